@@ -219,8 +219,8 @@ def test_budgets_and_months_on_the_page_at_a_months_end(tmp_path: Path) -> None:
         assert host.report is not None
         assert host.report.books is not None
         months = ("2026-10", "2026-11", "2026-12")
-        found = {month: host.rows(name, month=month, **labels) for month in months}
-        return {month: sum(rows.values()) for month, rows in found.items() if rows}
+        actual = {month: host.rows(name, month=month, **labels) for month in months}
+        return {month: sum(rows.values()) for month, rows in actual.items() if rows}
 
     ends = {
         "2026-10": moment("2026-11-01T00:00:00-04:00") / SECOND,

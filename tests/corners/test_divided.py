@@ -49,14 +49,14 @@ class DividedHost(Host):
 
     def by(self, what: str, name: str = COST) -> dict[str, float]:
         """The page's rows of a counter, added up by one label."""
-        found: dict[str, float] = {}
+        actual: dict[str, float] = {}
         assert self.report is not None
         assert self.report.books is not None
         rows: Any = self.report.books.cost if name == COST else self.report.books.tokens
         for key, amount in rows.items():
-            party = key.owner if name == COST else key[0]
-            found[getattr(party, what)] = found.get(getattr(party, what), 0) + amount
-        return found
+            owner = key.owner if name == COST else key[0]
+            actual[getattr(owner, what)] = actual.get(getattr(owner, what), 0) + amount
+        return actual
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def make(tmp_path: Path, port: int) -> Iterator[Any]:
 @pytest.fixture
 def host(make: Any, site: Site) -> DividedHost:
     """One that has read both once: from then on it is known who asked for what."""
-    found: DividedHost = make()
+    actual: DividedHost = make()
     site.serves(70_000, 30_000)
     site.counts(Search=(5_000, 5_000))
-    found.tick()
-    return found
+    actual.tick()
+    return actual
 
 
 def test_the_page_and_the_months_are_by_team(host: DividedHost, site: Site) -> None:
@@ -209,8 +209,8 @@ def test_a_reload_without_it_gives_all_to_the_owner(host: DividedHost, site: Sit
     site.counts(Search=(6_000, 5_000))
     host.tick(TICK)
     host.reload(host.file.read_text().split("    divide:")[0])
-    asked = site.asked.count("/gateway")
+    requested = site.asked.count("/gateway")
     host.tick(TICK)
 
     assert host.by("team") == pytest.approx({"Search": CENT, "platform": CENT}, rel=1e-6)
-    assert site.asked.count("/gateway") == asked
+    assert site.asked.count("/gateway") == requested

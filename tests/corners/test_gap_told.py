@@ -29,13 +29,13 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
     caplog.set_level("INFO")
 
     def said() -> list[tuple[str, str, dict[str, str]]]:
-        found = [
+        actual = [
             (record.levelname, record.getMessage(), {name: vars(record)[name] for name in FIELDS})
             for record in caplog.records
             if record.name == "exporter.sampler.change_log" and "hours" in vars(record)
         ]
         caplog.clear()
-        return found
+        return actual
 
     return said
 
@@ -48,13 +48,13 @@ def host(folder: Path, config: str) -> Host:
     return made
 
 
-def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
+def test_a_daemon_that_was_stopped(tmp_path: Path, reported: Told) -> None:
     """Two hours and ten seconds at 3.60; ordinary ticks before and after say nothing."""
     stopped = host(tmp_path, HOURLY)
-    assert told() == []
+    assert reported() == []
     stopped.restart(2 * HOUR)
     stopped.tick(10 * SECOND)
-    assert told() == [
+    assert reported() == [
         (
             "INFO",
             "time that nobody watched was charged",
@@ -68,7 +68,7 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
         )
     ]
     stopped.tick(10 * SECOND)
-    assert told() == []
+    assert reported() == []
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,27 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
         (WITHOUT, "0.00", "4.00 GPU-hours without a price, which wait for one"),
     ],
 )
-def test_a_host_that_was_off(tmp_path: Path, told: Told, config: str, dollars: str, not_charged: str) -> None:
+def test_a_host_that_was_off(
+    tmp_path: Path, reported: Told, config: str, dollars: str, not_charged: str
+) -> None:
     """Four hours: what is rented by the hour is not owed for them, what is leased is; and without a price."""
     off = host(tmp_path, config)
     off.reboot(4 * HOUR)
     off.tick()
 
-    (line,) = told()
+    (line,) = reported()
     assert line[2]["dollars"] == dollars
     assert line[2]["not_charged"] == not_charged
     assert line[2]["payers"] == ("nobody" if dollars == "0.00" else f"chat {dollars}")
 
 
-def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, told: Told) -> None:
+def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: Told) -> None:
     """Nine days, of which seven are charged: 168 hours at 3.60 are 604.80."""
     long = host(tmp_path, HOURLY)
     long.restart(9 * DAY)
     long.tick()
 
-    assert told() == [
+    assert reported() == [
         (
             "WARNING",
             "time that nobody watched was charged",
@@ -113,16 +115,16 @@ def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, told: Told) 
     ]
 
 
-def test_the_time_since_the_boot(tmp_path: Path, told: Told) -> None:
+def test_the_time_since_the_boot(tmp_path: Path, reported: Told) -> None:
     """20 minutes before new books at 3.60: 1.20, to nobody's account."""
     Host(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
 
-    (line,) = told()
+    (line,) = reported()
     assert line[:2] == ("INFO", "hourly rent since the boot was charged")
     assert line[2]["payers"] == "unallocated 1.20"
 
 
-def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, told: Told) -> None:
+def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, reported: Told) -> None:
     """The driver was never loaded: a gap of no GPU."""
     bare = Host(tmp_path, HOURLY, NOON)
     bare.nvml.failure = "the driver is not loaded"
@@ -130,7 +132,7 @@ def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, told:
     bare.restart(2 * HOUR)
     bare.tick()
 
-    assert told() == []
+    assert reported() == []
 
 
 def test_three_payers_are_named_and_the_rest_counted() -> None:
@@ -138,8 +140,8 @@ def test_three_payers_are_named_and_the_rest_counted() -> None:
     owing = {"chat": 300, "embed": 100, "batch": 100, "rank": 20, "ocr": 10}
 
     def money(server: str, cents: int) -> MoneyPosting:
-        party = CostOwner("p", "t", "ml" if server == "chat" else "", server, "m")
-        return MoneyPosting(H100, "rent", "configured", OwnerPhase(party, "idle"), cents * CENT)
+        owner = CostOwner("p", "t", "ml" if server == "chat" else "", server, "m")
+        return MoneyPosting(H100, "rent", "configured", OwnerPhase(owner, "idle"), cents * CENT)
 
     parts = tuple(money(server, cents) for server, cents in owing.items())
     segment = Segment(0, 1, "2026-11", "2026-11-25", 0, parts, ())

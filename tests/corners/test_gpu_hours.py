@@ -44,7 +44,7 @@ def night(host: Host) -> None:
 
 def hours(host: Host) -> dict[str, float]:
     """GPU-hours by where they are told."""
-    told = {
+    reported = {
         "counter": host.served("inference_gpu_seconds_total") / 3600,
         "phases": sum(
             host.served("inference_gpu_seconds_total", phase=phase) / 3600
@@ -53,19 +53,19 @@ def hours(host: Host) -> dict[str, float]:
     }
     for by in ("product", "team", "server", "model", "gpu", None):
         rows = host.statement("2026-11", by)["rows"]  # type: ignore[arg-type]
-        told[f"month by {by}"] = sum(row["gpu_seconds"] for row in rows) / 3600
+        reported[f"month by {by}"] = sum(row["gpu_seconds"] for row in rows) / 3600
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert focus_file(host.file, host.path, "2026-11", None, host.clock) == 0
     rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
-    told["focus"] = sum(float(row["PricingQuantity"]) for row in rows if row["x_Phase"])
-    return told
+    reported["focus"] = sum(float(row["PricingQuantity"]) for row in rows if row["x_Phase"])
+    return reported
 
 
 def agree(host: Host, expected: int) -> None:
     """All of them are this time, in nanoseconds."""
-    told = hours(host)
-    assert told == dict.fromkeys(told, pytest.approx(expected / HOUR, rel=1e-9))
+    reported = hours(host)
+    assert reported == dict.fromkeys(reported, pytest.approx(expected / HOUR, rel=1e-9))
 
 
 @pytest.mark.parametrize("config", [RENTED, CATALOGUE], ids=["configured", "by catalogue"])
@@ -73,11 +73,11 @@ def test_a_host_that_is_off_at_night_owes_the_hours_that_it_was_up(tmp_path: Pat
     """8.03 GPU-hours at 6.88 dollars, where 24.03 at 2.30 were told."""
     host = Host(tmp_path, config, NOON, location=P5)
     night(host)
-    owed = UP + AFTER_LAST_TICK + BOOT
+    due = UP + AFTER_LAST_TICK + BOOT
 
-    assert round(owed / HOUR, 2) == 8.03
-    agree(host, owed)
-    assert host.whole() / 10**12 / (owed / HOUR) == pytest.approx(6.88, rel=1e-9)
+    assert round(due / HOUR, 2) == 8.03
+    agree(host, due)
+    assert host.whole() / 10**12 / (due / HOUR) == pytest.approx(6.88, rel=1e-9)
 
 
 def test_the_same_where_the_cloud_answers_after_the_first_tick(tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_the_same_where_the_cloud_answers_after_the_first_tick(tmp_path: Path) -
     host.place = None
     host.reboot(16 * HOUR)
     host.tick(BOOT)
-    owed = UP + AFTER_LAST_TICK + BOOT
-    agree(host, owed)
+    due = UP + AFTER_LAST_TICK + BOOT
+    agree(host, due)
     host.placed(P5)
     host.tick(10 * SECOND)
 
-    agree(host, owed + 10 * SECOND)
-    assert host.whole() / 10**12 / ((owed + 10 * SECOND) / HOUR) == pytest.approx(6.88, rel=1e-9)
+    agree(host, due + 10 * SECOND)
+    assert host.whole() / 10**12 / ((due + 10 * SECOND) / HOUR) == pytest.approx(6.88, rel=1e-9)
 
 
 @pytest.mark.parametrize("waits", [False, True])

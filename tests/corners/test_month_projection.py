@@ -47,13 +47,13 @@ def test_a_date_in_the_configuration_is_in_the_projection(
     host = Host(tmp_path, config, begin)
     host.tick()
     host.tick(DAY)
-    seen = [projected(host)]
+    observed = [projected(host)]
     for when in ("15T23:59:50", "16T00:00:10", "16T00:10:00", "17T00:00:00", "23T12:00:00", "30T23:00:00"):
         host.until(f"2026-11-{when}+00:00")
-        seen.append(projected(host))
+        observed.append(projected(host))
 
-    assert [set(each) for each in seen] == [{"chat"}] * 7
-    assert [each["chat"] for each in seen] == [pytest.approx(expected, rel=WITHIN)] * 7
+    assert [set(each) for each in observed] == [{"chat"}] * 7
+    assert [each["chat"] for each in observed] == [pytest.approx(expected, rel=WITHIN)] * 7
     assert host.rows("inference_month_metered_since_timestamp_seconds") == {
         ("2026-11",): moment(begin) / SECOND
     }

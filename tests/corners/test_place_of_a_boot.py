@@ -36,8 +36,8 @@ Booted = Callable[..., Host]
 def booted(tmp_path: Path) -> Booted:
     """Makes the host, whose daemon has not ticked yet and whose cloud has not answered."""
 
-    def make(config: str = CONFIG, place: HostLocation | None = None, now: str = NOON) -> Host:
-        return Host(tmp_path, config, now, 20 * MINUTE, place)
+    def make(config: str = CONFIG, location: HostLocation | None = None, now: str = NOON) -> Host:
+        return Host(tmp_path, config, now, 20 * MINUTE, location)
 
     return make
 
@@ -51,7 +51,7 @@ def rent(host: Host) -> int:
 
 
 def note(host: Host, month: str = "2026-11") -> list[str]:
-    return [said for said in host.statement(month)["notes"] if "GPU-hours" in said]
+    return [text for text in host.statement(month)["notes"] if "GPU-hours" in text]
 
 
 def test_the_time_since_the_boot_waits_for_the_answer(booted: Booted) -> None:
@@ -149,7 +149,7 @@ moments = st.tuples(st.sampled_from(["tick", "kill", "answer", "forget"]), st.in
 @examples(25)
 @given(st.lists(moments, max_size=8))
 def test_whenever_it_is_killed_and_answered_it_is_charged_once(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory, reported: list[tuple[str, int]]
 ) -> None:
     """Ticks, kills and answers in any order: in the end, rent from the boot to the last tick.
 
@@ -157,15 +157,15 @@ def test_whenever_it_is_killed_and_answered_it_is_charged_once(
     """
     host = Host(tmp_path_factory.mktemp("host"), CONFIG, NOON, 20 * MINUTE, None)
     host.tick()
-    for what, hundredths in told:
+    for what, hundredths in reported:
         if what == "answer":
             host.placed(P5)
         elif what == "forget":
             host.place = None
         (host.restart if what == "kill" else host.tick)(hundredths * SECOND // 100)
     host.placed(P5)
-    for _ in range(1 + sum(hundredths for _, hundredths in told) // (64 * 360_000)):
+    for _ in range(1 + sum(hundredths for _, hundredths in reported) // (64 * 360_000)):
         host.tick()
 
-    lived = 20 * 60 * 100 + sum(hundredths for _, hundredths in told)
+    lived = 20 * 60 * 100 + sum(hundredths for _, hundredths in reported)
     assert rent(host) == lived * CENT // 1000

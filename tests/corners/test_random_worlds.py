@@ -80,10 +80,10 @@ class Disk:
         disk = self
 
         class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *told: Any) -> sqlite3.Cursor:
+            def execute(self, sql: str, *reported: Any) -> sqlite3.Cursor:
                 if sql == "COMMIT" and disk.state == "refuses":
                     raise FULL
-                done = super().execute(sql, *told)
+                done = super().execute(sql, *reported)
                 if sql == "COMMIT" and disk.state == "lies":
                     raise FULL
                 return done
@@ -95,12 +95,12 @@ class Life:
     """The host and the reckoning, side by side."""
 
     def __init__(
-        self, folder: Path, name: str, place: HostLocation | None, gpus: int, start: str = START
+        self, folder: Path, name: str, location: HostLocation | None, gpus: int, start: str = START
     ) -> None:
         self.name = name
         self.disk = Disk()
         self.meters = Meters(gpus)
-        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, place, self.disk, self.meters)
+        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, location, self.disk, self.meters)
         self.meters.clock = self.host.clock
         self.reckoning = Reckoning()
         self.raised = Reckoning()
@@ -137,8 +137,8 @@ class Life:
         self.host.reload(CONFIGURATIONS[name])
         self.tick(10 * SECOND)
 
-    def place(self, place: HostLocation | None) -> None:
-        self.host.place = place
+    def place(self, location: HostLocation | None) -> None:
+        self.host.place = location
         self.reload(self.name)
 
     def adjust(self, amount: int) -> None:
@@ -170,8 +170,8 @@ events = st.one_of(
 )
 
 
-def live(life: Life, told: list[tuple[str, Any]]) -> None:
-    for what, how in told:
+def live(life: Life, reported: list[tuple[str, Any]]) -> None:
+    for what, how in reported:
         match what:
             case "tick":
                 life.tick(how)
@@ -247,26 +247,26 @@ def near(one: Fraction, other: Fraction) -> bool:
 def check(life: Life) -> None:
     """All that is told of money agrees: exactly among itself, and but for floors with the reckoning."""
     host, reckoning = life.host, life.reckoning
-    books = host.months()
+    totals = host.months()
     by_hand = reckoning.months()
-    told = {}
-    for name in books:
+    reported = {}
+    for name in totals:
         lines = host.statement(name, "component")["rows"]
-        told.update({(name, line["component"]): Fraction(line["picodollars"], 10**12) for line in lines})
-    off = {key: (told.get(key, 0), by_hand.get(key, 0)) for key in told.keys() | by_hand.keys()}
+        reported.update({(name, line["component"]): Fraction(line["picodollars"], 10**12) for line in lines})
+    off = {key: (reported.get(key, 0), by_hand.get(key, 0)) for key in reported.keys() | by_hand.keys()}
     assert {key: pair for key, pair in off.items() if not near(Fraction(pair[0]), Fraction(pair[1]))} == {}
     waits = reckoning.waits()
     last = host.clock.wall() // HOUR
     ahead = any(hour > last for hour, *_ in reckoning.books.money)  # a wrong clock told them
-    for name, amount in books.items():
+    for name, amount in totals.items():
         rows = focus(host, name)
         assert sum(Fraction(row["BilledCost"]) for row in rows) == Fraction(amount, 10**12)
         hours = sum(Fraction(row["x_UnpricedQuantity"] or 0) for row in rows)
         assert near(hours, Fraction(waits.get(name, 0), HOUR))
-        owed = Fraction(reckoning.books.owed.get(name, 0), HOUR)
-        assert near(owed, sum(Fraction(row["PricingQuantity"]) for row in rows if row["x_Phase"]))
+        due = Fraction(reckoning.books.owed.get(name, 0), HOUR)
+        assert near(due, sum(Fraction(row["PricingQuantity"]) for row in rows if row["x_Phase"]))
         by_gpu = host.statement(name, "gpu")["rows"]
-        assert near(owed, sum(Fraction(line["gpu_seconds"]) for line in by_gpu) / 3600)
+        assert near(due, sum(Fraction(line["gpu_seconds"]) for line in by_gpu) / 3600)
         estimated = sum((Fraction(row["x_EstimatedCost"]) for row in rows), Fraction(0))
         assert near(estimated, reckoning.books.estimated.get(name, Fraction(0)))
         lacks = None if ahead else reconciliation(life, name)
@@ -276,16 +276,18 @@ def check(life: Life) -> None:
         assert near(explanation(host), metered)
     assert host.served("inference_tokens_total") == reckoning.books.tokens
     assert host.ledger is not None
-    held = sum(host.ledger._committed.totals.held.values())  # a row that rested for a day is served no more
-    assert held == pytest.approx(sum(reckoning.books.owed.values()))
-    assert host.served("inference_gpu_seconds_total") <= held / SECOND + 1e-6
+    allocated = sum(
+        host.ledger._committed.totals.held.values()
+    )  # a row that rested for a day is served no more
+    assert allocated == pytest.approx(sum(reckoning.books.owed.values()))
+    assert host.served("inference_gpu_seconds_total") <= allocated / SECOND + 1e-6
     equivalent = host.served("inference_hosted_equivalent_dollars_total")
     assert equivalent == pytest.approx(
         float(reckoning.books.equivalent) if life.name in HOSTED else 0, rel=1e-9
     )
     served = host.rows("inference_month_to_date_dollars")
-    known = sum(amount for name, amount in books.items() if name <= month(host.clock.wall()))
-    assert sum(served.values()) == pytest.approx(known / 1e12, rel=1e-9, abs=1e-9)
+    expected = sum(amount for name, amount in totals.items() if name <= month(host.clock.wall()))
+    assert sum(served.values()) == pytest.approx(expected / 1e12, rel=1e-9, abs=1e-9)
     projected = sum(host.rows("inference_month_projected_dollars", month=month(host.clock.wall())).values())
     assert projected == pytest.approx(
         float(reckoning.projected(host.clock.wall(), life.name, host.place)), rel=1e-9, abs=1e-6
@@ -302,16 +304,16 @@ def check(life: Life) -> None:
 def test_whatever_happens_it_costs_what_it_should(
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
-    place: HostLocation | None,
+    location: HostLocation | None,
     gpus: int,
-    told: list[tuple[str, Any]],
+    reported: list[tuple[str, Any]],
 ) -> None:
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
-        life = Life(tmp_path_factory.mktemp("life"), name, place, gpus)
-        live(life, told)
+        life = Life(tmp_path_factory.mktemp("life"), name, location, gpus)
+        live(life, reported)
         life.disk.state = "well"
         life.meters.failing = False
         for _ in range(3):
@@ -333,14 +335,14 @@ def test_whatever_happens_it_costs_what_it_should(
     ),
 )
 def test_what_a_reload_says_is_what_it_would_have_cost(
-    tmp_path_factory: pytest.TempPathFactory, gpus: int, told: list[tuple[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, gpus: int, reported: list[tuple[str, Any]]
 ) -> None:
     """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), "agreed", UNKNOWN_LOCATION, gpus, RISE)
-        live(life, told)
+        live(life, reported)
     life.disk.state = "well"
     for _ in range(3):
         life.reload("agreed")
@@ -353,7 +355,7 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
     )
     assert life.host.path is not None
     with LedgerReader.open(life.host.path) as reader:
-        said = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
+        text = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
 
-    cents = 0 if said is None else sum(correction.cents for correction in said.corrections)
+    cents = 0 if text is None else sum(correction.cents for correction in text.corrections)
     assert abs(Fraction(cents, 100) - (raised - agreed)) <= Fraction(1, 100)

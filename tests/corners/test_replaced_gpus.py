@@ -60,13 +60,13 @@ def notes(host: Host) -> list[str]:
 
 
 def messages(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    said = [
+    text = [
         (record.getMessage(), getattr(record, "new", getattr(record, "uuid", "")))
         for record in log.records
         if record.name == "exporter.sampler.change_log" and "gpu" in record.getMessage()
     ]
     log.clear()
-    return said
+    return text
 
 
 def test_three_stops_and_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,10 +91,10 @@ class Host:
         return sorted(self.meter.state.gpus)
 
 
-def whole(*hardware: Hardware, place: HostLocation | None = None, **told: Any) -> CostPolicy:
+def whole(*hardware: Hardware, location: HostLocation | None = None, **fields: Any) -> CostPolicy:
     """Terms of a host all of whose GPUs NVML lists here."""
-    priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **told)
-    return priced if place is None else replace(priced, tariff=replace(priced.tariff, location=place))
+    priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **fields)
+    return priced if location is None else replace(priced, tariff=replace(priced.tariff, location=location))
 
 
 def of_models(pattern: str, dollars: str, gpus: int) -> Hardware:

@@ -23,18 +23,18 @@ HALF_LIFE = 900
 def hourly(world: World, number: int, at: int) -> dict[str, Fraction]:
     """Dollars per hour of a GPU by component at an instant, time-based."""
     hours = 744 if at >= MONTHS["2026-12"][0] else 720
-    told = {
+    reported = {
         "network": Fraction(NETWORK) / world.gpus,
         "storage": Fraction(STORAGE) / hours,
         "staff": Fraction(STAFF) / YEAR / world.gpus,
     }
     if number == 0:
         # 280,000 x 1.15 - 28,000 = 294,000 dollars over 3 years for 8; support 28,000 a year for 8
-        told["amortization"] = Fraction(294_000, 3 * YEAR * 8)
-        told["support"] = Fraction(28_000, YEAR * 8)
+        reported["amortization"] = Fraction(294_000, 3 * YEAR * 8)
+        reported["support"] = Fraction(28_000, YEAR * 8)
     else:
-        told["rent"] = Fraction(RENT if at < world.dated else RENT_LATER)
-    return told
+        reported["rent"] = Fraction(RENT if at < world.dated else RENT_LATER)
+    return reported
 
 
 def accrued(world: World, number: int, start: int, end: int) -> dict[str, Fraction]:
@@ -49,16 +49,16 @@ def accrued(world: World, number: int, start: int, end: int) -> dict[str, Fracti
 
 def held(world: World, number: int) -> dict[str, Fraction]:
     """Parts of a GPU by server."""
-    told = {h.key.server: h.share_ratio for h in world.holders if h.uuid == f"GPU-{number}"}
-    if not told:
+    reported = {h.key.server: h.share_ratio for h in world.holders if h.uuid == f"GPU-{number}"}
+    if not reported:
         return {"unallocated": Fraction(1)}
-    if len(told) == 1:
-        return dict.fromkeys(told, Fraction(1))
-    known = sum((Fraction(str(ratio)) for ratio in told.values() if ratio is not None), Fraction(0))
-    others = [name for name, ratio in told.items() if ratio is None]
+    if len(reported) == 1:
+        return dict.fromkeys(reported, Fraction(1))
+    expected = sum((Fraction(str(ratio)) for ratio in reported.values() if ratio is not None), Fraction(0))
+    others = [name for name, ratio in reported.items() if ratio is None]
     parts = {
-        name: Fraction(str(ratio)) if ratio is not None else max(Fraction(0), 1 - known) / len(others)
-        for name, ratio in told.items()
+        name: Fraction(str(ratio)) if ratio is not None else max(Fraction(0), 1 - expected) / len(others)
+        for name, ratio in reported.items()
     }
     whole = sum(parts.values())
     return {name: part / whole if whole else Fraction(1, len(parts)) for name, part in parts.items()}
@@ -79,9 +79,9 @@ class Reckoning:
             self._tick(happens, now - happens.duration, now)
 
     def _tick(self, happens: Happening, start: int, end: int) -> None:
-        for number, told in happens.servers.items():
-            if told is not None:
-                weights = Fraction(told[0]) + Fraction(told[1], 10), Fraction(3 * told[2])
+        for number, reported in happens.servers.items():
+            if reported is not None:
+                weights = Fraction(reported[0]) + Fraction(reported[1], 10), Fraction(3 * reported[2])
                 self.past[f"s{number}"].append((end, *weights))
         for number in range(self.world.gpus):
             if not happens.silent:
@@ -111,22 +111,22 @@ class Reckoning:
     def _busy(self, happens: Happening, number: int, server: str) -> Fraction | None:
         if happens.duration > 60 * SECOND:
             return None
-        told = happens.gpus[number]
+        reported = happens.gpus[number]
         if self.lost[number]:
             return Fraction(0)
         if not happens.silent:
             moved = any(self._moved(happens, name) for name in held(self.world, number))
-            if told[0] is not None and (told[0] > 0 or not moved):
-                return Fraction(str(told[0]))
-        asked = self._told(happens, server)
-        return None if asked is None else Fraction(int(asked[3] > 0))
+            if reported[0] is not None and (reported[0] > 0 or not moved):
+                return Fraction(str(reported[0]))
+        requested = self._told(happens, server)
+        return None if requested is None else Fraction(int(requested[3] > 0))
 
     def _told(self, happens: Happening, server: str) -> Any:
         return None if server == "unallocated" else happens.servers.get(int(server[1:]))
 
     def _moved(self, happens: Happening, server: str) -> bool:
-        told = self._told(happens, server)
-        return told is not None and any(told[:3])
+        reported = self._told(happens, server)
+        return reported is not None and any(reported[:3])
 
     def _prefill(self, server: str, end: int) -> Fraction | None:
         past = self.past.get(server, [])

@@ -147,10 +147,10 @@ class Host:
     def then(self, happens: Happening) -> tuple[list[GpuReading] | None, list[ServerReading]]:
         """What is read after a happening."""
         gpus = []
-        for number, told in enumerate(happens.gpus):
-            if told is not None:
-                self.joules[number] += told.joules * happens.duration // (10 * SECOND)
-                gpus.append(self._gpu(number, told))
+        for number, reported in enumerate(happens.gpus):
+            if reported is not None:
+                self.joules[number] += reported.joules * happens.duration // (10 * SECOND)
+                gpus.append(self._gpu(number, reported))
         pages = []
         for number, answer in enumerate(happens.servers):
             if answer is None:
@@ -160,24 +160,26 @@ class Host:
             pages.append(self._page(number, answer[1]))
         return None if happens.silent else gpus, pages
 
-    def _gpu(self, number: int, told: Seen) -> GpuReading:
+    def _gpu(self, number: int, reported: Seen) -> GpuReading:
         model, _, memory = MODELS[number]
         gpu = Gpu(f"GPU-{number}", model)
-        if not told.up:
+        if not reported.up:
             return GpuReading(gpu, number, up=False)
         instances = None
-        if told.layout is not None:
+        if reported.layout is not None:
             instances = tuple(
-                MigInstance(uuid, gi, 0, "", slices, compute, gb * GB, told.by_instance[uuid])
-                for uuid, gi, slices, compute, gb in told.layout
+                MigInstance(uuid, gi, 0, "", slices, compute, gb * GB, reported.by_instance[uuid])
+                for uuid, gi, slices, compute, gb in reported.layout
             )
         running = None
-        if told.processes is not None:
-            running = tuple(GpuProcess(pid, instance=on) for pid, on in enumerate(told.processes, start=1))
+        if reported.processes is not None:
+            running = tuple(
+                GpuProcess(pid, instance=on) for pid, on in enumerate(reported.processes, start=1)
+            )
         return GpuReading(
             gpu,
             number,
-            utilization_ratio=told.busy if instances is None else None,
+            utilization_ratio=reported.busy if instances is None else None,
             memory_total_bytes=memory * GB,
             energy=self.joules[number] * 1000,
             power_limit_watts=400.0,
@@ -205,24 +207,24 @@ class Reckoning:
 
     def _tick(self, happens: Happening, number: int) -> None:
         before = self._layouts[number], self._holders[number]
-        told = None if happens.silent else happens.gpus[number]
+        reported = None if happens.silent else happens.gpus[number]
         if not happens.silent:
-            self._lost[number] = told is None or not told.up
+            self._lost[number] = reported is None or not reported.up
             now = [one for one in happens.holders if one.uuid == f"GPU-{number}"]
-            if told is not None and (told.up or now):
+            if reported is not None and (reported.up or now):
                 self._holders[number] = now
-            if told is not None and told.up:
-                self._layouts[number] = told.layout
+            if reported is not None and reported.up:
+                self._layouts[number] = reported.layout
         gap = happens.duration > GAP
         layout, holders = before if gap else (self._layouts[number], self._holders[number])
         for instance, part, those in _regions(number, layout, holders):
-            self._region(happens, number, told, instance, part * happens.duration, those, gap=gap)
+            self._region(happens, number, reported, instance, part * happens.duration, those, gap=gap)
 
     def _region(
         self,
         happens: Happening,
         number: int,
-        told: Seen | None,
+        reported: Seen | None,
         instance: str,
         time: Fraction,
         those: list[Holder],
@@ -234,7 +236,7 @@ class Reckoning:
         def owe(server: str, kind: str, amount: Fraction) -> None:
             self.due[f"GPU-{number}", server, kind] += amount
 
-        busy = None if gap else self._busy(happens, number, told, instance, [*resting])
+        busy = None if gap else self._busy(happens, number, reported, instance, [*resting])
         for server in resting:
             if gap:
                 owe(server, "unobserved", time * resting[server])
@@ -242,25 +244,25 @@ class Reckoning:
                 owe(server, "busy", time * busy * working[server])
                 owe(server, "idle", time * (1 - busy) * resting[server])
             else:
-                owe(server, self._asked(happens, told, instance, server), time * resting[server])
+                owe(server, self._asked(happens, reported, instance, server), time * resting[server])
 
     def _busy(
-        self, happens: Happening, number: int, told: Seen | None, instance: str, servers: list[str]
+        self, happens: Happening, number: int, reported: Seen | None, instance: str, servers: list[str]
     ) -> Fraction | None:
         if self._lost[number]:
             return Fraction(0)
-        if told is None:
+        if reported is None:
             return None
-        if told.layout is not None and not instance:
+        if reported.layout is not None and not instance:
             return Fraction(0)
-        ratio = told.busy if told.layout is None else told.by_instance[instance]
+        ratio = reported.busy if reported.layout is None else reported.by_instance[instance]
         moved = any((_answer(happens, server) or (0, 0))[0] for server in servers)
         return None if ratio is None or (ratio == 0 and moved) else Fraction(str(ratio))
 
-    def _asked(self, happens: Happening, told: Seen | None, instance: str, server: str) -> str:
+    def _asked(self, happens: Happening, reported: Seen | None, instance: str, server: str) -> str:
         if server == "unallocated":
-            knows = told is not None and told.processes is not None
-            return "idle" if knows and instance not in told.processes else "unobserved"  # type: ignore[union-attr, operator]
+            knows = reported is not None and reported.processes is not None
+            return "idle" if knows and instance not in reported.processes else "unobserved"  # type: ignore[union-attr, operator]
         answer = _answer(happens, server)
         if answer is None:
             return "unobserved"
@@ -284,12 +286,12 @@ def _regions(
     sizes = {gi: max(Fraction(slices, whole), Fraction(gb, memory)) for _, gi, slices, _, gb in layout}
     over = max(Fraction(1), sum(sizes.values(), Fraction(0)))
     of_card = [one for one in holders if not one.instance]
-    found = []
+    actual = []
     for uuid, gi, _, compute, _ in layout:
         part = sizes[gi] / over * Fraction(compute, sum(row[3] for row in layout if row[1] == gi))
-        found.append((uuid, part, [one for one in holders if one.instance == uuid] or of_card))
-    rest = 1 - sum((part for _, part, _ in found), Fraction(0))
-    return [*found, ("", rest, of_card)] if rest else found
+        actual.append((uuid, part, [one for one in holders if one.instance == uuid] or of_card))
+    rest = 1 - sum((part for _, part, _ in actual), Fraction(0))
+    return [*actual, ("", rest, of_card)] if rest else actual
 
 
 def _parts(those: list[Holder], measures: tuple[str, str]) -> dict[str, Fraction]:
@@ -299,20 +301,20 @@ def _parts(those: list[Holder], measures: tuple[str, str]) -> dict[str, Fraction
         return {server: Fraction(1) for server in servers or ["unallocated"]}
 
     def summed(server: str, name: str) -> Fraction | None:
-        told = [getattr(one, name) for one in those if one.key.server == server]
-        told = [Fraction(str(value)) for value in told if value is not None]
-        return sum(told, Fraction(0)) if told else None
+        reported = [getattr(one, name) for one in those if one.key.server == server]
+        reported = [Fraction(str(value)) for value in reported if value is not None]
+        return sum(reported, Fraction(0)) if reported else None
 
     ratios = {server: summed(server, "share_ratio") for server in servers}
     fixed = {server: ratio for server, ratio in ratios.items() if ratio is not None}
     others = [server for server in servers if server not in fixed]
     using = dict.fromkeys(others, Fraction(1))
     for name in measures:
-        told = {
+        reported = {
             server: summed(server, {"sm": "sm_ratio", "memory": "memory_bytes"}[name]) for server in others
         }
-        if None not in told.values() and any(told.values()):
-            using = told  # type: ignore[assignment]
+        if None not in reported.values() and any(reported.values()):
+            using = reported  # type: ignore[assignment]
             break
     left = max(Fraction(0), 1 - sum(fixed.values(), Fraction(0)))
     every = sum(using.values(), Fraction(0))

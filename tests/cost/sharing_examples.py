@@ -49,8 +49,8 @@ def shared_by_ratio() -> list[float]:
 
 def shared_by_use() -> list[float]:
     """Half busy, 70 % of it for chat: 35 and 15 % of the time; 20 and 60 GB."""
-    found = hour((held(CHAT, 0.35, 20), held(BATCH, 0.15, 60)), 0.5)
-    return [*found[:2], sum(found)]
+    actual = hour((held(CHAT, 0.35, 20), held(BATCH, 0.15, 60)), 0.5)
+    return [*actual[:2], sum(actual)]
 
 
 def shared_by_memory() -> list[float]:
@@ -79,8 +79,8 @@ def shared_joules() -> list[float]:
         gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
         meter.tick(10, [gpu], [], holders)
     after = [meter.dollars(server=name) / DOLLAR for name in ("chat", "batch")]
-    found = [now - then for now, then in zip(after, before, strict=True)]
-    return [*found, sum(found)]
+    actual = [now - then for now, then in zip(after, before, strict=True)]
+    return [*actual, sum(actual)]
 
 
 def card(
@@ -107,8 +107,8 @@ def instance(
 
 def mig_a100() -> list[float]:
     """3g.20gb, 2g.10gb, 1g.5gb."""
-    told = (instance(1, 3, 20), instance(2, 2, 10), instance(3, 1, 5))
-    return card(A100, 40, "3.67", *told, nobody=True)
+    reported = (instance(1, 3, 20), instance(2, 2, 10), instance(3, 1, 5))
+    return card(A100, 40, "3.67", *reported, nobody=True)
 
 
 def mig_a30() -> list[float]:
@@ -118,8 +118,8 @@ def mig_a30() -> list[float]:
 
 def mig_oversubscribed() -> list[float]:
     """4g.20gb, 3g.20gb."""
-    found = card(A100, 40, "3.67", instance(1, 4, 20), instance(2, 3, 20))
-    return [*found, sum(found)]
+    actual = card(A100, 40, "3.67", instance(1, 4, 20), instance(2, 3, 20))
+    return [*actual, sum(actual)]
 
 
 def mig_compute_instances() -> list[float]:

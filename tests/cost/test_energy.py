@@ -77,8 +77,8 @@ def test_a_counter_that_is_gone_for_a_minute_yields_to_power(watts: Watts) -> No
 def test_a_silent_nvml_beside_a_counter_that_is_gone_costs_nothing(watts: Watts) -> None:
     """Found by a plan of faults: four minutes without the counter, then 80 s in which NVML hung."""
     watts.joules(counter(0), None)
-    told = [watts.joules(power(500.0)) for _ in range(27)] + [watts.joules(None) for _ in range(8)]
-    assert sum(told) == 27 * 5000
+    reported = [watts.joules(power(500.0)) for _ in range(27)] + [watts.joules(None) for _ in range(8)]
+    assert sum(reported) == 27 * 5000
     assert watts.joules(power(500.0)) == 9 * 5000
 
 
@@ -191,8 +191,8 @@ def test_integrated_power_adds_up(watts_drawn: float, pieces: list[int]) -> None
 @given(st.lists(st.tuples(st.integers(0, 8_000_000), st.booleans()), min_size=1, max_size=30))
 def test_dropped_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple[int, bool]]) -> None:
     """Any subset of reads may fail; with the last one the sum is the counter's own difference."""
-    told, all_read = Watts(), Watts()
-    for each in (told, all_read):
+    reported, all_read = Watts(), Watts()
+    for each in (reported, all_read):
         each.use(counter(50), None)
     total = dropped = 0
     now = 50_000
@@ -200,7 +200,7 @@ def test_dropped_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple
         now += used
         reading = h100(energy=now, power_limit_watts=700.0)
         total += all_read.use(reading).energy
-        dropped += told.use(None if fails else reading).energy
+        dropped += reported.use(None if fails else reading).energy
     assert dropped == total == now - 50_000
 
 

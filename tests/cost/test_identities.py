@@ -34,19 +34,19 @@ def test_every_dollar_and_second_is_where_the_contract_says(world: World) -> Non
             # one part of a picodollar may stay in the carry at each change of a rate
             assert abs(meter.dollars(uuid=gpu, component=component) - due) <= 1
     posted: Counter[Any] = Counter()
-    for (uuid, component, party, phase), amount in meter.money.items():
+    for (uuid, component, owner, phase), amount in meter.money.items():
         if component != "energy":
-            posted[uuid, component, party.server, phase] += amount
-    held: Counter[Any] = Counter()
-    for (uuid, party, phase), duration in meter.held.items():
-        held[uuid, party.server, phase] += duration
-    for found, expected in ((posted, reckoned.due), (held, reckoned.seconds)):
+            posted[uuid, component, owner.server, phase] += amount
+    allocated: Counter[Any] = Counter()
+    for (uuid, owner, phase), duration in meter.held.items():
+        allocated[uuid, owner.server, phase] += duration
+    for actual, expected in ((posted, reckoned.due), (allocated, reckoned.seconds)):
         whole: Counter[Any] = Counter()
         for key, due in expected.items():
             whole[key[0]] += due
-        for key in {*found, *expected}:
+        for key in {*actual, *expected}:
             # shares, busy and phases are rounded to parts of 1e9 each; debts stay within some units
-            assert abs(found[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
+            assert abs(actual[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
 
 
 @examples(100)
@@ -69,8 +69,8 @@ def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Me
     def tick(duration: int, times: int = 1) -> None:
         # Cuts may be nanoseconds apart, where one millijoule is any power: all of it is plausible here.
         energy = watts * (meter.elapsed + duration) * 1000 // SECOND
-        told = {"utilization_ratio": 0.375, "energy": energy, "power_limit_watts": 1e12}
-        gpus = [h100(number, **told) for number in range(3)]
+        reported = {"utilization_ratio": 0.375, "energy": energy, "power_limit_watts": 1e12}
+        gpus = [h100(number, **reported) for number in range(3)]
         pages = [page(key, prompt=times * prompt, generation=times * generated) for key in (CHAT, BATCH)]
         meter.pass_by(duration, gpus, pages, holders)
 
@@ -114,10 +114,10 @@ def test_what_is_advanced_in_pieces_is_what_is_advanced_at_once(
 
 def by_gpu(meter: Meter) -> Counter[Any]:
     """Money by GPU and component."""
-    found: Counter[Any] = Counter()
+    actual: Counter[Any] = Counter()
     for (uuid, component, _, _), amount in meter.money.items():
-        found[uuid, component] += amount
-    return found
+        actual[uuid, component] += amount
+    return actual
 
 
 def test_a_cut_exactly_where_the_tick_is_cut_anyway() -> None:
@@ -179,8 +179,8 @@ def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool
     for number, (moved, fails, restarts) in enumerate([*ticks, (0, False, False)]):
         value, total = value + moved, total + moved
         last = number == len(ticks) or restarts
-        told = replace(page(generation=value), identity=f"chat-{process + 1}")
-        meter.tick(10, [], [told if last or not fails else down(told)])
+        reported = replace(page(generation=value), identity=f"chat-{process + 1}")
+        meter.tick(10, [], [reported if last or not fails else down(reported)])
         if restarts:
             value, process = 0, process + 1
     assert meter.tokens["chat", "llama", "generation"] == total

@@ -255,9 +255,9 @@ def test_cards_in_mig_mode_are_slots_like_others() -> None:
     def card(uuid: str, *instances: MigInstance) -> GpuReading:
         return GpuReading(Gpu(uuid, H100), 0, True, "1", memory_total_bytes=gib, instances=instances)
 
-    held = [Holder(CHAT, "a", instance="MIG-1")]
-    meter.pass_by(SECOND, [card("a", instance)], holders=held, boot="boot-1")
-    meter.pass_by(HOUR, [card("a", instance)], holders=held, boot="boot-1")
+    allocated = [Holder(CHAT, "a", instance="MIG-1")]
+    meter.pass_by(SECOND, [card("a", instance)], holders=allocated, boot="boot-1")
+    meter.pass_by(HOUR, [card("a", instance)], holders=allocated, boot="boot-1")
     assert meter.dollars(server="chat") == DOLLAR
     meter.pass_by(HOUR, [card("b")], boot="boot-1")
     assert meter.dollars(uuid="b", server="unallocated") == 2 * DOLLAR

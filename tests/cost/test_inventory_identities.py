@@ -71,8 +71,8 @@ class Life:
                 )
             )
         holders = [Holder(CHAT, reading.gpu.uuid) for reading in readings]
-        told = None if silent else readings
-        self.meter.pass_by(nanoseconds, told, holders=holders, boot=f"boot-{self.boots}")
+        reported = None if silent else readings
+        self.meter.pass_by(nanoseconds, reported, holders=holders, boot=f"boot-{self.boots}")
         self.time += nanoseconds
         self.up_time += nanoseconds
 

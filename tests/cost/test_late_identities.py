@@ -99,39 +99,41 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
 ) -> None:
     """What is settled and what still waits is what waited, slot by slot, after each price."""
     _, waiting = lived(unpriced(world))
-    stretches = [
-        replace(stretch, slots={slot: data.draw(usages) for slot in stretch.slots}, number=number)
+    unpriced_times = [
+        replace(
+            stretch, slots={owner_phase: data.draw(usages) for owner_phase in stretch.slots}, number=number
+        )
         for number, stretch in enumerate(waiting, 1)
     ]
     state = State()
-    waited = total(stretches)
+    waited = total(unpriced_times)
     for offset in froms:
-        asked = priced(world.start, gap_max=LATEST)
-        rule = asked.tariff.hardware[1]
+        requested = priced(world.start, gap_max=LATEST)
+        rule = requested.tariff.hardware[1]
         since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=world.start + offset),))  # type: ignore[call-arg,union-attr]
-        tariff = replace(asked.tariff, hardware=(replace(rule, terms=since),))
-        state, late = charge_late(state, stretches, replace(asked, tariff=tariff), LATEST)
+        tariff = replace(requested.tariff, hardware=(replace(rule, terms=since),))
+        state, late = charge_late(state, unpriced_times, replace(requested, tariff=tariff), LATEST)
         settled: dict[tuple[str, OwnerPhase], int] = {}
         for segment in late.segments:
             assert segment.accrued == sum(entry.amount for entry in segment.money)
             assert segment.start >= world.start + offset
-            for held in segment.held:
-                key = (held.gpu.uuid, held.owner_phase)
-                settled[key] = settled.get(key, 0) + held.duration
+            for allocated in segment.held:
+                key = (allocated.gpu.uuid, allocated.owner_phase)
+                settled[key] = settled.get(key, 0) + allocated.duration
         left = {stretch.number: stretch for stretch in late.left}
-        stretches = [left.get(stretch.number, stretch) for stretch in stretches]
-        still = total(stretches)
+        unpriced_times = [left.get(stretch.number, stretch) for stretch in unpriced_times]
+        still = total(unpriced_times)
         for key, time in waited.items():
             assert time == still.get(key, 0) + settled.get(key, 0)
         waited = still
 
 
-def total(stretches: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
-    found: dict[tuple[str, OwnerPhase], int] = {}
-    for stretch in stretches:
-        for slot, used in stretch.slots.items():
-            found[stretch.gpu.uuid, slot] = found.get((stretch.gpu.uuid, slot), 0) + used.time
-    return found
+def total(unpriced_times: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
+    actual: dict[tuple[str, OwnerPhase], int] = {}
+    for stretch in unpriced_times:
+        for owner_phase, used in stretch.slots.items():
+            actual[stretch.gpu.uuid, owner_phase] = actual.get((stretch.gpu.uuid, owner_phase), 0) + used.time
+    return actual
 
 
 def test_the_bounds_of_these_worlds_are_right() -> None:

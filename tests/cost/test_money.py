@@ -80,30 +80,30 @@ weights = st.dictionaries(st.text(max_size=3), st.integers(0, 10**36), min_size=
 
 
 @given(st.integers(-(10**15), 10**18), weights)
-def test_parts_sum_to_the_whole(amount: int, told: dict[str, int]) -> None:
+def test_parts_sum_to_the_whole(amount: int, reported: dict[str, int]) -> None:
     """For any weights and any number of parties; each is within a unit of its due, none pays for nothing."""
-    parts, debts = split(amount, told)
+    parts, debts = split(amount, reported)
     assert sum(parts.values()) == amount
-    assert set(parts) == {key for key, weight in told.items() if weight}
-    assert set(debts) == set(told)
+    assert set(parts) == {key for key, weight in reported.items() if weight}
+    assert set(debts) == set(reported)
     for key, part in parts.items():
-        assert abs(part - Fraction(amount * told[key], sum(told.values()))) < 1
+        assert abs(part - Fraction(amount * reported[key], sum(reported.values()))) < 1
 
 
 @given(weights, st.lists(st.integers(0, 10**6), min_size=1, max_size=40))
-def test_debts_tell_what_rounding_owes(told: dict[str, int], sums: list[int]) -> None:
+def test_debts_tell_what_rounding_owes(reported: dict[str, int], sums: list[int]) -> None:
     """After any splits a party's debt is its due less what it was charged, and it stays small."""
     debts: dict[str, int] = {}
-    charged = dict.fromkeys(told, 0)
+    charged = dict.fromkeys(reported, 0)
     for amount in sums:
-        parts, debts = split(amount, told, debts)
+        parts, debts = split(amount, reported, debts)
         for key, part in parts.items():
             charged[key] += part
-    total = sum(told.values())
-    for key, weight in told.items():
-        owed = Fraction(weight * sum(sums), total) - charged[key]
-        assert abs(owed - Fraction(debts[key], ROUNDING_SCALE)) <= Fraction(len(sums), ROUNDING_SCALE)
-        assert abs(owed) < 2
+    total = sum(reported.values())
+    for key, weight in reported.items():
+        due = Fraction(weight * sum(sums), total) - charged[key]
+        assert abs(due - Fraction(debts[key], ROUNDING_SCALE)) <= Fraction(len(sums), ROUNDING_SCALE)
+        assert abs(due) < 2
 
 
 def test_ties_go_by_sorted_key_whatever_the_order() -> None:
@@ -126,11 +126,11 @@ def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
     assert (parts, debts) == ({"a": 5}, {"a": 0, "b": 7})
 
 
-@pytest.mark.parametrize("told", [{}, {"a": 0}])
-def test_a_split_needs_someone_to_pay(told: dict[str, int]) -> None:
+@pytest.mark.parametrize("reported", [{}, {"a": 0}])
+def test_a_split_needs_someone_to_pay(reported: dict[str, int]) -> None:
     """Money without a payer is a bug of the caller, not a rounding."""
     with pytest.raises(ValueError, match="positive weight"):
-        split(1, told)
+        split(1, reported)
 
 
 def test_portions_sum_to_the_whole() -> None:

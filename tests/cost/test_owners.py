@@ -12,15 +12,15 @@ from tests.cost.bench import BATCH, CHAT, SECOND, START, h100, holding, page, re
 SEARCH = PodOwnership(CHAT, "search", "retrieval")
 
 
-def frame(number: int, **told: object) -> Frame:
+def frame(number: int, **fields: object) -> Frame:
     """The tick of that number, ten seconds after the one before."""
     since = 10 * SECOND * number
-    return replace(Frame(5_000 * SECOND + since, START + since, (h100(),), (page(),)), **told)  # type: ignore[arg-type]
+    return replace(Frame(5_000 * SECOND + since, START + since, (h100(),), (page(),)), **fields)  # type: ignore[arg-type]
 
 
-def payers(state: State, told: Frame, by: CostPolicy) -> tuple[State, dict[tuple[str, str, str], int]]:
+def payers(state: State, reported: Frame, by: CostPolicy) -> tuple[State, dict[tuple[str, str, str], int]]:
     """The state after a tick, and what each product, team and server paid in it."""
-    outcome = advance(state, told, by)
+    outcome = advance(state, reported, by)
     paid: dict[tuple[str, str, str], int] = {}
     for segment in outcome.postings.segments:
         for money in segment.money:
@@ -33,23 +33,23 @@ def payers(state: State, told: Frame, by: CostPolicy) -> tuple[State, dict[tuple
 
 def test_labels_say_who_pays_where_no_rule_does() -> None:
     """A rule goes before labels; what labels do not say is unassigned."""
-    told = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
-    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(told)
+    reported = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
+    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(reported)
 
     assert by.owner(CHAT) == ("search", "retrieval")
     assert by.owner(BATCH) == ("batch", "night")
-    assert CostPolicy(Tariff()).told(told).owner(BATCH) == ("unassigned", "lab")
+    assert CostPolicy(Tariff()).told(reported).owner(BATCH) == ("unassigned", "lab")
     assert by.owner(ServerKey("", "other")) == ("unassigned", "unassigned")
 
 
 def test_the_same_owners_are_the_same_terms() -> None:
     """What is remembered of the parties lasts as long as the owners do."""
     by = CostPolicy(Tariff())
-    told = by.told({CHAT: SEARCH})
+    reported = by.told({CHAT: SEARCH})
 
     assert by.told({}) is by
-    assert by.told({CHAT: SEARCH}) is told
-    assert by.told({CHAT: PodOwnership(CHAT, "chat")}) is not told
+    assert by.told({CHAT: SEARCH}) is reported
+    assert by.told({CHAT: PodOwnership(CHAT, "chat")}) is not reported
 
 
 def test_an_owner_is_remembered_while_its_server_is_here() -> None:
@@ -98,8 +98,8 @@ def test_a_configured_holder_stands_beside_the_last_ones() -> None:
     """What is told of a GPU counts, whatever else is unsure; one holder is there once."""
     by = terms(rent(3600))
     state, _ = payers(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
-    told = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
-    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=told), by)
+    reported = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
+    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)
 
     assert paid == {
         ("unassigned", "unassigned", "chat"): 5 * 10**12,

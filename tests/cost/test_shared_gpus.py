@@ -21,11 +21,11 @@ def meter() -> Meter:
 
 def phases(meter: Meter, **by: str) -> dict[str, float]:
     """Dollars by phase, those of zero left out."""
-    told = {
+    reported = {
         phase: meter.dollars(phase=phase, **by) / DOLLAR
         for phase in ("prefill", "decode", "other", "idle", "unobserved")
     }
-    return {phase: dollars for phase, dollars in told.items() if dollars}
+    return {phase: dollars for phase, dollars in reported.items() if dollars}
 
 
 def held(meter: Meter) -> dict[tuple[str, str], float]:
@@ -131,7 +131,7 @@ def cut(
     busy: dict[str, float | None] | None = None,
     processes: tuple[str, ...] | None = None,
     energy: int | None = None,
-    **told: Any,
+    **fields: Any,
 ) -> GpuReading:
     """An A100 of 40 GB cut into 3g.20gb, 2g.10gb and 1g.5gb: 1/2, 2/7 and 1/7; 1/14 is no instance's."""
     instances = tuple(
@@ -151,7 +151,7 @@ def cut(
             GpuProcess(pid, instance=f"MIG-{size}") for pid, size in enumerate(processes, start=1)
         )
     facts = {"instances": instances, "processes": running, "memory_total_bytes": 40 * GB, "energy": energy}
-    return h100(**{"utilization_ratio": None, "power_limit_watts": 400.0, **facts, **told})
+    return h100(**{"utilization_ratio": None, "power_limit_watts": 400.0, **facts, **fields})
 
 
 ON_3G, ON_2G = used(CHAT, None, None, "MIG-3g"), used(BATCH, None, None, "MIG-2g")

@@ -27,8 +27,8 @@ def test_decode_time_is_wrong(meter: Meter) -> None:
 
     30 s of prefill; 37,675 s of decoding told by requests that ran 64 at a time: decode is 95 %, not 0.1 %.
     """
-    told = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
-    for prefill, decode, generated in told:
+    reported = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
+    for prefill, decode, generated in reported:
         server = page(
             running=64.0, prefill_seconds=prefill, decode_request_seconds=decode, generation=generated
         )

@@ -113,14 +113,14 @@ def test_no_host_without_a_gpu_has_unseen_ones() -> None:
 
 def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
-    known = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
-    host = Host(known, *boards("a", 7))
-    asking = replace(known.tariff, location=HostLocation(), hardware=(), asking=True)
+    expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
+    host = Host(expected, *boards("a", 7))
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
     for _ in range(3):
         host.meter.terms = replace(host.meter.terms, tariff=asking)
         host.restart(60, *boards("a", 6))
         assert (host.lost(), host.unseen()) == (["a6"], 1)
-    host.meter.terms = replace(host.meter.terms, tariff=known.tariff)
+    host.meter.terms = replace(host.meter.terms, tariff=expected.tariff)
     assert host.hourly() == 55.04
 
 
@@ -166,7 +166,7 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hardware", "place", "count"),
+    ("hardware", "location", "count"),
     [
         ((rent("55.04", 8),), HostLocation(), 8),
         ((BOUGHT,), HostLocation(), 8),
@@ -184,10 +184,10 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
     ],
 )
 def test_what_says_how_many_there_are(
-    hardware: tuple[Hardware, ...], place: HostLocation, count: int | None
+    hardware: tuple[Hardware, ...], location: HostLocation, count: int | None
 ) -> None:
     """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
-    tariff = Tariff("host-1", hardware, location=place)
+    tariff = Tariff("host-1", hardware, location=location)
     assert stated(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
 
 

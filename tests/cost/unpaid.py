@@ -9,20 +9,20 @@ from tests.cost.bench import HOUR
 
 def by_hour(ticks: Iterable[Postings]) -> list[UnpricedTime]:
     """What these ticks left without a price: one stretch for each GPU and hour of a day."""
-    found: dict[tuple[str, str, int], UnpricedTime] = {}
+    actual: dict[tuple[str, str, int], UnpricedTime] = {}
     for postings in ticks:
         for segment in postings.segments:
             for unpriced in segment.unpriced:
                 key = (unpriced.gpu.uuid, unpriced.day, unpriced.start // HOUR)
-                before = found.get(key)
-                found[key] = unpriced if before is None else joined(before, unpriced)
-    return list(found.values())
+                before = actual.get(key)
+                actual[key] = unpriced if before is None else joined(before, unpriced)
+    return list(actual.values())
 
 
 def joined(one: UnpricedTime, other: UnpricedTime) -> UnpricedTime:
     """Two stretches as one."""
-    slots: dict[OwnerPhase, GpuUse] = dict(one.slots)
-    for slot, used in other.slots.items():
-        had = slots.get(slot, GpuUse(0, 0, 0))
-        slots[slot] = GpuUse(had.time + used.time, had.up + used.up, had.energy + used.energy)
-    return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), slots=slots)
+    usage: dict[OwnerPhase, GpuUse] = dict(one.slots)
+    for owner_phase, used in other.slots.items():
+        had = usage.get(owner_phase, GpuUse(0, 0, 0))
+        usage[owner_phase] = GpuUse(had.time + used.time, had.up + used.up, had.energy + used.energy)
+    return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), slots=usage)

@@ -52,7 +52,7 @@ OVERHEADS = (
 )
 
 
-def priced(dated: int, **told: Any) -> CostPolicy:
+def priced(dated: int, **fields: Any) -> CostPolicy:
     """GPU-0 is owned and pays for its power, the others are rented at a price that changes."""
     own = owned(
         energy=KILOWATT_HOUR,
@@ -62,7 +62,7 @@ def priced(dated: int, **told: Any) -> CostPolicy:
     )
     own = Hardware(HardwareMatch(uuid="GPU-0"), own.terms, own.source, own.energy)
     leased = Rented((RentPrice(RENT), RentPrice(RENT_LATER, since=dated)))
-    return terms(own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **told)
+    return terms(own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **fields)
 
 
 durations = st.one_of(st.just(10 * SECOND), st.integers(1, 59 * SECOND), st.integers(60 * SECOND, 3 * HOUR))
@@ -78,9 +78,9 @@ def worlds(draw: st.DrawFn) -> World:
     numbers = range(count)
     keys = [ServerKey("", f"s{number}") for number in numbers]
     every = [(key, number) for key in keys for number in range(gpus)]
-    held = draw(st.lists(st.sampled_from(every), max_size=6, unique=True)) if every else []
+    allocated = draw(st.lists(st.sampled_from(every), max_size=6, unique=True)) if every else []
     ratios = st.none() | st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 1.0])
-    holders = tuple(Holder(key, f"GPU-{number}", draw(ratios)) for key, number in held)
+    holders = tuple(Holder(key, f"GPU-{number}", draw(ratios)) for key, number in allocated)
     start = draw(starts)
     dated = start + draw(st.integers(0, 2 * HOUR))
     tokens = st.sampled_from([0, 0, 1, 7, 1000, 123_456])
@@ -91,7 +91,7 @@ def worlds(draw: st.DrawFn) -> World:
         st.fixed_dictionaries(
             {
                 number: st.sampled_from([None, *[True] * 5]).flatmap(
-                    lambda told: st.tuples(utilizations, st.integers(0, 7000)) if told else st.none()
+                    lambda reported: st.tuples(utilizations, st.integers(0, 7000)) if reported else st.none()
                 )
                 for number in range(gpus)
             }
@@ -145,10 +145,10 @@ class Host:
     def then(self, happens: Happening) -> tuple[list[GpuReading] | None, list[ServerReading]]:
         """What is read after a happening."""
         gpus = []
-        for number, told in happens.gpus.items():
-            if told is not None:
-                self.joules[number] += told[1] * happens.duration // (10 * SECOND)
-                gpus.append(self.gpu(number, told[0]))
+        for number, reported in happens.gpus.items():
+            if reported is not None:
+                self.joules[number] += reported[1] * happens.duration // (10 * SECOND)
+                gpus.append(self.gpu(number, reported[0]))
         servers = []
         for number, moved in happens.servers.items():
             key = ServerKey("", f"s{number}")
