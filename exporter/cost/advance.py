@@ -52,7 +52,7 @@ def equivalents(
 class GpuOutcome:
     """One GPU in one tick. `phase_weights` divide its time by owner and phase.
 
-    `held` is the part of its time that each server held, by method; they sum to 1.
+    `held_shares` are the parts of its time by server and method; they sum to 1.
     `count` is above 1 for several GPUs that NVML never listed.
     """
 
@@ -60,7 +60,7 @@ class GpuOutcome:
     index: int
     reading: GpuReading | None
     shares: tuple[GpuShare, ...]
-    held: Mapping[tuple[ServerKey, ShareMethod], float]
+    held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
     phase_weights: Mapping[OwnerPhase, int]
     mean_watts: float | None
     count: int = 1

@@ -123,7 +123,7 @@ def build_report(
         shares=tuple(
             ShareRow(key, gpu.gpu.uuid, ratio, method)
             for gpu in outcome.gpus
-            for (key, method), ratio in gpu.held.items()
+            for (key, method), ratio in gpu.held_shares.items()
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(

@@ -28,7 +28,7 @@ from tests.cost.bench import (
     rent,
     terms,
 )
-from tests.cost.unpaid import by_hour
+from tests.cost.exact_model import by_hour
 
 GPU = Gpu("GPU-0", "NVIDIA H100")
 ALICE = CostOwner("chat", "assistants", "", "chat", "llama")

@@ -75,32 +75,32 @@ def test_energy_costs_its_kilowatt_hours() -> None:
 
 
 weights = st.dictionaries(st.text(max_size=3), st.integers(0, 10**36), min_size=1, max_size=60).filter(
-    lambda told: any(told.values())
+    lambda weights_drawn: any(weights_drawn.values())
 )
 
 
 @given(st.integers(-(10**15), 10**18), weights)
-def test_parts_sum_to_the_whole(amount: int, reported: dict[str, int]) -> None:
+def test_parts_sum_to_the_whole(amount: int, weights_drawn: dict[str, int]) -> None:
     """For any weights and any number of parties; each is within a unit of its due, none pays for nothing."""
-    parts, debts = split(amount, reported)
+    parts, debts = split(amount, weights_drawn)
     assert sum(parts.values()) == amount
-    assert set(parts) == {key for key, weight in reported.items() if weight}
-    assert set(debts) == set(reported)
+    assert set(parts) == {key for key, weight in weights_drawn.items() if weight}
+    assert set(debts) == set(weights_drawn)
     for key, part in parts.items():
-        assert abs(part - Fraction(amount * reported[key], sum(reported.values()))) < 1
+        assert abs(part - Fraction(amount * weights_drawn[key], sum(weights_drawn.values()))) < 1
 
 
 @given(weights, st.lists(st.integers(0, 10**6), min_size=1, max_size=40))
-def test_debts_tell_what_rounding_owes(reported: dict[str, int], sums: list[int]) -> None:
+def test_debts_tell_what_rounding_owes(weights_drawn: dict[str, int], sums: list[int]) -> None:
     """After any splits a party's debt is its due less what it was charged, and it stays small."""
     debts: dict[str, int] = {}
-    charged = dict.fromkeys(reported, 0)
+    charged = dict.fromkeys(weights_drawn, 0)
     for amount in sums:
-        parts, debts = split(amount, reported, debts)
+        parts, debts = split(amount, weights_drawn, debts)
         for key, part in parts.items():
             charged[key] += part
-    total = sum(reported.values())
-    for key, weight in reported.items():
+    total = sum(weights_drawn.values())
+    for key, weight in weights_drawn.items():
         due = Fraction(weight * sum(sums), total) - charged[key]
         assert abs(due - Fraction(debts[key], ROUNDING_SCALE)) <= Fraction(len(sums), ROUNDING_SCALE)
         assert abs(due) < 2
@@ -127,10 +127,10 @@ def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
 
 
 @pytest.mark.parametrize("reported", [{}, {"a": 0}])
-def test_a_split_needs_someone_to_pay(reported: dict[str, int]) -> None:
+def test_a_split_needs_someone_to_pay(weights_drawn: dict[str, int]) -> None:
     """Money without a payer is a bug of the caller, not a rounding."""
     with pytest.raises(ValueError, match="positive weight"):
-        split(1, reported)
+        split(1, weights_drawn)
 
 
 def test_portions_sum_to_the_whole() -> None:

@@ -13,7 +13,7 @@ from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from tests.cost.bench import HOUR, SECOND, START, Meter
-from tests.cost.shared_worlds import Happening, Host, Reckoning, stories, tariff
+from tests.cost.shared_gpu_strategies import ExactShares, SharedGpuHost, SharedHostEvent, stories, tariff
 from tests.depth import examples
 from tests.ledger.ticks import StillClock
 
@@ -27,9 +27,9 @@ HOURLY = {
 """Dollars an hour, by hand."""
 
 
-def lived(story: list[Happening]) -> tuple[Meter, list[tuple[Postings, State]]]:
+def metered(story: list[SharedHostEvent]) -> tuple[Meter, list[tuple[Postings, State]]]:
     """The story through the meter, and every tick of it."""
-    host, meter = Host(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
     outcomes = [meter.pass_by(SECOND, *host.first())]
     outcomes += [
         meter.pass_by(reported.duration, *host.then(reported), reported.holders) for reported in story
@@ -39,9 +39,9 @@ def lived(story: list[Happening]) -> tuple[Meter, list[tuple[Postings, State]]]:
 
 @examples(100)
 @given(stories)
-def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> None:
+def test_every_gpu_costs_its_price_whoever_holds_it(story: list[SharedHostEvent]) -> None:
     """Servers and `unallocated` are charged what the GPU accrued: not a picodollar more or less."""
-    meter, _ = lived(story)
+    meter, _ = metered(story)
     elapsed = sum(reported.duration for reported in story)
     for gpu, rates in HOURLY.items():
         for component, rate in rates.items():
@@ -55,14 +55,14 @@ def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> N
 
 @examples(200)
 @given(stories)
-def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None:
+def test_every_second_is_where_the_contract_says(story: list[SharedHostEvent]) -> None:
     """Per GPU, server and kind of time what a reckoning in fractions gives; on each GPU together exactly."""
-    meter, _ = lived(story)
+    meter, _ = metered(story)
     elapsed = sum(reported.duration for reported in story)
     allocated: Counter[Any] = Counter()
     for (uuid, owner, phase), duration in meter.held.items():
         allocated[uuid, owner.server, KINDS[phase]] += duration
-    expected = Reckoning(story).due
+    expected = ExactShares(story).due
     for gpu in HOURLY:
         assert sum(duration for key, duration in allocated.items() if key[0] == gpu) == elapsed
         assert sum(due for key, due in expected.items() if key[0] == gpu) == elapsed
@@ -73,9 +73,9 @@ def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None
 
 @examples(40)
 @given(stories)
-def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> None:
+def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent]) -> None:
     """By server and phase, by server and component, by GPU and component; and the GPU time beside them."""
-    meter, ticks = lived(story)
+    meter, ticks = metered(story)
     ledger = Ledger.open(None, StillClock())
     for postings, state in ticks:
         ledger.post(postings, state)
@@ -91,11 +91,11 @@ def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> No
 
 @examples(40)
 @given(stories)
-def test_what_is_told_of_a_gpu_is_all_of_it(story: list[Happening]) -> None:
+def test_what_is_told_of_a_gpu_is_all_of_it(story: list[SharedHostEvent]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""
-    host, meter = Host(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
     meter.pass_by(SECOND, *host.first())
     for reported in story:
         outcome = meter.pass_by(reported.duration, *host.then(reported), reported.holders)
         for gpu in outcome.gpus:
-            assert abs(sum(gpu.held.values()) - 1) < 1e-9
+            assert abs(sum(gpu.held_shares.values()) - 1) < 1e-9

@@ -82,7 +82,7 @@ def months(outcome: TickOutcome) -> dict[str, float]:
     return dict(actual)
 
 
-def slots(outcome: TickOutcome) -> set[tuple[str, str, str]]:
+def components(outcome: TickOutcome) -> set[tuple[str, str, str]]:
     """Server, phase and component of all money."""
     rows = [row for segment in outcome.postings.segments for row in segment.money]
     return {(row.owner_phase.owner.server, row.owner_phase.phase, row.component) for row in rows}
@@ -93,7 +93,7 @@ def test_hourly_rent_is_charged_since_the_boot() -> None:
     outcome = advance(FRESH, frame(), HOURLY)
 
     assert charged(outcome) == 1200
-    assert slots(outcome) == {("unallocated", "unobserved", "rent")}
+    assert components(outcome) == {("unallocated", "unobserved", "rent")}
     allocated = [row for segment in outcome.postings.segments for row in segment.held]
     assert sum(row.duration for row in allocated) == 20 * MINUTE
     assert {row.priced for row in allocated} == {True}
@@ -107,7 +107,7 @@ def test_it_is_charged_once() -> None:
 
     assert first.state.fresh_in == ""
     assert charged(second) == 10
-    assert {server for server, _phase, _component in slots(second)} == {"chat"}
+    assert {server for server, _phase, _component in components(second)} == {"chat"}
 
 
 def test_all_other_books_begin_now() -> None:
@@ -149,7 +149,7 @@ def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
     more = (h100(0, energy=900_000_000 + 2_000_000),)
     second = advance(first.state, later(frame(), gpus=more), reported)
 
-    assert (charged(first), slots(first)) == (1200, {("unallocated", "unobserved", "rent")})
+    assert (charged(first), components(first)) == (1200, {("unallocated", "unobserved", "rent")})
     # 10 s of rent, 10 s of network, and 2,000 J at a ten-thousandth of a thousandth each.
     assert charged(second) == 10 + 10 + 0.2
 

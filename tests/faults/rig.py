@@ -30,7 +30,7 @@ from exporter.sources.gather import Gatherer
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.nvml.source import NvmlSource
 from exporter.web.server import WebServer
-from tests.corners.corner_host import HostClock, moment
+from tests.corners.simulated_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
 from tests.faults import reckoning

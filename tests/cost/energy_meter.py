@@ -9,7 +9,7 @@ from tests.cost.bench import SECOND, h100
 TEN = 10 * SECOND
 
 
-class Watts:
+class EnergyMeter:
     """One GPU read again and again."""
 
     def __init__(self, state: GpuState | None = None) -> None:

@@ -152,7 +152,7 @@ class Clocks:
 
 
 @dataclass
-class Books:
+class ExactTotals:
     """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it.
 
     `marks` are millijoules that each GPU had drawn when it was last read; one without was never seen.
@@ -170,20 +170,20 @@ class Books:
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
     covered: dict[int, int] = field(default_factory=dict)
-    owed: dict[str, int] = field(default_factory=dict)
+    owed_time: dict[str, int] = field(default_factory=dict)
     """GPU time that is owed, by month: what dollars are divided by."""
     down: dict[int, int] = field(default_factory=dict)
     used: dict[tuple[int, int, str], tuple[int, Fraction]] = field(default_factory=dict)
     """GPU time and millijoules by hour, GPU and product."""
     chat_came: int | None = None
 
-    def copy(self) -> "Books":
+    def copy(self) -> "ExactTotals":
         return replace(
             self,
             money=dict(self.money),
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
-            owed=dict(self.owed),
+            owed_time=dict(self.owed_time),
             down=dict(self.down),
             used=dict(self.used),
             marks=dict(self.marks),
@@ -193,7 +193,7 @@ class Books:
 
     def hold(self, at: int, time: int) -> None:
         name = month(at)
-        self.owed[name] = self.owed.get(name, 0) + time
+        self.owed_time[name] = self.owed_time.get(name, 0) + time
 
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
         key = at // HOUR, gpu, component
@@ -211,31 +211,31 @@ class Books:
 
 
 @dataclass
-class Reckoning:
+class ExactHost:
     """The books as they should be. `committed` is what a killed daemon leaves."""
 
-    books: Books = field(default_factory=Books)
-    committed: Books = field(default_factory=Books)
-    entered: list[tuple[str, int]] = field(default_factory=list)
+    totals: ExactTotals = field(default_factory=ExactTotals)
+    committed: ExactTotals = field(default_factory=ExactTotals)
+    adjustments: list[tuple[str, int]] = field(default_factory=list)
     behind: bool = False
 
     def tick(self, now: Clocks, name: str, location: HostLocation | None, *, disk: str, gpus: int) -> None:
         """A tick that read so many GPUs. `disk`: what became of its commit; a lie is a false alarm."""
-        late = () if self.behind else self.books.waiting
+        late = () if self.behind else self.totals.waiting
         self._pass(now, name, location, gpus)
         self._charge_late(late, name, location)
         if disk != "refuses":
-            for month, amount in self.entered:
-                self.books.adjusted[month] = self.books.adjusted.get(month, 0) + amount
-            self.entered = []
-            self.committed = self.books.copy()
+            for month, amount in self.adjustments:
+                self.totals.adjusted[month] = self.totals.adjusted.get(month, 0) + amount
+            self.adjustments = []
+            self.committed = self.totals.copy()
         self.behind = disk != "well"
 
     def killed(self) -> None:
-        self.books, self.behind = self.committed.copy(), False
+        self.totals, self.behind = self.committed.copy(), False
 
     def _pass(self, now: Clocks, name: str, location: HostLocation | None, gpus: int) -> None:
-        totals, last = self.books, self.books.last
+        totals, last = self.totals, self.totals.last
         drawn = (now.elapsed - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
         totals.last = now
         if last is not None:
@@ -268,7 +268,7 @@ class Reckoning:
 
     def _miss(self, now: Clocks, name: str, location: HostLocation | None, gpus: int) -> None:
         """A GPU that two boots in a row did not show is the host's no more, once it is known what that is."""
-        totals = self.books
+        totals = self.totals
         if not gpus:
             return
         again = totals.listed_in not in {"", now.boot}
@@ -290,17 +290,17 @@ class Reckoning:
         *,
         since_boot: bool = False,
     ) -> None:
-        totals = self.books
+        totals = self.totals
         for since, until in hours(start, end):
             time = until - since
             due = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
-            reported = False
+            is_metered = False
             for gpu, drawn in energy.items():
                 used = Waiting(gpu, since, time, due, Fraction(drawn * time, end - start), since_boot)
                 if self._use(used, *by):
-                    reported = True
+                    is_metered = True
                     totals.use(used)
-            if reported or not since_boot:
+            if is_metered or not since_boot:
                 totals.covered[since // HOUR] = totals.covered.get(since // HOUR, 0) + time
                 totals.down[since // HOUR] = totals.down.get(since // HOUR, 0) + time - due
             if "overheads" in CONFIGURATIONS[by[0]] and not since_boot:
@@ -313,12 +313,12 @@ class Reckoning:
         """Whether its time is in the books."""
         price = cost(name, location, used.gpu, used.start)
         if price is not None and (price.while_up or not used.hourly_only):
-            self.books.hold(used.start, used.up if price.while_up else used.time)
+            self.totals.hold(used.start, used.up if price.while_up else used.time)
             self._pay(used, price)
             return True
         if price is None and (may_come_with_the_place(name, location) or not used.hourly_only):
-            self.books.hold(used.start, used.up)  # which any price is owed for
-            self.books.waiting += (used,)
+            self.totals.hold(used.start, used.up)  # which any price is owed for
+            self.totals.waiting += (used,)
             return True
         return False
 
@@ -327,48 +327,48 @@ class Reckoning:
             return
         due = Fraction(used.up if price.while_up else used.time, HOUR)
         for component, hourly in price.hourly.items():
-            self.books.charge(used.start, used.gpu, component, hourly * due)
+            self.totals.charge(used.start, used.gpu, component, hourly * due)
             if price.estimate:
                 name = month(used.start)
-                self.books.estimated[name] = self.books.estimated.get(name, Fraction(0)) + hourly * due
+                self.totals.estimated[name] = self.totals.estimated.get(name, Fraction(0)) + hourly * due
         if price.energy and used.energy:
-            self.books.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
+            self.totals.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
 
     def _charge_late(self, waiting: tuple[Waiting, ...], name: str, location: HostLocation | None) -> None:
-        left = self.books.waiting[len(waiting) :] if waiting else self.books.waiting
+        left = self.totals.waiting[len(waiting) :] if waiting else self.totals.waiting
         for used in waiting:
             price = cost(name, location, used.gpu, used.start)
             if price is None:
                 left += (used,)
             else:
                 if not price.while_up and not used.hourly_only:
-                    self.books.hold(used.start, used.time - used.up)
+                    self.totals.hold(used.start, used.time - used.up)
                 self._pay(used, price)
-        self.books.waiting = left
+        self.totals.waiting = left
 
     def months(self) -> dict[tuple[str, str], Fraction]:
         """Dollars by month and component."""
         actual: dict[tuple[str, str], Fraction] = {}
-        for (hour, _, component), dollars in self.books.money.items():
+        for (hour, _, component), dollars in self.totals.money.items():
             key = month(hour * HOUR), component
             actual[key] = actual.get(key, Fraction(0)) + dollars
-        for name, amount in self.books.adjusted.items():
+        for name, amount in self.totals.adjusted.items():
             actual[name, "adjustment"] = Fraction(amount, 10**12)
         return {key: dollars for key, dollars in actual.items() if dollars}
 
     def waits(self) -> dict[str, int]:
         """Nanoseconds of GPU time without a price, by month."""
         actual: dict[str, int] = {}
-        for used in self.books.waiting:
+        for used in self.totals.waiting:
             name = month(used.start)
             actual[name] = actual.get(name, 0) + used.time
         return actual
 
     def projected(self, now: int, name: str, location: HostLocation | None) -> Fraction:
         """Of the month that goes on: what is in it, and its rest by the prices of the configuration."""
-        totals, day = self.books, now - 24 * HOUR
-        allocated = {hour for hour, *_ in totals.used} | {hour for hour, time in totals.down.items() if time}
-        recent = [hour for hour in range(now // HOUR - 24, now // HOUR + 1) if hour in allocated]
+        totals, day = self.totals, now - 24 * HOUR
+        used_hours = {hour for hour, *_ in totals.used} | {hour for hour, time in totals.down.items() if time}
+        recent = [hour for hour in range(now // HOUR - 24, now // HOUR + 1) if hour in used_hours]
         inside = {hour: min(Fraction(1), Fraction((hour + 1) * HOUR - day, HOUR)) for hour in recent}
         covered = sum((totals.covered.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
         up = covered - sum((totals.down.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
@@ -393,7 +393,7 @@ class Reckoning:
 
     def _joules_per_hour(self, gpu: int, recent: list[int], now: int) -> Fraction:
         """Over the last 24 hours, or since the GPU's server appeared; hours in which it was off count."""
-        totals, since = self.books, now - 24 * HOUR
+        totals, since = self.totals, now - 24 * HOUR
         came = totals.chat_came if gpu == 0 else None
         newcomer = came is not None and since < came <= now
         since = came if newcomer and came is not None else since
@@ -405,15 +405,15 @@ class Reckoning:
             nobody, server = (
                 totals.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
             )
-            stored = Fraction(1)
+            part = Fraction(1)
             if since > hour * HOUR and newcomer:
                 left = max(0, min(ends, now) - since - server[0])
-                stored = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
+                part = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
             elif since > hour * HOUR:
-                stored = Fraction(ends - since, HOUR)
-                server = int(server[0] * stored), server[1] * stored
-            own = server[0] + nobody[0] * stored
-            drawn += server[1] + nobody[1] * stored
+                part = Fraction(ends - since, HOUR)
+                server = int(server[0] * part), server[1] * part
+            own = server[0] + nobody[0] * part
+            drawn += server[1] + nobody[1] * part
             over += max(own, Fraction(totals.covered.get(hour, 0))) if over else own
         return drawn / 1000 / over * HOUR if over else Fraction(0)
 

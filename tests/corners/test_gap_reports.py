@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
 from exporter.sampler.change_log import dollars_by_server, top_payers
-from tests.corners.corner_host import CENT, DAY, HOUR, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, DAY, HOUR, MINUTE, SECOND, SimulatedHost
 from tests.sampler.sampler_bench import H100
 
 SERVED = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'
@@ -20,35 +20,35 @@ WITHOUT = "unmatched_hardware: unpriced\n" + SERVED
 NOON = "2026-11-25T12:00:00+00:00"
 FIELDS = ("since", "hours", "dollars", "payers", "not_charged")
 
-Told = Callable[[], list[tuple[str, str, dict[str, str]]]]
+GapLog = Callable[[], list[tuple[str, str, dict[str, str]]]]
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Told:
+def reported(caplog: pytest.LogCaptureFixture) -> GapLog:
     """What was said of gaps since the last call: level, message and fields."""
     caplog.set_level("INFO")
 
-    def said() -> list[tuple[str, str, dict[str, str]]]:
-        actual = [
+    def logged() -> list[tuple[str, str, dict[str, str]]]:
+        records = [
             (record.levelname, record.getMessage(), {name: vars(record)[name] for name in FIELDS})
             for record in caplog.records
             if record.name == "exporter.sampler.change_log" and "hours" in vars(record)
         ]
         caplog.clear()
-        return actual
+        return records
 
-    return said
+    return logged
 
 
-def host(folder: Path, config: str) -> Host:
+def host(folder: Path, config: str) -> SimulatedHost:
     """A host that was up for a month, and has ticked twice."""
-    made = Host(folder, config, NOON)
+    made = SimulatedHost(folder, config, NOON)
     made.tick()
     made.tick(10 * SECOND)
     return made
 
 
-def test_a_daemon_that_was_stopped(tmp_path: Path, reported: Told) -> None:
+def test_a_daemon_that_was_stopped(tmp_path: Path, reported: GapLog) -> None:
     """Two hours and ten seconds at 3.60; ordinary ticks before and after say nothing."""
     stopped = host(tmp_path, HOURLY)
     assert reported() == []
@@ -81,7 +81,7 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, reported: Told) -> None:
     ],
 )
 def test_a_host_that_was_off(
-    tmp_path: Path, reported: Told, config: str, dollars: str, not_charged: str
+    tmp_path: Path, reported: GapLog, config: str, dollars: str, not_charged: str
 ) -> None:
     """Four hours: what is rented by the hour is not owed for them, what is leased is; and without a price."""
     off = host(tmp_path, config)
@@ -94,7 +94,7 @@ def test_a_host_that_was_off(
     assert line[2]["payers"] == ("nobody" if dollars == "0.00" else f"chat {dollars}")
 
 
-def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: Told) -> None:
+def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: GapLog) -> None:
     """Nine days, of which seven are charged: 168 hours at 3.60 are 604.80."""
     long = host(tmp_path, HOURLY)
     long.restart(9 * DAY)
@@ -115,18 +115,18 @@ def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: To
     ]
 
 
-def test_the_time_since_the_boot(tmp_path: Path, reported: Told) -> None:
+def test_the_time_since_the_boot(tmp_path: Path, reported: GapLog) -> None:
     """20 minutes before new books at 3.60: 1.20, to nobody's account."""
-    Host(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
+    SimulatedHost(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
 
     (line,) = reported()
     assert line[:2] == ("INFO", "hourly rent since the boot was charged")
     assert line[2]["payers"] == "unallocated 1.20"
 
 
-def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, reported: Told) -> None:
+def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, reported: GapLog) -> None:
     """The driver was never loaded: a gap of no GPU."""
-    bare = Host(tmp_path, HOURLY, NOON)
+    bare = SimulatedHost(tmp_path, HOURLY, NOON)
     bare.nvml.failure = "the driver is not loaded"
     bare.tick()
     bare.restart(2 * HOUR)

@@ -39,7 +39,7 @@ def near(one: float, other: float) -> bool:
     return abs(one - other) <= 16
 
 
-class Host:
+class ChangingGpusHost:
     """A host whose boards a test changes, held whole by one server; each tick is an hour unless told."""
 
     def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
@@ -86,7 +86,7 @@ class Host:
         """GPUs that are paid for and were never listed."""
         return sum(gpu.count for gpu in self.meter.state.unseen.values())
 
-    def slots(self) -> list[str]:
+    def uuids(self) -> list[str]:
         """UUIDs of all slots."""
         return sorted(self.meter.state.gpus)
 
