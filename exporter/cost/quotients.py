@@ -12,7 +12,7 @@ TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
 Basis = Literal["full", "busy"]
 
 FEWEST_TOKENS: Final = 1000
-"""Below this many tokens of its own a quotient says nothing and is absent."""
+"""A quotient of fewer tokens has no meaning and is absent."""
 
 
 def per_million(
@@ -21,10 +21,10 @@ def per_million(
     weights: Weights,
     unpriced: Nanoseconds = 0,
 ) -> dict[tuple[TokenKind, Basis], float]:
-    """Dollars per million tokens by (kind, basis): what `carried` says over the tokens of the kind.
+    """Dollars per million tokens by (kind, basis): `carried` dollars over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
-    With `unpriced` GPU time, which waits for a price, there is none: the money is not all that it cost.
+    With `unpriced` GPU time, which waits for a price, there is none: the cost is incomplete.
     """
     if unpriced:
         return {}
@@ -59,7 +59,7 @@ def carried(
     """
     everything = dollars(sum(money.values()))
     if everything == 0:
-        return {}  # nothing is priced: a cost of zero would be a claim
+        return {}  # nothing is priced: zero would be wrong
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
     parts: dict[tuple[TokenKind, Basis], float] = {}
     bases: dict[Basis, float] = {"full": everything}

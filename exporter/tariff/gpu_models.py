@@ -1,4 +1,4 @@
-"""Which GPU a name means: as NVML tells it, or as Kubernetes labels it. Pure but for the table it reads."""
+"""GPU models: the model of a name, as NVML reports it or Kubernetes labels it. Pure but for its table."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,13 +12,13 @@ from exporter.tariff.csv_tables import Row
 from exporter.units import BYTES_PER_GIBIBYTE
 
 SLICES: Final = 7
-"""Compute slices of a card that can be cut, but for those of four."""
+"""Compute slices of a MIG card, except cards with four."""
 
 _OF_FOUR: Final = re.compile(r"\b(A30|RTX PRO 6000)\b")
 
 
 def slices_of_gpu(name: str) -> int:
-    """The compute slices of a card by the name that NVML tells, whether or not the table has the card."""
+    """The compute slices of a card by its NVML name, whether or not the table has the card."""
     return 4 if _OF_FOUR.search(name) else SLICES
 
 

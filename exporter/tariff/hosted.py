@@ -76,8 +76,8 @@ _WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
 class Offer:
     """The price of one model at one provider, in dollars per million tokens.
 
-    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do. `as_of` is
-    the date of its source, which another table tells.
+    `cached_prompt` is `None` without a discount: cached tokens then cost what others do. `as_of` is the date
+    of its source, from another table.
     """
 
     provider: str

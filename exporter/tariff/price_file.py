@@ -1,7 +1,7 @@
 """Price files: lists of instance prices that an operator fetches, in the form of the bundled one. Pure.
 
-A file replaces the bundled `instances.csv` whole. It is checked whole before it is used: what is wrong is
-reported by line and column, and nothing of a file with a mistake is taken.
+A file replaces the bundled `instances.csv` as a whole. It is checked before it is used: errors are reported
+by line and column, and a file with an error is not used at all.
 """
 
 import csv
@@ -24,7 +24,7 @@ HEADER: Final = COLUMNS[FILE]
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_ROWS: Final = 20_000
 MOST_DOLLARS: Final = 100_000
-"""Of an hour of one instance; the dearest that is let costs a few hundred."""
+"""Of an hour of one instance; the most expensive one costs a few hundred."""
 MOST_GPUS: Final = 1024
 MOST_PROBLEMS: Final = 20
 
@@ -134,7 +134,7 @@ def _text(data: bytes) -> str:
 
 
 class _Check:
-    """One reading of a file: its problems so far, and the types and places of the rows before."""
+    """Check of one file: its problems, and the types and regions of the rows before."""
 
     def __init__(self, today: date | None, plausible: Plausible | None) -> None:
         self._today = today
@@ -183,7 +183,7 @@ class _Check:
         return fields
 
     def _meaning(self, row: dict[str, str], number: int) -> Iterator[tuple[str, str]]:
-        """What is wrong beside the form of single fields: dates ahead, repeated rows, prices far off."""
+        """Errors besides the form of fields: future dates, repeated rows, implausible prices."""
         as_of = row["as_of"]
         if self._today is not None and as_of > self._today.isoformat()[: len(as_of)]:
             yield "as_of", "is in the future"

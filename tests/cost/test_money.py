@@ -126,7 +126,7 @@ def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
     assert (parts, debts) == ({"a": 5}, {"a": 0, "b": 7})
 
 
-@pytest.mark.parametrize("reported", [{}, {"a": 0}])
+@pytest.mark.parametrize("weights_drawn", [{}, {"a": 0}])
 def test_a_split_needs_someone_to_pay(weights_drawn: dict[str, int]) -> None:
     """Money without a payer is a bug of the caller, not a rounding."""
     with pytest.raises(ValueError, match="positive weight"):

@@ -38,10 +38,10 @@ def test_labels_say_who_pays_where_no_rule_does() -> None:
     reported = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
     by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(reported)
 
-    assert by.owner(CHAT) == ("search", "retrieval")
-    assert by.owner(BATCH) == ("batch", "night")
-    assert CostPolicy(Tariff()).told(reported).owner(BATCH) == ("unassigned", "lab")
-    assert by.owner(ServerKey("", "other")) == ("unassigned", "unassigned")
+    assert by.product_and_team(CHAT) == ("search", "retrieval")
+    assert by.product_and_team(BATCH) == ("batch", "night")
+    assert CostPolicy(Tariff()).told(reported).product_and_team(BATCH) == ("unassigned", "lab")
+    assert by.product_and_team(ServerKey("", "other")) == ("unassigned", "unassigned")
 
 
 def test_the_same_owners_are_the_same_terms() -> None:

@@ -15,7 +15,7 @@ def test_the_first_ownership_rule_that_matches_pays() -> None:
     """All patterns that a rule gives must match; no match is unassigned."""
     policy = CostPolicy(Tariff(), ownership=RULES)
     owners = [
-        policy.owner(ServerKey(namespace, server))
+        policy.product_and_team(ServerKey(namespace, server))
         for namespace, server in [
             ("search-a", "chat-1"),
             ("", "chat-1"),

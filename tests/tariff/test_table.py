@@ -69,7 +69,7 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
         (
             "sources.csv",
             f"{HEAD['sources.csv']}\nx,y,2026-01-01,MIT,\n",
-            "sources.csv does not tell what gpuhunt is",
+            "sources.csv has no row for gpuhunt",
         ),
     ],
 )
