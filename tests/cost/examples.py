@@ -190,7 +190,7 @@ def half_a_day() -> HistorySums:
 
 
 @dataclass
-class Day:
+class ExampleDay:
     """History of one day."""
 
     sums: HistorySums
@@ -211,7 +211,7 @@ def reload_with_past_price() -> list[float]:
         Rented((RentPrice(Decimal(hourly), since=START, since_text="x"),)) for hourly in ("3.60", "2.88")
     ]
     old, new = (Tariff("", (Hardware(HardwareMatch(), rented, "x"),)) for rented in prices)
-    reported = repricing(old, new, Day(half_a_day()), ZoneInfo("UTC"), START + 12 * HOUR)
+    reported = repricing(old, new, ExampleDay(half_a_day()), ZoneInfo("UTC"), START + 12 * HOUR)
     assert reported is not None
     return [
         reported.posted / DOLLAR,
@@ -238,7 +238,7 @@ def repriced_gpu() -> list[float]:
         )
         for uuid, price in (("GPU-0", "2.88"), ("GPU-1", "3.60"))
     )
-    reported = repricing(None, Tariff("", (first, all_)), Day(sums), ZoneInfo("UTC"), START + 12 * HOUR)
+    reported = repricing(None, Tariff("", (first, all_)), ExampleDay(sums), ZoneInfo("UTC"), START + 12 * HOUR)
     assert reported is not None
     cents = {one.product: one.cents for one in reported.corrections}
     return [cents.get(name, 0) / 100 for name in ("chat", "unassigned")]
