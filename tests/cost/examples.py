@@ -238,7 +238,9 @@ def repriced_gpu() -> list[float]:
         )
         for uuid, price in (("GPU-0", "2.88"), ("GPU-1", "3.60"))
     )
-    reported = repricing(None, Tariff("", (first, all_)), ExampleDay(sums), ZoneInfo("UTC"), START + 12 * HOUR)
+    reported = repricing(
+        None, Tariff("", (first, all_)), ExampleDay(sums), ZoneInfo("UTC"), START + 12 * HOUR
+    )
     assert reported is not None
     cents = {one.product: one.cents for one in reported.corrections}
     return [cents.get(name, 0) / 100 for name in ("chat", "unassigned")]
