@@ -110,7 +110,7 @@ def test_a_killed_daemon_finds_slots_and_the_unseen_one_in_its_ledger(
         assert spent(host) == 48 * CENT
         host.restart(MINUTE)
         host.tick()
-        assert notes(host) == ["GPUs that are paid for and that NVML never listed (unseen): 1 of 8."]
+        assert notes(host) == ["Charged GPUs that NVML never listed (unseen): 1 of 8."]
     assert host.served("inference_gpus_expected") - host.served("inference_gpus_visible") == 1
     assert host.served("inference_cost_dollars_per_hour", server="unallocated") == pytest.approx(3.60)
     messages(caplog)
