@@ -300,6 +300,6 @@ def _rebooted(state: State) -> State:
 def _seen(works: Iterable[GpuAccrual], round_: ServersTick, terms: CostPolicy) -> set[CostOwner]:
     seen = {slot.owner for work in works for slot in work.by_time}
     for key, tick in round_.ticks.items():
-        seen.update(servers.party(terms, key, model) for model in (*tick.splits, *tick.idle_models))
+        seen.update(terms.party(key, model) for model in (*tick.splits, *tick.idle_models))
         seen.update(who for parts in tick.parties.values() for who in parts)
     return seen
