@@ -49,7 +49,7 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
         "engine_seconds": PhaseSeconds(2.0, 6.0),
     }
     told = [advanced([of(**everything)])[1]]
-    told.append(advanced([of(**{**everything, "engine": None})])[1])
+    told.append(advanced([of(**{**everything, "engine_seconds": None})])[1])
     told.append(advanced([of(tokens=everything["tokens"])])[1])
     assert [(one.method, one.prefill_ratio) for one in told] == [
         ("engine", 0.25),
