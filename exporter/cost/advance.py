@@ -310,6 +310,6 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     """Everybody of this tick, also with nothing to post: a series starts at zero."""
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
-        owners.update(servers.party(policy, key, model) for model in (*tick.splits, *tick.idle_models))
+        owners.update(policy.party(key, model) for model in (*tick.splits, *tick.idle_models))
         owners.update(owner for parts in tick.parties.values() for owner in parts)
     return owners

@@ -17,7 +17,6 @@ from exporter.cost.projection import (
     rates,
 )
 from exporter.cost.quotients import per_million
-from exporter.cost.servers import party
 from exporter.cost.state import ServerState
 from exporter.readings import Frame, ServerKey, published
 from exporter.report import (
@@ -116,7 +115,7 @@ def build_report(
         servers=published(frame.servers),
         unread=frame.unread,
         loads=tuple(
-            LoadRow(party(terms, key, load.model), load)
+            LoadRow(terms.party(key, load.model), load)
             for key, tick in outcome.ticks.items()
             for load in tick.loads
         ),
@@ -127,7 +126,7 @@ def build_report(
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(
-            SplitRow(party(terms, key, model), split.method, split.prefill_ratio)
+            SplitRow(terms.party(key, model), split.method, split.prefill_ratio)
             for key, tick in outcome.ticks.items()
             for model, split in tick.splits.items()
         ),

@@ -345,7 +345,7 @@ def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
         return HttpsClient(httpx.Client(transport=httpx.MockTransport(answer), trust_env=False))
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
-        patch.setattr(endpoints, "lean_client", client)
+        patch.setattr(endpoints, "shared_client", client)
         host = Rig(folder, nvml, faults)
         try:
             yield host
