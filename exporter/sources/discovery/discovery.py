@@ -10,7 +10,6 @@ from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
 from exporter.sources import kubernetes
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
 from exporter.sources.discovery.servers import (
     DiscoveryResult,
     HostSnapshot,
@@ -22,7 +21,7 @@ from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
 from exporter.sources.kubelet.pod_resources import located
-from exporter.sources.kubernetes import Pods, PodSource, ServiceAccount, owner_of
+from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
@@ -37,9 +36,6 @@ PODS_DENIED: Final = frozenset(
 
 NOT_THERE: Final = "absent"
 """The kubelet has no socket: for good where it had none before, else until it has started again."""
-
-GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
-"""On each pod of a LeaderWorkerSet: how many pods serve together."""
 
 
 class PodCache:
@@ -72,7 +68,7 @@ class PodCache:
         if config.kubernetes != "off":
             self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
 
-    def pods(self, config: Config, told: Mapping[Source[Any], Gathered]) -> tuple[ServerPod, ...] | None:
+    def pods(self, config: Config, told: Mapping[Source[Any], Gathered]) -> tuple[Pod, ...] | None:
         """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
         source = self.source
         if source is None:
@@ -88,7 +84,7 @@ class PodCache:
             self._pods = None
         if self._pods is None:
             return () if answer is not None and answer.health.reason == NOT_THERE else None
-        return tuple(_pod(pod, config) for pod in self._pods[0].pods)
+        return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -101,27 +97,10 @@ def cluster(clock: Clock) -> PodCache:
     return PodCache(clock, kubernetes.account())
 
 
-def _pod(pod: kubernetes.Pod, config: Config) -> ServerPod:
+def _with_owner(pod: Pod, config: Config) -> Pod:
+    """The pod with its product and team, looked up at each scan: a reload needs no new answer."""
     product, team = owner_of(pod, config.pod_labels)
-    return ServerPod(
-        namespace=pod.namespace,
-        name=pod.name,
-        workload=pod.workload.name,
-        uids=(pod.uid,),
-        addresses=pod.ips,
-        live=pod.live,
-        containers=tuple(ServerContainer(each.id, each.argv) for each in pod.containers),
-        product=product,
-        team=team,
-        spans_hosts=pod.annotations.get(GROUP_SIZE, "1") != "1",
-        pod_annotations=ServerAnnotations(
-            pod.pod_annotations.name,
-            pod.pod_annotations.product,
-            pod.pod_annotations.team,
-            pod.pod_annotations.port,
-            pod.pod_annotations.path,
-        ),
-    )
+    return replace(pod, product=product, team=team)
 
 
 log = logging.getLogger(__name__)

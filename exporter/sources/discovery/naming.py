@@ -10,8 +10,8 @@ from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.kubelet.pod_resources import Allocation, Device
+from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup
 
 
@@ -74,13 +74,13 @@ class Tenant:
     workload: str = ""
     groups: tuple[ProcessGroup, ...] = ()
     allocations: tuple[Allocation, ...] = ()
-    pod: ServerPod | None = None
+    pod: Pod | None = None
 
 
 def tenants(
     groups: Iterable[ProcessGroup],
     given: Iterable[Allocation],
-    pods: Iterable[ServerPod],
+    pods: Iterable[Pod],
     gpus: Iterable[GpuReading],
 ) -> tuple[Tenant, ...]:
     """Everybody who computes on a GPU, serves, or was given one.
@@ -91,7 +91,7 @@ def tenants(
         pods: of this host, as far as they are known.
         gpus: of this host, and who computes on them.
     """
-    by_uid = {uid: pod for pod in pods for uid in pod.uids if uid}
+    by_uid = {pod.uid: pod for pod in pods if pod.uid}
     by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
     by_name = {(pod.namespace, pod.name): pod for pod in pods}
     known: dict[tuple[str, str], Tenant] = {}
@@ -102,7 +102,7 @@ def tenants(
             pod = None
         if pod is not None:
             key = pod.namespace, pod.name
-            tenant = known.get(key) or Tenant(pod.namespace, pod.workload, pod=pod)
+            tenant = known.get(key) or Tenant(pod.namespace, pod.workload.name, pod=pod)
             known[key] = replace(tenant, groups=(*tenant.groups, group))
         else:  # the containers of a pod are one tenant; what is in no pod is one each
             name = group.pod or group.id
@@ -113,17 +113,17 @@ def tenants(
         holder = by_name.get(key)
         if holder is not None and not holder.live:
             continue  # older kubelets tell what ended pods had
-        workload = workload_of(allocation.pod) if holder is None else holder.workload
+        workload = workload_of(allocation.pod) if holder is None else holder.workload.name
         tenant = known.get(key) or Tenant(allocation.namespace, workload, pod=holder)
         known[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
     for pod in by_name.values():
         if pod.live and (pod.namespace, pod.name) not in known and _may_serve(pod):
-            known[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload, pod=pod)
+            known[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload.name, pod=pod)
     others = tuple(_joined(known, loose.values(), tuple(gpus)))
     return (*known.values(), *others)
 
 
-def _may_serve(pod: ServerPod) -> bool:
+def _may_serve(pod: Pod) -> bool:
     """A pod without a GPU that says where its metrics are: the API server of workers elsewhere."""
     return pod.pod_annotations.port is not None
 
@@ -181,8 +181,9 @@ class NamedServer:
     """One server, or other holder, of a tenant.
 
     `group` are its processes, `None` for a pod whose processes are not seen. `launch` is how its API server
-    was started, `None` where there is none. `rule` is what the configuration says of it. `refused` is a name
-    or an entry that it claims and that may be another's, for people.
+    was started, `None` where there is none. `rule` is its entry in the configuration. `refused` is a name
+    or an entry that it claims and that may be another's, for people. `matched`: it is a known server, or has
+    a configured name.
     """
 
     key: ServerKey
@@ -191,6 +192,7 @@ class NamedServer:
     launch: Launch | None = None
     rule: ServerRule | None = None
     refused: str = ""
+    matched: bool = True
 
     @property
     def is_claimed(self) -> bool:
@@ -365,22 +367,26 @@ def _named(
 ) -> NamedServer:
     port = ports.get(group.id) if group is not None else None if start is None else start.port
     rule = next((rule for rule in rules if _matches(rule.match, tenant, group, start, port)), None)
-    name = (rule and rule.name) or wished or _name(tenant, group, start, port)
+    configured = (rule and rule.name) or wished
+    name, matched = (configured, True) if configured else _default_name(tenant, group, start, port)
     name = label(name)
     if name in {UNALLOCATED, OTHER}:
-        name = label(f"{UNMATCHED}{name}")
+        name, matched = label(f"{UNMATCHED}{name}"), False
     namespace = (rule and rule.namespace) or tenant.namespace
-    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule)
+    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule, matched=matched)
 
 
-def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None) -> str:
+def _default_name(
+    tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
+) -> tuple[str, bool]:
+    """The name that a server has unless one is configured, and whether it is a known server."""
     if tenant.workload:
         serves = start is not None or (tenant.pod is not None and tenant.pod.pod_annotations.port is not None)
-        return tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"
+        return (tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"), serves
     if group is None:
-        return UNSEEN.server
+        return UNSEEN.server, False
     if start is None:
-        return f"{UNMATCHED}{group.name}"
+        return f"{UNMATCHED}{group.name}", False
     router = None if group.server is None else group.server.router
     server = router or group.server
     apart = bool(group.container) or port is None  # each container may have all ports to itself
@@ -390,7 +396,7 @@ def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port
     words.append(str(port or ""))
     if apart or router is not None:
         words.append(start.model)
-    return ":".join(word for word in words if word)
+    return ":".join(word for word in words if word), True
 
 
 def _matches(

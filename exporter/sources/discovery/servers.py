@@ -14,7 +14,6 @@ from exporter.readings import (
     GpuReading,
     Holder,
     PodOwnership,
-    Role,
     ServerKey,
     UnreadReason,
     UnreadServer,
@@ -30,10 +29,10 @@ from exporter.sources.discovery.naming import (
     stood_for,
     tenants,
 )
-from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
 from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
+from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
 from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
 from exporter.sources.server import ServerContext
 from exporter.units import Instant, Nanoseconds
@@ -76,39 +75,57 @@ class ServerAddress:
     skip_reason: UnreadReason | None = None
 
 
+class SkipServerError(Exception):
+    """A server is not read, for `reason`."""
+
+    def __init__(self, reason: UnreadReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def identity_of(process: ProcessId) -> str:
     """What a process is and no later one will be."""
     return f"{process.pid}:{process.started}"
 
 
-def server_address(one: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
-    """Where a server is read. `listening` are the groups that hold ports, by network and port.
+def server_address(server: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
+    """The address to read a server at, or the reason that it has none.
 
-    One that a router started is read through it where it listens on loopback in a network of its own.
+    `listening` are the groups that hold ports, by network and port.
     """
-    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else ServerAnnotations()
-    if one.launch is None and pod_annotations.port is None and not _is_told(one.rule):
-        return ServerAddress(skip_reason=UnreadReason.NO_SERVER)
+    try:
+        return ServerAddress(_metrics_target(server, moment, listening))
+    except SkipServerError as skipped:
+        return ServerAddress(skip_reason=skipped.reason)
+
+
+def _metrics_target(one: NamedServer, moment: ScanTime, listening: Listening) -> Target:
+    """The target of a server's metrics.
+
+    A server that a router started is read through it where it listens on loopback in a network of its own.
+
+    Raises:
+        SkipServerError: it is not to be read, or has no address.
+    """
+    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else NO_ANNOTATIONS
+    if one.launch is None and pod_annotations.port is None and not _is_named_by(one.rule):
+        raise SkipServerError(UnreadReason.NO_SERVER)
     if one.launch is not None and not one.launch.serves:
-        return ServerAddress(skip_reason=UnreadReason.FOLLOWER)
+        raise SkipServerError(UnreadReason.FOLLOWER)
     if one.launch is not None and one.launch.routes:
-        return ServerAddress(skip_reason=UnreadReason.ROUTED)
-    server = None if one.group is None else one.group.server
-    told = (one.rule and one.rule.metrics_port) or pod_annotations.port
-    router = None if server is None else server.router
-    if router is not None and told == router.port:  # where all of its models are
-        told = None
-    if told is not None or server is None or server.reach != "loopback":
+        raise SkipServerError(UnreadReason.ROUTED)
+    api = None if one.group is None else one.group.server
+    configured = (one.rule and one.rule.metrics_port) or pod_annotations.port
+    router = None if api is None else api.router
+    if router is not None and configured == router.port:  # the port of all of its models
+        configured = None
+    if configured is not None or api is None or api.reach != "loopback":
         router = None
-    where = told or _port(one, router or server)
-    if isinstance(where, UnreadReason):
-        return ServerAddress(skip_reason=where)
-    others = one.group is not None and listening.get((_network(one), where), one.group.id) != one.group.id
-    if others and router is None:
-        return ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
-    hosts = _hosts(one, router or server, where)
-    if isinstance(hosts, UnreadReason):
-        return ServerAddress(skip_reason=hosts)
+    port = configured or _port(one, router or api)
+    is_taken = one.group is not None and listening.get((_network(one), port), one.group.id) != one.group.id
+    if is_taken and router is None:
+        raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
+    hosts = _hosts(one, router or api, port)
     path = (one.rule and one.rule.metrics_path) or pod_annotations.path
     path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
     if router is not None and one.launch is not None:
@@ -116,12 +133,12 @@ def server_address(one: NamedServer, moment: ScanTime, listening: Listening) -> 
         query = urlencode({"model": one.launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
-        return ServerAddress(skip_reason=UnreadReason.PATH)
+        raise SkipServerError(UnreadReason.PATH)
     start = one.launch if router is None else router.launch
-    target = _target(one, f"{_host(hosts[0])}:{where}{path}", start, moment)
-    if target.bearer_token_file is not None and not _is_safe(one, target, where, hosts[0]):
-        return ServerAddress(skip_reason=UnreadReason.TOKEN_IN_THE_CLEAR)
-    return ServerAddress(target)
+    target = _target(one, f"{_host(hosts[0])}:{port}{path}", start, moment)
+    if target.bearer_token_file is not None and not _is_safe(one, target, port, hosts[0]):
+        raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
+    return target
 
 
 def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
@@ -131,7 +148,7 @@ def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
     own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
     if one.group is not None and (sockets := one.group.sockets) is not None:
         own = own or (sockets.own and any(at.port == port for at in sockets.listening))
-    return target.url.startswith("https:") or own or (pod is not None and host in pod.addresses)
+    return target.url.startswith("https:") or own or (pod is not None and host in pod.ips)
 
 
 def _target(one: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
@@ -159,15 +176,12 @@ def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
     if server is not None:
         process = server.process
         identity, started = identity_of(process), moment.wall_of(process.started)
-    role: Role = (rule.role if rule is not None else "") or (
-        pod.pod_annotations.role if pod is not None else ""
-    )
     return ServerContext(
         pod="" if pod is None else pod.name,
         identity=identity,
         started=started,
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
-        role=role,
+        role="" if rule is None else rule.role,
         world_size=None if launch is None else launch.world,
         metrics_off=launch is not None
         and launch.metrics is False
@@ -176,18 +190,24 @@ def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
     )
 
 
-def _port(one: NamedServer, server: ApiServer | None) -> int | UnreadReason:
-    """The port of the metrics, or why there is none."""
+def _port(one: NamedServer, server: ApiServer | None) -> int:
+    """The port of the metrics.
+
+    Raises:
+        SkipServerError: there is none.
+    """
     launch = one.launch
+    if launch is not None and launch.engine in UNCOUNTED:
+        raise SkipServerError(UnreadReason.NO_TOKENS)
     if launch is None:
-        return _port_of_a_rule(one) or UnreadReason.NO_PORT
-    if launch.engine in UNCOUNTED:
-        return UnreadReason.NO_TOKENS
-    found = launch.metrics_port or launch.port if server is None else server.metrics_port
-    if found is None:
-        claim: Claim = "" if server is None else server.claim
-        return CLAIMED.get(claim, UnreadReason.NOT_LISTENING)
-    return found
+        port, reason = _port_of_a_rule(one) or None, UnreadReason.NO_PORT
+    elif server is None:
+        port, reason = launch.metrics_port or launch.port, UnreadReason.NOT_LISTENING
+    else:
+        port, reason = server.metrics_port, CLAIMED.get(server.claim, UnreadReason.NOT_LISTENING)
+    if port is None:
+        raise SkipServerError(reason)
+    return port
 
 
 def _network(one: NamedServer) -> str:
@@ -198,7 +218,7 @@ def _network(one: NamedServer) -> str:
     return (server.network if server is not None else "") or (sockets.network if sockets is not None else "")
 
 
-def _is_told(rule: ServerRule | None) -> bool:
+def _is_named_by(rule: ServerRule | None) -> bool:
     """Whether an entry says that a program is a server, whatever its command line."""
     return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
 
@@ -210,28 +230,32 @@ def _port_of_a_rule(one: NamedServer) -> int | None:
         return None
     ports = {listener.port for listener in one.group.sockets.listening}
     default = None if rule.engine is None else ENGINES[rule.engine].default_port
-    told = next((port for port in (rule.match.port, default) if port in ports), None)
-    return ports.pop() if told is None and len(ports) == 1 else told
+    configured = next((port for port in (rule.match.port, default) if port in ports), None)
+    return ports.pop() if configured is None and len(ports) == 1 else configured
 
 
-def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...] | UnreadReason:
-    """Addresses to ask at, best first, or why there is none."""
+def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...]:
+    """Addresses to connect to, best first.
+
+    Raises:
+        SkipServerError: there is none.
+    """
     pod = one.tenant.pod
     # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
     if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
-        return UnreadReason.LOOPBACK
+        raise SkipServerError(UnreadReason.LOOPBACK)
     sockets = None if one.group is None else one.group.sockets
     if sockets is not None and (server is None or port not in (server.port, server.metrics_port)):
         reach, hosts = sockets.reach(port)
         if reach == "here" or (hosts and pod is None):
             return hosts
-    if pod is not None and pod.addresses and (server is None or server.reach != "here"):
-        return pod.addresses
+    if pod is not None and pod.ips and (server is None or server.reach != "here"):
+        return pod.ips
     if server is not None and server.hosts:
         return server.hosts
     if server is None and (one.tenant.workload or (one.group is not None and one.group.pod)):
-        return UnreadReason.NO_POD_ADDRESS
-    return UnreadReason.NO_ADDRESS
+        raise SkipServerError(UnreadReason.NO_POD_ADDRESS)
+    raise SkipServerError(UnreadReason.NO_ADDRESS)
 
 
 def _host(address: str) -> str:
@@ -283,6 +307,7 @@ class DiscoveryResult:
     incomplete: bool = False
     problems: tuple[tuple[str, str], ...] = ()
     unasked: tuple[tuple[str, str], ...] = ()
+    unmatched: frozenset[ServerKey] = frozenset()
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -301,7 +326,7 @@ class HostSnapshot:
 
     groups: tuple[ProcessGroup, ...] | None = ()
     given: tuple[Allocation, ...] | None = ()
-    pods: tuple[ServerPod, ...] | None = ()
+    pods: tuple[Pod, ...] | None = ()
 
 
 def find_servers(
@@ -363,6 +388,7 @@ def find_servers(
         sights=tuple(sights[number] for number in range(len(everybody))),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
+        unmatched=frozenset(one.key for one in everybody if not one.matched),
     )
 
 
@@ -487,13 +513,12 @@ def _is_read(
 
 
 def _owners(everybody: Iterable[NamedServer]) -> Iterable[PodOwnership]:
-    """What pods say of who pays: their wishes, else their labels. Of replicas the first is heard."""
-    told: dict[ServerKey, PodOwnership] = {}
+    """Product and team of each server, as its pods name them. Of replicas the first counts."""
+    owners: dict[ServerKey, PodOwnership] = {}
     for one in everybody:
         if (pod := one.tenant.pod) is not None:
-            product, team = pod.pod_annotations.product or pod.product, pod.pod_annotations.team or pod.team
-            told.setdefault(one.key, PodOwnership(one.key, label(product), label(team)))
-    return told.values()
+            owners.setdefault(one.key, PodOwnership(one.key, label(pod.product), label(pod.team)))
+    return owners.values()
 
 
 def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> DiscoveredServer:

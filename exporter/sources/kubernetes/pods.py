@@ -13,7 +13,7 @@ from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.readings import LABEL_CHARACTERS, label
 
-Role = Literal["container", "init", "ephemeral"]
+ContainerRole = Literal["container", "init", "ephemeral"]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
@@ -41,7 +41,7 @@ class Container:
     name: str
     id: str = ""
     running: bool = False
-    role: Role = "container"
+    role: ContainerRole = "container"
     argv: tuple[str, ...] = ()
 
 
@@ -63,6 +63,9 @@ class PodAnnotations:
 
 NO_ANNOTATIONS: Final = PodAnnotations()
 
+GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
+"""On each pod of a LeaderWorkerSet: how many pods serve together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -74,6 +77,7 @@ class Pod:
     `annotations` are only those that somebody here reads (`decoding.KEPT`).
     `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
     GPUs that it was given.
+    `product` and `team` are those of its cost (`owner_of`), by labels that the configuration names.
     """
 
     namespace: str
@@ -87,6 +91,13 @@ class Pod:
     ips: tuple[str, ...] = ()
     containers: tuple[Container, ...] = ()
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
+    product: str = ""
+    team: str = ""
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether it is one of a LeaderWorkerSet's pods that serve together."""
+        return self.annotations.get(GROUP_SIZE, "1") != "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +293,7 @@ CONFIG_HASH: Final = "kubernetes.io/config.hash"
 KEPT: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """How the annotations begin that are kept; others may be a quarter of a megabyte each."""
 
-ROLES: Final[tuple[tuple[str, str, Role], ...]] = (
+ROLES: Final[tuple[tuple[str, str, ContainerRole], ...]] = (
     ("containers", "containerStatuses", "container"),
     ("initContainers", "initContainerStatuses", "init"),
     ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),

@@ -32,7 +32,6 @@ from exporter.sources.nvml.library import (
 )
 from exporter.sources.nvml.mig import Layouts
 from exporter.sources.nvml.processes import GpuProcesses
-from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 TIMEOUT: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
@@ -97,7 +96,7 @@ class NvmlSource:
         """Read every GPU once, within the timeout.
 
         Raises:
-            ReadFailedError: `hung` or `no_thread`; where NVML does not open (tried every 30 s)
+            ReadFailedError: `hung`; where NVML does not open (tried every 30 s)
                 `library_missing`, `driver_not_loaded`, `no_permission` or `unknown`; else why its first calls
                 failed.
             MustRestartError: the driver was replaced, or a container lost its devices for good.
@@ -107,13 +106,11 @@ class NvmlSource:
             raise ReadFailedError("closed", "NVML was closed")
         marks = self._marks
         try:
-            answer = self._worker.ask(lambda: self._read(marks), self._timeout)
+            answer = self._worker.run(lambda: self._read(marks), self._timeout)
         except StuckError:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
             raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
-        except NoThreadError as error:
-            raise ReadFailedError("no_thread", f"no thread to call NVML in: {error}") from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
         self._marks, self._errors = answer.marks, answer.errors
         return answer.gpus
@@ -124,8 +121,8 @@ class NvmlSource:
             return
         self._closed = True
         if self._worker.began and self._worker.settle(GRACE):
-            with suppress(StuckError, NoThreadError):  # the thread is a daemon: the process ends without it
-                self._worker.ask(self._library.close, GRACE)
+            with suppress(StuckError):  # the thread is a daemon: the process ends without it
+                self._worker.run(self._library.close, GRACE)
         self._worker.stop()
 
     def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:

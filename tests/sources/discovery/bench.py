@@ -5,10 +5,10 @@ from typing import Any
 from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
 from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation, Device
+from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 
 SECOND = 10**9
@@ -74,10 +74,11 @@ def shared(pod: str, number: int, replica: int, namespace: str = "ml") -> Alloca
     return given(pod, number, namespace, uuid=uuid(number), replica=replica)
 
 
-def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> ServerPod:
+def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> Pod:
     """A pod as its cluster tells of it."""
-    words = {"uids": (UIDS[number],), "addresses": (f"10.0.0.{number}",), **told}
-    return ServerPod(words.pop("namespace", "ml"), name, workload or name, **words)
+    fields = {"uid": UIDS[number], "ips": (f"10.0.0.{number}",), **told}
+    owner = Workload("Deployment", workload or name)
+    return Pod(fields.pop("namespace", "ml"), name, workload=owner, **fields)
 
 
 def rule(name: str | None = None, **told: Any) -> ServerRule:
@@ -99,7 +100,7 @@ def look(
     gpus: tuple[GpuReading, ...] = (),
     groups: tuple[ProcessGroup, ...] | None = (),
     given: tuple[Allocation, ...] | None = (),
-    pods: tuple[ServerPod, ...] | None = (),
+    pods: tuple[Pod, ...] | None = (),
     *,
     rules: tuple[ServerRule, ...] = (),
     servers: tuple[ConfiguredServer, ...] = (),

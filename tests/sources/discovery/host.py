@@ -9,11 +9,11 @@ from exporter.clock import SystemClock
 from exporter.config.settings import Config
 from exporter.readings import GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered, read
 from exporter.sources.kubelet import Allocations, PodResourcesSource
+from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup, ProcessReading
 from exporter.units import Instant, Nanoseconds
 from tests.sources.discovery.bench import BOOT, SECOND, api, group
@@ -86,14 +86,14 @@ class Kubelet(PodResourcesSource):
 class Cluster:
     """What the cluster tells of this node's pods."""
 
-    told: tuple[ServerPod, ...] | None = ()
+    told: tuple[Pod, ...] | None = ()
     source: None = None
     asked: list[tuple[str, Config]] = field(default_factory=list)
 
     def go_by(self, config: Config) -> None:
         self.asked.append(("go by", config))
 
-    def pods(self, config: Config, _told: Any) -> tuple[ServerPod, ...] | None:
+    def pods(self, config: Config, _told: Any) -> tuple[Pod, ...] | None:
         self.asked.append(("pods", config))
         return self.told
 

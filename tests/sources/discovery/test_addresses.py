@@ -9,8 +9,9 @@ import pytest
 from exporter.config.settings import GatewayDivision
 from exporter.engines.launch import Launch
 from exporter.readings import Division, ServerKey
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
 from exporter.sources.endpoints import Target
+from exporter.sources.kubernetes import Container, PodAnnotations
+from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.server import ServerContext
@@ -139,25 +140,25 @@ def test_a_pod_is_asked_at_its_own_address(
     server: dict[str, Any], addresses: tuple[str, ...], url: str
 ) -> None:
     """As its cluster tells it, else as its processes do."""
-    assert one_url(in_pod(**server), pods=(pod("a-0", "a", addresses=addresses),)) == url
+    assert one_url(in_pod(**server), pods=(pod("a-0", "a", ips=addresses),)) == url
 
 
 @pytest.mark.parametrize(
     ("pod_annotations", "url"),
     [
-        (ServerAnnotations(port=9400), "http://10.0.0.0:9400/metrics"),
-        (ServerAnnotations(path="/m"), "http://10.0.0.0:8000/m"),
-        (ServerAnnotations(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
+        (PodAnnotations(port=9400), "http://10.0.0.0:9400/metrics"),
+        (PodAnnotations(path="/m"), "http://10.0.0.0:8000/m"),
+        (PodAnnotations(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
     ],
 )
-def test_a_pod_may_tell_port_and_path(pod_annotations: ServerAnnotations, url: str) -> None:
+def test_a_pod_may_tell_port_and_path(pod_annotations: PodAnnotations, url: str) -> None:
     """Never a host: it is asked at its own address, whatever its path holds."""
     assert one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=pod_annotations),)) == url
 
 
 def test_a_port_that_a_pod_tells_is_not_where_its_server_listens() -> None:
     """An exporter beside a server that listens on loopback, tells no metrics, or is of no known engine."""
-    told = {"pods": (pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400)),)}
+    told = {"pods": (pod("a-0", "a", pod_annotations=PodAnnotations(port=9400)),)}
     url = "http://10.0.0.0:9400/metrics"
     assert one_url(in_pod(reach="loopback", hosts=()), **told) == url
     assert one_url(in_pod(launch=Launch("ollama", 11434)), **told) == url
@@ -175,7 +176,7 @@ def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
 @pytest.mark.parametrize("path", ["@evil.example/m", "metrics", "/a b", "/\x1b", "/m\n", ":80@evil/m", "/é"])
 def test_a_path_never_makes_another_host(path: str) -> None:
     """What does not begin with a slash, or is no URL, is not asked for, whoever wants it."""
-    wished = one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(path=path)),))
+    wished = one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(path=path)),))
     assert wished == "(path)"
 
 
@@ -192,7 +193,7 @@ def test_a_rule_tells_where_to_read() -> None:
         role="decode",
         process="*",
     )
-    known = pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill"))
+    known = pod("a-0", "a", pod_annotations=PodAnnotations(port=9400, path="/m"))
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(how,)).targets
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
     assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
@@ -211,11 +212,11 @@ def test_a_rule_tells_what_divides_a_server() -> None:
 def test_a_rule_that_says_nothing_changes_nothing() -> None:
     """What a pod says stands where the rule is silent."""
     known = pod(
-        "a-0", "a", spans_hosts=True, pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill")
+        "a-0", "a", annotations={GROUP_SIZE: "2"}, pod_annotations=PodAnnotations(port=9400, path="/m")
     )
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(rule(process="*"),)).targets
     assert (target.url, target.engine) == ("http://10.0.0.0:9400/m", "vllm")
-    assert (target.about.role, target.about.spans_hosts) == ("prefill", True)
+    assert (target.about.role, target.about.spans_hosts) == ("", True)
 
 
 def test_a_rule_for_what_is_no_known_engine() -> None:
@@ -237,7 +238,7 @@ def test_an_engine_that_is_not_known_is_told_by_the_page(engine: str, name: str 
 def test_what_is_known_of_the_server_behind_an_address() -> None:
     """Which process it is, when that started by the wall clock, and on how many GPUs it says that it runs."""
     server = api(5, launch=Launch("vllm", 8000, world=4))
-    known = pod("a-0", "a", addresses=())
+    known = pod("a-0", "a", ips=())
     (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(known,)).targets
     started = 100 * SECOND + 5
     assert target == Target(
@@ -251,7 +252,7 @@ def test_what_is_known_of_the_server_behind_an_address() -> None:
 def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
     """No process, so no identity and no start; its command tells engine, port and world."""
     words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2")
-    known = pod("a-0", "a", containers=(ServerContainer("", words),))
+    known = pod("a-0", "a", containers=(Container("main", "", argv=words),))
     (target,) = look((gpu(0),), (), (given("a-0", 0),), (known,)).targets
     assert target == Target(
         ServerKey("ml", "a"),
@@ -267,7 +268,7 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
         (gpu(0),),
         (),
         (given("a-0", 0),),
-        (pod("a-0", "a", addresses=(), pod_annotations=ServerAnnotations(port=1)),),
+        (pod("a-0", "a", ips=(), pod_annotations=PodAnnotations(port=1)),),
     )
     assert skipped(unknown) == ["no_pod_address"]
     nothing = look((gpu(0),), (), (given("a-0", 0),))
@@ -276,7 +277,7 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
 
 def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_port() -> None:
     """Triton answers at 8000 and tells at 8002."""
-    known = pod("a-0", "a", containers=(ServerContainer("", ("tritonserver",)),))
+    known = pod("a-0", "a", containers=(Container("main", "", argv=("tritonserver",)),))
     assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}
 
 
@@ -369,7 +370,7 @@ def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
     """At the pod's address; an annotation that names the router's port means the router."""
     router, one = routed(7, "a", pod=UIDS[0])
     _, other = routed(8, "b", pod=UIDS[0])
-    for pod_annotations in (ServerAnnotations(), ServerAnnotations(port=8080)):
+    for pod_annotations in (PodAnnotations(), PodAnnotations(port=8080)):
         known = pod("chat-0", "chat", pod_annotations=pod_annotations)
         told = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(known,))
         assert urls(told) == {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
+from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import (
@@ -204,7 +204,7 @@ def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
 def test_of_two_that_are_read_at_one_address_it_is_the_one_that_listens() -> None:
     """A pod of the host's network may name any port of it by annotation."""
     victim = serving(9, 18000, hosts=("10.0.0.1",))
-    thief = pod("a-0", "a", addresses=("10.0.0.1",), pod_annotations=ServerAnnotations(port=18000))
+    thief = pod("a-0", "a", ips=("10.0.0.1",), pod_annotations=PodAnnotations(port=18000))
     told = look((gpu(0, 9), gpu(1, 7)), (podded(0, 7, name="x"), victim), pods=(thief,))
 
     assert urls(told) == {"http://10.0.0.1:18000/metrics": "/vllm:18000"}
@@ -228,9 +228,9 @@ def test_a_users_own_cgroups_are_no_pods() -> None:
     known = pod(
         "chat-0",
         "chat",
-        uids=(UIDS[0],),
-        containers=(ServerContainer(CONTAINERS[0]),),
-        pod_annotations=ServerAnnotations(port=1),
+        uid=UIDS[0],
+        containers=(Container("main", CONTAINERS[0]),),
+        pod_annotations=PodAnnotations(port=1),
     )
     forged = group(7, server=serving(7).server, container=CONTAINERS[0], pod="", delegated=True)
     told = look((gpu(0, 7),), (forged,), pods=(known,))

@@ -138,7 +138,9 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(world: World)
     modest = tuple(
         replace(one, pod_annotations=replace(one.pod_annotations, name="")) for one in world.seen.pods or ()
     )
-    asked = {f"{one.namespace}/{one.workload}" for one in world.seen.pods or () if one.pod_annotations.name}
+    asked = {
+        f"{one.namespace}/{one.workload.name}" for one in world.seen.pods or () if one.pod_annotations.name
+    }
     pods = None if world.seen.pods is None else modest
     without = look(replace(world, seen=replace(world.seen, pods=pods))).sights
     for now, before in zip(look(world).sights, without, strict=True):
@@ -196,7 +198,7 @@ def test_no_name_is_of_two_users_by_what_they_claim(world: World) -> None:
 @given(worlds)
 def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host(world: World) -> None:
     """Whatever command lines, units and annotations say."""
-    pods = {address for pod in world.seen.pods or () for address in pod.addresses}
+    pods = {address for pod in world.seen.pods or () for address in pod.ips}
     held = {
         listener.port
         for group in world.seen.groups or ()

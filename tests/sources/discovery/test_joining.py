@@ -5,9 +5,9 @@ import pytest
 from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.pods import ServerAnnotations
 from exporter.sources.discovery.servers import DiscoveredServer
 from exporter.sources.endpoints import Target
+from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
 from tests.sources.discovery.bench import (
     SECOND,
@@ -96,7 +96,7 @@ def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
         (gpu(0), gpu(1)),
         (podded(0, server=api(7)),),
         (given("chat-0", 0),),
-        (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=8000)),),
+        (pod("chat-0", "chat", pod_annotations=PodAnnotations(port=8000)),),
         servers=(server("chat", "http://chat.example/metrics", 0),),
     )
     assert told.targets == ()
@@ -114,9 +114,9 @@ def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
     bare, inside = group(server=api(7)), podded(0, server=api(8))
     told = look((gpu(0),), (bare,), rules=(rule("front", port=8000),))
     assert urls(told) == {URL: "/front"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),))
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(port=9000)),))
     assert urls(told) == {"http://127.0.0.1:9000/metrics": "ml/a"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(name="b")),))
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(name="b")),))
     assert urls(told) == {}
 
 
@@ -166,16 +166,11 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
-        (
-            {"product": "search", "team": "red", "pod_annotations": ServerAnnotations(product="chat")},
-            ("chat", "red"),
-        ),
-        ({"product": "search", "pod_annotations": ServerAnnotations(team="blue")}, ("search", "blue")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
 def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
-    """Its annotations, else its labels, fit to be labels."""
+    """Its product and team, fit to be labels."""
     found = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
     assert found.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 

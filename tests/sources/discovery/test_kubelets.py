@@ -6,9 +6,9 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.sources.discovery.discovery import ALLOCATIONS_KEPT_FOR, Discovery
-from exporter.sources.discovery.pods import ServerAnnotations
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
+from exporter.sources.kubernetes import PodAnnotations
 from tests.sources.discovery.bench import SECOND, api, given, gpu, held, pod, podded, urls, uuid
 from tests.sources.discovery.host import URL, Host, vllm
 
@@ -110,7 +110,7 @@ def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, rea
 def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(host: Host) -> None:
     """Under the name that they had, by whom GPUs are held on; what has ended is no longer read."""
     chat, trainer = podded(0, 7, server=api(7)), podded(1, 8, server=api(8, 8001))
-    host.cluster.told = (pod("chat-0", "chat", addresses=()), pod("b-0", "b", 1, addresses=()))
+    host.cluster.told = (pod("chat-0", "chat", ips=()), pod("b-0", "b", 1, ips=()))
     host.runs(chat, trainer)
     first = host.look(gpu(0, 7), gpu(1, 8))
     host.cluster.told = None
@@ -125,7 +125,7 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
 
 def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: Host) -> None:
     """Nothing says that it has ended."""
-    host.cluster.told = (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=9400)),)
+    host.cluster.told = (pod("chat-0", "chat", pod_annotations=PodAnnotations(port=9400)),)
     first = host.look(gpu(0)).targets
     host.cluster.told = None
     assert host.look(gpu(0)).targets == first != ()

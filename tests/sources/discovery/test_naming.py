@@ -4,7 +4,7 @@ import pytest
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS, ServerKey
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
+from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from tests.sources.discovery.bench import (
     api,
@@ -71,8 +71,8 @@ def test_a_pod_is_called_by_its_workload() -> None:
 def test_a_pod_of_an_unknown_engine_serves_if_it_says_where() -> None:
     """An annotation tells where its metrics are: it is a server, with or without processes that are seen."""
     pods = (
-        pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),
-        pod("b-0", "b", 1, pod_annotations=ServerAnnotations(port=9000)),
+        pod("a-0", "a", pod_annotations=PodAnnotations(port=9000)),
+        pod("b-0", "b", 1, pod_annotations=PodAnnotations(port=9000)),
     )
     told = look((gpu(0, 7),), (podded(0, 7, name="engine"),), (given("b-0", 1),), pods)
     assert names(told) == ["ml/a", "ml/b"]
@@ -81,8 +81,8 @@ def test_a_pod_of_an_unknown_engine_serves_if_it_says_where() -> None:
 def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
     """Its cluster tells the words of its containers; the first that is a server counts."""
     sidecar, server = (
-        ServerContainer("", ("envoy",)),
-        ServerContainer("", ("vllm", "serve", "m", "--port", "9001")),
+        Container("main", "", argv=("envoy",)),
+        Container("main", "", argv=("vllm", "serve", "m", "--port", "9001")),
     )
     told = look((gpu(0),), (), (given("chat-0", 0),), (pod("chat-0", "chat", containers=(sidecar, server)),))
     assert names(told) == ["ml/chat"]
@@ -92,7 +92,7 @@ def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
 
 def test_a_pod_may_ask_for_another_name() -> None:
     """All that it runs has it, a trainer too: it was asked for."""
-    pod_annotations = ServerAnnotations(name="assistants")
+    pod_annotations = PodAnnotations(name="assistants")
     told = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(5)), podded(1, 8)),
@@ -108,9 +108,9 @@ def test_a_pod_may_ask_for_another_name() -> None:
 def test_the_name_of_another_workload_is_refused() -> None:
     """A pod that claims it is called by its own, and is counted; the other one is left in peace."""
     pods = (
-        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name="chat")),
+        pod("thief-0", "thief", pod_annotations=PodAnnotations(name="chat")),
         pod("chat-0", "chat", 1),
-        pod("own-0", "own", 2, pod_annotations=ServerAnnotations(name="own")),
+        pod("own-0", "own", 2, pod_annotations=PodAnnotations(name="own")),
     )
     told = look(
         (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
@@ -133,7 +133,7 @@ def test_the_name_of_another_workload_is_refused() -> None:
 def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
     """What counts is what would be printed, whoever gave the other one its name."""
     pods = (
-        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name=name)),
+        pod("thief-0", "thief", pod_annotations=PodAnnotations(name=name)),
         pod("tune-0", "tune", 1),
         pod("c-0", "c", 2),
     )
@@ -149,7 +149,7 @@ def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
 
 def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
     """Two pods of one workload, one of which serves and one of which trains, under one name."""
-    pod_annotations = ServerAnnotations(name="unmatched:a")
+    pod_annotations = PodAnnotations(name="unmatched:a")
     told = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(7)), podded(1, 8)),
@@ -162,7 +162,7 @@ def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
 def test_a_name_in_another_namespace_is_nobodys() -> None:
     """A pod names itself within its own namespace only, so that it cannot be another team's."""
     pods = (
-        pod("a-0", "a", namespace="red", pod_annotations=ServerAnnotations(name="chat")),
+        pod("a-0", "a", namespace="red", pod_annotations=PodAnnotations(name="chat")),
         pod("chat-0", "chat", 1),
     )
     told = look((gpu(0, 7), gpu(1, 8)), (podded(0, 7, server=api(7)), podded(1, 8, server=api(8))), pods=pods)
@@ -176,7 +176,7 @@ def test_reserved_names_are_nobodys(name: str) -> None:
     wished = look(
         (gpu(0, 7),),
         (podded(0, 7, server=api(5)),),
-        pods=(pod("a-0", pod_annotations=ServerAnnotations(name=name)),),
+        pods=(pod("a-0", pod_annotations=PodAnnotations(name=name)),),
     )
     called = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod(f"{name}-0", name),))
     ruled = look((gpu(0, 7),), (group(7, server=api(7)),), rules=(rule(name),))
@@ -246,7 +246,7 @@ def test_a_rule_names_workloads(pattern: str, name: str) -> None:
         (gpu(0),),
         (),
         (given("r1-0", 0),),
-        (pod("r1-0", "r1", pod_annotations=ServerAnnotations(port=1)),),
+        (pod("r1-0", "r1", pod_annotations=PodAnnotations(port=1)),),
         rules=rules,
     )
     assert (names(seen), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
@@ -263,7 +263,7 @@ def test_the_first_rule_that_matches_wins() -> None:
 
 def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     """And gives it another namespace where it says so."""
-    known = (pod("a-0", "a", pod_annotations=ServerAnnotations(name="wish")),)
+    known = (pod("a-0", "a", pod_annotations=PodAnnotations(name="wish")),)
     told = look(
         (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=known, rules=(rule("x", namespace="prod"),)
     )

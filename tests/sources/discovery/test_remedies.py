@@ -16,9 +16,9 @@ from exporter.config import load
 from exporter.engines.launch import Launch
 from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
 from exporter.sources.endpoints import EndpointSources, configured
+from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import NOW, api, gpu, group, pod, podded
@@ -92,7 +92,7 @@ class Host:
     folder: Path
     gpus: tuple[GpuReading, ...] = (gpu(0, 7),)
     groups: tuple[ProcessGroup, ...] = ()
-    pods: tuple[ServerPod, ...] | None = ()
+    pods: tuple[Pod, ...] | None = ()
     config: str = ""
     stop: list[Callable[[], None]] = field(default_factory=list)
 
@@ -228,9 +228,9 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     port = host.serves().port
     unseen = podded(0, 7)
-    told = {"pod_annotations": ServerAnnotations(port=port)}
-    host.groups, host.pods = (unseen,), (pod("a-0", "a", addresses=(), **told),)
-    return looks_up(host, pod("a-0", "a", addresses=("127.0.0.1",), **told))
+    told = {"pod_annotations": PodAnnotations(port=port)}
+    host.groups, host.pods = (unseen,), (pod("a-0", "a", ips=(), **told),)
+    return looks_up(host, pod("a-0", "a", ips=("127.0.0.1",), **told))
 
 
 @case(UnreadReason.NO_POD_NAME)
@@ -249,10 +249,10 @@ def _(host: Host) -> Remedy:
 
 @case(UnreadReason.PATH)
 def _(host: Host) -> Remedy:
-    told = {"addresses": ("127.0.0.1",)}
+    fields = {"ips": ("127.0.0.1",)}
     host.groups = (podded(0, 7, server=api(7, host.serves().port)),)
-    host.pods = (pod("a-0", "a", pod_annotations=ServerAnnotations(path="metrics"), **told),)
-    return looks_up(host, pod("a-0", "a", pod_annotations=ServerAnnotations(path="/metrics"), **told))
+    host.pods = (pod("a-0", "a", pod_annotations=PodAnnotations(path="metrics"), **fields),)
+    return looks_up(host, pod("a-0", "a", pod_annotations=PodAnnotations(path="/metrics"), **fields))
 
 
 @case(UnreadReason.TOKEN_IN_THE_CLEAR)
@@ -415,7 +415,7 @@ def replace_server(one: ProcessGroup, **told: Any) -> ProcessGroup:
     return replace(one, server=replace(one.server, **told))
 
 
-def looks_up(host: Host, *pods: ServerPod) -> Remedy:
+def looks_up(host: Host, *pods: Pod) -> Remedy:
     """The pods of the node are told."""
 
     def remedy() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.readings import GpuProcess
 from exporter.sources.discovery.naming import workload_of
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
+from exporter.sources.kubernetes import Container, PodAnnotations
 from tests.sources.discovery.bench import (
     CONTAINERS,
     UIDS,
@@ -39,20 +39,20 @@ def test_a_pod_is_known_by_the_uid_of_its_cgroup() -> None:
 def test_a_static_pod_is_known_by_the_uid_of_its_file() -> None:
     """The kubelet's cgroup has the hash of the file, the API the uid of the mirror."""
     static = podded(1, 7, server=api(5))
-    mirror = pod("vllm-node1", "vllm", uids=("0" * 32, UIDS[1]))
+    mirror = pod("vllm-node1", "vllm", uid=UIDS[1])
     assert held(look((gpu(0, 7),), (static,), pods=(mirror,))) == {"GPU-0": ["ml/vllm"]}
 
 
 def test_a_pod_is_known_by_a_container_where_the_cgroup_has_no_uid() -> None:
     """A runtime whose paths have container ids only."""
-    known = pod("chat-0", "chat", uids=(), containers=(ServerContainer(CONTAINERS[3]),))
+    known = pod("chat-0", "chat", uid="", containers=(Container("main", CONTAINERS[3]),))
     told = look((gpu(0, 7),), (contained(3, 7, server=api(5)),), pods=(known,))
     assert held(told) == {"GPU-0": ["ml/chat"]}
 
 
 def test_what_is_not_known_of_a_pod_matches_nobody() -> None:
     """A pod without uid or container id does not take in every process outside of pods."""
-    empty = pod("ghost", uids=("",), containers=(ServerContainer(""),))
+    empty = pod("ghost", uid="", containers=(Container("main", ""),))
     told = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), group(8, name="train")), pods=(empty,))
     assert held(told) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/unmatched:train"]}
 
@@ -189,8 +189,8 @@ def test_a_pod_that_only_says_where_it_is_read_is_there() -> None:
     """The API server of workers elsewhere: it holds no GPU here. One that ended, or says nothing, is not."""
     told = look(
         pods=(
-            pod("api", number=0, pod_annotations=ServerAnnotations(port=9000)),
-            pod("gone", number=1, pod_annotations=ServerAnnotations(port=9000), live=False),
+            pod("api", number=0, pod_annotations=PodAnnotations(port=9000)),
+            pod("gone", number=1, pod_annotations=PodAnnotations(port=9000), live=False),
             pod("silent", number=2),
         )
     )

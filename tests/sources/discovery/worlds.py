@@ -10,9 +10,10 @@ from exporter.config.settings import Config, ConfiguredServer, ServerMatch, Serv
 from exporter.cost.policy import CardinalityLimits
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
 from exporter.sources.discovery.servers import HostSnapshot
 from exporter.sources.kubelet import Allocation, Device, Placement
+from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
+from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
@@ -143,23 +144,28 @@ devices = st.one_of(
 spaces = st.sampled_from(["ml", "red"])
 given_out = st.builds(Allocation, spaces, names, st.just("main"), st.just("nvidia.com/gpu"), devices)
 pod_annotations = st.builds(
-    ServerAnnotations, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
+    PodAnnotations, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
 )
 pods = st.builds(
-    ServerPod,
+    Pod,
     spaces,
     names.filter(bool),
-    names.filter(bool),
-    uids=st.lists(uids, max_size=2).map(tuple),
-    addresses=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
+    uids,
+    st.builds(Workload, st.just("Deployment"), names.filter(bool)),
+    ips=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
     live=st.booleans(),
     containers=st.lists(
-        st.builds(ServerContainer, containers, st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)])),
+        st.builds(
+            Container,
+            st.just("main"),
+            containers,
+            argv=st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)]),
+        ),
         max_size=2,
     ).map(tuple),
     product=names,
     team=names,
-    spans_hosts=st.booleans(),
+    annotations=st.sampled_from([{}, {GROUP_SIZE: "2"}]),
     pod_annotations=pod_annotations,
 )
 rules = st.builds(
