@@ -23,7 +23,7 @@ from exporter.report import SourceRow
 from exporter.sampler.sampler import SamplerPlan
 from exporter.sources import location as whereabouts_module
 from exporter.sources.cloud import CloudSource
-from tests.sources.cloud.metadata_house import House, azure
+from tests.sources.cloud.metadata_server import House, azure
 
 ANSWER = HostLocation(
     "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"

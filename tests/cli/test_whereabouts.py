@@ -16,8 +16,8 @@ from exporter.sources import kubernetes
 from exporter.sources import location as module
 from exporter.sources.cloud import CloudSource
 from exporter.sources.location import LocationPoller
-from tests.sources.cloud.metadata_house import AZURE_PATH, House, Reply, azure
-from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, Cluster, metadata
+from tests.sources.cloud.metadata_server import AZURE_PATH, House, Reply, azure
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Cluster, metadata
 
 LABELS = tuple(sorted(EKS.items()))
 ALONE = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)

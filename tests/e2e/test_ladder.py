@@ -22,8 +22,8 @@ from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import CONTAINERS
-from tests.sources.kubelet.kubelet_house import Kubelet
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.kubelet.kubelet_server import Kubelet
+from tests.sources.kubernetes.api_server import NODE, Cluster
 
 NOBODY = 65532
 """The image's own user."""

@@ -332,7 +332,7 @@ class HostSnapshot:
 def find_servers(
     config: Config,
     gpus: tuple[GpuReading, ...],
-    seen: HostSnapshot,
+    snapshot: HostSnapshot,
     moment: ScanTime,
     before: Collection[Target] = (),
 ) -> DiscoveryResult:
@@ -342,34 +342,34 @@ def find_servers(
     one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
     its engines count already. Of two that are read at one address, it is the one that listens there.
     """
-    seen, gpus = _without_go_betweens(seen, gpus)
-    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
-    everybody, refused = name_servers(tenancies, config.server_rules)
+    snapshot, gpus = _without_go_betweens(snapshot, gpus)
+    tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
+    servers, refused = name_servers(tenancies, config.server_rules)
     computing = computed_on(gpus)
-    taken = _taken(config.servers, gpus)
-    evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
-    held, unknown_gpus = holders(gpus, everybody, taken, evidence)
-    nameless = [one for one in everybody if seen.pods is None and _is_nameless(one)]
-    unknown_gpus |= {holder.uuid for holder in held if holder.key in {one.key for one in nameless}}
-    computes = {holder.key for holder in held}
-    held = tuple(holder for holder in held if holder.uuid not in unknown_gpus)
-    configured = {_place(server.url) for server in config.servers}
-    known = {target.about.identity: target for target in before}
-    holding = {holder.key for holder in held}
-    listening = _listening(everybody)
+    configured_gpus = _configured_gpus(config.servers, gpus)
+    evidence = Evidence(processes=snapshot.groups is not None, given=snapshot.given is not None)
+    held_parts, unknown_gpus = holders(gpus, servers, configured_gpus, evidence)
+    nameless = [one for one in servers if snapshot.pods is None and _is_nameless(one)]
+    unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in {one.key for one in nameless}}
+    computes = {holder.key for holder in held_parts}
+    held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
+    configured = {_address_of_url(server.url) for server in config.servers}
+    targets_before = {target.about.identity: target for target in before}
+    holding = {holder.key for holder in held_parts}
+    listening = _listening(servers)
     targets: dict[str, Target] = {}
-    sights: dict[int, DiscoveredServer] = {}
+    discovered: dict[int, DiscoveredServer] = {}
     unread: list[UnreadServer] = []
-    for number, one in sorted(enumerate(everybody), key=lambda pair: not _listens(pair[1])):
-        where = _address(one, moment, known, listening)
+    for number, one in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
+        where = _address(one, moment, targets_before, listening)
         serves = where.skip_reason is not UnreadReason.NO_SERVER
         if one in nameless:
             where = ServerAddress(skip_reason=UnreadReason.NO_POD_NAME)
-        elif _is_configured(one, gpus, computing, taken) or (
-            where.target is not None and not configured.isdisjoint(_places(one, where.target))
+        elif _is_configured(one, gpus, computing, configured_gpus) or (
+            where.target is not None and not configured.isdisjoint(_addresses(one, where.target))
         ):
             where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
-        elif where.target is not None and not _is_read(one, where.target, holding, known):
+        elif where.target is not None and not _is_read(one, where.target, holding, targets_before):
             where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
             where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
@@ -377,55 +377,59 @@ def find_servers(
             where = ServerAddress(skip_reason=UnreadReason.TOO_MANY)
         elif where.target is not None:
             targets[where.target.url] = where.target
-        if serves and _is_read(one, None, computes, known):
+        if serves and _is_read(one, None, computes, targets_before):
             unread += _unread(one, where.skip_reason)
-        sights[number] = _sight(one, where, held)
+        discovered[number] = _discovered(one, where, held_parts)
     return DiscoveryResult(
-        holders=held,
+        holders=held_parts,
         unknown_gpus=unknown_gpus,
-        owners=tuple(_owners(everybody)),
+        owners=tuple(_owners(servers)),
         targets=tuple(targets.values()),
-        sights=tuple(sights[number] for number in range(len(everybody))),
+        sights=tuple(discovered[number] for number in range(len(servers))),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
-        unmatched=frozenset(one.key for one in everybody if not one.matched),
+        unmatched=frozenset(one.key for one in servers if not one.matched),
     )
 
 
 def _without_go_betweens(
-    seen: HostSnapshot, gpus: tuple[GpuReading, ...]
+    snapshot: HostSnapshot, gpus: tuple[GpuReading, ...]
 ) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
     """What is left without processes that compute for others, who are listed themselves."""
-    between = {group.id for group in seen.groups or () if group.name in GO_BETWEENS and group.server is None}
-    if not between or seen.groups is None:
-        return seen, gpus
-    pids = {member.pid for group in seen.groups if group.id in between for member in group.computing}
+    between = {
+        group.id for group in snapshot.groups or () if group.name in GO_BETWEENS and group.server is None
+    }
+    if not between or snapshot.groups is None:
+        return snapshot, gpus
+    pids = {member.pid for group in snapshot.groups if group.id in between for member in group.computing}
     left = tuple(
         gpu
         if gpu.processes is None
         else replace(gpu, processes=tuple(one for one in gpu.processes if one.pid not in pids))
         for gpu in gpus
     )
-    return replace(seen, groups=tuple(group for group in seen.groups if group.id not in between)), left
+    return replace(
+        snapshot, groups=tuple(group for group in snapshot.groups if group.id not in between)
+    ), left
 
 
-def _place(url: str) -> tuple[str, int | None]:
+def _address_of_url(url: str) -> tuple[str, int | None]:
     """The host and the port of a URL, by which it is the same server, whatever its path."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def _places(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
+def _addresses(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
     """Where a server is read, and where the router is that started it: one of them may be configured."""
     server = None if one.group is None else one.group.server
-    places = {_place(target.url)}
+    addresses = {_address_of_url(target.url)}
     if server is not None and (router := server.router) is not None:
-        places |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
-    return places
+        addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
+    return addresses
 
 
-def _taken(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
+def _configured_gpus(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
     """The GPUs that the configuration says the holders of."""
     servers = tuple(servers)
     return frozenset(
@@ -442,14 +446,14 @@ def _is_configured(
     one: NamedServer,
     gpus: Iterable[GpuReading],
     computing: Mapping[int, frozenset[GpuPart]],
-    taken: Collection[str],
+    configured_gpus: Collection[str],
 ) -> bool:
     """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
     pids = () if one.group is None else tuple(member.pid for member in one.group.computing)
     parts = {part for pid in pids for part in computing.get(pid, ())}
     for allocation in one.tenant.allocations:
         parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
-    return bool(parts) and {part.uuid for part in parts} <= set(taken)
+    return bool(parts) and {part.uuid for part in parts} <= set(configured_gpus)
 
 
 def _listens(one: NamedServer) -> bool:
@@ -458,11 +462,11 @@ def _listens(one: NamedServer) -> bool:
     return server is not None and server.port is not None
 
 
-def _listening(everybody: Iterable[NamedServer]) -> Listening:
+def _listening(servers: Iterable[NamedServer]) -> Listening:
     """Who holds which port of which network."""
     return {
         (server.network, port): one.group.id
-        for one in everybody
+        for one in servers
         if one.group is not None and (server := one.group.server) is not None and server.network
         for port in (server.metrics_port, server.port)
         if port is not None
@@ -470,12 +474,16 @@ def _listening(everybody: Iterable[NamedServer]) -> Listening:
 
 
 def _address(
-    one: NamedServer, moment: ScanTime, known: Mapping[str, Target], listening: Listening
+    one: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
 ) -> ServerAddress:
     """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
     where = server_address(one, moment, listening)
     identity = _identity(one)
-    if where.skip_reason is UnreadReason.NOT_LISTENING and identity and (before := known.get(identity)):
+    if (
+        where.skip_reason is UnreadReason.NOT_LISTENING
+        and identity
+        and (before := targets_before.get(identity))
+    ):
         return ServerAddress(replace(before, key=one.key))
     return where
 
@@ -499,34 +507,37 @@ def _is_nameless(one: NamedServer) -> bool:
 
 
 def _is_read(
-    one: NamedServer, target: Target | None, holding: Collection[ServerKey], known: Mapping[str, Target]
+    one: NamedServer,
+    target: Target | None,
+    holding: Collection[ServerKey],
+    targets_before: Mapping[str, Target],
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
     identity = _identity(one) if target is None else target.about.identity
-    before = known.get(identity) if identity else None
+    before = targets_before.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = one.group is not None and bool(one.group.computing)
     ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
-    told = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
+    configured = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
     again = before is not None and (target is None or before.url == target.url)
-    return told or one.key in holding or again
+    return configured or one.key in holding or again
 
 
-def _owners(everybody: Iterable[NamedServer]) -> Iterable[PodOwnership]:
+def _owners(servers: Iterable[NamedServer]) -> Iterable[PodOwnership]:
     """Product and team of each server, as its pods name them. Of replicas the first counts."""
     owners: dict[ServerKey, PodOwnership] = {}
-    for one in everybody:
+    for one in servers:
         if (pod := one.tenant.pod) is not None:
             owners.setdefault(one.key, PodOwnership(one.key, label(pod.product), label(pod.team)))
     return owners.values()
 
 
-def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> DiscoveredServer:
+def _discovered(one: NamedServer, where: ServerAddress, holders: Iterable[Holder]) -> DiscoveredServer:
     group, start = one.group, one.launch
     tenant = one.tenant
-    place = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
-    if group is not None and not place:
-        place = group.unit or (
+    workload_or_unit = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
+    if group is not None and not workload_or_unit:
+        workload_or_unit = group.unit or (
             f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
         )
     claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
@@ -535,8 +546,8 @@ def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> Di
         engine="" if start is None else start.engine,
         model="" if start is None else label(start.model),
         program="" if group is None else group.name,
-        where=place,
-        gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
+        where=workload_or_unit,
+        gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == one.key)),
         url="" if where.target is None else masked(where.target.url),
         skip_reason=where.skip_reason,
         rule="" if one.rule is None else one.rule.source,

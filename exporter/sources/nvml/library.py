@@ -193,7 +193,7 @@ class Library:
         self._is_open = False
         self._retry_at: Nanoseconds | None = None
         self._reopen_at: Nanoseconds = 0
-        self._refusal = ("", "")
+        self._last_failure = ("", "")
         self._unknown_openings = 0
         self.wants_reopening = False
         """Set when a GPU says that it will not answer before NVML is opened again."""
@@ -247,7 +247,7 @@ class Library:
         if self._is_open:
             return False
         if not may_try:
-            raise ReadFailedError(*self._refusal)
+            raise ReadFailedError(*self._last_failure)
         self._retry_at = now + RETRY
         os.environ.pop(
             "NVML_MPS_DEVICE_ENUMERATION", None
@@ -289,5 +289,5 @@ class Library:
             minutes = UNKNOWN_OPENINGS * RETRY // NANOSECONDS_PER_MINUTE
             return MustRestartError(NO_DEVICES.format(attempts=UNKNOWN_OPENINGS, minutes=minutes))
         advice = ADVICE.get(error.code)
-        self._refusal = (reason(error.code), f"{error}: {advice}" if advice else str(error))
-        return ReadFailedError(*self._refusal)
+        self._last_failure = (reason(error.code), f"{error}: {advice}" if advice else str(error))
+        return ReadFailedError(*self._last_failure)

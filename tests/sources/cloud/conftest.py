@@ -9,7 +9,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.cloud import CloudSource
-from tests.sources.cloud.metadata_house import House
+from tests.sources.cloud.metadata_server import House
 
 Make = Callable[..., CloudSource]
 Firmware = Callable[..., Path]

@@ -14,7 +14,7 @@ from exporter.sources.cloud import CloudSource
 from exporter.sources.location import BackgroundPoller
 from exporter.units import Nanoseconds, seconds
 from tests.living import gone, living
-from tests.sources.cloud.metadata_house import AWS_SESSION_PATH, AZURE_PATH, House, Reply, aws, azure
+from tests.sources.cloud.metadata_server import AWS_SESSION_PATH, AZURE_PATH, House, Reply, aws, azure
 
 Make = Callable[..., CloudSource]
 

@@ -8,7 +8,7 @@ import pytest
 from exporter.readings import HostLocation
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import SERVICES
-from tests.sources.cloud.metadata_house import (
+from tests.sources.cloud.metadata_server import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,

@@ -7,7 +7,7 @@ from exporter.readings import HostLocation, ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import LINK_LOCAL
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
-from tests.sources.cloud.metadata_house import AWS_SESSION_PATH, AZURE_PATH, House, aws, azure, gcp
+from tests.sources.cloud.metadata_server import AWS_SESSION_PATH, AZURE_PATH, House, aws, azure, gcp
 
 Make = Callable[..., CloudSource]
 Firmware = Callable[..., Path]

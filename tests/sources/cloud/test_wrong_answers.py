@@ -11,7 +11,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX
 from exporter.units import nanoseconds
-from tests.sources.cloud.metadata_house import (
+from tests.sources.cloud.metadata_server import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,

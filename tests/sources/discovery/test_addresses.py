@@ -15,7 +15,7 @@ from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.server import ServerContext
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,
     SECOND,

@@ -7,7 +7,7 @@ from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     CONTAINERS,
     UIDS,
     api,

@@ -15,7 +15,7 @@ from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gathered
 from exporter.units import Instant
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     BOOT,
     SECOND,
     api,
@@ -289,7 +289,7 @@ def test_a_server_that_is_not_read_is_logged_once_per_change(
     assert [(record.message, getattr(record, "reason", "")) for record in caplog.records] == [
         ("server not read", "not_listening"),
         ("server not read", "loopback"),
-        ("server is read", ""),
+        ("server read", ""),
     ]
     problem = getattr(caplog.records[0], "problem", "")
     assert problem.startswith("nothing listens where its metrics should be. Wait until it has loaded; ")

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.readings import GpuProcess, Holder, ServerKey
 from exporter.sources.kubelet import Placement
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     api,
     cut,
     given,

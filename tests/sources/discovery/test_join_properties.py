@@ -14,8 +14,8 @@ from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_s
 from exporter.sources.server import ServerSource, lean_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
 from tests.depth import examples
-from tests.sources.discovery.bench import BOOT, NOW, gpu
-from tests.sources.discovery.worlds import GPUS, World, stories, worlds
+from tests.sources.discovery.builders import BOOT, NOW, gpu
+from tests.sources.discovery.host_strategies import GPUS, World, stories, worlds
 
 HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
 """The addresses that sources told. No workload did."""

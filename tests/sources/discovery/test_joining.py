@@ -9,7 +9,7 @@ from exporter.sources.discovery.servers import DiscoveredServer
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     SECOND,
     api,
     contained,

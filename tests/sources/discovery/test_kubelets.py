@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import ALLOCATIONS_KEPT_FOR, Discovery
+from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
-from tests.sources.discovery.bench import SECOND, api, given, gpu, held, pod, podded, urls, uuid
+from tests.sources.discovery.builders import SECOND, api, given, gpu, held, pod, podded, urls, uuid
 from tests.sources.discovery.host import URL, Host, vllm
 
 
@@ -63,7 +63,7 @@ def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: Host) -> None:
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "refused"
-    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
+    found = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
     assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     found = host.look(gpu(0), gpu(1), after=1)
     assert (held(found), found.unknown_gpus) == ({}, {uuid(0), uuid(1)})
@@ -82,7 +82,7 @@ def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: Host) -> None:
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "absent"
-    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
+    found = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
     assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     found = host.look(gpu(0), gpu(1), after=1)
     assert (held(found), found.unknown_gpus) == ({}, frozenset())

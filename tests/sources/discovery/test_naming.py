@@ -6,7 +6,7 @@ from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS, ServerKey
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     api,
     contained,
     given,

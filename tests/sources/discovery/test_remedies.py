@@ -21,7 +21,7 @@ from exporter.sources.endpoints import EndpointSources, configured
 from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import NOW, api, gpu, group, pod, podded
+from tests.sources.discovery.builders import NOW, api, gpu, group, pod, podded
 
 VLLM = b'vllm:prompt_tokens_total{model_name="m"} 70\nvllm:generation_tokens_total{model_name="m"} 30\n'
 LLAMA = b"llamacpp:prompt_tokens_total 1\nllamacpp:tokens_predicted_total 2\n"

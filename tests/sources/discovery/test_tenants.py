@@ -7,7 +7,7 @@ import pytest
 from exporter.readings import GpuProcess
 from exporter.sources.discovery.naming import workload_of
 from exporter.sources.kubernetes import Container, PodAnnotations
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     CONTAINERS,
     UIDS,
     api,

@@ -43,14 +43,14 @@ def test_a_reply_without_pods_is_one() -> None:
 
 def test_fields_may_come_in_any_order() -> None:
     """The encoding promises none."""
-    (held,) = allocations(reply(GPU)).held
+    (held,) = allocations(reply(GPU)).allocations
     assert (held.pod, held.container, held.resource) == ("chat-0", "main", "nvidia.com/gpu")
     assert held.device == Device(GPU.decode())
 
 
 def test_the_same_id_twice_in_a_container_is_one_device() -> None:
     """It is told for each NUMA node that it is near."""
-    assert len(allocations(reply(GPU, GPU)).held) == 1
+    assert len(allocations(reply(GPU, GPU)).allocations) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_unknown_ids_are_counted_and_a_few_are_shown() -> None:
 def test_more_devices_than_a_host_has_are_refused() -> None:
     """They would take the memory of the daemon."""
     ids = [b"all"] * DEVICES_MAX
-    assert len(allocations(reply(*ids)).held) == 1
+    assert len(allocations(reply(*ids)).allocations) == 1
     assert failure(reply(*ids, b"all"))[0] == "too_large"
 
 

@@ -15,7 +15,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet import pods_api
 from tests import unprivileged
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 
 RECORDING = Path(__file__).parents[1] / "kubernetes" / "recordings" / "kubelet-pods.binpb"
 

@@ -87,9 +87,9 @@ def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandCl
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
     minors: dict[int, str] = {}
     source = PodResourcesSource(clock, lambda: minors, path=kubelet.path)
-    assert [held.device.uuid for held in source.read().held] == ["", "", "", ""]
+    assert [held.device.uuid for held in source.read().allocations] == ["", "", "", ""]
     minors[1] = "GPU-one"
-    assert [held.device.uuid for held in source.read().held] == ["", "GPU-one", "", ""]
+    assert [held.device.uuid for held in source.read().allocations] == ["", "GPU-one", "", ""]
     assert len(kubelet.requests) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_large_answer_is_read(kubelet: Any) -> None:
     kubelet.reply = b"".join(pods)
     assert len(kubelet.reply) > 1_500_000
     told = PodResourcesSource(SystemClock(), path=kubelet.path, timeout=20).read()
-    assert [held.pod for held in told.held[2:]] == [f"e{number:06d}" for number in range(4000)]
+    assert [held.pod for held in told.allocations[2:]] == [f"e{number:06d}" for number in range(4000)]
 
 
 def test_more_than_16_megabytes_are_refused(kubelet: Any, failure_of: Failure) -> None:

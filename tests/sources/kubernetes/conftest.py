@@ -7,7 +7,7 @@ import pytest
 
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource
-from tests.sources.kubernetes.cluster_house import Cluster
+from tests.sources.kubernetes.api_server import Cluster
 
 Found = Callable[..., Cluster]
 

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.sources.kubernetes import Pod
 from exporter.sources.kubernetes.pods import _containers, pod_of
-from tests.sources.kubernetes.cluster_house import NODE
+from tests.sources.kubernetes.api_server import NODE
 
 RECORDING = Path(__file__).parent / "recordings" / "kubelet-pods.json"
 CHAT: dict[str, Any] = json.loads(RECORDING.read_text())["items"][0]

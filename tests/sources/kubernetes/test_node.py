@@ -7,8 +7,8 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeReading, NodeSource
-from tests.sources.cloud.metadata_house import House
-from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, PARTIAL, Cluster, metadata
+from tests.sources.cloud.metadata_server import House
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, PARTIAL, Cluster, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 

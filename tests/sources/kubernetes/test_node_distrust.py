@@ -11,8 +11,8 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource, ServiceAccount
 from exporter.sources.kubernetes.api import BODY_BYTES_MAX
-from tests.sources.cloud.metadata_house import Reply
-from tests.sources.kubernetes.cluster_house import EKS, IDENTITY, NODE_PATH, Cluster, metadata
+from tests.sources.cloud.metadata_server import Reply
+from tests.sources.kubernetes.api_server import EKS, IDENTITY, NODE_PATH, Cluster, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 

@@ -13,7 +13,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.gather import read
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.units import Nanoseconds
-from tests.sources.kubernetes.cluster_house import IDENTITY, NODE, Cluster
+from tests.sources.kubernetes.api_server import IDENTITY, NODE, Cluster
 
 RECORDINGS = Path(__file__).parent / "recordings"
 KUBELET_PATH = "/pods"
@@ -63,7 +63,7 @@ def test_the_kubelet_tells_all_pods_of_the_node(both: Cluster, clock: Clock) -> 
     asking = source(both, clock)
     told = asking.read()
 
-    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    assert (told.source, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
     (asked,) = both.house.asked
     assert (asked.method, asked.path) == ("GET", KUBELET_PATH)
     assert asked.headers["authorization"] == "Bearer first"
@@ -74,7 +74,7 @@ def test_the_api_server_tells_them_where_it_is_chosen(both: Cluster, clock: Cloc
     """Those of this node alone, from its memory."""
     told = source(both, clock, "api_server").read()
 
-    assert (told.told_by, len(told.pods)) == ("api_server", 3)
+    assert (told.source, len(told.pods)) == ("api_server", 3)
     assert both.house.paths == [API_PATH]
 
 
@@ -105,7 +105,7 @@ def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
 
     both.refused.clear()
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
 
 
 def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
@@ -125,21 +125,21 @@ def test_where_the_kubelet_refuses_the_api_server_is_asked(both: Cluster, clock:
     """And from then on first, until it fails itself."""
     both.refused[KUBELET_PATH] = status
     asking = source(both, clock)
-    assert asking.read().told_by == "api_server"
+    assert asking.read().source == "api_server"
     clock.passes(21)
-    assert asking.read().told_by == "api_server"
+    assert asking.read().source == "api_server"
     assert both.house.paths == [KUBELET_PATH, API_PATH, API_PATH]
 
     both.refused = {API_PATH: 403}
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
 
 
 def test_a_kubelet_that_keeps_silent_leaves_time_for_the_api_server(both: Cluster, clock: Clock) -> None:
     """Each has half of it."""
     both.house.hangs.add(KUBELET_PATH)
 
-    assert source(both, clock, timeout=2.0).read().told_by == "api_server"
+    assert source(both, clock, timeout=2.0).read().source == "api_server"
 
 
 def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clock) -> None:
@@ -300,7 +300,7 @@ def test_a_kubelet_may_have_signed_its_certificate_itself(
 def test_a_kubelet_is_checked_by_its_ca(both: Cluster, clock: Clock) -> None:
     """Where the cluster signs the certificates of kubelets."""
     good = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
-    assert good.read().told_by == "kubelet"
+    assert good.read().source == "kubelet"
     other = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem")
     assert failure(other).reason == "tls"
 

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.sources.kubernetes import PodSource
 from exporter.sources.kubernetes.source import BODY_BYTES_MAX, PODS_MAX
-from tests.sources.cloud.metadata_house import House, Reply
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.cloud.metadata_server import House, Reply
+from tests.sources.kubernetes.api_server import NODE, Cluster
 from tests.sources.kubernetes.test_pods import KUBELET_PATH, PODS, Clock, failure, source
 
 BROKEN = PODS[10]  # asks for a path with a host in it

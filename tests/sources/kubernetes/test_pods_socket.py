@@ -10,9 +10,9 @@ import pytest
 
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.sources.kubernetes.source import PODS_MAX
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 from tests.sources.kubelet.test_pod_fields import part
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Cluster
 from tests.sources.kubernetes.test_pods import API_PATH, KUBELET_PATH, RECORDINGS, Clock, failure, source
 
 REPLY = (RECORDINGS / "kubelet-pods.binpb").read_bytes()
@@ -55,7 +55,7 @@ def test_the_socket_tells_what_the_kubelet_tells_by_https(
     asking = source(both, clock, socket=kubelet.path)
     told = asking.read()
 
-    assert (told.told_by, told.pods) == ("pods_api", expected.pods)
+    assert (told.source, told.pods) == ("pods_api", expected.pods)
     assert asking.errors == errors == (("annotation_path", 1),)
     assert both.house.paths == [KUBELET_PATH]
 
@@ -66,7 +66,7 @@ def test_the_socket_needs_no_account(kubelet: Kubelet, clock: Clock) -> None:
     asking = alone(kubelet, clock)
     told = asking.read()
 
-    assert (asking.asks, told.told_by, len(told.pods)) == (True, "pods_api", 14)
+    assert (asking.asks, told.source, len(told.pods)) == (True, "pods_api", 14)
     assert [pod.workload.name for pod in told.pods if pod.name == f"gpu-proxy-{NODE}"] == ["gpu-proxy"]
 
 
@@ -76,7 +76,7 @@ def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clo
     assert (asking.asks, asking.read()) == (False, Pods())
 
     kubelet.start()
-    assert (asking.asks, asking.read().told_by) == (True, "pods_api")
+    assert (asking.asks, asking.read().source) == (True, "pods_api")
 
 
 @pytest.mark.parametrize("choice", ["kubelet", "api_server", "off"])
@@ -101,7 +101,7 @@ def test_the_socket_alone_is_asked_where_it_is_chosen(both: Cluster, kubelet: Ku
     assert both.house.asked == []
     kubelet.start()
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 def test_an_answer_is_kept_for_20_seconds(kubelet: Kubelet, clock: Clock) -> None:
@@ -123,13 +123,13 @@ def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
     kubelet.start()
     kubelet.status = grpc.StatusCode.FAILED_PRECONDITION
     asking = source(both, clock, socket=kubelet.path)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     told = failure(alone(kubelet, clock))
     assert (told.reason, str(told)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
 
     kubelet.status = None
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
@@ -141,10 +141,10 @@ def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
     asking.read()
     kubelet.stop()
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     kubelet.start()
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 @pytest.mark.parametrize(
@@ -157,15 +157,15 @@ def test_a_socket_that_does_not_tell_is_asked_last(
     kubelet.start()
     kubelet.status = status
     asking = source(both, clock, socket=kubelet.path)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     assert len(kubelet.requests) == 1
 
     kubelet.status = None
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 @pytest.mark.parametrize("broken", [b"<html></html>", REPLY[:-1], bytes(16 * 1024 * 1024 + 1)])
@@ -178,7 +178,7 @@ def test_an_answer_that_is_none_leaves_the_others(
     asking = source(both, clock, socket=kubelet.path)
     told = asking.read()
 
-    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    assert (told.source, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from exporter.config.settings import PodLabels
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, owner_of
 from exporter.sources.kubernetes.pods import pod_of
-from tests.sources.kubernetes.cluster_house import NODE
+from tests.sources.kubernetes.api_server import NODE
 
 RECORDINGS = Path(__file__).parent / "recordings"
 CHAT_VLLM = "495b287bb0b0ab14aaf67b724e409a7c7b73c79622f75158e18ea6ff0400f856"

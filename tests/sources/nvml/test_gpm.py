@@ -10,7 +10,7 @@ import pytest
 
 from exporter.readings import GpuProcess
 from tests.fake_nvml.scenario import Gpm, Gpu, Mig, Process, Return, Sample
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 SMALL = Mig(1, "MIG-small", gi=9)
 LARGE = Mig(0, "MIG-large", gi=2, gi_slices=3, ci_slices=3)
@@ -126,9 +126,7 @@ def test_two_failures_in_a_row_switch_it_off(
     nvml.set(gpm(62.5), rules=(Return(function, 999),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().utilization_ratio for _ in range(8)] == [0.35] * 8
-    assert [record.getMessage() for record in caplog.records] == [
-        f"GPU GPU-a: {function} returned 999 (unknown); utilization by GPM is not asked again"
-    ]
+    assert log_lines(caplog) == [f"gpm disabled: GPU-a: {function} returned 999 (unknown)"]
     assert held(nvml) == 0
     nvml.fake.forget_calls()
     nvml.read()
@@ -183,9 +181,7 @@ def test_what_will_not_change_is_asked_once(
     nvml.set(gpm(62.5), rules=(Return(function, code),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
-    assert [record.getMessage() for record in caplog.records] == [
-        f"GPU GPU-a: {function} returned {code} ({word}); utilization by GPM is not asked again"
-    ]
+    assert log_lines(caplog) == [f"gpm disabled: GPU-a: {function} returned {code} ({word})"]
     assert nvml.fake.calls().count(f"{function} 0") == 1
     assert held(nvml) == 0
 
@@ -244,9 +240,7 @@ def test_one_instance_that_fails_switches_it_off_for_its_card(
     with caplog.at_level(logging.WARNING):
         told = [of_instances(nvml)["MIG-large"] for _ in range(6)]
     assert told == [None, 0.8, None, None, None, None]
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlGpmMetricsGet returned 3 (not_supported); utilization by GPM is not asked again"
-    ]
+    assert log_lines(caplog) == ["gpm disabled: GPU-a: nvmlGpmMetricsGet returned 3 (not_supported)"]
     assert held(nvml) == 0
 
 

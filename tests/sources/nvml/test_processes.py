@@ -10,7 +10,7 @@ import pytest
 import exporter.sources.nvml.processes
 from exporter.readings import GpuProcess
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Gpu, Process, ProcessUtilization, Return
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 COMPUTE = "nvmlDeviceGetComputeRunningProcesses_v3"
 MPS = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
@@ -102,8 +102,8 @@ def test_a_list_that_is_not_allowed_is_asked_once(nvml: NvmlHost, caplog: pytest
         for _ in range(3):
             assert [reading.processes for reading in nvml.read()] == [None, (GpuProcess(13, 0),)]
             assert nvml.source.errors == ()
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlDeviceGetComputeRunningProcesses_v3 returned 4 (no_permission); not asked again"
+    assert log_lines(caplog) == [
+        "nvml call unsupported: GPU-a: nvmlDeviceGetComputeRunningProcesses_v3 returned 4 (no_permission)"
     ]
 
 

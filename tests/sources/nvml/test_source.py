@@ -11,7 +11,7 @@ import pytest
 
 from exporter.readings import Gpu, GpuProcess, GpuReading
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Mig, Process, Return, Sample, h100s
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 
 def samples(*entries: tuple[int, int]) -> tuple[Sample, ...]:
@@ -207,8 +207,8 @@ def test_what_needs_permission_is_told_once(nvml: NvmlHost, caplog: pytest.LogCa
     nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 4),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().power_watts for _ in range(3)] == [None, None, None]
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlDeviceGetPowerUsage returned 4 (no_permission); not asked again"
+    assert log_lines(caplog) == [
+        "nvml call unsupported: GPU-a: nvmlDeviceGetPowerUsage returned 4 (no_permission)"
     ]
 
 

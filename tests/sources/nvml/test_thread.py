@@ -17,7 +17,7 @@ from exporter.units import nanoseconds
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
 from tests.living import gone, living
-from tests.sources.nvml_house import SHORT, A, B, NvmlHost, StillClock
+from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost, StillClock
 
 
 @pytest.mark.parametrize(

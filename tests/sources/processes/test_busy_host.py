@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import BUDGET
-from exporter.sources.processes.source import KEPT
+from exporter.sources.processes.source import READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_tree import plant
 
@@ -34,7 +34,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     clock = Clock()
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert servers(source) == [SERVER]
-    clock.now += KEPT
+    clock.now += READING_TTL
     clock.pace = BUDGET + 1
     assert servers(source) == [SERVER]
     assert "time" in dict(source.errors)

@@ -26,7 +26,7 @@ def shape(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int]]
 def port(groups: tuple[ProcessGroup, ...], pid: int) -> tuple[int | None, str]:
     """Where a server was found to listen, and how."""
     (server,) = (group.server for group in groups if group.server and group.server.process.pid == pid)
-    return server.port, server.found
+    return server.port, server.evidence
 
 
 def test_an_ancestor_that_began_later_is_none(host: ProcHost, read: Read) -> None:

@@ -16,7 +16,7 @@ from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
+from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS
 
 GPUS: Final = 3
 PIDS: Final = 9

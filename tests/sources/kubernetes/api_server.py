@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.sources.kubernetes import ServiceAccount
-from tests.sources.cloud.metadata_house import Asked, House, Reply
+from tests.sources.cloud.metadata_server import Asked, House, Reply
 
 IDENTITY = Path(__file__).parent / "identity"
 NODE = "ip-10-0-1-23.ec2.internal"
