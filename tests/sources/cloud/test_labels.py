@@ -87,10 +87,12 @@ NEBIUS = {
 def test_labels_of_each_cloud(labels: dict[str, str], expected: HostLocation) -> None:
     """Cloud, instance type, region, zone, lifecycle."""
     assert expected.cloud
-    told = location_of_labels(labels)
+    location = location_of_labels(labels)
 
-    assert told.source == "node labels"
-    assert expected == HostLocation(told.cloud, told.instance_type, told.region, told.zone, told.lifecycle)
+    assert location.source == "node labels"
+    assert expected == HostLocation(
+        location.cloud, location.instance_type, location.region, location.zone, location.lifecycle
+    )
 
 
 @pytest.mark.parametrize(

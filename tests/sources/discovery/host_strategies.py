@@ -200,30 +200,30 @@ configurations = st.builds(
 )
 
 
-def maybe(told: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """What a source said; now and then it says nothing."""
-    return st.one_of(told, told, told, st.none())
+    return st.one_of(strategy, strategy, strategy, st.none())
 
 
 @dataclass(frozen=True)
-class World:
+class StrategyHost:
     """A host at one moment."""
 
     config: Config
     gpus: tuple[GpuReading, ...]
-    seen: HostSnapshot
+    snapshot: HostSnapshot
     elapsed: int
 
 
-def world(
-    config: Config, cards: tuple[GpuReading, ...], count: int, told: tuple[Any, Any, Any], elapsed: int
-) -> World:
+def strategy_host(
+    config: Config, cards: tuple[GpuReading, ...], count: int, answers: tuple[Any, Any, Any], elapsed: int
+) -> StrategyHost:
     """A host of so many of the cards."""
-    return World(config, cards[:count], HostSnapshot(*told), elapsed)
+    return StrategyHost(config, cards[:count], HostSnapshot(*answers), elapsed)
 
 
-worlds = st.builds(
-    world,
+strategy_hosts = st.builds(
+    strategy_host,
     configurations,
     st.tuples(*(card(number) for number in range(GPUS))),
     st.integers(0, GPUS),
@@ -234,4 +234,4 @@ worlds = st.builds(
     ),
     st.sampled_from([10 * SECOND, 7 * SECOND + 1, 3600 * SECOND]),
 )
-stories = st.lists(worlds, min_size=1, max_size=4)
+stories = st.lists(strategy_hosts, min_size=1, max_size=4)

@@ -36,7 +36,7 @@ def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
 def both(cluster: Cluster) -> Cluster:
     """A kubelet and an API server, asked by https."""
     for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
-        cluster.house.says(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
+        cluster.server.set_reply(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
     return cluster
 
 
@@ -53,21 +53,21 @@ def test_the_socket_tells_what_the_kubelet_tells_by_https(
     expected, errors = by_https.read(), by_https.errors
     kubelet.start()
     asking = source(both, clock, socket=kubelet.path)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (told.source, told.pods) == ("pods_api", expected.pods)
+    assert (reading.source, reading.pods) == ("pods_api", expected.pods)
     assert asking.errors == errors == (("annotation_path", 1),)
-    assert both.house.paths == [KUBELET_PATH]
+    assert both.server.paths == [KUBELET_PATH]
 
 
 def test_the_socket_needs_no_account(kubelet: Kubelet, clock: Clock) -> None:
     """A pod without a token, and a daemon on the node itself; each pod says which node it is on."""
     kubelet.start()
     asking = alone(kubelet, clock)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (asking.asks, told.source, len(told.pods)) == (True, "pods_api", 14)
-    assert [pod.workload.name for pod in told.pods if pod.name == f"gpu-proxy-{NODE}"] == ["gpu-proxy"]
+    assert (asking.asks, reading.source, len(reading.pods)) == (True, "pods_api", 14)
+    assert [pod.workload.name for pod in reading.pods if pod.name == f"gpu-proxy-{NODE}"] == ["gpu-proxy"]
 
 
 def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clock) -> None:
@@ -94,11 +94,11 @@ def test_the_socket_is_not_asked_where_others_are_chosen(
 def test_the_socket_alone_is_asked_where_it_is_chosen(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
     """Also where there is none, which is told."""
     asking = source(both, clock, "pods_api", socket=kubelet.path)
-    told = failure(asking)
+    error = failure(asking)
 
-    assert (told.reason, str(told)) == ("absent", f"{kubelet.path}: No such file or directory")
+    assert (error.reason, str(error)) == ("absent", f"{kubelet.path}: No such file or directory")
     assert asking.asks
-    assert both.house.asked == []
+    assert both.server.requests == []
     kubelet.start()
     clock.passes(21)
     assert asking.read().source == "pods_api"
@@ -124,8 +124,8 @@ def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
     kubelet.status = grpc.StatusCode.FAILED_PRECONDITION
     asking = source(both, clock, socket=kubelet.path)
     assert asking.read().source == "kubelet"
-    told = failure(alone(kubelet, clock))
-    assert (told.reason, str(told)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
+    error = failure(alone(kubelet, clock))
+    assert (error.reason, str(error)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
 
     kubelet.status = None
     clock.passes(21)
@@ -176,9 +176,9 @@ def test_an_answer_that_is_none_leaves_the_others(
     kubelet.start()
     kubelet.reply = broken
     asking = source(both, clock, socket=kubelet.path)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (told.source, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    assert (reading.source, len(reading.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_where_nobody_tells_the_reason_is_of_who_might(
     kubelet.start()
     kubelet.status = status
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
-    told = failure(source(both, clock, socket=kubelet.path))
+    error = failure(source(both, clock, socket=kubelet.path))
 
-    assert told.reason == reason
+    assert error.reason == reason
     begins = f"{kubelet.path}: gRPC status {status.value[0]}: said 100% no; kubelet at https://127.0.0.1:"
-    assert str(told).startswith(begins)
-    assert f"; pods of {NODE} at {both.house.address}: " in str(told)
+    assert str(error).startswith(begins)
+    assert f"; pods of {NODE} at {both.server.address}: " in str(error)
 
 
 def test_pods_of_other_nodes_are_left_out(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:

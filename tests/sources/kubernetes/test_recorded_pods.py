@@ -17,8 +17,8 @@ MANIFEST = "9f0c1a2b3d4e5f60718293a4b5c6d7e8"
 
 
 def recorded(name: str) -> Pods:
-    told = json.loads((RECORDINGS / name).read_text())["items"]
-    pods = [pod_of(item, NODE) for item in told]
+    document = json.loads((RECORDINGS / name).read_text())["items"]
+    pods = [pod_of(item, NODE) for item in document]
     assert None not in pods
     return Pods(tuple(filter(None, pods)), "kubelet")
 

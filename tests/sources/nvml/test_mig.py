@@ -254,8 +254,8 @@ def test_processes_of_instances_are_kept_for_30_seconds(nvml: NvmlHost) -> None:
     nvml.set(cut(SMALL, processes=(Process(12, gi=9, ci=0),)))
     nvml.read()
     nvml.set(cut(SMALL, processes=(Process(13, gi=9, ci=0),)))
-    told = [[process.pid for process in nvml.one().processes or ()] for _ in range(3)]
-    assert told == [[12], [12], [13]]
+    pids = [[process.pid for process in nvml.one().processes or ()] for _ in range(3)]
+    assert pids == [[12], [12], [13]]
 
 
 @pytest.mark.parametrize("code", [3, 4])

@@ -156,7 +156,7 @@ def test_use_is_not_asked_for_under_mps(nvml: NvmlHost) -> None:
 def test_mps_is_looked_for_rarely(nvml: NvmlHost) -> None:
     """Never where nothing computes; else every 30 s, when the processes changed, and while it serves."""
 
-    def asked(*processes: Process, ticks: int = 1) -> int:
+    def call_count(*processes: Process, ticks: int = 1) -> int:
         nvml.set(computing(A, *processes))
         nvml.fake.forget_calls()
         for _ in range(ticks):
@@ -164,15 +164,15 @@ def test_mps_is_looked_for_rarely(nvml: NvmlHost) -> None:
         return Counter(nvml.fake.calls())[f"{MPS} 0"]
 
     nvml.read()
-    assert asked(ticks=5) == 0
-    assert asked(Process(12)) == 1
-    assert asked(Process(12), ticks=2) == 0
-    assert asked(Process(12)) == 1
-    assert asked(Process(12), Process(13)) == 1
-    assert asked(Process(12), Process(13), Process(14, 1, "mps"), ticks=2) == 0
-    assert asked(Process(12), Process(13), Process(14, 1, "mps")) == 2
-    assert asked(Process(12), Process(13), Process(14, 1, "mps"), ticks=4) == 8
-    assert asked(Process(12), Process(13)) == 1
+    assert call_count(ticks=5) == 0
+    assert call_count(Process(12)) == 1
+    assert call_count(Process(12), ticks=2) == 0
+    assert call_count(Process(12)) == 1
+    assert call_count(Process(12), Process(13)) == 1
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps"), ticks=2) == 0
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps")) == 2
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps"), ticks=4) == 8
+    assert call_count(Process(12), Process(13)) == 1
 
 
 def test_mps_that_is_not_supported_is_asked_once(nvml: NvmlHost) -> None:

@@ -153,7 +153,7 @@ def test_garbage_in_the_ring_is_left_out(nvml: NvmlHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("fields", "field"),
     [
         ({"power_mw": 0}, "power_watts"),
         ({"power_mw": 7_000_001}, "power_watts"),
@@ -170,9 +170,9 @@ def test_garbage_in_the_ring_is_left_out(nvml: NvmlHost) -> None:
         ({"memory_total": 10, "memory_used": NOT_AVAILABLE}, "memory_used_bytes"),
     ],
 )
-def test_impossible_values_are_not_readings(nvml: NvmlHost, told: dict[str, int], field: str) -> None:
+def test_impossible_values_are_not_readings(nvml: NvmlHost, fields: dict[str, int], field: str) -> None:
     """Sentinels and nonsense are None, and the GPU is up all the same."""
-    nvml.set(replace(A, **told))
+    nvml.set(replace(A, **fields))
     reading = nvml.one()
     assert getattr(reading, field) is None
     assert reading.up

@@ -66,12 +66,12 @@ def test_whoever_waits_is_let_go_when_the_thread_is_stopped() -> None:
         hanging.set()
         release.wait(30)
 
-    def ask() -> None:
+    def request() -> None:
         with pytest.raises(StuckError):
             worker.run(hang, nanoseconds(20))
         stuck.set()
 
-    asker = threading.Thread(target=ask)
+    asker = threading.Thread(target=request)
     asker.start()
     assert hanging.wait(5)
     assert not stuck.is_set()

@@ -17,10 +17,10 @@ class Clock(SystemClock):
     """Goes on by `pace` each time that somebody looks at it."""
 
     now: Nanoseconds = 0
-    pace: Nanoseconds = 0
+    step: Nanoseconds = 0
 
     def elapsed(self) -> Nanoseconds:
-        self.now += self.pace
+        self.now += self.step
         return self.now
 
 
@@ -35,7 +35,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert servers(source) == [SERVER]
     clock.now += READING_TTL
-    clock.pace = BUDGET + 1
+    clock.step = BUDGET + 1
     assert servers(source) == [SERVER]
     assert "time" in dict(source.errors)
 
@@ -43,7 +43,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
 def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
     """What computes is read all the same."""
     clock = Clock()
-    clock.pace = BUDGET + 1
+    clock.step = BUDGET + 1
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert [group.computing[0].pid for group in source.read([WORKER]).groups] == [WORKER]
     assert servers(source) == []
