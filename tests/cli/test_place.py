@@ -41,7 +41,7 @@ def cloud_metadata() -> Iterator[MetadataServer]:
 def asked(
     cloud_metadata: MetadataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[HostLocation | None]:
-    """Both read a metadata server, on a machine without signs of a cloud; returns the places of all terms made."""
+    """Both read a metadata server, and firmware shows no cloud; returns the places of all terms made."""
     source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
     places: list[HostLocation | None] = []
 
