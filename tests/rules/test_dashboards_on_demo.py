@@ -170,6 +170,7 @@ SILENT = {
     "inference:idle_down_dollars_per_hour": WELL,
     "inference:labels_renamed": WELL,
     "inference:ledger_begun_anew": WELL,
+    "inference:ledger_replaced": WELL,
     "inference:ledger_residual_dollars": WELL,
     "inference:ledger_targets": WELL,
     "inference:lost_dollars_per_hour:host": WELL,
