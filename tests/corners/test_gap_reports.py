@@ -120,7 +120,7 @@ def test_the_time_since_the_boot(tmp_path: Path, reported: GapLog) -> None:
     SimulatedHost(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
 
     (line,) = reported()
-    assert line[:2] == ("INFO", "hourly rent since the boot was charged")
+    assert line[:2] == ("INFO", "rent since boot charged")
     assert line[2]["payers"] == "unallocated 1.20"
 
 
