@@ -16,8 +16,8 @@ from typing import Final
 
 from benchmarks.host import used
 from benchmarks.results import figure, machine, write
-from tests.faults.plan import TICKS
-from tests.faults.rig import rig
+from tests.faults.fault_plan import TICKS
+from tests.faults.faulty_host import faulty_host
 
 HOURS: Final = 24
 PLANS_OF_AN_HOUR: Final = 360 // TICKS
@@ -28,7 +28,7 @@ def main() -> None:
     """Run, print and write it down."""
     logging.disable(logging.CRITICAL)
     resident, blocks = list[float](), list[float]()
-    with tempfile.TemporaryDirectory() as folder, rig(Path(folder), ()) as host:
+    with tempfile.TemporaryDirectory() as folder, faulty_host(Path(folder), ()) as host:
         for hour in range(1, HOURS + 1):
             for _ in range(PLANS_OF_AN_HOUR):
                 host.live()

@@ -1,4 +1,4 @@
-"""The only clock. Everything else is handed one, so that time can be told in tests and in the demo."""
+"""Clock of the process: elapsed time, calendar time and waiting. Tests and the demo replace it."""
 
 import ctypes
 import threading
@@ -14,14 +14,12 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 TIME_ERROR: Final = 5
 """adjtimex(2): the clock is not synchronized to a source."""
 
-BREATH_SECONDS: Final = 0.1
-
 TIMEX_BYTES: Final = 256
-"""More than `struct timex` takes; all zeros ask without changing anything."""
+"""More than the size of `struct timex`; all zeros read the clock without a change."""
 
 
 class Clock(Protocol):
-    """Durations, calendar time and waiting, kept apart because they fail apart."""
+    """Durations, calendar time and waiting: separate methods, because they fail separately."""
 
     def elapsed(self) -> Nanoseconds:
         """Boot time: never jumps, and counts suspend. Meaningful as differences within one boot only."""
@@ -32,15 +30,15 @@ class Clock(Protocol):
         ...
 
     def boot(self) -> str:
-        """Names the boot that `elapsed` counts from; empty where nothing tells."""
+        """Identifier of the boot that `elapsed` counts from; empty if unknown."""
         ...
 
     def wall(self) -> Instant:
-        """The calendar's time; an administrator or NTP may step it."""
+        """Calendar time; an administrator or NTP may step it."""
         ...
 
     def synchronized(self) -> bool:
-        """False while the kernel knows that the calendar's time may be off."""
+        """Whether calendar time is right, as far as the kernel knows."""
         ...
 
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
@@ -71,23 +69,12 @@ class SystemClock:
         return time.time_ns()
 
     def synchronized(self) -> bool:
-        """adjtimex(2), asked without rights; where it is forbidden, nothing speaks against the clock."""
+        """adjtimex(2), which needs no privilege to read; true where it is forbidden."""
         try:
             return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))) != TIME_ERROR
         except (OSError, AttributeError):
             return True
 
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        """Wait on the event; a negative duration asks without waiting.
-
-        The event makes a lock to wait on. Without memory for one it is looked at now and then instead.
-        """
-        left = max(0.0, seconds(duration))
-        while True:
-            try:
-                return stop.wait(left)
-            except MemoryError:
-                time.sleep(min(left, BREATH_SECONDS))
-                left -= BREATH_SECONDS
-            if left <= 0:
-                return stop.is_set()
+        """Wait on the event; a negative duration checks it without waiting."""
+        return stop.wait(max(0.0, seconds(duration)))

@@ -13,7 +13,7 @@ from tests import depth
 from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
 
 if TYPE_CHECKING:
-    from tests.demo.tellings import Telling
+    from tests.demo.demo_history import DemoHistory
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -31,11 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo_at_noon(tmp_path_factory: pytest.TempPathFactory) -> "Telling":
+def demo_at_noon(tmp_path_factory: pytest.TempPathFactory) -> "DemoHistory":
     """The demo's story at noon of 2026-11-25, its books in a folder: for the xdist group `story`."""
-    from tests.demo.tellings import telling
+    from tests.demo.demo_history import demo_history
 
-    return telling(folder=tmp_path_factory.mktemp("demo"))
+    return demo_history(folder=tmp_path_factory.mktemp("demo"))
 
 
 SLOW = (

@@ -1,4 +1,4 @@
-"""The demo's wiring: the simulated host in place of the sources, everything behind them as it is."""
+"""`demo`: the simulated host in place of the sources, everything behind them as in `serve`."""
 
 import contextlib
 import logging
@@ -75,7 +75,7 @@ def print_prometheus_configuration(listen_address: str) -> int:
 
 
 class _Demo:
-    """One run of it, with its files in a folder."""
+    """One run of the demo, with its files in a folder."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _Demo:
     def run(self, stop: threading.Event) -> int:
         set_up, web = self._set_up, self._web
         try:
-            web.bind()  # a port that is taken is told at once; who asks early waits for the first live tick
+            web.bind()  # a port in use fails at once; early requests wait for the first live tick
         except ListenError as error:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
             set_up.close()
@@ -124,7 +124,7 @@ class _Demo:
         return status.OK
 
     def _site(self) -> Site:
-        """Where a reader of the terminal finds it; the port is the one that is listened on."""
+        """Addresses for a reader of the terminal; the port is the one that is listened on."""
         address = str(replace(parse_address(self._listen_address), port=self._web.port))
         return Site(
             self._web.url.rstrip("/"),
@@ -135,13 +135,13 @@ class _Demo:
         )
 
     def _published(self) -> None:
-        if self._live:  # nobody is answered before
+        if self._live:  # no request is answered before
             self._web.prepare()
 
 
 @contextlib.contextmanager
 def logged_to(file: Path, clock: Clock) -> Iterator[None]:
-    """What is replayed is no news: it is logged to a file, by the clock that is replayed."""
+    """Log to a file, with the timestamps of a clock: replayed events are no news on the terminal."""
     root = logging.getLogger()
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logs.formatter("logfmt"))
@@ -171,8 +171,8 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
         return ""
     with contextlib.suppress(OSError):  # a container may have a host name of somebody's choice
         mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-        if found := CONTAINER_ID.search(mounts):
-            name = found[1]
+        if match := CONTAINER_ID.search(mounts):
+            name = match[1]
     return f"{'podman' if podman else 'docker'} exec {shlex.quote(name)}"
 
 
@@ -182,5 +182,5 @@ def _program() -> str:
     if called.name != "__main__.py":
         return shlex.quote(str(called.absolute()))
     checkout = Path(__file__).parents[2]
-    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if os.path.isfile(checkout / "pyproject.toml") else ""
-    return f"{found}{shlex.quote(sys.executable)} -m exporter"
+    path = f"PYTHONPATH={shlex.quote(str(checkout))} " if os.path.isfile(checkout / "pyproject.toml") else ""
+    return f"{path}{shlex.quote(sys.executable)} -m exporter"

@@ -1,4 +1,4 @@
-"""The doctor's wiring: reads every source once, as a tick does, and hands the answers to `reports.doctor`."""
+"""`doctor`: reads every source once, as a tick does, and has `reports.doctor` examine the answers."""
 
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -27,7 +27,7 @@ from exporter.units import NANOSECONDS_PER_SECOND
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
 
 SERVERS_AT_ONCE: Final = 16
-"""Servers that are asked at the same time: it asks each once, and none of them is known to be quick."""
+"""Servers read at the same time: each is read once, and none has shown to be quick."""
 
 
 def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool) -> int:
@@ -39,64 +39,67 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         complain(error)
         return status.CONFIGURATION
     with waiting("reading every source once"):
-        asked = _asked(clock, config, ledger_path or config.ledger_path)
-    terms = cost_policy(config, host_name(), asked.place, all_gpus=lists_all_gpus())
-    diagnosis = report.diagnose(config, terms, asked, clock.wall())
+        inspected = _inspect_host(clock, config, ledger_path or config.ledger_path)
+    policy = cost_policy(config, host_name(), inspected.place, all_gpus=lists_all_gpus())
+    diagnosis = report.diagnose(config, policy, inspected, clock.wall())
     tell(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     return diagnosis.status
 
 
-def _asked(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
+def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
+    contents = inspect(ledger)
     with closing(Gatherer(clock, DEADLINE, SERVERS_AT_ONCE)) as gatherer:
         cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
-        place, labels = gatherer((cloud, node))
-        where, contradiction = merged_location(cloud, place, node, labels)
-        told = _round(clock, config, gatherer)
-    kept = inspect(ledger)
-    asked = DoctorInput(
-        gpus=None,
-        gpu_problem="",
-        servers=(),
-        ledger=kept.state,
-        ledger_problem=kept.problem,
-        place=where,
-        place_problem=place.problem or cloud.problem,
-        synchronized=clock.synchronized(),
-        label_problem=labels.problem or contradiction,
-        remembered=kept.remembered,
-    )
-    return replace(asked, gpu_problem=told) if isinstance(told, str) else _with_answers(asked, told)
-
-
-def _round(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead | str:
-    """What a tick of the daemon would read, or why only a new process can read."""
-    with ExitStack() as held:
-        endpoints = held.enter_context(closing(EndpointSources(clock)))
-        gateways = held.enter_context(closing(GatewaySources(clock)))
-        lookout = held.enter_context(closing(discovery(clock, config)))
-        nvml = held.enter_context(closing(NvmlSource(clock)))
-        body_bytes = config.limits.body_bytes
+        metadata, labels = gatherer((cloud, node))
+        location, contradiction = merged_location(cloud, metadata, node, labels)
+        host = DoctorInput(
+            gpus=None,
+            gpu_problem="",
+            servers=(),
+            ledger=contents.state,
+            ledger_problem=contents.problem,
+            place=location,
+            place_problem=metadata.problem or cloud.problem,
+            synchronized=clock.synchronized(),
+            label_problem=labels.problem or contradiction,
+            remembered=contents.remembered,
+        )
         try:
-            return FrameReader(clock, gatherer, nvml, lookout).round(
-                config,
-                endpoints.of(configured(config.servers), body_bytes),
-                None,
-                gateways.of(config.divides(), body_bytes),
-            )
+            return _with_answers(host, _read_frame(clock, config, gatherer))
         except MustRestartError as error:
-            return str(error)
+            return replace(host, gpu_problem=str(error))
 
 
-def _with_answers(asked: DoctorInput, told: FrameRead) -> DoctorInput:
-    servers = zip(told.frame.servers, told.servers, strict=True)
-    gateways = zip(told.frame.gateways, told.gateways, strict=True)
+def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
+    """What a tick of the daemon would read.
+
+    Raises:
+        MustRestartError: only a new process can read.
+    """
+    with ExitStack() as sources:
+        endpoints = sources.enter_context(closing(EndpointSources(clock)))
+        gateways = sources.enter_context(closing(GatewaySources(clock)))
+        servers = sources.enter_context(closing(discovery(clock, config)))
+        nvml = sources.enter_context(closing(NvmlSource(clock)))
+        body_bytes = config.limits.body_bytes
+        return FrameReader(clock, gatherer, nvml, servers).read(
+            config,
+            endpoints.of(configured(config.servers), body_bytes),
+            None,
+            gateways.of(config.divides(), body_bytes),
+        )
+
+
+def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
+    servers = zip(read.frame.servers, read.servers, strict=True)
+    gateways = zip(read.frame.gateways, read.gateways, strict=True)
     return replace(
-        asked,
-        gpus=told.frame.gpus,
-        gpu_problem=told.nvml.problem,
+        host,
+        gpus=read.frame.gpus,
+        gpu_problem=read.nvml.problem,
         servers=tuple(
             ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers
         ),
-        found=told.found,
+        found=read.discovered,
         gateways=tuple(GatewayAnswer(reading, answer.problem) for reading, answer in gateways),
     )

@@ -3,8 +3,11 @@
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Final, Literal
+
+log = logging.getLogger(__name__)
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("logfmt", "json")
@@ -14,7 +17,7 @@ _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 
 class _Formatter(logging.Formatter):
-    """Time, level, message, and what the call gave as `extra`; text from outside cannot break a line."""
+    """Time, level, message and `extra` of the call; text from outside cannot break a line."""
 
     def __init__(self, style: Literal["logfmt", "json"]) -> None:
         super().__init__()
@@ -39,8 +42,17 @@ def set_up(level: str, style: Literal["logfmt", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(style))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    threading.excepthook = _log_thread_failure
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Log what a thread raised. It ended; the others go on."""
+    name = "" if failure.thread is None else failure.thread.name
+    error = failure.exc_value
+    trace = None if error is None else (failure.exc_type, error, failure.exc_traceback)
+    log.error("thread failed", extra={"work": name}, exc_info=trace)
 
 
 def formatter(style: Literal["logfmt", "json"]) -> logging.Formatter:

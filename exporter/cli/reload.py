@@ -1,4 +1,4 @@
-"""What a reload says of posted money, read beside the daemon that writes it."""
+"""Price corrections that a reload makes due: posted money at the old and the new prices."""
 
 import logging
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ class TariffChange:
 
 
 def notice(change: TariffChange, ledger: Path | None, flags: Sequence[str]) -> tuple[str, ...]:
-    """Lines for people; none where no price of posted money changed, or there is no ledger to ask.
+    """Lines for people; none if no price of posted money changed. Without a ledger they name no amounts.
 
     A ledger that cannot be read costs the lines about it, not the reload.
     """
     if change.old == change.new:
         return ()
-    asked = change.old, change.new
+    tariffs = change.old, change.new
     if ledger is not None:
         try:
             with LedgerReader.open(ledger) as reader:
                 last = reader.state().wall
                 now = change.now if last is None else min(last, change.now)
-                return sentences(*asked, reader, change.gpus, change.zone, now, flags)
+                return sentences(*tariffs, reader, change.gpus, change.zone, now, flags)
         except LedgerError as error:
-            log.warning("what is posted cannot be told", extra={"problem": str(error)})
-    return sentences(*asked, None, change.gpus, change.zone, change.now, flags)
+            log.warning("price corrections unavailable", extra={"problem": str(error)})
+    return sentences(*tariffs, None, change.gpus, change.zone, change.now, flags)

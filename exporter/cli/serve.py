@@ -1,4 +1,4 @@
-"""The daemon: wires sources, books, sampler and web server together, and stops them in order."""
+"""The daemon: wires sources, ledger, sampler and web server together, and stops them in order."""
 
 import ctypes
 import hashlib
@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
 from exporter.sources.nvml.source import NvmlSource
-from exporter.threads import NoThreadError, start
+from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access
 from exporter.web.listener import ListenError
@@ -60,23 +60,20 @@ def make_lean() -> None:
 
 
 class Watch:
-    """Looks at a file when it is told to, and calls `reload` in a thread, once for each new content.
+    """Reloads a configuration file in a thread, once for each new content; `look` compares.
 
-    Where no thread is to be had, it is called at the next look.
-
-    It goes by content alone. The kubelet brings a changed ConfigMap by swapping a link, which gives the file
-    another inode and an older or newer time as it happens, and swaps it as well where nothing has changed.
-    Without a file, or with `reload` left out, it never calls.
+    It goes by content alone. The kubelet swaps a link to update a ConfigMap, which gives the file another
+    inode and time, and swaps it as well where nothing has changed.
+    Without a file, or without `reload`, it does nothing.
     """
 
     def __init__(self, path: Path | None, reload: Callable[[], None] | None) -> None:
         self._path = path
         self._reload = reload
-        self._seen = ""
-        self._refused = False
+        self._last = ""
 
     def look(self, in_force: str) -> None:
-        """Compare with the hash of what is in force; that is empty after a reload that failed.
+        """Compare with the hash of the configuration in force; that is empty after a reload that failed.
 
         A file that cannot be read is no change: an editor that replaces it may be at work.
         """
@@ -86,40 +83,33 @@ class Watch:
             now = hashlib.sha256(contents(self._path)).hexdigest()
         except ConfigError:
             return
-        before, self._seen = self._seen, now
-        if now not in {before, in_force}:
-            try:
-                start(self._reload, "reload")
-            except NoThreadError as error:
-                self._seen = before
-                if not self._refused:
-                    log.warning("no thread to reload in: %s", error)
-                self._refused = True
-            else:
-                self._refused = False
+        if now not in {self._last, in_force}:
+            start(self._reload, "reload")
+        self._last = now
 
 
-LONGEST_READ: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
+READ_MAX: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
+"""Longest time that a tick waits for its sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeFlags:
-    """What the command line says; a flag wins over the file."""
+    """Flags of `serve`; a flag wins over the file."""
 
     config_file: Path | None
     listen_address: str
     ledger_path: Path | None
     web_config_file: Path | None = None
     lifecycle: bool | None = None
-    """Whether `POST /-/reload` is served; `None`: where others do not reach it, or show who they are."""
+    """Whether `POST /-/reload` is served; `None`: on loopback, and where every client authenticates."""
     allowed_hosts: tuple[str, ...] = ()
     watch: bool = False
-    """Whether a file of another content is reloaded without being asked."""
+    """Whether the configuration is reloaded when its file changes."""
 
     def files(self, ledger: Path) -> tuple[str, ...]:
         """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
-        told = (("--config.file", self.config_file), ("--ledger.path", ledger))
-        return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
+        paths = (("--config.file", self.config_file), ("--ledger.path", ledger))
+        return tuple(f"{flag}={path.absolute()}" for flag, path in paths if path is not None)
 
 
 def serve(flags: ServeFlags) -> int:
@@ -151,15 +141,14 @@ class _Daemon:
         self._ledger_path = flags.ledger_path or config.ledger_path
         self._sampler: Sampler | None = None
         self._succeeded = True
-        self._asked = False
         self._reloading = threading.Lock()
         self._watch = Watch(flags.config_file, self._reload_quietly if flags.watch else None)
         self._nvml = NvmlSource(clock)
         self._endpoints = EndpointSources(clock, self._was_busy)
         self._gateways = GatewaySources(clock)
-        self._whereabouts = LocationPoller(clock, config, self._placed)
+        self._location = LocationPoller(clock, config, self._note_location)
         self._discovery = discovery(clock, config, self._was_busy)
-        self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
+        self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
         self._access = access or Access(None, clock)
         self._web = WebServer(
             flags.listen_address,
@@ -179,27 +168,24 @@ class _Daemon:
         try:
             self._web.start()
         except ListenError as error:
-            _say("cannot listen", error)
+            _log_error("cannot listen", error)
             return status.FAILED
         try:
             with ExitStack() as closing:  # each is closed whatever the others raise, in the order said below
                 closing.callback(self._close_ledger)
                 for part in (self._discovery, self._gateways, self._endpoints, self._nvml, self._gatherer):
                     closing.callback(part.close)
-                closing.callback(self._whereabouts.close)
+                closing.callback(self._location.close)
                 closing.callback(self._web.close)
                 with self._reloading:
-                    self._whereabouts.start()  # beside the wait for the ledger; no tick waits for it
+                    self._location.start()  # beside the wait for the ledger; no tick waits for it
                 self._begin(stop).run(stop)
         except LedgerError as error:
             if not (stop.is_set() and isinstance(error, LedgerLockedError)):  # the wait for it was ended
-                _say("cannot open the ledger", error)
+                _log_error("cannot open the ledger", error)
                 return status.FAILED
         except MustRestartError as error:
-            _say("must be restarted", error)
-            return status.FAILED
-        except MemoryError:
-            log.error("must be restarted", extra={"problem": "memory ran out while it started or ended"})  # noqa: TRY400
+            _log_error("exiting", error)
             return status.FAILED
         log.info("stopped")
         return status.OK
@@ -209,14 +195,14 @@ class _Daemon:
             self._ledger.close()
 
     def _hang_up(self) -> None:
-        """Reload beside the tick that is under way, or after it where no thread is to be had for that."""
+        """Reload beside the tick under way. A signal's handler must not raise into it."""
         try:
             start(self._reload_quietly, "reload")
-        except (NoThreadError, MemoryError):
-            self._asked = True
+        except RuntimeError as error:
+            _log_error("configuration not reloaded; the old one stays", error)
 
     def _begin(self, stop: threading.Event) -> Sampler:
-        """Open the books, and make what turns the crank.
+        """Open the ledger, and make the sampler.
 
         Raises:
             LedgerError: the ledger cannot be used as it is.
@@ -247,22 +233,15 @@ class _Daemon:
         return None if self._sampler is None else self._sampler.current()
 
     def _prepare(self) -> None:
-        """After each tick: what can be done ahead, and again what could not be done before."""
+        """After each tick: render what can be rendered ahead, and check the configuration file."""
         self._web.prepare()
-        if self._asked:
-            self._asked = False
-            self._hang_up()
-        if self._reloading.acquire(blocking=False):
-            try:
-                self._whereabouts.start()
-            finally:
-                self._reloading.release()
         self._watch.look(self._config.hash if self._succeeded else "")
 
     def reload(self) -> str:
-        """Swap the configuration whole, or keep the old one; the log tells either.
+        """Swap the configuration whole, or keep the old one; either is logged.
 
-        What it returns is for whoever asked: what it means for money that is posted, often nothing.
+        Returns:
+            What the new prices mean for posted money, for the client that asked; often empty.
 
         Raises:
             ConfigError: the file is not a configuration; the message says where.
@@ -271,28 +250,28 @@ class _Daemon:
             try:
                 config = load(self._flags.config_file)
             except ConfigError as error:
-                _say("configuration not reloaded; the old one stays", error)
+                _log_error("configuration not reloaded; the old one stays", error)
                 self._go_by(succeeded=False)
                 raise
             if config.ledger_path != self._config.ledger_path:
-                log.warning("ledger.path changes at a restart only")
-            told = self._notice(config)
+                log.warning("ledger.path changed; restart to apply")
+            notice = self._notice(config)
             before = self._config, self._loaded
             try:
                 self._config, self._loaded = config, self._clock.wall()
-                self._whereabouts.go_by(config)
+                self._location.go_by(config)
                 self._go_by(succeeded=True)
             except BaseException:
                 (self._config, self._loaded), self._succeeded = before, False
                 raise
-            self._gatherer.deadline = min(config.interval, LONGEST_READ)
+            self._gatherer.deadline = min(config.interval, READ_MAX)
             log.info("configuration reloaded", extra={"hash": config.hash})
-            for line in told:
-                log.warning("posted money stays as it is", extra={"told": line})
-            return "\n".join(told)
+            for line in notice:
+                log.warning("price corrections available", extra={"told": line, "change": line})
+            return "\n".join(notice)
 
     def _notice(self, config: Config) -> tuple[str, ...]:
-        """Asked before the new prices are in force, so that nothing that they charge late is in it."""
+        """Called before the new prices are in force, so that nothing that they charge late is in it."""
         from exporter.cli.reload import TariffChange, notice  # noqa: PLC0415 - needed at a reload only
 
         before = self._config
@@ -300,42 +279,39 @@ class _Daemon:
             getattr(config, name) == getattr(before, name) for name in ("hardware", "overheads", "retired")
         ):
             return ()
-        host, report, place = host_name(), self._current(), self._whereabouts.place
-        slots = () if report is None or report.grounds is None else report.grounds.state.predecessors
+        host, report, location = host_name(), self._current(), self._location.location
+        basis = None if report is None else report.grounds
+        predecessors = () if basis is None else basis.state.predecessors
         change = TariffChange(
-            replace(cost_policy(before, host, place).tariff, predecessors=slots),
-            replace(cost_policy(config, host, place).tariff, predecessors=slots),
+            replace(cost_policy(before, host, location).tariff, predecessors=predecessors),
+            replace(cost_policy(config, host, location).tariff, predecessors=predecessors),
             () if report is None else tuple(row.gpu for row in report.gpus),
             config.timezone,
             self._clock.wall(),
         )
         ledger = self._ledger
         path = ledger.displaced or self._ledger_path if ledger is not None else self._ledger_path
-        kept = ledger is not None and ledger.persistent
-        return notice(change, path if kept else None, self._flags.files(path))
+        persistent = ledger is not None and ledger.persistent
+        return notice(change, path if persistent else None, self._flags.files(path))
 
     def _reload_quietly(self) -> None:
-        try:
+        with suppress(ConfigError):  # it is logged
             self.reload()
-        except ConfigError:
-            return  # told already
-        except MemoryError:
-            self._asked = True
 
-    def _placed(self) -> None:
-        """The cloud or the cluster has told where this host runs, or failed to."""
+    def _note_location(self) -> None:
+        """Price by the location that the cloud or the cluster has answered, or failed to."""
         with self._reloading:
             self._go_by(succeeded=self._succeeded)
 
     def _go_by(self, *, succeeded: bool) -> None:
         self._succeeded = succeeded
         if self._sampler is not None:
-            self._sampler.plan(self._plan(succeeded=succeeded))
+            self._sampler.set_plan(self._plan(succeeded=succeeded))
 
     def _plan(self, *, succeeded: bool) -> SamplerPlan:
         setting = ReportContext(
             config=self._config,
-            terms=cost_policy(self._config, host_name(), self._whereabouts.place, all_gpus=lists_all_gpus()),
+            terms=cost_policy(self._config, host_name(), self._location.location, all_gpus=lists_all_gpus()),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,
@@ -345,12 +321,12 @@ class _Daemon:
         body_bytes = self._config.limits.body_bytes
         endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)
         gateways = self._gateways.of(self._config.divides(), body_bytes)
-        return SamplerPlan(setting, endpoints, self._whereabouts.rows, gateways)
+        return SamplerPlan(setting, endpoints, self._location.rows, gateways)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)
 
 
-def _say(what: str, error: Exception) -> None:
-    """An error whose message is for people: it needs no trace."""
-    log.log(logging.ERROR, what, extra={"problem": str(error)})
+def _log_error(event: str, error: Exception) -> None:
+    """Log an error whose message needs no trace."""
+    log.error(event, extra={"problem": str(error)})

@@ -1,4 +1,4 @@
-"""The simulated host: load by the hour, GPUs that follow it, and vLLM pages that count it."""
+"""Simulated host: load by the hour, GPUs that follow it, and vLLM pages that count it."""
 
 import math
 from dataclasses import dataclass
@@ -33,16 +33,16 @@ WEEK: Final = 7
 THURSDAY: Final = 3
 """The weekday of the epoch's first day, Monday being 0."""
 SATURDAY: Final = 5
-UNEVEN: Final = 0.08
-"""How far a day's load is from its weekday's, at most."""
+DAILY_SPREAD: Final = 0.08
+"""Largest difference of a day's load from its weekday's, as a ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one simulated server is asked for. Rates are requests a second at the day's peak.
+    """Load of one simulated server. `peak` is requests a second at the day's peak.
 
-    `busy_at_peak` is how busy its GPUs then are; the seconds are of one request.
-    `weekend` is what is asked on a Saturday or Sunday, of what is asked on other days.
+    `busy_at_peak` is the utilization of its GPUs then; the seconds are of one request.
+    `weekend` is the load on a Saturday or Sunday, as a ratio of that on other days.
     """
 
     server: str
@@ -71,7 +71,7 @@ TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
 
 @dataclass(slots=True)
 class _Counters:
-    """What one process of a server has counted, in full precision."""
+    """Counters of one process of a server, in full precision."""
 
     started: Instant
     requests: float = 0.0
@@ -83,7 +83,7 @@ class _Counters:
     running: float = 0.0
 
 
-class Host:
+class SimulatedHost:
     """The whole host at one moment; `advance` moves it on, the same way every time for a plot and a seed."""
 
     def __init__(self, plot: Storyline, seed: int = 0) -> None:
@@ -95,7 +95,7 @@ class Host:
         self._busy = [0.0] * GPUS
 
     def advance(self, now: Instant) -> None:
-        """Serve what was asked for since the last call, step by step; utilization is the mean over it."""
+        """Serve the requests since the last call, step by step; utilization is the mean over that time."""
         began, busy_seconds = self._now, [0.0] * GPUS
         while self._now < now:
             until = min(now, self._now + SUBSTEP)
@@ -111,21 +111,21 @@ class Host:
             self._busy = [busy / seconds(self._now - began) for busy in busy_seconds]
 
     def boot(self, now: Instant) -> None:
-        """Come up anew at an instant, having been gone since the last `advance`: every counter is at zero."""
+        """Boot at an instant, after an absence since the last `advance`: every counter is at zero."""
         self._now = now
         self._counters = {traffic.server: _Counters(now) for traffic in TRAFFIC}
         self._energy = [0.0] * GPUS
         self._busy = [0.0] * GPUS
 
     def down(self, server: str) -> bool:
-        """Whether a server's process is gone just now."""
+        """Whether a server's process is absent now."""
         if server == TRIAL.server:
             return self._now < self._plot.tried
         return server == CHAT.server and 0 <= self._now - self._plot.restarted < RESTART_LASTS
 
     def gpus(self) -> tuple[GpuReading, ...]:
-        """What NVML would say."""
-        held = {gpu for traffic in TRAFFIC if not self.down(traffic.server) for gpu in traffic.gpus}
+        """Readings as NVML would give them."""
+        allocated = {gpu for traffic in TRAFFIC if not self.down(traffic.server) for gpu in traffic.gpus}
         return tuple(
             GpuReading(
                 gpu=Gpu(f"GPU-de300000-0000-4000-8000-00000000000{gpu}", MODEL),
@@ -133,7 +133,7 @@ class Host:
                 pci_bus_id=f"00000000:{gpu + 16:02X}:00.0",
                 driver_version="580.95.05",
                 utilization_ratio=busy,
-                memory_used_bytes=round(MEMORY_BYTES * (0.9 if gpu in held else 0.001)),
+                memory_used_bytes=round(MEMORY_BYTES * (0.9 if gpu in allocated else 0.001)),
                 memory_total_bytes=MEMORY_BYTES,
                 power_watts=_watts(busy),
                 power_limit_watts=LIMIT_WATTS,
@@ -143,7 +143,7 @@ class Host:
         )
 
     def page(self, server: str) -> bytes:
-        """What a server's /metrics would say, as vLLM 0.33 prints it."""
+        """A server's metrics page, as vLLM 0.33 prints it."""
         traffic = next(traffic for traffic in TRAFFIC if traffic.server == server)
         return _page(traffic, self._counters[server])
 
@@ -166,17 +166,17 @@ class Host:
             self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
 
     def _load(self, traffic: Traffic) -> float:
-        """What is asked for, 0 to 1: the hour's part, less on a weekend, and no two days alike."""
+        """Load, 0 to 1: by the hour, less on a weekend, and different on each day."""
         day = self._now // NANOSECONDS_PER_DAY
         week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
-        return min(1.0, day_curve(self._now) * week * _mood(self._seed, day, traffic.server))
+        return min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
 
 
 @lru_cache(maxsize=256)
-def _mood(seed: int, day: int, server: str) -> float:
-    """How a day compares with its weekday: drawn by the seed, the same on every machine."""
+def _daily_factor(seed: int, day: int, server: str) -> float:
+    """Load of a day relative to its weekday: drawn by the seed, the same on every machine."""
     drawn = blake2b(f"{seed}/{day}/{server}".encode(), digest_size=4).digest()
-    return 1 - UNEVEN * int.from_bytes(drawn) / 2**32
+    return 1 - DAILY_SPREAD * int.from_bytes(drawn) / 2**32
 
 
 def day_curve(now: Instant) -> float:
@@ -218,7 +218,7 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
 class SimulatedNvml:
     """Reads the GPUs of the simulated host."""
 
-    host: Host
+    host: SimulatedHost
     name: str = "nvml"
     errors: tuple[tuple[str, int], ...] = ()
 
@@ -231,9 +231,9 @@ class SimulatedNvml:
 
 
 class SimulatedServer:
-    """Reads a page that the simulated host prints, as bytes, through the engines' own reader."""
+    """Reads a page of the simulated host, as bytes, through the engines' own reader."""
 
-    def __init__(self, host: Host, key: ServerKey, url: str) -> None:
+    def __init__(self, host: SimulatedHost, key: ServerKey, url: str) -> None:
         self._host = host
         self._memory = SeriesCache()
         self.key = key
@@ -245,7 +245,7 @@ class SimulatedServer:
         """The server's page.
 
         Raises:
-            ReadFailedError: its process is gone just now, or the page is not an engine's.
+            ReadFailedError: its process is absent now, or the page is not an engine's.
         """
         if self._host.down(self.key.server):
             raise ReadFailedError("connection", f"{self.url}: connection refused")
@@ -253,17 +253,17 @@ class SimulatedServer:
         engine = recognize(page)
         if engine is None:
             raise ReadFailedError("not_recognized", f"{self.url}: the simulated page is no engine's")
-        told = interpret(engine, page)
+        interpretation = interpret(engine, page)
         return ServerReading(
             self.key,
             self.url,
             up=True,
             engine=engine.name,
-            identity=told.identity,
-            started=told.started,
-            counters=told.counters,
-            loads=told.loads,
-            models=told.models,
+            identity=interpretation.identity,
+            started=interpretation.started,
+            counters=interpretation.counters,
+            loads=interpretation.loads,
+            models=interpretation.models,
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the demo says in the terminal: where the month stands, what was planted, and where that shows."""
+"""Text of the demo in the terminal: the month so far, the planted events, and the commands that show them."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def prometheus_configuration(listen_address: str) -> str:
     host = "127.0.0.1" if address.host in ANYWHERE else address.host
     target = f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
     folder = Path(exporter.__file__).parents[1] / "deploy" / "prometheus"
-    found = [str(folder / name) for name in RULES if os.path.isfile(folder / name)]
-    rules = f"rule_files: {json.dumps(found)}\n" if found else ""
+    files = [str(folder / name) for name in RULES if os.path.isfile(folder / name)]
+    rules = f"rule_files: {json.dumps(files)}\n" if files else ""
     return JOB.format(rules=rules, target=json.dumps(target))
 
 
@@ -52,10 +52,10 @@ LOG: Final = "demo.log"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something planted, in words, and the commands that show it."""
+    """A planted event: its description, and the commands that show it."""
 
     title: str
-    told: str
+    description: str
     shown_by: tuple[str, ...]
 
 
@@ -77,10 +77,10 @@ class Site:
     container: str = ""
 
 
-def facts(plot: Storyline, place: Site) -> tuple[Fact, ...]:
-    """Everything that was planted, the dearest first."""
-    metrics, log = f"curl -s {place.url}/metrics", f"{place.folder}/{LOG}"
-    grep = f"{place.container} grep".lstrip()
+def facts(plot: Storyline, site: Site) -> tuple[Fact, ...]:
+    """The planted events, the most expensive first."""
+    metrics, log = f"curl -s {site.url}/metrics", f"{site.folder}/{LOG}"
+    grep = f"{site.container} grep".lstrip()
     return (
         Fact(
             "one model is wasted",
@@ -104,14 +104,14 @@ def facts(plot: Storyline, place: Site) -> tuple[Fact, ...]:
             "a spot node was lost",
             f"The host was taken away from {_hour(plot.lost)} to {_hour(plot.returned)}, and came back with "
             "its disk: no rent for that time, storage and network go on.",
-            (f"{grep} 'nobody watched' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
+            (f"{grep} 'unobserved time' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
         ),
         Fact(
             "a GPU had no price for a day",
             f"The price of GPU 7 began a day late; that was put right on {_hour(plot.corrected)}, and "
             f"{day(plot.leased)} was charged then.",
             (
-                f"{grep} 'had no price' {log}",
+                f"{grep} 'unpriced time charged' {log}",
                 f"demo report month --month={day(plot.leased)[:7]} --by gpu",
                 f"{metrics} | grep ^inference_gpu_unpriced_seconds_total",
             ),
@@ -130,35 +130,35 @@ def facts(plot: Storyline, place: Site) -> tuple[Fact, ...]:
     )
 
 
-def invitation(place: Site, report: Report, plot: Storyline) -> str:
-    """What to look at, for the terminal; the figures are those of a report."""
+def invitation(site: Site, report: Report, plot: Storyline) -> str:
+    """Text for the terminal; the figures are those of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
-    address = f" --web.listen-address={place.listen_address}" if place.listen_address else ""
+    address = f" --web.listen-address={site.listen_address}" if site.listen_address else ""
     published = "\nThese are ports of its container: outside, take the port that you published.\n"
     return f"""
 A simulated host of 8 H100s serves {servers}; its books go back to {day(plot.begins)}.
 {_costs(report)}
 {_month(report)}
 
-  {place.url}/          the page of this host
-  {place.url}/metrics   what Prometheus scrapes
-  {place.url}/cost.json the page's figures
-{published if place.container else ""}
+  {site.url}/          the page of this host
+  {site.url}/metrics   what Prometheus scrapes
+  {site.url}/cost.json the page's figures
+{published if site.container else ""}
 What happened in these weeks, by UTC, and where it shows. In another terminal, paste this first:
 
-  demo() {{ {place.program} "$@" --config.file={place.folder}/demo.yaml; }}
+  demo() {{ {site.program} "$@" --config.file={site.folder}/demo.yaml; }}
 
-{"".join(_paragraphs(plot, place))}
+{"".join(_paragraphs(plot, site))}
 `doctor` asks the real host, not this one: with this configuration it finds none of it, and exits with 2.
-{place.program} demo --print-prometheus-config{address} prints how Prometheus scrapes it.
-Stop with Ctrl-C; {"its files are" if place.container else f"{place.folder} is"} removed then.
+{site.program} demo --print-prometheus-config{address} prints how Prometheus scrapes it.
+Stop with Ctrl-C; {"its files are" if site.container else f"{site.folder} is"} removed then.
 """
 
 
-def _paragraphs(plot: Storyline, place: Site) -> Iterator[str]:
-    for number, fact in enumerate(facts(plot, place), start=1):
+def _paragraphs(plot: Storyline, site: Site) -> Iterator[str]:
+    for number, fact in enumerate(facts(plot, site), start=1):
         commands = "".join(f"       {command}\n" for command in fact.shown_by)
-        yield f"  {number}. {fact.title}. {fact.told}\n{commands}"
+        yield f"  {number}. {fact.title}. {fact.description}\n{commands}"
 
 
 def _hour(instant: Instant) -> str:
@@ -169,9 +169,10 @@ def _costs(report: Report) -> str:
     """The rent and the rest; together they are what the page shows."""
     rent = sum(price.dollars_per_hour or 0.0 for price in report.prices if price.component == "rent")
     more = sum(report.rates.values()) - rent
-    told = f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
+    hourly = f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
     fleet = sum(report.fleet_overheads.values())
-    return f"{told}\nStaff costs the whole fleet {fleet:.2f} dollars an hour, in none of this host's numbers."
+    staff = f"Staff costs the whole fleet {fleet:.2f} dollars an hour, in none of this host's numbers."
+    return f"{hourly}\n{staff}"
 
 
 def _month(report: Report) -> str:
@@ -183,5 +184,5 @@ def _month(report: Report) -> str:
     budget = sum(row.dollars for row in report.budgets)
     if spent > budget:
         return f"Its month has spent {spent:,.2f} dollars: it is past the budget of {budget:,.0f}."
-    told = f"Its month has spent {spent:,.2f} dollars and is heading for {end:,.2f}"
-    return f"{told}, {'past' if end > budget else 'within'} the budget of {budget:,.0f}."
+    spending = f"Its month has spent {spent:,.2f} dollars and is heading for {end:,.2f}"
+    return f"{spending}, {'past' if end > budget else 'within'} the budget of {budget:,.0f}."

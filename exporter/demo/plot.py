@@ -1,4 +1,4 @@
-"""What happens in the demo and when, counted back from the present; the host and the words go by it."""
+"""Timeline of the demo, counted back from the present, and the configurations in force along it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ DAYS: Final = 35
 """Whole days before today: on the first days of a month the one before it is all there."""
 
 STRIDE: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
-"""From one replayed tick to the next, until the last day.
+"""Time between replayed ticks, until the last day.
 
 Tokens are counted in the hour in which a tick ends, so that each hour needs one. A tick of an hour is posted
 by the hour, as the history keeps it, and not by the minute: the month takes seconds.
 """
 STEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """The same on the last day."""
-PACE: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
-"""The same in the last hours, which prices per million tokens are taken from."""
+MINUTE_STEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""The same in the last hours, the window of prices per million tokens."""
 FINE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
-"""How long the last hours are."""
+"""Length of the last hours."""
 
 RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """How long the restarted server loads its weights."""
@@ -39,16 +39,16 @@ RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Storyline:
-    """The instants of the story. Days are those of UTC, the demo's time zone.
+    """Instants of the demo's month. Days are those of UTC, the demo's time zone.
 
     begins: the host's first tick.
     leased: GPU 7 gets a price of its own, which begins a day too late.
     corrected: that price is made to begin when it should have.
     repriced: the rent of the whole host rises.
     lost, returned: the spot node is taken away, and comes back.
-    tried: a server that no rule assigns to anybody begins.
+    tried: a server without an ownership rule begins.
     deserted: the users of one server leave it.
-    restarted: one server's process ends and begins anew.
+    restarted: one server's process restarts.
     """
 
     now: Instant
@@ -88,18 +88,25 @@ class Storyline:
         return not self.lost < instant <= self.returned
 
     def ticks(self, fine: Nanoseconds = FINE) -> Iterator[Instant]:
-        """When the replayed daemon looks: none while the host is away, the last one at `now`.
+        """Instants of the replayed ticks: none while the host is away, the last one at `now`.
 
         The daemon comes a minute after the host does.
         """
         day_ago = self.now - NANOSECONDS_PER_DAY
-        last_hours = self.now - max(fine, PACE)
-        instants = {self.begins, self.lost, self.returned + PACE, self.corrected, self.tried, self.deserted}
-        # What was put right is charged and logged when it was, and not an hour later.
-        instants.update((self.corrected + PACE, self.corrected + 2 * PACE))
+        last_hours = self.now - max(fine, MINUTE_STEP)
+        instants = {
+            self.begins,
+            self.lost,
+            self.returned + MINUTE_STEP,
+            self.corrected,
+            self.tried,
+            self.deserted,
+        }
+        # A corrected price is charged and logged at once, and not an hour later.
+        instants.update((self.corrected + MINUTE_STEP, self.corrected + 2 * MINUTE_STEP))
         instants.update(range(self.begins, day_ago, STRIDE))
         instants.update(range(day_ago, last_hours, STEP))
-        instants.update(range(last_hours, self.now, PACE))
+        instants.update(range(last_hours, self.now, MINUTE_STEP))
         instants.add(self.now)
         return iter(sorted(filter(self.up, instants)))
 
@@ -115,7 +122,7 @@ TRIAL = '  - {name: trial-8b, url: "http://127.0.0.1:8003/metrics", gpus: [5]}\n
 
 
 def editions(plot: Storyline) -> tuple[tuple[Instant, str], ...]:
-    """Since when which text was in force, the oldest first."""
+    """Configuration texts, each with the instant since which it is in force, the oldest first."""
     late = plot.leased + NANOSECONDS_PER_DAY
     return (
         (plot.begins, _text(plot)),
@@ -126,7 +133,7 @@ def editions(plot: Storyline) -> tuple[tuple[Instant, str], ...]:
 
 
 def configuration(text: str) -> Config:
-    """What a text says."""
+    """Configuration of a text."""
     return parse(text.encode())
 
 

@@ -1,4 +1,4 @@
-"""A clock that first replays the past as fast as it is turned, then follows the host's."""
+"""Clock of the demo: set along the past first, then following the host's clock."""
 
 import threading
 
@@ -7,7 +7,7 @@ from exporter.units import Instant, Nanoseconds
 
 
 class ReplayClock:
-    """Stands still at an instant of the past until it is turned; caught up, it runs by itself.
+    """Stands still at an instant of the past until `turn` moves it; after `catch_up` it runs by itself.
 
     `booted` is when the simulated host came up. Its boots are its own: the real host's may be younger.
     """
@@ -25,7 +25,7 @@ class ReplayClock:
         self._wall = max(self._wall, instant)
 
     def boot_at(self, instant: Instant) -> None:
-        """The simulated host comes up anew."""
+        """Boot the simulated host at an instant."""
         self._booted = instant
         self._boots += 1
 
@@ -51,7 +51,7 @@ class ReplayClock:
         return f"demo-{self._boots}"
 
     def synchronized(self) -> bool:
-        """The story's clock is right."""
+        """The replayed time is right."""
         return True
 
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:

@@ -1,4 +1,4 @@
-"""The demo's story: a month of the simulated host, replayed through the real books, then live."""
+"""Month of the simulated host, replayed through the real sampler and ledger, then live."""
 
 import json
 import logging
@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.config import Config
-from exporter.cost.policy import CostPolicy
-from exporter.demo.host import Host, SimulatedNvml, SimulatedServer
+from exporter.config.settings import cost_policy
+from exporter.demo.host import SimulatedHost, SimulatedNvml, SimulatedServer
 from exporter.demo.plot import FINE, STRIDE, Storyline, configuration, editions
 from exporter.demo.replay_clock import ReplayClock
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
-from exporter.sampler.sampler import Footprint, Sampler, SamplerPlan
-from exporter.sources.gather import Gathered, read
-from exporter.tariff.tariff import Tariff
+from exporter.sampler.sampler import Sampler, SamplerPlan
+from exporter.sources.footprint import Footprint
+from exporter.sources.gather import Gathered, read_source
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -36,13 +35,13 @@ BOOTED_BEFORE: Final[Nanoseconds] = NANOSECONDS_PER_DAY
 """How long the simulated host had been up when its daemon first ran."""
 
 PROGRESS_EVERY: Final = 50
-"""Replayed ticks between two words of progress."""
+"""Replayed ticks between two updates of the progress."""
 
 
 class Stage:
-    """The simulated host and the daemon that meters it; `published` is called after each tick.
+    """Simulated host and the daemon that meters it; `published` is called after each tick.
 
-    With a folder the ledger and the configuration are there as files, for the verbs; else both are in memory.
+    With a folder the ledger and the configuration are files in it, for the verbs; else both are in memory.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Stage:
         self._footprint = footprint
         self._build = build
         self._published = published
-        self._host = Host(self.plot, seed)
+        self._host = SimulatedHost(self.plot, seed)
         self._editions = editions(self.plot)
         self._plan = self._planned(self._editions[0], 2 * STRIDE)
         self._ledger = self._opened()
@@ -71,12 +70,12 @@ class Stage:
         return self.sampler.current()
 
     def replay(self, stop: threading.Event, fine: Nanoseconds) -> Iterator[float]:
-        """Tell the month, tick by tick, and say after each how much of it is told, 0 to 1.
+        """Replay the month, tick by tick; yields after each which part of it is done, 0 to 1.
 
         The next tick is live, unless it was stopped.
         """
         plot, coming, ticks = self.plot, list(self._editions[1:]), list(self.plot.ticks(fine))
-        for told, instant in enumerate(ticks, start=1):
+        for done, instant in enumerate(ticks, start=1):
             if stop.is_set():
                 return
             if self.clock.wall() <= plot.lost < instant:
@@ -86,16 +85,16 @@ class Stage:
                 self._go_by(self._planned(coming.pop(0), 2 * STRIDE))
             self.clock.turn(instant)
             self.sampler.tick()
-            yield told / len(ticks)
+            yield done / len(ticks)
         self._go_by(self._planned(self._editions[-1], GAP_AFTER))
         self.clock.catch_up()
 
     def close(self) -> None:
-        """Let the books go."""
+        """Close the ledger."""
         self._ledger.close()
 
     def _lose(self) -> None:
-        """The spot node goes, its daemon with it; it comes back with the ledger on its disk."""
+        """Take the spot node away, its daemon with it, and bring it back with the ledger on its disk."""
         if self.folder is not None:
             self._ledger.close()
         self._host.boot(self.plot.returned)
@@ -123,13 +122,13 @@ class Stage:
 
     def _gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
         self._host.advance(self.clock.wall())
-        return [read(source, self.clock) for source in sources]
+        return [read_source(source, self.clock) for source in sources]
 
     def _go_by(self, plan: SamplerPlan) -> None:
         if plan.setting.config != self._plan.setting.config:
             log.info("configuration reloaded", extra={"hash": plan.setting.config.hash})
         self._plan = plan
-        self.sampler.plan(plan)
+        self.sampler.set_plan(plan)
 
     def _planned(self, edition: tuple[Instant, str], gap_after: Nanoseconds) -> SamplerPlan:
         since, text = edition
@@ -138,13 +137,13 @@ class Stage:
             text = f"{text}ledger: {{path: {path}}}\n"
             (self.folder / CONFIGURATION).write_text(text, encoding="utf-8")
         config = configuration(text)
-        terms = replace(terms_of(config), gap_after=gap_after)
+        policy = replace(cost_policy(config, HOST), gap_after=gap_after)
         endpoints = tuple(
             SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url)
             for server in config.servers
         )
         return SamplerPlan(
-            ReportContext(config, terms, self._build, ConfigRow(config.hash, True, since)), endpoints
+            ReportContext(config, policy, self._build, ConfigRow(config.hash, True, since)), endpoints
         )
 
 
@@ -159,13 +158,13 @@ def stage(
 ) -> Stage:
     """Set up the simulated host as it was 35 days ago, at midnight of UTC.
 
-    The story depends on the seed and on the clock alone.
+    The month depends on the seed and on the clock alone.
     """
     return Stage(real, footprint, build, published, folder, seed)
 
 
 def replay(set_up: Stage, stop: threading.Event | None = None, fine: Nanoseconds = FINE) -> None:
-    """Tell the month in a few seconds; the next tick is live. A terminal on standard error sees progress.
+    """Replay the month in a few seconds; the next tick is live. A terminal on standard error shows progress.
 
     `fine` is how long before now ticks are a minute apart.
     """
@@ -177,16 +176,3 @@ def replay(set_up: Stage, stop: threading.Event | None = None, fine: Nanoseconds
     if watched:
         sys.stderr.write("\r" + " " * 40 + "\r")
     sys.stderr.write("simulated the last five weeks\n")
-
-
-def terms_of(config: Config) -> CostPolicy:
-    """What the configuration says to the cost model."""
-    return CostPolicy(
-        tariff=Tariff(HOST, config.hardware, config.overheads, unmatched=config.unmatched_hardware),
-        zone=config.timezone,
-        ownership=config.ownership,
-        split=config.split,
-        compare=config.compare,
-        limits=config.limits,
-        interval=config.interval,
-    )

@@ -1,6 +1,5 @@
-"""One round of reading: every source once, put together to a frame."""
+"""One round of reads: every source once, put together into a frame."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,72 +16,32 @@ from exporter.readings import (
     unread_reason,
 )
 from exporter.sources.configured import holders
+from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.server import GatewaySource
 from exporter.units import Instant
 
 
 class Endpoint(Source[ServerReading], Protocol):
-    """A source of one server's counters. It knows its server and address also when it cannot be read."""
+    """Source of one server's counters; a server over HTTP, or a simulated one of the demo."""
 
     @property
     def key(self) -> ServerKey:
-        """The server it belongs to."""
+        """Server that it belongs to."""
         ...
 
     @property
     def url(self) -> str:
-        """Where it is read."""
-        ...
-
-
-class Gateway(Source[GatewayReading], Protocol):
-    """A source of what a gateway counted. It knows its address also when it cannot be read."""
-
-    @property
-    def url(self) -> str:
-        """Where it is read."""
-        ...
-
-
-class Discovery(Protocol):
-    """Finds out which servers are here."""
-
-    def sources(self, config: Config) -> tuple[Source[Any], ...]:
-        """What a configuration has read beside NVML."""
-        ...
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """Where the servers are read that the last look found."""
-        ...
-
-    def look(
-        self,
-        config: Config,
-        gpus: tuple[GpuReading, ...],
-        answers: Iterable[Gathered],
-        gather: Gather,
-        since: Instant | None,
-    ) -> DiscoveryResult:
-        """Look at the host.
-
-        Args:
-            config: what is known without looking.
-            gpus: who computes on them.
-            answers: of `sources`, in their order.
-            gather: reads more.
-            since: when the host was last looked at, by this daemon or by the one before it.
-        """
+        """Address of its metrics page."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRead:
-    """One frame, and what each source answered that it is made of.
+    """One frame, and the answers of the sources that it is made of.
 
-    `gathered` are all answers; `nvml`, and `gateways` and `servers` in the order in which the frame has them,
-    are among them. `found` is what discovery found.
+    `gathered` are all answers. `nvml`, and `gateways` and `servers` in the frame's order, are among them.
     """
 
     frame: Frame
@@ -90,12 +49,12 @@ class FrameRead:
     nvml: Gathered
     gateways: tuple[Gathered, ...]
     servers: tuple[Gathered, ...]
-    found: DiscoveryResult
+    discovered: DiscoveryResult
 
 
 @dataclass(frozen=True, slots=True)
 class FrameReader:
-    """Reads NVML, the servers, and whatever tells who holds which GPU."""
+    """Reads NVML, discovery's sources, gateways and servers."""
 
     clock: Clock
     gather: Gather
@@ -107,86 +66,85 @@ class FrameReader:
         config: Config,
         configured: tuple[Endpoint, ...],
         since: Instant | None,
-        gateways: tuple[Gateway, ...] = (),
-    ) -> tuple[Frame, list[Gathered]]:
-        """One frame, and how each source fared.
-
-        Raises:
-            MustRestartError: only a new process can read on.
-        """
-        told = self.round(config, configured, since, gateways)
-        return told.frame, told.gathered
-
-    def round(
-        self,
-        config: Config,
-        configured: tuple[Endpoint, ...],
-        since: Instant | None,
-        gateways: tuple[Gateway, ...] = (),
+        gateways: tuple[GatewaySource, ...] = (),
     ) -> FrameRead:
-        """The same, each answer where it belongs.
+        """Read every source once.
+
+        Args:
+            config: servers and sources to read.
+            configured: the endpoints that it names.
+            since: when this host was last looked at, by this daemon or by the one before it.
+            gateways: the gateways that it names.
 
         Raises:
             MustRestartError: only a new process can read on.
         """
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
-        sources, endpoints = self._sources(config), self._endpoints(configured)
+        sources = () if self.discovery is None else self.discovery.sources(config)
+        endpoints = self._endpoints(configured)
         nvml, *answers = self.gather((self.nvml, *sources, *gateways, *endpoints))
         gpus: tuple[GpuReading, ...] | None = nvml.reading
-        told, answers = answers[: len(sources)], answers[len(sources) :]
-        counted, read = answers[: len(gateways)], answers[len(gateways) :]
-        found = DiscoveryResult()
+        of_discovery, answers = answers[: len(sources)], answers[len(sources) :]
+        of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
+        discovered = DiscoveryResult()
         if self.discovery is not None and gpus is not None:
-            found = self.discovery.look(config, gpus, told, self.gather, since)
-            # What was found now is read now: its tokens are counted from here on. What answered for a server
-            # that has ended may be the one after it.
-            here = self._endpoints(configured)
-            new = [one for one in here if one not in endpoints]
-            kept = [pair for pair in zip(endpoints, read, strict=True) if pair[0] in here]
-            kept += zip(new, self.gather(new), strict=True)
-            endpoints, read = tuple(one for one, _ in kept), [answer for _, answer in kept]
-        servers = tuple(
-            answer.reading
-            if answer.reading is not None
-            else ServerReading(endpoint.key, endpoint.url, up=False)
-            for endpoint, answer in zip(endpoints, read, strict=True)
-        )
-        gathered = [nvml, *told, *counted, *read, *found.gathered]
+            discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
+            endpoints, of_servers = self._read_new(configured, endpoints, of_servers)
+        gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
+        answered = tuple(zip(endpoints, of_servers, strict=True))
         frame = Frame(
             elapsed=elapsed,
             wall=wall,
             gpus=gpus,
-            servers=servers,
-            holders=(*holders(config.servers, gpus or ()), *found.holders),
-            unknown_gpus=found.unknown_gpus,
-            owners=found.owners,
+            servers=tuple(
+                answer.reading
+                if answer.reading is not None
+                else ServerReading(endpoint.key, endpoint.url, up=False)
+                for endpoint, answer in answered
+            ),
+            holders=(*holders(config.servers, gpus or ()), *discovered.holders),
+            unknown_gpus=discovered.unknown_gpus,
+            owners=discovered.owners,
             health=tuple(answer.health for answer in gathered),
             awake=awake,
             boot=self.clock.boot(),
-            incomplete=self.discovery is not None and (gpus is None or found.incomplete),
+            incomplete=self.discovery is not None and (gpus is None or discovered.incomplete),
             gateways=tuple(
                 answer.reading if answer.reading is not None else GatewayReading(gateway.url, up=False)
-                for gateway, answer in zip(gateways, counted, strict=True)
+                for gateway, answer in zip(gateways, of_gateways, strict=True)
             ),
             unread=(
-                *found.unread,
+                *discovered.unread,
                 *(
                     UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
-                    for endpoint, answer in zip(endpoints, read, strict=True)
+                    for endpoint, answer in answered
                     if answer.reading is None
                 ),
             ),
         )
-        return FrameRead(frame, gathered, nvml, tuple(counted), tuple(read), found)
+        return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
 
-    def _sources(self, config: Config) -> tuple[Source[Any], ...]:
-        return () if self.discovery is None else self.discovery.sources(config)
+    def _read_new(
+        self, configured: tuple[Endpoint, ...], endpoints: tuple[Endpoint, ...], answers: list[Gathered]
+    ) -> tuple[tuple[Endpoint, ...], list[Gathered]]:
+        """Endpoints after discovery, and their answers: new ones are read now, ended ones are dropped.
+
+        Tokens of a new server count from here on. An answer for a server that has ended may come from the
+        one after it.
+        """
+        current = self._endpoints(configured)
+        new = [endpoint for endpoint in current if endpoint not in endpoints]
+        answered: list[tuple[Any, Gathered]] = [
+            pair for pair in zip(endpoints, answers, strict=True) if pair[0] in current
+        ]
+        answered += zip(new, self.gather(new), strict=True)
+        return tuple(endpoint for endpoint, _ in answered), [answer for _, answer in answered]
 
     def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-        """All of them. One that a reload has just named is read once, whatever the last look found."""
+        """Configured and discovered endpoints. One that a reload has just named is read once."""
         if self.discovery is None:
             return configured
         named = {endpoint.url for endpoint in configured}
-        found = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
-        return (*configured, *found)
+        discovered = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
+        return (*configured, *discovered)

@@ -1,15 +1,14 @@
-"""Time without a price, charged when a plan brings one: a part of it each tick."""
+"""Late pricing: unpriced time is charged once a configuration prices it, a part of it each tick."""
 
 import logging
 from collections import Counter
 from dataclasses import replace
-from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from exporter.cost.accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import LateCharges, Postings
 from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import ServerKey
 from exporter.sampler.change_log import cents, dollars_by_server, top_payers
@@ -19,83 +18,75 @@ from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 log = logging.getLogger(__name__)
 
 
-class Ledger(Protocol):
-    """The books as they tell what waits."""
-
-    def unpriced(self, zone: ZoneInfo, place: Cursor) -> UnpricedBatch | None:
-        """A part of what waits; `None` while that cannot be told."""
-        ...
-
-
 class LatePricing:
-    """Walks through all that waits, once for each tariff: under the same one nothing new gets a price.
+    """Walks through all unpriced time, once for each tariff: under the same one nothing new gets a price.
 
-    Where the walk ends early, with the process, the next process begins it anew: what was charged no longer
-    waits.
+    Where the walk ends early, with the process, the next process starts it over: time that was charged is
+    unpriced no more.
     """
 
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
-        self._place: Cursor | None = FIRST
+        self._cursor: Cursor | None = FIRST
         self._next: Cursor | None = FIRST
-        self._told: tuple[UnpricedBatch, LateCharges] | None = None
-        self._settled = 0
-        self._waiting = 0
+        self._batch: tuple[UnpricedBatch, LateCharges] | None = None
+        self._priced = 0
+        self._unpriced = 0
         self._paid: Counter[ServerKey] = Counter()
-        self._held_up = False
+        self._postponed = False
 
     def charge(
-        self, ledger: Ledger, postings: Postings, state: State, terms: CostPolicy
+        self, ledger: Ledger, postings: Postings, state: State, policy: CostPolicy
     ) -> tuple[Postings, State]:
-        """A tick's postings and state, with a part of what waits in them; they are to be posted.
+        """A tick's postings and state to post, with a part of the unpriced time charged in them.
 
-        The walk goes on when `charged` is called after that, and else charges the same part again: of what
-        was charged all the same, nothing waits any more.
+        The walk goes on when `charged` is called after that, and else charges the same part again: if it was
+        posted all the same, none of it is unpriced any more.
         """
-        if terms.tariff != self._tariff:
-            self._tariff, self._place = terms.tariff, FIRST
-        self._next, self._told = self._place, None
-        if self._place is None:
+        if policy.tariff != self._tariff:
+            self._tariff, self._cursor = policy.tariff, FIRST
+        self._next, self._batch = self._cursor, None
+        if self._cursor is None:
             return postings, state
-        batch = ledger.unpriced(terms.zone, self._place)
+        batch = ledger.unpriced(policy.zone, self._cursor)
         if batch is None:
-            if not self._held_up:
-                log.warning("time without a price cannot be charged yet", extra={"see": "ledger"})
-            self._held_up = True
+            if not self._postponed:
+                log.warning("late pricing postponed", extra={"see": "ledger"})
+            self._postponed = True
             return postings, state
-        self._held_up = False
-        self._next, self._told = batch.after, (batch, LateCharges())
+        self._postponed = False
+        late = LateCharges()
         if batch.unpriced:
-            state, late = charge_late(state, batch.unpriced, terms, postings.end)
+            state, late = charge_late(state, batch.unpriced, policy, postings.end)
             postings = replace(postings, late=late)
-            self._told = batch, late
+        self._next, self._batch = batch.after, (batch, late)
         return postings, state
 
     def charged(self) -> None:
-        """What was charged last was posted."""
-        self._place, told, self._told = self._next, self._told, None
-        if told is None:
+        """Note that the last part was posted."""
+        self._cursor, part, self._batch = self._next, self._batch, None
+        if part is None:
             return
-        self._count(*told)
-        if self._place is None:
-            self._tell()
-
-    def _count(self, batch: UnpricedBatch, late: LateCharges) -> None:
-        settled = sum(held.duration for segment in late.segments for held in segment.held)
-        self._settled += settled
-        self._waiting += sum(used.time for each in batch.unpriced for used in each.slots.values()) - settled
+        batch, late = part
+        priced = sum(time.duration for segment in late.segments for time in segment.held)
+        self._priced += priced
+        self._unpriced += sum(used.time for each in batch.unpriced for used in each.slots.values()) - priced
         self._paid.update(dollars_by_server(late.segments))
+        if self._cursor is None:
+            self._log()
 
-    def _tell(self) -> None:
-        if self._settled:
-            told = {
-                "gpu_hours": _hours(self._settled),
-                "dollars": cents(self._paid.total()),
-                "payers": top_payers(self._paid),
-                "gpu_hours_waiting": _hours(self._waiting),
-            }
-            log.info("time that had no price was charged", extra=told)
-        self._settled = self._waiting = 0
+    def _log(self) -> None:
+        if self._priced:
+            log.info(
+                "unpriced time charged",
+                extra={
+                    "gpu_hours": _hours(self._priced),
+                    "dollars": cents(self._paid.total()),
+                    "payers": top_payers(self._paid),
+                    "gpu_hours_waiting": _hours(self._unpriced),
+                },
+            )
+        self._priced = self._unpriced = 0
         self._paid.clear()
 
 

@@ -1,4 +1,4 @@
-"""Puts together the report of one tick from its outcome and from what the ledger has committed. Pure."""
+"""Builds the report of one tick from its outcome and the committed totals. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -43,10 +43,10 @@ from exporter.units import Instant, dollars
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a report says that is not of one tick.
+    """Part of a report that does not change from tick to tick.
 
-    `web_succeeded` tells whether the web configuration was last read well, which whoever asks may change at
-    any time; `None` without one. `left_out` counts what pages of earlier reports lack, by reason.
+    `web_succeeded` is the result of the last read of the web configuration, `None` without one: a request may
+    read it again at any time. `left_out` counts what pages of earlier reports lack, by reason.
     """
 
     config: Config
@@ -56,29 +56,29 @@ class ReportContext:
     web_succeeded: Callable[[], bool | None] = lambda: None
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
-    """HTTP requests that were refused since the start, by reason."""
+    """HTTP requests refused since the start, by reason."""
 
 
-def months_served(frame: Frame, terms: CostPolicy) -> tuple[Month, Month]:
+def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
     """The current and the previous month."""
-    month = month_of(frame.wall, terms.zone)
-    return month, month_before(month, terms.zone)
+    month = month_of(frame.wall, policy.zone)
+    return month, month_before(month, policy.zone)
 
 
 def build_report(
     setting: ReportContext,
     frame: Frame,
     outcome: TickOutcome,
-    books: CommittedTotals | None,
+    totals: CommittedTotals | None,
     sources: Iterable[SourceRow],
     process: ProcessRow | None,
 ) -> Report:
-    """The answer of one tick; without books, money is not served yet."""
-    terms = outcome.terms
-    month, before = months_served(frame, terms)
-    prices = price_now(outcome.gpus, frame.wall, terms)
+    """Report of one tick; without committed totals it has no money yet."""
+    policy = outcome.terms
+    month, before = months_served(frame, policy)
+    prices = price_now(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
-    projection = None if books is None else _projection(outcome, books, month, frame)
+    projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(setting.config.hours_per_month)
     return Report(
         elapsed=frame.elapsed,
@@ -86,19 +86,19 @@ def build_report(
         interval=setting.config.interval,
         build=setting.build,
         config=replace(setting.config_row, web_last_reload_success=setting.web_succeeded()),
-        books=books,
+        books=totals,
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
-        quotients=() if books is None else tuple(_quotients(books, terms, outcome.state.servers)),
+        quotients=() if totals is None else tuple(_quotients(totals, policy, outcome.state.servers)),
         month_ends={each.name: each.end for each in (month, before)},
-        metered_since=_metered_since(books, (month, before)),
+        metered_since=_metered_since(totals, (month, before)),
         projected={}
         if projection is None
         else {(product, month.name): dollars(amount) for product, amount in projection.totals().items()},
         projection=projection,
         first_price_rates=_by_owner(
-            rates(outcome.gpus, first_prices(outcome.gpus, frame.wall, terms)),
+            rates(outcome.gpus, first_prices(outcome.gpus, frame.wall, policy)),
         ),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
@@ -110,12 +110,14 @@ def build_report(
             )
             for budget in setting.config.budgets
         ),
-        fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},
+        fleet_overheads={
+            name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
+        },
         gpus=tuple(_gpus(outcome, prices, silent=frame.gpus is None)),
         servers=published(frame.servers),
         unread=frame.unread,
         loads=tuple(
-            LoadRow(terms.party(key, load.model), load)
+            LoadRow(policy.party(key, load.model), load)
             for key, tick in outcome.ticks.items()
             for load in tick.loads
         ),
@@ -126,7 +128,7 @@ def build_report(
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(
-            SplitRow(terms.party(key, model), split.method, split.prefill_ratio)
+            SplitRow(policy.party(key, model), split.method, split.prefill_ratio)
             for key, tick in outcome.ticks.items()
             for model, split in tick.splits.items()
         ),
@@ -134,8 +136,8 @@ def build_report(
         exposition_errors=setting.left_out(),
         web_refused=setting.web_refused(),
         hosted=setting.config.compare,
-        grounds=TickBasis(terms, outcome.state),
-        price_list_date=terms.tariff.catalogue.list_date(),
+        grounds=TickBasis(policy, outcome.state),
+        price_list_date=policy.tariff.catalogue.list_date(),
         expected_gpus=outcome.inventory.expected,
         visible_gpus=outcome.inventory.visible,
     )
@@ -152,45 +154,45 @@ def _prices(outcome: TickOutcome, prices: Iterable[Price]) -> Iterable[Component
 
 
 def _quotients(
-    books: CommittedTotals, terms: CostPolicy, servers: Mapping[ServerKey, ServerState]
+    totals: CommittedTotals, policy: CostPolicy, servers: Mapping[ServerKey, ServerState]
 ) -> Iterable[Quotient]:
-    for who, window in books.window.items():
-        if servers.get(who.key, ServerState()).partial:
+    for owner, window in totals.window.items():
+        if servers.get(owner.key, ServerState()).partial:
             continue
-        weights = terms.split_rule(who.server, who.model).weights
-        found = per_million(window.money, window.tokens, weights, window.unpriced)
-        for (kind, basis), value in found.items():
-            yield Quotient(who, kind, basis, value)
+        weights = policy.split_rule(owner.server, owner.model).weights
+        dollars_per_million = per_million(window.money, window.tokens, weights, window.unpriced)
+        for (kind, basis), value in dollars_per_million.items():
+            yield Quotient(owner, kind, basis, value)
 
 
 def _projection(
-    outcome: TickOutcome, books: CommittedTotals, month: Month, frame: Frame
+    outcome: TickOutcome, totals: CommittedTotals, month: Month, frame: Frame
 ) -> Projection | None:
     to_date: dict[str, int] = {}
-    for cell, amount in books.months.items():
+    for cell, amount in totals.months.items():
         if cell.month == month.name:
             to_date[cell.product] = to_date.get(cell.product, 0) + amount
-    return project(outcome.gpus, books.usage, to_date, frame.wall, outcome.terms)
+    return project(outcome.gpus, totals.usage, to_date, frame.wall, outcome.terms)
 
 
-def _metered_since(books: CommittedTotals | None, months: Iterable[Month]) -> Mapping[str, Instant]:
-    since = None if books is None else books.metered_since
+def _metered_since(totals: CommittedTotals | None, months: Iterable[Month]) -> Mapping[str, Instant]:
+    since = None if totals is None else totals.metered_since
     if since is None:
         return {}
     return {month.name: max(month.start, since) for month in months if since < month.end}
 
 
 def _by_owner(rates: Mapping[CostOwner, float]) -> Mapping[tuple[str, str], float]:
-    found: dict[tuple[str, str], float] = {}
-    for who, rate in rates.items():
-        found[who.product, who.team] = found.get((who.product, who.team), 0.0) + rate
-    return found
+    by_owner: dict[tuple[str, str], float] = {}
+    for owner, rate in rates.items():
+        by_owner[owner.product, owner.team] = by_owner.get((owner.product, owner.team), 0.0) + rate
+    return by_owner
 
 
 def _gpus(outcome: TickOutcome, prices: Iterable[Price], *, silent: bool) -> Iterable[GpuRow]:
     for gpu, price in zip(outcome.gpus, prices, strict=True):
         up = not silent and gpu.reading is not None and gpu.reading.up
-        slot = outcome.state.gpus.get(gpu.gpu.uuid)
+        state = outcome.state.gpus.get(gpu.gpu.uuid)
         yield GpuRow(
             gpu.gpu,
             gpu.index,
@@ -199,13 +201,13 @@ def _gpus(outcome: TickOutcome, prices: Iterable[Price], *, silent: bool) -> Ite
             gpu.reading,
             _idle_ratio(gpu),
             gpu.count,
-            "" if slot is None else slot.predecessor,
-            0 if slot is None else slot.replaced_at,
+            "" if state is None else state.predecessor,
+            0 if state is None else state.replaced_at,
         )
 
 
 def _idle_ratio(gpu: GpuOutcome) -> float | None:
     total = sum(gpu.phase_weights.values())
-    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.phase_weights.items()):
+    if not total or any(part.phase == "unobserved" and weight for part, weight in gpu.phase_weights.items()):
         return None
-    return sum(weight for slot, weight in gpu.phase_weights.items() if slot.phase == "idle") / total
+    return sum(weight for part, weight in gpu.phase_weights.items() if part.phase == "idle") / total

@@ -1,4 +1,4 @@
-"""How the sources have fared since the daemon started; one log line per change of state."""
+"""Health of the sources since the daemon started; one log line per change of state."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ from exporter.units import Instant, Nanoseconds
 log = logging.getLogger(__name__)
 
 CLOCK: Final = "clock"
-"""The source of calendar time, beside those that are read."""
+"""Name of the clock among the sources."""
 
 
 @dataclass(slots=True)
@@ -26,43 +26,43 @@ class _Record:
 
 
 class Health:
-    """Accumulates what each tick said of each source."""
+    """Accumulates the health of each source, tick by tick."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
-        self._unasked: dict[str, str] = {}
+        self._skipped: dict[str, str] = {}
 
     def note(self, gathered: Iterable[Gathered], wall: Instant) -> None:
-        """Take in one tick. Sources that are no longer read are forgotten, as are those that may not ask."""
+        """Take in one tick. Sources that are no longer read, or not permitted, are forgotten."""
         by_source: dict[str, list[Gathered]] = {}
-        unasked: dict[str, str] = {}
+        skipped: dict[str, str] = {}
         for answer in gathered:
             if answer.health.expected:
                 by_source.setdefault(answer.health.source, []).append(answer)
                 continue
             source = answer.health.source
-            unasked[source] = answer.problem
-            if self._unasked.get(source) != answer.problem:
-                log.info("source not asked", extra={"source": source, "problem": answer.problem})
-        self._unasked = unasked
+            skipped[source] = answer.problem
+            if self._skipped.get(source) != answer.problem:
+                log.info("source skipped", extra={"source": source, "problem": answer.problem})
+        self._skipped = skipped
         clock = {CLOCK: self._records[CLOCK]} if CLOCK in self._records else {}
-        noted = {source: self._noted(source, answers, wall) for source, answers in by_source.items()}
-        self._records = noted | clock
+        records = {source: self._updated(source, answers, wall) for source, answers in by_source.items()}
+        self._records = records | clock
 
     def note_clock(self, wall: Instant, *, synchronized: bool) -> None:
-        """Whether the kernel holds the wall clock for right; it is needed across boots only."""
+        """Take in whether the wall clock is right; that is needed across boots only."""
         record = self._records.get(CLOCK, _Record())
         record.up = synchronized
         if synchronized:
             record.last_success = wall
         self._records[CLOCK] = record
 
-    def _noted(self, source: str, answers: list[Gathered], wall: Instant) -> _Record:
-        """Replicas of one server are one source: it is up while all of them are."""
+    def _updated(self, source: str, answers: list[Gathered], wall: Instant) -> _Record:
+        """Record of a source after its answers. Replicas of a server are one source, up while all are."""
         record = self._records.get(source, _Record())
         failed = [answer for answer in answers if not answer.health.up]
         problem = "; ".join(answer.problem for answer in failed)
-        _tell(source, record, up=not failed, problem=problem)
+        _log_change(source, record, up=not failed, problem=problem)
         record.up, record.problem = not failed, problem
         record.duration = max(answer.health.duration for answer in answers)
         if not failed:
@@ -73,7 +73,7 @@ class Health:
         return record
 
     def count(self, source: str, reason: str, times: int) -> None:
-        """Count a partial failure that the books found, not the source."""
+        """Count a partial failure that the cost model detects, not the source."""
         if times and source in self._records:
             self._records[source].errors[reason] += times
 
@@ -92,8 +92,8 @@ class Health:
         )
 
 
-def _tell(source: str, record: _Record, *, up: bool, problem: str) -> None:
+def _log_change(source: str, record: _Record, *, up: bool, problem: str) -> None:
     if up and record.up is False:
-        log.info("source is back", extra={"source": source})
+        log.info("source recovered", extra={"source": source})
     elif not up and (record.up is not False or record.problem != problem):
         log.warning("source failed", extra={"source": source, "problem": problem})

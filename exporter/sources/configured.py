@@ -1,4 +1,4 @@
-"""What the configuration says of GPUs beside a reading of them: who holds which, which have left. Pure."""
+"""GPUs of the configuration against those that were read: holders, missing and returned ones. Pure."""
 
 from collections.abc import Iterable
 
@@ -11,23 +11,23 @@ from exporter.units import Instant
 def holders(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
     """Holders by configuration. A GPU is named by its NVML index or its UUID; `None` is every GPU."""
     gpus = tuple(gpus)
-    found: dict[tuple[ServerKey, str], Holder] = {}
+    holding: dict[tuple[ServerKey, str], Holder] = {}
     for server in servers:
         key = ServerKey(server.namespace, server.name)
         share = None if server.gpu_share_ratio is None else float(server.gpu_share_ratio)
         for gpu in gpus:
             if server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus:
-                # Replicas of one server on one GPU hold it once; a share that one tells is the server's.
-                before = found.get((key, gpu.gpu.uuid))
-                told = share if share is not None else (before.share_ratio if before else None)
-                found[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, told)
-    return tuple(found.values())
+                # Replicas of one server on one GPU hold it once; a share configured for one is the server's.
+                before = holding.get((key, gpu.gpu.uuid))
+                ratio = share if share is not None else (before.share_ratio if before else None)
+                holding[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, ratio)
+    return tuple(holding.values())
 
 
 def missing_gpus(
     servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]
 ) -> dict[str, list[int | str]]:
-    """GPUs that a server is said to hold and that this host does not show, by server name."""
+    """Configured GPUs that this host does not have, by server name."""
     gpus = tuple(gpus)
     here: set[int | str] = {gpu.index for gpu in gpus} | {gpu.gpu.uuid for gpu in gpus}
     missing: dict[str, dict[int | str, None]] = {}
@@ -39,6 +39,6 @@ def missing_gpus(
 
 
 def returned_gpus(retired: Iterable[Retirement], now: Instant, gpus: Iterable[Gpu]) -> tuple[Retirement, ...]:
-    """GPUs that are said to have left before now, and that are read all the same."""
+    """GPUs retired before now that are read all the same."""
     here = {gpu.uuid for gpu in gpus}
     return tuple(gone for gone in retired if gone.since <= now and gone.uuid in here)

@@ -14,11 +14,11 @@ class Footprint:
         self._started = nanoseconds(self._process.create_time())
 
     def read(self) -> ProcessRow | None:
-        """What the daemon takes now; `None` where the system does not say."""
+        """Current footprint; `None` if the system does not report it."""
         try:
             with self._process.oneshot():
                 memory = self._process.memory_info().rss
                 cpu = self._process.cpu_times()
-        except (psutil.Error, OSError):  # psutil hands on what open(2) says, as that no descriptor is left
+        except (psutil.Error, OSError):  # psutil passes on errors of open(2), such as no descriptor left
             return None
         return ProcessRow(memory, cpu.user + cpu.system, self._started)

@@ -1,4 +1,4 @@
-"""Which machine this is: what its firmware says, else what its installation says."""
+"""Identity of this machine: by its firmware, else by its installation."""
 
 import hashlib
 import hmac
@@ -22,9 +22,9 @@ PLACEHOLDERS: Final = frozenset(
         "12345678-1234-5678-90ab-cddeefaabbcc",
     }
 )
-"""UUIDs that whole series of boards were sold with. One byte over and over is none either."""
+"""UUIDs that whole series of boards were sold with."""
 
-LONGEST: Final = 128
+BYTES_MAX: Final = 128
 """Bytes read; a UUID takes 37."""
 
 _APPLICATION: Final = b"inference-cost-exporter ledger"
@@ -33,10 +33,10 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def identity(root: Path = Path("/")) -> str:
-    """This machine's identity: `product:` or `installation:` and a hash; empty where nothing tells.
+    """This machine's identity: `product:` or `installation:` and a hash; empty if both are unknown.
 
-    Neither id is told as it is: the one is root's to read, the other is confidential by machine-id(5), which
-    asks for a hash keyed by it.
+    Neither id is stored as it is: the one is readable by root only, the other is confidential by
+    machine-id(5), which asks for a hash keyed by it.
 
     Args:
         root: where the files of the host are found.
@@ -54,13 +54,13 @@ def identity(root: Path = Path("/")) -> str:
 def _word(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(LONGEST).decode("ascii").strip().lower()
+            return file.read(BYTES_MAX).decode("ascii").strip().lower()
     except (OSError, UnicodeError):
         return ""
 
 
 def _blank(text: str) -> bool:
-    """True for one byte over and over (00, ff, fe): what is told by firmware that was never told itself."""
+    """Whether it is one byte over and over (00, ff, fe), as firmware without an id of its own reports."""
     digits = text.replace("-", "")
     return digits == digits[:2] * (len(digits) // 2)
 

@@ -96,7 +96,7 @@ def test_what_was_opened_is_let_go_of_whatever_is_raised(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.FrameReader, "round", stopped)
+    monkeypatch.setattr(module.FrameReader, "read", stopped)
     with pytest.raises(KeyboardInterrupt):
         examined(nvml, tmp_path, monkeypatch, capsys)
 

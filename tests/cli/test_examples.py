@@ -22,12 +22,12 @@ from exporter.cli import demo, main, serve
 from exporter.cli.arguments import program
 from exporter.cli.documentation import verbs
 from exporter.clock import SystemClock
-from exporter.demo.host import Host
+from exporter.demo.host import SimulatedHost
 from exporter.demo.plot import Storyline
 from exporter.tariff.csv_tables import BUNDLED
 from tests.cli.test_terminal import Screen
-from tests.demo.clocks import NOON
-from tests.demo.tellings import Telling
+from tests.clocks import NOON
+from tests.demo.demo_history import DemoHistory
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
@@ -47,7 +47,7 @@ FOCUS: Final = (
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a vLLM that prints the demo's page."""
-    host = Host(Storyline.before(NOON * 10**9))
+    host = SimulatedHost(Storyline.before(NOON * 10**9))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,7 +71,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def run(
-    demo_at_noon: Telling, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo_at_noon: DemoHistory, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, str], int]:
     """Runs an example in a folder that has what it names; what would serve for ever says with what."""
     shutil.copytree(demo_at_noon.folder, tmp_path / "demo")

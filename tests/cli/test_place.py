@@ -62,7 +62,7 @@ class Plans:
     def __init__(self) -> None:
         self._set: queue.Queue[SamplerPlan] = queue.Queue()
 
-    def plan(self, plan: SamplerPlan) -> None:
+    def set_plan(self, plan: SamplerPlan) -> None:
         self._set.put(plan)
 
     def next(self) -> SamplerPlan:
@@ -95,7 +95,7 @@ def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
 
     yield make
     for one in made:
-        one._whereabouts.close()
+        one._location.close()
 
 
 def cloud_of(plan: SamplerPlan) -> SourceRow:
@@ -110,7 +110,7 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
     made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
     before = made._plan(succeeded=True)
     assert before.others == ()
-    made._whereabouts.start()
+    made._location.start()
     after = plans.next()
 
     assert asked == [None, ANSWER]
@@ -127,7 +127,7 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
 ) -> None:
     """With what is known without it: the market price of the GPUs may stand in."""
     cloud_metadata.replies.clear()
-    daemon("discovery: {cloud: azure}\n")._whereabouts.start()
+    daemon("discovery: {cloud: azure}\n")._location.start()
     row = cloud_of(plans.next())
 
     assert (row.source, row.up, row.errors) == ("cloud", False, {"http_status": 1})
@@ -139,7 +139,7 @@ def test_on_bare_metal_there_is_no_such_source(
 ) -> None:
     """And the place is known from the first plan on."""
     made = daemon("interval: 10s\n")
-    made._whereabouts.start()
+    made._location.start()
 
     assert made._plan(succeeded=True).others == ()
     assert asked == [HostLocation()]
@@ -155,7 +155,7 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
 ) -> None:
     """What one cloud told is not kept for another choice."""
     made = daemon("discovery: {cloud: azure}\n")
-    made._whereabouts.start()
+    made._location.start()
     plans.next()
     file.write_text("discovery: {cloud: off}\n")
     made.reload()
@@ -174,7 +174,7 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
 ) -> None:
     """The answer is kept for the life of the process."""
     made = daemon("discovery: {cloud: azure}\n")
-    made._whereabouts.start()
+    made._location.start()
     plans.next()
     file.write_text("discovery: {cloud: azure}\ninterval: 5s\n")
     made.reload()
@@ -235,13 +235,13 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
     def published() -> None:
         report = daemon._current()
         assert report is not None
-        told.append((daemon._whereabouts.place, {row.source: row.up for row in report.sources}))
+        told.append((daemon._location.location, {row.source: row.up for row in report.sources}))
         ticked.set()
         if "cloud" in told[-1][1] or len(told) == 30:
             stop.set()
 
     monkeypatch.setattr(daemon, "_prepare", published)
-    daemon._whereabouts.start()
+    daemon._location.start()
     assert cloud_metadata.arrived.acquire(timeout=30)
     assert daemon.run(stop) == 0
 

@@ -286,7 +286,7 @@ def test_a_ledger_that_cannot_be_read_costs_no_reload(
 
     assert daemon.reload() == ""
     (warned,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warned.getMessage() == "what is posted cannot be told"
+    assert warned.getMessage() == "price corrections unavailable"
     assert vars(warned)["problem"].startswith(f"{tmp_path}/gone.db: there is no ledger here")
     assert daemon._ledger is not None
     daemon._ledger.close()
@@ -327,7 +327,7 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
         closed.append(name)
         raise RuntimeError(name)
 
-    parts = ("web", "whereabouts", "gatherer", "nvml", "endpoints", "gateways", "discovery")
+    parts = ("web", "location", "gatherer", "nvml", "endpoints", "gateways", "discovery")
     for name in parts:
         part = getattr(daemon, f"_{name}")
         close = part.close

@@ -1,7 +1,7 @@
 """A configuration that is watched: reloaded when its content is another, and at no other time."""
 
-import _thread
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,10 @@ from exporter.cli import serve as watches
 from exporter.cli.serve import ServeFlags, Watch, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import load
-from tests.living import no_thread
+from exporter.sources.location import LocationPoller
+from tests.exporter_threads import ended
+
+BARE = "interval: 10s\ndiscovery: {cloud: off, kubernetes: off}\n"
 
 IN_FORCE = "0" * 64
 """Some hash that no file of these tests has."""
@@ -162,21 +165,60 @@ def test_the_reload_is_in_a_thread_of_its_own(tmp_path: Path) -> None:
     assert threads != [threading.get_ident()]
 
 
-def test_where_no_thread_is_to_be_had_it_is_tried_at_the_next_look(
+def test_a_signal_reloads(tmp_path: Path) -> None:
+    """In a thread of its own."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(BARE)
+    daemon = daemon_of(file, watch=False)
+    before = signal.signal(signal.SIGHUP, lambda *_: daemon._hang_up())
+    try:
+        file.write_text(BARE.replace("10s", "5s"))
+        signal.raise_signal(signal.SIGHUP)
+        assert ended("reload")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert daemon._config.interval == 5 * 10**9
+
+
+def test_a_signal_without_a_thread_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A change is not lost for it; the log tells once."""
+    """Its handler raises nothing into what the daemon does at that moment."""
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
     file = tmp_path / "ice.yaml"
-    file.write_text("interval: 10s\n")
-    reloaded = threading.Event()
-    watch = Watch(file, reloaded.set)
-    with monkeypatch.context() as scarce:
-        scarce.setattr(_thread, "start_new_thread", no_thread)
-        watch.look(IN_FORCE)
-        watch.look(IN_FORCE)
-    assert caplog.messages == ["no thread to reload in: can't start new thread"]
-    watch.look(IN_FORCE)
-    assert reloaded.wait(30)
+    file.write_text(BARE)
+    monkeypatch.setattr(watches, "start", no_thread)
+    daemon_of(file, watch=False)._hang_up()
+    assert [vars(record)["problem"] for record in caplog.records] == ["can't start new thread"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"), [(LocationPoller, "go_by"), (_Daemon, "_go_by"), (_Daemon, "_notice")]
+)
+def test_a_reload_that_raises_keeps_the_old_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
+) -> None:
+    """Wherever it raised, one whole configuration is in force; the next reload takes the new one."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(BARE)
+    daemon = daemon_of(file, watch=False)
+    before = daemon._config
+    file.write_text(BARE.replace("10s", "5s"))
+
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError("slip")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, failing)
+        with pytest.raises(ValueError, match="slip"):
+            daemon.reload()
+    assert daemon._config is before
+    assert not daemon._succeeded or method == "_notice"
+    daemon.reload()
+    assert daemon._config.interval == 5 * 10**9
 
 
 def test_without_a_file_there_is_nothing_to_watch() -> None:
@@ -188,9 +230,9 @@ def test_the_flag_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off unless it is given."""
     from exporter.cli.arguments import main
 
-    told: list[ServeFlags] = []
-    monkeypatch.setattr(daemons, "serve", lambda flags: told.append(flags) or 0)
+    parsed: list[ServeFlags] = []
+    monkeypatch.setattr(daemons, "serve", lambda flags: parsed.append(flags) or 0)
     main(["serve", "--config.file=a.yaml", "--config.watch"])
     main(["serve", "--config.file=a.yaml"])
 
-    assert [flags.watch for flags in told] == [True, False]
+    assert [flags.watch for flags in parsed] == [True, False]

@@ -26,7 +26,7 @@ from exporter.readings import UNKNOWN_LOCATION, GpuReading, HostLocation, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from tests.sampler.sampler_bench import Endpoint, Footprint, Nvml, inline
+from tests.sampler.sampler_fixture import FakeEndpoint, FakeFootprint, FakeNvml, inline
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -99,8 +99,8 @@ class SimulatedHost:
         self.file.write_text(config)
         self.path: Path | None = folder / "ledger.db"
         self.clock = HostClock(moment(now), moment(now) - up)
-        self.nvml = nvml or Nvml()
-        self.endpoint = Endpoint()
+        self.nvml = nvml or FakeNvml()
+        self.endpoint = FakeEndpoint()
         self.report: Report | None = None
         self.ledger: Ledger | None = None
         self.start()
@@ -116,7 +116,7 @@ class SimulatedHost:
             inline(self.clock),
             self.nvml,
             self.ledger,
-            Footprint(),
+            FakeFootprint(),
             self._plan(),
             machine="product:1",
         )
@@ -130,12 +130,12 @@ class SimulatedHost:
     def placed(self, location: HostLocation) -> None:
         """The cloud tells where the host runs."""
         self.location = location
-        self.sampler.plan(self._plan())
+        self.sampler.set_plan(self._plan())
 
     def reload(self, config: str) -> None:
         """Another configuration holds from the next tick on."""
         self.file.write_text(config)
-        self.sampler.plan(self._plan())
+        self.sampler.set_plan(self._plan())
 
     def kill(self) -> None:
         """End the daemon with nothing said: what is committed stays, the lock goes."""

@@ -1,4 +1,4 @@
-"""What the log says once time that nobody watched was charged: how long, how much, to whom, what not.
+"""What the log says once unobserved time charged: how long, how much, to whom, what not.
 
 The GPU costs 3.60 dollars an hour while the host is up.
 """
@@ -11,7 +11,7 @@ import pytest
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
 from exporter.sampler.change_log import dollars_by_server, top_payers
 from tests.corners.simulated_host import CENT, DAY, HOUR, MINUTE, SECOND, SimulatedHost
-from tests.sampler.sampler_bench import H100
+from tests.sampler.sampler_fixture import H100
 
 SERVED = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'
 HOURLY = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n" + SERVED
@@ -57,7 +57,7 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, reported: GapLog) -> None:
     assert reported() == [
         (
             "INFO",
-            "time that nobody watched was charged",
+            "unobserved time charged",
             {
                 "since": "2026-11-25T12:00:10+00:00",
                 "hours": "2.00",
@@ -75,9 +75,9 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, reported: GapLog) -> None:
     ("config", "dollars", "not_charged"),
     [
         # Two intervals after the last tick are 20 s, two cents.
-        (HOURLY, "0.02", "hourly rent of 3.99 hours in which the host was down or asleep"),
+        (HOURLY, "0.02", "hourly rent of 3.99 hours while the host was down or suspended"),
         (LEASED, "14.40", "nothing"),
-        (WITHOUT, "0.00", "4.00 GPU-hours without a price, which wait for one"),
+        (WITHOUT, "0.00", "4.00 GPU-hours without a price, charged once a price is configured"),
     ],
 )
 def test_a_host_that_was_off(
@@ -103,7 +103,7 @@ def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: Ga
     assert reported() == [
         (
             "WARNING",
-            "time that nobody watched was charged",
+            "unobserved time charged",
             {
                 "since": "2026-11-27T12:00:10+00:00",
                 "hours": "168.00",
@@ -120,7 +120,7 @@ def test_the_time_since_the_boot(tmp_path: Path, reported: GapLog) -> None:
     SimulatedHost(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
 
     (line,) = reported()
-    assert line[:2] == ("INFO", "hourly rent since the boot was charged")
+    assert line[:2] == ("INFO", "rent since boot charged")
     assert line[2]["payers"] == "unallocated 1.20"
 
 

@@ -1,11 +1,11 @@
-"""The story as two test files look at it."""
+"""The replayed demo that two test files share."""
 
 import pytest
 
-from tests.demo.tellings import Witness, witness
+from tests.demo.demo_history import LoggedHistory, logged_history
 
 
 @pytest.fixture(scope="session")
-def seen() -> Witness:
-    """The story told until noon of 2026-11-25 in memory."""
-    return witness()
+def history() -> LoggedHistory:
+    """The demo until noon of 2026-11-25, in memory."""
+    return logged_history()

@@ -20,7 +20,7 @@ from exporter.demo.invitation import Site, facts
 from exporter.demo.plot import Storyline, editions
 from exporter.sampler.sampler import Sampler
 from exporter.web.server import WebServer
-from tests.demo.clocks import Noon
+from tests.clocks import noon
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,8 +222,8 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
         time.tzset()
         told.append(
             (
-                facts(Storyline.before(Noon().wall()), Site("", "", "")),
-                editions(Storyline.before(Noon().wall())),
+                facts(Storyline.before(noon().wall()), Site("", "", "")),
+                editions(Storyline.before(noon().wall())),
             )
         )
     monkeypatch.undo()

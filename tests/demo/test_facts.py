@@ -32,7 +32,7 @@ from exporter.demo.story import replay, stage
 from exporter.report import Build, Report
 from exporter.web.server import WebServer
 from exporter.web.wording import timestamp
-from tests.demo.clocks import Nothing
+from tests.sampler.sampler_fixture import FakeFootprint
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
@@ -63,7 +63,7 @@ class Told:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("demo")
-    set_up = stage(SystemClock(), Nothing(), BUILD, folder=folder)
+    set_up = stage(SystemClock(), FakeFootprint(None), BUILD, folder=folder)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.INFO)
     try:
@@ -102,7 +102,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 def shown(told: Told, title: str) -> tuple[str, ...]:
     """What the commands of one fact answered."""
     (fact,) = (fact for fact in facts(told.plot, told.place) if fact.title == title)
-    assert f"{fact.title}. {fact.told}\n" in told.words
+    assert f"{fact.title}. {fact.description}\n" in told.words
     for command in fact.shown_by:
         assert f"       {command}\n" in told.words
     return tuple(told.answers[command] for command in fact.shown_by)
@@ -145,7 +145,7 @@ def test_the_wasted_model_tells_its_last_token(told: Told) -> None:
     last = {name: line["last_token"] for name, line in told.servers.items()}
 
     assert last["archive-13b"] == timestamp(deserted)
-    assert fact.told.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
+    assert fact.description.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
     (row,) = re.findall(r"<tr>(?:(?!</tr>).)*archive-13b(?:(?!</tr>).)*</tr>", told.page, re.DOTALL)[:1]
     days = (told.report.wall - deserted) // (86_400 * 10**9)
     assert days >= 2
@@ -185,7 +185,7 @@ def test_the_spot_node_that_was_lost(told: Told) -> None:
 
     (line,) = log.splitlines()
     assert f"since={day(told.plot.lost)}T03:00:00+00:00 hours=5.52" in line
-    assert 'not_charged="hourly rent of 5.50 hours in which the host was down or asleep"' in line
+    assert 'not_charged="hourly rent of 5.50 hours while the host was down or suspended"' in line
     dollars = float(line.split("dollars=")[1].split()[0])
     assert dollars == pytest.approx(5.5167 * (1.10 + 73.6 / 730) + 44.032 * 70 / 3600, abs=0.06)
     counted = [float(row.split()[-1]) for row in metrics.splitlines() if "_cost_dollars_total{" in row]
@@ -213,7 +213,7 @@ def test_the_server_that_was_restarted(told: Told) -> None:
 
     assert [line.split(" level")[1].split(" source")[0] for line in log.splitlines()] == [
         '=warning msg="source failed"',
-        '=info msg="source is back"',
+        '=info msg="source recovered"',
     ]
     total = re.search(r'kind="generation".*server="chat-70b".*} (\S+)$', metrics, re.MULTILINE)
     assert total is not None

@@ -13,8 +13,9 @@ from exporter.demo.plot import FINE, Storyline
 from exporter.demo.story import Stage, replay, stage
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
-from tests.demo.clocks import NOON, Nothing
-from tests.demo.tellings import BUILD, Telling, Witness, telling
+from tests.clocks import NOON
+from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
+from tests.sampler.sampler_fixture import FakeFootprint
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
@@ -24,14 +25,14 @@ FIRST = datetime(2027, 3, 1, 0, 0, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def told(demo_at_noon: Telling) -> Report:
+def report(demo_at_noon: DemoHistory) -> Report:
     """The report at noon of 2026-11-25, the weeks before having been replayed."""
     return demo_at_noon.report
 
 
 @pytest.fixture(scope="module")
-def first() -> Telling:
-    return telling(int(FIRST.timestamp()))
+def first() -> DemoHistory:
+    return demo_history(int(FIRST.timestamp()))
 
 
 def spent(report: Report, month: str) -> float:
@@ -39,7 +40,7 @@ def spent(report: Report, month: str) -> float:
     return dollars(sum(amount for cell, amount in report.books.months.items() if cell.month == month))
 
 
-def test_both_months_are_accrued_to_the_cent(told: Report) -> None:
+def test_both_months_are_accrued_to_the_cent(report: Report) -> None:
     """October has 11 days of the first price. November has 15 of it, then 9.5 of the second.
 
     For the 5.5 hours without the host there is no rent, but for the 10 seconds that it is taken to have been
@@ -49,51 +50,51 @@ def test_both_months_are_accrued_to_the_cent(told: Report) -> None:
     rent = 15 * 24 * 38.528 + (9.5 * 24 - 5.5 + 10 / 3600) * 44.032
     november = rent + 24.5 * 24 * 1.10 + 8 * 9.20 * 24.5 / 30
 
-    assert spent(told, "2026-10") == pytest.approx(october, abs=0.005)
-    assert spent(told, "2026-11") == pytest.approx(november, abs=0.005)
-    assert told.books is not None
-    assert dollars(sum(told.books.cost.values())) == pytest.approx(october + november, abs=0.005)
-    assert told.books.residual == 0
+    assert spent(report, "2026-10") == pytest.approx(october, abs=0.005)
+    assert spent(report, "2026-11") == pytest.approx(november, abs=0.005)
+    assert report.books is not None
+    assert dollars(sum(report.books.cost.values())) == pytest.approx(october + november, abs=0.005)
+    assert report.books.residual == 0
 
 
-def test_the_month_is_heading_past_the_budget(told: Report) -> None:
+def test_the_month_is_heading_past_the_budget(report: Report) -> None:
     """What is spent, and 5.5 days more of the second price with network and storage: above 27,000."""
     hourly = 44.032 + 1.10 + 8 * 9.20 / 720
-    expected = spent(told, "2026-11") + 5.5 * 24 * hourly
+    expected = spent(report, "2026-11") + 5.5 * 24 * hourly
 
-    assert sum(told.projected.values()) == pytest.approx(expected, abs=0.5)
-    assert expected > 27_000 > spent(told, "2026-11")
-    assert [budget.dollars for budget in told.budgets] == [27000.0]
-    assert told.run_rate == pytest.approx(730 * hourly, abs=0.01)
+    assert sum(report.projected.values()) == pytest.approx(expected, abs=0.5)
+    assert expected > 27_000 > spent(report, "2026-11")
+    assert [budget.dollars for budget in report.budgets] == [27000.0]
+    assert report.run_rate == pytest.approx(730 * hourly, abs=0.01)
 
 
-def test_the_idle_model_has_dollars_and_no_price_per_token(told: Report) -> None:
+def test_the_idle_model_has_dollars_and_no_price_per_token(report: Report) -> None:
     """archive-13b lost its users three days ago: it still costs, and a million of its tokens has no price."""
-    archive = [party for party in told.rates if party.server == "archive-13b"]
+    archive = [owner for owner in report.rates if owner.server == "archive-13b"]
 
-    assert [told.rates[party] for party in archive] == [pytest.approx(5.504 + 0.1375 + 9.2 / 720, abs=1e-4)]
-    assert not [quotient for quotient in told.quotients if quotient.owner in archive]
-    assert {quotient.owner.server for quotient in told.quotients} == {"chat-70b", "search-8b", "trial-8b"}
+    assert [report.rates[owner] for owner in archive] == [pytest.approx(5.504 + 0.1375 + 9.2 / 720, abs=1e-4)]
+    assert not [quotient for quotient in report.quotients if quotient.owner in archive]
+    assert {quotient.owner.server for quotient in report.quotients} == {"chat-70b", "search-8b", "trial-8b"}
 
 
-def test_prefix_cache_hits_are_apart_from_computed_prompts(told: Report) -> None:
+def test_prefix_cache_hits_are_apart_from_computed_prompts(report: Report) -> None:
     """55 % of the chat's prompt tokens come from the cache; they are counted once."""
-    assert told.books is not None
-    tokens = {kind: n for (party, kind), n in told.books.tokens.items() if party.server == "chat-70b"}
+    assert report.books is not None
+    tokens = {kind: n for (owner, kind), n in report.books.tokens.items() if owner.server == "chat-70b"}
 
     share = tokens["cached_prompt"] / (tokens["prompt"] + tokens["cached_prompt"])
     assert share == pytest.approx(0.55, abs=0.001)
 
 
-def test_neither_the_restart_nor_the_reboot_counts_a_token_twice(told: Report) -> None:
+def test_neither_the_restart_nor_the_reboot_counts_a_token_twice(report: Report) -> None:
     """Seven hours ago the chat's counters began anew: the total is far above what its process tells now."""
-    assert told.books is not None
+    assert report.books is not None
     generated = next(
         n
-        for (party, kind), n in told.books.tokens.items()
-        if party.server == "chat-70b" and kind == "generation"
+        for (owner, kind), n in report.books.tokens.items()
+        if owner.server == "chat-70b" and kind == "generation"
     )
-    page = next(server for server in told.servers if server.key.server == "chat-70b")
+    page = next(server for server in report.servers if server.key.server == "chat-70b")
     now = next(counter.value for counter in page.counters if counter.quantity == "generation")
 
     # At most 6 requests a second of 340 tokens, for 35.5 days, ever.
@@ -102,15 +103,17 @@ def test_neither_the_restart_nor_the_reboot_counts_a_token_twice(told: Report) -
     assert now <= 6.0 * 340 * 7 * 3600
 
 
-def test_time_without_a_price_was_charged_later(told: Report) -> None:
+def test_time_without_a_price_was_charged_later(report: Report) -> None:
     """GPU 7 had no price for a day, and nothing waits any more: it cost what each of its sisters did."""
-    assert told.books is not None
-    assert {gpu.uuid[-1]: held for gpu, held in told.books.unpriced.items()} == {"7": NANOSECONDS_PER_DAY}
+    assert report.books is not None
+    assert {gpu.uuid[-1]: duration for gpu, duration in report.books.unpriced.items()} == {
+        "7": NANOSECONDS_PER_DAY
+    }
     cost: dict[str, int] = {}
-    for (gpu, _), amount in told.books.gpu_cost.items():
+    for (gpu, _), amount in report.books.gpu_cost.items():
         cost[gpu.uuid[-1]] = cost.get(gpu.uuid[-1], 0) + amount
     assert dollars(cost["7"]) == pytest.approx(dollars(cost["0"]), abs=1e-6)
-    assert all(row.priced for row in told.gpus)
+    assert all(row.priced for row in report.gpus)
 
 
 def test_every_day_has_a_month_behind_it() -> None:
@@ -131,7 +134,7 @@ def test_every_day_has_a_month_behind_it() -> None:
         assert plot.now - plot.begins >= 35 * NANOSECONDS_PER_DAY
 
 
-def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: Telling, first: Telling) -> None:
+def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: DemoHistory, first: DemoHistory) -> None:
     """At noon of a day in its last week, and in the first minute of it."""
     for one in (demo_at_noon, first):
         report = one.report
@@ -142,28 +145,32 @@ def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: Telling, fi
         assert sum(end for (_, name), end in report.projected.items() if name == month) > 27_000
 
 
-def test_the_first_of_a_month_tells_the_whole_one_before(first: Telling) -> None:
+def test_the_first_of_a_month_tells_the_whole_one_before(first: DemoHistory) -> None:
     """February 2027: 28 days of rent by two prices, less the hours without the host."""
     # Repriced on 20 February; lost for 5.5 hours on the 23rd.
     rent = 19 * 24 * 38.528 + (9 * 24 - 5.5 + 10 / 3600) * 44.032
     assert spent(first.report, "2027-02") == pytest.approx(rent + 28 * 24 * 1.10 + 8 * 9.20, abs=0.005)
 
 
-def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(seen: Witness) -> None:
+def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(history: LoggedHistory) -> None:
     """A second demo agrees in every total, and another seed moves money between phases alone.
 
     What the chat served: more by day than by night, and on a weekend about half.
     """
-    told, again, other = seen.report.books, telling().report.books, telling(seed=8).report.books
+    first_run, again, other = (
+        history.report.books,
+        demo_history().report.books,
+        demo_history(seed=8).report.books,
+    )
 
-    assert told is not None
+    assert first_run is not None
     assert again is not None
     assert other is not None
-    assert (again.tokens, again.cost) == (told.tokens, told.cost)
-    assert other.tokens != told.tokens
-    assert sum(other.cost.values()) == sum(told.cost.values())
+    assert (again.tokens, again.cost) == (first_run.tokens, first_run.cost)
+    assert other.tokens != first_run.tokens
+    assert sum(other.cost.values()) == sum(first_run.cost.values())
 
-    hour, read = NOON // 3600, seen.chat
+    hour, read = NOON // 3600, history.chat
     wednesday, saturday = hour - 12 - 7 * 24, hour - 12 - 4 * 24
     assert 0.45 < (read[saturday + 24] - read[saturday]) / (read[wednesday + 24] - read[wednesday]) < 0.65
     night, afternoon = read[wednesday + 4] - read[wednesday], read[wednesday + 16] - read[wednesday + 12]
@@ -205,15 +212,15 @@ def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, *, terminal:
     monkeypatch.setattr("sys.stderr", screen)
     replay(cast("Stage", Thousandths()))
 
-    told = screen.getvalue()
-    assert told.count("\n") == 1
-    assert told.endswith("simulated the last five weeks\n")
-    assert ("\rsimulating the last five weeks: 50%" in told) == terminal
-    assert terminal or told == "simulated the last five weeks\n"
+    printed = screen.getvalue()
+    assert printed.count("\n") == 1
+    assert printed.endswith("simulated the last five weeks\n")
+    assert ("\rsimulating the last five weeks: 50%" in printed) == terminal
+    assert terminal or printed == "simulated the last five weeks\n"
 
 
 def test_the_demo_takes_the_hosts_clock() -> None:
     """It is set up without waiting for anything."""
     before = SystemClock().wall()
 
-    assert before <= stage(SystemClock(), Nothing(), BUILD).plot.now <= SystemClock().wall()
+    assert before <= stage(SystemClock(), FakeFootprint(None), BUILD).plot.now <= SystemClock().wall()

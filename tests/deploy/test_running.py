@@ -7,7 +7,7 @@ from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL, SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
 from exporter.sources.kubernetes import api
 from exporter.sources.kubernetes.api import REFUSALS
-from exporter.sources.location import FIRST_PAUSE, LABELS_RENEWAL, LONGEST_PAUSE
+from exporter.sources.location import BACKOFF_MAX, BACKOFF_MIN, LABELS_RENEWAL
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("daemon.md", "outbound-requests.md"))
@@ -53,7 +53,7 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
     assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page
     assert (TIMEOUT_SECONDS, "one second at most" in page) == (1.0, True)
-    assert (FIRST_PAUSE, LONGEST_PAUSE) == (5 * 10**9, 3600 * 10**9)
+    assert (BACKOFF_MIN, BACKOFF_MAX) == (5 * 10**9, 3600 * 10**9)
 
 
 def test_everything_that_is_asked_of_a_cluster_is_told() -> None:

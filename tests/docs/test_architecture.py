@@ -2,7 +2,7 @@
 
 import re
 
-from exporter.cli.serve import LONGEST_READ
+from exporter.cli.serve import READ_MAX
 from exporter.sources.gather import WORKERS
 from exporter.units import seconds
 from exporter.web.listener import WebLimits
@@ -35,7 +35,7 @@ def test_every_part_is_in_the_table_of_folders() -> None:
 
 def test_its_numbers_are_those_of_the_code() -> None:
     """The time of a tick's reads, threads and connections, the length of a file."""
-    assert f"all within {seconds(LONGEST_READ):g} seconds" in section("A tick")
+    assert f"all within {seconds(READ_MAX):g} seconds" in section("A tick")
     assert f"| `source` | up to {WORKERS} |" in section("Threads")
     assert f"at most {WebLimits().connections} |" in section("Threads")
     assert f"no file passes {LINES} lines" in section("The layers")

@@ -167,8 +167,8 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
         "podman", "exec", *program.split(), "explain", "archive-13b", "--window=24h", config
     )
     assert "served no token since" in explained
-    (grep,) = re.findall(r"^ +podman exec (\S+ grep) 'nobody watched' (\S+)$", words, re.MULTILINE)
-    assert "nobody watched" in store.run("podman", "exec", *grep[0].split(), "nobody watched", grep[1])
+    (grep,) = re.findall(r"^ +podman exec (\S+ grep) 'unobserved time' (\S+)$", words, re.MULTILINE)
+    assert "unobserved time" in store.run("podman", "exec", *grep[0].split(), "unobserved time", grep[1])
     who = store.run("podman", "exec", name, "python3", "-c", "import os; print(os.getuid(), os.getgid())")
     assert who == "65532 65532"
     store.run("podman", "stop", "--time", "20", name)  # then SIGKILL, and another status

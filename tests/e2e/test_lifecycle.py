@@ -169,7 +169,7 @@ def test_a_driver_that_was_replaced_ends_the_process(nodes: Nodes) -> None:
     assert nodes.status == 1
     _, _, said = nodes.said.partition(" level=error ")
     assert said == (
-        'msg="must be restarted" problem="the NVIDIA driver was replaced and this process still holds the '
+        'msg=exiting problem="the NVIDIA driver was replaced and this process still holds the '
         "old NVML library (version mismatch); restart it, and in a container create the container anew so "
         'that the new library is mounted"'
     )

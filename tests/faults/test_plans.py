@@ -10,10 +10,10 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.faults import reckoning
-from tests.faults.plan import GPUS, KINDS, TICKS, plan
-from tests.faults.reckoning import HELD
-from tests.faults.rig import NAMES, UUIDS, Rig, rig
+from tests.faults import expected_totals
+from tests.faults.expected_totals import ALLOCATED
+from tests.faults.fault_plan import GPUS, KINDS, TICKS, plan
+from tests.faults.faulty_host import NAMES, UUIDS, FaultyHost, faulty_host
 
 ONCE_FAILED: tuple[int, ...] = (192,)
 """Seeds of plans that found something, each mended since."""
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_whatever_is_done_to_a_host_its_books_are_right(tmp_path: Path, seed: int) -> None:
     """Money by GPU, component and server to the picodollar, GPU time, tokens, requests; recovery unaided."""
-    with rig(tmp_path, plan(seed)) as host:
+    with faulty_host(tmp_path, plan(seed)) as host:
         host.live()
         with LedgerReader.open(host.path) as reader:
             books = reader.books(host.clock.wall(), ("2026-11",))
@@ -47,46 +47,48 @@ def test_whatever_is_done_to_a_host_its_books_are_right(tmp_path: Path, seed: in
         assert host.scrapes >= TICKS
 
 
-def _check_money(host: Rig, books: CommittedTotals) -> None:
-    by_hand = reckoning.money(host.elapsed)
+def _check_money(host: FaultyHost, books: CommittedTotals) -> None:
+    by_hand = expected_totals.money(host.elapsed)
     by_gpu = {(UUIDS.index(gpu.uuid), component): value for (gpu, component), value in books.gpu_cost.items()}
     assert by_gpu == by_hand
-    servers = reckoning.by_server(by_hand)
-    named = {NAMES[number] if number is not None else "unallocated": told for number, told in servers.items()}
+    servers = expected_totals.by_server(by_hand)
+    named = {
+        NAMES[number] if number is not None else "unallocated": amount for number, amount in servers.items()
+    }
     by_phase: Counter[str] = Counter()
-    for slot, value in books.cost.items():
-        by_phase[slot.owner.server] += value
+    for owner_phase, value in books.cost.items():
+        by_phase[owner_phase.owner.server] += value
     by_component: Counter[str] = Counter()
     for (owner, _), value in books.server_cost.items():
         by_component[owner.server] += value
     assert dict(by_phase) == dict(by_component) == named
 
 
-def _check_time(host: Rig, books: CommittedTotals) -> None:
+def _check_time(host: FaultyHost, books: CommittedTotals) -> None:
     """GPUs times elapsed time; idle is at least what was told to be, at most that and what was not seen."""
-    held: Counter[str] = Counter()
+    allocated: Counter[str] = Counter()
     idle: Counter[str] = Counter()
-    for slot, duration in books.gpu_time.items():
-        held[slot.owner.server] += duration
-        idle[slot.owner.server] += duration if slot.phase == "idle" else 0
-    assert sum(held.values()) == GPUS * host.elapsed
+    for owner_phase, duration in books.gpu_time.items():
+        allocated[owner_phase.owner.server] += duration
+        idle[owner_phase.owner.server] += duration if owner_phase.phase == "idle" else 0
+    assert sum(allocated.values()) == GPUS * host.elapsed
     for number, name in enumerate(NAMES):
-        assert held[name] == len(HELD[number]) * host.elapsed
-    for number, (least, most) in host.reckoning.idle(host.elapsed).items():
+        assert allocated[name] == len(ALLOCATED[number]) * host.elapsed
+    for number, (least, most) in host.expected.idle(host.elapsed).items():
         name = "unallocated" if number is None else NAMES[number]
         assert least - TICKS <= idle[name] <= most + TICKS
 
 
-def _check_counts(host: Rig, books: CommittedTotals) -> None:
-    told: Counter[tuple[int, str]] = Counter()
-    for (party, kind), count in books.tokens.items():
-        told[NAMES.index(party.server), kind] += count
-    for party, count in books.requests.items():
-        told[NAMES.index(party.server), "requests"] += count
-    assert dict(told) == reckoning.tokens(host.reckoning.now)
+def _check_counts(host: FaultyHost, books: CommittedTotals) -> None:
+    counts: Counter[tuple[int, str]] = Counter()
+    for (owner, kind), count in books.tokens.items():
+        counts[NAMES.index(owner.server), kind] += count
+    for owner, count in books.requests.items():
+        counts[NAMES.index(owner.server), "requests"] += count
+    assert dict(counts) == expected_totals.tokens(host.expected.now)
 
 
-def _check_recovered(host: Rig) -> None:
+def _check_recovered(host: FaultyHost) -> None:
     """After two minutes of peace everything is read again, and written."""
     report = host.report
     assert report is not None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.ledger.reader import LedgerReader
-from tests.faults import reckoning
-from tests.faults.plan import plan
-from tests.faults.rig import UUIDS, Rig, rig
+from tests.faults import expected_totals
+from tests.faults.fault_plan import plan
+from tests.faults.faulty_host import UUIDS, FaultyHost, faulty_host
 
 WARMING = 3
 PLANS = 14
@@ -29,7 +29,7 @@ BYTES = 100_000
 
 
 @dataclass(frozen=True)
-class Held:
+class ProcessUsage:
     """What a process holds."""
 
     blocks: int
@@ -38,9 +38,9 @@ class Held:
     file: int
 
 
-def held(host: Rig) -> Held:
+def usage_of(host: FaultyHost) -> ProcessUsage:
     gc.collect()
-    return Held(
+    return ProcessUsage(
         sys.getallocatedblocks(),
         len(list(Path("/proc/self/fd").iterdir())),
         threading.active_count(),
@@ -48,7 +48,7 @@ def held(host: Rig) -> Held:
     )
 
 
-def live(host: Rig, seeds: range) -> None:
+def live(host: FaultyHost, seeds: range) -> None:
     """One plan after another, but for those that end the process: it is its uptime that counts."""
     for seed in seeds:
         host.faults = tuple(fault for fault in plan(seed) if fault.kind != "killed")
@@ -57,12 +57,12 @@ def live(host: Rig, seeds: range) -> None:
 
 def test_nothing_grows_with_uptime(tmp_path: Path) -> None:
     """Memory, descriptors, threads, file; and after all of it each GPU's rent is still exact."""
-    with rig(tmp_path, ()) as host:
+    with faulty_host(tmp_path, ()) as host:
         live(host, range(WARMING))
-        samples: list[Held] = []
+        samples: list[ProcessUsage] = []
         for seed in range(WARMING, WARMING + PLANS):
             live(host, range(seed, seed + 1))
-            samples.append(held(host))
+            samples.append(usage_of(host))
         early, late = samples[:WINDOW], samples[-WINDOW:]
         for what in ("descriptors", "threads"):
             assert min(getattr(one, what) for one in late) == min(getattr(one, what) for one in early)
@@ -74,5 +74,5 @@ def test_nothing_grows_with_uptime(tmp_path: Path) -> None:
                 for (gpu, component), value in reader.books(0, ()).gpu_cost.items()
                 if component == "rent"
             }
-        by_hand = reckoning.money(host.elapsed)
-        assert rents == {gpu: by_hand[gpu, "rent"] for gpu in reckoning.RENT}
+        by_hand = expected_totals.money(host.elapsed)
+        assert rents == {gpu: by_hand[gpu, "rent"] for gpu in expected_totals.RENT}

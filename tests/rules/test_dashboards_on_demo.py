@@ -16,11 +16,11 @@ from exporter.demo.story import replay, stage
 from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.report import Build, ProcessRow, Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
-from tests.demo.clocks import Noon
+from tests.clocks import noon
 from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
 
 BUILD = Build("0", "", "3")
-NOON = Noon().wall() // NANOSECONDS_PER_SECOND
+NOON = noon().wall() // NANOSECONDS_PER_SECOND
 """At which the day of scrapes ends; seconds since the epoch."""
 MINUTES = 24 * 60 + 1
 
@@ -116,7 +116,7 @@ def series() -> dict[str, str]:
         for name, value in lines_of(page):
             values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
 
-    set_up = stage(Noon(), Footprint(), BUILD, published)
+    set_up = stage(noon(), Footprint(), BUILD, published)
     replay(set_up, fine=NANOSECONDS_PER_DAY)
     set_up.sampler.tick()
     return {name: " ".join(minutes) for name, minutes in values.items()}
@@ -256,7 +256,7 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
 
-    assert {fact.title for fact in facts(Storyline.before(Noon().wall()), Site("", "", ""))} == set(ANSWERS)
+    assert {fact.title for fact in facts(Storyline.before(noon().wall()), Site("", "", ""))} == set(ANSWERS)
     checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in ANSWERS.items()]
     passed = "sum(inference:budget_projected_ratio > bool 1)"
     checks.append(

@@ -1,18 +1,27 @@
-"""The bench of the sampler's tests."""
+"""Sampler fixture of the tests."""
 
 import pytest
 
 from exporter.sampler.sampler import Sampler
-from tests.sampler.sampler_bench import Bench, Clock, Endpoint, Footprint, Ledger, Nvml, inline, plan
+from tests.clocks import ManualClock
+from tests.sampler.sampler_fixture import (
+    FakeEndpoint,
+    FakeFootprint,
+    FakeLedger,
+    FakeNvml,
+    SamplerFixture,
+    inline,
+    plan,
+)
 
 
 @pytest.fixture
-def bench() -> Bench:
-    clock, nvml, endpoint, ledger = Clock(), Nvml(), Endpoint(), Ledger()
-    return Bench(
+def fixture() -> SamplerFixture:
+    clock, nvml, endpoint, ledger = ManualClock(), FakeNvml(), FakeEndpoint(), FakeLedger()
+    return SamplerFixture(
         clock,
         nvml,
         endpoint,
         ledger,
-        Sampler(clock, inline(clock), nvml, ledger, Footprint(), plan(endpoint)),
+        Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(endpoint)),
     )

@@ -10,7 +10,8 @@ from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
 from exporter.sampler.sampler import Sampler
-from tests.sampler.sampler_bench import START, TICK, Clock, Endpoint, Footprint, Nvml, inline, plan
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -24,13 +25,13 @@ class Host:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.clock, self.endpoint = Clock(), Endpoint()
+        self.clock, self.endpoint = ManualClock(), FakeEndpoint()
         self.ledger = Ledger.open(path, self.clock)
         self.sampler = self._sampler()
 
     def _sampler(self) -> Sampler:
         gather = inline(self.clock)
-        return Sampler(self.clock, gather, Nvml(), self.ledger, Footprint(), plan(self.endpoint))
+        return Sampler(self.clock, gather, FakeNvml(), self.ledger, FakeFootprint(), plan(self.endpoint))
 
     def tick(self) -> Report:
         self.endpoint.generation += 50

@@ -7,16 +7,19 @@ import pytest
 from exporter.readings import SourceHealth
 from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gathered
-from tests.sampler.sampler_bench import START, Nvml
+from tests.clocks import START
+from tests.sampler.sampler_fixture import FakeNvml
 
 REFUSED = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=False)
 FAILED = SourceHealth("pods", up=False, duration=1, reason="forbidden")
 UP = SourceHealth("pods", up=True, duration=1)
 
 
-def noted(health: Health, told: SourceHealth, problem: str = "") -> list[tuple[str, bool, dict[str, int]]]:
+def noted(
+    health: Health, source_health: SourceHealth, problem: str = ""
+) -> list[tuple[str, bool, dict[str, int]]]:
     """The rows after one tick."""
-    health.note([Gathered(Nvml(), None, told, problem)], START)
+    health.note([Gathered(FakeNvml(), None, source_health, problem)], START)
     return [(row.source, row.up, dict(row.errors)) for row in health.rows()]
 
 
@@ -27,8 +30,8 @@ def test_what_may_not_ask_and_need_not_is_no_source(caplog: pytest.LogCaptureFix
     rows = [noted(health, REFUSED, problem) for problem in ("no", "no", "never", "never")]
 
     assert rows == [[], [], [], []]
-    told = [(record.levelname, record.message, vars(record)["problem"]) for record in caplog.records]
-    assert told == [("INFO", "source not asked", "no"), ("INFO", "source not asked", "never")]
+    lines = [(record.levelname, record.message, vars(record)["problem"]) for record in caplog.records]
+    assert lines == [("INFO", "source skipped", "no"), ("INFO", "source skipped", "never")]
 
 
 def test_a_right_that_comes_makes_it_a_source() -> None:

@@ -13,7 +13,8 @@ from exporter.report import Report
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from tests.sampler.sampler_bench import START, TICK, Clock, Endpoint, Footprint, Nvml, inline, plan
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
 
 L40S = Gpu("GPU-1", "L40S")
 MINUTE = 6 * TICK
@@ -22,7 +23,7 @@ SERVERS = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metric
 ALONE = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0,)),))
 
 
-class Two(Nvml):
+class Two(FakeNvml):
     """An H100 and an L40S."""
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -42,17 +43,17 @@ class Daemon:
     """The crank on one ledger, reloaded and restarted."""
 
     def __init__(self, path: Path | None, tariff: Tariff, config: Config = SERVERS) -> None:
-        self.clock, self.path, self.endpoint = Clock(), path, Endpoint()
+        self.clock, self.path, self.endpoint = ManualClock(), path, FakeEndpoint()
         self.start(tariff, config)
 
     def start(self, tariff: Tariff, config: Config = SERVERS) -> None:
         self.ledger = Ledger.open(self.path, self.clock)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff, config=config)
-        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, Footprint(), going)
+        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, FakeFootprint(), going)
 
     def reload(self, tariff: Tariff, config: Config = SERVERS) -> None:
-        self.sampler.plan(plan(self.endpoint, tariff=tariff, config=config))
+        self.sampler.set_plan(plan(self.endpoint, tariff=tariff, config=config))
 
     def minutes(self, count: int) -> Report:
         """100 tokens a tick: 36,000 an hour."""
@@ -63,7 +64,7 @@ class Daemon:
         return report
 
 
-def told(report: Report) -> dict[str, float]:
+def dollars_by_server(report: Report) -> dict[str, float]:
     """What a million of all tokens cost, by server, everything included."""
     return {
         row.owner.server: round(row.dollars_per_million_tokens, 9)
@@ -86,7 +87,7 @@ def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, kept: bool) ->
 
     daemon.reload(hourly(H100="3.60", L40S="1.80"))
     daemon.minutes(29)
-    assert told(daemon.minutes(1)) == {"chat": 150.0}
+    assert dollars_by_server(daemon.minutes(1)) == {"chat": 150.0}
 
 
 def test_the_log_says_what_was_charged_and_what_still_waits(
@@ -102,8 +103,8 @@ def test_the_log_says_what_was_charged_and_what_still_waits(
     daemon.reload(hourly(H100="3.60"))
     daemon.minutes(1)
 
-    (told,) = [vars(record) for record in caplog.records if record.message.startswith("time that had no")]
-    assert [told[name] for name in ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")] == [
+    (charge,) = [vars(record) for record in caplog.records if record.message.startswith("unpriced time")]
+    assert [charge[name] for name in ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")] == [
         "0.5139",
         "1.85",
         "chat 1.85",
@@ -131,11 +132,11 @@ def test_the_hour_goes_by(tmp_path: Path) -> None:
     daemon.reload(hourly(H100="3.60"), ALONE)
     assert daemon.minutes(30).quotients == ()
     # The GPU goes on without a price and without the server; what it held began in the hour before.
-    assert told(daemon.minutes(61)) == {"chat": 100.0}
+    assert dollars_by_server(daemon.minutes(61)) == {"chat": 100.0}
 
 
 def test_another_party_is_not_concerned(tmp_path: Path) -> None:
     """The GPU without a price is nobody's: the server on the other has its quotient, 3.60 over 36,000."""
     daemon = Daemon(tmp_path / "ledger.db", hourly(H100="3.60"), ALONE)
 
-    assert told(daemon.minutes(61)) == {"chat": 100.0}
+    assert dollars_by_server(daemon.minutes(61)) == {"chat": 100.0}

@@ -14,45 +14,45 @@ from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
-from tests.sampler.sampler_bench import (
+from tests.clocks import START
+from tests.sampler.sampler_fixture import (
     CHAT,
     H100,
-    START,
     TARIFF,
     TICK,
-    Bench,
-    Endpoint,
-    Footprint,
+    FakeEndpoint,
+    FakeFootprint,
+    SamplerFixture,
     inline,
     plan,
 )
 
 
-def test_the_first_tick_charges_nothing_and_the_second_what_passed(bench: Bench) -> None:
+def test_the_first_tick_charges_nothing_and_the_second_what_passed(fixture: SamplerFixture) -> None:
     """An interval needs two ends: 3.60 dollars an hour over 10 seconds is one cent."""
-    bench.tick()
-    bench.tick()
+    fixture.tick()
+    fixture.tick()
 
-    first, second = bench.ledger.posted
+    first, second = fixture.ledger.posted
 
     assert first.segments == ()
     assert sum(segment.accrued for segment in second.segments) == PICODOLLARS_PER_DOLLAR // 100
 
 
-def test_what_is_published_was_committed_first(bench: Bench) -> None:
+def test_what_is_published_was_committed_first(fixture: SamplerFixture) -> None:
     """The report's books are those the ledger serves after the post."""
-    bench.ledger.served = CommittedTotals("after", True, True, START, 0)
+    fixture.ledger.served = CommittedTotals("after", True, True, START, 0)
 
-    report = bench.tick()
+    report = fixture.tick()
 
-    assert report.books == bench.ledger.served
-    assert bench.sampler.current() is report
-    assert bench.ledger.months == ("2026-11", "2026-10")
+    assert report.books == fixture.ledger.served
+    assert fixture.sampler.current() is report
+    assert fixture.ledger.months == ("2026-11", "2026-10")
 
 
-def test_a_failed_reload_is_shown_before_the_next_tick(bench: Bench) -> None:
+def test_a_failed_reload_is_shown_before_the_next_tick(fixture: SamplerFixture) -> None:
     """A reload that succeeds ends it at once. All else stays the answer of the last tick."""
-    report = bench.tick()
+    report = fixture.tick()
     before, failed = plan(), plan()
     failed = replace(
         failed,
@@ -61,45 +61,45 @@ def test_a_failed_reload_is_shown_before_the_next_tick(bench: Bench) -> None:
         ),
     )
 
-    bench.sampler.plan(failed)
-    shown = bench.sampler.current()
+    fixture.sampler.set_plan(failed)
+    shown = fixture.sampler.current()
     assert shown is not None
     assert not shown.config.last_reload_success
     assert replace(shown, config=report.config) == report
-    assert bench.sampler.current() is shown
-    bench.sampler.plan(before)
-    assert bench.sampler.current() is report
+    assert fixture.sampler.current() is shown
+    fixture.sampler.set_plan(before)
+    assert fixture.sampler.current() is report
 
 
-def test_a_web_configuration_that_fails_is_shown_before_the_next_tick(bench: Bench) -> None:
+def test_a_web_configuration_that_fails_is_shown_before_the_next_tick(fixture: SamplerFixture) -> None:
     """It is read again at each connection, not at ticks."""
     success = [True]
     answering = plan()
     answering = replace(answering, setting=replace(answering.setting, web_succeeded=lambda: success[0]))
-    bench.sampler.plan(answering)
-    bench.tick()
+    fixture.sampler.set_plan(answering)
+    fixture.tick()
     success[0] = False
 
-    shown = bench.sampler.current()
+    shown = fixture.sampler.current()
     assert shown is not None
     assert shown.config.web_last_reload_success is False
 
 
-def test_rates_and_run_rate_are_there_from_the_first_tick(bench: Bench) -> None:
+def test_rates_and_run_rate_are_there_from_the_first_tick(fixture: SamplerFixture) -> None:
     """3.60 dollars an hour for 730 hours is 2,628 dollars a month, before anything was accrued."""
-    report = bench.tick()
+    report = fixture.tick()
 
     assert sum(report.rates.values()) == pytest.approx(3.60)
     assert report.run_rate == pytest.approx(2628.0)
     assert report.fleet_overheads == {"staff": pytest.approx(1.0)}
 
 
-def test_projection_is_month_to_date_and_the_rest_by_the_tariff(bench: Bench) -> None:
+def test_projection_is_month_to_date_and_the_rest_by_the_tariff(fixture: SamplerFixture) -> None:
     """100 dollars so far and 144 hours left at 3.60: 618.40. It is metered since the day before yesterday."""
     dollar = PICODOLLARS_PER_DOLLAR
     hour = UsageHour(START - NANOSECONDS_PER_HOUR, NANOSECONDS_PER_HOUR, time={H100: {"p": 1}})
-    bench.ledger.served = replace(
-        bench.ledger.served,
+    fixture.ledger.served = replace(
+        fixture.ledger.served,
         months={
             MonthKey("p", "t", "configured", "2026-11"): 60 * dollar,
             MonthKey("p", "u", "configured", "2026-11"): 40 * dollar,
@@ -109,7 +109,7 @@ def test_projection_is_month_to_date_and_the_rest_by_the_tariff(bench: Bench) ->
         metered_since=START - 48 * NANOSECONDS_PER_HOUR,
     )
 
-    report = bench.tick()
+    report = fixture.tick()
 
     assert report.projected == {("p", "2026-11"): pytest.approx(618.40)}
     assert report.month_ends["2026-11"] == START + 6 * 24 * NANOSECONDS_PER_HOUR
@@ -118,31 +118,33 @@ def test_projection_is_month_to_date_and_the_rest_by_the_tariff(bench: Bench) ->
 
 
 @pytest.mark.parametrize("days", [None, 400])
-def test_both_months_are_metered_from_their_start_on_or_not_at_all(bench: Bench, days: int | None) -> None:
+def test_both_months_are_metered_from_their_start_on_or_not_at_all(
+    fixture: SamplerFixture, days: int | None
+) -> None:
     """Books of a year have metered both months whole; books that metered nothing say nothing of either."""
     since = None if days is None else START - days * 24 * NANOSECONDS_PER_HOUR
-    bench.ledger.served = replace(bench.ledger.served, metered_since=since)
+    fixture.ledger.served = replace(fixture.ledger.served, metered_since=since)
 
     october, november = 1_790_812_800, 1_793_491_200
     months = {"2026-10": october * NANOSECONDS_PER_SECOND, "2026-11": november * NANOSECONDS_PER_SECOND}
-    assert bench.tick().metered_since == ({} if days is None else months)
+    assert fixture.tick().metered_since == ({} if days is None else months)
 
 
 def test_a_server_that_does_not_answer_is_watched_all_the_same(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    fixture: SamplerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is in the report as down, its tokens arrive with the next good read, and it is logged once."""
     caplog.set_level(logging.INFO)
-    bench.endpoint.generation = 100.0
-    bench.tick()
-    bench.endpoint.failure = "refused"
-    down = [bench.tick() for _ in range(3)][-1]
-    bench.endpoint.failure, bench.endpoint.generation = "", 175.0
-    bench.tick()
+    fixture.endpoint.generation = 100.0
+    fixture.tick()
+    fixture.endpoint.failure = "refused"
+    down = [fixture.tick() for _ in range(3)][-1]
+    fixture.endpoint.failure, fixture.endpoint.generation = "", 175.0
+    fixture.tick()
 
     assert [server.up for server in down.servers] == [False]
     assert [row.errors for row in down.sources if row.source == "server:chat"] == [{"connection": 3}]
-    assert [[tokens.count for tokens in postings.tokens] for postings in bench.ledger.posted] == [
+    assert [[tokens.count for tokens in postings.tokens] for postings in fixture.ledger.posted] == [
         [],
         [],
         [],
@@ -151,14 +153,14 @@ def test_a_server_that_does_not_answer_is_watched_all_the_same(
     ]
     messages = [record.message for record in caplog.records]
     assert messages.count("source failed") == 1
-    assert messages.count("source is back") == 1
+    assert messages.count("source recovered") == 1
 
 
-def test_silent_nvml_keeps_holders_and_says_so(bench: Bench) -> None:
+def test_silent_nvml_keeps_holders_and_says_so(fixture: SamplerFixture) -> None:
     """The GPU stays in the report, not readable, and its money goes on."""
-    bench.tick()
-    bench.nvml.failure = "stuck in the driver"
-    report = bench.tick()
+    fixture.tick()
+    fixture.nvml.failure = "stuck in the driver"
+    report = fixture.tick()
 
     assert [(row.up, row.reading) for row in report.gpus] == [(False, None)]
     assert [(row.source, row.up) for row in report.sources] == [
@@ -166,77 +168,77 @@ def test_silent_nvml_keeps_holders_and_says_so(bench: Bench) -> None:
         ("server:chat", True),
         ("clock", True),
     ]
-    assert sum(segment.accrued for segment in bench.ledger.posted[-1].segments) > 0
+    assert sum(segment.accrued for segment in fixture.ledger.posted[-1].segments) > 0
     assert [row.key for row in report.shares] == [CHAT]
 
 
-def test_whether_a_server_was_busy_is_known_only_from_its_gpus(bench: Bench) -> None:
+def test_whether_a_server_was_busy_is_known_only_from_its_gpus(fixture: SamplerFixture) -> None:
     """Before the first tick, and while NVML cannot say, a server counts as busy."""
-    assert bench.sampler.was_busy(CHAT)
-    bench.nvml.utilization = 0.0
-    bench.tick()
-    assert not bench.sampler.was_busy(CHAT)
-    bench.nvml.utilization = None
-    bench.tick()
-    assert bench.sampler.was_busy(CHAT)
+    assert fixture.sampler.was_busy(CHAT)
+    fixture.nvml.utilization = 0.0
+    fixture.tick()
+    assert not fixture.sampler.was_busy(CHAT)
+    fixture.nvml.utilization = None
+    fixture.tick()
+    assert fixture.sampler.was_busy(CHAT)
 
 
-def test_another_plan_holds_from_the_next_tick(bench: Bench) -> None:
+def test_another_plan_holds_from_the_next_tick(fixture: SamplerFixture) -> None:
     """A reload that doubles the price doubles what accrues from then on, and nothing before."""
     for _ in range(2):
-        bench.tick()
+        fixture.tick()
     double = replace(
         TARIFF.hardware[0],
         terms=Rented((RentPrice(Decimal("7.20")),)),
     )
-    bench.sampler.plan(plan(bench.endpoint, tariff=Tariff("host", (double,))))
-    bench.tick()
+    fixture.sampler.set_plan(plan(fixture.endpoint, tariff=Tariff("host", (double,))))
+    fixture.tick()
 
     cents = PICODOLLARS_PER_DOLLAR // 100
-    accrued = [sum(segment.accrued for segment in posted.segments) for posted in bench.ledger.posted]
+    accrued = [sum(segment.accrued for segment in posted.segments) for posted in fixture.ledger.posted]
     assert accrued == [0, cents, 2 * cents]
 
 
-def test_ticks_keep_their_beat(bench: Bench) -> None:
+def test_ticks_keep_their_beat(fixture: SamplerFixture) -> None:
     """Three ticks of no length are 10 seconds apart."""
-    bench.clock.stop_after = 3
-    bench.sampler.run(threading.Event())
+    fixture.clock.stop_after = 3
+    fixture.sampler.run(threading.Event())
 
-    assert bench.clock.waited == [TICK, TICK, TICK]
-    assert len(bench.ledger.posted) == 3
+    assert fixture.clock.waited == [TICK, TICK, TICK]
+    assert len(fixture.ledger.posted) == 3
 
 
-def test_a_slow_tick_skips_the_beats_it_missed(bench: Bench) -> None:
+def test_a_slow_tick_skips_the_beats_it_missed(fixture: SamplerFixture) -> None:
     """A tick of 25 seconds is followed by one at the third beat, not by two at once."""
-    slow = bench.endpoint.read
+    slow = fixture.endpoint.read
 
     def read_slowly() -> ServerReading:
-        bench.clock.now += 25 * NANOSECONDS_PER_SECOND
+        fixture.clock.now += 25 * NANOSECONDS_PER_SECOND
         return slow()
 
-    bench.endpoint.read = read_slowly  # type: ignore[method-assign]
-    bench.clock.stop_after = 1
-    bench.sampler.run(threading.Event())
+    fixture.endpoint.read = read_slowly  # type: ignore[method-assign]
+    fixture.clock.stop_after = 1
+    fixture.sampler.run(threading.Event())
 
-    assert bench.clock.waited == [5 * NANOSECONDS_PER_SECOND]
+    assert fixture.clock.waited == [5 * NANOSECONDS_PER_SECOND]
 
 
-def test_replicas_are_one_source_that_is_up_while_all_are(bench: Bench) -> None:
+def test_replicas_are_one_source_that_is_up_while_all_are(fixture: SamplerFixture) -> None:
     """Two endpoints of one server: one silent one is seen, and its failures are counted once."""
-    silent = Endpoint(url="http://127.0.0.1:8001/metrics", failure="refused")
-    bench.sampler.plan(plan(bench.endpoint, silent))
-    report = bench.tick()
+    silent = FakeEndpoint(url="http://127.0.0.1:8001/metrics", failure="refused")
+    fixture.sampler.set_plan(plan(fixture.endpoint, silent))
+    report = fixture.tick()
 
     (row,) = [row for row in report.sources if row.source == "server:chat"]
     assert (row.up, row.errors) == (False, {"connection": 1})
     assert [server.up for server in report.servers] == [True, False]
 
 
-def test_a_report_has_no_value_of_a_query(bench: Bench) -> None:
+def test_a_report_has_no_value_of_a_query(fixture: SamplerFixture) -> None:
     """Pages, labels and JSON are made of it; two endpoints that would look alike stay two."""
     names = [endpoint_id(f"http://127.0.0.1:8000/metrics?api_key=5ecret{number}") for number in range(2)]
-    bench.sampler.plan(plan(*(Endpoint(url=name) for name in names)))
-    report = bench.tick()
+    fixture.sampler.set_plan(plan(*(FakeEndpoint(url=name) for name in names)))
+    report = fixture.tick()
 
     assert sorted(server.url for server in report.servers) == [
         "http://127.0.0.1:8000/metrics?api_key=***",
@@ -244,11 +246,11 @@ def test_a_report_has_no_value_of_a_query(bench: Bench) -> None:
     ]
 
 
-def test_failures_that_cost_no_reading_are_counted_too(bench: Bench) -> None:
+def test_failures_that_cost_no_reading_are_counted_too(fixture: SamplerFixture) -> None:
     """A malformed line, a refused energy delta: the source is up, and its errors say so."""
-    bench.endpoint.errors = (("malformed", 2),)
-    bench.tick()
-    report = bench.tick()
+    fixture.endpoint.errors = (("malformed", 2),)
+    fixture.tick()
+    report = fixture.tick()
 
     assert [(row.up, row.errors) for row in report.sources if row.source == "server:chat"] == [
         (True, {"malformed": 4})
@@ -256,33 +258,38 @@ def test_failures_that_cost_no_reading_are_counted_too(bench: Bench) -> None:
 
 
 def test_the_ledgers_trouble_is_logged_when_it_comes_and_when_it_goes(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    fixture: SamplerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full disk for three ticks is two lines, not three."""
     caplog.set_level(logging.INFO)
-    bench.tick()
-    bench.ledger.problem = "the disk is full"
+    fixture.tick()
+    fixture.ledger.problem = "the disk is full"
     for _ in range(3):
-        bench.tick()
-    bench.ledger.problem = ""
-    bench.tick()
+        fixture.tick()
+    fixture.ledger.problem = ""
+    fixture.tick()
 
-    told = [record.message for record in caplog.records if "ledger" in record.message]
-    assert told == ["the ledger has a problem", "the ledger is well again"]
+    messages = [record.message for record in caplog.records if "ledger" in record.message]
+    assert messages == ["ledger failed", "ledger recovered"]
 
 
-def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(bench: Bench) -> None:
+def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(fixture: SamplerFixture) -> None:
     """Only a right wall clock tells how long it was down; until then the books are not served."""
-    bench.tick()
-    bench.clock.booted, bench.clock.in_step, bench.clock.uptime = "boot-2", False, 0
+    fixture.tick()
+    fixture.clock.boot_id, fixture.clock.is_synchronized, fixture.clock.uptime = "boot-2", False, 0
     restarted = Sampler(
-        bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
+        fixture.clock,
+        inline(fixture.clock),
+        fixture.nvml,
+        fixture.ledger,
+        FakeFootprint(),
+        plan(fixture.endpoint),
     )
 
     waiting = restarted.tick()
-    posted_meanwhile = len(bench.ledger.posted)
-    bench.clock.now += TICK
-    bench.clock.in_step = True
+    posted_meanwhile = len(fixture.ledger.posted)
+    fixture.clock.now += TICK
+    fixture.clock.is_synchronized = True
     right = restarted.tick()
 
     assert (waiting.books, waiting.rates != {}) == (None, True)
@@ -290,51 +297,56 @@ def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(bench: Bench
     assert posted_meanwhile == 1
     assert right.books is not None
     # 20 s since the tick before the boot, at 3.60 dollars an hour.
-    assert sum(segment.accrued for segment in bench.ledger.posted[-1].segments) == (
+    assert sum(segment.accrued for segment in fixture.ledger.posted[-1].segments) == (
         2 * PICODOLLARS_PER_DOLLAR // 100
     )
 
 
-def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(bench: Bench) -> None:
+def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(fixture: SamplerFixture) -> None:
     """The source `clock` says so; money is served."""
-    bench.tick()
-    bench.clock.booted, bench.clock.in_step = "boot-2", False
+    fixture.tick()
+    fixture.clock.boot_id, fixture.clock.is_synchronized = "boot-2", False
     restarted = Sampler(
-        bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
+        fixture.clock,
+        inline(fixture.clock),
+        fixture.nvml,
+        fixture.ledger,
+        FakeFootprint(),
+        plan(fixture.endpoint),
     )
 
     served = []
     for _ in range(13):
         served.append(restarted.tick().books is not None)
-        bench.clock.now += TICK
+        fixture.clock.now += TICK
 
     assert served == [False] * 12 + [True]
 
 
-def test_a_source_that_takes_its_time_is_no_suspend(bench: Bench) -> None:
+def test_a_source_that_takes_its_time_is_no_suspend(fixture: SamplerFixture) -> None:
     """A tick of 8 seconds, then one at the next beat: all 20 seconds between the ends are charged."""
-    quick = bench.endpoint.read
+    quick = fixture.endpoint.read
 
     def read_slowly() -> ServerReading:
-        bench.clock.now += 8 * NANOSECONDS_PER_SECOND
+        fixture.clock.now += 8 * NANOSECONDS_PER_SECOND
         return quick()
 
-    bench.tick()
-    bench.endpoint.read = read_slowly  # type: ignore[method-assign]
-    bench.sampler.tick()
-    bench.endpoint.read = quick  # type: ignore[method-assign]
-    bench.clock.now += TICK - 8 * NANOSECONDS_PER_SECOND
-    bench.tick()
+    fixture.tick()
+    fixture.endpoint.read = read_slowly  # type: ignore[method-assign]
+    fixture.sampler.tick()
+    fixture.endpoint.read = quick  # type: ignore[method-assign]
+    fixture.clock.now += TICK - 8 * NANOSECONDS_PER_SECOND
+    fixture.tick()
 
     cents = PICODOLLARS_PER_DOLLAR // 100
-    accrued = [sum(segment.accrued for segment in posted.segments) for posted in bench.ledger.posted]
+    accrued = [sum(segment.accrued for segment in posted.segments) for posted in fixture.ledger.posted]
     assert accrued == [0, cents, cents]
 
 
-def test_sources_that_no_tick_reads_stand_beside_those_that_it_does(bench: Bench) -> None:
+def test_sources_that_no_tick_reads_stand_beside_those_that_it_does(fixture: SamplerFixture) -> None:
     """The cloud is asked in the background, and its health is as the plan knows it."""
     cloud = SourceRow("cloud", up=False, read_duration=1, last_success=None, errors={"timeout": 3})
-    bench.sampler.plan(replace(plan(bench.endpoint), others=(cloud,)))
+    fixture.sampler.set_plan(replace(plan(fixture.endpoint), others=(cloud,)))
 
-    assert [row.source for row in bench.tick().sources] == ["nvml", "server:chat", "clock", "cloud"]
-    assert bench.tick().sources[-1] == cloud
+    assert [row.source for row in fixture.tick().sources] == ["nvml", "server:chat", "clock", "cloud"]
+    assert fixture.tick().sources[-1] == cloud

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,50 +16,24 @@ from exporter.readings import Gpu, GpuReading, ReadFailedError
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from exporter.sources.gather import Gathered, read
+from exporter.sources.gather import Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import TICK, FakeFootprint
 
-START = 1_795_564_800 * NANOSECONDS_PER_SECOND  # 2026-11-25T00:00:00Z
-TICK = 10 * NANOSECONDS_PER_SECOND
 CENT = PICODOLLARS_PER_DOLLAR // 100
 """What a GPU costs in a tick, at 3.60 dollars an hour."""
 HERE, THERE = "product:aaaa", "product:bbbb"
-TERMS = CostPolicy(
+POLICY = CostPolicy(
     Tariff("host", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "hardware[0]"),), ())
 )
-PLAN = SamplerPlan(ReportContext(Config(), TERMS, Build("0", "", "3"), ConfigRow("abc", True, START)), ())
-
-
-@dataclass
-class Clock:
-    """Stands still until it is told."""
-
-    now: int = 0
-
-    def elapsed(self) -> int:
-        return 1_000 * NANOSECONDS_PER_SECOND + self.now
-
-    def awake(self) -> int:
-        return self.elapsed()
-
-    def boot(self) -> str:
-        return "boot"
-
-    def wall(self) -> int:
-        return START + self.now
-
-    def synchronized(self) -> bool:
-        return True
-
-    def wait(self, stop: threading.Event, duration: int) -> bool:
-        self.now += duration
-        return stop.is_set()
+PLAN = SamplerPlan(ReportContext(Config(), POLICY, Build("0", "", "3"), ConfigRow("abc", True, START)), ())
 
 
 @dataclass(eq=False)
-class Nvml:
+class GpusByUuid:
     """GPUs by UUID; silent while it has none."""
 
     uuids: tuple[str, ...]
@@ -79,25 +52,18 @@ class Nvml:
         """Nothing is held."""
 
 
-class Footprint:
-    """A process that tells nothing of itself."""
-
-    def read(self) -> None:
-        return None
-
-
 class Daemon:
     """One run on a ledger, on a machine with some GPUs."""
 
-    def __init__(self, path: Path, clock: Clock, machine: str, *uuids: str) -> None:
+    def __init__(self, path: Path, clock: ManualClock, machine: str, *uuids: str) -> None:
         self.clock = clock
-        self.nvml = Nvml(uuids)
+        self.nvml = GpusByUuid(uuids)
         self.ledger = Ledger.open(path, clock)
 
         def gather(sources: Iterable[object]) -> list[Gathered]:
-            return [read(source, clock) for source in sources]  # type: ignore[arg-type]
+            return [read_source(source, clock) for source in sources]
 
-        self.sampler = Sampler(clock, gather, self.nvml, self.ledger, Footprint(), PLAN, machine=machine)
+        self.sampler = Sampler(clock, gather, self.nvml, self.ledger, FakeFootprint(), PLAN, machine=machine)
 
     def ticks(self, count: int) -> Report:
         """The last report of some ticks, 10 s apart."""
@@ -109,22 +75,22 @@ class Daemon:
 
 def posted(report: Report) -> dict[str, int]:
     """Picodollars by GPU; none where the report has no books."""
-    found: dict[str, int] = {}
+    amounts: dict[str, int] = {}
     if report.books is None:
-        return found
+        return amounts
     for (gpu, _component), amount in report.books.gpu_cost.items():
-        found[gpu.uuid] = found.get(gpu.uuid, 0) + amount
+        amounts[gpu.uuid] = amounts.get(gpu.uuid, 0) + amount
     assert report.books.residual == 0
-    return found
+    return amounts
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def disk(tmp_path: Path, clock: Clock) -> tuple[Path, str]:
+def disk(tmp_path: Path, clock: ManualClock) -> tuple[Path, str]:
     """A ledger after three ticks on a machine with GPU-0 and GPU-1, and its id."""
     daemon = Daemon(tmp_path / "ledger.db", clock, HERE, "GPU-0", "GPU-1")
     assert posted(daemon.ticks(3)) == {"GPU-0": 2 * CENT, "GPU-1": 2 * CENT}
@@ -133,7 +99,7 @@ def disk(tmp_path: Path, clock: Clock) -> tuple[Path, str]:
 
 
 def test_a_clone_on_other_hardware_starts_books_of_its_own(
-    tmp_path: Path, clock: Clock, disk: tuple[Path, str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, clock: ManualClock, disk: tuple[Path, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """An hour later elsewhere: new id, nothing charged for the hour, one line in the log."""
     path, old = disk
@@ -151,11 +117,11 @@ def test_a_clone_on_other_hardware_starts_books_of_its_own(
     assert {gpu.gpu.uuid for gpu in second.gpus} == {"GPU-7"}
     assert posted(second) == {"GPU-7": CENT}
     assert daemon.ledger.moved_aside == clone.with_name("ledger.db.foreign-1")
-    assert [record.getMessage() for record in caplog.records] == ["the ledger has a problem"]
+    assert [record.getMessage() for record in caplog.records] == ["ledger failed"]
     assert caplog.records[0].__dict__["problem"] == daemon.ledger.problem
 
 
-def test_a_clone_with_one_of_the_gpus_goes_on(clock: Clock, disk: tuple[Path, str]) -> None:
+def test_a_clone_with_one_of_the_gpus_goes_on(clock: ManualClock, disk: tuple[Path, str]) -> None:
     """A disk that moved with a GPU keeps its id and its totals."""
     path, old = disk
     daemon = Daemon(path, clock, THERE, "GPU-1", "GPU-7")
@@ -168,13 +134,13 @@ def test_a_clone_with_one_of_the_gpus_goes_on(clock: Clock, disk: tuple[Path, st
 
 
 def test_nothing_is_posted_before_it_is_known_whose_the_books_are(
-    clock: Clock, disk: tuple[Path, str], caplog: pytest.LogCaptureFixture
+    clock: ManualClock, disk: tuple[Path, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """NVML silent on another machine: no money served, none posted; the first GPU settles it."""
     path, old = disk
     before = path.read_bytes()
     daemon = Daemon(path, clock, THERE)
-    with caplog.at_level(logging.INFO, "exporter.sampler.sampler"):
+    with caplog.at_level(logging.INFO, "exporter.sampler"):
         waiting = daemon.ticks(5)
         assert (posted(waiting), waiting.gpus, dict(waiting.rates)) == ({}, (), {})
         assert path.read_bytes() == before
@@ -184,14 +150,14 @@ def test_nothing_is_posted_before_it_is_known_whose_the_books_are(
 
     assert (settled.books.ledger, daemon.ledger.problem) == (old, "")
     assert posted(settled)["GPU-0"] >= 2 * CENT
-    told = [record.getMessage() for record in caplog.records]
-    assert [line for line in told if "ledger" in line] == [
-        "the ledger has a problem",
-        "the ledger is well again",
+    messages = [record.getMessage() for record in caplog.records]
+    assert [line for line in messages if "ledger" in line] == [
+        "ledger failed",
+        "ledger recovered",
     ]
 
 
-def test_the_same_machine_needs_no_gpu_to_be_known(clock: Clock, disk: tuple[Path, str]) -> None:
+def test_the_same_machine_needs_no_gpu_to_be_known(clock: ManualClock, disk: tuple[Path, str]) -> None:
     """A driver that is broken at the start holds nothing up: the lost GPUs are still paid for."""
     path, old = disk
     daemon = Daemon(path, clock, HERE)
@@ -202,7 +168,9 @@ def test_the_same_machine_needs_no_gpu_to_be_known(clock: Clock, disk: tuple[Pat
     assert posted(report)["GPU-0"] >= 4 * CENT
 
 
-def test_a_swap_of_all_gpus_while_it_runs_changes_no_books(clock: Clock, disk: tuple[Path, str]) -> None:
+def test_a_swap_of_all_gpus_while_it_runs_changes_no_books(
+    clock: ManualClock, disk: tuple[Path, str]
+) -> None:
     """Whose the books are is asked once a process."""
     path, old = disk
     daemon = Daemon(path, clock, HERE, "GPU-0", "GPU-1")
@@ -214,16 +182,16 @@ def test_a_swap_of_all_gpus_while_it_runs_changes_no_books(clock: Clock, disk: t
     assert (report.books.ledger, daemon.ledger.moved_aside) == (old, None)
 
 
-def test_books_in_memory_go_on_anywhere(clock: Clock) -> None:
+def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
     """Without a file there is nothing that could be another machine's."""
     ledger = Ledger.open(None, clock)
-    nvml = Nvml(("GPU-0",))
+    nvml = GpusByUuid(("GPU-0",))
     sampler = Sampler(
         clock,
-        lambda sources: [read(source, clock) for source in sources],
+        lambda sources: [read_source(source, clock) for source in sources],
         nvml,
         ledger,
-        Footprint(),
+        FakeFootprint(),
         PLAN,
         machine=HERE,
     )

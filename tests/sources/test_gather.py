@@ -9,8 +9,10 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import MustRestartError, ReadFailedError
-from exporter.sources.gather import Gathered, Gatherer
+from exporter.sources import gather
+from exporter.sources.gather import WORKERS, Gathered, Gatherer
 from exporter.units import NANOSECONDS_PER_SECOND
+from tests.exporter_threads import ended, running
 
 SHORT = NANOSECONDS_PER_SECOND // 20
 LONG = 10 * NANOSECONDS_PER_SECOND
@@ -18,24 +20,24 @@ LONG = 10 * NANOSECONDS_PER_SECOND
 
 @dataclass(eq=False)
 class Scripted:
-    """A source that does what it is told, and counts how often it was asked."""
+    """A source whose read is a function; counts its reads."""
 
     name: str
     act: Callable[[], object]
-    asked: int = 0
+    reads: int = 0
     errors: tuple[tuple[str, int], ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> object:
         with self.lock:
-            self.asked += 1
+            self.reads += 1
         return self.act()
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def raising(error: Exception) -> Callable[[], object]:
+def raising(error: BaseException) -> Callable[[], object]:
     def act() -> object:
         raise error
 
@@ -50,7 +52,7 @@ def gatherer() -> Iterator[Gatherer]:
 
 
 def test_answers_come_in_the_order_of_the_sources(gatherer: Gatherer) -> None:
-    """However fast each source is, its answer stands where it was asked."""
+    """However fast each source is, its answer stands in the order of the sources."""
     first = threading.Event()
 
     def second_goes_first() -> object:
@@ -88,6 +90,46 @@ def test_a_slip_in_a_source_does_not_stop_the_meter(gatherer: Gatherer) -> None:
     assert answer.problem == "slip: KeyError: 'x'"
 
 
+def test_a_source_that_raises_anything_fails_alone_and_is_read_again(gatherer: Gatherer) -> None:
+    """Memory that runs out as well: the thread that read it goes on."""
+    fine = Scripted("fine", lambda: 1)
+    for failure in (MemoryError(), SystemExit()):
+        source = Scripted("source", raising(failure))
+        for _ in range(WORKERS + 1):
+            answer, other = gatherer((source, fine))
+            assert (answer.health.reason, other.reading) == ("internal", 1)
+        source.act = lambda: "read"
+        assert gatherer((source,))[0].reading == "read"
+
+
+def test_without_a_thread_the_round_fails_and_the_next_one_reads(
+    gatherer: Gatherer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is left over: each source is read once then."""
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sources = [Scripted(f"source-{number}", lambda: "read") for number in range(12)]
+    with monkeypatch.context() as scarce:
+        scarce.setattr(gather, "start", no_thread)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                gatherer(sources)
+    assert [answer.reading for answer in gatherer(sources)] == ["read"] * 12
+    assert [source.reads for source in sources] == [1] * 12
+
+
+def test_the_pool_is_bounded_and_ends_when_it_is_closed() -> None:
+    """However many sources there are."""
+    gatherer = Gatherer(SystemClock(), LONG)
+    for _ in range(3):
+        gatherer([Scripted(f"source-{number}", lambda: 1) for number in range(3 * WORKERS)])
+    assert running("source") == WORKERS
+    gatherer.close()
+    assert ended("source")
+
+
 def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:
     """What only a new process can mend ends the tick."""
     with pytest.raises(MustRestartError, match="new driver"):
@@ -112,15 +154,15 @@ def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> Non
 
     assert [answers[0].health.reason for answers in rounds] == ["busy"] * 3
     assert [answers[1].reading for answers in rounds] == [1, 1, 1]
-    assert hung.asked == 1
+    assert hung.reads == 1
 
     release.set()
     assert returned.wait(10)
-    seen: list[Gathered] = []
-    while not (seen and seen[-1].health.up):  # bounded by the test's own time-out
-        seen.append(gatherer((hung,))[0])
+    answers: list[Gathered] = []
+    while not (answers and answers[-1].health.up):  # bounded by the test's own time-out
+        answers.append(gatherer((hung,))[0])
 
-    assert seen[-1].reading == "late"
+    assert answers[-1].reading == "late"
     gatherer.close()
 
 

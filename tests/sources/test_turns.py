@@ -1,4 +1,4 @@
-"""Servers take turns: whoever is slow costs the others nothing, and is read again all the same."""
+"""Slow servers cost the others nothing, and are read again all the same."""
 
 import contextlib
 import gc
@@ -12,7 +12,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources import gather
-from exporter.sources.gather import FIRST_PAUSE, LONGEST_PAUSE, SLOW, SLOW_WORKERS, Gatherer
+from exporter.sources.gather import BACKOFF_MAX, BACKOFF_MIN, SLOW_READ, SLOW_WORKERS, Gatherer
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server import ServerSource, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
@@ -27,13 +27,13 @@ TIMEOUT_SECONDS = 0.04
 
 
 @dataclass(eq=False)
-class Stranger(Scripted):
-    """A source that takes turns."""
+class SlowSource(Scripted):
+    """A source that may be slow."""
 
-    takes_turns: bool = True
+    may_be_slow: bool = True
 
 
-class Clock(SystemClock):
+class StandingClock(SystemClock):
     """Stands still until a test moves it."""
 
     now: Nanoseconds = 1000 * SECOND
@@ -43,10 +43,10 @@ class Clock(SystemClock):
 
 
 @dataclass(eq=False)
-class Slow(Stranger):
+class TimedSource(SlowSource):
     """Takes as long as it is told to, by the clock."""
 
-    clock: Clock | None = None
+    clock: StandingClock | None = None
     takes: Nanoseconds = 3 * SECOND
 
     def read(self) -> object:
@@ -56,12 +56,12 @@ class Slow(Stranger):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 @pytest.fixture
-def gatherer(clock: Clock) -> Iterator[Gatherer]:
+def gatherer(clock: StandingClock) -> Iterator[Gatherer]:
     made = Gatherer(clock, 10 * SECOND)
     yield made
     made.close()
@@ -110,7 +110,7 @@ def test_a_good_page_after_silent_ones_is_read_in_turn_and_then_always(
     silents: int, silent: int, good: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within as many rounds as it takes to try each silent one once; from then on none of them delays it."""
-    monkeypatch.setattr(gather, "SLOW", round(TIMEOUT_SECONDS * SECOND) // 2)
+    monkeypatch.setattr(gather, "SLOW_READ", round(TIMEOUT_SECONDS * SECOND) // 2)
     client = shared_client()
     sources = [*(source(f"s{number}", silent, client) for number in range(silents))]
     sources.append(source("good", good, client))
@@ -136,55 +136,55 @@ def test_a_good_page_after_silent_ones_is_read_in_turn_and_then_always(
 def test_slow_ones_never_take_every_thread(gatherer: Gatherer) -> None:
     """As many hang as can; what is no stranger, and a stranger known to be quick, is read beside them."""
     release = threading.Event()
-    hung = [Stranger(f"hung-{number}", lambda: release.wait(30)) for number in range(40)]
-    quick, own = Stranger("quick", lambda: "read"), Scripted("nvml", lambda: "read")
+    hung = [SlowSource(f"hung-{number}", lambda: release.wait(30)) for number in range(40)]
+    quick, own = SlowSource("quick", lambda: "read"), Scripted("nvml", lambda: "read")
     gatherer.deadline = SECOND // 20
     gatherer([quick])
     for _ in range(3):
         first, *others, last = gatherer([own, *hung, quick])
         assert (first.reading, last.reading) == ("read", "read")
         assert {answer.health.reason for answer in others} == {"busy", "queued"}
-    assert sum(one.asked for one in hung) == SLOW_WORKERS
+    assert sum(one.reads for one in hung) == SLOW_WORKERS
     release.set()
 
 
-def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clock: Clock) -> None:
+def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clock: StandingClock) -> None:
     """Again at once, then after pauses of 5, 10, 20, 30 and 30 seconds; what was wrong with it stands."""
-    slow = Slow("slow", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
+    slow = TimedSource("slow", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
     pauses: list[int] = []
     for _ in range(7):
-        since, asked = clock.now, slow.asked
+        since, reads = clock.now, slow.reads
         while True:
             (answer,) = gatherer([slow])
-            if slow.asked > asked:
+            if slow.reads > reads:
                 break
             assert (answer.health.reason, answer.problem) == ("backoff", "no whole answer")
             assert answer.health.duration == 3 * SECOND
             clock.now += SECOND
         pauses.append((clock.now - slow.takes - since) // SECOND)
     assert pauses == [0, 0, 5, 10, 20, 30, 30]
-    assert (FIRST_PAUSE, LONGEST_PAUSE) == (5 * SECOND, 30 * SECOND)
+    assert (BACKOFF_MIN, BACKOFF_MAX) == (5 * SECOND, 30 * SECOND)
 
 
-def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: Clock) -> None:
+def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: StandingClock) -> None:
     """A quick answer ends its pauses; a slow one that is right has none."""
-    server = Slow("server", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
+    server = TimedSource("server", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
     for _ in range(3):
         gatherer([server])
-    clock.now += LONGEST_PAUSE
+    clock.now += BACKOFF_MAX
     server.act = lambda: "read"
-    for takes in (SLOW, 0, 0):
+    for takes in (SLOW_READ, 0, 0):
         server.takes = takes
         assert gatherer([server])[0].reading == "read"
 
 
-def test_one_that_refuses_at_once_is_asked_each_time(gatherer: Gatherer, clock: Clock) -> None:
+def test_one_that_refuses_at_once_is_asked_each_time(gatherer: Gatherer, clock: StandingClock) -> None:
     """It costs nobody anything, and may be there again at any moment."""
-    gone = Stranger("gone", raising(ReadFailedError("connection", "refused")))
+    gone = SlowSource("gone", raising(ReadFailedError("connection", "refused")))
     for _ in range(5):
         gatherer([gone])
         clock.now += 1
-    assert gone.asked == 5
+    assert gone.reads == 5
 
 
 def test_what_a_read_says_after_its_tick_is_told_in_the_next(gatherer: Gatherer) -> None:
@@ -196,21 +196,21 @@ def test_what_a_read_says_after_its_tick_is_told_in_the_next(gatherer: Gatherer)
         ended.set()
         return "late"
 
-    server = Stranger("server", late)
+    server = SlowSource("server", late)
     gatherer.deadline = SECOND // 50
     assert gatherer([server])[0].health.reason == "busy"
     release.set()
     assert ended.wait(10)
-    seen = [""]
-    while not seen[-1]:  # its thread has yet to put it down
-        seen.append(str(gatherer([server])[0].reading or ""))
-    assert seen[-1] == "late"
-    assert server.asked <= 2
+    readings = [""]
+    while not readings[-1]:  # its thread has yet to put it down
+        readings.append(str(gatherer([server])[0].reading or ""))
+    assert readings[-1] == "late"
+    assert server.reads <= 2
 
 
 def test_who_is_gone_is_remembered_no_more(gatherer: Gatherer) -> None:
     """A server that is no longer read leaves nothing behind."""
-    gatherer([Stranger("once", raising(ReadFailedError("connection", "refused")))])
+    gatherer([SlowSource("once", raising(ReadFailedError("connection", "refused")))])
     gatherer([])
     gc.collect()  # its failure holds it, by its trace
-    assert len(gatherer._turns) == 0
+    assert len(gatherer._histories) == 0

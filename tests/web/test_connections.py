@@ -1,6 +1,5 @@
 """Clients that are slow, greedy, malformed or many: each with its bound, over real sockets."""
 
-import _thread
 import select
 import socket
 import threading
@@ -11,7 +10,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.listener import WebLimits
-from tests.living import gone, no_thread
+from tests.exporter_threads import ended
 
 Serve = Callable[..., Any]
 
@@ -270,8 +269,12 @@ def test_threads_end_with_their_connections(serve: Serve) -> None:
         site.say(CLOSING)
     site.server.close()
 
-    assert gone("web-client")
-    assert gone("web")
+    assert ended("web-client")
+    assert ended("web")
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_thread_that_cannot_start_costs_its_connection_only(
@@ -280,7 +283,7 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
     """At the container's limit of tasks clients are told to come again, at once; it is logged once."""
     site = serve(None, limits=WebLimits(connections=1))
     with monkeypatch.context() as patch:
-        patch.setattr(_thread, "start_new_thread", no_thread)
+        patch.setattr("exporter.web.listener.start", no_thread)
         for _ in range(3):
             with site.connect() as client:
                 assert status(client.recv(65536)) == 503

@@ -134,7 +134,7 @@ class CloudSource:
         return bool(self._default.cloud)
 
     @property
-    def known(self) -> HostLocation:
+    def fallback(self) -> HostLocation:
         """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
         return self._default
 

@@ -175,7 +175,7 @@ class NodeSource:
         return self._account is not None
 
     @property
-    def known(self) -> NodeReading:
+    def fallback(self) -> NodeReading:
         """What is known without asking: that there are no labels where there is nobody to ask."""
         return NodeReading(None if self.asks else ())
 
@@ -197,7 +197,7 @@ class NodeSource:
         """
         account = self._account
         if account is None:
-            return self.known
+            return self.fallback
         if not is_node_name(account.node):
             fault = "is not set" if not account.node else "is no name of a node"
             raise ReadFailedError("node_name", f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName")

@@ -38,7 +38,7 @@ SUPPORTED_GATEWAYS: Final = "give the page of the LiteLLM proxy or of the Gatewa
 class GatewaySource:
     """Reads one gateway. `by` is what is asked of it; `client` is shared and not closed here."""
 
-    takes_turns: Final = True
+    may_be_slow: Final = True
     """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(

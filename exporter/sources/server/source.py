@@ -176,7 +176,7 @@ class ServerSource:
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
     """
 
-    takes_turns: Final = True
+    may_be_slow: Final = True
     """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(

@@ -21,7 +21,7 @@ def test_bare_metal_asks_nobody(metadata: MetadataServer, firmware: Firmware, so
     firmware(sys_vendor="Supermicro", product_name="SYS-821GE-TNHR")
     asking = source("auto")
 
-    assert HostLocation() == asking.known
+    assert HostLocation() == asking.fallback
     assert HostLocation() == asking.read()
     assert metadata.requests == []
 
@@ -51,7 +51,7 @@ def test_the_cloud_that_the_firmware_names_is_asked(
     gcp(metadata)
     asking = source("auto")
 
-    assert HostLocation("gcp", source="dmi") == asking.known
+    assert HostLocation("gcp", source="dmi") == asking.fallback
     assert asking.read().instance_type == "a3-highgpu-8g"
     assert {"Google"} == {request.headers.get("metadata-flavor") for request in metadata.requests}
 
@@ -64,7 +64,7 @@ def test_a_configured_cloud_is_asked_whatever_the_firmware_says(
     azure(metadata)
     asking = source("azure")
 
-    assert HostLocation("azure", source="configuration") == asking.known
+    assert HostLocation("azure", source="configuration") == asking.fallback
     assert asking.read().instance_type == "Standard_ND96isr_H100_v5"
     assert metadata.paths == [AZURE_PATH]
 
@@ -123,7 +123,7 @@ def test_a_service_that_contradicts_the_firmware_is_not_believed(
         f"aws metadata at {metadata.address} that it is a p5.48xlarge"
     )
     assert expected == str(error)
-    assert HostLocation("aws", "g5.xlarge", source="dmi") == asking.known
+    assert HostLocation("aws", "g5.xlarge", source="dmi") == asking.fallback
 
 
 def test_a_source_asks_the_link_local_address_for_a_second() -> None:

@@ -11,7 +11,7 @@ from exporter.readings import GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.endpoints import EndpointSources
-from exporter.sources.gather import Gathered, read
+from exporter.sources.gather import Gathered, read_source
 from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup, ProcessReading
@@ -124,7 +124,7 @@ class DiscoveryHost:
         self.processes.reading = ProcessReading(groups)
 
     def gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
-        return [read(source, self.clock) for source in sources]
+        return [read_source(source, self.clock) for source in sources]
 
     def look(self, *gpus: GpuReading, after: Nanoseconds = TICK) -> DiscoveryResult:
         """A tick later."""

@@ -57,13 +57,13 @@ def test_nobody_is_asked_without_an_account() -> None:
     alone = NodeSource(SystemClock(), None)
 
     assert not alone.asks
-    assert NodeReading(()) == alone.known == alone.read()
+    assert NodeReading(()) == alone.fallback == alone.read()
 
 
 def test_what_is_not_told_is_not_none(cluster: Cluster) -> None:
     """In a cluster the labels are unknown until they were read."""
     assert source(cluster).asks
-    assert source(cluster).known == NodeReading(None)
+    assert source(cluster).fallback == NodeReading(None)
 
 
 def test_a_token_that_was_renewed_is_sent(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.gather import read
+from exporter.sources.gather import read_source
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.units import Nanoseconds
 from tests.sources.kubernetes.api_server import IDENTITY, NODE, Cluster
@@ -244,7 +244,7 @@ def test_a_token_for_something_else_is_no_failure(
 ) -> None:
     """That for the labels of the node, where nobody said that pods are to be looked up."""
     both.refused = {KUBELET_PATH: kubelet, API_PATH: api_server}
-    health = read(source(both, clock, choice), clock).health
+    health = read_source(source(both, clock, choice), clock).health
 
     assert (health.up, health.expected) == (False, expected)
 
@@ -253,13 +253,13 @@ def test_a_right_that_is_taken_away_is_a_failure(both: Cluster, clock: Clock) ->
     """Whoever told before was meant to. One that is given is found out within 20 seconds."""
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     asking = source(both, clock)
-    assert not read(asking, clock).health.expected
+    assert not read_source(asking, clock).health.expected
     both.refused = {}
     clock.passes(21)
-    assert read(asking, clock).health.up
+    assert read_source(asking, clock).health.up
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     clock.passes(21)
-    health = read(asking, clock).health
+    health = read_source(asking, clock).health
 
     assert (health.reason, health.expected) == ("forbidden", True)
 

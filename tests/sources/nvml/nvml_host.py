@@ -10,9 +10,9 @@ import pytest
 from exporter.readings import GpuReading, MustRestartError, ReadFailedError
 from exporter.sources.nvml.source import NvmlSource
 from exporter.units import Instant, Nanoseconds, nanoseconds, seconds
+from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario, Slow
-from tests.living import gone, living
 
 A = Gpu(uuid="GPU-a", pci="00000000:1B:00.0")
 B = Gpu(uuid="GPU-b", pci="00000000:43:00.0")
@@ -103,7 +103,7 @@ class NvmlHost:
 
     def threads(self) -> int:
         """How many threads NVML has."""
-        return living("nvml")
+        return running("nvml")
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def nvml_host(folder: Path, *, lacking: tuple[str, ...] = ()) -> Iterator[NvmlHo
         finally:
             host.set()
             host.source.close()
-            assert gone("nvml")
+            assert ended("nvml")
 
 
 def log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -14,9 +14,9 @@ from exporter.readings import ReadFailedError
 from exporter.sources.nvml import source as nvml_module
 from exporter.sources.nvml.library import StuckError, Worker
 from exporter.units import nanoseconds
+from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
-from tests.living import gone, living
 from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost, StillClock
 
 
@@ -121,7 +121,7 @@ def test_closing_shuts_nvml_down_once(nvml: NvmlHost) -> None:
     nvml.source.close()
     nvml.source.close()
     assert nvml.fake.calls().count("nvmlShutdown") == 1
-    assert gone("nvml")
+    assert ended("nvml")
     assert nvml.refusal() == "closed"
 
 
@@ -207,7 +207,7 @@ def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
     """Results and exceptions cross to the asking thread, whose own thread never runs the work."""
     worker = Worker("test-worker", StillClock())
     assert worker.run(threading.get_ident, nanoseconds(5)) != threading.get_ident()
-    assert living("test-worker") == 1
+    assert running("test-worker") == 1
     with pytest.raises(ZeroDivisionError):
         worker.run(lambda: 1 // 0, nanoseconds(5))
     worker.stop()

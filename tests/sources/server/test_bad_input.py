@@ -21,7 +21,16 @@ from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtoc
 from exporter.sources.server import ServerSource
 from exporter.sources.server.source import BODY_BYTES_MAX
 from exporter.units import PICODOLLARS_PER_DOLLAR
-from tests.sampler.sampler_bench import Bench, Clock, Endpoint, Footprint, Ledger, Nvml, inline, plan
+from tests.clocks import ManualClock
+from tests.sampler.sampler_fixture import (
+    FakeEndpoint,
+    FakeFootprint,
+    FakeLedger,
+    FakeNvml,
+    SamplerFixture,
+    inline,
+    plan,
+)
 
 Serve = Callable[..., int]
 
@@ -64,23 +73,23 @@ class Answer:
 class Rig:
     """A host whose only server is read over a socket."""
 
-    bench: Bench
+    fixture: SamplerFixture
     source: ServerSource
     answer: Answer
 
     def tick(self, *pieces: bytes) -> Report:
         self.answer = Answer(pieces)
-        return self.bench.tick()
+        return self.fixture.tick()
 
     def errors(self) -> dict[str, int]:
-        report = self.bench.sampler.current()
+        report = self.fixture.sampler.current()
         assert report is not None
         return next(dict(row.errors) for row in report.sources if row.source == "server:chat")
 
     def tokens(self, kind: str = "generation") -> dict[str, int]:
         """Tokens by model since the beginning."""
         told: dict[str, int] = {}
-        for postings in self.bench.ledger.posted:
+        for postings in self.fixture.ledger.posted:
             for tokens in postings.tokens:
                 if tokens.kind == kind:
                     told[tokens.owner.model] = told.get(tokens.owner.model, 0) + tokens.count
@@ -89,7 +98,7 @@ class Rig:
     def paid(self) -> dict[str, int]:
         """Picodollars of the GPU by server since the beginning."""
         paid: dict[str, int] = {}
-        for postings in self.bench.ledger.posted:
+        for postings in self.fixture.ledger.posted:
             for segment in postings.segments:
                 for money in segment.money:
                     paid[money.owner_phase.owner.server] = (
@@ -112,9 +121,9 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         engine="vllm",
         timeout=30.0,
     )
-    clock, nvml, endpoint, ledger = Clock(), Nvml(), Endpoint(), Ledger()
-    sampler = Sampler(clock, inline(clock), nvml, ledger, Footprint(), plan(source))
-    made = Rig(Bench(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
+    clock, nvml, endpoint, ledger = ManualClock(), FakeNvml(), FakeEndpoint(), FakeLedger()
+    sampler = Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(source))
+    made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
     source.close()
 
@@ -180,7 +189,7 @@ def test_a_page_that_is_refused_is_counted_and_costs_nothing(
     """The server pays for its GPU meanwhile, and the tokens it served come with the next good read."""
     rig.tick(OK, page(100))
     rig.answer = answer
-    report = rig.bench.tick()
+    report = rig.fixture.tick()
     assert [server.up for server in report.servers] == [False]
     assert rig.errors() == {reason: 1}
     [problem] = [vars(record)["problem"] for record in caplog.records if record.message == "source failed"]
@@ -201,10 +210,10 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
     hurried = ServerSource(
         ServerKey("", "chat"), rig.source.url, real_client, SystemClock(), engine="vllm", timeout=0.3
     )
-    rig.bench.sampler.plan(plan(hurried))
+    rig.fixture.sampler.set_plan(plan(hurried))
     rig.tick(OK, page(100))
     rig.answer = slow
-    rig.bench.tick()
+    rig.fixture.tick()
     assert rig.errors() == {"timeout": 1}
     rig.tick(OK, page(400))
     assert (rig.tokens(), rig.paid()) == ({"m": 300}, {"chat": 2 * CENT})
@@ -311,7 +320,7 @@ def test_what_is_refused_takes_no_more_memory_than_the_limit(rig: Rig, name: str
     rig.answer, *_ = REFUSED[name]
     tracemalloc.start()
     try:
-        rig.bench.tick()
+        rig.fixture.tick()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

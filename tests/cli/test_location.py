@@ -71,7 +71,7 @@ def test_labels_alone_are_a_place(begin: Begin, changes: "queue.Queue[None]") ->
     asking = begin("interval: 10s\n")
     changes.get(timeout=30)
 
-    assert asking.place == ALONE
+    assert asking.location == ALONE
     assert [(row.source, row.up) for row in asking.rows] == [("node_labels", True)]
 
 
@@ -83,7 +83,7 @@ def test_the_place_is_unknown_until_both_were_asked(
     asking = begin("discovery: {cloud: azure}\n")
     changes.get(timeout=30)
 
-    assert asking.place is None
+    assert asking.location is None
     assert [(row.source, row.up) for row in asking.rows] == [("cloud", True)]
 
 
@@ -96,7 +96,7 @@ def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
     changes.get(timeout=30)
     changes.get(timeout=30)
 
-    assert asking.place == HostLocation(
+    assert asking.location == HostLocation(
         "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata", None
     )
     assert [(row.source, row.up, row.errors) for row in asking.rows] == [
@@ -120,7 +120,7 @@ def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
     changes.get(timeout=30)
     changes.get(timeout=30)
 
-    assert asking.place == HostLocation(
+    assert asking.location == HostLocation(
         "azure",
         "Standard_ND96isr_H100_v5",
         "eastus2",
@@ -135,7 +135,7 @@ def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
     """`off` asks nobody, and there are no labels then."""
     asking = begin("discovery: {kubernetes: off}\n")
 
-    assert asking.place == HostLocation()
+    assert asking.location == HostLocation()
     assert (asking.rows, cluster.server.requests) == ((), [])
 
 
@@ -149,14 +149,14 @@ def test_a_reload_asks_anew_only_whom_it_changes(
     asking.go_by(parse(b"discovery: {cloud: azure}\ninterval: 5s\n"))
     asking.go_by(parse(b"discovery: {cloud: azure, kubernetes: off}\n"))
 
-    place = asking.place
+    place = asking.location
     assert place is not None
     assert (place.instance_type, place.node_labels) == ("Standard_ND96isr_H100_v5", ())
     assert (cloud_metadata.paths, len(cluster.server.requests)) == ([AZURE_PATH], 1)
 
     asking.go_by(parse(b"discovery: {cloud: azure}\n"))
     changes.get(timeout=30)
-    place = asking.place
+    place = asking.location
     assert place is not None
     assert place.node_labels == LABELS
 
@@ -169,13 +169,13 @@ def test_the_log_tells_a_place_and_a_contradiction_once(
     asking = begin("discovery: {cloud: azure}\n")
     changes.get(timeout=30)
     changes.get(timeout=30)
-    asking._told()
+    asking._note_change()
     contradicted, told = caplog.records
 
-    assert contradicted.getMessage() == "node labels are not the place's"
+    assert contradicted.getMessage() == "node labels contradict cloud metadata"
     assert vars(contradicted)["problem"] == "the node's labels say in aws, azure metadata says in azure"
     assert (told.getMessage(), vars(told)["instance_type"], vars(told)["lifecycle"]) == (
-        "place",
+        "host location",
         "Standard_ND96isr_H100_v5",
         "on_demand",
     )

@@ -33,11 +33,11 @@ from exporter.web.server import WebServer
 from tests.corners.simulated_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
-from tests.faults import reckoning
-from tests.faults.plan import GPUS, SERVERS, TICKS, Fault, blinds
-from tests.faults.reckoning import HELD, SECOND, UTILIZATION, WATTS, Reckoning
-from tests.faults.served import COUNTERS, MODEL, Server
-from tests.sampler.sampler_bench import Footprint
+from tests.faults import expected_totals
+from tests.faults.expected_totals import ALLOCATED, SECOND, UTILIZATION, WATTS, ExpectedTotals
+from tests.faults.fault_plan import GPUS, SERVERS, TICKS, Fault, blinds
+from tests.faults.vllm_server import COUNTERS, MODEL, Server
+from tests.sampler.sampler_fixture import FakeFootprint
 
 INTERVAL: Final = 10 * SECOND
 PATIENCE: Final = 60.0
@@ -65,7 +65,8 @@ ERRORS: Final = {
 def configuration() -> str:
     """Four servers on six of eight GPUs, six rented at two prices and two owned."""
     gpus = {
-        number: "[" + ", ".join(f'"{UUIDS[gpu]}"' for gpu in HELD[number]) + "]" for number in range(SERVERS)
+        number: "[" + ", ".join(f'"{UUIDS[gpu]}"' for gpu in ALLOCATED[number]) + "]"
+        for number in range(SERVERS)
     }
     servers = "".join(
         f'  - {{name: {name}, url: "http://127.0.0.1:{8000 + number}/metrics", gpus: {gpus[number]}}}\n'
@@ -77,7 +78,7 @@ def configuration() -> str:
     )
     hardware = "".join(f"  - {{match: {{uuid: {UUIDS[gpu]}}}, {owned}}}\n" for gpu in WATTS) + "".join(
         f"  - {{match: {{uuid: {UUIDS[gpu]}}}, rented: {{dollars_per_gpu_hour: {float(price)}}}}}\n"
-        for gpu, price in reckoning.RENT.items()
+        for gpu, price in expected_totals.RENT.items()
     )
     ownership = "ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}\n"
     return f"{ownership}servers:\n{servers}hardware:\n{hardware}discovery: {{processes: false, cloud: off}}\n"
@@ -101,11 +102,11 @@ class Disk:
         disk = self
 
         class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *told: Any) -> sqlite3.Cursor:
+            def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
                 failing = sql == "COMMIT" and disk.state != "well"
                 if failing and disk.state != "lies":
                     raise sqlite3.OperationalError(ERRORS[disk.state])
-                done = super().execute(sql, *told)
+                done = super().execute(sql, *arguments)
                 if failing:
                     raise sqlite3.OperationalError(ERRORS[disk.state])
                 return done
@@ -113,7 +114,7 @@ class Disk:
         return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
 
 
-class Rig:
+class FaultyHost:
     """The host, what is done to it, and the reckoning beside it."""
 
     def __init__(self, folder: Path, nvml: FakeNvml, faults: tuple[Fault, ...]) -> None:
@@ -128,7 +129,7 @@ class Rig:
         self.servers = [Server(number, running=1) for number in range(SERVERS)]
         self.drawn = dict.fromkeys(range(GPUS), 0)
         """Millijoules less than what a GPU's counter would say, had nobody meddled with it."""
-        self.reckoning = Reckoning()
+        self.expected = ExpectedTotals()
         self.report: Report | None = None
         self.scrapes = 0
         self.file = folder / "config.yaml"
@@ -156,7 +157,7 @@ class Rig:
         targets = self.endpoints.of(endpoints.configured(config.servers), config.limits.body_bytes)
         plan = SamplerPlan(ReportContext(config, cost_policy(config, "host-1"), BUILD, row), targets)
         self.sampler = Sampler(
-            self.clock, self.gatherer, self.nvml, self.ledger, Footprint(), plan, machine="product:1"
+            self.clock, self.gatherer, self.nvml, self.ledger, FakeFootprint(), plan, machine="product:1"
         )
 
     def _kill(self) -> None:
@@ -176,7 +177,7 @@ class Rig:
         state, self.disk.state = self.disk.state, "well"
         self._start()
         self.disk.state = state
-        self.reckoning.killed()
+        self.expected.killed()
 
     def close(self) -> None:
         self._kill()
@@ -234,7 +235,7 @@ class Rig:
         ):
             return
         for gpu in range(GPUS):
-            self.reckoning.watched[gpu] += passed
+            self.expected.watched[gpu] += passed
 
     def _meddle(self, beginning: list[Fault]) -> None:
         """A counter that begins anew does so right after it was read: what it hides is known."""
@@ -302,16 +303,16 @@ class Rig:
         """What the pages of this tick told, to a daemon that reads what can be read."""
         for server in self.servers:
             if server.state in ("well", "twice", "noise"):
-                self.reckoning.now.read(server.number, server.started, server.counted)
+                self.expected.now.read(server.number, server.started, server.counted)
             elif server.state == "cut":
-                told = {
+                counters = {
                     quantity: server.counted[quantity]
                     for quantity, series in COUNTERS.items()
                     if series % MODEL in server.cut()
                 }
-                self.reckoning.now.read(server.number, server.started, told)
+                self.expected.now.read(server.number, server.started, counters)
         if self.disk.state in ("well", "lies"):
-            self.reckoning.commits()
+            self.expected.commits()
 
     def _scrape(self, times: int) -> None:
         """So many scrapers at once, all of which are answered."""
@@ -333,7 +334,7 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
+def faulty_host(folder: Path, faults: tuple[Fault, ...]) -> Iterator[FaultyHost]:
     """A host that is well, and will not be."""
     nvml = FakeNvml(folder)
 
@@ -346,7 +347,7 @@ def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
         patch.setattr(endpoints, "shared_client", client)
-        host = Rig(folder, nvml, faults)
+        host = FaultyHost(folder, nvml, faults)
         try:
             yield host
         finally:

@@ -1,15 +1,16 @@
-"""A sampler and everything around it, told what to say."""
+"""Sampler with a fake clock, NVML, server and ledger around it."""
 
-import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from exporter.clock import Clock
 from exporter.config.settings import Config, ConfiguredServer
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import (
     CounterReading,
@@ -21,57 +22,25 @@ from exporter.readings import (
     ServerReading,
 )
 from exporter.report import Build, CommittedTotals, ConfigRow, ProcessRow, Report
+from exporter.sampler.frame_reader import Endpoint
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from exporter.sources.gather import Gather, Gathered, read
+from exporter.sources.footprint import Footprint
+from exporter.sources.gather import Gather, Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import START, ManualClock
 
-START = 1_795_564_800 * NANOSECONDS_PER_SECOND  # 2026-11-25T00:00:00Z
 TICK = 10 * NANOSECONDS_PER_SECOND
+PROCESS = ProcessRow(40_000_000, 1.5, START)
 CHAT = ServerKey("", "chat")
 H100 = Gpu("GPU-0", "H100")
 
 
-@dataclass
-class Clock:
-    """Stands still until it is told; waiting moves it on."""
-
-    now: int = 0
-    waited: list[int] = field(default_factory=list)
-    stop_after: int = 10**9
-    booted: str = "boot-1"
-    in_step: bool = True
-    uptime: int = 1_000 * NANOSECONDS_PER_SECOND
-    """The time since boot at `now` 0; below zero where it boots later."""
-
-    def elapsed(self) -> int:
-        return self.uptime + self.now
-
-    def wall(self) -> int:
-        return START + self.now
-
-    def awake(self) -> int:
-        return self.elapsed()
-
-    def boot(self) -> str:
-        return self.booted
-
-    def synchronized(self) -> bool:
-        return self.in_step
-
-    def wait(self, stop: threading.Event, duration: int) -> bool:
-        self.waited.append(duration)
-        self.now += duration
-        if len(self.waited) >= self.stop_after:
-            stop.set()
-        return stop.is_set()
-
-
 @dataclass(eq=False)
-class Nvml:
-    """One GPU, half busy, unless it is told to fail."""
+class FakeNvml:
+    """One GPU, half busy; or a failure."""
 
     name: str = "nvml"
     errors: tuple[tuple[str, int], ...] = ()
@@ -88,8 +57,8 @@ class Nvml:
 
 
 @dataclass(eq=False)
-class Endpoint:
-    """A server that has served as many tokens as it is told."""
+class FakeEndpoint:
+    """One server with a count of generated tokens; or a failure."""
 
     key: ServerKey = CHAT
     url: str = "http://127.0.0.1:8000/metrics"
@@ -112,30 +81,30 @@ class Endpoint:
 
 
 @dataclass
-class Ledger:
-    """Remembers what was posted, and when relative to what was published."""
+class FakeLedger(Ledger):
+    """Keeps what was posted, in memory."""
 
     posted: list[Postings] = field(default_factory=list)
-    kept: State = field(default_factory=State)
+    last_state: State = field(default_factory=State)
     served: CommittedTotals = field(default_factory=lambda: CommittedTotals("id", True, True, None, 0))
     months: tuple[str, ...] = ()
     problem: str = ""
     bound: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
     def remembered(self) -> State:
-        return self.kept
+        return self.last_state
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
         self.bound.append((machine, frozenset(uuids)))
         return True
 
-    def unpriced(self, zone: ZoneInfo, place: Cursor) -> UnpricedBatch:
-        assert (zone.key, place) == ("UTC", FIRST)
+    def unpriced(self, zone: ZoneInfo, cursor: Cursor) -> UnpricedBatch:
+        assert (zone.key, cursor) == ("UTC", FIRST)
         return UnpricedBatch((), None)
 
     def post(self, postings: Postings, state: State) -> None:
         self.posted.append(postings)
-        self.kept = state
+        self.last_state = state
 
     def books(self, now: int, months: tuple[str, ...]) -> CommittedTotals:
         assert now >= START
@@ -143,18 +112,21 @@ class Ledger:
         return self.served
 
 
-class Footprint:
-    """A process of a known size."""
+class FakeFootprint(Footprint):
+    """Process of a known size, or of none."""
 
-    def read(self) -> ProcessRow:
-        return ProcessRow(40_000_000, 1.5, START)
+    def __init__(self, row: ProcessRow | None = PROCESS) -> None:
+        self._row = row
+
+    def read(self) -> ProcessRow | None:
+        return self._row
 
 
 def inline(clock: Clock) -> Gather:
     """Read the sources one after the other, in this thread."""
 
     def gather(sources: Iterable[object]) -> list[Gathered]:
-        return [read(source, clock) for source in sources]
+        return [read_source(source, clock) for source in sources]
 
     return gather
 
@@ -168,13 +140,13 @@ TARIFF = Tariff(
 
 
 @dataclass
-class Bench:
+class SamplerFixture:
     """A sampler and everything around it."""
 
-    clock: Clock
-    nvml: Nvml
-    endpoint: Endpoint
-    ledger: Ledger
+    clock: ManualClock
+    nvml: FakeNvml
+    endpoint: FakeEndpoint
+    ledger: FakeLedger
     sampler: Sampler
 
     def tick(self) -> Report:

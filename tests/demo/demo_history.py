@@ -1,4 +1,4 @@
-"""The demo's story as it is told: five weeks, which take the real pipeline some seconds. Tests share them."""
+"""Five weeks of the demo, which take the real pipeline some seconds. Tests share them."""
 
 import io
 import logging
@@ -12,36 +12,37 @@ from exporter.cli.logs import formatter
 from exporter.demo.plot import Storyline
 from exporter.demo.story import Stage, replay, stage
 from exporter.report import Build, Report
-from exporter.units import NANOSECONDS_PER_HOUR
-from tests.demo.clocks import NOON, Noon, Nothing
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
+from tests.clocks import NOON, noon
+from tests.sampler.sampler_fixture import FakeFootprint
 
 BUILD: Final = Build("0", "", "3")
 LIVE: Final = 50
-"""Ticks after the story whose log is kept apart."""
+"""Live ticks after the replay, whose log is separate."""
 
 
 @dataclass(frozen=True)
-class Telling:
-    """The story at an instant, and the first live report."""
+class DemoHistory:
+    """The demo at an instant, and the first live report."""
 
     plot: Storyline
     report: Report
     folder: Path | None
-    """Of its books, which are closed, and its configuration; none where the books were in memory."""
+    """Of its ledger, which is closed, and its configuration; none for a ledger in memory."""
 
 
-def telling(at: int = NOON, seed: int = 0, folder: Path | None = None) -> Telling:
-    """Tell it, with books in a folder or in memory."""
-    set_up = stage(Noon(at), Nothing(), BUILD, folder=folder, seed=seed)
+def demo_history(at: int = NOON, seed: int = 0, folder: Path | None = None) -> DemoHistory:
+    """Replay it, with a ledger in a folder or in memory."""
+    set_up = stage(noon(at), FakeFootprint(None), BUILD, folder=folder, seed=seed)
     replay(set_up)
     report = set_up.sampler.tick()
     set_up.close()
-    return Telling(set_up.plot, report, folder)
+    return DemoHistory(set_up.plot, report, folder)
 
 
 @dataclass
-class Witness:
-    """What somebody sees who stands by while it is told until noon."""
+class LoggedHistory:
+    """Log and tokens of the demo while it is replayed until noon."""
 
     report: Report
     """The first live one."""
@@ -49,14 +50,14 @@ class Witness:
     chat: dict[int, int] = field(default_factory=dict)
     """By hour, the tokens that `chat-70b` had moved at its last tick."""
     logs: list[list[str]] = field(default_factory=list)
-    """The lines of the story, as logfmt and as JSON."""
+    """Lines of the replay, as logfmt and as JSON."""
     later: list[list[str]] = field(default_factory=list)
     """The same after some live ticks."""
 
 
-def witness() -> Witness:
-    """Tell it with books in memory."""
-    clock, ticks, chat = Noon(), [0], {}
+def logged_history() -> LoggedHistory:
+    """Replay it with a ledger in memory."""
+    clock, ticks, chat = noon(), [0], {}
     set_up: Stage
 
     def published() -> None:
@@ -64,19 +65,19 @@ def witness() -> Witness:
         assert report is not None
         assert report.books is not None
         ticks[0] += 1
-        tokens = sum(n for (party, _), n in report.books.tokens.items() if party.server == "chat-70b")
+        tokens = sum(n for (owner, _), n in report.books.tokens.items() if owner.server == "chat-70b")
         chat[report.wall // NANOSECONDS_PER_HOUR] = tokens
 
     with logged() as texts:
-        set_up = stage(clock, Nothing(), BUILD, published)
+        set_up = stage(clock, FakeFootprint(None), BUILD, published)
         replay(set_up)
-        told, logs = ticks[0], [text.getvalue().splitlines() for text in texts]
+        replayed, logs = ticks[0], [text.getvalue().splitlines() for text in texts]
         report = set_up.sampler.tick()
         for second in range(1, LIVE + 1):
-            clock.at = NOON + 5 * second
+            clock.now = 5 * second * NANOSECONDS_PER_SECOND
             set_up.sampler.tick()
         later = [text.getvalue().splitlines() for text in texts]
-    return Witness(report, told, chat, logs, later)
+    return LoggedHistory(report, replayed, chat, logs, later)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from exporter.report import SourceRow
 from exporter.sources.cloud import CloudSource
 from exporter.sources.location import BackgroundPoller
 from exporter.units import Nanoseconds, seconds
-from tests.living import gone, living
+from tests.exporter_threads import ended, running
 from tests.sources.cloud.metadata_server import (
     AWS_SESSION_PATH,
     AZURE_PATH,
@@ -49,30 +49,30 @@ class Clock(SystemClock):
         return stop.is_set()
 
     def asked_again(self) -> None:
-        """Wait until the enquiry waits, and let it go on."""
+        """Wait until the poller waits, and let it go on."""
         assert self.waits.acquire(timeout=30)
         self.goes_on.release()
 
 
 class Bench:
-    """What an enquiry said, in order, and the clock that it goes by."""
+    """What a poller said, in order, and the clock that it goes by."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.told: list[tuple[HostLocation | None, SourceRow | None]] = []
         self.changed = threading.Semaphore(0)
-        self.enquiry: BackgroundPoller[HostLocation] | None = None
+        self.poller: BackgroundPoller[HostLocation] | None = None
 
     def begin(
         self, source: CloudSource, renewal: Nanoseconds | None = None
     ) -> BackgroundPoller[HostLocation]:
         def changed() -> None:
-            assert self.enquiry is not None
-            self.told.append((self.enquiry.told, self.enquiry.row))
+            assert self.poller is not None
+            self.told.append((self.poller.value, self.poller.row))
             self.changed.release()
 
-        self.enquiry = BackgroundPoller(source, self.clock, changed, renewal)
-        return self.enquiry
+        self.poller = BackgroundPoller(source, self.clock, changed, renewal)
+        return self.poller
 
     def next(self) -> tuple[HostLocation | None, SourceRow | None]:
         """What was told at the next change."""
@@ -80,10 +80,10 @@ class Bench:
         return self.told[-1]
 
     def close(self) -> None:
-        if self.enquiry is not None:
-            self.enquiry.close()
+        if self.poller is not None:
+            self.poller.close()
             self.clock.goes_on.release()
-            assert gone("cloud")
+            assert ended("cloud")
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_nothing_is_told_until_the_cloud_has_answered(
 ) -> None:
     """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
     azure(metadata)
-    enquiry = bench.begin(source("azure"))
-    assert (enquiry.told, enquiry.row) == (None, None)
+    poller = bench.begin(source("azure"))
+    assert (poller.value, poller.row) == (None, None)
 
-    enquiry.start()
+    poller.start()
     place, row = bench.next()
 
     assert place == ANSWER
@@ -114,12 +114,12 @@ def test_starting_does_not_wait_and_starts_once(metadata: MetadataServer, source
     """While the service keeps silent, whoever started it goes on; one thread asks, however often."""
     answers = threading.Event()
     azure(metadata).before = lambda: assert_set(answers)
-    enquiry = bench.begin(source("azure", timeout=30.0))
-    enquiry.start()
-    enquiry.start()
+    poller = bench.begin(source("azure", timeout=30.0))
+    poller.start()
+    poller.start()
     assert metadata.arrived.acquire(timeout=30)
-    assert (enquiry.told, bench.told) == (None, [])
-    assert living("cloud") == 1
+    assert (poller.value, bench.told) == (None, [])
+    assert running("cloud") == 1
 
     answers.set()
     place, _ = bench.next()
@@ -147,15 +147,15 @@ def test_a_service_that_keeps_silent_is_given_up_in_time(
 def test_an_answer_is_kept_and_asked_for_once(metadata: MetadataServer, source: Make, bench: Bench) -> None:
     """For the life of the process: the thread is gone, and another start asks nobody."""
     azure(metadata)
-    enquiry = bench.begin(source("azure"))
-    enquiry.start()
+    poller = bench.begin(source("azure"))
+    poller.start()
     bench.next()
-    assert gone("cloud")
-    enquiry.start()
+    assert ended("cloud")
+    poller.start()
 
     assert metadata.paths == [AZURE_PATH]
     assert bench.clock.waited == []
-    assert enquiry.told == ANSWER
+    assert poller.value == ANSWER
 
 
 def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
@@ -176,8 +176,8 @@ def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
 
 def test_a_late_answer_replaces_what_was_known(metadata: MetadataServer, source: Make, bench: Bench) -> None:
     """The network came up after the daemon. What failed before stays counted."""
-    enquiry = bench.begin(source("azure"))
-    enquiry.start()
+    poller = bench.begin(source("azure"))
+    poller.start()
     place, row = bench.next()
     assert HostLocation("azure", source="configuration") == place
     assert row is not None
@@ -198,8 +198,8 @@ def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
     """Up, the failure counted beside it, and still asked for region and lifecycle."""
     firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
     aws(metadata).set_reply(AWS_SESSION_PATH, "", status=403)
-    enquiry = bench.begin(source("auto"))
-    enquiry.start()
+    poller = bench.begin(source("auto"))
+    poller.start()
     place, row = bench.next()
     assert HostLocation("aws", "p5.48xlarge", source="dmi") == place
     assert row is not None
@@ -217,25 +217,25 @@ def test_on_bare_metal_there_is_no_thread_and_no_source(
     metadata: MetadataServer, source: Make, bench: Bench
 ) -> None:
     """The place is known to be none from the start; no row of health is exported."""
-    enquiry = bench.begin(source("auto"))
-    enquiry.start()
+    poller = bench.begin(source("auto"))
+    poller.start()
 
-    assert HostLocation() == enquiry.told
-    assert (enquiry.row, enquiry._thread) == (None, None)
+    assert HostLocation() == poller.value
+    assert poller.row is None
     assert metadata.requests == []
 
 
 def test_what_is_closed_changes_nothing_any_more(
     metadata: MetadataServer, source: Make, bench: Bench
 ) -> None:
-    """A reload has made another enquiry, and the answer of the old one comes late."""
+    """A reload has made another poller, and the answer of the old one comes late."""
     azure(metadata)
-    enquiry = bench.begin(source("azure"))
-    metadata.before = enquiry.close
-    enquiry.start()
-    assert gone("cloud")
+    poller = bench.begin(source("azure"))
+    metadata.before = poller.close
+    poller.start()
+    assert ended("cloud")
 
-    assert (enquiry.told, enquiry.row) == (None, None)
+    assert (poller.value, poller.row) == (None, None)
     assert bench.told == []
 
 
@@ -283,8 +283,8 @@ def test_an_answer_that_may_change_is_asked_for_again(
 ) -> None:
     """So long after each answer; a failure pauses as ever and leaves what was told, and the row tells it."""
     azure(metadata)
-    enquiry = bench.begin(source("azure"), renewal=600 * 10**9)
-    enquiry.start()
+    poller = bench.begin(source("azure"), renewal=600 * 10**9)
+    poller.start()
     bench.next()
     bench.clock.asked_again()
     assert bench.next()[0] == ANSWER

@@ -15,10 +15,12 @@ from exporter.readings import (
     UnreadReason,
     UnreadServer,
 )
-from exporter.sampler.frame_reader import FrameReader
+from exporter.sampler.frame_reader import Endpoint, FrameReader
+from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
-from tests.sampler.sampler_bench import CHAT, CONFIG, START, Clock, Endpoint, Nvml, inline
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvml, inline
 
 BATCH = ServerKey("", "batch")
 
@@ -38,10 +40,10 @@ class Pods:
 
 
 @dataclass
-class Lookout:
-    """Finds what it is told, and remembers what it was asked with."""
+class FakeDiscovery(Discovery):
+    """Gives a result, and keeps the arguments of each look."""
 
-    found: DiscoveryResult = field(default_factory=DiscoveryResult)
+    result: DiscoveryResult = field(default_factory=DiscoveryResult)
     endpoints: tuple[Endpoint, ...] = ()
     pods: Pods = field(default_factory=Pods)
     looks: list[tuple[Config, tuple[GpuReading, ...], list[object], int | None]] = field(default_factory=list)
@@ -59,76 +61,84 @@ class Lookout:
     ) -> DiscoveryResult:
         assert callable(gather)
         self.looks.append((config, gpus, [answer.reading for answer in answers], since))
-        return self.found
+        return self.result
 
 
 @pytest.fixture
-def nvml() -> Nvml:
-    return Nvml()
+def nvml() -> FakeNvml:
+    return FakeNvml()
 
 
-def reader(nvml: Nvml, lookout: Lookout | None) -> FrameReader:
-    clock = Clock()
-    return FrameReader(clock, inline(clock), nvml, lookout)
+def reader(nvml: FakeNvml, discovery: FakeDiscovery | None) -> FrameReader:
+    clock = ManualClock()
+    return FrameReader(clock, inline(clock), nvml, discovery)
 
 
-def test_without_discovery_the_configuration_says_all(nvml: Nvml) -> None:
+def test_without_discovery_the_configuration_says_all(nvml: FakeNvml) -> None:
     """Its servers are read, and hold what it says."""
-    frame, gathered = reader(nvml, None).read(CONFIG, (Endpoint(),), None)
+    read = reader(nvml, None).read(CONFIG, (FakeEndpoint(),), None)
+    frame, gathered = read.frame, read.gathered
 
     assert [reading.key for reading in frame.servers] == [CHAT]
     assert frame.holders == (Holder(CHAT, "GPU-0"),)
     assert [answer.health.source for answer in gathered] == ["nvml", "server:chat"]
 
 
-def test_what_a_look_finds_is_in_the_frame(nvml: Nvml) -> None:
+def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvml) -> None:
     """Holders beside configured ones, who is unsure, who pays; how its sources fared beside the others."""
     health = SourceHealth("processes", up=True, duration=5)
     processes = Gathered(Pods("processes"), "groups", health)
     holder, owned = Holder(BATCH, "GPU-0"), PodOwnership(BATCH, "night", "lab")
-    lookout = Lookout(DiscoveryResult((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,)))
-    frame, gathered = reader(nvml, lookout).read(CONFIG, (Endpoint(),), START)
+    discovery = FakeDiscovery(
+        DiscoveryResult((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,))
+    )
+    read = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), START)
+    frame, gathered = read.frame, read.gathered
 
     assert frame.holders == (Holder(CHAT, "GPU-0"), holder)
     assert (frame.unknown_gpus, frame.owners) == ({"GPU-1"}, (owned,))
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat", "processes"]
     assert frame.health[-1] == health
-    (look,) = lookout.looks
+    (look,) = discovery.looks
     assert look == (CONFIG, frame.gpus, ["pods"], START)
 
 
-def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: Nvml) -> None:
+def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeNvml) -> None:
     """One that does not answer is there, and not up; it is unread, as one is that has no endpoint."""
-    silent = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
+    silent = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
     mute = UnreadServer(ServerKey("", "mute"), UnreadReason.NO_TOKENS)
-    lookout = Lookout(DiscoveryResult(unread=(mute,)), endpoints=(silent,))
-    frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
+    discovery = FakeDiscovery(DiscoveryResult(unread=(mute,)), endpoints=(silent,))
+    frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), None).frame
 
     assert [(reading.key, reading.up) for reading in frame.servers] == [(CHAT, True), (BATCH, False)]
     assert frame.unread == (mute, UnreadServer(BATCH, UnreadReason.CONNECTION, silent.url))
 
 
-def test_an_endpoint_is_read_once(nvml: Nvml) -> None:
+def test_an_endpoint_is_read_once(nvml: FakeNvml) -> None:
     """A reload may name a server that the last look found: its tokens must not come twice."""
-    frame, _ = reader(nvml, Lookout(endpoints=(Endpoint(BATCH),))).read(CONFIG, (Endpoint(),), None)
+    frame = (
+        reader(nvml, FakeDiscovery(endpoints=(FakeEndpoint(BATCH),)))
+        .read(CONFIG, (FakeEndpoint(),), None)
+        .frame
+    )
 
     assert [reading.key for reading in frame.servers] == [CHAT]
 
 
-def test_nobody_looks_while_nvml_is_silent(nvml: Nvml) -> None:
+def test_nobody_looks_while_nvml_is_silent(nvml: FakeNvml) -> None:
     """Nothing is known then, which is not that nobody holds anything."""
     nvml.failure = "nvmlDeviceGetCount has not returned"
-    lookout = Lookout(DiscoveryResult((Holder(BATCH, "GPU-0"),)))
-    frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
+    discovery = FakeDiscovery(DiscoveryResult((Holder(BATCH, "GPU-0"),)))
+    frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), None).frame
 
-    assert (frame.gpus, frame.holders, lookout.looks) == (None, (), [])
+    assert (frame.gpus, frame.holders, discovery.looks) == (None, (), [])
 
 
 @dataclass
-class Moving(Lookout):
+class MovingDiscovery(FakeDiscovery):
     """Each look finds endpoints of its own."""
 
-    found_later: tuple[Endpoint, ...] = ()
+    endpoints_later: tuple[Endpoint, ...] = ()
 
     def look(
         self,
@@ -138,16 +148,17 @@ class Moving(Lookout):
         gather: Gather,
         since: int | None,
     ) -> DiscoveryResult:
-        self.endpoints = self.found_later
+        self.endpoints = self.endpoints_later
         return super().look(config, gpus, answers, gather, since)
 
 
-def test_what_was_found_now_is_read_now(nvml: Nvml) -> None:
+def test_what_was_found_now_is_read_now(nvml: FakeNvml) -> None:
     """Its tokens are counted from this tick on; what was found before is read once."""
-    first = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch")
-    second = Endpoint(ServerKey("", "new"), "http://10.0.0.9:8001/metrics", "server:new")
-    lookout = Moving(endpoints=(first,), found_later=(first, second))
-    frame, gathered = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
+    first = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch")
+    second = FakeEndpoint(ServerKey("", "new"), "http://10.0.0.9:8001/metrics", "server:new")
+    discovery = MovingDiscovery(endpoints=(first,), endpoints_later=(first, second))
+    read = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), None)
+    frame, gathered = read.frame, read.gathered
 
     assert [reading.key.server for reading in frame.servers] == ["chat", "batch", "new"]
     assert [answer.health.source for answer in gathered] == [
@@ -155,32 +166,37 @@ def test_what_was_found_now_is_read_now(nvml: Nvml) -> None:
     ]
 
 
-def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nvml: Nvml) -> None:
+def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nvml: FakeNvml) -> None:
     """The look tells that another process listens there: its page is read as its own, and counted once."""
     url = "http://10.0.0.9:8000/metrics"
-    before = Endpoint(BATCH, url, "server:batch", generation=100.0)
-    after = Endpoint(BATCH, url, "server:batch", generation=300.0)
-    lookout = Moving(endpoints=(before,), found_later=(after,))
-    frame, gathered = reader(nvml, lookout).read(CONFIG, (), None)
+    before = FakeEndpoint(BATCH, url, "server:batch", generation=100.0)
+    after = FakeEndpoint(BATCH, url, "server:batch", generation=300.0)
+    discovery = MovingDiscovery(endpoints=(before,), endpoints_later=(after,))
+    read = reader(nvml, discovery).read(CONFIG, (), None)
+    frame, gathered = read.frame, read.gathered
 
     assert [reading.counters[0].value for reading in frame.servers] == [300.0]
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:batch"]
 
 
-def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: Nvml) -> None:
+def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: FakeNvml) -> None:
     """Something else may listen there since; a server that ended is no failed source either."""
-    ended = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
-    frame, gathered = reader(nvml, Moving(endpoints=(ended,))).read(CONFIG, (Endpoint(),), None)
+    ended = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
+    read = reader(nvml, MovingDiscovery(endpoints=(ended,))).read(CONFIG, (FakeEndpoint(),), None)
+    frame, gathered = read.frame, read.gathered
 
     assert [reading.key for reading in frame.servers] == [CHAT]
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat"]
 
 
-def test_a_frame_tells_whether_anybody_could_look(nvml: Nvml) -> None:
+def test_a_frame_tells_whether_anybody_could_look(nvml: FakeNvml) -> None:
     """Without NVML nobody does, without discovery nobody need to, and the processes may not be readable."""
-    sees, incomplete = Lookout(), Lookout(DiscoveryResult(incomplete=True))
-    assert [reader(nvml, one).read(CONFIG, (), None)[0].incomplete for one in (sees, incomplete, None)] == [
-        *(False, True, False)
-    ]
+    complete, incomplete = FakeDiscovery(), FakeDiscovery(DiscoveryResult(incomplete=True))
+    assert [
+        reader(nvml, one).read(CONFIG, (), None).frame.incomplete for one in (complete, incomplete, None)
+    ] == [*(False, True, False)]
     nvml.failure = "nvmlDeviceGetCount has not returned"
-    assert [reader(nvml, one).read(CONFIG, (), None)[0].incomplete for one in (sees, None)] == [True, False]
+    assert [reader(nvml, one).read(CONFIG, (), None).frame.incomplete for one in (complete, None)] == [
+        True,
+        False,
+    ]

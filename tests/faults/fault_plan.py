@@ -115,7 +115,7 @@ def plan(seed: int) -> tuple[Fault, ...]:
 
 def _possible(faults: list[Fault]) -> list[Fault]:
     meddled: set[int] = set()
-    kept: list[Fault] = []
+    possible: list[Fault] = []
     blinding = [fault for fault in faults if blinds(fault)]
     for fault in faults:
         if fault.kind.startswith("energy"):
@@ -123,8 +123,8 @@ def _possible(faults: list[Fault]) -> list[Fault]:
             if fault.target in meddled or any(other.on(tick) for other in blinding for tick in around):
                 continue
             meddled.add(fault.target)
-        kept.append(fault)
-    return kept
+        possible.append(fault)
+    return possible
 
 
 def blinds(fault: Fault) -> bool:

@@ -10,8 +10,8 @@ from fractions import Fraction
 from math import floor
 from typing import Final
 
-from tests.faults.plan import GPUS, SERVERS
-from tests.faults.served import COUNTERS
+from tests.faults.fault_plan import GPUS, SERVERS
+from tests.faults.vllm_server import COUNTERS
 
 SECOND: Final = 10**9
 HOUR: Final = 3600 * SECOND
@@ -29,7 +29,7 @@ JOULE: Final = Fraction("0.12") * Fraction("1.35") / 3_600_000
 WATTS: Final = {6: 300, 7: 450}
 """What the owned ones draw."""
 
-HELD: Final = {0: (0, 1), 1: (2,), 2: (3, 4), 3: (6,)}
+ALLOCATED: Final = {0: (0, 1), 1: (2,), 2: (3, 4), 3: (6,)}
 """GPUs of each server; 5 and 7 are nobody's."""
 
 UTILIZATION: Final = {0: 100, 1: 37, 2: 50, 3: 12, 4: 81, 5: 0, 6: 62, 7: 0}
@@ -45,9 +45,9 @@ class Counted:
     def copy(self) -> "Counted":
         return Counted(dict(self.known))
 
-    def read(self, server: int, started: int, told: Mapping[str, int]) -> None:
+    def read(self, server: int, started: int, counters: Mapping[str, int]) -> None:
         """A page that was read."""
-        for quantity, value in told.items():
+        for quantity, value in counters.items():
             self.known[server, started, quantity] = value
 
     def total(self, server: int, quantity: str) -> int:
@@ -55,7 +55,7 @@ class Counted:
 
 
 @dataclass
-class Reckoning:
+class ExpectedTotals:
     """What is known now, and what a killed daemon would know."""
 
     now: Counted = field(default_factory=Counted)
@@ -67,10 +67,10 @@ class Reckoning:
         """Least and most nanoseconds that the GPUs of each server were idle; `None` is who held none."""
         bounds: dict[int | None, tuple[int, int]] = {}
         for gpu, watched in self.watched.items():
-            holder = next((server for server, gpus in HELD.items() if gpu in gpus), None)
+            holder = next((server for server, gpus in ALLOCATED.items() if gpu in gpus), None)
             least, most = bounds.get(holder, (0, 0))
-            told = watched * (100 - UTILIZATION[gpu]) // 100
-            bounds[holder] = least + told, most + told + elapsed - watched
+            idle = watched * (100 - UTILIZATION[gpu]) // 100
+            bounds[holder] = least + idle, most + idle + elapsed - watched
         return bounds
 
     def commits(self) -> None:
@@ -92,7 +92,7 @@ def money(elapsed: int) -> dict[tuple[int, str], int]:
 
 def by_server(costs: Mapping[tuple[int, str], int]) -> dict[int | None, int]:
     """Picodollars by server; `None` is what nobody held."""
-    holder = {gpu: server for server, gpus in HELD.items() for gpu in gpus}
+    holder = {gpu: server for server, gpus in ALLOCATED.items() for gpu in gpus}
     sums: dict[int | None, int] = {}
     for (gpu, _), picodollars in costs.items():
         server = holder.get(gpu)

@@ -12,7 +12,8 @@ from exporter.readings import Frame, Gpu, GpuReading, Holder, MigInstance, Serve
 from exporter.report import Build, CommittedTotals, ConfigRow, Report, Window
 from exporter.sampler.report_builder import ReportContext, build_report
 from exporter.units import PICODOLLARS_PER_DOLLAR
-from tests.sampler.sampler_bench import CHAT, CONFIG, START, TARIFF
+from tests.clocks import START
+from tests.sampler.sampler_fixture import CHAT, CONFIG, TARIFF
 
 GB = 10**9
 BATCH = ServerKey("", "batch")
@@ -20,7 +21,7 @@ WINDOW = Window({"decode": 3 * PICODOLLARS_PER_DOLLAR}, {"generation": 1_000_000
 SETTING = ReportContext(CONFIG, CostPolicy(TARIFF), Build("0", "", "3"), ConfigRow("abc", True, START))
 
 
-def told(
+def report_of(
     server: ServerReading | None = None,
     gpu: GpuReading | None = None,
     holders: tuple[Holder, ...] = (Holder(CHAT, "GPU-0"),),
@@ -41,7 +42,7 @@ ENDPOINT = ServerReading(CHAT, "http://127.0.0.1:8000/metrics", up=True, models=
 
 def test_a_server_that_serves_alone_has_quotients() -> None:
     """3 dollars over a million."""
-    assert {row.dollars_per_million_tokens for row in told(ENDPOINT).quotients} == {3.0}
+    assert {row.dollars_per_million_tokens for row in report_of(ENDPOINT).quotients} == {3.0}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_server_that_serves_alone_has_quotients() -> None:
 )
 def test_a_part_of_something_larger_has_none(part: ServerReading) -> None:
     """Its dollars and its tokens do not belong together; those of the fleet do."""
-    assert told(part).quotients == ()
+    assert report_of(part).quotients == ()
 
 
 def test_the_parts_of_a_shared_gpu_are_told_by_method() -> None:
@@ -65,7 +66,7 @@ def test_the_parts_of_a_shared_gpu_are_told_by_method() -> None:
         Holder(CHAT, "GPU-0", sm_ratio=0.35, memory_bytes=20 * GB),
         Holder(BATCH, "GPU-0", sm_ratio=0.15, memory_bytes=60 * GB),
     )
-    rows = {(row.key.server, row.method): row.share_ratio for row in told(holders=holders).shares}
+    rows = {(row.key.server, row.method): row.share_ratio for row in report_of(holders=holders).shares}
     assert rows == {
         ("chat", "sm_utilization"): 0.35,
         ("chat", "memory"): 0.125,
@@ -78,7 +79,7 @@ def test_what_no_instance_covers_is_nobodys_row() -> None:
     """Chat holds 2g.20gb of 80 GB, 2/7 of the card; the rest has no row."""
     instance = MigInstance("MIG-a", 1, gpu_slices=2, compute_slices=2, memory_bytes=20 * GB)
     card = GpuReading(Gpu("GPU-0", "A100"), 0, memory_total_bytes=80 * GB, instances=(instance,))
-    (row,) = told(gpu=card, holders=(Holder(CHAT, "GPU-0", instance="MIG-a"),)).shares
+    (row,) = report_of(gpu=card, holders=(Holder(CHAT, "GPU-0", instance="MIG-a"),)).shares
     assert (row.key, row.uuid, row.method) == (CHAT, "GPU-0", "mig")
     assert row.share_ratio == pytest.approx(2 / 7)
 
@@ -88,7 +89,7 @@ def test_a_gpu_tells_how_much_it_rested(used: float, rests: float) -> None:
     """What it was not busy for, by whoever held it."""
     for holders in ((Holder(CHAT, "GPU-0"),), (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0")), ()):
         card = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=used)
-        (row,) = told(gpu=card, holders=holders).gpus
+        (row,) = report_of(gpu=card, holders=holders).gpus
         assert row.idle_ratio == pytest.approx(rests, abs=1e-9)
 
 
@@ -105,7 +106,7 @@ def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
 
 def test_explanations_go_by_what_the_tick_went_by() -> None:
     """The terms and the state that made the other numbers, not copies that may differ."""
-    found = told(ENDPOINT).grounds
-    assert found is not None
-    assert found.terms.tariff is TARIFF
-    assert [gpu.holders for gpu in found.state.gpus.values()] == [(Holder(CHAT, "GPU-0"),)]
+    basis = report_of(ENDPOINT).grounds
+    assert basis is not None
+    assert basis.terms.tariff is TARIFF
+    assert [gpu.holders for gpu in basis.state.gpus.values()] == [(Holder(CHAT, "GPU-0"),)]

@@ -23,7 +23,8 @@ from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
-from tests.sampler.sampler_bench import H100, START, TICK, Clock, Endpoint, Footprint, Nvml, inline, plan
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import H100, TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
 
 HOUR = NANOSECONDS_PER_HOUR
 MINUTE = 6 * TICK
@@ -66,9 +67,9 @@ class Disk:
 class Daemon:
     """Runs of the daemon on one ledger, one after the other."""
 
-    def __init__(self, path: Path | None, tariff: Tariff = NOTHING, clock: Clock | None = None) -> None:
-        self.path, self.clock, self.disk = path, clock or Clock(), Disk()
-        self.nvml, self.endpoint = Nvml(), Endpoint()
+    def __init__(self, path: Path | None, tariff: Tariff = NOTHING, clock: ManualClock | None = None) -> None:
+        self.path, self.clock, self.disk = path, clock or ManualClock(), Disk()
+        self.nvml, self.endpoint = FakeNvml(), FakeEndpoint()
         self.start(tariff)
 
     def start(self, tariff: Tariff) -> None:
@@ -76,7 +77,7 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock, connect=self.disk)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff)
-        self.sampler = Sampler(self.clock, gather, self.nvml, self.ledger, Footprint(), going)
+        self.sampler = Sampler(self.clock, gather, self.nvml, self.ledger, FakeFootprint(), going)
 
     def killed(self, tariff: Tariff) -> None:
         """Die without a word, which lets go of the lock, and begin again."""
@@ -88,7 +89,7 @@ class Daemon:
         self.start(tariff)
 
     def reload(self, tariff: Tariff) -> None:
-        self.sampler.plan(plan(self.endpoint, tariff=tariff))
+        self.sampler.set_plan(plan(self.endpoint, tariff=tariff))
 
     def ticks(self, count: int, length: int = TICK) -> Report:
         """The last report of some ticks. The clock stands at it until the next."""
@@ -132,9 +133,11 @@ def test_a_price_without_from_covers_everything(daemon: Daemon, caplog: pytest.L
     assert families(charged) == {13 * CENT + 13 * CENT // 10}
     assert charged.books is not None
     assert charged.books.unpriced == {H100: 12 * TICK}
-    told = [vars(record) for record in caplog.records if record.message.startswith("time that had no price")]
+    charges = [
+        vars(record) for record in caplog.records if record.message.startswith("unpriced time charged")
+    ]
     names = ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")
-    assert [[record[name] for name in names] for record in told] == [
+    assert [[record[name] for name in names] for record in charges] == [
         ["0.0333", "0.12", "chat 0.12", "0.0000"]
     ]
 
@@ -222,8 +225,8 @@ def test_time_that_passes_while_nothing_can_be_written_waits_too(
     daemon.reload(priced())
     daemon.ticks(2)
     daemon.disk.fails = False
-    told = [record.message for record in caplog.records]
-    assert told.count("time without a price cannot be charged yet") == 1
+    messages = [record.message for record in caplog.records]
+    assert messages.count("late pricing postponed") == 1
 
     assert rent(daemon.ticks(1)) == 3 * CENT
     assert rent(daemon.ticks(1)) == 11 * CENT
@@ -234,11 +237,11 @@ def test_much_of_it_takes_several_ticks(daemon: Daemon) -> None:
     daemon.ticks(1)
     daemon.ticks(200, HOUR)
     daemon.reload(priced())
-    told = [rent(daemon.ticks(1)) for _ in range(6)]
+    rents = [rent(daemon.ticks(1)) for _ in range(6)]
 
     ticks = 200 * 360
-    assert told[0] < told[1] < told[2] < told[3]
-    assert told[3:] == [(ticks + number) * CENT for number in (4, 5, 6)]
+    assert rents[0] < rents[1] < rents[2] < rents[3]
+    assert rents[3:] == [(ticks + number) * CENT for number in (4, 5, 6)]
 
 
 def test_time_whose_hours_are_gone_is_charged_in_its_days(daemon: Daemon) -> None:
@@ -274,7 +277,7 @@ def test_a_price_that_goes_and_comes_again_charges_each_time_once(daemon: Daemon
 
 def test_a_month_that_ended_gets_its_money(tmp_path: Path) -> None:
     """From an hour before December to an hour after it, priced in December."""
-    daemon = Daemon(tmp_path / "ledger.db", clock=Clock(now=6 * 24 * HOUR - HOUR - TICK))
+    daemon = Daemon(tmp_path / "ledger.db", clock=ManualClock(now=6 * 24 * HOUR - HOUR - TICK))
     daemon.ticks(1)
     daemon.ticks(120, MINUTE)
     daemon.reload(priced())
@@ -291,20 +294,20 @@ def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     shutil.copy(FIXTURE, path)
     november = 1_793_491_200 * NANOSECONDS_PER_SECOND
-    clock = Clock(now=november + 25 * HOUR - START)
+    clock = ManualClock(now=november + 25 * HOUR - START)
     daemon = Daemon(path, priced(november + 22 * HOUR + HOUR // 2), clock)
     report = daemon.ticks(1)
     daemon.killed(priced())
     whole = daemon.ticks(1)
 
-    def by_phase(told: Report) -> dict[tuple[str, str], int]:
-        assert told.books is not None
-        found: dict[tuple[str, str], int] = {}
-        for slot, amount in told.books.cost.items():
-            key = slot.owner.product, slot.phase
-            if amount and slot.phase == "unobserved" and key[0] != "unassigned":
-                found[key] = found.get(key, 0) + amount
-        return found
+    def by_phase(report: Report) -> dict[tuple[str, str], int]:
+        assert report.books is not None
+        amounts: dict[tuple[str, str], int] = {}
+        for owner_phase, amount in report.books.cost.items():
+            key = owner_phase.owner.product, owner_phase.phase
+            if amount and owner_phase.phase == "unobserved" and key[0] != "unassigned":
+                amounts[key] = amounts.get(key, 0) + amount
+        return amounts
 
     # 2.5 hours of 3.60, two thirds of them chat's; then the half hour that waited.
     assert by_phase(report) == {("chat", "unobserved"): 600 * CENT, ("search", "unobserved"): 300 * CENT}
@@ -341,20 +344,21 @@ def test_what_a_reload_says_is_what_metering_would_have_posted(daemon: Daemon) -
     daemon.ticks(5)
     new = priced(START + HOUR, "7.20")
     with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
-        told = repricing(priced(), new, reader, ZoneInfo("UTC"), daemon.clock.wall())
+        change = repricing(priced(), new, reader, ZoneInfo("UTC"), daemon.clock.wall())
 
     # An hour; the half of it that nobody watched is rented hardware that was up.
-    assert told is not None
-    assert (told.posted, told.due) == (360 * CENT, 720 * CENT)
+    assert change is not None
+    assert (change.posted, change.due) == (360 * CENT, 720 * CENT)
 
 
 CHARGES = """
 import sys
 from pathlib import Path
-from tests.sampler.sampler_bench import Clock, TICK
-from tests.sampler.test_arrears import Daemon, priced
+from tests.clocks import ManualClock
+from tests.sampler.sampler_fixture import TICK
+from tests.sampler.test_late_pricing import Daemon, priced
 
-clock = Clock(now=int(sys.argv[2]))
+clock = ManualClock(now=int(sys.argv[2]))
 daemon = Daemon(Path(sys.argv[1]), priced(), clock)
 print("open", flush=True)
 while True:
@@ -384,9 +388,9 @@ def test_killed_while_it_charges_it_charges_the_rest_and_nothing_twice(daemon: D
             select.select([], [], [], chance.random() / 20)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            told = [int(line) for line in process.stdout.read().split()]
+            instants = [int(line) for line in process.stdout.read().split()]
             # What was committed and not told yet was at most one tick later.
-            now = max([now, *told]) + TICK
+            now = max([now, *instants]) + TICK
     daemon.clock.now = now
     daemon.start(priced())
     report = daemon.ticks(7)

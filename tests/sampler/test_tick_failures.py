@@ -1,0 +1,107 @@
+"""Ticks that fail: logged once, made good by the next, and the end of the process after ten minutes."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+
+from exporter.clock import Clock
+from exporter.readings import MustRestartError
+from exporter.sampler.sampler import FAILING_MAX, Sampler
+from exporter.sources.gather import Gathered, read_source
+from tests.clocks import ManualClock
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeLedger, FakeNvml, plan
+
+FAILED = "tick failed; serving the last report, the next tick charges this time"
+
+
+class FailingGather:
+    """Reads the sources, or raises the next failure of a list."""
+
+    def __init__(self, clock: Clock, *failures: Exception | None) -> None:
+        self._clock = clock
+        self._failures = list(failures)
+
+    def __call__(self, sources: Iterable[object]) -> list[Gathered]:
+        failure = self._failures.pop(0) if self._failures else None
+        if failure is not None:
+            raise failure
+        return [read_source(source, self._clock) for source in sources]
+
+
+def sampler(clock: Clock, ledger: FakeLedger, *failures: Exception | None) -> Sampler:
+    gather = FailingGather(clock, *failures)
+    return Sampler(clock, gather, FakeNvml(), ledger, FakeFootprint(), plan(FakeEndpoint()))
+
+
+def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line when it begins, one for another reason, one when it ends; no time is lost or charged twice."""
+    caplog.set_level(logging.INFO, "exporter.sampler.change_log")
+    clock, ledger = ManualClock(stop_after=6), FakeLedger()
+    failure = ValueError("slip")
+    made = sampler(clock, ledger, None, failure, failure, KeyError("slip"), None)
+    made.run(threading.Event())
+
+    lines = [
+        (record.levelname, record.message, getattr(record, "problem", ""))
+        for record in caplog.records
+        if record.name == "exporter.sampler.change_log" and record.getMessage() != "server gpus changed"
+    ]
+    assert lines == [
+        ("ERROR", FAILED, "ValueError('slip')"),
+        ("ERROR", FAILED, "KeyError('slip')"),
+        ("INFO", "tick recovered", ""),
+    ]
+    segments = [segment for postings in ledger.posted for segment in postings.segments]
+    assert [segment.end - segment.start for segment in segments] == [4 * TICK, TICK]
+    assert all(one.end == later.start for one, later in pairwise(segments))
+
+
+def test_memory_that_runs_out_fails_one_tick() -> None:
+    """As any exception does."""
+    clock, ledger = ManualClock(stop_after=3), FakeLedger()
+    sampler(clock, ledger, None, MemoryError()).run(threading.Event())
+    segments = [segment for postings in ledger.posted for segment in postings.segments]
+    assert [segment.end - segment.start for segment in segments] == [2 * TICK]
+
+
+def test_after_ten_minutes_without_a_tick_the_process_ends() -> None:
+    """Its supervisor starts another, which goes on from the ledger."""
+    clock = ManualClock()
+    made = sampler(clock, FakeLedger(), None, *[ValueError("slip")] * 1000)
+    with pytest.raises(MustRestartError, match=r"no successful tick for ten minutes: ValueError\('slip'\)"):
+        made.run(threading.Event())
+    assert clock.now == TICK + FAILING_MAX
+
+
+def test_a_tick_in_between_starts_the_ten_minutes_over() -> None:
+    """Only a process without any successful tick ends."""
+    ticks = FAILING_MAX // TICK
+    clock = ManualClock(stop_after=2 * ticks)
+    failures = [ValueError("slip")] * (ticks - 1)
+    sampler(clock, FakeLedger(), *failures, None, *failures, None).run(threading.Event())
+    assert len(clock.waited) == 2 * ticks
+
+
+def test_what_only_a_new_process_can_mend_is_no_failed_tick() -> None:
+    """It ends the daemon at once."""
+    made = sampler(ManualClock(), FakeLedger(), MustRestartError("new driver"))
+    with pytest.raises(MustRestartError, match="new driver"):
+        made.run(threading.Event())
+
+
+def test_a_ledger_whose_owner_is_undecided_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine's may be on its way aside: a new process finds it as it is."""
+    ledger = FakeLedger()
+
+    def failing(*_: object) -> bool:
+        raise ValueError("slip")
+
+    monkeypatch.setattr(ledger, "bind", failing)
+    with pytest.raises(MustRestartError, match=r"the owner of the ledger is undecided: ValueError\('slip'\)"):
+        sampler(ManualClock(), ledger).run(threading.Event())
+    assert ledger.posted == []
