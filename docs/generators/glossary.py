@@ -1,4 +1,4 @@
-"""docs/glossary.md: the terms of docs/glossary.csv. Its words to avoid are the banned identifiers of the tests."""
+"""docs/glossary.md: the terms of docs/glossary.csv, and the words that they replace."""
 
 import csv
 from pathlib import Path
