@@ -65,6 +65,11 @@ def sentences(text: str) -> Iterator[str]:
         yield from (part.strip() for part in SENTENCE_END.split(plain) if length(part) >= LEAST_WORDS)
 
 
+def word_count(text: str) -> int:
+    """Words as `wc -w` has them, without the bars of tables and marks of lists."""
+    return sum(any(map(str.isalnum, word)) for word in text.split())
+
+
 def length(sentence: str) -> int:
     """The words of a sentence."""
     return len(WORD.findall(sentence))

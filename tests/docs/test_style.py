@@ -25,6 +25,7 @@ from tests.docs.prose import (
     never_words,
     rare_words,
     sentences,
+    word_count,
 )
 
 MOST_WORDS: Final = 28_000
@@ -52,7 +53,7 @@ EXCEPTIONS: Final[dict[tuple[str, str], str]] = {}
 def page_rare(name: str, text: str) -> list[str]:
     """Words of the old style beyond one in a thousand."""
     words = [word for word in rare_words(text) if (name, word) not in EXCEPTIONS]
-    return words if len(words) > RARE_PER_WORD * len(text.split()) else []
+    return words if len(words) > RARE_PER_WORD * word_count(text) else []
 
 
 def page_mean(name: str, text: str) -> list[str]:
@@ -113,7 +114,7 @@ def test_a_page_is_plain(page: Path) -> None:
 def test_all_pages_together() -> None:
     """Few words, short sentences, hardly a word of the old style."""
     texts = {named(page): hand_written(page) for page in pages()}
-    words = {name: len(text.split()) for name, text in texts.items()}
+    words = {name: word_count(text) for name, text in texts.items()}
     every = [sentence for text in texts.values() for sentence in sentences(text)]
     rare = [word for text in texts.values() for word in rare_words(text)]
     largest = sorted(words.items(), key=lambda item: -item[1])[:10]
@@ -128,7 +129,7 @@ def test_a_version_of_the_changelog_is_short() -> None:
     versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 
     assert versions
-    long = [text.splitlines()[0] for text in versions if len(text.split()) > MOST_WORDS_OF_A_VERSION]
+    long = [text.splitlines()[0] for text in versions if word_count(text) > MOST_WORDS_OF_A_VERSION]
     assert long == []
 
 
