@@ -31,7 +31,7 @@ def terms() -> list[Term]:
     """Every term, in the order of the alphabet.
 
     Raises:
-        ValueError: a term is there twice, is out of order or has no meaning.
+        ValueError: a term is there twice, is out of order or has no meaning, or a word has two replacements.
     """
     with CSV.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -40,6 +40,9 @@ def terms() -> list[Term]:
         raise ValueError(f"{CSV.name}: sort the terms, each once")
     if any(not row["meaning"] for row in rows):
         raise ValueError(f"{CSV.name}: give each term a meaning")
+    replaced = [word for row in rows for word in row["instead_of"].split()]
+    if len(replaced) > len(set(replaced)):
+        raise ValueError(f"{CSV.name}: a word is replaced by two terms")
     return [Term(row["word"], row["meaning"], tuple(row["instead_of"].split()), row["where"]) for row in rows]
 
 
