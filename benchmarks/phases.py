@@ -19,7 +19,7 @@ from typing import Final
 from benchmarks.batching import TICK, Engine, Tick, Workload
 from exporter.cost import split
 from exporter.cost.policy import SplitMethod, SplitRule
-from exporter.cost.split import ModelTick, PhaseSeconds
+from exporter.cost.split import ModelDelta, PhaseSeconds
 from exporter.cost.state import ModelState
 from exporter.readings import Kind
 from exporter.units import nanoseconds
@@ -43,7 +43,7 @@ WORKLOADS: Final = (
     Workload("long generation", 0.5, 500, 4000),
 )
 
-Report = Callable[[Tick], ModelTick]
+Report = Callable[[Tick], ModelDelta]
 """What a server's page tells of a tick."""
 
 
@@ -62,15 +62,15 @@ class Outcome:
         return self.shares[method] / self.true - 1
 
 
-def engine_seconds(tick: Tick) -> ModelTick:
+def engine_seconds(tick: Tick) -> ModelDelta:
     """A server that tells its GPU seconds by phase."""
-    return ModelTick(_tokens(tick), None, tick.running, 1, PhaseSeconds(tick.prefill, tick.decode))
+    return ModelDelta(_tokens(tick), None, tick.running, 1, PhaseSeconds(tick.prefill, tick.decode))
 
 
-def request_seconds(tick: Tick) -> ModelTick:
+def request_seconds(tick: Tick) -> ModelDelta:
     """A server that tells the seconds of its requests."""
     seconds = PhaseSeconds(tick.request_prefill, tick.request_decode)
-    return ModelTick(_tokens(tick), seconds, tick.running, 1)
+    return ModelDelta(_tokens(tick), seconds, tick.running, 1)
 
 
 def _tokens(tick: Tick) -> dict[Kind, int]:

@@ -17,12 +17,12 @@ BLOCK = re.compile(r"^```arithmetic (?P<name>[\w-]+)\n(?P<lines>.*?)^```$", re.D
 def blocks() -> dict[str, list[tuple[str, Decimal]]]:
     """By name, each line's expression and the number that it is said to come to."""
     text = PAGE.read_text(encoding="utf-8")
-    found = {}
+    actual = {}
     for match in BLOCK.finditer(text):
-        assert match["name"] not in found
+        assert match["name"] not in actual
         lines = [line.rsplit(" = ", 1) for line in match["lines"].splitlines()]
-        found[match["name"]] = [(expression, Decimal(told)) for expression, told in lines]
-    return found
+        actual[match["name"]] = [(expression, Decimal(reported)) for expression, reported in lines]
+    return actual
 
 
 def value(expression: str) -> Fraction:
@@ -54,9 +54,9 @@ def value(expression: str) -> Fraction:
     return of(ast.parse(expression, mode="eval"))
 
 
-def half(told: Decimal) -> Fraction:
+def half(reported: Decimal) -> Fraction:
     """Half of the last digit printed."""
-    exponent = told.as_tuple().exponent
+    exponent = reported.as_tuple().exponent
     assert isinstance(exponent, int)
     return Fraction(10) ** exponent / 2
 
@@ -64,17 +64,17 @@ def half(told: Decimal) -> Fraction:
 @pytest.mark.parametrize("name", blocks())
 def test_the_arithmetic_is_right(name: str) -> None:
     """Each line comes to its number, rounded as it is printed."""
-    for expression, told in blocks()[name]:
-        assert abs(value(expression) - Fraction(told)) <= half(told), expression
+    for expression, reported in blocks()[name]:
+        assert abs(value(expression) - Fraction(reported)) <= half(reported), expression
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_program_gives_the_same(name: str) -> None:
     """The example, run through the model, gives the numbers of its block."""
-    told = [number for _, number in blocks()[name]]
-    found = EXAMPLES[name]()
-    assert len(found) == len(told)
-    for number, expected in zip(found, told, strict=True):
+    reported = [number for _, number in blocks()[name]]
+    actual = EXAMPLES[name]()
+    assert len(actual) == len(reported)
+    for number, expected in zip(actual, reported, strict=True):
         # a float may sit on either side of a border: a billionth is allowed beyond the printed digits
         assert abs(Fraction(number) - Fraction(expected)) <= half(expected) + abs(Fraction(expected)) / 10**9
 

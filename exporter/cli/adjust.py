@@ -92,7 +92,7 @@ def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | 
     try:
         config = load(config_file)
         path = ledger_path or config.ledger_path
-        by_place = any(rule.depends_on_place for rule in config.hardware)
+        by_place = any(rule.depends_on_location for rule in config.hardware)
         place = location_now(config, clock) if by_place else UNKNOWN_LOCATION
         with LedgerReader.open(path) as ledger:
             zone = books_zone(ledger, config, config_file)

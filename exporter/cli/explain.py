@@ -72,7 +72,7 @@ def explained(question: ExplainOptions, clock: Clock | None = None) -> int:
     except ExplanationError as error:
         complain(f"{path}: {error}")
         return status.FAILED
-    if question.config_file is None and any(chain.held for chain in explanation.chains):
+    if question.config_file is None and any(server.allocated for server in explanation.servers):
         tell(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
     return status.OK
@@ -91,7 +91,8 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     last = _hour(now) - 1
     first = last + 1 - hours
     if hours == WINDOW or not ledger.covered(first, last):
-        accounts.add_window(books.window)
+        for owner, window in books.window.items():
+            accounts.add_window(owner, window.money, window.tokens, window.unpriced)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
         for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():
@@ -99,7 +100,9 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
         covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
         return accounts, ExplainedPeriod(start, end, covered)
     for sums in (ledger.hours(first, last) or {}).values():
-        accounts.add_history(sums)
+        accounts.add_history(
+            sums.cost, sums.held, sums.tokens, sums.unpriced, sums.settled, sums.by_component()
+        )
     start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
 

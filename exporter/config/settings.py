@@ -189,7 +189,7 @@ def cost_policy(
     """
     hardware, unmatched = config.hardware, config.unmatched_hardware
     if location is None:
-        hardware = tuple(takewhile(lambda rule: not rule.depends_on_place, hardware))
+        hardware = tuple(takewhile(lambda rule: not rule.depends_on_location, hardware))
     elif location.node_labels is None:
         hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
     left_out = len(hardware) < len(config.hardware)

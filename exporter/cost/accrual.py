@@ -1,9 +1,9 @@
 """Accrual: what GPUs cost in an interval, at once or once a late price is known. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost import gpu_usage
@@ -13,6 +13,7 @@ from exporter.cost.intervals import ChargedInterval
 from exporter.cost.money import accrue, accrue_energy, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
+    CostOwner,
     GpuTimePosting,
     GpuUse,
     LateCharges,
@@ -24,7 +25,7 @@ from exporter.cost.postings import (
 from exporter.cost.state import Carry, GpuState, State
 from exporter.readings import Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price, PriceBasis
+from exporter.tariff.rate import Price, Provenance
 from exporter.tariff.tariff import ENERGY, Tariff
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -39,10 +40,10 @@ from exporter.units import (
 def split_interval(
     start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
 ) -> list[tuple[Instant, Instant]]:
-    """Consecutive stretches of [start, end), each inside one local day (and so one month), one price, and one
-    whole minute; cut where the host `booted`, too.
+    """Consecutive parts of [start, end), each inside one local day (and its month), one price and one minute.
 
-    A tick of an hour or longer is cut by the hour: nobody prices a minute of it.
+    They are cut where the host `booted`, too. A tick of an hour or longer is cut by the hour: nothing prices
+    a minute of it.
     """
     grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
     cuts = {start, end, *tariff.changes(start, end), *_midnights(start, end, zone)}
@@ -68,344 +69,380 @@ JOULES: Final = " "
 
 
 @dataclass(slots=True)
+class GpuRemainders:
+    """Fractions of a picodollar that one GPU's postings leave, by component.
+
+    `carries` are those of what accrued, `rounding` those of what was split, by owner and phase.
+    """
+
+    carries: dict[str, Carry] = field(default_factory=dict)
+    rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+
+    def split(
+        self,
+        component: str,
+        amount: int,
+        weights: Mapping[OwnerPhase, int],
+        present: Collection[CostOwner] | None = None,
+    ) -> dict[OwnerPhase, int]:
+        """The parts of an amount that are not zero.
+
+        Rounding of others waits for their turn: of all of them, or while their owner is `present`.
+        """
+        before = self.rounding.get(component, {})
+        parts, after = split(amount, weights, before)
+        for key, rounding in before.items():
+            if key not in after and (present is None or key.owner in present):
+                after[key] = rounding
+        self.rounding[component] = after
+        return {key: part for key, part in parts.items() if part}
+
+
+class _GpuCharge(NamedTuple):
+    """Time and energy that one GPU is charged for, and the weights that divide its money.
+
+    `up` is the part of `time` that hourly rent accrues over, `counted` the part that was posted before.
+    Without weights nothing accrues.
+    """
+
+    gpu: Gpu
+    price: Price
+    time: Mapping[OwnerPhase, Nanoseconds]
+    up: Mapping[OwnerPhase, Nanoseconds]
+    energy: Millijoules
+    by_time: Mapping[OwnerPhase, int]
+    by_up: Mapping[OwnerPhase, int]
+    by_energy: Mapping[OwnerPhase, int]
+    counted: Mapping[OwnerPhase, Nanoseconds]
+
+
+@dataclass(slots=True)
+class _SegmentPostings:
+    """Postings of one segment, GPU by GPU. `accrued` is summed before anything is split."""
+
+    hourly_only: bool
+    present: Collection[CostOwner] | None = None
+    accrued: Picodollars = 0
+    money: list[MoneyPosting] = field(default_factory=list)
+    time: list[GpuTimePosting] = field(default_factory=list)
+
+    def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
+        """Post the time of a GPU, then each rate, then its energy."""
+        self._post_time(charge)
+        time, up = sum(charge.time.values()), sum(charge.up.values())
+        carries = remainders.carries
+        for rate in charge.price.rates:
+            duration, weights = (up, charge.by_up) if rate.while_up else (time, charge.by_time)
+            accrued = accrue(rate.rate, duration, carries.get(rate.component))
+            self._post(charge.gpu, rate.component, rate.provenance, accrued, weights, remainders)
+        energy = charge.price.energy
+        if energy is not None:
+            accrued = accrue_energy(energy, charge.energy, carries.get(ENERGY))
+            self._post(charge.gpu, ENERGY, energy.provenance, accrued, charge.by_energy, remainders)
+
+    def _post(
+        self,
+        gpu: Gpu,
+        component: str,
+        provenance: Provenance,
+        accrued: tuple[Picodollars, Carry],
+        weights: Mapping[OwnerPhase, int],
+        remainders: GpuRemainders,
+    ) -> None:
+        amount, remainders.carries[component] = accrued
+        self.accrued += amount
+        if amount or weights:
+            basis = provenance.price_basis
+            for key, part in remainders.split(component, amount, weights, self.present).items():
+                self.money.append(MoneyPosting(gpu, component, basis, key, part))
+
+    def _post_time(self, charge: _GpuCharge) -> None:
+        price = charge.price
+        for key, time in charge.time.items():
+            down = time - min(time, charge.up.get(key, 0))
+            if price.waits or price.while_up:
+                unowed = down
+            else:
+                unowed = 0 if price.priced and not self.hourly_only else time
+            counted = min(time, charge.counted.get(key, 0))
+            self.time.append(GpuTimePosting(charge.gpu, key, time, not price.waits, down, unowed, counted))
+
+    def segment(
+        self,
+        start: Instant,
+        end: Instant,
+        day: str,
+        unpriced: Iterable[UnpricedTime] = (),
+        down: Nanoseconds = 0,
+    ) -> Segment:
+        """The segment of these postings, inside one local day."""
+        money, time = tuple(self.money), tuple(self.time)
+        return Segment(start, end, day[:7], day, self.accrued, money, time, tuple(unpriced), down)
+
+
+@dataclass(slots=True)
 class GpuAccrual:
-    """One GPU on its way through a tick. `known` is false for a GPU not seen before the tick.
+    """One GPU in one tick. `seen_before` is false for a GPU that is new in it.
 
     Its time is that of `charged`, the GPU in its slot then, `count` times.
-    `carries` and `owed` are the state's own, moved on by each stretch.
+    `remainders` are moved on by each segment.
     """
 
     state: GpuState
     charged: Gpu
     count: int
-    known: bool
+    seen_before: bool
     reading: GpuReading | None
-    uses: tuple[ShareUsage, ...]
+    usage: tuple[ShareUsage, ...]
     by_time: Mapping[OwnerPhase, int]
     by_energy: Mapping[OwnerPhase, int]
     energy: Millijoules
     counted: bool
     implausible: bool
-    carries: dict[str, Carry]
-    owed: dict[str, Mapping[OwnerPhase, int]]
+    remainders: GpuRemainders
 
     def after(self) -> GpuState:
-        """What is remembered of it after the tick."""
-        return replace(self.state, carries=self.carries, owed=self.owed)
+        """Its state after the tick."""
+        return replace(self.state, carries=self.remainders.carries, rounding=self.remainders.rounding)
 
 
 class Accrual:
-    """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
+    """Segments of one tick; remainders pass from each to the next."""
 
     def __init__(
         self,
-        works: list[GpuAccrual],
-        terms: CostPolicy,
+        gpus: list[GpuAccrual],
+        policy: CostPolicy,
         interval: ChargedInterval,
         former: list[GpuAccrual] | None = None,
         booted: Instant | None = None,
     ) -> None:
-        """Charge `works` and, until `booted` where that is given, `former` ones that the host has no more."""
-        # A GPU that is new after a gap pays from now on; books that begin at the boot never saw one.
-        anyone = interval.observed or interval.hourly_only
-        self._works = [work for work in works if work.known or anyone]
+        """Charge `gpus` and, until `booted` where that is given, `former` ones that the host has no more."""
+        # A GPU that is new after a gap pays from now on; a ledger that begins at the boot never saw one.
+        any_gpu = interval.observed or interval.hourly_only
+        self._gpus = [gpu for gpu in gpus if gpu.seen_before or any_gpu]
         self._former, self._booted = former or [], booted
-        self._terms = terms
+        self._policy = policy
         self._interval = interval
-        nobody = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
-        self._nobody = gpu_usage.phase_weights(nobody, {}, terms)
-        self._parties = {
-            slot.owner for work in (*works, *self._former) for slot in (*work.by_time, *self._nobody)
+        unallocated = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
+        self._unallocated = gpu_usage.phase_weights(unallocated, {}, policy)
+        self._owners = {
+            owner_phase.owner
+            for gpu in (*gpus, *self._former)
+            for owner_phase in (*gpu.by_time, *self._unallocated)
         }
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
         cuts = split_interval(
-            self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone, self._booted
+            self._interval.start, self._interval.end, self._policy.tariff, self._policy.zone, self._booted
         )
-        told = (self._segment(since, until) for since, until in cuts)
+        segments = (self._segment(start, end) for start, end in cuts)
         # Time since boot that nobody rents by the hour is not metered.
-        return tuple(segment for segment in told if segment.held or not self._interval.hourly_only)
+        return tuple(segment for segment in segments if segment.held or not self._interval.hourly_only)
 
-    def _segment(self, since: Instant, until: Instant) -> Segment:
-        start, length = self._interval.start, self._interval.length
-        up = self._interval.up_between(since, until)
-        # Who says that a GPU has left is believed until it is seen.
-        tariff = self._terms.tariff
-        here = self._booted is None or since < self._booted
-        works = [
-            work
-            for work in (*self._works, *(self._former if here else ()))
-            if work.reading is not None or not tariff.has_left(work.charged, since)
+    def _segment(self, start: Instant, end: Instant) -> Segment:
+        tariff = self._policy.tariff
+        up = self._interval.up_between(start, end)
+        former = self._former if self._booted is None or start < self._booted else ()
+        # A retirement holds until the GPU is read.
+        gpus = [
+            gpu
+            for gpu in (*self._gpus, *former)
+            if gpu.reading is not None or not tariff.has_left(gpu.charged, start)
         ]
-        gpus_on_host = sum(work.count for work in works)
-        month = month_of(since, self._terms.zone)
-        day = day_of(since, self._terms.zone).name
-        accrued = 0
-        money: list[MoneyPosting] = []
-        held: list[GpuTimePosting] = []
+        gpus_on_host = sum(gpu.count for gpu in gpus)
+        month = month_of(start, self._policy.zone)
+        day = day_of(start, self._policy.zone).name
+        hourly_only = self._interval.hourly_only
+        postings = _SegmentPostings(hourly_only, self._owners)
         unpriced: list[UnpricedTime] = []
-        for work in works:
-            gpu, count = work.charged, work.count
-            price = tariff.price(gpu, since, month, gpus_on_host)
-            if self._interval.hourly_only:
-                price = price.hourly()
-                # What the cloud has not told yet may be a price by the hour; else nothing says that it is.
-                if not price.rates and (price.priced or not tariff.waits_for_place(gpu)):
-                    continue
-            by_time = self._nobody or work.by_time
-            times = {slot: part for part, slot in self._split(work, TIME, (until - since) * count, by_time)}
-            ups = times if up == until - since else split(up * count, times)[0]
-            for slot, time in times.items():
-                down = time - ups[slot]
-                unowed = time
-                if price.in_service:
-                    unowed = down if price.while_up or not price.priced else 0
-                held.append(GpuTimePosting(gpu, slot, time, not price.waits, down, unowed))
+        for gpu in gpus:
+            price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
+            if price is None:
+                continue
+            by_time = self._unallocated or gpu.by_time
+            times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, self._owners)
+            ups = times if up == end - start else split(up * gpu.count, times)[0]
+            energy = self._energy(gpu, start, end)
             if price.waits:
-                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                used = self._used(work, times, ups, joules)
-                hourly_only = self._interval.hourly_only
-                unpriced.append(UnpricedTime(gpu, day, since, until, used, hourly_only=hourly_only))
-            for rate in price.rates:
-                owing = up if rate.while_up else until - since
-                amount, carry = accrue(rate.rate, owing * count, work.carries.get(rate.component))
-                work.carries[rate.component] = carry
-                accrued += amount
-                basis = rate.provenance.price_basis
-                for part, slot in self._split(work, rate.component, amount, by_time):
-                    money.append(MoneyPosting(gpu, rate.component, basis, slot, part))
-            if price.energy is not None:
-                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))
-                work.carries[ENERGY] = carry
-                accrued += amount
-                basis = price.energy.provenance.price_basis
-                for part, slot in self._split(work, ENERGY, amount, work.by_energy):
-                    money.append(MoneyPosting(gpu, ENERGY, basis, slot, part))
-        return Segment(
-            since,
-            until,
-            month.name,
-            day,
-            accrued,
-            tuple(money),
-            tuple(held),
-            tuple(unpriced),
-            down=until - since - up,
-        )
+                usage = self._usage(gpu, times, ups, energy)
+                unpriced.append(UnpricedTime(gpu.charged, day, start, end, usage, hourly_only=hourly_only))
+            charge = _GpuCharge(gpu.charged, price, times, ups, energy, by_time, by_time, gpu.by_energy, {})
+            postings.charge(charge, gpu.remainders)
+        return postings.segment(start, end, day, unpriced, end - start - up)
 
-    def _used(
+    def _price(self, gpu: Gpu, price: Price) -> Price | None:
+        """The part of a price that this interval is charged at; `None` where it is not charged to the GPU."""
+        if not self._interval.hourly_only:
+            return price
+        hourly = price.hourly()
+        # A location that is not known yet may bring a price by the hour; nothing else does.
+        if not hourly.rates and (hourly.priced or not self._policy.tariff.waits_for_location(gpu)):
+            return None
+        return hourly
+
+    def _energy(self, gpu: GpuAccrual, start: Instant, end: Instant) -> Millijoules:
+        """The part of a GPU's energy in this tick that is a segment's."""
+        since, length = self._interval.start, self._interval.length
+        return gpu.energy * (end - since) // length - gpu.energy * (start - since) // length
+
+    def _usage(
         self,
-        work: GpuAccrual,
+        gpu: GpuAccrual,
         times: Mapping[OwnerPhase, Nanoseconds],
         ups: Mapping[OwnerPhase, Nanoseconds],
-        joules: Millijoules,
+        energy: Millijoules,
     ) -> dict[OwnerPhase, GpuUse]:
-        """What each slot used of a GPU that has no price."""
-        energies = {slot: part for part, slot in self._split(work, JOULES, joules, work.by_energy)}
+        """Usage of a GPU that has no price, by owner and phase."""
+        energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, self._owners)
         return {
-            slot: GpuUse(times.get(slot, 0), ups.get(slot, 0), energies.get(slot, 0))
-            for slot in (*times, *(slot for slot in energies if slot not in times))
+            key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
+            for key in {**times, **energies}
         }
-
-    def _split(
-        self, work: GpuAccrual, component: str, amount: int, weights: Mapping[OwnerPhase, int]
-    ) -> list[tuple[int, OwnerPhase]]:
-        before = work.owed.get(component, {})
-        parts, debts = split(amount, weights, before)
-        # Debts of slots that this tick does not use wait for their turn, while their party is here.
-        for slot, debt in before.items():
-            if slot not in debts and slot.owner in self._parties:
-                debts[slot] = debt
-        work.owed[component] = debts
-        return [(part, slot) for slot, part in parts.items() if part]
 
 
 RECENT: Final = 62 * NANOSECONDS_PER_MINUTE
-"""Time that is charged by the minute, since quotients look at the last 60."""
+"""Time that is charged by the minute, since quotients cover the last 60."""
 
-NOTHING: Final = GpuUse(0, 0, 0)
+NO_USE: Final = GpuUse(0, 0, 0)
 
 
 @dataclass(slots=True)
 class _UsagePool:
-    """What the slots of one GPU used, taken out part by part; nothing is lost or made by rounding."""
+    """Usage of one GPU by owner and phase, taken out part by part. No rounding adds or loses any of it."""
 
     time: dict[OwnerPhase, int] = field(default_factory=dict)
     up: dict[OwnerPhase, int] = field(default_factory=dict)
     energy: dict[OwnerPhase, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, slots: Mapping[OwnerPhase, GpuUse]) -> "_UsagePool":
+    def of(cls, usage: Mapping[OwnerPhase, GpuUse]) -> "_UsagePool":
         return cls(
-            {slot: used.time for slot, used in slots.items()},
-            {slot: used.up for slot, used in slots.items()},
-            {slot: used.energy for slot, used in slots.items()},
+            {key: used.time for key, used in usage.items()},
+            {key: used.up for key, used in usage.items()},
+            {key: used.energy for key, used in usage.items()},
         )
 
     def sums(self) -> tuple[int, int, int]:
         return sum(self.time.values()), sum(self.up.values()), sum(self.energy.values())
 
     def take(self, time: int, up: int, energy: int) -> "_UsagePool":
-        """Move these amounts into a pool of their own, in proportion to what each slot has."""
+        """Move these amounts into another pool, in proportion to what each owner and phase has."""
         return _UsagePool(_taken(self.time, time), _taken(self.up, up), _taken(self.energy, energy))
 
     def add(self, other: "_UsagePool") -> None:
         for mine, theirs in ((self.time, other.time), (self.up, other.up), (self.energy, other.energy)):
-            for slot, amount in theirs.items():
-                mine[slot] = mine.get(slot, 0) + amount
+            for key, amount in theirs.items():
+                mine[key] = mine.get(key, 0) + amount
 
-    def slots(self) -> dict[OwnerPhase, GpuUse]:
-        """Those that used anything."""
-        every = {**self.time, **self.up, **self.energy}
+    def usage(self) -> dict[OwnerPhase, GpuUse]:
+        """Usage of those that used anything."""
         used = {
-            slot: GpuUse(self.time.get(slot, 0), self.up.get(slot, 0), self.energy.get(slot, 0))
-            for slot in every
+            key: GpuUse(self.time.get(key, 0), self.up.get(key, 0), self.energy.get(key, 0))
+            for key in {**self.time, **self.up, **self.energy}
         }
-        return {slot: usage for slot, usage in used.items() if usage != NOTHING}
+        return {key: use for key, use in used.items() if use != NO_USE}
 
 
-def _taken(have: dict[OwnerPhase, int], amount: int) -> dict[OwnerPhase, int]:
+def _taken(available: dict[OwnerPhase, int], amount: int) -> dict[OwnerPhase, int]:
     if amount <= 0:
         return {}
-    parts, _ = split(amount, have)  # at most what each has: it is rounded up only where a remainder is
-    for slot, part in parts.items():
-        have[slot] -= part
-    return {slot: part for slot, part in parts.items() if part}
+    # At most what each has: a part is rounded up only where a remainder is left.
+    parts, _ = split(amount, available)
+    for key, part in parts.items():
+        available[key] -= part
+    return {key: part for key, part in parts.items() if part}
 
 
 def charge_late(
-    state: State, unpriced: Iterable[UnpricedTime], terms: CostPolicy, now: Instant
+    state: State, unpriced: Iterable[UnpricedTime], policy: CostPolicy, now: Instant
 ) -> tuple[State, LateCharges]:
-    """Charge what has a price under these terms; the state carries on what accrual leaves, and `accrued`.
+    """Charge unpriced time that has a price under this policy.
 
-    Of a GPU that the state does not know, what is left below a picodollar is dropped.
-    Where a price begins inside a stretch, its time is divided there: evenly, for nothing finer is kept.
+    The state gets the carries and `accrued`. Carries of a GPU that it does not know are dropped.
+    A price that begins inside an unpriced time divides it evenly: nothing finer was recorded.
 
     Args:
         state: as of the tick that posts this.
-        unpriced: stretches that wait; those that are charged from must not be given again.
-        terms: prices; holders stay those that were recorded.
+        unpriced: times that wait; those that are charged from must not be given again.
+        policy: prices; owners stay those that were recorded.
         now: the tick's wall time.
     """
-    desk = _LateAccrual(state, terms, now)
-    for stretch in unpriced:
-        desk.settle(stretch)
-    return desk.outcome()
-
-
-def _held(
-    stretch: UnpricedTime, slot: OwnerPhase, duration: int, price: Price, part: _UsagePool
-) -> GpuTimePosting:
-    """What a slot held of time that waits no more."""
-    up = min(duration, part.up.get(slot, 0))
-    unowed = duration
-    if price.priced and (price.while_up or not stretch.hourly_only):
-        unowed = duration - up if price.while_up else 0
-    counted = duration if stretch.down_counted else up
-    return GpuTimePosting(stretch.gpu, slot, duration, True, duration - up, unowed, counted)
+    accrual = _LateAccrual(state, policy, now)
+    for waiting in unpriced:
+        accrual.charge(waiting)
+    return accrual.outcome()
 
 
 class _LateAccrual:
-    """Charges one stretch after the other; carries and debts pass from each to the next."""
+    """Segments of unpriced time, one time after the other; remainders pass from each to the next."""
 
-    def __init__(self, state: State, terms: CostPolicy, now: Instant) -> None:
+    def __init__(self, state: State, policy: CostPolicy, now: Instant) -> None:
         self._state = state
-        self._terms = terms
+        self._policy = policy
         self._now = now
-        self._carries: dict[str, dict[str, Carry]] = {}
-        self._owed: dict[tuple[str, str], dict[OwnerPhase, int]] = {}
+        self._remainders: dict[str, GpuRemainders] = {}
         self._segments: list[Segment] = []
         self._left: list[UnpricedTime] = []
 
     def outcome(self) -> tuple[State, LateCharges]:
         gpus = {
-            uuid: replace(gpu, carries=self._carries.get(uuid, gpu.carries))
+            uuid: replace(gpu, carries=self._remainders[uuid].carries) if uuid in self._remainders else gpu
             for uuid, gpu in self._state.gpus.items()
         }
         accrued = self._state.accrued + sum(segment.accrued for segment in self._segments)
         state = replace(self._state, gpus=gpus, accrued=accrued)
         return state, LateCharges(tuple(self._segments), tuple(self._left))
 
-    def settle(self, stretch: UnpricedTime) -> None:
-        cuts = self._cuts(stretch)
-        prices = [self._price(stretch, since) for since, _ in cuts]
+    def charge(self, waiting: UnpricedTime) -> None:
+        cuts = self._cuts(waiting)
+        prices = [self._price(waiting, start) for start, _ in cuts]
         if all(price.waits for price in prices):
             return
-        pool, left = _UsagePool.of(stretch.slots), _UsagePool()
-        sums, length = pool.sums(), max(1, stretch.end - stretch.start)
-        end = stretch.start
-        for (since, until), price in zip(cuts, prices, strict=True):
-            whole = until >= stretch.end
+        pool, left = _UsagePool.of(waiting.slots), _UsagePool()
+        sums, length = pool.sums(), max(1, waiting.end - waiting.start)
+        left_until = waiting.start
+        for (start, end), price in zip(cuts, prices, strict=True):
+            last = end >= waiting.end
             time, up, energy = (
-                (total if whole else total * (until - stretch.start) // length)
-                - total * (since - stretch.start) // length
+                (total if last else total * (end - waiting.start) // length)
+                - total * (start - waiting.start) // length
                 for total in sums
             )
             part = pool.take(time, up, energy)
-            if not price.waits:
-                self._segments.append(self._segment(stretch, since, until, price, part))
-            else:
-                end = until
+            if price.waits:
+                left_until = end
                 left.add(part)
-        self._left.append(replace(stretch, end=end, slots=left.slots()))
+            else:
+                self._segments.append(self._segment(waiting, start, end, price, part))
+        self._left.append(replace(waiting, end=left_until, slots=left.usage()))
 
-    def _price(self, stretch: UnpricedTime, at: Instant) -> Price:
-        price = self._terms.tariff.hardware_price(stretch.gpu, at)
-        return price.hourly() if stretch.hourly_only else price
+    def _price(self, waiting: UnpricedTime, at: Instant) -> Price:
+        price = self._policy.tariff.hardware_price(waiting.gpu, at)
+        return price.hourly() if waiting.hourly_only else price
 
-    def _cuts(self, stretch: UnpricedTime) -> list[tuple[Instant, Instant]]:
-        if stretch.end <= stretch.start:
-            return [(stretch.start, stretch.end)]
+    def _cuts(self, waiting: UnpricedTime) -> list[tuple[Instant, Instant]]:
+        if waiting.end <= waiting.start:
+            return [(waiting.start, waiting.end)]
         minute = NANOSECONDS_PER_MINUTE
-        cuts = {stretch.start, stretch.end, *self._terms.tariff.changes(stretch.start, stretch.end)}
-        recent = max(stretch.start, self._now - RECENT)
-        cuts.update(range(recent + -recent % minute, stretch.end, minute))
+        cuts = {waiting.start, waiting.end, *self._policy.tariff.changes(waiting.start, waiting.end)}
+        recent = max(waiting.start, self._now - RECENT)
+        cuts.update(range(recent + -recent % minute, waiting.end, minute))
         return list(pairwise(sorted(cuts)))
 
     def _segment(
-        self, stretch: UnpricedTime, since: Instant, until: Instant, price: Price, part: _UsagePool
+        self, waiting: UnpricedTime, start: Instant, end: Instant, price: Price, usage: _UsagePool
     ) -> Segment:
-        gpu, accrued = stretch.gpu, 0
-        money: list[MoneyPosting] = []
-        time, up, energy = part.sums()
-        for rate in price.rates:
-            amount, carry = accrue(
-                rate.rate, up if rate.while_up else time, self._carry(gpu.uuid, rate.component)
-            )
-            self._carries[gpu.uuid][rate.component] = carry
-            accrued += amount
-            weights = part.up if rate.while_up else part.time
-            money.extend(self._money(stretch, rate.component, rate.provenance.price_basis, amount, weights))
-        if price.energy is not None:
-            amount, carry = accrue_energy(price.energy, energy, self._carry(gpu.uuid, ENERGY))
-            self._carries[gpu.uuid][ENERGY] = carry
-            accrued += amount
-            basis = price.energy.provenance.price_basis
-            money.extend(self._money(stretch, ENERGY, basis, amount, part.energy))
-        held = tuple(_held(stretch, slot, duration, price, part) for slot, duration in part.time.items())
-        return Segment(since, until, stretch.day[:7], stretch.day, accrued, tuple(money), held)
+        time, up, energy = usage.time, usage.up, usage.energy
+        counted = time if waiting.down_counted else up
+        charge = _GpuCharge(waiting.gpu, price, time, up, sum(energy.values()), time, up, energy, counted)
+        postings = _SegmentPostings(waiting.hourly_only)
+        postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
+        return postings.segment(start, end, waiting.day)
 
-    def _carry(self, uuid: str, component: str) -> Carry | None:
-        if uuid not in self._carries:
-            known = self._state.gpus.get(uuid)
-            self._carries[uuid] = {} if known is None else dict(known.carries)
-        return self._carries[uuid].get(component)
-
-    def _money(
-        self,
-        stretch: UnpricedTime,
-        component: str,
-        basis: PriceBasis,
-        amount: Picodollars,
-        weights: Mapping[OwnerPhase, int],
-    ) -> Iterable[MoneyPosting]:
-        if not amount:
-            return
-        before = self._owed.setdefault((stretch.gpu.uuid, component), {})
-        parts, debts = split(amount, weights, before)
-        before.update(debts)
-        for slot, part in parts.items():
-            if part:
-                yield MoneyPosting(stretch.gpu, component, basis, slot, part)
+    def _remainders_of(self, uuid: str) -> GpuRemainders:
+        if uuid not in self._remainders:
+            gpu = self._state.gpus.get(uuid)
+            self._remainders[uuid] = GpuRemainders({} if gpu is None else dict(gpu.carries))
+        return self._remainders[uuid]

@@ -1,4 +1,4 @@
-"""Who holds which part of a GPU."""
+"""Attribution: the parts of a GPU that servers hold. Pure."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from exporter.readings import GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.gpu_models import slices_of_gpu
 
 Slices = Mapping[str, int]
-"""The parts of a card in parts of `money.WHOLE`, by the UUID of the instance; what they leave is the rest."""
+"""Parts of a card by UUID of the MIG instance, in parts of `money.WHOLE`; together at most a whole."""
 
 _PROFILE: Final = re.compile(r"(?:(?P<compute>\d+)c\.)?(?P<gpu>\d+)g\.")
 
@@ -22,12 +22,11 @@ _REST: Final = ""
 
 
 def mig_slices(reading: GpuReading) -> Slices | None:
-    """The parts of a card's instances, at most the whole card together; `None` for a card that is not cut.
+    """The parts of a card's instances, at most the whole card together; `None` for a card without MIG.
 
     A GPU instance is the larger of its compute slices over the card's and its memory over the card's. Where
     these pass one together, they are divided by their sum. Its compute instances divide it by their slices.
-    A profile's name stands in for slices that are not told; an instance of which nothing is told is one
-    slice.
+    A profile's name gives slices that NVML does not report; an instance without either is one slice.
     """
     if reading.instances is None:
         return None
@@ -50,11 +49,11 @@ def mig_slices(reading: GpuReading) -> Slices | None:
 
 
 def _gpu_instance(together: Iterable[MigInstance], whole: int, memory_bytes: int | None) -> Fraction:
-    """The part of one GPU instance; each of its compute instances tells the same of it."""
-    told = [Fraction(count, whole) for one in together if (count := _gpu_slices(one))]
+    """The part of one GPU instance; each of its compute instances reports the same."""
+    ratios = [Fraction(count, whole) for one in together if (count := _gpu_slices(one))]
     if memory_bytes:
-        told += [Fraction(one.memory_bytes, memory_bytes) for one in together if one.memory_bytes]
-    return min(Fraction(1), max(told, default=Fraction(1, whole)))
+        ratios += [Fraction(one.memory_bytes, memory_bytes) for one in together if one.memory_bytes]
+    return min(Fraction(1), max(ratios, default=Fraction(1, whole)))
 
 
 def _gpu_slices(instance: MigInstance) -> int | None:
@@ -63,12 +62,12 @@ def _gpu_slices(instance: MigInstance) -> int | None:
 
 
 def _compute(together: Iterable[MigInstance]) -> dict[str, int]:
-    """Compute slices by UUID; equal ones where some are not told."""
-    told: dict[str, int] = {}
+    """Compute slices by UUID; equal ones where some are not reported."""
+    slices: dict[str, int] = {}
     for one in together:
         named = _PROFILE.match(one.profile)
-        told[one.uuid] = one.compute_slices or (int(named["compute"] or named["gpu"]) if named else 0)
-    return told if all(told.values()) else dict.fromkeys(told, 1)
+        slices[one.uuid] = one.compute_slices or (int(named["compute"] or named["gpu"]) if named else 0)
+    return slices if all(slices.values()) else dict.fromkeys(slices, 1)
 
 
 def _parts(weights: Mapping[str, Fraction]) -> dict[str, int]:
@@ -78,13 +77,13 @@ def _parts(weights: Mapping[str, Fraction]) -> dict[str, int]:
 
 
 ShareMethod = Literal["whole", "mig", "configured", "sm_utilization", "memory", "equal", "none"]
-"""By what a part was found: the only holder of a GPU, the only one of a MIG instance; of several holders by
-configured ratio, SM utilization, memory held, or equally; `none` is what nobody holds."""
+"""The source of a share: the only holder of a GPU, the only one of a MIG instance; of several holders the
+configured ratio, SM utilization, memory held, or equal parts; `none` is unallocated."""
 
 UNALLOCATED_KEY: Final = ServerKey("", UNALLOCATED)
 
 OUTSIDE_INSTANCES: Final = ""
-"""The instance of a share in what no MIG instance covers, and of a card that is not cut."""
+"""The instance of a share in the rest of a MIG card, and of a card without MIG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class GpuShare:
     """One server's part of one GPU, or of one MIG instance of it, in parts of `money.WHOLE` of the GPU.
 
     `busy_part` is its part of the time in which the GPU (the instance) worked, `idle_part` of the time in
-    which it rested; of all holders together they sum to the same.
+    which it was idle; of all holders together they sum to the same.
     """
 
     key: ServerKey
@@ -104,12 +103,12 @@ class GpuShare:
 
 
 UNALLOCATED_SHARE: Final = GpuShare(UNALLOCATED_KEY, WHOLE, WHOLE, "none", "none")
-"""A GPU that nobody holds."""
+"""A GPU without holders."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What the holders of one key tell together; `None` where none of them tells it."""
+    """Measurements of the holders of one key together; `None` where none has one."""
 
     configured: float | None
     sm_ratio: float | None
@@ -119,10 +118,10 @@ class _Claim:
     def of(cls, holders: Iterable[Holder]) -> "_Claim":
         holders = tuple(holders)
         # Sums that are rounded once do not depend on who is named first.
-        configured = [told.share_ratio for told in holders if told.share_ratio is not None]
-        ratios = [told.sm_ratio for told in holders if told.sm_ratio is not None]
+        configured = [holder.share_ratio for holder in holders if holder.share_ratio is not None]
+        ratios = [holder.sm_ratio for holder in holders if holder.sm_ratio is not None]
         ratios = [ratio for ratio in ratios if math.isfinite(ratio) and ratio >= 0]
-        memory = [told.memory_bytes for told in holders if told.memory_bytes is not None]
+        memory = [holder.memory_bytes for holder in holders if holder.memory_bytes is not None]
         memory = [amount for amount in memory if amount >= 0]
         return cls(
             math.fsum(configured) if configured else None,
@@ -134,18 +133,17 @@ class _Claim:
 def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[GpuShare, ...]:
     """The parts of one GPU: busy parts sum to the whole, and so do idle parts.
 
-    One server holds all of it. Several: by their configured ratios, and what these leave is divided among the
-    others, its busy part by SM utilization and its idle part by memory held; where one of them does not tell
-    the one, by the other, and where that is not told either, equally. Configured ratios alone are divided by
-    their sum, since what is held is held whole. None: unallocated.
+    One server holds all of it. Several share it by their configured ratios. The others divide the rest: its
+    busy part by SM utilization and its idle part by memory held. Where one of them lacks one measure, the
+    other is used, and without either the parts are equal. Configured ratios alone are divided by their sum,
+    since a GPU that is held is held whole. Without holders it is unallocated.
 
-    Of a card that is cut into MIG instances, each instance is divided so among its own holders. Who holds the
-    card without an instance holds what of it is in no other's hands. An instance that is not there holds
-    nobody's money.
+    Each MIG instance is divided so among its own holders. A holder of the card without an instance holds the
+    parts that no other holds. Holders of an instance that does not exist hold nothing.
 
     Args:
         holders: those of this GPU.
-        slices: the parts of its instances, `None` for a card that is not cut.
+        slices: the parts of its instances, `None` for a card without MIG.
     """
     if slices is None:
         return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
@@ -156,13 +154,13 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
             outside.append(holder)
         elif holder.instance in inside:
             inside[holder.instance].append(holder)
-    found: list[GpuShare] = []
+    parts: list[GpuShare] = []
     for instance, part in slices.items():
-        found += _divided(inside[instance] or outside, part, instance, "mig")
+        parts += _divided(inside[instance] or outside, part, instance, "mig")
     rest = WHOLE - sum(slices.values())
     if rest:
-        found += _divided(outside, rest, OUTSIDE_INSTANCES, "mig")
-    return tuple(found)
+        parts += _divided(outside, rest, OUTSIDE_INSTANCES, "mig")
+    return tuple(parts)
 
 
 def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[GpuShare]:
@@ -176,33 +174,33 @@ def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMe
     busy_method, busy = _attribution_parts(claims, part, ("sm_utilization", "memory"))
     idle_method, idle = _attribution_parts(claims, part, ("memory", "sm_utilization"))
     for key, claim in claims.items():
-        told = claim.configured is not None
+        is_configured = claim.configured is not None
         yield GpuShare(
             key,
             busy.get(key, 0),
             idle.get(key, 0),
-            "configured" if told else busy_method,
-            "configured" if told else idle_method,
+            "configured" if is_configured else busy_method,
+            "configured" if is_configured else idle_method,
             instance,
         )
 
 
 def _claims(holders: Iterable[Holder]) -> dict[ServerKey, _Claim]:
-    told: dict[ServerKey, list[Holder]] = {}
+    by_key: dict[ServerKey, list[Holder]] = {}
     for holder in holders:
-        told.setdefault(holder.key, []).append(holder)
-    return {key: _Claim.of(those) for key, those in told.items()}
+        by_key.setdefault(holder.key, []).append(holder)
+    return {key: _Claim.of(those) for key, those in by_key.items()}
 
 
 def _attribution_parts(
     claims: Mapping[ServerKey, _Claim], part: int, measures: Iterable[ShareMethod]
 ) -> tuple[ShareMethod, Mapping[ServerKey, int]]:
-    """The method by which what is not configured is divided, and everybody's part."""
-    told = {key: round(c.configured * WHOLE) for key, c in claims.items() if c.configured is not None}
-    others = {key: claim for key, claim in claims.items() if key not in told}
+    """The method that divides what is not configured, and the part of each holder."""
+    configured = {key: round(c.configured * WHOLE) for key, c in claims.items() if c.configured is not None}
+    others = {key: claim for key, claim in claims.items() if key not in configured}
     method, measured = _measured(others, measures)
-    left, every = max(0, WHOLE - sum(told.values())), sum(measured.values())
-    weights = {key: weight * max(1, every) for key, weight in told.items()}
+    left, every = max(0, WHOLE - sum(configured.values())), sum(measured.values())
+    weights = {key: weight * max(1, every) for key, weight in configured.items()}
     weights |= {key: weight * left for key, weight in measured.items()}
     if not any(weights.values()):
         weights = dict.fromkeys(weights, 1)
@@ -212,7 +210,7 @@ def _attribution_parts(
 def _measured(
     claims: Mapping[ServerKey, _Claim], measures: Iterable[ShareMethod]
 ) -> tuple[ShareMethod, dict[ServerKey, int]]:
-    """The first measure that all of them tell and some of them used, with what each used; else equally."""
+    """The first measure that all have and some used, with the usage of each; else equal parts."""
     for measure in measures:
         used: dict[ServerKey, int] = {}
         for key, claim in claims.items():

@@ -1,4 +1,4 @@
-"""Gateway division: how a gateway's counts divide what a model of a server cost and served."""
+"""Gateway division: the cost and tokens of a server's model, divided by a gateway's counts."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,63 +15,66 @@ from exporter.units import Nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
-class PoolMember:
+class DividedServer:
     """A server that a gateway divides, in one tick: the models that it serves, and its tokens of each."""
 
     key: ServerKey
     division: Division
     served: Collection[str]
     tokens: Mapping[str, Mapping[Kind, int]]
+    role: Role = ""
+    up: bool = True
 
 
 class GatewayPools:
-    """Who is compared together with whom in one tick."""
+    """Servers and models that are compared with a gateway's counts together."""
 
-    def __init__(self, members: Iterable[PoolMember], gateways: Mapping[str, GatewayState]) -> None:
-        self._members = {member.key: member for member in members}
-        self._named: dict[str, set[str]] = {}
-        by_gateway: dict[str, list[PoolMember]] = {}
-        for member in self._members.values():
-            url = member.division.gateway
-            self._named.setdefault(url, set()).update(member.division.deployments)
-            by_gateway.setdefault(url, []).append(member)
-        self._together: dict[tuple[ServerKey, str], set[tuple[ServerKey, str]]] = {}
-        for url, here in by_gateway.items():
-            if len(here) > 1:
-                self._join(here, gateways.get(url, GatewayState()))
+    def __init__(self, servers: Iterable[DividedServer], gateways: Mapping[str, GatewayState]) -> None:
+        self._servers = {server.key: server for server in servers}
+        self._deployments: dict[str, set[str]] = {}
+        by_gateway: dict[str, list[DividedServer]] = {}
+        for server in self._servers.values():
+            url = server.division.gateway
+            self._deployments.setdefault(url, set()).update(server.division.deployments)
+            by_gateway.setdefault(url, []).append(server)
+        self._pools: dict[tuple[ServerKey, str], set[tuple[ServerKey, str]]] = {}
+        for url, members in by_gateway.items():
+            if len(members) > 1:
+                self._join(members, self.deployments(url), gateways.get(url, GatewayState()))
 
-    def named(self, gateway: str) -> Collection[str]:
-        """The deployments of a gateway that some server's entry names as its own."""
-        return self._named.get(gateway, ())
+    def deployments(self, gateway: str) -> Collection[str]:
+        """The deployments of a gateway that the configuration of some server names."""
+        return self._deployments.get(gateway, ())
 
-    def beside(self, key: ServerKey, model: str) -> list[Mapping[Kind, int]]:
-        """What the others counted in this tick that a server's model is compared together with."""
-        others = self._together.get((key, model), set()) - {(key, model)}
-        return [self._members[other].tokens.get(name, {}) for other, name in sorted(others)]
+    def peer_tokens(self, key: ServerKey, model: str) -> list[Mapping[Kind, int]]:
+        """Tokens of this tick of the others in the pool of a server's model."""
+        others = self._pools.get((key, model), set()) - {(key, model)}
+        return [self._servers[other].tokens.get(name, {}) for other, name in sorted(others)]
 
-    def _join(self, members: Iterable[PoolMember], gateway: GatewayState) -> None:
-        named = self.named(next(iter(members)).division.gateway)
+    def _join(
+        self, servers: Iterable[DividedServer], deployments: Collection[str], gateway: GatewayState
+    ) -> None:
         for model, deployment in sorted({(model, deployment) for model, deployment, _ in gateway.counts}):
-            led = set()
-            for member in members:
-                found = served_model(member.division, model, deployment, member.served, named)
-                if found is not None:
-                    led.add((member.key, found))
-            for one in led:
-                self._together.setdefault(one, set()).update(led)
+            pool = set()
+            for server in servers:
+                served = served_model(server.division, model, deployment, server.served, deployments)
+                if served is not None:
+                    pool.add((server.key, served))
+            for member in pool:
+                self._pools.setdefault(member, set()).update(pool)
 
 
 def served_model(
     division: Division, model: str, deployment: str, served: Collection[str], named: Collection[str]
 ) -> str | None:
-    """The model of a server that requests for a gateway's model and deployment come to, `None`: none.
+    """The model of a server that gets the requests of a gateway's model and deployment; `None`: none.
 
     Args:
         division: what the server is divided by.
-        model: as the gateway calls it.
-        deployment: its id, empty where none is told.
+        model: its name at the gateway.
+        deployment: its id, empty where the gateway reports none.
         served: the models that the server serves.
-        named: deployments that servers name as theirs; they lead to no server that names none.
+        named: deployments that some server names. They lead to no server that names none.
     """
     if deployment not in division.deployments if division.deployments else deployment in named:
         return None
@@ -83,18 +86,18 @@ def served_model(
 
 
 OWN: Final = ""
-"""Who is nobody that a gateway names: among sums what its servers served, among shares a server's owner."""
+"""The name of the server's own owner: in sums all tokens served, in shares what no gateway named."""
 
-FORGOTTEN: Final = 2.0**-96
-"""The part of a trailing sum that a day of half-lives leaves: who has less of it gives its place away."""
+TRAILING_WEIGHT_MIN: Final = 2.0**-96
+"""Smallest part of a trailing sum that keeps its place: a day of half-lives leaves it."""
 
 
 class OwnerQuota:
-    """The places that are left for parties that gateways add to a host."""
+    """Places left for cost owners that gateways add to a host."""
 
     def __init__(self, limit: int, servers: Iterable[ServerState]) -> None:
-        taken = (model.division for server in servers for model in server.models.values())
-        self.left = limit - sum(len({*one.trailing, *one.pending} - {OWN, OTHER}) for one in taken)
+        divisions = (model.division for server in servers for model in server.models.values())
+        self.left = limit - sum(len({*state.trailing, *state.pending} - {OWN, OTHER}) for state in divisions)
 
     def admit(self, name: str, known: Collection[str]) -> str:
         """The name that is counted: its own, first come first served, else `other`."""
@@ -104,116 +107,100 @@ class OwnerQuota:
         return name if self.left >= 0 else OTHER
 
 
-@dataclass(frozen=True, slots=True)
-class ServerDivision:
-    """How one server is divided in one tick.
-
-    `named` are the tokens by weight that the gateway counted, by model and by whom it names. `read`: it and
-    the server were both read. `first`: nothing is known of what came before this read of the gateway.
-    `pools` know what other servers counted that the gateway leads to as well.
-    """
-
-    key: ServerKey
-    division: Division | None
-    terms: CostPolicy
-    elapsed: Nanoseconds
-    role: Role
-    places: OwnerQuota
-    pools: GatewayPools
-    named: Mapping[str, Mapping[str, float]]
-    read: bool
-    first: bool
-
-    def advance(
-        self, model: str, state: DivisionState, counts: Mapping[Kind, int]
-    ) -> tuple[DivisionState, dict[CostOwner, int]]:
-        """Move a model's sums on by one tick.
-
-        Returns:
-            The sums, and the parties of the model with their parts of `money.WHOLE`.
-        """
-        owner = self.terms.party(self.key, model)
-        if self.division is None:
-            return DivisionState(), {owner: WHOLE}
-        weights = self.terms.split_rule(self.key.server, model).weights
-        served = (counts, *self.pools.beside(self.key, model))
-        prompt = sum(told.get("prompt", 0) + told.get("cached_prompt", 0) for told in served)
-        generation = sum(told.get("generation", 0) for told in served)
-        tokens = {OWN: _weigh(prompt, generation, weights, self.role)}
-        known = {*state.trailing, *state.pending}
-        for name, weight in self.named.get(model, {}).items():
-            counted = self.places.admit(name, known)
-            known.add(counted)
-            tokens[counted] = tokens.get(counted, 0.0) + weight
-        after = _trail(state, tokens, self.elapsed, read=self.read, first=self.first)
-        parts: dict[CostOwner, int] = {}
-        for name, part in shares(after).items():
-            who = owner if name == OWN else self._party(self.division, model, name)
-            parts[who] = parts.get(who, 0) + part
-        return after, parts
-
-    def _party(self, division: Division, model: str, name: str) -> CostOwner:
-        if division.by == "adapter":
-            return self.terms.party(self.key, name)
-        return self.terms.party(self.key, model, name)
-
-
-def server_division(
-    key: ServerKey,
-    division: Division | None,
-    ticks: Mapping[str, GatewayTick],
-    served: Collection[str],
-    terms: CostPolicy,
-    elapsed: Nanoseconds,
-    role: Role,
-    places: OwnerQuota,
-    pools: GatewayPools,
-    *,
-    up: bool,
-) -> ServerDivision:
-    """How a server is divided in this tick.
+class Divider:
+    """Division of all servers in one tick.
 
     Args:
-        key: the server.
-        division: what it is divided by, `None` for what it is not.
-        ticks: of the gateways that were read.
-        served: the models that the server serves.
-        terms: who owns it, and what tokens weigh.
+        policy: who owns a server, and the weights of its tokens.
         elapsed: since the last tick.
-        role: its part of a pair.
-        places: that are left for parties.
-        pools: which servers one count leads to.
-        up: it was read.
+        servers: those that a gateway divides.
+        gateways: the state of each gateway, by URL.
+        ticks: the deltas of the gateways that were read, by URL.
+        quota: places left for owners.
     """
-    tick = None if division is None else ticks.get(division.gateway)
-    named: dict[str, dict[str, float]] = {}
-    if division is not None and tick is not None:
-        for count in tick.moved:
-            found = consumer_of(division, count, served, pools.named(division.gateway))
-            if found is not None:
-                model, name = found
-                weights = terms.split_rule(key.server, model).weights
-                of_model = named.setdefault(model, {})
-                weight = _weigh(count.prompt, count.generation, weights, role)
-                of_model[name] = of_model.get(name, 0.0) + weight
-    first = tick is not None and tick.first
-    read = tick is not None and up
-    return ServerDivision(key, division, terms, elapsed, role, places, pools, named, read, first)
+
+    def __init__(
+        self,
+        policy: CostPolicy,
+        elapsed: Nanoseconds,
+        servers: Iterable[DividedServer],
+        gateways: Mapping[str, GatewayState],
+        ticks: Mapping[str, GatewayTick],
+        quota: OwnerQuota,
+    ) -> None:
+        self._policy = policy
+        self._elapsed = elapsed
+        self._servers = {server.key: server for server in servers}
+        self._pools = GatewayPools(self._servers.values(), gateways)
+        self._ticks = ticks
+        self._quota = quota
+        self._gateway_tokens = {key: self._tokens_of(server) for key, server in self._servers.items()}
+
+    def advance(
+        self, key: ServerKey, model: str, state: DivisionState
+    ) -> tuple[DivisionState, dict[CostOwner, int]]:
+        """Advance the sums of one model of a server by one tick.
+
+        Returns:
+            The sums, and the parts of `money.WHOLE` by cost owner.
+        """
+        server, owner = self._servers.get(key), self._policy.party(key, model)
+        if server is None:
+            return DivisionState(), {owner: WHOLE}
+        weights = self._policy.split_rule(key.server, model).weights
+        served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
+        prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)
+        generation = sum(tokens.get("generation", 0) for tokens in served)
+        weighted = {OWN: _weigh(prompt, generation, weights, server.role)}
+        names = {*state.trailing, *state.pending}
+        for name, weight in self._gateway_tokens[key].get(model, {}).items():
+            admitted = self._quota.admit(name, names)
+            names.add(admitted)
+            weighted[admitted] = weighted.get(admitted, 0.0) + weight
+        tick = self._ticks.get(server.division.gateway)
+        read = tick is not None and server.up
+        first = tick is not None and tick.first
+        after = _trail(state, weighted, self._elapsed, read=read, first=first)
+        parts: dict[CostOwner, int] = {}
+        for name, part in shares(after).items():
+            payer = owner if name == OWN else self._owner_of(server, model, name)
+            parts[payer] = parts.get(payer, 0) + part
+        return after, parts
+
+    def _owner_of(self, server: DividedServer, model: str, name: str) -> CostOwner:
+        if server.division.by == "adapter":
+            return self._policy.party(server.key, name)
+        return self._policy.party(server.key, model, name)
+
+    def _tokens_of(self, server: DividedServer) -> dict[str, dict[str, float]]:
+        """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""
+        url = server.division.gateway
+        tick = self._ticks.get(url)
+        tokens: dict[str, dict[str, float]] = {}
+        for count in () if tick is None else tick.counts:
+            consumer = consumer_of(server.division, count, server.served, self._pools.deployments(url))
+            if consumer is not None:
+                model, name = consumer
+                weights = self._policy.split_rule(server.key.server, model).weights
+                by_name = tokens.setdefault(model, {})
+                weight = _weigh(count.prompt, count.generation, weights, server.role)
+                by_name[name] = by_name.get(name, 0.0) + weight
+        return tokens
 
 
 def shares(state: DivisionState) -> dict[str, int]:
-    """The part of each in parts of `money.WHOLE`: of what was served, or of all that is named if more.
+    """The parts of `money.WHOLE` by owner name: of the tokens served, or of all that are named if more.
 
-    A gateway that counts more than its servers (it tells requests as they end, and leads elsewhere too)
-    divides all of it; one that was never compared, nothing.
+    A gateway can count more than its servers: it counts requests as they end, and has other servers.
+    Before the first comparison all is the server's own.
     """
     served = state.trailing.get(OWN, 0.0)
     named = {name: weight for name, weight in state.trailing.items() if name != OWN}
-    told = sum(named.values())
-    whole = max(served, told)
+    named_sum = sum(named.values())
+    whole = max(served, named_sum)
     if whole <= 0:
         return {OWN: WHOLE}
-    weights = {**named, OWN: max(0.0, served - told)}
+    weights = {**named, OWN: max(0.0, served - named_sum)}
     parts = portions({name: round(weight / whole * WHOLE) for name, weight in weights.items()})
     return {name: part for name, part in parts.items() if part > 0}
 
@@ -221,22 +208,22 @@ def shares(state: DivisionState) -> dict[str, int]:
 def divide_counts(
     amounts: Mapping[Quantity, int],
     parts: Mapping[CostOwner, int],
-    owed: Mapping[Quantity, Mapping[CostOwner, int]],
+    rounding: Mapping[Quantity, Mapping[CostOwner, int]],
 ) -> tuple[dict[Quantity, dict[CostOwner, int]], dict[Quantity, Mapping[CostOwner, int]]]:
-    """Counts by party that sum to what was counted, and what rounding owes each for the next ones."""
-    found: dict[Quantity, dict[CostOwner, int]] = {}
-    after = dict(owed)
-    for what, amount in amounts.items():
-        found[what], after[what] = split(amount, parts, owed.get(what))
-    return found, after
+    """Counts by owner that sum to `amounts`, and the rounding that each owner carries to the next ones."""
+    counts: dict[Quantity, dict[CostOwner, int]] = {}
+    after = dict(rounding)
+    for quantity, amount in amounts.items():
+        counts[quantity], after[quantity] = split(amount, parts, rounding.get(quantity))
+    return counts, after
 
 
 def consumer_of(
     division: Division, count: GatewayCount | GatewayCounter, served: Collection[str], named: Collection[str]
 ) -> tuple[str, str] | None:
-    """The model of the server that a count is about, and whom it names; `None`: neither is known.
+    """The server's model and the owner name of a gateway's count; `None` where it has neither.
 
-    `named` are the deployments that servers of this gateway name as theirs.
+    `named` are the deployments that servers of this gateway name.
     """
     model = served_model(division, count.model, count.deployment, served, named)
     if model is None:
@@ -248,27 +235,27 @@ def consumer_of(
 
 
 def _weigh(prompt: float, generation: float, weights: Weights, role: Role) -> float:
-    """Tokens by weight; those of a pair's other half are not counted."""
-    read = 0.0 if role == "decode" else prompt * float(weights.prompt)
-    return read + (0.0 if role == "prefill" else generation * float(weights.generation))
+    """Weighted tokens, without those of the other server of a disaggregated pair."""
+    prefill = 0.0 if role == "decode" else prompt * float(weights.prompt)
+    return prefill + (0.0 if role == "prefill" else generation * float(weights.generation))
 
 
 def _trail(
     state: DivisionState, tokens: Mapping[str, float], elapsed: Nanoseconds, *, read: bool, first: bool
 ) -> DivisionState:
-    """While only one side is read, both wait: what the other missed arrives with its next good read."""
+    """Add tokens to the trailing sums. While one side is not read they wait for its next good read."""
     since = state.since + elapsed
-    waiting = dict(state.pending)
+    pending = dict(state.pending)
     for name, weight in tokens.items():
-        waiting[name] = waiting.get(name, 0.0) + weight
+        pending[name] = pending.get(name, 0.0) + weight
     if first:
         return replace(state, pending={}, since=since)
-    if not read or not any(waiting.values()):
-        return replace(state, pending={name: w for name, w in waiting.items() if w}, since=since)
+    if not read or not any(pending.values()):
+        return replace(state, pending={name: w for name, w in pending.items() if w}, since=since)
     decay = 0.5 ** (since / HALF_LIFE)
     summed = {name: weight * decay for name, weight in state.trailing.items()}
-    for name, weight in waiting.items():
+    for name, weight in pending.items():
         summed[name] = summed.get(name, 0.0) + weight
-    least = max(summed.values()) * FORGOTTEN
-    kept = {name: weight for name, weight in summed.items() if weight > least}
-    return replace(state, trailing=kept, pending={}, since=0)
+    least = max(summed.values()) * TRAILING_WEIGHT_MIN
+    trailing = {name: weight for name, weight in summed.items() if weight > least}
+    return replace(state, trailing=trailing, pending={}, since=0)

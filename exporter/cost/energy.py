@@ -14,24 +14,24 @@ from exporter.units import (
     seconds,
 )
 
-FALLS_OF_A_RESET: Final = 3
-"""Reads in a row below the mark that make a reset (driver reload, GPU reset); fewer are bad reads."""
+FALLS_UNTIL_RESET: Final = 3
+"""Reads in a row below the mark that are a reset (driver reload, GPU reset); fewer are bad reads."""
 
-PLAUSIBLE_OF_LIMIT: Final = 1.2
-"""A delta above this part of power limit x elapsed is refused."""
+PLAUSIBLE_LIMIT_RATIO: Final = 1.2
+"""A delta above this part of power limit x elapsed is implausible."""
 
-LIMIT_UNTOLD_WATTS: Final = 2000.0
-"""Stands for the power limit where NVML does not tell it: above every board of 2026."""
+ASSUMED_LIMIT_WATTS: Final = 2000.0
+"""The power limit where NVML reports none: above every board of 2026."""
 
-IDLE_UTILIZATION: Final = 0.01
+IDLE_UTILIZATION_MAX: Final = 0.01
 """At most this busy, a tick's mean power is a candidate for the idle power."""
 
-MEAN_OVER: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""What the mean power of a rate is taken over, and the longest that one sample of power stands for."""
+MEAN_POWER_TIME: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""The time of the mean power of a rate, and the longest time that one sample of power covers."""
 
-GONE_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
-"""A counter that was not told for longer is not waited for any more: well before reads that fail beside it
-could make the silence longer than what a sample of power may stand for."""
+COUNTER_GONE_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""A counter that is missing for longer is replaced by power: well before failed reads could make the time
+longer than one sample of power may cover."""
 
 Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
 """Duration and energy of ticks, newest last."""
@@ -42,7 +42,7 @@ class Used:
     """Energy that arrived in one tick.
 
     `over` is the time it was used in: more than the tick where reads before it had failed.
-    `implausible` says that the counter's delta was refused.
+    `implausible`: the counter's delta was refused.
     """
 
     energy: Millijoules
@@ -61,7 +61,7 @@ def use(
     """Advance one GPU's energy. With no `elapsed` the tick has no start: marks are set, nothing counts.
 
     Energy that a failed read missed arrives with the counter's next good value.
-    Across a gap (not `observed`) only the counter tells; power is not invented for it.
+    Across a gap (not `observed`) only the counter counts; power has no samples there.
     """
     if not elapsed:
         if elapsed is None and reading is not None:
@@ -76,12 +76,12 @@ def use(
     if state.energy_mark is None:
         state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         return replace(state, energy_mark=reading.energy), used
-    if reading.energy < state.energy_mark and state.falls + 1 < FALLS_OF_A_RESET:
+    if reading.energy < state.energy_mark and state.falls + 1 < FALLS_UNTIL_RESET:
         return replace(state, energy_age=age, falls=state.falls + 1), Used(0)
     reset = reading.energy < state.energy_mark
     delta = reading.energy if reset else reading.energy - state.energy_mark
-    limit_watts = reading.power_limit_watts or LIMIT_UNTOLD_WATTS
-    if delta > PLAUSIBLE_OF_LIMIT * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
+    limit_watts = reading.power_limit_watts or ASSUMED_LIMIT_WATTS
+    if delta > PLAUSIBLE_LIMIT_RATIO * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
         used = Used(0)
         if observed:
             state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
@@ -89,13 +89,13 @@ def use(
         return state, replace(used, implausible=True)
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
-    # What it drew in a gap is not what it draws now.
+    # Power in a gap is not the present power.
     recent = _recent(state, age, delta) if observed else ()
     return replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent), Used(delta, age)
 
 
 def idle_ratio(state: GpuState, used: Used) -> float | None:
-    """What idling all the time would have used, over what was used; `None` until both are known."""
+    """Energy of an idle GPU over the energy used; `None` until both are known."""
     if state.idle_watts is None or used.energy <= 0:
         return None
     return state.idle_watts * MILLIWATTS_PER_WATT * seconds(used.over) / used.energy
@@ -112,20 +112,20 @@ def mean_watts(state: GpuState) -> float | None:
 def _uncounted(
     state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds, busy_ratio: float | None
 ) -> tuple[GpuState, Used]:
-    """A tick without the counter. One that has a mark will tell later, unless it is gone for long."""
-    gone = state.energy_mark is None or state.energy_age > GONE_AFTER
+    """A tick without the counter. A counter with a mark catches up later, unless it is gone for long."""
+    gone = state.energy_mark is None or state.energy_age > COUNTER_GONE_AFTER
     if reading is not None and reading.power_watts is not None and gone:
         return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
-    if state.energy_age > MEAN_OVER:
-        state = replace(state, recent=())  # what it drew then is not what it draws now
+    if state.energy_age > MEAN_POWER_TIME:
+        state = replace(state, recent=())  # old power is not the present power
     return state, Used(0)
 
 
 def _integrate(
     state: GpuState, reading: GpuReading, elapsed: Nanoseconds, busy_ratio: float | None
 ) -> tuple[GpuState, Used]:
-    """Power over the tick. It stands also for reads that failed before it: a missing sample is not 0 W."""
-    over = max(elapsed, min(state.energy_age, MEAN_OVER))
+    """Power over the tick. It covers failed reads before it as well: a missing sample is not 0 W."""
+    over = max(elapsed, min(state.energy_age, MEAN_POWER_TIME))
     state = replace(state, energy_age=0)
     if reading.power_watts is None:
         return state, Used(0)
@@ -138,8 +138,8 @@ def _integrate(
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
-    """Learn the idle power. A tick of 0 J is a counter that stood still, not a GPU that drew nothing."""
-    if busy_ratio is None or busy_ratio > IDLE_UTILIZATION or energy == 0:
+    """Learn the idle power. A tick of 0 J is a stuck counter, not a GPU without power."""
+    if busy_ratio is None or busy_ratio > IDLE_UTILIZATION_MAX or energy == 0:
         return state
     watts = energy / MILLIWATTS_PER_WATT / seconds(elapsed)
     if state.idle_watts is not None and state.idle_watts <= watts:
@@ -152,7 +152,7 @@ def _recent(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> Recen
     recent = (*state.recent, (elapsed, energy))
     duration = sum([lasted for lasted, _ in recent])
     first = 0
-    while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_OVER:
+    while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_POWER_TIME:
         duration -= recent[first][0]
         first += 1
     return recent[first:]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from exporter.cost import attribution, split
 from exporter.cost.money import WHOLE
@@ -22,20 +22,20 @@ HARDWARE: Final = frozenset({RENT, AMORTIZATION, SUPPORT, INSURANCE})
 
 @dataclass(frozen=True, slots=True)
 class ModelAccount:
-    """What one model of a server cost and served in a stretch of time.
+    """Cost and tokens of one model of a server in a period.
 
-    `money` and `held` (GPU time) are by phase; `held` is empty where the books do not tell it.
-    `components` is the money by what it was for, of all models of the server together; empty where not told.
-    `unpriced` is GPU time that waits for a price: with any, what it cost is not known whole, and nothing is
-    divided.
-    `mix` stands for `components` where these are not told: what the server paid for in the hours around.
-    `last_token` is when a token of it last moved, in that stretch or before.
+    `money` and `gpu_time` are by phase; `gpu_time` is empty where the ledger does not keep it.
+    `components` is the money of all models of the server, by component; empty where the ledger does not keep
+    it.
+    `unpriced` is GPU time that waits for a price: with any, the cost is incomplete and nothing is divided.
+    `mix` replaces missing `components`: money of the server by component, in the hours of the period.
+    `last_token` is when a token of it last moved, in the period or before.
     """
 
     model: str
     money: Mapping[str, Picodollars] = field(default_factory=dict)
     tokens: Mapping[Kind, int] = field(default_factory=dict)
-    held: Mapping[str, Nanoseconds] = field(default_factory=dict)
+    gpu_time: Mapping[str, Nanoseconds] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     mix: Mapping[str, Picodollars] = field(default_factory=dict)
@@ -48,13 +48,13 @@ class ModelAccount:
 
     @property
     def worked(self) -> Picodollars:
-        """The part of its money in which it is known to have computed tokens."""
+        """Its prefill and decode money: time in which it computed tokens."""
         return self.money.get("prefill", 0) + self.money.get("decode", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PerMillion:
-    """One quotient: `dollars` that `tokens` of a kind carry, and what a million of them cost."""
+    """One quotient: `dollars` carried by `tokens` of a kind, and the price of a million of them."""
 
     kind: TokenKind
     basis: Basis
@@ -65,7 +65,7 @@ class PerMillion:
 
 @dataclass(frozen=True, slots=True)
 class UnitCost:
-    """A number that people say, what it divides, and what it leaves out or puts in."""
+    """A unit cost in common use: what it divides, and what it includes or leaves out."""
 
     dollars: float
     tokens: int
@@ -75,9 +75,9 @@ class UnitCost:
 
 @dataclass(frozen=True, slots=True)
 class HostedBreakEven:
-    """Own cost against a price per million tokens: both come to the same at `tokens_per_day`.
+    """Own cost against a price per million tokens: both are equal at `tokens_per_day`.
 
-    At today's money a day, whatever the traffic; `served_per_day` is today's.
+    At the present daily cost, whatever the traffic; `served_per_day` is the present traffic.
     """
 
     reference: str
@@ -88,25 +88,22 @@ class HostedBreakEven:
 
 
 def prices(account: ModelAccount, weights: Weights) -> tuple[PerMillion, ...]:
-    """Every quotient that exists, as the metrics tell them: by kind, the full basis before the busy."""
+    """Every quotient that exists, as in the metrics: by kind, the full basis before the busy."""
     counts = counted(account.tokens)
     parts = carried(account.money, account.tokens, weights)
-    found = per_million(account.money, account.tokens, weights, account.unpriced)
+    quotients = per_million(account.money, account.tokens, weights, account.unpriced)
     return tuple(
-        PerMillion(kind, basis, parts[kind, basis], counts[kind], found[kind, basis])
+        PerMillion(kind, basis, parts[kind, basis], counts[kind], quotients[kind, basis])
         for kind in ("all", "computed", "prompt", "cached_prompt", "generation")
         for basis in ("full", "busy")
-        if (kind, basis) in found
+        if (kind, basis) in quotients
     )
 
 
 def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
-    """The numbers that people say of one and the same model, the narrowest first.
+    """Unit costs of one model, the narrowest first. Empty without dollars, or with unpriced time.
 
-    None without dollars, and none while a part of its time has no price.
-
-    Hardware alone is told where the components are, or their mix in the hours around: each model is taken to
-    have its server's mix of them.
+    Hardware alone needs the components or their mix. Each model is assumed to have its server's mix.
     """
     if account.unpriced:
         return ()
@@ -135,9 +132,9 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
 
 
 def against(account: ModelAccount, span: Nanoseconds, price: float, reference: str) -> HostedBreakEven | None:
-    """An account of a stretch of time against one price for any million tokens.
+    """An account against one price for any million tokens.
 
-    `None` without either, and while a part of the account's time has no price.
+    `None` without either, and with unpriced time.
     """
     served = sum(account.tokens.values())
     if span <= 0 or price <= 0 or not served or not account.spent or account.unpriced:
@@ -153,7 +150,7 @@ def against(account: ModelAccount, span: Nanoseconds, price: float, reference: s
 
 
 def hosted(account: ModelAccount, span: Nanoseconds, offer: HostedPrice) -> HostedBreakEven | None:
-    """An account against a hosted offer, at the mix of tokens that it has; `None` where nothing compares."""
+    """An account against a hosted offer, at the account's mix of tokens; `None` without tokens."""
     served = sum(account.tokens.values())
     if not served:
         return None
@@ -161,120 +158,90 @@ def hosted(account: ModelAccount, span: Nanoseconds, offer: HostedPrice) -> Host
     return against(account, span, there, offer.reference)
 
 
-class HistorySumsView(Protocol):
-    """What an hour or a day added to the books, as history keeps it."""
-
-    @property
-    def cost(self) -> Mapping[OwnerPhase, Picodollars]:
-        """Money by party and phase."""
-        ...
-
-    @property
-    def held(self) -> Mapping[OwnerPhase, Nanoseconds]:
-        """GPU time by party and phase."""
-        ...
-
-    @property
-    def tokens(self) -> Mapping[tuple[CostOwner, Kind], int]:
-        """Tokens by party and kind."""
-        ...
-
-    @property
-    def unpriced(self) -> Mapping[tuple[Gpu, CostOwner], Nanoseconds]:
-        """GPU time that had no price."""
-        ...
-
-    @property
-    def settled(self) -> Mapping[tuple[Gpu, CostOwner], Nanoseconds]:
-        """The part of it that was charged since."""
-        ...
-
-    def by_component(self) -> Mapping[tuple[ServerKey, str], Picodollars]:
-        """Money by server and component."""
-        ...
-
-
-class WindowView(Protocol):
-    """What a party cost and served in the last 60 whole minutes."""
-
-    @property
-    def money(self) -> Mapping[str, Picodollars]:
-        """By phase."""
-        ...
-
-    @property
-    def tokens(self) -> Mapping[Kind, int]:
-        """By kind."""
-        ...
-
-    @property
-    def unpriced(self) -> Nanoseconds:
-        """GPU time that waits for a price."""
-        ...
-
-
 @dataclass(slots=True)
 class _ModelSums:
     money: dict[Any, int] = field(default_factory=dict)
-    held: dict[Any, int] = field(default_factory=dict)
+    gpu_time: dict[Any, int] = field(default_factory=dict)
     tokens: dict[Any, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
 
 
 @dataclass(slots=True)
 class CostAccounts:
-    """Accounts by server and model, whoever owned them: a change of owner is no other cost.
+    """Accounts of a period by server and model, of all owners together.
 
-    `components` are of the same stretch of time; `mixes` are of the hours around it, where it tells none.
+    `components` are of the same period; `mixes` are of the hours that overlap it.
     """
 
     models: dict[ServerKey, dict[str, _ModelSums]] = field(default_factory=dict)
     components: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
     mixes: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
     last: dict[tuple[ServerKey, str], Instant] = field(default_factory=dict)
-    """When a token last moved, by server and model."""
+    """Time of the last token, by server and model."""
 
-    def add_history(self, sums: HistorySumsView) -> None:
-        """Add what an hour or day holds."""
-        for slot, amount in sums.cost.items():
-            _sum(self._model(slot.owner).money, slot.phase, amount)
-        for slot, duration in sums.held.items():
-            _sum(self._model(slot.owner).held, slot.phase, duration)
-        for (party, kind), count in sums.tokens.items():
-            _sum(self._model(party).tokens, kind, count)
-        for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
-            for (_gpu, party), duration in family.items():
-                self._model(party).unpriced += sign * duration
-        for (key, component), amount in sums.by_component().items():
+    def add_history(
+        self,
+        cost: Mapping[OwnerPhase, Picodollars],
+        time: Mapping[OwnerPhase, Nanoseconds],
+        tokens: Mapping[tuple[CostOwner, Kind], int],
+        unpriced: Mapping[tuple[Gpu, CostOwner], Nanoseconds],
+        settled: Mapping[tuple[Gpu, CostOwner], Nanoseconds],
+        by_component: Mapping[tuple[ServerKey, str], Picodollars],
+    ) -> None:
+        """Add an hour or a day of history.
+
+        Args:
+            cost: money by owner and phase.
+            time: GPU time by owner and phase.
+            tokens: by owner and kind.
+            unpriced: GPU time that had no price.
+            settled: the part of it that was charged since.
+            by_component: money by server and component.
+        """
+        for (owner, phase), amount in cost.items():
+            _sum(self._sums(owner).money, phase, amount)
+        for (owner, phase), duration in time.items():
+            _sum(self._sums(owner).gpu_time, phase, duration)
+        for (owner, kind), count in tokens.items():
+            _sum(self._sums(owner).tokens, kind, count)
+        for sign, durations in ((1, unpriced), (-1, settled)):
+            for (_gpu, owner), duration in durations.items():
+                self._sums(owner).unpriced += sign * duration
+        for (key, component), amount in by_component.items():
             _sum(self.components.setdefault(key, {}), component, amount)
 
-    def add_window(self, lately: Mapping[CostOwner, WindowView]) -> None:
-        """Add the last 60 whole minutes: money by phase, and tokens. No more is kept by the minute."""
-        for party, window in lately.items():
-            model = self._model(party)
-            for phase, amount in window.money.items():
-                _sum(model.money, phase, amount)
-            for kind, count in window.tokens.items():
-                _sum(model.tokens, kind, count)
-            model.unpriced += window.unpriced
+    def add_window(
+        self,
+        owner: CostOwner,
+        money: Mapping[str, Picodollars],
+        tokens: Mapping[Kind, int],
+        unpriced: Nanoseconds,
+    ) -> None:
+        """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""
+        sums = self._sums(owner)
+        for phase, amount in money.items():
+            _sum(sums.money, phase, amount)
+        for kind, count in tokens.items():
+            _sum(sums.tokens, kind, count)
+        sums.unpriced += unpriced
 
     def add_mix(self, mix: Mapping[tuple[ServerKey, str], Picodollars]) -> None:
-        """Add what servers paid for, by component, in hours that the stretch of time lies in."""
+        """Add money by server and component of hours that overlap the period."""
         for (key, component), amount in mix.items():
             _sum(self.mixes.setdefault(key, {}), component, amount)
 
     def add_last(self, last_token: Mapping[CostOwner, Instant]) -> None:
-        """Add when tokens last moved, for whomever."""
-        for party, instant in last_token.items():
-            one = party.key, party.model
-            self.last[one] = max(instant, self.last.get(one, instant))
+        """Add the time of each owner's last token."""
+        for owner, instant in last_token.items():
+            model = owner.key, owner.model
+            self.last[model] = max(instant, self.last.get(model, instant))
 
     def know(self, key: ServerKey) -> None:
-        """Have a server, also where it neither cost nor served anything."""
+        """Add a server, also without cost and tokens."""
         self.models.setdefault(key, {})
 
     def of(self, key: ServerKey) -> Iterator[ModelAccount]:
-        """Those of one server, the dearest first."""
+        """Accounts of one server, the most expensive first."""
         models = self.models[key]
         for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
             model = models[name]
@@ -282,15 +249,15 @@ class CostAccounts:
                 name,
                 model.money,
                 model.tokens,
-                model.held,
+                model.gpu_time,
                 self.components.get(key, {}),
                 max(0, model.unpriced),
                 self.mixes.get(key, {}),
                 self.last.get((key, name)),
             )
 
-    def _model(self, party: CostOwner) -> _ModelSums:
-        return self.models.setdefault(party.key, {}).setdefault(party.model, _ModelSums())
+    def _sums(self, owner: CostOwner) -> _ModelSums:
+        return self.models.setdefault(owner.key, {}).setdefault(owner.model, _ModelSums())
 
 
 def _sum(sums: dict[Any, int], key: object, amount: int) -> None:
@@ -298,16 +265,16 @@ def _sum(sums: dict[Any, int], key: object, amount: int) -> None:
 
 
 YOURS: Final = "your number"
-"""What a price that was asked about is called."""
+"""The reference of a price given on the command line."""
 
 
 class ExplanationError(Exception):
-    """There is nothing to explain; the message says what there is."""
+    """No such server, or no cost in the period; the message lists the servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPeriod:
-    """The wall time [start, end) that accounts are of, and how much of it was metered."""
+    """The wall time [start, end) of accounts, and the metered part of it."""
 
     start: Instant
     end: Instant
@@ -316,9 +283,9 @@ class ExplainedPeriod:
 
 @dataclass(frozen=True, slots=True)
 class AllocatedPrice:
-    """What an hour of GPUs that a server holds costs now, by component: `gpus` of them, each the same.
+    """The present price of one component of `gpus` equal GPUs that a server holds.
 
-    `dollars_per_hour` is of one GPU, energy left out: it is measured, not priced by the hour.
+    `dollars_per_hour` is of one GPU, without energy, which is measured and has no price by the hour.
     """
 
     gpu_model: str
@@ -331,7 +298,7 @@ class AllocatedPrice:
 
 @dataclass(frozen=True, slots=True)
 class CurrentSplit:
-    """By which method a model's busy money is split now, and the share of it that prefill has."""
+    """The present split of a model's busy money: the method, and the prefill share."""
 
     method: str
     prefill_ratio: float
@@ -339,7 +306,7 @@ class CurrentSplit:
 
 @dataclass(frozen=True, slots=True)
 class ModelExplanation:
-    """One model: what it cost and served, and every number that follows. `split` is `None`: nothing told."""
+    """One model: its account and what follows from it. `split` is `None` before anything was measured."""
 
     account: ModelAccount
     prices: tuple[PerMillion, ...]
@@ -350,31 +317,31 @@ class ModelExplanation:
 
 @dataclass(frozen=True, slots=True)
 class ServerExplanation:
-    """One server: what it holds now, and its models over the stretch.
+    """One server: prices of the GPUs that it holds now, and its models in the period.
 
     `partial`: others compute for its tokens, too, and its models have no price.
     """
 
     key: ServerKey
-    held: tuple[AllocatedPrice, ...]
+    allocated: tuple[AllocatedPrice, ...]
     models: tuple[ModelExplanation, ...]
     partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer. `fleet_dollars_per_hour` is in none of its numbers."""
+    """Explanation of the selected servers. No other number includes `fleet_dollars_per_hour`."""
 
     ledger: str
-    stretch: ExplainedPeriod
-    chains: tuple[ServerExplanation, ...]
+    period: ExplainedPeriod
+    servers: tuple[ServerExplanation, ...]
     fleet_dollars_per_hour: float
 
 
 def explain(
     accounts: CostAccounts,
-    stretch: ExplainedPeriod,
-    terms: CostPolicy,
+    period: ExplainedPeriod,
+    policy: CostPolicy,
     state: State,
     now: Instant,
     *,
@@ -382,94 +349,95 @@ def explain(
     server: str | None = None,
     price: float | None = None,
 ) -> Explanation:
-    """Explain one server (as `name` or `namespace/name`), or all of them, the dearest first.
+    """Explain one server (as `name` or `namespace/name`), or all of them, the most expensive first.
 
     Args:
-        accounts: what was posted in the stretch.
-        stretch: the time that they are of.
-        terms: prices, weights and offers as they are configured now.
+        accounts: of the period.
+        period: their time.
+        policy: prices, weights and offers as they are configured now.
         state: the inventory with its last holders, and the servers.
         now: for prices by the hour.
-        ledger: the id of the books.
-        server: which; all without it.
-        price: a price per million tokens to hold against.
+        ledger: its id.
+        server: its name; all without it.
+        price: a price per million tokens to compare with.
 
     Raises:
-        ExplanationError: the books have no such server, or nothing at all in that time.
+        ExplanationError: the accounts have no such server, or nothing at all.
     """
-    known = sorted(accounts.models, key=lambda key: (-_spent(accounts, key), key))
-    asked = [
-        key for key in known if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
+    keys = sorted(accounts.models, key=lambda key: (-_spent(accounts, key), key))
+    selected = [
+        key for key in keys if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
     ]
-    if not known:
+    if not keys:
         raise ExplanationError("nothing was posted in this time: ask for a longer --window")
-    if not asked:
-        names = ", ".join(_name(key) for key in sorted(known))
+    if not selected:
+        names = ", ".join(_name(key) for key in sorted(keys))
         raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
     inventory = (*state.gpus.values(), *state.unseen.values())
-    terms = terms.told(terms.owners, state.predecessors)
-    partial = {key for key, known_server in state.servers.items() if known_server.partial}
+    policy = policy.told(policy.owners, state.predecessors)
+    partial = {key for key, server_state in state.servers.items() if server_state.partial}
     return Explanation(
         ledger,
-        stretch,
+        period,
         tuple(
             ServerExplanation(
                 key,
-                tuple(_held(key, inventory, terms, now)),
+                tuple(_allocated(key, inventory, policy, now)),
                 tuple(
-                    ModelExplanation(account, (), (), (), _split(key, account, state, terms))
+                    ModelExplanation(account, (), (), (), _split(key, account, state, policy))
                     if key in partial
-                    else _chain(key, account, stretch, terms, state, price)
+                    else _model(key, account, period, policy, state, price)
                     for account in accounts.of(key)
                 ),
                 key in partial,
             )
-            for key in asked
+            for key in selected
         ),
         sum(
-            rate.dollars_per_hour() for _name, rate in terms.tariff.fleet_overheads(month_of(now, terms.zone))
+            rate.dollars_per_hour()
+            for _name, rate in policy.tariff.fleet_overheads(month_of(now, policy.zone))
         ),
     )
 
 
-def _chain(
+def _model(
     key: ServerKey,
     account: ModelAccount,
-    stretch: ExplainedPeriod,
-    terms: CostPolicy,
+    period: ExplainedPeriod,
+    policy: CostPolicy,
     state: State,
     price: float | None,
 ) -> ModelExplanation:
     compared = [
-        hosted(account, stretch.covered, offer)
-        for offer in terms.compare
+        hosted(account, period.covered, offer)
+        for offer in policy.compare
         if offer.covers(key.server, account.model)
     ]
     if price is not None:
-        compared.insert(0, against(account, stretch.covered, price, YOURS))
+        compared.insert(0, against(account, period.covered, price, YOURS))
     return ModelExplanation(
         account,
-        prices(account, terms.split_rule(key.server, account.model).weights),
+        prices(account, policy.split_rule(key.server, account.model).weights),
         ladder(account),
-        tuple(told for told in compared if told is not None),
-        _split(key, account, state, terms),
+        tuple(break_even for break_even in compared if break_even is not None),
+        _split(key, account, state, policy),
     )
 
 
-def _split(key: ServerKey, account: ModelAccount, state: State, terms: CostPolicy) -> CurrentSplit | None:
+def _split(key: ServerKey, account: ModelAccount, state: State, policy: CostPolicy) -> CurrentSplit | None:
     server = state.servers.get(key)
     model = None if server is None else server.models.get(account.model)
     if server is None or model is None:
         return None
-    method, ratio = split.trailing(model, terms.split_rule(key.server, account.model), server.role)
+    method, ratio = split.trailing(model, policy.split_rule(key.server, account.model), server.role)
     return None if ratio is None else CurrentSplit(method, ratio)
 
 
-def _held(
-    key: ServerKey, gpus: tuple[GpuState, ...], terms: CostPolicy, now: Instant
+def _allocated(
+    key: ServerKey, gpus: tuple[GpuState, ...], policy: CostPolicy, now: Instant
 ) -> Iterator[AllocatedPrice]:
-    """Equal GPUs together, in the order of their indices."""
-    month = month_of(now, terms.zone)
+    """Prices of the GPUs that a server holds: equal GPUs together, in the order of their indices."""
+    month = month_of(now, policy.zone)
     gpus_on_host = sum(gpu.count for gpu in gpus)
     alike: dict[tuple[str, str, float, str, str], float] = {}
     for gpu in sorted(gpus, key=lambda gpu: gpu.index):
@@ -477,7 +445,7 @@ def _held(
         mine = sum(share.idle_part for share in shares if share.key == key) * gpu.count / WHOLE
         if not mine:
             continue
-        for rate in terms.tariff.price(gpu.gpu, now, month, gpus_on_host).rates:
+        for rate in policy.tariff.price(gpu.gpu, now, month, gpus_on_host).rates:
             origin = rate.provenance
             line = (
                 gpu.gpu.gpu_model,

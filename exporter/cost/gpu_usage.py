@@ -1,4 +1,4 @@
-"""Which slots one GPU's time and money go to in one tick, as integer weights."""
+"""GPU usage: integer weights of one GPU's time and money by owner and phase. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ Ticks = Mapping[ServerKey, ServerTick]
 
 @dataclass(frozen=True, slots=True)
 class ShareUsage:
-    """One share of one GPU in one tick. `busy` is in parts of `money.WHOLE`, `None`: nobody could tell.
+    """One share of one GPU in one tick. `busy` is in parts of `money.WHOLE`, `None`: unobserved.
 
     Where the holders of a GPU (of an instance) were not equally busy, each share's two parts are the same.
     """
@@ -30,62 +30,62 @@ def share_usage(
 ) -> tuple[ShareUsage, ...]:
     """How busy each share of a GPU was.
 
-    NVML tells, averaged over the tick: of a card that is cut, for each instance. Where it cannot, or says 0
-    while tokens moved, a share was busy if its server had requests running, and what it holds while idle is
-    what it holds. With no server to ask it is unobserved; idle is only what is known to be: what no instance
-    covers, and what nobody holds and no process runs on.
+    NVML reports it as the mean of the tick, of a MIG card for each instance. Where NVML reports nothing, or 0
+    while tokens moved, a share was busy if its server had requests running, and its size is its idle part.
+    Without a server it is unobserved. Two parts are known to be idle: what no instance covers, and an
+    unallocated share without processes.
 
     Args:
         parts: the GPU's shares.
-        reading: what NVML said of it; `None` if nothing.
-        ticks: what the servers did.
-        lost: it is known to be off the bus, also while NVML is silent; a missing reading alone says nothing.
+        reading: by NVML; `None` without one.
+        ticks: of the servers.
+        lost: it is known to be off the bus, also while NVML is silent; a missing reading alone is no proof.
         gap: the tick is too long to have been observed.
     """
     if gap:
-        return tuple(ShareUsage(_settled(share), None) for share in parts)
+        return tuple(ShareUsage(_all_idle(share), None) for share in parts)
     if lost:
-        return tuple(ShareUsage(_settled(share), 0) for share in parts)
-    found: list[ShareUsage] = []
+        return tuple(ShareUsage(_all_idle(share), 0) for share in parts)
+    usage: list[ShareUsage] = []
     for instance, together in groupby(parts, lambda share: share.instance):
-        found += _used(tuple(together), instance, reading, ticks)
-    return tuple(found)
+        usage += _used(tuple(together), instance, reading, ticks)
+    return tuple(usage)
 
 
 def _used(
     parts: tuple[GpuShare, ...], instance: str, reading: GpuReading | None, ticks: Ticks
 ) -> Iterator[ShareUsage]:
-    """The shares of one GPU that is not cut, of one instance, or of what no instance covers."""
+    """The shares of one GPU without MIG, of one instance, or of the rest of a MIG card."""
     if reading is not None and reading.instances is not None and instance == OUTSIDE_INSTANCES:
-        yield from (ShareUsage(_settled(share), 0) for share in parts)
+        yield from (ShareUsage(_all_idle(share), 0) for share in parts)
         return
-    told = None if reading is None else utilization_ratio(reading, instance)
+    utilization = None if reading is None else utilization_ratio(reading, instance)
     moved = any(ticks[share.key].moved for share in parts if share.key in ticks)
-    if told is not None and (told > 0 or not moved):
-        yield from (ShareUsage(share, round(told * WHOLE)) for share in parts)
+    if utilization is not None and (utilization > 0 or not moved):
+        yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
         return
     for share in parts:
-        if share.key == UNALLOCATED_KEY and reading is not None and _deserted(reading, instance):
+        if share.key == UNALLOCATED_KEY and reading is not None and _is_deserted(reading, instance):
             yield ShareUsage(share, 0)
         else:
-            yield ShareUsage(_settled(share), _asked(ticks.get(share.key)))
+            yield ShareUsage(_all_idle(share), _busy_by_requests(ticks.get(share.key)))
 
 
-def _settled(share: GpuShare) -> GpuShare:
+def _all_idle(share: GpuShare) -> GpuShare:
     """A share whose every second is divided as idle ones are."""
     return replace(share, busy_part=share.idle_part, busy_method=share.idle_method)
 
 
 def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) -> float | None:
-    """How busy a GPU that is not cut was, or one instance of a card that is; `None` where NVML cannot say."""
+    """Utilization of a GPU without MIG, or of one instance; `None` where NVML reports none."""
     if reading.instances is None:
         return reading.utilization_ratio
-    told = (one.utilization_ratio for one in reading.instances if one.uuid == instance)
-    return next(told, None)
+    ratios = (one.utilization_ratio for one in reading.instances if one.uuid == instance)
+    return next(ratios, None)
 
 
-def _deserted(reading: GpuReading, instance: str) -> bool:
-    """Whether NVML tells who computes, and nobody does there."""
+def _is_deserted(reading: GpuReading, instance: str) -> bool:
+    """Whether NVML lists processes, and none of them runs there."""
     return reading.processes is not None and all(one.instance != instance for one in reading.processes)
 
 
@@ -116,21 +116,21 @@ def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
 
 
 def phase_weights(
-    gpu: Iterable[ShareUsage], ticks: Ticks, terms: CostPolicy, idle: int | None = None
+    gpu: Iterable[ShareUsage], ticks: Ticks, policy: CostPolicy, idle: int | None = None
 ) -> dict[OwnerPhase, int]:
-    """Weights of the slots of one GPU, by time.
+    """Weights of one GPU by owner and phase, by time.
 
-    By energy where `idle` is given: what idling throughout would have used of what was used, in parts of
-    `money.WHOLE`. A share that rested in between pays its idle time at that rate, at most all it used.
-    The energy of a card is divided as its time is: no instance is told what another one drew.
+    By energy where `idle` is given: the energy of an idle GPU over the energy used, in parts of
+    `money.WHOLE`. A share pays its idle time at that rate, at most all that it used.
+    The energy of a MIG card is divided as its time is: NVML measures no instance alone.
     """
     weights: dict[OwnerPhase, int] = {}
 
     def add(tick: ServerTick, model: str, phase: Phase, weight: int) -> None:
         if weight > 0:
-            for who, part in owner_shares(terms, tick, model).items():
-                slot = OwnerPhase(who, phase)
-                weights[slot] = weights.get(slot, 0) + weight * part
+            for who, part in owner_shares(policy, tick, model).items():
+                owner_phase = OwnerPhase(who, phase)
+                weights[owner_phase] = weights.get(owner_phase, 0) + weight * part
 
     for use in gpu:
         key, worked, rested = use.share.key, use.share.busy_part, use.share.idle_part
@@ -146,17 +146,17 @@ def phase_weights(
             add(tick, model, "idle", rested * portion * resting * WHOLE)
         for model, portion in tick.busy_models.items():
             working = worked * portion * (WHOLE - resting)
-            told = tick.splits.get(model)
-            if told is None or told.prefill_ratio is None:
+            ratio = tick.splits.get(model)
+            if ratio is None or ratio.prefill_ratio is None:
                 add(tick, model, "other", working * WHOLE)
                 continue
-            prefill = round(told.prefill_ratio * WHOLE)
+            prefill = round(ratio.prefill_ratio * WHOLE)
             add(tick, model, "prefill", working * prefill)
             add(tick, model, "decode", working * (WHOLE - prefill))
     return weights
 
 
-def _asked(tick: ServerTick | None) -> int | None:
+def _busy_by_requests(tick: ServerTick | None) -> int | None:
     if tick is None or not tick.up or tick.key == UNALLOCATED_KEY or tick.running is None:
         return None
     return WHOLE if tick.running else 0

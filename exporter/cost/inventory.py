@@ -1,7 +1,7 @@
 """The GPUs that a host is charged for: slots, which GPU sits in each, and how many there should be.
 
-What is paid for is the slot, not the UUID. A VM that is stopped and started shows other UUIDs, and a board
-is swapped; the host has as many GPUs as before, and costs as much.
+The slot is charged, not the UUID. A VM that is stopped and started shows other UUIDs, and a board is
+swapped; the host has as many GPUs as before, and costs as much.
 """
 
 from collections import Counter
@@ -15,13 +15,13 @@ from exporter.readings import Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 
 UNSEEN: Final = "unseen"
-"""The UUID of GPUs that are paid for and that NVML never listed."""
+"""The UUID of GPUs that are charged and that NVML never listed."""
 
-MOST_RETIRED: Final = 128
+RETIRED_MAX: Final = 128
 """Empty slots that are remembered: as many as a host can have GPUs."""
 
-BOOTS_KEPT: Final = 2
-"""Where nothing says how many GPUs the host has: a slot missing since before the last boot is released."""
+BOOTS_UNTIL_RELEASE: Final = 2
+"""A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
 
 
 class Replacement(NamedTuple):
@@ -36,16 +36,16 @@ class Replacement(NamedTuple):
 class GpuInventory:
     """The slots of a host after one read of its GPUs.
 
-    `slots` are those with a listed GPU, by its UUID, before its reading is taken in; `lost` those without
-    one; `unseen` stand for GPUs that were never listed, by model. All of them are paid for.
+    `listed` are slots with a listed GPU, by its UUID, without this tick's reading; `lost` those without one;
+    `unseen` stand for GPUs that were never listed, by model. All of them are charged.
     `released` are slots that the host no longer has. `expected` is the number of GPUs that should be listed
     here and `visible` the number that NVML lists, both `None` while it is silent. `stated` is the number that
-    rules or the instance type say, `None` where nothing does.
-    `state` is the rest of what is remembered: the boot, replacements, retired GPUs.
+    rules or the instance type give, `None` where neither does.
+    `state` has the boot, replacements and retired GPUs after this read.
     """
 
     state: State
-    slots: Mapping[str, GpuState]
+    listed: Mapping[str, GpuState]
     lost: Mapping[str, GpuState] = field(default_factory=dict)
     unseen: Mapping[str, GpuState] = field(default_factory=dict)
     released: Mapping[str, GpuState] = field(default_factory=dict)
@@ -55,19 +55,19 @@ class GpuInventory:
     stated: int | None = None
 
 
-def inventory(state: State, frame: Frame, terms: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
+def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
     """Match the listed GPUs to the slots of the last read. While NVML is silent nothing changes.
 
     Args:
-        state: what is remembered of the last tick.
+        state: as of the last tick.
         frame: the readings.
-        terms: prices, with the predecessors of `state`.
+        policy: prices, with the predecessors of `state`.
         rebooted: the driver's counters began at zero since the last tick.
     """
-    tariff = terms.tariff
+    tariff = policy.tariff
     if frame.gpus is None:
         return GpuInventory(_retire(state, frame, tariff), {}, state.gpus, state.unseen)
-    matching = _Matching(state, frame.gpus, frame, terms, rebooted=rebooted)
+    matching = _Matching(state, frame.gpus, frame, policy, rebooted=rebooted)
     matching.by_address()
     matching.by_model()
     return matching.outcome()
@@ -81,28 +81,28 @@ class _Matching:
         state: State,
         readings: tuple[GpuReading, ...],
         frame: Frame,
-        terms: CostPolicy,
+        policy: CostPolicy,
         *,
         rebooted: bool,
     ) -> None:
-        self._state, self._frame, self._terms = state, frame, terms
+        self._state, self._frame, self._policy = state, frame, policy
         self._rebooted = rebooted
         before = state.listed_in or state.boot
         self._new_boot = bool(before and frame.boot and before != frame.boot)
         self._readings = {reading.gpu.uuid: reading for reading in readings}
-        self._slots: dict[str, GpuState] = {}
+        self._listed: dict[str, GpuState] = {}
         self._new: list[GpuReading] = []
         for uuid, reading in self._readings.items():
             gpu = state.gpus.get(uuid)
             if gpu is None:
                 self._new.append(reading)
             else:
-                self._slots[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
+                self._listed[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
         self._left: list[GpuState] = []
         self._missing: dict[str, GpuState] = {}
         missing = (gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings)
         for gpu in sorted(missing, key=_last_listed):
-            if terms.tariff.has_left(gpu.gpu, frame.wall):
+            if policy.tariff.has_left(gpu.gpu, frame.wall):
                 self._left.append(gpu)
             else:
                 boots = gpu.boots_missed + self._new_boot
@@ -126,8 +126,8 @@ class _Matching:
         above = len(self._new)
         if not self._new_boot:
             count = self._count()
-            known = len(self._slots) + self._kept() if count is None else count
-            above += len(self._slots) + len(self._missing) - known
+            count_before = len(self._listed) + self._missing_kept() if count is None else count
+            above += len(self._listed) + len(self._missing) - count_before
         for alike in (True, False):
             for reading in tuple(self._new):
                 if above <= 0:
@@ -143,51 +143,51 @@ class _Matching:
         self._new.remove(reading)
         self._replaced.append(Replacement(old.gpu, reading.gpu, reading.pci_bus_id))
         counted = self._rebooted and old.energy_mark is not None
-        self._slots[reading.gpu.uuid] = GpuState(
+        self._listed[reading.gpu.uuid] = GpuState(
             reading.gpu,
             reading.index,
             # The driver was loaded since the last tick: all that it counted is of that time.
             energy_mark=0 if counted else None,
             carries=old.carries,
-            owed=old.owed,
+            rounding=old.rounding,
             predecessor=old.gpu.uuid,
             replaced_at=self._frame.wall,
-            priced_as=self._terms.tariff.priced_as(old.gpu),
+            priced_as=self._policy.tariff.priced_as(old.gpu),
         )
 
     def outcome(self) -> GpuInventory:
-        """What the host has now."""
+        """The slots of the host now."""
         for reading in self._new:
-            self._slots[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
+            self._listed[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
         self._new = []
-        visible, count, terms = len(self._slots), self._count(), self._terms
-        waits = count is None and terms.tariff.asking
-        if waits:  # until the cloud tells, the host is what it was
-            kept = len(self._missing)
+        visible, count, policy = len(self._listed), self._count(), self._policy
+        waits = count is None and policy.tariff.asking
+        if waits:  # until the location is known, the host is what it was
+            remaining = len(self._missing)
         elif count is None:
-            kept = self._kept()
+            remaining = self._missing_kept()
         else:
-            kept = min(len(self._missing), max(0, count - visible))
-        lost = dict(list(self._missing.items())[:kept])
-        full = visible + kept
-        state, unseen = _retire(self._state, self._frame, terms.tariff), {}
+            remaining = min(len(self._missing), max(0, count - visible))
+        lost = dict(list(self._missing.items())[:remaining])
+        full = visible + remaining
+        state, unseen = _retire(self._state, self._frame, policy.tariff), {}
         if count is not None:
             # A slot whose GPU was retired is empty, until another GPU sits in it.
             empty = max(0, count - full)
             state = replace(state, retired=state.retired[-empty:] if empty else ())
             count -= len(state.retired)
-            if terms.all_gpus and full and count > full:
-                unseen = _unseen(self._priced(), self._gpus(self._slots), self._gpus(lost), count - full)
-        elif waits and terms.all_gpus:
-            unseen = _at_most(self._state.unseen, self._state.gpu_count - full)
+            if policy.all_gpus and full and count > full:
+                unseen = _unseen(self._priced(), self._gpus(self._listed), self._gpus(lost), count - full)
+        elif waits and policy.all_gpus:
+            unseen = _limited(self._state.unseen, self._state.gpu_count - full)
         return GpuInventory(
             replace(
                 state,
                 listed_in=self._frame.boot or state.listed_in,
                 replaced=state.replaced + len(self._replaced),
             ),
-            self._slots,
-            # One that was retired is paid for until the day on which it left.
+            self._listed,
+            # A retired GPU is charged until the day on which it left.
             {gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
             {model: self._stand_in(model, number) for model, number in unseen.items()},
             {uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
@@ -198,42 +198,42 @@ class _Matching:
         )
 
     def _stand_in(self, model: str, number: int) -> GpuState:
-        known = self._state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
-        return replace(known, count=number)
+        gpu = self._state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
+        return replace(gpu, count=number)
 
-    def _kept(self) -> int:
-        """Missing slots that stay where nothing says how many GPUs the host has."""
-        return sum(gpu.boots_missed < BOOTS_KEPT for gpu in self._missing.values())
+    def _missing_kept(self) -> int:
+        """Missing slots that stay where nothing gives the host's number of GPUs."""
+        return sum(gpu.boots_missed < BOOTS_UNTIL_RELEASE for gpu in self._missing.values())
 
     def _count(self) -> int | None:
-        """The number of GPUs that the host has; `None` where nothing says."""
+        """The number of GPUs of the host; `None` where nothing gives it."""
         count = self._stated()
-        if count is None or self._terms.all_gpus:
+        if count is None or self._policy.all_gpus:
             return count
         # The machine may have more GPUs than are listed here: only those that were listed are of this host.
-        return min(count, len(self._slots) + self._kept())
+        return min(count, len(self._listed) + self._missing_kept())
 
     def _stated(self) -> int | None:
-        listed = [*self._gpus(self._slots), *(reading.gpu for reading in self._new)]
+        listed = [*self._gpus(self._listed), *(reading.gpu for reading in self._new)]
         return stated(self._priced(), listed, self._gpus(self._missing))
 
     def _priced(self) -> Tariff:
         """The prices, with the predecessors of the GPUs that took slots in this read."""
         if not self._replaced:
-            return self._terms.tariff
-        state = replace(self._state, gpus={**self._state.gpus, **self._slots})
-        return self._terms.told(self._terms.owners, state.predecessors).tariff
+            return self._policy.tariff
+        state = replace(self._state, gpus={**self._state.gpus, **self._listed})
+        return self._policy.told(self._policy.owners, state.predecessors).tariff
 
     @staticmethod
-    def _gpus(slots: Mapping[str, GpuState]) -> list[Gpu]:
-        return [gpu.gpu for gpu in slots.values()]
+    def _gpus(gpus: Mapping[str, GpuState]) -> list[Gpu]:
+        return [gpu.gpu for gpu in gpus.values()]
 
 
 def stated(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu] = ()) -> int | None:
-    """The number of GPUs that a host has when all are well; `None` where nothing says.
+    """The number of GPUs of a host without failures; `None` where nothing gives it.
 
     It is `gpus_per_host` of the rules that price its GPUs, else what its instance type has. Where rules price
-    different models of one host, and it has more GPUs than such a rule says, each speaks for its own models.
+    different models of one host, and it has more GPUs than such a rule says, each counts its own models.
     """
     groups = _groups(tariff, listed, missing)
     counted = [group for group in groups if group.count is not None]
@@ -247,7 +247,7 @@ def stated(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu] = (
 
 @dataclass(slots=True)
 class _Group:
-    """The GPUs of one rule. `part`: the rule says how many of them there are, not how many on the host."""
+    """The GPUs of one rule. `part`: the rule counts these, not all of the host."""
 
     count: HostCount | None
     listed: list[Gpu] = field(default_factory=list)
@@ -261,13 +261,13 @@ class _Group:
     @property
     def size(self) -> int:
         """The number of its GPUs in a host of several rules."""
-        known = len(self.listed) + len(self.missing)
+        total = len(self.listed) + len(self.missing)
         if self.count is None:
-            return known
+            return total
         if self.part and self.count.of == "models":
             return max(len(self.listed), self.stated)
-        # A board that a rule names by its UUID is known, or it is not of this host.
-        return max(len(self.listed), min(self.stated, known))
+        # A board that a rule names by UUID was listed once, or it is not of this host.
+        return max(len(self.listed), min(self.stated, total))
 
     @property
     def model(self) -> str:
@@ -284,49 +284,49 @@ def _groups(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu]) -
     for gpu in missing:
         count = tariff.host_count(gpu)
         groups.setdefault("" if count is None else count.rule, _Group(count)).missing.append(gpu)
-    known = len(listed) + len(missing)
+    total = len(listed) + len(missing)
     for group in groups.values():
         several = group.count is not None and group.count.of != "host" and len(groups) > 1
-        group.part = several and group.stated < known
+        group.part = several and group.stated < total
     return list(groups.values())
 
 
 def _unseen(tariff: Tariff, listed: list[Gpu], lost: list[Gpu], number: int) -> dict[str, int]:
     """By model, the GPUs that the host has and that NVML never listed."""
     groups = _groups(tariff, listed, lost)
-    found: Counter[str] = Counter()
+    unseen: Counter[str] = Counter()
     for group in groups:
         if group.part:
             few = max(0, min(number, group.size - len(group.listed) - len(group.missing)))
-            found[group.model] += few
+            unseen[group.model] += few
             number -= few
-    # The others are priced as those GPUs are whose rule says how many the host has.
+    # The others are priced as the GPUs whose rule counts the host.
     whole = max((group for group in groups if not group.part), key=lambda group: group.stated, default=None)
     if whole is not None and whole.stated:
-        found[whole.model] += number
+        unseen[whole.model] += number
     else:
-        found[_Group(None, [*listed, *lost]).model] += number
-    return {model: few for model, few in found.items() if few}
+        unseen[_Group(None, [*listed, *lost]).model] += number
+    return {model: few for model, few in unseen.items() if few}
 
 
-def _at_most(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
-    found = {}
+def _limited(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
+    numbers = {}
     for model, gpu in unseen.items():
         few = min(gpu.count, number)
         if few > 0:
-            found[model] = few
+            numbers[model] = few
             number -= few
-    return found
+    return numbers
 
 
 def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
-    """The state with its GPUs that people say have left, and that are not listed all the same."""
+    """The state with its retired GPUs that are not listed."""
     here = {reading.gpu.uuid for reading in frame.gpus or ()}
     left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
     retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
-    return replace(state, retired=retired[-MOST_RETIRED:])
+    return replace(state, retired=retired[-RETIRED_MAX:])
 
 
 def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:
-    """Those first that were listed last."""
+    """Sort key: GPUs that were listed last come first."""
     return not gpu.up, gpu.boots_missed, gpu.index, gpu.gpu.uuid

@@ -1,4 +1,4 @@
-"""Exact arithmetic: what accrues over a stretch of time, and who gets which part of it."""
+"""Exact arithmetic: accrual over time, and splits of an amount by weights. Pure."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, TypeVar
@@ -10,16 +10,16 @@ from exporter.units import MILLIJOULES_PER_KILOWATT_HOUR, Millijoules, Nanosecon
 WHOLE: Final = 10**9
 """A whole, in the integer parts that weights are made of."""
 
-OWED_SCALE: Final = 2**32
-"""One picodollar, in the parts that rounding debts are kept in."""
+ROUNDING_SCALE: Final = 2**32
+"""One picodollar, in the parts that rounding is remembered in."""
 
 
 K = TypeVar("K", bound=Hashable)
-"""What a split is keyed by. Keys sort among themselves; their order decides ties."""
+"""The key of a split. Keys sort among themselves; their order decides ties."""
 
 
 def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
-    """Whole picodollars that accrued, and what is left below one.
+    """Whole picodollars that accrued, and the fraction that is left.
 
     Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays.
     """
@@ -27,7 +27,7 @@ def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picod
 
 
 def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
-    """What energy costs, as `accrue`."""
+    """The cost of energy, as `accrue`."""
     return _divide(price.per_kilowatt_hour * energy, MILLIJOULES_PER_KILOWATT_HOUR, carry)
 
 
@@ -40,15 +40,16 @@ def _divide(numerator: int, period: int, carry: Carry | None) -> tuple[int, Carr
 
 
 def split(
-    amount: int, weights: Mapping[K, int], owed: Mapping[K, int] | None = None
+    amount: int, weights: Mapping[K, int], rounding: Mapping[K, int] | None = None
 ) -> tuple[dict[K, int], dict[K, int]]:
     """Divide an amount by weights so that the parts sum to it exactly.
 
-    Largest remainders get the units that are left, ties by sorted key. `owed` is what earlier roundings of
-    the same money owe each key, in parts of `OWED_SCALE`: with it, no key is favored over many splits.
+    Largest remainders get the units that are left, ties by sorted key. `rounding` is what earlier splits of
+    the same money rounded off each key, in parts of `ROUNDING_SCALE`: with it, no key is favored over many
+    splits.
 
     Returns:
-        The parts of the keys with a positive weight, and the new debts of all keys of `weights`.
+        The parts of the keys with a positive weight, and the new rounding of all keys of `weights`.
 
     Raises:
         ValueError: no weight is positive.
@@ -56,27 +57,27 @@ def split(
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("a split needs a positive weight")
-    before = owed or {}
+    before = rounding or {}
     if len(weights) == 1:
         (key,) = weights
         return {key: amount}, {key: before.get(key, 0)}
     parts: dict[K, int] = {}
-    debts: dict[K, int] = {}
+    after: dict[K, int] = {}
     left = amount
     for key, weight in weights.items():
-        debt = before.get(key, 0)
+        due = before.get(key, 0)
         if weight > 0:
             parts[key], remainder = divmod(amount * weight, total)
             left -= parts[key]
-            debt += remainder * OWED_SCALE // total
-        debts[key] = debt
+            due += remainder * ROUNDING_SCALE // total
+        after[key] = due
 
     if left:
-        ranked: list[tuple[int, Any]] = [(-debts[key], key) for key in parts]
+        ranked: list[tuple[int, Any]] = [(-after[key], key) for key in parts]
         for _, key in sorted(ranked)[:left]:
             parts[key] += 1
-            debts[key] -= OWED_SCALE
-    return parts, debts
+            after[key] -= ROUNDING_SCALE
+    return parts, after
 
 
 def portions(weights: Mapping[K, int]) -> dict[K, int]:

@@ -1,4 +1,4 @@
-"""What the configuration says to the cost model, beside the prices."""
+"""Cost policy: what the configuration sets for the cost model. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ SplitMethod = Literal["auto", "engine", "time", "weights"]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a token of each kind weighs where nothing measures it.
+    """Weight of a token by kind, where nothing measures it.
 
     The defaults are the median price ratios of 121 hosted open-weight offers (2026-11): an assumption.
     """
@@ -41,7 +41,7 @@ class SplitRule:
 
 @dataclass(frozen=True, slots=True)
 class OwnershipRule:
-    """Who pays for matching servers. Patterns are shell-style; all that are given must match."""
+    """Product and team of matching servers. Patterns are shell-style; all that are given must match."""
 
     product: str = UNASSIGNED
     team: str = UNASSIGNED
@@ -61,11 +61,11 @@ class CardinalityLimits:
 
 @dataclass(frozen=True)
 class CostPolicy:
-    """Everything `advance` goes by that is not a reading: prices, calendar, owners, split, limits.
+    """Everything that `advance` needs besides readings: prices, calendar, owners, split, limits.
 
-    `interval` is what a tick is meant to take, `gap_after` the longest that counts as observed, `gap_max`
+    `interval` is the configured length of a tick, `gap_after` the longest that counts as observed, `gap_max`
     the longest that is charged at all.
-    `all_gpus`: NVML lists every GPU of the machine here, so that one that it does not list is missing.
+    `all_gpus`: NVML lists every GPU of the machine, so that one that it does not list is missing.
     """
 
     tariff: Tariff
@@ -80,55 +80,56 @@ class CostPolicy:
     all_gpus: bool = False
 
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
-    """What servers say of who pays for them, where no rule of the configuration does."""
+    """Product and team that servers report, for those without a rule of the configuration."""
 
     def party(self, key: ServerKey, model: str, team: str = "") -> CostOwner:
-        """The party of a server's model, owned as these terms say, unless a gateway told the team."""
-        known = self._parties.get((key, model, team))
-        if known is None:
-            product, owner = self.owner(key)
-            known = CostOwner(product, team or owner, key.namespace, key.server, model)
-            self._parties[key, model, team] = known
-        return known
+        """The owner of a server's model; `team` replaces the server's where a gateway reports one."""
+        owner = self._owners.get((key, model, team))
+        if owner is None:
+            product, own_team = self.product_and_team(key)
+            owner = CostOwner(product, team or own_team, key.namespace, key.server, model)
+            self._owners[key, model, team] = owner
+        return owner
 
     @cached_property
-    def _parties(self) -> dict[tuple[ServerKey, str, str], CostOwner]:
-        # Each tick asks for the same few parties many times; how many there are is what `limits` allow.
+    def _owners(self) -> dict[tuple[ServerKey, str, str], CostOwner]:
+        # Each tick needs the same few owners many times; `limits` bound their number.
         return {}
 
-    def owner(self, key: ServerKey) -> tuple[str, str]:
+    def product_and_team(self, key: ServerKey) -> tuple[str, str]:
         """The product and team that pay for a server.
 
-        The first rule that matches says, else the server's own labels, else it is unassigned.
+        By the first rule that matches, else by the server's own labels, else unassigned.
         """
         for rule in self.ownership:
             if matches(rule.namespace, key.namespace) and matches(rule.server, key.server):
                 return rule.product, rule.team
-        told = self.owners.get(key)
-        product, team = ("", "") if told is None else (told.product, told.team)
+        reported = self.owners.get(key)
+        product, team = ("", "") if reported is None else (reported.product, reported.team)
         return product or UNASSIGNED, team or UNASSIGNED
 
     def told(
         self, owners: Mapping[ServerKey, PodOwnership], predecessors: tuple[tuple[str, Gpu], ...] = ()
     ) -> "CostPolicy":
-        """The same terms where servers say these owners, and GPUs took the slots of `predecessors`.
+        """The policy with these reported owners, and with GPUs in the slots of `predecessors`.
 
-        The same ones again while both stay.
+        The same object again while both stay.
         """
         if owners == self.owners and predecessors == self.tariff.predecessors:
             return self
-        kept = self._told.get("terms")
-        if kept is None or kept.owners != owners or kept.tariff.predecessors != predecessors:
-            tariff = self.tariff if kept is None else kept.tariff
+        last = next(iter(self._last), None)
+        if last is None or last.owners != owners or last.tariff.predecessors != predecessors:
+            tariff = self.tariff if last is None else last.tariff
             if tariff.predecessors != predecessors:
                 tariff = replace(self.tariff, predecessors=predecessors)
-            kept = self._told["terms"] = replace(self, owners=owners, tariff=tariff)
-        return kept
+            last = replace(self, owners=owners, tariff=tariff)
+            self._last[:] = [last]
+        return last
 
     @cached_property
-    def _told(self) -> dict[str, "CostPolicy"]:
-        # What servers say changes rarely, and the parties above are remembered with it.
-        return {}
+    def _last(self) -> list["CostPolicy"]:
+        # Reports of servers rarely change, and a policy caches prices and owners.
+        return []
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""

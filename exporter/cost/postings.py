@@ -1,4 +1,4 @@
-"""What one tick adds to the books."""
+"""Postings: what one tick adds to the ledger. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Phase = Literal["prefill", "decode", "other", "idle", "unobserved"]
 PHASES: Final[tuple[Phase, ...]] = ("prefill", "decode", "other", "idle", "unobserved")
 
 UNALLOCATED: Final = "unallocated"
-"""The server name of GPU money that no server held."""
+"""The server name of cost of GPUs without a holder."""
 
 UNASSIGNED: Final = "unassigned"
 """The product and team of a server that no ownership rule names."""
@@ -22,7 +22,7 @@ OTHER: Final = OTHER_MODELS
 
 
 class CostOwner(NamedTuple):
-    """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order.
+    """The owner of money, GPU time and tokens. Sorted by these fields, in this order.
 
     It and `OwnerPhase` are tuples, as are the other keys of sums, `MoneyPosting` and `GpuTimePosting`:
     a tick makes and looks up hundreds of them.
@@ -36,19 +36,19 @@ class CostOwner(NamedTuple):
 
     @property
     def key(self) -> ServerKey:
-        """The server of this party."""
+        """Its server."""
         return ServerKey(self.namespace, self.server)
 
 
 class OwnerPhase(NamedTuple):
-    """A party and what its GPU was doing: the finest place that GPU money is posted to."""
+    """An owner and the phase of its GPU: the finest key of GPU money."""
 
     owner: CostOwner
     phase: Phase
 
 
 class MoneyPosting(NamedTuple):
-    """Dollars of one GPU and component that one slot pays."""
+    """Money of one GPU and component, for one owner and phase."""
 
     gpu: Gpu
     component: str
@@ -58,12 +58,12 @@ class MoneyPosting(NamedTuple):
 
 
 class GpuTimePosting(NamedTuple):
-    """Time of one GPU that one slot held. `priced` is false where that time waits for a price.
+    """Time of one GPU for one owner and phase. `priced` is false where that time waits for a price.
 
     `down` is the part of `duration` that hourly rent is not owed for, and `unowed` the part that nothing is
-    owed for, as far as is known: `down` where rent is by the hour or no price is known, all of it before
-    owned hardware is in service.
-    `counted` is the GPU time of it that was posted before: of time that waited for a price.
+    owed for: `down` where rent is by the hour or no price is known, all of it before owned hardware is in
+    service.
+    `counted` is the GPU time of it that was posted before, of time that waited for a price.
     """
 
     gpu: Gpu
@@ -76,13 +76,13 @@ class GpuTimePosting(NamedTuple):
 
     @property
     def owed(self) -> Nanoseconds:
-        """GPU time that is posted now: dollars over it are the price. It never takes back what is posted."""
+        """GPU time that is posted now: dollars over it are the price. It is never negative."""
         return max(0, self.duration - self.unowed - self.counted)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuUse:
-    """What one slot used of a GPU: its time, the part of it that hourly rent is owed for, and energy."""
+    """Usage of a GPU by one owner and phase: time, the part of it with hourly rent, and energy."""
 
     time: Nanoseconds
     up: Nanoseconds
@@ -91,10 +91,10 @@ class GpuUse:
 
 @dataclass(frozen=True, slots=True)
 class UnpricedTime:
-    """GPU time whose hardware had no price, kept until one comes.
+    """GPU time whose hardware had no price, stored until one comes.
 
-    It lies in [start, end), which is inside one hour of one local `day`, like 2026-11-30; where nothing
-    better is known, inside the day. `number` is what the ledger knows it by; 0 is a name of none.
+    It lies in [start, end), inside one hour of one local `day` (like 2026-11-30); some of an earlier release
+    only inside the day. `number` is its key in the ledger, 0 without one.
     `hourly_only`: nothing but hourly rent is owed for it, as since a boot.
     `down_counted`: all of it is posted as GPU time, as an earlier release did; else the part that is owed at
     any price, while the host was up.
@@ -112,10 +112,10 @@ class UnpricedTime:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices.
+    """A part of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices.
 
     `month` is like 2026-11, `day` like 2026-11-30, both of the configured time zone.
-    `accrued` is what the GPUs accrued in it, reckoned before anything was split.
+    `accrued` is what the GPUs accrued in it, summed before anything was split.
     `unpriced` are its GPUs without a price. `down` is the part that hourly rent is not owed for.
     """
 
@@ -132,11 +132,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class LateCharges:
-    """Time without a price that is charged now that it has one.
+    """Charges of unpriced time that has a price now.
 
-    `segments` are of one GPU each; `held` tells what no longer waits, and what of it was counted when it
-    passed. `left` is what still waits of each `UnpricedTime` that was charged from, also where that is
-    nothing: it takes the place of the one of its number.
+    `segments` are of one GPU each; their GPU time no longer waits. `left` is the rest of each `UnpricedTime`
+    that was charged from, also where that is nothing: it replaces the one of its number.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -145,7 +144,7 @@ class LateCharges:
 
 @dataclass(frozen=True, slots=True)
 class TokenPosting:
-    """Tokens that moved for a party, in one tick."""
+    """Tokens of an owner in one tick."""
 
     owner: CostOwner
     kind: Kind
@@ -154,7 +153,7 @@ class TokenPosting:
 
 @dataclass(frozen=True, slots=True)
 class RequestPosting:
-    """Requests that finished for a party, in one tick."""
+    """Finished requests of an owner in one tick."""
 
     owner: CostOwner
     count: int
@@ -162,7 +161,7 @@ class RequestPosting:
 
 @dataclass(frozen=True, slots=True)
 class HostedEquivalent:
-    """What a party's tokens of one tick would have cost at a hosted offer, at its price of that moment."""
+    """Cost of an owner's tokens of one tick at a hosted offer, at its price of that moment."""
 
     owner: CostOwner
     reference: str
@@ -179,9 +178,9 @@ class EnergyPosting:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """Everything one tick adds. `end` is the tick's wall time; tokens and energy are told at it.
+    """Everything that one tick adds. `end` is the tick's wall time, which tokens and energy are posted at.
 
-    `seen` are the parties of this tick, those that nothing is posted to included: a series starts at zero.
+    `seen` are the owners of this tick, also those with nothing to post: a series starts at zero.
     """
 
     end: Instant
@@ -191,11 +190,11 @@ class Postings:
     energy: tuple[EnergyPosting, ...] = ()
     seen: tuple[CostOwner, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
-    """Readings refused this tick, as (reason, how many)."""
+    """Implausible readings of this tick, as (reason, count)."""
     equivalents: tuple[HostedEquivalent, ...] = ()
-    """Beside the money: no sum of the books has them in it."""
+    """Not money: no sum of the ledger includes them."""
     day: str = ""
-    """The local day in which tokens are told: the one that the tick's last instant is in."""
+    """The local day of tokens: the one of the tick's last instant."""
     zone: str = ""
-    """The time zone that days and months are of, as the IANA database names it; empty where nobody says."""
+    """The IANA name of the time zone of days and months; empty where it is not known."""
     late: LateCharges = LateCharges()

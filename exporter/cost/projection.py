@@ -1,7 +1,7 @@
-"""What is being spent now, and what the month will have cost when it ends.
+"""Projection: current spend, and the cost of the month at its end. Pure.
 
-The rest of the month is priced by the tariff: each GPU of the host, at each price that it will have, for
-the owners that held it in the last 24 hours.
+The tariff prices the rest of the month: each GPU of the host, at each price that it will have, for the
+products that held it in the last 24 hours.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ from exporter.units import (
 )
 
 LEFT_AFTER_HOURS: Final = 2
-"""An owner that held nothing in the running hour and the one before it has left, unless it comes and goes."""
+"""A product without GPUs in so many hours, the running one included, has left, unless it is intermittent."""
 
 Product = str
 Owners = Mapping[Product, int]
@@ -58,7 +58,7 @@ class UsageHour:
 
 @dataclass(frozen=True, slots=True)
 class RecentUsage:
-    """Who used which GPU in the last 24 hours.
+    """GPU usage of the last 24 hours.
 
     `hours` are the hours that were metered, oldest first, the running one last.
     `first_held` is when each product first held a GPU.
@@ -72,7 +72,7 @@ class RecentUsage:
 
 @dataclass(frozen=True, slots=True)
 class PricePeriod:
-    """A part of the rest of the month in which no price changes, and what it will cost."""
+    """A part of the rest of the month without a price change, and its cost."""
 
     start: Instant
     end: Instant
@@ -100,7 +100,7 @@ class Projection:
     rest_at_present_prices: Picodollars
 
     def totals(self) -> dict[Product, Picodollars]:
-        """What each product will have spent, and the host by their sum."""
+        """Cost of each product at the end of the month; the host's is their sum."""
         products = sorted({*self.to_date, *(product for product, amount in self.rest.items() if amount)})
         return {each: self.to_date.get(each, 0) + self.rest.get(each, 0) for each in products}
 
@@ -117,27 +117,27 @@ def project(
     usage: RecentUsage,
     to_date: Mapping[Product, Picodollars],
     now: Instant,
-    terms: CostPolicy,
+    policy: CostPolicy,
 ) -> Projection | None:
     """Month to date, and the rest of the month by the tariff; `None` before any time was metered.
 
-    Hourly rent goes on for the part of the day that the host was up in. A GPU goes to the owners that held
-    it since the latest of them arrived, at most for 24 hours; those that have left own nothing more of it.
-    Energy goes on at its mean over the same time. A retirement ends a GPU's part.
+    Hourly rent continues for the part of the day that the host was up in. A GPU belongs to the products that
+    held it since the latest of them arrived, at most for 24 hours, without those that have left.
+    Energy continues at its mean over the same time. A retirement ends a GPU's part.
     """
     gpus = tuple(gpus)
     covered, up = _uptime(usage, now)
     if not covered:
         return None
-    month = month_of(now, terms.zone)
+    month = month_of(now, policy.zone)
     departed = _departed(usage)
     uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
     by_time: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
     by_energy: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
     periods = []
-    for start, end in pairwise(sorted({now, month.end, *terms.tariff.changes(now, month.end)})):
+    for start, end in pairwise(sorted({now, month.end, *policy.tariff.changes(now, month.end)})):
         amount = 0
-        for gpu, count, price in _prices(gpus, start, now, month, terms):
+        for gpu, count, price in _prices(gpus, start, now, month, policy):
             time, energy = _cost(price, uses[gpu], end - start, covered, up)
             by_time[gpu] += time * count
             by_energy[gpu] += energy
@@ -145,7 +145,7 @@ def project(
         periods.append(PricePeriod(start, end, amount))
     present = (
         time * count + energy
-        for gpu, count, price in _prices(gpus, now, now, month, terms)
+        for gpu, count, price in _prices(gpus, now, now, month, policy)
         for time, energy in (_cost(price, uses[gpu], month.end - now, covered, up),)
     )
     rest: dict[Product, Picodollars] = {}
@@ -158,7 +158,7 @@ def project(
 
 
 class _GpuUse(NamedTuple):
-    """Weights of one GPU's owners by time and by energy; the energy that it used, and over which time."""
+    """Weights of one GPU's products by time and by energy; its energy, and the time that it was used over."""
 
     time: Owners
     energy: Owners
@@ -167,7 +167,7 @@ class _GpuUse(NamedTuple):
 
 
 def _uptime(usage: RecentUsage, now: Instant) -> tuple[Nanoseconds, Nanoseconds]:
-    """Of the last 24 hours, what was metered and what hourly rent was owed for."""
+    """Metered time of the last 24 hours, and the part that hourly rent was owed for."""
     covered = up = 0
     for hour in usage.hours:
         inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
@@ -177,7 +177,7 @@ def _uptime(usage: RecentUsage, now: Instant) -> tuple[Nanoseconds, Nanoseconds]
 
 
 def _departed(usage: RecentUsage) -> frozenset[Product]:
-    """Owners that have left: those that hold nothing any more, and are not known to come and go."""
+    """Products that have left: they hold nothing any more, and are not intermittent."""
     last: dict[Product, Instant] = {}
     for hour in usage.hours:
         for owners in hour.time.values():
@@ -188,7 +188,7 @@ def _departed(usage: RecentUsage) -> frozenset[Product]:
 
 
 def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Product], now: Instant) -> _GpuUse:
-    """Who goes on using a GPU: its owners since the latest of them arrived, at most of 24 hours."""
+    """Continued use of a GPU: by its products since the latest of them arrived, at most of 24 hours."""
     gpu = outcome.gpu
     since = now - NANOSECONDS_PER_DAY
     newest: set[Product] = set()
@@ -206,8 +206,8 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
             continue
         times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
         if hour.start < since:
-            kept = _kept(times, hour, since, now, newest)
-            times, energies = _part(times, kept), _part(energies, kept)
+            after = _parts_after(times, hour, since, now, newest)
+            times, energies = _part(times, after), _part(energies, after)
         own = _add(time, times)
         joules += _add(energy, energies)
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
@@ -216,56 +216,56 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
         for product in departed.intersection(each):
             del each[product]
     if not any(time.values()):
-        # Nothing is known of it yet, or its owners have all left: it is whose it is now.
+        # It has no history yet, or its products have all left: its present ones count.
         time = _products(outcome)
     return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
 
 
-def _kept(
+def _parts_after(
     times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
 ) -> dict[Product, tuple[int, int]]:
-    """The part of each owner's time in an hour that lies after an instant in it, as a fraction.
+    """The part of each product's time in an hour that lies after an instant in it, as a fraction.
 
-    Owners that arrived at that instant have all of theirs after it; the others share the time that is left.
+    Products that arrived at that instant have all of theirs after it; the others share the time that is left.
     """
     if not newest:
         return dict.fromkeys(times, (hour.end - since, NANOSECONDS_PER_HOUR))
-    own = sum(held for product, held in times.items() if product in newest)
+    own = sum(time for product, time in times.items() if product in newest)
     others = sum(times.values()) - own
     left = max(0, min(hour.end, now) - since - own)
     return {product: (1, 1) if product in newest else (min(left, others), others) for product in times}
 
 
-def _part(amounts: Owners, kept: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
-    found = {}
+def _part(amounts: Owners, fractions: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
+    parts = {}
     for product, amount in amounts.items():
-        part, whole = kept.get(product, (0, 1))
-        found[product] = amount * part // whole if whole else 0
-    return found
+        part, whole = fractions.get(product, (0, 1))
+        parts[product] = amount * part // whole if whole else 0
+    return parts
 
 
 def _add(sums: dict[Product, int], amounts: Owners) -> int:
-    """Add each owner's amount, and return what was added."""
+    """Add each product's amount, and return the sum."""
     for product, amount in amounts.items():
         sums[product] = sums.get(product, 0) + amount
     return sum(amounts.values())
 
 
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
-    found: dict[Product, int] = {}
-    for slot, weight in outcome.slots.items():
-        _sum(found, slot.owner.product, weight)
-    return found
+    weights: dict[Product, int] = {}
+    for owner_phase, weight in outcome.phase_weights.items():
+        _sum(weights, owner_phase.owner.product, weight)
+    return weights
 
 
 def _prices(
-    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, terms: CostPolicy
+    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, policy: CostPolicy
 ) -> Iterator[tuple[Gpu, int, Price]]:
-    """What the GPUs that are here at an instant cost; one that is here after its retirement stays.
+    """Prices of the GPUs of the host at an instant; one that is present after its retirement stays.
 
     The number is above 1 for several GPUs that NVML never listed; the price is of one of them.
     """
-    tariff = terms.tariff
+    tariff = policy.tariff
     here = [each for each in gpus if tariff.has_left(each.gpu, now) or not tariff.has_left(each.gpu, at)]
     count = sum(each.count for each in here)
     for each in here:
@@ -275,7 +275,7 @@ def _prices(
 def _cost(
     price: Price, use: _GpuUse, length: Nanoseconds, covered: Nanoseconds, up: Nanoseconds
 ) -> tuple[Picodollars, Picodollars]:
-    """What one GPU costs over a time at one price: by the hour, and what its energy costs."""
+    """Cost of one GPU over a time at one price: of its hours, and of its energy."""
     time = 0
     for rate in price.rates:
         part, whole = (up, covered) if rate.while_up else (1, 1)
@@ -287,7 +287,7 @@ def _cost(
 
 
 def energy_use(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Millijoules]]:
-    """The energy of one tick by the start of its segment, GPU and product: as its cost, else as GPU time."""
+    """Energy of one tick by start of segment, GPU and product: divided as its cost, else as GPU time."""
     if not postings.energy or not postings.segments:
         return
     since = postings.segments[0].start
@@ -304,13 +304,13 @@ def energy_use(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Mill
 
 def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     paid: dict[Gpu, dict[Product, int]] = {}
-    held: dict[Gpu, dict[Product, int]] = {}
+    times: dict[Gpu, dict[Product, int]] = {}
     for money in segment.money:
         if money.component == ENERGY:
             _sum(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
     for each in segment.held:
-        _sum(held.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
-    return {gpu: owners for gpu, owners in {**held, **paid}.items() if any(owners.values())}
+        _sum(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
+    return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 
 
 def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
@@ -318,39 +318,39 @@ def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
 
 
 def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
-    """Dollars per hour now, by party: current rates by time, plus the mean power of five minutes."""
-    found: dict[CostOwner, float] = {}
+    """Present dollars per hour by owner: rates by time, plus the mean power of five minutes."""
+    hourly_by_owner: dict[CostOwner, float] = {}
     for gpu, price in zip(gpus, prices, strict=True):
         hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates)
         energy = energy_dollars_per_hour(price, gpu.mean_watts)
-        total = sum(gpu.slots.values())
+        total = sum(gpu.phase_weights.values())
         if not price.rates and energy is None:
             continue
-        for slot, weight in gpu.slots.items():
+        for owner_phase, weight in gpu.phase_weights.items():
             part = (hourly + (energy or 0.0)) * gpu.count * weight / total
-            found[slot.owner] = found.get(slot.owner, 0.0) + part
-    return found
+            hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + part
+    return hourly_by_owner
 
 
 def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | None:
-    """What the energy of an hour at this power costs; `None` without a price or a power."""
+    """Cost of an hour's energy at this power; `None` without a price or a power."""
     if price.energy is None or mean_watts is None:
         return None
     return dollars(price.energy.per_kilowatt_hour) * mean_watts / WATTS_PER_KILOWATT
 
 
-def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
-    """What each GPU of the host cost at the first price that the configuration has for it."""
+def first_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
+    """Price of each GPU of the host at the start of its first configured price."""
     gpus = list(gpus)
-    month = month_of(at, terms.zone)
-    tariff = terms.tariff
+    month = month_of(at, policy.zone)
+    tariff = policy.tariff
     count = sum(gpu.count for gpu in gpus)
     return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
 
 
-def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
-    """What each GPU of the host costs at an instant."""
+def price_now(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
+    """Price of each GPU of the host at an instant."""
     gpus = list(gpus)
-    month = month_of(at, terms.zone)
+    month = month_of(at, policy.zone)
     count = sum(gpu.count for gpu in gpus)
-    return [terms.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]
+    return [policy.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]

@@ -12,7 +12,7 @@ TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
 Basis = Literal["full", "busy"]
 
 FEWEST_TOKENS: Final = 1000
-"""Below this many tokens of its own a quotient says nothing and is absent."""
+"""A quotient of fewer tokens has no meaning and is absent."""
 
 
 def per_million(
@@ -21,10 +21,10 @@ def per_million(
     weights: Weights,
     unpriced: Nanoseconds = 0,
 ) -> dict[tuple[TokenKind, Basis], float]:
-    """Dollars per million tokens by (kind, basis): what `carried` says over the tokens of the kind.
+    """Dollars per million tokens by (kind, basis): `carried` dollars over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
-    With `unpriced` GPU time, which waits for a price, there is none: the money is not all that it cost.
+    With `unpriced` GPU time, which waits for a price, there is none: the cost is incomplete.
     """
     if unpriced:
         return {}
@@ -59,9 +59,9 @@ def carried(
     """
     everything = dollars(sum(money.values()))
     if everything == 0:
-        return {}  # nothing is priced: a cost of zero would be a claim
+        return {}  # nothing is priced: zero would be wrong
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
-    found: dict[tuple[TokenKind, Basis], float] = {}
+    parts: dict[tuple[TokenKind, Basis], float] = {}
     bases: dict[Basis, float] = {"full": everything}
     if prefill + decode > 0:
         bases["busy"] = prefill + decode
@@ -69,12 +69,12 @@ def carried(
     for basis, amount in bases.items():
         for kind in ("all", "computed"):
             if counts[kind]:
-                found[kind, basis] = amount
+                parts[kind, basis] = amount
         if prefill + decode > 0:
             scale = amount / (prefill + decode)
             for single, part in _by_kind(prefill, decode, tokens, weights).items():
-                found[single, basis] = part * scale
-    return found
+                parts[single, basis] = part * scale
+    return parts
 
 
 def _by_kind(
@@ -82,12 +82,12 @@ def _by_kind(
 ) -> dict[Kind, float]:
     """Dollars of prefill and decode, by the kind that carries them."""
     counts = {kind: tokens.get(kind, 0) for kind in KINDS}
-    told = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
-    if not any(told.values()):
-        told = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
+    input_weights = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
+    if not any(input_weights.values()):
+        input_weights = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
     prompt, cached = (
-        counts["prompt"] * float(told["prompt"]),
-        counts["cached_prompt"] * float(told["cached_prompt"]),
+        counts["prompt"] * float(input_weights["prompt"]),
+        counts["cached_prompt"] * float(input_weights["cached_prompt"]),
     )
     if prompt + cached == 0:
         decode, prefill = decode + prefill, 0.0

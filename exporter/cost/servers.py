@@ -1,23 +1,16 @@
 """Server deltas of one tick: tokens, requests, and how busy money divides over models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
-from exporter.cost.counters import CounterDeltas
-from exporter.cost.division import (
-    GatewayPools,
-    OwnerQuota,
-    PoolMember,
-    ServerDivision,
-    divide_counts,
-    server_division,
-)
+from exporter.cost.counters import CounterDeltas, EndpointTick
+from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import OTHER, CostOwner, RequestPosting, TokenPosting
-from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
+from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import DivisionState, EndpointState, GatewayState, ModelState, ServerState, State
 from exporter.readings import (
     KINDS,
@@ -32,171 +25,80 @@ from exporter.readings import (
 )
 from exporter.units import Nanoseconds
 
-
-@dataclass(frozen=True, slots=True)
-class ServerSums:
-    """What the endpoints of one server told together, under admitted model names."""
-
-    models: tuple[str, ...]
-    served: tuple[str, ...]
-    moved: CounterDeltas
-    requests: Mapping[str, PhaseSeconds]
-    engine: Mapping[str, PhaseSeconds]
-    running: Mapping[str, float]
-    batches: Mapping[str, int]
-    loads: tuple[LoadReading, ...]
-
-    @classmethod
-    def of(
-        cls, server: ServerState, readings: list[ServerReading], moves: list[CounterDeltas], room: int
-    ) -> "ServerSums":
-        """Add up what endpoints read and moved. `room` is how many more models have a place."""
-        names: dict[str, str] = {model: model for model in server.models}
-
-        def admit(model: str) -> str:
-            nonlocal room
-            if model not in names:
-                names[model] = model if room > 0 else OTHER
-                room -= 1
-            return names[model]
-
-        served = dict.fromkeys(admit(model) for reading in readings for model in reading.models)
-        summed: CounterDeltas = {}
-        requests: dict[str, PhaseSeconds] = {}
-        engine: dict[str, PhaseSeconds] = {}
-        for moved in moves:
-            for (model, quantity), value in moved.items():
-                counted = admit(model), quantity
-                summed[counted] = summed.get(counted, 0.0) + value
-                # The prefill seconds of one endpoint are of the kind of the decode seconds beside them.
-                if quantity in {"decode_seconds", "decode_request_seconds"}:
-                    told = PhaseSeconds(moved.get((model, "prefill_seconds"), 0.0), value)
-                    seconds = engine if quantity == "decode_seconds" else requests
-                    seconds[counted[0]] = seconds.get(counted[0], PhaseSeconds()) + told
-        running: dict[str, float] = {}
-        batches: dict[str, int] = {}
-        waiting: dict[str, float] = {}
-        for load in (load for reading in readings for load in reading.loads):
-            model = admit(load.model)
-            if load.running is not None:
-                running[model] = running.get(model, 0.0) + load.running
-                batches[model] = batches.get(model, 0) + (load.batches if load.running > 0 else 0)
-            if load.waiting is not None:
-                waiting[model] = waiting.get(model, 0.0) + load.waiting
-        models = dict.fromkeys([*server.models, *names.values()])
-        loads = tuple(
-            LoadReading(model, running.get(model), waiting.get(model))
-            for model in dict.fromkeys([*running, *waiting])
-        )
-        return cls(tuple(models), tuple(served), summed, requests, engine, running, batches, loads)
-
-    def tick(self, model: str, tokens: Mapping[Kind, int]) -> ModelTick:
-        """What one model did."""
-        return ModelTick(
-            tokens,
-            self.requests.get(model),
-            self.running.get(model),
-            self.batches.get(model, 0),
-            self.engine.get(model),
-        )
-
-
-ELSEWHERE: Mapping[Role, tuple[Quantity, ...]] = {
+COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
     "": (),
     "prefill": ("generation",),
     "decode": ("prompt", "cached_prompt"),
 }
-"""What a role's engine counts that the other one of its pair counts as well: each token is counted once."""
+"""What a role's engine counts that its peer counts as well. Each token is counted once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerDelta:
-    """What one server told in one tick, before anything is divided.
+    """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners.
 
-    `counts` are its tokens by model, `debts` what remains to be taken from later ones. `served` are its
-    models: a server that sleeps or loads has those that it had.
+    `before` is its state of the last tick. `models` has every model that it ever served, by admitted name.
+    `reported` are the models it serves, as last reported: one that sleeps or loads keeps those it had.
+    `partial`: it does a part of what it serves, a role or one host of several.
+    `world_size` is the largest that one of its endpoints reported, 0 where none did.
     """
 
     key: ServerKey
-    server: ServerState
-    readings: list[ServerReading]
-    told: ServerSums
+    before: ServerState
+    up: bool
+    partial: bool
     role: Role
-    served: tuple[str, ...]
     division: Division | None
-    counts: Mapping[str, Mapping[Kind, int]]
-    debts: Mapping[str, Mapping[str, int]]
-
-    @classmethod
-    def of(
-        cls,
-        key: ServerKey,
-        server: ServerState,
-        readings: list[ServerReading],
-        told: ServerSums,
-        *,
-        restarted: bool,
-    ) -> "ServerDelta":
-        """Settle what was told. `restarted`: some endpoint counts from zero, so that no debt holds."""
-        counts: dict[str, Mapping[Kind, int]] = {}
-        debts: dict[str, Mapping[str, int]] = {}
-        for model in told.models:
-            known = server.models.get(model, ModelState()).debt
-            counts[model], debts[model] = _net(model, told, {} if restarted else dict(known))
-        role, division = _role(server, readings), _division(server, readings)
-        served = told.served or server.served or told.models
-        return cls(key, server, readings, told, role, served, division, counts, debts)
+    reported: tuple[str, ...]
+    models: Mapping[str, ModelDelta]
+    loads: tuple[LoadReading, ...]
+    world_size: int
 
     @property
-    def partial(self) -> bool:
-        """It does a part of what it serves: a role, or a host of several."""
-        if any(reading.role or reading.spans_hosts for reading in self.readings):
-            return True
-        # One that does not answer may not tell; it is what it was.
-        return self.server.partial and not self.up
+    def served(self) -> tuple[str, ...]:
+        """The models it serves; before any was reported, those that it counted."""
+        return self.reported or tuple(self.models)
 
     @property
-    def up(self) -> bool:
-        """Some endpoint answered."""
-        return any(reading.up for reading in self.readings)
-
-    @property
-    def member(self) -> PoolMember | None:
-        """As one of those that a gateway leads to."""
+    def divided(self) -> DividedServer | None:
+        """The part of it that division needs; `None` where no gateway divides it."""
         if self.division is None:
             return None
-        return PoolMember(self.key, self.division, self.served, self.counts)
+        tokens = {model: delta.tokens for model, delta in self.models.items()}
+        return DividedServer(self.key, self.division, self.served, tokens, self.role, self.up)
 
 
-def collect_deltas(
-    state: State, frame: Frame, limits: CardinalityLimits
-) -> tuple[list[ServerDelta], dict[str, EndpointState], dict[str, int]]:
-    """What the servers of a frame told.
+class ServerDeltas(NamedTuple):
+    """Deltas of all servers of a frame, and the state of every watched endpoint.
 
-    Returns:
-        It, what is remembered of every watched endpoint, and the implausible series of each, by URL.
+    `implausible` is the number of series by URL that moved by more than any server counts.
     """
-    # While nobody knows which servers are here, those that are not read are kept, or their tokens were lost.
+
+    servers: list[ServerDelta]
+    endpoints: dict[str, EndpointState]
+    implausible: dict[str, int]
+
+
+def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
+    """Advance every endpoint of a frame, and add up the deltas of each server."""
+    # In an incomplete frame, endpoints that are not in it stay, or their tokens were lost.
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
-    heard: list[ServerDelta] = []
+    servers: list[ServerDelta] = []
     implausible: dict[str, int] = {}
-    room = limits.models - sum(len(known.models) for known in state.servers.values())
+    room = limits.models - sum(len(server.models) for server in state.servers.values())
     for key, readings in _by_server(state.servers, frame.servers, limits).items():
-        server = state.servers.get(key) or ServerState()
-        moves: list[CounterDeltas] = []
-        restarted = False
+        before = state.servers.get(key) or ServerState()
+        ticks: list[EndpointTick] = []
         for reading in readings:
-            before = state.endpoints.get(reading.url)
-            tick = counters.endpoint_deltas(before, reading, frame.wall)
+            tick = counters.endpoint_deltas(state.endpoints.get(reading.url), reading, frame.wall)
             endpoints[reading.url] = tick.state
-            restarted |= tick.restarted
             if tick.implausible:
                 implausible[reading.url] = tick.implausible
-            moves.append({key: n for key, n in tick.moved.items() if key[1] not in ELSEWHERE[reading.role]})
-        told = ServerSums.of(server, readings, moves, room)
-        room -= len(told.models) - len(server.models)
-        heard.append(ServerDelta.of(key, server, readings, told, restarted=restarted))
-    return heard, endpoints, implausible
+            ticks.append(tick)
+        delta = _server_delta(key, before, readings, ticks, room)
+        room -= len(delta.models) - len(before.models)
+        servers.append(delta)
+    return ServerDeltas(servers, endpoints, implausible)
 
 
 def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: CardinalityLimits) -> ServerKey:
@@ -206,24 +108,10 @@ def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Card
     return ServerKey("", OTHER)
 
 
-def _net(model: str, told: ServerSums, debt: dict[str, int]) -> tuple[dict[Kind, int], dict[str, int]]:
-    """What a model counted by kind, and the debt after it."""
-    counts: dict[Kind, int] = {}
-    for kind in KINDS:
-        if (model, kind) not in told.moved:
-            continue
-        # What is taken out of a counter can come before what it is taken from: it waits as a debt.
-        net = round(told.moved[model, kind]) + debt.pop(kind, 0)
-        if net < 0:
-            debt[kind] = net
-        counts[kind] = max(0, net)
-    return counts, debt
-
-
 def _by_server(
-    known: Mapping[ServerKey, object], readings: Iterable[ServerReading], limits: CardinalityLimits
+    servers: Mapping[ServerKey, object], readings: Iterable[ServerReading], limits: CardinalityLimits
 ) -> dict[ServerKey, list[ServerReading]]:
-    admitted = dict(known)
+    admitted = dict(servers)
     grouped: dict[ServerKey, list[ServerReading]] = {}
     for reading in readings:
         key = admit_server(admitted, reading.key, limits)
@@ -232,23 +120,143 @@ def _by_server(
     return grouped
 
 
-def _role(server: ServerState, readings: Iterable[ServerReading]) -> Role:
-    """The role that all endpoints of a server have; a server that has both does both."""
+class _ModelNames:
+    """Model names of one server. `room` more are admitted, first come first served; others are `other`."""
+
+    def __init__(self, models: Iterable[str], room: int) -> None:
+        self._admitted = {model: model for model in models}
+        self._room = room
+
+    def admit(self, model: str) -> str:
+        """The name under which a model is counted."""
+        if model not in self._admitted:
+            self._admitted[model] = model if self._room > 0 else OTHER
+            self._room -= 1
+        return self._admitted[model]
+
+    def all(self) -> Iterable[str]:
+        """Every admitted name once, in the order in which they came."""
+        return dict.fromkeys(self._admitted.values())
+
+
+def _server_delta(
+    key: ServerKey,
+    before: ServerState,
+    readings: Sequence[ServerReading],
+    ticks: Sequence[EndpointTick],
+    room: int,
+) -> ServerDelta:
+    """Add up the endpoints of one server. `room` is how many more models may be admitted."""
+    names = _ModelNames(before.models, room)
+    reported = tuple(dict.fromkeys(names.admit(model) for reading in readings for model in reading.models))
+    sums: CounterDeltas = {}
+    request_seconds: dict[str, PhaseSeconds] = {}
+    engine_seconds: dict[str, PhaseSeconds] = {}
+    for reading, tick in zip(readings, ticks, strict=True):
+        for (model, quantity), value in tick.deltas.items():
+            if quantity in COUNTED_BY_PEER[reading.role]:
+                continue
+            name = names.admit(model)
+            sums[name, quantity] = sums.get((name, quantity), 0.0) + value
+            # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
+            if quantity in {"decode_seconds", "decode_request_seconds"}:
+                seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
+                prefill = tick.deltas.get((model, "prefill_seconds"), 0.0)
+                seconds[name] = seconds.get(name, PhaseSeconds()) + PhaseSeconds(prefill, value)
+    running, batches, waiting = _load_sums(readings, names)
+    restarted = any(tick.restarted for tick in ticks)
+    models: dict[str, ModelDelta] = {}
+    for name in names.all():
+        # After a restart counters begin at zero: nothing is left to subtract.
+        pending = {} if restarted else before.models.get(name, ModelState()).pending_subtraction
+        tokens, pending = _subtract(name, sums, pending)
+        models[name] = ModelDelta(
+            tokens,
+            request_seconds.get(name),
+            running.get(name),
+            batches.get(name, 0),
+            engine_seconds.get(name),
+            max(0, round(sums[name, "requests"])) if (name, "requests") in sums else None,
+            pending,
+        )
+    return ServerDelta(
+        key,
+        before,
+        up=any(reading.up for reading in readings),
+        partial=_is_partial(before, readings),
+        role=_role(before, readings),
+        division=_division(before, readings),
+        reported=reported or before.served,
+        models=models,
+        loads=tuple(
+            LoadReading(name, running.get(name), waiting.get(name))
+            for name in dict.fromkeys([*running, *waiting])
+        ),
+        world_size=max((reading.world_size or 0 for reading in readings), default=0),
+    )
+
+
+def _load_sums(
+    readings: Iterable[ServerReading], names: _ModelNames
+) -> tuple[dict[str, float], dict[str, int], dict[str, float]]:
+    """Requests running, in how many batches, and requests waiting, each by model."""
+    running: dict[str, float] = {}
+    batches: dict[str, int] = {}
+    waiting: dict[str, float] = {}
+    for load in (load for reading in readings for load in reading.loads):
+        name = names.admit(load.model)
+        if load.running is not None:
+            running[name] = running.get(name, 0.0) + load.running
+            batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
+        if load.waiting is not None:
+            waiting[name] = waiting.get(name, 0.0) + load.waiting
+    return running, batches, waiting
+
+
+def _subtract(
+    model: str, sums: CounterDeltas, before: Mapping[str, int]
+) -> tuple[dict[Kind, int], dict[str, int]]:
+    """Tokens of one model by kind, and what remains to be subtracted from later ones.
+
+    A counter that is subtracted can move before the one that it is subtracted from.
+    """
+    pending = dict(before)
+    tokens: dict[Kind, int] = {}
+    for kind in KINDS:
+        if (model, kind) not in sums:
+            continue
+        net = round(sums[model, kind]) + pending.pop(kind, 0)
+        if net < 0:
+            pending[kind] = net
+        tokens[kind] = max(0, net)
+    return tokens, pending
+
+
+def _is_partial(before: ServerState, readings: Sequence[ServerReading]) -> bool:
+    if any(reading.role or reading.spans_hosts for reading in readings):
+        return True
+    # Endpoints that do not answer may not report it: the server is what it was.
+    return before.partial and not any(reading.up for reading in readings)
+
+
+def _role(before: ServerState, readings: Iterable[ServerReading]) -> Role:
+    """The role that all endpoints of a server have; a server with both roles does both."""
     roles = {reading.role for reading in readings if reading.up or reading.role}
     if not roles:
-        return server.role  # those that do not answer may not tell; it is what it was
+        return before.role  # as above
     return roles.pop() if len(roles) == 1 else ""
 
 
-def _division(server: ServerState, readings: Iterable[ServerReading]) -> Division | None:
-    """What divides a server; where none of its endpoints answers to tell, what it was."""
-    readings = tuple(readings)
-    told = next((reading.division for reading in readings if reading.division is not None), None)
-    return told if told is not None or any(reading.up for reading in readings) else server.division
+def _division(before: ServerState, readings: Sequence[ServerReading]) -> Division | None:
+    """What divides a server; where no endpoint answers, what did before."""
+    division = next((reading.division for reading in readings if reading.division is not None), None)
+    if division is None and not any(reading.up for reading in readings):
+        return before.division
+    return division
 
 
-NO_MODEL = ""
-"""The model of a server that never told one."""
+NO_MODEL: Final = ""
+"""The model of a server that never reported one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +264,10 @@ class ServerTick:
     """One server in one tick.
 
     `up`: some endpoint answered. `moved`: tokens moved.
-    `running`: it had requests running at its read, or moved tokens where it does not tell; `None`: unknown.
-    `busy_models` and `idle_models` are parts of `money.WHOLE` by model, `parties` those of a model by who
-    pays, where a gateway divides it.
-    `world_size` is the largest that one of its endpoints told, 0 where none did.
+    `running`: requests were running at its read, or tokens moved where it reports none; `None`: unknown.
+    `busy_models` and `idle_models` are parts of `money.WHOLE` by model, `parties` those of a model by cost
+    owner, where a gateway divides it.
+    `world_size` is the largest that one of its endpoints reported, 0 where none did.
     """
 
     key: ServerKey
@@ -276,9 +284,9 @@ class ServerTick:
 
 @dataclass(frozen=True, slots=True)
 class ServersTick:
-    """All servers of one tick, what is remembered of them, and what they add to the books.
+    """All servers of one tick: their states after it, and what they add to the totals.
 
-    `implausible` are the series that moved by more than any server counts, by URL: nothing is made of them.
+    `implausible` is the number of series by URL that moved by more than any server counts.
     """
 
     gateways: Mapping[str, GatewayState]
@@ -290,83 +298,80 @@ class ServersTick:
     implausible: Mapping[str, int] = field(default_factory=dict)
 
 
-def party(terms: CostPolicy, key: ServerKey, model: str) -> CostOwner:
-    """The party of a server's model, owned as the rules say now: a change never moves posted money."""
-    return terms.party(key, model)
+def owner_shares(policy: CostPolicy, tick: ServerTick, model: str) -> Mapping[CostOwner, int]:
+    """The parts of `money.WHOLE` that each owner pays for a server's model, by the rules of now."""
+    return tick.parties.get(model) or {policy.party(tick.key, model): WHOLE}
 
 
-def owner_shares(terms: CostPolicy, tick: ServerTick, model: str) -> Mapping[CostOwner, int]:
-    """Who pays for a server's model, in parts of `money.WHOLE`."""
-    return tick.parties.get(model) or {party(terms, tick.key, model): WHOLE}
-
-
-def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: CostPolicy) -> ServersTick:
+def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
     """Advance every watched endpoint and the servers they make up."""
-    heard, endpoints, implausible = collect_deltas(state, frame, terms.limits)
-    gateways, asked = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall)
-    implausible |= {url: tick.implausible for url, tick in asked.items() if tick.implausible}
-    places = OwnerQuota(terms.limits.parties, state.servers.values())
-    pools = GatewayPools([one.member for one in heard if one.member is not None], gateways)
+    deltas = collect_deltas(state, frame, policy.limits)
+    gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall)
+    implausible = deltas.implausible | {
+        url: tick.implausible for url, tick in gateway_ticks.items() if tick.implausible
+    }
+    divided = [member for server in deltas.servers if (member := server.divided) is not None]
+    quota = OwnerQuota(policy.limits.parties, state.servers.values())
+    divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
     servers: dict[ServerKey, ServerState] = dict(state.servers)
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[TokenPosting] = []
     requests: list[RequestPosting] = []
-    for one in heard:
-        by = server_division(
-            one.key, one.division, asked, one.served, terms, elapsed, one.role, places, pools, up=one.up
+    for server in deltas.servers:
+        models = {model: _advance_model(server, model, divider, elapsed, policy) for model in server.models}
+        for tick in models.values():
+            tokens += tick.tokens
+            requests += tick.requests
+        states = {**server.before.models, **{model: tick.state for model, tick in models.items()}}
+        servers[server.key] = ServerState(
+            states, server.reported, server.partial, server.role, server.division
         )
-        models = {model: _advanced(one, model, by, elapsed, terms) for model in one.told.models}
-        for did in models.values():
-            tokens += did.tokens
-            requests += did.requests
-        remembered = {**one.server.models, **{model: did.state for model, did in models.items()}}
-        served = one.told.served or one.server.served
-        servers[one.key] = ServerState(remembered, served, one.partial, one.role, one.division)
-        ticks[one.key] = _tick(one, models)
-    return ServersTick(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests), implausible)
+        ticks[server.key] = _server_tick(server, models)
+    return ServersTick(
+        gateways, deltas.endpoints, servers, ticks, tuple(tokens), tuple(requests), implausible
+    )
 
 
-class _ModelDelta(NamedTuple):
-    """What one model of a server did in one tick: what is remembered of it, and what it adds to the books."""
+class _ModelTick(NamedTuple):
+    """One model of a server after one tick: its state, its parts by cost owner, and what it posts."""
 
     state: ModelState
     split: PhaseSplit
-    parties: Mapping[CostOwner, int]
+    shares: Mapping[CostOwner, int]
     tokens: list[TokenPosting]
     requests: list[RequestPosting]
 
 
-def _advanced(
-    one: ServerDelta, model: str, by: ServerDivision, elapsed: Nanoseconds, terms: CostPolicy
-) -> _ModelDelta:
-    """Divide what a model counted over who pays, and its time over phases."""
-    remembered, counts = one.server.models.get(model, ModelState()), one.counts[model]
-    trailed = remembered.division if one.division == one.server.division else DivisionState()
-    trail, parties = by.advance(model, trailed, counts)
-    amounts: dict[Quantity, int] = {kind: counts[kind] for kind in counts}
-    if (model, "requests") in one.told.moved:
-        amounts["requests"] = max(0, round(one.told.moved[model, "requests"]))
-    found, owed = divide_counts(amounts, parties, trail.owed)
-    if one.division is not None:
-        trail = replace(trail, owed=owed)
-    debt = one.debts[model]
-    if debt != remembered.debt or trail != remembered.division:
-        remembered = replace(remembered, debt=debt, division=trail)
-    rule = terms.split_rule(one.key.server, model)
-    state, phases = split.advance(remembered, one.told.tick(model, counts), elapsed, rule, one.role)
-    return _ModelDelta(
+def _advance_model(
+    server: ServerDelta, model: str, divider: Divider, elapsed: Nanoseconds, policy: CostPolicy
+) -> _ModelTick:
+    """Divide a model's tokens over cost owners, and its time over phases."""
+    before, delta = server.before.models.get(model, ModelState()), server.models[model]
+    division = before.division if server.division == server.before.division else DivisionState()
+    division, shares = divider.advance(server.key, model, division)
+    amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
+    if delta.requests is not None:
+        amounts["requests"] = delta.requests
+    counts, rounding = divide_counts(amounts, shares, division.rounding)
+    if server.division is not None:
+        division = replace(division, rounding=rounding)
+    if delta.pending_subtraction != before.pending_subtraction or division != before.division:
+        before = replace(before, pending_subtraction=delta.pending_subtraction, division=division)
+    rule = policy.split_rule(server.key.server, model)
+    state, phases = split.advance(before, delta, elapsed, rule, server.role)
+    return _ModelTick(
         state,
         phases,
-        parties,
-        [TokenPosting(who, kind, n) for kind in counts for who, n in found[kind].items()],
-        [RequestPosting(who, n) for who, n in found.get("requests", {}).items()],
+        shares,
+        [TokenPosting(owner, kind, count) for kind in delta.tokens for owner, count in counts[kind].items()],
+        [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()],
     )
 
 
-def _tick(one: ServerDelta, models: Mapping[str, _ModelDelta]) -> ServerTick:
-    splits = {model: did.split for model, did in models.items()}
+def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> ServerTick:
+    splits = {model: tick.split for model, tick in models.items()}
     # A model that is no longer served pays no idle money.
-    current = {model: splits[model] for model in one.served if model in splits}
+    current = {model: splits[model] for model in server.served if model in splits}
     if not current:
         current = {NO_MODEL: PhaseSplit("none", None, 0.0, 0.0)}
     largest = max(model.trailing for model in current.values())
@@ -378,17 +383,17 @@ def _tick(one: ServerDelta, models: Mapping[str, _ModelDelta]) -> ServerTick:
     busy = idle
     if heaviest > 0:
         busy = portions({name: round(model.weight / heaviest * WHOLE) for name, model in splits.items()})
-    told = one.told.running
-    running = any(value > 0 for value in told.values()) if told else heaviest > 0 or None
+    reported = [delta.running for delta in server.models.values() if delta.running is not None]
+    running = any(requests > 0 for requests in reported) if reported else heaviest > 0 or None
     return ServerTick(
-        one.key,
-        up=one.up,
+        server.key,
+        up=server.up,
         running=running,
         moved=heaviest > 0,
         busy_models=busy,
         idle_models=idle,
         splits=splits,
-        loads=one.told.loads,
-        world_size=max((reading.world_size or 0 for reading in one.readings), default=0),
-        parties={} if one.division is None else {model: did.parties for model, did in models.items()},
+        loads=server.loads,
+        world_size=server.world_size,
+        parties={} if server.division is None else {model: tick.shares for model, tick in models.items()},
     )

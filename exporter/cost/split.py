@@ -1,10 +1,10 @@
-"""How the busy money of one model is split between prefill and decode, and what trails from tick to tick.
+"""Split of a model's busy money between prefill and decode, with the trailing sums that it needs.
 
-How far each method is from the truth on a simulated engine: docs/split.md.
+docs/split.md has the error of each method on a simulated engine.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
@@ -13,11 +13,10 @@ from exporter.readings import Kind, Role
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
-"""What trailing sums are halved over."""
+"""Half-life of trailing sums."""
 
 SECONDS_STALE_AFTER: Final[Nanoseconds] = 45 * NANOSECONDS_PER_MINUTE
-"""With nothing told for this long, seconds say nothing about now: no request finished, or the engine stopped
-telling them."""
+"""Age beyond which seconds are not used: no request finished, or the engine stopped reporting them."""
 
 WORKLOADS_OFF_BY_25_PERCENT: Final[Mapping[str, tuple[str, ...]]] = {
     "engine": ("saturated", "retrieval", "long generation"),
@@ -43,7 +42,7 @@ MEANING: Final[Mapping[str, str]] = {
     ),
     "role": "nothing to split, since the server only prefills, or only decodes",
 }
-"""What each method is worth, in the words of the page and of `explain`."""
+"""Accuracy of each method, as the page and `explain` print it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +57,30 @@ class PhaseSeconds:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelTick:
-    """What one model did in one tick, summed over its endpoints.
+class ModelDelta:
+    """Deltas of one model of a server in one tick, summed over its endpoints.
 
-    `requests` are seconds of requests, which overlap, `engine` the engine's own of its GPU; `None`: not told.
-    `running` are the requests running, `None` where nothing tells, in so many `batches`: each engine
-    has its own.
+    `request_seconds` are seconds of requests, which overlap; `engine_seconds` are GPU seconds of the engine.
+    `running` are the requests running, in so many `batches`: each engine has its own.
+    `requests` are those that finished. `None` where nothing reports one of these.
+    `pending_subtraction` is what remains to be subtracted from later tokens, by kind.
     """
 
     tokens: Mapping[Kind, int]
-    requests: PhaseSeconds | None = None
+    request_seconds: PhaseSeconds | None = None
     running: float | None = None
     batches: int = 1
-    engine: PhaseSeconds | None = None
+    engine_seconds: PhaseSeconds | None = None
+    requests: int | None = None
+    pending_subtraction: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseSplit:
     """The prefill share of a model's busy money, and the method that gave it.
 
-    `prefill_ratio` is `None` when nothing was ever told: the busy money is then `other`.
-    `weight` is this tick's tokens by weight, `trailing` that of the last quarter hours.
+    `prefill_ratio` is `None` when nothing was ever reported: the busy money is then `other`.
+    `weight` is the weighted tokens of this tick, `trailing` those of the last quarter hours.
     """
 
     method: str
@@ -88,14 +90,14 @@ class PhaseSplit:
 
 
 def advance(
-    state: ModelState, tick: ModelTick, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
+    state: ModelState, delta: ModelDelta, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
 ) -> tuple[ModelState, PhaseSplit]:
-    """Move a model's trailing sums on by one tick and split its busy money.
+    """Advance a model's trailing sums by one tick and split its busy money.
 
-    One of a disaggregated pair has nothing to split, whatever is configured or measured.
+    A server of a disaggregated pair has one phase, whatever is configured or measured.
     """
-    prefill, decode = weigh(tick.tokens, rule.weights)
-    after = _trail(state, tick, elapsed, prefill, decode)
+    prefill, decode = weigh(delta.tokens, rule.weights)
+    after = _trail(state, delta, elapsed, prefill, decode)
     method, ratio = trailing(after, rule, role)
     if method == "weights" and prefill + decode > 0:
         ratio = prefill / (prefill + decode)
@@ -104,10 +106,9 @@ def advance(
 
 
 def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, float | None]:
-    """The method that splits a model's busy money now, and the prefill share by what trails.
+    """The method that splits a model's busy money now, and the prefill share by the trailing sums.
 
-    It is the first that what was told allows: of all where the rule says `auto`, else of the one that it
-    names and those after it.
+    The first method with data: of all where the rule is `auto`, else of the one it names and those after it.
     """
     if role:
         return "role", 1.0 if role == "prefill" else 0.0
@@ -121,19 +122,19 @@ def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, 
 
 
 def weigh(tokens: Mapping[Kind, int], weights: Weights) -> tuple[float, float]:
-    """Tokens by weight: those of prefill and those of decode."""
+    """Weighted tokens of prefill, and of decode."""
     prefill = tokens.get("prompt", 0) * float(weights.prompt)
     prefill += tokens.get("cached_prompt", 0) * float(weights.cached_prompt)
     return prefill, tokens.get("generation", 0) * float(weights.generation)
 
 
 def _trail(
-    state: ModelState, tick: ModelTick, elapsed: Nanoseconds, prefill: float, decode: float
+    state: ModelState, delta: ModelDelta, elapsed: Nanoseconds, prefill: float, decode: float
 ) -> ModelState:
     decay = 0.5 ** (elapsed / HALF_LIFE)
-    running = tick.running or 0.0
+    running = delta.running or 0.0
     duration = seconds(elapsed)
-    requests, engine = tick.requests or PhaseSeconds(), tick.engine or PhaseSeconds()
+    requests, engine = delta.request_seconds or PhaseSeconds(), delta.engine_seconds or PhaseSeconds()
     return replace(
         state,
         prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
@@ -141,7 +142,7 @@ def _trail(
         prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
         decode_seconds=_add(state.decode_seconds, decay, engine.decode),
         running_sum=state.running_sum * decay + running * duration,
-        running_time=state.running_time * decay + (tick.batches * duration if running > 0 else 0.0),
+        running_time=state.running_time * decay + (delta.batches * duration if running > 0 else 0.0),
         weighted_prefill=state.weighted_prefill * decay + prefill,
         weighted_decode=state.weighted_decode * decay + decode,
         since_finished=_since(state.since_finished, requests, elapsed),
@@ -150,7 +151,7 @@ def _trail(
 
 
 def _add(sum_before: float, decay: float, moved: float) -> float:
-    # A fallback that subtracts (time to first token less queueing) can dip below zero for a tick.
+    # A fallback that subtracts (time to first token less queue time) can be negative for a tick.
     return max(0.0, sum_before * decay + moved)
 
 
@@ -166,13 +167,13 @@ def _by_engine(state: ModelState) -> float | None:
 
 
 def _by_time(state: ModelState) -> float | None:
-    """P / (P + D / b): requests decode side by side, so their seconds are divided by the mean batch."""
+    """P / (P + D / b): requests decode in parallel, so their seconds are divided by the mean batch."""
     batch = max(1.0, state.running_sum / state.running_time) if state.running_time > 0 else 1.0
     return _share(state.since_finished, state.prefill_request_seconds, state.decode_request_seconds / batch)
 
 
 def _share(since: Nanoseconds | None, prefill: float, decode: float) -> float | None:
-    """`None` where nothing was told lately, or nothing that took any time."""
+    """`None` where no seconds were reported lately."""
     if since is None or since > SECONDS_STALE_AFTER or prefill + decode <= 0:
         return None
     return prefill / (prefill + decode)

@@ -1,6 +1,6 @@
-"""What the cost model remembers from tick to tick: marks, carries, trailing ratios.
+"""State of the cost model from tick to tick: marks, carries, trailing sums. Pure.
 
-Plain values, kept in the ledger.
+Plain values, stored in the ledger.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """What an accrual left below a picodollar: `numerator / period` of one."""
+    """The fraction of a picodollar that an accrual left: `numerator / period`."""
 
     numerator: int
     period: int
@@ -27,10 +27,10 @@ class GpuState:
     `falls` the reads in a row below it. `power_carry` is millijoules x 1e9 left by integrated power.
     `idle_watts` is the lowest mean power seen while at most 1 % busy.
     `recent` holds (duration, energy) of the last ticks, newest last, for the mean power.
-    `owed` is what rounding owes each slot, by component: a hint for fairness, never money;
-    it is not kept on disk.
+    `rounding` is what rounding took from each owner and phase, by component: a hint for fairness, never
+    money; it is not kept on disk.
     `holders` are the last known ones, and `slices` the last known parts of its MIG instances by UUID, in
-    parts of `money.WHOLE`; `None` for a card that is not cut.
+    parts of `money.WHOLE`; `None` for a card without MIG.
     `pci_bus_id` is its last known address, `boots_missed` the boots that began since NVML last listed it.
     `predecessor` is the UUID whose slot it took at `replaced_at`, empty for none, and `priced_as` the GPU
     whose rule priced that slot. `count` is above 1 for several GPUs that NVML never listed.
@@ -47,7 +47,7 @@ class GpuState:
     recent: tuple[tuple[Nanoseconds, Millijoules], ...] = ()
     carries: Mapping[str, Carry] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
-    owed: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+    rounding: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
     slices: Mapping[str, int] | None = None
     pci_bus_id: str = ""
     boots_missed: int = 0
@@ -63,7 +63,7 @@ class CounterMarks:
 
     `values` has those of the last good page, and of series that went from it at most a day ago; `gone` is
     since when these are missing. Both are by name, or, of thousands, in columns.
-    `dropped`: some of this process were forgotten for want of room.
+    `dropped`: some of this process were dropped at the limit.
     """
 
     values: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
@@ -92,7 +92,7 @@ class EndpointState:
 
 
 GatewayConsumer = tuple[str, str, str]
-"""Model, deployment and team, as a gateway tells them."""
+"""Model, deployment and team, as a gateway reports them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class GatewayState:
     """Marks of one gateway (by URL).
 
     `read` is false until it has answered once; `falls` counts good reads in a row with a count that fell.
-    `answered` is the wall time of the last good read. `counts` are the sums of the last good page by asker,
-    of prompts and of generation, and those of askers that left it.
+    `answered` is the wall time of the last good read. `counts` are the sums of the last good page by
+    consumer, of prompts and of generation, and those of consumers that left it.
     """
 
     read: bool = False
@@ -114,16 +114,16 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class DivisionState:
-    """Tokens by weight of one model by whom a gateway names, all that was served under `division.OWN`.
+    """Tokens of one model by weight and gateway consumer, with all that was served under `division.OWN`.
 
     `trailing` is halved every 15 minutes. `pending` are tokens since both sides were last read, which was
-    `since` ago. `owed` is what rounding owes each party, by what is counted; it is not kept on disk.
+    `since` ago. `rounding` is what rounding took from each owner, by quantity; it is not kept on disk.
     """
 
     trailing: Mapping[str, float] = field(default_factory=dict)
     pending: Mapping[str, float] = field(default_factory=dict)
     since: Nanoseconds = 0
-    owed: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
+    rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,9 @@ class ModelState:
     `prefill_request_seconds`, `decode_request_seconds`: those of requests that finished, which overlap.
     `running_sum` over `running_time`: requests running in a batch, over ticks with any running.
     `weighted_prefill`, `weighted_decode`: tokens by weight.
-    `since_finished` is how long nothing told seconds of requests, `since_computed` how long none of the
+    `since_finished` is the time since the last seconds of requests, `since_computed` since the last of the
     engine's own; `None`: never.
-    `debt` holds, by kind, what was taken out of a counter before it came in (never below zero in the books).
+    `pending_subtraction` is by kind what is still to be subtracted from counts: a posting never is negative.
     """
 
     prefill_seconds: float = 0.0
@@ -149,7 +149,7 @@ class ModelState:
     weighted_decode: float = 0.0
     since_finished: Nanoseconds | None = None
     since_computed: Nanoseconds | None = None
-    debt: Mapping[str, int] = field(default_factory=dict)
+    pending_subtraction: Mapping[str, int] = field(default_factory=dict)
     division: DivisionState = field(default_factory=DivisionState)
 
 
@@ -157,9 +157,8 @@ class ModelState:
 class ServerState:
     """One server: its models, first come first.
 
-    `served` are those that it served when it last told. `partial`: others compute for its tokens (another
-    role, other hosts), so that its money over its tokens is no price. `role` is that of its endpoints, and
-    `division` what they are divided by.
+    `served` are the last reported ones. `partial`: others compute for its tokens (another role, other hosts),
+    so that its money over its tokens is no price. `role` and `division` are those of its endpoints.
     """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
@@ -171,11 +170,11 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything remembered.
+    """State of all parts after a tick.
 
     `elapsed`, `awake`, `boot` and `wall` are those of the last tick; `elapsed` is `None` when there was none.
-    `uncharged` is time that no tick charged, since a gap was longer than any that is believed.
-    `fresh_in` is the boot that these books are the first of, until a GPU was charged; empty for all others.
+    `uncharged` is time that no tick charged, of gaps beyond `gap_max`.
+    `fresh_in` is the boot that this ledger is the first of, until a GPU was charged; empty for all others.
     `same_machine` is false where the last tick may have been another machine's: the ledger was adopted, or
     its machine is not known. It matters to the first tick of a process, and is in no file.
     """
@@ -193,11 +192,11 @@ class State:
     fresh_in: str = ""
     same_machine: bool = True
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
-    """Who pays, as the servers that are here last said of themselves."""
+    """Product and team that present servers last reported."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)
     """Those that are configured, by URL."""
     unseen: Mapping[str, GpuState] = field(default_factory=dict)
-    """GPUs that are paid for and that NVML never listed, by the model that they are taken for."""
+    """GPUs that are charged and that NVML never listed, by assumed model."""
     listed_in: str = ""
     """The boot in which NVML last listed the GPUs, empty where it is not known."""
     replaced: int = 0
@@ -214,5 +213,5 @@ class State:
 
     @property
     def gpu_count(self) -> int:
-        """GPUs that are paid for."""
+        """GPUs that are charged."""
         return len(self.gpus) + sum(gpu.count for gpu in self.unseen.values())

@@ -1,49 +1,83 @@
-"""The engines, in the order in which a page is tried against them."""
+"""All engines, in the order in which a page is matched against them.
 
+Every module of this folder is imported; an `Engine` that it defines under a public name is in the catalogue.
+"""
+
+import pkgutil
 import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Final
 
-from exporter.engines.aphrodite import APHRODITE
-from exporter.engines.dynamo import DYNAMO, DYNAMO_FRONTEND
 from exporter.engines.exposition import Page, WantedSeries
 from exporter.engines.gateways import GATEWAYS, GatewaySpec
-from exporter.engines.infinity import INFINITY
-from exporter.engines.kserve import KSERVE
-from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.lmdeploy import LMDEPLOY
-from exporter.engines.localai import LOCALAI
-from exporter.engines.mlc import MLC
-from exporter.engines.nim import NIM
-from exporter.engines.ray import RAY
-from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Engine, counted, wanted
-from exporter.engines.tei import TEI
-from exporter.engines.tgi import TGI
-from exporter.engines.triton import TRITON
-from exporter.engines.trtllm import TRTLLM
-from exporter.engines.vllm import VLLM
+
+NO_ENGINES: Final = frozenset(
+    {
+        "catalogue",
+        "commands",
+        "documentation",
+        "exposition",
+        "gateway_counts",
+        "gateways",
+        "interpretation",
+        "launch",
+        "ollama",
+        "spec",
+    }
+)
+"""Modules of this folder that define no engine. They are not imported here: some import the catalogue."""
+
+MATCH_ORDER: Final = (
+    "dynamo-frontend",
+    "dynamo",
+    "triton",
+    "vllm",
+    "ray",
+    "sglang",
+    "tgi",
+    "tei",
+    "trtllm",
+    "llamacpp",
+    "lmdeploy",
+    "aphrodite",
+    "localai",
+    "nim",
+    "mlc",
+    "kserve",
+)
+"""Engines that are matched first, in this order: one whose page looks like another's comes before it, and one
+whose page may contain another's after it. All others follow by name."""
+
+MATCHED_LAST: Final = ("infinity",)
+"""Engines whose names other programs write as well."""
+
+
+def _engines() -> Iterator[Engine]:
+    """The engines that the modules of this folder define."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name not in NO_ENGINES:
+            members = vars(import_module(f"{__package__}.{module.name}"))
+            yield from (
+                value
+                for name, value in members.items()
+                if isinstance(value, Engine) and not name.startswith("_")
+            )
+
+
+def _match_key(engine: Engine) -> tuple[int, str]:
+    if engine.name in MATCH_ORDER:
+        return MATCH_ORDER.index(engine.name), ""
+    return len(MATCH_ORDER) + (engine.name in MATCHED_LAST), engine.name
+
 
 ROWS: Final[tuple[Engine | GatewaySpec, ...]] = (
     *GATEWAYS,
-    DYNAMO_FRONTEND,
-    DYNAMO,
-    TRITON,
-    VLLM,
-    RAY,
-    SGLANG,
-    TGI,
-    TEI,
-    TRTLLM,
-    LLAMACPP,
-    LMDEPLOY,
-    APHRODITE,
-    LOCALAI,
-    NIM,
-    MLC,
-    KSERVE,
-    INFINITY,  # last: what it writes, other programs write as well
+    *sorted({engine.name: engine for engine in _engines()}.values(), key=_match_key),
 )
-"""The first hit wins: what looks like an engine comes before it, and what may carry one after it."""
+"""Gateways and engines. The first match wins."""
 
 ENGINES: Final = {row.name: row for row in ROWS if isinstance(row, Engine)}
 """Engines by name."""

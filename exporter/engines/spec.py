@@ -1,8 +1,8 @@
 """How an engine is described: names, not code. One small file per engine holds one `Engine`.
 
 To add an engine, write its exact sample names as its own source emits them, with the version in which each
-appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram). Then give it
-a place in `catalogue.ROWS`, and put a captured page with hand-made expectations beside the others' tests.
+appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram). The catalogue
+imports every file of this folder. Put a captured page with hand-made expectations beside the others' tests.
 """
 
 from collections.abc import Iterator, Mapping

@@ -358,8 +358,8 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
 
 def settled(state: State) -> State:
     """The state without rounding carries, as it is read back from its texts."""
-    gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
-    unseen = {model: replace(gpu, owed={}) for model, gpu in state.unseen.items()}
+    gpus = {uuid: replace(gpu, rounding={}) for uuid, gpu in state.gpus.items()}
+    unseen = {model: replace(gpu, rounding={}) for model, gpu in state.unseen.items()}
     servers = {
         key: replace(server, models={name: _settled(model) for name, model in server.models.items()})
         for key, server in state.servers.items()
@@ -368,9 +368,9 @@ def settled(state: State) -> State:
 
 
 def _settled(model: ModelState) -> ModelState:
-    if not model.division.owed:
+    if not model.division.rounding:
         return model
-    return replace(model, division=replace(model.division, owed={}))
+    return replace(model, division=replace(model.division, rounding={}))
 
 
 def _add_columns(scopes: dict[Scope, str], key: str, marks: CounterMarks) -> str | None:
@@ -536,7 +536,12 @@ def _server(record: Mapping[str, Any]) -> ServerState:
 def _model_record(state: ModelState) -> dict[str, object]:
     numbers: dict[str, object] = {name: getattr(state, name) for name in _MODEL_NUMBERS}
     since = {"since_finished": state.since_finished, "since_computed": state.since_computed}
-    return {**numbers, **since, "debt": dict(state.debt), "division": trail_record(state.division)}
+    return {
+        **numbers,
+        **since,
+        "debt": dict(state.pending_subtraction),
+        "division": trail_record(state.division),
+    }
 
 
 def _model(record: Mapping[str, Any]) -> ModelState:
@@ -544,7 +549,9 @@ def _model(record: Mapping[str, Any]) -> ModelState:
         **{name: number_field(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
         since_finished=optional_field(integer_field, record.get("since_finished")),
         since_computed=optional_field(integer_field, record.get("since_computed")),
-        debt={kind: integer_field(count) for kind, count in mapping_field(record.get("debt", {})).items()},
+        pending_subtraction={
+            kind: integer_field(count) for kind, count in mapping_field(record.get("debt", {})).items()
+        },
         division=trail_of(mapping_field(record.get("division", {}))),
     )
 

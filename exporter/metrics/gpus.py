@@ -20,17 +20,17 @@ def _energy(report: Report) -> Iterator[Row]:
 def _unpriced(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for gpu, held in report.books.unpriced.items():
-        yield gpu_labels(gpu), seconds(held)
+    for gpu, allocated in report.books.unpriced.items():
+        yield gpu_labels(gpu), seconds(allocated)
 
 
 def _info(report: Report) -> Iterator[Row]:
     for row in report.gpus:
         read = row.reading
-        told = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
+        details = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
         # An index below zero is none: GPUs that are paid for and that the driver never listed.
         index = str(row.index) if row.index >= 0 else ""
-        yield (index, *gpu_labels(row.gpu), *told), 1.0
+        yield (index, *gpu_labels(row.gpu), *details), 1.0
 
 
 def _expected(report: Report) -> Iterator[Row]:
@@ -59,18 +59,18 @@ def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Ite
 
     def rows(report: Report) -> Iterator[Row]:
         for row in report.gpus:
-            told = None if row.reading is None else value(row.reading)
-            if told is not None:
-                yield gpu_labels(row.gpu), float(told)
+            details = None if row.reading is None else value(row.reading)
+            if details is not None:
+                yield gpu_labels(row.gpu), float(details)
 
     return rows
 
 
-def _held(report: Report) -> Iterator[Row]:
-    held: dict[ServerKey, list[float]] = {}
+def _allocated(report: Report) -> Iterator[Row]:
+    allocated: dict[ServerKey, list[float]] = {}
     for share in report.shares:
-        held.setdefault(share.key, []).append(share.share_ratio)
-    for key, ratios in held.items():
+        allocated.setdefault(share.key, []).append(share.share_ratio)
+    for key, ratios in allocated.items():
         yield (key.namespace, key.server), math.fsum(ratios)
 
 
@@ -91,18 +91,16 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
-        "GPU time that had no price when it passed; of owned hardware none before in_service. "
-        "What its hardware cost is in no total of dollars until a price that covers it comes; it is charged "
-        "then, and this does not fall. "
-        f"Absent for a GPU that always had a price, and {CHARGED}.",
+        "GPU time without a price when it was metered, owned hardware from in_service on. It is charged "
+        "once a price covers it; this counter does not decrease. Absent for a GPU that always had a "
+        f"price, and {CHARGED}.",
         _unpriced,
     ),
     gauge(
         "inference_gpus_expected",
         (),
-        "GPUs of this host that are paid for: gpus_per_host of the rules that price it, else the number that "
-        "its instance type has, else what it had in the last boot. "
-        "Absent while the driver cannot be read.",
+        "GPUs charged on this host: gpus_per_host of its price rule, else the count of its instance "
+        "type, else the count at the last boot. Absent while the driver cannot be read.",
         _expected,
     ),
     gauge(
@@ -114,8 +112,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_replaced_total",
         (),
-        "GPUs that took the slot of another, as after a board was swapped or a VM was stopped and started. "
-        f"The log and the page say which took whose. Absent {CHARGED}.",
+        "GPUs that replaced another in its slot, after a board swap or a VM stop and start. The log and "
+        f"the page list the pairs. Absent {CHARGED}.",
         _replaced,
     ),
     gauge(
@@ -136,7 +134,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_utilization_ratio",
         GPU,
-        "Busy part of the time since the previous tick, 0 to 1. Absent when the GPU could not tell.",
+        "Busy share of the time since the previous tick, 0 to 1. Absent when the GPU does not report it.",
         _read(lambda reading: reading.utilization_ratio),
     ),
     gauge(
@@ -148,7 +146,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_memory_total_bytes",
         GPU,
-        "GPU memory that there is. Absent when the GPU could not tell.",
+        "Total GPU memory. Absent when the GPU does not report it.",
         _read(lambda reading: reading.memory_total_bytes),
     ),
     gauge(
@@ -162,7 +160,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("namespace", "server"),
         "GPUs that this server held in the last tick, in fractions where they are shared: what "
         "inference_gpu_seconds_total grows by, over time. Absent for a server that holds none.",
-        _held,
+        _allocated,
     ),
     gauge(
         "inference_server_gpu_share_ratio",

@@ -65,9 +65,9 @@ def _uncharged(report: Report) -> Iterator[Row]:
 
 def _persistent(report: Report) -> Iterator[Row]:
     if report.books is not None:
-        books = report.books
-        stays = not books.fleeting and not books.displaced
-        yield (), float(books.persistent and books.writable and stays)
+        totals = report.books
+        stays = not totals.fleeting and not totals.displaced
+        yield (), float(totals.persistent and totals.writable and stays)
 
 
 def _last_commit(report: Report) -> Iterator[Row]:
@@ -179,10 +179,9 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_ledger_persistent",
         (),
-        "1: what is metered is on disk. 0: it is in memory, since there is no ledger file or it cannot be "
-        "written, and a restart would lose it; or it is on a pod's emptyDir, and the next pod would begin "
-        "anew; or another file took the ledger's place while the daemon ran, and a restart would go on with "
-        f"that one. Absent {CHARGED}.",
+        "1: the ledger is on persistent disk. 0: it is in memory, is not writable, is on a pod's "
+        "emptyDir, or its file was replaced while the daemon ran; a restart would lose data. Absent "
+        f"{CHARGED}.",
         _persistent,
     ),
     gauge(
@@ -195,9 +194,9 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_ledger_begun_timestamp_seconds",
         (),
-        "When this ledger was first written. A later instant than before is another ledger: the file was "
-        "lost, or moved aside as damaged or another machine's, and the totals began anew. "
-        "Absent for books in memory, and for a ledger of a release that did not note it.",
+        "Creation time of this ledger. A later value is a new ledger: the previous file was lost or "
+        "moved aside, and totals restarted at 0. Absent for a ledger in memory, and for one of a release "
+        "without this record.",
         _begun,
         lasting=True,
     ),

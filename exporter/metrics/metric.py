@@ -16,7 +16,7 @@ Row: TypeAlias = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's labels, and the value in the unit that the name ends in."""
 
 OWNER: Final = ("product", "team", "namespace", "server")
-PARTY: Final = (*OWNER, "model")
+OWNER_AND_MODEL: Final = (*OWNER, "model")
 GPU: Final = ("uuid", "gpu_model")
 
 
@@ -56,9 +56,9 @@ def gauge(
     return Metric(name, "gauge", labels, help_text, rows, lasting)
 
 
-def party_labels(party: CostOwner) -> tuple[str, ...]:
-    """The values of `PARTY`."""
-    return (party.product, party.team, party.namespace, party.server, party.model)
+def owner_labels(owner: CostOwner) -> tuple[str, ...]:
+    """The values of `OWNER_AND_MODEL`."""
+    return (owner.product, owner.team, owner.namespace, owner.server, owner.model)
 
 
 def gpu_labels(gpu: Gpu) -> tuple[str, ...]:

@@ -8,31 +8,35 @@ from exporter.metrics.metric import (
     CHARGED,
     GPU,
     OWNER,
-    PARTY,
+    OWNER_AND_MODEL,
     Metric,
     Row,
     counter,
     gauge,
     gpu_labels,
-    party_labels,
+    owner_labels,
 )
 from exporter.report import CommittedTotals, Report
 from exporter.units import dollars, seconds
 
 
-def _parties(books: CommittedTotals) -> set[CostOwner]:
+def _owners(totals: CommittedTotals) -> set[CostOwner]:
     """Every party that the books know, those included that nothing was posted to yet."""
-    slots: set[OwnerPhase] = {*books.cost, *books.gpu_time}
-    return {slot.owner for slot in slots} | {party for party, _ in books.tokens} | set(books.requests)
+    owner_phases: set[OwnerPhase] = {*totals.cost, *totals.gpu_time}
+    return (
+        {owner_phase.owner for owner_phase in owner_phases}
+        | {cost_owner for cost_owner, _ in totals.tokens}
+        | set(totals.requests)
+    )
 
 
 def _cost(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for party in _parties(report.books):
+    for cost_owner in _owners(report.books):
         for phase in PHASES:
-            amount = report.books.cost.get(OwnerPhase(party, phase), 0)
-            yield (*party_labels(party), phase), dollars(amount)
+            amount = report.books.cost.get(OwnerPhase(cost_owner, phase), 0)
+            yield (*owner_labels(cost_owner), phase), dollars(amount)
 
 
 def _server_cost(report: Report) -> Iterator[Row]:
@@ -52,15 +56,15 @@ def _gpu_cost(report: Report) -> Iterator[Row]:
 def _gpu_time(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for party in _parties(report.books):
+    for cost_owner in _owners(report.books):
         for phase in PHASES:
-            held = report.books.gpu_time.get(OwnerPhase(party, phase), 0)
-            yield (*party_labels(party), phase), seconds(held)
+            held_time = report.books.gpu_time.get(OwnerPhase(cost_owner, phase), 0)
+            yield (*owner_labels(cost_owner), phase), seconds(held_time)
 
 
 def _rates(report: Report) -> Iterator[Row]:
-    for party, rate in report.rates.items():
-        yield party_labels(party), rate
+    for cost_owner, rate in report.rates.items():
+        yield owner_labels(cost_owner), rate
 
 
 def _fleet_overheads(report: Report) -> Iterator[Row]:
@@ -92,7 +96,7 @@ def _price_list(report: Report) -> Iterator[Row]:
 
 def _quotients(report: Report) -> Iterator[Row]:
     for quotient in report.quotients:
-        labels = (*party_labels(quotient.owner), quotient.kind, quotient.basis)
+        labels = (*owner_labels(quotient.owner), quotient.kind, quotient.basis)
         yield labels, quotient.dollars_per_million_tokens
 
 
@@ -100,9 +104,9 @@ def _equivalents(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
     compared = {offer.reference for offer in report.hosted}
-    for (party, reference), amount in report.books.equivalents.items():
+    for (cost_owner, reference), amount in report.books.equivalents.items():
         if reference in compared:
-            yield (*party_labels(party), reference), dollars(amount)
+            yield (*owner_labels(cost_owner), reference), dollars(amount)
 
 
 def _hosted_prices(report: Report) -> Iterator[Row]:
@@ -167,7 +171,7 @@ def _budget_configured(report: Report) -> Iterator[Row]:
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_cost_dollars_total",
-        (*PARTY, "phase"),
+        (*OWNER_AND_MODEL, "phase"),
         "Dollars accrued on this host, by who pays and what the GPU was doing. "
         "Energy and overheads are in it; phase unobserved is time that no reading covers. "
         "GPUs without a price (inference_gpu_priced 0) add only their overheads. "
@@ -191,28 +195,25 @@ ROWS: Final[tuple[Metric, ...]] = (
     ),
     counter(
         "inference_gpu_seconds_total",
-        (*PARTY, "phase"),
-        "GPU time that is owed, by who held it and what the GPU was doing: the hours of rent where rent is "
-        "by the hour, else elapsed time, of owned hardware from in_service on. "
-        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, "
-        "and the rest of it once a price comes that is owed for it. "
-        f"Absent {CHARGED}.",
+        (*OWNER_AND_MODEL, "phase"),
+        "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, "
+        "owned hardware from in_service on. Dollars over GPU-hours are the price. Time without a price "
+        "counts while the host is up, and the rest of it once a price comes that is owed for it. Absent "
+        f"{CHARGED}.",
         _gpu_time,
     ),
     gauge(
         "inference_cost_dollars_per_hour",
-        PARTY,
-        "What is being spent now: prices in force, and energy at its mean of 5 minutes. "
-        "No gap is ever in it; GPUs without a price add at most their overheads. "
-        "Absent for a party whose GPUs cost nothing that is known.",
+        OWNER_AND_MODEL,
+        "Current spend: prices in force, energy as a mean of 5 minutes. Excludes downtime; unpriced GPUs "
+        "add only overheads. Absent for an owner without priced GPUs.",
         _rates,
     ),
     gauge(
         "inference_cost_at_first_price_dollars_per_hour",
         ("product", "team"),
-        "What would be spent now at the first price that the configuration has for each GPU: "
-        "a mean of it over days is one of use and not of prices, and the fleet rules take it. "
-        "Absent for an owner whose GPUs cost nothing that is known.",
+        "Current spend at the first configured price of each GPU, so that changes show usage and not "
+        "prices. Used by the fleet rules. Absent for an owner without priced GPUs.",
         _first_price_rates,
     ),
     gauge(
@@ -225,8 +226,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_price_dollars_per_hour",
         (*GPU, "component"),
-        "What an hour of this GPU costs now. "
-        "Absent for a component that has no price: a GPU without one has at most its overheads.",
+        "Price of this GPU per hour. Absent for a component without a price: an unpriced GPU has only "
+        "overheads.",
         _prices,
     ),
     gauge(
@@ -247,13 +248,13 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_priced",
         GPU,
-        "1: this GPU has a price. 0: nothing says what it costs, and its cost is absent, not zero. "
-        "Absent for a GPU that was never seen.",
+        "1: this GPU has a price. 0: no price is known; its cost is absent, not zero. Absent for a GPU "
+        "that was never seen.",
         _priced,
     ),
     gauge(
         "inference_cost_dollars_per_million_tokens",
-        (*PARTY, "kind", "basis"),
+        (*OWNER_AND_MODEL, "kind", "basis"),
         "Dollars over tokens of the last 60 whole minutes. "
         "Basis full: everything accrued, idle time and overheads included; busy: prefill and decode only. "
         "Kind all: prompt, cached_prompt and generation together; computed: prompt and generation. "
@@ -270,7 +271,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     ),
     counter(
         "inference_hosted_equivalent_dollars_total",
-        (*PARTY, "reference"),
+        (*OWNER_AND_MODEL, "reference"),
         "What these tokens would have cost at a hosted offer, at the price configured when they were served. "
         "An upper bound: the server's own tokenizer and cache hits, and prompts counted once for each of "
         "several answers where the engine does so. "
@@ -327,9 +328,9 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_month_price_change_ratio",
         ("month",),
-        "The rest of the month by the tariff over the rest at the prices of now: below 1 where a price falls "
-        "before the month ends. The fleet rules apply dated prices by it. "
-        f"Absent while nothing on this host costs anything, and {CHARGED}.",
+        "Cost of the rest of the month at dated prices over its cost at current prices; below 1 before a "
+        "price drop. Used by the fleet rules. Absent while nothing on this host has a price, and "
+        f"{CHARGED}.",
         _price_change,
     ),
     gauge(

@@ -128,15 +128,15 @@ class Writer:
         self._end = self._written()
         self._spelled: dict[str, _Spelled] = {}
 
-    def knows(self, metric: Metric) -> Collection[tuple[str, ...]]:
+    def known_labels(self, metric: Metric) -> Collection[tuple[str, ...]]:
         """The labels of the series that are remembered; all of them have been found fit to be shown."""
         spelled = self._spelled.get(metric.name)
         return () if spelled is None else spelled.series.keys()
 
-    def page(self, told: Iterable[tuple[Metric, Sequence[Row]]]) -> bytes:
+    def page(self, metrics: Iterable[tuple[Metric, Sequence[Row]]]) -> bytes:
         """The page of these metrics, each with the rows that it has, in this order."""
         return (
-            "".join(piece for metric, rows in told for piece in self._lines(metric, rows)) + self._end
+            "".join(piece for metric, rows in metrics for piece in self._lines(metric, rows)) + self._end
         ).encode()
 
     def _lines(self, metric: Metric, rows: Sequence[Row]) -> Iterator[str]:
@@ -209,7 +209,7 @@ class Exposition:
         self._stale = False
         self._pages: dict[Variant, bytes] = {}
         self._writers: dict[Format, Writer] = {}
-        self._asked: dict[Variant, int] = {}
+        self._variants_asked: dict[Variant, int] = {}
         self._faults: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -221,15 +221,17 @@ class Exposition:
     def render(self, report: Report | None, variant: Variant, *, stale: bool) -> bytes:
         """The page of a report; without one, what is known before the first tick."""
         with self._lock:
-            self._asked[variant] = PREPARED_REPORTS
+            self._variants_asked[variant] = PREPARED_REPORTS
             return self._page(report, variant, stale=stale)
 
     def prepare(self, report: Report) -> None:
         """Render a fresh report ahead, in each variant that was asked for during the last reports."""
         with self._lock:
-            for variant in self._asked:
+            for variant in self._variants_asked:
                 self._page(report, variant, stale=False)
-            self._asked = {variant: left - 1 for variant, left in self._asked.items() if left > 1}
+            self._variants_asked = {
+                variant: left - 1 for variant, left in self._variants_asked.items() if left > 1
+            }
 
     def _page(self, report: Report | None, variant: Variant, *, stale: bool) -> bytes:
         new = report is not self._report
@@ -240,7 +242,7 @@ class Exposition:
         if page is None:
             faults = _Faults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
-            page = writer.page(_told(self._plan(report, stale=stale), writer, faults))
+            page = writer.page(_rows_of(self._plan(report, stale=stale), writer, faults))
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
@@ -271,11 +273,11 @@ class _Faults:
     raised: dict[str, str] = field(default_factory=dict)
 
 
-def _told(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric, list[Row]]]:
+def _rows_of(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric, list[Row]]]:
     """Every metric that has rows, and these."""
     for metric, rows in plan:
         try:
-            fit = _fit(metric, rows(), writer.knows(metric), faults.counts)
+            fit = _fit(metric, rows(), writer.known_labels(metric), faults.counts)
         except MemoryError:
             raise  # no page is better than one with a hole that nobody can tell from the truth
         except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
@@ -289,14 +291,14 @@ def _told(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric
 def _fit(
     metric: Metric,
     rows: Iterable[Row],
-    known: Collection[tuple[str, ...]],
+    known_series: Collection[tuple[str, ...]],
     faults: Counter[tuple[str, str]],
 ) -> list[Row]:
     """The rows that may be shown, in the order of their labels."""
     fit: list[Row] = []
     last: tuple[str, ...] | None = None
-    told = ((values if values in known else _labels(metric, values), value) for values, value in rows)
-    for values, value in sorted(told):
+    shown = ((values if values in known_series else _labels(metric, values), value) for values, value in rows)
+    for values, value in sorted(shown):
         if values == last:
             faults[metric.name, "duplicate"] += 1
         elif not math.isfinite(value):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from exporter.cost.postings import CostOwner
-from exporter.metrics.metric import CHARGED, PARTY, Metric, Row, counter, gauge, party_labels
+from exporter.metrics.metric import CHARGED, OWNER_AND_MODEL, Metric, Row, counter, gauge, owner_labels
 from exporter.readings import LoadReading, ServerKey
 from exporter.report import Report
 from exporter.units import seconds
@@ -13,22 +13,22 @@ from exporter.units import seconds
 def _tokens(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for (party, kind), count in report.books.tokens.items():
-        yield (*party_labels(party), kind), float(count)
+    for (owner, kind), count in report.books.tokens.items():
+        yield (*owner_labels(owner), kind), float(count)
 
 
 def _requests(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for party, count in report.books.requests.items():
-        yield party_labels(party), float(count)
+    for owner, count in report.books.requests.items():
+        yield owner_labels(owner), float(count)
 
 
 def _last_token(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for party, instant in report.books.last_token.items():
-        yield party_labels(party), seconds(instant)
+    for owner, instant in report.books.last_token.items():
+        yield owner_labels(owner), seconds(instant)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -71,11 +71,11 @@ def _load(value: Callable[[LoadReading], float | None]) -> Callable[[Report], It
     def rows(report: Report) -> Iterator[Row]:
         totals: dict[CostOwner, float] = {}
         for row in report.loads:
-            told = value(row.load)
-            if told is not None:
-                totals[row.owner] = totals.get(row.owner, 0.0) + told
-        for party, total in totals.items():
-            yield party_labels(party), total
+            value_shown = value(row.load)
+            if value_shown is not None:
+                totals[row.owner] = totals.get(row.owner, 0.0) + value_shown
+        for owner, total in totals.items():
+            yield owner_labels(owner), total
 
     return rows
 
@@ -83,23 +83,23 @@ def _load(value: Callable[[LoadReading], float | None]) -> Callable[[Report], It
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
-        (*PARTY, "kind"),
-        "Tokens served, from the engine's own counters. Kind prompt: computed; "
-        "cached_prompt: served from a prefix cache; generation: produced. A server that only decodes counts "
-        "no prompts, one that only prefills no generation: the other one of the pair does. "
-        f"Absent for a kind that the engine does not tell, and {CHARGED}.",
+        (*OWNER_AND_MODEL, "kind"),
+        "Tokens served, from the engine's own counters. Kind prompt: computed; cached_prompt: served "
+        "from a prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill "
+        "server, generation on the decode server. Absent for a kind that the engine does not tell, and "
+        f"{CHARGED}.",
         _tokens,
     ),
     counter(
         "inference_requests_total",
-        PARTY,
+        OWNER_AND_MODEL,
         "Requests finished, from the engine's own counters. "
         f"Absent where the engine does not tell, and {CHARGED}.",
         _requests,
     ),
     gauge(
         "inference_server_last_token_timestamp_seconds",
-        PARTY,
+        OWNER_AND_MODEL,
         "When a token last moved, by the end of the tick that saw it. "
         f"Absent when none has been seen, and {CHARGED}.",
         _last_token,
@@ -136,23 +136,23 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_split_info",
         ("namespace", "server", "model", "method"),
-        "By what a model's busy dollars are split between prefill and decode. "
-        "Method engine: the engine's own GPU seconds of each; time: an estimate from the seconds of its "
-        "requests; weights: an assumption about what a token of each kind weighs, not a measurement; "
-        "role: nothing to split, since the server only prefills, or only decodes. "
-        "How far each is from the truth, and under which load: docs/split.md. "
-        "Absent for a model whose busy dollars were not split in the last tick.",
+        "Method that splits a model's busy cost between prefill and decode. Method engine: the engine's "
+        "own GPU seconds of each; time: an estimate from the seconds of its requests; weights: an "
+        "assumption about what a token of each kind weighs, not a measurement; role: nothing to split, "
+        "since the server only prefills, or only decodes. How far each is from the truth, and under "
+        "which load: docs/split.md. Absent for a model whose busy dollars were not split in the last "
+        "tick.",
         _splits,
     ),
     gauge(
         "inference_server_requests_running",
-        PARTY,
+        OWNER_AND_MODEL,
         "Requests being computed at the last read. Absent where the engine does not tell.",
         _load(lambda load: load.running),
     ),
     gauge(
         "inference_server_requests_waiting",
-        PARTY,
+        OWNER_AND_MODEL,
         "Requests queued at the last read. Absent where the engine does not tell.",
         _load(lambda load: load.waiting),
     ),

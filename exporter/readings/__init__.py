@@ -5,6 +5,7 @@ A frame is all readings of one tick. Data and health are kept apart: an absent r
 
 from exporter.readings.frame import (
     AccessDeniedError,
+    FailureReason,
     Frame,
     MustRestartError,
     ReadFailedError,
@@ -51,6 +52,7 @@ __all__ = [
     "CounterReading",
     "DividedBy",
     "Division",
+    "FailureReason",
     "Frame",
     "GatewayCount",
     "GatewayCounter",

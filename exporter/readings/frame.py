@@ -1,12 +1,13 @@
 """All that was said in one tick, and the protocol of those who say it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from exporter.readings.gateways import GatewayReading
 from exporter.readings.hardware import GpuReading
 from exporter.readings.serving import Holder, PodOwnership, ServerReading
-from exporter.readings.unread import UnreadServer
+from exporter.readings.unread import UnreadReason, UnreadServer
 from exporter.units import Instant, Nanoseconds
 
 
@@ -53,13 +54,50 @@ class Frame:
     unread: tuple[UnreadServer, ...] = ()
 
 
+class FailureReason(StrEnum):
+    """Why a source could not be read: a value of the label `reason` of source errors.
+
+    Failures of servers have an `UnreadReason` where it is finer.
+    """
+
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TOKEN_FILE = "token_file"  # noqa: S105 - a reason
+    REDIRECT = "redirect"
+    ENCODING = "encoding"
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    IMPLAUSIBLE = "implausible"
+    UNREADABLE = "unreadable"
+    HTTP_STATUS = "http_status"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    CLOSED = "closed"
+    EXHAUSTED = "exhausted"
+    DENIED = "denied"
+    FORBIDDEN = "forbidden"
+    UNAUTHORIZED = "unauthorized"
+    UNIMPLEMENTED = "unimplemented"
+    NODE_NAME = "node_name"
+    NO_TEAMS = "no_teams"
+    DUPLICATE = "duplicate"
+    HUNG = "hung"
+    BUSY = "busy"
+    QUEUED = "queued"
+    BACKOFF = "backoff"
+    INTERNAL = "internal"
+    NO_THREAD = "no_thread"
+    NO_MEMORY = "no_memory"
+
+
 class ReadFailedError(Exception):
     """A source could not read this time; the next tick tries again.
 
-    `reason` is a short fixed word (a metric's label), the message is for people.
+    `reason` is the value of a metric's label, the message is for people.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: FailureReason | UnreadReason | str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -165,7 +165,7 @@ def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: Pr
         )
         yield from _memory_findings(tariff, alike, quote)
     elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
-        location = tariff.place
+        location = tariff.location
         yield Finding(
             "note",
             f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
@@ -208,5 +208,5 @@ def _instance_findings(tariff: Tariff, priced: list[_Priced]) -> Iterator[Findin
             yield Finding(
                 "warning",
                 f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
-                f"is it a {tariff.place.instance_type}?",
+                f"is it a {tariff.location.instance_type}?",
             )

@@ -87,7 +87,7 @@ def amount(
         location = named
         result = _of_list(result, pricing, location, catalogue)
     rules = (replace(rule, match=ANYTHING),)
-    tariff = Tariff("", rules, place=location, catalogue=catalogue, stand_ins=stand_ins)
+    tariff = Tariff("", rules, location=location, catalogue=catalogue, stand_ins=stand_ins)
     price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
         return replace(result, reason=_open(rule))

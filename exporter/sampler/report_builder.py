@@ -17,7 +17,6 @@ from exporter.cost.projection import (
     rates,
 )
 from exporter.cost.quotients import per_million
-from exporter.cost.servers import party
 from exporter.cost.state import ServerState
 from exporter.readings import Frame, ServerKey, published
 from exporter.report import (
@@ -116,18 +115,18 @@ def build_report(
         servers=published(frame.servers),
         unread=frame.unread,
         loads=tuple(
-            LoadRow(party(terms, key, load.model), load)
+            LoadRow(terms.party(key, load.model), load)
             for key, tick in outcome.ticks.items()
             for load in tick.loads
         ),
         shares=tuple(
             ShareRow(key, gpu.gpu.uuid, ratio, method)
             for gpu in outcome.gpus
-            for (key, method), ratio in gpu.held.items()
+            for (key, method), ratio in gpu.held_shares.items()
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(
-            SplitRow(party(terms, key, model), split.method, split.prefill_ratio)
+            SplitRow(terms.party(key, model), split.method, split.prefill_ratio)
             for key, tick in outcome.ticks.items()
             for model, split in tick.splits.items()
         ),
@@ -206,7 +205,7 @@ def _gpus(outcome: TickOutcome, prices: Iterable[Price], *, silent: bool) -> Ite
 
 
 def _idle_ratio(gpu: GpuOutcome) -> float | None:
-    total = sum(gpu.slots.values())
-    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.slots.items()):
+    total = sum(gpu.phase_weights.values())
+    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.phase_weights.items()):
         return None
-    return sum(weight for slot, weight in gpu.slots.items() if slot.phase == "idle") / total
+    return sum(weight for slot, weight in gpu.phase_weights.items() if slot.phase == "idle") / total

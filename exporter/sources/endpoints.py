@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from exporter.clock import Clock
 from exporter.config.settings import ConfiguredServer, GatewayDivision
 from exporter.readings import DividedBy, ServerKey, Source
-from exporter.sources.server import GatewaySource, ServerContext, ServerSource, lean_client, repeated
+from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated, shared_client
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S", bound=Source[Any])
@@ -92,7 +92,7 @@ class EndpointSources:
     def __init__(self, clock: Clock, busy: Busy | None = None) -> None:
         self._clock = clock
         self._busy = busy
-        self._client = lean_client()
+        self._client = shared_client()
         self._kept = SourceCache(self._source)
 
     def of(
@@ -139,7 +139,7 @@ class GatewaySources:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._client = lean_client()
+        self._client = shared_client()
         self._kept = SourceCache(self._source)
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:

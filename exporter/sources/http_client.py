@@ -13,7 +13,7 @@ import h11
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.units import Nanoseconds, nanoseconds, seconds
 
 RATIO_MAX: Final = 100
@@ -30,7 +30,7 @@ def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[by
     """The pieces of one gzip member, of which at most `limit` bytes are received.
 
     How many bytes come out is for the caller to bound: a piece is made once it is asked for.
-    `subject` is how errors name who is asked.
+    `subject` names the server in errors.
 
     Raises:
         ReadFailedError: `encoding`, it is no gzip or not one whole member; `too_large`.
@@ -40,15 +40,15 @@ def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[by
     for chunk in received:
         taken += len(chunk)
         if taken > limit:
-            raise ReadFailedError("too_large", f"{subject}: larger than {limit} bytes of gzip")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes of gzip")
         rest = chunk
         while rest:
             try:
                 piece = inflation.decompress(rest, PIECE_BYTES)
             except zlib.error as failure:
-                raise ReadFailedError("encoding", f"{subject}: not gzip: {failure}") from failure
+                raise ReadFailedError(FailureReason.ENCODING, f"{subject}: not gzip: {failure}") from failure
             if inflation.unused_data:
-                raise ReadFailedError("encoding", f"{subject}: more after the end of its gzip")
+                raise ReadFailedError(FailureReason.ENCODING, f"{subject}: more after the end of its gzip")
             made += len(piece)
             if made > RATIO_FREE and made > RATIO_MAX * taken:
                 raise ReadFailedError(
@@ -58,11 +58,11 @@ def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[by
             if piece:
                 yield piece
     if not inflation.eof:
-        raise ReadFailedError("encoding", f"{subject}: its gzip ends too early")
+        raise ReadFailedError(FailureReason.ENCODING, f"{subject}: its gzip ends too early")
 
 
 GZIP: Final = ("gzip", "x-gzip")
-"""What a proxy may make of a body whether asked or not. Nobody asks for it: it would cost a server CPU."""
+"""Encodings that a proxy may apply unasked. Requests do not ask for them: they would cost a server CPU."""
 
 
 HEADERS: Final = {
@@ -73,7 +73,7 @@ HEADERS: Final = {
     "Connection": "close",
     "User-Agent": f"inference-cost-exporter/{__version__}",
 }
-"""What each request says, unless it asks for something else."""
+"""Headers of each request that has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class HttpResponse:
 
 
 class Deadline:
-    """What is left of the time for one read, however many requests it takes."""
+    """Time left for one read, of all its requests together."""
 
     def __init__(self, clock: Clock, timeout: float) -> None:
         self._clock = clock
@@ -101,13 +101,13 @@ class Deadline:
         """
         left = self._end - self._clock.elapsed()
         if left <= 0:
-            raise ReadFailedError("timeout", f"no whole answer within {self._timeout:g} s")
+            raise ReadFailedError(FailureReason.TIMEOUT, f"no whole answer within {self._timeout:g} s")
         return seconds(left)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is asked. `subject` is how errors name who is asked."""
+    """One request without a body. `subject` names its server in errors."""
 
     url: str
     headers: Mapping[str, str]
@@ -121,23 +121,23 @@ class CertificateError(ReadFailedError):
     """`tls`: a certificate that is not trusted, or, where `of_another` is true, that is for another name."""
 
     def __init__(self, message: str, *, of_another: bool) -> None:
-        super().__init__("tls", message)
+        super().__init__(FailureReason.TLS, message)
         self.of_another = of_another
 
 
 Sink = Callable[[bytes], None]
-"""Takes a body piece by piece, so that nobody has to hold all of it."""
+"""Takes a body piece by piece, so that it is never in memory as a whole."""
 
 
 class HttpClientProtocol(Protocol):
-    """Asks servers: by plain HTTP (`plain`), or by whatever httpx can (`secure`)."""
+    """Sends one request at a time: `HttpClient` by plain HTTP, `HttpsClient` by TLS."""
 
-    def ask(
+    def request(
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
-        """Ask once, and read a body of at most `limit` bytes, expanded where it is gzip.
+        """Send one request, and read a body of at most `limit` bytes, expanded where it is gzip.
 
-        Where it goes into a `sink`, the answer has none.
+        With a `sink`, the body goes there and the response has none.
 
         Raises:
             ReadFailedError: `connection`, `timeout`, `tls`, `redirect`, `encoding`, `too_large`.
@@ -145,30 +145,30 @@ class HttpClientProtocol(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is held between requests. Idempotent."""
+        """Close open connections. Idempotent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HttpStream:
-    """What has come when the headers have, and the body as it comes."""
+    """Status and headers of a response, and its body as it comes."""
 
     status: int
     headers: Mapping[str, str]
     pieces: Iterable[bytes]
 
 
-def answered(
+def read_response(
     request: HttpRequest, response: HttpStream, deadline: Deadline, limit: int, sink: Sink | None
 ) -> HttpResponse:
-    """The answer that a response makes, within the bounds of `Client.ask`.
+    """The response with its body, within the bounds of `HttpClientProtocol.request`.
 
     Raises:
         ReadFailedError: `timeout`, `redirect`, `encoding`, `too_large`; and whatever its pieces raise.
     """
     status = response.status
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        raise ReadFailedError("redirect", f"{request.subject}: answers with HTTP status {status}")
+        raise ReadFailedError(FailureReason.REDIRECT, f"{request.subject}: answers with HTTP status {status}")
     body = b""
     if status == HTTPStatus.OK:
         body = _body(response, request.subject, deadline, limit, sink)
@@ -181,13 +181,15 @@ def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, si
     if encoding in GZIP:
         pieces = expanded(pieces, subject, limit)
     elif encoding not in ("", "identity"):
-        raise ReadFailedError("encoding", f"{subject}: content encoding {encoding[:32]!r} was not asked for")
+        raise ReadFailedError(
+            FailureReason.ENCODING, f"{subject}: content encoding {encoding[:32]!r} was not asked for"
+        )
     body, size = bytearray(), 0
     take = body.extend if sink is None else sink
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise ReadFailedError("too_large", f"{subject}: larger than {limit} bytes")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes")
         take(piece)
         deadline.left()
     return bytes(body)
@@ -203,90 +205,95 @@ HEAD_BYTES_MAX: Final = 100 * 1024
 
 
 NO_BODY: Final = (("Content-Length", "0"),)
-"""What other methods than GET say, since none of ours brings a body."""
+"""Header of other methods than GET, since no request has a body."""
 
 
 class HttpClient:
-    """Asks http URLs. Nothing is held between requests: neither connections nor cookies."""
+    """Requests http URLs. Nothing stays between requests: no connections, no cookies."""
 
-    def ask(
+    def request(
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
-        """As `Client.ask`; `tls` means that an https URL was given."""
+        """As `HttpClientProtocol.request`; `tls`: the URL is https.
+
+        The deadline bounds each receive, so that a slow sender cannot keep the connection.
+        """
         parts, subject = urlsplit(request.url), request.subject
         if parts.scheme != "http":
-            raise ReadFailedError("tls", f"{subject}: is not asked without TLS")
+            raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
+        address, step = (parts.hostname, parts.port or PORT), "ConnectTimeout"
+        wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         try:
-            with _connected(parts, deadline, subject) as connection:
-                conversation = _HttpExchange(connection, deadline)
-                conversation.send(request, parts)
-                return answered(request, conversation.response(), deadline, limit, sink)
+            with socket.create_connection(address, deadline.left()) as connection:
+                step = "ReadTimeout"
+                sent = _request_bytes(wire, request, parts)
+                connection.settimeout(deadline.left())
+                connection.sendall(sent)
+                connection.settimeout(deadline.left())
+                received = connection.recv(READ_BYTES)
+                stream = _response(connection, wire, received, deadline)
+                return read_response(request, stream, deadline, limit, sink)
         except TimeoutError as failure:
-            raise ReadFailedError("timeout", f"{subject}: ReadTimeout") from failure
-        except (OSError, UnicodeError, h11.ProtocolError) as failure:  # the second: a host that is no name
-            raise ReadFailedError("connection", f"{subject}: {failure}") from failure
+            raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {step}") from failure
+        except (OSError, UnicodeError, h11.ProtocolError) as failure:  # the second: an invalid host name
+            raise ReadFailedError(FailureReason.CONNECTION, f"{subject}: {failure}") from failure
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is open between requests."""
 
 
-def _connected(parts: SplitResult, deadline: Deadline, subject: str) -> socket.socket:
+def _request_bytes(wire: h11.Connection, request: HttpRequest, parts: SplitResult) -> bytes:
+    head = h11.Request(
+        method=request.method,
+        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        headers=[
+            ("Host", authority(parts)),
+            *request.headers.items(),
+            *(() if request.method == "GET" else NO_BODY),
+        ],
+    )
+    return (wire.send(head) or b"") + (wire.send(h11.EndOfMessage()) or b"")
+
+
+def _response(
+    connection: socket.socket, wire: h11.Connection, received: bytes, deadline: Deadline
+) -> HttpStream:
+    """The status and headers that begin with `received`, and the body as it comes."""
     try:
-        return socket.create_connection((parts.hostname, parts.port or PORT), deadline.left())
-    except TimeoutError as failure:
-        raise ReadFailedError("timeout", f"{subject}: ConnectTimeout") from failure
+        _feed(wire, received)
+        while isinstance(head := _next_event(connection, wire, deadline), h11.InformationalResponse):
+            pass
+    except h11.RemoteProtocolError as failure:
+        # A TLS server closes a plain request's connection, or sends an alert that is no HTTP.
+        problem = f"{failure}".removesuffix(".")
+        raise h11.RemoteProtocolError(f"{problem}; if it speaks TLS, try https://") from failure
+    if not isinstance(head, h11.Response):
+        raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in head.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return HttpStream(head.status_code, headers, _body_pieces(connection, wire, deadline))
 
 
-class _HttpExchange:
-    """One request and its answer. The deadline bounds each receive: a byte now and then keeps none alive."""
+def _body_pieces(connection: socket.socket, wire: h11.Connection, deadline: Deadline) -> Iterator[bytes]:
+    while isinstance(event := _next_event(connection, wire, deadline), h11.Data):
+        yield event.data
 
-    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
-        self._connection = connection
-        self._deadline = deadline
-        self._wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
 
-    def send(self, request: HttpRequest, parts: SplitResult) -> None:
-        head = h11.Request(
-            method=request.method,
-            target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            headers=[
-                ("Host", authority(parts)),
-                *request.headers.items(),
-                *(() if request.method == "GET" else NO_BODY),
-            ],
-        )
-        sent = (self._wire.send(head) or b"") + (self._wire.send(h11.EndOfMessage()) or b"")
-        self._connection.settimeout(self._deadline.left())
-        self._connection.sendall(sent)
+def _next_event(
+    connection: socket.socket, wire: h11.Connection, deadline: Deadline
+) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+    while (event := wire.next_event()) is h11.NEED_DATA:
+        connection.settimeout(deadline.left())
+        _feed(wire, connection.recv(READ_BYTES))
+    return event
 
-    def response(self) -> HttpStream:
-        try:
-            while isinstance(head := self._event(), h11.InformationalResponse):
-                pass
-        except h11.RemoteProtocolError as failure:
-            # What speaks TLS hangs up on a plain request, or answers it with an alert that is no HTTP.
-            told = f"{failure}".removesuffix(".")
-            raise h11.RemoteProtocolError(f"{told}; if it speaks TLS, try https://") from failure
-        if not isinstance(head, h11.Response):
-            raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in head.headers:
-            name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return HttpStream(head.status_code, headers, self._pieces())
 
-    def _pieces(self) -> Iterator[bytes]:
-        while isinstance(event := self._event(), h11.Data):
-            yield event.data
-
-    def _event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        while (event := self._wire.next_event()) is h11.NEED_DATA:
-            self._connection.settimeout(self._deadline.left())
-            received = self._connection.recv(READ_BYTES)
-            if not received and self._wire.their_state is h11.SEND_RESPONSE:
-                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-            self._wire.receive_data(received)
-        return event
+def _feed(wire: h11.Connection, received: bytes) -> None:
+    if not received and wire.their_state is h11.SEND_RESPONSE:
+        raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+    wire.receive_data(received)
 
 
 def authority(parts: SplitResult) -> str:
@@ -296,8 +303,8 @@ def authority(parts: SplitResult) -> str:
     return named if parts.port in (None, PORT) else f"{named}:{parts.port}"
 
 
-def lean_client() -> HttpClientProtocol:
-    """The client that all http endpoints share. It asks nobody by https."""
+def shared_client() -> HttpClientProtocol:
+    """The client that all http endpoints share. It sends no https requests."""
     return HttpClient()
 
 
@@ -313,7 +320,7 @@ def secure_client(ca_file: Path | None) -> HttpClientProtocol:
 
 
 def unverified_client() -> HttpClientProtocol:
-    """A client that takes any certificate: only to ask an address of this very host."""
+    """A client that takes any certificate: only for an address of this host."""
     from exporter.sources import https_client  # noqa: PLC0415 - see above
 
     return https_client.unverified()

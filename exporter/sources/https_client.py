@@ -1,4 +1,4 @@
-"""HTTP over TLS, by httpx. Who asks nobody by https does not load it."""
+"""HTTP over TLS, by httpx. Imported only where an endpoint is https."""
 
 import ssl
 import sys
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.http_client import (
     CertificateError,
     Deadline,
@@ -17,7 +17,7 @@ from exporter.sources.http_client import (
     HttpResponse,
     HttpStream,
     Sink,
-    answered,
+    read_response,
 )
 
 CONNECTIONS_MAX: Final = 16
@@ -37,15 +37,15 @@ CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.com
 
 
 class HttpsClient:
-    """Asks by a client of httpx."""
+    """Sends requests by a client of httpx."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def ask(
+    def request(
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
-        """As `Client.ask`."""
+        """As `HttpClientProtocol.request`."""
         subject, headers = request.subject, request.headers
         extensions: dict[str, Any] = {"trace": _watch(deadline)}
         if request.server_name:  # some servers refuse a request whose Host is another name (RFC 9110, 421)
@@ -60,20 +60,23 @@ class HttpsClient:
                 follow_redirects=False,
                 extensions=extensions,
             ) as response:
-                told = HttpStream(response.status_code, dict(response.headers), response.iter_raw())
-                return answered(request, told, deadline, limit, sink)
+                stream = HttpStream(response.status_code, dict(response.headers), response.iter_raw())
+                return read_response(request, stream, deadline, limit, sink)
         except httpx.TimeoutException as failure:
-            raise ReadFailedError("timeout", f"{subject}: {type(failure).__name__}") from failure
+            raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
         except (httpx.RequestError, httpx.InvalidURL) as failure:
             error = _of_tls(failure)
             if error is not None and error.reason in NO_TLS:
-                raise ReadFailedError("tls", f"{subject}: it does not speak TLS: try http://") from failure
+                raise ReadFailedError(
+                    FailureReason.TLS, f"{subject}: it does not speak TLS: try http://"
+                ) from failure
             if isinstance(error, ssl.SSLCertVerificationError):
                 of_another = error.verify_code in OF_ANOTHER
                 raise CertificateError(
                     f"{subject}: {error.verify_message}", of_another=of_another
                 ) from failure
-            raise ReadFailedError("tls" if error else "connection", f"{subject}: {failure}") from failure
+            reason = FailureReason.TLS if error else FailureReason.CONNECTION
+            raise ReadFailedError(reason, f"{subject}: {failure}") from failure
 
     def close(self) -> None:
         """Close what connections there are."""
@@ -92,16 +95,16 @@ def trusting(ca_file: Path | None) -> HttpsClient:
         with ca_file.open("rb") as file:
             pem = file.read(CA_BYTES_MAX + 1)
         if len(pem) > CA_BYTES_MAX:
-            raise ReadFailedError("tls", f"{ca_file}: larger than {CA_BYTES_MAX} bytes")
+            raise ReadFailedError(FailureReason.TLS, f"{ca_file}: larger than {CA_BYTES_MAX} bytes")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=pem.decode("ascii"))
     except (OSError, ValueError) as failure:  # ssl.SSLError is an OSError
-        raise ReadFailedError("tls", f"{ca_file}: {failure}") from failure
+        raise ReadFailedError(FailureReason.TLS, f"{ca_file}: {failure}") from failure
     return _client(context)
 
 
 def unverified() -> HttpsClient:
-    """A client that takes any certificate: only to ask an address of this very host."""
+    """A client that takes any certificate: only for an address of this host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,5 @@
-"""What an hour of each GPU and a kilowatt-hour cost at a moment, and where each number came from. Pure.
+"""Tariff: the price of each GPU and of a kilowatt-hour at an instant, with its source. Pure.
 
-`terms` holds what people write down (rent, purchase, electricity, overheads), `rate` what accrues from it,
-`tariff` resolves the one to the other for a GPU at an instant, `calendar` knows months, `amortization` tells
-what a year of owned hardware costs.
+`terms` are the prices of the configuration, `rate` is what accrues, `tariff` resolves one to the other.
+`catalogue` has list prices, `quotes` chooses one for a GPU, `calendar` has months and days.
 """

@@ -12,7 +12,7 @@ MONTHS_PER_YEAR = 12
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A calendar month: [start, end) on the wall clock. Its length counts what daylight saving does to it."""
+    """A calendar month: [start, end) on the wall clock. Its length includes daylight saving."""
 
     name: str
     start: Instant
@@ -32,7 +32,7 @@ def month_of(instant: Instant, zone: ZoneInfo) -> Month:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A calendar day: [start, end) on the wall clock, 23 or 25 hours where daylight saving says so."""
+    """A calendar day: [start, end) on the wall clock, 23 or 25 hours where daylight saving changes."""
 
     name: str
     start: Instant

@@ -1,4 +1,4 @@
-"""The catalogue as one value: what is asked for is looked up, and a few answers are remembered.
+"""Catalogue: list prices of instances, GPUs and hosted models, with a cache of recent look-ups.
 
 Its instance prices are the bundled ones, or those of a price file that replaces them.
 """
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
-from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, mig_profile, named
-from exporter.tariff.gpu_models import spelled as spelled_by_drivers
+from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, driver_names, mig_profile, named
 from exporter.tariff.hosted import Offer, offers
 from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, spelled
 from exporter.tariff.market import Market, market
@@ -19,14 +18,13 @@ from exporter.tariff.price_file import FILE, PriceFile, instant
 from exporter.units import Instant
 
 REMEMBERED: Final = 64
-"""Answers of each kind that are kept; a host asks for one instance type and a few models."""
+"""Cached look-ups of each kind; a host needs one instance type and a few models."""
 
 
 class Catalogue:
-    """The tables in a folder. Nothing is read until something is asked, and no table is kept.
+    """The tables in a folder. Each look-up reads its file; no table is cached.
 
-    Every question raises `CatalogueError` where the file that would answer it is damaged. Two are equal where
-    they have the same prices.
+    Every look-up raises `CatalogueError` where its file is damaged. Catalogues with equal prices are equal.
     """
 
     def __init__(self, folder: Path = BUNDLED, price_file: PriceFile | None = None) -> None:
@@ -53,7 +51,7 @@ class Catalogue:
         return self._price_file is None
 
     def instances(self, starts: str = "", *, has: str = "") -> Iterator[Row]:
-        """The rows of instance prices in use, as `table.rows` chooses them."""
+        """The rows of instance prices in use, as `csv_tables.rows` selects them."""
         if self._price_file is None:
             return rows(self._folder, FILE, starts, has=has)
         return rows_of(self._price_file.text, FILE, starts, has=has)
@@ -72,10 +70,10 @@ class Catalogue:
             return None
 
     def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
-        """As `instances.listed`, scaled to the region where another one's price stands in."""
+        """As `instances.listed`, scaled to the region where it has no list price."""
         starts = f"{cloud},{spelled(cloud, instance_type)},"
-        found = listed(self.instances(starts), cloud, instance_type, region)
-        return found and scaled(self.instances(f"{cloud},"), found, region)
+        listing = listed(self.instances(starts), cloud, instance_type, region)
+        return listing and scaled(self.instances(f"{cloud},"), listing, region)
 
     def _gpu(self, name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
         """As `gpu_models.named`."""
@@ -94,16 +92,16 @@ class Catalogue:
         """The repository or package of a source, and the date that it is of."""
         for row in rows(self._folder, "sources.csv", f"{source},"):
             return row["name"].partition(":")[0], row["as_of"]
-        raise CatalogueError(f"sources.csv does not tell what {source} is")
+        raise CatalogueError(f"sources.csv has no row for {source}")
 
     def gpu_models(self) -> Iterator[Row]:
         """The rows of the models that have a name."""
         return rows(self._folder, "gpu_models.csv")
 
     def gpu_names(self) -> tuple[str, ...]:
-        """The names of the models, as drivers tell them."""
+        """The names of the models, as drivers report them."""
         names = (name for row in self.gpu_models() for name in row["names"].split("|"))
-        return tuple(dict.fromkeys(spelled_by_drivers(names)))
+        return tuple(dict.fromkeys(driver_names(names)))
 
     def instance_types(self, cloud: str) -> tuple[str, ...]:
         """The instance types of a cloud, as it spells them."""
@@ -111,7 +109,7 @@ class Catalogue:
         return tuple(dict.fromkeys(row["instance_type"] for row in table))
 
     def regions(self) -> frozenset[str]:
-        """As `regions.regions`."""
+        """As `instances.regions`."""
         return regions(self.instances())
 
     def gpus_per_host(self, gpu_model: str) -> tuple[int, ...]:
@@ -121,16 +119,16 @@ class Catalogue:
         return tuple(sorted(int(count) for count in counts if count > 1))
 
     def mig_profile(self, gpu_model: str, profile: str) -> MigProfile | None:
-        """As `mig.mig_profile`."""
+        """As `gpu_models.mig_profile`."""
         return mig_profile(rows(self._folder, "mig_profiles.csv", f"{gpu_model},"), gpu_model, profile)
 
     def hosted(self, model_name: str) -> tuple[Offer, ...]:
-        """As `offers.offers`, with the date of each."""
-        found = offers(rows(self._folder, "hosted.csv"), model_name)
-        return tuple(replace(offer, as_of=self.source(offer.source)[1]) for offer in found)
+        """As `hosted.offers`, with the date of each."""
+        matching = offers(rows(self._folder, "hosted.csv"), model_name)
+        return tuple(replace(offer, as_of=self.source(offer.source)[1]) for offer in matching)
 
     def damage(self) -> str:
-        """What is wrong with the tables, empty where nothing is: each row of each file is looked at."""
+        """The first error in any row of any file; empty without errors."""
         try:
             for file, columns in COLUMNS.items():
                 for row in rows(self._folder, file):
@@ -159,4 +157,4 @@ AMOUNTS: Final = frozenset(
 COUNTS: Final = frozenset(["gpus", "memory_gib", "memory_gb", "slices", "slices_of_gpu"])
 
 CATALOGUE: Final = Catalogue()
-"""The one that is part of the package."""
+"""The bundled catalogue."""

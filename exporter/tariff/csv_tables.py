@@ -1,7 +1,7 @@
-"""Reads the files of the bundled catalogue: only the rows that are asked for, and none of them kept here.
+"""CSV tables of the catalogue: reads the selected rows of a file, without a cache.
 
-A file is UTF-8 CSV with a header. A file that is missing, empty or not what its header promises is told by
-`CatalogueError`, and costs the prices that would have come from it, never the daemon.
+A file is UTF-8 CSV with a header. One that is missing, empty or against its header raises `CatalogueError`,
+and only the prices of that file are missing then.
 """
 
 import csv
@@ -59,7 +59,7 @@ class CatalogueError(Exception):
 
 
 class Row:
-    """One line of a file by column; its numbers are checked when they are asked for."""
+    """One line of a file by column; its numbers are checked on access."""
 
     __slots__ = ("_columns", "_fields", "_where")
 

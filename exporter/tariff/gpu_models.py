@@ -1,4 +1,4 @@
-"""Which GPU a name means: as NVML tells it, or as Kubernetes labels it. Pure but for the table it reads."""
+"""GPU models: the model of a name, as NVML reports it or Kubernetes labels it. Pure but for its table."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,13 +12,13 @@ from exporter.tariff.csv_tables import Row
 from exporter.units import BYTES_PER_GIBIBYTE
 
 SLICES: Final = 7
-"""Compute slices of a card that can be cut, but for those of four."""
+"""Compute slices of a MIG card, except cards with four."""
 
 _OF_FOUR: Final = re.compile(r"\b(A30|RTX PRO 6000)\b")
 
 
 def slices_of_gpu(name: str) -> int:
-    """The compute slices of a card by the name that NVML tells, whether or not the table has the card."""
+    """The compute slices of a card by its NVML name, whether or not the table has the card."""
     return 4 if _OF_FOUR.search(name) else SLICES
 
 
@@ -88,7 +88,7 @@ _TESLA = re.compile(r"(?:V100S?|P100|P40|P4|T4|M60|K80)\b")
 _BARE = re.compile(r"(?:TITAN|QUADRO|ORIN|THOR)\b")
 
 EXAMPLE: Final = "NVIDIA H100 80GB HBM3"
-"""What the names are like."""
+"""An example of a name."""
 
 _BEGINNINGS: Final = (
     "NVIDIA ",
@@ -100,60 +100,60 @@ _BEGINNINGS: Final = (
     "Orin",
     "Graphics Device",
 )
-"""What names of models that the catalogue does not know begin with, too."""
+"""Prefixes of names that the catalogue may not know."""
 
 _BETWEEN = re.compile(r"[\s_-]+")
 _PLAIN = re.compile(r"[^*?\[\]]+")
 
 
-def spelled(names: Iterable[str]) -> Iterator[str]:
-    """Names of the catalogue as drivers tell them; of one that stands for a beginning, the beginning."""
+def driver_names(names: Iterable[str]) -> Iterator[str]:
+    """Names of the catalogue as drivers report them; a prefix for a name that ends in `*`."""
     for name in names:
-        known = name.removesuffix("*").strip()
-        if known in _SHORT:
+        plain = name.removesuffix("*").strip()
+        if plain in _SHORT:
             continue
-        if _DASHED.search(known):
-            text = known.replace(" ", "-")
+        if _DASHED.search(plain):
+            text = plain.replace(" ", "-")
         else:
-            text = " ".join(_SPELLED.get(word, word) for word in known.split())
+            text = " ".join(_SPELLED.get(word, word) for word in plain.split())
             text = text.replace("Max Q", "Max-Q").replace("H20 3e", "H20-3e")
-        yield from (f"{maker}{text}" for maker in _makers(known))
+        yield from (f"{maker}{text}" for maker in _makers(plain))
 
 
-def _makers(known: str) -> tuple[str, ...]:
-    if _GEFORCE.fullmatch(known):
+def _makers(name: str) -> tuple[str, ...]:
+    if _GEFORCE.fullmatch(name):
         return ("NVIDIA GeForce ", "GeForce ")
-    if _TESLA.match(known):
+    if _TESLA.match(name):
         return ("Tesla ", "NVIDIA ")
-    return ("NVIDIA ", "") if _BARE.match(known) else ("NVIDIA ",)
+    return ("NVIDIA ", "") if _BARE.match(name) else ("NVIDIA ",)
 
 
-def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str:
-    """Why a pattern matches no name of a GPU, as the end of a sentence; empty where it matches one, or may.
+def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
+    """Why a pattern matches no name of a GPU, as the end of a sentence; `None` where it matches one, or may.
 
-    One that nobody knows may be of a model that is newer than the catalogue: it is told only where it cannot
-    be a name at all, or where one that is known is meant.
+    An unknown name may be of a model that is newer than the catalogue. It is a problem only where it cannot
+    be a name, or where a known name is meant.
 
     Args:
         pattern: of `match.gpu_model`.
-        names: those that are known, as drivers tell them.
+        names: known ones, as drivers report them.
     """
-    known = tuple(names)
-    if any(fnmatchcase(name, pattern) for name in known):
-        return ""
-    said = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
+    known_names = tuple(names)
+    if any(fnmatchcase(name, pattern) for name in known_names):
+        return None
+    problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
     for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
-        better = [(name, found) for name in known if (found := meant(part, name))]
+        better = [(name, match) for name in known_names if (match := meant(part, name))]
         # The end of a name before a part in its midst: L4 is one, and begins L40S.
-        for name, found in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
-            return f'{said}, as in "{name}": write "{found}"'
+        for name, match in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
+            return f'{problem}, as in "{name}": write "{match}"'
     if pattern.startswith(("*", "?", "[", *_BEGINNINGS)):
-        return ""
-    return f'{said}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
+        return None
+    return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
 
 
 def meant(pattern: str, text: str) -> str:
-    """The pattern to write where a text was meant that one misses by case, dashes, or by not being all of it.
+    """The correct pattern for a text that a pattern misses by case, dashes, or by covering only a part.
 
     Empty where the text was not meant.
     """
@@ -177,7 +177,7 @@ def _plain(text: str) -> str:
 Unit = Literal["gpu", "box"]
 
 MEMORY_TOLERANCE: Final = 0.15
-"""NVML tells up to 8 % less than is soldered on (ECC, firmware); a board of another size is further off."""
+"""NVML reports up to 8 % less than the board has (ECC, firmware); other board sizes differ by more."""
 
 _SHARED = re.compile(r" SHARED$")
 _MIG = re.compile(r" MIG ((?:\d+C\.)?\d+G\.\d+GB(?:[ +.][A-Z.+]+)?)$")
@@ -188,7 +188,7 @@ _MIG_VGPU = re.compile(r" \d (\d{1,3})C$")
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A model that has a name of its own in the catalogue.
+    """A GPU model of the catalogue.
 
     A `box` shares its memory with the processor and is sold as a whole: it has no price as a GPU.
     """
@@ -203,7 +203,7 @@ class GpuModel:
 
 @dataclass(frozen=True, slots=True)
 class GpuNameMatch:
-    """What a name means. `part` is below 1 for a vGPU: its memory over the board's."""
+    """The model of a name. `part` is below 1 for a vGPU: its memory over the board's."""
 
     model: GpuModel
     part: Fraction = Fraction(1)
@@ -211,28 +211,29 @@ class GpuNameMatch:
 
 
 def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
-    """The model that a name means, `None` where it means none or could mean several.
+    """The model of a name; `None` without a match or with several.
 
-    With the memory that NVML tells, a name that is ambiguous alone (NVIDIA A100) is decided by it, and a
-    board whose memory is not the model's (a slice that keeps the name, a board with more soldered on) is
-    no known one.
+    The memory that NVML reports decides an ambiguous name (NVIDIA A100). A board whose memory is not the
+    model's (a slice that keeps the name, a board with more memory) is no known one.
 
     Raises:
         CatalogueError: the table is damaged.
     """
-    text, profile, vgpu = _gpu_models_plain(name)
-    found = [_model(row) for row in table if any(_is(text, known) for known in row["names"].split("|"))]
+    text, profile, vgpu = _parsed_name(name)
+    models = [
+        _model(row) for row in table if any(_is(text, model_name) for model_name in row["names"].split("|"))
+    ]
     if memory_bytes is not None and vgpu is None and not profile:
-        found = [model for model in found if _fits(model, memory_bytes)]
-    if len(found) != 1:
+        models = [model for model in models if _fits(model, memory_bytes)]
+    if len(models) != 1:
         return None
-    model = found[0]
+    model = models[0]
     part = Fraction(1) if vgpu is None else min(Fraction(1), vgpu / model.memory_gib)
     return GpuNameMatch(model, part, profile)
 
 
-def _gpu_models_plain(name: str) -> tuple[str, str, Fraction | None]:
-    """The name in one spelling, the MIG profile and the memory of a vGPU that were hung on it."""
+def _parsed_name(name: str) -> tuple[str, str, Fraction | None]:
+    """A name in one spelling, and the MIG profile and vGPU memory of its suffix."""
     text = _BETWEEN.sub(" ", name.strip()).upper().removeprefix("NVIDIA ")
     text = _SHARED.sub("", text)
     profile = ""
@@ -248,9 +249,9 @@ def _gpu_models_plain(name: str) -> tuple[str, str, Fraction | None]:
     return text, profile, Fraction(vgpu[1]) if vgpu else None
 
 
-def _is(text: str, known: str) -> bool:
-    """Whether a name is a known one; one that ends in * stands for whatever begins like it."""
-    return text.startswith(known[:-1]) if known.endswith("*") else text == known
+def _is(text: str, model_name: str) -> bool:
+    """Whether a name is a model's; a model name that ends in * is a prefix."""
+    return text.startswith(model_name[:-1]) if model_name.endswith("*") else text == model_name
 
 
 def _model(row: Row) -> GpuModel:
@@ -265,5 +266,5 @@ def _model(row: Row) -> GpuModel:
 
 
 def _fits(model: GpuModel, memory_bytes: int) -> bool:
-    told = memory_bytes / BYTES_PER_GIBIBYTE
-    return model.unit == "box" or abs(told / float(model.memory_gib) - 1) <= MEMORY_TOLERANCE
+    gibibytes = memory_bytes / BYTES_PER_GIBIBYTE
+    return model.unit == "box" or abs(gibibytes / float(model.memory_gib) - 1) <= MEMORY_TOLERANCE

@@ -1,4 +1,4 @@
-"""What the same tokens cost at a hosted API, as configured: a comparison, no part of the money."""
+"""Hosted offers: what the same tokens cost at a hosted API. A comparison, no part of any cost."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ PRICE_DECIMALS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class HostedPrice:
-    """One hosted offer, in dollars per million tokens, and whose tokens it is compared with.
+    """One hosted offer in dollars per million tokens, and the servers and models to compare it with.
 
     `server` and `model` are shell-style patterns; all that are given must match. `as_of` is the date on which
     the price was read, as it was written. Without a price of its own a cached prompt token costs what any
@@ -47,7 +47,7 @@ class HostedPrice:
 
 
 def equivalent(price: HostedPrice, tokens: Mapping[Kind, int]) -> Picodollars:
-    """What tokens would have cost there, exactly."""
+    """The cost of tokens at a hosted offer, exactly."""
     each = PICODOLLARS_PER_DOLLAR // TOKENS_PER_MILLION
     return sum(int(price.by_kind()[kind] * each) * count for kind, count in tokens.items())
 
@@ -56,7 +56,7 @@ _NOISE = re.compile(
     r"amazon|chat|fast|fw|google|hf|instant|instruct|it|latest|maas|meta|microsoft|moonshot|moonshotai|nvidia|"
     r"openai|quantized|turbo|v|versatile|zai"
 )
-"""Words that say how or by whom a model is served, not which it is."""
+"""Words for how or by whom a model is served, not which it is."""
 
 _PRECISION = re.compile(r"\b((nv|mx|b)?(fp|f|int|q)\d+( k m)?|w\d+a\d+|awq|gptq|gguf|exl2)\b")
 
@@ -74,10 +74,10 @@ _WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one host takes for one model, in dollars per million tokens.
+    """The price of one model at one provider, in dollars per million tokens.
 
-    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do. `as_of` is
-    the date of its source, which another table tells.
+    `cached_prompt` is `None` without a discount: cached tokens then cost what others do. `as_of` is the date
+    of its source, from another table.
     """
 
     provider: str
@@ -102,17 +102,17 @@ def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
     wanted = words(model_name)
     if not wanted:
         return ()
-    found = [_offer(row) for row in table if words(row["model"]) == wanted]
-    return tuple(sorted(found, key=lambda offer: (offer.prompt + 3 * offer.generation, offer.provider)))
+    matching = [_offer(row) for row in table if words(row["model"]) == wanted]
+    return tuple(sorted(matching, key=lambda offer: (offer.prompt + 3 * offer.generation, offer.provider)))
 
 
 def words(model_name: str) -> tuple[str, ...]:
-    """What a name says about the weights, in one spelling: Meta-Llama-3.1-8B-Instruct is llama 3 1 8b."""
+    """The words of a name that identify the weights: Meta-Llama-3.1-8B-Instruct is llama 3 1 8b."""
     text = _REVISION.sub("", model_name.casefold()).rsplit("/", maxsplit=1)[-1]
     text = _PRECISION.sub(" ", _BETWEEN.sub(" ", _VERSION.sub(".", text)))
-    found = (word for word in _WORD.findall(text) if not _NOISE.fullmatch(word))
+    parts = (word for word in _WORD.findall(text) if not _NOISE.fullmatch(word))
     # qwen.qwen3-32b: the maker's name, then the model's. Numbers may repeat: llama 3 3 70b.
-    return tuple(word for word, run in groupby(found) for _ in (run if word.isdigit() else (word,)))
+    return tuple(word for word, run in groupby(parts) for _ in (run if word.isdigit() else (word,)))
 
 
 def _offer(row: Row) -> Offer:

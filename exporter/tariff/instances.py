@@ -1,6 +1,6 @@
 """Instance types: what an hour costs on demand and spot, and how many GPUs each has. Pure.
 
-A price is `listed` where a list has that very row; everything else stands in for one and says how.
+A price is `listed` where a list has that very row; all others are derived from one and say how.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Final, Literal
 from exporter.tariff.csv_tables import Row
 
 CLOUDS: Final = ("aws", "azure", "gcp", "nebius", "oci")
-"""Those that the catalogue has."""
+"""Clouds of the catalogue."""
 
 LARGE: Final = frozenset({"aws", "azure", "gcp", "oci"})
 """Large clouds: a GPU costs about the same at each of them, and about half at a GPU cloud."""
@@ -21,7 +21,7 @@ LARGE: Final = frozenset({"aws", "azure", "gcp", "oci"})
 Lifecycle = Literal["on_demand", "spot"]
 
 Standing = Literal["listed", "scaled", "elsewhere"]
-"""How a price is known: a row of a list, scaled from another region's price, or another region's as it is."""
+"""Source of a price: a row of a list, another region's price scaled, or another region's unscaled."""
 
 EVERYWHERE: Final = "*"
 """The region of a list price that is the same in all of them."""
@@ -31,10 +31,10 @@ REFERENCE: Final[Mapping[str, tuple[str, ...]]] = {
     "azure": ("eastus", "eastus2", "westus2"),
     "gcp": ("us-central1", "us-east4"),
 }
-"""Regions whose price stands for one that the catalogue lacks, in order of preference."""
+"""Regions whose price replaces a missing one, in order of preference."""
 
 ELSEWHERE: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
-"""Partitions with price lists (and, in China, a currency) of their own: no other region stands for them."""
+"""Partitions with price lists (and, in China, a currency) of their own: no other region replaces them."""
 
 MICRODOLLAR: Final = Decimal("0.000001")
 
@@ -61,7 +61,7 @@ class Listing:
 
     @property
     def devices(self) -> int:
-        """How many GPUs NVML shows when all are well: a slice shows itself as one."""
+        """GPUs that NVML shows without failures: a slice counts as one."""
         return max(1, int(self.gpus))
 
     @property
@@ -92,21 +92,21 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     """
     wanted = spelled(cloud, instance_type)
     here = region.strip().casefold()
-    found = {
+    by_region = {
         row["region"]: row
         for row in table
         if row["cloud"] == cloud and row["instance_type"].casefold() == wanted
     }
-    if not found:
+    if not by_region:
         return None
     for exact in (here, EVERYWHERE):
-        if exact in found:
-            return _listing(found[exact])
+        if exact in by_region:
+            return _listing(by_region[exact])
     if here.startswith(ELSEWHERE):
-        row = next(iter(found.values()))
+        row = next(iter(by_region.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    common = [_listing(row) for name, row in found.items() if not name.startswith(ELSEWHERE)]
-    regions = {each.region: each for each in common or map(_listing, found.values())}
+    common = [_listing(row) for name, row in by_region.items() if not name.startswith(ELSEWHERE)]
+    regions = {each.region: each for each in common or map(_listing, by_region.values())}
     preferred = (regions[name] for name in REFERENCE.get(cloud, ()) if name in regions)
     cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
     return replace(next(preferred, cheapest), standing="elsewhere")
@@ -115,7 +115,7 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
 def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     """A listing of another region, scaled to a region; unchanged where that region has no row to scale by.
 
-    Its price times what the region costs over its own for the types most alike by name.
+    Its price times the ratio of both regions for the types most alike by name.
 
     Args:
         table: rows of the cloud at least.
@@ -144,22 +144,22 @@ def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     )
 
 
-def _ratios(table: Iterable[Row], known: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
-    """What a region costs over the reference region, of when and by whom, for the types most alike by name.
+def _ratios(table: Iterable[Row], listing: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
+    """Ratios of a region's price to the reference region's, with date and source, of the most similar types.
 
     Clouds price a region by families of types; members of a family begin alike.
     """
     prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
     for row in table:
-        if row["cloud"] != known.cloud or row["region"] not in {here, known.region}:
+        if row["cloud"] != listing.cloud or row["region"] not in {here, listing.region}:
             continue
         if (price := row.dollars("on_demand")) is not None:
             prices.setdefault(row["instance_type"], {})[row["region"]] = price, row["as_of"], row["source"]
     both = {name: each for name, each in prices.items() if len(each) > 1}
-    alike = {name: _alike(name, known.instance_type) for name in both}
+    alike = {name: _alike(name, listing.instance_type) for name in both}
     for name, each in both.items():
         if alike[name] == max(alike.values()):
-            (price, as_of, source), (base, since, _) = each[here], each[known.region]
+            (price, as_of, source), (base, since, _) = each[here], each[listing.region]
             yield price / base, min(as_of, since), source
 
 

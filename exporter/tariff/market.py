@@ -1,4 +1,4 @@
-"""What a GPU of a model costs at the vendors that the catalogue knows. Pure but for the tables it reads."""
+"""Market: list prices of a GPU model at the vendors of the catalogue."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from exporter.tariff.csv_tables import CatalogueError, Row
 from exporter.tariff.instances import Listing
 
 MAGNITUDE: Final = 10
-"""A price so many times off the market is hardly meant: a month's where an hour's belongs is 730 times."""
+"""A price so many times off the market is a mistake: a month's price per hour is 730 times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
     """List prices of one GPU for an hour on demand, at the vendors that the catalogue knows.
 
-    `dollars` is what a GPU of no known cloud is estimated at: the median of the GPU clouds, since machines of
-    large clouds tell theirs; where no GPU cloud is known, the lowest price of a large one. `large` is the
+    `dollars` is the estimate for a GPU at no known cloud: the median of the GPU clouds, since machines of
+    large clouds report theirs; without a GPU cloud, the lowest price of a large one. `large` is the
     listing of that lowest price, `None` where no large cloud lists the model. `low` and `high` are of all
-    vendors. `as_of` is the older date of what `dollars` is made of.
+    vendors. `as_of` is the oldest date of the prices in `dollars`.
     """
 
     gpu_model: str
@@ -68,15 +68,15 @@ def market(
     if not offers and not of_large:
         return None
     all_prices = [price for price, *_ in offers + of_large]
-    asked = offers or [min(of_large)]
+    basis = offers or [min(of_large)]
     return Market(
         gpu_model=gpu_model,
-        dollars=_median([price for price, *_ in asked]),
-        vendors=tuple(vendor for _, vendor, _ in sorted(asked)),
+        dollars=_median([price for price, *_ in basis]),
+        vendors=tuple(vendor for _, vendor, _ in sorted(basis)),
         neocloud=bool(offers),
         low=min(all_prices),
         high=max(all_prices),
-        as_of=min(as_of for *_, as_of in asked),
+        as_of=min(as_of for *_, as_of in basis),
         large=large[min(of_large)[1]] if of_large else None,
     )
 

@@ -1,7 +1,7 @@
 """Price files: lists of instance prices that an operator fetches, in the form of the bundled one. Pure.
 
-A file replaces the bundled `instances.csv` whole. It is checked whole before it is used: what is wrong is
-reported by line and column, and nothing of a file with a mistake is taken.
+A file replaces the bundled `instances.csv` as a whole. It is checked before it is used: errors are reported
+by line and column, and a file with an error is not used at all.
 """
 
 import csv
@@ -24,7 +24,7 @@ HEADER: Final = COLUMNS[FILE]
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_ROWS: Final = 20_000
 MOST_DOLLARS: Final = 100_000
-"""Of an hour of one instance; the dearest that is let costs a few hundred."""
+"""Of an hour of one instance; the most expensive one costs a few hundred."""
 MOST_GPUS: Final = 1024
 MOST_PROBLEMS: Final = 20
 
@@ -127,19 +127,19 @@ def _text(data: bytes) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise PriceFileError((f"line {line}: it is not UTF-8; save it as CSV in UTF-8",)) from None
     text = text.replace("\r\n", "\n")
-    if found := _CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
+    if control := _CONTROL.search(text):
+        line = text.count("\n", 0, control.start()) + 1
         raise PriceFileError((f"line {line}: it has a control character; save it as plain CSV",))
     return text
 
 
 class _Check:
-    """One reading of a file: its problems so far, and the types and places of the rows before."""
+    """Check of one file: its problems, and the types and regions of the rows before."""
 
     def __init__(self, today: date | None, plausible: Plausible | None) -> None:
         self._today = today
         self._plausible = plausible
-        self._places: dict[tuple[str, str, str], int] = {}
+        self._lines: dict[tuple[str, str, str], int] = {}
         self._types: dict[tuple[str, str], tuple[str, str, int]] = {}
         self.problems: list[str] = []
         self.newest = ""
@@ -183,13 +183,13 @@ class _Check:
         return fields
 
     def _meaning(self, row: dict[str, str], number: int) -> Iterator[tuple[str, str]]:
-        """What is wrong beside the form of single fields: dates ahead, repeated rows, prices far off."""
+        """Errors besides the form of fields: future dates, repeated rows, implausible prices."""
         as_of = row["as_of"]
         if self._today is not None and as_of > self._today.isoformat()[: len(as_of)]:
             yield "as_of", "is in the future"
         kind = row["cloud"], row["instance_type"].casefold()
-        place = (*kind, row["region"])
-        if (first := self._places.setdefault(place, number)) != number:
+        row_key = (*kind, row["region"])
+        if (first := self._lines.setdefault(row_key, number)) != number:
             yield "region", f"is given for this type on line {first} already"
         model, gpus, line = self._types.setdefault(kind, (row["gpu_model"], row["gpus"], number))
         if model != row["gpu_model"]:

@@ -1,7 +1,7 @@
-"""What the catalogue says that a GPU costs: by the host's instance type, else by the GPU's model.
+"""Quotes: catalogue prices of a GPU by the host's instance type, else by the GPU's model.
 
-A `Quote` says which price it is; a `NoQuote` says why there is none. A damaged catalogue is a reason too.
-The first of these that has an answer:
+A `Quote` has the price and its source; a `NoQuote` has the reason why there is none. A damaged catalogue is a
+reason too. The first of these that has a price:
 
 1. a row of a list, for that type in that region on demand: basis `catalogue`; all that follow: `estimate`
 2. the same type's price, scaled to the region, or of another region
@@ -19,28 +19,28 @@ from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.instances import CLOUDS, EVERYWHERE, LARGE, Lifecycle, Listing
 from exporter.tariff.market import Market
-from exporter.tariff.rate import PriceBasis
+from exporter.tariff.rate import Derivation, PriceBasis
 from exporter.tariff.terms import Listed
 
 ANY: Final = "any"
-"""The cloud of terms that take the host's own."""
+"""The cloud of a rule that takes the host's own."""
 
 SCALED: Final = "scaled"
-"""What the source of a scaled price begins with; an alert leaves these out."""
+"""The first word of a scaled price's source; an alert excludes these."""
 
 StandIn = Literal["", "scaled", "region", "large_cloud", "market"]
-"""What stands in for a price that no list has: empty where one has it."""
+"""The source of a price that no list has: empty where a list has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
     """An hour of `devices` GPUs together.
 
-    `source` says in words which price it is, as a label may say it, and by which of the catalogue's sources;
-    `as_of` is its date, of two the older one.
+    `source` is its text for a label, with the name of the catalogue's source; `as_of` is its date, of two the
+    older one.
 
-    `caveat` is what to know about it beyond that, empty where there is nothing. `instance_gpu` is the model
-    that the catalogue says the instance has; empty where the price is of no instance type of the host's.
+    `caveat` is a limitation of it, empty where there is none. `instance_gpu` is the GPU model of the instance
+    by the catalogue; empty where the price is of no instance type of the host's.
     """
 
     dollars_per_hour: Decimal
@@ -52,10 +52,10 @@ class Quote:
     instance_gpu: str = ""
     stand_in: StandIn = ""
 
-
-def is_scaled(source: str) -> bool:
-    """Whether a price's source, with or without the rule before it, is of a scaled one."""
-    return source.startswith(f"{SCALED} ") or f": {SCALED} " in source
+    @property
+    def derivation(self) -> Derivation:
+        """How it was derived."""
+        return Derivation(self.stand_in) if self.stand_in else Derivation.LISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +65,47 @@ class NoQuote:
     reason: str
 
 
-def of_unmatched(catalogue: Catalogue, place: HostLocation, gpu_name: str) -> Quote | NoQuote:
-    """The price of a GPU that no rule prices."""
-    return _quote(catalogue, place, Listed(), gpu_name, stand_ins=True, ruled=False)
+def of_unmatched(catalogue: Catalogue, location: HostLocation, gpu_name: str) -> Quote | NoQuote:
+    """The price of a GPU without a rule."""
+    return _quote(catalogue, location, Listed(), gpu_name, stand_ins=True, ruled=False)
 
 
 def of_listed(
-    catalogue: Catalogue, place: HostLocation, terms: Listed, gpu_name: str = "", *, stand_ins: bool = True
+    catalogue: Catalogue,
+    location: HostLocation,
+    listed: Listed,
+    gpu_name: str = "",
+    *,
+    stand_ins: bool = True,
 ) -> Quote | NoQuote:
     """The price that a rule takes, of the instance type in the rule or of the host.
 
     A type that is not known yet has none: an estimate would be posted where the cloud's answer is late.
 
     Args:
-        catalogue: what is asked.
-        place: where the host runs, as far as it is known.
-        terms: what the rule says.
-        gpu_name: as NVML has it; empty where no GPU is asked about.
+        catalogue: of prices.
+        location: of the host, as far as it is known.
+        listed: the price of the rule.
+        gpu_name: as in NVML; empty without a GPU.
         stand_ins: whether a price may be taken that no list has for this type and region.
     """
-    return _quote(catalogue, place, terms, gpu_name, stand_ins=stand_ins, ruled=True)
+    return _quote(catalogue, location, listed, gpu_name, stand_ins=stand_ins, ruled=True)
 
 
 def _quote(
-    catalogue: Catalogue, place: HostLocation, terms: Listed, gpu_name: str, *, stand_ins: bool, ruled: bool
+    catalogue: Catalogue,
+    location: HostLocation,
+    listed: Listed,
+    gpu_name: str,
+    *,
+    stand_ins: bool,
+    ruled: bool,
 ) -> Quote | NoQuote:
-    cloud = place.cloud if terms.cloud == ANY else terms.cloud
-    instance_type = terms.instance_type or place.instance_type
-    region = terms.region or place.region
+    cloud = location.cloud if listed.cloud == ANY else listed.cloud
+    instance_type = listed.instance_type or location.instance_type
+    region = listed.region or location.region
     missing: list[str] = []
-    listing = found = None
+    listing = quote = None
     if not instance_type and ruled:
         return NoQuote("it is not known which instance type this host is")
     try:
@@ -105,31 +116,31 @@ def _quote(
             if listing is None:
                 missing.append(f"it does not have the {cloud} instance type {instance_type}")
             else:
-                found = _of_listing(listing, region, place.lifecycle, terms, missing)
+                quote = _of_listing(listing, region, location.lifecycle, listed, missing)
     except CatalogueError as error:
         missing.append(f"it is damaged: {error}")
-    if found is not None and found.stand_in and not stand_ins:
-        return NoQuote(f"{found.caveat} (unmatched_hardware: unpriced takes no estimate)")
-    if found is None and stand_ins and terms.discount_of != "spot":
+    if quote is not None and quote.stand_in and not stand_ins:
+        return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
+    if quote is None and stand_ins and listed.discount_of != "spot":
         try:
-            found = _of_gpu(catalogue, cloud, listing, terms, gpu_name, missing)
+            quote = _of_gpu(catalogue, cloud, listing, listed, gpu_name, missing)
         except CatalogueError as error:
             missing.append(f"it is damaged: {error}")
-    return found or NoQuote("; ".join(missing))
+    return quote or NoQuote("; ".join(missing))
 
 
 def _of_listing(
-    listing: Listing, region: str, lifecycle: str, terms: Listed, missing: list[str]
+    listing: Listing, region: str, lifecycle: str, listed: Listed, missing: list[str]
 ) -> Quote | None:
-    """The price of a listing; where it depends on more than a list (spot, commitments), an estimate."""
-    wanted: Lifecycle = terms.discount_of or ("spot" if lifecycle == "spot" else "on_demand")
+    """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
+    wanted: Lifecycle = listed.discount_of or ("spot" if lifecycle == "spot" else "on_demand")
     price = listing.spot if wanted == "spot" else listing.on_demand
     kind = "spot" if wanted == "spot" else "on demand"
     caveat = "a spot price changes by the hour" if wanted == "spot" else ""
-    if price is None and wanted == "spot" and terms.discount_of is None:
+    if price is None and wanted == "spot" and listed.discount_of is None:
         price, kind = listing.on_demand, "on demand, the most that spot may cost"
         caveat = "it has no spot price of this instance type"
-    committed = lifecycle not in {"", "on_demand", "spot"} and terms.discount_of is None
+    committed = lifecycle not in {"", "on_demand", "spot"} and listed.discount_of is None
     if committed:
         caveat = f"what {lifecycle.replace('_', ' ')} capacity costs is in no list"
     if price is None:
@@ -149,11 +160,11 @@ def _of_listing(
         stand_in = "region"
         words.append(f"for want of {region}" if region else "region unknown")
         caveat = caveat or f"the price of {listing.region} stands in for {region or 'a region not known'}"
-    listed = not stand_in and not committed and wanted == "on_demand"
+    is_listed = not stand_in and not committed and wanted == "on_demand"
     return Quote(
-        _less(price, terms, words),
+        _less(price, listed, words),
         listing.devices,
-        "catalogue" if listed else "estimate",
+        "catalogue" if is_listed else "estimate",
         f"{' '.join(words)} ({listing.source})",
         listing.as_of,
         caveat,
@@ -175,18 +186,18 @@ def _of_gpu(
     catalogue: Catalogue,
     cloud: str,
     listing: Listing | None,
-    terms: Listed,
+    listed: Listed,
     gpu_name: str,
     missing: list[str],
 ) -> Quote | None:
-    """What the same GPU costs at the lowest large cloud, where the hardware is of one, else on the market."""
-    known = catalogue.gpu(gpu_name) if gpu_name else None
-    model = known.model.gpu_model if known else listing.gpu_model if listing else ""
+    """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market."""
+    match = catalogue.gpu(gpu_name) if gpu_name else None
+    model = match.model.gpu_model if match else listing.gpu_model if listing else ""
     if not model:
         if gpu_name:
             missing.append(f"it knows no GPU by the name {gpu_name}")
         return None
-    if known and known.model.unit == "box":
+    if match and match.model.unit == "box":
         missing.append(f"{model} is sold as a whole machine, which has no market price per GPU")
         return None
     market = catalogue.market(model)
@@ -195,12 +206,12 @@ def _of_gpu(
         return None
     caveat = f"the catalogue does not help: {'; '.join(missing)}" if missing else ""
     if cloud in LARGE and market.large is not None and market.large.dollars_per_gpu is not None:
-        return _of_large_cloud(market.large, listing, known, terms, caveat)
-    return _of_market(market, known, terms, caveat)
+        return _of_large_cloud(market.large, listing, match, listed, caveat)
+    return _of_market(market, match, listed, caveat)
 
 
 def _of_large_cloud(
-    lowest: Listing, listing: Listing | None, known: GpuNameMatch | None, terms: Listed, caveat: str
+    lowest: Listing, listing: Listing | None, match: GpuNameMatch | None, listed: Listed, caveat: str
 ) -> Quote:
     """The lowest price of a GPU at a large cloud: for all that the instance has, where its type is known."""
     words = [f"lowest large cloud's list price of {lowest.gpu_model}: {lowest.cloud} {lowest.instance_type}"]
@@ -211,11 +222,11 @@ def _of_large_cloud(
     if listing is not None:
         price = price * listing.gpus.numerator / listing.gpus.denominator
         devices = listing.devices
-    elif known is not None:
-        price = price * known.part.numerator / known.part.denominator
-        words[-1] += _part(known)
+    elif match is not None:
+        price = price * match.part.numerator / match.part.denominator
+        words[-1] += _part(match)
     return Quote(
-        _less(price, terms, words),
+        _less(price, listed, words),
         devices,
         "estimate",
         f"{' '.join(words)} ({lowest.source})",
@@ -236,28 +247,28 @@ def of_model(catalogue: Catalogue, gpu_name: str) -> Quote | NoQuote:
     return quote or NoQuote("; ".join(missing))
 
 
-def _of_market(market: Market, known: GpuNameMatch | None, terms: Listed, caveat: str) -> Quote:
+def _of_market(market: Market, match: GpuNameMatch | None, listed: Listed, caveat: str) -> Quote:
     which = "" if len(market.vendors) == 1 else "median " if market.neocloud else "lowest "
     words = [f"{which}list price of {market.gpu_model} at {', '.join(sorted(market.vendors))}"]
     price = market.dollars
-    if known is not None:
-        price = price * known.part.numerator / known.part.denominator
-        words[-1] += _part(known)
+    if match is not None:
+        price = price * match.part.numerator / match.part.denominator
+        words[-1] += _part(match)
     return Quote(
-        _less(price, terms, words), 1, "estimate", " ".join(words), market.as_of, caveat, stand_in="market"
+        _less(price, listed, words), 1, "estimate", " ".join(words), market.as_of, caveat, stand_in="market"
     )
 
 
-def _part(known: GpuNameMatch) -> str:
-    return "" if known.part == 1 else f", {known.part} of it by memory"
+def _part(match: GpuNameMatch) -> str:
+    return "" if match.part == 1 else f", {match.part} of it by memory"
 
 
-def _less(price: Decimal, terms: Listed, words: list[str]) -> Decimal:
-    """A price less the discount of the terms, which is added to the words."""
-    if not terms.discount_ratio:
+def _less(price: Decimal, listed: Listed, words: list[str]) -> Decimal:
+    """A price less the discount of a rule, which is added to the words."""
+    if not listed.discount_ratio:
         return price
-    words.append(f"less {_percent(terms.discount_ratio)} %")
-    return price * (1 - terms.discount_ratio)
+    words.append(f"less {_percent(listed.discount_ratio)} %")
+    return price * (1 - listed.discount_ratio)
 
 
 def _percent(ratio: Decimal) -> str:

@@ -1,6 +1,7 @@
-"""Rates: what accrues, exactly."""
+"""Rates: exact amounts that accrue over time. Pure."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
@@ -24,18 +25,30 @@ class Rate:
         return dollars(self.amount) * NANOSECONDS_PER_HOUR / self.period
 
 
+class Derivation(StrEnum):
+    """How a price was derived: from the configuration, a list, or a list price of something else."""
+
+    CONFIGURED = "configured"
+    LISTED = "listed"
+    SCALED = "scaled"
+    REGION = "region"
+    LARGE_CLOUD = "large_cloud"
+    MARKET = "market"
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a number came from: its basis, the place in words, the date it holds from or was taken on."""
+    """Source of a price: its basis, its text for a label, the date that it holds from or was read on."""
 
     price_basis: PriceBasis
     source: str
     as_of: str = ""
+    derivation: Derivation = Derivation.CONFIGURED
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentRate:
-    """What accrues on one GPU under one component; `while_up`: only while the host is up."""
+    """Rate of one component of one GPU; `while_up`: it accrues only while the host is up."""
 
     component: str
     rate: Rate
@@ -53,9 +66,9 @@ class EnergyPrice:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Everything an hour of one GPU costs at an instant.
+    """Rates of one GPU at an instant.
 
-    `priced` is false where nothing says what the hardware costs: its overheads accrue all the same.
+    `priced` is false without a price of the hardware; overheads accrue all the same.
     `in_service` is false before owned hardware is: it has no price then, and its time waits for none.
     """
 
@@ -71,7 +84,7 @@ class Price:
 
     @property
     def while_up(self) -> bool:
-        """Whether rent is owed for the hours that the host is up, and so GPU time."""
+        """Whether rent accrues only while the host is up."""
         return any(rate.while_up for rate in self.rates)
 
     def hourly(self) -> "Price":

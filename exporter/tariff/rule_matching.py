@@ -11,8 +11,8 @@ from exporter.tariff.gpu_models import meant
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware
 
-MOST_STEPS: Final = 1_000
-"""Pairs of states that are looked at; patterns that take more are told apart by nobody."""
+STEPS_MAX: Final = 1_000
+"""Pairs of states to search; a pattern that takes more is taken to cover nothing."""
 
 Tokens = tuple[str, ...]
 
@@ -21,7 +21,7 @@ Tokens = tuple[str, ...]
 def covers(wider: str | None, narrower: str | None) -> bool:
     """Whether every text that `narrower` matches is matched by `wider`; `None` matches anything.
 
-    False also where that would take too long to tell.
+    False also where the search would take too long.
     """
     if wider is None or wider == narrower:
         return True
@@ -30,35 +30,35 @@ def covers(wider: str | None, narrower: str | None) -> bool:
 
 
 def _may_begin_alike(wider: str, narrower: str) -> bool:
-    """Whether the literal beginnings go together: most pairs differ there, and that is told at once."""
+    """Whether the literal prefixes agree: most pairs differ there, and the check is cheap."""
     one, other = _literal(wider), _literal(narrower)
     return one.startswith(other) or other.startswith(one)
 
 
 def _literal(pattern: str) -> str:
-    return pattern[: next((place for place, c in enumerate(pattern) if c in "*?["), len(pattern))]
+    return pattern[: next((position for position, c in enumerate(pattern) if c in "*?["), len(pattern))]
 
 
 def _tokens(pattern: str) -> Iterator[str]:
     """Characters, *, ? and whole brackets, read as `fnmatch` reads them."""
-    place = 0
-    while place < len(pattern):
-        end = place + 1
-        if pattern[place] == "[":
+    position = 0
+    while position < len(pattern):
+        end = position + 1
+        if pattern[position] == "[":
             # A bracket right behind the opening one is a character of the set; one that never closes is text.
-            first = place + 1 + pattern.startswith("!", place + 1)
+            first = position + 1 + pattern.startswith("!", position + 1)
             closing = pattern.find("]", first + 1)
             end = closing + 1 if closing >= 0 else end
-        yield pattern[place:end]
-        place = end
+        yield pattern[position:end]
+        position = end
 
 
 def _includes(wider: Tokens, narrower: Tokens) -> bool:
-    """Looks for a text that only the narrower one matches, over pairs of what each has matched so far."""
+    """Search for a text that only the narrower one matches, over pairs of states of both."""
     letters = _letters(wider + narrower)
     begin = frozenset({0})
     waiting = [(spot, _closed(wider, begin)) for spot in _closed(narrower, begin)]
-    seen = set(waiting)
+    visited = set(waiting)
     while waiting:
         spot, reached = waiting.pop()
         if spot == len(narrower):
@@ -71,16 +71,16 @@ def _includes(wider: Tokens, narrower: Tokens) -> bool:
             further = _closed(wider, frozenset(_steps(wider, reached, letter)))
             nexts = _closed(narrower, frozenset({spot if narrower[spot] == "*" else spot + 1}))
             for pair in ((after, further) for after in nexts):
-                if pair not in seen:
-                    seen.add(pair)
+                if pair not in visited:
+                    visited.add(pair)
                     waiting.append(pair)
-        if len(seen) > MOST_STEPS:
+        if len(visited) > STEPS_MAX:
             return False
     return True
 
 
 def _letters(tokens: Tokens) -> frozenset[str]:
-    """One letter of every kind that the tokens tell apart: each that is named, and its neighbors."""
+    """One letter of each kind that the tokens distinguish: each named one and its neighbors."""
     named = {letter for token in tokens for letter in token}
     return frozenset(chr(ord(letter) + step) for letter in named for step in (-1, 0, 1))
 
@@ -92,14 +92,14 @@ def _takes(token: str, letter: str) -> bool:
 
 
 def _closed(tokens: Tokens, spots: frozenset[int]) -> frozenset[int]:
-    """The places that are reached without a letter more: behind each star."""
-    found = set(spots)
+    """The positions that are reached without another letter: behind each star."""
+    reached = set(spots)
     for spot in sorted(spots):
-        place = spot
-        while place < len(tokens) and tokens[place] == "*":
-            place += 1
-            found.add(place)
-    return frozenset(found)
+        position = spot
+        while position < len(tokens) and tokens[position] == "*":
+            position += 1
+            reached.add(position)
+    return frozenset(reached)
 
 
 def _steps(tokens: Tokens, spots: frozenset[int], letter: str) -> Iterator[int]:
@@ -108,16 +108,16 @@ def _steps(tokens: Tokens, spots: frozenset[int], letter: str) -> Iterator[int]:
             yield spot if tokens[spot] == "*" else spot + 1
 
 
-MOST_SHOWN: Final = 60
-"""Characters of a name that are repeated; a host's name or a label may be long."""
+SHOWN_MAX: Final = 60
+"""Characters of a name in a message; a host's name or a label may be long."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRule:
-    """A rule that matches no GPU here, and why, as the end of a sentence.
+    """A rule that matches no GPU of the host, and why, as the end of a sentence.
 
-    `slip`: it would match but for the case of one pattern, or for one that does not cover all of what is
-    here. Others are mostly rules of other hosts.
+    `slip`: the case of one pattern differs, or it covers only a part of the name. Other rules are mostly for
+    other hosts.
     """
 
     rule: str
@@ -128,11 +128,11 @@ class UnmatchedRule:
 def unmatched_rules(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[UnmatchedRule]:
     """Each rule of a host's tariff that matches none of its GPUs; none where it has no GPU.
 
-    A rule behind one that takes its GPUs matches them all the same.
+    A rule behind one that prices its GPUs matches them all the same.
     """
     here = tuple(dict.fromkeys(gpus))
     for rule in tariff.hardware:
-        # Of each GPU what it is missed by; the nearest is the one that is missed by the fewest.
+        # The mismatches of each GPU; the nearest GPU has the fewest.
         by = [tuple(_by(tariff, rule, gpu)) for gpu in here]
         if not by or not all(by):
             continue
@@ -141,21 +141,21 @@ def unmatched_rules(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[UnmatchedRu
 
 
 def _by(tariff: Tariff, rule: Hardware, gpu: Gpu) -> Iterator[UnmatchedRule]:
-    match, place = rule.match, tariff.place
+    match, location = rule.match, tariff.location
     name = rule.source.partition(".")[0]
-    labels = dict(place.node_labels or ())
+    labels = dict(location.node_labels or ())
     for key, pattern, text in (
         ("host", match.host, tariff.host),
-        ("instance_type", match.instance_type, place.instance_type),
-        ("lifecycle", match.lifecycle, place.lifecycle),
-        ("region", match.region, place.region),
+        ("instance_type", match.instance_type, location.instance_type),
+        ("lifecycle", match.lifecycle, location.lifecycle),
+        ("region", match.region, location.region),
         *((f"node_label {label}", pattern, labels.get(label)) for label, pattern in match.node_label),
         ("gpu_model", match.gpu_model, gpu.gpu_model),
         ("uuid", match.uuid, gpu.uuid),
     ):
         # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
         spellings = {text, text and text.removeprefix("Standard_")} if key == "instance_type" else {text}
-        if pattern is None or any(told is not None and fnmatchcase(told, pattern) for told in spellings):
+        if pattern is None or any(value is not None and fnmatchcase(value, pattern) for value in spellings):
             continue
         yield UnmatchedRule(name, *_why(key, pattern, text or ""))
 
@@ -163,7 +163,7 @@ def _by(tariff: Tariff, rule: Hardware, gpu: Gpu) -> Iterator[UnmatchedRule]:
 def _why(key: str, pattern: str, text: str) -> tuple[str, bool]:
     if not text:
         return f'{key} "{pattern}", and this host tells none', False
-    shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
     if fnmatchcase(text.casefold(), pattern.casefold()):
         return f'{key} "{pattern}" differs in case from "{shown}"', True
     if better := meant(pattern, text):

@@ -1,4 +1,4 @@
-"""The tariff: what each GPU costs at an instant, resolved from what people wrote down."""
+"""The tariff: the price of each GPU at an instant, by the rules of the configuration. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -54,10 +54,10 @@ PRICES_REMEMBERED: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class HostCount:
-    """The number of GPUs that the rule of a GPU says a host has when all are well.
+    """The number of GPUs of a host without failures, by the rule of a GPU.
 
-    `rule` is where the rule stands. `of` is what it matches: any GPU of the host, GPUs of some models, or
-    boards by UUID.
+    `rule` is the rule's position in the configuration. `of` is what it matches: any GPU of the host, GPUs of
+    some models, or boards by UUID.
     """
 
     rule: str
@@ -69,17 +69,17 @@ class HostCount:
 class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it.
 
-    A GPU without a rule is estimated or unpriced, as `unmatched` says; `stand_ins`: whether a rule that takes
-    a list price takes an estimate where no list has it. `place` is where the host runs, as far as it is
-    known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
-    `retired` are GPUs that people say have left. `predecessors` are, by the UUID of a GPU that took the slot
-    of another, that other one: its rule prices the slot until a rule names the new GPU.
+    `unmatched` decides whether a GPU without a rule is estimated or unpriced; `stand_ins`: whether a rule
+    with a list price takes an estimate where no list has it. `location` is the host's, as far as it is known.
+    `asking`: it is not known yet, and rules that depend on it were left out.
+    `retired` are the retired GPUs. `predecessors` are, by the UUID of a GPU that took the slot of another,
+    that other one: its rule prices the slot until a rule names the new GPU.
     """
 
     host: str = ""
     hardware: tuple[Hardware, ...] = ()
     overheads: tuple[Overhead, ...] = ()
-    place: HostLocation = UNKNOWN_LOCATION
+    location: HostLocation = UNKNOWN_LOCATION
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
     asking: bool = False
@@ -88,14 +88,14 @@ class Tariff:
     predecessors: tuple[tuple[str, Gpu], ...] = ()
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
-        """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
-        # Between two changes the same GPU costs the same all month: most ticks ask what the last one asked.
-        asked = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
-        price = self._prices.get(asked)
+        """The price of a GPU at an instant of a month; `gpus_on_host` share the host's amounts."""
+        # Between two changes the same GPU has the same price all month: most ticks need the last one's.
+        key = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
+        price = self._prices.get(key)
         if price is None:
             if len(self._prices) >= PRICES_REMEMBERED:
                 self._prices.clear()
-            price = self._prices[asked] = self._resolved(gpu, at, month, gpus_on_host)
+            price = self._prices[key] = self._resolved(gpu, at, month, gpus_on_host)
         return price
 
     @cached_property
@@ -104,7 +104,7 @@ class Tariff:
 
     @cached_property
     def _moments(self) -> list[Instant]:
-        moments = {instant for rule in self.hardware for instant in _changes(rule.terms)}
+        moments = {instant for rule in self.hardware for instant in _changes(rule)}
         return sorted(moments.union(self._left.values()))
 
     @cached_property
@@ -112,7 +112,7 @@ class Tariff:
         return {retirement.uuid: retirement.since for retirement in self.retired}
 
     def has_left(self, gpu: Gpu, at: Instant) -> bool:
-        """Whether people say that a GPU was taken out before or at an instant; prices do not go by it."""
+        """Whether a GPU is retired at an instant; prices do not depend on it."""
         since = self._left.get(gpu.uuid)
         return since is not None and since <= at
 
@@ -123,7 +123,7 @@ class Tariff:
         return Price(rates, hardware.energy, hardware.priced, hardware.in_service)
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
-        """What its hardware alone costs at an instant: not priced before its first price or its service."""
+        """The price of its hardware alone: none before its first price or its service."""
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:
@@ -152,7 +152,7 @@ class Tariff:
 
     def _first(self, gpu: Gpu) -> Hardware | None:
         for rule in self.hardware:
-            if _matches(rule.match, self.host, self.place, gpu):
+            if _matches(rule.match, self.host, self.location, gpu):
                 return rule
         return None
 
@@ -179,8 +179,8 @@ class Tariff:
         if isinstance(rule.terms, Listed):
             quote = self.quote(gpu)
             # The type that such a rule names may be another one than the host's.
-            told = isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.terms.instance_type)
-            gpus = quote.devices if isinstance(quote, Quote) and told else 0
+            by_type = isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.terms.instance_type)
+            gpus = quote.devices if isinstance(quote, Quote) and by_type else 0
         elif isinstance(rule.terms, Owned):
             gpus = rule.terms.gpus if rule.terms.gpus > 1 else 0
         else:
@@ -195,31 +195,31 @@ class Tariff:
     @cached_property
     def instance_gpus(self) -> int | None:
         """The number of GPUs that the host's instance type has by the catalogue; `None`: not known."""
-        place = self.place
-        if not place.instance_type or place.cloud not in CLOUDS:
+        location = self.location
+        if not location.instance_type or location.cloud not in CLOUDS:
             return None
         try:
-            listing = self.catalogue.instance(place.cloud, place.instance_type, place.region)
+            listing = self.catalogue.instance(location.cloud, location.instance_type, location.region)
         except CatalogueError:
             return None
         return None if listing is None else listing.devices
 
-    def waits_for_place(self, gpu: Gpu) -> bool:
-        """Whether a GPU that has no price may get one, by the hour, from where the host runs."""
+    def waits_for_location(self, gpu: Gpu) -> bool:
+        """Whether a GPU that has no price may get one, by the hour, from the host's location."""
         rule = self.rule(gpu)
         if rule is not None:
             return isinstance(rule.terms, Listed)
-        by_place = any(each.depends_on_place for each in self.hardware)
-        return self.asking or self.unmatched == "estimate" or by_place
+        by_location = any(each.depends_on_location for each in self.hardware)
+        return self.asking or self.unmatched == "estimate" or by_location
 
     def quote(self, gpu: Gpu) -> Quote | NoQuote | None:
-        """What the catalogue says of a GPU; `None` where it is not asked, since the configuration decides."""
+        """The catalogue's price of a GPU; `None` where the configuration decides."""
         rule = self.rule(gpu)
         if rule is None and self.unmatched == "estimate":
-            return quotes.of_unmatched(self.catalogue, self.place, gpu.gpu_model)
+            return quotes.of_unmatched(self.catalogue, self.location, gpu.gpu_model)
         if rule is not None and isinstance(rule.terms, Listed):
             return quotes.of_listed(
-                self.catalogue, self.place, rule.terms, gpu.gpu_model, stand_ins=self.stand_ins
+                self.catalogue, self.location, rule.terms, gpu.gpu_model, stand_ins=self.stand_ins
             )
         return None
 
@@ -228,7 +228,7 @@ class Tariff:
         return (instant for instant in self._moments if start < instant < end)
 
     def first_priced(self, gpu: Gpu, at: Instant) -> Instant:
-        """When a GPU's first price that is not zero holds from; `at` itself where its price has no date."""
+        """The start of a GPU's first price that is not zero; `at` itself where its price has no date."""
         rule = self.rule(gpu)
         if rule is not None and isinstance(rule.terms, Owned):
             return rule.terms.in_service
@@ -239,7 +239,7 @@ class Tariff:
         return at
 
     def fleet_overheads(self, month: Month) -> Iterator[tuple[str, Rate]]:
-        """Amounts per fleet, which never enter a host's books."""
+        """Amounts per fleet, which no host's ledger includes."""
         for overhead in self.overheads:
             if overhead.per == "fleet":
                 amount = picodollars(overhead.amount_dollars)
@@ -248,7 +248,7 @@ class Tariff:
     def _hardware_rates(
         self, rule: Hardware | None, gpu: Gpu, at: Instant
     ) -> tuple[ComponentRate, ...] | None:
-        """What the hardware itself accrues at an instant; `None` before its first price or its service."""
+        """Rates of the hardware at an instant; `None` before its first price or its service."""
         if rule is not None and isinstance(rule.terms, Rented):
             return _rent(rule.terms, rule.source, at)
         if rule is not None and isinstance(rule.terms, Owned):
@@ -265,19 +265,19 @@ class Tariff:
             yield ComponentRate(overhead.name, rate, Provenance("configured", overhead.source))
 
 
-def annuity_dollars_per_year(terms: Owned) -> Decimal:
+def annuity_dollars_per_year(owned: Owned) -> Decimal:
     """The yearly payment that returns the purchase less its residual, with interest, over its life.
 
     `(P(1+a) - S/(1+r)^N) x r / (1 - (1+r)^-N)`; at r = 0 the straight line.
     """
-    capital = terms.purchase_dollars * (1 + terms.adders_ratio)
-    residual = terms.purchase_dollars * terms.residual_ratio
-    interest = terms.cost_of_capital_ratio or Decimal(0)
+    capital = owned.purchase_dollars * (1 + owned.adders_ratio)
+    residual = owned.purchase_dollars * owned.residual_ratio
+    interest = owned.cost_of_capital_ratio or Decimal(0)
     with localcontext() as context:
         context.prec = ANNUITY_DIGITS
         if interest == 0:
-            return (capital - residual) / terms.life_years
-        discount = (1 + interest) ** -terms.life_years
+            return (capital - residual) / owned.life_years
+        discount = (1 + interest) ** -owned.life_years
         return (capital - residual * discount) * interest / (1 - discount)
 
 
@@ -285,61 +285,61 @@ def _quoted(quote: Quote, rule: Hardware | None) -> tuple[ComponentRate, ...]:
     source = quote.source if rule is None else f"{rule.source}: {quote.source}"
     always = rule is not None and isinstance(rule.terms, Listed) and rule.terms.billing == "always"
     rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
-    provenance = Provenance(quote.price_basis, source, quote.as_of)
+    provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
     return (ComponentRate(RENT, rate, provenance, while_up=not always),)
 
 
-def _rent(terms: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
+def _rent(rented: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
     current = None
-    for price in terms.prices:
+    for price in rented.prices:
         if price.since is None or price.since <= at:
             current = price
     if current is None:
         return None
     rate = Rate(picodollars(current.dollars_per_hour), NANOSECONDS_PER_HOUR * current.gpus)
     provenance = Provenance("configured", source, current.since_text)
-    return (ComponentRate(RENT, rate, provenance, while_up=terms.billing == "while_up"),)
+    return (ComponentRate(RENT, rate, provenance, while_up=rented.billing == "while_up"),)
 
 
-def _ownership(terms: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
-    if at < terms.in_service:
+def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
+    if at < owned.in_service:
         return None
-    provenance = Provenance("configured", source, terms.in_service_text)
-    yearly = NANOSECONDS_PER_YEAR * terms.gpus
-    rates = [ComponentRate(AMORTIZATION, _amortization(terms, at), provenance)]
+    provenance = Provenance("configured", source, owned.in_service_text)
+    yearly = NANOSECONDS_PER_YEAR * owned.gpus
+    rates = [ComponentRate(AMORTIZATION, _amortization(owned, at), provenance)]
     for component, amount in (
-        (SUPPORT, terms.support_dollars_per_year),
-        (INSURANCE, terms.insurance_dollars_per_year),
+        (SUPPORT, owned.support_dollars_per_year),
+        (INSURANCE, owned.insurance_dollars_per_year),
     ):
         if amount:
             rates.append(ComponentRate(component, Rate(picodollars(amount), yearly), provenance))
     return tuple(rates)
 
 
-def _amortization(terms: Owned, at: Instant) -> Rate:
-    if at >= end_of_life(terms):
-        return Rate(0, NANOSECONDS_PER_YEAR * terms.gpus)
-    if terms.cost_of_capital_ratio:
-        return Rate(picodollars(annuity_dollars_per_year(terms)), NANOSECONDS_PER_YEAR * terms.gpus)
-    capital = terms.purchase_dollars * (1 + terms.adders_ratio - terms.residual_ratio)
-    return Rate(picodollars(capital), _life(terms) * terms.gpus)
+def _amortization(owned: Owned, at: Instant) -> Rate:
+    if at >= end_of_life(owned):
+        return Rate(0, NANOSECONDS_PER_YEAR * owned.gpus)
+    if owned.cost_of_capital_ratio:
+        return Rate(picodollars(annuity_dollars_per_year(owned)), NANOSECONDS_PER_YEAR * owned.gpus)
+    capital = owned.purchase_dollars * (1 + owned.adders_ratio - owned.residual_ratio)
+    return Rate(picodollars(capital), _life(owned) * owned.gpus)
 
 
-def _life(terms: Owned) -> Nanoseconds:
-    return int(terms.life_years * NANOSECONDS_PER_YEAR)
+def _life(owned: Owned) -> Nanoseconds:
+    return int(owned.life_years * NANOSECONDS_PER_YEAR)
 
 
-def end_of_life(terms: Owned) -> Instant:
+def end_of_life(owned: Owned) -> Instant:
     """The instant from which on owned hardware is written off."""
-    return terms.in_service + _life(terms)
+    return owned.in_service + _life(owned)
 
 
-def _changes(terms: Rented | Listed | Owned) -> Iterator[Instant]:
-    if isinstance(terms, Rented):
-        yield from (price.since for price in terms.prices if price.since is not None)
-    elif isinstance(terms, Owned):
-        yield terms.in_service
-        yield end_of_life(terms)
+def _changes(rule: Hardware) -> Iterator[Instant]:
+    if isinstance(rule.terms, Rented):
+        yield from (price.since for price in rule.terms.prices if price.since is not None)
+    elif isinstance(rule.terms, Owned):
+        yield rule.terms.in_service
+        yield end_of_life(rule.terms)
 
 
 def _energy_price(energy: Electricity, source: str) -> EnergyPrice:
@@ -355,22 +355,22 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     return NANOSECONDS_PER_YEAR
 
 
-def _matches(match: HardwareMatch, host: str, place: HostLocation, gpu: Gpu) -> bool:
+def _matches(match: HardwareMatch, host: str, location: HostLocation, gpu: Gpu) -> bool:
     # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
-    short = place.instance_type.removeprefix("Standard_")
+    short = location.instance_type.removeprefix("Standard_")
     return (
         _covers(match.host, host)
         and _covers(match.gpu_model, gpu.gpu_model)
         and _covers(match.uuid, gpu.uuid)
-        and (_covers(match.instance_type, place.instance_type) or _covers(match.instance_type, short))
-        and _covers(match.lifecycle, place.lifecycle)
-        and _covers(match.region, place.region)
-        and _labeled(match, place)
+        and (_covers(match.instance_type, location.instance_type) or _covers(match.instance_type, short))
+        and _covers(match.lifecycle, location.lifecycle)
+        and _covers(match.region, location.region)
+        and _labeled(match, location)
     )
 
 
-def _labeled(match: HardwareMatch, place: HostLocation) -> bool:
-    labels = dict(place.node_labels or ())
+def _labeled(match: HardwareMatch, location: HostLocation) -> bool:
+    labels = dict(location.node_labels or ())
     return all(name in labels and fnmatchcase(labels[name], pattern) for name, pattern in match.node_label)
 
 
@@ -378,9 +378,9 @@ def _covers(pattern: str | None, text: str) -> bool:
     return pattern is None or fnmatchcase(text, pattern)
 
 
-def amortization_dollars_per_year(terms: Owned) -> Fraction:
-    """Straight line, exact; with `cost_of_capital_ratio` the annuity, to the picodollar as in the books."""
-    if terms.cost_of_capital_ratio:
-        return Fraction(picodollars(annuity_dollars_per_year(terms)), PICODOLLARS_PER_DOLLAR)
-    written_off = 1 + Fraction(terms.adders_ratio) - Fraction(terms.residual_ratio)
-    return Fraction(terms.purchase_dollars) * written_off / Fraction(terms.life_years)
+def amortization_dollars_per_year(owned: Owned) -> Fraction:
+    """Straight line, exact; with `cost_of_capital_ratio` the annuity, to the picodollar as it is posted."""
+    if owned.cost_of_capital_ratio:
+        return Fraction(picodollars(annuity_dollars_per_year(owned)), PICODOLLARS_PER_DOLLAR)
+    written_off = 1 + Fraction(owned.adders_ratio) - Fraction(owned.residual_ratio)
+    return Fraction(owned.purchase_dollars) * written_off / Fraction(owned.life_years)

@@ -1,4 +1,4 @@
-"""What people write down about money: rent, purchase, electricity, overheads.
+"""Price terms of the configuration: rent, purchase, electricity, overheads. Pure.
 
 Amounts are exact decimals of dollars.
 """
@@ -38,7 +38,7 @@ class HardwareMatch:
 
 @dataclass(frozen=True, slots=True)
 class RentPrice:
-    """What an hour costs from an instant on (`None`: always). A host's price is divided by `gpus`."""
+    """Rent of an hour from an instant on (`None`: always). A host's price is divided by `gpus`."""
 
     dollars_per_hour: Decimal
     gpus: int = 1
@@ -62,8 +62,8 @@ class Rented:
 class Listed:
     """Rented at a list price of the bundled catalogue, less a discount.
 
-    What is not given (`any`, empty) is the host's own. Without `discount_of` the price is the one of the
-    host's lifecycle: the spot price for spot, else on demand.
+    A missing value (`any`, empty) is the host's own. Without `discount_of` the price is that of the host's
+    lifecycle: the spot price for spot, else on demand.
     """
 
     cloud: str = "any"
@@ -105,7 +105,7 @@ class Electricity:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """One rule of `hardware`: the first that matches a GPU prices it. `source` says where the rule stands."""
+    """One rule of `hardware`: the first that matches a GPU prices it. `source` is its key in the file."""
 
     match: HardwareMatch
     terms: Rented | Listed | Owned
@@ -113,8 +113,8 @@ class Hardware:
     energy: Electricity | None = None
 
     @property
-    def depends_on_place(self) -> bool:
-        """Whether what it matches, or the price, depends on where the host runs."""
+    def depends_on_location(self) -> bool:
+        """Whether its match or its price depends on the host's location."""
         match = self.match
         anywhere = match.instance_type is match.lifecycle is match.region is None and not match.node_label
         return not anywhere or isinstance(self.terms, Listed)
@@ -122,7 +122,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """A GPU that was taken out for good, and when it left."""
+    """A GPU that was removed for good, and since when."""
 
     uuid: str
     since: Instant
@@ -132,7 +132,7 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """A named amount beside the hardware. `fleet` amounts never enter a host's books."""
+    """A named amount besides the hardware. No host's ledger includes `fleet` amounts."""
 
     name: str
     amount_dollars: Decimal

@@ -73,7 +73,7 @@ class Hosts:
         searched = {f"{own.partition('.')[0]}.{domain}" for domain in _search(resolver)}
         self._allowed = frozenset({own, *searched, *(name.lower() for name in allowed)}) - {""}
 
-    def refusal(self, request: Request) -> Response | None:
+    def reject(self, request: Request) -> Response | None:
         """What is said to a browser that asks for another site's name; `None` to everybody else."""
         if not is_browser(request) or self._is_allowed(request.host):
             return None
@@ -113,8 +113,8 @@ def _search(resolver: Path) -> set[str]:
     except OSError:
         return set()
     words = [line.split() for line in lines[:100]]
-    found = {word for each in words if each[:1] in (["search"], ["domain"]) for word in each[1:]}
-    return {name.lower().strip(".") for name in found} - {""}
+    domains = {word for each in words if each[:1] in (["search"], ["domain"]) for word in each[1:]}
+    return {name.lower().strip(".") for name in domains} - {""}
 
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
 _LOG = logging.getLogger(__name__)
 
-_Look: TypeAlias = tuple[tuple[int, ...] | None, ...]
+_FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 class Access:
@@ -140,8 +140,8 @@ class Access:
         self._file = file
         self._clock = clock
         self._lock = Lock()
-        self._guard: WebPolicy | None = None
-        self._seen: _Look = ()
+        self._policy: WebPolicy | None = None
+        self._file_states: _FileStates = ()
         self._again: Nanoseconds | None = None
         self._problem = ""
 
@@ -157,7 +157,7 @@ class Access:
             ConfigError: it cannot be used.
         """
         if self._file is not None:
-            self._guard, self._seen = self._read(self._file)
+            self._policy, self._file_states = self._read(self._file)
 
     def current(self) -> "WebPolicy | None":
         """The guard in force now, after a look at the files: for each connection and each request."""
@@ -166,57 +166,58 @@ class Access:
             with self._lock:
                 if self._is_due(file):
                     self._reload(file)
-        return self._guard
+        return self._policy
 
     def _is_due(self, file: Path) -> bool:
         if self._again is not None:
             if self._clock.elapsed() >= self._again:
                 return True
-        elif self._guard is not None and self._guard.is_worn:
+        elif self._policy is not None and self._policy.is_worn:
             return True
-        return _look(self._watched(file)) != self._seen
+        return _states(self._watched(file)) != self._file_states
 
     def _reload(self, file: Path) -> None:
-        before = _look(self._watched(file))
+        before = _states(self._watched(file))
         try:
-            guard, seen = self._read(file)
+            policy, states = self._read(file)
         except ConfigError as error:
-            self._seen, self._again = before, self._clock.elapsed() + RETRY
+            self._file_states, self._again = before, self._clock.elapsed() + RETRY
             if str(error) != self._problem:
                 self._problem = str(error)
                 _LOG.error(
-                    "web configuration not reloaded; the old one stays", extra={"problem": self._problem}
+                    "web configuration reload failed; keeping the previous one",
+                    extra={"problem": self._problem},
                 )
             return
-        if seen != self._seen or self._again is not None:
+        if states != self._file_states or self._again is not None:
             _LOG.info("web configuration reloaded")
-        self._guard, self._seen, self._again, self._problem = guard, seen, None, ""
+        self._policy, self._file_states, self._again, self._problem = policy, states, None, ""
 
-    def _read(self, file: Path) -> tuple["WebPolicy", _Look]:
+    def _read(self, file: Path) -> tuple["WebPolicy", _FileStates]:
         """The guard that the files make, and their state before they were read: a later one is read again."""
         # A quarter of a MiB that nobody needs without a web configuration.
         from exporter.config.web import load_web  # noqa: PLC0415
         from exporter.web.policy import WebPolicy, refuse_less  # noqa: PLC0415
 
-        own = _look((file,))
+        own = _states((file,))
         config = load_web(file)
-        seen = own + _look(config.files)
-        if self._guard is not None:
-            refuse_less(self._guard.config, config, str(file))
-        return WebPolicy(config, str(file), self._clock), seen
+        states = own + _states(config.files)
+        if self._policy is not None:
+            refuse_less(self._policy.config, config, str(file))
+        return WebPolicy(config, str(file), self._clock), states
 
     def _watched(self, file: Path) -> tuple[Path, ...]:
-        return (file, *(self._guard.config.files if self._guard else ()))
+        return (file, *(self._policy.config.files if self._policy else ()))
 
 
-def _look(paths: Iterable[Path]) -> _Look:
+def _states(paths: Iterable[Path]) -> _FileStates:
     return tuple(map(_state, paths))
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes with a file, through links: a mounted secret is exchanged by one."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # of each request: a third of the time that Path.stat takes
+        status = os.stat(path)  # noqa: PTH116  # of each request: a third of the time that Path.stat takes
     except (OSError, ValueError):
         return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev

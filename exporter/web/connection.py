@@ -93,10 +93,10 @@ def request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     Raises:
         RequestError: it is none, or of another version than HTTP/1.
     """
-    found = _LINE.fullmatch(line)
-    if found is None:
+    match = _LINE.fullmatch(line)
+    if match is None:
         raise RequestError(HTTPStatus.BAD_REQUEST, "the request line is malformed")
-    method, target, major, minor = found.groups()
+    method, target, major, minor = match.groups()
     if int(major) != 1:
         raise RequestError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "use HTTP/1.1")
     return method.decode("ascii"), target.decode("latin-1"), (int(major), int(minor))
@@ -115,10 +115,10 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
     headers: dict[str, str] = {}
     hosts = 0
     for each in fields:
-        found = _FIELD.fullmatch(each)
-        if found is None:
+        match = _FIELD.fullmatch(each)
+        if match is None:
             raise RequestError(HTTPStatus.BAD_REQUEST, "a header field is malformed")
-        key, value = found[1].decode("ascii").lower(), found[2].decode("latin-1")
+        key, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
         hosts += key == "host"
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     if hosts > 1 or (version >= (1, 1) and not hosts):
@@ -253,7 +253,7 @@ class RequestHandler(Protocol):
         """The refusal of a request whose body has not been read yet; `None` for one that is answered."""
         ...
 
-    def answer(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
         """The response to a request that was admitted."""
         ...
 
@@ -301,10 +301,6 @@ class HttpConnection:
                 self._keep_alive = False
                 if self._began and not self._sending:
                     self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
-            except MemoryError:
-                if self._sending:
-                    raise
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "out of memory; come again")
         if self._refused:
             self._linger()
 
@@ -318,10 +314,10 @@ class HttpConnection:
                 request = self._read_head()
                 if request is None or not self._has_taken():
                     return
-            if (refusal := self._admitted(request)) is not None:
+            if (rejection := self._admitted(request)) is not None:
                 self._refused = request.length > 0
                 self._keep_alive = request.keep_alive and not self._refused
-                self._send(refusal, request.method)
+                self._send(rejection, request.method)
                 return
             with self._waiting():
                 whole = self._read_body(request)
@@ -402,16 +398,12 @@ class HttpConnection:
     def _admitted(self, request: Request) -> Response | None:
         try:
             return self._service.admit(request)
-        except MemoryError:
-            raise  # its trace would take more
         except Exception:  # noqa: BLE001  # logged, and nothing is answered that may not be
             return _failed(request)
 
     def _answered(self, request: Request) -> Response:
         try:
-            return self._service.answer(request)
-        except MemoryError:
-            raise
+            return self._service.respond(request)
         except Exception:  # noqa: BLE001  # logged, and the connection goes on
             return _failed(request)
 

@@ -48,37 +48,37 @@ NO_MODEL: Final = "(none told)"
 
 def text(explanation: Explanation) -> str:
     """For people."""
-    stretch = explanation.stretch
-    hours = stretch.covered / NANOSECONDS_PER_HOUR
-    when = f"{_time(stretch.start)} to {_time(stretch.end)}, {hours:.2f} hours of it metered"
+    period = explanation.period
+    hours = period.covered / NANOSECONDS_PER_HOUR
+    when = f"{_time(period.start)} to {_time(period.end)}, {hours:.2f} hours of it metered"
     lines = [f"{when}; ledger {explanation.ledger}"]
-    for chain in explanation.chains:
-        lines += ["", *_server(chain)]
+    for server in explanation.servers:
+        lines += ["", *_server(server)]
     if explanation.fleet_dollars_per_hour:
         fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
-        lines += ["", f"In none of these numbers: {fleet} that are configured for the whole fleet."]
+        lines += ["", f"Not included: {fleet} of fleet overheads."]
     return "\n".join(lines) + "\n"
 
 
 def as_json(explanation: Explanation) -> str:
     """For machines. Money in dollars, GPU time in seconds."""
-    told = {
+    document = {
         "ledger": explanation.ledger,
-        "start": _time(explanation.stretch.start),
-        "end": _time(explanation.stretch.end),
-        "metered_seconds": explanation.stretch.covered / NANOSECONDS_PER_SECOND,
+        "start": _time(explanation.period.start),
+        "end": _time(explanation.period.end),
+        "metered_seconds": explanation.period.covered / NANOSECONDS_PER_SECOND,
         "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
         "servers": [
             {
-                **chain.key._asdict(),
-                "partial": chain.partial,
-                "held": [asdict(held) for held in chain.held],
-                "models": [_model_as_json(model) for model in chain.models],
+                **server.key._asdict(),
+                "partial": server.partial,
+                "held": [asdict(allocated) for allocated in server.allocated],
+                "models": [_model_as_json(model) for model in server.models],
             }
-            for chain in explanation.chains
+            for server in explanation.servers
         ],
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
         "dollars": dollars(account.spent),
         "dollars_by_phase": {phase: dollars(amount) for phase, amount in account.money.items()},
         "gpu_seconds_by_phase": {
-            phase: held / NANOSECONDS_PER_SECOND for phase, held in account.held.items()
+            phase: allocated / NANOSECONDS_PER_SECOND for phase, allocated in account.gpu_time.items()
         },
         "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
@@ -97,31 +97,35 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
         "last_token": None if account.last_token is None else _time(account.last_token),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
-        "against": [asdict(told) for told in model.against],
+        "against": [asdict(one) for one in model.against],
     }
 
 
-def _server(chain: ServerExplanation) -> Iterator[str]:
-    name = f"{chain.key.namespace}/{chain.key.server}" if chain.key.namespace else chain.key.server
+def _server(explained_server: ServerExplanation) -> Iterator[str]:
+    name = (
+        f"{explained_server.key.namespace}/{explained_server.key.server}"
+        if explained_server.key.namespace
+        else explained_server.key.server
+    )
     yield printable(name)
-    yield from _prices_now(chain.held)
-    for model in chain.models:
+    yield from _prices_now(explained_server.allocated)
+    for model in explained_server.models:
         yield f"  model {printable(model.account.model) or NO_MODEL}"
         yield from _spent(model)
-        if chain.partial:
+        if explained_server.partial:
             yield f"    {PARTIAL}"
         else:
             yield from _quotients(model)
         yield from _ladder(model)
-        yield from (f"    {line}" for told in model.against for line in against_words(told))
+        yield from (f"    {line}" for one in model.against for line in against_words(one))
 
 
-def _prices_now(held: tuple[AllocatedPrice, ...]) -> Iterator[str]:
-    if not held:
+def _prices_now(allocated: tuple[AllocatedPrice, ...]) -> Iterator[str]:
+    if not allocated:
         return
     yield f"  {HOLDS}"
     total = 0.0
-    for line in held:
+    for line in allocated:
         cost = line.gpus * line.dollars_per_hour
         total += cost
         yield (
@@ -133,22 +137,22 @@ def _prices_now(held: tuple[AllocatedPrice, ...]) -> Iterator[str]:
 
 def _spent(model: ModelExplanation) -> Iterator[str]:
     account = model.account
-    phases = [phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)]
+    phases = [phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)]
     yield "    spent"
     for phase in phases:
         share = account.money.get(phase, 0) / account.spent if account.spent else 0.0
-        hours = account.held.get(phase, 0) / NANOSECONDS_PER_HOUR
-        held = f"   {hours:.4f} {HOURS}" if account.held else ""
-        yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{held}"
+        hours = account.gpu_time.get(phase, 0) / NANOSECONDS_PER_HOUR
+        allocated = f"   {hours:.4f} {HOURS}" if account.gpu_time else ""
+        yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{allocated}"
     total = f"      {'together':<12}{_money(account.spent):>16} dollars"
-    time = sum(account.held.values()) / NANOSECONDS_PER_HOUR
+    time = sum(account.gpu_time.values()) / NANOSECONDS_PER_HOUR
     if time and account.spent and not account.unpriced:
         total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
     yield total
     if account.components:
         parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
         yield f"      of the whole server: {parts}"
-    if (split := split_told(model)) is not None:
+    if (split := current_split(model)) is not None:
         yield f"      {split_words(split)}"
     if account.tokens:
         counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
@@ -181,10 +185,10 @@ def _ladder(model: ModelExplanation) -> Iterator[str]:
         yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
 
 
-def split_told(model: ModelExplanation) -> CurrentSplit | None:
+def current_split(model: ModelExplanation) -> CurrentSplit | None:
     """How its busy money is split; `None` also where nothing was busy that could be split."""
     account = model.account
-    spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
+    spent = {phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)}
     return None if spent == {"idle"} else model.split
 
 
@@ -195,9 +199,9 @@ def unserved_words(account: ModelAccount) -> str | None:
     return f"served no token since {_time(account.last_token)}"
 
 
-def split_words(told: CurrentSplit) -> str:
+def split_words(split: CurrentSplit) -> str:
     """By what busy money is split now, and what that is worth."""
-    return f"now split by {told.method}, prefill {told.prefill_ratio:.1%} of busy: {MEANING[told.method]}"
+    return f"now split by {split.method}, prefill {split.prefill_ratio:.1%} of busy: {MEANING[split.method]}"
 
 
 def unpriced_words(unpriced: Nanoseconds) -> str:
@@ -208,15 +212,15 @@ def unpriced_words(unpriced: Nanoseconds) -> str:
     )
 
 
-def against_words(told: HostedBreakEven) -> Iterator[str]:
+def against_words(break_even: HostedBreakEven) -> Iterator[str]:
     """One's own cost beside a price, and where both come to the same."""
-    own, price = told.own_dollars_per_million, told.dollars_per_million
-    times = told.tokens_per_day / told.served_per_day
-    name = told.reference if told.reference == YOURS else f"at {told.reference}"
+    own, price = break_even.own_dollars_per_million, break_even.dollars_per_million
+    times = break_even.tokens_per_day / break_even.served_per_day
+    name = break_even.reference if break_even.reference == YOURS else f"at {break_even.reference}"
     yield f"{name}: {price:.6f} against {own:.6f} (all, full): {own / price:.2f} times as much here"
     yield (
-        f"  break-even at {told.tokens_per_day:,.0f} tokens a day, {times:.2f} times the "
-        f"{told.served_per_day:,.0f} of now, on the same GPUs"
+        f"  break-even at {break_even.tokens_per_day:,.0f} tokens a day, {times:.2f} times the "
+        f"{break_even.served_per_day:,.0f} of now, on the same GPUs"
     )
 
 
@@ -243,25 +247,26 @@ def explained(report: Report, server: str) -> Explanation | None:
     Raises:
         ExplanationError: the report has no such server.
     """
-    books, grounds = report.books, report.grounds
-    if books is None or grounds is None:
+    totals, basis = report.books, report.grounds
+    if totals is None or basis is None:
         return None
     accounts = CostAccounts()
-    accounts.add_window(books.window)
-    accounts.add_mix(books.course.mix)
-    accounts.add_last(books.last_token)
-    for key in (*(party.key for party in report.rates), *(read.key for read in report.servers)):
+    for owner, window in totals.window.items():
+        accounts.add_window(owner, window.money, window.tokens, window.unpriced)
+    accounts.add_mix(totals.course.mix)
+    accounts.add_last(totals.last_token)
+    for key in (*(owner.key for owner in report.rates), *(read.key for read in report.servers)):
         accounts.know(key)
     for share in report.shares:
         accounts.know(share.key)
     end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
-    covered = sum(hour.covered for hour in books.course.hours[-TRAILING_HOURS:])
+    covered = sum(hour.covered for hour in totals.course.hours[-TRAILING_HOURS:])
     return explain(
         accounts,
         ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),
-        grounds.terms,
-        grounds.state,
+        basis.terms,
+        basis.state,
         report.wall,
-        ledger=books.ledger,
+        ledger=totals.ledger,
         server=server,
     )

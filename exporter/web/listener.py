@@ -1,7 +1,6 @@
 """Connections: accepted, bounded in number, each on a thread of its own.
 
-Whatever runs out, memory or threads or descriptors, costs the connections of that moment: who waits is told
-to come again or is cut off at once, and the next one is served.
+What fails while one is accepted or served costs that connection: the next one is served.
 """
 
 import contextlib
@@ -14,7 +13,6 @@ import re
 import socket
 import termios
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,7 +21,7 @@ from functools import partial
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.threads import NoThreadError, Started, start
+from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 
@@ -35,9 +33,9 @@ class WebLimits:
     for the client to take the response. `idle` is how long a connection may stay open between requests;
     longer than the usual scrape interval of a minute, so that a scraper keeps its connection.
     `backlog` is how many connections the kernel holds ready; `connections` how many are served at a time,
-    and `place` how long a new one waits for the place of one that was closed for it.
+    and `admission` how long a new one waits until one that was cut for it has ended.
     `pages` is how many requests for a page that is not made yet are served at a time: scrapes and probes have
-    the other places. `send_bytes` is what the kernel buffers of a response.
+    the others. `send_bytes` is what the kernel buffers of a response.
     """
 
     connections: int = 128
@@ -48,7 +46,7 @@ class WebLimits:
     pages: int = 16
     request: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     idle: Nanoseconds = 90 * NANOSECONDS_PER_SECOND
-    place: Nanoseconds = NANOSECONDS_PER_SECOND
+    admission: Nanoseconds = NANOSECONDS_PER_SECOND
 
 
 HIGHEST_PORT: Final = 65535
@@ -84,13 +82,13 @@ def parse_address(text: str) -> ListenAddress:
     Raises:
         AddressError: not `host:port`, `[IPv6]:port` or `:port`.
     """
-    found = _FORM.fullmatch(text)
-    if found is None or int(found["port"]) > HIGHEST_PORT:
+    match = _FORM.fullmatch(text)
+    if match is None or int(match["port"]) > HIGHEST_PORT:
         raise AddressError(
             f"listen address {text!r}: expected :9844, 127.0.0.1:9844 or [::1]:9844 "
             f"(host, colon, port from 0 to {HIGHEST_PORT}; an IPv6 host in brackets)"
         )
-    return ListenAddress(found["six"] or found["host"] or "", int(found["port"]))
+    return ListenAddress(match["six"] or match["host"] or "", int(match["port"]))
 
 
 def listen(address: ListenAddress, backlog: int) -> socket.socket:
@@ -170,8 +168,8 @@ _QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 _SILENT: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
 """A client that has said nothing for so long after it connected gives way first."""
 
-_LEAVING: Final = 16
-"""Connections that were cut and whose threads have yet to end, beside those that are served."""
+_CUT_MAX: Final = 16
+"""Connections that gave way and whose threads have yet to end, beside those that are served."""
 
 _FAREWELL_SECONDS: Final = 2.0
 _BUSY: Final = (
@@ -188,23 +186,22 @@ Waiting = Callable[[], AbstractContextManager[None]]
 
 
 class _Connection:
-    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone.
+    """A connection that is served.
 
     `since` orders connections by when they began to wait for their clients; `None` while one is being served.
-    `heard`: its client has sent something. `leaving`: it was cut, and its thread has yet to end.
+    `has_spoken`: its client has sent something. `is_cut`: it gave way, and its thread has yet to end.
     """
 
-    __slots__ = ("__weakref__", "born", "connection", "ended", "heard", "leaving", "network", "peer", "since")
+    __slots__ = ("born", "has_spoken", "is_cut", "network", "peer", "since", "socket")
 
-    def __init__(self, connection: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
-        self.connection = connection
+    def __init__(self, accepted: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
+        self.socket = accepted
         self.peer = peer
         self.network = network(peer)
         self.since: int | None = since
         self.born = born
-        self.heard = False
-        self.leaving = False
-        self.ended = False
+        self.has_spoken = False
+        self.is_cut = False
 
 
 class Listener:
@@ -230,9 +227,8 @@ class Listener:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._places: list[weakref.ref[_Connection]] = []
+        self._connections: set[_Connection] = set()
         self._order = itertools.count()
-        self._acceptor: Started | None = None
         self._accepting = False
         self._trouble = ""
         self._troubled: Nanoseconds = 0
@@ -241,101 +237,87 @@ class Listener:
         """Begin to accept.
 
         Raises:
-            NoThreadError: there is no thread for it.
+            RuntimeError: the system has no thread for it.
         """
         self._accepting = True
-        self._acceptor = start(self._accept, "web")
-
-    def revive(self) -> None:
-        """Accept again, should the acceptor have come to its end: it may have begun without memory.
-
-        Raises:
-            NoThreadError: there is no thread for it.
-        """
-        if self._acceptor is not None and not self._acceptor.alive and not self._stop.is_set():
-            self.start()
+        start(self._accept, "web")
 
     def close(self) -> None:
         """Stop accepting, cut every connection, and wait a moment for their threads."""
         self._stop.set()
         _cut(self._listening)  # wakes accept(2)
         with self._lock:
-            self._changed.wait_for(lambda: not self._accepts(), _FAREWELL_SECONDS)
+            self._changed.wait_for(lambda: not self._accepting, _FAREWELL_SECONDS)
         self._listening.close()
         with self._lock:
-            for place in self._taken():
-                _cut(place.connection)
-            self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
+            for connection in self._connections:
+                _cut(connection.socket)
+            self._changed.wait_for(lambda: not self._connections, _FAREWELL_SECONDS)
 
     @contextlib.contextmanager
-    def _waiting(self, place: _Connection) -> Iterator[None]:
+    def _waiting(self, connection: _Connection) -> Iterator[None]:
         """While in here, a connection waits for its client and may lose its place to a new one."""
         with self._lock:
-            place.since = next(self._order)
+            connection.since = next(self._order)
             self._changed.notify_all()
         try:
             yield
         finally:
-            place.since = None
-            place.heard = True
+            connection.since = None
+            connection.has_spoken = True
 
     def _accept(self) -> None:
-        while True:
+        while not self._stop.is_set():
             try:
-                if self._stop.is_set():
-                    break
                 self._accept_one()
             except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
-                self._hold_on(error)
+                if not self._stop.is_set():
+                    self._warn(f"cannot accept a connection: {str(error) or type(error).__name__}")
+                    self._clock.wait(self._stop, _PAUSE)  # one that stays pending would be tried at once
         with self._lock:
             self._accepting = False
             self._changed.notify_all()
 
-    def _accepts(self) -> bool:
-        return self._accepting and self._acceptor is not None and self._acceptor.alive
-
     def _accept_one(self) -> None:
         """Accept one connection, and see that it is served or told to come again."""
-        connection, peer = self._listening.accept()
+        accepted, peer = self._listening.accept()
+        connection = _Connection(accepted, str(peer[0]), next(self._order), self._clock.elapsed())
         try:
-            place = _Connection(connection, str(peer[0]), next(self._order), self._clock.elapsed())
-            if self._take(place):
-                self._begin(place)
+            if self._admit(connection):
+                start(partial(self._run, connection), "web-client", STACK_BYTES)
             else:
-                _refuse(connection)
+                _refuse(accepted)
         except Exception:
-            _refuse(connection)
+            self._remove(connection)
+            _refuse(accepted)
             raise
 
-    def _hold_on(self, error: Exception) -> None:
-        """Tell of trouble, and wait a moment: a connection that stays pending would be tried at once."""
-        try:
-            if not self._stop.is_set():
-                self._tell(f"cannot accept a connection: {str(error) or type(error).__name__}")
-                self._clock.wait(self._stop, _PAUSE)
-        except Exception:  # noqa: BLE001  # no memory to tell of it: a moment later there may be
-            return
-
-    def _tell(self, trouble: str) -> None:
+    def _warn(self, trouble: str) -> None:
         """Once, until it is another one or has been gone for a while."""
         now = self._clock.elapsed()
         if trouble != self._trouble or now - self._troubled > _QUIET:
             _LOG.warning("%s", trouble)
         self._trouble, self._troubled = trouble, now
 
-    def _take(self, place: _Connection) -> bool:
-        def taken() -> bool:
-            held = self._taken()
-            staying = [each for each in held if not each.leaving]
+    def _admit(self, connection: _Connection) -> bool:
+        """Count it in where there is room, or another one gives way in time."""
+
+        def admitted() -> bool:
+            staying = [each for each in self._connections if not each.is_cut]
             if len(staying) >= self._limits.connections and not self._evict(staying):
                 return False
-            if len(held) >= self._limits.connections + _LEAVING:
+            if len(self._connections) >= self._limits.connections + _CUT_MAX:
                 return False
-            self._places.append(weakref.ref(place))
+            self._connections.add(connection)
             return True
 
         with self._lock:
-            return self._changed.wait_for(taken, seconds(self._limits.place))
+            return self._changed.wait_for(admitted, seconds(self._limits.admission))
+
+    def _remove(self, connection: _Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+            self._changed.notify_all()
 
     def _evict(self, staying: list[_Connection]) -> bool:
         """Cut one connection that waits for its client, under the lock; false where each is being served."""
@@ -349,38 +331,20 @@ class Listener:
         if not waiting:
             return False
         *_, longest = min(waiting, key=lambda each: each[:3])
-        longest.leaving = True
-        _cut(longest.connection)
+        longest.is_cut = True
+        _cut(longest.socket)
         return True
 
-    def _taken(self) -> list[_Connection]:
-        """The places whose connections are served, under the lock. One whose thread died is not."""
-        held = [(reference, place) for reference in self._places if (place := reference()) is not None]
-        self._places = [reference for reference, place in held if not place.ended]
-        return [place for _, place in held if not place.ended]
-
-    def _begin(self, place: _Connection) -> None:
+    def _run(self, connection: _Connection) -> None:
         try:
-            start(lambda: self._run(place), "web-client", STACK_BYTES)
-        except (NoThreadError, MemoryError) as error:
-            place.ended = True
-            _refuse(place.connection)
-            self._tell(f"cannot start a thread for a connection: {str(error) or 'out of memory'}")
-
-    def _run(self, place: _Connection) -> None:
-        try:
-            self._serve(place.connection, place.peer, partial(self._waiting, place))
+            self._serve(connection.socket, connection.peer, partial(self._waiting, connection))
         except OSError as error:
-            _LOG.debug("connection from %s: %s", place.peer, error)
-        except MemoryError:
-            self._tell("a connection was given up: out of memory")
-        except Exception:  # noqa: BLE001  # logged; a thread has nobody else to tell
-            _LOG.exception("connection from %s", place.peer)
+            _LOG.debug("connection from %s: %s", connection.peer, error)
+        except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
+            _LOG.exception("connection from %s", connection.peer)
         finally:
-            place.ended = True
-            place.connection.close()
-            with self._lock:
-                self._changed.notify_all()
+            connection.socket.close()
+            self._remove(connection)
 
 
 def network(peer: str) -> str:
@@ -396,12 +360,12 @@ def network(peer: str) -> str:
     return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
-def _has_spoken(place: _Connection) -> bool:
+def _has_spoken(connection: _Connection) -> bool:
     """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
-    if place.heard:
+    if connection.has_spoken:
         return True
     with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
-        return any(fcntl.ioctl(place.connection, termios.FIONREAD, bytes(4)))
+        return any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
     return False
 
 

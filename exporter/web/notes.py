@@ -7,7 +7,7 @@ from typing import Final
 from exporter.readings import Gpu, ServerKey, label
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
-from exporter.tariff.quotes import is_scaled
+from exporter.tariff.rate import Derivation
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
 from exporter.web.wording import amount, price_line, shortened, timestamp
 
@@ -35,8 +35,8 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         stale: whether the report is too old to tell what is.
     """
     if stale:
-        yield "No tick has been taken for more than three intervals: what is spent now is not known."
-    yield from _withheld(report) if report.books is None else _books(report.books)
+        yield "No tick for more than three intervals: current spend is unknown."
+    yield from _withheld(report) if report.books is None else _ledger_notes(report.books)
     if not stale:
         yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
     yield from _without_price(report)
@@ -46,22 +46,22 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     if report.books is not None and report.books.uncharged:
         lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
         yield (
-            f"Time without a tick that was too long to be charged (gap.max_days): {lost:,.0f} s "
-            f"({days:,.1f} days) since the ledger began. What it cost is not in these figures."
+            f"Downtime beyond gap.max_days is not charged: {lost:,.0f} s ({days:,.1f} days) since the "
+            "ledger was created. These figures do not include its cost."
         )
     if not report.config.last_reload_success:
-        yield "The last reload of the configuration failed: the one before is in force."
+        yield "The last configuration reload failed. The previous configuration is in force."
     if report.config.web_last_reload_success is False:
-        yield "The last reload of the web configuration failed: the one before is in force."
+        yield "The last web configuration reload failed. The previous configuration is in force."
 
 
 def _unpriced(report: Report) -> Iterator[str]:
     """Why there are no prices of tokens where there are dollars and tokens."""
-    held = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
-    if any(held):
+    unpriced_times = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
+    if any(unpriced_times):
         yield (
-            f"GPU time of the last hour that has no price: {sum(held) / NANOSECONDS_PER_HOUR:.2f} GPU-hours. "
-            "What holds it has no price per million tokens until it is charged."
+            f"Unpriced GPU time of the last hour: {sum(unpriced_times) / NANOSECONDS_PER_HOUR:.2f} "
+            "GPU-hours. Its servers have no cost per million tokens until it is charged."
         )
 
 
@@ -76,30 +76,30 @@ def _withheld(report: Report) -> Iterator[str]:
     yield f"No totals are shown until {', or until '.join(waits)}."
 
 
-def _books(books: CommittedTotals) -> Iterator[str]:
-    if books.residual:
-        yield "The books do not balance: what was accrued is not what was posted. This is a bug."
-    if books.moved_aside:
+def _ledger_notes(totals: CommittedTotals) -> Iterator[str]:
+    if totals.residual:
+        yield "Accrued and posted dollars differ. This is a bug: report it with the log."
+    if totals.moved_aside:
         yield (
-            "The books began anew at this start of the daemon: the ledger before them was moved aside as "
-            f"{books.moved_aside}, and what it had is in none of these figures."
+            "A new ledger was created at this start. The previous ledger was moved to "
+            f"{totals.moved_aside}; these figures do not include it."
         )
-    if not books.persistent:
+    if not totals.persistent:
         yield "The ledger is in memory: a restart loses the month."
-        if books.unread:
+        if totals.unread:
             yield (
                 "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
                 "these books and by that file."
             )
-    elif not books.writable:
-        yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
-    elif books.displaced:
+    elif not totals.writable:
+        yield "The ledger cannot be written. Totals are frozen, and a restart loses everything since."
+    elif totals.displaced:
         yield (
-            "Another file took the ledger's place while the daemon ran: the books go on in "
-            f"{books.displaced}, and a restart goes on with the other file."
+            f"The ledger file was replaced while the daemon ran. Totals continue in {totals.displaced}; a "
+            "restart uses the other file."
         )
-    elif books.fleeting:
-        yield "The ledger is on an emptyDir, which ends with this pod: the next one begins at 0."
+    elif totals.fleeting:
+        yield "The ledger is on an emptyDir. The next pod starts at 0."
 
 
 def _over_budget(report: Report, month: str | None, projected: Mapping[str, float]) -> Iterator[str]:
@@ -139,10 +139,10 @@ def _remedy(source: SourceRow, report: Report) -> str:
 
 def _unread(report: Report) -> Iterator[str]:
     """Servers that were found and have no endpoint."""
-    found = sorted({(one.key, one.reason) for one in report.unread if not one.url})
-    for key, reason in found[:MOST_SOURCES]:
+    unread = sorted({(one.key, one.reason) for one in report.unread if not one.url})
+    for key, reason in unread[:MOST_SOURCES]:
         yield f"Server {_name(key)} is not read: {reason.problem}. {reason.remedy}."
-    if further := found[MOST_SOURCES:]:
+    if further := unread[MOST_SOURCES:]:
         yield f"Further servers that are not read: {len(further)}."
 
 
@@ -155,8 +155,8 @@ def _refused(report: Report) -> Iterator[str]:
     errors = next((source.errors for source in report.sources if source.source == "processes"), {})
     if errors.get("refused"):
         yield (
-            "Programs of this host name ports or servers that are not theirs to name, and did not get them: "
-            "`doctor` says which."
+            "Some processes claim ports or server names of other users. The claims were refused; "
+            "`doctor` lists them."
         )
 
 
@@ -181,7 +181,9 @@ def _failure(source: SourceRow, report: Report) -> str:
 
 def _scaled(report: Report) -> str:
     """How many of them have a list price of another region, scaled."""
-    scaled = {price.gpu: price.count for price in report.prices if is_scaled(price.provenance.source)}
+    scaled = {
+        price.gpu: price.count for price in report.prices if price.provenance.derivation is Derivation.SCALED
+    }
     return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
 
 
@@ -189,15 +191,15 @@ def _without_price(report: Report) -> Iterator[str]:
     unpriced = [row for row in report.gpus if not row.priced]
     if unpriced:
         yield (
-            f"GPUs without a price: {sum(row.count for row in unpriced)} of "
-            f"{sum(row.count for row in report.gpus)}. What they cost is not in these figures. "
+            f"Unpriced GPUs: {sum(row.count for row in unpriced)} of "
+            f"{sum(row.count for row in report.gpus)}. These figures do not include their cost. "
             f"{_write(row.gpu for row in unpriced)}"
         )
 
 
 def _write(gpus: Iterable[Gpu]) -> str:
     """The line of the configuration that gives these GPUs a price."""
-    return f"Write what you pay: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
+    return f"Add your price: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
 
 
 def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
@@ -217,13 +219,13 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     if tariff is not None and (
         returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
     ):
-        yield f"GPUs that are here and charged, though `retired` has them: {returned} of {all_gpus}."
+        yield f"GPUs marked `retired` that are present and charged: {returned} of {all_gpus}."
     if stale:
         return
     if down := sum(not row.up for row in report.gpus if row.index >= 0):
         yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
     if unseen := sum(row.count for row in report.gpus if row.index < 0):
-        yield f"GPUs that are paid for and that NVML never listed (unseen): {unseen} of {all_gpus}."
+        yield f"Charged GPUs that NVML never listed (unseen): {unseen} of {all_gpus}."
     expected, visible = report.expected_gpus, report.visible_gpus
     if expected is not None and visible is not None and expected < visible:
         yield f"NVML lists {visible} GPUs, and {expected} are paid for: correct gpus_per_host."

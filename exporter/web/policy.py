@@ -30,7 +30,7 @@ class WebPolicy:
         self.encryption = None if config.tls is None else TlsSettings(config.tls, file)
         self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
         rate = config.rate
-        self._pace = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
+        self._rate_limit = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
         self._headers = dict(config.headers)
         if config.http2:
             _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
@@ -48,14 +48,14 @@ class WebPolicy:
             tls is not None and tls.clients is not None and tls.clients.required
         )
 
-    def refusal(self, request: Request) -> Response | None:
+    def reject(self, request: Request) -> Response | None:
         """What is said to a request that is not answered; `None` for one that is."""
         if self.encryption is not None and not request.encrypted:
             # A connection from before the file asked for TLS.
             return plain(HTTPStatus.FORBIDDEN, "refused: ask by https", refused="plain_http")
         if request.path in OPEN:
             return None
-        if self._pace is not None and not self._pace.allows():
+        if self._rate_limit is not None and not self._rate_limit.allows():
             return later("too many requests", "rate_limit")
         if self._passwords is None:
             return None
@@ -72,7 +72,7 @@ class WebPolicy:
             **{"WWW-Authenticate": _REALM},
         )
 
-    def dressed(self, response: Response) -> Response:
+    def add_headers(self, response: Response) -> Response:
         """An answer with the headers that the file adds."""
         if not self._headers:
             return response
@@ -98,5 +98,5 @@ def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
     if before.users and not after.users:
         gone.append("basic_auth_users")
     if gone:
-        told = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
-        raise ConfigError(file, (Problem(None, "", told),))
+        problem = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
+        raise ConfigError(file, (Problem(None, "", problem),))

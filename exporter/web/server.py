@@ -5,7 +5,6 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from threading import BoundedSemaphore, Lock
@@ -15,7 +14,6 @@ from urllib.parse import urlsplit
 from exporter.clock import Clock
 from exporter.metrics.rendering import Exposition, is_stale, variant
 from exporter.report import Build, Report
-from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access, Hosts, TokenBucket
 from exporter.web.connection import OPEN, HttpConnection, Request, Response, later, plain
@@ -43,7 +41,7 @@ class PageCache:
     def __init__(self, waiting: int) -> None:
         self._room = BoundedSemaphore(waiting)
         self._making = Lock()
-        self._held: tuple[Report | None, bool, dict[str, bytes]] = (None, False, {})
+        self._cached_pages: tuple[Report | None, bool, dict[str, bytes]] = (None, False, {})
         """The report, whether it is stale, and its pages; exchanged whole, never changed."""
 
     def page(
@@ -54,16 +52,16 @@ class PageCache:
         Raises:
             BusyError: there is no room to wait for it.
         """
-        kept = self._kept(report, path, stale=stale)
-        if kept is not None:
-            return kept
+        cached = self._cached(report, path, stale=stale)
+        if cached is not None:
+            return cached
         if not self._room.acquire(blocking=False):
             raise BusyError
         try:
             with self._making:
-                kept = self._kept(report, path, stale=stale)
-                if kept is not None:
-                    return kept
+                cached = self._cached(report, path, stale=stale)
+                if cached is not None:
+                    return cached
                 made = make()
                 if made is not None:
                     self._keep(report, path, made, stale=stale)
@@ -74,20 +72,20 @@ class PageCache:
     def forget(self, report: Report | None) -> None:
         """Let go of the pages of any other report, and of that report."""
         with self._making:
-            if self._held[0] is not report:
-                self._held = (None, False, {})
+            if self._cached_pages[0] is not report:
+                self._cached_pages = (None, False, {})
 
-    def _kept(self, report: Report | None, path: str, *, stale: bool) -> bytes | None:
-        of, was_stale, pages = self._held
+    def _cached(self, report: Report | None, path: str, *, stale: bool) -> bytes | None:
+        of, was_stale, pages = self._cached_pages
         return pages.get(path) if of is report and was_stale is stale else None
 
     def _keep(self, report: Report | None, path: str, made: bytes, *, stale: bool) -> None:
-        of, was_stale, before = self._held
+        of, was_stale, before = self._cached_pages
         pages = dict(before) if of is report and was_stale is stale else {}
         while len(pages) >= MOST_PAGES:
             del pages[next(iter(pages))]
         pages[path] = made
-        self._held = (report, stale, pages)
+        self._cached_pages = (report, stale, pages)
 
 
 _READ: Final = ("GET", "HEAD")
@@ -186,10 +184,10 @@ class WebServer:
         Raises:
             ListenError: the address cannot be listened on; the message says what to do.
         """
-        self._listener = Listener(self._bound(), self._converse, self._clock, self._limits)
+        self._listener = Listener(self._bound(), self._serve_connection, self._clock, self._limits)
         try:
             self._listener.start()
-        except NoThreadError as error:
+        except RuntimeError as error:
             raise ListenError(f"no thread to serve in: {error}") from None
         _LOG.info("listening on %s", self.bound)
 
@@ -228,16 +226,12 @@ class WebServer:
     def prepare(self) -> None:
         """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.
 
-        For the sampler, after it has published. Without it, the first scrape of each report renders; so it
-        does where there is no memory to render ahead.
+        For the sampler, after it has published. Without it, the first scrape of each report renders.
         """
         report = self._current()
-        with suppress(MemoryError, NoThreadError):
-            if self._listener is not None:
-                self._listener.revive()
-            self._pages.forget(report)
-            if report is not None and not is_stale(report, self._clock.elapsed()):
-                self._exposition.prepare(report)
+        self._pages.forget(report)
+        if report is not None and not is_stale(report, self._clock.elapsed()):
+            self._exposition.prepare(report)
 
     def close(self) -> None:
         """Stop serving. Idempotent."""
@@ -248,8 +242,8 @@ class WebServer:
             self._listening.close()  # bound and never started, or closed already
 
     def _url(self, host: str) -> str:
-        guard = self._access.current()
-        scheme = "http" if guard is None or guard.encryption is None else "https"
+        policy = self._access.current()
+        scheme = "http" if policy is None or policy.encryption is None else "https"
         return f"{scheme}://{ListenAddress(host, self.port)}/"
 
     def _bound(self) -> socket.socket:
@@ -259,8 +253,8 @@ class WebServer:
             self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_bytes)
         return self._listening
 
-    def _converse(self, connection: socket.socket, peer: str, waiting: Waiting) -> None:
-        converse = partial(
+    def _serve_connection(self, connection: socket.socket, peer: str, waiting: Waiting) -> None:
+        new_connection = partial(
             HttpConnection,
             peer=peer,
             service=self,
@@ -268,33 +262,33 @@ class WebServer:
             clock=self._clock,
             limits=self._limits,
         )
-        guard = self._access.current()
-        encryption = None if guard is None else guard.encryption
+        policy = self._access.current()
+        encryption = None if policy is None else policy.encryption
         if encryption is None:
-            converse(connection, encrypted=False).run()
+            new_connection(connection, encrypted=False).run()
             return
         with encryption.over(connection, waiting, self._clock, self._limits) as encrypted:
-            converse(encrypted, encrypted=True).run()
+            new_connection(encrypted, encrypted=True).run()
 
     def admit(self, request: Request) -> Response | None:
         """The refusal of a request before its body is read; `None` for one that is answered."""
-        guard = self._access.current()
-        refusal = None if guard is None else guard.refusal(request)
+        policy = self._access.current()
+        rejection = None if policy is None else policy.reject(request)
         # Over TLS, or with a password, another site's name opens nothing in a browser.
-        safe = request.encrypted or (guard is not None and guard.authenticates) or request.path in OPEN
-        if refusal is None and not safe:
-            refusal = self._hosts.refusal(request)
-        return None if refusal is None else self._finished(request, refusal)
+        safe = request.encrypted or (policy is not None and policy.authenticates) or request.path in OPEN
+        if rejection is None and not safe:
+            rejection = self._hosts.reject(request)
+        return None if rejection is None else self._finished(request, rejection)
 
-    def answer(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
         """The response to a request that was admitted."""
         return self._finished(request, self._routed(request))
 
     def _finished(self, request: Request, response: Response) -> Response:
         if response.refused:
             self._refusals.note(response.refused, request.peer)
-        guard = self._access.current()
-        return response if guard is None else guard.dressed(response)
+        policy = self._access.current()
+        return response if policy is None else policy.add_headers(response)
 
     def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
@@ -302,21 +296,21 @@ class WebServer:
             route = self._routes[_EXPLAIN]
         if route is None:
             return plain(HTTPStatus.NOT_FOUND, "not found")
-        methods, answer = route
+        methods, respond = route
         if request.method not in methods:
             allowed = ", ".join(methods)
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", Allow=allowed)
-        return answer(request)
+        return respond(request)
 
     def _metrics(self, request: Request) -> Response:
-        asked = variant(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+        form = variant(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
         report = self._current()
         stale = report is not None and is_stale(report, self._clock.elapsed())
-        body = self._exposition.render(report, asked, stale=stale)
+        body = self._exposition.render(report, form, stale=stale)
         headers = {"Vary": "Accept, Accept-Encoding"}
-        if asked.gzip:
+        if form.gzip:
             headers["Content-Encoding"] = "gzip"
-        return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
+        return Response(HTTPStatus.OK, body, form.format.content_type, headers)
 
     def _page(self, request: Request) -> Response:
         # What people look at is imported when they do: it is memory that a scrape needs none of.
@@ -327,10 +321,10 @@ class WebServer:
     def _explained(self, request: Request) -> Response:
         from exporter.web import page  # noqa: PLC0415
 
-        asked = request.path.removeprefix(_EXPLAIN)
+        form = request.path.removeprefix(_EXPLAIN)
 
         def make(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes | None:
-            return None if report is None else page.explanation(report, elapsed, asked, build)
+            return None if report is None else page.explanation(report, elapsed, form, build)
 
         if self._current() is None:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
@@ -385,12 +379,12 @@ class WebServer:
         if not self._reloading.acquire(blocking=False):
             return later("not reloaded: another reload is under way", "reload_rate")
         try:
-            told = self._reload()
+            notice = self._reload()
         except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
             return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
         finally:
             self._reloading.release()
-        return plain(HTTPStatus.OK, f"reloaded\n{told}" if told else "reloaded")
+        return plain(HTTPStatus.OK, f"reloaded\n{notice}" if notice else "reloaded")
 
     def _is_local(self) -> bool:
         """Whether programs of this machine alone reach the address."""
@@ -400,8 +394,8 @@ class WebServer:
         return address.is_loopback
 
     def _authenticates(self) -> bool:
-        guard = self._access.current()
-        return guard is not None and guard.authenticates
+        policy = self._access.current()
+        return policy is not None and policy.authenticates
 
 
 class _Refusals:

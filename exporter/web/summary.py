@@ -89,7 +89,7 @@ class ComponentSummary:
 
 def server_lines(report: Report) -> Iterator[ServerSummary]:
     """By party, in the order of their names."""
-    held = _held(report)
+    gpus_held = _held_gpus(report)
     up: dict[ServerKey, bool] = {}
     for server in report.servers:
         up[server.key] = up.get(server.key, False) or server.up
@@ -101,23 +101,23 @@ def server_lines(report: Report) -> Iterator[ServerSummary]:
     splits = {row.owner: row for row in report.splits}
     tokens = _tokens(report)
     last = {} if report.books is None else report.books.last_token
-    priced = {party for party, kind in prices if kind in {"all", "computed"}}
-    parties = {*report.rates, *priced, *(row.owner for row in report.loads)}
-    known = {party.key for party in parties}
-    unknown = {*up, *held} - known
-    parties |= {CostOwner("", "", key.namespace, key.server, "") for key in unknown}
-    for party in sorted(parties):
-        split = splits.get(party)
+    priced = {payer for payer, kind in prices if kind in {"all", "computed"}}
+    owners = {*report.rates, *priced, *(row.owner for row in report.loads)}
+    values = {payer.key for payer in owners}
+    unknown = {*up, *gpus_held} - values
+    owners |= {CostOwner("", "", key.namespace, key.server, "") for key in unknown}
+    for payer in sorted(owners):
+        split = splits.get(payer)
         yield ServerSummary(
-            owner=party,
-            gpus=finite(held.get(party.key)),
-            up=up.get(party.key),
-            dollars_per_hour=finite(report.rates.get(party)),
-            busy_ratio=_busy(report, party),
-            tokens=tokens.get(party),
-            dollars_per_million_tokens=finite(prices.get((party, "all"))),
-            dollars_per_million_computed_tokens=finite(prices.get((party, "computed"))),
-            last_token=last.get(party),
+            owner=payer,
+            gpus=finite(gpus_held.get(payer.key)),
+            up=up.get(payer.key),
+            dollars_per_hour=finite(report.rates.get(payer)),
+            busy_ratio=_busy(report, payer),
+            tokens=tokens.get(payer),
+            dollars_per_million_tokens=finite(prices.get((payer, "all"))),
+            dollars_per_million_computed_tokens=finite(prices.get((payer, "computed"))),
+            last_token=last.get(payer),
             split_method=None if split is None else split.method,
             prefill_ratio=None if split is None else finite(split.prefill_ratio),
         )
@@ -127,9 +127,9 @@ def gpu_lines(report: Report) -> Iterator[GpuSummary]:
     """In the order of the report."""
     for row in report.gpus:
         shares: dict[ServerKey, float] = {}
-        for held in report.shares:
-            if held.uuid == row.gpu.uuid:
-                shares[held.key] = shares.get(held.key, 0.0) + held.share_ratio
+        for gpus_held in report.shares:
+            if gpus_held.uuid == row.gpu.uuid:
+                shares[gpus_held.key] = shares.get(gpus_held.key, 0.0) + gpus_held.share_ratio
         prices = tuple(price for price in report.prices if price.gpu == row.gpu)
         hourly = total(price.dollars_per_hour * price.count for price in prices)
         rests, reading = row.idle_ratio, row.reading
@@ -168,34 +168,34 @@ def finite(figure: float | None) -> float | None:
 
 def total(figures: Iterable[float]) -> float | None:
     """`None` without any, and where one is not known."""
-    known = list(figures)
+    values = list(figures)
     try:
-        return finite(fsum(known)) if known else None
+        return finite(fsum(values)) if values else None
     except (OverflowError, ValueError):  # beyond a float, and infinities of both signs
         return None
 
 
-def _held(report: Report) -> Mapping[ServerKey, float]:
+def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
     """GPUs by who holds them; what no server holds is nobody's."""
-    held: dict[ServerKey, float] = {}
+    gpus_held: dict[ServerKey, float] = {}
     for row in report.shares:
-        held[row.key] = held.get(row.key, 0.0) + row.share_ratio
-    nobody = round(sum(row.count for row in report.gpus) - sum(held.values()), SHARE_DIGITS)
-    return {**held, NOBODY: nobody} if nobody > 0 else held
+        gpus_held[row.key] = gpus_held.get(row.key, 0.0) + row.share_ratio
+    nobody = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
+    return {**gpus_held, NOBODY: nobody} if nobody > 0 else gpus_held
 
 
 def _tokens(report: Report) -> Mapping[CostOwner, int]:
     """Of the last day; a server that told some and served none then has none."""
     if report.books is None:
         return {}
-    found = dict.fromkeys((party for party, _kind in report.books.tokens), 0)
-    for (party, _kind), number in report.books.course.tokens.items():
-        found[party] = found.get(party, 0) + number
-    return found
+    tokens_by_owner = dict.fromkeys((payer for payer, _kind in report.books.tokens), 0)
+    for (payer, _kind), number in report.books.course.tokens.items():
+        tokens_by_owner[payer] = tokens_by_owner.get(payer, 0) + number
+    return tokens_by_owner
 
 
-def _busy(report: Report, party: CostOwner) -> float | None:
-    window = None if report.books is None else report.books.window.get(party)
+def _busy(report: Report, owner: CostOwner) -> float | None:
+    window = None if report.books is None else report.books.window.get(owner)
     spent = 0 if window is None else sum(window.money.values())
     if window is None or spent <= 0:
         return None
@@ -376,5 +376,5 @@ def _projected(report: Report, month: str) -> dict[str, float]:
         return {}
     ends = {product: end for (product, of), end in report.projected.items() if of == month}
     every = total(ends.values())
-    known = {product: end for product, end in ends.items() if isfinite(end)}
-    return known if every is None else {**known, "": every}
+    values = {product: end for product, end in ends.items() if isfinite(end)}
+    return values if every is None else {**values, "": every}

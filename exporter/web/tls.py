@@ -20,10 +20,10 @@ _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLS
 MOST_SESSIONS: Final = 256
 _DRAIN_BYTES: Final = 1024 * 1024
 _LEAST_SECONDS: Final = 0.001
-_TOLD: Final = b"This port speaks HTTPS: ask by https.\n"
+_HTTPS_ONLY: Final = b"This port speaks HTTPS: ask by https.\n"
 _PLAIN: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOLD), _TOLD)
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_HTTPS_ONLY), _HTTPS_ONLY)
 )
 
 
@@ -58,7 +58,7 @@ class TlsSettings:
         self._context.set_alpn_protocols(["http/1.1"])
         self._identify(tls.certificate, tls.key)
         if tls.clients is not None:
-            self._ask(tls.clients.authorities, required=tls.clients.required)
+            self._ask_certificates(tls.clients.authorities, required=tls.clients.required)
 
     @property
     def is_worn(self) -> bool:
@@ -78,13 +78,13 @@ class TlsSettings:
                 f"{certificate} and {key} are no certificate in PEM with its key, unencrypted ({why})",
             ) from None
 
-    def _ask(self, authorities: Path, *, required: bool) -> None:
+    def _ask_certificates(self, authorities: Path, *, required: bool) -> None:
         self._context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         try:
             self._context.load_verify_locations(cadata=contents(authorities).decode("ascii"))
         except (ssl.SSLError, ValueError):
-            told = f"{authorities} holds no certificates in PEM"
-            raise self._refused("client_ca_file", told) from None
+            problem = f"{authorities} holds no certificates in PEM"
+            raise self._refused("client_ca_file", problem) from None
 
     def _refused(self, key: str, message: str) -> ConfigError:
         return ConfigError(self._file, (Problem(None, f"tls_server_config.{key}", message),))
@@ -120,7 +120,7 @@ class TlsSettings:
                     encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
                     encrypted.do_handshake()
                 except ssl.SSLError as error:
-                    _tell(connection, clock, plain=error.reason == "HTTP_REQUEST")
+                    _warn_plain(connection, clock, plain=error.reason == "HTTP_REQUEST")
                     raise
             if self._names and not self._names & _names(encrypted.getpeercert() or {}):
                 raise ClientCertificateError(
@@ -133,7 +133,7 @@ class TlsSettings:
                 encrypted.unwrap()
 
 
-def _tell(connection: socket.socket, clock: Clock, *, plain: bool) -> None:
+def _warn_plain(connection: socket.socket, clock: Clock, *, plain: bool) -> None:
     """Let a refused client read why: closing with its bytes unread would reset the connection."""
     with contextlib.suppress(OSError):
         connection.settimeout(1)

@@ -84,8 +84,8 @@ def shortened(text: str) -> str:
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(words) <= MOST_CHARACTERS:
         return words
-    kept = words[: MOST_CHARACTERS + 1].rpartition(" ")[0] or words[:MOST_CHARACTERS]
-    return f"{kept} ..."
+    cut = words[: MOST_CHARACTERS + 1].rpartition(" ")[0] or words[:MOST_CHARACTERS]
+    return f"{cut} ..."
 
 
 def price_line(gpu_models: Sequence[str]) -> str:

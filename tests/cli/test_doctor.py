@@ -7,7 +7,7 @@ import pytest
 from exporter.cli import doctor as module
 from exporter.clock import SystemClock
 from exporter.readings import MustRestartError, ReadFailedError
-from tests.corners.gateway_site import Site
+from tests.corners.gateway_servers import GatewayServers
 
 
 @pytest.mark.parametrize("synchronized", [True, False])
@@ -30,7 +30,7 @@ def test_the_doctor_says_what_the_kernel_tells_of_the_clock(
 
 def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the daemon would: at their own pages, whom they name for each server."""
-    site = Site()
+    site = GatewayServers()
     site.serves(70, 30)
     site.counts(Search=(50, 10))
     with site.served() as port:

@@ -226,7 +226,7 @@ def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
     config = load(file)
     from exporter.config.settings import cost_policy
 
-    assert cost_policy(config, "host").owner(UNALLOCATED_KEY) == ("platform", "capacity")
+    assert cost_policy(config, "host").product_and_team(UNALLOCATED_KEY) == ("platform", "capacity")
 
 
 def test_every_metric_and_rule_of_the_page_is_there() -> None:

@@ -9,7 +9,7 @@ from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust, proposed
 from exporter.cli.arguments import program
 from exporter.readings import Gpu, GpuReading
-from tests.corners.corner_host import HOUR, SECOND, Host
+from tests.corners.simulated_host import HOUR, SECOND, SimulatedHost
 
 OWNERS = """
 ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}
@@ -39,35 +39,37 @@ class Two:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path) -> SimulatedHost:
     """An hour of both at 3.60 dollars, from noon on."""
-    host = Host(tmp_path, DATED % "3.60", "2026-11-25T12:00:00+00:00", nvml=Two())
+    host = SimulatedHost(tmp_path, DATED % "3.60", "2026-11-25T12:00:00+00:00", nvml=Two())
     host.tick()
     host.tick(HOUR)
     return host
 
 
-def lines(host: Host, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def lines(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     """The words of each line that a shell would run."""
     capsys.readouterr()
     assert proposed(host.file, host.path, host.clock) == 0
     return [shlex.split(line) for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
 
 
-def enter(host: Host, words: list[str], reason: str = "") -> int:
+def enter(host: SimulatedHost, words: list[str], reason: str = "") -> int:
     """Run such a line."""
     chosen = program().parse_args(words[1:])
     said = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
     return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), host.clock)
 
 
-def owed(host: Host) -> dict[str, int]:
+def owed(host: SimulatedHost) -> dict[str, int]:
     """Picodollars of the month by product."""
     rows = host.statement("2026-11")["rows"]
     return {row["product"]: row["picodollars"] for row in rows}
 
 
-def test_a_repriced_gpu_is_corrected_for_who_held_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repriced_gpu_is_corrected_for_who_held_it(
+    host: SimulatedHost, capsys: pytest.CaptureFixture[str]
+) -> None:
     """-0.72 for chat, nothing for the GPU that nobody holds; entered, the month is as it should have been."""
     assert lines(host, capsys) == []
     host.reload(DATED % "2.88")
@@ -83,7 +85,7 @@ def test_a_repriced_gpu_is_corrected_for_who_held_it(host: Host, capsys: pytest.
 
 
 def test_a_gpu_that_changed_hands_is_corrected_for_both(
-    host: Host, capsys: pytest.CaptureFixture[str]
+    host: SimulatedHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An hour of chat's, then half an hour of search's, in hours of their own: -0.72 and -0.36."""
     host.reload((DATED % "3.60").replace("product: chat", "product: search"))
@@ -145,7 +147,9 @@ def test_without_a_ledger_there_is_nothing_to_compare(
         ("x" * 5000, "is the key of no proposed line"),
     ],
 )
-def test_keys_that_no_line_has(host: Host, key: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_that_no_line_has(
+    host: SimulatedHost, key: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Refused with what to do; nothing is entered."""
     flags = AdjustFlags(host.file, host.path, "1", "2026-11-25", "chat", "assistants", "because", key)
 

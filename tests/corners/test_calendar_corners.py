@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.corner_host import CENT, DAY, DOLLAR, HOUR, SECOND, Host, moment
+from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, SimulatedHost, moment
 
 CONFIG = """
 timezone: {zone}
@@ -25,9 +25,9 @@ TICK = 10 * SECOND
 
 def host_in(
     zone: str, folder: Path, now: str, *, before: int = 0, storage: int = 0, billing: str = "always"
-) -> Host:
+) -> SimulatedHost:
     """A host whose first tick is now, or so long before."""
-    host = Host(folder, CONFIG.format(zone=zone, storage=storage, billing=billing), now)
+    host = SimulatedHost(folder, CONFIG.format(zone=zone, storage=storage, billing=billing), now)
     host.tick(-before)
     return host
 
@@ -195,7 +195,7 @@ def test_a_price_from_a_day_on_which_clocks_change(
     tmp_path: Path, zone: str, day: str, midnight: str, hours: int, money: str, *, watched: bool
 ) -> None:
     """It holds from the day's first instant, which may cut a tick or a gap: 4 s at 3.60, all else at 7.20."""
-    host = Host(tmp_path, DATED.format(zone=zone, day=day), midnight)
+    host = SimulatedHost(tmp_path, DATED.format(zone=zone, day=day), midnight)
     host.tick(-4 * SECOND)
     if watched:
         host.tick(TICK)
@@ -219,8 +219,8 @@ def test_budgets_and_months_on_the_page_at_a_months_end(tmp_path: Path) -> None:
         assert host.report is not None
         assert host.report.books is not None
         months = ("2026-10", "2026-11", "2026-12")
-        found = {month: host.rows(name, month=month, **labels) for month in months}
-        return {month: sum(rows.values()) for month, rows in found.items() if rows}
+        actual = {month: host.rows(name, month=month, **labels) for month in months}
+        return {month: sum(rows.values()) for month, rows in actual.items() if rows}
 
     ends = {
         "2026-10": moment("2026-11-01T00:00:00-04:00") / SECOND,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.corner_host import CENT, DAY, HOUR, SECOND, Host
+from tests.corners.simulated_host import CENT, DAY, HOUR, SECOND, SimulatedHost
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]
@@ -18,16 +18,16 @@ TICK = 10 * SECOND
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path) -> SimulatedHost:
     """Ticked three times up to noon of the last day of November: two cents."""
-    host = Host(tmp_path, CONFIG, "2026-11-30T11:59:40+00:00")
+    host = SimulatedHost(tmp_path, CONFIG, "2026-11-30T11:59:40+00:00")
     for after in (0, TICK, TICK):
         host.tick(after)
     assert host.whole() == 2 * CENT
     return host
 
 
-def test_a_day_forward_and_back_between_ticks(host: Host) -> None:
+def test_a_day_forward_and_back_between_ticks(host: SimulatedHost) -> None:
     """2 ticks in November, 3 in what the clock calls December, 4 in November again: 9 cents."""
     host.clock.off = DAY
     for _ in range(3):
@@ -47,7 +47,7 @@ def test_a_day_forward_and_back_between_ticks(host: Host) -> None:
     assert host.rows("inference_month_to_date_dollars", month="2026-12") == {}
 
 
-def test_a_day_back_and_forward_between_ticks(host: Host) -> None:
+def test_a_day_back_and_forward_between_ticks(host: SimulatedHost) -> None:
     """3 ticks on what the clock calls the 29th, 4 on the 30th again: all in November."""
     host.clock.off = -DAY
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_a_day_back_and_forward_between_ticks(host: Host) -> None:
     assert host.days() == {20261129: 3 * CENT, 20261130: 6 * CENT}
 
 
-def test_december_comes_again_and_is_added_to(host: Host) -> None:
+def test_december_comes_again_and_is_added_to(host: SimulatedHost) -> None:
     """A minute of a December that was told too early stays in it when the real one comes a day later."""
     host.clock.off = DAY
     for _ in range(6):
@@ -79,7 +79,7 @@ def test_december_comes_again_and_is_added_to(host: Host) -> None:
 
 @pytest.mark.parametrize("step", [-DAY, DAY])
 @pytest.mark.parametrize(("down", "cents"), [(20 * SECOND, 2), (2 * HOUR, 720)])
-def test_a_step_while_the_daemon_is_down(host: Host, step: int, down: int, cents: int) -> None:
+def test_a_step_while_the_daemon_is_down(host: SimulatedHost, step: int, down: int, cents: int) -> None:
     """Within one boot the boot clock tells how long it was, whatever the wall clock says before and after."""
     host.clock.off = step
     host.restart(down)
@@ -95,7 +95,7 @@ def test_a_step_while_the_daemon_is_down(host: Host, step: int, down: int, cents
     assert host.served("inference_gap_uncharged_seconds_total") == 0
 
 
-def test_a_step_and_its_correction_while_the_daemon_is_down(host: Host) -> None:
+def test_a_step_and_its_correction_while_the_daemon_is_down(host: SimulatedHost) -> None:
     """Nobody saw the clock wrong: two hours are two hours."""
     host.restart(2 * HOUR)
     host.tick()
@@ -105,7 +105,7 @@ def test_a_step_and_its_correction_while_the_daemon_is_down(host: Host) -> None:
 
 
 @pytest.mark.parametrize("step", [-DAY, DAY])
-def test_across_a_boot_a_wrong_clock_is_waited_for(host: Host, step: int) -> None:
+def test_across_a_boot_a_wrong_clock_is_waited_for(host: SimulatedHost, step: int) -> None:
     """Ten minutes off; the clock comes up a day wrong and is set after 30 s: 10 min 30 s, and no day."""
     host.clock.off, host.clock.in_step = step, False
     host.reboot(10 * 60 * SECOND)

@@ -13,8 +13,8 @@ from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.sampler.sampler import SamplerPlan
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
-from tests.corners.corner_host import CENT, SECOND, Host
-from tests.corners.gateway_site import Site
+from tests.corners.gateway_servers import GatewayServers
+from tests.corners.simulated_host import CENT, SECOND, SimulatedHost
 
 CONFIG = """
 hardware: [{{rented: {{dollars_per_gpu_hour: 3.60}}}}]
@@ -30,7 +30,7 @@ RECORDING = Path(__file__).parents[1] / "recordings" / "litellm-1.106.12"
 COST, TOKENS = "inference_cost_dollars_total", "inference_tokens_total"
 
 
-class DividedHost(Host):
+class DividedHost(SimulatedHost):
     """A host whose server and gateway are read where its configuration says."""
 
     def __init__(self, folder: Path, port: int, by: str, rest: str) -> None:
@@ -49,23 +49,23 @@ class DividedHost(Host):
 
     def by(self, what: str, name: str = COST) -> dict[str, float]:
         """The page's rows of a counter, added up by one label."""
-        found: dict[str, float] = {}
+        actual: dict[str, float] = {}
         assert self.report is not None
         assert self.report.books is not None
         rows: Any = self.report.books.cost if name == COST else self.report.books.tokens
         for key, amount in rows.items():
-            party = key.owner if name == COST else key[0]
-            found[getattr(party, what)] = found.get(getattr(party, what), 0) + amount
-        return found
+            owner = key.owner if name == COST else key[0]
+            actual[getattr(owner, what)] = actual.get(getattr(owner, what), 0) + amount
+        return actual
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> GatewayServers:
+    return GatewayServers()
 
 
 @pytest.fixture
-def port(site: Site) -> Iterator[int]:
+def port(site: GatewayServers) -> Iterator[int]:
     with site.served() as port:
         yield port
 
@@ -86,16 +86,16 @@ def make(tmp_path: Path, port: int) -> Iterator[Any]:
 
 
 @pytest.fixture
-def host(make: Any, site: Site) -> DividedHost:
+def host(make: Any, site: GatewayServers) -> DividedHost:
     """One that has read both once: from then on it is known who asked for what."""
-    found: DividedHost = make()
+    actual: DividedHost = make()
     site.serves(70_000, 30_000)
     site.counts(Search=(5_000, 5_000))
-    found.tick()
-    return found
+    actual.tick()
+    return actual
 
 
-def test_the_page_and_the_months_are_by_team(host: DividedHost, site: Site) -> None:
+def test_the_page_and_the_months_are_by_team(host: DividedHost, site: GatewayServers) -> None:
     """Served 1000 + 3 x 300; Search has 800 of 1900, Support 350. All families agree, and so do all reports.
 
     The money of the tick is one cent, of which 8/19, 3.5/19 and 7.5/19 are 4.21, 1.84 and 3.95 mills.
@@ -118,7 +118,7 @@ def test_the_page_and_the_months_are_by_team(host: DividedHost, site: Site) -> N
     assert host.served(TOKENS, kind="generation", team="Search") == 126  # 300 x 800 / 1900 = 126.3
 
 
-def test_a_recorded_afternoon_is_divided_as_its_clients_were_told(make: Any, site: Site) -> None:
+def test_a_recorded_afternoon_is_divided_as_its_clients_were_told(make: Any, site: GatewayServers) -> None:
     """LiteLLM before a llama.cpp, which had 2324 prompt tokens, 1727 of them cached, and wrote 1460.
 
     By weight 2324 + 3 x 1460 = 6704, of which Search was told 2004 + 3 x 600 = 3804 and Support
@@ -136,7 +136,9 @@ def test_a_recorded_afternoon_is_divided_as_its_clients_were_told(make: Any, sit
         assert host.served(TOKENS, team=team) == pytest.approx(3784 * weight / 6704, abs=2)
 
 
-def test_what_the_gateway_reads_shows_in_the_health_of_sources(host: DividedHost, site: Site) -> None:
+def test_what_the_gateway_reads_shows_in_the_health_of_sources(
+    host: DividedHost, site: GatewayServers
+) -> None:
     """While it is down the last shares divide, `source_up` tells, and what was missed is compared later."""
     site.serves(71_000, 30_000)
     site.counts(Search=(5_250, 5_000))
@@ -157,7 +159,7 @@ def test_what_the_gateway_reads_shows_in_the_health_of_sources(host: DividedHost
     assert host.whole() == 5 * CENT
 
 
-def test_a_daemon_that_was_killed_goes_on_from_its_marks(host: DividedHost, site: Site) -> None:
+def test_a_daemon_that_was_killed_goes_on_from_its_marks(host: DividedHost, site: GatewayServers) -> None:
     """What both counted while it was down is compared once, and the time is charged by it."""
     site.serves(71_000, 30_000)
     site.counts(Search=(5_250, 5_000))
@@ -174,7 +176,7 @@ def test_a_daemon_that_was_killed_goes_on_from_its_marks(host: DividedHost, site
     assert host.whole() == 4 * CENT
 
 
-def test_a_gateway_that_was_restarted_loses_nothing(host: DividedHost, site: Site) -> None:
+def test_a_gateway_that_was_restarted_loses_nothing(host: DividedHost, site: GatewayServers) -> None:
     """Another process: its first 500 are all new, though the old one had more."""
     site.serves(71_000, 30_000)
     site.counts(Search=(5_500, 5_000))
@@ -187,7 +189,7 @@ def test_a_gateway_that_was_restarted_loses_nothing(host: DividedHost, site: Sit
     assert host.whole() == 2 * CENT
 
 
-def test_an_adapter_is_a_model_on_the_page(make: Any, site: Site) -> None:
+def test_an_adapter_is_a_model_on_the_page(make: Any, site: GatewayServers) -> None:
     """The engine counts its base model alone; the picker tells a quarter of it for an adapter."""
     host = make("adapter", ', models: ["*"]')
     site.serves(0, 0)
@@ -203,14 +205,14 @@ def test_an_adapter_is_a_model_on_the_page(make: Any, site: Site) -> None:
     assert host.whole() == CENT
 
 
-def test_a_reload_without_it_gives_all_to_the_owner(host: DividedHost, site: Site) -> None:
+def test_a_reload_without_it_gives_all_to_the_owner(host: DividedHost, site: GatewayServers) -> None:
     """From the next tick on; what was posted stays where it is."""
     site.serves(71_000, 30_000)
     site.counts(Search=(6_000, 5_000))
     host.tick(TICK)
     host.reload(host.file.read_text().split("    divide:")[0])
-    asked = site.asked.count("/gateway")
+    requested = site.requests.count("/gateway")
     host.tick(TICK)
 
     assert host.by("team") == pytest.approx({"Search": CENT, "platform": CENT}, rel=1e-6)
-    assert site.asked.count("/gateway") == asked
+    assert site.requests.count("/gateway") == requested

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.corners.corner_host import CENT, HOUR, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
 from tests.depth import examples
 
 CONFIG = """
@@ -22,15 +22,15 @@ servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]
 """
 TICK = 10 * SECOND
 NOON = "2026-11-25T12:00:00+00:00"
-Booted = Callable[..., Host]
+Booted = Callable[..., SimulatedHost]
 
 
 @pytest.fixture
 def booted(tmp_path: Path) -> Booted:
     """Makes the host, whose daemon has not ticked yet."""
 
-    def make(now: str = NOON, up: int = 20 * MINUTE) -> Host:
-        return Host(tmp_path, CONFIG, now, up)
+    def make(now: str = NOON, up: int = 20 * MINUTE) -> SimulatedHost:
+        return SimulatedHost(tmp_path, CONFIG, now, up)
 
     return make
 
@@ -78,7 +78,7 @@ def test_whenever_it_is_killed_it_is_charged_once(
     From the boot to the last tick nothing is missing and nothing is double: a hundredth of a second is a
     thousandth of a cent.
     """
-    host = Host(tmp_path_factory.mktemp("host"), CONFIG, NOON, 20 * MINUTE)
+    host = SimulatedHost(tmp_path_factory.mktemp("host"), CONFIG, NOON, 20 * MINUTE)
 
     def live(killed: bool, hundredths: int) -> None:  # noqa: FBT001 - drawn
         (host.restart if killed else host.tick)(hundredths * SECOND // 100)
@@ -218,7 +218,7 @@ def test_a_first_commit_that_fails_is_made_good(booted: Booted, monkeypatch: pyt
     assert store is not None
     write = store.write
 
-    def full(*_told: object) -> None:
+    def full(*_args: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(store, "write", full)

@@ -11,7 +11,7 @@ import pytest
 from exporter.cli.focus import focus_file
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import HostLocation
-from tests.corners.corner_host import DAY, HOUR, SECOND, Host
+from tests.corners.simulated_host import DAY, HOUR, SECOND, SimulatedHost
 
 SERVER = """
 ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}
@@ -34,7 +34,7 @@ AFTER_LAST_TICK = 20 * SECOND
 """Two intervals, that a host which went down is taken to have been up."""
 
 
-def night(host: Host) -> None:
+def night(host: SimulatedHost) -> None:
     """The host is up for 8 hours and off for 16; its daemon ticks 90 s after it is up again."""
     host.tick()
     host.tick(UP)
@@ -42,9 +42,9 @@ def night(host: Host) -> None:
     host.tick(BOOT)
 
 
-def hours(host: Host) -> dict[str, float]:
+def hours(host: SimulatedHost) -> dict[str, float]:
     """GPU-hours by where they are told."""
-    told = {
+    reported = {
         "counter": host.served("inference_gpu_seconds_total") / 3600,
         "phases": sum(
             host.served("inference_gpu_seconds_total", phase=phase) / 3600
@@ -53,54 +53,54 @@ def hours(host: Host) -> dict[str, float]:
     }
     for by in ("product", "team", "server", "model", "gpu", None):
         rows = host.statement("2026-11", by)["rows"]  # type: ignore[arg-type]
-        told[f"month by {by}"] = sum(row["gpu_seconds"] for row in rows) / 3600
+        reported[f"month by {by}"] = sum(row["gpu_seconds"] for row in rows) / 3600
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert focus_file(host.file, host.path, "2026-11", None, host.clock) == 0
     rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
-    told["focus"] = sum(float(row["PricingQuantity"]) for row in rows if row["x_Phase"])
-    return told
+    reported["focus"] = sum(float(row["PricingQuantity"]) for row in rows if row["x_Phase"])
+    return reported
 
 
-def agree(host: Host, expected: int) -> None:
+def agree(host: SimulatedHost, expected: int) -> None:
     """All of them are this time, in nanoseconds."""
-    told = hours(host)
-    assert told == dict.fromkeys(told, pytest.approx(expected / HOUR, rel=1e-9))
+    reported = hours(host)
+    assert reported == dict.fromkeys(reported, pytest.approx(expected / HOUR, rel=1e-9))
 
 
 @pytest.mark.parametrize("config", [RENTED, CATALOGUE], ids=["configured", "by catalogue"])
 def test_a_host_that_is_off_at_night_owes_the_hours_that_it_was_up(tmp_path: Path, config: str) -> None:
     """8.03 GPU-hours at 6.88 dollars, where 24.03 at 2.30 were told."""
-    host = Host(tmp_path, config, NOON, place=P5)
+    host = SimulatedHost(tmp_path, config, NOON, location=P5)
     night(host)
-    owed = UP + AFTER_LAST_TICK + BOOT
+    due = UP + AFTER_LAST_TICK + BOOT
 
-    assert round(owed / HOUR, 2) == 8.03
-    agree(host, owed)
-    assert host.whole() / 10**12 / (owed / HOUR) == pytest.approx(6.88, rel=1e-9)
+    assert round(due / HOUR, 2) == 8.03
+    agree(host, due)
+    assert host.whole() / 10**12 / (due / HOUR) == pytest.approx(6.88, rel=1e-9)
 
 
 def test_the_same_where_the_cloud_answers_after_the_first_tick(tmp_path: Path) -> None:
     """The night waits for its price, and is not counted as owed before it is known what it costs."""
-    host = Host(tmp_path, CATALOGUE, NOON, place=P5)
+    host = SimulatedHost(tmp_path, CATALOGUE, NOON, location=P5)
     host.tick()
     host.tick(UP)
-    host.place = None
+    host.location = None
     host.reboot(16 * HOUR)
     host.tick(BOOT)
-    owed = UP + AFTER_LAST_TICK + BOOT
-    agree(host, owed)
+    due = UP + AFTER_LAST_TICK + BOOT
+    agree(host, due)
     host.placed(P5)
     host.tick(10 * SECOND)
 
-    agree(host, owed + 10 * SECOND)
-    assert host.whole() / 10**12 / ((owed + 10 * SECOND) / HOUR) == pytest.approx(6.88, rel=1e-9)
+    agree(host, due + 10 * SECOND)
+    assert host.whole() / 10**12 / ((due + 10 * SECOND) / HOUR) == pytest.approx(6.88, rel=1e-9)
 
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_lease_owes_the_night_too(tmp_path: Path, *, waits: bool) -> None:
     """24.03 hours, of which the night is counted once its price is known; nothing falls meanwhile."""
-    host = Host(tmp_path, SERVER + "unmatched_hardware: unpriced\n" if waits else LEASED, NOON)
+    host = SimulatedHost(tmp_path, SERVER + "unmatched_hardware: unpriced\n" if waits else LEASED, NOON)
     night(host)
     if waits:
         agree(host, UP + AFTER_LAST_TICK + BOOT)
@@ -115,7 +115,7 @@ def test_a_lease_owes_the_night_too(tmp_path: Path, *, waits: bool) -> None:
 def test_overheads_go_by_the_hours_of_rent(tmp_path: Path) -> None:
     """They accrue all day; the hours are those of rent."""
     overhead = "overheads: [{name: storage, dollars_per_hour: 1, per: gpu}]\n"
-    host = Host(tmp_path, RENTED + overhead, NOON)
+    host = SimulatedHost(tmp_path, RENTED + overhead, NOON)
     night(host)
 
     agree(host, UP + AFTER_LAST_TICK + BOOT)
@@ -123,7 +123,7 @@ def test_overheads_go_by_the_hours_of_rent(tmp_path: Path) -> None:
 
 def test_before_its_service_nothing_of_a_host_is_owed_and_nothing_waits(tmp_path: Path) -> None:
     """Six hours to midnight are a burn-in: no dollar, no GPU-hour, and no hour without a price."""
-    host = Host(tmp_path, OWNED, EVENING)
+    host = SimulatedHost(tmp_path, OWNED, EVENING)
     host.tick()
     for _ in range(2):
         host.tick(4 * HOUR)
@@ -136,7 +136,7 @@ def test_before_its_service_nothing_of_a_host_is_owed_and_nothing_waits(tmp_path
 
 def test_time_that_waited_is_not_owed_once_it_is_known_to_be_before_service(tmp_path: Path) -> None:
     """What was counted while nobody knew stays; it waits no more, and is charged nothing."""
-    host = Host(tmp_path, SERVER + "unmatched_hardware: unpriced\n", EVENING)
+    host = SimulatedHost(tmp_path, SERVER + "unmatched_hardware: unpriced\n", EVENING)
     host.tick()
     host.tick(3 * HOUR)
     agree(host, 3 * HOUR)
@@ -150,7 +150,7 @@ def test_time_that_waited_is_not_owed_once_it_is_known_to_be_before_service(tmp_
 
 def test_waiting_time_that_an_earlier_release_counted_whole_is_not_counted_again(tmp_path: Path) -> None:
     """Of its night the lease is charged, and no hour is added: that release had it in GPU time already."""
-    host = Host(tmp_path, SERVER + "unmatched_hardware: unpriced\n", NOON)
+    host = SimulatedHost(tmp_path, SERVER + "unmatched_hardware: unpriced\n", NOON)
     night(host)
     host.kill()
     assert host.path is not None
@@ -167,7 +167,7 @@ def test_waiting_time_that_an_earlier_release_counted_whole_is_not_counted_again
 
 def test_history_keeps_what_passed_beside_what_is_owed(tmp_path: Path) -> None:
     """History keeps the parts: all time, what is not owed of it, and who held it."""
-    host = Host(tmp_path, RENTED, NOON)
+    host = SimulatedHost(tmp_path, RENTED, NOON)
     night(host)
     assert host.path is not None
     with LedgerReader.open(host.path) as reader:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host, moment
+from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost, moment
 
 SERVER = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'
 OWNED = "ownership: {{rules: [{{match: {{server: chat}}, product: {}, team: assistants}}]}}\n"
@@ -23,7 +23,7 @@ def dated(*prices: str) -> str:
     return f"hardware: [{{rented: {{prices: [{rows}], billing: always}}}}]\n{SERVER}{OWNED.format('chat')}"
 
 
-def projected(host: Host, month: str = "2026-11") -> dict[str, float]:
+def projected(host: SimulatedHost, month: str = "2026-11") -> dict[str, float]:
     """Dollars by product."""
     rows = host.rows("inference_month_projected_dollars", month=month)
     return {product: value for (product,), value in rows.items()}
@@ -44,16 +44,16 @@ def test_a_date_in_the_configuration_is_in_the_projection(
     tmp_path: Path, config: str, begin: str, expected: float
 ) -> None:
     """5,581, 20,174 and 2,875 dollars: a day after the first tick, until the date, and from it on."""
-    host = Host(tmp_path, config, begin)
+    host = SimulatedHost(tmp_path, config, begin)
     host.tick()
     host.tick(DAY)
-    seen = [projected(host)]
+    observed = [projected(host)]
     for when in ("15T23:59:50", "16T00:00:10", "16T00:10:00", "17T00:00:00", "23T12:00:00", "30T23:00:00"):
         host.until(f"2026-11-{when}+00:00")
-        seen.append(projected(host))
+        observed.append(projected(host))
 
-    assert [set(each) for each in seen] == [{"chat"}] * 7
-    assert [each["chat"] for each in seen] == [pytest.approx(expected, rel=WITHIN)] * 7
+    assert [set(each) for each in observed] == [{"chat"}] * 7
+    assert [each["chat"] for each in observed] == [pytest.approx(expected, rel=WITHIN)] * 7
     assert host.rows("inference_month_metered_since_timestamp_seconds") == {
         ("2026-11",): moment(begin) / SECOND
     }
@@ -62,7 +62,7 @@ def test_a_date_in_the_configuration_is_in_the_projection(
 def test_a_product_that_is_an_hour_old_and_one_that_was_renamed(tmp_path: Path) -> None:
     """4,680 dollars, and 240 of the time before; under a new name the old one ends with what it spent."""
     prices = "hardware: [{rented: {dollars_per_gpu_hour: 10, billing: always}}]\n" + SERVER
-    host = Host(tmp_path, prices, "2026-11-10T12:00:00+00:00")
+    host = SimulatedHost(tmp_path, prices, "2026-11-10T12:00:00+00:00")
     host.tick()
     host.tick(DAY)
     host.reload(prices + OWNED.format("chat"))
@@ -89,7 +89,7 @@ def test_a_product_that_is_an_hour_old_and_one_that_was_renamed(tmp_path: Path) 
 def test_a_host_that_is_up_for_a_third_of_the_day(tmp_path: Path, hours: int) -> None:
     """Up from 08:00 to 16:00 at 6.88 an hour: 8 hours of each day, as seen in its first and last hour up."""
     prices = f"hardware: [{{rented: {{dollars_per_gpu_hour: 6.88}}}}]\n{SERVER}{OWNED.format('chat')}"
-    host = Host(tmp_path, prices, "2026-11-10T08:00:00+00:00")
+    host = SimulatedHost(tmp_path, prices, "2026-11-10T08:00:00+00:00")
     for _ in range(4):
         host.tick()
         for _ in range(8):
@@ -106,7 +106,7 @@ def test_a_host_that_is_up_for_a_third_of_the_day(tmp_path: Path, hours: int) ->
 def test_a_new_ledger_says_since_when_a_month_is_metered(tmp_path: Path) -> None:
     """Books that begin anew have not metered what the ones before them did; October is in neither."""
     prices = "hardware: [{rented: {dollars_per_gpu_hour: 6.88}}]\n"
-    host = Host(tmp_path, prices, "2026-11-10T08:00:00+00:00")
+    host = SimulatedHost(tmp_path, prices, "2026-11-10T08:00:00+00:00")
     host.tick()
     assert host.rows("inference_month_metered_since_timestamp_seconds") == {}
     host.tick(HOUR)

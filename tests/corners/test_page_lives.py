@@ -80,22 +80,22 @@ def live(name: str, bodies: list[bytes]) -> None:
     ticks = 0
     for body in (bodies[0], *bodies):  # the first sets marks
         ticks += 1
-        said = interpret(engine, read(body, wanted(engine), memory))
-        assert all(math.isfinite(one.value) and one.value >= 0 for one in said.counters)
-        assert len(said.models) <= MODELS_MAX
-        assert max(map(len, (*said.models, said.identity, "")), default=0) <= LABEL_CHARACTERS
-        for load in said.loads:
+        interpreted = interpret(engine, read(body, wanted(engine), memory))
+        assert all(math.isfinite(one.value) and one.value >= 0 for one in interpreted.counters)
+        assert len(interpreted.models) <= MODELS_MAX
+        assert max(map(len, (*interpreted.models, interpreted.identity, "")), default=0) <= LABEL_CHARACTERS
+        for load in interpreted.loads:
             requests = [value for value in (load.running, load.waiting) if value is not None]
             assert all(0 <= value <= REQUESTS_MAX * len(bodies[0] + body) for value in requests)
         evil = ServerReading(
             CHAT,
             "http://evil",
             up=True,
-            identity=said.identity,
-            started=said.started,
-            counters=said.counters,
-            loads=said.loads,
-            models=said.models,
+            identity=interpreted.identity,
+            started=interpreted.started,
+            counters=interpreted.counters,
+            loads=interpreted.loads,
+            models=interpreted.models,
         )
         good = replace(page(BATCH, generation=10 * ticks), url="http://good")
         meter.tick(10, [h100(0), h100(1)], [evil, good], (*holding(CHAT, 0), *holding(BATCH, 1)))

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.readings import Gpu, GpuReading
 from exporter.web.summary import summarize
-from tests.corners.corner_host import CENT, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, MINUTE, SECOND, SimulatedHost
 
 CONFIG = """
 discovery: {gpus: all}
@@ -46,7 +46,7 @@ def generation(name: str, count: int = 8) -> list[str]:
     return [f"GPU-{name}{number}" for number in range(count)]
 
 
-def spent(host: Host) -> int:
+def spent(host: SimulatedHost) -> int:
     """Picodollars of a minute from now on, as counters, months, days and hours tell them alike."""
     before = host.whole()
     for _ in range(6):
@@ -54,26 +54,26 @@ def spent(host: Host) -> int:
     return host.whole() - before
 
 
-def notes(host: Host) -> list[str]:
+def notes(host: SimulatedHost) -> list[str]:
     assert host.report is not None
     return [note for note in summarize(host.report, host.clock.elapsed()).notes if "GPU" in note]
 
 
 def messages(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    said = [
+    text = [
         (record.getMessage(), getattr(record, "new", getattr(record, "uuid", "")))
         for record in log.records
         if record.name == "exporter.sampler.change_log" and "gpu" in record.getMessage()
     ]
     log.clear()
-    return said
+    return text
 
 
 def test_three_stops_and_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """48 cents a minute before and after each, in every family of totals; log, page and metric tell of it."""
     caplog.set_level("INFO")
     boards = Boards()
-    host = Host(tmp_path, CONFIG, NOON, nvml=boards)
+    host = SimulatedHost(tmp_path, CONFIG, NOON, nvml=boards)
     host.tick()
     assert spent(host) == 48 * CENT
     for count, name in enumerate("bcd", start=1):
@@ -103,14 +103,14 @@ def test_a_killed_daemon_finds_slots_and_the_unseen_one_in_its_ledger(
     """Seven of eight, killed, and again: one unseen all the while; what it costs is unallocated."""
     caplog.set_level("INFO")
     boards = Boards(generation("a", 7))
-    host = Host(tmp_path, CONFIG, NOON, nvml=boards)
+    host = SimulatedHost(tmp_path, CONFIG, NOON, nvml=boards)
     host.tick()
     assert messages(caplog) == [("gpu count mismatch", "")]
     for _ in range(2):
         assert spent(host) == 48 * CENT
         host.restart(MINUTE)
         host.tick()
-        assert notes(host) == ["GPUs that are paid for and that NVML never listed (unseen): 1 of 8."]
+        assert notes(host) == ["Charged GPUs that NVML never listed (unseen): 1 of 8."]
     assert host.served("inference_gpus_expected") - host.served("inference_gpus_visible") == 1
     assert host.served("inference_cost_dollars_per_hour", server="unallocated") == pytest.approx(3.60)
     messages(caplog)
@@ -127,7 +127,7 @@ def test_a_ninth_and_an_exporter_that_is_given_half(tmp_path: Path, caplog: pyte
     """Nine are charged and said; of four that may be half of a host, four are."""
     caplog.set_level("INFO")
     boards = Boards(generation("a", 9))
-    host = Host(tmp_path, CONFIG, NOON, nvml=boards)
+    host = SimulatedHost(tmp_path, CONFIG, NOON, nvml=boards)
     host.tick()
     assert messages(caplog) == [("gpu count mismatch", "")]
     assert notes(host) == ["NVML lists 9 GPUs, and 8 are paid for: correct gpus_per_host."]
@@ -135,7 +135,9 @@ def test_a_ninth_and_an_exporter_that_is_given_half(tmp_path: Path, caplog: pyte
     boards.listed = generation("b", 4)
     half = tmp_path / "half"
     half.mkdir()
-    host = Host(half, CONFIG.replace("gpus: all}\nhardware", "gpus: visible}\nhardware"), NOON, nvml=boards)
+    host = SimulatedHost(
+        half, CONFIG.replace("gpus: all}\nhardware", "gpus: visible}\nhardware"), NOON, nvml=boards
+    )
     host.tick()
     assert messages(caplog) == [("only visible gpus are charged", "")]
     assert (spent(host), notes(host)) == (24 * CENT, [])
@@ -145,7 +147,7 @@ def test_a_resized_host_releases_slots(tmp_path: Path, caplog: pytest.LogCapture
     """From eight to four at half the price: four slots go, and are named."""
     caplog.set_level("INFO")
     boards = Boards()
-    host = Host(tmp_path, CONFIG, NOON, nvml=boards)
+    host = SimulatedHost(tmp_path, CONFIG, NOON, nvml=boards)
     host.tick()
     boards.listed = generation("a", 4)
     host.file.write_text(CONFIG.replace("28.80, gpus_per_host: 8", "14.40, gpus_per_host: 4"))
@@ -159,7 +161,7 @@ def test_a_resized_host_releases_slots(tmp_path: Path, caplog: pytest.LogCapture
 def test_a_ledger_of_the_release_before_heals(tmp_path: Path) -> None:
     """It knows 16 UUIDs, eight of them of a VM that is gone, and no addresses: eight are charged."""
     boards = Boards()
-    host = Host(tmp_path, CONFIG, NOON, nvml=boards)
+    host = SimulatedHost(tmp_path, CONFIG, NOON, nvml=boards)
     host.tick()
     host.tick(TICK)
     host.kill()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.readings import Gpu, GpuReading
-from tests.corners.corner_host import CENT, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, MINUTE, SECOND, SimulatedHost
 
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]\n"
 SOLD = CONFIG + 'retired: [{uuid: GPU-1, from: "2026-11-25T12:10Z", note: sold}]\n'
@@ -38,7 +38,7 @@ def test_a_gpu_is_sold(tmp_path: Path) -> None:
     The daemon is killed then, and the one after it does not know the GPU any more.
     """
     cards = Two()
-    host = Host(tmp_path, CONFIG, "2026-11-25T11:59:50+00:00", nvml=cards)
+    host = SimulatedHost(tmp_path, CONFIG, "2026-11-25T11:59:50+00:00", nvml=cards)
     host.tick()
     host.tick(TICK)
     cards.here = 1
@@ -66,7 +66,7 @@ def test_a_gpu_is_sold(tmp_path: Path) -> None:
 def test_it_is_told_beforehand(tmp_path: Path) -> None:
     """It is out at noon, and its lease ends at ten past: until then it costs, though the tick is longer."""
     cards = Two()
-    host = Host(tmp_path, SOLD, "2026-11-25T11:59:50+00:00", nvml=cards)
+    host = SimulatedHost(tmp_path, SOLD, "2026-11-25T11:59:50+00:00", nvml=cards)
     host.tick()
     host.tick(TICK)
     cards.here = 1

@@ -54,8 +54,8 @@ def owned_machine() -> list[float]:
         joules = 750 * 10 * tick
         gpus = [h100(number, energy=joules * 1000, power_limit_watts=800.0) for number in range(8)]
         meter.tick(10, gpus, [], holding(CHAT, *range(8)))
-    told = [meter.dollars(component=name) / DOLLAR / 8 for name in ("amortization", "support", "energy")]
-    return [*told, meter.dollars() / DOLLAR / 8]
+    reported = [meter.dollars(component=name) / DOLLAR / 8 for name in ("amortization", "support", "energy")]
+    return [*reported, meter.dollars() / DOLLAR / 8]
 
 
 def annuity() -> list[float]:
@@ -118,22 +118,22 @@ def price_from() -> list[float]:
 def downtime() -> list[float]:
     """A reboot 5 minutes ago, four hours after the last tick: rent by the hour, and a lease."""
     billings: tuple[Billing, Billing] = ("while_up", "always")
-    found = []
+    actual = []
     for billing in billings:
         hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), billing), "x")
         gpus = (h100(0),)
         last = Frame(elapsed=9 * HOUR, wall=START, gpus=gpus, boot="one")
         back = Frame(elapsed=5 * MINUTE, wall=START + 4 * HOUR, gpus=gpus, boot="two")
-        asked = CostPolicy(Tariff("host-1", (hardware,)))
-        outcome = advance(advance(State(), last, asked).state, back, asked)
-        found.append(sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR)
-    return found
+        requested = CostPolicy(Tariff("host-1", (hardware,)))
+        outcome = advance(advance(State(), last, requested).state, back, requested)
+        actual.append(sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR)
+    return actual
 
 
 def gpu_hours_owed() -> list[float]:
     """8 hours up, 16 off, and a tick 90 s after the boot: GPU-hours, dollars, and dollars over GPU-hours."""
     hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("6.88")),)), "x")
-    asked = CostPolicy(Tariff("host-1", (hardware,)))
+    requested = CostPolicy(Tariff("host-1", (hardware,)))
     frames = [
         Frame(elapsed=HOUR, wall=START, gpus=(h100(0),), boot="one"),
         Frame(elapsed=9 * HOUR, wall=START + 8 * HOUR, gpus=(h100(0),), boot="one"),
@@ -141,9 +141,9 @@ def gpu_hours_owed() -> list[float]:
     ]
     state, time, amount = State(), 0, 0
     for frame in frames:
-        outcome = advance(state, frame, asked)
+        outcome = advance(state, frame, requested)
         state = outcome.state
-        time += sum(held.owed for segment in outcome.postings.segments for held in segment.held)
+        time += sum(allocated.owed for segment in outcome.postings.segments for allocated in segment.held)
         amount += sum(segment.accrued for segment in outcome.postings.segments)
     return [time / HOUR, amount / DOLLAR, amount / DOLLAR / (time / HOUR)]
 
@@ -166,20 +166,20 @@ def late_price() -> list[float]:
         UnpricedTime(gpu, "2026-11-10", START + hour * HOUR, START + (hour + 1) * HOUR, used, hour + 1)
         for hour in range(3)
     ]
-    told = []
+    reported = []
     for since in (START + HOUR, START + HOUR // 2):
         hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60"), since=since),)), "x")
         _, late = charge_late(State(), waiting, terms(hardware), START + 1000 * HOUR)
-        left = {stretch.number: stretch for stretch in late.left}
-        waiting = [left.get(stretch.number, stretch) for stretch in waiting]
+        left = {unpriced.number: unpriced for unpriced in late.left}
+        waiting = [left.get(unpriced.number, unpriced) for unpriced in waiting]
         entries = [entry for segment in late.segments for entry in segment.money]
-        told.append(sum(entry.amount for entry in entries) / DOLLAR)
-        if len(told) == 1:
-            told += [
-                sum(entry.amount for entry in entries if entry.owner_phase == slot) / DOLLAR
-                for slot in (one, other)
+        reported.append(sum(entry.amount for entry in entries) / DOLLAR)
+        if len(reported) == 1:
+            reported += [
+                sum(entry.amount for entry in entries if entry.owner_phase == owner_phase) / DOLLAR
+                for owner_phase in (one, other)
             ]
-    return told
+    return reported
 
 
 def half_a_day() -> HistorySums:
@@ -190,7 +190,7 @@ def half_a_day() -> HistorySums:
 
 
 @dataclass
-class Day:
+class ExampleDay:
     """History of one day."""
 
     sums: HistorySums
@@ -211,9 +211,13 @@ def reload_with_past_price() -> list[float]:
         Rented((RentPrice(Decimal(hourly), since=START, since_text="x"),)) for hourly in ("3.60", "2.88")
     ]
     old, new = (Tariff("", (Hardware(HardwareMatch(), rented, "x"),)) for rented in prices)
-    told = repricing(old, new, Day(half_a_day()), ZoneInfo("UTC"), START + 12 * HOUR)
-    assert told is not None
-    return [told.posted / DOLLAR, told.due / DOLLAR, sum(one.cents for one in told.corrections) / 100]
+    reported = repricing(old, new, ExampleDay(half_a_day()), ZoneInfo("UTC"), START + 12 * HOUR)
+    assert reported is not None
+    return [
+        reported.posted / DOLLAR,
+        reported.due / DOLLAR,
+        sum(one.cents for one in reported.corrections) / 100,
+    ]
 
 
 def repriced_gpu() -> list[float]:
@@ -234,15 +238,17 @@ def repriced_gpu() -> list[float]:
         )
         for uuid, price in (("GPU-0", "2.88"), ("GPU-1", "3.60"))
     )
-    told = repricing(None, Tariff("", (first, all_)), Day(sums), ZoneInfo("UTC"), START + 12 * HOUR)
-    assert told is not None
-    cents = {one.product: one.cents for one in told.corrections}
+    reported = repricing(
+        None, Tariff("", (first, all_)), ExampleDay(sums), ZoneInfo("UTC"), START + 12 * HOUR
+    )
+    assert reported is not None
+    cents = {one.product: one.cents for one in reported.corrections}
     return [cents.get(name, 0) / 100 for name in ("chat", "unassigned")]
 
 
 def month_rates() -> list[float]:
     """9.20 dollars a month, by the hour: February, March in Berlin, a leap February."""
-    told = []
+    reported = []
     for zone, start in (
         ("UTC", "2026-02-10T00:00:00+00:00"),
         ("Europe/Berlin", "2026-03-10T00:00:00+01:00"),
@@ -252,8 +258,8 @@ def month_rates() -> list[float]:
         meter = Meter(terms(overheads=(storage,), zone=ZoneInfo(zone)), moment(start))
         meter.tick(1, [h100()])
         meter.pass_by(HOUR, [h100()])
-        told.append(meter.dollars() / DOLLAR)
-    return told
+        reported.append(meter.dollars() / DOLLAR)
+    return reported
 
 
 def host_overhead() -> list[float]:
@@ -268,8 +274,8 @@ def host_overhead() -> list[float]:
 def phases(servers: list[dict[str, float]], running: float = 1.0) -> list[float]:
     """Prefill's part of a busy tick."""
     meter = Meter(terms(rent(3600)))
-    for told in servers:
-        meter.tick(10, [h100()], [page(running=running, **told)], holding(CHAT, 0))
+    for reported in servers:
+        meter.tick(10, [h100()], [page(running=running, **reported)], holding(CHAT, 0))
     busy = meter.dollars(phase="prefill") + meter.dollars(phase="decode")
     return [meter.dollars(phase="prefill") / busy]
 
@@ -308,11 +314,15 @@ def per_kind() -> list[float]:
     """12 dollars, 2 of them prefill and 6 decode, over 1.5, 5 and 0.5 million tokens."""
     spent = {"prefill": 2 * DOLLAR, "decode": 6 * DOLLAR, "idle": 4 * DOLLAR}
     tokens: dict[Kind, int] = {"prompt": 1_500_000, "cached_prompt": 5_000_000, "generation": 500_000}
-    found = per_million(spent, tokens, Weights())
-    told = [found["all", "full"], found["computed", "full"]]
-    told += [found[kind, "busy"] for kind in tokens]
-    full = [found[kind, "full"] for kind in tokens]
-    return [*told, *full, sum(price * tokens[kind] / 1e6 for kind, price in zip(tokens, full, strict=True))]
+    actual = per_million(spent, tokens, Weights())
+    reported = [actual["all", "full"], actual["computed", "full"]]
+    reported += [actual[kind, "busy"] for kind in tokens]
+    full = [actual[kind, "full"] for kind in tokens]
+    return [
+        *reported,
+        *full,
+        sum(price * tokens[kind] / 1e6 for kind, price in zip(tokens, full, strict=True)),
+    ]
 
 
 def restart() -> list[float]:
@@ -342,9 +352,9 @@ def _projected(meter: Meter, to_date: int, *, up: int = 24, since: int = 24) -> 
         for ago in range(24, 0, -1)
     )
     usage = RecentUsage(hours, {"chat": now - since * HOUR})
-    found = project(outcome.gpus, usage, {"chat": to_date}, now, meter.terms)
-    assert found is not None
-    return [found.totals()["chat"] / DOLLAR]
+    actual = project(outcome.gpus, usage, {"chat": to_date}, now, meter.terms)
+    assert actual is not None
+    return [actual.totals()["chat"] / DOLLAR]
 
 
 def projection() -> list[float]:
@@ -375,7 +385,7 @@ def hosted() -> list[float]:
     meter.tick(10, [h100()], [page(prompt=0, cached_prompt=0, generation=0)], holding(CHAT, 0))
     moved = page(prompt=3_000_000, cached_prompt=1_000_000, generation=200_000)
     outcome = meter.tick(10, [h100()], [moved], holding(CHAT, 0))
-    return [sum(told.amount for told in outcome.postings.equivalents) / DOLLAR]
+    return [sum(reported.amount for reported in outcome.postings.equivalents) / DOLLAR]
 
 
 EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {

@@ -28,7 +28,9 @@ THIRD: Final = ServerKey("", "third")
 A100: Final = "NVIDIA A100-SXM4-40GB"
 
 
-def held(key: ServerKey, sm: float | None = None, gigabytes: int | None = None, instance: str = "") -> Holder:
+def holder(
+    key: ServerKey, sm: float | None = None, gigabytes: int | None = None, instance: str = ""
+) -> Holder:
     """A server on GPU-0, and what its processes were seen to use."""
     memory = None if gigabytes is None else gigabytes * GB
     return Holder(key, "GPU-0", instance=instance, sm_ratio=sm, memory_bytes=memory)
@@ -49,13 +51,13 @@ def shared_by_ratio() -> list[float]:
 
 def shared_by_use() -> list[float]:
     """Half busy, 70 % of it for chat: 35 and 15 % of the time; 20 and 60 GB."""
-    found = hour((held(CHAT, 0.35, 20), held(BATCH, 0.15, 60)), 0.5)
-    return [*found[:2], sum(found)]
+    actual = hour((holder(CHAT, 0.35, 20), holder(BATCH, 0.15, 60)), 0.5)
+    return [*actual[:2], sum(actual)]
 
 
 def shared_by_memory() -> list[float]:
     """20 and 60 GB."""
-    return hour((held(CHAT, None, 20), held(BATCH, None, 60)), 0.5)[:2]
+    return hour((holder(CHAT, None, 20), holder(BATCH, None, 60)), 0.5)[:2]
 
 
 def shared_equally() -> list[float]:
@@ -65,22 +67,22 @@ def shared_equally() -> list[float]:
 
 def shared_with_one_configured() -> list[float]:
     """0.5 configured; 30 and 10 % of the SMs, as much memory as each other; busy, then idle."""
-    holders = (*holding(CHAT, 0, share=0.5), held(BATCH, 0.3, 10), held(THIRD, 0.1, 10))
+    holders = (*holding(CHAT, 0, share=0.5), holder(BATCH, 0.3, 10), holder(THIRD, 0.1, 10))
     return [*hour(holders, 1.0)[:2], hour(holders, 0.0)[1]]
 
 
 def shared_joules() -> list[float]:
     """A dollar a kilojoule; the first one of a tick at 100 W is all idle, and is left out."""
     meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
-    holders = (held(CHAT, 0.35, 20), held(BATCH, 0.15, 60))
+    holders = (holder(CHAT, 0.35, 20), holder(BATCH, 0.15, 60))
     before = [0.0, 0.0]
     for joules, busy in ((0, 0.0), (1000, 0.0), (5000, 0.5)):
         before = [meter.dollars(server=name) / DOLLAR for name in ("chat", "batch")]
         gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
         meter.tick(10, [gpu], [], holders)
     after = [meter.dollars(server=name) / DOLLAR for name in ("chat", "batch")]
-    found = [now - then for now, then in zip(after, before, strict=True)]
-    return [*found, sum(found)]
+    actual = [now - then for now, then in zip(after, before, strict=True)]
+    return [*actual, sum(actual)]
 
 
 def card(
@@ -90,7 +92,7 @@ def card(
     meter = Meter(terms(rent(price)))
     gpu = GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=gigabytes * GB, instances=instances)
     holders = [
-        held(key, instance=instance.uuid) for key, instance in zip((CHAT, BATCH), instances, strict=False)
+        holder(key, instance=instance.uuid) for key, instance in zip((CHAT, BATCH), instances, strict=False)
     ]
     for _ in range(61):
         meter.tick(60, [gpu], [], holders)
@@ -107,8 +109,8 @@ def instance(
 
 def mig_a100() -> list[float]:
     """3g.20gb, 2g.10gb, 1g.5gb."""
-    told = (instance(1, 3, 20), instance(2, 2, 10), instance(3, 1, 5))
-    return card(A100, 40, "3.67", *told, nobody=True)
+    reported = (instance(1, 3, 20), instance(2, 2, 10), instance(3, 1, 5))
+    return card(A100, 40, "3.67", *reported, nobody=True)
 
 
 def mig_a30() -> list[float]:
@@ -118,8 +120,8 @@ def mig_a30() -> list[float]:
 
 def mig_oversubscribed() -> list[float]:
     """4g.20gb, 3g.20gb."""
-    found = card(A100, 40, "3.67", instance(1, 4, 20), instance(2, 3, 20))
-    return [*found, sum(found)]
+    actual = card(A100, 40, "3.67", instance(1, 4, 20), instance(2, 3, 20))
+    return [*actual, sum(actual)]
 
 
 def mig_compute_instances() -> list[float]:

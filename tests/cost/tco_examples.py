@@ -14,7 +14,7 @@ def _run(name: str) -> TcoAnswer:
 
 
 def _totals(name: str) -> list[Fraction]:
-    return [found.total for found in _run(name).courses]
+    return [actual.total for actual in _run(name).courses]
 
 
 def cloud_model() -> list[Fraction]:
@@ -25,38 +25,41 @@ def cloud_model() -> list[Fraction]:
 
 def self_hosted() -> list[Fraction]:
     """The components in the page's order, the total, and the share of staff."""
-    (found,) = _run("self-hosted").courses
-    parts = found.components
+    (actual,) = _run("self-hosted").courses
+    parts = actual.components
     names = ("amortization", "support", "energy", "staff", "data", "network", "storage", "fine-tuning")
     assert set(names) == set(parts)
-    return [*(parts[name] for name in names), found.total, parts["staff"] / found.total]
+    return [*(parts[name] for name in names), actual.total, parts["staff"] / actual.total]
 
 
 def owned_a100() -> list[Fraction]:
     """The totals, and where the straight lines of payments meet, in months."""
     courses = _run("owned-a100").courses
     months = []
-    for found in courses[:2]:
-        at_once = found.months[0].paid - found.months[1].paid
-        months.append(at_once / (courses[2].months[1].paid - found.months[1].paid))
-    return [*(found.total for found in courses), *months]
+    for actual in courses[:2]:
+        at_once = actual.months[0].paid - actual.months[1].paid
+        months.append(at_once / (courses[2].months[1].paid - actual.months[1].paid))
+    return [*(actual.total for actual in courses), *months]
 
 
 def fine_tuning() -> list[Fraction]:
     """A year of runs, and both totals."""
     courses = _run("fine-tuning").courses
-    return [courses[0].components["fine-tuning"], *(found.total for found in courses)]
+    return [courses[0].components["fine-tuning"], *(actual.total for actual in courses)]
 
 
 def smaller_model() -> list[Fraction]:
     """What a host is planned to serve, and the totals."""
-    found = _run("smaller-model")
-    planned = [fleet.planned_tokens_per_host_day for fleet in _fleets(found)]
-    return [*(tokens for tokens in planned if tokens is not None), *(told.total for told in found.courses)]
+    actual = _run("smaller-model")
+    planned = [fleet.planned_tokens_per_host_day for fleet in _fleets(actual)]
+    return [
+        *(tokens for tokens in planned if tokens is not None),
+        *(reported.total for reported in actual.courses),
+    ]
 
 
-def _fleets(found: TcoAnswer) -> list[Fleet]:
-    return [option.terms.fleet for option in found.scenario.options if isinstance(option.terms, RentedHosts)]
+def _fleets(actual: TcoAnswer) -> list[Fleet]:
+    return [option.terms.fleet for option in actual.scenario.options if isinstance(option.terms, RentedHosts)]
 
 
 def retrieval() -> list[Fraction]:
@@ -66,13 +69,13 @@ def retrieval() -> list[Fraction]:
 
 def four_ways() -> list[Fraction]:
     """The components of the owned option, the totals, its worth, and its break-even tokens a day."""
-    found = _run("four-ways")
-    owned = found.courses[0]
+    actual = _run("four-ways")
+    owned = actual.courses[0]
     names = ("amortization", "support", "energy", "staff", "network")
     assert set(names) == set(owned.components)
-    tokens = found.break_evens[0].tokens_per_day
+    tokens = actual.break_evens[0].tokens_per_day
     assert tokens is not None
-    totals = [told.total for told in found.courses]
+    totals = [reported.total for reported in actual.courses]
     return [*(owned.components[name] for name in names), *totals, owned.worth, tokens]
 
 

@@ -99,8 +99,8 @@ def test_hardware_comes_into_service_within_a_tick() -> None:
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
     segments = outcome.postings.segments
-    told = [(held.priced, held.owed) for segment in segments for held in segment.held]
-    assert told == [(True, 0), (True, 6 * SECOND)]
+    reported = [(allocated.priced, allocated.owed) for segment in segments for allocated in segment.held]
+    assert reported == [(True, 0), (True, 6 * SECOND)]
     assert [segment.unpriced for segment in segments] == [(), ()]
     assert meter.dollars() == 6 * DOLLAR
 
@@ -110,8 +110,8 @@ def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
     meter = Meter(terms(rent(1, match=HardwareMatch(uuid="GPU-7"))))
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
-    (held,) = outcome.postings.segments[0].held
-    assert (held.duration, held.priced) == (10 * SECOND, False)
+    (allocated,) = outcome.postings.segments[0].held
+    assert (allocated.duration, allocated.priced) == (10 * SECOND, False)
     assert meter.dollars() == 0
 
 
@@ -223,8 +223,8 @@ def test_every_party_of_a_server_is_seen_from_its_first_sight() -> None:
     """A counter starts at 0, so that an increase can be seen; unallocated is a party as well."""
     meter = Meter(terms(rent(1)))
     outcome = meter.tick(1, [h100()], [page(), replace(page(BATCH), models=("a", "b"), loads=())])
-    seen = [(party.server, party.model) for party in outcome.postings.seen]
-    assert seen == [("batch", "a"), ("batch", "b"), ("chat", "llama"), ("unallocated", "")]
+    observed = [(owner.server, owner.model) for owner in outcome.postings.seen]
+    assert observed == [("batch", "a"), ("batch", "b"), ("chat", "llama"), ("unallocated", "")]
 
 
 def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
@@ -234,8 +234,8 @@ def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
     for _ in range(7):
         meter.tick(3.3, [h100()], [], (*holding(CHAT, 0), *holding(BATCH, 0)))
     meter.tick(3.3, [h100()], [], holding(CHAT, 0))
-    owed = meter.state.gpus["GPU-0"].owed
-    assert {slot.owner.server for debts in owed.values() for slot in debts} == {"chat"}
+    due = meter.state.gpus["GPU-0"].rounding
+    assert {owner_phase.owner.server for debts in due.values() for owner_phase in debts} == {"chat"}
 
 
 def test_a_change_of_time_zone_at_a_months_edge_charges_each_hour_once() -> None:
@@ -245,10 +245,10 @@ def test_a_change_of_time_zone_at_a_months_edge_charges_each_hour_once() -> None
     October and two of November. Postings say which zone their days are of.
     """
     meter = Meter(terms(rent(2), zone=ZoneInfo("Pacific/Kiritimati")), moment("2026-10-31T07:00:00+00:00"))
-    told = [meter.tick(3600, [h100()]).postings.zone for _ in range(5)]
+    reported = [meter.tick(3600, [h100()]).postings.zone for _ in range(5)]
     meter.terms = replace(meter.terms, zone=ZoneInfo("UTC"))
-    told += [meter.tick(3600, [h100()]).postings.zone for _ in range(14)]
-    assert told == ["Pacific/Kiritimati"] * 5 + ["UTC"] * 14
+    reported += [meter.tick(3600, [h100()]).postings.zone for _ in range(14)]
+    assert reported == ["Pacific/Kiritimati"] * 5 + ["UTC"] * 14
     assert meter.months == {
         ("2026-10", "GPU-0", "rent"): 14 * 2 * DOLLAR,
         ("2026-11", "GPU-0", "rent"): 4 * 2 * DOLLAR,

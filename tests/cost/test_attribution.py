@@ -11,10 +11,10 @@ THIRD = ServerKey("ml", "third")
 
 def parts(*holders: Holder) -> dict[str, tuple[float, str]]:
     """Parts of those whose busy and idle time is divided alike."""
-    found = shares(holders)
-    assert all(share.busy_part == share.idle_part for share in found)
-    assert all(share.busy_method == share.idle_method for share in found)
-    return {share.key.server: (share.idle_part / WHOLE, share.idle_method) for share in found}
+    actual = shares(holders)
+    assert all(share.busy_part == share.idle_part for share in actual)
+    assert all(share.busy_method == share.idle_method for share in actual)
+    return {share.key.server: (share.idle_part / WHOLE, share.idle_method) for share in actual}
 
 
 def test_nobody_holds_what_no_server_holds() -> None:
@@ -36,8 +36,8 @@ def test_one_server_holds_all_of_it() -> None:
 
 def test_two_servers_by_their_configured_ratios() -> None:
     """0.7 and 0.3 are what they say."""
-    found = parts(*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
-    assert found == {"chat": (0.7, "configured"), "batch": (0.3, "configured")}
+    actual = parts(*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
+    assert actual == {"chat": (0.7, "configured"), "batch": (0.3, "configured")}
 
 
 def test_ratios_that_do_not_sum_to_one_are_divided_by_their_sum() -> None:
@@ -48,21 +48,21 @@ def test_ratios_that_do_not_sum_to_one_are_divided_by_their_sum() -> None:
 
 def test_who_has_no_ratio_shares_what_is_left_equally() -> None:
     """0.5 configured leaves 0.25 each to two others."""
-    found = parts(*holding(CHAT, 0, share=0.5), *holding(BATCH, 0), *holding(THIRD, 0))
-    assert found == {"chat": (0.5, "configured"), "batch": (0.25, "equal"), "third": (0.25, "equal")}
+    actual = parts(*holding(CHAT, 0, share=0.5), *holding(BATCH, 0), *holding(THIRD, 0))
+    assert actual == {"chat": (0.5, "configured"), "batch": (0.25, "equal"), "third": (0.25, "equal")}
 
 
 def test_nothing_left_is_nothing_to_share() -> None:
     """Configured ratios above one leave nobody a negative part."""
-    found = parts(*holding(CHAT, 0, share=0.8), *holding(BATCH, 0, share=0.8), *holding(THIRD, 0))
-    assert found == {"chat": (0.5, "configured"), "batch": (0.5, "configured"), "third": (0.0, "equal")}
+    actual = parts(*holding(CHAT, 0, share=0.8), *holding(BATCH, 0, share=0.8), *holding(THIRD, 0))
+    assert actual == {"chat": (0.5, "configured"), "batch": (0.5, "configured"), "third": (0.0, "equal")}
 
 
 def test_servers_without_ratios_hold_equal_parts() -> None:
     """Thirds sum to the whole; the remainder goes by sorted key, not by who was named first."""
-    told = (*holding(CHAT, 0), *holding(BATCH, 0), *holding(THIRD, 0))
-    found = {share.key.server: share.idle_part for share in shares(told)}
-    assert found == {"batch": 333_333_334, "chat": 333_333_333, "third": 333_333_333}
+    reported = (*holding(CHAT, 0), *holding(BATCH, 0), *holding(THIRD, 0))
+    actual = {share.key.server: share.idle_part for share in shares(reported)}
+    assert actual == {"batch": 333_333_334, "chat": 333_333_333, "third": 333_333_333}
 
 
 def test_replicas_of_one_server_on_one_gpu_add_up() -> None:

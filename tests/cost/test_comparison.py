@@ -20,11 +20,11 @@ def test_tokens_of_a_tick_are_held_against_each_offer_that_matches() -> None:
     4000 x 0.1 / 1e6 = 0.0004.
     """
     meter = Meter(terms(rent(1), compare=(TURBO, ANY)))
-    held = (*holding(CHAT, 0), *holding(BATCH, 1))
+    allocated = (*holding(CHAT, 0), *holding(BATCH, 1))
     first = [page(prompt=0, cached_prompt=0, generation=0), page(BATCH, "qwen", prompt=0)]
-    meter.tick(10, [h100(), h100(1)], first, held)
+    meter.tick(10, [h100(), h100(1)], first, allocated)
     moved = [page(prompt=1000, cached_prompt=500, generation=200), page(BATCH, "qwen", prompt=4000)]
-    outcome = meter.tick(10, [h100(), h100(1)], moved, held)
+    outcome = meter.tick(10, [h100(), h100(1)], moved, allocated)
 
     assert set(outcome.postings.equivalents) == {
         HostedEquivalent(LLAMA, "turbo", DOLLAR * 1768 // 10**6),
@@ -51,7 +51,7 @@ def test_a_price_holds_from_then_on() -> None:
     meter.terms = replace(meter.terms, compare=(replace(cheap, prompt=Decimal(3)),))
     after = meter.tick(10, [h100()], [page(prompt=2 * 10**6)], holding(CHAT, 0))
 
-    amounts = [told.amount for each in (before, after) for told in each.postings.equivalents]
+    amounts = [reported.amount for each in (before, after) for reported in each.postings.equivalents]
     assert amounts == [DOLLAR, 3 * DOLLAR]
 
 

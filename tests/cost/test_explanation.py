@@ -27,11 +27,11 @@ def test_each_quotient_says_its_dollars_and_its_tokens() -> None:
 
     Busy: 2 x 1.5 / 2 = 1.5 and 2 x 0.5 / 2 = 0.5, decode 6. Full: each times 12 / 8.
     """
-    told = {
+    reported = {
         (p.kind, p.basis): (p.dollars, p.tokens, p.dollars_per_million) for p in prices(ACCOUNT, Weights())
     }
 
-    assert told == {
+    assert reported == {
         ("all", "full"): (12, 7_000_000, pytest.approx(12 / 7)),
         ("all", "busy"): (8, 7_000_000, pytest.approx(8 / 7)),
         ("computed", "full"): (12, 2_000_000, pytest.approx(6)),
@@ -81,22 +81,22 @@ def test_nothing_is_divided_while_a_part_has_no_price() -> None:
 
 def test_break_even_is_where_the_day_costs_the_same() -> None:
     """12 dollars in 6 hours are 48 a day: 40 million tokens at 1.20 each, where 28 million are served."""
-    told = against(ACCOUNT, 6 * HOUR, 1.2, "your number")
+    reported = against(ACCOUNT, 6 * HOUR, 1.2, "your number")
 
-    assert told is not None
-    assert told.own_dollars_per_million == pytest.approx(12 / 7)
-    assert told.tokens_per_day == pytest.approx(40_000_000)
-    assert told.served_per_day == pytest.approx(28_000_000)
+    assert reported is not None
+    assert reported.own_dollars_per_million == pytest.approx(12 / 7)
+    assert reported.tokens_per_day == pytest.approx(40_000_000)
+    assert reported.served_per_day == pytest.approx(28_000_000)
 
 
 def test_a_hosted_offer_is_held_against_at_the_mix_of_tokens() -> None:
     """1.5 x 1 + 5 x 0.1 + 0.5 x 3 = 3.5 dollars for 7 million tokens: 0.50 a million."""
     offer = HostedPrice("turbo", Decimal(1), Decimal(3), cached_prompt=Decimal("0.1"))
-    told = hosted(ACCOUNT, 24 * HOUR, offer)
+    reported = hosted(ACCOUNT, 24 * HOUR, offer)
 
-    assert told is not None
-    assert (told.reference, told.dollars_per_million) == ("turbo", pytest.approx(0.5))
-    assert told.tokens_per_day == pytest.approx(24_000_000)
+    assert reported is not None
+    assert (reported.reference, reported.dollars_per_million) == ("turbo", pytest.approx(0.5))
+    assert reported.tokens_per_day == pytest.approx(24_000_000)
 
 
 @pytest.mark.parametrize(

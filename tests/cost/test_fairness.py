@@ -18,7 +18,7 @@ from exporter.tariff.rate import Rate
 from tests.cost.bench import CHAT, DOLLAR, HOUR, SECOND, Meter, h100, overhead, page, terms
 
 MONTH = 720 * HOUR
-PARTIES = [f"party-{number:03d}" for number in range(150)]
+OWNERS = [f"party-{number:03d}" for number in range(150)]
 A_CENT = Rate(10 * DOLLAR, MONTH * 1000)
 
 
@@ -26,48 +26,48 @@ def charged(
     weights: list[dict[str, int]], duration: int, ticks: int
 ) -> tuple[dict[str, int], dict[str, Fraction]]:
     """What each party is charged on one of the GPUs, and what it is due. `weights` take turns."""
-    paid, due = dict.fromkeys(PARTIES, 0), dict.fromkeys(PARTIES, Fraction(0))
+    paid, due = dict.fromkeys(OWNERS, 0), dict.fromkeys(OWNERS, Fraction(0))
     accrued = [0] * len(weights)
     carry: Carry | None = None
-    owed: dict[str, int] = {}
+    rounding: dict[str, int] = {}
     for tick in range(ticks):
-        told = weights[tick % len(weights)]
+        divided_by = weights[tick % len(weights)]
         amount, carry = accrue(A_CENT, duration, carry)
-        parts, debts = split(amount, told, owed)
-        owed = {**owed, **debts}
+        parts, debts = split(amount, divided_by, rounding)
+        rounding = {**rounding, **debts}
         accrued[tick % len(weights)] += amount
-        for party, part in parts.items():
-            paid[party] += part
-    for told, amount in zip(weights, accrued, strict=True):
-        for party, weight in told.items():
-            due[party] += Fraction(amount * weight, sum(told.values()))
+        for owner, part in parts.items():
+            paid[owner] += part
+    for divided_by, amount in zip(weights, accrued, strict=True):
+        for owner, weight in divided_by.items():
+            due[owner] += Fraction(amount * weight, sum(divided_by.values()))
     return paid, due
 
 
 def test_a_month_of_ticks_favors_no_party() -> None:
     """30 days in pieces of a minute, the longest posted at once: 2 picodollars off in 66.7 million."""
-    paid, due = charged([dict.fromkeys(PARTIES, 7)], 60 * SECOND, 30 * 24 * 60)
+    paid, due = charged([dict.fromkeys(OWNERS, 7)], 60 * SECOND, 30 * 24 * 60)
     assert sum(paid.values()) == 10**10
-    assert max(abs(paid[party] - due[party]) for party in PARTIES) < 2
-    assert all(due[party] == Fraction(10**10, 150) for party in PARTIES)
+    assert max(abs(paid[owner] - due[owner]) for owner in OWNERS) < 2
+    assert all(due[owner] == Fraction(10**10, 150) for owner in OWNERS)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_unequal_parties_are_not_favored_either(seed: int) -> None:
     """A day of ticks of 10 s at weights from 1 to a million: the smallest are due millionths of a unit."""
     random = Random(seed)  # noqa: S311
-    told = {party: int(10 ** random.uniform(0, 6)) for party in PARTIES}
-    paid, due = charged([told], 10 * SECOND, 8640)
-    assert max(abs(paid[party] - due[party]) for party in PARTIES) < 2
+    reported = {owner: int(10 ** random.uniform(0, 6)) for owner in OWNERS}
+    paid, due = charged([reported], 10 * SECOND, 8640)
+    assert max(abs(paid[owner] - due[owner]) for owner in OWNERS) < 2
 
 
 def test_parties_that_take_turns_are_not_favored() -> None:
     """Half of them hold in one tick and half in the next, with some in both: a debt waits for its turn."""
-    first = dict.fromkeys(PARTIES[:90], 3)
-    second = {party: 1 + number % 5 for number, party in enumerate(PARTIES[60:])}
+    first = dict.fromkeys(OWNERS[:90], 3)
+    second = {owner: 1 + number % 5 for number, owner in enumerate(OWNERS[60:])}
     paid, due = charged([first, second], 10 * SECOND, 8640)
-    assert max(abs(paid[party] - due[party]) for party in PARTIES) < 3
-    assert max(abs(paid[party] / due[party] - 1) for party in PARTIES) < 0.005
+    assert max(abs(paid[owner] - due[owner]) for owner in OWNERS) < 3
+    assert max(abs(paid[owner] / due[owner] - 1) for owner in OWNERS) < 0.005
 
 
 def test_gpus_of_one_host_do_not_round_alike() -> None:
@@ -76,13 +76,13 @@ def test_gpus_of_one_host_do_not_round_alike() -> None:
         terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(models=150))
     )
     gpus = [h100(number, utilization_ratio=0.0) for number in range(60)]
-    server = replace(page(running=0.0), models=tuple(PARTIES), loads=())
+    server = replace(page(running=0.0), models=tuple(OWNERS), loads=())
     holders = [Holder(CHAT, gpu.gpu.uuid) for gpu in gpus]
     for _ in range(4):
         meter.tick(10, gpus, [server], holders)
     due = 3 * 60 * Fraction(DOLLAR * 10 * SECOND, 100 * MONTH * 150)
-    for party in PARTIES:
-        assert abs(meter.dollars(model=party) / due - 1) < 0.005
+    for owner in OWNERS:
+        assert abs(meter.dollars(model=owner) / due - 1) < 0.005
     assert abs(meter.dollars() - 150 * due) < 60
 
 
@@ -91,10 +91,10 @@ def test_servers_that_come_and_go_are_not_favored() -> None:
     meter = Meter(
         terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(servers=200))
     )
-    names = [ServerKey("", party) for party in PARTIES]
+    names = [ServerKey("", owner) for owner in OWNERS]
     turns = [[Holder(key, "GPU-0") for key in names[::2]], [Holder(key, "GPU-0") for key in names[1::2]]]
     for tick in range(201):
         meter.tick(10, [h100(utilization_ratio=0.0)], [], turns[tick % 2])
     due = 100 * Fraction(DOLLAR * 10 * SECOND, 100 * MONTH * 75)
-    for party in PARTIES:
-        assert abs(meter.dollars(server=party) / due - 1) < 0.005
+    for owner in OWNERS:
+        assert abs(meter.dollars(server=owner) / due - 1) < 0.005

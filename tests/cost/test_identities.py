@@ -14,63 +14,73 @@ from hypothesis import strategies as st
 
 from exporter.cost.postings import Postings
 from tests.cost.bench import BATCH, CHAT, HOUR, MINUTE, SECOND, Meter, down, h100, holding, page
-from tests.cost.reckoning import Reckoning, accrued
-from tests.cost.worlds import KILOWATT_HOUR, TURN, Host, World, durations, lived, priced, starts, worlds
+from tests.cost.exact_model import ExactModel, accrued
+from tests.cost.host_strategies import (
+    KILOWATT_HOUR,
+    TURN,
+    HostTimeline,
+    StrategyHost,
+    durations,
+    metered,
+    priced,
+    starts,
+    timelines,
+)
 from tests.depth import examples
 
 PRICE = Fraction(KILOWATT_HOUR.dollars_per_kilowatt_hour) * Fraction("1.35") * Fraction("1.8")
 
 
 @examples(150)
-@given(worlds())
-def test_every_dollar_and_second_is_where_the_contract_says(world: World) -> None:
+@given(timelines())
+def test_every_dollar_and_second_is_where_the_contract_says(timeline: HostTimeline) -> None:
     """Per GPU and component to the picodollar; per server and phase what a reckoning in rationals gives."""
-    meter = lived(world)
-    reckoned = Reckoning(world)
-    end = world.start + sum(happens.duration for happens in world.story)
-    for number in range(world.gpus):
+    meter = metered(timeline)
+    reckoned = ExactModel(timeline)
+    end = timeline.start + sum(event.duration for event in timeline.events)
+    for number in range(timeline.gpus):
         gpu = f"GPU-{number}"
-        for component, due in accrued(world, number, world.start, end).items():
+        for component, due in accrued(timeline, number, timeline.start, end).items():
             # one part of a picodollar may stay in the carry at each change of a rate
             assert abs(meter.dollars(uuid=gpu, component=component) - due) <= 1
     posted: Counter[Any] = Counter()
-    for (uuid, component, party, phase), amount in meter.money.items():
+    for (uuid, component, owner, phase), amount in meter.money.items():
         if component != "energy":
-            posted[uuid, component, party.server, phase] += amount
-    held: Counter[Any] = Counter()
-    for (uuid, party, phase), duration in meter.held.items():
-        held[uuid, party.server, phase] += duration
-    for found, expected in ((posted, reckoned.due), (held, reckoned.seconds)):
+            posted[uuid, component, owner.server, phase] += amount
+    allocated: Counter[Any] = Counter()
+    for (uuid, owner, phase), duration in meter.held.items():
+        allocated[uuid, owner.server, phase] += duration
+    for actual, expected in ((posted, reckoned.due), (allocated, reckoned.seconds)):
         whole: Counter[Any] = Counter()
         for key, due in expected.items():
             whole[key[0]] += due
-        for key in {*found, *expected}:
+        for key in {*actual, *expected}:
             # shares, busy and phases are rounded to parts of 1e9 each; debts stay within some units
-            assert abs(found[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
+            assert abs(actual[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
 
 
 @examples(100)
-@given(worlds())
-def test_energy_is_charged_as_it_is_measured(world: World) -> None:
+@given(timelines())
+def test_energy_is_charged_as_it_is_measured(timeline: HostTimeline) -> None:
     """Joules posted x price = energy dollars of each GPU, within the last millijoule of a cut."""
-    meter = lived(world)
-    for number in range(world.gpus):
+    meter = metered(timeline)
+    for number in range(timeline.gpus):
         joules = Fraction(meter.energy[f"GPU-{number}"], 1000)
         due = joules / 3_600_000 * PRICE * 10**12
         assert abs(meter.dollars(uuid=f"GPU-{number}", component="energy") - due) <= 1
 
 
-def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Meter, Any]:
+def steady(start: int, dated: int, load: tuple[int, int, int]) -> tuple[Meter, Any]:
     """A host on which nothing changes: three GPUs, two servers, half busy, a constant power."""
     prompt, generated, watts = load
-    meter = Meter(priced(dated, gap_after=20 * HOUR), world_start - 2 * SECOND)
+    meter = Meter(priced(dated, gap_after=20 * HOUR), start - 2 * SECOND)
     holders = (*holding(CHAT, 0, 1, share=0.7), *holding(BATCH, 1, 2))
 
     def tick(duration: int, times: int = 1) -> None:
         # Cuts may be nanoseconds apart, where one millijoule is any power: all of it is plausible here.
         energy = watts * (meter.elapsed + duration) * 1000 // SECOND
-        told = {"utilization_ratio": 0.375, "energy": energy, "power_limit_watts": 1e12}
-        gpus = [h100(number, **told) for number in range(3)]
+        reported = {"utilization_ratio": 0.375, "energy": energy, "power_limit_watts": 1e12}
+        gpus = [h100(number, **reported) for number in range(3)]
         pages = [page(key, prompt=times * prompt, generation=times * generated) for key in (CHAT, BATCH)]
         meter.pass_by(duration, gpus, pages, holders)
 
@@ -114,10 +124,10 @@ def test_what_is_advanced_in_pieces_is_what_is_advanced_at_once(
 
 def by_gpu(meter: Meter) -> Counter[Any]:
     """Money by GPU and component."""
-    found: Counter[Any] = Counter()
+    actual: Counter[Any] = Counter()
     for (uuid, component, _, _), amount in meter.money.items():
-        found[uuid, component] += amount
-    return found
+        actual[uuid, component] += amount
+    return actual
 
 
 def test_a_cut_exactly_where_the_tick_is_cut_anyway() -> None:
@@ -149,17 +159,17 @@ def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
     meter = Meter(priced(0))
     counts = {"http://a": [0, 0, 0], "http://b": [500, 20, 10]}
 
-    def told(url: str) -> Any:
+    def reading(url: str) -> Any:
         prompt, cached, generated = counts[url]
         whole = page(url=url, prompt=prompt, cached_prompt=cached, generation=generated)
         return replace(whole, identity=identity)
 
-    meter.tick(10, [], [told(url) for url in counts])
+    meter.tick(10, [], [reading(url) for url in counts])
     for first, second, one, two in [*ticks, ((0, 0, 0), (0, 0, 0), False, False)]:
         pages = []
         for url, moved, fails in (("http://a", first, one), ("http://b", second, two)):
             counts[url] = [a + b for a, b in zip(counts[url], moved, strict=True)]
-            pages.append(down(told(url)) if fails else told(url))
+            pages.append(down(reading(url)) if fails else reading(url))
         meter.tick(10, [], pages)
     moved = [sum(rows) for rows in zip(*(row for tick in ticks for row in tick[:2]), strict=True)]
     kinds = ("prompt", "cached_prompt", "generation")
@@ -179,8 +189,8 @@ def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool
     for number, (moved, fails, restarts) in enumerate([*ticks, (0, False, False)]):
         value, total = value + moved, total + moved
         last = number == len(ticks) or restarts
-        told = replace(page(generation=value), identity=f"chat-{process + 1}")
-        meter.tick(10, [], [told if last or not fails else down(told)])
+        reported = replace(page(generation=value), identity=f"chat-{process + 1}")
+        meter.tick(10, [], [reported if last or not fails else down(reported)])
         if restarts:
             value, process = 0, process + 1
     assert meter.tokens["chat", "llama", "generation"] == total
@@ -220,11 +230,11 @@ def shape(postings: Postings) -> Any:
 
 
 @examples(80)
-@given(worlds(), st.randoms(use_true_random=False))
-def test_the_order_of_what_is_read_changes_nothing(world: World, random: Any) -> None:
+@given(timelines(), st.randoms(use_true_random=False))
+def test_the_order_of_what_is_read_changes_nothing(timeline: HostTimeline, random: Any) -> None:
     """GPUs, servers, holders and counters in any order post the same, tick by tick."""
-    straight, turned = Host(world), Host(world)
-    one, other = (Meter(world.terms, world.start - SECOND) for _ in range(2))
+    straight, turned = StrategyHost(timeline), StrategyHost(timeline)
+    one, other = (Meter(timeline.policy, timeline.start - SECOND) for _ in range(2))
 
     def shuffled(rows: Any) -> Any:
         rows = list(rows)
@@ -234,11 +244,11 @@ def test_the_order_of_what_is_read_changes_nothing(world: World, random: Any) ->
     def mixed(servers: Any) -> Any:
         return shuffled(replace(page, counters=tuple(shuffled(page.counters))) for page in servers)
 
-    for happens in [None, *world.story]:
-        gpus, servers = straight.first() if happens is None else straight.then(happens)
-        gpus_again, servers_again = turned.first() if happens is None else turned.then(happens)
-        duration = SECOND if happens is None else happens.duration
-        first = one.pass_by(duration, gpus, servers, world.holders)
+    for event in [None, *timeline.events]:
+        gpus, servers = straight.first() if event is None else straight.then(event)
+        gpus_again, servers_again = turned.first() if event is None else turned.then(event)
+        duration = SECOND if event is None else event.duration
+        first = one.pass_by(duration, gpus, servers, timeline.holders)
         again = None if gpus_again is None else shuffled(gpus_again)
-        second = other.pass_by(duration, again, mixed(servers_again), shuffled(world.holders))
+        second = other.pass_by(duration, again, mixed(servers_again), shuffled(timeline.holders))
         assert shape(first.postings) == shape(second.postings)

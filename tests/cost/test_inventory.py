@@ -14,7 +14,7 @@ from exporter.readings import Gpu, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed
 from tests.cost.bench import CHAT, DOLLAR, HOUR, MINUTE, SECOND, Meter, moment, owned, rent
-from tests.cost.boards import (
+from tests.cost.changing_gpus import (
     BOUGHT,
     FOUR,
     H100,
@@ -23,7 +23,7 @@ from tests.cost.boards import (
     P5,
     PER_GPU,
     Board,
-    Host,
+    ChangingGpusHost,
     boards,
     near,
     of_models,
@@ -35,18 +35,18 @@ from tests.cost.boards import (
 @pytest.mark.parametrize("hardware", [rent("55.04", 8), PER_GPU], ids=["per-host", "per-gpu"])
 def test_three_stops_and_starts_with_other_uuids(hardware: Hardware, *, bus: bool) -> None:
     """It was 110.08, 165.12 and 220.16; it is 55.04 each time, and the server holds eight."""
-    host = Host(whole(hardware), *boards("a", bus=bus))
+    host = ChangingGpusHost(whole(hardware), *boards("a", bus=bus))
     for generation in "bcd":
         host.restart(3600, *boards(generation, bus=bus))
 
-        assert host.slots() == [f"{generation}{n}" for n in range(8)]
+        assert host.uuids() == [f"{generation}{n}" for n in range(8)]
         assert host.hourly() == 55.04
         assert host.hourly(server="chat") == 55.04
         assert host.lost() == []
     assert host.meter.state.replaced == 24
     outcome = host.tick()
     assert len(outcome.gpus) == 8
-    assert all(len(gpu.held) == 1 for gpu in outcome.gpus)
+    assert all(len(gpu.held_shares) == 1 for gpu in outcome.gpus)
     assert (outcome.inventory.expected, outcome.inventory.visible) == (8, 8)
 
 
@@ -55,7 +55,7 @@ def test_a_gap_goes_to_the_gpus_before_it() -> None:
 
     They are the old UUIDs', unobserved, and what they had stays in the books.
     """
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     host.tick()
     assert host.meter.dollars(uuid="a3") == 6_880_000_000_000
 
@@ -72,7 +72,7 @@ def test_a_gap_goes_to_the_gpus_before_it() -> None:
 
 def test_a_swapped_board_takes_the_slot_at_its_address() -> None:
     """Amortization was 11.978 after four of them; the purchase is written off once."""
-    host = Host(whole(BOUGHT), *boards("a"))
+    host = ChangingGpusHost(whole(BOUGHT), *boards("a"))
     assert host.hourly() == 7.985398
     for number in range(4):
         swapped = [*boards("b")[: number + 1], *boards("a")[number + 1 :]]
@@ -91,7 +91,7 @@ def test_two_boards_that_are_swapped_at_once_are_told_apart_by_their_addresses()
     first, new = boards("a"), boards("b")
     listed = [new[6], first[0], *first[2:6], first[7], new[1]]
     for boot in (False, True):
-        host = Host(whole(BOUGHT), *first)
+        host = ChangingGpusHost(whole(BOUGHT), *first)
         outcome = host.restart(300, *listed) if boot else host.tick(10, listed)
         pairs = {(each.old.uuid, each.new.uuid) for each in outcome.inventory.replaced}
         assert pairs == {("a1", "b1"), ("a6", "b6")}
@@ -99,7 +99,7 @@ def test_two_boards_that_are_swapped_at_once_are_told_apart_by_their_addresses()
 
 def test_the_purchase_is_written_off_once_whatever_boards_sit_in_it() -> None:
     """A board for 26,298 dollars over a year, 3 an hour: 6 boards in a row come to 26,298 dollars."""
-    host = Host(
+    host = ChangingGpusHost(
         whole(owned(purchase_dollars=Decimal(26_298), gpus=1, life_years=Decimal(1))), Board("a", "1")
     )
     host.meter.wall = moment("2026-01-01T00:00:00+00:00")
@@ -112,7 +112,7 @@ def test_the_purchase_is_written_off_once_whatever_boards_sit_in_it() -> None:
 
 def test_one_that_only_fell_off_stays_charged_and_comes_back() -> None:
     """Idle, to its last holder, until it is read again; nothing else takes its slot."""
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     host.tick(10, boards("a")[:7])
     assert host.lost() == ["a7"]
     assert host.hourly() == 55.04
@@ -127,7 +127,7 @@ def test_one_that_only_fell_off_stays_charged_and_comes_back() -> None:
 @pytest.mark.parametrize("listed", [boards("a")[:7], [*boards("a")[:7], replace(boards("a")[7], up=False)]])
 def test_one_that_is_dead_after_a_reboot_stays_charged(listed: list[Board]) -> None:
     """Whether NVML counts it or not: the host is rented with eight, however often it boots."""
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     for _ in range(3):
         host.restart(300, *listed)
         assert host.lost() == ["a7"]
@@ -136,7 +136,7 @@ def test_one_that_is_dead_after_a_reboot_stays_charged(listed: list[Board]) -> N
 
 def test_without_a_count_a_slot_is_kept_for_the_boot_after_the_last_that_listed_it() -> None:
     """GPUs at 6.88 each: nothing says how many the host has but what it had in the last boot."""
-    host = Host(whole(PER_GPU), *boards("a"))
+    host = ChangingGpusHost(whole(PER_GPU), *boards("a"))
     host.tick(10, boards("a")[:7])
     assert host.hourly() == 55.04
     host.restart(300, *boards("a")[:7])
@@ -148,24 +148,24 @@ def test_without_a_count_a_slot_is_kept_for_the_boot_after_the_last_that_listed_
 
 def test_an_unknown_boot_is_no_new_one() -> None:
     """Where nothing names the boot, no slot is let go of for it, and a ninth UUID takes the lost one's."""
-    host = Host(whole(PER_GPU), *boards("a"), boot="")
+    host = ChangingGpusHost(whole(PER_GPU), *boards("a"), boot="")
     for _ in range(3):
         host.tick(10, boards("a")[:7])
     assert host.hourly() == 55.04
     host.tick(10, [*boards("a")[:7], Board("b9", "00000000:F0:00.0")])
-    assert (host.slots()[-1], host.hourly()) == ("b9", 55.04)
+    assert (host.uuids()[-1], host.hourly()) == ("b9", 55.04)
 
 
 def test_a_vm_that_was_made_smaller_releases_slots() -> None:
     """p5.48xlarge to g6.12xlarge, by the catalogue 8 and 4 GPUs: 4 remain, at the new price."""
     listed = Hardware(HardwareMatch(), Listed(), "hardware[0]")
-    host = Host(whole(listed, place=P5), *boards("a"))
+    host = ChangingGpusHost(whole(listed, location=P5), *boards("a"))
     assert host.hourly() == 55.04
-    host.meter.terms = replace(host.meter.terms, tariff=replace(host.meter.terms.tariff, place=FOUR))
+    host.meter.terms = replace(host.meter.terms, tariff=replace(host.meter.terms.tariff, location=FOUR))
     outcome = host.restart(3600, *boards("b", 4, model=L4))
 
     assert sorted(outcome.inventory.released) == ["a4", "a5", "a6", "a7"]
-    assert host.slots() == ["b0", "b1", "b2", "b3"]
+    assert host.uuids() == ["b0", "b1", "b2", "b3"]
     assert host.hourly() == 4.6016
     assert (host.lost(), host.unseen()) == ([], 0)
 
@@ -173,7 +173,7 @@ def test_a_vm_that_was_made_smaller_releases_slots() -> None:
 def test_after_the_boot_of_a_smaller_vm_no_more_than_its_gpus_are_charged() -> None:
     """From 8 to 4 at 6.88 each, stopped for an hour: 20 s of eight, then a minute of four."""
     priced = whole(of_models("*", "55.04", 8))
-    host = Host(priced, *boards("a"))
+    host = ChangingGpusHost(priced, *boards("a"))
     host.meter.terms = replace(host.meter.terms, tariff=replace(priced.tariff, hardware=(rent("27.52", 4),)))
     host.restart(3600, *boards("a")[:4])
 
@@ -182,10 +182,10 @@ def test_after_the_boot_of_a_smaller_vm_no_more_than_its_gpus_are_charged() -> N
 
 def test_a_vm_that_was_made_larger() -> None:
     """4 at 27.52 to 8 at 55.04: the four new ones are paid for from the first tick on."""
-    host = Host(whole(rent("27.52", 4)), *boards("a", 4))
+    host = ChangingGpusHost(whole(rent("27.52", 4)), *boards("a", 4))
     host.meter.terms = replace(host.meter.terms, tariff=Tariff("host-1", (rent("55.04", 8),)))
     host.restart(3600, *boards("b"))
-    assert (len(host.slots()), host.hourly()) == (8, 55.04)
+    assert (len(host.uuids()), host.hourly()) == (8, 55.04)
     assert host.meter.state.replaced == 4
 
 
@@ -194,7 +194,7 @@ def test_a_board_that_was_moved_keeps_its_slot() -> None:
     first = boards("a")
     moved = [replace(first[0], bus=first[1].bus), replace(first[1], bus=first[0].bus)]
     moved += [replace(first[2], bus="00000000:F1:00.0"), *first[3:]]
-    host = Host(whole(), *first)
+    host = ChangingGpusHost(whole(), *first)
     host.tick(10, moved)
     host.restart(300, *moved)
     assert (host.meter.state.replaced, host.hourly(), host.lost()) == (0, 55.04, [])
@@ -207,7 +207,7 @@ def test_a_board_moved_into_the_place_of_the_one_that_left() -> None:
     By the count: the host has eight, and without that there were nine.
     """
     first = boards("a")
-    host = Host(whole(), *first)
+    host = ChangingGpusHost(whole(), *first)
     now = [Board("b0", first[1].bus), replace(first[1], bus=first[0].bus), *first[2:]]
     outcome = host.tick(10, now)
     assert [(each.old.uuid, each.new.uuid) for each in outcome.inventory.replaced] == [("a0", "b0")]
@@ -218,16 +218,16 @@ def test_a_board_moved_into_the_place_of_the_one_that_left() -> None:
 def test_two_boards_without_an_address_of_their_own(address: str) -> None:
     """Neither is the other by it; both take slots by the count, as after a boot by model."""
     pair = [Board("a0", address), Board("a1", address)]
-    host = Host(whole(rent("13.76", 2)), *pair)
+    host = ChangingGpusHost(whole(rent("13.76", 2)), *pair)
     host.tick(10, [Board("b0", address), pair[1]])
-    assert (host.slots(), host.hourly()) == (["a1", "b0"], 13.76)
+    assert (host.uuids(), host.hourly()) == (["a1", "b0"], 13.76)
     host.restart(300, Board("c0", address), Board("c1", address))
-    assert (host.slots(), host.hourly()) == (["c0", "c1"], 13.76)
+    assert (host.uuids(), host.hourly()) == (["c0", "c1"], 13.76)
 
 
 def test_after_a_boot_slots_are_taken_by_model_first() -> None:
     """Of an H100 and an L4 without addresses each takes the slot of its own model, whatever the order."""
-    host = Host(whole(rent("6.88")), Board("a0", model=H100), Board("a1", model=L4))
+    host = ChangingGpusHost(whole(rent("6.88")), Board("a0", model=H100), Board("a1", model=L4))
     outcome = host.restart(300, Board("b0", model=L4), Board("b1", model=H100))
     pairs = {(each.old.uuid, each.new.uuid) for each in outcome.inventory.replaced}
     assert pairs == {("a0", "b1"), ("a1", "b0")}
@@ -235,11 +235,11 @@ def test_after_a_boot_slots_are_taken_by_model_first() -> None:
 
 def test_a_hot_plugged_gpu_is_one_more() -> None:
     """In the same boot, with nothing missing: eight become nine, though the host is said to have eight."""
-    host = Host(whole(PER_GPU), *boards("a"))
+    host = ChangingGpusHost(whole(PER_GPU), *boards("a"))
     outcome = host.tick(10, [*boards("a"), Board("b0", "00000000:F0:00.0")])
     assert outcome.inventory.replaced == ()
     assert host.hourly() == 61.92
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     host.tick(10, [*boards("a"), Board("b0", "00000000:F0:00.0")])
     assert host.hourly() == 61.92
     outcome = host.tick()
@@ -255,9 +255,9 @@ def test_cards_in_mig_mode_are_slots_like_others() -> None:
     def card(uuid: str, *instances: MigInstance) -> GpuReading:
         return GpuReading(Gpu(uuid, H100), 0, True, "1", memory_total_bytes=gib, instances=instances)
 
-    held = [Holder(CHAT, "a", instance="MIG-1")]
-    meter.pass_by(SECOND, [card("a", instance)], holders=held, boot="boot-1")
-    meter.pass_by(HOUR, [card("a", instance)], holders=held, boot="boot-1")
+    allocated = [Holder(CHAT, "a", instance="MIG-1")]
+    meter.pass_by(SECOND, [card("a", instance)], holders=allocated, boot="boot-1")
+    meter.pass_by(HOUR, [card("a", instance)], holders=allocated, boot="boot-1")
     assert meter.dollars(server="chat") == DOLLAR
     meter.pass_by(HOUR, [card("b")], boot="boot-1")
     assert meter.dollars(uuid="b", server="unallocated") == 2 * DOLLAR
@@ -269,27 +269,27 @@ def test_cards_in_mig_mode_are_slots_like_others() -> None:
 
 def test_while_nvml_is_silent_nothing_changes() -> None:
     """Slots, the unseen one and the price stay; neither count is told."""
-    host = Host(whole(), *boards("a", 7))
+    host = ChangingGpusHost(whole(), *boards("a", 7))
     before = host.meter.dollars()
     outcome = host.silent()
     assert near(host.meter.dollars() - before, HOST)
     assert (outcome.inventory.expected, outcome.inventory.visible) == (None, None)
-    assert (len(host.slots()), host.unseen()) == (7, 1)
+    assert (len(host.uuids()), host.unseen()) == (7, 1)
 
 
 def test_silent_at_the_first_tick_of_a_boot() -> None:
     """The driver comes a minute later, with other UUIDs: they take the slots as if it had been at once."""
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     host.boot, host.meter.elapsed = "boot-2", 0
     host.silent(10)
     host.tick(60, boards("b", bus=False))
-    assert (len(host.slots()), host.meter.state.replaced, host.hourly()) == (8, 8, 55.04)
+    assert (len(host.uuids()), host.meter.state.replaced, host.hourly()) == (8, 8, 55.04)
 
 
 def test_a_rule_for_the_old_uuid_goes_on_pricing_the_slot() -> None:
     """The board a0 costs 3 by its UUID, others 2: its successors cost 3, until a rule names one of them."""
     named = rent("3", match=HardwareMatch(uuid="a0"))
-    host = Host(whole(named, rent("2")), Board("a0", "1"), Board("a1", "2"))
+    host = ChangingGpusHost(whole(named, rent("2")), Board("a0", "1"), Board("a1", "2"))
     for new in ("b0", "c0"):
         host.tick(10, [Board(new, "1"), Board("a1", "2")])
         assert host.hourly(uuid=new) == 3
@@ -303,7 +303,7 @@ def test_a_rule_for_the_old_uuid_goes_on_pricing_the_slot() -> None:
 def test_a_rule_for_the_new_model_names_the_new_board() -> None:
     """An L4 in the slot of an H100 is priced by the rule for L4, where there is one; else as the H100 was."""
     by_model = [of_models("*H100*", "6.88", 1), rent("1")]
-    host = Host(whole(*by_model), Board("a0", "1"))
+    host = ChangingGpusHost(whole(*by_model), Board("a0", "1"))
     host.tick(10, [Board("b0", "1", L4)])
     assert host.hourly() == 6.88
     tariff = host.meter.terms.tariff
@@ -314,7 +314,7 @@ def test_a_rule_for_the_new_model_names_the_new_board() -> None:
 
 def test_time_without_a_price_is_charged_late_by_the_rule_of_the_slot() -> None:
     """The slot is unpriced while b0 sits in it; the rule that comes for a0 is the slot's."""
-    host = Host(whole(of_models("*A100*", "1", 1)), Board("a0", "1"))
+    host = ChangingGpusHost(whole(of_models("*A100*", "1", 1)), Board("a0", "1"))
     outcome = host.tick(3600, [Board("b0", "1")])
     named = replace(host.meter.terms.tariff, hardware=(rent("3", match=HardwareMatch(uuid="a0")),))
     host.meter.terms = replace(host.meter.terms, tariff=named)
@@ -327,7 +327,7 @@ def test_time_without_a_price_is_charged_late_by_the_rule_of_the_slot() -> None:
 def test_a_ledger_with_eight_stale_gpus_heals_at_the_first_full_read() -> None:
     """Of an earlier release: 16 UUIDs without addresses, eight of them of the VM before."""
     for again in (boards("b"), boards("c")):
-        host = Host(whole(PER_GPU), *boards("a", bus=False), *boards("b", bus=False))
+        host = ChangingGpusHost(whole(PER_GPU), *boards("a", bus=False), *boards("b", bus=False))
         gpus = {
             uuid: replace(gpu, up=not uuid.startswith("a"), pci_bus_id="")
             for uuid, gpu in host.meter.state.gpus.items()
@@ -340,7 +340,7 @@ def test_a_ledger_with_eight_stale_gpus_heals_at_the_first_full_read() -> None:
             before = host.meter.dollars()
             host.restart(3600, *again)
             assert near(host.meter.dollars() - before, HOST * 80 // 3600)
-        assert (len(host.slots()), host.lost(), host.hourly()) == (8, [], 55.04)
+        assert (len(host.uuids()), host.lost(), host.hourly()) == (8, [], 55.04)
 
 
 def test_energy_of_a_new_board_begins_with_its_own_counter() -> None:
@@ -366,7 +366,10 @@ def test_energy_of_a_new_board_begins_with_its_own_counter() -> None:
 def test_what_is_carried_below_a_picodollar_goes_on_in_the_slot() -> None:
     """Boards that change at every tick cost what one that stays does, to the picodollar."""
     price = rent("0.000000000007", 3)
-    one, many = Host(whole(price), Board("a", "1")), Host(whole(price), Board("a", "1"))
+    one, many = (
+        ChangingGpusHost(whole(price), Board("a", "1")),
+        ChangingGpusHost(whole(price), Board("a", "1")),
+    )
     for number in range(50):
         one.tick(977.3)
         many.tick(977.3, [Board(f"b{number}", "1")])

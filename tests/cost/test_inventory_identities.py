@@ -71,8 +71,8 @@ class Life:
                 )
             )
         holders = [Holder(CHAT, reading.gpu.uuid) for reading in readings]
-        told = None if silent else readings
-        self.meter.pass_by(nanoseconds, told, holders=holders, boot=f"boot-{self.boots}")
+        reported = None if silent else readings
+        self.meter.pass_by(nanoseconds, reported, holders=holders, boot=f"boot-{self.boots}")
         self.time += nanoseconds
         self.up_time += nanoseconds
 
@@ -127,7 +127,7 @@ events = st.one_of(
 RENTED, BOUGHT = rent("55.04", 8), owned(gpus=8, life_years=Decimal(4))
 
 
-def owed(hardware: Hardware, life: Life) -> Fraction:
+def due(hardware: Hardware, life: Life) -> Fraction:
     """Picodollars that a host of eight costs: rent while it is up, amortization always."""
     if hardware is RENTED:
         return Fraction("55.04") * 10**12 * life.up_time / HOUR
@@ -149,9 +149,9 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
         life.happen(what, how)
         spent = life.meter.dollars() - life.meter.dollars(component="network")
 
-        assert spent <= owed(hardware, life)
+        assert spent <= due(hardware, life)
         # Each of eight GPUs may carry less than a picodollar, and so may each that was released.
-        assert owed(hardware, life) - spent < 8 * (1 + len(story))
+        assert due(hardware, life) - spent < 8 * (1 + len(story))
         network = Fraction("1.10") * 10**12 * life.time / HOUR
         assert 0 <= network - life.meter.dollars(component="network") < 8 * (1 + len(story))
         assert sum(life.meter.held.values()) == 8 * life.time

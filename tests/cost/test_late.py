@@ -28,7 +28,7 @@ from tests.cost.bench import (
     rent,
     terms,
 )
-from tests.cost.unpaid import by_hour
+from tests.cost.exact_model import by_hour
 
 GPU = Gpu("GPU-0", "NVIDIA H100")
 ALICE = CostOwner("chat", "assistants", "", "chat", "llama")
@@ -40,8 +40,8 @@ LATER = START + 1000 * HOUR
 
 def dated(*prices: tuple[str, int | None], billing: Billing = "while_up") -> Hardware:
     """Rent by the hour from some instants on."""
-    told = tuple(RentPrice(Decimal(hourly), since=since) for hourly, since in prices)
-    return Hardware(HardwareMatch(), Rented(told, billing), "hardware[0]")
+    reported = tuple(RentPrice(Decimal(hourly), since=since) for hourly, since in prices)
+    return Hardware(HardwareMatch(), Rented(reported, billing), "hardware[0]")
 
 
 def hours(
@@ -49,12 +49,12 @@ def hours(
 ) -> list[UnpricedTime]:
     """Whole hours of one GPU: three quarters Alice's decoding, one quarter Bob's rest."""
     quarter = 15 * MINUTE
-    slots = {
+    usage = {
         OwnerPhase(ALICE, "decode"): GpuUse(3 * quarter, 0 if down else 3 * quarter, energy),
         OwnerPhase(BOB, "idle"): GpuUse(quarter, 0 if down else quarter, 0),
     }
     return [
-        UnpricedTime(GPU, day, start + number * HOUR, start + (number + 1) * HOUR, slots, number + 1)
+        UnpricedTime(GPU, day, start + number * HOUR, start + (number + 1) * HOUR, usage, number + 1)
         for number in range(count)
     ]
 
@@ -63,17 +63,17 @@ def entries(late: LateCharges) -> list[MoneyPosting]:
     return [entry for segment in late.segments for entry in segment.money]
 
 
-def paid(late: LateCharges, **told: object) -> int:
+def paid(late: LateCharges, **fields: object) -> int:
     """Picodollars of a party, a component or all."""
-    found = 0
+    actual = 0
     for entry in entries(late):
         names = {
             "owner": entry.owner_phase.owner,
             "component": entry.component,
             "phase": entry.owner_phase.phase,
         }
-        found += entry.amount if told.items() <= names.items() else 0
-    return found
+        actual += entry.amount if fields.items() <= names.items() else 0
+    return actual
 
 
 def test_a_price_that_covers_two_of_three_hours_charges_two() -> None:
@@ -117,13 +117,13 @@ def test_a_price_inside_an_hour_charges_the_part_that_it_covers() -> None:
 def test_an_earlier_price_that_comes_after_charges_only_what_still_waits() -> None:
     """From 00:40, again from 00:40, from 00:10, from always: 20, 0, 30 and 10 minutes at a cent a 10 s."""
     waiting = hours(1)
-    state, told = UNKNOWN, []
+    state, reported = UNKNOWN, []
     for since in (START + 40 * MINUTE, START + 40 * MINUTE, START + 10 * MINUTE, None):
         state, late = charge_late(state, waiting, terms(dated(("3.60", since))), LATER)
         waiting = list(late.left) or waiting
-        told.append(paid(late) * 60 // (36 * DOLLAR // 10))
+        reported.append(paid(late) * 60 // (36 * DOLLAR // 10))
 
-    assert told == [20, 0, 30, 10]
+    assert reported == [20, 0, 30, 10]
     assert [left.slots for left in waiting] == [{}]
     assert state.accrued == 36 * DOLLAR // 10
 
@@ -140,18 +140,18 @@ def test_prices_that_change_inside_an_hour_are_each_charged() -> None:
 
 def test_hourly_rent_is_not_owed_for_time_that_the_host_was_down() -> None:
     """A lease is; either way the time no longer waits."""
-    asked = {
+    requested = {
         billing: charge_late(
             UNKNOWN, hours(2, down=True), terms(dated(("3.60", None), billing=billing)), LATER
         )[1]
         for billing in ("while_up", "always")
     }
 
-    assert {billing: paid(late) for billing, late in asked.items()} == {
+    assert {billing: paid(late) for billing, late in requested.items()} == {
         "while_up": 0,
         "always": 72 * DOLLAR // 10,
     }
-    assert [left.slots for late in asked.values() for left in late.left] == [{}] * 4
+    assert [left.slots for late in requested.values() for left in late.left] == [{}] * 4
 
 
 def test_owned_hardware_is_charged_with_its_energy() -> None:
@@ -239,8 +239,8 @@ def test_what_accrual_leaves_is_carried_on() -> None:
 
 def test_no_party_is_favored_by_rounding() -> None:
     """A picodollar an hour over ten hours, for two who used the same: five each."""
-    slots = {OwnerPhase(party, "idle"): GpuUse(HOUR // 2, HOUR // 2, 0) for party in (ALICE, BOB)}
-    waiting = [replace(hour, slots=slots) for hour in hours(10)]
+    usage = {OwnerPhase(owner, "idle"): GpuUse(HOUR // 2, HOUR // 2, 0) for owner in (ALICE, BOB)}
+    waiting = [replace(hour, slots=usage) for hour in hours(10)]
     _, late = charge_late(UNKNOWN, waiting, terms(rent("1e-12")), LATER)
 
     assert (paid(late, owner=ALICE), paid(late, owner=BOB)) == (5, 5)
@@ -259,7 +259,7 @@ def test_free_hardware_settles_its_time() -> None:
     _, late = charge_late(UNKNOWN, hours(1), terms(rent(0)), LATER)
 
     assert (paid(late), [left.slots for left in late.left]) == (0, [{}])
-    assert sum(held.duration for segment in late.segments for held in segment.held) == HOUR
+    assert sum(allocated.duration for segment in late.segments for allocated in segment.held) == HOUR
 
 
 def test_a_stretch_of_no_length_is_charged_whole() -> None:
@@ -274,10 +274,10 @@ def used(meter: Meter) -> dict[tuple[str, str], GpuUse]:
     """What the last tick says was used without a price, by server and phase."""
     assert meter.outcome is not None
     return {
-        (slot.owner.server, slot.phase): usage
+        (owner_phase.owner.server, owner_phase.phase): usage
         for segment in meter.outcome.postings.segments
         for unpriced in segment.unpriced
-        for slot, usage in unpriced.slots.items()
+        for owner_phase, usage in unpriced.slots.items()
     }
 
 
@@ -305,14 +305,14 @@ def test_a_tick_with_a_price_leaves_nothing_that_waits() -> None:
 
 def test_a_gap_without_a_price_tells_how_long_the_host_was_up() -> None:
     """Down for 3 h 55 min of 4 h: up for two intervals after the last tick, and since the boot."""
-    asked = terms()
+    requested = terms()
     last = Frame(elapsed=9 * HOUR, wall=START, gpus=(h100(),), boot="one")
     back = Frame(elapsed=5 * MINUTE, wall=START + 4 * HOUR, gpus=(h100(),), boot="two")
-    outcome = advance(advance(State(), last, asked).state, back, asked)
-    kept = by_hour([outcome.postings])
-    _, late = charge_late(outcome.state, kept, terms(rent("3.60")), LATER)
+    outcome = advance(advance(State(), last, requested).state, back, requested)
+    stored = by_hour([outcome.postings])
+    _, late = charge_late(outcome.state, stored, terms(rent("3.60")), LATER)
 
-    usages = [usage for stretch in kept for usage in stretch.slots.values()]
+    usages = [usage for unpriced in stored for usage in unpriced.slots.values()]
     assert sum(usage.time for usage in usages) == 4 * HOUR
     assert sum(usage.up for usage in usages) == 5 * MINUTE + 20 * SECOND
     # 320 s at 3.60 an hour, as on the page about the cost model.

@@ -10,8 +10,8 @@ from exporter.cost.postings import GpuUse, LateCharges, OwnerPhase, UnpricedTime
 from exporter.cost.state import State
 from exporter.tariff.rate import Rate
 from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, terms
-from tests.cost.unpaid import by_hour
-from tests.cost.worlds import KILOWATT_HOUR, OVERHEADS, Host, World, priced, worlds
+from tests.cost.exact_model import by_hour
+from tests.cost.host_strategies import KILOWATT_HOUR, OVERHEADS, HostTimeline, StrategyHost, priced, timelines
 from tests.depth import examples
 
 LATEST = 10**19
@@ -20,17 +20,17 @@ DEAREST = 81
 nanosecond costs 2 at most."""
 
 
-def unpriced(world: World) -> World:
-    return replace(world, terms=terms(overheads=OVERHEADS))
+def unpriced(timeline: HostTimeline) -> HostTimeline:
+    return replace(timeline, policy=terms(overheads=OVERHEADS))
 
 
-def lived(world: World) -> tuple[Meter, list[UnpricedTime]]:
+def metered(timeline: HostTimeline) -> tuple[Meter, list[UnpricedTime]]:
     """The world's story through a meter, and what waited for a price after it, by the hour."""
-    host, ticks = Host(world), []
-    meter = Meter(world.terms, world.start - SECOND)
-    meter.pass_by(SECOND, *host.first(), world.holders)
-    for happens in world.story:
-        outcome = meter.pass_by(happens.duration, *host.then(happens), world.holders)
+    host, ticks = StrategyHost(timeline), []
+    meter = Meter(timeline.policy, timeline.start - SECOND)
+    meter.pass_by(SECOND, *host.first(), timeline.holders)
+    for event in timeline.events:
+        outcome = meter.pass_by(event.duration, *host.then(event), timeline.holders)
         ticks.append(outcome.postings)
     return meter, by_hour(ticks)
 
@@ -48,22 +48,22 @@ def settle(meter: Meter, late: LateCharges) -> None:
 
 
 @examples(150)
-@given(worlds(), st.data())
-def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> None:
+@given(timelines(), st.data())
+def test_late_is_the_same_money_in_total(timeline: HostTimeline, data: st.DataObject) -> None:
     """By GPU and component, to the picodollar: also where the rent changes inside an hour, in any batches."""
-    at_once, _ = lived(world)
-    meter, waiting = lived(unpriced(world))
+    at_once, _ = metered(timeline)
+    meter, waiting = metered(unpriced(timeline))
     cut = data.draw(st.integers(0, len(waiting)))
     now = data.draw(st.sampled_from([meter.wall, meter.wall + 30 * MINUTE, LATEST]))
     state = meter.state
     for batch in (waiting[:cut], waiting[cut:]):
-        state, late = charge_late(state, batch, world.terms, now)
+        state, late = charge_late(state, batch, timeline.policy, now)
         assert all(left.slots == {} for left in late.left)
         settle(meter, late)
 
     totals = [{}, {}]  # type: ignore[var-annotated]
     for total, one in zip(totals, (at_once, meter), strict=True):
-        for (uuid, component, _party, _phase), amount in one.money.items():
+        for (uuid, component, _owner, _phase), amount in one.money.items():
             total[uuid, component] = total.get((uuid, component), 0) + amount
     # A price that changes converts the carry: up to a picodollar a change.
     assert totals[0].keys() == totals[1].keys()
@@ -73,15 +73,17 @@ def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> N
 
 
 @examples(100)
-@given(worlds())
-def test_each_party_pays_the_same_within_what_a_cut_rounds(world: World) -> None:
+@given(timelines())
+def test_each_party_pays_the_same_within_what_a_cut_rounds(timeline: HostTimeline) -> None:
     """Under a price that does not change: a picodollar, a nanosecond and a millijoule for each tick's cut."""
-    flat = replace(world, terms=priced(world.start - HOUR))
-    at_once, _ = lived(flat)
-    meter, waiting = lived(unpriced(world))
+    flat = replace(timeline, policy=priced(timeline.start - HOUR))
+    at_once, _ = metered(flat)
+    meter, waiting = metered(unpriced(timeline))
     assert meter.outcome is not None
-    cuts = sum(1 + happens.duration // MINUTE for happens in world.story) + len(world.story) + len(waiting)
-    _, late = charge_late(meter.state, waiting, flat.terms, meter.wall + 2 * HOUR)
+    cuts = (
+        sum(1 + event.duration // MINUTE for event in timeline.events) + len(timeline.events) + len(waiting)
+    )
+    _, late = charge_late(meter.state, waiting, flat.policy, meter.wall + 2 * HOUR)
     settle(meter, late)
 
     for key in {*at_once.money, *meter.money}:
@@ -93,45 +95,51 @@ usages = st.builds(GpuUse, amounts, amounts, st.integers(0, 10**9))
 
 
 @examples(200)
-@given(worlds(), st.lists(st.integers(-MINUTE, 4 * HOUR), min_size=1, max_size=4), st.data())
+@given(timelines(), st.lists(st.integers(-MINUTE, 4 * HOUR), min_size=1, max_size=4), st.data())
 def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice(
-    world: World, froms: list[int], data: st.DataObject
+    timeline: HostTimeline, froms: list[int], data: st.DataObject
 ) -> None:
     """What is settled and what still waits is what waited, slot by slot, after each price."""
-    _, waiting = lived(unpriced(world))
-    stretches = [
-        replace(stretch, slots={slot: data.draw(usages) for slot in stretch.slots}, number=number)
-        for number, stretch in enumerate(waiting, 1)
+    _, waiting = metered(unpriced(timeline))
+    waiting_times = [
+        replace(
+            waiting_time,
+            slots={owner_phase: data.draw(usages) for owner_phase in waiting_time.slots},
+            number=number,
+        )
+        for number, waiting_time in enumerate(waiting, 1)
     ]
     state = State()
-    waited = total(stretches)
+    waited = total(waiting_times)
     for offset in froms:
-        asked = priced(world.start, gap_max=LATEST)
-        rule = asked.tariff.hardware[1]
-        since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=world.start + offset),))  # type: ignore[call-arg,union-attr]
-        tariff = replace(asked.tariff, hardware=(replace(rule, terms=since),))
-        state, late = charge_late(state, stretches, replace(asked, tariff=tariff), LATEST)
+        requested = priced(timeline.start, gap_max=LATEST)
+        rule = requested.tariff.hardware[1]
+        since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=timeline.start + offset),))  # type: ignore[call-arg,union-attr]
+        tariff = replace(requested.tariff, hardware=(replace(rule, terms=since),))
+        state, late = charge_late(state, waiting_times, replace(requested, tariff=tariff), LATEST)
         settled: dict[tuple[str, OwnerPhase], int] = {}
         for segment in late.segments:
             assert segment.accrued == sum(entry.amount for entry in segment.money)
-            assert segment.start >= world.start + offset
-            for held in segment.held:
-                key = (held.gpu.uuid, held.owner_phase)
-                settled[key] = settled.get(key, 0) + held.duration
-        left = {stretch.number: stretch for stretch in late.left}
-        stretches = [left.get(stretch.number, stretch) for stretch in stretches]
-        still = total(stretches)
+            assert segment.start >= timeline.start + offset
+            for allocated in segment.held:
+                key = (allocated.gpu.uuid, allocated.owner_phase)
+                settled[key] = settled.get(key, 0) + allocated.duration
+        left = {waiting_time.number: waiting_time for waiting_time in late.left}
+        waiting_times = [left.get(waiting_time.number, waiting_time) for waiting_time in waiting_times]
+        still = total(waiting_times)
         for key, time in waited.items():
             assert time == still.get(key, 0) + settled.get(key, 0)
         waited = still
 
 
-def total(stretches: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
-    found: dict[tuple[str, OwnerPhase], int] = {}
-    for stretch in stretches:
-        for slot, used in stretch.slots.items():
-            found[stretch.gpu.uuid, slot] = found.get((stretch.gpu.uuid, slot), 0) + used.time
-    return found
+def total(waiting_times: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
+    actual: dict[tuple[str, OwnerPhase], int] = {}
+    for waiting_time in waiting_times:
+        for owner_phase, used in waiting_time.slots.items():
+            actual[waiting_time.gpu.uuid, owner_phase] = (
+                actual.get((waiting_time.gpu.uuid, owner_phase), 0) + used.time
+            )
+    return actual
 
 
 def test_the_bounds_of_these_worlds_are_right() -> None:

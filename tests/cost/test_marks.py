@@ -50,7 +50,7 @@ class Watch:
         """Tokens that a page adds."""
         tick = deltas.endpoint_deltas(self.state, shown(values, **more), START + at)  # type: ignore[arg-type]
         self.state, self.implausible = tick.state, tick.implausible
-        counted = tick.moved.get(("llama", "generation"), 0.0)
+        counted = tick.deltas.get(("llama", "generation"), 0.0)
         self.counted += counted
         return counted
 
@@ -320,7 +320,7 @@ def test_a_series_of_a_gateway_that_expires_makes_no_history_new() -> None:
     ]
     for number, reading in enumerate(pages):
         state, ticks = gateway_deltas(state, [reading], START + number * TEN)
-        for count in ticks[URL].moved:
+        for count in ticks[URL].counts:
             moved[count.team] = moved.get(count.team, 0.0) + count.generation
     assert moved == {"Support": 500, "Search": 45}
 
@@ -330,7 +330,7 @@ def test_a_gateway_whose_counter_jumps_divides_as_before() -> None:
     state, moved = {}, 0.0
     for number, value in enumerate((1_000.0, 1e15, 1_020.0)):
         state, ticks = gateway_deltas(state, [asked(ann=("Search", value))], START + number * TEN)
-        moved += sum(count.generation for count in ticks[URL].moved)
+        moved += sum(count.generation for count in ticks[URL].counts)
         assert ticks[URL].implausible == (value == 1e15)
     assert moved == 20
 

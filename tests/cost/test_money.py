@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.money import OWED_SCALE, WHOLE, accrue, accrue_energy, portions, split
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, accrue, accrue_energy, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
@@ -75,35 +75,35 @@ def test_energy_costs_its_kilowatt_hours() -> None:
 
 
 weights = st.dictionaries(st.text(max_size=3), st.integers(0, 10**36), min_size=1, max_size=60).filter(
-    lambda told: any(told.values())
+    lambda weights_drawn: any(weights_drawn.values())
 )
 
 
 @given(st.integers(-(10**15), 10**18), weights)
-def test_parts_sum_to_the_whole(amount: int, told: dict[str, int]) -> None:
+def test_parts_sum_to_the_whole(amount: int, weights_drawn: dict[str, int]) -> None:
     """For any weights and any number of parties; each is within a unit of its due, none pays for nothing."""
-    parts, debts = split(amount, told)
+    parts, debts = split(amount, weights_drawn)
     assert sum(parts.values()) == amount
-    assert set(parts) == {key for key, weight in told.items() if weight}
-    assert set(debts) == set(told)
+    assert set(parts) == {key for key, weight in weights_drawn.items() if weight}
+    assert set(debts) == set(weights_drawn)
     for key, part in parts.items():
-        assert abs(part - Fraction(amount * told[key], sum(told.values()))) < 1
+        assert abs(part - Fraction(amount * weights_drawn[key], sum(weights_drawn.values()))) < 1
 
 
 @given(weights, st.lists(st.integers(0, 10**6), min_size=1, max_size=40))
-def test_debts_tell_what_rounding_owes(told: dict[str, int], sums: list[int]) -> None:
+def test_debts_tell_what_rounding_owes(weights_drawn: dict[str, int], sums: list[int]) -> None:
     """After any splits a party's debt is its due less what it was charged, and it stays small."""
     debts: dict[str, int] = {}
-    charged = dict.fromkeys(told, 0)
+    charged = dict.fromkeys(weights_drawn, 0)
     for amount in sums:
-        parts, debts = split(amount, told, debts)
+        parts, debts = split(amount, weights_drawn, debts)
         for key, part in parts.items():
             charged[key] += part
-    total = sum(told.values())
-    for key, weight in told.items():
-        owed = Fraction(weight * sum(sums), total) - charged[key]
-        assert abs(owed - Fraction(debts[key], OWED_SCALE)) <= Fraction(len(sums), OWED_SCALE)
-        assert abs(owed) < 2
+    total = sum(weights_drawn.values())
+    for key, weight in weights_drawn.items():
+        due = Fraction(weight * sum(sums), total) - charged[key]
+        assert abs(due - Fraction(debts[key], ROUNDING_SCALE)) <= Fraction(len(sums), ROUNDING_SCALE)
+        assert abs(due) < 2
 
 
 def test_ties_go_by_sorted_key_whatever_the_order() -> None:
@@ -115,7 +115,7 @@ def test_ties_go_by_sorted_key_whatever_the_order() -> None:
 def test_a_debt_goes_first() -> None:
     """Who was rounded down last time gets the unit that is left this time."""
     parts, debts = split(1, {"a": 1, "b": 1})
-    assert (parts, debts) == ({"a": 1, "b": 0}, {"a": -OWED_SCALE // 2, "b": OWED_SCALE // 2})
+    assert (parts, debts) == ({"a": 1, "b": 0}, {"a": -ROUNDING_SCALE // 2, "b": ROUNDING_SCALE // 2})
     parts, debts = split(1, {"a": 1, "b": 1}, debts)
     assert (parts, debts) == ({"a": 0, "b": 1}, {"a": 0, "b": 0})
 
@@ -126,11 +126,11 @@ def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
     assert (parts, debts) == ({"a": 5}, {"a": 0, "b": 7})
 
 
-@pytest.mark.parametrize("told", [{}, {"a": 0}])
-def test_a_split_needs_someone_to_pay(told: dict[str, int]) -> None:
+@pytest.mark.parametrize("weights_drawn", [{}, {"a": 0}])
+def test_a_split_needs_someone_to_pay(weights_drawn: dict[str, int]) -> None:
     """Money without a payer is a bug of the caller, not a rounding."""
     with pytest.raises(ValueError, match="positive weight"):
-        split(1, told)
+        split(1, weights_drawn)
 
 
 def test_portions_sum_to_the_whole() -> None:

@@ -12,15 +12,17 @@ from tests.cost.bench import BATCH, CHAT, SECOND, START, h100, holding, page, re
 SEARCH = PodOwnership(CHAT, "search", "retrieval")
 
 
-def frame(number: int, **told: object) -> Frame:
+def frame(number: int, **fields: object) -> Frame:
     """The tick of that number, ten seconds after the one before."""
     since = 10 * SECOND * number
-    return replace(Frame(5_000 * SECOND + since, START + since, (h100(),), (page(),)), **told)  # type: ignore[arg-type]
+    return replace(Frame(5_000 * SECOND + since, START + since, (h100(),), (page(),)), **fields)  # type: ignore[arg-type]
 
 
-def payers(state: State, told: Frame, by: CostPolicy) -> tuple[State, dict[tuple[str, str, str], int]]:
+def paid_by_owner(
+    state: State, reported: Frame, by: CostPolicy
+) -> tuple[State, dict[tuple[str, str, str], int]]:
     """The state after a tick, and what each product, team and server paid in it."""
-    outcome = advance(state, told, by)
+    outcome = advance(state, reported, by)
     paid: dict[tuple[str, str, str], int] = {}
     for segment in outcome.postings.segments:
         for money in segment.money:
@@ -33,32 +35,32 @@ def payers(state: State, told: Frame, by: CostPolicy) -> tuple[State, dict[tuple
 
 def test_labels_say_who_pays_where_no_rule_does() -> None:
     """A rule goes before labels; what labels do not say is unassigned."""
-    told = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
-    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(told)
+    reported = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
+    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(reported)
 
-    assert by.owner(CHAT) == ("search", "retrieval")
-    assert by.owner(BATCH) == ("batch", "night")
-    assert CostPolicy(Tariff()).told(told).owner(BATCH) == ("unassigned", "lab")
-    assert by.owner(ServerKey("", "other")) == ("unassigned", "unassigned")
+    assert by.product_and_team(CHAT) == ("search", "retrieval")
+    assert by.product_and_team(BATCH) == ("batch", "night")
+    assert CostPolicy(Tariff()).told(reported).product_and_team(BATCH) == ("unassigned", "lab")
+    assert by.product_and_team(ServerKey("", "other")) == ("unassigned", "unassigned")
 
 
 def test_the_same_owners_are_the_same_terms() -> None:
     """What is remembered of the parties lasts as long as the owners do."""
     by = CostPolicy(Tariff())
-    told = by.told({CHAT: SEARCH})
+    reported = by.told({CHAT: SEARCH})
 
     assert by.told({}) is by
-    assert by.told({CHAT: SEARCH}) is told
-    assert by.told({CHAT: PodOwnership(CHAT, "chat")}) is not told
+    assert by.told({CHAT: SEARCH}) is reported
+    assert by.told({CHAT: PodOwnership(CHAT, "chat")}) is not reported
 
 
 def test_an_owner_is_remembered_while_its_server_is_here() -> None:
     """Labels that cannot be read are as they last were, also after a restart; a change holds from then on."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
-    state, first = payers(state, frame(1, holders=holding(CHAT, 0)), by)
+    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
+    state, first = paid_by_owner(state, frame(1, holders=holding(CHAT, 0)), by)
     moved = (PodOwnership(CHAT, "chat", "assistants"),)
-    state, second = payers(state, frame(2, holders=holding(CHAT, 0), owners=moved), by)
+    state, second = paid_by_owner(state, frame(2, holders=holding(CHAT, 0), owners=moved), by)
 
     assert first == {("search", "retrieval", "chat"): 10 * 10**12}
     assert second == {("chat", "assistants", "chat"): 10 * 10**12}
@@ -68,8 +70,8 @@ def test_an_owner_is_remembered_while_its_server_is_here() -> None:
 def test_an_owner_is_forgotten_with_its_server() -> None:
     """A server that holds nothing, is read nowhere and told by nobody leaves nothing behind."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
-    state, _ = payers(state, frame(1, holders=holding(BATCH, 0), servers=()), by)
+    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
+    state, _ = paid_by_owner(state, frame(1, holders=holding(BATCH, 0), servers=()), by)
 
     assert dict(state.owners) == {}
 
@@ -77,9 +79,9 @@ def test_an_owner_is_forgotten_with_its_server() -> None:
 def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
     """A GPU of which nothing is known is paid by whoever held it last; known to be free, by nobody."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, holders=holding(CHAT, 0)), by)
-    state, unknown_gpus = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
-    _, free = payers(state, frame(2), by)
+    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0)), by)
+    state, unknown_gpus = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
+    _, free = paid_by_owner(state, frame(2), by)
 
     assert list(unknown_gpus) == [("unassigned", "unassigned", "chat")]
     assert list(free) == [("unassigned", "unassigned", "unallocated")]
@@ -88,8 +90,8 @@ def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
 def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
     """There is no last holder to hold on."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, unknown_gpus=frozenset({"GPU-0"})), by)
-    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
+    state, _ = paid_by_owner(State(), frame(0, unknown_gpus=frozenset({"GPU-0"})), by)
+    _, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
 
     assert list(paid) == [("unassigned", "unassigned", "unallocated")]
 
@@ -97,9 +99,9 @@ def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
 def test_a_configured_holder_stands_beside_the_last_ones() -> None:
     """What is told of a GPU counts, whatever else is unsure; one holder is there once."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
-    told = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
-    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=told), by)
+    state, _ = paid_by_owner(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
+    reported = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
+    _, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)
 
     assert paid == {
         ("unassigned", "unassigned", "chat"): 5 * 10**12,

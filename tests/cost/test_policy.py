@@ -13,9 +13,9 @@ RULES = (
 
 def test_the_first_ownership_rule_that_matches_pays() -> None:
     """All patterns that a rule gives must match; no match is unassigned."""
-    terms = CostPolicy(Tariff(), ownership=RULES)
+    policy = CostPolicy(Tariff(), ownership=RULES)
     owners = [
-        terms.owner(ServerKey(namespace, server))
+        policy.product_and_team(ServerKey(namespace, server))
         for namespace, server in [
             ("search-a", "chat-1"),
             ("", "chat-1"),
@@ -36,10 +36,10 @@ def test_the_first_ownership_rule_that_matches_pays() -> None:
 def test_the_first_split_rule_that_matches_is_used() -> None:
     """By server and by model; without one the default: auto, 1, 0.1, 3."""
     by_server, by_model = SplitRule(server="batch*", method="weights"), SplitRule(model="*70B", method="time")
-    terms = CostPolicy(Tariff(), split=(by_server, by_model))
-    assert terms.split_rule("batch-1", "L-70B") is by_server
-    assert terms.split_rule("chat", "L-70B") is by_model
-    assert terms.split_rule("chat", "L-8B") == SplitRule()
+    policy = CostPolicy(Tariff(), split=(by_server, by_model))
+    assert policy.split_rule("batch-1", "L-70B") is by_server
+    assert policy.split_rule("chat", "L-70B") is by_model
+    assert policy.split_rule("chat", "L-8B") == SplitRule()
     default = SplitRule().weights
     assert [float(weight) for weight in (default.prompt, default.cached_prompt, default.generation)] == [
         1,

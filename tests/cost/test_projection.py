@@ -60,7 +60,7 @@ def now(meter: Meter) -> dict[str, float]:
     """Dollars per hour by server."""
     assert meter.outcome is not None
     prices = price_now(meter.outcome.gpus, meter.wall, meter.terms)
-    return {party.server: rate for party, rate in rates(meter.outcome.gpus, prices).items()}
+    return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).items()}
 
 
 def gpu(number: int = 0) -> Gpu:
@@ -69,8 +69,8 @@ def gpu(number: int = 0) -> Gpu:
 
 def held_by(product: str = "chat", number: int = 0) -> GpuOutcome:
     """A GPU that a product holds now."""
-    slot = OwnerPhase(CostOwner(product, "team", "", "server", ""), "other")
-    return GpuOutcome(gpu(number), number, h100(number), (), {}, {slot: 1}, None)
+    owner_phase = OwnerPhase(CostOwner(product, "team", "", "server", ""), "other")
+    return GpuOutcome(gpu(number), number, h100(number), (), {}, {owner_phase: 1}, None)
 
 
 def day(
@@ -92,11 +92,11 @@ def day(
         energy: dict[Gpu, dict[str, int]] = {}
         for number, spells in owners.items():
             for product, since, until in spells:
-                held = max(0, min(until, span[1]) - max(since, span[0]))
-                if held:
+                allocated = max(0, min(until, span[1]) - max(since, span[0]))
+                if allocated:
                     one = time.setdefault(gpu(number), {})
-                    one[product] = one.get(product, 0) + held
-                    used = (watts or {}).get(product, 0) * held * 1000 // SECOND
+                    one[product] = one.get(product, 0) + allocated
+                    used = (watts or {}).get(product, 0) * allocated * 1000 // SECOND
                     joules = energy.setdefault(gpu(number), {})
                     joules[product] = joules.get(product, 0) + used
         off = sum(max(0, min(until, span[1]) - max(since, span[0])) for since, until in down)
@@ -104,13 +104,13 @@ def day(
     return RecentUsage(tuple(hours), first_held or {}, frozenset(intermittent))
 
 
-def rented(*prices: tuple[str | None, str], gpus: int = 1, **told: Any) -> Hardware:
+def rented(*prices: tuple[str | None, str], gpus: int = 1, **fields: Any) -> Hardware:
     """Rent at these prices, each from its date on."""
     dated = tuple(
         RentPrice(Decimal(dollars), gpus, None if since is None else moment(f"{since}T00:00:00+00:00"))
         for since, dollars in prices
     )
-    return Hardware(HardwareMatch(), Rented(dated, **told), "hardware[0]")
+    return Hardware(HardwareMatch(), Rented(dated, **fields), "hardware[0]")
 
 
 def projected(
@@ -120,9 +120,9 @@ def projected(
     to_date: Mapping[str, int] | None = None,
     gpus: Iterable[GpuOutcome] | None = None,
 ) -> Projection:
-    found = project(gpus or [held_by()], usage, to_date or {}, now, by)
-    assert found is not None
-    return found
+    actual = project(gpus or [held_by()], usage, to_date or {}, now, by)
+    assert actual is not None
+    return actual
 
 
 def ends(projection: Projection) -> dict[str, float]:
@@ -138,9 +138,9 @@ def whole_day(now: int = ON_THE_15TH, product: str = "chat", gpus: int = 1) -> R
 def test_a_projection_is_the_month_to_date_and_the_hours_left_by_the_tariff() -> None:
     """1000 dollars so far, 10 dollars an hour for 100 hours: 2000."""
     now = moment("2026-11-26T20:00:00+00:00")
-    found = projected(terms(rent(10)), whole_day(now), now, {"chat": 1000 * DOLLAR})
-    assert ends(found) == {"chat": 2000.0}
-    assert found.price_change_ratio == 1.0
+    actual = projected(terms(rent(10)), whole_day(now), now, {"chat": 1000 * DOLLAR})
+    assert ends(actual) == {"chat": 2000.0}
+    assert actual.price_change_ratio == 1.0
 
 
 def test_a_price_that_falls_on_the_16th() -> None:
@@ -149,11 +149,11 @@ def test_a_price_that_falls_on_the_16th() -> None:
     60 x 55.04 = 3,302.40 so far; 24 x 55.04 = 1,320.96; 15 x 24 x 10 = 3,600 would make 8,223.36.
     """
     by = terms(rented((None, "55.04"), ("2026-11-16", "10")))
-    found = projected(by, whole_day(), to_date={"chat": 330240 * DOLLAR // 100})
-    assert ends(found) == {"chat": pytest.approx(3302.40 + 1320.96 + 3600)}
-    assert [(period.end - period.start) // HOUR for period in found.periods] == [24, 360]
-    assert [period.dollars_per_hour for period in found.periods] == [pytest.approx(55.04), 10.0]
-    assert found.price_change_ratio == pytest.approx((1320.96 + 3600) / (384 * 55.04))
+    actual = projected(by, whole_day(), to_date={"chat": 330240 * DOLLAR // 100})
+    assert ends(actual) == {"chat": pytest.approx(3302.40 + 1320.96 + 3600)}
+    assert [(period.end - period.start) // HOUR for period in actual.periods] == [24, 360]
+    assert [period.dollars_per_hour for period in actual.periods] == [pytest.approx(55.04), 10.0]
+    assert actual.price_change_ratio == pytest.approx((1320.96 + 3600) / (384 * 55.04))
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_dated_change_at_noon_of_the_15th(before: str, after: str, expected: f
     now = ON_THE_15TH + 12 * HOUR
     so_far = int(Decimal(before) * 24 * DOLLAR)
     by = terms(rented((None, before), ("2026-11-16", after)))
-    found = projected(by, whole_day(now), now, {"chat": so_far})
-    assert ends(found) == {"chat": pytest.approx(expected)}
+    actual = projected(by, whole_day(now), now, {"chat": so_far})
+    assert ends(actual) == {"chat": pytest.approx(expected)}
 
 
 def test_a_life_that_ends_in_the_month() -> None:
@@ -198,8 +198,8 @@ def test_a_product_that_is_an_hour_old_counts_by_its_own_hour() -> None:
         {0: [("unassigned", now - DAY, now - HOUR), ("chat", now - HOUR, now)]},
         first_held={"unassigned": 0, "chat": now - HOUR},
     )
-    found = projected(terms(rent(10)), usage, now, {"chat": 10 * DOLLAR, "unassigned": 230 * DOLLAR})
-    assert ends(found) == {"chat": 4680.0, "unassigned": 230.0}
+    actual = projected(terms(rent(10)), usage, now, {"chat": 10 * DOLLAR, "unassigned": 230 * DOLLAR})
+    assert ends(actual) == {"chat": 4680.0, "unassigned": 230.0}
 
 
 def test_a_product_that_arrives_inside_an_hour() -> None:
@@ -212,8 +212,8 @@ def test_a_product_that_arrives_inside_an_hour() -> None:
         first_held={"old": 0, "new": arrived},
     )
     left = (moment("2026-12-01T00:00:00+00:00") - now) / HOUR
-    found = projected(terms(rent(10)), usage, now, {"old": DOLLAR})
-    assert ends(found) == {"new": pytest.approx(10 * left), "old": 1.0}
+    actual = projected(terms(rent(10)), usage, now, {"old": DOLLAR})
+    assert ends(actual) == {"new": pytest.approx(10 * left), "old": 1.0}
 
 
 def test_a_newcomer_that_shares_a_gpu_takes_its_part() -> None:
@@ -224,8 +224,8 @@ def test_a_newcomer_that_shares_a_gpu_takes_its_part() -> None:
     for start in range(arrived, now, 30 * MINUTE):
         spells += [("new", start, start + 15 * MINUTE), ("old", start + 15 * MINUTE, start + 30 * MINUTE)]
     usage = day(now, {0: spells}, first_held={"old": 0, "new": arrived})
-    found = projected(terms(rent(10)), usage, now)
-    assert found.rest["new"] == found.rest["old"] == sum(period.amount for period in found.periods) // 2
+    actual = projected(terms(rent(10)), usage, now)
+    assert actual.rest["new"] == actual.rest["old"] == sum(period.amount for period in actual.periods) // 2
 
 
 def test_a_product_that_was_renamed_is_not_projected_on() -> None:
@@ -236,8 +236,8 @@ def test_a_product_that_was_renamed_is_not_projected_on() -> None:
         {0: [("old", now - DAY, now - 10 * MINUTE), ("new", now - 10 * MINUTE, now)]},
         first_held={"old": 0, "new": now - 10 * MINUTE},
     )
-    found = projected(terms(rent(10)), usage, to_date={"old": 500 * DOLLAR})
-    assert ends(found) == {"new": 3840.0, "old": 500.0}
+    actual = projected(terms(rent(10)), usage, to_date={"old": 500 * DOLLAR})
+    assert ends(actual) == {"new": 3840.0, "old": 500.0}
 
 
 def test_a_product_that_left_two_hours_ago_is_not_projected_on() -> None:
@@ -288,8 +288,8 @@ def test_energy_goes_on_at_its_mean() -> None:
     price = rent(1, energy=Electricity(Decimal("0.1"), Decimal(2)))
     spells = {0: [("chat", now - DAY, now - 12 * HOUR), ("batch", now - 12 * HOUR, now)]}
     usage = day(now, spells, watts={"chat": 750, "batch": 250}, intermittent=["chat"])
-    found = projected(terms(price), usage)
-    assert ends(found) == {
+    actual = projected(terms(price), usage)
+    assert ends(actual) == {
         "chat": pytest.approx(192 + 384 * 0.1 * 0.75),
         "batch": pytest.approx(192 + 384 * 0.1 * 0.25),
     }
@@ -317,8 +317,8 @@ def test_a_gpu_that_retires_in_the_month_ends_with_it() -> None:
         ON_THE_15TH,
         {0: [("chat", ON_THE_15TH - DAY, ON_THE_15TH)], 1: [("batch", ON_THE_15TH - DAY, ON_THE_15TH)]},
     )
-    found = projected(by, usage, gpus=[held_by(), held_by("batch", 1)])
-    assert ends(found) == {"batch": 84 * 11.0, "chat": 84 * 11.0 + 300 * 12}
+    actual = projected(by, usage, gpus=[held_by(), held_by("batch", 1)])
+    assert ends(actual) == {"batch": 84 * 11.0, "chat": 84 * 11.0 + 300 * 12}
     # One that is said to have left before and is here is charged on.
     by = replace(by, tariff=replace(by.tariff, retired=(replace(leaves, since=ON_THE_15TH - DAY),)))
     assert ends(projected(by, usage, gpus=[held_by(), held_by("batch", 1)])) == {
@@ -335,22 +335,22 @@ def test_monthly_amounts_end_at_their_amount() -> None:
 
 def test_a_gpu_without_a_price_adds_nothing() -> None:
     """Nothing costs anything: no product has a projection, and there is no ratio."""
-    found = projected(terms(), whole_day())
-    assert found.totals() == {}
-    assert found.price_change_ratio is None
+    actual = projected(terms(), whole_day())
+    assert actual.totals() == {}
+    assert actual.price_change_ratio is None
 
 
 def test_a_price_that_begins_later_in_the_month() -> None:
     """Nothing until the 16th, then 10 dollars an hour: the ratio to nothing is absent."""
-    found = projected(terms(rented(("2026-11-16", "10"))), whole_day())
-    assert ends(found) == {"chat": 3600.0}
-    assert found.price_change_ratio is None
+    actual = projected(terms(rented(("2026-11-16", "10"))), whole_day())
+    assert ends(actual) == {"chat": 3600.0}
+    assert actual.price_change_ratio is None
 
 
 def test_a_gpu_that_nobody_has_metered_yet_is_whose_it_is_now() -> None:
     """A GPU of this tick beside one that was metered all day."""
-    found = projected(terms(rent(10)), whole_day(), gpus=[held_by(), held_by("batch", 1)])
-    assert ends(found) == {"batch": 3840.0, "chat": 3840.0}
+    actual = projected(terms(rent(10)), whole_day(), gpus=[held_by(), held_by("batch", 1)])
+    assert ends(actual) == {"batch": 3840.0, "chat": 3840.0}
 
 
 def test_a_gpu_that_is_gone_is_not_projected() -> None:
@@ -366,8 +366,8 @@ def test_nothing_metered_is_no_projection() -> None:
 
 def test_an_adjustment_is_not_projected() -> None:
     """A product that has nothing but a correction ends with it."""
-    found = projected(terms(rent(10)), whole_day(), to_date={"chat": 10 * DOLLAR, "ads": -4 * DOLLAR})
-    assert ends(found) == {"ads": -4.0, "chat": 3850.0}
+    actual = projected(terms(rent(10)), whole_day(), to_date={"chat": 10 * DOLLAR, "ads": -4 * DOLLAR})
+    assert ends(actual) == {"ads": -4.0, "chat": 3850.0}
 
 
 @given(
@@ -377,12 +377,12 @@ def test_an_adjustment_is_not_projected() -> None:
     st.integers(0, 24),
 )
 def test_products_sum_to_the_host(
-    told: list[tuple[str, int]], minute: int, arrivals: dict[str, int], off: int
+    reported: list[tuple[str, int]], minute: int, starts: dict[str, int], off: int
 ) -> None:
     """Whoever came and went: exactly the tariff over the rest, and never more than the host costs."""
     now = ON_THE_15TH + minute * MINUTE
     spells, until = [], now
-    for product, minutes in told:
+    for product, minutes in reported:
         since = until - minutes * MINUTE
         spells.append((product, since, until))
         until = since
@@ -391,13 +391,13 @@ def test_products_sum_to_the_host(
         {0: spells},
         down=[(now - off * HOUR, now)],
         watts={"a": 700, "b": 70},
-        first_held={product: now - ago * MINUTE for product, ago in arrivals.items()},
+        first_held={product: now - ago * MINUTE for product, ago in starts.items()},
     )
     by = terms(rented((None, "6.88"), ("2026-11-16", "3")), overheads=(overhead("x", "7", "month", "host"),))
-    found = projected(by, usage, now)
-    whole = sum(period.amount for period in found.periods)
-    assert sum(found.rest.values()) == whole
-    assert all(amount >= 0 for amount in found.rest.values())
+    actual = projected(by, usage, now)
+    whole = sum(period.amount for period in actual.periods)
+    assert sum(actual.rest.values()) == whole
+    assert all(amount >= 0 for amount in actual.rest.values())
     left = (moment("2026-12-01T00:00:00+00:00") - now) / HOUR
     assert whole / DOLLAR <= 6.88 * left + 7
 
@@ -408,19 +408,21 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
     start = ON_THE_15TH - MINUTE
 
     def segment(
-        since: int, until: int, *paid: tuple[OwnerPhase, int], held: Iterable[tuple[OwnerPhase, int]]
+        since: int, until: int, *paid: tuple[OwnerPhase, int], allocated: Iterable[tuple[OwnerPhase, int]]
     ) -> Segment:
-        money = tuple(MoneyPosting(gpu(), "energy", "configured", slot, amount) for slot, amount in paid)
-        rows = tuple(GpuTimePosting(gpu(), slot, time, priced=True) for slot, time in held)
+        money = tuple(
+            MoneyPosting(gpu(), "energy", "configured", owner_phase, amount) for owner_phase, amount in paid
+        )
+        rows = tuple(GpuTimePosting(gpu(), owner_phase, time, priced=True) for owner_phase, time in allocated)
         total = sum(amount for _, amount in paid)
         return Segment(since, until, "2026-11", "2026-11-15", total, money, rows)
 
     postings = Postings(
         start + 4 * MINUTE,
         (
-            segment(start, start + MINUTE, (chat, 30), (batch, 10), held=[(chat, MINUTE)]),
-            segment(start + MINUTE, start + 3 * MINUTE, held=[(chat, MINUTE), (batch, MINUTE)]),
-            segment(start + 3 * MINUTE, start + 4 * MINUTE, held=[]),
+            segment(start, start + MINUTE, (chat, 30), (batch, 10), allocated=[(chat, MINUTE)]),
+            segment(start + MINUTE, start + 3 * MINUTE, allocated=[(chat, MINUTE), (batch, MINUTE)]),
+            segment(start + 3 * MINUTE, start + 4 * MINUTE, allocated=[]),
         ),
         energy=(EnergyPosting(gpu(), 16_000), EnergyPosting(gpu(1), 5)),
     )

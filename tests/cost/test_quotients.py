@@ -54,8 +54,8 @@ def test_what_is_priced_in_part_is_no_quotient() -> None:
 
 def test_money_that_is_neither_prefill_nor_decode_has_no_busy_quotient() -> None:
     """All of it is `other` and idle: what a token cost while busy nobody knows; 0 would be a claim."""
-    found = per_million({"other": 3 * DOLLAR, "idle": 4 * DOLLAR}, TOKENS, WEIGHTS)
-    assert found == {("all", "full"): pytest.approx(1.0), ("computed", "full"): pytest.approx(3.5)}
+    actual = per_million({"other": 3 * DOLLAR, "idle": 4 * DOLLAR}, TOKENS, WEIGHTS)
+    assert actual == {("all", "full"): pytest.approx(1.0), ("computed", "full"): pytest.approx(3.5)}
 
 
 def test_a_kind_below_a_thousand_tokens_is_absent() -> None:
@@ -69,43 +69,43 @@ def test_a_kind_below_a_thousand_tokens_is_absent() -> None:
 
 def test_all_needs_a_thousand_tokens_of_all() -> None:
     """400 and 600 make 1000."""
-    found = per_million(MONEY, {"prompt": 400, "generation": 600}, WEIGHTS)
-    assert set(found) == {("all", "full"), ("all", "busy"), ("computed", "full"), ("computed", "busy")}
+    actual = per_million(MONEY, {"prompt": 400, "generation": 600}, WEIGHTS)
+    assert set(actual) == {("all", "full"), ("all", "busy"), ("computed", "full"), ("computed", "busy")}
     assert per_million(MONEY, {"prompt": 400, "generation": 599}, WEIGHTS) == {}
 
 
 def test_computed_leaves_cached_tokens_out() -> None:
     """900 computed and a million cached: `all` is told, `computed` is not."""
-    found = per_million(MONEY, {"prompt": 900, "cached_prompt": 1_000_000}, WEIGHTS)
-    assert ("all", "full") in found
-    assert ("computed", "full") not in found
+    actual = per_million(MONEY, {"prompt": 900, "cached_prompt": 1_000_000}, WEIGHTS)
+    assert ("all", "full") in actual
+    assert ("computed", "full") not in actual
 
 
 def test_a_phase_without_tokens_joins_the_other() -> None:
     """Only prompts (an embedding server): decode's 6 dollars join prefill's 2 over 2 million weighted."""
-    found = per_million(MONEY, {"prompt": 2_000_000}, WEIGHTS)
-    assert found["prompt", "busy"] == pytest.approx(4.0)
-    assert found["prompt", "full"] == pytest.approx(6.0)
+    actual = per_million(MONEY, {"prompt": 2_000_000}, WEIGHTS)
+    assert actual["prompt", "busy"] == pytest.approx(4.0)
+    assert actual["prompt", "full"] == pytest.approx(6.0)
 
 
 def test_prefill_without_prompts_joins_decode() -> None:
     """Only generation: all 8 dollars over 2 million tokens."""
-    found = per_million(MONEY, {"generation": 2_000_000}, WEIGHTS)
-    assert found["generation", "busy"] == pytest.approx(4.0)
-    assert found["generation", "full"] == pytest.approx(6.0)
+    actual = per_million(MONEY, {"generation": 2_000_000}, WEIGHTS)
+    assert actual["generation", "busy"] == pytest.approx(4.0)
+    assert actual["generation", "full"] == pytest.approx(6.0)
 
 
 def test_weights_of_zero_divide_evenly() -> None:
     """With no weight for either kind of prompt, both cost the same rather than nothing."""
-    found = per_million(MONEY, TOKENS, Weights(Decimal(0), Decimal(0), Decimal(3)))
-    assert found["prompt", "busy"] == found["cached_prompt", "busy"] == pytest.approx(2 / 6.5)
+    actual = per_million(MONEY, TOKENS, Weights(Decimal(0), Decimal(0), Decimal(3)))
+    assert actual["prompt", "busy"] == actual["cached_prompt", "busy"] == pytest.approx(2 / 6.5)
 
 
 def test_cached_tokens_may_be_free() -> None:
     """A weight of 0 is a decision: all of prefill's money is on computed prompts."""
-    found = per_million(MONEY, TOKENS, Weights(Decimal(1), Decimal(0), Decimal(3)))
-    assert found["prompt", "busy"] == pytest.approx(2 / 1.5)
-    assert found["cached_prompt", "busy"] == 0.0
+    actual = per_million(MONEY, TOKENS, Weights(Decimal(1), Decimal(0), Decimal(3)))
+    assert actual["prompt", "busy"] == pytest.approx(2 / 1.5)
+    assert actual["cached_prompt", "busy"] == 0.0
 
 
 @given(
@@ -118,14 +118,14 @@ def test_cached_tokens_may_be_free() -> None:
 )
 def test_price_times_tokens_is_the_money(money: dict[str, int], tokens: dict[Any, int]) -> None:
     """Over the three kinds, on both bases, whenever no kind with tokens is absent."""
-    found = per_million(money, tokens, WEIGHTS)
+    actual = per_million(money, tokens, WEIGHTS)
     busy = money["prefill"] + money["decode"]
     for basis, dollars in (("full", sum(money.values())), ("busy", busy)):
-        kinds = [kind for kind in tokens if (kind, basis) in found]
-        told = sum(found[kind, basis] * tokens[kind] / 1e6 for kind in kinds)
+        kinds = [kind for kind in tokens if (kind, basis) in actual]
+        reported = sum(actual[kind, basis] * tokens[kind] / 1e6 for kind in kinds)
         if kinds:
             assert sorted(kinds) == sorted(kind for kind, count in tokens.items() if count)
-            assert told == pytest.approx(dollars / 1e12, rel=1e-9, abs=1e-12)
+            assert reported == pytest.approx(dollars / 1e12, rel=1e-9, abs=1e-12)
         else:
             assert busy == 0 or not any(tokens.values())
-        assert all(price >= 0 for price in found.values())
+        assert all(price >= 0 for price in actual.values())

@@ -29,10 +29,10 @@ NOON = START + 12 * HOUR
 def leaving(since: int, uuid: str = "GPU-1", *hardware: object) -> CostPolicy:
     """Two dollars an hour for each GPU, 0.80 an hour for the host; one GPU is said to have left."""
     priced = terms(*(hardware or (rent(2),)), overheads=(overhead("network", "0.80", "hour", "host"),))  # type: ignore[arg-type]
-    return said(priced, since, uuid)
+    return retired_from(priced, since, uuid)
 
 
-def said(priced: CostPolicy, since: int, uuid: str = "GPU-1") -> CostPolicy:
+def retired_from(priced: CostPolicy, since: int, uuid: str = "GPU-1") -> CostPolicy:
     """The same terms with one more entry."""
     retired = (*priced.tariff.retired, Retirement(uuid, since, "2026-11-10T12:00Z"))
     return replace(priced, tariff=replace(priced.tariff, retired=retired))
@@ -100,7 +100,7 @@ def test_an_entry_that_comes_later_takes_nothing_back() -> None:
     meter = Meter(terms(rent(2)))
     meter.tick(0, [h100(0), h100(1)])
     meter.tick(14 * 3600, [h100(0)])
-    meter.terms = said(meter.terms, NOON)
+    meter.terms = retired_from(meter.terms, NOON)
     meter.tick(3600, [h100(0)])
 
     assert meter.dollars(uuid="GPU-1") == 28 * DOLLAR

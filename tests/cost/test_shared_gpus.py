@@ -21,18 +21,18 @@ def meter() -> Meter:
 
 def phases(meter: Meter, **by: str) -> dict[str, float]:
     """Dollars by phase, those of zero left out."""
-    told = {
+    reported = {
         phase: meter.dollars(phase=phase, **by) / DOLLAR
         for phase in ("prefill", "decode", "other", "idle", "unobserved")
     }
-    return {phase: dollars for phase, dollars in told.items() if dollars}
+    return {phase: dollars for phase, dollars in reported.items() if dollars}
 
 
-def held(meter: Meter) -> dict[tuple[str, str], float]:
+def held_parts(meter: Meter) -> dict[tuple[str, str], float]:
     """The parts of GPU-0 that are told, by server and method."""
     assert meter.outcome is not None
     (gpu,) = meter.outcome.gpus
-    return {(key.server, method): round(part, 6) for (key, method), part in gpu.held.items()}
+    return {(key.server, method): round(part, 6) for (key, method), part in gpu.held_shares.items()}
 
 
 def used(key: ServerKey, sm: float | None, gigabytes: int | None, instance: str = "") -> Holder:
@@ -55,14 +55,14 @@ def test_work_goes_by_utilization_and_rest_by_memory(meter: Meter) -> None:
 def test_each_method_tells_what_it_gave(meter: Meter) -> None:
     """Parts of the GPU's time: by utilization half of it, by memory the other half; 1 together."""
     meter.tick(10, [h100(utilization_ratio=0.5)], [], BOTH)
-    assert held(meter) == {
+    assert held_parts(meter) == {
         ("chat", "sm_utilization"): 0.35,
         ("chat", "memory"): 0.125,
         ("batch", "sm_utilization"): 0.15,
         ("batch", "memory"): 0.375,
     }
     meter.tick(10, [h100(utilization_ratio=1.0)], [], BOTH)
-    assert held(meter) == {
+    assert held_parts(meter) == {
         ("chat", "sm_utilization"): 0.7,
         ("chat", "memory"): 0.0,
         ("batch", "sm_utilization"): 0.3,
@@ -73,13 +73,13 @@ def test_each_method_tells_what_it_gave(meter: Meter) -> None:
 def test_one_method_is_one_part(meter: Meter) -> None:
     """The only holder, configured ratios, and nobody."""
     meter.tick(10, [h100(utilization_ratio=0.5)], [], holding(CHAT, 0))
-    assert held(meter) == {("chat", "whole"): 1.0}
+    assert held_parts(meter) == {("chat", "whole"): 1.0}
     meter.tick(
         10, [h100(utilization_ratio=0.5)], [], (*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
     )
-    assert held(meter) == {("chat", "configured"): 0.7, ("batch", "configured"): 0.3}
+    assert held_parts(meter) == {("chat", "configured"): 0.7, ("batch", "configured"): 0.3}
     meter.tick(10, [h100(utilization_ratio=0.5)])
-    assert held(meter) == {("unallocated", "none"): 1.0}
+    assert held_parts(meter) == {("unallocated", "none"): 1.0}
 
 
 def test_where_servers_are_asked_memory_divides_every_second(meter: Meter) -> None:
@@ -90,7 +90,7 @@ def test_where_servers_are_asked_memory_divides_every_second(meter: Meter) -> No
     meter.tick(10, [h100(utilization_ratio=None)], pages, BOTH)
     assert phases(meter, server="chat") == {"decode": 2.5}
     assert phases(meter, server="batch") == {"idle": 7.5}
-    assert held(meter) == {("chat", "memory"): 0.25, ("batch", "memory"): 0.75}
+    assert held_parts(meter) == {("chat", "memory"): 0.25, ("batch", "memory"): 0.75}
 
 
 def test_while_nvml_is_silent_the_memory_that_was_held_last_counts(meter: Meter) -> None:
@@ -131,7 +131,7 @@ def cut(
     busy: dict[str, float | None] | None = None,
     processes: tuple[str, ...] | None = None,
     energy: int | None = None,
-    **told: Any,
+    **fields: Any,
 ) -> GpuReading:
     """An A100 of 40 GB cut into 3g.20gb, 2g.10gb and 1g.5gb: 1/2, 2/7 and 1/7; 1/14 is no instance's."""
     instances = tuple(
@@ -151,7 +151,7 @@ def cut(
             GpuProcess(pid, instance=f"MIG-{size}") for pid, size in enumerate(processes, start=1)
         )
     facts = {"instances": instances, "processes": running, "memory_total_bytes": 40 * GB, "energy": energy}
-    return h100(**{"utilization_ratio": None, "power_limit_watts": 400.0, **facts, **told})
+    return h100(**{"utilization_ratio": None, "power_limit_watts": 400.0, **facts, **fields})
 
 
 ON_3G, ON_2G = used(CHAT, None, None, "MIG-3g"), used(BATCH, None, None, "MIG-2g")
@@ -165,7 +165,7 @@ def test_each_instance_is_busy_by_itself(meter: Meter) -> None:
     assert phases(meter, server="batch") == pytest.approx({"other": 4.0})
     # 1g.5gb, which nobody holds, is 2 of them, and what no instance covers 1.
     assert phases(meter, server="unallocated") == pytest.approx({"idle": 3.0})
-    assert held(meter) == {
+    assert held_parts(meter) == {
         ("chat", "mig"): 0.5,
         ("batch", "mig"): round(2 / 7, 6),
         ("unallocated", "none"): round(3 / 14, 6),
@@ -212,7 +212,7 @@ def test_several_on_one_instance_share_it(meter: Meter) -> None:
     meter.tick(14, [cut({"3g": 0.5, "2g": 1.0, "1g": 0.0})], [], holders)
     assert phases(meter, server="chat") == pytest.approx({"other": 0.875, "idle": 0.875})
     assert phases(meter, server=JOB.server) == pytest.approx({"other": 2.625, "idle": 2.625})
-    assert held(meter)["chat", "memory"] == 0.125
+    assert held_parts(meter)["chat", "memory"] == 0.125
 
 
 def test_one_server_on_two_instances_holds_both(meter: Meter) -> None:
@@ -221,7 +221,7 @@ def test_one_server_on_two_instances_holds_both(meter: Meter) -> None:
     meter.tick(1, [cut()], [], holders)
     meter.tick(14, [cut({"3g": 1.0, "2g": 1.0, "1g": 0.0})], [], holders)
     assert phases(meter, server="chat") == pytest.approx({"other": 11.0})
-    assert held(meter)["chat", "mig"] == round(11 / 14, 6)
+    assert held_parts(meter)["chat", "mig"] == round(11 / 14, 6)
 
 
 def test_who_holds_the_card_holds_what_no_other_instance_is(meter: Meter) -> None:

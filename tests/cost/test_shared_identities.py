@@ -13,7 +13,7 @@ from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from tests.cost.bench import HOUR, SECOND, START, Meter
-from tests.cost.shared_worlds import Happening, Host, Reckoning, stories, tariff
+from tests.cost.shared_gpu_strategies import ExactShares, SharedGpuHost, SharedHostEvent, stories, tariff
 from tests.depth import examples
 from tests.ledger.ticks import StillClock
 
@@ -27,25 +27,27 @@ HOURLY = {
 """Dollars an hour, by hand."""
 
 
-def lived(story: list[Happening]) -> tuple[Meter, list[tuple[Postings, State]]]:
+def metered(story: list[SharedHostEvent]) -> tuple[Meter, list[tuple[Postings, State]]]:
     """The story through the meter, and every tick of it."""
-    host, meter = Host(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
     outcomes = [meter.pass_by(SECOND, *host.first())]
-    outcomes += [meter.pass_by(told.duration, *host.then(told), told.holders) for told in story]
+    outcomes += [
+        meter.pass_by(reported.duration, *host.then(reported), reported.holders) for reported in story
+    ]
     return meter, [(outcome.postings, outcome.state) for outcome in outcomes]
 
 
 @examples(100)
 @given(stories)
-def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> None:
+def test_every_gpu_costs_its_price_whoever_holds_it(story: list[SharedHostEvent]) -> None:
     """Servers and `unallocated` are charged what the GPU accrued: not a picodollar more or less."""
-    meter, _ = lived(story)
-    elapsed = sum(told.duration for told in story)
+    meter, _ = metered(story)
+    elapsed = sum(reported.duration for reported in story)
     for gpu, rates in HOURLY.items():
         for component, rate in rates.items():
             assert meter.dollars(uuid=gpu, component=component) == int(rate * 10**12 * elapsed / HOUR)
-        told = {key[1] for key in meter.money if key[0] == gpu}
-        assert told - {"energy"} <= {*rates}
+        reported = {key[1] for key in meter.money if key[0] == gpu}
+        assert reported - {"energy"} <= {*rates}
         joules = Fraction(meter.energy[gpu], 1000)
         paid = joules / 3_600_000 * Fraction("0.12") * Fraction("1.35") if gpu == "GPU-0" else Fraction(0)
         assert meter.dollars(uuid=gpu, component="energy") == int(paid * 10**12)
@@ -53,47 +55,47 @@ def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> N
 
 @examples(200)
 @given(stories)
-def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None:
+def test_every_second_is_where_the_contract_says(story: list[SharedHostEvent]) -> None:
     """Per GPU, server and kind of time what a reckoning in fractions gives; on each GPU together exactly."""
-    meter, _ = lived(story)
-    elapsed = sum(told.duration for told in story)
-    held: Counter[Any] = Counter()
-    for (uuid, party, phase), duration in meter.held.items():
-        held[uuid, party.server, KINDS[phase]] += duration
-    expected = Reckoning(story).due
+    meter, _ = metered(story)
+    elapsed = sum(reported.duration for reported in story)
+    allocated: Counter[Any] = Counter()
+    for (uuid, owner, phase), duration in meter.held.items():
+        allocated[uuid, owner.server, KINDS[phase]] += duration
+    expected = ExactShares(story).due
     for gpu in HOURLY:
-        assert sum(duration for key, duration in held.items() if key[0] == gpu) == elapsed
+        assert sum(duration for key, duration in allocated.items() if key[0] == gpu) == elapsed
         assert sum(due for key, due in expected.items() if key[0] == gpu) == elapsed
-    for key in {*held, *expected}:
+    for key in {*allocated, *expected}:
         # parts, shares and busy are rounded to parts of 1e9 each; debts stay within some units
-        assert abs(held[key] - expected.get(key, 0)) <= 4e-9 * elapsed + 8, key
+        assert abs(allocated[key] - expected.get(key, 0)) <= 4e-9 * elapsed + 8, key
 
 
 @examples(40)
 @given(stories)
-def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> None:
+def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent]) -> None:
     """By server and phase, by server and component, by GPU and component; and the GPU time beside them."""
-    meter, ticks = lived(story)
+    meter, ticks = metered(story)
     ledger = Ledger.open(None, StillClock())
     for postings, state in ticks:
         ledger.post(postings, state)
-    books = ledger.books(meter.wall, ())
+    totals = ledger.books(meter.wall, ())
     ledger.close()
     accrued = meter.state.accrued
-    assert [sum(family.values()) for family in (books.cost, books.server_cost, books.gpu_cost)] == [
+    assert [sum(family.values()) for family in (totals.cost, totals.server_cost, totals.gpu_cost)] == [
         accrued
     ] * 3
-    assert books.residual == 0
-    assert sum(books.gpu_time.values()) == 3 * sum(told.duration for told in story)
+    assert totals.residual == 0
+    assert sum(totals.gpu_time.values()) == 3 * sum(reported.duration for reported in story)
 
 
 @examples(40)
 @given(stories)
-def test_what_is_told_of_a_gpu_is_all_of_it(story: list[Happening]) -> None:
+def test_what_is_told_of_a_gpu_is_all_of_it(story: list[SharedHostEvent]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""
-    host, meter = Host(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
     meter.pass_by(SECOND, *host.first())
-    for told in story:
-        outcome = meter.pass_by(told.duration, *host.then(told), told.holders)
+    for reported in story:
+        outcome = meter.pass_by(reported.duration, *host.then(reported), reported.holders)
         for gpu in outcome.gpus:
-            assert abs(sum(gpu.held.values()) - 1) < 1e-9
+            assert abs(sum(gpu.held_shares.values()) - 1) < 1e-9

@@ -62,9 +62,9 @@ def frame(
 
 def later(first: Frame, **changes: object) -> Frame:
     """The next tick, ten seconds on."""
-    told = {"elapsed": first.elapsed + 10 * SECOND, "wall": first.wall + 10 * SECOND, **changes}
-    awake = told["elapsed"] - (first.elapsed - (first.awake or 0))  # type: ignore[operator]
-    return replace(first, awake=awake, **told)  # type: ignore[arg-type]
+    reported = {"elapsed": first.elapsed + 10 * SECOND, "wall": first.wall + 10 * SECOND, **changes}
+    awake = reported["elapsed"] - (first.elapsed - (first.awake or 0))  # type: ignore[operator]
+    return replace(first, awake=awake, **reported)  # type: ignore[arg-type]
 
 
 def charged(outcome: TickOutcome) -> float:
@@ -76,13 +76,13 @@ def charged(outcome: TickOutcome) -> float:
 
 
 def months(outcome: TickOutcome) -> dict[str, float]:
-    found: Counter[str] = Counter()
+    actual: Counter[str] = Counter()
     for segment in outcome.postings.segments:
-        found[segment.month] += segment.accrued // MILLI
-    return dict(found)
+        actual[segment.month] += segment.accrued // MILLI
+    return dict(actual)
 
 
-def slots(outcome: TickOutcome) -> set[tuple[str, str, str]]:
+def components(outcome: TickOutcome) -> set[tuple[str, str, str]]:
     """Server, phase and component of all money."""
     rows = [row for segment in outcome.postings.segments for row in segment.money]
     return {(row.owner_phase.owner.server, row.owner_phase.phase, row.component) for row in rows}
@@ -93,10 +93,10 @@ def test_hourly_rent_is_charged_since_the_boot() -> None:
     outcome = advance(FRESH, frame(), HOURLY)
 
     assert charged(outcome) == 1200
-    assert slots(outcome) == {("unallocated", "unobserved", "rent")}
-    held = [row for segment in outcome.postings.segments for row in segment.held]
-    assert sum(row.duration for row in held) == 20 * MINUTE
-    assert {row.priced for row in held} == {True}
+    assert components(outcome) == {("unallocated", "unobserved", "rent")}
+    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    assert sum(row.duration for row in allocated) == 20 * MINUTE
+    assert {row.priced for row in allocated} == {True}
     assert outcome.state.accrued == 1200 * MILLI
 
 
@@ -107,7 +107,7 @@ def test_it_is_charged_once() -> None:
 
     assert first.state.fresh_in == ""
     assert charged(second) == 10
-    assert {server for server, _phase, _component in slots(second)} == {"chat"}
+    assert {server for server, _phase, _component in components(second)} == {"chat"}
 
 
 def test_all_other_books_begin_now() -> None:
@@ -128,12 +128,12 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
     leased = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), "always"), "lease")
     power = Electricity(Decimal("0.36"))
     network = overhead("network", "3.60", "hour", "host")
-    for told in (
+    for reported in (
         terms(leased, overheads=(network,)),
         terms(owned(power)),
         terms(overheads=(network,)),
     ):
-        first = advance(FRESH, frame(), told)
+        first = advance(FRESH, frame(), reported)
         assert first.postings.segments == ()
         assert first.postings.energy == ()
         assert first.state.fresh_in == ""
@@ -141,28 +141,28 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
 
 def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
     """20 minutes of rent alone; the tick after it has 10 s of each, and the joules since the first one."""
-    told = terms(
+    reported = terms(
         rent("3.60", energy=Electricity(Decimal("0.36"))),  # 1e-7 dollars a joule
         overheads=(overhead("network", "3.60", "hour", "host"),),
     )
-    first = advance(FRESH, frame(), told)
+    first = advance(FRESH, frame(), reported)
     more = (h100(0, energy=900_000_000 + 2_000_000),)
-    second = advance(first.state, later(frame(), gpus=more), told)
+    second = advance(first.state, later(frame(), gpus=more), reported)
 
-    assert (charged(first), slots(first)) == (1200, {("unallocated", "unobserved", "rent")})
+    assert (charged(first), components(first)) == (1200, {("unallocated", "unobserved", "rent")})
     # 10 s of rent, 10 s of network, and 2,000 J at a ten-thousandth of a thousandth each.
     assert charged(second) == 10 + 10 + 0.2
 
 
 def test_on_a_host_of_both_only_the_gpus_that_are_rented_are_charged() -> None:
     """GPU-0 is rented, GPU-1 is owned."""
-    told = terms(rent("3.60", match=HardwareMatch(uuid="GPU-0")), owned())
-    outcome = advance(FRESH, frame(gpus=(h100(0), h100(1))), told)
+    reported = terms(rent("3.60", match=HardwareMatch(uuid="GPU-0")), owned())
+    outcome = advance(FRESH, frame(gpus=(h100(0), h100(1))), reported)
 
-    held = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.held]
     assert charged(outcome) == 1200
-    assert {row.gpu.uuid for row in held} == {"GPU-0"}
-    assert sum(row.duration for row in held) == 20 * MINUTE
+    assert {row.gpu.uuid for row in allocated} == {"GPU-0"}
+    assert sum(row.duration for row in allocated) == 20 * MINUTE
 
 
 def test_tokens_from_before_are_not_ours() -> None:
@@ -204,8 +204,8 @@ def test_it_is_posted_into_the_months_that_it_covers() -> None:
 
 def test_the_month_is_that_of_the_configured_zone() -> None:
     """In Auckland December begins at 11:00 UTC of 30 November (UTC+13): 5 and 15 minutes of 20."""
-    told = replace(HOURLY, zone=ZoneInfo("Pacific/Auckland"))
-    outcome = advance(FRESH, frame(wall=moment("2026-11-30T11:15:00+00:00")), told)
+    reported = replace(HOURLY, zone=ZoneInfo("Pacific/Auckland"))
+    outcome = advance(FRESH, frame(wall=moment("2026-11-30T11:15:00+00:00")), reported)
 
     assert months(outcome) == {"2026-11": 300, "2026-12": 900}
 
@@ -239,8 +239,8 @@ def test_what_is_shown_of_the_first_tick_is_what_is_read() -> None:
 
 def test_unpriced_hardware_is_not_counted_since_the_boot() -> None:
     """Nothing says that it is billed by the hour."""
-    told: CostPolicy = terms()
-    assert advance(FRESH, frame(), told).postings.segments == ()
+    reported: CostPolicy = terms()
+    assert advance(FRESH, frame(), reported).postings.segments == ()
 
 
 def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None:
@@ -255,13 +255,13 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 
     assert (charged(outcome), outcome.state.fresh_in) == (0, "")
-    held = [row for segment in outcome.postings.segments for row in segment.held]
-    assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in held} == {
+    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
         ("unallocated", "unobserved", False)
     }
     used = [usage for one in waiting for usage in one.slots.values()]
     assert {one.hourly_only for one in waiting} == {True}
-    assert sum(usage.time for usage in used) == sum(row.duration for row in held) == 20 * MINUTE
+    assert sum(usage.time for usage in used) == sum(row.duration for row in allocated) == 20 * MINUTE
     assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
     leased = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), "always"), "lease")
     for hardware, milli in ((rent("3.60", energy=power), 900), (leased, 0), (owned(power), 0)):

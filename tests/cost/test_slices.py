@@ -15,14 +15,14 @@ from exporter.tariff.gpu_models import slices_of_gpu
 GB = 10**9
 
 
-def instance(size: str, number: int, gigabytes: float, compute: int = 0, **told: Any) -> MigInstance:
+def instance(size: str, number: int, gigabytes: float, compute: int = 0, **fields: Any) -> MigInstance:
     """An instance of a size like 3g, at this number; 1c.3g is a compute instance of it."""
     slices_of = [int(part[:-1]) for part in size.split(".")]
     facts = {
         "gpu_slices": slices_of[-1],
         "compute_slices": slices_of[0],
         "memory_bytes": round(gigabytes * GB),
-        **told,
+        **fields,
     }
     return MigInstance(f"MIG-{number}-{compute}", number, compute, **facts)
 
@@ -30,10 +30,10 @@ def instance(size: str, number: int, gigabytes: float, compute: int = 0, **told:
 def parts(model: str, gigabytes: float | None, *instances: MigInstance) -> dict[str, float]:
     """Parts of a card, rounded; in the order of its instances."""
     memory = None if gigabytes is None else round(gigabytes * GB)
-    found = mig_slices(GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=memory, instances=instances))
-    assert found is not None
-    assert sum(found.values()) <= WHOLE
-    return {uuid: round(part / WHOLE, 6) for uuid, part in found.items()}
+    actual = mig_slices(GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=memory, instances=instances))
+    assert actual is not None
+    assert sum(actual.values()) <= WHOLE
+    return {uuid: round(part / WHOLE, 6) for uuid, part in actual.items()}
 
 
 A100 = "NVIDIA A100-SXM4-40GB"
@@ -47,8 +47,8 @@ def test_a_card_that_is_not_cut_has_no_parts() -> None:
 
 def test_the_larger_of_compute_and_memory_counts() -> None:
     """A100: 3g.20gb is half of the memory, 2g.10gb two of seven slices, 1g.5gb one; 1/14 is left."""
-    found = parts(A100, 40, instance("3g", 1, 20), instance("2g", 2, 10), instance("1g", 3, 5))
-    assert found == {"MIG-1-0": 0.5, "MIG-2-0": 0.285714, "MIG-3-0": 0.142857}
+    actual = parts(A100, 40, instance("3g", 1, 20), instance("2g", 2, 10), instance("1g", 3, 5))
+    assert actual == {"MIG-1-0": 0.5, "MIG-2-0": 0.285714, "MIG-3-0": 0.142857}
     assert round(1 - 0.5 - 2 / 7 - 1 / 7, 6) == round(1 / 14, 6)
 
 
@@ -65,23 +65,23 @@ def test_cards_of_four_slices(model: str) -> None:
 
 def test_shares_that_pass_one_are_divided_by_their_sum() -> None:
     """4g.20gb is 4/7 by compute, 3g.20gb 1/2 by memory: 15/14, so 8/15 and 7/15, and nothing is left."""
-    found = parts(A100, 40, instance("4g", 1, 20), instance("3g", 2, 20))
-    assert found == {"MIG-1-0": round(8 / 15, 6), "MIG-2-0": round(7 / 15, 6)}
+    actual = parts(A100, 40, instance("4g", 1, 20), instance("3g", 2, 20))
+    assert actual == {"MIG-1-0": round(8 / 15, 6), "MIG-2-0": round(7 / 15, 6)}
 
 
 def test_seven_sevenths_are_the_card() -> None:
     """No rounding leaves a part that nobody holds."""
     seven = tuple(instance("1g", number, 5) for number in range(7))
-    found = mig_slices(GpuReading(Gpu("GPU-0", A100), 0, memory_total_bytes=40 * GB, instances=seven))
-    assert found is not None
-    assert sum(found.values()) == WHOLE
-    assert max(found.values()) - min(found.values()) <= 1
+    actual = mig_slices(GpuReading(Gpu("GPU-0", A100), 0, memory_total_bytes=40 * GB, instances=seven))
+    assert actual is not None
+    assert sum(actual.values()) == WHOLE
+    assert max(actual.values()) - min(actual.values()) <= 1
 
 
 def test_compute_instances_divide_their_gpu_instance_by_slices() -> None:
     """1c and 2c of a 3g.20gb that is half of the card: a third and two thirds of the half."""
-    found = parts(A100, 40, instance("1c.3g", 1, 20, 0), instance("2c.3g", 1, 20, 1))
-    assert found == {"MIG-1-0": round(1 / 6, 6), "MIG-1-1": round(1 / 3, 6)}
+    actual = parts(A100, 40, instance("1c.3g", 1, 20, 0), instance("2c.3g", 1, 20, 1))
+    assert actual == {"MIG-1-0": round(1 / 6, 6), "MIG-1-1": round(1 / 3, 6)}
 
 
 def test_a_compute_instance_alone_has_the_whole_gpu_instance() -> None:
@@ -91,8 +91,8 @@ def test_a_compute_instance_alone_has_the_whole_gpu_instance() -> None:
 
 def test_compute_slices_that_are_not_told_are_equal() -> None:
     """Halves of the half."""
-    told = (instance("1c.3g", 1, 20, 0), instance("2c.3g", 1, 20, 1, compute_slices=None))
-    assert parts(A100, 40, *told) == {"MIG-1-0": 0.25, "MIG-1-1": 0.25}
+    reported = (instance("1c.3g", 1, 20, 0), instance("2c.3g", 1, 20, 1, compute_slices=None))
+    assert parts(A100, 40, *reported) == {"MIG-1-0": 0.25, "MIG-1-1": 0.25}
 
 
 def test_memory_that_is_not_told_leaves_compute() -> None:
@@ -107,11 +107,11 @@ def test_a_profile_stands_in_for_slices() -> None:
     assert parts(A100, 40, instance("2g", 1, 10, profile="2g.10gb", **nothing)) == {
         "MIG-1-0": round(2 / 7, 6)
     }
-    told = (
+    reported = (
         instance("1c.3g", 1, 20, 0, profile="1c.3g.20gb", **nothing),
         instance("2c.3g", 1, 20, 1, profile="2c.3g.20gb", **nothing),
     )
-    assert parts(A100, 40, *told)["MIG-1-0"] == round(1 / 6, 6)
+    assert parts(A100, 40, *reported)["MIG-1-0"] == round(1 / 6, 6)
 
 
 def test_an_instance_of_which_nothing_is_told_is_one_slice() -> None:
@@ -128,12 +128,12 @@ def test_more_than_the_card_is_the_card() -> None:
 def test_the_catalogue_counts_the_same_slices() -> None:
     """Every profile of every card, under each name of the card that NVML may tell."""
     names = {row["gpu_model"]: row["names"].split("|") for row in rows(BUNDLED, "gpu_models.csv")}
-    seen = 0
+    observed = 0
     for row in rows(BUNDLED, "mig_profiles.csv"):
         for name in names[row["gpu_model"]]:
             assert slices_of_gpu(f"NVIDIA {name.removesuffix('*')}") == int(row["slices_of_gpu"])
-            seen += 1
-    assert seen > 100
+            observed += 1
+    assert observed > 100
     assert CATALOGUE.mig_profile("A30", "2g.12gb").compute == Fraction(1, 2)  # type: ignore[union-attr]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cost import split
 from exporter.cost.policy import SplitRule, Weights
-from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
+from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
 from tests.cost.bench import MINUTE, SECOND
 
@@ -33,7 +33,7 @@ class Model:
         elapsed: int = TEN,
     ) -> PhaseSplit:
         """`requests` are their seconds of prefill and of decode."""
-        tick = ModelTick(tokens or {}, PhaseSeconds(*requests) if requests else None, running)
+        tick = ModelDelta(tokens or {}, PhaseSeconds(*requests) if requests else None, running)
         self.state, told = split.advance(self.state, tick, elapsed, self.rule)
         return told
 

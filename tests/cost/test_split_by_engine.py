@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.cost import split
 from exporter.cost.policy import SplitMethod, SplitRule
-from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
+from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
 from tests.cost.bench import CHAT, DOLLAR, MINUTE, SECOND, Meter, h100, holding, page, rent, terms
 
@@ -20,7 +20,7 @@ METHODS: tuple[SplitMethod, ...] = ("auto", "engine", "time", "weights")
 
 
 def advanced(
-    ticks: Iterable[ModelTick], rule: SplitRule | None = None, elapsed: int = TEN
+    ticks: Iterable[ModelDelta], rule: SplitRule | None = None, elapsed: int = TEN
 ) -> tuple[ModelState, PhaseSplit]:
     """The state and the split after ticks of equal length."""
     state, told = ModelState(), PhaseSplit("", None, 0.0, 0.0)
@@ -29,14 +29,14 @@ def advanced(
     return state, told
 
 
-def of(**told: Any) -> ModelTick:
+def of(**told: Any) -> ModelDelta:
     """One tick of a model."""
-    return ModelTick(**{"tokens": {}, **told})
+    return ModelDelta(**{"tokens": {}, **told})
 
 
 def test_gpu_seconds_do_not_overlap_and_are_not_divided_by_the_batch() -> None:
     """2 s of prefill and 6 s of decode: 2 / (2 + 6) = 0.25, with 40 requests running."""
-    _, told = advanced([of(engine=PhaseSeconds(2.0, 6.0), running=40.0)])
+    _, told = advanced([of(engine_seconds=PhaseSeconds(2.0, 6.0), running=40.0)])
     assert (told.method, told.prefill_ratio) == ("engine", 0.25)
 
 
@@ -44,12 +44,12 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
     """The order of the methods, each told something of its own: 0.25, 0.5 and, of 1 + 3 x 3, 0.1."""
     everything = {
         "tokens": {"prompt": 1, "generation": 3},
-        "requests": PhaseSeconds(4.0, 8.0),
+        "request_seconds": PhaseSeconds(4.0, 8.0),
         "running": 2.0,
-        "engine": PhaseSeconds(2.0, 6.0),
+        "engine_seconds": PhaseSeconds(2.0, 6.0),
     }
     told = [advanced([of(**everything)])[1]]
-    told.append(advanced([of(**{**everything, "engine": None})])[1])
+    told.append(advanced([of(**{**everything, "engine_seconds": None})])[1])
     told.append(advanced([of(tokens=everything["tokens"])])[1])
     assert [(one.method, one.prefill_ratio) for one in told] == [
         ("engine", 0.25),
@@ -63,7 +63,9 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
 )
 def test_a_method_that_is_asked_for_is_taken(asked: SplitMethod, told: str) -> None:
     """Where the server tells what it takes, whatever else it tells."""
-    tick = of(tokens={"prompt": 1}, requests=PhaseSeconds(1.0, 1.0), engine=PhaseSeconds(1.0, 1.0))
+    tick = of(
+        tokens={"prompt": 1}, request_seconds=PhaseSeconds(1.0, 1.0), engine_seconds=PhaseSeconds(1.0, 1.0)
+    )
     assert advanced([tick], SplitRule(method=asked))[1].method == told
 
 
@@ -71,27 +73,29 @@ def test_a_method_that_is_asked_for_is_taken(asked: SplitMethod, told: str) -> N
 def test_a_method_that_cannot_be_had_gives_way_to_the_next(asked: SplitMethod) -> None:
     """Request seconds stand in for GPU seconds that are not told; never the other way round."""
     rule = SplitRule(method=asked)
-    assert advanced([of(requests=PhaseSeconds(1.0, 1.0))], rule)[1].method == "time"
+    assert advanced([of(request_seconds=PhaseSeconds(1.0, 1.0))], rule)[1].method == "time"
     assert advanced([of(tokens={"prompt": 1})], rule)[1].method == "weights"
-    own = of(tokens={"prompt": 1}, engine=PhaseSeconds(1.0, 1.0))
+    own = of(tokens={"prompt": 1}, engine_seconds=PhaseSeconds(1.0, 1.0))
     assert advanced([own], SplitRule(method="time"))[1].method == "weights"
 
 
 def test_gpu_seconds_trail_with_a_half_life_of_15_minutes() -> None:
     """8 s of prefill, then 4 s of decode a quarter of an hour later: 4 / (4 + 4)."""
-    ticks = [of(engine=PhaseSeconds(8.0, 0.0)), of(engine=PhaseSeconds(0.0, 4.0))]
+    ticks = [of(engine_seconds=PhaseSeconds(8.0, 0.0)), of(engine_seconds=PhaseSeconds(0.0, 4.0))]
     assert advanced(ticks, elapsed=15 * MINUTE)[1].prefill_ratio == pytest.approx(0.5)
 
 
 def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None:
     """An engine that was started without its timer tells request seconds only; both are there in time."""
-    state, _ = advanced([of(engine=PhaseSeconds(3.0, 1.0), requests=PhaseSeconds(1.0, 1.0))])
-    requests = of(requests=PhaseSeconds(1.0, 1.0))
+    state, _ = advanced([of(engine_seconds=PhaseSeconds(3.0, 1.0), request_seconds=PhaseSeconds(1.0, 1.0))])
+    requests = of(request_seconds=PhaseSeconds(1.0, 1.0))
     state, last = split.advance(state, requests, 45 * MINUTE, SplitRule())
     assert (last.method, last.prefill_ratio) == ("engine", pytest.approx(0.75))
     state, over = split.advance(state, requests, 1, SplitRule())
     assert (over.method, over.prefill_ratio) == ("time", pytest.approx(0.5))
-    assert split.advance(state, of(engine=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method == "engine"
+    assert (
+        split.advance(state, of(engine_seconds=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method == "engine"
+    )
 
 
 def test_the_books_take_the_kind_of_prefill_seconds_from_the_decode_seconds_beside_them() -> None:
@@ -136,7 +140,7 @@ def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
 
 seconds = st.builds(PhaseSeconds, *[st.floats(0, 1e6, allow_subnormal=False)] * 2)
 ticks = st.builds(
-    ModelTick,
+    ModelDelta,
     st.dictionaries(st.sampled_from(["prompt", "cached_prompt", "generation"]), st.integers(0, 10**9)),
     st.none() | seconds,
     st.none() | st.floats(0, 4096, allow_subnormal=False),
@@ -146,7 +150,7 @@ ticks = st.builds(
 
 
 @given(st.lists(ticks, min_size=1, max_size=8), st.sampled_from(METHODS), st.integers(0, 3600 * SECOND))
-def test_a_share_is_a_share(told: list[ModelTick], method: SplitMethod, elapsed: int) -> None:
+def test_a_share_is_a_share(told: list[ModelDelta], method: SplitMethod, elapsed: int) -> None:
     """Prefill and decode have 0 to 1 of the busy money each, and all of it together, or neither has any."""
     found = advanced(told, SplitRule(method=method), elapsed)[1]
     assert found.prefill_ratio is None or 0.0 <= found.prefill_ratio <= 1.0
@@ -156,7 +160,7 @@ def test_a_share_is_a_share(told: list[ModelTick], method: SplitMethod, elapsed:
 @given(st.lists(seconds, min_size=1, max_size=8), st.integers(0, 3600))
 def test_what_trails_is_the_sum_of_what_came_by_age(told: list[PhaseSeconds], elapsed: int) -> None:
     """Halved every 900 s: each tick's seconds times 2 to the minus its age over 900, summed apart."""
-    state, found = advanced([of(engine=one) for one in told], elapsed=elapsed * SECOND)
+    state, found = advanced([of(engine_seconds=one) for one in told], elapsed=elapsed * SECOND)
     ages = [Fraction(elapsed * (len(told) - 1 - place), 900) for place in range(len(told))]
     prefill = sum(one.prefill * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
     decode = sum(one.decode * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
@@ -167,7 +171,7 @@ def test_what_trails_is_the_sum_of_what_came_by_age(told: list[PhaseSeconds], el
 
 
 @given(st.lists(ticks, min_size=2, max_size=6), st.randoms(use_true_random=False))
-def test_the_order_of_what_comes_at_once_does_not_matter(told: list[ModelTick], random: Any) -> None:
+def test_the_order_of_what_comes_at_once_does_not_matter(told: list[ModelDelta], random: Any) -> None:
     """Ticks of no length, in any order, leave the same sums."""
     shuffled = told.copy()
     random.shuffle(shuffled)

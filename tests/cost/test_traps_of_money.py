@@ -74,7 +74,7 @@ def test_a_silent_default_price() -> None:
         outcome = meter.tick(10, [h100()], [page()], holding(CHAT, 0))
     assert outcome is not None
     assert outcome.postings.segments[0].money == ()
-    assert [held.priced for held in outcome.postings.segments[0].held] == [False]
+    assert [allocated.priced for allocated in outcome.postings.segments[0].held] == [False]
     assert meter.seconds(server="chat") == 10
     assert per_million({}, {"generation": 10**6}, Weights()) == {}
 
@@ -109,8 +109,8 @@ def test_idle_is_free(meter: Meter) -> None:
 def test_idle_is_hidden_in_a_busy_price() -> None:
     """The full basis carries idle dollars; the busy basis says what it leaves out."""
     tokens: dict[Kind, int] = {"generation": 1_000_000}
-    found = per_million({"decode": DOLLAR, "idle": 3 * DOLLAR}, tokens, Weights())
-    assert (found["generation", "full"], found["generation", "busy"]) == (4.0, 1.0)
+    actual = per_million({"decode": DOLLAR, "idle": 3 * DOLLAR}, tokens, Weights())
+    assert (actual["generation", "full"], actual["generation", "busy"]) == (4.0, 1.0)
 
 
 def test_a_tensor_parallel_engine_charged_one_gpu() -> None:
@@ -135,9 +135,9 @@ def test_every_model_charged_the_whole(meter: Meter) -> None:
 @pytest.mark.parametrize("holders", [1, 2, 3, 7, 48])
 def test_a_shared_gpu_copied_to_each(meter: Meter, holders: int) -> None:
     """Time-slicing and MIG gave each consumer the GPU's whole value. However many hold it, it is one GPU."""
-    held = [holder for number in range(holders) for holder in holding(ServerKey("", f"s{number}"), 0)]
+    allocated = [holder for number in range(holders) for holder in holding(ServerKey("", f"s{number}"), 0)]
     for tick in range(2):
-        meter.tick(10, [h100(energy=5_000_000 * tick, power_limit_watts=700.0)], [], held)
+        meter.tick(10, [h100(energy=5_000_000 * tick, power_limit_watts=700.0)], [], allocated)
     assert meter.dollars() == 10 * DOLLAR
     assert meter.seconds() == 10
     assert meter.energy == {"GPU-0": 5_000_000}

@@ -27,8 +27,8 @@ def test_decode_time_is_wrong(meter: Meter) -> None:
 
     30 s of prefill; 37,675 s of decoding told by requests that ran 64 at a time: decode is 95 %, not 0.1 %.
     """
-    told = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
-    for prefill, decode, generated in told:
+    reported = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
+    for prefill, decode, generated in reported:
         server = page(
             running=64.0, prefill_seconds=prefill, decode_request_seconds=decode, generation=generated
         )
@@ -86,7 +86,7 @@ def test_restart_without_an_identity(meter: Meter) -> None:
 def test_replicas_that_share_a_page(meter: Meter) -> None:
     """One of two replicas behind a page restarts: the lifetime of the other is not counted again."""
 
-    def told(a: float, b: float) -> ServerReading:
+    def counted(a: float, b: float) -> ServerReading:
         series = (
             CounterReading("a", "llama", "generation", a),
             CounterReading("b", "llama", "generation", b),
@@ -94,7 +94,7 @@ def test_replicas_that_share_a_page(meter: Meter) -> None:
         return replace(page(), counters=series)
 
     for a, b in ((9e9, 500), (9e9 + 10, 1), (9e9 + 20, 2), (9e9 + 30, 3)):
-        meter.tick(10, [], [told(a, b)])
+        meter.tick(10, [], [counted(a, b)])
     assert meter.tokens[GENERATED] == 33
 
 
@@ -108,7 +108,7 @@ def test_the_last_replica_wins(meter: Meter) -> None:
 def test_cached_tokens_counted_twice(meter: Meter) -> None:
     """Adding cached tokens to a prompt counter that holds them counts them twice."""
 
-    def told(prompt: float, hits: float) -> ServerReading:
+    def counted(prompt: float, hits: float) -> ServerReading:
         series = (
             CounterReading("prompt", "llama", "prompt", prompt),
             CounterReading("hits", "llama", "prompt", hits, -1),
@@ -117,7 +117,7 @@ def test_cached_tokens_counted_twice(meter: Meter) -> None:
         return replace(page(), counters=series)
 
     for prompt, hits in ((5000, 1000), (15_000, 9000)):
-        meter.tick(10, [], [told(prompt, hits)])
+        meter.tick(10, [], [counted(prompt, hits)])
     assert sum(meter.tokens.values()) == 10_000
     assert meter.tokens["chat", "llama", "cached_prompt"] == 8000
 
@@ -125,7 +125,7 @@ def test_cached_tokens_counted_twice(meter: Meter) -> None:
 def test_hits_before_prompts_across_a_restart(meter: Meter) -> None:
     """What was taken out of the old process's prompts in advance is not taken out of the new one's."""
 
-    def told(prompt: float, hits: float, process: str) -> ServerReading:
+    def counted(prompt: float, hits: float, process: str) -> ServerReading:
         series = (
             CounterReading("prompt", "llama", "prompt", prompt),
             CounterReading("hits", "llama", "prompt", hits, -1),
@@ -133,7 +133,7 @@ def test_hits_before_prompts_across_a_restart(meter: Meter) -> None:
         return replace(page(), identity=process, counters=series)
 
     for prompt, hits, process in ((100, 0, "1"), (100, 90, "1"), (60, 10, "2")):
-        meter.tick(10, [], [told(prompt, hits, process)])
+        meter.tick(10, [], [counted(prompt, hits, process)])
     assert meter.tokens["chat", "llama", "prompt"] == 50
 
 

@@ -15,7 +15,19 @@ from exporter.readings import Gpu, GpuReading, HostLocation
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
 from tests.cost.bench import HOUR, MINUTE, START, Meter, overhead, rent
-from tests.cost.boards import BOUGHT, H100, HOST, L4, P5, Board, Host, boards, near, of_models, whole
+from tests.cost.changing_gpus import (
+    BOUGHT,
+    H100,
+    HOST,
+    L4,
+    P5,
+    Board,
+    ChangingGpusHost,
+    boards,
+    near,
+    of_models,
+    whole,
+)
 
 LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
 
@@ -26,14 +38,14 @@ LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "h
         (whole(rent("55.04", 8)), 55.04),
         (whole(BOUGHT), 7.985398),
         (whole(LISTED), 55.04),
-        (whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5), 55.04),
-        (whole(rent("6.88"), place=P5), 55.04),
+        (whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5), 55.04),
+        (whole(rent("6.88"), location=P5), 55.04),
     ],
     ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
 )
 def test_seven_of_eight(priced: CostPolicy, hourly: float) -> None:
     """The eighth was never listed: it is in the books as `unseen`, unallocated and idle."""
-    host = Host(priced, *boards("a", 7))
+    host = ChangingGpusHost(priced, *boards("a", 7))
     assert host.unseen() == 1
     assert host.hourly() == hourly
     assert host.hourly(uuid="unseen", server="unallocated", phase="idle") == pytest.approx(
@@ -52,7 +64,7 @@ def test_unseen_gpus_share_what_is_for_the_host() -> None:
         rent("55.04", 8),
         overheads=(overhead("network", "0.80", "hour", "host"), overhead("power", "1", "hour", "gpu")),
     )
-    host = Host(priced, *boards("a", 6))
+    host = ChangingGpusHost(priced, *boards("a", 6))
     assert host.hourly(component="network") == 0.80
     assert host.hourly(component="network", uuid="a0") == 0.10
     assert host.hourly(component="power", uuid="unseen") == 2.0
@@ -62,7 +74,7 @@ def test_unseen_gpus_share_what_is_for_the_host() -> None:
 
 def test_an_unseen_gpu_without_a_price_waits_for_one() -> None:
     """The instance type has eight, and nothing prices them: all eight wait, the unseen one too."""
-    host = Host(whole(of_models("*A100*", "1", 1), place=P5), *boards("a", 7))
+    host = ChangingGpusHost(whole(of_models("*A100*", "1", 1), location=P5), *boards("a", 7))
     outcome = host.tick()
     waiting = {each.gpu.uuid for segment in outcome.postings.segments for each in segment.unpriced}
     assert waiting == {"unseen", *(f"a{n}" for n in range(7))}
@@ -71,12 +83,12 @@ def test_an_unseen_gpu_without_a_price_waits_for_one() -> None:
 def test_an_exporter_that_sees_half_of_the_gpus_charges_those() -> None:
     """Two exporters of one host, each shown four of eight: 27.52 each, never 55.04 twice."""
     half = replace(whole(), all_gpus=False)
-    sides = [Host(half, *boards("a")[:4]), Host(half, *boards("a")[4:])]
+    sides = [ChangingGpusHost(half, *boards("a")[:4]), ChangingGpusHost(half, *boards("a")[4:])]
     assert [side.hourly() for side in sides] == [27.52, 27.52]
     for side in sides:
         assert (side.unseen(), side.tick().inventory.expected) == (0, 4)
         side.restart(3600, *boards("b", 4))
-        assert (side.hourly(), len(side.slots())) == (27.52, 4)
+        assert (side.hourly(), len(side.uuids())) == (27.52, 4)
         side.tick(10, boards("b", 3))
         assert (side.hourly(), side.lost()) == (27.52, ["b3"])
         assert side.tick().inventory.expected == 4
@@ -84,7 +96,7 @@ def test_an_exporter_that_sees_half_of_the_gpus_charges_those() -> None:
 
 def test_a_gap_pays_for_an_unseen_gpu_too() -> None:
     """7 of 8 were listed; after the restart all 8 are: the 80 s of the gap are of eight, one unseen."""
-    host = Host(whole(), *boards("a", 7))
+    host = ChangingGpusHost(whole(), *boards("a", 7))
     host.restart(3600, *boards("b"))
     assert near(host.meter.dollars(), HOST * 80 // 3600)
     assert near(host.meter.dollars(uuid="unseen", phase="unobserved"), HOST // 8 * 80 // 3600)
@@ -103,24 +115,24 @@ def test_books_that_are_the_first_of_a_boot_charge_unseen_gpus_since_then() -> N
 
 def test_no_host_without_a_gpu_has_unseen_ones() -> None:
     """A node of which NVML never listed a GPU is charged nothing, whatever a rule for all says."""
-    host = Host(whole())
+    host = ChangingGpusHost(whole())
     host.tick()
     assert host.meter.dollars() == 0
-    host = Host(whole(), *boards("a"))
+    host = ChangingGpusHost(whole(), *boards("a"))
     host.tick(10, [])
     assert (host.hourly(), len(host.lost())) == (55.04, 8)
 
 
 def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
-    known = whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5)
-    host = Host(known, *boards("a", 7))
-    asking = replace(known.tariff, place=HostLocation(), hardware=(), asking=True)
+    expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
+    host = ChangingGpusHost(expected, *boards("a", 7))
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
     for _ in range(3):
         host.meter.terms = replace(host.meter.terms, tariff=asking)
         host.restart(60, *boards("a", 6))
         assert (host.lost(), host.unseen()) == (["a6"], 1)
-    host.meter.terms = replace(host.meter.terms, tariff=known.tariff)
+    host.meter.terms = replace(host.meter.terms, tariff=expected.tariff)
     assert host.hourly() == 55.04
 
 
@@ -128,7 +140,7 @@ def test_two_models_of_one_host_with_a_count_each() -> None:
     """4 H100 for 20 dollars and 4 L4 for 4: a missing L4 is an L4, and a lost H100 stays one."""
     mixed = whole(of_models("*H100*", "20", 4), of_models("*L4*", "4", 4))
     hs, ls = boards("h", 4), [Board(f"l{n}", f"{n}", L4) for n in range(4)]
-    host = Host(mixed, *hs, *ls[:3])
+    host = ChangingGpusHost(mixed, *hs, *ls[:3])
     assert (host.unseen(), host.hourly(), host.hourly(uuid="unseen")) == (1, 24, 1)
     host.tick(10, [*hs, *ls])
     assert (host.unseen(), host.hourly()) == (0, 24)
@@ -141,9 +153,11 @@ def test_two_models_of_one_host_with_a_count_each() -> None:
 def test_a_rule_for_one_board_does_not_add_to_the_count_of_the_host() -> None:
     """One board of eight has a price of its own; the rule of the others says that the host has eight."""
     named = rent("3", match=HardwareMatch(uuid="a0"))
-    host = Host(whole(named, rent("55.04", 8)), *boards("a"))
+    host = ChangingGpusHost(whole(named, rent("55.04", 8)), *boards("a"))
     assert (host.unseen(), host.hourly()) == (0, 51.16)
-    host = Host(whole(replace(BOUGHT, match=HardwareMatch(uuid="a0")), rent("6.88")), *boards("a"))
+    host = ChangingGpusHost(
+        whole(replace(BOUGHT, match=HardwareMatch(uuid="a0")), rent("6.88")), *boards("a")
+    )
     assert host.unseen() == 0
 
 
@@ -152,7 +166,7 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
     """Seven of eight at 6.88: the slot is neither lost nor unseen, until another board sits in it."""
     retired = (Retirement("a7", START + 2 * HOUR if before else START),)
     priced = whole()
-    host = Host(priced, *boards("a"))
+    host = ChangingGpusHost(priced, *boards("a"))
     host.meter.terms = replace(host.meter.terms, tariff=replace(priced.tariff, retired=retired))
     host.tick(3 * 3600, boards("a")[:7])
     assert (host.lost(), host.unseen(), host.hourly()) == ([], 0, 48.16)
@@ -166,7 +180,7 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hardware", "place", "count"),
+    ("hardware", "location", "count"),
     [
         ((rent("55.04", 8),), HostLocation(), 8),
         ((BOUGHT,), HostLocation(), 8),
@@ -184,10 +198,10 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
     ],
 )
 def test_what_says_how_many_there_are(
-    hardware: tuple[Hardware, ...], place: HostLocation, count: int | None
+    hardware: tuple[Hardware, ...], location: HostLocation, count: int | None
 ) -> None:
     """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
-    tariff = Tariff("host-1", hardware, place=place)
+    tariff = Tariff("host-1", hardware, location=location)
     assert stated(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
 
 

@@ -76,21 +76,21 @@ def test_two_servers_on_one_gpu_have_their_own_prices() -> None:
     meter = Meter(terms(rent("3.67")))
     holders = (*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
     for tick in range(361):
-        told = (
+        reported = (
             page(generation=min(10_000_000, 100_000 * tick)),
             page(BATCH, generation=min(2_000_000, 20_000 * tick)),
         )
-        meter.tick(10, [h100(utilization_ratio=0.5)], told, holders)
+        meter.tick(10, [h100(utilization_ratio=0.5)], reported, holders)
     for name, dollars, millions in (("chat", "2.569", 10), ("batch", "1.101", 2)):
         spent = {
             phase: meter.dollars(server=name, phase=phase) for phase in ("prefill", "decode", "other", "idle")
         }
         tokens: dict[Kind, int] = {"generation": meter.tokens[name, "llama", "generation"]}
         assert sum(spent.values()) == Fraction(dollars) * DOLLAR
-        found = per_million(spent, tokens, Weights())
-        assert found["generation", "full"] == pytest.approx(float(dollars) / millions, rel=1e-12)
+        actual = per_million(spent, tokens, Weights())
+        assert actual["generation", "full"] == pytest.approx(float(dollars) / millions, rel=1e-12)
         # half of the time was idle: the busy basis knows half of the money
-        assert found["generation", "busy"] == pytest.approx(float(dollars) / millions / 2, rel=1e-6)
+        assert actual["generation", "busy"] == pytest.approx(float(dollars) / millions / 2, rel=1e-6)
 
 
 def test_a_day_of_a_host() -> None:
@@ -132,9 +132,9 @@ def test_a_crash_of_the_server_costs_time_and_no_token() -> None:
         page(generation=300),
         page(generation=900),
     ]
-    for number, told in enumerate([*story, page(generation=900)]):
-        reading = down(page()) if told is None else replace(told, identity="1" if number < 3 else "2")
-        busy = 0.0 if told is None else 1.0
+    for number, reported in enumerate([*story, page(generation=900)]):
+        reading = down(page()) if reported is None else replace(reported, identity="1" if number < 3 else "2")
+        busy = 0.0 if reported is None else 1.0
         meter.tick(10, [h100(utilization_ratio=busy)], [reading], holding(CHAT, 0))
     assert meter.tokens["chat", "llama", "generation"] == 5000 + 900
     assert meter.dollars() == 60 * DOLLAR

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.e2e.daemon import Daemon, Page
-from tests.web.certificates import Authority, ask
+from tests.web.certificates import Authority
+from tests.web.certificates import request as ask
 from tests.web.test_passwords import basic, hashed
 
 USER, PASSWORD = "prometheus", "s3cret"

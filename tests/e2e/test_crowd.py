@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon, get
 from tests.fake_nvml.library import FakeNvml
-from tests.web.crowd import KINDS, Crowd, descriptors, within_a_second
+from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
 from tests.web.test_passwords import basic, hashed
 
 CROWD = 2000

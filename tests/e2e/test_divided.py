@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.gateway_site import Site
+from tests.corners.gateway_servers import GatewayServers
 from tests.e2e.daemon import Daemon, Page, until
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -33,7 +33,7 @@ def served(page: Page) -> Page | None:
 
 def test_money_and_tokens_are_by_team(tmp_path: Path) -> None:
     """A quarter of the server's tokens was Search's: so much of its money, and of its own tokens, is."""
-    site = Site()
+    site = GatewayServers()
     site.serves(0, 0)
     site.counts(Search=(0, 0))
     host = FakeNvml(tmp_path, Scenario(h100s(1, utilization=100, power_mw=300_000)))

@@ -153,7 +153,7 @@ def test_tables_are_those_of_the_metrics(seen: Any) -> None:
 
     for line in document["servers"]:
         labels = {"server": line["server"], "model": line["model"]}
-        name = line["server"].replace("unallocated", "nobody (unallocated)")
+        name = line["server"].replace("unallocated", "unallocated")
         row = rows[name, line["model"] or f"for {line['product']}"]
         assert row[2] == dollars(metrics.sum("inference_cost_dollars_per_hour", **labels))
         for column, kind in ((5, "all"), (6, "computed")):

@@ -20,8 +20,8 @@ import yaml
 from tests.e2e.daemon import ROOT, free_port, get, until
 from tests.e2e.guarded import PASSWORD, USER, Guarded
 from tests.fake_nvml.library import FakeNvml
-from tests.web.certificates import ask
-from tests.web.crowd import Crowd
+from tests.web.certificates import request as ask
+from tests.web.slow_clients import Crowd
 from tests.web.test_passwords import basic
 
 CROWD = 1000
@@ -228,6 +228,6 @@ def test_a_new_certificate_and_a_broken_file_while_it_runs(daemon: Guarded) -> N
     daemon.web.write_text("")
     daemon.until(lambda page: page.value(name) == 0, "the broken file in the metric")
     assert get(daemon.port, "/metrics")[0] == 400
-    assert daemon.log.read_text().count("web configuration not reloaded; the old one stays") == 1
+    assert daemon.log.read_text().count("web configuration reload failed; keeping the previous one") == 1
     daemon.web.write_text(good)
     daemon.until(lambda page: page.value(name) == 1, "the good file in the metric")

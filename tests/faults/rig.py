@@ -30,7 +30,7 @@ from exporter.sources.gather import Gatherer
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.nvml.source import NvmlSource
 from exporter.web.server import WebServer
-from tests.corners.corner_host import HostClock, moment
+from tests.corners.simulated_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
 from tests.faults import reckoning
@@ -345,7 +345,7 @@ def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
         return HttpsClient(httpx.Client(transport=httpx.MockTransport(answer), trust_env=False))
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
-        patch.setattr(endpoints, "lean_client", client)
+        patch.setattr(endpoints, "shared_client", client)
         host = Rig(folder, nvml, faults)
         try:
             yield host

@@ -73,7 +73,7 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
         remembered = again.state()
         again.close()
 
-        gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in outcome.state.gpus.items()}
+        gpus = {uuid: replace(gpu, rounding={}) for uuid, gpu in outcome.state.gpus.items()}
         assert remembered == replace(outcome.state, gpus=gpus)
         assert totals.residual == 0
         assert (again.dropped, again.problem) == ((), "")

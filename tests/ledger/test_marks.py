@@ -37,7 +37,7 @@ DIVIDED = DivisionState(
     trailing={"": 7.5, "Search": 2.5},
     pending={"Search": 0.25},
     since=11,
-    owed={"prompt": {CHAT: 3}},
+    rounding={"prompt": {CHAT: 3}},
 )
 REMEMBERED = State(
     elapsed=5,
@@ -59,7 +59,7 @@ REMEMBERED = State(
                 Holder(ALPHA, "GPU-1"),
                 Holder(ALPHA, "GPU-1", instance="MIG-b"),
             ),
-            owed={"rent": {OwnerPhase(CHAT, "idle"): 3}},
+            rounding={"rent": {OwnerPhase(CHAT, "idle"): 3}},
             slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
             pci_bus_id="00000000:1A:00.0",
             boots_missed=1,
@@ -94,7 +94,7 @@ REMEMBERED = State(
                     *(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5),
                     since_finished=9,
                     since_computed=10,
-                    debt={"prompt": -9},
+                    pending_subtraction={"prompt": -9},
                     division=DIVIDED,
                 ),
                 "a-second": ModelState(),
@@ -135,9 +135,9 @@ def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None
     back = again.state()
     again.close()
 
-    gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in REMEMBERED.gpus.items()}
+    gpus = {uuid: replace(gpu, rounding={}) for uuid, gpu in REMEMBERED.gpus.items()}
     zeta = REMEMBERED.servers[ZETA]
-    first = replace(zeta.models["z-first"], division=replace(DIVIDED, owed={}))
+    first = replace(zeta.models["z-first"], division=replace(DIVIDED, rounding={}))
     zeta = replace(zeta, models={**zeta.models, "z-first": first})
     assert restored == replace(REMEMBERED, gpus=gpus, servers={**REMEMBERED.servers, ZETA: zeta})
     assert back == restored

@@ -121,7 +121,7 @@ def test_without_its_columns_a_page_sets_marks_only(left: tuple[str, ...]) -> No
     tick = counters.endpoint_deltas(state.endpoints[URL], reading, NOVEMBER + 1)
 
     assert (state.endpoints[URL].read, state.gateways[URL].read) == (False, False)
-    assert tick.moved == {}
+    assert tick.deltas == {}
 
 
 def test_a_gateway_of_an_earlier_release_sets_marks_by_series() -> None:

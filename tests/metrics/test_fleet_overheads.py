@@ -10,8 +10,8 @@ BUILD = Build("0", "", "3")
 
 def test_overheads_of_the_whole_fleet_are_told_once(make_report: Callable[..., Report]) -> None:
     """They are in no figure of a host, so whoever configured them looks for them; without any, no word."""
-    told = page(make_report(fleet_overheads={"staff": 61.25, "licenses": 1.0}), 0, BUILD).decode()
+    shown = page(make_report(fleet_overheads={"staff": 61.25, "licenses": 1.0}), 0, BUILD).decode()
     silent = page(make_report(fleet_overheads={}), 0, BUILD).decode()
 
-    assert told.count("In none of these numbers: $62.25 an hour, configured for the whole fleet.") == 1
+    assert shown.count("Not included: $62.25 an hour of fleet overheads.") == 1
     assert "configured for the whole fleet" not in silent

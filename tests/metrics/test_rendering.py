@@ -28,14 +28,16 @@ def page(report: Report | None, variant: Variant = PLAIN, *, stale: bool = False
     return Exposition(BUILD).render(report, variant, stale=stale)
 
 
-def of_rows(*rows: Row, labels: tuple[str, ...] = ("a",), kept: Callable[[], None] = lambda: None) -> Metric:
+def of_rows(
+    *rows: Row, labels: tuple[str, ...] = ("a",), when_stale: Callable[[], None] = lambda: None
+) -> Metric:
     """A metric of fixed rows; `kept` is called when they are asked for."""
 
-    def told(_: Report) -> Iterable[Row]:
-        kept()
+    def row_source(_: Report) -> Iterable[Row]:
+        when_stale()
         return iter(rows)
 
-    return gauge("inference_test_ratio", labels, "For a test.", told)
+    return gauge("inference_test_ratio", labels, "For a test.", row_source)
 
 
 def raising(_: Report) -> Iterable[Row]:
@@ -67,9 +69,9 @@ def test_promtool_accepts_the_page(stale: bool, make_report: MakeReport) -> None
         )
     except FileNotFoundError:
         pytest.fail("promtool is missing: apt-get install prometheus", pytrace=False)
-    said = (checked.stdout + checked.stderr).decode()
+    output = (checked.stdout + checked.stderr).decode()
 
-    assert (checked.returncode, said) == (0, "")
+    assert (checked.returncode, output) == (0, "")
 
 
 def test_openmetrics_is_read_by_a_strict_parser(make_report: MakeReport) -> None:
@@ -126,8 +128,8 @@ def test_the_order_of_the_books_does_not_show(make_report: MakeReport) -> None:
 
 def test_rows_are_asked_for_once_per_report(make_report: MakeReport) -> None:
     """A scrape of a page that is known costs no rendering, from however many threads it comes."""
-    asked: list[int] = []
-    exposition = Exposition(BUILD, [of_rows((("x",), 1.0), kept=lambda: asked.append(1))])
+    renders: list[int] = []
+    exposition = Exposition(BUILD, [of_rows((("x",), 1.0), when_stale=lambda: renders.append(1))])
     report = make_report()
     threads = [
         threading.Thread(target=exposition.render, args=(report, PLAIN), kwargs={"stale": False})
@@ -137,10 +139,10 @@ def test_rows_are_asked_for_once_per_report(make_report: MakeReport) -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert len(asked) == 1
+    assert len(renders) == 1
 
     exposition.render(replace(report), PLAIN, stale=False)
-    assert len(asked) == 2
+    assert len(renders) == 2
 
 
 def test_only_the_last_report_is_kept(make_report: MakeReport) -> None:
@@ -157,15 +159,15 @@ def test_only_the_last_report_is_kept(make_report: MakeReport) -> None:
 
 def test_a_report_is_rendered_ahead_in_the_forms_that_are_asked_for(make_report: MakeReport) -> None:
     """After a scrape the next reports are ready before they are asked for; without scrapes, none is."""
-    asked: list[int] = []
-    exposition = Exposition(BUILD, [of_rows((("x",), 1.0), kept=lambda: asked.append(1))])
+    renders: list[int] = []
+    exposition = Exposition(BUILD, [of_rows((("x",), 1.0), when_stale=lambda: renders.append(1))])
     exposition.prepare(make_report())
-    assert len(asked) == 0
+    assert len(renders) == 0
 
     exposition.render(make_report(), PLAIN, stale=False)
     for _ in range(PREPARED_REPORTS + 5):
         exposition.prepare(make_report())
-    assert len(asked) == 1 + PREPARED_REPORTS
+    assert len(renders) == 1 + PREPARED_REPORTS
 
 
 def test_before_the_first_tick_the_exporter_names_itself() -> None:
@@ -274,12 +276,14 @@ HOSTILE = {
 @pytest.mark.parametrize(("name", "printed"), HOSTILE.values(), ids=HOSTILE)
 def test_names_from_outside_cannot_break_the_page(name: str, printed: str, make_report: MakeReport) -> None:
     """A model may be called anything: its label is escaped, cut, and free of what cannot be printed."""
-    party = CostOwner("search", "retrieval", "ml", "chat", name)
-    report = make_report(rates={party: 1.0})
+    owner = CostOwner("search", "retrieval", "ml", "chat", name)
+    report = make_report(rates={owner: 1.0})
     text = page(report).decode()
-    found = [line for line in text.split("\n") if line.startswith("inference_cost_dollars_per_hour{")]
+    lines_of_metric = [
+        line for line in text.split("\n") if line.startswith("inference_cost_dollars_per_hour{")
+    ]
 
-    assert found == [
+    assert lines_of_metric == [
         (
             f'inference_cost_dollars_per_hour{{model="{printed}",namespace="ml",product="search",'
             'server="chat",team="retrieval"} 1.0'

@@ -258,10 +258,10 @@ def test_every_metric_prints_what_the_report_says(name: str, make_report: MakeRe
 def test_gpu_seconds_have_all_phases_of_every_party(make_report: MakeReport, lines: Lines) -> None:
     """Phases that nothing was held in stand at 0, so that a sum over phases never misses one."""
     printed = lines(make_report(), "inference_gpu_seconds_total")
-    held = [line for line in printed if not line.endswith(" 0.0")]
+    nonzero = [line for line in printed if not line.endswith(" 0.0")]
 
     assert len(printed) == 15
-    assert held == [
+    assert nonzero == [
         f'inference_gpu_seconds_total{{{CHAT},phase="decode",{OF_CHAT}}} 5400.0',
         f'inference_gpu_seconds_total{{{CHAT},phase="idle",{OF_CHAT}}} 900.0',
         f'inference_gpu_seconds_total{{{CHAT},phase="prefill",{OF_CHAT}}} 1800.0',
@@ -365,7 +365,7 @@ def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> N
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"persistent": False},
         {"writable": False},
@@ -374,10 +374,10 @@ def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> N
     ],
 )
 def test_books_that_a_restart_loses_are_not_persistent(
-    told: dict[str, object], make_report: MakeReport, lines: Lines
+    changes: dict[str, object], make_report: MakeReport, lines: Lines
 ) -> None:
     """In memory, unwritable, displaced or on an emptyDir comes to the same: what is metered may be lost."""
-    report = make_report(in_books={**told, "last_commit": None})
+    report = make_report(in_books={**changes, "last_commit": None})
 
     assert lines(report, "inference_ledger_persistent") == ["inference_ledger_persistent 0.0"]
     assert lines(report, "inference_ledger_last_commit_timestamp_seconds") == []

@@ -44,8 +44,8 @@ def counts(diagnosis: Diagnosis) -> list[str]:
     "priced",
     [
         Tariff("h1", (HOST,)),
-        Tariff("h1", (Hardware(HardwareMatch(), Listed(), "x"),), place=P5),
-        Tariff("h1", place=P5, unmatched="estimate"),
+        Tariff("h1", (Hardware(HardwareMatch(), Listed(), "x"),), location=P5),
+        Tariff("h1", location=P5, unmatched="estimate"),
     ],
     ids=["per-host", "catalogue", "no-rule"],
 )

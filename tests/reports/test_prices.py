@@ -34,7 +34,7 @@ WRITE = "    hardware: [{match: {gpu_model: "
 def examine(
     gpus: tuple[GpuReading, ...] = H100, location: HostLocation = UNKNOWN_LOCATION, **options: Any
 ) -> Diagnosis:
-    tariff = Tariff("h1", place=location, **{"unmatched": "estimate", **options})
+    tariff = Tariff("h1", location=location, **{"unmatched": "estimate", **options})
     return diagnose(CONFIG, CostPolicy(tariff), DoctorInput(gpus, "", (), "", ""), NOW)
 
 
@@ -117,7 +117,7 @@ def test_an_old_list_is_a_warning_where_a_price_of_it_is_charged() -> None:
     """200 days after the newest list of the package; a price that was written down does not age by it."""
     day = 24 * 3600 * 10**9
     late = 1_790_294_400 * 10**9 + 200 * day  # 2026-09-25
-    tariff = Tariff("h1", place=P5, unmatched="estimate")
+    tariff = Tariff("h1", location=P5, unmatched="estimate")
     own = replace(tariff, hardware=priced("2.50"))
     old = [
         finding.text

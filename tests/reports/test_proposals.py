@@ -294,7 +294,7 @@ def test_labels_stay_in_their_comment_and_their_word() -> None:
 def test_rules_that_go_by_the_place_are_said() -> None:
     """They price the past by where the host runs now."""
     rule = replace(rented(("4", NOVEMBER)), match=HardwareMatch(lifecycle="spot"))
-    spot = replace(tariff(rule), place=replace(Tariff().place, lifecycle="spot"))
+    spot = replace(tariff(rule), location=replace(Tariff().location, lifecycle="spot"))
 
     assert f"# {BY_PLACE}" in proposals(spot, Kept(DAYS), UTC, NOW)
     assert f"# {BY_PLACE}" not in proposals(FOUR, Kept(DAYS), UTC, NOW)

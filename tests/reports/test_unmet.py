@@ -29,7 +29,7 @@ def unmatched(
     *matches: HardwareMatch, location: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS
 ) -> list[str]:
     rules = tuple(Hardware(match, RENT, f"hardware[{i}].rented") for i, match in enumerate(matches))
-    actual = unmet_hardware(Tariff("node7", rules, place=location), gpus)
+    actual = unmet_hardware(Tariff("node7", rules, location=location), gpus)
     return [f"{finding.severity}: {finding.text}" for finding in actual]
 
 

@@ -14,7 +14,7 @@ from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources import gather
 from exporter.sources.gather import FIRST_PAUSE, LONGEST_PAUSE, SLOW, SLOW_WORKERS, Gatherer
 from exporter.sources.http_client import HttpClientProtocol
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from exporter.units import Nanoseconds
 from tests.sources.test_gather import Scripted, raising
@@ -111,7 +111,7 @@ def test_a_good_page_after_silent_ones_is_read_in_turn_and_then_always(
 ) -> None:
     """Within as many rounds as it takes to try each silent one once; from then on none of them delays it."""
     monkeypatch.setattr(gather, "SLOW", round(TIMEOUT_SECONDS * SECOND) // 2)
-    client = lean_client()
+    client = shared_client()
     sources = [*(source(f"s{number}", silent, client) for number in range(silents))]
     sources.append(source("good", good, client))
     gatherer = Gatherer(SystemClock(), round(TIMEOUT_SECONDS * SECOND))

@@ -7,9 +7,9 @@ from exporter.tariff.tariff import amortization_dollars_per_year
 from exporter.tariff.terms import Owned
 
 
-def owned(**terms: str) -> Owned:
+def owned(**policy: str) -> Owned:
     """8 H100 at 280,000 dollars for 3 years."""
-    given = {key: Decimal(value) for key, value in terms.items()}
+    given = {key: Decimal(value) for key, value in policy.items()}
     return Owned(Decimal(280_000), 8, 0, "", Decimal(3), **given)
 
 
@@ -22,5 +22,5 @@ def test_straight_line_is_exact() -> None:
 
 def test_annuity() -> None:
     """121,021.75, as worked out on the page about the cost model."""
-    terms = owned(adders_ratio="0.15", residual_ratio="0.10", cost_of_capital_ratio="0.10")
-    assert round(float(amortization_dollars_per_year(terms)), 2) == 121021.75
+    policy = owned(adders_ratio="0.15", residual_ratio="0.10", cost_of_capital_ratio="0.10")
+    assert round(float(amortization_dollars_per_year(policy)), 2) == 121021.75

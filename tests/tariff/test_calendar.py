@@ -120,9 +120,9 @@ def test_another_zone_is_in_another_month_at_the_same_instant() -> None:
 )
 def test_the_first_instant_of_a_day(zone: str, day: tuple[int, int, int], first: str) -> None:
     """A date begins at its first instant, also where midnight does not exist or occurs twice."""
-    found = first_instant(*day, ZoneInfo(zone))
-    assert found == instant(first)
-    before = datetime.fromtimestamp(found // SECOND - 1, ZoneInfo(zone)).date()
+    actual = first_instant(*day, ZoneInfo(zone))
+    assert actual == instant(first)
+    before = datetime.fromtimestamp(actual // SECOND - 1, ZoneInfo(zone)).date()
     assert before < datetime(*day, tzinfo=UTC).date()
 
 

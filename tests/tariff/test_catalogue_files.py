@@ -58,24 +58,24 @@ def test_a_row_has_the_date_of_its_source_and_says_whether_a_list_has_it() -> No
 
 def test_the_bundled_list_is_a_price_file() -> None:
     """One form for both: what is bundled is an example of what `prices update` takes."""
-    found = price_file((BUNDLED / "instances.csv").read_bytes(), date(2026, 11, 28))
+    actual = price_file((BUNDLED / "instances.csv").read_bytes(), date(2026, 11, 28))
 
     newest = max(row["as_of"] for row in INSTANCES if row["on_demand"])
-    assert (found.rows, found.newest) == (len(INSTANCES), newest)
-    assert found.text == (BUNDLED / "instances.csv").read_text(encoding="utf-8")
-    assert CATALOGUE.newest() == found.newest
+    assert (actual.rows, actual.newest) == (len(INSTANCES), newest)
+    assert actual.text == (BUNDLED / "instances.csv").read_text(encoding="utf-8")
+    assert CATALOGUE.newest() == actual.newest
 
 
 def test_a_type_has_one_gpu_model_and_one_count_everywhere() -> None:
     """And each row is one region's."""
-    seen: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    observed: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for row in INSTANCES:
-        seen[row["cloud"], row["instance_type"].casefold()].add((row["gpu_model"], row["gpus"]))
+        observed[row["cloud"], row["instance_type"].casefold()].add((row["gpu_model"], row["gpus"]))
     regions = [(row["cloud"], row["instance_type"].casefold(), row["region"]) for row in INSTANCES]
 
-    assert [key for key, told in seen.items() if len(told) != 1] == []
+    assert [key for key, reported in observed.items() if len(reported) != 1] == []
     assert len(regions) == len(set(regions))
-    assert {cloud for cloud, _ in seen} == set(CLOUDS)
+    assert {cloud for cloud, _ in observed} == set(CLOUDS)
 
 
 def test_counts_are_whole_or_the_part_of_one() -> None:
@@ -116,9 +116,9 @@ def test_models_are_called_alike_in_every_table() -> None:
 
 def test_no_name_means_two_models_but_the_ambiguous_one() -> None:
     """A100 alone is 40 or 80 GB."""
-    told = [name for row in table("gpu_models.csv") for name in row["names"].split("|")]
+    reported = [name for row in table("gpu_models.csv") for name in row["names"].split("|")]
 
-    assert sorted({name for name in told if told.count(name) > 1}) == ["A100"]
+    assert sorted({name for name in reported if reported.count(name) > 1}) == ["A100"]
 
 
 def test_market_prices_of_large_clouds_are_those_of_their_instances() -> None:
@@ -137,8 +137,8 @@ def test_market_prices_of_large_clouds_are_those_of_their_instances() -> None:
         }
         at_home = []
         for cloud, instance_type in {key[:2] for key in prices}:
-            found = [prices.get((cloud, instance_type, region)) for region in ["*", *home.get(cloud, [])]]
-            at_home += [price for price in found if price is not None and cloud != "nebius"][:1]
+            actual = [prices.get((cloud, instance_type, region)) for region in ["*", *home.get(cloud, [])]]
+            at_home += [price for price in actual if price is not None and cloud != "nebius"][:1]
         lowest = market and market.large and market.large.dollars_per_gpu
         assert (min(at_home) if at_home else None) == (lowest or None), model
 
@@ -156,12 +156,12 @@ def test_what_the_daemon_asks_is_small_and_quick() -> None:
         assert catalogue.gpu("NVIDIA H100 80GB HBM3") is not None
         assert catalogue.market("H100-SXM5-80GB") is not None
         took = time.process_time() - began
-        kept, most = tracemalloc.get_traced_memory()
+        stored, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert most < 3 * 2**20
-    assert kept < 256 * 2**10
+    assert stored < 256 * 2**10
     assert took < 0.1
 
 

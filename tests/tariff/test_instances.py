@@ -87,7 +87,7 @@ def test_an_instance_type_has_its_price_and_its_gpus(
 
 
 @pytest.mark.parametrize(
-    ("cloud", "name", "found"),
+    ("cloud", "name", "actual"),
     [
         ("azure", "ND96isr_H100_v5", "Standard_ND96isr_H100_v5"),
         ("azure", "standard_nd96ISR_h100_V5", "Standard_ND96isr_H100_v5"),
@@ -96,12 +96,12 @@ def test_an_instance_type_has_its_price_and_its_gpus(
         ("oci", "bm.gpu.h100.8", "BM.GPU.H100.8"),
     ],
 )
-def test_a_name_is_found_in_any_spelling(cloud: str, name: str, found: str) -> None:
+def test_a_name_is_found_in_any_spelling(cloud: str, name: str, actual: str) -> None:
     """Azure's with and without Standard_, all of them in any case."""
     listing = CATALOGUE.instance(cloud, name, "eastus" if cloud == "azure" else "us-east-1")
 
     assert listing is not None
-    assert found == listing.instance_type
+    assert actual == listing.instance_type
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_a_scaled_price_is_near_what_the_region_lists() -> None:
         off = []
         for row in table[::7]:
             others = [each for each in table if each is not row]
-            found = listed(others, cloud, row["instance_type"], row["region"])
-            if found is not None and not row["region"].startswith(("us-gov", "usgov", "china")):
-                price = scaled(others, found, row["region"]).on_demand
+            actual = listed(others, cloud, row["instance_type"], row["region"])
+            if actual is not None and not row["region"].startswith(("us-gov", "usgov", "china")):
+                price = scaled(others, actual, row["region"]).on_demand
                 assert price is not None
                 off.append(abs(price / Decimal(row["on_demand"]) - 1))
 

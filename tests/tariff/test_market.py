@@ -34,10 +34,10 @@ def test_an_unknown_gpu_is_estimated_at_the_median_of_gpu_clouds(
     name: str, dollars: str, vendors: set[str]
 ) -> None:
     """Where none is known, at the lowest price of a large cloud."""
-    found = CATALOGUE.market(name)
+    actual = CATALOGUE.market(name)
 
-    assert found is not None
-    assert (Decimal(dollars), vendors) == (found.dollars, set(found.vendors))
+    assert actual is not None
+    assert (Decimal(dollars), vendors) == (actual.dollars, set(actual.vendors))
 
 
 def test_a_model_that_nobody_lets_has_no_market() -> None:
@@ -50,12 +50,12 @@ def test_the_median_of_two_is_between_them() -> None:
     """And of one it is that one."""
     two = rows("X,a,1,,s", "X,b,2,,s", "Y,a,9,,s")
     dear = Listing("aws", "x8", "X", Fraction(8), "us-east-1", Decimal(56), None, "list", "2026-07-20")
-    found = market(two, "X", {"aws": dear}, lambda _: "2026-09-25")
+    actual = market(two, "X", {"aws": dear}, lambda _: "2026-09-25")
 
-    assert found is not None
-    assert (found.dollars, found.low, found.high) == (Decimal("1.5"), Decimal(1), Decimal(7))
-    assert found.as_of == "2026-09-25"
-    assert found.large == dear
+    assert actual is not None
+    assert (actual.dollars, actual.low, actual.high) == (Decimal("1.5"), Decimal(1), Decimal(7))
+    assert actual.as_of == "2026-09-25"
+    assert actual.large == dear
     one = market(two, "Y", {}, lambda _: "2026-09-25")
     assert one is not None
     assert one.dollars == 9
@@ -75,10 +75,10 @@ def test_the_median_of_two_is_between_them() -> None:
 )
 def test_a_price_ten_times_off_the_market_is_far_off(price: str, far: bool) -> None:  # noqa: FBT001  # a column
     """H100: 3.49 to 11.06125 dollars."""
-    found = CATALOGUE.market("H100-SXM5-80GB")
+    actual = CATALOGUE.market("H100-SXM5-80GB")
 
-    assert found is not None
-    assert found.far_off(Decimal(price)) is far
+    assert actual is not None
+    assert actual.far_off(Decimal(price)) is far
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_a_mig_profile_is_the_larger_of_compute_and_memory(
     model: str, profile: str, memory_gib: int, share: Fraction, most: int | None
 ) -> None:
     """Over seven slices, or four."""
-    found = CATALOGUE.mig_profile(model, profile)
+    actual = CATALOGUE.mig_profile(model, profile)
 
-    assert found is not None
-    assert (share, most) == (found.share(Fraction(memory_gib)), found.most)
+    assert actual is not None
+    assert (share, most) == (actual.share(Fraction(memory_gib)), actual.most)
 
 
 def test_another_model_has_not_the_profile() -> None:

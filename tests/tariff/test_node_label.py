@@ -17,9 +17,9 @@ H100 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
 NODE = HostLocation(node_labels=(("example.com/billing", "lease-2026"), ("node-role.kubernetes.io/gpu", "")))
 
 
-def priced(place: HostLocation, *patterns: tuple[str, str], **match: str) -> bool:
+def priced(location: HostLocation, *patterns: tuple[str, str], **match: str) -> bool:
     rule = Hardware(HardwareMatch(**match, node_label=patterns), Rented((RentPrice(Decimal(2)),)), "x")
-    return Tariff("h", (rule,), place=place).price(H100, NOW, MONTH, 8).priced
+    return Tariff("h", (rule,), location=location).price(H100, NOW, MONTH, 8).priced
 
 
 @pytest.mark.parametrize(

@@ -46,17 +46,17 @@ def test_another_version_size_or_date_is_another_model(ours: str, theirs: str) -
 
 def test_offers_come_with_price_provider_and_source_cheapest_first() -> None:
     """By prompt + 3 x generation: Turbo 0.10 + 0.96, Nebius 0.13 + 1.20, Novita 0.135 + 1.20, ..."""
-    found = CATALOGUE.hosted("meta-llama/Llama-3.3-70B-Instruct")
+    actual = CATALOGUE.hosted("meta-llama/Llama-3.3-70B-Instruct")
 
-    assert [(offer.provider, offer.prompt, offer.generation) for offer in found[:4]] == [
+    assert [(offer.provider, offer.prompt, offer.generation) for offer in actual[:4]] == [
         ("deepinfra", Decimal("0.1"), Decimal("0.32")),
         ("nebius", Decimal("0.13"), Decimal("0.4")),
         ("novita", Decimal("0.135"), Decimal("0.4")),
         ("deepinfra", Decimal("0.23"), Decimal("0.4")),
     ]
-    assert len(found) == 8
-    assert {offer.as_of for offer in found} == {"2026-11-25"}
-    assert {CATALOGUE.source(offer.source) for offer in found} == {("litellm 1.110.2", "2026-11-25")}
+    assert len(actual) == 8
+    assert {offer.as_of for offer in actual} == {"2026-11-25"}
+    assert {CATALOGUE.source(offer.source) for offer in actual} == {("litellm 1.110.2", "2026-11-25")}
 
 
 def test_a_discount_for_cached_tokens_is_told_where_there_is_one() -> None:

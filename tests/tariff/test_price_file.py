@@ -37,12 +37,12 @@ def problems(*lines: str, header: str = HEAD) -> tuple[str, ...]:
 
 def test_a_file_replaces_the_bundled_list_whole() -> None:
     """Its row is a list's; what it lacks is not taken from the package."""
-    found = price_file(f"{HEAD}\n{P5}\n{HOME}\n".encode(), TODAY)
-    catalogue = Catalogue(price_file=found)
+    actual = price_file(f"{HEAD}\n{P5}\n{HOME}\n".encode(), TODAY)
+    catalogue = Catalogue(price_file=actual)
     here = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "ap-southeast-3"), Listed())
     other = quotes.of_listed(catalogue, HostLocation("gcp", "a3-highgpu-8g", "us-central1"), Listed())
 
-    assert (found.rows, found.newest) == (2, "2026-11-24")
+    assert (actual.rows, actual.newest) == (2, "2026-11-24")
     assert isinstance(here, Quote)
     assert (here.price_basis, here.dollars_per_hour, here.as_of) == (
         "catalogue",
@@ -57,11 +57,11 @@ def test_a_file_replaces_the_bundled_list_whole() -> None:
 def test_the_lowest_large_cloud_is_that_of_the_file() -> None:
     """50 / 8 = 6.25 dollars; of the package it would be 6.88. Prices of GPU clouds are the package's."""
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{HOME}\n".encode()))
-    found = quotes.of_unmatched(catalogue, HostLocation("gcp", "a9-megagpu-8g"), "NVIDIA H100 80GB HBM3")
+    actual = quotes.of_unmatched(catalogue, HostLocation("gcp", "a9-megagpu-8g"), "NVIDIA H100 80GB HBM3")
     market = catalogue.market("H100-SXM5-80GB")
 
-    assert isinstance(found, Quote)
-    assert (found.dollars_per_hour, found.as_of) == (Decimal("6.25"), "2026-11-01")
+    assert isinstance(actual, Quote)
+    assert (actual.dollars_per_hour, actual.as_of) == (Decimal("6.25"), "2026-11-01")
     assert market is not None
     assert market.dollars == Decimal("3.875")
 
@@ -70,10 +70,10 @@ def test_a_scaled_row_of_a_file_is_an_estimate() -> None:
     """Whoever made the file says so."""
     row = HOME.replace("listed", "scaled")
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{row}\n".encode()))
-    found = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
+    actual = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
 
-    assert isinstance(found, Quote)
-    assert (found.price_basis, found.stand_in) == ("estimate", "scaled")
+    assert isinstance(actual, Quote)
+    assert (actual.price_basis, actual.stand_in) == ("estimate", "scaled")
 
 
 def test_a_spreadsheets_way_of_writing_csv_is_read() -> None:
@@ -167,7 +167,7 @@ def test_a_date_of_today_is_not_ahead() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "reported"),
     [
         ((), "it has no row"),
         (("",), "it has no row"),
@@ -198,10 +198,10 @@ def test_a_date_of_today_is_not_ahead() -> None:
         ((HOME.replace("us-east", "us\u2028east"),), "line 2: it has a control character"),
     ],
 )
-def test_a_bad_file_is_refused(lines: tuple[str, ...], told: str) -> None:
+def test_a_bad_file_is_refused(lines: tuple[str, ...], reported: str) -> None:
     """With what is wrong first, and where."""
     (problem,) = problems(*lines)
-    assert problem.startswith(told)
+    assert problem.startswith(reported)
 
 
 def test_another_header_is_refused() -> None:
@@ -226,18 +226,18 @@ def test_rows_and_problems_are_bounded() -> None:
     many = "\n".join((HEAD, *(row.format(number) for number in range(MOST_ROWS + 1))))
     with pytest.raises(PriceFileError, match=f"line {MOST_ROWS + 2}: it has more than {MOST_ROWS} rows"):
         price_file(many.encode())
-    told = problems(*(with_field("currency", "EUR") for _ in range(30)))
+    reported = problems(*(with_field("currency", "EUR") for _ in range(30)))
 
-    assert len(told) == 21
-    assert told[-1].startswith("and ")
+    assert len(reported) == 21
+    assert reported[-1].startswith("and ")
 
 
 def test_a_price_that_cannot_be_meant_is_refused_with_what_it_may_be() -> None:
     """By what one whole GPU costs: 8 GPUs at 4000 dollars are 500 each, an eighth at 1 is 8."""
-    asked: list[tuple[str, Decimal]] = []
+    requested: list[tuple[str, Decimal]] = []
 
     def doubt(model: str, dollars: Decimal) -> str:
-        asked.append((model, dollars))
+        requested.append((model, dollars))
         return "the price of a month" if dollars > 100 else ""
 
     rows = (with_field("on_demand", "4000"), "aws,g6f.large,L4,1/8,us-east-1,1,,USD,listed,2026-11,x")
@@ -245,20 +245,20 @@ def test_a_price_that_cannot_be_meant_is_refused_with_what_it_may_be() -> None:
         price_file("\n".join((HEAD, *rows)).encode(), TODAY, doubt)
 
     assert refused.value.problems == ("line 2, on_demand: '4000' is the price of a month",)
-    assert asked == [("H100-SXM5-80GB", Decimal(500)), ("L4", Decimal(8))]
+    assert requested == [("H100-SXM5-80GB", Decimal(500)), ("L4", Decimal(8))]
 
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_it(data: bytes) -> None:
     """Whatever stands in a file, it is a list of prices or refused with a reason."""
     for whole in (data, f"{HEAD}\n".encode() + data, f"{HEAD}\n{HOME}\n".encode() + data):
-        told: tuple[str, ...] = ()
-        found = None
+        reported: tuple[str, ...] = ()
+        actual = None
         try:
-            found = price_file(whole)
+            actual = price_file(whole)
         except PriceFileError as error:
-            told = error.problems
-        assert (found is None) is bool(told)
+            reported = error.problems
+        assert (actual is None) is bool(reported)
 
 
 def test_ages_are_counted_from_the_day_or_the_month() -> None:

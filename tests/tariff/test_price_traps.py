@@ -16,23 +16,23 @@ from exporter.tariff.terms import Listed
 NVML = "NVIDIA H100 80GB HBM3"
 
 
-def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **told: str) -> Quote:
+def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **fields: str) -> Quote:
     """The quote of a GPU on a host in a place."""
-    place = HostLocation(cloud=cloud, instance_type=instance_type, **told)
-    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", gpu))
-    assert isinstance(found, Quote)
-    return found
+    location = HostLocation(cloud=cloud, instance_type=instance_type, **fields)
+    actual = Tariff(location=location, unmatched="estimate").quote(Gpu("GPU-a", gpu))
+    assert isinstance(actual, Quote)
+    return actual
 
 
-def hourly(found: Quote) -> Decimal:
-    return found.dollars_per_hour / found.devices
+def hourly(actual: Quote) -> Decimal:
+    return actual.dollars_per_hour / actual.devices
 
 
 def test_trap_1_a_total_of_google_contains_the_gpu() -> None:
     """a2-highgpu-1g: 0.73948 for the machine alone + 2.93391 for its A100 = 3.67339."""
-    found = quote("a2-highgpu-1g", "gcp", region="us-central1")
+    actual = quote("a2-highgpu-1g", "gcp", region="us-central1")
 
-    assert hourly(found) == Decimal("0.73948") + Decimal("2.93391")
+    assert hourly(actual) == Decimal("0.73948") + Decimal("2.93391")
 
 
 def test_trap_2_no_commitment_price_stands_for_on_demand() -> None:
@@ -45,11 +45,11 @@ def test_trap_2_no_commitment_price_stands_for_on_demand() -> None:
 
 def test_trap_3_a_gpu_is_priced_where_it_is_sold() -> None:
     """a3-megagpu-8g is not sold in us-central1: the price where it is, scaled, and that is said."""
-    found = quote("a3-megagpu-8g", "gcp", region="us-central1")
+    actual = quote("a3-megagpu-8g", "gcp", region="us-central1")
 
-    assert (found.price_basis, found.stand_in) == ("estimate", "scaled")
-    assert found.source == "scaled gcp a3-megagpu-8g us-central1 on demand (cyclenerd-gcp)"
-    assert found.caveat == (
+    assert (actual.price_basis, actual.stand_in) == ("estimate", "scaled")
+    assert actual.source == "scaled gcp a3-megagpu-8g us-central1 on demand (cyclenerd-gcp)"
+    assert actual.caveat == (
         "no list has its price in us-central1: it is the price of us-east4, scaled by what us-central1 costs "
         "for the types most alike"
     )
@@ -70,23 +70,27 @@ def test_trap_4_spot_is_an_estimate_and_unknown_spot_is_not_zero() -> None:
 
 def test_trap_5_what_is_sold_in_blocks_has_no_list_price() -> None:
     """p5e.48xlarge is known, without a price on demand: an H200 at the lowest large cloud, 7.912 dollars."""
-    found = quote("p5e.48xlarge", gpu="NVIDIA H200", region="us-west-2")
+    actual = quote("p5e.48xlarge", gpu="NVIDIA H200", region="us-west-2")
 
-    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("63.296"), 8)
-    assert found.source == (
+    assert (actual.price_basis, actual.dollars_per_hour, actual.devices) == ("estimate", Decimal("63.296"), 8)
+    assert actual.source == (
         "lowest large cloud's list price of H200-SXM-141GB: aws p5en.48xlarge us-east-1 (karpenter-aws)"
     )
-    assert found.caveat == (
+    assert actual.caveat == (
         "the catalogue does not help: it lists aws p5e.48xlarge in us-west-2 without a price on demand"
     )
 
 
 def test_trap_5_china_is_not_priced_in_dollars() -> None:
     """Its list is in yuan; no other region stands in, and the GPU is estimated."""
-    found = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")
+    actual = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")
 
-    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("21.957642"), 8)
-    assert found.stand_in == "large_cloud"
+    assert (actual.price_basis, actual.dollars_per_hour, actual.devices) == (
+        "estimate",
+        Decimal("21.957642"),
+        8,
+    )
+    assert actual.stand_in == "large_cloud"
 
 
 @pytest.mark.parametrize(
@@ -121,12 +125,12 @@ def test_trap_7_a_slice_of_a_gpu_costs_what_its_instance_costs(
 ) -> None:
     """NVML shows one device; the price is not divided by a count of 0, nor multiplied to a whole GPU."""
     listing = CATALOGUE.instance(cloud, instance_type, region)
-    found = quote(instance_type, cloud, gpu, region=region)
+    actual = quote(instance_type, cloud, gpu, region=region)
 
     assert listing is not None
     assert part == str(listing.gpus)
-    assert found.devices == 1
-    assert found.dollars_per_hour == (listing.on_demand if dollars is None else Decimal(dollars))
+    assert actual.devices == 1
+    assert actual.dollars_per_hour == (listing.on_demand if dollars is None else Decimal(dollars))
 
 
 def test_trap_8_azure_is_spelled_in_two_ways_and_some_sizes_have_no_real_quote() -> None:
@@ -147,8 +151,8 @@ def test_trap_9_the_same_gpu_in_another_box_has_another_price() -> None:
 def test_trap_10_oracle_prices_gpus_alike_in_all_regions() -> None:
     """10 dollars per GPU-hour x 8; preemptible half of it, where it is offered."""
     for region in ("us-phoenix-1", "phx", ""):
-        found = quote("BM.GPU.H100.8", "oci", region=region)
-        assert (found.dollars_per_hour, found.devices, found.caveat) == (Decimal(80), 8, "")
+        actual = quote("BM.GPU.H100.8", "oci", region=region)
+        assert (actual.dollars_per_hour, actual.devices, actual.caveat) == (Decimal(80), 8, "")
     spot = quote("VM.GPU3.1", "oci", "Tesla V100-SXM2-16GB", lifecycle="spot")
     assert (spot.dollars_per_hour, spot.price_basis) == (Decimal("1.475"), "estimate")
 
@@ -180,25 +184,25 @@ def test_trap_11_memory_of_a_node_is_not_taken_for_a_gpus() -> None:
 )
 def test_trap_12_a_name_that_misleads_takes_nobody_elses_price(name: str, dollars: str | None) -> None:
     """Its own, or none."""
-    found = quotes.of_model(CATALOGUE, name)
+    actual = quotes.of_model(CATALOGUE, name)
 
-    assert dollars is None or isinstance(found, Quote)
-    assert (dollars and Decimal(dollars)) == (found.dollars_per_hour if isinstance(found, Quote) else None)
+    assert dollars is None or isinstance(actual, Quote)
+    assert (dollars and Decimal(dollars)) == (actual.dollars_per_hour if isinstance(actual, Quote) else None)
 
 
 def test_trap_13_a_commitment_is_not_in_the_list_and_is_written_as_a_discount() -> None:
     """a2-highgpu-1g for one year is 37 % less: 3.67339 x 0.63 = 2.3142357; reserved is an estimate."""
-    place = HostLocation(
+    location = HostLocation(
         cloud="gcp", instance_type="a2-highgpu-1g", region="us-central1", lifecycle="reserved"
     )
-    told = quotes.of_listed(
-        CATALOGUE, place, Listed("gcp", discount_ratio=Decimal("0.37"), discount_of="on_demand")
+    reported = quotes.of_listed(
+        CATALOGUE, location, Listed("gcp", discount_ratio=Decimal("0.37"), discount_of="on_demand")
     )
-    untold = quotes.of_listed(CATALOGUE, place, Listed())
+    untold = quotes.of_listed(CATALOGUE, location, Listed())
 
-    assert isinstance(told, Quote)
-    assert (told.dollars_per_hour, told.price_basis) == (Decimal("2.3142357"), "catalogue")
-    assert "on demand less 37 %" in told.source
+    assert isinstance(reported, Quote)
+    assert (reported.dollars_per_hour, reported.price_basis) == (Decimal("2.3142357"), "catalogue")
+    assert "on demand less 37 %" in reported.source
     assert isinstance(untold, Quote)
     assert (untold.dollars_per_hour, untold.price_basis) == (Decimal("3.67339"), "estimate")
     assert untold.caveat == "what reserved capacity costs is in no list"
@@ -224,9 +228,9 @@ def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
 
 def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
     """Both reasons are told."""
-    place = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
-    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
+    location = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
+    actual = Tariff(location=location, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
 
-    assert found == NoQuote(
+    assert actual == NoQuote(
         "it does not have the aws instance type p9.48xlarge; it knows no GPU by the name NVIDIA R100"
     )

@@ -22,7 +22,7 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "reported"),
     [
         ("instances.csv", None, "instances.csv cannot be read: No such file or directory"),
         ("instances.csv", "", "instances.csv is empty"),
@@ -69,31 +69,31 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
         (
             "sources.csv",
             f"{HEAD['sources.csv']}\nx,y,2026-01-01,MIT,\n",
-            "sources.csv does not tell what gpuhunt is",
+            "sources.csv has no row for gpuhunt",
         ),
     ],
 )
 def test_damage_is_told_and_leaves_the_gpu_to_its_model(
-    file: str, content: str | bytes | None, told: str, damaged: Damage
+    file: str, content: str | bytes | None, reported: str, damaged: Damage
 ) -> None:
     """The instance has no quote, with the reason; without a market either the GPU is unpriced."""
     catalogue = damaged(file, content)
-    tariff = Tariff("h", place=P5, unmatched="estimate", catalogue=catalogue)
+    tariff = Tariff("h", location=P5, unmatched="estimate", catalogue=catalogue)
     quote = tariff.quote(H100)
 
     if file == "sources.csv":  # which tells the dates of the market
         assert isinstance(quote, Quote)
         assert quote.price_basis == "catalogue"
-        quote = replace(tariff, place=UNKNOWN_LOCATION).quote(H100)
-        assert quote == NoQuote(f"it is damaged: {told}")
-        unpriced = replace(tariff, place=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
+        quote = replace(tariff, location=UNKNOWN_LOCATION).quote(H100)
+        assert quote == NoQuote(f"it is damaged: {reported}")
+        unpriced = replace(tariff, location=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
         assert unpriced == Price((), None, priced=False)
     else:
         assert quote is not None
         assert not isinstance(quote, NoQuote)
         assert quote.price_basis == "estimate"
-        assert quote.caveat == f"the catalogue does not help: it is damaged: {told}"
-        assert catalogue.damage() == told
+        assert quote.caveat == f"the catalogue does not help: it is damaged: {reported}"
+        assert catalogue.damage() == reported
 
 
 @pytest.mark.parametrize("file", [file for file in COLUMNS if file != "sources.csv"])

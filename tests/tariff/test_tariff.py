@@ -23,17 +23,17 @@ SERVICE = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
 NOVEMBER = month_of(1_795_564_800 * SECOND, ZoneInfo("UTC"))
 
 
-def rule(terms: Rented | Owned, energy: Electricity | None = None, **match: str) -> Hardware:
-    return Hardware(HardwareMatch(**match), terms, "hardware[0]", energy)
+def rule(policy: Rented | Owned, energy: Electricity | None = None, **match: str) -> Hardware:
+    return Hardware(HardwareMatch(**match), policy, "hardware[0]", energy)
 
 
 def flat(dollars: str, gpus: int = 1) -> Rented:
     return Rented((RentPrice(Decimal(dollars), gpus),))
 
 
-def machine(**told: Any) -> Owned:
+def machine(**fields: Any) -> Owned:
     base = Owned(Decimal(280_000), 8, SERVICE, "2026-01-01", Decimal(3))
-    return replace(base, **told)
+    return replace(base, **fields)
 
 
 def hourly(rate: Rate) -> Fraction:
@@ -70,10 +70,10 @@ def test_the_first_rule_that_matches_prices_a_gpu() -> None:
 def test_hardware_that_no_rule_covers_has_no_price() -> None:
     """No silent default: it is unpriced, and what is configured beside the hardware accrues all the same."""
     staff = Overhead("storage", Decimal("9.20"), "month", "gpu", "overheads[0]")
-    found = price(Tariff("h", (rule(flat("3"), gpu_model="*A100*"),), (staff,)))
-    assert not found.priced
-    assert found.energy is None
-    assert by_component(found) == {"storage": Fraction("9.20") / 720}
+    actual = price(Tariff("h", (rule(flat("3"), gpu_model="*A100*"),), (staff,)))
+    assert not actual.priced
+    assert actual.energy is None
+    assert by_component(actual) == {"storage": Fraction("9.20") / 720}
 
 
 def test_no_rule_at_all_is_no_price_and_no_rate() -> None:
@@ -110,23 +110,23 @@ def test_changes_are_strictly_inside() -> None:
 
 def test_a_price_per_host_is_divided_exactly() -> None:
     """A host's 10 dollars over 3 GPUs loses nothing: the three rates sum to 10 dollars."""
-    found = price(Tariff("h", (rule(flat("10", 3)),)), gpus=8)
-    assert by_component(found)["rent"] * 3 == 10
+    actual = price(Tariff("h", (rule(flat("10", 3)),)), gpus=8)
+    assert by_component(actual)["rent"] * 3 == 10
 
 
 def test_straight_line_returns_the_purchase_over_its_life() -> None:
     """280,000 / (3 x 8766 h) / 8 = 1.3309 dollars an hour for each GPU."""
-    found = price(Tariff("h", (rule(machine()),)))
-    assert by_component(found) == {"amortization": Fraction(280_000, 3 * YEAR_HOURS * 8)}
-    assert float(by_component(found)["amortization"]) == pytest.approx(1.3309, abs=5e-5)
+    actual = price(Tariff("h", (rule(machine()),)))
+    assert by_component(actual) == {"amortization": Fraction(280_000, 3 * YEAR_HOURS * 8)}
+    assert float(by_component(actual)["amortization"]) == pytest.approx(1.3309, abs=5e-5)
 
 
 def test_adders_and_residual_change_what_is_returned() -> None:
     """280,000 x (1 + 0.15) - 28,000 = 294,000 over 4 x 8766 h and 8 GPUs = 1.0481 dollars an hour."""
-    terms = machine(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), life_years=Decimal(4))
-    found = by_component(price(Tariff("h", (rule(terms),))))["amortization"]
-    assert found == Fraction(294_000, 4 * YEAR_HOURS * 8)
-    assert float(found) == pytest.approx(1.0481, abs=5e-5)
+    policy = machine(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), life_years=Decimal(4))
+    actual = by_component(price(Tariff("h", (rule(policy),))))["amortization"]
+    assert actual == Fraction(294_000, 4 * YEAR_HOURS * 8)
+    assert float(actual) == pytest.approx(1.0481, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -137,33 +137,33 @@ def test_adders_and_residual_change_what_is_returned() -> None:
 def test_capital_of_a_known_machine(years: int, straight: float, annuity: float) -> None:
     """8 H100 for 280,000 dollars, 15 % adders, 10 % residual: straight line, and the annuity at 10 %."""
     base = machine(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), life_years=Decimal(years))
-    for terms, published in (
+    for policy, published in (
         (base, straight),
         (replace(base, cost_of_capital_ratio=Decimal("0.10")), annuity),
     ):
-        found = by_component(price(Tariff("h", (rule(terms),))))["amortization"]
-        assert float(found) * YEAR_HOURS / 8760 == pytest.approx(published, abs=6e-4)
+        actual = by_component(price(Tariff("h", (rule(policy),))))["amortization"]
+        assert float(actual) * YEAR_HOURS / 8760 == pytest.approx(published, abs=6e-4)
 
 
 def test_the_annuity_pays_back_purchase_and_interest() -> None:
     """A debt of the purchase that grows by 10 % a year and is paid the annuity ends at the residual."""
-    terms = machine(
+    policy = machine(
         adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), cost_of_capital_ratio=Decimal("0.10")
     )
-    debt = Fraction(280_000) * Fraction(115, 100)
+    due = Fraction(280_000) * Fraction(115, 100)
     for _ in range(3):
-        debt = debt * Fraction(11, 10) - Fraction(annuity_dollars_per_year(terms))
-    assert float(debt) == pytest.approx(28_000, abs=1e-9)
+        due = due * Fraction(11, 10) - Fraction(annuity_dollars_per_year(policy))
+    assert float(due) == pytest.approx(28_000, abs=1e-9)
     # by hand: (322,000 - 28,000 / 1.331) x 0.1 / (1 - 1 / 1.331) = 300,963.185575 x 0.402114803625
-    assert float(annuity_dollars_per_year(terms)) == pytest.approx(121_021.752266, abs=1e-6)
+    assert float(annuity_dollars_per_year(policy)) == pytest.approx(121_021.752266, abs=1e-6)
 
 
 def test_an_annuity_over_part_of_a_year() -> None:
     """2.5 years at 8 % on 100,000: the yearly A with 8,000 / A = 1 - 1.08^-2.5, that is 45,707.67 dollars."""
-    terms = machine(
+    policy = machine(
         purchase_dollars=Decimal(100_000), life_years=Decimal("2.5"), cost_of_capital_ratio=Decimal("0.08")
     )
-    yearly = float(annuity_dollars_per_year(terms))
+    yearly = float(annuity_dollars_per_year(policy))
     assert yearly == pytest.approx(45_707.67, abs=5e-3)
     # 1.08^-2.5 squared is 1 / 1.4693280768
     assert (1 - 8_000 / yearly) ** 2 == pytest.approx(1 / 1.4693280768, rel=1e-12)
@@ -172,12 +172,12 @@ def test_an_annuity_over_part_of_a_year() -> None:
 @pytest.mark.parametrize("interest", [None, Decimal(0)])
 def test_no_cost_of_capital_is_the_straight_line(interest: Decimal | None) -> None:
     """At 0 % the annuity is the straight line, and nothing is divided by zero."""
-    terms = machine(
+    policy = machine(
         purchase_dollars=Decimal(90_000), residual_ratio=Decimal("0.1"), cost_of_capital_ratio=interest
     )
-    assert annuity_dollars_per_year(terms) == 27_000  # (90,000 - 9,000) / 3
-    found = by_component(price(Tariff("h", (rule(terms),))))
-    assert found == {"amortization": Fraction(27_000, YEAR_HOURS * 8)}
+    assert annuity_dollars_per_year(policy) == 27_000  # (90,000 - 9,000) / 3
+    actual = by_component(price(Tariff("h", (rule(policy),))))
+    assert actual == {"amortization": Fraction(27_000, YEAR_HOURS * 8)}
 
 
 def test_owned_hardware_has_no_price_before_it_is_in_service() -> None:
@@ -190,8 +190,8 @@ def test_owned_hardware_has_no_price_before_it_is_in_service() -> None:
 
 def test_after_its_life_hardware_is_paid_off_and_supported_still() -> None:
     """Nothing is left to amortize; support and insurance are per year, every year."""
-    terms = machine(support_dollars_per_year=Decimal(28_000), insurance_dollars_per_year=Decimal(8766))
-    tariff = Tariff("h", (rule(terms),))
+    policy = machine(support_dollars_per_year=Decimal(28_000), insurance_dollars_per_year=Decimal(8766))
+    tariff = Tariff("h", (rule(policy),))
     end = SERVICE + 3 * YEAR_HOURS * HOUR
     yearly = {"support": Fraction(28_000, YEAR_HOURS * 8), "insurance": Fraction(1, 8)}
     assert by_component(price(tariff, at=end - 1))["amortization"] > 0
@@ -210,10 +210,10 @@ def test_the_annuity_ends_with_the_life_as_well() -> None:
 def test_electricity_is_joules_times_pue_times_host_factor_times_price() -> None:
     """0.12 dollars x 1.35 x 1.8 = 0.2916 dollars for a kilowatt-hour at the GPU."""
     power = Electricity(Decimal("0.12"), Decimal("1.35"), Decimal("1.8"))
-    found = price(Tariff("h", (rule(machine(), power),))).energy
-    assert found is not None
-    assert found.per_kilowatt_hour == 291_600_000_000
-    assert found.provenance.price_basis == "configured"
+    actual = price(Tariff("h", (rule(machine(), power),))).energy
+    assert actual is not None
+    assert actual.per_kilowatt_hour == 291_600_000_000
+    assert actual.provenance.price_basis == "configured"
 
 
 def test_rent_includes_power_unless_configured() -> None:
@@ -236,16 +236,16 @@ def test_rent_includes_power_unless_configured() -> None:
 def test_overheads_by_period(period: Any, per: Any, hourly_dollars: Fraction) -> None:
     """An hour is an hour, a month the calendar's (November: 720 h), a year 8766 h; a host's is divided."""
     storage = Overhead("storage", Decimal("9.20"), period, per, "overheads[3]")
-    found = price(Tariff("h", (rule(flat("1")),), (storage,)))
-    assert by_component(found) == {"rent": 1, "storage": hourly_dollars}
-    assert found.rates[1].provenance == Provenance("configured", "overheads[3]")
+    actual = price(Tariff("h", (rule(flat("1")),), (storage,)))
+    assert by_component(actual) == {"rent": 1, "storage": hourly_dollars}
+    assert actual.rates[1].provenance == Provenance("configured", "overheads[3]")
 
 
 def test_a_monthly_amount_is_never_taken_for_an_hourly_one() -> None:
     """Trap: hourly and monthly mixed, 730 times off. 730 dollars a month are about a dollar an hour."""
     monthly = Overhead("network", Decimal(730), "month", "gpu", "overheads[0]")
-    found = by_component(price(Tariff("h", (), (monthly,))))
-    assert found == {"network": Fraction(730, 720)}
+    actual = by_component(price(Tariff("h", (), (monthly,))))
+    assert actual == {"network": Fraction(730, 720)}
 
 
 def test_overheads_of_other_hosts_stay_there() -> None:

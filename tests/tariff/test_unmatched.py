@@ -16,7 +16,7 @@ from exporter.tariff.calendar import month_of
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import BUNDLED, rows
 from exporter.tariff.quotes import NoQuote, Quote
-from exporter.tariff.rate import Price, Provenance
+from exporter.tariff.rate import Derivation, Price, Provenance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
 
@@ -27,136 +27,141 @@ H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
 P5 = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
 
 
-def rule(terms: Any, **match: str) -> Hardware:
-    return Hardware(HardwareMatch(**match), terms, "hardware[0].rented")
+def rule(policy: Any, **match: str) -> Hardware:
+    return Hardware(HardwareMatch(**match), policy, "hardware[0].rented")
 
 
 def price(tariff: Tariff, gpu: Gpu = H100) -> Price:
     return tariff.price(gpu, NOW, MONTH, 8)
 
 
-def rent(found: Price) -> Fraction:
-    (rate,) = (rate for rate in found.rates if rate.component == "rent")
+def rent(actual: Price) -> Fraction:
+    (rate,) = (rate for rate in actual.rates if rate.component == "rent")
     return Fraction(rate.rate.amount, 10**12) * Fraction(HOUR, rate.rate.period)
 
 
-def origin(found: Price) -> Provenance:
-    return found.rates[0].provenance
+def origin(actual: Price) -> Provenance:
+    return actual.rates[0].provenance
 
 
 def test_configuration_comes_before_the_catalogue() -> None:
     """Whatever the instance is known to cost."""
     own = rule(Rented((RentPrice(Decimal("2.50")),)))
-    found = price(Tariff("h", (own,), place=P5, unmatched="estimate"))
+    actual = price(Tariff("h", (own,), location=P5, unmatched="estimate"))
 
-    assert rent(found) == Fraction("2.50")
-    assert origin(found).price_basis == "configured"
+    assert rent(actual) == Fraction("2.50")
+    assert origin(actual).price_basis == "configured"
 
 
 def test_a_known_instance_has_its_list_price_divided_by_the_gpus_that_it_has() -> None:
     """55.04 / 8 = 6.88 dollars, also where NVML shows four of them."""
-    found = Tariff("h", place=P5, unmatched="estimate").price(H100, NOW, MONTH, 4)
+    actual = Tariff("h", location=P5, unmatched="estimate").price(H100, NOW, MONTH, 4)
 
-    assert rent(found) == Fraction("6.88")
-    assert found.priced
-    assert found.rates[0].while_up
-    assert found.energy is None
-    assert origin(found) == Provenance(
+    assert rent(actual) == Fraction("6.88")
+    assert actual.priced
+    assert actual.rates[0].while_up
+    assert actual.energy is None
+    assert origin(actual) == Provenance(
         "catalogue",
         "aws p5.48xlarge us-east-1 on demand (karpenter-aws)",
         "2026-07-20",
+        Derivation.LISTED,
     )
 
 
 def test_a_region_that_is_not_listed_is_said() -> None:
     """The price is an estimate: no list has it."""
-    found = price(Tariff("h", place=replace(P5, region="xx-west-1"), unmatched="estimate"))
+    actual = price(Tariff("h", location=replace(P5, region="xx-west-1"), unmatched="estimate"))
 
-    assert origin(found).price_basis == "estimate"
-    assert "us-east-1 on demand for want of xx-west-1 (" in origin(found).source
+    assert origin(actual).price_basis == "estimate"
+    assert "us-east-1 on demand for want of xx-west-1 (" in origin(actual).source
 
 
 def test_a_scaled_row_is_an_estimate_of_the_older_date() -> None:
     """58.8928 dollars in eu-north-1: 55.04 of 2026-07-20 times a ratio of 2025-04-05."""
-    found = price(Tariff("h", place=replace(P5, region="eu-north-1"), unmatched="estimate"))
+    actual = price(Tariff("h", location=replace(P5, region="eu-north-1"), unmatched="estimate"))
 
-    assert rent(found) == Fraction("58.8928") / 8
-    assert origin(found) == Provenance(
-        "estimate", "scaled aws p5.48xlarge eu-north-1 on demand (ec2-shop)", "2025-04-05"
+    assert rent(actual) == Fraction("58.8928") / 8
+    assert origin(actual) == Provenance(
+        "estimate", "scaled aws p5.48xlarge eu-north-1 on demand (ec2-shop)", "2025-04-05", Derivation.SCALED
     )
 
 
 def test_an_unknown_region_is_said() -> None:
     """Nobody told one."""
-    found = price(Tariff("h", place=replace(P5, region=""), unmatched="estimate"))
+    actual = price(Tariff("h", location=replace(P5, region=""), unmatched="estimate"))
 
-    assert "us-east-1 on demand region unknown (" in origin(found).source
+    assert "us-east-1 on demand region unknown (" in origin(actual).source
 
 
 def test_a_gpu_of_no_known_instance_has_its_market_price_as_an_estimate() -> None:
     """(3.85 + 3.90) / 2 = 3.875 dollars for an H100."""
-    found = price(Tariff("h", unmatched="estimate"))
+    actual = price(Tariff("h", unmatched="estimate"))
 
-    assert rent(found) == Fraction("3.875")
-    assert origin(found) == Provenance(
-        "estimate", "median list price of H100-SXM5-80GB at crusoe, lambda, nebius, runpod", "2026-09-25"
+    assert rent(actual) == Fraction("3.875")
+    assert origin(actual) == Provenance(
+        "estimate",
+        "median list price of H100-SXM5-80GB at crusoe, lambda, nebius, runpod",
+        "2026-09-25",
+        Derivation.MARKET,
     )
 
 
 def test_a_vgpu_is_estimated_by_its_part_of_the_memory() -> None:
     """An A10-4Q is a sixth of 1.29 dollars."""
-    found = price(Tariff("h", unmatched="estimate"), Gpu("GPU-a", "NVIDIA A10-4Q"))
+    actual = price(Tariff("h", unmatched="estimate"), Gpu("GPU-a", "NVIDIA A10-4Q"))
 
-    assert rent(found) == Fraction("1.29") / 6
-    assert origin(found).source == "list price of A10 at lambda, 1/6 of it by memory"
+    assert rent(actual) == Fraction("1.29") / 6
+    assert origin(actual).source == "list price of A10 at lambda, 1/6 of it by memory"
 
 
 def test_an_estimate_can_be_switched_off() -> None:
     """Unpriced then, also where the instance is known: nobody asked for a list price."""
     storage = Overhead("storage", Decimal(8), "hour", "host", "overheads[0]")
-    found = price(Tariff("h", (), (storage,), place=P5, unmatched="unpriced"))
+    actual = price(Tariff("h", (), (storage,), location=P5, unmatched="unpriced"))
 
-    assert not found.priced
-    assert [rate.component for rate in found.rates] == ["storage"]
-    assert Tariff("h", place=P5).quote(H100) is None
+    assert not actual.priced
+    assert [rate.component for rate in actual.rates] == ["storage"]
+    assert Tariff("h", location=P5).quote(H100) is None
 
 
 def test_a_rule_takes_the_list_price_less_its_discount() -> None:
     """55.04 x (1 - 0.30) / 8 = 4.816 dollars; a commitment is paid always."""
-    terms = Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand", billing="always")
-    tariff = Tariff("h", (rule(terms, instance_type="p5.*", lifecycle="spot"),), place=P5)
+    policy = Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand", billing="always")
+    tariff = Tariff("h", (rule(policy, instance_type="p5.*", lifecycle="spot"),), location=P5)
     assert not price(tariff).priced  # this host is not spot
-    found = price(replace(tariff, place=replace(P5, lifecycle="spot")))
+    actual = price(replace(tariff, location=replace(P5, lifecycle="spot")))
 
-    assert rent(found) == Fraction("4.816")
-    assert not found.rates[0].while_up
-    assert origin(found) == Provenance(
+    assert rent(actual) == Fraction("4.816")
+    assert not actual.rates[0].while_up
+    assert origin(actual) == Provenance(
         "catalogue",
         "hardware[0].rented: aws p5.48xlarge us-east-1 on demand less 30 % (karpenter-aws)",
         "2026-07-20",
+        Derivation.LISTED,
     )
 
 
 def test_a_rule_may_say_what_the_host_does_not() -> None:
     """The instance type and region of a host in a bare cluster, from the configuration."""
-    terms = Listed("gcp", instance_type="a3-highgpu-8g", region="us-central1")
-    found = price(Tariff("h", (rule(terms),)))
+    policy = Listed("gcp", instance_type="a3-highgpu-8g", region="us-central1")
+    actual = price(Tariff("h", (rule(policy),)))
 
-    assert rent(found) == Fraction("88.49") / 8
-    assert origin(found).price_basis == "catalogue"
+    assert rent(actual) == Fraction("88.49") / 8
+    assert origin(actual).price_basis == "catalogue"
 
 
 def test_a_discount_of_spot_is_an_estimate() -> None:
     """50.60954 x 0.9 / 8."""
-    terms = Listed("gcp", "a3-highgpu-8g", "us-central1", Decimal("0.1"), "spot")
-    found = price(Tariff("h", (rule(terms),)))
+    policy = Listed("gcp", "a3-highgpu-8g", "us-central1", Decimal("0.1"), "spot")
+    actual = price(Tariff("h", (rule(policy),)))
 
-    assert rent(found) == Fraction("50.60954") * Fraction("0.9") / 8
-    assert origin(found).price_basis == "estimate"
+    assert rent(actual) == Fraction("50.60954") * Fraction("0.9") / 8
+    assert origin(actual).price_basis == "estimate"
 
 
 @pytest.mark.parametrize(
-    ("place", "terms", "reason"),
+    ("location", "policy", "reason"),
     [
         (UNKNOWN_LOCATION, Listed("aws"), "it is not known which instance type this host is"),
         (UNKNOWN_LOCATION, Listed(), "it is not known which instance type this host is"),
@@ -168,10 +173,10 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
     ],
 )
 def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
-    place: HostLocation, terms: Listed, reason: str
+    location: HostLocation, policy: Listed, reason: str
 ) -> None:
     """Its type may be known later, and spot was asked for: no estimate in its stead; the reason is told."""
-    tariff = Tariff("h", (rule(terms),), place=place, unmatched="estimate")
+    tariff = Tariff("h", (rule(policy),), location=location, unmatched="estimate")
 
     assert tariff.quote(H100) == NoQuote(reason)
     assert not price(tariff).priced
@@ -181,7 +186,7 @@ AT_HOME = "aws p5en.48xlarge us-east-1"
 
 
 @pytest.mark.parametrize(
-    ("place", "terms", "gpu", "per_gpu", "source"),
+    ("location", "policy", "gpu", "per_gpu", "source"),
     [
         # A large cloud's type without a price, told by the host or the rule: 63.296 / 8.
         (HostLocation("gcp", "a3-ultragpu-8g", "us-central1"), Listed(), "NVIDIA H200", "7.912", AT_HOME),
@@ -216,28 +221,30 @@ AT_HOME = "aws p5en.48xlarge us-east-1"
     ],
 )
 def test_what_no_list_has_is_estimated_by_the_same_gpu(
-    place: HostLocation, terms: Listed, gpu: str, per_gpu: str, source: str
+    location: HostLocation, policy: Listed, gpu: str, per_gpu: str, source: str
 ) -> None:
     """At the lowest large cloud, where the hardware is of one; the same with and without a rule."""
-    ruled = price(Tariff("h", (rule(terms),), place=place), Gpu("GPU-a", gpu))
+    ruled = price(Tariff("h", (rule(policy),), location=location), Gpu("GPU-a", gpu))
 
     assert rent(ruled) == Fraction(per_gpu)
     assert origin(ruled).price_basis == "estimate"
     assert source in origin(ruled).source
-    if place != UNKNOWN_LOCATION and not terms.discount_ratio:
-        unruled = price(Tariff("h", place=place, unmatched="estimate"), Gpu("GPU-a", gpu))
+    if location != UNKNOWN_LOCATION and not policy.discount_ratio:
+        unruled = price(Tariff("h", location=location, unmatched="estimate"), Gpu("GPU-a", gpu))
         assert rent(unruled) == rent(ruled)
 
 
 def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_ask() -> None:
     """Its firmware tells the cloud alone."""
-    found = price(Tariff("h", place=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200"))
+    actual = price(
+        Tariff("h", location=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200")
+    )
 
-    assert rent(found) == Fraction("7.912")
+    assert rent(actual) == Fraction("7.912")
 
 
 @pytest.mark.parametrize(
-    ("place", "priced"),
+    ("location", "priced"),
     [
         (P5, True),
         (replace(P5, region="eu-north-1"), False),
@@ -249,14 +256,14 @@ def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_
     ],
 )
 def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
-    place: HostLocation,
+    location: HostLocation,
     priced: bool,  # noqa: FBT001  # a column
 ) -> None:
     """`unmatched_hardware: unpriced` is of list prices that no list has as well; the reason says so."""
-    tariff = Tariff("h", (rule(Listed()),), place=place, stand_ins=False)
-    found = tariff.quote(H100)
+    tariff = Tariff("h", (rule(Listed()),), location=location, stand_ins=False)
+    actual = tariff.quote(H100)
 
-    assert isinstance(found, Quote) is priced
+    assert isinstance(actual, Quote) is priced
     assert price(tariff).priced is priced
 
 
@@ -272,15 +279,17 @@ def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
 )
 def test_a_rule_matches_by_place(match: dict[str, str], matches: bool) -> None:  # noqa: FBT001  # a column
     """Every pattern given must cover what the host's cloud said."""
-    assert price(Tariff("h", (rule(Rented((RentPrice(Decimal(1)),)), **match),), place=P5)).priced is matches
+    assert (
+        price(Tariff("h", (rule(Rented((RentPrice(Decimal(1)),)), **match),), location=P5)).priced is matches
+    )
 
 
 def test_a_pattern_for_azure_may_leave_standard_out() -> None:
     """Its metadata say Standard_ND96isr_H100_v5."""
-    place = HostLocation(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
+    location = HostLocation(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
     for pattern in ("ND96isr_*", "Standard_ND96isr_H100_v5"):
         own = rule(Rented((RentPrice(Decimal(1)),)), instance_type=pattern)
-        assert price(Tariff("h", (own,), place=place)).priced
+        assert price(Tariff("h", (own,), location=location)).priced
 
 
 def test_a_place_that_is_not_known_matches_only_what_covers_nothing() -> None:
@@ -291,7 +300,7 @@ def test_a_place_that_is_not_known_matches_only_what_covers_nothing() -> None:
 
 def test_a_list_price_never_changes_by_itself() -> None:
     """A tick is not cut for it: it has no dates."""
-    tariff = Tariff("h", (rule(Listed("aws")),), place=P5, unmatched="estimate")
+    tariff = Tariff("h", (rule(Listed("aws")),), location=P5, unmatched="estimate")
     assert list(tariff.changes(0, NOW)) == []
 
 
@@ -301,7 +310,7 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
     And every source fits a label, with the longest discount.
     """
     discounted = Listed(discount_ratio=Decimal("0.125"), discount_of="on_demand")
-    asked: Counter[str] = Counter()
+    requested: Counter[str] = Counter()
     types = set()
     with (BUNDLED / "instances.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
@@ -309,29 +318,30 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
         cloud, instance_type = line["cloud"], line["instance_type"]
         types.add((cloud, instance_type, line["region"] == "*"))
         region = "" if line["region"] == "*" else line["region"]
-        found = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), Listed())
-        assert isinstance(found, Quote), line
+        actual = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), Listed())
+        assert isinstance(actual, Quote), line
         kind = line["basis"] if line["on_demand"] else "none"
-        asked[kind] += 1
-        assert (found.price_basis == "catalogue") is (kind == "listed"), line
+        requested[kind] += 1
+        assert (actual.price_basis == "catalogue") is (kind == "listed"), line
         if kind != "none":
-            assert found.dollars_per_hour == Decimal(line["on_demand"])
-            assert found.as_of == line["as_of"]
-            assert quotes.is_scaled(found.source) is (kind == "scaled")
+            assert actual.dollars_per_hour == Decimal(line["on_demand"])
+            assert actual.as_of == line["as_of"]
+            assert actual.source.startswith("scaled ") is (kind == "scaled")
+            assert (actual.derivation is Derivation.SCALED) is (kind == "scaled")
             less = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), discounted)
             assert isinstance(less, Quote)
-            assert less.price_basis == found.price_basis
+            assert less.price_basis == actual.price_basis
             assert len(f"hardware[999].rented: {less.source}") <= LABEL_CHARACTERS, less.source
     for cloud, instance_type, everywhere in types:
-        found = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, "xx-nowhere-1"), Listed())
-        assert isinstance(found, Quote)
-        assert everywhere or found.price_basis == "estimate"
+        actual = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, "xx-nowhere-1"), Listed())
+        assert isinstance(actual, Quote)
+        assert everywhere or actual.price_basis == "estimate"
 
-    assert asked == {"listed": 1573, "scaled": 635, "none": 8}
+    assert requested == {"listed": 1573, "scaled": 635, "none": 8}
 
 
 def test_the_market_of_every_model_fits_a_label() -> None:
     """All models that have one."""
     for row in rows(BUNDLED, "gpu_models.csv"):
-        found = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
-        assert isinstance(found, NoQuote) or len(found.source) <= LABEL_CHARACTERS
+        actual = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
+        assert isinstance(actual, NoQuote) or len(actual.source) <= LABEL_CHARACTERS

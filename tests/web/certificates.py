@@ -46,7 +46,7 @@ class Authority:
         return context
 
 
-def ask(
+def request(
     port: int, context: ssl.SSLContext | None, path: str = "/metrics", method: str = "GET", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers in lower case, and body of one request; plain without a context."""
@@ -58,7 +58,7 @@ def ask(
     try:
         client.request(method, path, headers={key.replace("_", "-"): headers[key] for key in headers})
         response = client.getresponse()
-        told = {name.lower(): value for name, value in response.getheaders()}
-        return response.status, told, response.read()
+        received = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, received, response.read()
     finally:
         client.close()

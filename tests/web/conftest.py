@@ -55,7 +55,7 @@ from exporter.web.access import Access
 from exporter.web.listener import WebLimits
 from exporter.web.server import WebServer
 from tests.cost.bench import rent, terms
-from tests.web.certificates import ask
+from tests.web.certificates import request
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -100,7 +100,7 @@ class Site:
     report: Report | None
     reload_error: Exception | None = None
     reloads: int = 0
-    reload_told: str = ""
+    reload_notice: str = ""
     server: WebServer = field(init=False)
 
     def connect(self) -> socket.socket:
@@ -113,16 +113,16 @@ class Site:
             client.sendall(sent)
             return b"".join(iter(lambda: client.recv(65536), b""))
 
-    def ask(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def request(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers in lower case, and body of one request."""
-        return ask(self.server.port, None, path, method, **headers)
+        return request(self.server.port, None, path, method, **headers)
 
     def reload(self) -> str:
         """What the server calls to reload."""
         self.reloads += 1
         if self.reload_error is not None:
             raise self.reload_error
-        return self.reload_told
+        return self.reload_notice
 
 
 def course() -> RecentHistory:
@@ -163,7 +163,7 @@ def grounds() -> TickBasis:
     return TickBasis(terms(rent("4.00")), State(gpus=cards))
 
 
-def books() -> CommittedTotals:
+def committed_totals() -> CommittedTotals:
     return CommittedTotals(
         ledger="0190a1b2",
         persistent=True,
@@ -242,7 +242,7 @@ def report() -> Report:
             last_reload=NOON - 3600 * SECOND,
             web_last_reload_success=True,
         ),
-        books=books(),
+        books=committed_totals(),
         process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
         rates={CHAT: 8.5, BATCH: 0.0, NOBODY: 4.25},
         prices=(
@@ -351,7 +351,7 @@ def make_report() -> Callable[..., Report]:
     def make(*, in_books: dict[str, Any] | None = None, **changes: Any) -> Report:
         whole = report()
         if in_books is not None:
-            changes["books"] = replace(books(), **in_books)
+            changes["books"] = replace(committed_totals(), **in_books)
         return replace(whole, **changes)
 
     return make
@@ -373,8 +373,8 @@ def lines(text: Callable[..., str]) -> Callable[[Report, str], list[str]]:
     """The samples of one metric in a report, as they are printed."""
 
     def of(shown: Report, name: str) -> list[str]:
-        found = (line for line in text(shown).splitlines() if line.startswith((f"{name}{{", f"{name} ")))
-        return list(found)
+        matching = (line for line in text(shown).splitlines() if line.startswith((f"{name}{{", f"{name} ")))
+        return list(matching)
 
     return of
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from exporter.config import ConfigError
-from tests.web.certificates import Authority, ask
+from tests.web.certificates import Authority, request
 from tests.web.test_passwords import basic, hashed
 
 Serve = Callable[..., Any]
 
 SECOND = 10**9
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n"
-KEPT = "web configuration not reloaded; the old one stays"
+NOT_RELOADED = "web configuration reload failed; keeping the previous one"
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_half_an_exchange_keeps_the_old_pair(
     assert site.server._access.succeeded is False
     hand_clock.now += 2 * SECOND
     assert serial(port, client) == before
-    assert caplog.text.count(KEPT) == 1
+    assert caplog.text.count(NOT_RELOADED) == 1
     (authority.folder / "server.key").write_bytes(new.key.read_bytes())
     assert serial(port, client) != before
     assert site.server._access.succeeded is True
@@ -121,8 +121,8 @@ def test_a_password_that_is_taken_away_opens_nothing_more(start: Callable[[str],
         web.write_text(users(a="new", b="stays"))
         client.sendall(old.replace(b"GET", b"HEAD"))
         assert client.recv(65536).startswith(b"HTTP/1.1 401")
-    assert site.ask("GET", "/metrics", Authorization=basic("a", "new"))[0] == 200
-    assert site.ask("GET", "/metrics", Authorization=basic("b", "stays"))[0] == 200
+    assert site.request("GET", "/metrics", Authorization=basic("a", "new"))[0] == 200
+    assert site.request("GET", "/metrics", Authorization=basic("b", "stays"))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_a_bad_file_keeps_the_old_one(
     else:
         web.write_text(text)
 
-    assert ask(port, client)[0] == 401
-    assert ask(port, client, Authorization=right)[0] == 200
-    assert ask(port, None, Authorization=right)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
+    assert request(port, client)[0] == 401
+    assert request(port, client, Authorization=right)[0] == 200
+    assert request(port, None, Authorization=right)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
     assert site.server._access.succeeded is False
-    (record,) = [record for record in caplog.records if record.message == KEPT]
+    (record,) = [record for record in caplog.records if record.message == NOT_RELOADED]
     assert record.__dict__["problem"].startswith(problem.format(web))
     web.write_text(TLS + users(a="secret", b="more"))
-    assert ask(port, client, Authorization=basic("b", "more"))[0] == 200
+    assert request(port, client, Authorization=basic("b", "more"))[0] == 200
     assert site.server._access.succeeded is True
 
 
@@ -186,9 +186,9 @@ def test_certificates_of_clients_are_not_taken_away(
 
     for refused in (authority.client(), other):
         with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF|closed|SYS"):
-            ask(site.server.port, refused)
+            request(site.server.port, refused)
     assert site.server._access.succeeded is False
-    assert ask(site.server.port, authority.client(authority.signs("right", "prometheus")))[0] == 200
+    assert request(site.server.port, authority.client(authority.signs("right", "prometheus")))[0] == 200
 
 
 def test_a_connection_from_before_tls_is_answered_no_more(
@@ -202,7 +202,7 @@ def test_a_connection_from_before_tls_is_answered_no_more(
         web.write_text(TLS)
         client.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 403")
-    assert ask(site.server.port, authority.client())[0] == 200
+    assert request(site.server.port, authority.client())[0] == 200
 
 
 def test_a_bad_file_is_no_start(start: Callable[[str], Any], web: Path) -> None:
@@ -220,7 +220,7 @@ def test_headers_of_the_file_are_on_every_answer(start: Callable[[str], Any]) ->
         "    Content-Security-Policy: default-src 'none'\n"
     )
     for path in ("/", "/metrics", "/nothing"):
-        headers = site.ask("GET", path)[1]
+        headers = site.request("GET", path)[1]
 
         assert headers["x-frame-options"] == "sameorigin"
         assert headers["strict-transport-security"] == "max-age=31536000"
@@ -235,7 +235,7 @@ def test_http2_is_said_not_to_be_served(
     """A file that asks for it works; the log says what clients get."""
     site = start("http_server_config: {http2: true}\n")
 
-    assert site.ask("GET", "/metrics")[0] == 200
+    assert site.request("GET", "/metrics")[0] == 200
     assert "http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1" in caplog.text
 
 
@@ -243,25 +243,25 @@ def test_requests_are_paced(start: Callable[[str], Any], hand_clock: Any) -> Non
     """Three at once and one each two seconds after it; probes are always answered."""
     site = start("rate_limit: {interval: 2s, burst: 3}\n")
 
-    def asked(times: int) -> list[int]:
-        return [site.ask("GET", "/metrics")[0] for _ in range(times)]
+    def statuses(times: int) -> list[int]:
+        return [site.request("GET", "/metrics")[0] for _ in range(times)]
 
-    assert asked(4) == [200, 200, 200, 429]
-    assert site.ask("GET", "/-/healthy")[0] == 200
-    assert site.ask("GET", "/metrics")[1]["retry-after"] == "1"
+    assert statuses(4) == [200, 200, 200, 429]
+    assert site.request("GET", "/-/healthy")[0] == 200
+    assert site.request("GET", "/metrics")[1]["retry-after"] == "1"
     hand_clock.now += 2 * SECOND - 1
-    assert asked(1) == [429]
+    assert statuses(1) == [429]
     hand_clock.now += 1
-    assert asked(2) == [200, 429]
+    assert statuses(2) == [200, 429]
     hand_clock.now += 3600 * SECOND
-    assert asked(4) == [200, 200, 200, 429]
+    assert statuses(4) == [200, 200, 200, 429]
 
 
 def test_an_interval_of_zero_is_no_limit(start: Callable[[str], Any]) -> None:
     """As the format has it."""
     site = start("rate_limit: {interval: 0s, burst: 1}\n")
 
-    assert [site.ask("GET", "/metrics")[0] for _ in range(3)] == [200, 200, 200]
+    assert [site.request("GET", "/metrics")[0] for _ in range(3)] == [200, 200, 200]
 
 
 def test_a_form_on_the_plain_port_cannot_reload_by_https(
@@ -271,9 +271,9 @@ def test_a_form_on_the_plain_port_cannot_reload_by_https(
     site = start(TLS)
     port, client = site.server.port, authority.client()
 
-    assert ask(port, client, "/-/reload", "POST", Origin=f"http://127.0.0.1:{port}")[0] == 403
+    assert request(port, client, "/-/reload", "POST", Origin=f"http://127.0.0.1:{port}")[0] == 403
     assert site.reloads == 0
-    assert ask(port, client, "/-/reload", "POST", Origin=f"https://127.0.0.1:{port}")[0] == 200
+    assert request(port, client, "/-/reload", "POST", Origin=f"https://127.0.0.1:{port}")[0] == 200
     assert site.reloads == 1
 
 

@@ -74,7 +74,7 @@ GPUS = tuple(
         )
     )
 )
-TERMS = terms(
+POLICY = terms(
     rent("2.50"),
     overheads=(overhead("storage", "0.50", "hour", "gpu"), overhead("staff", "60", "hour", "fleet")),
     compare=(HostedPrice("turbo", Decimal(1), Decimal(3), model="llama*", cached_prompt=Decimal("0.1")),),
@@ -99,12 +99,12 @@ def explained(
     role: Role = "",
 ) -> Explanation:
     accounts = CostAccounts()
-    accounts.add_history(sums)
-    stretch = ExplainedPeriod(START, START + 24 * HOUR, 24 * HOUR)
+    accounts.add_history(sums.cost, sums.held, sums.tokens, sums.unpriced, sums.settled, sums.by_component())
+    period = ExplainedPeriod(START, START + 24 * HOUR, 24 * HOUR)
     now = START + 24 * HOUR
     servers = {ServerKey("llm", "chat-8b"): ServerState({"llama-8b": SPLIT}, partial=partial, role=role)}
     state = State(gpus={gpu.gpu.uuid: gpu for gpu in GPUS}, servers=servers)
-    return explain(accounts, stretch, TERMS, state, now, ledger=LEDGER, server=server, price=price)
+    return explain(accounts, period, POLICY, state, now, ledger=LEDGER, server=server, price=price)
 
 
 CHAT_TEXT = f"""\
@@ -146,7 +146,7 @@ llm/chat-8b
     at turbo: 0.833333 against 2.000000 (all, full): 2.40 times as much here
       break-even at 172,800,000 tokens a day, 2.40 times the 72,000,000 of now, on the same GPUs
 
-In none of these numbers: 60.0000 dollars per hour that are configured for the whole fleet.
+Not included: 60.0000 dollars per hour of fleet overheads.
 """
 """By hand.
 
@@ -164,8 +164,8 @@ def test_the_first_server_is_explained_line_by_line() -> None:
 
 def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
     """36 dollars, 18 of them busy, over 90 million prompt tokens: 0.40 and 0.20; half a GPU is 1.50."""
-    (chain,) = explained("embed").chains
-    (model,) = chain.models
+    (explained_server,) = explained("embed").servers
+    (model,) = explained_server.models
 
     assert [(price.kind, price.basis, price.dollars_per_million) for price in model.prices] == [
         ("all", "full", 0.4),
@@ -175,7 +175,7 @@ def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
         ("prompt", "full", 0.4),
         ("prompt", "busy", 0.2),
     ]
-    assert sum(held.gpus * held.dollars_per_hour for held in chain.held) == 1.5
+    assert sum(quote.gpus * quote.dollars_per_hour for quote in explained_server.allocated) == 1.5
     assert model.against == ()
 
 
@@ -191,10 +191,21 @@ def test_what_nobody_held_costs_and_has_no_price_per_token() -> None:
 
 def test_all_servers_come_the_dearest_first_and_lose_no_dollar() -> None:
     """144 + 36 + 36 dollars, all that the hours hold."""
-    found = explained()
+    explanation_of = explained()
 
-    assert [chain.key.server for chain in found.chains] == ["chat-8b", "embed", UNALLOCATED]
-    assert sum(model.account.spent for chain in found.chains for model in chain.models) == 216 * DOLLAR
+    assert [explained_server.key.server for explained_server in explanation_of.servers] == [
+        "chat-8b",
+        "embed",
+        UNALLOCATED,
+    ]
+    assert (
+        sum(
+            model.account.spent
+            for explained_server in explanation_of.servers
+            for model in explained_server.models
+        )
+        == 216 * DOLLAR
+    )
 
 
 def test_every_line_can_be_redone_from_what_is_printed() -> None:
@@ -202,26 +213,26 @@ def test_every_line_can_be_redone_from_what_is_printed() -> None:
     line = re.compile(r"([\d.,]+) (?:dollars )?(?:x [^x]* x|/) ([\d.,]+)(?: million| GPU-hours)? = ([\d.]+)")
     redone = 0
     for match in line.finditer(explanation.text(explained(price=1.1))):
-        left, right, told = (float(text.replace(",", "")) for text in match.groups())
+        left, right, document = (float(text.replace(",", "")) for text in match.groups())
         value = left * right if " x " in match[0] else left / right
-        assert told == pytest.approx(value, abs=1e-5)
+        assert document == pytest.approx(value, abs=1e-5)
         redone += 1
     assert redone == 10 + 6 + 3 + 4
 
 
 def test_json_says_the_same() -> None:
     """The same numbers, named."""
-    told = json.loads(explanation.as_json(explained("chat-8b", 1.1)))
-    (server,) = told["servers"]
+    document = json.loads(explanation.as_json(explained("chat-8b", 1.1)))
+    (server,) = document["servers"]
     (model,) = server["models"]
 
-    assert (told["metered_seconds"], told["fleet_dollars_per_hour"]) == (86_400, 60)
+    assert (document["metered_seconds"], document["fleet_dollars_per_hour"]) == (86_400, 60)
     assert (server["namespace"], server["server"]) == ("llm", "chat-8b")
     assert model["split"] == {"method": "time", "prefill_ratio": 0.25}
     assert model["dollars_by_phase"] == {"prefill": 24, "decode": 72, "idle": 48}
     assert model["server_dollars_by_component"] == {"rent": 120, "storage": 24}
     assert model["dollars_per_million_tokens"][0]["dollars_per_million"] == 2
-    assert [held["reference"] for held in model["against"]] == ["your number", "turbo"]
+    assert [quote["reference"] for quote in model["against"]] == ["your number", "turbo"]
 
 
 def test_a_change_of_owner_is_one_account() -> None:
@@ -231,22 +242,22 @@ def test_a_change_of_owner_is_one_account() -> None:
         cost={OwnerPhase(CHAT, "decode"): DOLLAR, OwnerPhase(later, "decode"): 2 * DOLLAR},
         tokens={(CHAT, "generation"): MILLION, (later, "generation"): 2 * MILLION},
     )
-    (chain,) = explained(sums=sums).chains
+    (explained_server,) = explained(sums=sums).servers
 
-    assert [model.account.spent for model in chain.models] == [3 * DOLLAR]
-    assert chain.models[0].prices[0].dollars_per_million == 1
+    assert [model.account.spent for model in explained_server.models] == [3 * DOLLAR]
+    assert explained_server.models[0].prices[0].dollars_per_million == 1
 
 
 def test_the_minutes_tell_phases_and_tokens() -> None:
     """What the metrics divide: no GPU-hours and no components, so no dollars per GPU-hour."""
-    window = {CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})}
+    window = Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})
     accounts = CostAccounts()
-    accounts.add_window(window)
-    stretch = ExplainedPeriod(START, START + HOUR, HOUR)
-    found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
+    accounts.add_window(CHAT, window.money, window.tokens, window.unpriced)
+    period = ExplainedPeriod(START, START + HOUR, HOUR)
+    explanation_of = explain(accounts, period, POLICY, State(), START + HOUR, ledger=LEDGER)
 
-    assert "together            2.000000 dollars\n" in explanation.text(found)
-    assert found.chains[0].models[0].prices[0].dollars_per_million == 2
+    assert "together            2.000000 dollars\n" in explanation.text(explanation_of)
+    assert explanation_of.servers[0].models[0].prices[0].dollars_per_million == 2
 
 
 def test_the_minutes_take_their_hours_mix_of_components() -> None:
@@ -256,20 +267,20 @@ def test_the_minutes_take_their_hours_mix_of_components() -> None:
     """
     owner = ServerOwner("chat", "assistants", "llm", "chat-8b")
     accounts = CostAccounts()
-    accounts.add_window({CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})})
+    accounts.add_window(CHAT, {"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION}, 0)
     for hour in (1, 2):
         rent = {(owner, "rent", "configured"): hour, (owner, "rent", "estimate"): 2 * hour}
         sums = HistorySums(server_cost={**rent, (owner, "storage", "configured"): hour})
         accounts.add_mix(sums.by_component())
-    stretch = ExplainedPeriod(START, START + HOUR, HOUR)
-    found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
-    (first, *_more) = found.chains[0].models[0].ladder
+    period = ExplainedPeriod(START, START + HOUR, HOUR)
+    explanation_of = explain(accounts, period, POLICY, State(), START + HOUR, ledger=LEDGER)
+    (first, *_more) = explanation_of.servers[0].models[0].ladder
 
     assert (first.dollars_per_million, first.meaning) == (
         0.75,
         "hardware alone, and only while it computed tokens",
     )
-    assert "of the whole server" not in explanation.text(found)
+    assert "of the whole server" not in explanation.text(explanation_of)
 
 
 def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
@@ -296,22 +307,24 @@ def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
 
 def test_the_minutes_tell_what_has_no_price() -> None:
     """A quarter of a GPU-hour of the window waits: no quotient, as the metrics have none."""
-    window = {CHAT: Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)}
+    window = Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)
     accounts = CostAccounts()
-    accounts.add_window(window)
-    found = explain(
-        accounts, ExplainedPeriod(START, START + HOUR, HOUR), TERMS, State(), START + HOUR, ledger=LEDGER
+    accounts.add_window(CHAT, window.money, window.tokens, window.unpriced)
+    explanation_of = explain(
+        accounts, ExplainedPeriod(START, START + HOUR, HOUR), POLICY, State(), START + HOUR, ledger=LEDGER
     )
 
-    assert found.chains[0].models[0].prices == ()
-    assert "no price per token: 0.2500 GPU-hours that it held have no price" in explanation.text(found)
+    assert explanation_of.servers[0].models[0].prices == ()
+    assert "no price per token: 0.2500 GPU-hours that it held have no price" in explanation.text(
+        explanation_of
+    )
 
 
 def test_a_server_that_others_compute_for_has_dollars_and_no_price() -> None:
     """Of a disaggregated pair, or spread over hosts: its own money over its own tokens would mislead."""
-    found = explained("chat-8b", 1.1, partial=True)
-    printed = explanation.text(found)
-    (server,) = json.loads(explanation.as_json(found))["servers"]
+    explanation_of = explained("chat-8b", 1.1, partial=True)
+    printed = explanation.text(explanation_of)
+    (server,) = json.loads(explanation.as_json(explanation_of))["servers"]
     (model,) = server["models"]
 
     assert "      together          144.000000 dollars / 48.0000 GPU-hours" in printed
@@ -348,9 +361,9 @@ def test_nothing_posted_is_nothing_to_explain() -> None:
 
 def test_a_server_with_a_role_has_nothing_to_split() -> None:
     """A decode server, whatever seconds its engine told before."""
-    (chain,) = explained("chat-8b", partial=True, role="decode").chains
+    (explained_server,) = explained("chat-8b", partial=True, role="decode").servers
 
-    assert chain.models[0].split == CurrentSplit("role", 0.0)
+    assert explained_server.models[0].split == CurrentSplit("role", 0.0)
     assert "now split by role, prefill 0.0% of busy: nothing to split" in explanation.text(
         explained("chat-8b", partial=True, role="decode")
     )
@@ -358,5 +371,5 @@ def test_a_server_with_a_role_has_nothing_to_split() -> None:
 
 def test_a_server_that_told_nothing_has_no_split() -> None:
     """Nor have GPUs that nobody held."""
-    assert [chain.models[0].split for chain in explained().chains[1:]] == [None, None]
+    assert [explained_server.models[0].split for explained_server in explained().servers[1:]] == [None, None]
     assert "now split" not in explanation.text(explained("embed"))

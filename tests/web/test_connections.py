@@ -16,7 +16,7 @@ from tests.living import gone, no_thread
 Serve = Callable[..., Any]
 
 MILLISECOND = 10**6
-QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, place=5000 * MILLISECOND)
+QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, admission=5000 * MILLISECOND)
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /-/reload HTTP/1.1\r\nHost: x\r\n"
 CLOSING = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -209,7 +209,7 @@ def test_a_hundred_scrapers_at_once(serve: Serve, make_report: Callable[..., Any
 
     def scrape() -> None:
         together.wait(30)
-        code, _, body = site.ask("GET", "/metrics", Accept_Encoding="gzip")
+        code, _, body = site.request("GET", "/metrics", Accept_Encoding="gzip")
         answers.append((code, body))
 
     threads = [threading.Thread(target=scrape) for _ in range(100)]
@@ -242,18 +242,18 @@ def test_idle_connections_do_not_keep_a_scraper_out(serve: Serve) -> None:
 
 def test_when_all_places_are_busy_a_new_client_is_told(serve: Serve) -> None:
     """Requests that are being answered are not cut for new ones: those are told to come again."""
-    site = serve(None, limits=WebLimits(connections=1, place=10 * MILLISECOND))
-    entered, go = threading.Event(), threading.Event()
+    site = serve(None, limits=WebLimits(connections=1, admission=10 * MILLISECOND))
+    reloading, go = threading.Event(), threading.Event()
 
     def slow() -> None:
-        entered.set()
+        reloading.set()
         go.wait(30)
 
     site.reload = slow
     site.server._reload = slow
     with site.connect() as busy:
         busy.sendall(b"POST /-/reload HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert entered.wait(10)
+        assert reloading.wait(10)
         with site.connect() as client:
             answer = client.recv(65536)
         go.set()
@@ -286,7 +286,31 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
                 assert status(client.recv(65536)) == 503
                 assert client.recv(1) == b""
     assert status(site.say(CLOSING)) == 200
-    assert caplog.messages == ["cannot start a thread for a connection: can't start new thread"]
+    assert caplog.messages == ["cannot accept a connection: can't start new thread"]
+
+
+def test_trouble_is_logged_once_a_minute(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many clients it strikes; another trouble is told at once."""
+    caplog.set_level("WARNING")
+    site = serve(None)
+    accept = socket.socket.accept
+    failures: list[Exception] = [MemoryError(), OSError(24, "Too many open files")] + [MemoryError()] * 3
+
+    def scarce(listening: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", scarce)
+    assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
+    assert status(site.say(CLOSING)) == 200
+    assert caplog.messages == [
+        "cannot accept a connection: MemoryError",
+        "cannot accept a connection: [Errno 24] Too many open files",
+        "cannot accept a connection: MemoryError",
+    ]
 
 
 def test_a_full_file_table_is_waited_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.listener import Listener, WebLimits, network
-from tests.web.crowd import KINDS, Crowd, descriptors, within_a_second
+from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
 
 Serve = Callable[..., Any]
 
@@ -30,13 +30,13 @@ def test_a_crowd_keeps_nobody_out(
     """More than there are places, each opened again when it is cut: 99 of 100 within a second."""
     site = serve(make_report(elapsed=SystemClock().elapsed()), clock=SystemClock())
     with Crowd(kind, size, site.server.port) as crowd:
-        asked, answered = 0, 0
-        while asked < 100 or crowd.rounds < 3:
+        sent, answered = 0, 0
+        while sent < 100 or crowd.rounds < 3:
             answered += within_a_second(site.server.port, 10)
-            asked += 10
+            sent += 10
 
     assert crowd.opened > WebLimits().connections
-    assert answered >= 0.99 * asked
+    assert answered >= 0.99 * sent
 
 
 def test_who_holds_most_gives_way_first(serve: Serve) -> None:
@@ -72,7 +72,7 @@ def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
         client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n")
     silent = socket.create_connection(("127.0.0.1", site.server.port), 10)
     try:
-        while len(_taken(site.server._listener)) < 3 or clock.elapsed() - _born(site) < SECOND // 20:
+        while len(connections_of(site.server._listener)) < 3 or clock.elapsed() - _born(site) < SECOND // 20:
             pass
         assert site.say(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(
             b"healthy\n"
@@ -87,7 +87,7 @@ def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
 
 
 def _born(site: Any) -> int:
-    return max(place.born for place in _taken(site.server._listener))
+    return max(connection.born for connection in connections_of(site.server._listener))
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_a_request_that_is_sent_ahead_waits_for_its_reader(
         client.connect(("127.0.0.1", site.server.port))
         client.settimeout(10)
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-        while not answered or _taken(site.server._listener):
+        while not answered or connections_of(site.server._listener):
             pass
     assert len(answered) == 1
 
 
-def _taken(listener: Listener | None) -> list[Any]:
+def connections_of(listener: Listener | None) -> list[Any]:
     assert listener is not None
     with listener._lock:
-        return listener._taken()
+        return list(listener._connections)

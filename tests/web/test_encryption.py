@@ -14,12 +14,12 @@ from exporter.clock import SystemClock
 from exporter.config import ConfigError
 from exporter.web import tls
 from exporter.web.listener import WebLimits
-from tests.web.certificates import Authority, Pair, ask
+from tests.web.certificates import Authority, Pair, request
 
 Serve = Callable[..., Any]
 
 MILLISECOND = 10**6
-QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, place=5000 * MILLISECOND)
+QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, admission=5000 * MILLISECOND)
 REQUIRED = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"
 OPTIONAL = "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n"
 SUITES = "[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]"
@@ -65,7 +65,7 @@ def flood(client: ssl.SSLSocket) -> None:
 def refused(port: int, context: ssl.SSLContext) -> bool:
     """Whether the server answers nothing: in TLS 1.3 a client learns of it when it reads."""
     try:
-        ask(port, context)
+        request(port, context)
     except OSError:
         return True
     return False
@@ -75,7 +75,7 @@ def test_metrics_by_https(encrypted: Serve, authority: Authority) -> None:
     """A scraper that trusts the authority gets the page, and the server's own link says https."""
     site = encrypted()
 
-    status, _, body = ask(site.server.port, authority.client())
+    status, _, body = request(site.server.port, authority.client())
     assert (status, b"inference_cost_dollars_total" in body) == (200, True)
     assert site.server.url == f"https://127.0.0.1:{site.server.port}/"
 
@@ -126,7 +126,7 @@ def test_who_is_let_in_by_a_certificate(
 
     let_in = [not refused(port, authority.client(pair, newest=newest)) for pair in shown]
     assert let_in == [bare, signed, unknown, expired]
-    assert ask(port, authority.client(prometheus))[0] == 200
+    assert request(port, authority.client(prometheus))[0] == 200
 
 
 @pytest.mark.parametrize("name", ["prometheus.example", "10.1.2.3", "scraper@example.com"])
@@ -137,7 +137,7 @@ def test_a_certificate_needs_one_of_the_names(
     port = encrypted(f"{REQUIRED}  client_allowed_sans: [elsewhere, {name}]\n").server.port
     other = authority.signs("other", "grafana.example")
 
-    assert ask(port, authority.client(prometheus))[0] == 200
+    assert request(port, authority.client(prometheus))[0] == 200
     assert refused(port, authority.client(other))
 
 
@@ -151,10 +151,10 @@ def test_an_expired_certificate_of_the_server_is_the_clients_to_refuse(
     web.write_text("tls_server_config: {cert_file: expired.pem, key_file: expired.key}\n")
 
     with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
-        ask(site.server.port, authority.client())
+        request(site.server.port, authority.client())
     careless = ssl.create_default_context()
     careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
-    assert ask(site.server.port, careless)[0] == 200
+    assert request(site.server.port, careless)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_curve_that_is_not_preferred_is_not_agreed_on(encrypted: Serve, author
 
     assert refused(port, other)
     other.set_ecdh_curve("secp384r1")
-    assert ask(port, other)[0] == 200
+    assert request(port, other)[0] == 200
 
 
 def test_no_tickets_are_handed_out(encrypted: Serve, authority: Authority, prometheus: Pair) -> None:
@@ -229,10 +229,10 @@ def test_remembered_sessions_are_few(
     site = encrypted()
     for _ in range(10):
         old = authority.client(newest=ssl.TLSVersion.TLSv1_2)
-        assert ask(site.server.port, old, Connection="close")[0] == 200
-        guard = site.server._access.current()
-        assert guard.encryption._context.session_stats()["number"] <= 3
-    assert guard.encryption._context.session_stats()["accept_good"] < 10
+        assert request(site.server.port, old, Connection="close")[0] == 200
+        policy = site.server._access.current()
+        assert policy.encryption._context.session_stats()["number"] <= 3
+    assert policy.encryption._context.session_stats()["accept_good"] < 10
     assert "reloaded" not in caplog.text
 
 
@@ -240,8 +240,8 @@ def test_plain_http_is_told_to_use_https(encrypted: Serve, authority: Authority)
     """In plain words, and with no word of what is served."""
     site = encrypted()
 
-    assert site.ask("GET", "/metrics")[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
-    assert ask(site.server.port, authority.client())[0] == 200
+    assert site.request("GET", "/metrics")[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
+    assert request(site.server.port, authority.client())[0] == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "byte", "half"])
@@ -252,7 +252,7 @@ def test_a_handshake_that_does_not_end_is_cut_off(
     site = encrypted(clock=SystemClock(), limits=QUICK)
 
     assert site.say(sent) == b""
-    assert ask(site.server.port, authority.client())[0] == 200
+    assert request(site.server.port, authority.client())[0] == 200
 
 
 def test_a_handshake_byte_by_byte_is_cut_off(encrypted: Serve) -> None:
@@ -285,7 +285,7 @@ def test_half_done_handshakes_do_not_keep_a_scraper_out(encrypted: Serve, author
     site = encrypted(limits=WebLimits(connections=3))
     silent = [site.connect() for _ in range(3)]
     try:
-        assert ask(site.server.port, authority.client())[0] == 200
+        assert request(site.server.port, authority.client())[0] == 200
     finally:
         for client in silent:
             client.close()

@@ -52,7 +52,7 @@ def minute(number: int) -> Any:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
+def ledger_files(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
     """70 minutes of two servers, in a ledger that a daemon holds open at 13:10:30."""
     path, clock = tmp_path / "ledger.db", StillClock(NOON + 70 * MINUTE + MINUTE // 2)
     ledger = Ledger.open(path, clock)
@@ -63,9 +63,9 @@ def books(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
     ledger.close()
 
 
-def report(books: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> Report:
+def report(ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> Report:
     """What the daemon would publish of these books."""
-    _, ledger, clock = books
+    _, ledger, clock = ledger_files
     return make_report(
         books=ledger.books(clock.now, ("2026-11",)),
         wall=clock.now,
@@ -77,18 +77,18 @@ def report(books: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> R
 
 
 def test_page_and_verb_tell_the_same(
-    books: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To the last digit: the page's explanation as JSON is what the verb prints of the daemon's file."""
-    path, _, clock = books
+    path, _, clock = ledger_files
     config = path.with_name("config.yaml")
     config.write_text(CONFIG)
     assert explained(ExplainOptions(config, path, "llm/chat-8b", 1, None, True), clock) == 0
     verb = json.loads(capsys.readouterr().out)
-    told = explained_by_the_page(report(books, make_report), "llm/chat-8b")
-    assert told is not None
+    on_page = explained_by_the_page(report(ledger_files, make_report), "llm/chat-8b")
+    assert on_page is not None
 
-    assert json.loads(explanation.as_json(told)) == verb
+    assert json.loads(explanation.as_json(on_page)) == verb
     ((first, *_),) = [model["ladder"] for model in verb["servers"][0]["models"]]
     # An hour of 2 dollars of decode a minute, two thirds of what its hours paid for are rent: 80 dollars.
     assert (first["meaning"], first["dollars"]) == (
@@ -98,9 +98,11 @@ def test_page_and_verb_tell_the_same(
     assert (verb["metered_seconds"], first["tokens"]) == (3600, 60 * 40_000)
 
 
-def test_the_page_shows_its_numbers(books: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> None:
+def test_the_page_shows_its_numbers(
+    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport
+) -> None:
     """60 minutes at 3 dollars, 2.4 million tokens: 180 dollars are 75 a million; a third of them was idle."""
-    body = page.explanation(report(books, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD)
+    body = page.explanation(report(ledger_files, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD)
     assert body is not None
     text = body.decode()
 
@@ -115,17 +117,17 @@ def test_the_page_shows_its_numbers(books: tuple[Path, Ledger, StillClock], make
 
 
 def test_who_is_known_and_cost_nothing_is_explained(
-    books: tuple[Path, Ledger, StillClock], make_report: MakeReport
+    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport
 ) -> None:
     """A server of this tick has an explanation, also before its first minute; nobody else has."""
-    young = make_report(books=books[1].books(books[2].now, ("2026-11",)))
-    told = explained_by_the_page(young, "ml/chat")
-    assert told is not None
+    young = make_report(books=ledger_files[1].books(ledger_files[2].now, ("2026-11",)))
+    on_page = explained_by_the_page(young, "ml/chat")
+    assert on_page is not None
 
-    assert [(chain.key.server, chain.models) for chain in told.chains] == [("chat", ())]
+    assert [(server.key.server, server.models) for server in on_page.servers] == [("chat", ())]
     body = page.explanation(young, 1000 * 10**9, "ml%2Fchat", BUILD)
     assert body is not None
-    assert "Nothing was posted to it in this time." in body.decode()
+    assert "No cost in this period." in body.decode()
     with pytest.raises(ExplanationError, match="there is no server 'nobody'"):
         explained_by_the_page(young, "nobody")
 
@@ -134,17 +136,17 @@ def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> N
     """While they are withheld the page says so, of the host as of a server."""
     waiting = make_report(books=None)
 
-    for asked in ("", "ml%2Fchat"):
-        body = page.explanation(waiting, 1000 * 10**9, asked, BUILD)
+    for link in ("", "ml%2Fchat"):
+        body = page.explanation(waiting, 1000 * 10**9, link, BUILD)
         assert body is not None
-    assert b"There are no books yet that could be explained." in body
+    assert b"No data to explain yet." in body
 
 
 def test_who_served_nothing_in_the_time_is_told_since_when(
-    books: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An hour and a half on without a token: the last one moved at 13:10. Verb, page and JSON say so."""
-    path, ledger, clock = books
+    path, ledger, clock = ledger_files
     idle = [
         tick(NOON + number * MINUTE, money(DOLLAR, phase="idle"), length=MINUTE) for number in range(71, 161)
     ]
@@ -154,7 +156,7 @@ def test_who_served_nothing_in_the_time_is_told_since_when(
     clock.now = NOON + 160 * MINUTE + MINUTE // 2
     since = "2026-11-01T13:10:00Z"
     body = (
-        page.explanation(report(books, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD) or b""
+        page.explanation(report(ledger_files, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD) or b""
     ).decode()
     question = ExplainOptions(None, path, "llm/chat-8b", 1, None, as_json=False)
     assert explained(question, clock) == 0

@@ -25,15 +25,15 @@ def cards(make_report: Callable[..., Report]) -> Callable[..., list[str]]:
         report = make_report(
             in_books={"months": months or {}, "course": RecentHistory()}, projected={}, **changes
         )
-        found = page(report, elapsed, BUILD).decode()
-        cards = re.findall(r'<div class="card">(.*?)</div>', found, re.DOTALL)
+        rendered = page(report, elapsed, BUILD).decode()
+        cards = re.findall(r'<div class="card">(.*?)</div>', rendered, re.DOTALL)
         return [" ".join(re.sub(r"<[^>]*>", " ", card).split()) for card in cards]
 
     return read
 
 
 @pytest.mark.parametrize(
-    ("passed", "said"),
+    ("passed", "expected"),
     [
         (0, "known after the next tick, in 10 s"),
         (2.5, "known after the next tick, in 8 s"),
@@ -43,22 +43,22 @@ def cards(make_report: Callable[..., Report]) -> Callable[..., list[str]]:
     ],
 )
 def test_before_the_first_money_it_says_when_there_is_some(
-    cards: Callable[..., list[str]], passed: float, said: str
+    cards: Callable[..., list[str]], passed: float, expected: str
 ) -> None:
     """A tick charges the time since the last one, so that the first has nothing to charge."""
     _, month, projected, day = cards(TICK + round(passed * SECOND))
 
-    assert month == f"This month so far not known {said}"
-    assert projected == f"Projected for the month not known {said}"
-    assert day == f"Idle, 24 h + this hour not known {said}"
+    assert month == f"This month so far not known {expected}"
+    assert projected == f"Projected for the month not known {expected}"
+    assert day == f"Idle, 24 h + this hour not known {expected}"
 
 
 @pytest.mark.parametrize(
-    ("of_minute", "passed", "said"),
+    ("of_minute", "passed", "expected"),
     [(0, 0, "in 60 s"), (20, 0, "in 40 s"), (20, 3.5, "in 37 s"), (55, 0, "in 10 s"), (55, 10, "due")],
 )
 def test_cells_of_the_first_minute_say_when_they_are_known(
-    make_report: Callable[..., Report], of_minute: int, passed: float, said: str
+    make_report: Callable[..., Report], of_minute: int, passed: float, expected: str
 ) -> None:
     """Busy and prices are of whole minutes, so that the first one has to end, and a tick to follow.
 
@@ -71,15 +71,15 @@ def test_cells_of_the_first_minute_say_when_they_are_known(
         """Busy, tokens and prices of each server."""
         text = page(report, TICK + round(passed * SECOND), BUILD).decode()
         table = text.partition("<h2>Servers</h2>")[2].partition("</table>")[0]
-        found = {}
+        rendered = {}
         for row in table.split("<tr>")[2:]:
             (name,) = re.findall(r"<bdi>([^<]*)</bdi></a>", row)
             numbers = re.findall(r'<td class="number">(.*?)</td>', row, re.DOTALL)
-            found[name] = [re.sub(r"<[^>]*>", "", cell) for cell in numbers[2:6]]
-        return found
+            rendered[name] = [re.sub(r"<[^>]*>", "", cell) for cell in numbers[2:6]]
+        return rendered
 
-    assert cells(young)["ml/chat"] == [said, "13.0 M", said, said]
-    assert cells(young)["nobody (unallocated)"] == [said, ABSENT, ABSENT, ABSENT]
+    assert cells(young)["ml/chat"] == [expected, "13.0 M", expected, expected]
+    assert cells(young)["unallocated"] == [expected, ABSENT, ABSENT, ABSENT]
     assert cells(make_report(quotients=()))["ml/chat"][2:] == [ABSENT, ABSENT]
     assert cells(replace(young, rates={}))["ml/chat"][0] == ABSENT
 
@@ -89,6 +89,6 @@ def test_it_promises_nothing_that_no_tick_brings(
 ) -> None:
     """Without a price, with money of an earlier month, from an old report, and where totals are withheld."""
     earlier = {MonthKey("search", "retrieval", "configured", "2026-10"): 10**12}
-    for told in (cards(rates={}), cards(months=earlier), cards(TICK + 31 * SECOND)):
-        assert not any("next tick" in card for card in told)
+    for shown in (cards(rates={}), cards(months=earlier), cards(TICK + 31 * SECOND)):
+        assert not any("next tick" in card for card in shown)
     assert b"next tick" not in page(make_report(books=None), TICK, BUILD)

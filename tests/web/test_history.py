@@ -22,7 +22,7 @@ NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 
 
-def told(report: Report, elapsed: int = NOW) -> dict[str, Any]:
+def rendered(report: Report, elapsed: int = NOW) -> dict[str, Any]:
     """What the document says of a report's host."""
     host: dict[str, Any] = json.loads(document(report, elapsed, BUILD))["host"]
     return host
@@ -35,7 +35,7 @@ def shown(report: Report, elapsed: int = NOW) -> str:
 
 def test_the_last_day_is_told_hour_by_hour(make_report: MakeReport) -> None:
     """24 x 8.50 = 204 dollars, 12 x 4.25 = 51 of them idle: a quarter. The running hour has not cost yet."""
-    host = told(make_report())
+    host = rendered(make_report())
 
     assert host["last_day"] == {
         "start": "2026-11-23T12:00:00Z",
@@ -67,7 +67,7 @@ def test_the_last_day_says_how_long_it_is(make_report: MakeReport) -> None:
     """At half past twelve it is of 24.5 hours: whole ones, and the running one."""
     report = make_report()
 
-    host = told(replace(report, wall=report.wall + 30 * 60 * 10**9))
+    host = rendered(replace(report, wall=report.wall + 30 * 60 * 10**9))
 
     assert (host["last_day"]["start"], host["last_day"]["hours"]) == ("2026-11-23T12:00:00Z", 24.5)
 
@@ -77,7 +77,7 @@ def test_the_month_is_told_day_by_day(make_report: MakeReport) -> None:
 
     The first day ends with 24 x 16 - 23.50 = 360.50, the last point is the month to date.
     """
-    days = told(make_report())["days"]
+    days = rendered(make_report())["days"]
 
     assert len(days) == 24
     assert days[0] == {"until": "2026-11-02T00:00:00Z", "month_to_date_dollars": 360.5}
@@ -145,7 +145,7 @@ def test_nothing_is_drawn_of_what_is_not_known(make_report: MakeReport) -> None:
 
     assert "The last 24 hours" not in shown(empty)
     assert "<h2>The month</h2>" not in shown(empty)
-    assert told(empty)["last_day"] is None
+    assert rendered(empty)["last_day"] is None
 
 
 def test_history_stays_when_the_report_is_old(make_report: MakeReport) -> None:
@@ -160,7 +160,7 @@ def test_history_stays_when_the_report_is_old(make_report: MakeReport) -> None:
 
 def test_tables_tell_gpus_and_components(make_report: MakeReport) -> None:
     """A card at 4.25 an hour that rested a quarter: 1.0625. One without a price has none, and no idle."""
-    host = told(make_report())
+    host = rendered(make_report())
     first, second, lost = host["gpus"]
 
     assert (first["dollars_per_hour"], first["idle_dollars_per_hour"], first["power_watts"]) == (
@@ -169,7 +169,7 @@ def test_tables_tell_gpus_and_components(make_report: MakeReport) -> None:
         612.5,
     )
     assert [price["component"] for price in first["prices"]] == ["rent", "storage"]
-    assert [(held["server"], held["gpu_share_ratio"]) for held in second["holders"]] == [
+    assert [(holder["server"], holder["gpu_share_ratio"]) for holder in second["holders"]] == [
         ("batch", 0.25),
         ("chat", 0.75),
     ]

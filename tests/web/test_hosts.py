@@ -53,7 +53,7 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
 )  # fmt: skip
 def test_names_that_nobody_can_register_are_answered(host: str, hosts: Hosts) -> None:
     """Addresses, names without a dot, reserved ones, the machine's own and those that were allowed."""
-    assert hosts.refusal(browsed(host)) is None
+    assert hosts.reject(browsed(host)) is None
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_names_that_nobody_can_register_are_answered(host: str, hosts: Hosts) ->
 )  # fmt: skip
 def test_other_names_are_refused_to_browsers(host: str, hosts: Hosts) -> None:
     """A registered name, or one that looks like an address or like ours and is none."""
-    refusal = hosts.refusal(browsed(host))
+    rejection = hosts.reject(browsed(host))
 
-    assert refusal is not None
-    assert (refusal.status, refusal.refused) == (421, "unknown_host")
-    assert hosts.refusal(Request("GET", "/cost.json", {"user-agent": "Prometheus/3"}, host=host)) is None
+    assert rejection is not None
+    assert (rejection.status, rejection.refused) == (421, "unknown_host")
+    assert hosts.reject(Request("GET", "/cost.json", {"user-agent": "Prometheus/3"}, host=host)) is None
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_program_may_ask_by_any_name(
     path: str, headers: dict[str, str], serve: Serve, make_report: Callable[..., Any]
 ) -> None:
     """A scrape by a DNS name of the operator's needs no configuration."""
-    assert serve(make_report()).ask("GET", path, Host="gpu-7.corp.example.com:9844", **headers)[0] == 200
+    assert serve(make_report()).request("GET", path, Host="gpu-7.corp.example.com:9844", **headers)[0] == 200
 
 
 @pytest.mark.parametrize("path", READERS)
 def test_a_rebound_page_reads_nothing(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """The answer has no figure, says why, and what to start with where the name is the operator's."""
     site = serve(make_report())
-    status, _, body = site.ask("GET", path, Host=f"evil.example:{site.server.port}", **CHROME)
+    status, _, body = site.request("GET", path, Host=f"evil.example:{site.server.port}", **CHROME)
 
     assert status == 421
     assert body == (
@@ -118,7 +118,7 @@ def test_a_rebound_page_cannot_reload(serve: Serve) -> None:
     """Its Origin is the Host that it asks for, so that only the name gives it away."""
     site = serve(None)
     host = f"evil.example:{site.server.port}"
-    answer = site.ask("POST", "/-/reload", Host=host, Origin=f"http://{host}", **CHROME)
+    answer = site.request("POST", "/-/reload", Host=host, Origin=f"http://{host}", **CHROME)
 
     assert (answer[0], site.reloads) == (421, 0)
 
@@ -126,7 +126,7 @@ def test_a_rebound_page_cannot_reload(serve: Serve) -> None:
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
 def test_probes_are_answered_under_any_name(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """They tell nothing of money."""
-    assert serve(make_report()).ask("GET", path, Host="evil.example", **CHROME)[0] == 200
+    assert serve(make_report()).request("GET", path, Host="evil.example", **CHROME)[0] == 200
 
 
 def test_an_allowed_name_is_answered(serve: Serve, make_report: Callable[..., Any]) -> None:
@@ -134,7 +134,7 @@ def test_an_allowed_name_is_answered(serve: Serve, make_report: Callable[..., An
     site = serve(make_report(), allowed_hosts=("costs.example.com",))
 
     for host in ("costs.example.com", "COSTS.example.com:443", "costs.example.com.:9844"):
-        assert site.ask("GET", "/", Host=host, **CHROME)[0] == 200
+        assert site.request("GET", "/", Host=host, **CHROME)[0] == 200
 
 
 def test_the_name_that_is_listened_on_is_answered(serve: Serve, make_report: Callable[..., Any]) -> None:
@@ -150,9 +150,9 @@ def test_a_password_makes_names_free(serve: Serve, make_report: Callable[..., An
     web.write_text(f"basic_auth_users: {{grafana: {hashed('secret')}}}\n")
     site = serve(make_report(), web=web)
 
-    assert site.ask("GET", "/", Host="evil.example", **CHROME)[0] == 401
+    assert site.request("GET", "/", Host="evil.example", **CHROME)[0] == 401
     right = basic("grafana", "secret")
-    assert site.ask("GET", "/", Host="costs.example.com", Authorization=right, **CHROME)[0] == 200
+    assert site.request("GET", "/", Host="costs.example.com", Authorization=right, **CHROME)[0] == 200
 
 
 @pytest.mark.parametrize(

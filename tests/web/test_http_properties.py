@@ -67,22 +67,22 @@ def requests(draw: st.DrawFn) -> bytes:
     return line + end + fields + draw(ends) + body
 
 
-def answers(said: bytes) -> Iterator[int]:
+def answers(left: bytes) -> Iterator[int]:
     """The status of each answer; fails where what was said is no row of answers."""
-    while said:
-        begun = STATUS_LINE.match(said)
-        assert begun, said[:200]
-        head, gap, rest = said.partition(b"\r\n\r\n")
-        assert gap, said[:200]
+    while left:
+        begun = STATUS_LINE.match(left)
+        assert begun, left[:200]
+        head, gap, rest = left.partition(b"\r\n\r\n")
+        assert gap, left[:200]
         if begun[1] == b"100":  # go on: no answer yet, and none of its headers
-            said = rest
+            left = rest
             continue
         length = re.search(rb"\r\nContent-Length: (\d+)(\r\n|$)", head)
         assert length, head
         yield int(begun[1])
         # An answer to HEAD tells the length of a body that does not follow.
         size = int(length[1])
-        said = rest if STATUS_LINE.match(rest) or len(rest) < size else rest[size:]
+        left = rest if STATUS_LINE.match(rest) or len(rest) < size else rest[size:]
 
 
 def exchanged(site: Any, sent: bytes) -> bytes:
@@ -120,5 +120,5 @@ def test_no_bytes_break_the_server(serving: Any, sent: list[bytes]) -> None:
     statuses = list(answers(exchanged(serving, b"".join(sent))))
     assert set(statuses) <= ANSWERS
     assert len(statuses) <= b"".join(sent).count(b"\n") + 1
-    status, _, body = serving.ask("GET", "/-/healthy")
+    status, _, body = serving.request("GET", "/-/healthy")
     assert (status, body) == (200, b"healthy\n")

@@ -15,7 +15,7 @@ from exporter.readings import Gpu, ServerKey, ServerReading, UnreadReason, Unrea
 from exporter.report import Build, Report, SourceRow, Window
 from exporter.sources.nvml.library import ADVICE, LIBRARY_NOT_FOUND
 from exporter.tariff.calendar import month_of
-from exporter.tariff.rate import Provenance
+from exporter.tariff.rate import Derivation, Provenance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Retirement
 from exporter.web.cost_json import document
@@ -30,10 +30,10 @@ SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 ELEVEN = 1_795_518_000 * SECOND  # 2026-11-24T11:00:00Z
-STALE = "No tick has been taken for more than three intervals: what is spent now is not known."
+STALE = "No tick for more than three intervals: current spend is unknown."
 UNSET = "the clock is set (it is waited for two minutes at most)"
 WRITE = (
-    'Write what you pay: hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
+    'Add your price: hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
     "rented: {dollars_per_gpu_hour: PRICE}}]"
 )
 NO_LIBRARY = ADVICE[LIBRARY_NOT_FOUND]
@@ -74,7 +74,7 @@ def test_a_host_that_is_well_has_no_notes(make_report: MakeReport) -> None:
 def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> None:
     """The host told by hand has a lost GPU without a price, one with a guessed one, and a long gap."""
     assert noted(make_report()) == [
-        f"GPUs without a price: 1 of 3. What they cost is not in these figures. {WRITE}",
+        f"Unpriced GPUs: 1 of 3. These figures do not include their cost. {WRITE}",
         "Source server cannot be read (never since the start).",
         (
             "Server sglang:30000 is not read: nothing listens where its metrics should be. "
@@ -83,8 +83,8 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
         f"GPUs priced by an estimate: 1 of 3. {WRITE}",
         "GPUs that are paid for and cannot be read: 1 of 3.",
         (
-            "Time without a tick that was too long to be charged (gap.max_days): 259,200 s (3.0 days) since "
-            "the ledger began. What it cost is not in these figures."
+            "Downtime beyond gap.max_days is not charged: 259,200 s (3.0 days) since the ledger was created. "
+            "These figures do not include its cost."
         ),
     ]
 
@@ -92,22 +92,22 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
 @pytest.mark.parametrize(
     ("in_books", "note"),
     [
-        ({"residual": 1}, "The books do not balance"),
+        ({"residual": 1}, "Accrued and posted dollars differ"),
         (
             {"moved_aside": "ledger.db.corrupt-1"},
             (
-                "The books began anew at this start of the daemon: the ledger before them was moved aside as "
-                "ledger.db.corrupt-1, and what it had is in none of these figures."
+                "A new ledger was created at this start. The previous ledger was moved to "
+                "ledger.db.corrupt-1; these figures do not include it."
             ),
         ),
         ({"persistent": False}, "The ledger is in memory"),
         ({"writable": False}, "The ledger cannot be written"),
-        ({"fleeting": True}, "The ledger is on an emptyDir, which ends with this pod"),
+        ({"fleeting": True}, "The ledger is on an emptyDir"),
         (
             {"displaced": "ledger.db.displaced-1"},
             (
-                "Another file took the ledger's place while the daemon ran: the books go on in "
-                "ledger.db.displaced-1, and a restart goes on with the other file."
+                "The ledger file was replaced while the daemon ran. Totals continue in "
+                "ledger.db.displaced-1; a restart uses the other file."
             ),
         ),
     ],
@@ -121,8 +121,8 @@ def test_notes_tell_trouble_with_the_books(
 
 def test_books_beside_a_ledger_that_cannot_be_read_may_count_twice(make_report: MakeReport) -> None:
     """Whoever adds hosts up reads it beside the words on memory."""
-    told = noted(make_report(in_books={"persistent": False, "unread": True}))[:2]
-    assert told == [
+    shown = noted(make_report(in_books={"persistent": False, "unread": True}))[:2]
+    assert shown == [
         "The ledger is in memory: a restart loses the month.",
         (
             "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
@@ -136,7 +136,7 @@ def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
     report = make_report()
     failed = replace(report, config=replace(report.config, last_reload_success=False))
 
-    assert noted(failed)[-1].startswith("The last reload of the configuration failed")
+    assert noted(failed)[-1].startswith("The last configuration reload failed")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_costs_unseen_stands_above_the_clock(make_report: MakeReport) -> No
 
     assert [note.split(" ")[0:3] for note in noted(report)][:4] == [
         ["NVML", "cannot", "be"],
-        ["GPUs", "without", "a"],
+        ["Unpriced", "GPUs:", "1"],
         ["The", "clock", "is"],
         ["GPUs", "priced", "by"],
     ]
@@ -238,8 +238,8 @@ def test_claims_that_were_refused_are_noted(make_report: MakeReport) -> None:
 
     assert noted(well(make_report, sources=(processes,))) == [
         (
-            "Programs of this host name ports or servers that are not theirs to name, and did not get them: "
-            "`doctor` says which."
+            "Some processes claim ports or server names of other users. The claims were refused; "
+            "`doctor` lists them."
         )
     ]
 
@@ -255,14 +255,14 @@ def test_a_server_that_is_down_everywhere_is_down(make_report: MakeReport) -> No
 def test_many_sources_that_are_down_are_counted(make_report: MakeReport) -> None:
     """NVML is named before servers, and what is behind the eighth is a number."""
     sources = (*(down(f"server:{n}", None) for n in range(10)), down("clock", None), down("nvml", None))
-    found = noted(well(make_report, sources=sources))
+    texts = noted(well(make_report, sources=sources))
 
-    assert found[:3] == [
+    assert texts[:3] == [
         "NVML cannot be read (never since the start).",
         "The clock is not synchronized (never since the start).",
         "Server 0 cannot be read (never since the start).",
     ]
-    assert found[8:] == ["Further sources that cannot be read: 4."]
+    assert texts[8:] == ["Further sources that cannot be read: 4."]
 
 
 def test_books_that_are_withheld_say_what_they_wait_for(make_report: MakeReport) -> None:
@@ -302,15 +302,15 @@ def test_a_price_per_token_that_is_withheld_is_noted(make_report: MakeReport) ->
         CHAT: Window({"decode": 1}, {}, unpriced=3600 * SECOND),
         NOBODY: Window({}, {}, unpriced=1800 * SECOND),
     }
-    books = replace(well(make_report).books, window=window)  # type: ignore[type-var]
+    totals = replace(well(make_report).books, window=window)  # type: ignore[type-var]
 
-    assert noted(well(make_report, books=books)) == [
+    assert noted(well(make_report, books=totals)) == [
         (
-            "GPU time of the last hour that has no price: 1.50 GPU-hours. What holds it has no price per "
+            "Unpriced GPU time of the last hour: 1.50 GPU-hours. Its servers have no cost per "
             "million tokens until it is charged."
         )
     ]
-    assert noted(well(make_report, books=books), OLD) == [STALE]
+    assert noted(well(make_report, books=totals), OLD) == [STALE]
 
 
 def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> None:
@@ -322,9 +322,9 @@ def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> N
 
     assert noted(report, OLD) == [
         STALE,
-        "The books do not balance: what was accrued is not what was posted. This is a bug.",
+        "Accrued and posted dollars differ. This is a bug: report it with the log.",
         "The ledger is in memory: a restart loses the month.",
-        f"GPUs without a price: 1 of 3. What they cost is not in these figures. {WRITE}",
+        f"Unpriced GPUs: 1 of 3. These figures do not include their cost. {WRITE}",
         f"GPUs priced by an estimate: 1 of 3. {WRITE}",
     ]
 
@@ -336,7 +336,7 @@ def test_a_scaled_price_is_noted_as_one(make_report: MakeReport) -> None:
         "scaled aws p5.48xlarge eu-north-1 on demand (x)",
         "hardware[0].rented: scaled aws p5 (x)",
     ):
-        origin = Provenance("estimate", source, "2025-04-05")
+        origin = Provenance("estimate", source, "2025-04-05", Derivation.SCALED)
         prices = (replace(report.prices[0], provenance=origin), *report.prices[1:])
 
         assert noted(replace(report, prices=prices)) == [
@@ -369,12 +369,12 @@ def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeR
     """It is charged; one that is not read any more has no row, and one whose day lies ahead is no note."""
     report = well(make_report)
     assert report.grounds is not None
-    terms = report.grounds.terms
+    policy = report.grounds.terms
     here = next(row.gpu.uuid for row in report.gpus if row.reading)
     for since, notes in (
-        (report.wall, ["GPUs that are here and charged, though `retired` has them: 1 of 2."]),
+        (report.wall, ["GPUs marked `retired` that are present and charged: 1 of 2."]),
         (report.wall + SECOND, []),
     ):
-        tariff = replace(terms.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
-        grounds = replace(report.grounds, terms=replace(terms, tariff=tariff))
+        tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
+        grounds = replace(report.grounds, terms=replace(policy, tariff=tariff))
         assert noted(replace(report, grounds=grounds)) == notes

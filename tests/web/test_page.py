@@ -71,7 +71,7 @@ def shown(report: Report | None, elapsed: int = NOW) -> str:
     return page(report, elapsed, BUILD).decode()
 
 
-def told(report: Report, elapsed: int = NOW) -> dict[str, Any]:
+def embedded(report: Report, elapsed: int = NOW) -> dict[str, Any]:
     """What the document says of a report's host."""
     host: dict[str, Any] = json.loads(document(report, elapsed, BUILD))["host"]
     return host
@@ -82,15 +82,15 @@ def test_page_and_document_are_as_reviewed(
 ) -> None:
     """Byte for byte, of the host told by hand; explanations without the style and the script of the page."""
     golden("page.html", page(make_report(), NOW, BUILD))
-    for name, asked in (("explain.html", ""), ("explain-chat.html", "ml%2Fchat")):
-        explained = explanation(make_report(), NOW, asked, BUILD) or b""
+    for name, path in (("explain.html", ""), ("explain-chat.html", "ml%2Fchat")):
+        explained = explanation(make_report(), NOW, path, BUILD) or b""
         golden(name, re.sub(rb"<(style|script)>.*?</\1>\n", b"", explained, flags=re.DOTALL))
     golden("cost.json", document(make_report(), NOW, BUILD))
 
 
 def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> None:
     """8.50 + 0 + 4.25 an hour; November is 9000 + 0.50, October is not in it."""
-    host = told(make_report())
+    host = embedded(make_report())
 
     assert host["taken"] == "2026-11-24T12:00:00Z"
     assert host["stale"] is False
@@ -112,7 +112,7 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
     report = make_report(
         books=None, rates={}, month_ends={}, projected={}, budgets=(), quotients=(), run_rate=None
     )
-    host = told(report)
+    host = embedded(report)
 
     assert {name for name, value in host.items() if value is None} == {
         "dollars_per_hour",
@@ -131,17 +131,17 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
 
 def test_an_old_report_tells_no_rates(make_report: MakeReport) -> None:
     """What was being spent half a minute ago is not what is being spent; the month stands."""
-    host = told(make_report(), OLD)
+    host = embedded(make_report(), OLD)
 
     assert (host["stale"], host["dollars_per_hour"], host["month_projected_dollars"]) == (True, None, None)
     assert host["servers"] == []
     assert host["month_to_date_dollars"] == 9000.5
-    assert "No tick has been taken for more than three intervals" in shown(make_report(), OLD)
+    assert "No tick for more than three intervals" in shown(make_report(), OLD)
 
 
 def test_a_server_without_money_is_listed(make_report: MakeReport) -> None:
     """A server that holds nothing priced is seen all the same."""
-    servers = told(make_report(rates={}, loads=(), quotients=()))["servers"]
+    servers = embedded(make_report(rates={}, loads=(), quotients=()))["servers"]
 
     assert [(line["namespace"], line["server"], line["dollars_per_hour"]) for line in servers] == [
         ("", "batch", None),
@@ -162,17 +162,17 @@ def test_a_month_of_nothing_priced_is_not_known(make_report: MakeReport) -> None
         make_report(in_books={"months": nothing}, gpus=unpriced),
         make_report(in_books={"months": nothing}, gpus=()),
     ):
-        assert told(unknown)["month_to_date_dollars"] is None
+        assert embedded(unknown)["month_to_date_dollars"] is None
         assert '<dt>This month so far</dt>\n<dd class="big">not known</dd>' in shown(unknown)
-    assert told(make_report(in_books={"months": nothing}))["month_to_date_dollars"] == 0.0
-    assert told(make_report(gpus=unpriced))["month_to_date_dollars"] == 9000.5
+    assert embedded(make_report(in_books={"months": nothing}))["month_to_date_dollars"] == 0.0
+    assert embedded(make_report(gpus=unpriced))["month_to_date_dollars"] == 9000.5
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_went_wrong_is_null(wrong: float, make_report: MakeReport) -> None:
     """It is no figure: the document is JSON all the same, and the others are told."""
     report = make_report()
-    host = told(
+    host = embedded(
         make_report(
             rates={**report.rates, CHAT: wrong},
             quotients=(Quotient(CHAT, "all", "full", wrong),),
@@ -193,7 +193,7 @@ def test_a_figure_that_went_wrong_is_null(wrong: float, make_report: MakeReport)
 def test_rates_without_a_sum_have_none(make_report: MakeReport) -> None:
     """Infinities of both signs, and numbers too large to be added."""
     for first, second in ((math.inf, -math.inf), (1.7e308, 1.7e308)):
-        assert told(make_report(rates={CHAT: first, NOBODY: second}))["dollars_per_hour"] is None
+        assert embedded(make_report(rates={CHAT: first, NOBODY: second}))["dollars_per_hour"] is None
 
 
 def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
@@ -201,7 +201,7 @@ def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
     report = make_report()
 
     def nobody(shown: Report) -> list[float]:
-        return [line["gpus"] for line in told(shown)["servers"] if line["server"] == "unallocated"]
+        return [line["gpus"] for line in embedded(shown)["servers"] if line["server"] == "unallocated"]
 
     assert nobody(make_report(shares=())) == [3.0]
     assert nobody(make_report(rates={}, shares=report.shares[:1])) == [2.0]
@@ -271,8 +271,8 @@ def test_the_policy_allows_the_page_its_own_only(make_report: MakeReport) -> Non
     """The hashes in the policy are those of the style and the script in the page; all else is forbidden."""
     allowed = {}
     for part in ("style", "script"):
-        (found,) = re.findall(rf"<{part}>(.*?)</{part}>", shown(make_report()), re.DOTALL)
-        allowed[part] = b64encode(sha256(found.encode()).digest()).decode()
+        (ids,) = re.findall(rf"<{part}>(.*?)</{part}>", shown(make_report()), re.DOTALL)
+        allowed[part] = b64encode(sha256(ids.encode()).digest()).decode()
 
     assert HEADERS["Content-Security-Policy"].split("; ") == [
         "default-src 'none'",
@@ -291,12 +291,12 @@ def test_every_number_leads_to_its_explanation(make_report: MakeReport) -> None:
     report = make_report()
     reader = Reader(shown(report))
     sections = {}
-    for asked in ("", "ml%2Fchat", "batch", "unallocated"):
-        body = explanation(report, NOW, asked, BUILD)
+    for path in ("", "ml%2Fchat", "batch", "unallocated"):
+        body = explanation(report, NOW, path, BUILD)
         assert body is not None
-        found = [attributes["id"] for _, attributes in Reader(body.decode()).tags if "id" in attributes]
-        assert len(found) == len(set(found))
-        sections[f"explain/{asked}"] = set(found)
+        ids = [attributes["id"] for _, attributes in Reader(body.decode()).tags if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        sections[f"explain/{path}"] = set(ids)
     links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
     targets = {link for link in links if "#" in link}
 
@@ -321,12 +321,12 @@ def test_it_says_whose_figures_these_are(make_report: MakeReport) -> None:
     assert "<title>host-1 - Inference Cost Exporter</title>" in text
     assert "<h1><span>Inference Cost Exporter on <bdi>host-1</bdi></span></h1>" in text
     assert '<p data-part="about"><bdi>host-1</bdi> alone, read at ' in text
-    assert told(make_report())["name"] == "host-1"
-    for asked in ("", "ml%2Fchat"):
-        explained = (explanation(make_report(), NOW, asked, BUILD) or b"").decode()
+    assert embedded(make_report())["name"] == "host-1"
+    for path in ("", "ml%2Fchat"):
+        explained = (explanation(make_report(), NOW, path, BUILD) or b"").decode()
         assert " - host-1 - Inference Cost Exporter</title>" in explained
     nameless = make_report(grounds=None)
-    assert (told(nameless)["name"], "This host alone, read at" in shown(nameless)) == (None, True)
+    assert (embedded(nameless)["name"], "This host alone, read at" in shown(nameless)) == (None, True)
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,8 @@ def test_the_default_budget_is_said_to_be_one(make_report: MakeReport) -> None:
     assert "the fleet&#x27;s default budget of $27,000.00, as no budget is configured" in shown(default)
     assert ">default budget $27,000<" in shown(default)
     assert "Over the default budget &quot;fleet&quot;" in shown(over)
-    assert [told(each)["budget_configured"] for each in (default, make_report())] == [False, True]
-    assert told(make_report(budgets=()))["budget_configured"] is False
+    assert [embedded(each)["budget_configured"] for each in (default, make_report())] == [False, True]
+    assert embedded(make_report(budgets=()))["budget_configured"] is False
 
 
 HOSTILE = (
@@ -377,10 +377,10 @@ HOSTILE = (
 
 def hostile(report: Report) -> Report:
     """A host where everybody is called so."""
-    parties = {CostOwner(name, name, "", name, name): 1.0 for name in HOSTILE}
-    shares = (ShareRow(party.key, "GPU-aaaa", 1 / 9, "equal") for party in parties)
+    owners = {CostOwner(name, name, "", name, name): 1.0 for name in HOSTILE}
+    shares = (ShareRow(owner.key, "GPU-aaaa", 1 / 9, "equal") for owner in owners)
     gpus = (replace(row, gpu=row.gpu._replace(gpu_model=HOSTILE[4])) for row in report.gpus[:1])
-    return replace(report, rates=parties, shares=tuple(shares), loads=(), gpus=(*gpus, *report.gpus[1:]))
+    return replace(report, rates=owners, shares=tuple(shares), loads=(), gpus=(*gpus, *report.gpus[1:]))
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "a\ud800b"])
@@ -393,11 +393,11 @@ def test_names_from_outside_are_text(name: str, make_report: MakeReport) -> None
 
     assert Counter(tag for tag, _ in reader.tags) == Counter(tag for tag, _ in Reader(shown(plain)).tags)
     assert f"{readable}/{readable}" in reader.text
-    assert [line["model"] for line in told(report)["servers"] if line["server"] == name] == [name]
+    assert [line["model"] for line in embedded(report)["servers"] if line["server"] == name] == [name]
     links = {attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"}
     servers = {link.removeprefix("explain/").partition("#")[0] for link in links}
-    (asked,) = {server for server in servers if "%2F" in server} - {"ml%2Fchat"}
-    explained = explanation(report, NOW, asked, BUILD)
+    (path,) = {server for server in servers if "%2F" in server} - {"ml%2Fchat"}
+    explained = explanation(report, NOW, path, BUILD)
     assert explained is not None
     assert f"What {readable}/{readable} costs" in Reader(explained.decode()).text
 
@@ -417,10 +417,10 @@ def test_a_server_named_like_a_folder_can_be_asked_for(make_report: MakeReport) 
     """A browser would make `explain/..` the page itself; nobody of that name is nobody."""
     report = make_report(rates={CostOwner("p", "t", "", name, "m"): 1.0 for name in ("..", ".", "")})
     links = {attributes["href"] or "" for tag, attributes in Reader(shown(report)).tags if tag == "a"}
-    asked = {link.partition("#")[0] for link in links if link.startswith("explain/%2F")}
+    path = {link.partition("#")[0] for link in links if link.startswith("explain/%2F")}
 
-    assert asked == {"explain/%2F..", "explain/%2F.", "explain/%2F"}
-    assert all(explanation(report, NOW, each.removeprefix("explain/"), BUILD) for each in asked)
+    assert path == {"explain/%2F..", "explain/%2F.", "explain/%2F"}
+    assert all(explanation(report, NOW, each.removeprefix("explain/"), BUILD) for each in path)
     assert explanation(report, NOW, "nobody-here", BUILD) is None
     assert explanation(report, NOW, "%ff%fe", BUILD) is None
 
@@ -435,9 +435,9 @@ def test_a_server_that_was_idle_has_nothing_to_split(make_report: MakeReport) ->
     assert "24%" not in text
     assert "split by time" not in text
     assert "0%" in text
-    asked = explanation(idle, NOW, "ml%2Fchat", BUILD)
-    assert asked is not None
-    assert b"ow split by" not in asked
+    path = explanation(idle, NOW, "ml%2Fchat", BUILD)
+    assert path is not None
+    assert b"ow split by" not in path
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_a_share_that_nothing_told_is_no_zero(
 ) -> None:
     """0 % is decode alone; what is not known is a dash on the page and null in the document."""
     report = make_report(splits=(SplitRow(CHAT, "engine", ratio),))
-    (line,) = (line for line in told(report)["servers"] if line["server"] == "chat")
+    (line,) = (line for line in embedded(report)["servers"] if line["server"] == "chat")
 
     assert line["split_method"] == "engine"
     assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written != ABSENT else None)

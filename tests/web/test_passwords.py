@@ -14,7 +14,7 @@ from exporter.config import ConfigError
 from exporter.web import passwords as waiting_line
 from exporter.web.passwords import MOST_FAILED, MOST_WAITING, Passwords, Verdict, bcrypt_check
 from exporter.web.server import REFUSALS
-from tests.web.certificates import Authority, ask
+from tests.web.certificates import Authority, request
 
 Serve = Callable[..., Any]
 
@@ -51,14 +51,14 @@ class Slow:
 
     def __init__(self, right: bytes = b"s3cret") -> None:
         self.right = right
-        self.asked: list[tuple[bytes, bytes]] = []
-        self.entered = threading.Semaphore(0)
+        self.checked: list[tuple[bytes, bytes]] = []
+        self.entries = threading.Semaphore(0)
         self.go = threading.Event()
         self.go.set()
 
     def __call__(self, password: bytes, hashed: bytes) -> bool:
-        self.asked.append((password, hashed))
-        self.entered.release()
+        self.checked.append((password, hashed))
+        self.entries.release()
         assert self.go.wait(30)
         return password == self.right and hashed == HASH
 
@@ -66,7 +66,7 @@ class Slow:
 @pytest.mark.parametrize("user", PASSWORDS)
 def test_the_right_password_is_let_in(user: str, guarded: Any) -> None:
     """By each user's own, with a colon and letters that are not ASCII."""
-    status, _, body = guarded.ask("GET", "/metrics", Authorization=basic(user, PASSWORDS[user]))
+    status, _, body = guarded.request("GET", "/metrics", Authorization=basic(user, PASSWORDS[user]))
 
     assert (status, b"inference_cost_dollars_total" in body) == (200, True)
 
@@ -99,27 +99,27 @@ def test_the_right_password_is_let_in(user: str, guarded: Any) -> None:
 def test_everything_else_is_not(authorization: str | None, path: str, guarded: Any) -> None:
     """The same answer for each, whether or not the path exists."""
     headers = {} if authorization is None else {"Authorization": authorization.encode().decode("latin-1")}
-    status, told, body = guarded.ask("GET", path, **headers)
+    status, received, body = guarded.request("GET", path, **headers)
 
     assert (status, body) == (401, b"a user and a password are needed\n")
-    assert told["www-authenticate"] == 'Basic realm="inference-cost-exporter", charset="UTF-8"'
+    assert received["www-authenticate"] == 'Basic realm="inference-cost-exporter", charset="UTF-8"'
 
 
 def test_a_reload_needs_the_password_too(guarded: Any) -> None:
     """And a browser that knows it, sent by another site, is refused all the same."""
     right = basic("prometheus", "s3cret")
 
-    assert guarded.ask("POST", "/-/reload")[0] == 401
-    assert guarded.ask("POST", "/-/reload", Authorization=right, Origin="https://evil.example")[0] == 403
+    assert guarded.request("POST", "/-/reload")[0] == 401
+    assert guarded.request("POST", "/-/reload", Authorization=right, Origin="https://evil.example")[0] == 403
     assert guarded.reloads == 0
-    assert guarded.ask("POST", "/-/reload", Authorization=right)[0] == 200
+    assert guarded.request("POST", "/-/reload", Authorization=right)[0] == 200
     assert guarded.reloads == 1
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
 def test_probes_need_no_password(path: str, guarded: Any) -> None:
     """A kubelet has none, and they tell nothing of money."""
-    assert guarded.ask("GET", path)[0] == 200
+    assert guarded.request("GET", path)[0] == 200
 
 
 def test_a_right_password_is_looked_at_once() -> None:
@@ -129,12 +129,12 @@ def test_a_right_password_is_looked_at_once() -> None:
 
     verdicts = [passwords.verdict(basic("prometheus", "s3cret"), "a") for _ in range(100)]
     assert set(verdicts) == {Verdict.GRANTED}
-    assert check.asked == [(b"s3cret", HASH)]
+    assert check.checked == [(b"s3cret", HASH)]
     assert passwords.verdict(basic("prometheus", "wrong"), "a") is Verdict.WRONG
     assert passwords.verdict(basic("prometheus", "wrong"), "a") is Verdict.WRONG
-    assert len(check.asked) == 3
+    assert len(check.checked) == 3
     assert passwords.verdict(basic("prometheus", "s3cret"), "a") is Verdict.GRANTED
-    assert len(check.asked) == 3
+    assert len(check.checked) == 3
 
 
 def test_an_unknown_user_costs_the_same_and_is_never_let_in() -> None:
@@ -143,7 +143,7 @@ def test_an_unknown_user_costs_the_same_and_is_never_let_in() -> None:
     passwords = Passwords({"prometheus": HASH}, check)
 
     assert passwords.verdict(basic("nobody", "s3cret"), "a") is Verdict.WRONG
-    assert check.asked == [(b"s3cret", HASH)]
+    assert check.checked == [(b"s3cret", HASH)]
 
 
 def test_no_password_is_kept() -> None:
@@ -321,10 +321,10 @@ def test_failed_logins_are_counted_and_logged_once_a_minute(
 ) -> None:
     """With the address and the number, never with what was typed; a visit without a password is no login."""
     for _ in range(5):
-        guarded.ask("GET", "/metrics", Authorization=basic("prometheus", "typo"))
-    guarded.ask("GET", "/metrics")
+        guarded.request("GET", "/metrics", Authorization=basic("prometheus", "typo"))
+    guarded.request("GET", "/metrics")
     hand_clock.now += 60 * 10**9
-    guarded.ask("GET", "/", Authorization=basic("typo", "typo"))
+    guarded.request("GET", "/", Authorization=basic("typo", "typo"))
 
     assert dict(guarded.server.refused) == {
         **dict.fromkeys(REFUSALS, 0),
@@ -354,14 +354,14 @@ def test_who_shows_a_password_may_reload_on_any_address(
     site = serve(make_report(), web=web, address=":0")
     right = basic("prometheus", "s3cret")
 
-    assert site.ask("POST", "/-/reload", Authorization=right)[0] == 200
+    assert site.request("POST", "/-/reload", Authorization=right)[0] == 200
     assert site.reloads == 1
 
 
 def test_a_turned_away_client_is_told_to_come_again(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """429, and when."""
     monkeypatch.setattr(Passwords, "verdict", lambda *_: Verdict.BUSY)
-    status, headers, body = guarded.ask("GET", "/metrics", Authorization=basic("prometheus", "x"))
+    status, headers, body = guarded.request("GET", "/metrics", Authorization=basic("prometheus", "x"))
 
     assert (status, headers["retry-after"], body) == (429, "1", b"too many passwords at once\n")
 
@@ -372,7 +372,7 @@ def test_passwords_over_tls_with_a_client_certificate(
     """Either is needed where the file asks for both."""
     authority = Authority(tmp_path)
     authority.signs("server", "127.0.0.1")
-    known = authority.client(authority.signs("client", "prometheus"))
+    certificate = authority.client(authority.signs("client", "prometheus"))
     web = tmp_path / "web.yml"
     web.write_text(
         "tls_server_config: {cert_file: server.pem, key_file: server.key, client_ca_file: ca.pem,"
@@ -381,10 +381,10 @@ def test_passwords_over_tls_with_a_client_certificate(
     )
     port = serve(make_report(), web=web).server.port
 
-    assert ask(port, known)[0] == 401
-    assert ask(port, known, Authorization=basic("prometheus", "s3cret"))[0] == 200
+    assert request(port, certificate)[0] == 401
+    assert request(port, certificate, Authorization=basic("prometheus", "s3cret"))[0] == 200
     with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF"):
-        ask(port, authority.client(), Authorization=basic("prometheus", "s3cret"))
+        request(port, authority.client(), Authorization=basic("prometheus", "s3cret"))
 
 
 def test_without_the_package_it_is_said_what_to_install(

@@ -87,11 +87,11 @@ def test_http_1_0_needs_no_host_and_closes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "kept"), [(b"close", False), (b"x, Close", False), (b"keep-alive", True)]
+    ("options", "keeps_open"), [(b"close", False), (b"x, Close", False), (b"keep-alive", True)]
 )
-def test_who_wants_to_close_says_so(options: bytes, kept: bool) -> None:  # noqa: FBT001
+def test_who_wants_to_close_says_so(options: bytes, keeps_open: bool) -> None:  # noqa: FBT001
     """Among other options, in any case."""
-    assert parse(LINE, [b"Host: a", b"Connection: " + options]).keep_alive is kept
+    assert parse(LINE, [b"Host: a", b"Connection: " + options]).keep_alive is keeps_open
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "cost.schema.json").re
 VALIDATOR = Draft202012Validator(SCHEMA, format_checker=FormatChecker())
 
 
-def told(report: Report | None, elapsed: int = NOW) -> Any:
+def rendered(report: Report | None, elapsed: int = NOW) -> Any:
     """The document of a report."""
     return json.loads(document(report, elapsed, BUILD))
 
@@ -36,18 +36,24 @@ def test_every_document_is_what_it_says(make_report: MakeReport) -> None:
     host = make_report()
     empty = make_report(books=None, rates={}, month_ends={}, projected={}, budgets=(), gpus=(), run_rate=None)
 
-    for document_ in (told(host), told(host, OLD), told(None), told(empty), told(hostile(host))):
+    for document_ in (
+        rendered(host),
+        rendered(host, OLD),
+        rendered(None),
+        rendered(empty),
+        rendered(hostile(host)),
+    ):
         VALIDATOR.validate(document_)
 
 
 def test_it_refuses_what_it_does_not_say(make_report: MakeReport) -> None:
     """A key that it does not know, one that is missing, a text for a number."""
     for change in ({"more": 1}, {"notes": "none"}, {"month": "November"}, {"dollars_per_hour": "12.75"}):
-        wrong = told(make_report())
+        wrong = rendered(make_report())
         wrong["host"].update(change)
         with pytest.raises(ValidationError):
             VALIDATOR.validate(wrong)
-    missing = told(make_report())
+    missing = rendered(make_report())
     del missing["host"]["servers"][0]["up"]
     with pytest.raises(ValidationError):
         VALIDATOR.validate(missing)
@@ -65,6 +71,6 @@ def test_everything_is_described() -> None:
         for part in (*schema.get("properties", {}).values(), *schema.get("oneOf", ()), *items):
             yield from keys(part)
 
-    found = list(keys(SCHEMA))
-    assert len(found) > 50
-    assert [name for name, part in found if not part.get("description", "").endswith((".", "..."))] == []
+    paths = list(keys(SCHEMA))
+    assert len(paths) > 50
+    assert [name for name, part in paths if not part.get("description", "").endswith((".", "..."))] == []

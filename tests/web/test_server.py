@@ -27,7 +27,7 @@ def test_metrics_are_the_report_in_text(
 ) -> None:
     """A scraper that asks for nothing special gets the text format, whole."""
     report = make_report()
-    status, headers, body = serve(report).ask("GET", "/metrics")
+    status, headers, body = serve(report).request("GET", "/metrics")
 
     assert status == 200
     assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -39,7 +39,7 @@ def test_metrics_are_the_report_in_text(
 
 def test_metrics_are_openmetrics_and_gzip_for_who_asks(serve: Serve, make_report: Callable[..., Any]) -> None:
     """What the client sent is not repeated in the answer's type."""
-    status, headers, body = serve(make_report()).ask(
+    status, headers, body = serve(make_report()).request(
         "GET",
         "/metrics",
         Accept="application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
@@ -55,17 +55,21 @@ def test_two_scrapes_of_one_report_are_identical(serve: Serve, make_report: Call
     """Two Prometheus servers see the same numbers."""
     site = serve(make_report())
 
-    assert site.ask("GET", "/metrics")[2] == site.ask("GET", "/metrics")[2]
+    assert site.request("GET", "/metrics")[2] == site.request("GET", "/metrics")[2]
 
 
 def test_a_new_report_is_served_at_once(serve: Serve, make_report: Callable[..., Any]) -> None:
     """The page follows the report that is current."""
     site = serve(make_report(run_rate=1.0))
-    assert b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 1.0\n' in site.ask("GET", "/metrics")[2]
+    assert (
+        b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 1.0\n' in site.request("GET", "/metrics")[2]
+    )
 
     site.report = make_report(run_rate=2.0)
     site.server.prepare()
-    assert b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 2.0\n' in site.ask("GET", "/metrics")[2]
+    assert (
+        b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 2.0\n' in site.request("GET", "/metrics")[2]
+    )
 
 
 def test_gauges_are_absent_after_three_missed_intervals(
@@ -74,11 +78,11 @@ def test_gauges_are_absent_after_three_missed_intervals(
     """The sampler is stuck: totals go on to be served, what is spent now is not known."""
     site = serve(make_report())
     hand_clock.now += 30 * 10**9
-    assert b"inference_cost_dollars_per_hour" in site.ask("GET", "/metrics")[2]
+    assert b"inference_cost_dollars_per_hour" in site.request("GET", "/metrics")[2]
 
     hand_clock.now += 1
     site.server.prepare()
-    body = site.ask("GET", "/metrics")[2]
+    body = site.request("GET", "/metrics")[2]
     assert b"inference_cost_dollars_per_hour" not in body
     assert b"inference_cost_dollars_total" in body
     assert b"inference_last_tick_timestamp_seconds 1.7955216e+09\n" in body
@@ -89,32 +93,32 @@ def test_before_the_first_tick(serve: Serve) -> None:
     site = serve(None)
     site.server.prepare()
 
-    assert site.ask("GET", "/-/healthy")[::2] == (200, b"healthy\n")
-    assert site.ask("GET", "/-/ready")[::2] == (
+    assert site.request("GET", "/-/healthy")[::2] == (200, b"healthy\n")
+    assert site.request("GET", "/-/ready")[::2] == (
         503,
         b"not ready: the first tick has not been taken yet\n",
     )
-    assert site.ask("GET", "/metrics")[0] == 200
-    assert site.ask("GET", "/metrics")[2].count(b"# TYPE") == 1
-    assert json.loads(site.ask("GET", "/cost.json")[2]) == {"version": "0.1.0", "host": None}
-    assert b"The first tick has not been taken yet." in site.ask("GET", "/")[2]
+    assert site.request("GET", "/metrics")[0] == 200
+    assert site.request("GET", "/metrics")[2].count(b"# TYPE") == 1
+    assert json.loads(site.request("GET", "/cost.json")[2]) == {"version": "0.1.0", "host": None}
+    assert b"Waiting for the first tick." in site.request("GET", "/")[2]
 
 
 def test_after_the_first_tick(serve: Serve, make_report: Callable[..., Any]) -> None:
     """One tick makes it ready."""
     site = serve(make_report())
 
-    assert site.ask("GET", "/-/ready")[::2] == (200, b"ready\n")
-    assert site.ask("GET", "/")[1]["content-type"] == "text/html; charset=utf-8"
-    assert site.ask("GET", "/cost.json")[1]["content-type"] == "application/json"
+    assert site.request("GET", "/-/ready")[::2] == (200, b"ready\n")
+    assert site.request("GET", "/")[1]["content-type"] == "text/html; charset=utf-8"
+    assert site.request("GET", "/cost.json")[1]["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", READERS)
 def test_head_is_get_without_the_body(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """Same status and length, no body."""
     site = serve(make_report())
-    status, headers, body = site.ask("GET", path)
-    bare_status, bare_headers, bare = site.ask("HEAD", path)
+    status, headers, body = site.request("GET", path)
+    bare_status, bare_headers, bare = site.request("HEAD", path)
 
     assert (bare_status, bare) == (status, b"")
     assert bare_headers["content-length"] == headers["content-length"] == str(len(body))
@@ -123,7 +127,7 @@ def test_head_is_get_without_the_body(path: str, serve: Serve, make_report: Call
 @pytest.mark.parametrize("path", [*READERS, "/nothing"])
 def test_answers_are_not_sniffed_or_kept(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """Browsers take an answer for what it says it is, and caches do not keep it."""
-    headers = serve(make_report()).ask("GET", path)[1]
+    headers = serve(make_report()).request("GET", path)[1]
 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
@@ -134,7 +138,7 @@ def test_answers_are_not_sniffed_or_kept(path: str, serve: Serve, make_report: C
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
 def test_reading_is_get(method: str, path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """Any other method is told which ones there are."""
-    status, headers, body = serve(make_report()).ask(method, path)
+    status, headers, body = serve(make_report()).request(method, path)
 
     assert (status, headers["allow"], body) == (405, "GET, HEAD", b"use GET, HEAD\n")
 
@@ -155,23 +159,23 @@ def test_other_paths_are_not_found(path: str, serve: Serve, make_report: Callabl
 
 def test_a_query_is_ignored(serve: Serve, make_report: Callable[..., Any]) -> None:
     """Scrapers may add one."""
-    assert serve(make_report()).ask("GET", "/metrics?name[]=x&y")[0] == 200
+    assert serve(make_report()).request("GET", "/metrics?name[]=x&y")[0] == 200
 
 
 def test_reload_is_asked_of_the_daemon(serve: Serve, make_report: Callable[..., Any]) -> None:
     """One POST, one reload."""
     site = serve(make_report())
 
-    assert site.ask("POST", "/-/reload", Content_Length="0")[::2] == (200, b"reloaded\n")
+    assert site.request("POST", "/-/reload", Content_Length="0")[::2] == (200, b"reloaded\n")
     assert site.reloads == 1
 
 
 def test_a_reload_says_what_it_means_for_posted_money(serve: Serve, make_report: Callable[..., Any]) -> None:
     """In lines of its own, after the word that scripts look for."""
     site = serve(make_report())
-    site.reload_told = "10.00 dollars are posted\nrun this"
+    site.reload_notice = "10.00 dollars are posted\nrun this"
 
-    assert site.ask("POST", "/-/reload")[::2] == (200, b"reloaded\n10.00 dollars are posted\nrun this\n")
+    assert site.request("POST", "/-/reload")[::2] == (200, b"reloaded\n10.00 dollars are posted\nrun this\n")
 
 
 def test_a_failed_reload_says_why(serve: Serve, make_report: Callable[..., Any]) -> None:
@@ -179,18 +183,18 @@ def test_a_failed_reload_says_why(serve: Serve, make_report: Callable[..., Any])
     site = serve(make_report())
     site.reload_error = ValueError("config.yaml:3: servers[0].prot: unknown key; did you mean port?")
 
-    assert site.ask("POST", "/-/reload")[::2] == (
+    assert site.request("POST", "/-/reload")[::2] == (
         500,
         b"reload failed: config.yaml:3: servers[0].prot: unknown key; did you mean port?\n",
     )
-    assert site.ask("GET", "/-/healthy")[0] == 200
+    assert site.request("GET", "/-/healthy")[0] == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 def test_reload_is_post(method: str, serve: Serve) -> None:
     """A link, an image or a prefetch cannot reload."""
     site = serve(None)
-    status, headers, _ = site.ask(method, "/-/reload")
+    status, headers, _ = site.request(method, "/-/reload")
 
     assert (status, headers["allow"], site.reloads) == (405, "POST", 0)
 
@@ -211,7 +215,7 @@ def test_reload_is_post(method: str, serve: Serve) -> None:
 def test_another_site_cannot_reload(headers: dict[str, str], serve: Serve) -> None:
     """A form on somebody's page, sent by an operator's browser, is refused."""
     site = serve(None)
-    status, _, body = site.ask("POST", "/-/reload", **headers)
+    status, _, body = site.request("POST", "/-/reload", **headers)
 
     assert (status, body) == (403, b"refused: the request comes from another site\n")
     assert site.reloads == 0
@@ -222,15 +226,15 @@ def test_the_own_site_can_reload(serve: Serve, hand_clock: Any) -> None:
     site = serve(None)
     own = f"http://127.0.0.1:{site.server.port}"
 
-    assert site.ask("POST", "/-/reload", Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
+    assert site.request("POST", "/-/reload", Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
     hand_clock.now += 10**9
-    assert site.ask("POST", "/-/reload", Sec_Fetch_Site="none")[0] == 200
+    assert site.request("POST", "/-/reload", Sec_Fetch_Site="none")[0] == 200
     assert site.reloads == 2
 
 
 def test_reload_can_be_switched_off(serve: Serve) -> None:
     """Without a reload there is none, and the answer names the other way."""
-    status, _, body = serve(None, reloadable=False).ask("POST", "/-/reload")
+    status, _, body = serve(None, reloadable=False).request("POST", "/-/reload")
 
     assert (status, body) == (403, b"reloading over HTTP is switched off; send SIGHUP\n")
 
@@ -254,7 +258,7 @@ def test_reload_is_off_where_others_reach_the_port(
 ) -> None:
     """Unless it is asked for by Prometheus' own flag; the refusal names what to do, and is counted."""
     site = serve(None, address=address, lifecycle=lifecycle)
-    answered, _, body = site.ask("POST", "/-/reload")
+    answered, _, body = site.request("POST", "/-/reload")
 
     assert (answered, site.reloads) == (status, int(status == 200))
     assert status == 200 or b"send SIGHUP" in body
@@ -264,15 +268,15 @@ def test_reload_is_off_where_others_reach_the_port(
 def test_reloads_are_one_a_second(serve: Serve, hand_clock: Any) -> None:
     """A thousand requests reload once, log nothing more, and are told when to come again."""
     site = serve(None)
-    answers = [site.ask("POST", "/-/reload") for _ in range(20)]
+    answers = [site.request("POST", "/-/reload") for _ in range(20)]
     hand_clock.now += 10**9 - 1
-    answers.append(site.ask("POST", "/-/reload"))
+    answers.append(site.request("POST", "/-/reload"))
 
     assert [status for status, _, _ in answers] == [200] + [429] * 20
     assert answers[1][1]["retry-after"] == "1"
     assert answers[1][2] == b"not reloaded: the last reload was less than a second ago\n"
     hand_clock.now += 1
-    assert site.ask("POST", "/-/reload")[0] == 200
+    assert site.request("POST", "/-/reload")[0] == 200
     assert (site.reloads, dict(site.server.refused)["reload_rate"]) == (2, 20)
 
 
@@ -281,7 +285,7 @@ def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
     site = serve(None)
     site.reload_error = ValueError("config.yaml:3: no")
 
-    assert [site.ask("POST", "/-/reload")[0] for _ in range(3)] == [500, 429, 429]
+    assert [site.request("POST", "/-/reload")[0] for _ in range(3)] == [500, 429, 429]
     assert site.reloads == 1
 
 
@@ -293,19 +297,19 @@ def test_a_page_is_made_once_for_a_report(
     made: list[str] = []
     whole = page.page
 
-    def counted(*told: Any) -> bytes:
+    def counted(*arguments: Any) -> bytes:
         made.append("page")
-        return whole(*told)
+        return whole(*arguments)
 
     monkeypatch.setattr(page, "page", counted)
-    first = [site.ask("GET", "/")[2] for _ in range(5)]
+    first = [site.request("GET", "/")[2] for _ in range(5)]
     assert (len(set(first)), len(made)) == (1, 1)
     hand_clock.now += 31 * 10**9
-    assert site.ask("GET", "/")[2] != first[0]
+    assert site.request("GET", "/")[2] != first[0]
     site.report = make_report(run_rate=2.0, elapsed=hand_clock.now)
     site.server.prepare()
-    assert site.server._pages._held == (None, False, {})
-    assert b"2.00" in site.ask("GET", "/")[2]
+    assert site.server._pages._cached_pages == (None, False, {})
+    assert b"2.00" in site.request("GET", "/")[2]
     assert len(made) == 3
 
 
@@ -319,37 +323,37 @@ def test_pages_that_are_kept_are_few() -> None:
         )
     assert cache.page(None, "/none", lambda: None, stale=False) is None
 
-    assert list(cache._held[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
+    assert list(cache._cached_pages[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
 
 
 def test_pages_have_room_of_their_own(serve: Serve, make_report: Callable[..., Any]) -> None:
     """One that is being made holds up further ones, which are told to come again, and no scrape or probe."""
     site = serve(make_report(), limits=WebLimits(pages=1))
-    entered, go = threading.Event(), threading.Event()
-    kept = site.server._pages
+    started, go = threading.Event(), threading.Event()
+    page_cache = site.server._pages
     answers: list[bytes | None] = []
 
     def slow() -> bytes:
-        entered.set()
+        started.set()
         assert go.wait(30)
         return b"made"
 
     reader = threading.Thread(
-        target=lambda: answers.append(kept.page(site.report, "/slow", slow, stale=False))
+        target=lambda: answers.append(page_cache.page(site.report, "/slow", slow, stale=False))
     )
     reader.start()
-    assert entered.wait(10)
+    assert started.wait(10)
     try:
         for path in ("/", "/cost.json", "/explain/"):
-            status, headers, body = site.ask("GET", path)
+            status, headers, body = site.request("GET", path)
             assert (status, headers["retry-after"]) == (503, "1"), path
             assert body == b"too many pages at once; come again\n"
-        assert [site.ask("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
+        assert [site.request("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
     finally:
         go.set()
         reader.join(30)
     assert answers == [b"made"]
-    assert site.ask("GET", "/")[0] == 200
+    assert site.request("GET", "/")[0] == 200
     assert dict(site.server.refused)["busy"] == 3
 
 
@@ -358,11 +362,11 @@ def test_a_rate_that_is_no_number_is_null_and_logged(
 ) -> None:
     """One bad figure costs itself: the document and the page are served, and the log names the metric."""
     site = serve(make_report(rates=dict.fromkeys(make_report().rates, math.nan)))
-    status, _, body = site.ask("GET", "/cost.json")
+    status, _, body = site.request("GET", "/cost.json")
 
     assert (status, json.loads(body)["host"]["dollars_per_hour"]) == (200, None)
-    assert b'<dt>Now</dt>\n<dd class="big">not known</dd>' in site.ask("GET", "/")[2]
-    assert b"inference_cost_dollars_per_hour" not in site.ask("GET", "/metrics")[2]
+    assert b'<dt>Now</dt>\n<dd class="big">not known</dd>' in site.request("GET", "/")[2]
+    assert b"inference_cost_dollars_per_hour" not in site.request("GET", "/metrics")[2]
     assert site.server.left_out == (("not_finite", 3),)
     assert "inference_cost_dollars_per_hour: rows left out (not_finite)" in caplog.text
 
@@ -373,8 +377,8 @@ def test_an_answer_that_fails_is_500_and_logged(
     """What went wrong is for the log, not for whoever asks."""
     site = serve(make_report(budgets=(None,)))
 
-    assert site.ask("GET", "/cost.json")[::2] == (500, b"internal error; the log says more\n")
-    assert site.ask("GET", "/metrics")[0] == 200
+    assert site.request("GET", "/cost.json")[::2] == (500, b"internal error; the log says more\n")
+    assert site.request("GET", "/metrics")[0] == 200
     assert site.server.left_out == (("raised", 2),)
     assert "GET /cost.json" in caplog.text
 
@@ -399,7 +403,7 @@ def test_port_and_url_are_those_of_the_socket(serve: Serve) -> None:
 
     assert site.server.port > 0
     assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
-    assert site.ask("GET", "/-/healthy")[0] == 200
+    assert site.request("GET", "/-/healthy")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -413,8 +417,8 @@ def test_the_log_says_which_interfaces_are_listened_on(
     caplog.set_level(logging.INFO)
     site = serve(None, address=address)
 
-    (told,) = [record.getMessage() for record in caplog.records if "listening" in record.getMessage()]
-    assert told in {f"listening on http://{host}:{site.server.port}/" for host in hosts}
+    (message,) = [record.getMessage() for record in caplog.records if "listening" in record.getMessage()]
+    assert message in {f"listening on http://{host}:{site.server.port}/" for host in hosts}
     assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
 
 
@@ -453,6 +457,6 @@ def test_the_explanation_without_its_slash_is_where_it_belongs(
     serve: Serve, make_report: Callable[..., Any]
 ) -> None:
     """Links on it are relative, so the address has to end with one; behind a proxy's prefix as well."""
-    status, headers, _body = serve(make_report()).ask("GET", "/explain")
+    status, headers, _body = serve(make_report()).request("GET", "/explain")
 
     assert (status, headers["location"]) == (301, "explain/")

@@ -58,7 +58,7 @@ def test_money_and_its_explanation_round_alike() -> None:
 
 def test_elements_escape_what_they_hold() -> None:
     """Text and attributes alike; only our own style and script go in as they are."""
-    told = element(
+    rendered = element(
         "a",
         "<b>&\"'",
         element("bdi", "x"),
@@ -68,7 +68,7 @@ def test_elements_escape_what_they_hold() -> None:
         class_="c",
         hidden=True,
     )
-    assert text(told) == (
+    assert text(rendered) == (
         '<a href="&quot;&gt;&lt;i&gt;" class="c" hidden>&lt;b&gt;&amp;&quot;&#x27;<bdi>x</bdi><ok>y</a>'
     )
     assert (

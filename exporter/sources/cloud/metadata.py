@@ -129,7 +129,7 @@ def ask(
 
     def send(path: str, headers: Mapping[str, str], method: str = "GET") -> HttpResponse:
         request = HttpRequest(f"{address}{path}", headers, subject, method)
-        return client.ask(request, deadline, BODY_BYTES_MAX)
+        return client.request(request, deadline, BODY_BYTES_MAX)
 
     try:
         if service.token is not None:

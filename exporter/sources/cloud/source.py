@@ -8,7 +8,7 @@ from exporter.config.settings import CloudChoice
 from exporter.readings import HostLocation, ReadFailedError
 from exporter.sources.cloud.metadata import AWS, AZURE, GCP, LINK_LOCAL, NEBIUS, OCI, SERVICES, ask, place
 from exporter.sources.http_client import Deadline
-from exporter.sources.server import lean_client
+from exporter.sources.server import shared_client
 
 DMI: Final = "sys/class/dmi/id"
 SOURCE: Final = "dmi"
@@ -160,7 +160,7 @@ class CloudSource:
 
     def _ask(self) -> HostLocation:
         deadline = Deadline(self._clock, self._timeout)
-        return ask(SERVICES[self._known.cloud], lean_client(), self._address, deadline)
+        return ask(SERVICES[self._known.cloud], shared_client(), self._address, deadline)
 
 
 def _known(choice: CloudChoice, root: Path) -> HostLocation:

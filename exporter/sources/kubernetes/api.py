@@ -119,7 +119,7 @@ def _exchange(
     token = TokenFile(call.token_file).token()
     headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
     with closing(connect()) as client:
-        return client.ask(HttpRequest(call.url, headers, call.subject), deadline, call.limit, sink)
+        return client.request(HttpRequest(call.url, headers, call.subject), deadline, call.limit, sink)
 
 
 NAME: Final = "node_labels"

@@ -3,8 +3,8 @@
 An endpoint is hostile until proven otherwise: bounded bodies, expanded or not, one deadline, no redirects.
 """
 
-from exporter.sources.http_client import lean_client
+from exporter.sources.http_client import shared_client
 from exporter.sources.server.gateway import GatewaySource
 from exporter.sources.server.source import ServerContext, ServerSource, repeated
 
-__all__ = ["GatewaySource", "ServerContext", "ServerSource", "lean_client", "repeated"]
+__all__ = ["GatewaySource", "ServerContext", "ServerSource", "repeated", "shared_client"]

@@ -16,14 +16,23 @@ from exporter.engines import (
     match,
     read,
 )
-from exporter.readings import DividedBy, GatewayReading, ReadFailedError, endpoint_id, label, masked
-from exporter.sources.http_client import Deadline, HttpClientProtocol
+from exporter.readings import (
+    DividedBy,
+    FailureReason,
+    GatewayReading,
+    ReadFailedError,
+    UnreadReason,
+    endpoint_id,
+    label,
+    masked,
+)
+from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.parse_lock import ParseLock
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS, UNKNOWN_PAGE
 from exporter.units import Nanoseconds
 
-TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
+SUPPORTED_GATEWAYS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
 
 
 class GatewaySource:
@@ -47,10 +56,8 @@ class GatewaySource:
         self._url = url
         self._id, self._shown = endpoint_id(url), masked(url)
         self._by = frozenset(by)
-        self._clock = clock
-        self._timeout = timeout
         self._body_bytes = body_bytes
-        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
+        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file)
         self._memory = SeriesCache()
         self._turn = ParseLock(clock)
         self._errors: tuple[tuple[str, int], ...] = ()
@@ -62,7 +69,7 @@ class GatewaySource:
 
     @property
     def url(self) -> str:
-        """The gateway's name: its URL, a query masked and told by a digest."""
+        """The gateway's name: its URL, a query masked and replaced by a digest."""
         return self._id
 
     @property
@@ -86,24 +93,26 @@ class GatewaySource:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
         """
         self._errors, self._turn.waited = (), 0
-        deadline = Deadline(self._clock, self._timeout)
-        answer = self._fetcher.get(self._url, deadline, self._body_bytes)
-        with self._turn.taken(answer.body):
-            page = read(answer.body, TALLIED, self._memory)
+        self._fetcher.begin_read()
+        response = self._fetcher.get(self._url, self._body_bytes)
+        with self._turn.taken(response.body):
+            page = read(response.body, TALLIED, self._memory)
             gateway = self._recognized(page)
-            told = count_gateway(gateway, page)
-        if page.cut or told.cut:
-            raise ReadFailedError("too_large", f"{self._shown}: more models and teams than are told apart")
-        self._tells_teams(gateway, told)
-        counts = (("malformed", page.malformed), ("duplicate", page.duplicates))
-        self._errors = tuple((reason, count) for reason, count in counts if count)
+            counts = count_gateway(gateway, page)
+        if page.cut or counts.cut:
+            raise ReadFailedError(
+                UnreadReason.TOO_LARGE, f"{self._shown}: more models and teams than are told apart"
+            )
+        self._check_teams(gateway, counts)
+        errors = (("malformed", page.malformed), ("duplicate", page.duplicates))
+        self._errors = tuple((reason, count) for reason, count in errors if count)
         return GatewayReading(
             self._id,
             up=True,
             title=gateway.title,
-            identity=told.identity,
-            started=told.started,
-            counters=told.counters,
+            identity=counts.identity,
+            started=counts.started,
+            counters=counts.counters,
         )
 
     def _recognized(self, page: Page) -> GatewaySpec:
@@ -112,18 +121,20 @@ class GatewaySource:
             return row
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
         what = f"the page of {title}, which does not tell who asked" if title else UNKNOWN_PAGE
-        raise ReadFailedError("not_recognized", f"{self._shown}: answers with {what}: {TELLERS}")
+        raise ReadFailedError(
+            UnreadReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
+        )
 
-    def _tells_teams(self, gateway: GatewaySpec, told: GatewayCounts) -> None:
+    def _check_teams(self, gateway: GatewaySpec, counts: GatewayCounts) -> None:
         if "team" not in self._by:
             return
         shares = gateway.shares
         if shares is not None and not shares.teams:
             remedy = "divide by adapter"
-        elif told.counters and not told.teams:
+        elif counts.counters and not counts.teams:
             remedy = "let its metrics have the label team_alias or team"
         else:
             return
         raise ReadFailedError(
-            "no_teams", f"{self._shown}: the page of {gateway.title} tells no team: {remedy}"
+            FailureReason.NO_TEAMS, f"{self._shown}: the page of {gateway.title} tells no team: {remedy}"
         )

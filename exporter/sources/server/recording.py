@@ -8,7 +8,7 @@ from typing import Self
 
 from exporter.clock import Clock
 from exporter.readings import ServerKey, ServerReading
-from exporter.sources.http_client import HttpResponse, lean_client
+from exporter.sources.http_client import HttpResponse, shared_client
 from exporter.sources.server.source import ServerSource
 
 
@@ -43,8 +43,8 @@ class RecordingReader:
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        self._got: dict[str, HttpResponse] = {}
-        self._client = lean_client()
+        self._pages: dict[str, HttpResponse] = {}
+        self._client = shared_client()
         self._source = ServerSource(
             ServerKey("", "recorded"),
             url,
@@ -54,7 +54,7 @@ class RecordingReader:
             bearer_token_file=bearer_token_file,
             ca_file=ca_file,
             busy=lambda: False,
-            seen=self._got.__setitem__,
+            on_page=self._pages.__setitem__,
         )
 
     def __enter__(self) -> Self:
@@ -72,7 +72,7 @@ class RecordingReader:
         Raises:
             ReadFailedError: as `ServerSource.read`.
         """
-        self._got.clear()
+        self._pages.clear()
         reading = self._source.read()
-        answers = {path: answer.body for path, answer in self._got.items() if path}
-        return RecordedRead(reading, self._got.get(""), answers)
+        answers = {path: answer.body for path, answer in self._pages.items() if path}
+        return RecordedRead(reading, self._pages.get(""), answers)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import (
@@ -22,15 +23,18 @@ from exporter.engines import (
     counted,
     interpret,
     match,
+    mistaken_engine,
     process,
     read,
     wanted,
 )
 from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.engines.ollama import OLLAMA
 from exporter.readings import (
     CounterColumns,
     Division,
+    FailureReason,
     ReadFailedError,
     Role,
     ServerKey,
@@ -41,9 +45,9 @@ from exporter.readings import (
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
-from exporter.sources.server.fetch import Fetcher, Pages, Seen
+from exporter.sources.server.fetch import REASON_BY_STATUS, Fetcher, metrics_url, sibling_url
 from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
-from exporter.sources.server.probe import ServerInfo, ServerProbe
+from exporter.sources.server.probe import JSON_BYTES_MAX, ServerInfo, ServerProbe
 from exporter.units import Instant, Nanoseconds
 
 
@@ -86,30 +90,32 @@ def engine_of_page(
 
     The configured engine has the last word but in three cases: a gateway's page is nobody's, an engine that
     repeats others is read only where it is configured itself, and one that shows another's page as its own
-    is that other one. `told_elsewhere` are engines whose tokens a configured endpoint counts already.
+    is that other one. `counted_elsewhere` are engines whose tokens a configured endpoint counts already.
 
     Raises:
         ReadFailedError: `gateway`, `counted_twice`, `not_recognized`.
     """
     if isinstance(row, GatewaySpec):
         raise ReadFailedError(
-            "gateway", f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
+            UnreadReason.GATEWAY, f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
         )
     if row is not None and row.repeats and row is not configured:
         counted = f"which counts what {' and '.join(row.repeats)} counts"
         raise ReadFailedError(
-            "gateway", f"{url}: answers with the page of {row.manual.title}, {counted}: {row.instead}"
+            UnreadReason.GATEWAY,
+            f"{url}: answers with the page of {row.manual.title}, {counted}: {row.instead}",
         )
     engine = configured
     if row is not None and (configured is None or row.name in configured.disguises):
         engine = row
     if engine is None:
-        raise ReadFailedError("not_recognized", f"{url}: answers with {UNKNOWN_PAGE}")
+        raise ReadFailedError(UnreadReason.NOT_RECOGNIZED, f"{url}: answers with {UNKNOWN_PAGE}")
     for one in (engine, row):
         if one is not None and one.name in counted_elsewhere:
             counted = "whose tokens the configuration has counted at another endpoint: remove one of the two"
             raise ReadFailedError(
-                "counted_twice", f"{url}: answers with the page of {one.manual.title or one.name}, {counted}"
+                UnreadReason.COUNTED_TWICE,
+                f"{url}: answers with the page of {one.manual.title or one.name}, {counted}",
             )
     return engine
 
@@ -117,7 +123,7 @@ def engine_of_page(
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
-SETTLED: Final = frozenset(
+PERMANENT_FAILURES: Final = frozenset(
     {
         UnreadReason.NOT_FOUND,
         UnreadReason.METRICS_OFF,
@@ -125,9 +131,9 @@ SETTLED: Final = frozenset(
         UnreadReason.NO_TOKENS,
     }
 )
-"""How a read fails whose answer stays the same while the server runs."""
+"""Failures that stay as long as the server runs."""
 
-SILENT: Final = frozenset(
+NO_ANSWER: Final = frozenset(
     {
         UnreadReason.CONNECTION,
         UnreadReason.TIMEOUT,
@@ -137,22 +143,33 @@ SILENT: Final = frozenset(
         UnreadReason.TOKEN_FILE,
     }
 )
-"""How a read fails in which the server said nothing."""
+"""Failures without an answer of the server."""
+
+ABSENT: Final = frozenset({UnreadReason.NOT_FOUND, UnreadReason.METRICS_OFF})
+"""Failures of a server that has no such page, or has switched it off."""
+
+REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), UnreadReason.HTTP_STATUS})
+"""Failures by an HTTP status other than 200."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+GREETING_BYTES_MAX: Final = 4096
+
+OnPage = Callable[[str, HttpResponse], None]
+"""Gets each page of a read: its path from the root without a slash, empty for the metrics."""
 
 
 class ServerSource:
     """Reads one endpoint.
 
     `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `told_elsewhere` are engines whose tokens another endpoint counts already, by name
+    here. `counted_elsewhere` are engines whose tokens another endpoint counts already, by name
     (see `engine_of_page`).
     `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
     by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
-    `seen` is told of each page that is got (see `Pages`).
+    `on_page` gets each page but those that only show what a server is not.
     One whose command line switches metrics off is asked until it has refused once (see `ServerContext`).
     One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
 
@@ -178,7 +195,7 @@ class ServerSource:
         busy: Callable[[], bool] | None = None,
         about: ServerContext | None = None,
         counted_elsewhere: Collection[str] = (),
-        seen: Seen | None = None,
+        on_page: OnPage | None = None,
     ) -> None:
         self._key = key
         self._id, self._shown = endpoint_id(url), masked(url)
@@ -187,33 +204,26 @@ class ServerSource:
         self._about = about or ServerContext()
         division = self._about.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
-        self._told_elsewhere = counted_elsewhere
-        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file, server_name)
+        self._counted_elsewhere = counted_elsewhere
+        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
-        self._pages = Pages(
-            self._fetcher,
-            url,
-            clock,
-            self._configured,
-            timeout=timeout,
-            body_bytes=body_bytes,
-            seen=seen,
-            metrics_off=self._about.metrics_off,
-        )
+        self._address = self._configured_address = metrics_url(url, self._configured)
+        self._body_bytes = body_bytes
+        self._on_page = on_page
         self._memory = SeriesCache()
         self._errors: tuple[tuple[str, int], ...] = ()
-        self._strange = True
+        self._unrecognized = True
         self._props: probe.LlamaCppProps | None = None
         self._turn = ParseLock(clock)
-        self._interview = ServerProbe(self._ask)
+        self._probe = ServerProbe(self._ask)
         self._rest = probe.IdleBackoff()
-        self._answers = ServerInfo()
-        self._kept: ServerReading | None = None
-        self._kept_errors: tuple[tuple[str, int], ...] = ()
+        self._info = ServerInfo()
+        self._last: ServerReading | None = None
+        self._last_errors: tuple[tuple[str, int], ...] = ()
         self._last_page = b""
-        self._apart = False
-        self._refusal: ReadFailedError | None = None
+        self._begun_read_separately = False
+        self._permanent_failure: ReadFailedError | None = None
 
     @property
     def name(self) -> str:
@@ -253,56 +263,102 @@ class ServerSource:
                 `router`, `asleep` of llama.cpp. Each reason is an `UnreadReason`.
         """
         self._errors, self._turn.waited = (), 0
-        if self._refusal is not None:
-            raise ReadFailedError(self._refusal.reason, str(self._refusal))
-        self._pages.begin()
+        if self._permanent_failure is not None:
+            raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
+        self._fetcher.begin_read()
         try:
-            return self._read()
+            reading = self._read_while_idle()
+            if reading is None:
+                try:
+                    response = self._fetcher.get(self._address, self._body_bytes)
+                    other = mistaken_engine(response.body)
+                    if other is not None:  # from now on the metrics of the server itself
+                        self._address = sibling_url(self._address, self._engine, other.default_path)
+                        response = self._fetcher.get(self._address, self._body_bytes)
+                except ReadFailedError as failure:
+                    self._explain(failure)
+                    raise
+                reading = self._parsed(response)
         except ReadFailedError as failure:
-            if self._about.metrics_off and failure.reason in SETTLED:
-                self._refusal = failure
-            self._strange = True  # what answers next time may be another server
-            self._interview.forget()
+            if self._about.metrics_off and failure.reason in PERMANENT_FAILURES:
+                self._permanent_failure = failure
+            self._unrecognized = True  # the next answer may be another server's
+            self._probe.forget()
             self._rest.was(active=True)
-            if failure.reason == "connection":
-                self._pages.gone()
+            if failure.reason == FailureReason.CONNECTION:
+                self._address = self._configured_address
             raise
-
-    def _read(self) -> ServerReading:
-        self._ask_props()
-        sleeping = None if self._props is None else self._props.sleeping
-        if sleeping is not None:
-            self._rest.sees(sleeping=sleeping)
-            if sleeping:
-                return self._asleep()
-            due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
-            if not due and self._kept is not None:
-                return replace(self._kept, loads=())
-        answer = self._pages.metrics()
-        with self._turn.taken(answer.body):
-            reading = self._known(answer) or self._begun(self._taken_apart(answer), answer)
-        self._rest.was(active=self._moved(reading))
-        self._strange = False
-        self._kept = reading
         return reading
 
-    def _known(self, answer: HttpResponse) -> ServerReading | None:
+    def _explain(self, failure: ReadFailedError) -> None:
+        """Raise a failure of the metrics page that says more than this one, where there is one."""
+        if failure.reason not in REFUSED:
+            return
+        if self._engine is None and self._is_ollama():
+            raise ReadFailedError(
+                UnreadReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
+            ) from failure
+        off = self._about.metrics_off or failure.reason == UnreadReason.METRICS_OFF
+        if failure.reason in ABSENT and off:
+            switch = "" if self._engine is None else self._engine.manual.switch
+            more = f"; it serves metrics with {switch}" if switch else ""
+            raise ReadFailedError(UnreadReason.METRICS_OFF, f"{failure}{more}") from failure
+
+    def _is_ollama(self) -> bool:
+        """Whether the server's root page is that of Ollama, which has no metrics."""
+        root = urlsplit(self._address)._replace(path="/", query="").geturl()
+        try:
+            response = self._fetcher.get(root, GREETING_BYTES_MAX)
+        except ReadFailedError:
+            return False
+        return response.body.strip() == OLLAMA.greeting
+
+    def _page_body(self, path: str) -> bytes:
+        """Another page of the same server, behind the same prefix as its metrics."""
+        url = sibling_url(self._address, self._engine, "/" + path)
+        response = self._fetcher.get(url, JSON_BYTES_MAX)
+        if self._on_page is not None:
+            self._on_page(path, response)
+        return response.body
+
+    def _read_while_idle(self) -> ServerReading | None:
+        """The reading of a llama.cpp that sleeps or may fall asleep; `None`: read its metrics."""
+        self._read_props()
+        sleeping = None if self._props is None else self._props.sleeping
+        if sleeping is None:
+            return None
+        self._rest.sees(sleeping=sleeping)
+        if sleeping:
+            return self._asleep()
+        due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
+        return None if due or self._last is None else replace(self._last, loads=())
+
+    def _parsed(self, response: HttpResponse) -> ServerReading:
+        if self._on_page is not None:
+            self._on_page("", response)
+        with self._turn.taken(response.body):
+            reading = self._unchanged(response) or self._begun(self._taken_apart(response), response)
+        self._rest.was(active=self._moved(reading))
+        self._unrecognized = False
+        self._last = reading
+        return reading
+
+    def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
         """The last reading, where it was of the very same large page, which is as good as taken apart."""
         if len(answer.body) < LARGE_BYTES:
             self._last_page = b""
             return None
         last, self._last_page = self._last_page, blake2b(answer.body).digest()
-        engine, kept = self._engine, self._kept
-        same = self._last_page == last and not self._strange
+        engine, kept = self._engine, self._last
+        same = self._last_page == last and not self._unrecognized
         # What stands beside a page, in a header or behind a question, may be another one.
         if not same or kept is None or not kept.models or engine is None or engine.identity_header:
             return None
-        self._errors = self._kept_errors
+        self._errors = self._last_errors
         return kept
 
     def _taken_apart(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
-        self._pages.engine = engine
         self._errors = tuple(
             (reason, count)
             for reason, count in (
@@ -312,83 +368,90 @@ class ServerSource:
             )
             if count
         )
-        self._kept_errors = self._errors
+        self._last_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
     def _begun(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with when its series began, where that is read apart, so that both are never held."""
         counters, engine = reading.counters, self._engine
-        if self._apart and isinstance(counters, CounterColumns) and engine is not None:
+        if self._begun_read_separately and isinstance(counters, CounterColumns) and engine is not None:
             counters.begin(began(engine, read(answer.body, begun_names(engine), self._memory)))
         return reading
 
     def _ask(self, path: str) -> bytes:
         with self._turn.left():
-            return self._pages.ask(path)
+            return self._page_body(path)
 
     def _moved(self, reading: ServerReading) -> bool:
         """Whether a server did anything since the last read, or has requests now."""
-        if self._kept is None or self._kept.counters != reading.counters:
+        if self._last is None or self._last.counters != reading.counters:
             return True
         return any(load.running or load.waiting for load in reading.loads)
 
-    def _ask_props(self) -> None:
+    def _read_props(self) -> None:
         """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
-        maybe = self._strange and self._engine in (None, LLAMACPP)
-        if not maybe and (self._props is None or self._props.sleeping is None):
+        may_sleep = self._unrecognized and self._engine in (None, LLAMACPP)
+        if not may_sleep and (self._props is None or self._props.sleeping is None):
             return
         try:
-            body = self._pages.ask("props")
+            body = self._page_body("props")
         except ReadFailedError as failure:
-            if failure.reason in SILENT:
+            if failure.reason in NO_ANSWER:
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return
         self._props = probe.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
-                "router",
+                UnreadReason.ROUTER,
                 f"{self._shown}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
             )
 
     def _asleep(self) -> ServerReading:
-        if self._kept is None:
-            raise ReadFailedError("asleep", f"{self._shown}: asleep since before it was first read")
+        if self._last is None:
+            raise ReadFailedError(
+                UnreadReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
+            )
         return replace(
-            self._kept, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._kept.loads)
+            self._last, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._last.loads)
         )
 
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page as its engine writes it. An engine that no longer fits is looked for again."""
         engine = self._engine
-        if engine is not None and not engine.disguises and engine.name not in self._told_elsewhere:
+        if engine is not None and not engine.disguises and engine.name not in self._counted_elsewhere:
             page = self._page(body, engine)
             if engine.fingerprint.matches(page):
                 return page, engine
         page = self._page(body, None)
-        self._engine = self._pages.engine = self._configured
-        self._engine = engine_of_page(match(page), self._configured, self._told_elsewhere, self._shown)
+        self._engine = self._configured
+        self._engine = engine_of_page(match(page), self._configured, self._counted_elsewhere, self._shown)
         return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         everything = EVERYTHING if engine is None else wanted(engine)
-        self._apart = self._apart and len(body) >= LARGE_BYTES
-        page = None if self._apart else read(body, everything, self._memory)
+        self._begun_read_separately = self._begun_read_separately and len(body) >= LARGE_BYTES
+        page = None if self._begun_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
             # As many as it has counters may say when these began: they are read apart.
-            page, self._apart = read(body, COUNTED if engine is None else counted(engine), self._memory), True
+            page, self._begun_read_separately = (
+                read(body, COUNTED if engine is None else counted(engine), self._memory),
+                True,
+            )
         if page.cut:
-            raise ReadFailedError("too_large", f"{self._shown}: more series than an engine has")
+            raise ReadFailedError(UnreadReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
         return page
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._answers = self._told(engine, process(engine, page, header)[0] or self._about.identity)
-        told = interpret(engine, page, model=self._answers.model, header=header)
+        self._info = self._told(engine, process(engine, page, header)[0] or self._about.identity)
+        told = interpret(engine, page, model=self._info.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
-            raise ReadFailedError("no_tokens", f"{self._shown}: no counter of tokens that {engine.name} has")
+            raise ReadFailedError(
+                UnreadReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
+            )
         return told
 
     def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
@@ -402,7 +465,7 @@ class ServerSource:
         props = self._props if engine is LLAMACPP else None
         if props is not None and props.model:
             return ServerInfo(props.model, props.build)
-        told = self._interview.told(engine, identity)
+        told = self._probe.told(engine, identity)
         return told if props is None else replace(told, version=props.build)
 
     def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
@@ -411,7 +474,7 @@ class ServerSource:
             url=self._id,
             up=True,
             engine=engine.name,
-            engine_version=self._answers.version,
+            engine_version=self._info.version,
             pod=self._about.pod,
             identity=told.identity or self._about.identity,
             started=told.started or self._about.started,

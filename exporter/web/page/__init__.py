@@ -23,7 +23,7 @@ UP = "../"
 def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
     """The host's page at a moment of boot time; there is no report before the first tick."""
     if report is None:
-        main = [element("p", "The first tick has not been taken yet.")]
+        main = [element("p", "Waiting for the first tick.")]
         return whole(NAME, NAME, (), main, build, "")
     summary = summarize(report, elapsed)
     host = summary.host
@@ -31,13 +31,13 @@ def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
     return whole(f"{host} - {NAME}" if host else NAME, heading, about(summary), overview(summary), build, "")
 
 
-def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) -> bytes | None:
+def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build) -> bytes | None:
     """The explanation of a server as it stands in the address, of the host without one.
 
     `None`: there is no such server.
     """
     try:
-        server = unquote_to_bytes(asked).decode(errors="surrogatepass")
+        server = unquote_to_bytes(wanted).decode(errors="surrogatepass")
     except UnicodeDecodeError:
         return None
     summary = summarize(report, elapsed)
@@ -45,15 +45,15 @@ def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) 
     of_host = f"{summary.host} - {NAME}" if summary.host else NAME
     if not server:
         main = [element("div", reckoning(report, summary), data_part="reckoning")]
-        heading = "How this host's numbers come about"
+        heading = "How the figures of this host are calculated"
         return whole(f"{heading} - {of_host}", heading, (back, ". ", *about(summary)), main, build, UP)
     try:
-        told = explained(report, server)
+        explanation_found = explained(report, server)
     except ExplanationError:
         return None
-    if told is None or report.books is None:
-        main = [element("p", "There are no books yet that could be explained.")]
+    if explanation_found is None or report.books is None:
+        main = [element("p", "No data to explain yet.")]
     else:
-        main = [element("div", servers(told, report.books.course), data_part="servers")]
+        main = [element("div", servers(explanation_found, report.books.course), data_part="servers")]
     heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")
     return whole(f"{server} - {of_host}", heading_of, (back, ". ", *about(summary)), main, build, UP)

@@ -24,7 +24,7 @@ MOST_DIGITS: Final = 6
 
 KINDS: Final = (
     ("work", "prefill and decode", ("prefill", "decode")),
-    ("other", "busy, no token told for what", ("other",)),
+    ("other", "busy, no tokens counted", ("other",)),
     ("idle", "idle", ("idle",)),
     ("unobserved", "not observed", ("unobserved",)),
 )
@@ -80,11 +80,11 @@ def day(summary: Summary) -> Element | None:
     return element(
         "figure",
         _drawing(
-            "Dollars of each of the last 24 hours and of the running one, by what the GPUs did",
+            "Cost per hour by phase, last 24 hours and the current hour",
             (*plot.grid(), *bars, *marks),
         ),
         _legend(used),
-        element("p", "Dollars of each hour; of the last one so far.", class_="quiet"),
+        element("p", "Dollars per hour. The current hour is incomplete.", class_="quiet"),
         _day_table(summary, used),
     )
 
@@ -133,7 +133,7 @@ def month(summary: Summary) -> Element | None:
         ),
         element(
             "p",
-            "Solid: spent so far. Dashed: to the end that the tariff gives."
+            "Solid: spent. Dashed: projected at the current tariff."
             if end is not None
             else "Solid: spent so far.",
             class_="quiet",
@@ -142,7 +142,7 @@ def month(summary: Summary) -> Element | None:
             "details",
             element("summary", "The month by day"),
             table(
-                "What the month had come to at the end of each day",
+                "Month to date at the end of each day",
                 (("Day", False), ("$ so far", True)),
                 (
                     (local(point.at - 1, summary.zone, "%a %d %b"), amount(point.dollars))
@@ -189,7 +189,7 @@ def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]
 
     return element(
         "details",
-        element("summary", "The hours as a table"),
+        element("summary", "Hourly table"),
         table(
             "Dollars of each hour",
             (("Hour", False), ("$", True), *((word, True) for _, word, _ in used)),
@@ -280,5 +280,5 @@ def _axis(value: float, step: float) -> str:
     return f"${value:,.{max(digits, 2) if digits and value else 0}f}"
 
 
-def _short(place: float) -> float:
-    return round(place, 1)
+def _short(coordinate: float) -> float:
+    return round(coordinate, 1)

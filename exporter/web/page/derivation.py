@@ -7,7 +7,7 @@ from exporter.cost.postings import PHASES
 from exporter.readings import KINDS
 from exporter.report import RecentHistory, Report
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
-from exporter.web import explanation as chains
+from exporter.web import explanation as explanations
 from exporter.web.page.layout import Content, Element, element, name, table
 from exporter.web.page.overview import anchor
 from exporter.web.summary import GpuSummary, Summary
@@ -52,10 +52,10 @@ def _rate(summary: Summary) -> Iterator[Element]:
         element(
             "p",
             "Prices of this hour, and the mean power of the last five minutes where energy is charged. ",
-            "Servers pay for the GPUs that they hold, in whatever phase.",
+            "A server is charged for the GPUs it holds, busy or idle.",
         ),
         table(
-            "What an hour costs",
+            "Cost per hour",
             columns,
             rows,
             caption=False,
@@ -65,7 +65,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
         if summary.run_rate_dollars is None
         else element(
             "p",
-            f"Times the configured hours_per_month, that is {amount(summary.run_rate_dollars)} a month.",
+            f"Times the configured hours_per_month: {amount(summary.run_rate_dollars)} a month.",
         ),
     )
 
@@ -136,7 +136,8 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
         element(
             "p",
             "So far + the rest of the month by the tariff, for the owners of each GPU in the last 24 hours. ",
-            "A younger product counts by its own time, one that has left not at all. ",
+            "A product younger than 24 hours is projected from its own hours. A product that is gone is "
+            "not projected. ",
             "Energy goes on at its mean, hourly rent for the part of the last 24 hours that it was owed: ",
             f"{share(projection.up_ratio)}.",
         ),
@@ -178,7 +179,7 @@ def _idle(summary: Summary) -> Iterator[Element]:
         element(
             "p",
             f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
-            "adjustments apart. Idle is what was paid while a GPU rested, held by a server or by nobody.",
+            "without adjustments. Idle is the cost of GPU time without work, allocated or not.",
         ),
         table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
         table("By component", parts, paid, foot=("Together", six(idle.dollars))),
@@ -216,41 +217,41 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
     foot = (
         None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
     )
-    yield table(f"What an hour of {label} costs", columns, rows, caption=False, foot=foot)
+    yield table(f"Cost per hour of {label}", columns, rows, caption=False, foot=foot)
     if not row.priced:
-        yield element("p", "Nothing says what its hardware costs: the configuration may, under `hardware`.")
+        yield element("p", "No price. Add one under `hardware` in the configuration.")
     if line.idle_dollars_per_hour is not None and row.idle_ratio is not None:
-        rested, idle = f"{row.idle_ratio:.6f}", six(line.idle_dollars_per_hour)
-        yield element("p", f"It rested for {rested} of the last tick: {idle} dollars per hour.")
+        idle = six(line.idle_dollars_per_hour)
+        yield element("p", f"Idle {row.idle_ratio:.1%} of the last tick: {idle} dollars per hour.")
 
 
 def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
     """What stands in `main`."""
-    stretch = explanation.stretch
-    hours = stretch.covered / NANOSECONDS_PER_HOUR
+    explained_period = explanation.period
+    hours = explained_period.covered / NANOSECONDS_PER_HOUR
     yield element(
         "p",
-        f"Over the 60 minutes from {timestamp(stretch.start)} to {timestamp(stretch.end)}, "
+        f"Over the 60 minutes from {timestamp(explained_period.start)} to {timestamp(explained_period.end)}, "
         f"{hours:.2f} hours of them metered. On the host, ",
         element("code", "inference-cost-exporter explain --window=24h"),
         " asks for longer ones.",
     )
-    for chain in explanation.chains:
-        yield _held(chain)
+    for server in explanation.servers:
+        yield _allocated_prices(server)
         yield element(
             "section",
             element("h2", "Its models"),
-            (part for model in chain.models for part in _model(chain, model)),
-            None if chain.models else element("p", "Nothing was posted to it in this time."),
+            (part for model in server.models for part in _model(server, model)),
+            None if server.models else element("p", "No cost in this period."),
             id="models",
         )
-        yield _day(chain, course)
+        yield _day(server, course)
     if explanation.fleet_dollars_per_hour:
         fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
-        yield element("p", f"In none of these numbers: {fleet} that are configured for the whole fleet.")
+        yield element("p", f"Not included: {fleet} of fleet overheads.")
 
 
-def _held(chain: ServerExplanation) -> Element:
+def _allocated_prices(server: ServerExplanation) -> Element:
     rows = (
         (
             element("span", f"{line.gpus:g} x ", name(line.gpu_model), f" {line.component}"),
@@ -258,23 +259,23 @@ def _held(chain: ServerExplanation) -> Element:
             six(line.gpus * line.dollars_per_hour),
             name(f"{line.price_basis}: {line.source}"),
         )
-        for line in chain.held
+        for line in server.allocated
     )
     columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
-    together = sum(line.gpus * line.dollars_per_hour for line in chain.held)
+    together = sum(line.gpus * line.dollars_per_hour for line in server.allocated)
     return element(
         "section",
-        element("h2", _sentence(chains.HOLDS)),
-        table(chains.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
-        if chain.held
-        else element("p", "Nothing that has a price."),
+        element("h2", _sentence(explanations.HOLDS)),
+        table(explanations.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
+        if server.allocated
+        else element("p", "No priced GPU."),
         id="holds",
     )
 
 
-def _model(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+def _model(server: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
     account = model.account
-    yield element("h3", name(account.model or chains.NO_MODEL))
+    yield element("h3", name(account.model or explanations.NO_MODEL))
     spent = account.spent
     yield table(
         "Spent",
@@ -290,41 +291,41 @@ def _model(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Conten
         ),
         foot=("Together", six(dollars(spent)), None),
     )
-    if (split := chains.split_told(model)) is not None:
-        yield element("p", f"{_sentence(chains.split_words(split))}.", class_="quiet")
+    if (split := explanations.current_split(model)) is not None:
+        yield element("p", f"{_sentence(explanations.split_words(split))}.", class_="quiet")
     if account.tokens:
         yield table(
             "Served",
             (("Kind of token", False), ("Tokens", True)),
             ((_spelled(kind), f"{account.tokens.get(kind, 0):,}") for kind in KINDS),
         )
-    if (since := chains.unserved_words(account)) is not None:
+    if (since := explanations.unserved_words(account)) is not None:
         yield element("p", f"{_sentence(since)}.")
-    yield from _quotients(chain, model)
+    yield from _quotients(server, model)
     if model.ladder:
         yield table(
-            _sentence(chains.LADDER),
-            (("What is counted", False), ("$", True), ("million tokens", True), ("$ per million", True)),
+            _sentence(explanations.LADDER),
+            (("Item", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
                 (rung.meaning, six(rung.dollars), _millions(rung.tokens), six(rung.dollars_per_million))
                 for rung in model.ladder
             ),
         )
-    for told in model.against:
-        first, second = chains.against_words(told)
+    for break_even in model.against:
+        first, second = explanations.against_words(break_even)
         yield element("p", name(first), element("br"), second.strip())
 
 
-def _quotients(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
-    if chain.partial:
-        yield element("p", f"{_sentence(chains.PARTIAL)}.")
+def _quotients(server: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+    if server.partial:
+        yield element("p", f"{_sentence(explanations.PARTIAL)}.")
     elif model.account.unpriced:
-        yield element("p", f"{_sentence(chains.unpriced_words(model.account.unpriced))}.")
+        yield element("p", f"{_sentence(explanations.unpriced_words(model.account.unpriced))}.")
     elif not model.prices:
-        yield element("p", f"{_sentence(chains.TOO_FEW)}.")
+        yield element("p", f"{_sentence(explanations.TOO_FEW)}.")
     else:
         yield table(
-            _sentence(chains.QUOTIENTS),
+            _sentence(explanations.QUOTIENTS),
             (("Kind, basis", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
                 (
@@ -338,32 +339,32 @@ def _quotients(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Co
         )
 
 
-def _day(chain: ServerExplanation, course: RecentHistory) -> Element:
-    told = sorted(
-        (party, [course.tokens.get((party, kind), 0) for kind in KINDS])
-        for party in {party for party, _kind in course.tokens}
-        if party.key == chain.key
+def _day(server: ServerExplanation, course: RecentHistory) -> Element:
+    break_even = sorted(
+        (owner, [course.tokens.get((owner, kind), 0) for kind in KINDS])
+        for owner in {owner for owner, _kind in course.tokens}
+        if owner.key == server.key
     )
     content: Content = element("p", "None.")
-    last = {model.account.model: model.account.last_token for model in chain.models}
-    if told:
+    last = {model.account.model: model.account.last_token for model in server.models}
+    if break_even:
         columns = (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True))
         content = table(
             "Of the running hour and the 24 before it",
             (*columns, ("last token", True)),
             (
                 (
-                    name(party.model),
+                    name(owner.model),
                     *(f"{number:,}" for number in counts),
                     f"{sum(counts):,}",
-                    None if (at := last.get(party.model)) is None else timestamp(at),
+                    None if (at := last.get(owner.model)) is None else timestamp(at),
                 )
-                for party, counts in told
+                for owner, counts in break_even
             ),
         )
     return element(
         "section",
-        element("h2", "Tokens of ", name(server_name(chain.key)), ", the last 24 hours and this one"),
+        element("h2", "Tokens of ", name(server_name(server.key)), ", the last 24 hours and this one"),
         content,
         id="tokens",
     )

@@ -45,8 +45,8 @@ INLINE: Final = frozenset({"a", "bdi", "br", "code", "small", "span", "time"})
 
 def element(name: str, /, *content: Content | Iterable[Content], **attributes: Attribute) -> Element:
     """An element. In attribute names a dash is written `_`, and one at the end sets Python's words apart."""
-    told = tuple((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    return Element(name, told, tuple(_flat(content)))
+    attribute_pairs = tuple((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return Element(name, attribute_pairs, tuple(_flat(content)))
 
 
 def text(whole: Element) -> str:
@@ -79,8 +79,8 @@ def _written(part: Content) -> Iterator[str]:
             yield "\n"
 
 
-def _attribute(told: tuple[str, Attribute]) -> str:
-    name, value = told
+def _attribute(attribute_pairs: tuple[str, Attribute]) -> str:
+    name, value = attribute_pairs
     if value is None or value is False:
         return ""
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'

@@ -31,13 +31,13 @@ SERVERS: Final = (
     ("$ per million, all", True),
     ("$ per million, computed", True),
     ("Last token", True),
-    ("Prefill of busy $", True),
+    ("Prefill share of busy cost", True),
 )
 GPUS: Final = (
     ("GPU", False),
     ("Holder", False),
     ("$ per hour", True),
-    ("Price from", False),
+    ("Price source", False),
     ("Watts", True),
     ("Utilization", True),
     ("Idle $ per hour", True),
@@ -48,10 +48,10 @@ COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, 24 h + thi
 def servers(summary: Summary) -> Element:
     """Servers and models, and what the methods that split their busy dollars are worth."""
     lines = summary.servers
-    content: Content = element("p", "No server is known now.")
+    content: Content = element("p", "No server found.")
     if lines:
         content = table(
-            "Servers: busy and prices per million tokens are of the last hour",
+            "Servers. Busy share and cost per million tokens cover the last hour.",
             SERVERS,
             (_server(line, summary) for line in lines),
         )
@@ -77,21 +77,27 @@ def _server(line: ServerSummary, summary: Summary) -> Iterator[Content]:
         element("small", "for ", *_payer(line.owner)) if line.owner.product else None,
         element("small", "does not answer", class_="over") if line.up is False else None,
     )
-    yield _told(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
-    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds")
+    yield _link_or_absent(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
+    yield _link_or_absent(
+        None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds"
+    )
     waits = ABSENT
     if summary.first_window is not None and line.dollars_per_hour:
         waits = _in(summary.first_window)
-    yield _told(None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models", waits)
-    yield _told(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
+    yield _link_or_absent(
+        None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models", waits
+    )
+    yield _link_or_absent(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
     if (line.tokens or 0) < FEWEST_TOKENS:
         waits = ABSENT
     for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
-        yield _told(None if price is None else amount(price), f"{there}#models", waits)
-    yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
+        yield _link_or_absent(None if price is None else amount(price), f"{there}#models", waits)
+    yield _link_or_absent(
+        None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens"
+    )
     ratio, method = line.prefill_ratio, _method(line)
-    known = _told(None if ratio is None else share(ratio), f"{there}#models")
-    yield ABSENT if method is None else element("span", known, element("small", f"by {method}"))
+    shown_share = _link_or_absent(None if ratio is None else share(ratio), f"{there}#models")
+    yield ABSENT if method is None else element("span", shown_share, element("small", f"by {method}"))
 
 
 def _method(line: ServerSummary) -> str | None:
@@ -99,12 +105,12 @@ def _method(line: ServerSummary) -> str | None:
     return None if line.busy_ratio == 0 else line.split_method
 
 
-def _payer(party: CostOwner) -> Iterator[Content]:
+def _payer(owner: CostOwner) -> Iterator[Content]:
     """Product and team, each told where it says something."""
-    yield name(party.product)
-    if party.team not in {"", UNASSIGNED, party.product}:
+    yield name(owner.product)
+    if owner.team not in {"", UNASSIGNED, owner.product}:
         yield ", "
-        yield name(party.team)
+        yield name(owner.team)
 
 
 def gpus(summary: Summary) -> Element | None:
@@ -114,7 +120,7 @@ def gpus(summary: Summary) -> Element | None:
     return element(
         "section",
         element("h2", "GPUs"),
-        table("GPUs, who holds them and what an hour costs now", GPUS, map(_gpu, summary.gpus)),
+        table("GPUs with their holders and cost per hour", GPUS, map(_gpu, summary.gpus)),
     )
 
 
@@ -131,7 +137,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         else element("small", "cannot be read" if row.index >= 0 else "not listed", class_="over"),
     )
     yield element("span", _holders(line))
-    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    yield _link_or_absent(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
     if not row.priced or price is None:
         yield element("span", "no price", class_="over") if not row.priced else ABSENT
     else:
@@ -141,10 +147,10 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
             f"{price.component}, {origin.price_basis}",
             element("small", name(f"{origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}")),
         )
-    yield _told(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
-    yield _told(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
+    yield _link_or_absent(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
+    yield _link_or_absent(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
     idle = line.idle_dollars_per_hour
-    yield _told(None if idle is None else amount(idle), there)
+    yield _link_or_absent(None if idle is None else amount(idle), there)
 
 
 def anchor(line: GpuSummary) -> str:
@@ -154,7 +160,7 @@ def anchor(line: GpuSummary) -> str:
 
 def _holders(line: GpuSummary) -> Iterator[Content]:
     if not line.holders:
-        yield "nobody"
+        yield "unallocated"
     for number, (key, ratio) in enumerate(line.holders):
         yield ", " if number else None
         yield _named(key)
@@ -168,12 +174,11 @@ def components(summary: Summary) -> Element | None:
         return None
     return element(
         "section",
-        element("h2", "What the money is for"),
+        element("h2", "Cost by component"),
         table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
         element(
             "p",
-            f"In none of these numbers: {amount(summary.fleet_dollars_per_hour)} an hour, "
-            "configured for the whole fleet.",
+            f"Not included: {amount(summary.fleet_dollars_per_hour)} an hour of fleet overheads.",
             class_="quiet",
         )
         if summary.fleet_dollars_per_hour
@@ -184,17 +189,17 @@ def components(summary: Summary) -> Element | None:
 def _component(line: ComponentSummary) -> Iterator[Content]:
     there = f"{EXPLAIN}#rate"
     yield name(line.component)
-    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
-    yield _told(None if line.dollars is None else amount(line.dollars), f"{EXPLAIN}#idle")
+    yield _link_or_absent(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    yield _link_or_absent(None if line.dollars is None else amount(line.dollars), f"{EXPLAIN}#idle")
 
 
 def _named(key: ServerKey) -> Element:
     """A server's name, which leads to its explanation."""
-    word = "nobody (unallocated)" if key == NOBODY else server_name(key)
+    word = "unallocated" if key == NOBODY else server_name(key)
     return element("a", name(word), href=link(key))
 
 
-def _told(word: str | None, href: str, absent: str = ABSENT) -> Content:
+def _link_or_absent(word: str | None, href: str, absent: str = ABSENT) -> Content:
     """A number, or where there is none, a dash or when there will be one."""
     return absent if word is None else figure(word, href)
 

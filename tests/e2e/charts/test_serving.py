@@ -19,7 +19,8 @@ from tests.e2e.charts.chart import Manifest, container_of, manifests, only, pod_
 from tests.e2e.daemon import ROOT, Page, free_port, until
 from tests.e2e.guarded import PASSWORD, USER
 from tests.fake_nvml.library import FakeNvml
-from tests.web.certificates import Authority, ask
+from tests.web.certificates import Authority
+from tests.web.certificates import request as ask
 from tests.web.test_passwords import basic, hashed
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"

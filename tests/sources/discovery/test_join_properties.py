@@ -11,7 +11,7 @@ from exporter.readings import LABEL_CHARACTERS, ServerReading
 from exporter.sources import configured
 from exporter.sources.discovery.naming import name_servers, tenants
 from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, shared_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
 from tests.depth import examples
 from tests.sources.discovery.bench import BOOT, NOW, gpu
@@ -128,7 +128,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(world: World) -> None:
 def test_every_endpoint_can_be_made_a_source(world: World) -> None:
     """A source refuses what is no url; one that would would end the tick."""
     for target in look(world).targets:
-        ServerSource(target.key, target.url, lean_client(), SystemClock(), engine=target.engine).close()
+        ServerSource(target.key, target.url, shared_client(), SystemClock(), engine=target.engine).close()
 
 
 @examples(200)

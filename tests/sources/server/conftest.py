@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.readings import ServerKey
 from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, shared_client
 from exporter.units import Instant, Nanoseconds, nanoseconds
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
@@ -102,7 +102,7 @@ def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
 @pytest.fixture(params=["plain", "secure"])
 def real_client(request: pytest.FixtureRequest) -> Iterator[HttpClientProtocol]:
     """Each of the two: what speaks TLS speaks without it as well, and is held to the same bounds."""
-    client = lean_client() if request.param == "plain" else unverified_client()
+    client = shared_client() if request.param == "plain" else unverified_client()
     yield client
     client.close()
 

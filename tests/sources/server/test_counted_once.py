@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from exporter.cost import counters
-from exporter.cost.servers import ELSEWHERE
+from exporter.cost.servers import COUNTED_BY_PEER
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
 from exporter.sources.https_client import HttpsClient
@@ -60,7 +60,7 @@ class House:
             state, moved, *_ = counters.endpoint_deltas(self._states.get(source.url), reading, 0)
             self._states[source.url] = state
             for (_, quantity), count in moved.items():
-                if quantity not in ELSEWHERE[reading.role]:
+                if quantity not in COUNTED_BY_PEER[reading.role]:
                     self.tokens[quantity] += round(count)
 
 

@@ -196,7 +196,7 @@ def test_a_request_says_whom_it_asks_for_what(
     port = serve(hears(asked, sends(b"HTTP/1.1 204 No Content\r\n\r\n")), waits=False)
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "us"}
     request = HttpRequest(f"http://LocalHost:{port}{path}", headers, "chat", method)
-    assert real_client.ask(request, Deadline(SystemClock(), 3.0), 0) == HttpResponse(204, b"", {})
+    assert real_client.request(request, Deadline(SystemClock(), 3.0), 0) == HttpResponse(204, b"", {})
     told, *lines = asked[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert told == line + b" HTTP/1.1"
     assert sorted(lines) == sorted(
@@ -227,7 +227,7 @@ def test_headers_that_come_twice_are_one(serve: Serve, real_client: HttpClientPr
         sends(b"HTTP/1.1 404 Not Found\r\nServer: a\r\nVia: 1\r\nVIA: 2\r\nContent-Length: 0\r\n\r\n")
     )
     request = HttpRequest(f"http://127.0.0.1:{port}/", {"Connection": "close"}, "chat")
-    answer = real_client.ask(request, Deadline(SystemClock(), 3.0), 0)
+    answer = real_client.request(request, Deadline(SystemClock(), 3.0), 0)
     assert answer == HttpResponse(404, b"", {"server": "a", "via": "1, 2", "content-length": "0"})
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from exporter.readings import ReadFailedError, ServerKey
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, shared_client
 
 Make = Callable[..., ServerSource]
 LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_total 20\n"
@@ -44,7 +44,7 @@ def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: 
 )
 def test_a_source_is_named_after_its_server(hand_clock: Any, key: ServerKey, name: str) -> None:
     """The name is a label's value."""
-    source = ServerSource(key, "http://127.0.0.1/metrics", lean_client(), hand_clock)
+    source = ServerSource(key, "http://127.0.0.1/metrics", shared_client(), hand_clock)
     assert (source.name, source.key, source.url) == (name, key, "http://127.0.0.1/metrics")
 
 

@@ -15,7 +15,7 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
 from exporter.sources.https_client import CA_BYTES_MAX
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, shared_client
 from exporter.sources.server.fetch import TOKEN_BYTES_MAX
 
 Make = Callable[..., ServerSource]
@@ -117,7 +117,7 @@ def secure_source(port: int, ca_file: Path | None, server_name: str = "") -> Ser
     return ServerSource(
         ServerKey("", "chat"),
         f"https://127.0.0.1:{port}/metrics",
-        lean_client(),
+        shared_client(),
         SystemClock(),
         engine="vllm",
         ca_file=ca_file,
@@ -195,7 +195,7 @@ def test_who_speaks_tls_and_is_asked_without(serve: Any, said: bytes, told: str)
             connection.sendall(said)
 
     url = f"http://127.0.0.1:{serve(script, waits=False)}/metrics"
-    source = ServerSource(ServerKey("", "chat"), url, lean_client(), SystemClock(), engine="vllm")
+    source = ServerSource(ServerKey("", "chat"), url, shared_client(), SystemClock(), engine="vllm")
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
@@ -237,7 +237,7 @@ def test_the_shared_client_trusts_nobody(secure: int) -> None:
     """It knows no TLS, so that no https endpoint can be read with it by mistake, nor in the open."""
     request = HttpRequest(f"https://127.0.0.1:{secure}/metrics", HEADERS, "chat")
     with pytest.raises(ReadFailedError, match=r"^chat: is not asked without TLS$") as failure:
-        lean_client().ask(request, Deadline(SystemClock(), 3.0), 4096)
+        shared_client().request(request, Deadline(SystemClock(), 3.0), 4096)
     assert failure.value.reason == "tls"
 
 
@@ -245,7 +245,7 @@ def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
     """Most hosts ask nobody by https, and their daemon has 3 MiB for something else."""
     script = (
         "import sys, exporter.cli.serve; from exporter.sources import http_client as client\n"
-        "client.lean_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
+        "client.shared_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
         "client.unverified_client(); print('httpx' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

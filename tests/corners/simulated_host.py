@@ -40,9 +40,9 @@ BUILD = Build("0", "", "3")
 
 def moment(text: str) -> int:
     """Nanoseconds since 1970 of a time that tells its offset."""
-    told = datetime.fromisoformat(text)
-    assert told.tzinfo is not None
-    return round(told.timestamp()) * SECOND
+    instant = datetime.fromisoformat(text)
+    assert instant.tzinfo is not None
+    return round(instant.timestamp()) * SECOND
 
 
 @dataclass
@@ -75,7 +75,7 @@ class HostClock:
         raise AssertionError((stop, duration))
 
 
-class Host:
+class SimulatedHost:
     """One GPU, one server that holds it, a configuration file, a ledger, and a daemon that ticks when told.
 
     Its GPUs are others where `nvml` tells of them.
@@ -89,11 +89,11 @@ class Host:
         config: str,
         now: str,
         up: int = 30 * DAY,
-        place: HostLocation | None = UNKNOWN_LOCATION,
+        location: HostLocation | None = UNKNOWN_LOCATION,
         connect: Connect = schema.connect,
         nvml: Source[tuple[GpuReading, ...]] | None = None,
     ) -> None:
-        self.place = place
+        self.location = location
         self.connect = connect
         self.file = folder / "config.yaml"
         self.file.write_text(config)
@@ -124,12 +124,12 @@ class Host:
     def _plan(self) -> SamplerPlan:
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
-        terms = cost_policy(config, "host-1", self.place)
-        return SamplerPlan(ReportContext(config, terms, BUILD, row), (self.endpoint,))
+        policy = cost_policy(config, "host-1", self.location)
+        return SamplerPlan(ReportContext(config, policy, BUILD, row), (self.endpoint,))
 
-    def placed(self, place: HostLocation) -> None:
+    def placed(self, location: HostLocation) -> None:
         """The cloud tells where the host runs."""
-        self.place = place
+        self.location = location
         self.sampler.plan(self._plan())
 
     def reload(self, config: str) -> None:
@@ -199,12 +199,12 @@ class Host:
         assert self.path is not None
         with LedgerReader.open(self.path) as reader:
             names = reader.month("1970-01").months
-        found = {}
+        months = {}
         for name in names:
             bys: list[By | None] = ["product", "team", "server", "model", "component", "gpu", None]
-            told = {self.statement(name, by)["total"]["picodollars"] for by in bys}
-            (found[name],) = told
-        return found
+            totals = {self.statement(name, by)["total"]["picodollars"] for by in bys}
+            (months[name],) = totals
+        return months
 
     def days(self) -> dict[int, int]:
         """Picodollars by local day, a number like 20261130."""
@@ -221,23 +221,23 @@ class Host:
     def _history(self, grain: str, last: int) -> dict[int, int]:
         assert self.path is not None
         with LedgerReader.open(self.path) as reader:
-            told = getattr(reader, grain)(0, last)
-        found = {}
-        for key, sums in told.items():
+            rows = getattr(reader, grain)(0, last)
+        totals = {}
+        for key, sums in rows.items():
             families = (sums.cost, sums.server_cost, sums.gpu_cost)
-            (found[key],) = {sum(family.values()) for family in families}
-        return found
+            (totals[key],) = {sum(family.values()) for family in families}
+        return totals
 
     def whole(self) -> int:
         """All money in picodollars: counters, months, days and hours say the same, or this fails."""
         assert self.report is not None
         assert self.report.books is not None
-        books = self.report.books
+        totals = self.report.books
         sums = Counter(
             {
-                "cost": sum(books.cost.values()),
-                "server_cost": sum(books.server_cost.values()),
-                "gpu_cost": sum(books.gpu_cost.values()),
+                "cost": sum(totals.cost.values()),
+                "server_cost": sum(totals.server_cost.values()),
+                "gpu_cost": sum(totals.gpu_cost.values()),
                 "months": sum(self.months().values()),
                 "days": sum(self.days().values()),
                 "hours": sum(self._history("hours", 10**9).values()),

@@ -9,7 +9,7 @@ from tests.cost.bench import SECOND, h100
 TEN = 10 * SECOND
 
 
-class Watts:
+class EnergyMeter:
     """One GPU read again and again."""
 
     def __init__(self, state: GpuState | None = None) -> None:
@@ -25,8 +25,8 @@ class Watts:
         return self.use(reading, elapsed, busy).energy / 1000
 
 
-def counter(joules: float, **told: float) -> GpuReading:
-    return h100(energy=round(joules * 1000), **{"power_limit_watts": 700.0, **told})
+def counter(joules: float, **fields: float) -> GpuReading:
+    return h100(energy=round(joules * 1000), **{"power_limit_watts": 700.0, **fields})
 
 
 def power(watts: float | None) -> GpuReading:

@@ -30,8 +30,8 @@ from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation, ReadFailedError
 from exporter.reports.repricing import repricing
-from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host, HostClock
-from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
+from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
+from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
 from tests.depth import examples
 
 START = "2026-10-31T21:20:00-04:00"
@@ -80,10 +80,10 @@ class Disk:
         disk = self
 
         class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *told: Any) -> sqlite3.Cursor:
+            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
                 if sql == "COMMIT" and disk.state == "refuses":
                     raise FULL
-                done = super().execute(sql, *told)
+                done = super().execute(sql, *parameters)
                 if sql == "COMMIT" and disk.state == "lies":
                     raise FULL
                 return done
@@ -95,17 +95,19 @@ class Life:
     """The host and the reckoning, side by side."""
 
     def __init__(
-        self, folder: Path, name: str, place: HostLocation | None, gpus: int, start: str = START
+        self, folder: Path, name: str, location: HostLocation | None, gpus: int, start: str = START
     ) -> None:
         self.name = name
         self.disk = Disk()
         self.meters = Meters(gpus)
-        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, place, self.disk, self.meters)
+        self.host = SimulatedHost(
+            folder, CONFIGURATIONS[name], start, 20 * MINUTE, location, self.disk, self.meters
+        )
         self.meters.clock = self.host.clock
-        self.reckoning = Reckoning()
-        self.raised = Reckoning()
+        self.exact = ExactHost()
+        self.raised = ExactHost()
         """What it would have cost, had what is agreed been raised from the beginning."""
-        self.entered = 0
+        self.adjustments = 0
         self.tick(0)
 
     def tick(self, after: int) -> None:
@@ -115,16 +117,16 @@ class Life:
         self.host.tick(after)
         now = Clocks(clock.wall(), clock.elapsed(), clock.boot(), clock.asleep, served)
         gpus = 0 if self.meters.failing else self.meters.gpus
-        self.reckoning.tick(now, self.name, self.host.place, disk=self.disk.state, gpus=gpus)
+        self.exact.tick(now, self.name, self.host.location, disk=self.disk.state, gpus=gpus)
         name = "raised" if self.name == "agreed" else self.name
-        self.raised.tick(now, name, self.host.place, disk=self.disk.state, gpus=gpus)
+        self.raised.tick(now, name, self.host.location, disk=self.disk.state, gpus=gpus)
 
     def restart(self, down: int, *, boots: bool) -> None:
         state, self.disk.state = self.disk.state, "well"  # else the books would be in memory
         (self.host.reboot if boots else self.host.restart)(down)
         self.disk.state = state
         self.host.clock.asleep = 0 if boots else self.host.clock.asleep
-        self.reckoning.killed()
+        self.exact.killed()
         self.raised.killed()
         self.tick(0)
 
@@ -137,18 +139,18 @@ class Life:
         self.host.reload(CONFIGURATIONS[name])
         self.tick(10 * SECOND)
 
-    def place(self, place: HostLocation | None) -> None:
-        self.host.place = place
+    def move(self, location: HostLocation | None) -> None:
+        self.host.location = location
         self.reload(self.name)
 
     def adjust(self, amount: int) -> None:
-        self.entered += 1
+        self.adjustments += 1
         now = self.host.clock.wall()
         day = "2026-10-31" if month(now) == "2026-10" else "2026-11-01"
-        entry = AdjustmentRequest(amount, day, "chat", "assistants", f"number {self.entered}")
+        entry = AdjustmentRequest(amount, day, "chat", "assistants", f"number {self.adjustments}")
         assert self.host.path is not None
         enter(self.host.path, entry, {"chat": frozenset({"assistants"})}, now)
-        self.reckoning.entered.append((day[:7], amount))
+        self.exact.adjustments.append((day[:7], amount))
 
 
 durations = st.one_of(
@@ -170,8 +172,8 @@ events = st.one_of(
 )
 
 
-def live(life: Life, told: list[tuple[str, Any]]) -> None:
-    for what, how in told:
+def live(life: Life, events: list[tuple[str, Any]]) -> None:
+    for what, how in events:
         match what:
             case "tick":
                 life.tick(how)
@@ -182,7 +184,7 @@ def live(life: Life, told: list[tuple[str, Any]]) -> None:
             case "reload":
                 life.reload(how)
             case "place":
-                life.place(how)
+                life.move(how)
             case "adjust":
                 life.adjust(how)
             case "disk":
@@ -195,14 +197,14 @@ def live(life: Life, told: list[tuple[str, Any]]) -> None:
                 life.meters.failing = how
 
 
-def focus(host: Host, name: str) -> list[dict[str, str]]:
+def focus(host: SimulatedHost, name: str) -> list[dict[str, str]]:
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert focus_file(host.file, host.path, name, None, host.clock) == 0
     return list(csv.DictReader(io.StringIO(printed.getvalue())))
 
 
-def explanation(host: Host) -> Fraction:
+def explanation(host: SimulatedHost) -> Fraction:
     """Dollars of all hours that are kept, asked when the running one is over."""
     printed = io.StringIO()
     question = ExplainOptions(host.file, host.path, None, 40 * 24 - 1, None, as_json=True)
@@ -216,7 +218,7 @@ def explanation(host: Host) -> Fraction:
 def reconciliation(life: Life, name: str) -> Fraction | None:
     """What the books lack of a bill that says by the hour what the rent was; `None` without any."""
     rents: dict[int, Fraction] = {}
-    for (hour, _, component), dollars in life.reckoning.books.money.items():
+    for (hour, _, component), dollars in life.exact.totals.money.items():
         if component == "rent" and dollars and month(hour * HOUR) == name:
             rents[hour] = rents.get(hour, Fraction(0)) + dollars
     if not rents:
@@ -246,49 +248,49 @@ def near(one: Fraction, other: Fraction) -> bool:
 
 def check(life: Life) -> None:
     """All that is told of money agrees: exactly among itself, and but for floors with the reckoning."""
-    host, reckoning = life.host, life.reckoning
-    books = host.months()
-    by_hand = reckoning.months()
-    told = {}
-    for name in books:
+    host, exact = life.host, life.exact
+    totals = host.months()
+    by_hand = exact.months()
+    posted = {}
+    for name in totals:
         lines = host.statement(name, "component")["rows"]
-        told.update({(name, line["component"]): Fraction(line["picodollars"], 10**12) for line in lines})
-    off = {key: (told.get(key, 0), by_hand.get(key, 0)) for key in told.keys() | by_hand.keys()}
+        posted.update({(name, line["component"]): Fraction(line["picodollars"], 10**12) for line in lines})
+    off = {key: (posted.get(key, 0), by_hand.get(key, 0)) for key in posted.keys() | by_hand.keys()}
     assert {key: pair for key, pair in off.items() if not near(Fraction(pair[0]), Fraction(pair[1]))} == {}
-    waits = reckoning.waits()
+    waits = exact.waits()
     last = host.clock.wall() // HOUR
-    ahead = any(hour > last for hour, *_ in reckoning.books.money)  # a wrong clock told them
-    for name, amount in books.items():
+    ahead = any(hour > last for hour, *_ in exact.totals.money)  # a wrong clock told them
+    for name, amount in totals.items():
         rows = focus(host, name)
         assert sum(Fraction(row["BilledCost"]) for row in rows) == Fraction(amount, 10**12)
         hours = sum(Fraction(row["x_UnpricedQuantity"] or 0) for row in rows)
         assert near(hours, Fraction(waits.get(name, 0), HOUR))
-        owed = Fraction(reckoning.books.owed.get(name, 0), HOUR)
-        assert near(owed, sum(Fraction(row["PricingQuantity"]) for row in rows if row["x_Phase"]))
+        due = Fraction(exact.totals.owed_time.get(name, 0), HOUR)
+        assert near(due, sum(Fraction(row["PricingQuantity"]) for row in rows if row["x_Phase"]))
         by_gpu = host.statement(name, "gpu")["rows"]
-        assert near(owed, sum(Fraction(line["gpu_seconds"]) for line in by_gpu) / 3600)
+        assert near(due, sum(Fraction(line["gpu_seconds"]) for line in by_gpu) / 3600)
         estimated = sum((Fraction(row["x_EstimatedCost"]) for row in rows), Fraction(0))
-        assert near(estimated, reckoning.books.estimated.get(name, Fraction(0)))
+        assert near(estimated, exact.totals.estimated.get(name, Fraction(0)))
         lacks = None if ahead else reconciliation(life, name)
         assert lacks is None or near(lacks, Fraction(0))
-    metered = sum(dollars for (hour, *_), dollars in reckoning.books.money.items() if hour <= last)
+    metered = sum(dollars for (hour, *_), dollars in exact.totals.money.items() if hour <= last)
     if metered:
         assert near(explanation(host), metered)
-    assert host.served("inference_tokens_total") == reckoning.books.tokens
+    assert host.served("inference_tokens_total") == exact.totals.tokens
     assert host.ledger is not None
-    held = sum(host.ledger._committed.totals.held.values())  # a row that rested for a day is served no more
-    assert held == pytest.approx(sum(reckoning.books.owed.values()))
-    assert host.served("inference_gpu_seconds_total") <= held / SECOND + 1e-6
+    gpu_time = sum(
+        host.ledger._committed.totals.held.values()
+    )  # a row that rested for a day is served no more
+    assert gpu_time == pytest.approx(sum(exact.totals.owed_time.values()))
+    assert host.served("inference_gpu_seconds_total") <= gpu_time / SECOND + 1e-6
     equivalent = host.served("inference_hosted_equivalent_dollars_total")
-    assert equivalent == pytest.approx(
-        float(reckoning.books.equivalent) if life.name in HOSTED else 0, rel=1e-9
-    )
+    assert equivalent == pytest.approx(float(exact.totals.equivalent) if life.name in HOSTED else 0, rel=1e-9)
     served = host.rows("inference_month_to_date_dollars")
-    known = sum(amount for name, amount in books.items() if name <= month(host.clock.wall()))
-    assert sum(served.values()) == pytest.approx(known / 1e12, rel=1e-9, abs=1e-9)
+    expected = sum(amount for name, amount in totals.items() if name <= month(host.clock.wall()))
+    assert sum(served.values()) == pytest.approx(expected / 1e12, rel=1e-9, abs=1e-9)
     projected = sum(host.rows("inference_month_projected_dollars", month=month(host.clock.wall())).values())
     assert projected == pytest.approx(
-        float(reckoning.projected(host.clock.wall(), life.name, host.place)), rel=1e-9, abs=1e-6
+        float(exact.projected(host.clock.wall(), life.name, host.location)), rel=1e-9, abs=1e-6
     )
 
 
@@ -302,16 +304,16 @@ def check(life: Life) -> None:
 def test_whatever_happens_it_costs_what_it_should(
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
-    place: HostLocation | None,
+    location: HostLocation | None,
     gpus: int,
-    told: list[tuple[str, Any]],
+    events_drawn: list[tuple[str, Any]],
 ) -> None:
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
-        life = Life(tmp_path_factory.mktemp("life"), name, place, gpus)
-        live(life, told)
+        life = Life(tmp_path_factory.mktemp("life"), name, location, gpus)
+        live(life, events_drawn)
         life.disk.state = "well"
         life.meters.failing = False
         for _ in range(3):
@@ -320,7 +322,7 @@ def test_whatever_happens_it_costs_what_it_should(
         life.reload("rented")
         life.tick(10 * SECOND)
         check(life)
-        assert life.reckoning.waits() == {}
+        assert life.exact.waits() == {}
 
 
 @examples(20)
@@ -333,27 +335,27 @@ def test_whatever_happens_it_costs_what_it_should(
     ),
 )
 def test_what_a_reload_says_is_what_it_would_have_cost(
-    tmp_path_factory: pytest.TempPathFactory, gpus: int, told: list[tuple[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, gpus: int, events_drawn: list[tuple[str, Any]]
 ) -> None:
     """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), "agreed", UNKNOWN_LOCATION, gpus, RISE)
-        live(life, told)
+        live(life, events_drawn)
     life.disk.state = "well"
     for _ in range(3):
         life.reload("agreed")
     agreed, raised = (
         sum(dollars for (_, component), dollars in each.months().items() if component == "rent")
-        for each in (life.reckoning, life.raised)
+        for each in (life.exact, life.raised)
     )
     before, after = (
         cost_policy(parse(CONFIGURATIONS[name].encode()), "host-1") for name in ("agreed", "raised")
     )
     assert life.host.path is not None
     with LedgerReader.open(life.host.path) as reader:
-        said = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
+        text = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
 
-    cents = 0 if said is None else sum(correction.cents for correction in said.corrections)
+    cents = 0 if text is None else sum(correction.cents for correction in text.corrections)
     assert abs(Fraction(cents, 100) - (raised - agreed)) <= Fraction(1, 100)

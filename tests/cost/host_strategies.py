@@ -18,7 +18,7 @@ LIMIT_WATTS = 700.0
 
 
 @dataclass
-class Happening:
+class HostEvent:
     """What is read after some time: by GPU and by server. `None` is a read that failed."""
 
     duration: int
@@ -30,13 +30,13 @@ class Happening:
 
 
 @dataclass
-class World:
+class HostTimeline:
     """A host, its prices and its story."""
 
-    terms: CostPolicy
+    policy: CostPolicy
     gpus: int
     holders: tuple[Holder, ...]
-    story: list[Happening]
+    events: list[HostEvent]
     start: int
     dated: int
     """When the rent changes."""
@@ -52,7 +52,7 @@ OVERHEADS = (
 )
 
 
-def priced(dated: int, **told: Any) -> CostPolicy:
+def priced(dated: int, **fields: Any) -> CostPolicy:
     """GPU-0 is owned and pays for its power, the others are rented at a price that changes."""
     own = owned(
         energy=KILOWATT_HOUR,
@@ -62,7 +62,7 @@ def priced(dated: int, **told: Any) -> CostPolicy:
     )
     own = Hardware(HardwareMatch(uuid="GPU-0"), own.terms, own.source, own.energy)
     leased = Rented((RentPrice(RENT), RentPrice(RENT_LATER, since=dated)))
-    return terms(own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **told)
+    return terms(own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **fields)
 
 
 durations = st.one_of(st.just(10 * SECOND), st.integers(1, 59 * SECOND), st.integers(60 * SECOND, 3 * HOUR))
@@ -71,27 +71,27 @@ utilizations = st.none() | st.integers(0, 1000).map(lambda parts: parts / 1000)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def timelines(draw: st.DrawFn) -> HostTimeline:
     """Any host of up to four GPUs and four servers, over a few ticks around a month's end."""
     gpus = draw(st.integers(1, 4))
     count = draw(st.integers(0, 4))
     numbers = range(count)
     keys = [ServerKey("", f"s{number}") for number in numbers]
     every = [(key, number) for key in keys for number in range(gpus)]
-    held = draw(st.lists(st.sampled_from(every), max_size=6, unique=True)) if every else []
+    allocated = draw(st.lists(st.sampled_from(every), max_size=6, unique=True)) if every else []
     ratios = st.none() | st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 1.0])
-    holders = tuple(Holder(key, f"GPU-{number}", draw(ratios)) for key, number in held)
+    holders = tuple(Holder(key, f"GPU-{number}", draw(ratios)) for key, number in allocated)
     start = draw(starts)
     dated = start + draw(st.integers(0, 2 * HOUR))
     tokens = st.sampled_from([0, 0, 1, 7, 1000, 123_456])
-    happening = st.builds(
-        Happening,
+    events = st.builds(
+        HostEvent,
         durations,
         st.sampled_from([False, False, False, True]),
         st.fixed_dictionaries(
             {
                 number: st.sampled_from([None, *[True] * 5]).flatmap(
-                    lambda told: st.tuples(utilizations, st.integers(0, 7000)) if told else st.none()
+                    lambda read: st.tuples(utilizations, st.integers(0, 7000)) if read else st.none()
                 )
                 for number in range(gpus)
             }
@@ -103,20 +103,20 @@ def worlds(draw: st.DrawFn) -> World:
             }
         ),
     )
-    story = draw(st.lists(happening, min_size=1, max_size=6))
-    return World(priced(dated), gpus, holders, story, start, dated)
+    drawn = draw(st.lists(events, min_size=1, max_size=6))
+    return HostTimeline(priced(dated), gpus, holders, drawn, start, dated)
 
 
-class Host:
+class StrategyHost:
     """The host of a world: its counters go up whether they are read or not."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.joules = dict.fromkeys(range(world.gpus), 0)
+    def __init__(self, timeline: HostTimeline) -> None:
+        self.timeline = timeline
+        self.joules = dict.fromkeys(range(timeline.gpus), 0)
         self.tokens = {key.server: [0, 0, 0] for key in self._all()}
 
     def _all(self) -> list[ServerKey]:
-        return [ServerKey("", f"s{number}") for number in self.world.story[0].servers]
+        return [ServerKey("", f"s{number}") for number in self.timeline.events[0].servers]
 
     def page(self, key: ServerKey, running: int) -> ServerReading:
         prompt, cached, generated = self.tokens[key.server]
@@ -142,29 +142,29 @@ class Host:
         """Everything is read once before the story begins."""
         return [self.gpu(number, 1.0) for number in self.joules], [self.page(key, 0) for key in self._all()]
 
-    def then(self, happens: Happening) -> tuple[list[GpuReading] | None, list[ServerReading]]:
+    def then(self, event: HostEvent) -> tuple[list[GpuReading] | None, list[ServerReading]]:
         """What is read after a happening."""
         gpus = []
-        for number, told in happens.gpus.items():
-            if told is not None:
-                self.joules[number] += told[1] * happens.duration // (10 * SECOND)
-                gpus.append(self.gpu(number, told[0]))
+        for number, sample in event.gpus.items():
+            if sample is not None:
+                self.joules[number] += sample[1] * event.duration // (10 * SECOND)
+                gpus.append(self.gpu(number, sample[0]))
         servers = []
-        for number, moved in happens.servers.items():
+        for number, moved in event.servers.items():
             key = ServerKey("", f"s{number}")
             if moved is None:
                 servers.append(down(self.page(key, 0)))
                 continue
             self.tokens[key.server] = [a + b for a, b in zip(self.tokens[key.server], moved, strict=False)]
             servers.append(self.page(key, moved[3]))
-        return None if happens.silent else gpus, servers
+        return None if event.silent else gpus, servers
 
 
-def lived(world: World) -> Meter:
+def metered(timeline: HostTimeline) -> Meter:
     """The world's story through the meter."""
-    host = Host(world)
-    meter = Meter(world.terms, world.start - SECOND)
-    meter.pass_by(SECOND, *host.first(), world.holders)
-    for happens in world.story:
-        meter.pass_by(happens.duration, *host.then(happens), world.holders)
+    host = StrategyHost(timeline)
+    meter = Meter(timeline.policy, timeline.start - SECOND)
+    meter.pass_by(SECOND, *host.first(), timeline.holders)
+    for event in timeline.events:
+        meter.pass_by(event.duration, *host.then(event), timeline.holders)
     return meter

@@ -79,9 +79,9 @@ def test_a_tick_is_cut_at_the_end_of_the_local_month(zone: str, turn: str) -> No
 def test_a_tick_of_months_is_cut_at_each() -> None:
     """A machine that slept over new year."""
     zone = ZoneInfo("Asia/Kathmandu")
-    told = split_interval(TURN - 40 * 24 * HOUR, TURN + 40 * 24 * HOUR, Tariff(), zone)
+    reported = split_interval(TURN - 40 * 24 * HOUR, TURN + 40 * 24 * HOUR, Tariff(), zone)
     turns = [moment(f"{month}-01T00:00:00+05:45") for month in ("2026-11", "2026-12", "2027-01")]
-    assert {start for start, _ in told} >= set(turns)
+    assert {start for start, _ in reported} >= set(turns)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_a_tick_is_cut_at_local_midnights(zone: str, begin: str, turns: list[str
     """Also where the day has 23 or 25 hours, and in a leap year; no later midnight is one."""
     start = moment(begin)
     end = moment(turns[-1]) + HOUR
-    told = split_interval(start, end, Tariff(), ZoneInfo(zone))
+    reported = split_interval(start, end, Tariff(), ZoneInfo(zone))
     hours = set(range(start - start % HOUR, end, HOUR))
-    assert {since for since, _ in told} - hours - {start} == {moment(turn) for turn in turns} - hours
-    assert {moment(turn) for turn in turns} <= {since for since, _ in told}
+    assert {since for since, _ in reported} - hours - {start} == {moment(turn) for turn in turns} - hours
+    assert {moment(turn) for turn in turns} <= {since for since, _ in reported}
 
 
 @given(
@@ -114,12 +114,12 @@ def test_a_tick_is_cut_at_local_midnights(zone: str, begin: str, turns: list[str
 def test_stretches_cover_the_tick_once(start: int, length: int, changes: list[int]) -> None:
     """No gap, no overlap, nothing empty; each price's beginning inside is a cut."""
     begin = TURN - 2 * HOUR + start
-    told = split_interval(
+    reported = split_interval(
         begin, begin + length, dated(*(TURN - 2 * HOUR + change for change in changes)), UTC
     )
-    assert told[0][0] == begin
-    assert told[-1][1] == begin + length
-    assert all(since < until for since, until in told)
-    assert [until for _, until in told[:-1]] == [since for since, _ in told[1:]]
+    assert reported[0][0] == begin
+    assert reported[-1][1] == begin + length
+    assert all(since < until for since, until in reported)
+    assert [until for _, until in reported[:-1]] == [since for since, _ in reported[1:]]
     inside = {TURN - 2 * HOUR + change for change in changes if start < change < start + length}
-    assert inside <= {since for since, _ in told}
+    assert inside <= {since for since, _ in reported}

@@ -114,7 +114,7 @@ class Crowd:
         client.close()
 
 
-def asked(port: int, path: str, seconds: float = 5) -> float | None:
+def seconds_to_answer(port: int, path: str, seconds: float = 5) -> float | None:
     """How long one request on a connection of its own took, in seconds; `None` where it was not answered."""
     began = time.monotonic()
     try:
@@ -128,7 +128,7 @@ def asked(port: int, path: str, seconds: float = 5) -> float | None:
 
 def within_a_second(port: int, times: int) -> int:
     """How many of so many probes and scrapes, one after the other, are answered within a second."""
-    taken = [asked(port, PATHS[number % len(PATHS)]) for number in range(times)]
+    taken = [seconds_to_answer(port, PATHS[number % len(PATHS)]) for number in range(times)]
     return sum(each is not None and each <= 1 for each in taken)
 
 

@@ -43,8 +43,8 @@ def rented(billing: Billing) -> CostPolicy:
     return CostPolicy(Tariff("h", (rule(Rented((RentPrice(Decimal("3.60")),), billing)),)))
 
 
-def rule(terms: Rented | Owned, energy: Electricity | None = None) -> Hardware:
-    return Hardware(HardwareMatch(), terms, "hardware[0]", energy)
+def rule(policy: Rented | Owned, energy: Electricity | None = None) -> Hardware:
+    return Hardware(HardwareMatch(), policy, "hardware[0]", energy)
 
 
 def frame(
@@ -84,9 +84,9 @@ def frame(
     )
 
 
-def watched(terms: CostPolicy, first: Frame | None = None) -> State:
+def watched(policy: CostPolicy, first: Frame | None = None) -> State:
     """What is remembered after a first tick at noon."""
-    return advance(State(), first or frame(0), terms).state
+    return advance(State(), first or frame(0), policy).state
 
 
 def charged(outcome: TickOutcome) -> float:
@@ -103,10 +103,10 @@ def phases(outcome: TickOutcome) -> set[tuple[str, str]]:
 ALWAYS, WHILE_UP = rented("always"), rented("while_up")
 
 
-@pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
-def test_a_daemon_that_was_down_charges_all_of_it(terms: CostPolicy) -> None:
+@pytest.mark.parametrize("policy", [ALWAYS, WHILE_UP])
+def test_a_daemon_that_was_down_charges_all_of_it(policy: CostPolicy) -> None:
     """The host was up: an hour without the daemon is an hour of rent, unobserved, and exact to its end."""
-    outcome = advance(watched(terms), frame(HOUR), terms)
+    outcome = advance(watched(policy), frame(HOUR), policy)
 
     assert charged(outcome) == 3600
     assert phases(outcome) == {("chat", "unobserved")}
@@ -121,10 +121,10 @@ def test_a_short_stop_is_an_ordinary_tick() -> None:
     assert {phase for _, phase in phases(outcome)} == {"idle", "other"}
 
 
-@pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
-def test_a_reboot_within_a_quarter_of_an_hour_charges_all_of_it(terms: CostPolicy) -> None:
+@pytest.mark.parametrize("policy", [ALWAYS, WHILE_UP])
+def test_a_reboot_within_a_quarter_of_an_hour_charges_all_of_it(policy: CostPolicy) -> None:
     """Down for 10 minutes, up for 5: no cloud stops billing for a reboot."""
-    outcome = advance(watched(terms), frame(15 * MINUTE, boot="boot-2", elapsed=5 * MINUTE), terms)
+    outcome = advance(watched(policy), frame(15 * MINUTE, boot="boot-2", elapsed=5 * MINUTE), policy)
 
     assert charged(outcome) == 15 * 60
 
@@ -149,9 +149,9 @@ def test_owned_hardware_and_overheads_cost_all_of_it() -> None:
     """31,557.60 dollars over a year is 3.60 an hour; 8.64 dollars an overhead's day 0.36: 4 hours down."""
     owned = Owned(Decimal("31557.60"), 1, NOON - DAY, "2026-11-24", Decimal(1))
     overhead = Overhead("network", Decimal("0.36"), "hour", "host", "overheads[0]")
-    terms = CostPolicy(Tariff("h", (rule(owned),), (overhead,)))
+    policy = CostPolicy(Tariff("h", (rule(owned),), (overhead,)))
 
-    outcome = advance(watched(terms), frame(4 * HOUR, boot="boot-2", elapsed=MINUTE), terms)
+    outcome = advance(watched(policy), frame(4 * HOUR, boot="boot-2", elapsed=MINUTE), policy)
 
     assert charged(outcome) == pytest.approx(4 * 3960, abs=1e-8)
 
@@ -167,15 +167,15 @@ def test_a_gap_longer_than_a_week_is_charged_for_a_week() -> None:
         assert outcome.postings.segments[0].start == NOON + 3 * DAY
 
 
-@pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
+@pytest.mark.parametrize("policy", [ALWAYS, WHILE_UP])
 @pytest.mark.parametrize("wall", [NOON - 365 * DAY, NOON - DAY, NOON, NOON + 3 * SECOND])
 def test_a_clock_that_is_behind_across_a_boot_charges_the_time_since_boot(
-    terms: CostPolicy, wall: int
+    policy: CostPolicy, wall: int
 ) -> None:
     """The boot clock proves 43 seconds, whether the wall clock shows 3 of them or a year less."""
     back = frame(0, boot="boot-2", elapsed=43 * SECOND, wall=wall)
 
-    outcome = advance(watched(terms), back, terms)
+    outcome = advance(watched(policy), back, policy)
 
     assert charged(outcome) == 43
     first, *_, last = (outcome.postings.segments[0], *outcome.postings.segments)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import UNKNOWN_LOCATION, HostLocation
-from tests.corners.corner_host import CENT, HOUR, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
 from tests.depth import examples
 
 CONFIG = """
@@ -29,20 +29,20 @@ hardware: [{owned: {purchase_dollars_per_gpu: 26298, in_service: 2026-01-01, lif
 P5 = HostLocation("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
 TICK = 10 * SECOND
 NOON = "2026-11-25T12:00:00+00:00"
-Booted = Callable[..., Host]
+Booted = Callable[..., SimulatedHost]
 
 
 @pytest.fixture
 def booted(tmp_path: Path) -> Booted:
     """Makes the host, whose daemon has not ticked yet and whose cloud has not answered."""
 
-    def make(config: str = CONFIG, place: HostLocation | None = None, now: str = NOON) -> Host:
-        return Host(tmp_path, config, now, 20 * MINUTE, place)
+    def make(config: str = CONFIG, location: HostLocation | None = None, now: str = NOON) -> SimulatedHost:
+        return SimulatedHost(tmp_path, config, now, 20 * MINUTE, location)
 
     return make
 
 
-def rent(host: Host) -> int:
+def rent(host: SimulatedHost) -> int:
     """Picodollars, which counters, months, days and hours agree on."""
     host.whole()
     assert host.report is not None
@@ -50,8 +50,8 @@ def rent(host: Host) -> int:
     return sum(amount for (_, component), amount in host.report.books.gpu_cost.items() if component == "rent")
 
 
-def note(host: Host, month: str = "2026-11") -> list[str]:
-    return [said for said in host.statement(month)["notes"] if "GPU-hours" in said]
+def note(host: SimulatedHost, month: str = "2026-11") -> list[str]:
+    return [text for text in host.statement(month)["notes"] if "GPU-hours" in text]
 
 
 def test_the_time_since_the_boot_waits_for_the_answer(booted: Booted) -> None:
@@ -149,23 +149,23 @@ moments = st.tuples(st.sampled_from(["tick", "kill", "answer", "forget"]), st.in
 @examples(25)
 @given(st.lists(moments, max_size=8))
 def test_whenever_it_is_killed_and_answered_it_is_charged_once(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory, reported: list[tuple[str, int]]
 ) -> None:
     """Ticks, kills and answers in any order: in the end, rent from the boot to the last tick.
 
     A process that is started anew has to ask again. A hundredth of a second is a thousandth of a cent.
     """
-    host = Host(tmp_path_factory.mktemp("host"), CONFIG, NOON, 20 * MINUTE, None)
+    host = SimulatedHost(tmp_path_factory.mktemp("host"), CONFIG, NOON, 20 * MINUTE, None)
     host.tick()
-    for what, hundredths in told:
+    for what, hundredths in reported:
         if what == "answer":
             host.placed(P5)
         elif what == "forget":
-            host.place = None
+            host.location = None
         (host.restart if what == "kill" else host.tick)(hundredths * SECOND // 100)
     host.placed(P5)
-    for _ in range(1 + sum(hundredths for _, hundredths in told) // (64 * 360_000)):
+    for _ in range(1 + sum(hundredths for _, hundredths in reported) // (64 * 360_000)):
         host.tick()
 
-    lived = 20 * 60 * 100 + sum(hundredths for _, hundredths in told)
+    lived = 20 * 60 * 100 + sum(hundredths for _, hundredths in reported)
     assert rent(host) == lived * CENT // 1000

@@ -103,26 +103,26 @@ MARKET = Cost({"rent": Fraction("3.875")}, while_up=True, estimate=True)  # betw
 DATED = Cost({"rent": Fraction("7.20")}, while_up=True)
 
 
-def cost(name: str, place: HostLocation | None, gpu: int, at: int) -> Cost | None:
+def cost(name: str, location: HostLocation | None, gpu: int, at: int) -> Cost | None:
     """What a GPU costs under a configuration at an instant; `None` without a price."""
     if name == "by place":
-        return {None: None, P5: RENTED, UNKNOWN_LOCATION: LEASED}[place]
+        return {None: None, P5: RENTED, UNKNOWN_LOCATION: LEASED}[location]
     if name == "estimated":
-        return {None: None, P5: WHOLE_LIST, UNKNOWN_LOCATION: MARKET}[place]
+        return {None: None, P5: WHOLE_LIST, UNKNOWN_LOCATION: MARKET}[location]
     if name == "raised":
         return DATED if at >= FROM else RENTED
     if name == "dated":
         return DATED if at >= FROM else None
     if name == "catalogue":
-        return LISTED if place == P5 else None
+        return LISTED if location == P5 else None
     if name in {"owned", "both"} and gpu == 1:
         return AMORTIZED
     return {"rented": RENTED, "agreed": RENTED, "leased": LEASED, "both": RENTED}.get(name)
 
 
-def may_come_with_the_place(name: str, place: HostLocation | None) -> bool:
+def may_come_with_the_place(name: str, location: HostLocation | None) -> bool:
     """Whether a GPU without a price may get one as soon as it is known where the host runs."""
-    return name == "catalogue" or (name in {"by place", "estimated"} and place is None)
+    return name == "catalogue" or (name in {"by place", "estimated"} and location is None)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Clocks:
 
 
 @dataclass
-class Books:
+class ExactTotals:
     """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it.
 
     `marks` are millijoules that each GPU had drawn when it was last read; one without was never seen.
@@ -170,20 +170,20 @@ class Books:
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
     covered: dict[int, int] = field(default_factory=dict)
-    owed: dict[str, int] = field(default_factory=dict)
+    owed_time: dict[str, int] = field(default_factory=dict)
     """GPU time that is owed, by month: what dollars are divided by."""
     down: dict[int, int] = field(default_factory=dict)
     used: dict[tuple[int, int, str], tuple[int, Fraction]] = field(default_factory=dict)
     """GPU time and millijoules by hour, GPU and product."""
     chat_came: int | None = None
 
-    def copy(self) -> "Books":
+    def copy(self) -> "ExactTotals":
         return replace(
             self,
             money=dict(self.money),
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
-            owed=dict(self.owed),
+            owed_time=dict(self.owed_time),
             down=dict(self.down),
             used=dict(self.used),
             marks=dict(self.marks),
@@ -193,7 +193,7 @@ class Books:
 
     def hold(self, at: int, time: int) -> None:
         name = month(at)
-        self.owed[name] = self.owed.get(name, 0) + time
+        self.owed_time[name] = self.owed_time.get(name, 0) + time
 
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
         key = at // HOUR, gpu, component
@@ -211,74 +211,74 @@ class Books:
 
 
 @dataclass
-class Reckoning:
+class ExactHost:
     """The books as they should be. `committed` is what a killed daemon leaves."""
 
-    books: Books = field(default_factory=Books)
-    committed: Books = field(default_factory=Books)
-    entered: list[tuple[str, int]] = field(default_factory=list)
+    totals: ExactTotals = field(default_factory=ExactTotals)
+    committed: ExactTotals = field(default_factory=ExactTotals)
+    adjustments: list[tuple[str, int]] = field(default_factory=list)
     behind: bool = False
 
-    def tick(self, now: Clocks, name: str, place: HostLocation | None, *, disk: str, gpus: int) -> None:
+    def tick(self, now: Clocks, name: str, location: HostLocation | None, *, disk: str, gpus: int) -> None:
         """A tick that read so many GPUs. `disk`: what became of its commit; a lie is a false alarm."""
-        late = () if self.behind else self.books.waiting
-        self._pass(now, name, place, gpus)
-        self._charge_late(late, name, place)
+        late = () if self.behind else self.totals.waiting
+        self._pass(now, name, location, gpus)
+        self._charge_late(late, name, location)
         if disk != "refuses":
-            for month, amount in self.entered:
-                self.books.adjusted[month] = self.books.adjusted.get(month, 0) + amount
-            self.entered = []
-            self.committed = self.books.copy()
+            for month, amount in self.adjustments:
+                self.totals.adjusted[month] = self.totals.adjusted.get(month, 0) + amount
+            self.adjustments = []
+            self.committed = self.totals.copy()
         self.behind = disk != "well"
 
     def killed(self) -> None:
-        self.books, self.behind = self.committed.copy(), False
+        self.totals, self.behind = self.committed.copy(), False
 
-    def _pass(self, now: Clocks, name: str, place: HostLocation | None, gpus: int) -> None:
-        books, last = self.books, self.books.last
+    def _pass(self, now: Clocks, name: str, location: HostLocation | None, gpus: int) -> None:
+        totals, last = self.totals, self.totals.last
         drawn = (now.elapsed - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
-        books.last = now
+        totals.last = now
         if last is not None:
-            books.tokens += now.served - last.served
-            books.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
+            totals.tokens += now.served - last.served
+            totals.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
         if last is None:
-            books.listed_in = now.boot if gpus else ""
-            books.marks = dict.fromkeys(range(gpus), drawn)
+            totals.listed_in = now.boot if gpus else ""
+            totals.marks = dict.fromkeys(range(gpus), drawn)
             if now.elapsed < YOUNG:
                 booted = now.wall - now.elapsed
                 up = [(booted + now.asleep, now.wall)]
                 none = dict.fromkeys(range(gpus), 0)
-                self._spend(booted, now.wall, up, none, (name, place), since_boot=True)
+                self._spend(booted, now.wall, up, none, (name, location), since_boot=True)
             return
         if last.boot != now.boot:
-            books.marks = dict.fromkeys(books.marks, 0)
-        self._miss(now, name, place, gpus)
+            totals.marks = dict.fromkeys(totals.marks, 0)
+        self._miss(now, name, location, gpus)
         watched = last.boot == now.boot and now.elapsed - last.elapsed <= GAP
         energy = {
-            gpu: drawn - books.marks.get(gpu, drawn) if gpu < gpus else 0
+            gpu: drawn - totals.marks.get(gpu, drawn) if gpu < gpus else 0
             for gpu in range(GPUS)
-            if gpu in books.marks or (watched and gpu < gpus)
+            if gpu in totals.marks or (watched and gpu < gpus)
         }
-        books.marks |= dict.fromkeys(range(gpus), drawn)
+        totals.marks |= dict.fromkeys(range(gpus), drawn)
         # Within a boot the wall clock's steps are no time; across boots it is at least the time since boot.
         booted = now.wall - now.elapsed
         before = booted + last.elapsed if last.boot == now.boot else min(last.wall, booted)
         start = max(before, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
-        self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, place))
+        self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, location))
 
-    def _miss(self, now: Clocks, name: str, place: HostLocation | None, gpus: int) -> None:
+    def _miss(self, now: Clocks, name: str, location: HostLocation | None, gpus: int) -> None:
         """A GPU that two boots in a row did not show is the host's no more, once it is known what that is."""
-        books = self.books
+        totals = self.totals
         if not gpus:
             return
-        again = books.listed_in not in {"", now.boot}
-        books.listed_in = now.boot
-        lost = [gpu for gpu in books.marks if gpu >= gpus]
-        books.missed = {gpu: books.missed.get(gpu, 0) + again for gpu in lost}
-        if place is not None or name not in {"by place", "catalogue", "estimated"}:
+        again = totals.listed_in not in {"", now.boot}
+        totals.listed_in = now.boot
+        lost = [gpu for gpu in totals.marks if gpu >= gpus]
+        totals.missed = {gpu: totals.missed.get(gpu, 0) + again for gpu in lost}
+        if location is not None or name not in {"by place", "catalogue", "estimated"}:
             for gpu in lost:
-                if books.missed[gpu] > 1:
-                    del books.marks[gpu]
+                if totals.missed[gpu] > 1:
+                    del totals.marks[gpu]
 
     def _spend(
         self,
@@ -290,111 +290,111 @@ class Reckoning:
         *,
         since_boot: bool = False,
     ) -> None:
-        books = self.books
+        totals = self.totals
         for since, until in hours(start, end):
             time = until - since
-            owed = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
-            told = False
+            due = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
+            is_metered = False
             for gpu, drawn in energy.items():
-                used = Waiting(gpu, since, time, owed, Fraction(drawn * time, end - start), since_boot)
+                used = Waiting(gpu, since, time, due, Fraction(drawn * time, end - start), since_boot)
                 if self._use(used, *by):
-                    told = True
-                    books.use(used)
-            if told or not since_boot:
-                books.covered[since // HOUR] = books.covered.get(since // HOUR, 0) + time
-                books.down[since // HOUR] = books.down.get(since // HOUR, 0) + time - owed
+                    is_metered = True
+                    totals.use(used)
+            if is_metered or not since_boot:
+                totals.covered[since // HOUR] = totals.covered.get(since // HOUR, 0) + time
+                totals.down[since // HOUR] = totals.down.get(since // HOUR, 0) + time - due
             if "overheads" in CONFIGURATIONS[by[0]] and not since_boot:
                 for gpu in energy:
                     share = Fraction(time, HOUR)
-                    books.charge(since, gpu, "network", Fraction("1.10") / len(energy) * share)
-                    books.charge(since, gpu, "storage", Fraction(100, length(since) // HOUR) * share)
+                    totals.charge(since, gpu, "network", Fraction("1.10") / len(energy) * share)
+                    totals.charge(since, gpu, "storage", Fraction(100, length(since) // HOUR) * share)
 
-    def _use(self, used: Waiting, name: str, place: HostLocation | None) -> bool:
+    def _use(self, used: Waiting, name: str, location: HostLocation | None) -> bool:
         """Whether its time is in the books."""
-        price = cost(name, place, used.gpu, used.start)
+        price = cost(name, location, used.gpu, used.start)
         if price is not None and (price.while_up or not used.hourly_only):
-            self.books.hold(used.start, used.up if price.while_up else used.time)
+            self.totals.hold(used.start, used.up if price.while_up else used.time)
             self._pay(used, price)
             return True
-        if price is None and (may_come_with_the_place(name, place) or not used.hourly_only):
-            self.books.hold(used.start, used.up)  # which any price is owed for
-            self.books.waiting += (used,)
+        if price is None and (may_come_with_the_place(name, location) or not used.hourly_only):
+            self.totals.hold(used.start, used.up)  # which any price is owed for
+            self.totals.waiting += (used,)
             return True
         return False
 
     def _pay(self, used: Waiting, price: Cost) -> None:
         if used.hourly_only and not price.while_up:
             return
-        owed = Fraction(used.up if price.while_up else used.time, HOUR)
+        due = Fraction(used.up if price.while_up else used.time, HOUR)
         for component, hourly in price.hourly.items():
-            self.books.charge(used.start, used.gpu, component, hourly * owed)
+            self.totals.charge(used.start, used.gpu, component, hourly * due)
             if price.estimate:
                 name = month(used.start)
-                self.books.estimated[name] = self.books.estimated.get(name, Fraction(0)) + hourly * owed
+                self.totals.estimated[name] = self.totals.estimated.get(name, Fraction(0)) + hourly * due
         if price.energy and used.energy:
-            self.books.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
+            self.totals.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
 
-    def _charge_late(self, waiting: tuple[Waiting, ...], name: str, place: HostLocation | None) -> None:
-        left = self.books.waiting[len(waiting) :] if waiting else self.books.waiting
+    def _charge_late(self, waiting: tuple[Waiting, ...], name: str, location: HostLocation | None) -> None:
+        left = self.totals.waiting[len(waiting) :] if waiting else self.totals.waiting
         for used in waiting:
-            price = cost(name, place, used.gpu, used.start)
+            price = cost(name, location, used.gpu, used.start)
             if price is None:
                 left += (used,)
             else:
                 if not price.while_up and not used.hourly_only:
-                    self.books.hold(used.start, used.time - used.up)
+                    self.totals.hold(used.start, used.time - used.up)
                 self._pay(used, price)
-        self.books.waiting = left
+        self.totals.waiting = left
 
     def months(self) -> dict[tuple[str, str], Fraction]:
         """Dollars by month and component."""
-        found: dict[tuple[str, str], Fraction] = {}
-        for (hour, _, component), dollars in self.books.money.items():
+        actual: dict[tuple[str, str], Fraction] = {}
+        for (hour, _, component), dollars in self.totals.money.items():
             key = month(hour * HOUR), component
-            found[key] = found.get(key, Fraction(0)) + dollars
-        for name, amount in self.books.adjusted.items():
-            found[name, "adjustment"] = Fraction(amount, 10**12)
-        return {key: dollars for key, dollars in found.items() if dollars}
+            actual[key] = actual.get(key, Fraction(0)) + dollars
+        for name, amount in self.totals.adjusted.items():
+            actual[name, "adjustment"] = Fraction(amount, 10**12)
+        return {key: dollars for key, dollars in actual.items() if dollars}
 
     def waits(self) -> dict[str, int]:
         """Nanoseconds of GPU time without a price, by month."""
-        found: dict[str, int] = {}
-        for used in self.books.waiting:
+        actual: dict[str, int] = {}
+        for used in self.totals.waiting:
             name = month(used.start)
-            found[name] = found.get(name, 0) + used.time
-        return found
+            actual[name] = actual.get(name, 0) + used.time
+        return actual
 
-    def projected(self, now: int, name: str, place: HostLocation | None) -> Fraction:
+    def projected(self, now: int, name: str, location: HostLocation | None) -> Fraction:
         """Of the month that goes on: what is in it, and its rest by the prices of the configuration."""
-        books, day = self.books, now - 24 * HOUR
-        held = {hour for hour, *_ in books.used} | {hour for hour, time in books.down.items() if time}
-        recent = [hour for hour in range(now // HOUR - 24, now // HOUR + 1) if hour in held]
+        totals, day = self.totals, now - 24 * HOUR
+        used_hours = {hour for hour, *_ in totals.used} | {hour for hour, time in totals.down.items() if time}
+        recent = [hour for hour in range(now // HOUR - 24, now // HOUR + 1) if hour in used_hours]
         inside = {hour: min(Fraction(1), Fraction((hour + 1) * HOUR - day, HOUR)) for hour in recent}
-        covered = sum((books.covered.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
-        up = covered - sum((books.down.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
+        covered = sum((totals.covered.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
+        up = covered - sum((totals.down.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
         if not covered:
             return Fraction(0)
         end = next(until for of, _, until in MONTHS if of == month(now))
         cuts = sorted({now, end, *([FROM] if now < FROM < end else [])})
         rest = Fraction(0)
-        for gpu in books.marks:
+        for gpu in totals.marks:
             for since, until in pairwise(cuts):
                 hours_left = Fraction(until - since, HOUR)
-                price = cost(name, place, gpu, since)
+                price = cost(name, location, gpu, since)
                 if price is not None:
-                    owed = up / covered if price.while_up else 1
-                    rest += sum(price.hourly.values()) * hours_left * owed
+                    due = up / covered if price.while_up else 1
+                    rest += sum(price.hourly.values()) * hours_left * due
                     if price.energy:
                         rest += self._joules_per_hour(gpu, recent, now) * hours_left * JOULE
                 if "overheads" in CONFIGURATIONS[name]:
-                    rest += Fraction("1.10") / len(books.marks) * hours_left
+                    rest += Fraction("1.10") / len(totals.marks) * hours_left
                     rest += Fraction(100, length(since) // HOUR) * hours_left
         return sum((d for (of, _), d in self.months().items() if of == month(now)), Fraction(0)) + rest
 
     def _joules_per_hour(self, gpu: int, recent: list[int], now: int) -> Fraction:
         """Over the last 24 hours, or since the GPU's server appeared; hours in which it was off count."""
-        books, since = self.books, now - 24 * HOUR
-        came = books.chat_came if gpu == 0 else None
+        totals, since = self.totals, now - 24 * HOUR
+        came = totals.chat_came if gpu == 0 else None
         newcomer = came is not None and since < came <= now
         since = came if newcomer and came is not None else since
         over = drawn = Fraction(0)
@@ -403,18 +403,18 @@ class Reckoning:
             if ends <= since:
                 continue
             nobody, server = (
-                books.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
+                totals.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
             )
-            kept = Fraction(1)
+            part = Fraction(1)
             if since > hour * HOUR and newcomer:
                 left = max(0, min(ends, now) - since - server[0])
-                kept = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
+                part = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
             elif since > hour * HOUR:
-                kept = Fraction(ends - since, HOUR)
-                server = int(server[0] * kept), server[1] * kept
-            own = server[0] + nobody[0] * kept
-            drawn += server[1] + nobody[1] * kept
-            over += max(own, Fraction(books.covered.get(hour, 0))) if over else own
+                part = Fraction(ends - since, HOUR)
+                server = int(server[0] * part), server[1] * part
+            own = server[0] + nobody[0] * part
+            drawn += server[1] + nobody[1] * part
+            over += max(own, Fraction(totals.covered.get(hour, 0))) if over else own
         return drawn / 1000 / over * HOUR if over else Fraction(0)
 
 

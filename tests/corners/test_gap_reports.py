@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
 from exporter.sampler.change_log import dollars_by_server, top_payers
-from tests.corners.corner_host import CENT, DAY, HOUR, MINUTE, SECOND, Host
+from tests.corners.simulated_host import CENT, DAY, HOUR, MINUTE, SECOND, SimulatedHost
 from tests.sampler.sampler_bench import H100
 
 SERVED = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'
@@ -20,41 +20,41 @@ WITHOUT = "unmatched_hardware: unpriced\n" + SERVED
 NOON = "2026-11-25T12:00:00+00:00"
 FIELDS = ("since", "hours", "dollars", "payers", "not_charged")
 
-Told = Callable[[], list[tuple[str, str, dict[str, str]]]]
+GapLog = Callable[[], list[tuple[str, str, dict[str, str]]]]
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Told:
+def reported(caplog: pytest.LogCaptureFixture) -> GapLog:
     """What was said of gaps since the last call: level, message and fields."""
     caplog.set_level("INFO")
 
-    def said() -> list[tuple[str, str, dict[str, str]]]:
-        found = [
+    def logged() -> list[tuple[str, str, dict[str, str]]]:
+        records = [
             (record.levelname, record.getMessage(), {name: vars(record)[name] for name in FIELDS})
             for record in caplog.records
             if record.name == "exporter.sampler.change_log" and "hours" in vars(record)
         ]
         caplog.clear()
-        return found
+        return records
 
-    return said
+    return logged
 
 
-def host(folder: Path, config: str) -> Host:
+def host(folder: Path, config: str) -> SimulatedHost:
     """A host that was up for a month, and has ticked twice."""
-    made = Host(folder, config, NOON)
+    made = SimulatedHost(folder, config, NOON)
     made.tick()
     made.tick(10 * SECOND)
     return made
 
 
-def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
+def test_a_daemon_that_was_stopped(tmp_path: Path, reported: GapLog) -> None:
     """Two hours and ten seconds at 3.60; ordinary ticks before and after say nothing."""
     stopped = host(tmp_path, HOURLY)
-    assert told() == []
+    assert reported() == []
     stopped.restart(2 * HOUR)
     stopped.tick(10 * SECOND)
-    assert told() == [
+    assert reported() == [
         (
             "INFO",
             "time that nobody watched was charged",
@@ -68,7 +68,7 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
         )
     ]
     stopped.tick(10 * SECOND)
-    assert told() == []
+    assert reported() == []
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,27 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, told: Told) -> None:
         (WITHOUT, "0.00", "4.00 GPU-hours without a price, which wait for one"),
     ],
 )
-def test_a_host_that_was_off(tmp_path: Path, told: Told, config: str, dollars: str, not_charged: str) -> None:
+def test_a_host_that_was_off(
+    tmp_path: Path, reported: GapLog, config: str, dollars: str, not_charged: str
+) -> None:
     """Four hours: what is rented by the hour is not owed for them, what is leased is; and without a price."""
     off = host(tmp_path, config)
     off.reboot(4 * HOUR)
     off.tick()
 
-    (line,) = told()
+    (line,) = reported()
     assert line[2]["dollars"] == dollars
     assert line[2]["not_charged"] == not_charged
     assert line[2]["payers"] == ("nobody" if dollars == "0.00" else f"chat {dollars}")
 
 
-def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, told: Told) -> None:
+def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: GapLog) -> None:
     """Nine days, of which seven are charged: 168 hours at 3.60 are 604.80."""
     long = host(tmp_path, HOURLY)
     long.restart(9 * DAY)
     long.tick()
 
-    assert told() == [
+    assert reported() == [
         (
             "WARNING",
             "time that nobody watched was charged",
@@ -113,24 +115,24 @@ def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, told: Told) 
     ]
 
 
-def test_the_time_since_the_boot(tmp_path: Path, told: Told) -> None:
+def test_the_time_since_the_boot(tmp_path: Path, reported: GapLog) -> None:
     """20 minutes before new books at 3.60: 1.20, to nobody's account."""
-    Host(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
+    SimulatedHost(tmp_path, HOURLY, NOON, 20 * MINUTE).tick()
 
-    (line,) = told()
+    (line,) = reported()
     assert line[:2] == ("INFO", "hourly rent since the boot was charged")
     assert line[2]["payers"] == "unallocated 1.20"
 
 
-def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, told: Told) -> None:
+def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, reported: GapLog) -> None:
     """The driver was never loaded: a gap of no GPU."""
-    bare = Host(tmp_path, HOURLY, NOON)
+    bare = SimulatedHost(tmp_path, HOURLY, NOON)
     bare.nvml.failure = "the driver is not loaded"
     bare.tick()
     bare.restart(2 * HOUR)
     bare.tick()
 
-    assert told() == []
+    assert reported() == []
 
 
 def test_three_payers_are_named_and_the_rest_counted() -> None:
@@ -138,8 +140,8 @@ def test_three_payers_are_named_and_the_rest_counted() -> None:
     owing = {"chat": 300, "embed": 100, "batch": 100, "rank": 20, "ocr": 10}
 
     def money(server: str, cents: int) -> MoneyPosting:
-        party = CostOwner("p", "t", "ml" if server == "chat" else "", server, "m")
-        return MoneyPosting(H100, "rent", "configured", OwnerPhase(party, "idle"), cents * CENT)
+        owner = CostOwner("p", "t", "ml" if server == "chat" else "", server, "m")
+        return MoneyPosting(H100, "rent", "configured", OwnerPhase(owner, "idle"), cents * CENT)
 
     parts = tuple(money(server, cents) for server, cents in owing.items())
     segment = Segment(0, 1, "2026-11", "2026-11-25", 0, parts, ())

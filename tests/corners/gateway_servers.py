@@ -8,12 +8,12 @@ from threading import Thread
 
 
 @dataclass
-class Site:
+class GatewayServers:
     """A vLLM server and a gateway before it, at two paths of one port. What is `None` answers 503."""
 
     vllm: str | None = None
     gateway: str | None = None
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def serves(self, prompt: int, generation: int) -> None:
         """What the server has counted."""
@@ -44,12 +44,12 @@ class Site:
     @contextmanager
     def served(self) -> Iterator[int]:
         """Serve both; the port."""
-        site = self
+        servers = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.asked.append(self.path)
-                body = {"/vllm": site.vllm, "/gateway": site.gateway}.get(self.path)
+                servers.requests.append(self.path)
+                body = {"/vllm": servers.vllm, "/gateway": servers.gateway}.get(self.path)
                 self.send_response(503 if body is None else 200)
                 self.end_headers()
                 self.wfile.write((body or "").encode())

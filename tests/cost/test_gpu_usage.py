@@ -16,11 +16,11 @@ def meter() -> Meter:
 
 def phases(meter: Meter, **by: str) -> dict[str, float]:
     """Dollars by phase, those of zero left out."""
-    told = {
+    reported = {
         phase: meter.dollars(phase=phase, **by) / DOLLAR for phase in ("prefill", "decode", "other", "idle")
     }
-    told["unobserved"] = meter.dollars(phase="unobserved", **by) / DOLLAR
-    return {phase: dollars for phase, dollars in told.items() if dollars}
+    reported["unobserved"] = meter.dollars(phase="unobserved", **by) / DOLLAR
+    return {phase: dollars for phase, dollars in reported.items() if dollars}
 
 
 def test_a_gpu_that_nobody_holds_is_unallocated(meter: Meter) -> None:
@@ -172,53 +172,53 @@ class Energy:
         self.meter = Meter(terms(rent(0, energy=electricity), split=(SplitRule(method="weights"),)))
         self.joules = 0
 
-    def tick(self, watts: float, busy: float | None, **told: float) -> None:
+    def tick(self, watts: float, busy: float | None, **fields: float) -> None:
         self.joules += round(watts * 10)
         gpu = h100(utilization_ratio=busy, energy=self.joules * 1000, power_limit_watts=700.0)
-        self.meter.tick(10, [gpu], [page(**told)], holding(CHAT, 0))
+        self.meter.tick(10, [gpu], [page(**fields)], holding(CHAT, 0))
 
     def kilojoules(self) -> dict[str, float]:
-        told = phases(self.meter, component="energy")
+        reported = phases(self.meter, component="energy")
         assert {key[1] for key in self.meter.money} <= {"energy"}
-        return told
+        return reported
 
 
 def test_energy_goes_by_time_until_the_idle_power_is_known() -> None:
     """Half busy, half of the joules."""
-    told = Energy()
-    told.tick(0, 1.0, generation=0)
-    told.tick(600, 0.5, generation=10)
-    assert told.kilojoules() == {"decode": 3.0, "idle": 3.0}
+    reported = Energy()
+    reported.tick(0, 1.0, generation=0)
+    reported.tick(600, 0.5, generation=10)
+    assert reported.kilojoules() == {"decode": 3.0, "idle": 3.0}
 
 
 def test_idle_joules_are_idle_watts_times_idle_seconds() -> None:
     """100 W learned while idle; then 5 of 10 s idle at 100 W are 0.5 of the 4 kJ that were used."""
-    told = Energy()
-    told.tick(0, 0.0, generation=0)
-    told.tick(100, 0.0, generation=0)
-    told.tick(400, 0.5, generation=10)
-    assert told.kilojoules() == {"decode": 3.5, "idle": 1.0 + 0.5}
+    reported = Energy()
+    reported.tick(0, 0.0, generation=0)
+    reported.tick(100, 0.0, generation=0)
+    reported.tick(400, 0.5, generation=10)
+    assert reported.kilojoules() == {"decode": 3.5, "idle": 1.0 + 0.5}
 
 
 def test_idle_joules_are_at_most_what_was_measured() -> None:
     """A tick that used less than idling would: no negative busy joules. Trap: negative idle."""
-    told = Energy()
-    told.tick(0, 0.0, generation=0)
-    told.tick(100, 0.0, generation=0)
-    told.tick(40, 0.5, generation=10)
-    assert told.kilojoules() == {"idle": 1.0 + 0.4}
+    reported = Energy()
+    reported.tick(0, 0.0, generation=0)
+    reported.tick(100, 0.0, generation=0)
+    reported.tick(40, 0.5, generation=10)
+    assert reported.kilojoules() == {"idle": 1.0 + 0.4}
 
 
 def test_late_energy_is_split_over_the_time_it_was_used_in() -> None:
     """Two reads failed. 12 kJ came in 30 s at half busy: 15 s x 100 W = 1.5 kJ of idling."""
-    told = Energy()
-    told.tick(0, 0.0, generation=0)
-    told.tick(100, 0.0, generation=0)
+    reported = Energy()
+    reported.tick(0, 0.0, generation=0)
+    reported.tick(100, 0.0, generation=0)
     for _ in range(2):
-        told.meter.tick(10, None, [page(generation=0)])
-    told.joules += 8000
-    told.tick(400, 0.5, generation=10)
-    assert told.kilojoules() == {"decode": 10.5, "idle": 1.0 + 1.5}
+        reported.meter.tick(10, None, [page(generation=0)])
+    reported.joules += 8000
+    reported.tick(400, 0.5, generation=10)
+    assert reported.kilojoules() == {"decode": 10.5, "idle": 1.0 + 1.5}
 
 
 def test_each_share_of_a_gpu_pays_for_its_own_idle_time() -> None:

@@ -39,7 +39,7 @@ def near(one: float, other: float) -> bool:
     return abs(one - other) <= 16
 
 
-class Host:
+class ChangingGpusHost:
     """A host whose boards a test changes, held whole by one server; each tick is an hour unless told."""
 
     def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
@@ -86,15 +86,15 @@ class Host:
         """GPUs that are paid for and were never listed."""
         return sum(gpu.count for gpu in self.meter.state.unseen.values())
 
-    def slots(self) -> list[str]:
+    def uuids(self) -> list[str]:
         """UUIDs of all slots."""
         return sorted(self.meter.state.gpus)
 
 
-def whole(*hardware: Hardware, place: HostLocation | None = None, **told: Any) -> CostPolicy:
+def whole(*hardware: Hardware, location: HostLocation | None = None, **fields: Any) -> CostPolicy:
     """Terms of a host all of whose GPUs NVML lists here."""
-    priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **told)
-    return priced if place is None else replace(priced, tariff=replace(priced.tariff, place=place))
+    priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **fields)
+    return priced if location is None else replace(priced, tariff=replace(priced.tariff, location=location))
 
 
 def of_models(pattern: str, dollars: str, gpus: int) -> Hardware:

@@ -43,7 +43,7 @@ LAYOUTS: Final[tuple[tuple[Layout | None, ...], ...]] = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class GpuSample:
     """What a tick reads of a GPU; `None` in its place: it is not among those that are read."""
 
     up: bool
@@ -55,12 +55,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Happening:
+class SharedHostEvent:
     """What is read after some time. By server: tokens moved and requests running; `None` is no answer."""
 
     duration: int
     silent: bool
-    gpus: tuple[Seen | None, ...]
+    gpus: tuple[GpuSample | None, ...]
     holders: tuple[Holder, ...]
     servers: tuple[tuple[int, int | None] | None, ...]
 
@@ -93,10 +93,10 @@ def crowds(draw: st.DrawFn) -> tuple[Holder, ...]:
     )
 
 
-def seen(number: int) -> st.SearchStrategy[Seen]:
+def gpu_samples(number: int) -> st.SearchStrategy[GpuSample]:
     """Anything that NVML may say of a GPU."""
     return st.builds(
-        Seen,
+        GpuSample,
         st.sampled_from([True, True, True, False]),
         st.sampled_from(LAYOUTS[number]),
         utilizations,
@@ -106,11 +106,11 @@ def seen(number: int) -> st.SearchStrategy[Seen]:
     )
 
 
-happenings = st.builds(
-    Happening,
+events = st.builds(
+    SharedHostEvent,
     st.one_of(st.just(10 * SECOND), st.integers(1, 60 * SECOND), st.integers(61 * SECOND, 7200 * SECOND)),
     st.sampled_from([False, False, False, True]),
-    st.tuples(*(st.one_of(st.none(), *[seen(number)] * 4) for number in range(3))),
+    st.tuples(*(st.one_of(st.none(), *[gpu_samples(number)] * 4) for number in range(3))),
     st.lists(claims, max_size=8).map(tuple) | crowds(),
     st.tuples(
         *(
@@ -119,7 +119,7 @@ happenings = st.builds(
         )
     ),
 )
-stories = st.lists(happenings, min_size=1, max_size=7)
+stories = st.lists(events, min_size=1, max_size=7)
 
 
 def tariff() -> CostPolicy:
@@ -131,7 +131,7 @@ def tariff() -> CostPolicy:
 
 
 @dataclass
-class Host:
+class SharedGpuHost:
     """The host of a story: its counters go up whether they are read or not."""
 
     joules: list[int] = field(default_factory=lambda: [0, 0, 0])
@@ -139,45 +139,45 @@ class Host:
 
     def first(self) -> tuple[list[GpuReading], list[ServerReading]]:
         """Everything is read once before a story begins."""
-        quiet = Seen(True, None, 0.0, {}, None, 0)
+        quiet = GpuSample(True, None, 0.0, {}, None, 0)
         return [self._gpu(number, quiet) for number in range(3)], [
             self._page(number, 0) for number in range(SERVERS)
         ]
 
-    def then(self, happens: Happening) -> tuple[list[GpuReading] | None, list[ServerReading]]:
+    def then(self, event: SharedHostEvent) -> tuple[list[GpuReading] | None, list[ServerReading]]:
         """What is read after a happening."""
         gpus = []
-        for number, told in enumerate(happens.gpus):
-            if told is not None:
-                self.joules[number] += told.joules * happens.duration // (10 * SECOND)
-                gpus.append(self._gpu(number, told))
+        for number, sample in enumerate(event.gpus):
+            if sample is not None:
+                self.joules[number] += sample.joules * event.duration // (10 * SECOND)
+                gpus.append(self._gpu(number, sample))
         pages = []
-        for number, answer in enumerate(happens.servers):
+        for number, answer in enumerate(event.servers):
             if answer is None:
                 pages.append(down(self._page(number, 0)))
                 continue
             self.tokens[number] += answer[0]
             pages.append(self._page(number, answer[1]))
-        return None if happens.silent else gpus, pages
+        return None if event.silent else gpus, pages
 
-    def _gpu(self, number: int, told: Seen) -> GpuReading:
+    def _gpu(self, number: int, sample: GpuSample) -> GpuReading:
         model, _, memory = MODELS[number]
         gpu = Gpu(f"GPU-{number}", model)
-        if not told.up:
+        if not sample.up:
             return GpuReading(gpu, number, up=False)
         instances = None
-        if told.layout is not None:
+        if sample.layout is not None:
             instances = tuple(
-                MigInstance(uuid, gi, 0, "", slices, compute, gb * GB, told.by_instance[uuid])
-                for uuid, gi, slices, compute, gb in told.layout
+                MigInstance(uuid, gi, 0, "", slices, compute, gb * GB, sample.by_instance[uuid])
+                for uuid, gi, slices, compute, gb in sample.layout
             )
         running = None
-        if told.processes is not None:
-            running = tuple(GpuProcess(pid, instance=on) for pid, on in enumerate(told.processes, start=1))
+        if sample.processes is not None:
+            running = tuple(GpuProcess(pid, instance=on) for pid, on in enumerate(sample.processes, start=1))
         return GpuReading(
             gpu,
             number,
-            utilization_ratio=told.busy if instances is None else None,
+            utilization_ratio=sample.busy if instances is None else None,
             memory_total_bytes=memory * GB,
             energy=self.joules[number] * 1000,
             power_limit_watts=400.0,
@@ -191,38 +191,38 @@ class Host:
         return page(key, f"model-{number}", load, generation=float(self.tokens[number]))
 
 
-class Reckoning:
+class ExactShares:
     """What each (GPU, server, kind of time) is due, in nanoseconds; kinds are busy, idle and unobserved."""
 
-    def __init__(self, story: Iterable[Happening]) -> None:
+    def __init__(self, story: Iterable[SharedHostEvent]) -> None:
         self.due: defaultdict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
         self._layouts: list[Layout | None] = [None, None, None]
         self._holders: list[list[Holder]] = [[], [], []]
         self._lost = [False, False, False]
-        for happens in story:
+        for event in story:
             for number in range(3):
-                self._tick(happens, number)
+                self._tick(event, number)
 
-    def _tick(self, happens: Happening, number: int) -> None:
+    def _tick(self, event: SharedHostEvent, number: int) -> None:
         before = self._layouts[number], self._holders[number]
-        told = None if happens.silent else happens.gpus[number]
-        if not happens.silent:
-            self._lost[number] = told is None or not told.up
-            now = [one for one in happens.holders if one.uuid == f"GPU-{number}"]
-            if told is not None and (told.up or now):
+        sample = None if event.silent else event.gpus[number]
+        if not event.silent:
+            self._lost[number] = sample is None or not sample.up
+            now = [one for one in event.holders if one.uuid == f"GPU-{number}"]
+            if sample is not None and (sample.up or now):
                 self._holders[number] = now
-            if told is not None and told.up:
-                self._layouts[number] = told.layout
-        gap = happens.duration > GAP
+            if sample is not None and sample.up:
+                self._layouts[number] = sample.layout
+        gap = event.duration > GAP
         layout, holders = before if gap else (self._layouts[number], self._holders[number])
         for instance, part, those in _regions(number, layout, holders):
-            self._region(happens, number, told, instance, part * happens.duration, those, gap=gap)
+            self._region(event, number, sample, instance, part * event.duration, those, gap=gap)
 
     def _region(
         self,
-        happens: Happening,
+        event: SharedHostEvent,
         number: int,
-        told: Seen | None,
+        sample: GpuSample | None,
         instance: str,
         time: Fraction,
         those: list[Holder],
@@ -234,7 +234,7 @@ class Reckoning:
         def owe(server: str, kind: str, amount: Fraction) -> None:
             self.due[f"GPU-{number}", server, kind] += amount
 
-        busy = None if gap else self._busy(happens, number, told, instance, [*resting])
+        busy = None if gap else self._busy(event, number, sample, instance, [*resting])
         for server in resting:
             if gap:
                 owe(server, "unobserved", time * resting[server])
@@ -242,26 +242,28 @@ class Reckoning:
                 owe(server, "busy", time * busy * working[server])
                 owe(server, "idle", time * (1 - busy) * resting[server])
             else:
-                owe(server, self._asked(happens, told, instance, server), time * resting[server])
+                owe(server, self._phase_by_server(event, sample, instance, server), time * resting[server])
 
     def _busy(
-        self, happens: Happening, number: int, told: Seen | None, instance: str, servers: list[str]
+        self, event: SharedHostEvent, number: int, sample: GpuSample | None, instance: str, servers: list[str]
     ) -> Fraction | None:
         if self._lost[number]:
             return Fraction(0)
-        if told is None:
+        if sample is None:
             return None
-        if told.layout is not None and not instance:
+        if sample.layout is not None and not instance:
             return Fraction(0)
-        ratio = told.busy if told.layout is None else told.by_instance[instance]
-        moved = any((_answer(happens, server) or (0, 0))[0] for server in servers)
+        ratio = sample.busy if sample.layout is None else sample.by_instance[instance]
+        moved = any((_answer(event, server) or (0, 0))[0] for server in servers)
         return None if ratio is None or (ratio == 0 and moved) else Fraction(str(ratio))
 
-    def _asked(self, happens: Happening, told: Seen | None, instance: str, server: str) -> str:
+    def _phase_by_server(
+        self, event: SharedHostEvent, sample: GpuSample | None, instance: str, server: str
+    ) -> str:
         if server == "unallocated":
-            knows = told is not None and told.processes is not None
-            return "idle" if knows and instance not in told.processes else "unobserved"  # type: ignore[union-attr, operator]
-        answer = _answer(happens, server)
+            lists_processes = sample is not None and sample.processes is not None
+            return "idle" if lists_processes and instance not in sample.processes else "unobserved"  # type: ignore[union-attr, operator]
+        answer = _answer(event, server)
         if answer is None:
             return "unobserved"
         moved, running = answer
@@ -270,8 +272,8 @@ class Reckoning:
         return "busy" if running else "idle"
 
 
-def _answer(happens: Happening, server: str) -> Any:
-    return happens.servers[int(server[1:])] if server[0] == "s" else None
+def _answer(event: SharedHostEvent, server: str) -> Any:
+    return event.servers[int(server[1:])] if server[0] == "s" else None
 
 
 def _regions(
@@ -284,12 +286,12 @@ def _regions(
     sizes = {gi: max(Fraction(slices, whole), Fraction(gb, memory)) for _, gi, slices, _, gb in layout}
     over = max(Fraction(1), sum(sizes.values(), Fraction(0)))
     of_card = [one for one in holders if not one.instance]
-    found = []
+    actual = []
     for uuid, gi, _, compute, _ in layout:
         part = sizes[gi] / over * Fraction(compute, sum(row[3] for row in layout if row[1] == gi))
-        found.append((uuid, part, [one for one in holders if one.instance == uuid] or of_card))
-    rest = 1 - sum((part for _, part, _ in found), Fraction(0))
-    return [*found, ("", rest, of_card)] if rest else found
+        actual.append((uuid, part, [one for one in holders if one.instance == uuid] or of_card))
+    rest = 1 - sum((part for _, part, _ in actual), Fraction(0))
+    return [*actual, ("", rest, of_card)] if rest else actual
 
 
 def _parts(those: list[Holder], measures: tuple[str, str]) -> dict[str, Fraction]:
@@ -299,20 +301,20 @@ def _parts(those: list[Holder], measures: tuple[str, str]) -> dict[str, Fraction
         return {server: Fraction(1) for server in servers or ["unallocated"]}
 
     def summed(server: str, name: str) -> Fraction | None:
-        told = [getattr(one, name) for one in those if one.key.server == server]
-        told = [Fraction(str(value)) for value in told if value is not None]
-        return sum(told, Fraction(0)) if told else None
+        reported = [getattr(one, name) for one in those if one.key.server == server]
+        reported = [Fraction(str(value)) for value in reported if value is not None]
+        return sum(reported, Fraction(0)) if reported else None
 
     ratios = {server: summed(server, "share_ratio") for server in servers}
     fixed = {server: ratio for server, ratio in ratios.items() if ratio is not None}
     others = [server for server in servers if server not in fixed]
     using = dict.fromkeys(others, Fraction(1))
     for name in measures:
-        told = {
+        reported = {
             server: summed(server, {"sm": "sm_ratio", "memory": "memory_bytes"}[name]) for server in others
         }
-        if None not in told.values() and any(told.values()):
-            using = told  # type: ignore[assignment]
+        if None not in reported.values() and any(reported.values()):
+            using = reported  # type: ignore[assignment]
             break
     left = max(Fraction(0), 1 - sum(fixed.values(), Fraction(0)))
     every = sum(using.values(), Fraction(0))
