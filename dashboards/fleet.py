@@ -346,10 +346,10 @@ def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             rows(
                 f"Budgets, by projected share: the first {_SHOWN}",
-                "What each budget governs: the whole fleet where it names no product, else that product in "
-                "all clusters. Follows the chosen products. An empty day: the budget lasts until the month "
-                "ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. "
-                "No row: nothing is metered yet.",
+                "Scope of each budget: the whole fleet where it names no product, else that product in "
+                "all clusters. Follows the chosen products. An empty day: the budget lasts until the "
+                "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
+                "row: nothing is metered yet.",
                 (("budget", "Budget"), ("product", "Product")),
                 columns(_of_budget, spent_share=True),
                 links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},

@@ -212,9 +212,9 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "GPUs without a price, estimated or not readable",
-                "No row: every GPU is readable and always had a price that somebody stands for. What "
-                "hardware cost in unpriced time is in no figure here until a price comes that covers it; "
-                "what an estimate came to is in all of them.",
+                "No row: every GPU is readable and has a configured or listed price. What hardware cost "
+                "in unpriced time is in no figure here until a price comes that covers it; what an "
+                "estimate came to is in all of them.",
                 (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
                 (
                     ("Unpriced time", _UNPRICED_TIME, NEUTRAL),

@@ -188,8 +188,8 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         lines(
             f"Busy share of the money by model, of each hour: the {_DRAWN} that cost most",
-            "Prefill and decode over everything: what is missing to 100 % is why `full` is dearer than "
-            "`busy`. A gap: nothing was spent.",
+            "Prefill and decode over everything: the rest to 100 % is why `full` exceeds `busy`. A gap: "
+            "nothing was spent.",
             _BUSY_SHARE,
             links=_LINKS,
             points=_HOURS,

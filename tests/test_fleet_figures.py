@@ -15,8 +15,8 @@ from benchmarks.fleet.prometheus import configured, sent
 ENDED = "prometheus_rule_group_last_evaluation_timestamp_seconds"
 TOOK = "prometheus_rule_group_last_duration_seconds"
 RESIDENT = "process_resident_memory_bytes"
-CHEAP = Cost("fleet", "Spend", "1h", samples=600, found=600, peak=70, seconds=0.014)
-DEAR = Cost("fleet", "Who", "30d", samples=1_400_000, found=1_400_000, peak=9000, seconds=0.61)
+CHEAP = Cost("fleet", "Spend", "1h", samples=600, samples_read=600, peak=70, seconds=0.014)
+DEAR = Cost("fleet", "Who", "30d", samples=1_400_000, samples_read=1_400_000, peak=9000, seconds=0.61)
 FIGURES = Figures(
     hosts=1000,
     ledgers=30_000,
@@ -76,10 +76,10 @@ def test_the_bound_is_a_twentieth_of_the_interval() -> None:
 @pytest.mark.parametrize(
     "dear",
     [
-        replace(DEAR, samples=2_000_001, found=2_000_001),
+        replace(DEAR, samples=2_000_001, samples_read=2_000_001),
         replace(DEAR, seconds=1.01),
         replace(DEAR, refused="query timed out"),
-        replace(DEAR, found=1_000_000),
+        replace(DEAR, samples_read=1_000_000),
     ],
 )
 def test_a_panel_has_bounds(dear: Cost) -> None:

@@ -152,13 +152,13 @@ and on (cluster) inference:cluster_silent_since_timestamp_seconds
             "inference:budget_usual_dollars_per_hour",
             governed(usual(FLEET), usual(OWNERS)),
             "Nights, weekends and autoscaling are usual from the second day on.",
-            meaning="What is usually spent at this hour: the greater of the level and of these hours a week ago.",
+            meaning="Usual spend at this hour: the greater of the level and the same hours a week ago.",
             labels=KEYS,
         ),
         Record(
             "inference:budget_idle_dollars_per_hour",
             governed(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2),
-            meaning="What idle GPUs cost now.",
+            meaning="Current cost of idle GPUs.",
             labels=KEYS,
         ),
         Record(

@@ -89,13 +89,20 @@ sum by (cluster) (
             LABELS,
         ),
         Record(
-            "inference:ledger_begun_anew",
+            "inference:ledger_replaced",
             f"""
 max by ({HOST}) (inference_ledger_begun_timestamp_seconds)
 > max by ({HOST}) (min_over_time(inference_ledger_begun_timestamp_seconds[6h]))
 """,
             "A new host has no earlier ledger, and an address that went to another node is another host.",
-            "When a host's ledger began, for six hours after another one was there.",
+            "Creation time of a host's ledger, for six hours after it took another one's place.",
+            LABELS,
+        ),
+        Record(
+            "inference:ledger_begun_anew",
+            "inference:ledger_replaced",
+            "The name of before, for one release.",
+            "The same as inference:ledger_replaced; gone with the next release.",
             LABELS,
         ),
         Record(

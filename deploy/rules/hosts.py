@@ -318,5 +318,5 @@ round(
             ("cluster",),
         ),
     ),
-    "What all hosts export alike, so that the place that sees all clusters need not take it from each of them.",
+    "Settings common to all hosts, recorded once for the central Prometheus.",
 )

@@ -119,8 +119,9 @@ unless on ()
         by=(),
         severity=PAGE,
         summary="No cost exporter answers: every spend figure is a last known value.",
-        description="Month to date and projection repeat the last known values, and no alert on money sees a change. Check the scrape"
-        " job, its targets, and the DaemonSet or unit of the exporter.",
+        description="Month to date and projection repeat their last values, and cost alerts cannot fire "
+        "on new spend. Check the scrape job, its targets, and the DaemonSet or unit of the "
+        "exporter.",
         top=servers(f"last_over_time({SPEND}[1d])"),
         waiting="The meter is blind: the fleet last spent "
         + number(
@@ -150,8 +151,9 @@ or
         by=("cluster",),
         severity=PAGE,
         summary=f"No GPU{OF_CLUSTER} is metered: no exporter reads the driver, or none answers.",
-        description="The spend goes on at its last rates, and nothing sees what the GPUs do. Look at the driver, the runtime"
-        " class and the DaemonSet of the exporter: what fails everywhere at once is a roll-out.",
+        description="Spend continues at the last known rates, and GPU activity is unknown. Look at the "
+        "driver, the runtime class and the DaemonSet of the exporter: what fails everywhere "
+        "at once is a roll-out.",
         top=servers(f"last_over_time({SPEND}{{cluster=%q}}[1d])", "cluster"),
         waiting=f"The meter is blind: the cluster last spent {CLUSTER_NIGHT} in eight hours.",
     ),
@@ -200,8 +202,9 @@ or
             "cluster",
             order="node",
         ),
-        description="No figure has what they cost. Check the node selector and the tolerations of the DaemonSet, and whether its"
-        f" pod there is scraped. The first {NAMES_SHOWN} are named; inference:gpu_nodes_unmetered has all.",
+        description="Their cost is missing from every figure. Check the node selector and the "
+        "tolerations of the DaemonSet, and whether its pod there is scraped. The first "
+        f"{NAMES_SHOWN} are named; inference:gpu_nodes_unmetered has all.",
         top=IN_CLUSTER,
         waiting="A ledger counts from its first start on. One that starts within an hour of its host's boot charges the rent since"
         " the boot; no month has the time before any other start.",
@@ -214,10 +217,10 @@ or
         wait="5m",
         by=HOST,
         summary=f"{NODE_OR_INSTANCE} answers, but has taken no tick for {{{{ $value | humanizeDuration }}}}.",
-        description="Its counters stand still and its gauges are absent. Its log says what it waits for: a driver call that hangs, or a"
-        " disk. Restart it; it charges the time at its next tick.",
+        description="Its counters are frozen and its gauges absent. The log names the cause: a hanging "
+        "driver call or a disk. Restart it; it charges the time at its next tick.",
         top=HOST_OWNERS,
-        waiting="No money is lost, but nothing sees who uses the GPUs meanwhile.",
+        waiting="No cost is lost, but GPU holders are unknown meanwhile.",
     ),
     alert(
         "InferenceSourceDown",
@@ -226,8 +229,9 @@ or
         wait="15m",
         by=(*HOST, "source"),
         summary=f"{{{{ $labels.source }}}} cannot be read on {NODE_OR_INSTANCE}: its tokens or its GPU time are not counted.",
-        description="The money goes on, as unobserved or without tokens to divide it by. The metric inference_server_unread_info has"
-        " the reason of a server, and docs/unread.md the remedy. For any source see inference_source_errors_total and the exporter's log.",
+        description="Cost continues as unobserved or without tokens. The metric "
+        "inference_server_unread_info has the reason of a server, and docs/unread.md the "
+        "remedy. For any source see inference_source_errors_total and the exporter's log.",
         top=HOST_OWNERS,
         waiting=HOST_NIGHT,
     ),
@@ -237,10 +241,11 @@ or
         dashboard=GPU_BOARD,
         wait="10m",
         by=HOST,
-        summary=f"{{{{ $value }}}} GPUs of {NODE_OR_INSTANCE} cannot be read: they are paid for, and nothing sees what they do.",
-        description="They fell off the bus, or the driver is gone. Their money goes on as idle, to their last holders. Look at the"
-        " kernel log for Xid errors, then reset the GPU or reboot the host. Configure a GPU that left for good under retired;"
-        " a replaced one needs nothing.",
+        summary=f"{{{{ $value }}}} GPUs of {NODE_OR_INSTANCE} cannot be read. They are charged, and their activity is unknown.",
+        description="They fell off the bus, or the driver failed. Their cost continues as idle, charged "
+        "to their last holders. Look at the kernel log for Xid errors, then reset the GPU or "
+        "reboot the host. Configure a GPU that left for good under retired; a replaced one "
+        "needs nothing.",
         top=HOST_OWNERS,
         waiting=HOST_NIGHT,
     ),
@@ -251,9 +256,10 @@ or
         wait="1h",
         by=HOST,
         summary=f'GPUs that {NODE_OR_INSTANCE} pays for, minus those that NVML lists: {{{{ $value | printf "%+.0f" }}}}.',
-        description="More: a GPU fell off the bus, was taken out or never came up. Its money goes on, as idle or under uuid unseen."
-        " Fewer: gpus_per_host is too low, and the host is charged more than its price. Look at nvidia-smi and the kernel"
-        " log, then correct gpus_per_host, retired or discovery.gpus.",
+        description="Positive: a GPU fell off the bus, was removed or never came up; its cost continues "
+        "as idle or under uuid unseen. Negative: gpus_per_host is too low, and the host is "
+        "charged more than its price. Look at nvidia-smi and the kernel log, then correct "
+        "gpus_per_host, retired or discovery.gpus.",
         top=HOST_OWNERS,
         waiting=HOST_NIGHT,
         why="An hour: until then a GPU that fell off the bus is InferenceGpuDown's, and most come back.",
@@ -335,7 +341,7 @@ LEDGER_ALERTS: Final = (
     ),
     alert(
         "InferenceLedgerBegunAnew",
-        f"max {BY_HOST} (inference:ledger_begun_anew)",
+        f"max {BY_HOST} (inference:ledger_replaced or inference:ledger_begun_anew)",
         dashboard=BOARD,
         wait="1m",
         by=HOST,
@@ -377,7 +383,7 @@ LEDGER_ALERTS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f'The books of {NODE_OR_INSTANCE} are off by {{{{ $value | printf "%g" }}}} dollars: do not bill by them.',
+        summary=f'The ledger of {NODE_OR_INSTANCE} does not balance by {{{{ $value | printf "%g" }}}} dollars. Do not bill from it.',
         description="Accrued and posted dollars differ, which is a bug of the exporter. Copy the ledger while it runs, keep the"
         " log, and report both with the version. The residual says how far the figures can be off.",
         top=HOST_OWNERS,

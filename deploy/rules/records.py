@@ -15,7 +15,7 @@ TITLES: Final = {
     "inference-settings": "Settings that hosts export alike",
     "inference-faults": "Faults of the meter",
     "inference-rates": "Dollars, tokens and GPUs per second",
-    "inference-idle": "What the money is for",
+    "inference-idle": "Cost by component",
     "inference-token-prices": "Cost per million tokens",
     "inference-week": "This week against the week before",
     "inference-models": "Models, for the dashboards",

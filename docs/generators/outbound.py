@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
+from exporter.readings import FailureReason
 from exporter.readings.unread import UnreadReason
 from exporter.sources.cloud.metadata import SERVICES
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX
@@ -138,7 +139,7 @@ def source_errors() -> str:
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
-    }
+    } | set(FailureReason)
     unknown = [reason for _, reason, _ in SOURCE_ERRORS if reason not in strings]
     if unknown:
         raise ValueError(f"docs/generators/outbound.py: no source has {unknown}")

@@ -129,7 +129,7 @@ def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Itera
             yield Finding("warning", f"server {discovered.key.server}: {discovered.refused}.")
         if not discovered.gpus or discovered.skip_reason is UnreadReason.CONFIGURED:
             continue
-        if discovered.key.server.startswith(UNMATCHED):
+        if discovered.key in result.unmatched:
             yield Finding(
                 "note",
                 f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "

@@ -23,7 +23,7 @@ from exporter.report import SourceRow
 from exporter.sampler.sampler import SamplerPlan
 from exporter.sources import location as whereabouts_module
 from exporter.sources.cloud import CloudSource
-from tests.sources.cloud.metadata_house import House, azure
+from tests.sources.cloud.metadata_server import MetadataServer, azure
 
 ANSWER = HostLocation(
     "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
@@ -31,16 +31,18 @@ ANSWER = HostLocation(
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House()
+def cloud_metadata() -> Iterator[MetadataServer]:
+    made = MetadataServer()
     yield azure(made)
     made.close()
 
 
 @pytest.fixture(autouse=True)
-def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[HostLocation | None]:
-    """Both ask the house, on a machine whose firmware says nothing; returns the places of all terms made."""
-    source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
+def asked(
+    cloud_metadata: MetadataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[HostLocation | None]:
+    """Both read a metadata server, and firmware shows no cloud; returns the places of all terms made."""
+    source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
     places: list[HostLocation | None] = []
 
     def terms(config: Config, host: str, place: HostLocation | None, **told: Any) -> CostPolicy:
@@ -118,10 +120,13 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
 
 
 def test_a_cloud_that_fails_is_a_source_that_is_down(
-    daemon: Callable[[str], _Daemon], house: House, plans: Plans, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon],
+    cloud_metadata: MetadataServer,
+    plans: Plans,
+    asked: list[HostLocation | None],
 ) -> None:
     """With what is known without it: the market price of the GPUs may stand in."""
-    house.replies.clear()
+    cloud_metadata.replies.clear()
     daemon("discovery: {cloud: azure}\n")._whereabouts.start()
     row = cloud_of(plans.next())
 
@@ -130,7 +135,7 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
 
 
 def test_on_bare_metal_there_is_no_such_source(
-    daemon: Callable[[str], _Daemon], house: House, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon], cloud_metadata: MetadataServer, asked: list[HostLocation | None]
 ) -> None:
     """And the place is known from the first plan on."""
     made = daemon("interval: 10s\n")
@@ -138,11 +143,15 @@ def test_on_bare_metal_there_is_no_such_source(
 
     assert made._plan(succeeded=True).others == ()
     assert asked == [HostLocation()]
-    assert house.asked == []
+    assert cloud_metadata.requests == []
 
 
 def test_a_reload_may_ask_another_cloud_or_nobody(
-    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon],
+    file: Path,
+    cloud_metadata: MetadataServer,
+    plans: Plans,
+    asked: list[HostLocation | None],
 ) -> None:
     """What one cloud told is not kept for another choice."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -153,11 +162,15 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
 
     assert plans.next().others == ()
     assert asked == [ANSWER, HostLocation()]
-    assert len(house.asked) == 1
+    assert len(cloud_metadata.requests) == 1
 
 
 def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
-    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon],
+    file: Path,
+    cloud_metadata: MetadataServer,
+    plans: Plans,
+    asked: list[HostLocation | None],
 ) -> None:
     """The answer is kept for the life of the process."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -168,7 +181,7 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
 
     assert cloud_of(plans.next()).up
     assert asked == [ANSWER, ANSWER]
-    assert len(house.asked) == 1
+    assert len(cloud_metadata.requests) == 1
 
 
 def test_the_doctor_tells_the_place_and_who_told(
@@ -188,16 +201,16 @@ def test_the_doctor_tells_the_place_and_who_told(
 
 
 def test_the_doctor_says_why_a_cloud_does_not_tell(
-    file: Path, tmp_path: Path, house: House, capsys: pytest.CaptureFixture[str]
+    file: Path, tmp_path: Path, cloud_metadata: MetadataServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And what is known without it."""
-    house.replies.clear()
+    cloud_metadata.replies.clear()
     file.write_text("discovery: {cloud: azure}\n")
     doctor(file, tmp_path / "ledger.db", as_json=False)
 
     printed = capsys.readouterr().out
     assert "an unknown instance type of azure in an unknown region" in printed
-    problem = f"azure metadata at {house.address}: answers with HTTP status 404"
+    problem = f"azure metadata at {cloud_metadata.address}: answers with HTTP status 404"
     assert f"warning: azure does not report the host's location: {problem}. " in printed
 
 
@@ -210,13 +223,13 @@ def _handlers() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_handlers")
 def test_the_first_tick_does_not_wait_for_the_cloud(
-    file: Path, tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, cloud_metadata: MetadataServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service answers once a tick was taken without it; a later tick has it in its report."""
     file.write_text("discovery: {cloud: azure}\ninterval: 1s\n")
     daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", tmp_path / "ledger.db"), load(file), SystemClock())
     ticked, stop = threading.Event(), threading.Event()
-    house.before = lambda: wait_for(ticked)
+    cloud_metadata.before = lambda: wait_for(ticked)
     told: list[tuple[HostLocation | None, dict[str, bool]]] = []
 
     def published() -> None:
@@ -229,7 +242,7 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
 
     monkeypatch.setattr(daemon, "_prepare", published)
     daemon._whereabouts.start()
-    assert house.arrived.acquire(timeout=30)
+    assert cloud_metadata.arrived.acquire(timeout=30)
     assert daemon.run(stop) == 0
 
     (first, sources), *_, (last, later) = told

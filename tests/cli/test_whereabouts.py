@@ -16,8 +16,8 @@ from exporter.sources import kubernetes
 from exporter.sources import location as module
 from exporter.sources.cloud import CloudSource
 from exporter.sources.location import LocationPoller
-from tests.sources.cloud.metadata_house import AZURE_PATH, House, Reply, azure
-from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, Cluster, metadata
+from tests.sources.cloud.metadata_server import AZURE_PATH, MetadataServer, Reply, azure
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Cluster, metadata
 
 LABELS = tuple(sorted(EKS.items()))
 ALONE = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)
@@ -26,17 +26,19 @@ Begin = Callable[[str], LocationPoller]
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House()
+def cloud_metadata() -> Iterator[MetadataServer]:
+    made = MetadataServer()
     yield azure(made)
     made.close()
 
 
 @pytest.fixture
-def cluster(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A pod of a cluster, on a machine whose firmware says nothing and whose cloud is the house."""
+def cluster(
+    cloud_metadata: MetadataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    """A pod of a cluster, on a machine whose firmware says nothing and whose cloud is a metadata server."""
     made = Cluster(tmp_path / "account")
-    source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
+    source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
     for where in (module, doctor_module):
         monkeypatch.setattr(where, "CloudSource", source)
     monkeypatch.setattr(kubernetes, "account", partial(kubernetes.account, made.environ, made.mount))
@@ -58,7 +60,7 @@ def begin(cluster: Cluster, changes: "queue.Queue[None]") -> Iterator[Begin]:
         made[-1].start()
         return made[-1]
 
-    assert cluster.house.asked == []
+    assert cluster.server.requests == []
     yield start
     for one in made:
         one.close()
@@ -77,7 +79,7 @@ def test_the_place_is_unknown_until_both_were_asked(
     begin: Begin, cluster: Cluster, changes: "queue.Queue[None]"
 ) -> None:
     """The cloud has answered, the API server has not: what prices by labels is not known yet."""
-    cluster.house.hangs.add(NODE_PATH)
+    cluster.server.hangs.add(NODE_PATH)
     asking = begin("discovery: {cloud: azure}\n")
     changes.get(timeout=30)
 
@@ -104,16 +106,16 @@ def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
 
 
 def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
-    begin: Begin, house: House, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cloud_metadata: MetadataServer, cluster: Cluster, changes: "queue.Queue[None]"
 ) -> None:
     """As where a hop limit or a policy keeps pods from the metadata service."""
-    house.says_everywhere(Reply(b"", 503))
+    cloud_metadata.says_everywhere(Reply(b"", 503))
     aks = {
         "kubernetes.azure.com/scalesetpriority": "spot",
         "node.kubernetes.io/instance-type": "Standard_ND96isr_H100_v5",
         "topology.kubernetes.io/region": "eastus2",
     }
-    cluster.says(NODE_PATH, metadata(labels=aks))
+    cluster.set_reply(NODE_PATH, metadata(labels=aks))
     asking = begin("discovery: {cloud: azure}\n")
     changes.get(timeout=30)
     changes.get(timeout=30)
@@ -134,11 +136,11 @@ def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
     asking = begin("discovery: {kubernetes: off}\n")
 
     assert asking.place == HostLocation()
-    assert (asking.rows, cluster.house.asked) == ((), [])
+    assert (asking.rows, cluster.server.requests) == ((), [])
 
 
 def test_a_reload_asks_anew_only_whom_it_changes(
-    begin: Begin, house: House, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cloud_metadata: MetadataServer, cluster: Cluster, changes: "queue.Queue[None]"
 ) -> None:
     """The answer of the cloud is kept for the life of the process; switched off, the labels are none."""
     asking = begin("discovery: {cloud: azure}\n")
@@ -150,7 +152,7 @@ def test_a_reload_asks_anew_only_whom_it_changes(
     place = asking.place
     assert place is not None
     assert (place.instance_type, place.node_labels) == ("Standard_ND96isr_H100_v5", ())
-    assert (house.paths, len(cluster.house.asked)) == ([AZURE_PATH], 1)
+    assert (cloud_metadata.paths, len(cluster.server.requests)) == ([AZURE_PATH], 1)
 
     asking.go_by(parse(b"discovery: {cloud: azure}\n"))
     changes.get(timeout=30)
@@ -187,7 +189,9 @@ def test_the_doctor_tells_who_told(
 
     line = capsys.readouterr().out.split("\n")[1]
     assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; source: node labels")
-    assert [asked.path.split("?")[0].split("/")[3] for asked in cluster.house.asked].count("nodes") == 1
+    assert [request.path.split("?")[0].split("/")[3] for request in cluster.server.requests].count(
+        "nodes"
+    ) == 1
 
 
 def test_the_doctor_says_what_a_refusal_means(
@@ -207,4 +211,4 @@ def test_the_doctor_says_what_a_refusal_means(
 def test_a_verb_goes_by_the_labels(cluster: Cluster) -> None:
     """Its prices of now are those of the daemon."""
     assert module.location_now(parse(b""), SystemClock()) == ALONE
-    assert len(cluster.house.asked) == 1
+    assert len(cluster.server.requests) == 1

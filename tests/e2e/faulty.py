@@ -20,7 +20,7 @@ from tests.e2e.daemon import Daemon, Page, get, until
 from tests.e2e.faulty_load import Faulty, FaultyLoad
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 
 SCRAPERS: Final = 100
 PATIENCE: Final = 60.0

@@ -22,8 +22,8 @@ from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import CONTAINERS
-from tests.sources.kubelet.kubelet_house import Kubelet
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.kubelet.kubelet_server import Kubelet
+from tests.sources.kubernetes.api_server import NODE, Cluster
 
 NOBODY = 65532
 """The image's own user."""
@@ -131,7 +131,7 @@ def spec(folder: Path) -> restrictions.Manifest:
 def api_server(host: Host) -> Iterator[Cluster]:
     """The API server of a cluster, which lists the node's pods, and what it gave ours to ask with."""
     cluster = Cluster(host.folder / "account")
-    cluster.house.says(LISTED, json.dumps(PODS))
+    cluster.server.set_reply(LISTED, json.dumps(PODS))
     yield cluster
     cluster.close()
 
@@ -288,7 +288,7 @@ def test_with_look_up_of_pods(
 ) -> None:
     """The kubelet tells what a pod wants to be called and who pays for it; nobody else is asked."""
     kubelet = Cluster(host.folder / "kubelet-account", at=(KUBELET, 10250))
-    kubelet.house.says("/pods", json.dumps(PODS))
+    kubelet.server.set_reply("/pods", json.dumps(PODS))
     try:
         with host.installed(restricted, asking(KUBELET)) as daemon:
             page = daemon.until(named, "the pod's name", PATIENCE)
@@ -326,7 +326,7 @@ def test_without_look_up_of_pods(
     Both failures are in the log, each with its remedy.
     """
     api_server.refused = {LISTED: 403}
-    refusal = f"pods of {NODE} at {api_server.house.address}: answers with HTTP status 403; allow it"
+    refusal = f"pods of {NODE} at {api_server.server.address}: answers with HTTP status 403; allow it"
     with host.installed(restricted, asking(NO_KUBELET)) as daemon:
         page = daemon.settled()
         daemon.until(lambda _: refusal in daemon.log.read_text(encoding="utf-8"), "the refusal", PATIENCE)

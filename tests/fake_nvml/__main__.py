@@ -16,11 +16,11 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=8, help="how many H100s (8)")
     parser.add_argument("--utilization", type=int, default=60, help="percent (60)")
     parser.add_argument("--watts", type=int, default=500, help="per GPU (500)")
-    asked = parser.parse_args()
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    gpus = h100s(asked.gpus, utilization=asked.utilization, power_mw=asked.watts * 1000)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    gpus = h100s(arguments.gpus, utilization=arguments.utilization, power_mw=arguments.watts * 1000)
     try:
-        fake = FakeNvml(asked.folder.absolute(), Scenario(gpus))
+        fake = FakeNvml(arguments.folder.absolute(), Scenario(gpus))
     except NoCompilerError as error:
         sys.stderr.write(f"{error}\n")
         return 1

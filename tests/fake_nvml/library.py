@@ -100,7 +100,7 @@ class FakeNvml:
 
         `pynvml` keeps its library and its function pointers in globals; both are put back.
         """
-        kept = pynvml.nvmlLib, dict(pynvml._nvmlGetFunctionPointer_cache)
+        loaded_before = pynvml.nvmlLib, dict(pynvml._nvmlGetFunctionPointer_cache)
         environment = {key: os.environ.get(key) for key in ("FAKE_NVML_SCENARIO", "FAKE_NVML_TRACE")}
         os.environ.update({key: self.environment()[key] for key in environment})
         pynvml.nvmlLib = ctypes.CDLL(str(self.library))
@@ -117,6 +117,6 @@ class FakeNvml:
                     del os.environ[key]
                 else:
                     os.environ[key] = value
-            pynvml.nvmlLib = kept[0]
+            pynvml.nvmlLib = loaded_before[0]
             pynvml._nvmlGetFunctionPointer_cache.clear()
-            pynvml._nvmlGetFunctionPointer_cache.update(kept[1])
+            pynvml._nvmlGetFunctionPointer_cache.update(loaded_before[1])

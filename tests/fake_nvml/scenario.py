@@ -127,10 +127,10 @@ class Gpu:
 
     def text(self, number: int) -> str:
         """Its lines."""
-        said = [f"uuid {self.uuid}", f"name {self.name}"]
-        said += [f"pci {self.pci}"] if self.pci else []
-        said += [f"{flag} 1" for flag in ("lost", "gone", "mig_mode") if getattr(self, flag)]
-        said += [
+        words = [f"uuid {self.uuid}", f"name {self.name}"]
+        words += [f"pci {self.pci}"] if self.pci else []
+        words += [f"{flag} 1" for flag in ("lost", "gone", "mig_mode") if getattr(self, flag)]
+        words += [
             f"{key} {getattr(self, key)}"
             for key in (
                 "memory_total",
@@ -143,7 +143,7 @@ class Gpu:
                 "memory_utilization",
             )
         ]
-        said += [
+        words += [
             f"energy_mj {self.energy_mj} rate_mw {self.energy_rate_mw} since_us {self.energy_since_us}",
             *(
                 entry.line()
@@ -157,7 +157,7 @@ class Gpu:
             ),
             *self.lines,
         ]
-        return "".join(f"gpu {number} {line}\n" for line in said)
+        return "".join(f"gpu {number} {line}\n" for line in words)
 
 
 @dataclass(frozen=True)

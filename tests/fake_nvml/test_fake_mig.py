@@ -82,8 +82,8 @@ def gpm_value(first: object, second: object, metric: int) -> tuple[int, float]:
     get.numMetrics = 1
     get.sample1, get.sample2 = first, second
     get.metrics[0].metricId = metric
-    told = pynvml.nvmlGpmMetricsGet(get).metrics[0]
-    return told.nvmlReturn, told.value
+    read_metric = pynvml.nvmlGpmMetricsGet(get).metrics[0]
+    return read_metric.nvmlReturn, read_metric.value
 
 
 def test_gpm(fake: FakeNvml) -> None:

@@ -127,16 +127,16 @@ def test_handles_are_void_after_closing(fake: FakeNvml) -> None:
 def test_a_call_hangs_until_the_scenario_changes(fake: FakeNvml) -> None:
     """The hung call blocks its own thread only: other calls answer, and a new scenario lets it go."""
     a, b = opened(fake, A, B, rules=(Hang("nvmlDeviceGetPowerUsage", gpu=0),))
-    told: list[int] = []
-    thread = threading.Thread(target=lambda: told.append(pynvml.nvmlDeviceGetPowerUsage(a)), daemon=True)
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(pynvml.nvmlDeviceGetPowerUsage(a)), daemon=True)
     thread.start()
     while "nvmlDeviceGetPowerUsage 0" not in fake.calls():
         thread.join(0.001)
     assert pynvml.nvmlDeviceGetPowerUsage(b) == 70_000
-    assert told == []
+    assert counts == []
     fake.set(Scenario((replace(A, power_mw=1), B)))
     thread.join(5)
-    assert told == [1]
+    assert counts == [1]
 
 
 def test_a_call_is_slow(fake: FakeNvml) -> None:
@@ -169,9 +169,9 @@ def test_explicit_samples_are_the_ring(fake: FakeNvml) -> None:
     """Only entries newer than the timestamp are told; none newer is NOT_FOUND."""
     samples = (Sample(100, 10), Sample(200, 20), Sample(300, 30), Sample(100, 7, "power"))
     (a,) = opened(fake, replace(A, samples=samples))
-    kind, told = pynvml.nvmlDeviceGetSamples(a, pynvml.NVML_GPU_UTILIZATION_SAMPLES, 100)
+    kind, ring = pynvml.nvmlDeviceGetSamples(a, pynvml.NVML_GPU_UTILIZATION_SAMPLES, 100)
     assert kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
-    assert [(sample.timeStamp, sample.sampleValue.uiVal) for sample in told] == [(200, 20), (300, 30)]
+    assert [(sample.timeStamp, sample.sampleValue.uiVal) for sample in ring] == [(200, 20), (300, 30)]
     _, power = pynvml.nvmlDeviceGetSamples(a, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
     assert [sample.sampleValue.uiVal for sample in power] == [7]
     assert code_of("nvmlDeviceGetSamples", a, pynvml.NVML_GPU_UTILIZATION_SAMPLES, 300) == 6
@@ -207,8 +207,8 @@ def test_process_utilization(fake: FakeNvml) -> None:
     """Records newer than the timestamp; none is NOT_FOUND; one without a timestamp is always of now."""
     usage = (ProcessUtilization(11, 40, 20, timestamp_us=100), ProcessUtilization(12, 60, timestamp_us=200))
     (a,) = opened(fake, replace(A, process_utilization=usage))
-    told = pynvml.nvmlDeviceGetProcessUtilization(a, 100)
-    assert [(record.pid, record.smUtil, record.timeStamp) for record in told] == [(12, 60, 200)]
+    records = pynvml.nvmlDeviceGetProcessUtilization(a, 100)
+    assert [(record.pid, record.smUtil, record.timeStamp) for record in records] == [(12, 60, 200)]
     assert code_of("nvmlDeviceGetProcessUtilization", a, 200) == pynvml.NVML_ERROR_NOT_FOUND
     fake.set(Scenario((replace(A, process_utilization=(ProcessUtilization(13, 5),)),)))
     assert pynvml.nvmlDeviceGetProcessUtilization(a, time.time_ns() // 1000 - 1)[0].pid == 13
@@ -227,8 +227,8 @@ def test_events(fake: FakeNvml) -> None:
 def test_field_values(fake: FakeNvml) -> None:
     """Fields carry their own codes; energy and power are known, others as the scenario says."""
     (a,) = opened(fake, replace(A, energy_mj=9, lines=("field 74 12",)))
-    told = pynvml.nvmlDeviceGetFieldValues(a, [83, 74, (186, 0), 5])
-    assert [(value.nvmlReturn, value.value.ullVal) for value in told] == [
+    field_values = pynvml.nvmlDeviceGetFieldValues(a, [83, 74, (186, 0), 5])
+    assert [(value.nvmlReturn, value.value.ullVal) for value in field_values] == [
         (0, 9),
         (0, 12),
         (0, 70_000),

@@ -87,7 +87,7 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
         ServerKey("batch", "unmatched:nightly"), program="python3", gpus=("GPU-a", "GPU-b")
     )
 
-    assert findings(TRAINING, job) == [
+    assert findings(TRAINING, job, unmatched={TRAINING.key, job.key}) == [
         Finding(
             "note",
             "unmatched:train holds GPU 2, is no known inference server, and pays for them. "

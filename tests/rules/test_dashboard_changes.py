@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.rules.dashboard_queries import CLUSTER_RULES, Check, Samples, asked, close, wrong
+from tests.rules.dashboard_queries import CLUSTER_RULES, Check, Samples, close, queries_by_board, wrong
 from tests.rules.test_dashboard_values import EXPECTED as IN_AN_HOUR
 from tests.rules.test_dashboards_on_demo import EMPTY
 
@@ -154,7 +154,7 @@ CHOSEN: dict[str, tuple[float, ...]] = {
 
 def test_a_day_gives_the_numbers_worked_out_by_hand(promtool: Callable[..., Any], tmp_path: Path) -> None:
     """Changes, waste and comparisons, each exactly, and every mark when it is due and not after."""
-    queries = asked()
+    queries = queries_by_board()
     checks: list[Check] = []
     for name, samples in EXPECTED.items():
         checks += close(name, queries[name][0], NOW, samples)
@@ -172,8 +172,8 @@ def test_every_query_has_a_number_worked_out_by_hand() -> None:
     """No query is shown that nobody reckoned, least of all one that the demo has no answer for."""
     reckoned = {*IN_AN_HOUR, *EXPECTED, *MARKS}
 
-    assert set(asked()) - reckoned == set()
-    assert reckoned - set(asked()) == set()
+    assert set(queries_by_board()) - reckoned == set()
+    assert reckoned - set(queries_by_board()) == set()
     assert set(EMPTY) <= reckoned
 
 
@@ -188,7 +188,7 @@ def test_what_is_ten_minutes_old_is_as_large_as_it_is(promtool: Callable[..., An
         f"inference_cost_dollars_per_hour{{{young}}}": "120x10",
         "inference:fleet_hours_per_month": "730x10",
     }
-    queries = asked()
+    queries = queries_by_board()
     row = '{server="young",product="p",team="t"}'
     checks = [
         *close("total", queries["waste: Shrink: idle while held, per month"][0], 10, {"{}": 43800}),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.rules.dashboard_queries import CLUSTER_RULES, Samples, asked, close, wrong
+from tests.rules.dashboard_queries import CLUSTER_RULES, Samples, close, queries_by_board, wrong
 
 L4_RENT = 'uuid="GPU-0",gpu_model="L4",component="rent",instance="a"'
 T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
@@ -380,7 +380,7 @@ def test_every_query_gives_the_number_worked_out_by_hand(
     promtool: Callable[..., Any], tmp_path: Path
 ) -> None:
     """With the rules of a cluster loaded, each query yields exactly the expected series, and none beside."""
-    queries = asked()
+    queries = queries_by_board()
     checks = [
         check for name, samples in EXPECTED.items() for check in close(name, queries[name][0], 180, samples)
     ]
@@ -394,7 +394,7 @@ def test_a_long_list_is_cut_and_the_rest_is_one_line(promtool: Callable[..., Any
         f'inference:spend_dollars_per_hour:owner{{cluster="x",product="p{number}",team="t"}}': f"{number}x10"
         for number in range(1, 41)
     }
-    queries = asked()
+    queries = queries_by_board()
     first = {f'{{product="p{number}"}}': float(number) for number in range(31, 41)}
     lines = "fleet: Dollars per hour, by product: the first 10"
     rows = {f'{{product="p{number}",team="t"}}': float(number) for number in range(11, 41)}
@@ -418,8 +418,8 @@ def test_a_budget_that_nobody_configured_is_called_the_default(
     }
     panel = "fleet: Projected share of the fleet's budgets: {{budget}}"
     checks = [
-        *close("configured", asked()[panel][0], 10, {}),
-        *close("default", asked()[f"{panel}, the default"][0], 10, {FLEET_BUDGET: 0.5}),
+        *close("configured", queries_by_board()[panel][0], 10, {}),
+        *close("default", queries_by_board()[f"{panel}, the default"][0], 10, {FLEET_BUDGET: 0.5}),
     ]
 
     assert wrong(promtool, tmp_path / "default.json", series, checks, CLUSTER_RULES) == []
@@ -428,7 +428,7 @@ def test_a_budget_that_nobody_configured_is_called_the_default(
 def test_spend_is_empty_once_its_record_is(promtool: Callable[..., Any], tmp_path: Path) -> None:
     """Six minutes after the last sample nothing is shown, at whatever range the dashboard stands."""
     series = {"inference:spend_dollars_per_hour": "60x10"}
-    (query,) = asked()["fleet: Spend now, dollars per hour"]
+    (query,) = queries_by_board()["fleet: Spend now, dollars per hour"]
     checks = [*close("there", query, 10, {"{}": 60}), *close("gone", query, 16, {})]
 
     assert wrong(promtool, tmp_path / "gone.json", series, checks, CLUSTER_RULES) == []

@@ -17,7 +17,7 @@ from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.report import Build, ProcessRow, Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
 from tests.demo.clocks import Noon
-from tests.rules.dashboard_queries import Check, Samples, asked, wrong
+from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
 
 BUILD = Build("0", "", "3")
 NOON = Noon().wall() // NANOSECONDS_PER_SECOND
@@ -126,7 +126,7 @@ def test_every_query_has_an_answer_in_the_demo(
     series: dict[str, str], promtool: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Each gives a finite number, or is listed with the reason why it has none, and has none."""
-    queries = asked()
+    queries = queries_by_board()
     assert set(EMPTY) - set(queries) == set()
     checks = [
         Check(name, f"group(abs({query}) < Inf)", MINUTES - 1, {} if name in EMPTY else {"{}": 1})
@@ -170,6 +170,7 @@ SILENT = {
     "inference:idle_down_dollars_per_hour": WELL,
     "inference:labels_renamed": WELL,
     "inference:ledger_begun_anew": WELL,
+    "inference:ledger_replaced": WELL,
     "inference:ledger_residual_dollars": WELL,
     "inference:ledger_targets": WELL,
     "inference:lost_dollars_per_hour:host": WELL,

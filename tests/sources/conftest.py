@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.nvml_house import NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import NvmlHost, nvml_host
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import ReadFailedError
 from exporter.sources.gather import Gathered, Gatherer
 from exporter.sources.nvml.library import Worker
-from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.living import gone, living, no_thread
 from tests.shortage import Shortage
@@ -124,32 +122,6 @@ def test_a_hung_source_is_not_asked_again_by_another_thread(monkeypatch: pytest.
     gatherer.close()
 
 
-def test_nvmls_thread_is_made_when_one_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one nothing was asked, and nothing is thought to be under way."""
-    worker = Worker("test-worker", SystemClock())
-    with monkeypatch.context() as scarce:
-        scarce.setattr(_thread, "start_new_thread", no_thread)
-        for _ in range(2):
-            with pytest.raises(NoThreadError, match="can't start new thread"):
-                worker.ask(lambda: "told", LONG)
-    assert worker.ask(lambda: "told", LONG) == "told"
-    worker.stop()
-    assert gone("test-worker")
-
-
-def test_nvmls_thread_that_ended_before_it_began_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asked waits no longer than told; the next one is served, and the lost request never run."""
-    worker, runs = Worker("test-worker", SystemClock()), []
-    with monkeypatch.context() as scarce:
-        scarce.setattr(_thread, "start_new_thread", lambda *_: 0)
-        with pytest.raises(NoThreadError, match="its thread came to its end"):
-            worker.ask(lambda: runs.append("lost"), NANOSECONDS_PER_SECOND // 100)
-    assert worker.ask(lambda: runs.append("served"), LONG) is None
-    assert runs == ["served"]
-    worker.stop()
-    assert gone("test-worker")
-
-
 def test_a_call_into_nvml_without_memory_fails_and_the_next_is_served() -> None:
     """The thread outlives it."""
     worker = Worker("test-worker", SystemClock())
@@ -158,20 +130,8 @@ def test_a_call_into_nvml_without_memory_fails_and_the_next_is_served() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        worker.ask(exhausted, LONG)
-    assert worker.ask(lambda: "told", LONG) == "told"
+        worker.run(exhausted, LONG)
+    assert worker.run(lambda: "told", LONG) == "told"
     assert living("test-worker") == 1
     worker.stop()
     assert gone("test-worker")
-
-
-def test_nvml_tells_that_it_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the reason why the source failed."""
-    from exporter.sources.nvml.source import NvmlSource
-
-    monkeypatch.setattr(_thread, "start_new_thread", no_thread)
-    source = NvmlSource(SystemClock())
-    with pytest.raises(ReadFailedError, match="no thread to call NVML in: can't start new thread") as failed:
-        source.read()
-    assert failed.value.reason == "no_thread"
-    source.close()

@@ -17,7 +17,7 @@ from exporter.sources.cloud.metadata import (
     OCI,
     ON_DEMAND,
     SPOT,
-    place,
+    host_location,
     source_name,
     word,
 )
@@ -62,7 +62,7 @@ LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 """In lower case. Reserved capacity is paid otherwise: unknown."""
 
 
-def place_of(labels: Mapping[str, str], cloud: str = "") -> HostLocation:
+def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocation:
     """The place that a node's labels tell; an empty one where they contradict each other or are no words.
 
     `cloud` is the one that is known otherwise, for labels that no cloud has signed.
@@ -78,7 +78,7 @@ def place_of(labels: Mapping[str, str], cloud: str = "") -> HostLocation:
         if cloud == NEBIUS:
             preset = _first(labels, (NEBIUS_PRESET,))
             instance_type = f"{instance_type}_{preset}" if instance_type and preset else ""
-        return place(
+        return host_location(
             cloud,
             SOURCE,
             instance_type=instance_type,
@@ -95,8 +95,8 @@ def _first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _lifecycle(labels: Mapping[str, str]) -> str:
-    told = set(_lifecycles(labels))
-    return told.pop() if len(told) == 1 else ""
+    lifecycles = set(_lifecycles(labels))
+    return lifecycles.pop() if len(lifecycles) == 1 else ""
 
 
 def _lifecycles(labels: Mapping[str, str]) -> Iterator[str]:
@@ -109,28 +109,33 @@ def _lifecycles(labels: Mapping[str, str]) -> Iterator[str]:
 FIELDS = ("cloud", "instance_type", "region", "zone", "lifecycle")
 
 
-def located(place: HostLocation, labels: NodeLabels | None) -> tuple[HostLocation, str]:
+def located(host_location: HostLocation, labels: NodeLabels | None) -> tuple[HostLocation, str]:
     """A place that firmware and metadata told, with what a node's labels add; `None` could not be read.
 
     Labels fill what is empty. Where they name another cloud or instance type they fill nothing, and the text
     says so; else it is empty.
     """
-    labeled = place_of(dict(labels or ()), place.cloud)
-    kept = replace(place, node_labels=labels)
-    for what, told, label in (
-        ("in", place.cloud, labeled.cloud),
-        ("a", place.instance_type, labeled.instance_type),
+    labeled = location_of_labels(dict(labels or ()), host_location.cloud)
+    labeled_location = replace(host_location, node_labels=labels)
+    for what, reported, label in (
+        ("in", host_location.cloud, labeled.cloud),
+        ("a", host_location.instance_type, labeled.instance_type),
     ):
-        if told and label and told.casefold() != label.casefold():
-            return kept, f"the node's labels say {what} {label}, {place.source} says {what} {told}"
-    if labeled.lifecycle == ON_DEMAND and place.source == source_name(place.cloud):
+        if reported and label and reported.casefold() != label.casefold():
+            return (
+                labeled_location,
+                f"the node's labels say {what} {label}, {host_location.source} says {what} {reported}",
+            )
+    if labeled.lifecycle == ON_DEMAND and host_location.source == source_name(host_location.cloud):
         # A service that answered and named no lifecycle knows of one that is neither on demand nor spot.
         labeled = replace(labeled, lifecycle="")
     added = {
         field: getattr(labeled, field)
         for field in FIELDS
-        if getattr(labeled, field) and not getattr(place, field)
+        if getattr(labeled, field) and not getattr(host_location, field)
     }
     if not added:
-        return kept, ""
-    return replace(kept, **added, source=", ".join(filter(None, (place.source, SOURCE)))), ""
+        return labeled_location, ""
+    return replace(
+        labeled_location, **added, source=", ".join(filter(None, (host_location.source, SOURCE)))
+    ), ""

@@ -38,7 +38,7 @@ _REGION: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
 
 
-def place(
+def host_location(
     cloud: str, source: str, *, instance_type: str = "", region: str = "", zone: str = "", lifecycle: str = ""
 ) -> HostLocation:
     """What a source told of a place; what is empty it did not tell.
@@ -115,7 +115,7 @@ def source_name(cloud: str) -> str:
     return f"{cloud} metadata"
 
 
-def ask(
+def read_metadata(
     service: MetadataService, client: HttpClientProtocol, address: str, deadline: Deadline
 ) -> HostLocation:
     """Ask each question once.
@@ -135,12 +135,12 @@ def ask(
         if service.token is not None:
             answer = send(service.token.path, {**headers, **service.token.headers}, "PUT")
             headers[service.token.header] = _token(_checked(service, answer, subject))
-        told = {}
+        replies = {}
         for name, question in service.questions.items():
             answer = send(question.path, headers)
             if not (question.optional and answer.status == HTTPStatus.NOT_FOUND):
-                told[name] = _checked(service, answer, subject)
-        return service.understand(told)
+                replies[name] = _checked(service, answer, subject)
+        return service.understand(replies)
     except ValueError as error:
         message = f"{subject}: answers, but not as the metadata of {service.cloud} does: {error}"
         raise ReadFailedError("not_recognized", message) from error
@@ -168,7 +168,7 @@ def _token(body: bytes) -> str:
     return token
 
 
-Told = Mapping[str, bytes]
+Replies = Mapping[str, bytes]
 
 _AWS_LIFECYCLES: Final = {"on-demand": ON_DEMAND, "spot": SPOT}
 """`scheduled` and `capacity-block` are paid otherwise: unknown."""
@@ -210,42 +210,42 @@ def _matched(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
     return match
 
 
-def _aws(told: Told) -> HostLocation:
-    document = _object(told["document"])
-    return place(
+def _aws(replies: Replies) -> HostLocation:
+    document = _object(replies["document"])
+    return host_location(
         AWS,
         source_name(AWS),
         instance_type=_needed(word(document.get("instanceType")), "instance type"),
         region=word(document.get("region")),
         # Its letter means another place in each account; nothing is priced by it.
         zone=word(document.get("availabilityZone")),
-        lifecycle=_AWS_LIFECYCLES.get(_text(told.get("life-cycle")), ""),
+        lifecycle=_AWS_LIFECYCLES.get(_text(replies.get("life-cycle")), ""),
     )
 
 
-def _gcp(told: Told) -> HostLocation:
-    machine_type = _matched(_GCP_MACHINE_TYPE, _text(told["machine-type"]), "machine type")[1]
+def _gcp(replies: Replies) -> HostLocation:
+    machine_type = _matched(_GCP_MACHINE_TYPE, _text(replies["machine-type"]), "machine type")[1]
     zone = region = ""
-    if "zone" in told:
-        zone, region = _matched(_GCP_ZONE, _text(told["zone"]), "zone").groups()
-    model = _text(told.get("provisioning-model"))
-    preemptible = _text(told.get("preemptible"))
+    if "zone" in replies:
+        zone, region = _matched(_GCP_ZONE, _text(replies["zone"]), "zone").groups()
+    model = _text(replies.get("provisioning-model"))
+    preemptible = _text(replies.get("preemptible"))
     if preemptible == "TRUE":  # Spot VMs say so too
         lifecycle = SPOT
     elif model:
         lifecycle = _GCP_MODELS.get(model, "")
     else:
         lifecycle = ON_DEMAND if preemptible == "FALSE" else ""
-    return place(
+    return host_location(
         GCP, source_name(GCP), instance_type=machine_type, region=region, zone=zone, lifecycle=lifecycle
     )
 
 
-def _azure(told: Told) -> HostLocation:
-    compute = _object(told["compute"])
+def _azure(replies: Replies) -> HostLocation:
+    compute = _object(replies["compute"])
     region = word(compute.get("location")).lower()
     zone = word(compute.get("zone") or "")
-    return place(
+    return host_location(
         AZURE,
         source_name(AZURE),
         instance_type=_needed(word(compute.get("vmSize")), "VM size"),
@@ -255,11 +255,11 @@ def _azure(told: Told) -> HostLocation:
     )
 
 
-def _oci(told: Told) -> HostLocation:
+def _oci(replies: Replies) -> HostLocation:
     # A single key is told with quotes by some hosts, and without by others.
-    texts = {name: _text(body).removeprefix('"').removesuffix('"') for name, body in told.items()}
+    texts = {name: _text(body).removeprefix('"').removesuffix('"') for name, body in replies.items()}
     domain = texts.get("domain", "")
-    return place(
+    return host_location(
         OCI,
         source_name(OCI),
         instance_type=_needed(texts["shape"], "shape"),
@@ -268,11 +268,11 @@ def _oci(told: Told) -> HostLocation:
     )
 
 
-def _nebius(told: Told) -> HostLocation:
-    data = _object(told["data"])
+def _nebius(replies: Replies) -> HostLocation:
+    data = _object(replies["data"])
     platform = _needed(word(data.get("platform")), "platform")
     preset = _needed(word(data.get("preset")), "preset")
-    return place(
+    return host_location(
         NEBIUS,
         source_name(NEBIUS),
         instance_type=f"{platform}_{preset}",

@@ -6,7 +6,17 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
 from exporter.readings import HostLocation, ReadFailedError
-from exporter.sources.cloud.metadata import AWS, AZURE, GCP, LINK_LOCAL, NEBIUS, OCI, SERVICES, ask, place
+from exporter.sources.cloud.metadata import (
+    AWS,
+    AZURE,
+    GCP,
+    LINK_LOCAL,
+    NEBIUS,
+    OCI,
+    SERVICES,
+    host_location,
+    read_metadata,
+)
 from exporter.sources.http_client import Deadline
 from exporter.sources.server import shared_client
 
@@ -63,7 +73,7 @@ def sign(root: Path = Path("/")) -> HostLocation:
 
 def _nitro(product: str) -> HostLocation:
     try:
-        return place(AWS, SOURCE, instance_type=product)
+        return host_location(AWS, SOURCE, instance_type=product)
     except ValueError:
         return HostLocation(AWS, source=SOURCE)
 
@@ -99,7 +109,7 @@ class CloudSource:
         self._clock = clock
         self._address = address
         self._timeout = timeout
-        self._known = _known(choice, root)
+        self._default = _configured_location(choice, root)
         self._errors: tuple[tuple[str, int], ...] = ()
         self._problem = ""
 
@@ -121,12 +131,12 @@ class CloudSource:
     @property
     def asks(self) -> bool:
         """Whether there is a cloud to ask."""
-        return bool(self._known.cloud)
+        return bool(self._default.cloud)
 
     @property
     def known(self) -> HostLocation:
         """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
-        return self._known
+        return self._default
 
     def read(self) -> HostLocation:
         """Where this host runs. Without a cloud to ask an empty place, and no request.
@@ -137,36 +147,36 @@ class CloudSource:
             ReadFailedError: as `metadata.ask`; or `contradiction`, the firmware names another instance type.
         """
         self._errors, self._problem = (), ""
-        known = self._known
-        if not known.cloud:
-            return known
+        default = self._default
+        if not default.cloud:
+            return default
         try:
-            told = self._ask()
+            location = self._read_metadata()
         except ReadFailedError as failure:
-            if not known.instance_type:
+            if not default.instance_type:
                 raise
             self._errors, self._problem = ((failure.reason, 1),), str(failure)
-            return known
-        if known.instance_type not in ("", told.instance_type):
+            return default
+        if default.instance_type not in ("", location.instance_type):
             raise ReadFailedError(
                 "contradiction",
-                f"the firmware says that this is a {known.instance_type}, "
-                f"{told.source} at {self._address} that it is a {told.instance_type}",
+                f"the firmware says that this is a {default.instance_type}, "
+                f"{location.source} at {self._address} that it is a {location.instance_type}",
             )
-        return told
+        return location
 
     def close(self) -> None:
         """Nothing is held between reads."""
 
-    def _ask(self) -> HostLocation:
+    def _read_metadata(self) -> HostLocation:
         deadline = Deadline(self._clock, self._timeout)
-        return ask(SERVICES[self._known.cloud], shared_client(), self._address, deadline)
+        return read_metadata(SERVICES[self._default.cloud], shared_client(), self._address, deadline)
 
 
-def _known(choice: CloudChoice, root: Path) -> HostLocation:
+def _configured_location(choice: CloudChoice, root: Path) -> HostLocation:
     if choice == "off":
         return HostLocation()
-    told = sign(root)
-    if choice in ("auto", told.cloud):
-        return told
+    firmware = sign(root)
+    if choice in ("auto", firmware.cloud):
+        return firmware
     return HostLocation(choice, source=CONFIGURATION)

@@ -34,7 +34,10 @@ Claims = dict[tuple[ServerKey, str], _HolderClaim]
 
 
 def holders(
-    gpus: Iterable[GpuReading], named: Iterable[NamedServer], taken: Collection[str], evidence: Evidence
+    gpus: Iterable[GpuReading],
+    named_servers: Iterable[NamedServer],
+    configured_gpus: Collection[str],
+    evidence: Evidence,
 ) -> tuple[tuple[Holder, ...], frozenset[str]]:
     """Who holds each GPU, and the GPUs of which nobody can tell.
 
@@ -43,50 +46,58 @@ def holders(
 
     Args:
         gpus: and who computes on them.
-        named: everybody on the host.
-        taken: UUIDs of GPUs that the configuration says the holders of.
+        named_servers: all servers and other holders on the host.
+        configured_gpus: UUIDs of GPUs that the configuration says the holders of.
         evidence: what can be known this time.
     """
-    everybody = tuple(named)
-    by_pid = {member.pid: one for one in everybody if one.group is not None for member in one.group.computing}
-    found: list[Holder] = []
+    servers = tuple(named_servers)
+    by_pid = {
+        member.pid: server
+        for server in servers
+        if server.group is not None
+        for member in server.group.computing
+    }
+    result: list[Holder] = []
     unknown_gpus: set[str] = set()
     for gpu in gpus:
         uuid = gpu.gpu.uuid
-        if uuid in taken or not gpu.up:
+        if uuid in configured_gpus or not gpu.up:
             continue
         claims: Claims = {}
-        strangers: list[GpuProcess] = []
-        told = gpu.processes is not None and evidence.processes
+        unattributed: list[GpuProcess] = []
+        processes_known = gpu.processes is not None and evidence.processes
         for process in gpu.processes or ():
-            one = by_pid.get(process.pid) if told else None
-            if one is None:
-                strangers.append(process)
+            server = by_pid.get(process.pid) if processes_known else None
+            if server is None:
+                unattributed.append(process)
             else:
-                _add(claims, one, process)
-        hidden = {process.instance for process in strangers}
-        _add_given(claims, gpu, everybody, hidden if told else None)
-        if told and strangers:
-            given = _given(gpu, everybody)
-            for process in strangers:
-                if process.instance not in given:
+                _add(claims, server, process)
+        unattributed_parts = {process.instance for process in unattributed}
+        _add_allocated(claims, gpu, servers, unattributed_parts if processes_known else None)
+        if processes_known and unattributed:
+            allocated = _allocated_parts(gpu, servers)
+            for process in unattributed:
+                if process.instance not in allocated:
                     _add(claims, None, process)
-        if not claims and not (told and evidence.given):
+        if not claims and not (processes_known and evidence.given):
             unknown_gpus.add(uuid)
-        found += _held(uuid, claims)
-    return tuple(found), frozenset(unknown_gpus)
+        result += _holders(uuid, claims)
+    return tuple(result), frozenset(unknown_gpus)
 
 
-def _add(claims: Claims, one: NamedServer | None, process: GpuProcess) -> None:
-    key = UNSEEN if one is None else one.key
-    claim = claims.setdefault((key, process.instance), _HolderClaim(share_ratio=_ratio(one)))
+def _add(claims: Claims, server: NamedServer | None, process: GpuProcess) -> None:
+    key = UNSEEN if server is None else server.key
+    claim = claims.setdefault((key, process.instance), _HolderClaim(share_ratio=_ratio(server)))
     claim.computes = True
     claim.sm.append(process.sm_ratio)
     claim.memory.append(process.memory_bytes)
 
 
-def _add_given(
-    claims: Claims, gpu: GpuReading, everybody: Iterable[NamedServer], hidden: Collection[str] | None
+def _add_allocated(
+    claims: Claims,
+    gpu: GpuReading,
+    servers: Iterable[NamedServer],
+    unattributed_parts: Collection[str] | None,
 ) -> None:
     """Pods that were given a part of a GPU on which none of their processes was seen.
 
@@ -94,48 +105,48 @@ def _add_given(
     """
     computing = {key: claim for key, claim in claims.items() if claim.computes}
     idle: Claims = {}
-    for one in _first_of_each(everybody):
-        for allocation in one.tenant.allocations:
+    for server in _first_of_each(servers):
+        for allocation in server.tenant.allocations:
             for _, instance in stood_for(allocation.device, gpu):
-                mine = {other.key for other in everybody if other.tenant is one.tenant}
+                mine = {other.key for other in servers if other.tenant is server.tenant}
                 if any((key, instance) in computing for key in mine):
                     continue
-                claim = idle.setdefault((one.key, instance), _HolderClaim(share_ratio=_ratio(one)))
+                claim = idle.setdefault((server.key, instance), _HolderClaim(share_ratio=_ratio(server)))
                 claim.replica &= allocation.device.replica is not None
-                known = hidden is not None and instance not in hidden
-                claim.sm, claim.memory = ([0.0], [0]) if known else ([], [])
+                is_idle = unattributed_parts is not None and instance not in unattributed_parts
+                claim.sm, claim.memory = ([0.0], [0]) if is_idle else ([], [])
     for (key, instance), claim in idle.items():
         used = any(where == instance for _, where in computing)
         if claim.replica or not used:  # else it was given the GPU before, and has ended
             claims[key, instance] = claim
 
 
-def _given(gpu: GpuReading, everybody: Iterable[NamedServer]) -> frozenset[str]:
+def _allocated_parts(gpu: GpuReading, servers: Iterable[NamedServer]) -> frozenset[str]:
     """The parts of a GPU that somebody was given."""
     return frozenset(
         instance
-        for one in everybody
-        for allocation in one.tenant.allocations
+        for server in servers
+        for allocation in server.tenant.allocations
         for _, instance in stood_for(allocation.device, gpu)
     )
 
 
-def _first_of_each(everybody: Iterable[NamedServer]) -> Iterator[NamedServer]:
+def _first_of_each(servers: Iterable[NamedServer]) -> Iterator[NamedServer]:
     """One server of each tenant that was given something: one that serves, if any does."""
-    seen: set[int] = set()
-    for one in sorted(everybody, key=lambda one: one.launch is None):
-        if one.tenant.allocations and id(one.tenant) not in seen:
-            seen.add(id(one.tenant))
-            yield one
+    tenants: set[int] = set()
+    for server in sorted(servers, key=lambda server: server.launch is None):
+        if server.tenant.allocations and id(server.tenant) not in tenants:
+            tenants.add(id(server.tenant))
+            yield server
 
 
-def _ratio(one: NamedServer | None) -> float | None:
-    if one is None or one.rule is None or one.rule.gpu_share_ratio is None:
+def _ratio(server: NamedServer | None) -> float | None:
+    if server is None or server.rule is None or server.rule.gpu_share_ratio is None:
         return None
-    return float(one.rule.gpu_share_ratio)
+    return float(server.rule.gpu_share_ratio)
 
 
-def _held(uuid: str, claims: Mapping[tuple[ServerKey, str], _HolderClaim]) -> Iterator[Holder]:
+def _holders(uuid: str, claims: Mapping[tuple[ServerKey, str], _HolderClaim]) -> Iterator[Holder]:
     for (key, instance), claim in claims.items():
         sm = [ratio for ratio in claim.sm if ratio is not None]
         memory = [amount for amount in claim.memory if amount is not None]

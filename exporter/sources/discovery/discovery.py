@@ -10,7 +10,6 @@ from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
 from exporter.sources import kubernetes
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
 from exporter.sources.discovery.servers import (
     DiscoveryResult,
     HostSnapshot,
@@ -22,12 +21,12 @@ from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
 from exporter.sources.kubelet.pod_resources import located
-from exporter.sources.kubernetes import Pods, PodSource, ServiceAccount, owner_of
+from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
-PODS_KEPT_FOR: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what was told of pods stands while nobody can be asked."""
 
 PODS_DENIED: Final = frozenset(
@@ -37,9 +36,6 @@ PODS_DENIED: Final = frozenset(
 
 NOT_THERE: Final = "absent"
 """The kubelet has no socket: for good where it had none before, else until it has started again."""
-
-GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
-"""On each pod of a LeaderWorkerSet: how many pods serve together."""
 
 
 class PodCache:
@@ -72,23 +68,23 @@ class PodCache:
         if config.kubernetes != "off":
             self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
 
-    def pods(self, config: Config, told: Mapping[Source[Any], Gathered]) -> tuple[ServerPod, ...] | None:
+    def pods(self, config: Config, answers: Mapping[Source[Any], Gathered]) -> tuple[Pod, ...] | None:
         """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
         source = self.source
         if source is None:
             return ()
-        answer, now = told.get(source), self._clock.elapsed()
+        answer, now = answers.get(source), self._clock.elapsed()
         reading: Pods | None = None if answer is None else answer.reading
         if reading is not None:
             self._pods = reading, now
         elif answer is not None and answer.health.reason in PODS_DENIED:
             self._pods = None
             return ()
-        elif self._pods is not None and now - self._pods[1] > PODS_KEPT_FOR:
+        elif self._pods is not None and now - self._pods[1] > POD_CACHE_TTL:
             self._pods = None
         if self._pods is None:
             return () if answer is not None and answer.health.reason == NOT_THERE else None
-        return tuple(_pod(pod, config) for pod in self._pods[0].pods)
+        return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -101,32 +97,15 @@ def cluster(clock: Clock) -> PodCache:
     return PodCache(clock, kubernetes.account())
 
 
-def _pod(pod: kubernetes.Pod, config: Config) -> ServerPod:
+def _with_owner(pod: Pod, config: Config) -> Pod:
+    """The pod with its product and team, looked up at each scan: a reload needs no new answer."""
     product, team = owner_of(pod, config.pod_labels)
-    return ServerPod(
-        namespace=pod.namespace,
-        name=pod.name,
-        workload=pod.workload.name,
-        uids=(pod.uid,),
-        addresses=pod.ips,
-        live=pod.live,
-        containers=tuple(ServerContainer(each.id, each.argv) for each in pod.containers),
-        product=product,
-        team=team,
-        spans_hosts=pod.annotations.get(GROUP_SIZE, "1") != "1",
-        pod_annotations=ServerAnnotations(
-            pod.pod_annotations.name,
-            pod.pod_annotations.product,
-            pod.pod_annotations.team,
-            pod.pod_annotations.port,
-            pod.pod_annotations.path,
-        ),
-    )
+    return replace(pod, product=product, team=team)
 
 
 log = logging.getLogger(__name__)
 
-ALLOCATIONS_KEPT_FOR: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
 ABSENT: Final = "absent"
@@ -160,7 +139,7 @@ class _Unread:
 class _CachedAllocations:
     """What a kubelet gave out, and when it said so in boot time."""
 
-    held: tuple[Allocation, ...]
+    allocations: tuple[Allocation, ...]
     at: Nanoseconds
 
 
@@ -219,7 +198,7 @@ class Discovery:
         self._kubelet_seen = False
         self._kubelet_off = False
         self._cluster = cluster or PodCache(clock, None)
-        self._given: _CachedAllocations | None = None
+        self._allocations: _CachedAllocations | None = None
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
@@ -261,7 +240,7 @@ class Discovery:
         self._engines = tuple(server.engine for server in config.servers)
         self._looked = since if self._looked is None else self._looked
         answers = tuple(answers)
-        told = {answer.source: answer for answer in answers}
+        by_source = {answer.source: answer for answer in answers}
         listed = self._listed[0]
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
@@ -269,15 +248,15 @@ class Discovery:
             groups, gathered = self._look_at_processes(gpus, gather, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
-        pods = self._cluster.pods(config, told)
-        seen = HostSnapshot(groups, self._look_at_kubelet(told), pods)
-        looked = find_servers(config, gpus, seen, moment, self._targets.values())
+        pods = self._cluster.pods(config, by_source)
+        snapshot = HostSnapshot(groups, self._look_at_kubelet(by_source), pods)
+        looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
-        known = self._known(looked.targets, moment)
+        by_url = self._targets_by_url(looked.targets, moment)
         if groups is None or pods is None:
-            known = {**self._kept(running=groups is not None), **known}
-        self._targets = known
+            by_url = {**self._targets_before(running=groups is not None), **by_url}
+        self._targets = by_url
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
         incomplete = groups is None or pods is None
@@ -287,7 +266,7 @@ class Discovery:
             unread=self._still_unread(looked.unread, targets, incomplete=incomplete),
             gathered=gathered,
             incomplete=incomplete,
-            problems=tuple(self._problems((*told.values(), *gathered))),
+            problems=tuple(self._problems((*by_source.values(), *gathered))),
             unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
         )
         return self.last
@@ -297,20 +276,20 @@ class Discovery:
     ) -> tuple[UnreadServer, ...]:
         """Those that are not read as they were before, either; each is logged once per change."""
         read = {target.about.identity for target in targets} - {""}
-        found = tuple(one for one in unread if one.identity not in read)
-        now = {(one.key, one.reason) for one in found}
+        unread_servers = tuple(server for server in unread if server.identity not in read)
+        now = {(server.key, server.reason) for server in unread_servers}
         for key, reason in sorted(now - self._lost):
             words = {"server": key.server, "namespace": key.namespace, "reason": reason.value}
             log.warning("server not read", extra={**words, "problem": f"{reason.problem}. {reason.remedy}."})
         keys = {key for key, _ in now}
         for key in sorted({target.key for target in targets} & {key for key, _ in self._lost} - keys):
-            log.info("server is read", extra={"server": key.server, "namespace": key.namespace})
+            log.info("server read", extra={"server": key.server, "namespace": key.namespace})
         self._lost = now | self._lost if incomplete else now
-        return found
+        return unread_servers
 
     def _with_refusals(self, looked: DiscoveryResult, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
         """Count the claims that a new list of processes made and did not get; each is logged once."""
-        refused = {(sight.key, sight.refused) for sight in looked.sights if sight.refused}
+        refused = {(server.key, server.refused) for server in looked.sights if server.refused}
         for key, why in sorted(refused - self._refused):
             log.warning(
                 "claim refused", extra={"server": key.server, "namespace": key.namespace, "problem": why}
@@ -347,33 +326,37 @@ class Discovery:
             self._listed = reading, moment.wall
         return reading.groups, gathered
 
-    def _look_at_kubelet(self, told: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
+    def _look_at_kubelet(self, by_source: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
         """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
         if self._kubelet_off:
-            self._given = None
-        if self._kubelet is None or self._kubelet_off or self._kubelet not in told:
+            self._allocations = None
+        if self._kubelet is None or self._kubelet_off or self._kubelet not in by_source:
             return ()
-        answer = told[self._kubelet]
+        answer = by_source[self._kubelet]
         now = self._clock.elapsed()
         reading: Allocations | None = answer.reading
         if reading is not None:
-            self._given = _CachedAllocations(located(reading, self._minors).held, now)
+            self._allocations = _CachedAllocations(located(reading, self._minors).allocations, now)
         elif self._restarts(answer.health.reason, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
-            self._given = None
+            self._allocations = None
             return ()
-        elif self._given is not None and now - self._given.at > ALLOCATIONS_KEPT_FOR:
-            self._given = None
-        return None if self._given is None else self._given.held
+        elif self._allocations is not None and now - self._allocations.at > ALLOCATION_CACHE_TTL:
+            self._allocations = None
+        return None if self._allocations is None else self._allocations.allocations
 
     def _restarts(self, reason: str, now: Nanoseconds) -> bool:
         """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
-        return reason == ABSENT and self._given is not None and now - self._given.at <= ALLOCATIONS_KEPT_FOR
+        return (
+            reason == ABSENT
+            and self._allocations is not None
+            and now - self._allocations.at <= ALLOCATION_CACHE_TTL
+        )
 
-    def _known(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:
+    def _targets_by_url(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:
         """The targets by URL. One that was there before stays as it was, so that its source is kept."""
-        known: dict[str, Target] = {}
+        by_url: dict[str, Target] = {}
         for target in targets:
             identity = target.about.identity
             before = self._targets.get(target.url)
@@ -386,10 +369,10 @@ class Discovery:
                 about = replace(target.about, absent_at=absent_at)
             if identity in self._unread:  # what is read from here on is not counted from zero again
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
-            known[target.url] = replace(target, about=about)
-        return known
+            by_url[target.url] = replace(target, about=about)
+        return by_url
 
-    def _kept(self, *, running: bool) -> dict[str, Target]:
+    def _targets_before(self, *, running: bool) -> dict[str, Target]:
         """The targets of before.
 
         Without a look at the processes nothing is known to have ended, nor to have been absent; without one

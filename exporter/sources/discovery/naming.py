@@ -10,8 +10,8 @@ from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.kubelet.pod_resources import Allocation, Device
+from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup
 
 
@@ -24,12 +24,12 @@ class GpuPart(NamedTuple):
 
 def computed_on(gpus: Iterable[GpuReading]) -> Mapping[int, frozenset[GpuPart]]:
     """What each process computes on."""
-    found: dict[int, frozenset[GpuPart]] = {}
+    parts: dict[int, frozenset[GpuPart]] = {}
     for gpu in gpus:
         for process in gpu.processes or ():
             part = GpuPart(gpu.gpu.uuid, process.instance)
-            found[process.pid] = found.get(process.pid, frozenset()) | {part}
-    return found
+            parts[process.pid] = parts.get(process.pid, frozenset()) | {part}
+    return parts
 
 
 def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
@@ -74,27 +74,27 @@ class Tenant:
     workload: str = ""
     groups: tuple[ProcessGroup, ...] = ()
     allocations: tuple[Allocation, ...] = ()
-    pod: ServerPod | None = None
+    pod: Pod | None = None
 
 
 def tenants(
     groups: Iterable[ProcessGroup],
-    given: Iterable[Allocation],
-    pods: Iterable[ServerPod],
+    allocations: Iterable[Allocation],
+    pods: Iterable[Pod],
     gpus: Iterable[GpuReading],
 ) -> tuple[Tenant, ...]:
     """Everybody who computes on a GPU, serves, or was given one.
 
     Args:
         groups: of processes.
-        given: what the kubelet gave out.
+        allocations: devices that the kubelet allocated.
         pods: of this host, as far as they are known.
         gpus: of this host, and who computes on them.
     """
-    by_uid = {uid: pod for pod in pods for uid in pod.uids if uid}
+    by_uid = {pod.uid: pod for pod in pods if pod.uid}
     by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
     by_name = {(pod.namespace, pod.name): pod for pod in pods}
-    known: dict[tuple[str, str], Tenant] = {}
+    by_pod: dict[tuple[str, str], Tenant] = {}
     loose: dict[str, Tenant] = {}
     for group in groups:
         pod = by_uid.get(group.pod) or by_container.get(group.container)
@@ -102,28 +102,28 @@ def tenants(
             pod = None
         if pod is not None:
             key = pod.namespace, pod.name
-            tenant = known.get(key) or Tenant(pod.namespace, pod.workload, pod=pod)
-            known[key] = replace(tenant, groups=(*tenant.groups, group))
+            tenant = by_pod.get(key) or Tenant(pod.namespace, pod.workload.name, pod=pod)
+            by_pod[key] = replace(tenant, groups=(*tenant.groups, group))
         else:  # the containers of a pod are one tenant; what is in no pod is one each
             name = group.pod or group.id
             tenant = loose.get(name) or Tenant()
             loose[name] = replace(tenant, groups=(*tenant.groups, group))
-    for allocation in given:
+    for allocation in allocations:
         key = allocation.namespace, allocation.pod
         holder = by_name.get(key)
         if holder is not None and not holder.live:
             continue  # older kubelets tell what ended pods had
-        workload = workload_of(allocation.pod) if holder is None else holder.workload
-        tenant = known.get(key) or Tenant(allocation.namespace, workload, pod=holder)
-        known[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
+        workload = workload_of(allocation.pod) if holder is None else holder.workload.name
+        tenant = by_pod.get(key) or Tenant(allocation.namespace, workload, pod=holder)
+        by_pod[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
     for pod in by_name.values():
-        if pod.live and (pod.namespace, pod.name) not in known and _may_serve(pod):
-            known[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload, pod=pod)
-    others = tuple(_joined(known, loose.values(), tuple(gpus)))
-    return (*known.values(), *others)
+        if pod.live and (pod.namespace, pod.name) not in by_pod and _may_serve(pod):
+            by_pod[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload.name, pod=pod)
+    others = tuple(_joined(by_pod, loose.values(), tuple(gpus)))
+    return (*by_pod.values(), *others)
 
 
-def _may_serve(pod: ServerPod) -> bool:
+def _may_serve(pod: Pod) -> bool:
     """A pod without a GPU that says where its metrics are: the API server of workers elsewhere."""
     return pod.pod_annotations.port is not None
 
@@ -131,17 +131,17 @@ def _may_serve(pod: ServerPod) -> bool:
 def workload_of(pod: str) -> str:
     """The workload that a pod's name was made of, else the name: without its cluster nobody knows better."""
     for shape in (_GENERATED, _ORDINAL):
-        if found := shape.fullmatch(pod):
-            return found["workload"]
+        if match := shape.fullmatch(pod):
+            return match["workload"]
     return pod
 
 
 def _joined(
-    known: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
+    by_pod: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
 ) -> Iterator[Tenant]:
     """Gives named pods the processes that compute on what is theirs alone; yields everybody else."""
     owners: dict[GpuPart, tuple[str, str] | None] = {}
-    for name, tenant in known.items():
+    for name, tenant in by_pod.items():
         for part in _whole(tenant.allocations, gpus):
             owners[part] = None if part in owners else name
     computing = computed_on(gpus)
@@ -149,17 +149,17 @@ def _joined(
         pids = [member.pid for group in tenant.groups if group.pod for member in group.computing]
         alone = {owners.get(part) for pid in pids for part in computing.get(pid, ())} - {None}
         owner = alone.pop() if len(alone) == 1 else None
-        if owner is None or known[owner].groups:
+        if owner is None or by_pod[owner].groups:
             yield tenant
         else:
-            known[owner] = replace(known[owner], groups=tenant.groups)
+            by_pod[owner] = replace(by_pod[owner], groups=tenant.groups)
 
 
-def _whole(given: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[GpuPart]:
+def _whole(allocations: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[GpuPart]:
     """The GPUs, and the instances of cut ones, of which a pod was given all."""
     return {
         part
-        for allocation in given
+        for allocation in allocations
         if allocation.device.replica is None
         for gpu in gpus
         for part in stood_for(allocation.device, gpu)
@@ -181,8 +181,9 @@ class NamedServer:
     """One server, or other holder, of a tenant.
 
     `group` are its processes, `None` for a pod whose processes are not seen. `launch` is how its API server
-    was started, `None` where there is none. `rule` is what the configuration says of it. `refused` is a name
-    or an entry that it claims and that may be another's, for people.
+    was started, `None` where there is none. `rule` is its entry in the configuration. `refused` is a name
+    or an entry that it claims and that may be another's, for people. `matched`: it is a known server, or has
+    a configured name.
     """
 
     key: ServerKey
@@ -191,6 +192,7 @@ class NamedServer:
     launch: Launch | None = None
     rule: ServerRule | None = None
     refused: str = ""
+    matched: bool = True
 
     @property
     def is_claimed(self) -> bool:
@@ -206,16 +208,16 @@ def name_servers(
     tenants = tuple(tenants)
     ports = ports_of(group for tenant in tenants for group in tenant.groups)
     owners = _owners(tenants, rules, ports)
-    found: list[NamedServer] = []
+    servers: list[NamedServer] = []
     refused = 0
     for tenant in tenants:
         wished = label(tenant.pod.pod_annotations.name) if tenant.pod is not None else ""
         if owners.get(ServerKey(tenant.namespace, wished), set()) - {(tenant.namespace, tenant.workload)}:
             refused += 1
             wished = ""
-        found += _of(tenant, wished, rules, ports)
-    found = [*_apart(_ruled_once(found, rules, ports), {*_given(rules)})]
-    return tuple(found), refused
+        servers += _of(tenant, wished, rules, ports)
+    servers = [*_separated_by_user(_ruled_once(servers, rules, ports), {*_given(rules)})]
+    return tuple(servers), refused
 
 
 def _given(rules: Iterable[ServerRule]) -> Iterator[ServerKey]:
@@ -224,22 +226,22 @@ def _given(rules: Iterable[ServerRule]) -> Iterator[ServerKey]:
 
 
 def _ruled_once(
-    found: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
+    servers: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
 ) -> Iterator[NamedServer]:
     """An entry that binds nothing is about the servers of one user, and by port of one network.
 
     Who else matches it is left without it: else a stranger's program would have its name, or its share.
     The host's own port comes before that of a container. Where two are left, neither has it.
     """
-    found = tuple(found)
+    servers = tuple(servers)
     owners: dict[int, set[tuple[int | None, str]]] = {}
-    for one in found:
+    for one in servers:
         if one.rule is not None and _may_mislead(one):
             owners.setdefault(rules.index(one.rule), set()).add(_owner(one, one.rule))
     for number, theirs in owners.items():
         here = {owner for owner in theirs if not owner[1]}
         owners[number] = here if rules[number].match.port is not None and len(here) == 1 else theirs
-    for one in found:
+    for one in servers:
         if one.rule is None or not _may_mislead(one):
             yield one
             continue
@@ -272,17 +274,17 @@ def _owner(one: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
     return one.group.user, network if rule.match.port is not None and not on_host else ""
 
 
-def _apart(found: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
+def _separated_by_user(servers: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
     """Servers of several users that would have one name, each with its user in it.
 
     A name that the configuration gives is nobody's by a command line.
     """
-    found = tuple(found)
+    servers = tuple(servers)
     users: dict[ServerKey, set[int | None]] = {}
-    for one in found:
+    for one in servers:
         if one.is_claimed and one.group is not None:
             users.setdefault(one.key, set()).add(one.group.user)
-    for one in found:
+    for one in servers:
         if not one.is_claimed or one.group is None or (len(users[one.key]) == 1 and one.key not in given):
             yield one
             continue
@@ -302,24 +304,25 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     """
     listed = {group.id: group.server for group in groups if group.server is not None}
     servers = {name: server for name, server in listed.items() if server.router is None}
-    told = {
+    certain = {
         name: server.port or (server.launch.port if server.launch.port_told and not server.claim else None)
         for name, server in servers.items()
     }
-    mights = {
-        name: told[name] or (None if server.claim else server.launch.port) for name, server in servers.items()
+    possible = {
+        name: certain[name] or (None if server.claim else server.launch.port)
+        for name, server in servers.items()
     }
 
     def contested(name: str) -> bool:
         network = servers[name].network
         return any(
             other != name
-            and mights[other] == mights[name]
+            and possible[other] == possible[name]
             and (not network or servers[other].network in ("", network))
             for other in servers
         )
 
-    ports = {name: told[name] or (None if contested(name) else mights[name]) for name in servers}
+    ports = {name: certain[name] or (None if contested(name) else possible[name]) for name in servers}
     of_routers = {server.process: ports[name] for name, server in servers.items()}
     routed = {name: server.router for name, server in listed.items() if server.router is not None}
     return ports | {name: of_routers.get(router.process) for name, router in routed.items()}
@@ -342,8 +345,10 @@ def _owners(
 def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports) -> Iterator[NamedServer]:
     starts = [(group, None if group.server is None else group.server.launch) for group in tenant.groups]
     if tenant.pod is not None and not starts:
-        told = (launch(container.argv) for container in tenant.pod.containers)
-        yield _named(tenant, None, next((one for one in told if one is not None), None), wished, rules, ports)
+        launches = (launch(container.argv) for container in tenant.pod.containers)
+        yield _named(
+            tenant, None, next((one for one in launches if one is not None), None), wished, rules, ports
+        )
         return
     if not starts:
         yield _named(tenant, None, None, wished, rules, ports)
@@ -365,22 +370,26 @@ def _named(
 ) -> NamedServer:
     port = ports.get(group.id) if group is not None else None if start is None else start.port
     rule = next((rule for rule in rules if _matches(rule.match, tenant, group, start, port)), None)
-    name = (rule and rule.name) or wished or _name(tenant, group, start, port)
+    configured = (rule and rule.name) or wished
+    name, matched = (configured, True) if configured else _default_name(tenant, group, start, port)
     name = label(name)
     if name in {UNALLOCATED, OTHER}:
-        name = label(f"{UNMATCHED}{name}")
+        name, matched = label(f"{UNMATCHED}{name}"), False
     namespace = (rule and rule.namespace) or tenant.namespace
-    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule)
+    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule, matched=matched)
 
 
-def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None) -> str:
+def _default_name(
+    tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
+) -> tuple[str, bool]:
+    """The name that a server has unless one is configured, and whether it is a known server."""
     if tenant.workload:
         serves = start is not None or (tenant.pod is not None and tenant.pod.pod_annotations.port is not None)
-        return tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"
+        return (tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"), serves
     if group is None:
-        return UNSEEN.server
+        return UNSEEN.server, False
     if start is None:
-        return f"{UNMATCHED}{group.name}"
+        return f"{UNMATCHED}{group.name}", False
     router = None if group.server is None else group.server.router
     server = router or group.server
     apart = bool(group.container) or port is None  # each container may have all ports to itself
@@ -390,7 +399,7 @@ def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port
     words.append(str(port or ""))
     if apart or router is not None:
         words.append(start.model)
-    return ":".join(word for word in words if word)
+    return ":".join(word for word in words if word), True
 
 
 def _matches(

@@ -14,7 +14,6 @@ from exporter.readings import (
     GpuReading,
     Holder,
     PodOwnership,
-    Role,
     ServerKey,
     UnreadReason,
     UnreadServer,
@@ -30,10 +29,10 @@ from exporter.sources.discovery.naming import (
     stood_for,
     tenants,
 )
-from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
 from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
+from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
 from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
 from exporter.sources.server import ServerContext
 from exporter.units import Instant, Nanoseconds
@@ -76,39 +75,57 @@ class ServerAddress:
     skip_reason: UnreadReason | None = None
 
 
+class SkipServerError(Exception):
+    """A server is not read, for `reason`."""
+
+    def __init__(self, reason: UnreadReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def identity_of(process: ProcessId) -> str:
     """What a process is and no later one will be."""
     return f"{process.pid}:{process.started}"
 
 
-def server_address(one: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
-    """Where a server is read. `listening` are the groups that hold ports, by network and port.
+def server_address(server: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
+    """The address to read a server at, or the reason that it has none.
 
-    One that a router started is read through it where it listens on loopback in a network of its own.
+    `listening` are the groups that hold ports, by network and port.
     """
-    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else ServerAnnotations()
-    if one.launch is None and pod_annotations.port is None and not _is_told(one.rule):
-        return ServerAddress(skip_reason=UnreadReason.NO_SERVER)
+    try:
+        return ServerAddress(_metrics_target(server, moment, listening))
+    except SkipServerError as skipped:
+        return ServerAddress(skip_reason=skipped.reason)
+
+
+def _metrics_target(one: NamedServer, moment: ScanTime, listening: Listening) -> Target:
+    """The target of a server's metrics.
+
+    A server that a router started is read through it where it listens on loopback in a network of its own.
+
+    Raises:
+        SkipServerError: it is not to be read, or has no address.
+    """
+    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else NO_ANNOTATIONS
+    if one.launch is None and pod_annotations.port is None and not _is_named_by(one.rule):
+        raise SkipServerError(UnreadReason.NO_SERVER)
     if one.launch is not None and not one.launch.serves:
-        return ServerAddress(skip_reason=UnreadReason.FOLLOWER)
+        raise SkipServerError(UnreadReason.FOLLOWER)
     if one.launch is not None and one.launch.routes:
-        return ServerAddress(skip_reason=UnreadReason.ROUTED)
-    server = None if one.group is None else one.group.server
-    told = (one.rule and one.rule.metrics_port) or pod_annotations.port
-    router = None if server is None else server.router
-    if router is not None and told == router.port:  # where all of its models are
-        told = None
-    if told is not None or server is None or server.reach != "loopback":
+        raise SkipServerError(UnreadReason.ROUTED)
+    api = None if one.group is None else one.group.server
+    configured = (one.rule and one.rule.metrics_port) or pod_annotations.port
+    router = None if api is None else api.router
+    if router is not None and configured == router.port:  # the port of all of its models
+        configured = None
+    if configured is not None or api is None or api.reach != "loopback":
         router = None
-    where = told or _port(one, router or server)
-    if isinstance(where, UnreadReason):
-        return ServerAddress(skip_reason=where)
-    others = one.group is not None and listening.get((_network(one), where), one.group.id) != one.group.id
-    if others and router is None:
-        return ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
-    hosts = _hosts(one, router or server, where)
-    if isinstance(hosts, UnreadReason):
-        return ServerAddress(skip_reason=hosts)
+    port = configured or _port(one, router or api)
+    is_taken = one.group is not None and listening.get((_network(one), port), one.group.id) != one.group.id
+    if is_taken and router is None:
+        raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
+    hosts = _hosts(one, router or api, port)
     path = (one.rule and one.rule.metrics_path) or pod_annotations.path
     path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
     if router is not None and one.launch is not None:
@@ -116,12 +133,12 @@ def server_address(one: NamedServer, moment: ScanTime, listening: Listening) -> 
         query = urlencode({"model": one.launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
-        return ServerAddress(skip_reason=UnreadReason.PATH)
+        raise SkipServerError(UnreadReason.PATH)
     start = one.launch if router is None else router.launch
-    target = _target(one, f"{_host(hosts[0])}:{where}{path}", start, moment)
-    if target.bearer_token_file is not None and not _is_safe(one, target, where, hosts[0]):
-        return ServerAddress(skip_reason=UnreadReason.TOKEN_IN_THE_CLEAR)
-    return ServerAddress(target)
+    target = _target(one, f"{_host(hosts[0])}:{port}{path}", start, moment)
+    if target.bearer_token_file is not None and not _is_safe(one, target, port, hosts[0]):
+        raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
+    return target
 
 
 def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
@@ -131,7 +148,7 @@ def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
     own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
     if one.group is not None and (sockets := one.group.sockets) is not None:
         own = own or (sockets.own and any(at.port == port for at in sockets.listening))
-    return target.url.startswith("https:") or own or (pod is not None and host in pod.addresses)
+    return target.url.startswith("https:") or own or (pod is not None and host in pod.ips)
 
 
 def _target(one: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
@@ -159,15 +176,12 @@ def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
     if server is not None:
         process = server.process
         identity, started = identity_of(process), moment.wall_of(process.started)
-    role: Role = (rule.role if rule is not None else "") or (
-        pod.pod_annotations.role if pod is not None else ""
-    )
     return ServerContext(
         pod="" if pod is None else pod.name,
         identity=identity,
         started=started,
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
-        role=role,
+        role="" if rule is None else rule.role,
         world_size=None if launch is None else launch.world,
         metrics_off=launch is not None
         and launch.metrics is False
@@ -176,18 +190,24 @@ def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
     )
 
 
-def _port(one: NamedServer, server: ApiServer | None) -> int | UnreadReason:
-    """The port of the metrics, or why there is none."""
+def _port(one: NamedServer, server: ApiServer | None) -> int:
+    """The port of the metrics.
+
+    Raises:
+        SkipServerError: there is none.
+    """
     launch = one.launch
+    if launch is not None and launch.engine in UNCOUNTED:
+        raise SkipServerError(UnreadReason.NO_TOKENS)
     if launch is None:
-        return _port_of_a_rule(one) or UnreadReason.NO_PORT
-    if launch.engine in UNCOUNTED:
-        return UnreadReason.NO_TOKENS
-    found = launch.metrics_port or launch.port if server is None else server.metrics_port
-    if found is None:
-        claim: Claim = "" if server is None else server.claim
-        return CLAIMED.get(claim, UnreadReason.NOT_LISTENING)
-    return found
+        port, reason = _port_of_a_rule(one) or None, UnreadReason.NO_PORT
+    elif server is None:
+        port, reason = launch.metrics_port or launch.port, UnreadReason.NOT_LISTENING
+    else:
+        port, reason = server.metrics_port, CLAIMED.get(server.claim, UnreadReason.NOT_LISTENING)
+    if port is None:
+        raise SkipServerError(reason)
+    return port
 
 
 def _network(one: NamedServer) -> str:
@@ -198,7 +218,7 @@ def _network(one: NamedServer) -> str:
     return (server.network if server is not None else "") or (sockets.network if sockets is not None else "")
 
 
-def _is_told(rule: ServerRule | None) -> bool:
+def _is_named_by(rule: ServerRule | None) -> bool:
     """Whether an entry says that a program is a server, whatever its command line."""
     return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
 
@@ -210,28 +230,32 @@ def _port_of_a_rule(one: NamedServer) -> int | None:
         return None
     ports = {listener.port for listener in one.group.sockets.listening}
     default = None if rule.engine is None else ENGINES[rule.engine].default_port
-    told = next((port for port in (rule.match.port, default) if port in ports), None)
-    return ports.pop() if told is None and len(ports) == 1 else told
+    configured = next((port for port in (rule.match.port, default) if port in ports), None)
+    return ports.pop() if configured is None and len(ports) == 1 else configured
 
 
-def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...] | UnreadReason:
-    """Addresses to ask at, best first, or why there is none."""
+def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...]:
+    """Addresses to connect to, best first.
+
+    Raises:
+        SkipServerError: there is none.
+    """
     pod = one.tenant.pod
     # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
     if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
-        return UnreadReason.LOOPBACK
+        raise SkipServerError(UnreadReason.LOOPBACK)
     sockets = None if one.group is None else one.group.sockets
     if sockets is not None and (server is None or port not in (server.port, server.metrics_port)):
         reach, hosts = sockets.reach(port)
         if reach == "here" or (hosts and pod is None):
             return hosts
-    if pod is not None and pod.addresses and (server is None or server.reach != "here"):
-        return pod.addresses
+    if pod is not None and pod.ips and (server is None or server.reach != "here"):
+        return pod.ips
     if server is not None and server.hosts:
         return server.hosts
     if server is None and (one.tenant.workload or (one.group is not None and one.group.pod)):
-        return UnreadReason.NO_POD_ADDRESS
-    return UnreadReason.NO_ADDRESS
+        raise SkipServerError(UnreadReason.NO_POD_ADDRESS)
+    raise SkipServerError(UnreadReason.NO_ADDRESS)
 
 
 def _host(address: str) -> str:
@@ -283,6 +307,7 @@ class DiscoveryResult:
     incomplete: bool = False
     problems: tuple[tuple[str, str], ...] = ()
     unasked: tuple[tuple[str, str], ...] = ()
+    unmatched: frozenset[ServerKey] = frozenset()
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -301,13 +326,13 @@ class HostSnapshot:
 
     groups: tuple[ProcessGroup, ...] | None = ()
     given: tuple[Allocation, ...] | None = ()
-    pods: tuple[ServerPod, ...] | None = ()
+    pods: tuple[Pod, ...] | None = ()
 
 
 def find_servers(
     config: Config,
     gpus: tuple[GpuReading, ...],
-    seen: HostSnapshot,
+    snapshot: HostSnapshot,
     moment: ScanTime,
     before: Collection[Target] = (),
 ) -> DiscoveryResult:
@@ -317,34 +342,34 @@ def find_servers(
     one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
     its engines count already. Of two that are read at one address, it is the one that listens there.
     """
-    seen, gpus = _without_go_betweens(seen, gpus)
-    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
-    everybody, refused = name_servers(tenancies, config.server_rules)
+    snapshot, gpus = _without_go_betweens(snapshot, gpus)
+    tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
+    servers, refused = name_servers(tenancies, config.server_rules)
     computing = computed_on(gpus)
-    taken = _taken(config.servers, gpus)
-    evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
-    held, unknown_gpus = holders(gpus, everybody, taken, evidence)
-    nameless = [one for one in everybody if seen.pods is None and _is_nameless(one)]
-    unknown_gpus |= {holder.uuid for holder in held if holder.key in {one.key for one in nameless}}
-    computes = {holder.key for holder in held}
-    held = tuple(holder for holder in held if holder.uuid not in unknown_gpus)
-    configured = {_place(server.url) for server in config.servers}
-    known = {target.about.identity: target for target in before}
-    holding = {holder.key for holder in held}
-    listening = _listening(everybody)
+    configured_gpus = _configured_gpus(config.servers, gpus)
+    evidence = Evidence(processes=snapshot.groups is not None, given=snapshot.given is not None)
+    held_parts, unknown_gpus = holders(gpus, servers, configured_gpus, evidence)
+    nameless = [one for one in servers if snapshot.pods is None and _is_nameless(one)]
+    unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in {one.key for one in nameless}}
+    computes = {holder.key for holder in held_parts}
+    held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
+    configured = {_address_of_url(server.url) for server in config.servers}
+    targets_before = {target.about.identity: target for target in before}
+    holding = {holder.key for holder in held_parts}
+    listening = _listening(servers)
     targets: dict[str, Target] = {}
-    sights: dict[int, DiscoveredServer] = {}
+    discovered: dict[int, DiscoveredServer] = {}
     unread: list[UnreadServer] = []
-    for number, one in sorted(enumerate(everybody), key=lambda pair: not _listens(pair[1])):
-        where = _address(one, moment, known, listening)
+    for number, one in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
+        where = _address(one, moment, targets_before, listening)
         serves = where.skip_reason is not UnreadReason.NO_SERVER
         if one in nameless:
             where = ServerAddress(skip_reason=UnreadReason.NO_POD_NAME)
-        elif _is_configured(one, gpus, computing, taken) or (
-            where.target is not None and not configured.isdisjoint(_places(one, where.target))
+        elif _is_configured(one, gpus, computing, configured_gpus) or (
+            where.target is not None and not configured.isdisjoint(_addresses(one, where.target))
         ):
             where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
-        elif where.target is not None and not _is_read(one, where.target, holding, known):
+        elif where.target is not None and not _is_read(one, where.target, holding, targets_before):
             where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
             where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
@@ -352,54 +377,59 @@ def find_servers(
             where = ServerAddress(skip_reason=UnreadReason.TOO_MANY)
         elif where.target is not None:
             targets[where.target.url] = where.target
-        if serves and _is_read(one, None, computes, known):
+        if serves and _is_read(one, None, computes, targets_before):
             unread += _unread(one, where.skip_reason)
-        sights[number] = _sight(one, where, held)
+        discovered[number] = _discovered(one, where, held_parts)
     return DiscoveryResult(
-        holders=held,
+        holders=held_parts,
         unknown_gpus=unknown_gpus,
-        owners=tuple(_owners(everybody)),
+        owners=tuple(_owners(servers)),
         targets=tuple(targets.values()),
-        sights=tuple(sights[number] for number in range(len(everybody))),
+        sights=tuple(discovered[number] for number in range(len(servers))),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
+        unmatched=frozenset(one.key for one in servers if not one.matched),
     )
 
 
 def _without_go_betweens(
-    seen: HostSnapshot, gpus: tuple[GpuReading, ...]
+    snapshot: HostSnapshot, gpus: tuple[GpuReading, ...]
 ) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
     """What is left without processes that compute for others, who are listed themselves."""
-    between = {group.id for group in seen.groups or () if group.name in GO_BETWEENS and group.server is None}
-    if not between or seen.groups is None:
-        return seen, gpus
-    pids = {member.pid for group in seen.groups if group.id in between for member in group.computing}
+    between = {
+        group.id for group in snapshot.groups or () if group.name in GO_BETWEENS and group.server is None
+    }
+    if not between or snapshot.groups is None:
+        return snapshot, gpus
+    pids = {member.pid for group in snapshot.groups if group.id in between for member in group.computing}
     left = tuple(
         gpu
         if gpu.processes is None
         else replace(gpu, processes=tuple(one for one in gpu.processes if one.pid not in pids))
         for gpu in gpus
     )
-    return replace(seen, groups=tuple(group for group in seen.groups if group.id not in between)), left
+    return replace(
+        snapshot, groups=tuple(group for group in snapshot.groups if group.id not in between)
+    ), left
 
 
-def _place(url: str) -> tuple[str, int | None]:
+def _address_of_url(url: str) -> tuple[str, int | None]:
     """The host and the port of a URL, by which it is the same server, whatever its path."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def _places(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
+def _addresses(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
     """Where a server is read, and where the router is that started it: one of them may be configured."""
     server = None if one.group is None else one.group.server
-    places = {_place(target.url)}
+    addresses = {_address_of_url(target.url)}
     if server is not None and (router := server.router) is not None:
-        places |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
-    return places
+        addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
+    return addresses
 
 
-def _taken(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
+def _configured_gpus(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
     """The GPUs that the configuration says the holders of."""
     servers = tuple(servers)
     return frozenset(
@@ -416,14 +446,14 @@ def _is_configured(
     one: NamedServer,
     gpus: Iterable[GpuReading],
     computing: Mapping[int, frozenset[GpuPart]],
-    taken: Collection[str],
+    configured_gpus: Collection[str],
 ) -> bool:
     """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
     pids = () if one.group is None else tuple(member.pid for member in one.group.computing)
     parts = {part for pid in pids for part in computing.get(pid, ())}
     for allocation in one.tenant.allocations:
         parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
-    return bool(parts) and {part.uuid for part in parts} <= set(taken)
+    return bool(parts) and {part.uuid for part in parts} <= set(configured_gpus)
 
 
 def _listens(one: NamedServer) -> bool:
@@ -432,11 +462,11 @@ def _listens(one: NamedServer) -> bool:
     return server is not None and server.port is not None
 
 
-def _listening(everybody: Iterable[NamedServer]) -> Listening:
+def _listening(servers: Iterable[NamedServer]) -> Listening:
     """Who holds which port of which network."""
     return {
         (server.network, port): one.group.id
-        for one in everybody
+        for one in servers
         if one.group is not None and (server := one.group.server) is not None and server.network
         for port in (server.metrics_port, server.port)
         if port is not None
@@ -444,12 +474,16 @@ def _listening(everybody: Iterable[NamedServer]) -> Listening:
 
 
 def _address(
-    one: NamedServer, moment: ScanTime, known: Mapping[str, Target], listening: Listening
+    one: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
 ) -> ServerAddress:
     """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
     where = server_address(one, moment, listening)
     identity = _identity(one)
-    if where.skip_reason is UnreadReason.NOT_LISTENING and identity and (before := known.get(identity)):
+    if (
+        where.skip_reason is UnreadReason.NOT_LISTENING
+        and identity
+        and (before := targets_before.get(identity))
+    ):
         return ServerAddress(replace(before, key=one.key))
     return where
 
@@ -473,35 +507,37 @@ def _is_nameless(one: NamedServer) -> bool:
 
 
 def _is_read(
-    one: NamedServer, target: Target | None, holding: Collection[ServerKey], known: Mapping[str, Target]
+    one: NamedServer,
+    target: Target | None,
+    holding: Collection[ServerKey],
+    targets_before: Mapping[str, Target],
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
     identity = _identity(one) if target is None else target.about.identity
-    before = known.get(identity) if identity else None
+    before = targets_before.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = one.group is not None and bool(one.group.computing)
     ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
-    told = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
+    configured = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
     again = before is not None and (target is None or before.url == target.url)
-    return told or one.key in holding or again
+    return configured or one.key in holding or again
 
 
-def _owners(everybody: Iterable[NamedServer]) -> Iterable[PodOwnership]:
-    """What pods say of who pays: their wishes, else their labels. Of replicas the first is heard."""
-    told: dict[ServerKey, PodOwnership] = {}
-    for one in everybody:
+def _owners(servers: Iterable[NamedServer]) -> Iterable[PodOwnership]:
+    """Product and team of each server, as its pods name them. Of replicas the first counts."""
+    owners: dict[ServerKey, PodOwnership] = {}
+    for one in servers:
         if (pod := one.tenant.pod) is not None:
-            product, team = pod.pod_annotations.product or pod.product, pod.pod_annotations.team or pod.team
-            told.setdefault(one.key, PodOwnership(one.key, label(product), label(team)))
-    return told.values()
+            owners.setdefault(one.key, PodOwnership(one.key, label(pod.product), label(pod.team)))
+    return owners.values()
 
 
-def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> DiscoveredServer:
+def _discovered(one: NamedServer, where: ServerAddress, holders: Iterable[Holder]) -> DiscoveredServer:
     group, start = one.group, one.launch
     tenant = one.tenant
-    place = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
-    if group is not None and not place:
-        place = group.unit or (
+    workload_or_unit = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
+    if group is not None and not workload_or_unit:
+        workload_or_unit = group.unit or (
             f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
         )
     claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
@@ -510,8 +546,8 @@ def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> Di
         engine="" if start is None else start.engine,
         model="" if start is None else label(start.model),
         program="" if group is None else group.name,
-        where=place,
-        gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
+        where=workload_or_unit,
+        gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == one.key)),
         url="" if where.target is None else masked(where.target.url),
         skip_reason=where.skip_reason,
         rule="" if one.rule is None else one.rule.source,

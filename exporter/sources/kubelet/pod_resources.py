@@ -80,35 +80,35 @@ def plugin_device(resource: str, identifier: str) -> Device | None:
 
     UUIDs are understood under any resource, since plugins may be told to rename theirs.
     """
-    if found := PLUGIN.fullmatch(identifier):
+    if match := PLUGIN.fullmatch(identifier):
         return Device(
-            uuid=found["gpu"] or found["parent"] or "",
-            mig_uuid=found["mig"] or found["old"] or "",
-            gpu_instance=_number(found["gi"]),
-            replica=_number(found["replica"]),
+            uuid=match["gpu"] or match["parent"] or "",
+            mig_uuid=match["mig"] or match["old"] or "",
+            gpu_instance=_number(match["gi"]),
+            replica=_number(match["replica"]),
         )
     if not resource.startswith(NVIDIA):
         return None
     if identifier == EVERY:
         return Device(every=True)
-    if found := GKE.fullmatch(identifier):
+    if match := GKE.fullmatch(identifier):
         return Device(
-            minor=int(found["minor"]),
-            gpu_instance=_number(found["gi"]),
-            replica=_number(found["replica"]),
+            minor=int(match["minor"]),
+            gpu_instance=_number(match["gi"]),
+            replica=_number(match["replica"]),
         )
     return None
 
 
 def claimed_device(name: str) -> Device | None:
     """What the name of a device of the driver `gpu.nvidia.com` names; `None` where that is not known."""
-    found = DRA.fullmatch(name)
-    if found is None:
+    match = DRA.fullmatch(name)
+    if match is None:
         return None
-    profile = _number(found["profile"] or found["old_profile"])
-    start = _number(found["start"] or found["old_start"])
+    profile = _number(match["profile"] or match["old_profile"])
+    start = _number(match["start"] or match["old_start"])
     placement = None if profile is None or start is None else Placement(profile, start)
-    return Device(minor=int(found["minor"]), placement=placement)
+    return Device(minor=int(match["minor"]), placement=placement)
 
 
 def shown(identifier: str) -> str:
@@ -159,7 +159,7 @@ class Allocations:
     `unknown_count` counts all ids that were not understood, `unknown` shows the first few.
     """
 
-    held: tuple[Allocation, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
     unknown: tuple[UnknownDevice, ...] = ()
     unknown_count: int = 0
 
@@ -170,24 +170,26 @@ def allocations(reply: bytes) -> Allocations:
     Raises:
         ReadFailedError: `malformed`; `too_large`, more than a host can have.
     """
-    held: dict[Allocation, None] = {}  # the same id twice in one container is one device
+    by_device: dict[Allocation, None] = {}  # the same id twice in one container is one device
     unknown: list[UnknownDevice] = []
     count = 0
     for number, (container, resource, identifier, device) in enumerate(_devices(Message(reply))):
         if number >= DEVICES_MAX:
             raise ReadFailedError("too_large", f"more than {DEVICES_MAX} GPUs given out")
         if device is not None:
-            held[Allocation(*container, resource, device)] = None
+            by_device[Allocation(*container, resource, device)] = None
             continue
         count += 1
         if len(unknown) < UNKNOWN_MAX:
             unknown.append(UnknownDevice(shown(resource), shown(identifier)))
-    return Allocations(tuple(held), tuple(unknown), count)
+    return Allocations(tuple(by_device), tuple(unknown), count)
 
 
-def located(told: Allocations, minors: Mapping[int, str]) -> Allocations:
+def located(answer: Allocations, minors: Mapping[int, str]) -> Allocations:
     """The same with the UUID of each GPU that is told by its minor number, where `minors` knows it."""
-    return replace(told, held=tuple(_located(allocation, minors) for allocation in told.held))
+    return replace(
+        answer, allocations=tuple(_located(allocation, minors) for allocation in answer.allocations)
+    )
 
 
 def _located(allocation: Allocation, minors: Mapping[int, str]) -> Allocation:
@@ -238,10 +240,10 @@ def _of_pod(message: Message, start: int, end: int) -> Iterator[_AllocatedDevice
                 given.append(_of_plugin(message, inner, outer))
             elif number == 5:
                 given.append(_of_claim(message, inner, outer))
-        place = _AllocatedContainer(namespace, pod, container)
+        owner = _AllocatedContainer(namespace, pod, container)
         for resource, identifier, device in chain.from_iterable(given):
-            _check(place)
-            yield _AllocatedDevice(place, resource, identifier, device)
+            _check(owner)
+            yield _AllocatedDevice(owner, resource, identifier, device)
 
 
 def _of_plugin(message: Message, start: int, end: int) -> Iterator[tuple[str, str, Device | None]]:
@@ -272,8 +274,8 @@ def _of_claim(message: Message, start: int, end: int) -> Iterator[tuple[str, str
             yield driver, name, claimed_device(name)
 
 
-def _check(place: _AllocatedContainer) -> None:
-    for name in place:
+def _check(owner: _AllocatedContainer) -> None:
+    for name in owner:
         if NAME.fullmatch(name) is None:
             raise ReadFailedError("malformed", f"a GPU held by {shown(name)!r}, which is no name")
 
@@ -288,11 +290,11 @@ METHOD: Final = "/v1.PodResourcesLister/List"
 TIMEOUT_SECONDS: Final = 3.0
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 
-KEEP: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """How long an answer is given again."""
 
-FIRST_PAUSE: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
-LONGEST_PAUSE: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
+BACKOFF_MIN: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
+BACKOFF_MAX: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
 """Pauses after a kubelet said that it is asked too often, doubled each time. All who ask share 100 questions
 a second (kubernetes#116459): somebody else is then the one who asks too much."""
 
@@ -326,15 +328,15 @@ class PodResourcesSource:
         *,
         path: Path = SOCKET,
         timeout: float = TIMEOUT_SECONDS,
-        keep: Nanoseconds = KEEP,
+        keep: Nanoseconds = ALLOCATION_CACHE_TTL,
     ) -> None:
         self._clock = clock
         self._minors = minors
         self._path = path
         self._timeout = timeout
         self._keep = keep
-        self._kept: Allocations | None = None
-        self._asked: Nanoseconds = 0
+        self._cached: Allocations | None = None
+        self._asked_at: Nanoseconds = 0
         self._pause: Nanoseconds = 0
         self._errors: tuple[tuple[str, int], ...] = ()
 
@@ -364,29 +366,29 @@ class PodResourcesSource:
         """
         self._errors = ()
         now = self._clock.elapsed()
-        if self._kept is None or now - self._asked >= self._keep:
-            self._kept = None
-            if self._pause and now - self._asked < self._pause:
+        if self._cached is None or now - self._asked_at >= self._keep:
+            self._cached = None
+            if self._pause and now - self._asked_at < self._pause:
                 pause = f"{seconds(self._pause):g} s"
                 raise ReadFailedError("exhausted", f"{self._path}: asked too often, and again after {pause}")
-            self._asked = now
-            self._kept = self._ask()
-            if self._kept.unknown_count:
-                self._errors = (("unknown_device", self._kept.unknown_count),)
-        return located(self._kept, self._minors())
+            self._asked_at = now
+            self._cached = self._call()
+            if self._cached.unknown_count:
+                self._errors = (("unknown_device", self._cached.unknown_count),)
+        return located(self._cached, self._minors())
 
     def close(self) -> None:
         """Nothing is held between reads."""
 
-    def _ask(self) -> Allocations:
+    def _call(self) -> Allocations:
         from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 
         deadline = Deadline(self._clock, self._timeout)
         try:
-            told = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
+            answer = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
         except ReadFailedError as failure:
             exhausted = failure.reason == "exhausted"
-            self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE) if exhausted else 0
+            self._pause = min(2 * self._pause or BACKOFF_MIN, BACKOFF_MAX) if exhausted else 0
             raise
         self._pause = 0
-        return told
+        return answer

@@ -21,7 +21,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 Read = Callable[[Message, int, int], Any]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,28 +43,28 @@ class MessageFields:
     maps: Mapping[int, str] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
 
-    def read(self, message: Message, start: int, end: int) -> Told:
+    def read(self, message: Message, start: int, end: int) -> JsonObject:
         """What a message says between two offsets.
 
         Raises:
             ReadFailedError: as `Message`.
         """
-        told: Told = {}
+        fields: JsonObject = {}
         for number, begin, stop in message.fields(start, end):
             if number in self.single:
                 name, read = self.single[number]
-                told[name] = read(message, begin, stop)
+                fields[name] = read(message, begin, stop)
             elif number in self.repeated:
                 name, read = self.repeated[number]
-                told.setdefault(name, []).append(read(message, begin, stop))
+                fields.setdefault(name, []).append(read(message, begin, stop))
             elif number in self.maps:
                 pair = _ENTRY.read(message, begin, stop)
-                told.setdefault(self.maps[number], {})[pair.get("key", "")] = pair.get("value", "")
+                fields.setdefault(self.maps[number], {})[pair.get("key", "")] = pair.get("value", "")
         if self.flags:
             for number, value in message.integers(start, end):
                 if number in self.flags:
-                    told[self.flags[number]] = value != 0
-        return told
+                    fields[self.flags[number]] = value != 0
+        return fields
 
 
 def _time(message: Message, start: int, end: int) -> str:
@@ -78,9 +78,9 @@ def _time(message: Message, start: int, end: int) -> str:
         return ""
 
 
-def _inlined(message: Message, start: int, end: int) -> Told:
+def _inlined(message: Message, start: int, end: int) -> JsonObject:
     """What an `EphemeralContainer` has in common with others, which JSON does not nest."""
-    common: Told = _EPHEMERAL.read(message, start, end).get("common", {})
+    common: JsonObject = _EPHEMERAL.read(message, start, end).get("common", {})
     return common
 
 
@@ -136,7 +136,7 @@ _POD: Final = MessageFields(
 )
 
 
-def listed(reply: bytes) -> Iterator[Told]:
+def listed(reply: bytes) -> Iterator[JsonObject]:
     """The pods of a serialized `ListPodsResponse`, one at a time.
 
     Its only field is `repeated bytes pods = 1` (`pkg/apis/pods/v1alpha1/api.proto` of the repository

@@ -97,11 +97,11 @@ class Message:
         """A number of variable length, and where it ends."""
         data = self._data
         value = shift = 0
-        for place in range(at, min(stop, at + VARINT_BYTES_MAX)):
-            byte = data[place]
+        for offset in range(at, min(stop, at + VARINT_BYTES_MAX)):
+            byte = data[offset]
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                return value, place + 1
+                return value, offset + 1
             shift += 7
         raise _malformed("a number without an end", at)
 

@@ -11,10 +11,19 @@ allocation of the kubelet by namespace and name. It has its `workload`, what its
 """
 
 from exporter.sources.kubernetes.api import NodeReading, NodeSource, ServiceAccount, account
-from exporter.sources.kubernetes.pods import Container, Pod, PodAnnotations, Pods, Workload, owner_of
+from exporter.sources.kubernetes.pods import (
+    NO_ANNOTATIONS,
+    Container,
+    Pod,
+    PodAnnotations,
+    Pods,
+    Workload,
+    owner_of,
+)
 from exporter.sources.kubernetes.source import PodSource
 
 __all__ = [
+    "NO_ANNOTATIONS",
     "Container",
     "NodeReading",
     "NodeSource",

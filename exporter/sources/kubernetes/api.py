@@ -88,17 +88,17 @@ def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: De
         ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `unauthorized`,
             `forbidden`, `not_found`, `http_status`, `encoding`, `too_large`, `not_recognized`.
     """
-    answer = ask(call, connect, deadline)
+    answer = get(call, connect, deadline)
     try:
-        told = json.loads(answer.body)
+        value = json.loads(answer.body)
     except (ValueError, RecursionError) as error:
         raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with JSON") from error
-    if not isinstance(told, dict):
+    if not isinstance(value, dict):
         raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with a JSON object")
-    return told
+    return value
 
 
-def ask(
+def get(
     call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline, sink: Sink | None = None
 ) -> HttpResponse:
     """As `document`, for a body of any kind, which may go into a sink.
@@ -210,13 +210,13 @@ class NodeSource:
             ACCEPT,
         )
         try:
-            told = document(
+            node_object = document(
                 call, partial(secure_client, account.ca_file), Deadline(self._clock, self._timeout)
             )
         except ReadFailedError as failure:
             raise ReadFailedError(failure.reason, f"{failure}{REMEDIES.get(failure.reason, '')}") from failure
         try:
-            return NodeReading(_labels(told, account.node))
+            return NodeReading(_labels(node_object, account.node))
         except ValueError as error:
             message = f"{subject}: answers, but not as Kubernetes does: {error}"
             raise ReadFailedError("not_recognized", message) from error
@@ -225,14 +225,14 @@ class NodeSource:
         """Nothing is held between reads."""
 
 
-def _labels(told: Mapping[str, Any], node: str) -> NodeLabels:
+def _labels(node_object: Mapping[str, Any], node: str) -> NodeLabels:
     """The labels of a node's document, sorted; what Kubernetes would not take for a label is none.
 
     Raises:
         ValueError: it is not that node's document.
     """
-    metadata = told.get("metadata")
-    if told.get("kind") not in KINDS or not isinstance(metadata, dict) or metadata.get("name") != node:
+    metadata = node_object.get("metadata")
+    if node_object.get("kind") not in KINDS or not isinstance(metadata, dict) or metadata.get("name") != node:
         raise ValueError("no metadata of that node")
     labels = metadata.get("labels") or {}
     if not isinstance(labels, dict) or len(labels) > LABELS_MAX:

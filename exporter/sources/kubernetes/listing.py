@@ -65,8 +65,8 @@ class PodListing:
         items, at = [], 0
         try:
             while self._expects != "nothing":
-                told, at = self._step(at)
-                items.extend(told)
+                complete, at = self._step(at)
+                items.extend(complete)
         except _UnfinishedError:
             pass
         self._text = self._text[at:]
@@ -115,10 +115,10 @@ class PodListing:
 
     def _after(self, at: int, wanted: str) -> tuple[str, int]:
         """The next character, which must be one of those wanted, and where it ends."""
-        found = self._next(at)
-        if found not in wanted:
+        character = self._next(at)
+        if character not in wanted:
             raise NotAListError("but not with JSON")
-        return found, self._text.index(found, at) + 1
+        return character, self._text.index(character, at) + 1
 
     def _value(self, at: int) -> tuple[Any, int]:
         """The next value, and where it ends."""

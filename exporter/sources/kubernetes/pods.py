@@ -13,7 +13,7 @@ from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.readings import LABEL_CHARACTERS, label
 
-Role = Literal["container", "init", "ephemeral"]
+ContainerRole = Literal["container", "init", "ephemeral"]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
@@ -41,7 +41,7 @@ class Container:
     name: str
     id: str = ""
     running: bool = False
-    role: Role = "container"
+    role: ContainerRole = "container"
     argv: tuple[str, ...] = ()
 
 
@@ -63,6 +63,9 @@ class PodAnnotations:
 
 NO_ANNOTATIONS: Final = PodAnnotations()
 
+GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
+"""On each pod of a LeaderWorkerSet: how many pods serve together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -74,6 +77,7 @@ class Pod:
     `annotations` are only those that somebody here reads (`decoding.KEPT`).
     `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
     GPUs that it was given.
+    `product` and `team` are those of its cost (`owner_of`), by labels that the configuration names.
     """
 
     namespace: str
@@ -87,6 +91,13 @@ class Pod:
     ips: tuple[str, ...] = ()
     containers: tuple[Container, ...] = ()
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
+    product: str = ""
+    team: str = ""
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether it is one of a LeaderWorkerSet's pods that serve together."""
+        return self.annotations.get(GROUP_SIZE, "1") != "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ class Pods:
     """All pods of this node that were told, and who told: `pods_api`, `kubelet` or `api_server`."""
 
     pods: tuple[Pod, ...] = ()
-    told_by: str = ""
+    source: str = ""
 
 
 PREFIX: Final = "inference-cost/"
@@ -111,19 +122,19 @@ _PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
 def parse_annotations(annotations: Mapping[str, str]) -> PodAnnotations:
     """What annotations ask for, and which of them cannot be used."""
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     refused = []
     for annotation in sorted(annotations):
         if not annotation.startswith(PREFIX):
             continue
         word = annotation.removeprefix(PREFIX)
         try:
-            told[word] = READERS[word](annotations[annotation])
+            values[word] = READERS[word](annotations[annotation])
         except KeyError:
             refused.append((word, f"is none of {', '.join(READERS)}"))
         except ValueError as fault:
             refused.append((word, str(fault)))
-    return PodAnnotations(**told, refused=tuple(refused)) if told or refused else NO_ANNOTATIONS
+    return PodAnnotations(**values, refused=tuple(refused)) if values or refused else NO_ANNOTATIONS
 
 
 def _port(text: str) -> int:
@@ -236,8 +247,8 @@ def workload_of(
 
 
 def _labeled(labels: Mapping[str, str]) -> Iterator[Workload]:
-    part, told = LLM_INFERENCE_SERVICE
-    if labels.get(part) == told and labels.get("app.kubernetes.io/name"):
+    part, part_of = LLM_INFERENCE_SERVICE
+    if labels.get(part) == part_of and labels.get("app.kubernetes.io/name"):
         yield Workload("LLMInferenceService", labels["app.kubernetes.io/name"])
     for name, kind in NAMED:
         if labels.get(name):
@@ -279,10 +290,10 @@ ADDRESSES_MAX: Final = 4
 CONFIG_HASH: Final = "kubernetes.io/config.hash"
 """On the mirror of a static pod: the uid that the kubelet gave it, and that its cgroup has."""
 
-KEPT: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
+ANNOTATION_PREFIXES: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """How the annotations begin that are kept; others may be a quarter of a megabyte each."""
 
-ROLES: Final[tuple[tuple[str, str, Role], ...]] = (
+ROLES: Final[tuple[tuple[str, str, ContainerRole], ...]] = (
     ("containers", "containerStatuses", "container"),
     ("initContainers", "initContainerStatuses", "init"),
     ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),
@@ -296,12 +307,12 @@ _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
 _CONTAINER_ID: Final = re.compile(r"[a-z0-9-]+://([0-9a-f]{64})")
 
 
-def pod_of(told: object, node: str = "") -> Pod | None:
+def pod_of(value: object, node: str = "") -> Pod | None:
     """The pod of a JSON object; `None` where it is none, or is not on the node of that name.
 
     Without a name the pod says which node it is on: a kubelet's socket tells the pods of this node alone.
     """
-    pod, metadata = _mapping(told), _mapping(_mapping(told).get("metadata"))
+    pod, metadata = _mapping(value), _mapping(_mapping(value).get("metadata"))
     spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
     name, namespace, uid = (_text(metadata, key) for key in ("name", "namespace", "uid"))
     if not (is_node_name(name) and is_node_name(namespace) and _UID.fullmatch(uid)):
@@ -343,8 +354,8 @@ def _is_live(phase: Phase, containers: Iterable[Container], *, deleted: bool) ->
 
 
 def _phase(status: Mapping[str, Any]) -> Phase:
-    told = _text(status, "phase")
-    return next((phase for phase in get_args(Phase) if phase == told), "Unknown")
+    text = _text(status, "phase")
+    return next((phase for phase in get_args(Phase) if phase == text), "Unknown")
 
 
 def _labels(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -355,7 +366,7 @@ def _labels(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _annotations(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in _mapping(metadata.get("annotations")).items():
-        if name.startswith(KEPT) and is_label_name(name) and isinstance(value, str):
+        if name.startswith(ANNOTATION_PREFIXES) and is_label_name(name) and isinstance(value, str):
             yield name, value[:ANNOTATION_CHARACTERS]
 
 
@@ -377,10 +388,10 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[
             if not is_node_name(name):
                 continue
             state = states.get(name, {})
-            known = _CONTAINER_ID.fullmatch(_text(state, "containerID"))
+            id_match = _CONTAINER_ID.fullmatch(_text(state, "containerID"))
             yield Container(
                 name=name,
-                id=known[1] if known else "",
+                id=id_match[1] if id_match else "",
                 running="running" in _mapping(state.get("state")),
                 role=role,
                 argv=tuple(islice(_words(container), WORDS_MAX)),
@@ -397,8 +408,8 @@ def _words(container: Mapping[str, Any]) -> Iterator[str]:
 
 def _addresses(status: Mapping[str, Any]) -> Iterator[str]:
     """The pod's addresses, each once; never one that means this pod, a link, or many."""
-    told = map(_mapping, (status, *_list(status.get("podIPs"))))
-    for text in dict.fromkeys(_text(each, key) for each in told for key in ("podIP", "ip")):
+    statuses = map(_mapping, (status, *_list(status.get("podIPs"))))
+    for text in dict.fromkeys(_text(each, key) for each in statuses for key in ("podIP", "ip")):
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
@@ -416,14 +427,14 @@ def _minute(timestamp: str) -> int | None:
         return None
 
 
-def _mapping(told: object) -> Mapping[str, Any]:
-    return told if isinstance(told, dict) else {}
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _list(told: object) -> list[Any]:
-    return told if isinstance(told, list) else []
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def _text(told: Mapping[str, Any], key: str) -> str:
-    value = told.get(key)
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    value = fields.get(key)
     return value if isinstance(value, str) else ""

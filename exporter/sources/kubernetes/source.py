@@ -15,7 +15,7 @@ from exporter.config.settings import KubernetesChoice
 from exporter.readings import AccessDeniedError, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
-from exporter.sources.kubernetes.api import Call, ServiceAccount, ask
+from exporter.sources.kubernetes.api import Call, ServiceAccount, get
 from exporter.sources.kubernetes.listing import NotAListError, PodListing
 from exporter.sources.kubernetes.pods import PREFIX, READERS, Pod, Pods, pod_of
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -108,9 +108,9 @@ class PodSource:
         self._kubelet_ca_file = kubelet_ca_file
         self._timeout = timeout
         self._kubelet_port = kubelet_port
-        self._told: Pods | ReadFailedError | None = None
+        self._answer: Pods | ReadFailedError | None = None
         self._at: Nanoseconds = 0
-        self._was_told = False
+        self._answered = False
         self._errors: tuple[tuple[str, int], ...] = ()
         self._refused: frozenset[tuple[str, str, str]] = frozenset()
 
@@ -146,12 +146,12 @@ class PodSource:
         if not ways:
             return Pods()
         now = self._clock.elapsed()
-        if self._told is None or now - self._at >= RENEWAL:
-            self._told, self._at = self._asked(ways), now
-        if isinstance(self._told, ReadFailedError):
-            raise type(self._told)(self._told.reason, str(self._told))
-        self._was_told = True
-        return self._told
+        if self._answer is None or now - self._at >= RENEWAL:
+            self._answer, self._at = self._list_pods(ways), now
+        if isinstance(self._answer, ReadFailedError):
+            raise type(self._answer)(self._answer.reason, str(self._answer))
+        self._answered = True
+        return self._answer
 
     def close(self) -> None:
         """Nothing is held between reads but what was told."""
@@ -163,7 +163,7 @@ class PodSource:
         able = {PODS_API: self._socket_seen, KUBELET: self._account, API_SERVER: self._account}
         return tuple(way for way in self._order if able[way] and self._choice in ("auto", way))
 
-    def _asked(self, ways: tuple[str, ...]) -> Pods | ReadFailedError:
+    def _list_pods(self, ways: tuple[str, ...]) -> Pods | ReadFailedError:
         failures: dict[str, ReadFailedError] = {}
         for way in ways:
             deadline = Deadline(self._clock, self._timeout / len(ways))
@@ -175,11 +175,11 @@ class PodSource:
                     self._order = [*(other for other in self._order if other != way), way]  # asked last now
             else:
                 return Pods(pods, way)
-        told = [failures[way] for way in WAYS if way in failures]
-        first = told[0] if len(told) == 1 or told[0].reason not in CLOSED else told[1]
-        problem = "; ".join(map(str, told))
-        reasons = {failure.reason for failure in told}
-        if self._choice == "auto" and not self._was_told and "forbidden" in reasons <= NOT_ALLOWED:
+        failed = [failures[way] for way in WAYS if way in failures]
+        first = failed[0] if len(failed) == 1 or failed[0].reason not in CLOSED else failed[1]
+        problem = "; ".join(map(str, failed))
+        reasons = {failure.reason for failure in failed}
+        if self._choice == "auto" and not self._answered and "forbidden" in reasons <= NOT_ALLOWED:
             return AccessDeniedError("forbidden", problem)
         return ReadFailedError(first.reason, problem)
 
@@ -201,12 +201,12 @@ class PodSource:
         if way == PODS_API:
             take(pods_api.pods(self._socket, deadline))
         else:
-            self._ask(way, deadline, take)
+            self._stream(way, deadline, take)
         left_out.update(self._new_refusals(pods))
         self._errors = tuple(sorted(left_out.items()))
         return tuple(pods)
 
-    def _ask(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
+    def _stream(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
         """Hand over the pods that one of the two tells by https, as they come."""
         account = self._account
         if account is None or not is_node_name(account.node):
@@ -214,7 +214,7 @@ class PodSource:
         call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
         listing = PodListing()
         try:
-            ask(call, connect, deadline, lambda piece: take(listing.feed(piece)))
+            get(call, connect, deadline, lambda piece: take(listing.feed(piece)))
             take(listing.end())
         except NotAListError as fault:
             raise ReadFailedError("not_recognized", f"{call.subject}: answers, {fault}") from fault
@@ -222,8 +222,8 @@ class PodSource:
             remedy = REMEDIES.get((way, failure.reason))
             if remedy is None:
                 raise
-            told = str(failure)
-            about = told if told.startswith(call.subject) else f"{call.subject}: {told}"
+            problem = str(failure)
+            about = problem if problem.startswith(call.subject) else f"{call.subject}: {problem}"
             raise ReadFailedError(failure.reason, f"{about}; {remedy}") from failure
 
     def _kubelet(self, account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from exporter.clock import Clock
 from exporter.readings import Gpu, GpuReading, MigInstance, ratio
-from exporter.sources.nvml.inventory import LARGEST_INTEGER, LOST, UNTOLD, NvmlCapabilities
+from exporter.sources.nvml.inventory import LARGEST_INTEGER, LOST, UNSUPPORTED, NvmlCapabilities
 from exporter.sources.nvml.library import ENDED, NO_PERMISSION, NOT_FOUND, CallFailedError, Library, reason
 from exporter.sources.nvml.mig import Layout, Layouts
 from exporter.units import (
@@ -118,26 +118,26 @@ class Gpm:
         try:
             if not self._supports(gpu, whom[0]):
                 return None
-            told = self._sampled(scope, function, *whom)
+            mean = self._sampled(scope, function, *whom)
         except CallFailedError as error:
             if error.code in ENDED or error.code in LOST:
                 raise
             self._fail(gpu, scope, error)
             return None
-        if told is not None:
+        if mean is not None:
             self._failures.pop(scope, None)
-        return told
+        return mean
 
     def _supports(self, gpu: Gpu, handle: Any) -> bool:
         if gpu.uuid not in self._supported:
             try:
-                told = self._library.call("nvmlGpmQueryDeviceSupport", handle)
+                support = self._library.call("nvmlGpmQueryDeviceSupport", handle)
             except CallFailedError as error:
-                if error.code not in UNTOLD or error.code == NO_PERMISSION:
+                if error.code not in UNSUPPORTED or error.code == NO_PERMISSION:
                     raise
                 self._supported[gpu.uuid] = False  # a driver or a GPU before Hopper: no failure
             else:
-                self._supported[gpu.uuid] = bool(told.isSupportedDevice)
+                self._supported[gpu.uuid] = bool(support.isSupportedDevice)
         return self._supported[gpu.uuid]
 
     def _sampled(self, scope: Scope, function: str, *whom: object) -> float | None:
@@ -174,8 +174,8 @@ class Gpm:
         self._library.call("nvmlGpmMetricsGet", request)
         if metric.nvmlReturn != 0:
             raise CallFailedError("nvmlGpmMetricsGet", metric.nvmlReturn)
-        told = metric.value / 100
-        return 1.0 if 1.0 < told <= 1.0 + ROUNDING else ratio(told)
+        utilization = metric.value / 100
+        return 1.0 if 1.0 < utilization <= 1.0 + ROUNDING else ratio(utilization)
 
     def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
         """One failure may be a layout that has just changed; what will not change is not asked again."""
@@ -184,15 +184,15 @@ class Gpm:
         if scope[1]:
             self._layouts.look_again(gpu)
         failures = self._failures[scope] = self._failures.get(scope, 0) + 1
-        if failures >= FAILURES or error.code in UNTOLD:
+        if failures >= FAILURES or error.code in UNSUPPORTED:
             self._off.add(gpu.uuid)
-            log.warning("GPU %s: %s; utilization by GPM is not asked again", gpu.uuid, error)
+            log.warning("gpm disabled", extra={"uuid": gpu.uuid, "problem": str(error)})
             self._forget(self._scopes(gpu))
 
     def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
         """Of what is remembered, about one card or all."""
-        known = self._windows.keys() | self._failures.keys()
-        return {scope for scope in known if gpu is None or scope[0] == gpu.uuid}
+        remembered = self._windows.keys() | self._failures.keys()
+        return {scope for scope in remembered if gpu is None or scope[0] == gpu.uuid}
 
     def _forget(self, scopes: set[Scope]) -> None:
         self._drop(scopes)
@@ -263,27 +263,27 @@ class GpuFields:
                 utilization_ratio=utilization,
                 memory_used_bytes=used,
                 memory_total_bytes=total,
-                power_watts=_power(self._answers.ask(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
+                power_watts=_power(self._answers.query(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
                 power_limit_watts=limit,
-                energy=_energy(self._answers.ask(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
+                energy=_energy(self._answers.query(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
             ),
             newest,
         )
 
     def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
         """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
-        told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
-        if told is None and self._answers.untold(gpu, "memory_v2"):
-            told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle)
-        if told is None or not 0 < told.total <= LARGEST_INTEGER or told.used > told.total:
+        memory = self._answers.query(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
+        if memory is None and self._answers.is_unsupported(gpu, "memory_v2"):
+            memory = self._answers.query(gpu, "nvmlDeviceGetMemoryInfo", handle)
+        if memory is None or not 0 < memory.total <= LARGEST_INTEGER or memory.used > memory.total:
             return None, None
-        return told.used, told.total
+        return memory.used, memory.total
 
     def _limit(self, gpu: Gpu, handle: Any) -> float | None:
-        enforced = _watts(self._answers.ask(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
+        enforced = _watts(self._answers.query(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
         if enforced is not None:
             return enforced
-        return _watts(self._answers.ask(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
+        return _watts(self._answers.query(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
 
     def _utilization(self, gpu: Gpu, handle: Any, newest: int) -> tuple[float | None, int]:
         """The mean by GPM, else of the samples since `newest`, else the driver's last sampling period's."""
@@ -300,17 +300,17 @@ class GpuFields:
         percents = [percent for _, percent in since if ratio(percent / 100) is not None]
         if percents:
             return sum(percents) / len(percents) / 100, newest
-        rates = self._answers.ask(gpu, "nvmlDeviceGetUtilizationRates", handle)
+        rates = self._answers.query(gpu, "nvmlDeviceGetUtilizationRates", handle)
         return (None if rates is None else ratio(rates.gpu / 100)), newest
 
     def _samples(self, gpu: Gpu, handle: Any, after: int) -> list[tuple[int, float]]:
         """Timestamps (of any epoch: some drivers count from boot) and percentages of the ring."""
-        told = self._answers.ask(
+        reply = self._answers.query(
             gpu, "nvmlDeviceGetSamples", handle, UTILIZATION_SAMPLES, after, nothing=NOT_FOUND
         )
-        if not told:
+        if not reply:
             return []
-        value_type, samples = told
+        value_type, samples = reply
         if not 0 <= value_type < len(VALUE_MEMBERS):
             return []
         member = VALUE_MEMBERS[value_type]

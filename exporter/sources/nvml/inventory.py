@@ -66,7 +66,7 @@ class NvmlInventory:
     def __init__(self, library: Library, clock: Clock) -> None:
         self._library = library
         self._clock = clock
-        self._slots: list[NvmlGpu] = []
+        self._gpus: list[NvmlGpu] = []
         self._fresh = False
         self._probe_at: Nanoseconds = 0
         self._patience: Nanoseconds = RETRY
@@ -77,7 +77,7 @@ class NvmlInventory:
         """NVML was opened again: handles are void; identities are kept, to know what is missing."""
         self._fresh = False
 
-    def slots(self) -> tuple[NvmlGpu, ...]:
+    def gpus(self) -> tuple[NvmlGpu, ...]:
         """All counted GPUs, by index.
 
         Raises:
@@ -87,67 +87,72 @@ class NvmlInventory:
         count = self._library.call("nvmlDeviceGetCount")
         if count > LARGEST_COUNT:
             raise ReadFailedError("implausible", f"NVML counts {count} GPUs")
-        probe = any(slot.handle is None for slot in self._slots) and self._clock.elapsed() >= self._probe_at
-        if not self._fresh or count != len(self._slots) or probe or not self._same():
+        probe = (
+            any(nvml_gpu.handle is None for nvml_gpu in self._gpus)
+            and self._clock.elapsed() >= self._probe_at
+        )
+        if not self._fresh or count != len(self._gpus) or probe or not self._same():
             self._look(count)
-        if self._slots and all(slot.gpu is None for slot in self._slots):
-            raise ReadFailedError(self._slots[0].reason, f"NVML counts {count} GPUs and lets none be read")
-        return tuple(self._slots)
+        if self._gpus and all(nvml_gpu.gpu is None for nvml_gpu in self._gpus):
+            raise ReadFailedError(self._gpus[0].reason, f"NVML counts {count} GPUs and lets none be read")
+        return tuple(self._gpus)
 
-    def lose(self, slot: NvmlGpu, why: str) -> None:
+    def lose(self, nvml_gpu: NvmlGpu, why: str) -> None:
         """Leave a GPU alone for 30 s, because it stopped answering."""
         self.errors.append(why)
         self._probe_at = self._clock.elapsed() + self._patience
-        self._slots[slot.index] = replace(slot, handle=None, reason=why)
-        log.warning("GPU %s (%s) does not answer: %s", slot.uuid, slot.pci_bus_id, why)
+        self._gpus[nvml_gpu.index] = replace(nvml_gpu, handle=None, reason=why)
+        log.warning("gpu unreadable", extra=_log_keys(nvml_gpu, why))
 
     def _same(self) -> bool:
         """Whether each handle still leads to the GPU that it was got for."""
-        for slot in self._slots:
-            if slot.handle is None or slot.gpu is None:
+        for nvml_gpu in self._gpus:
+            if nvml_gpu.handle is None or nvml_gpu.gpu is None:
                 continue
             try:
-                uuid = self._library.call("nvmlDeviceGetUUID", slot.handle)
+                uuid = self._library.call("nvmlDeviceGetUUID", nvml_gpu.handle)
             except CallFailedError as error:
                 if error.code not in LOST:
                     self._note(error)
                 else:
                     self._library.wants_reopening |= error.code in NEEDS_REOPENING
-                    self.lose(slot, reason(error.code))
+                    self.lose(nvml_gpu, reason(error.code))
             else:
-                if label(uuid) != slot.gpu.uuid:
+                if label(uuid) != nvml_gpu.gpu.uuid:
                     return False
         return True
 
     def _look(self, count: int) -> None:
         began = self._clock.elapsed()
-        known = {slot.uuid: slot for slot in self._slots if slot.gpu is not None}
-        slots = [self._identify(index, known) for index in range(count)]
-        seen: set[str] = set()
-        for index, slot in enumerate(slots):
-            if slot.uuid in seen:  # two handles for one GPU would bill it twice
+        before_by_uuid = {nvml_gpu.uuid: nvml_gpu for nvml_gpu in self._gpus if nvml_gpu.gpu is not None}
+        gpus = [self._identify(index, before_by_uuid) for index in range(count)]
+        uuids: set[str] = set()
+        for index, nvml_gpu in enumerate(gpus):
+            if nvml_gpu.uuid in uuids:  # two handles for one GPU would bill it twice
                 self.errors.append("duplicate")
-                slots[index] = NvmlGpu(index, None, reason="duplicate")
-            elif slot.gpu is not None:
-                seen.add(slot.uuid)
-        missing = [slot for uuid, slot in known.items() if uuid not in seen]
-        for index, slot in enumerate(slots):
-            if slot.gpu is None and slot.reason != "duplicate":
-                slots[index] = _recall(slot, missing)
-        for slot in slots:
-            before = known.get(slot.uuid)
-            if before is not None and (before.handle is None) != (slot.handle is None):
-                state = f"does not answer: {slot.reason}" if slot.handle is None else "answers again"
-                log.warning("GPU %s (%s) %s", slot.uuid, slot.pci_bus_id, state)
-        self._slots = slots
+                gpus[index] = NvmlGpu(index, None, reason="duplicate")
+            elif nvml_gpu.gpu is not None:
+                uuids.add(nvml_gpu.uuid)
+        missing = [nvml_gpu for uuid, nvml_gpu in before_by_uuid.items() if uuid not in uuids]
+        for index, nvml_gpu in enumerate(gpus):
+            if nvml_gpu.gpu is None and nvml_gpu.reason != "duplicate":
+                gpus[index] = _recall(nvml_gpu, missing)
+        for nvml_gpu in gpus:
+            before = before_by_uuid.get(nvml_gpu.uuid)
+            if before is not None and (before.handle is None) != (nvml_gpu.handle is None):
+                if nvml_gpu.handle is None:
+                    log.warning("gpu unreadable", extra=_log_keys(nvml_gpu, nvml_gpu.reason))
+                else:
+                    log.warning("gpu readable again", extra=_log_keys(nvml_gpu))
+        self._gpus = gpus
         self._fresh = True
         ended = self._clock.elapsed()
         # A GPU that makes each call wait (45 s for a dead GSP) silences the others while it is looked for.
-        slow = ended - began > SLOW and any(slot.handle is None for slot in slots)
+        slow = ended - began > SLOW and any(nvml_gpu.handle is None for nvml_gpu in gpus)
         self._patience = min(2 * self._patience, REOPEN) if slow else RETRY
         self._probe_at = ended + self._patience
 
-    def _identify(self, index: int, known: dict[str, NvmlGpu]) -> NvmlGpu:
+    def _identify(self, index: int, before_by_uuid: dict[str, NvmlGpu]) -> NvmlGpu:
         """Ask the GPU at an index who it is; without a handle where it does not say."""
         pci_bus_id = ""
         try:
@@ -160,7 +165,7 @@ class NvmlInventory:
         if not uuid:
             self.errors.append("garbled")
             return NvmlGpu(index, None, pci_bus_id, reason="garbled")
-        before = known.get(uuid)
+        before = before_by_uuid.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
         gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
         return NvmlGpu(index, gpu, pci_bus_id, handle, minor=self._minor(handle))
@@ -168,8 +173,8 @@ class NvmlInventory:
     def _text(self, function: str, handle: Any) -> str:
         """A text about a GPU; empty where it is not told."""
         try:
-            told = self._library.call(function, handle)
-            text = told if isinstance(told, str) else told.busId
+            reply = self._library.call(function, handle)
+            text = reply if isinstance(reply, str) else reply.busId
             return label(text.decode() if isinstance(text, bytes) else text)
         except CallFailedError as error:
             self._note(error)
@@ -180,12 +185,12 @@ class NvmlInventory:
     def _minor(self, handle: Any) -> int | None:
         """The number of a GPU's device node; where there is none (WSL) that is no failure."""
         try:
-            told: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
+            minor: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
         except CallFailedError as error:
             if error.code != NOT_SUPPORTED:
                 self._note(error)
             return None
-        return told if told < LARGEST_MINOR else None
+        return minor if minor < LARGEST_MINOR else None
 
     def _note(self, error: CallFailedError) -> None:
         """Count a failed call that costs one answer; one that ends NVML goes on up."""
@@ -195,22 +200,27 @@ class NvmlInventory:
         self.errors.append(reason(error.code))
 
 
-def _recall(slot: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
+def _log_keys(nvml_gpu: NvmlGpu, problem: str = "") -> dict[str, str]:
+    keys = {"uuid": nvml_gpu.uuid, "pci_bus_id": nvml_gpu.pci_bus_id}
+    return {**keys, "problem": problem} if problem else keys
+
+
+def _recall(nvml_gpu: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
     """Which known GPU this one is, by PCI address, else by having been lost before, else by index."""
 
-    def likeness(candidate: NvmlGpu) -> Iterator[bool]:
-        yield bool(slot.pci_bus_id) and candidate.pci_bus_id == slot.pci_bus_id
+    def match_ranks(candidate: NvmlGpu) -> Iterator[bool]:
+        yield bool(nvml_gpu.pci_bus_id) and candidate.pci_bus_id == nvml_gpu.pci_bus_id
         yield candidate.handle is None
-        yield candidate.index == slot.index
+        yield candidate.index == nvml_gpu.index
 
     if not missing:
-        return slot
-    best = max(missing, key=lambda candidate: tuple(likeness(candidate)))
+        return nvml_gpu
+    best = max(missing, key=lambda candidate: tuple(match_ranks(candidate)))
     missing.remove(best)
-    return replace(slot, gpu=best.gpu, pci_bus_id=best.pci_bus_id, minor=best.minor)
+    return replace(nvml_gpu, gpu=best.gpu, pci_bus_id=best.pci_bus_id, minor=best.minor)
 
 
-UNTOLD: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})
+UNSUPPORTED: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})
 """Codes that will not change before NVML is opened again; the call is not made again until then."""
 
 LARGEST_INTEGER: Final = 2**63 - 1
@@ -222,23 +232,23 @@ class NvmlCapabilities:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._untold: dict[tuple[str, str], int] = {}
+        self._unsupported: dict[tuple[str, str], int] = {}
         self.errors: list[str] = []
         """Reasons of the calls that failed for now, since it was last emptied."""
 
     def expire(self) -> None:
         """NVML was opened again: another driver may tell what this one did not."""
-        self._untold.clear()
+        self._unsupported.clear()
 
-    def untold(self, gpu: Gpu, field: str) -> bool:
+    def is_unsupported(self, gpu: Gpu, field: str) -> bool:
         """Whether a GPU is known not to tell this."""
-        return (gpu.uuid, field) in self._untold
+        return (gpu.uuid, field) in self._unsupported
 
-    def lacks(self, gpu: Gpu, function: str) -> bool:
+    def lacks_function(self, gpu: Gpu, function: str) -> bool:
         """Whether the driver is known not to have a function, so that an older one may tell."""
-        return self._untold.get((gpu.uuid, function)) == FUNCTION_NOT_FOUND
+        return self._unsupported.get((gpu.uuid, function)) == FUNCTION_NOT_FOUND
 
-    def ask(
+    def query(
         self, gpu: Gpu, function: str, *arguments: object, field: str = "", nothing: int | None = None
     ) -> Any:
         """One call's answer, `None` where there is none.
@@ -254,7 +264,7 @@ class NvmlCapabilities:
         Raises:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
         """
-        if self.untold(gpu, field or function):
+        if self.is_unsupported(gpu, field or function):
             return None
         try:
             return self._library.call(function, *arguments)
@@ -268,9 +278,9 @@ class NvmlCapabilities:
 
     def note(self, gpu: Gpu, error: CallFailedError, field: str) -> None:
         """Remember a failure that costs one field: for good where it will not change, else it is counted."""
-        if error.code not in UNTOLD:
+        if error.code not in UNSUPPORTED:
             self.errors.append(reason(error.code))
-        elif not self.untold(gpu, field):
-            self._untold[gpu.uuid, field] = error.code
+        elif not self.is_unsupported(gpu, field):
+            self._unsupported[gpu.uuid, field] = error.code
             if error.code == NO_PERMISSION:
-                log.warning("GPU %s: %s; not asked again", gpu.uuid, error)
+                log.warning("nvml call unsupported", extra={"uuid": gpu.uuid, "problem": str(error)})

@@ -14,7 +14,7 @@ import pynvml
 
 from exporter.clock import Clock
 from exporter.readings import MustRestartError, ReadFailedError
-from exporter.threads import NoThreadError, Started, start
+from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 T = TypeVar("T")
@@ -50,49 +50,42 @@ class _NvmlCall(Generic[T]):
 
 
 class Worker:
-    """A daemon thread, made at the first request, and never a second one beside it."""
+    """One daemon thread for calls that may hang, started at the first request."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
         self._requests: queue.SimpleQueue[_NvmlCall[object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread: Started | None = None
+        self._began = False
         self._done: threading.Event | None = None
 
     @property
     def began(self) -> bool:
-        """Whether anything was ever asked."""
-        return self._thread is not None
+        """Whether there was a request."""
+        return self._began
 
-    def ask(self, work: Callable[[], T], patience: Nanoseconds) -> T:
+    def run(self, work: Callable[[], T], patience: Nanoseconds) -> T:
         """What `work` returns or raises on the thread, within `patience`.
 
         A result that comes later is dropped; the next request after it is served as usual.
 
         Raises:
             StuckError: it took longer, or an earlier request is still running; the work may yet be done.
-            NoThreadError: no thread can be made, or it came to its end before the request.
         """
         request = _NvmlCall(work)
         with self._lock:
-            if self._alive and self._done is not None and not self._done.is_set():
+            if self._done is not None and not self._done.is_set():
                 raise StuckError
-            if not self._alive:
-                self._requests = queue.SimpleQueue()  # what a thread that has ended left there is nobody's
-                self._thread = start(self._serve, self._name)
+            if not self._began:
+                start(self._serve, self._name)
+                self._began = True
             self._requests.put(request)  # type: ignore[arg-type]  # the queue does not care what it returns
             self._done = request.done
         self._clock.wait(request.done, patience)
-        if request.ran:
-            return request.outcome()
-        if not self._alive:
-            raise NoThreadError("its thread came to its end")
-        raise StuckError
-
-    @property
-    def _alive(self) -> bool:
-        return self._thread is not None and self._thread.alive
+        if not request.ran:
+            raise StuckError
+        return request.outcome()
 
     def settle(self, patience: Nanoseconds) -> bool:
         """Wait for the request in flight; false where it is still running after `patience`."""
@@ -106,8 +99,7 @@ class Worker:
         self._requests.put(None)
 
     def _serve(self) -> None:
-        requests = self._requests
-        while (request := requests.get()) is not None:
+        while (request := self._requests.get()) is not None:
             request.run()
             del request  # a finished reading is not kept until the next one
 
@@ -201,7 +193,7 @@ class Library:
         self._is_open = False
         self._retry_at: Nanoseconds | None = None
         self._reopen_at: Nanoseconds = 0
-        self._refusal = ("", "")
+        self._last_failure = ("", "")
         self._unknown_openings = 0
         self.wants_reopening = False
         """Set when a GPU says that it will not answer before NVML is opened again."""
@@ -255,7 +247,7 @@ class Library:
         if self._is_open:
             return False
         if not may_try:
-            raise ReadFailedError(*self._refusal)
+            raise ReadFailedError(*self._last_failure)
         self._retry_at = now + RETRY
         os.environ.pop(
             "NVML_MPS_DEVICE_ENUMERATION", None
@@ -297,5 +289,5 @@ class Library:
             minutes = UNKNOWN_OPENINGS * RETRY // NANOSECONDS_PER_MINUTE
             return MustRestartError(NO_DEVICES.format(attempts=UNKNOWN_OPENINGS, minutes=minutes))
         advice = ADVICE.get(error.code)
-        self._refusal = (reason(error.code), f"{error}: {advice}" if advice else str(error))
-        return ReadFailedError(*self._refusal)
+        self._last_failure = (reason(error.code), f"{error}: {advice}" if advice else str(error))
+        return ReadFailedError(*self._last_failure)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.readings import Gpu, MigInstance, label
-from exporter.sources.nvml.inventory import LOST, UNTOLD, NvmlCapabilities
+from exporter.sources.nvml.inventory import LOST, UNSUPPORTED, NvmlCapabilities
 from exporter.sources.nvml.library import (
     ENDED,
     GARBLED,
@@ -62,7 +62,7 @@ WHOLE: Final = Layout()
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedLayout:
     """A layout, and until when it is taken for unchanged. `settled`: nothing lacks, since NVML was opened."""
 
     layout: Layout
@@ -77,28 +77,28 @@ class Layouts:
         self._library = library
         self._answers = answers
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._cached: dict[str, _CachedLayout] = {}
         self._reopened_for: dict[str, tuple[MigInstance, ...] | None] = {}
 
     def expire(self) -> None:
         """NVML was opened again: handles are void."""
-        for uuid, known in self._known.items():
-            self._known[uuid] = _Known(replace(known.layout, handles={}), 0, settled=False)
+        for uuid, cached in self._cached.items():
+            self._cached[uuid] = _CachedLayout(replace(cached.layout, handles={}), 0, settled=False)
 
     def retain(self, uuids: set[str]) -> None:
         """Forget all other cards."""
-        for uuid in self._known.keys() - uuids:
-            del self._known[uuid]
+        for uuid in self._cached.keys() - uuids:
+            del self._cached[uuid]
             self._reopened_for.pop(uuid, None)
 
     def look_again(self, gpu: Gpu) -> None:
         """Something about an instance failed: its card may have been cut anew."""
-        self._known[gpu.uuid] = replace(self._known[gpu.uuid], until=0)
+        self._cached[gpu.uuid] = replace(self._cached[gpu.uuid], until=0)
 
     def vanished(self, gpu: Gpu) -> None:
         """An instance is no longer there: look again, once for each layout with NVML opened again."""
         self.look_again(gpu)
-        instances = self._known[gpu.uuid].layout.instances
+        instances = self._cached[gpu.uuid].layout.instances
         if self._reopened_for.get(gpu.uuid) != instances:
             self._reopened_for[gpu.uuid] = instances
             self._library.wants_reopening = True
@@ -109,34 +109,34 @@ class Layouts:
         Raises:
             CallFailedError: the card does not answer any more, or NVML has ended.
         """
-        known = self._known.get(gpu.uuid)
+        cached = self._cached.get(gpu.uuid)
         now = self._clock.elapsed()
-        if known is not None and now < known.until:
-            return known.layout
-        before = WHOLE if known is None else known.layout
-        told, complete = self._look(gpu, handle, before)
-        if told is None or (not complete and known is not None and known.settled):
+        if cached is not None and now < cached.until:
+            return cached.layout
+        before = WHOLE if cached is None else cached.layout
+        layout, complete = self._look(gpu, handle, before)
+        if layout is None or (not complete and cached is not None and cached.settled):
             return before
-        self._known[gpu.uuid] = _Known(told, now + LOOK if complete else 0, complete)
-        if _uuids(told) != _uuids(before):
-            log.info("GPU %s: MIG layout %s", gpu.uuid, told.profile or "off")
-            if known is not None and known.settled:
+        self._cached[gpu.uuid] = _CachedLayout(layout, now + LOOK if complete else 0, complete)
+        if _uuids(layout) != _uuids(before):
+            log.info("mig layout changed", extra={"uuid": gpu.uuid, "profile": layout.profile or "off"})
+            if cached is not None and cached.settled:
                 self._library.wants_reopening = True  # else instances that were destroyed may stay on show
-        return told
+        return layout
 
     def _look(self, gpu: Gpu, handle: Any, before: Layout) -> tuple[Layout | None, bool]:
         """A layout, `None` where nothing is told for now; and whether nothing is missing in it."""
-        mode = self._answers.ask(gpu, "nvmlDeviceGetMigMode", handle)
+        mode = self._answers.query(gpu, "nvmlDeviceGetMigMode", handle)
         if mode is None:
-            untold = self._answers.untold(gpu, "nvmlDeviceGetMigMode")
-            return (WHOLE if untold else None), untold
+            unsupported = self._answers.is_unsupported(gpu, "nvmlDeviceGetMigMode")
+            return (WHOLE if unsupported else None), unsupported
         if mode[0] != 1:
             return WHOLE, True
-        count = self._answers.ask(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
+        count = self._answers.query(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
         if count is None or count > LARGEST_COUNT:
             return None, False
-        known = {instance.uuid: instance for instance in before.instances or ()}
-        told: dict[str, tuple[MigInstance, Any]] = {}
+        instances_before = {instance.uuid: instance for instance in before.instances or ()}
+        by_uuid: dict[str, tuple[MigInstance, Any]] = {}
         complete = True
         for index in range(count):
             try:
@@ -148,15 +148,15 @@ class Layouts:
                     complete = self._fails(error)
                 continue
             try:
-                instance = self._instance(part, known)
+                instance = self._instance(part, instances_before)
             except CallFailedError as error:
                 complete = self._fails(error)
             else:
-                told.setdefault(instance.uuid, (instance, part))
+                by_uuid.setdefault(instance.uuid, (instance, part))
         instances = sorted(
-            (instance for instance, _ in told.values()), key=lambda i: (i.gpu_instance, i.compute_instance)
+            (instance for instance, _ in by_uuid.values()), key=lambda i: (i.gpu_instance, i.compute_instance)
         )
-        handles = {uuid: part for uuid, (_, part) in told.items()}
+        handles = {uuid: part for uuid, (_, part) in by_uuid.items()}
         return Layout(tuple(instances), handles, _summary(instances)), complete
 
     def _fails(self, error: CallFailedError) -> bool:
@@ -166,13 +166,13 @@ class Layouts:
         self._answers.errors.append(reason(error.code))
         return False
 
-    def _instance(self, handle: Any, known: Mapping[str, MigInstance]) -> MigInstance:
+    def _instance(self, handle: Any, instances_before: Mapping[str, MigInstance]) -> MigInstance:
         """What an instance is; nothing of it changes under one UUID."""
         uuid = label(self._library.call("nvmlDeviceGetUUID", handle))
         if not uuid:
             raise CallFailedError("nvmlDeviceGetUUID", GARBLED)
-        if uuid in known:
-            return known[uuid]
+        if uuid in instances_before:
+            return instances_before[uuid]
         attributes = self._optional("nvmlDeviceGetAttributes", handle)
         instance = MigInstance(
             uuid=uuid,
@@ -194,7 +194,7 @@ class Layouts:
         try:
             return self._library.call(function, handle)
         except CallFailedError as error:
-            if error.code not in UNTOLD:
+            if error.code not in UNSUPPORTED:
                 raise
             return None
 
@@ -205,8 +205,8 @@ def _uuids(layout: Layout) -> set[str] | None:
 
 def _profile(name: str, instance: MigInstance) -> str:
     """As the name ends, else as NVIDIA would name it: 1c.3g.20gb is one of three slices of compute."""
-    if told := PROFILE.search(name):
-        return label(told[1])
+    if match := PROFILE.search(name):
+        return label(match[1])
     if instance.gpu_slices is None or instance.memory_bytes is None:
         return ""
     parted = instance.compute_slices not in {None, instance.gpu_slices}
@@ -221,5 +221,5 @@ def _summary(instances: Iterable[MigInstance]) -> str:
         key=lambda i: (-(i.gpu_slices or 0), -(i.memory_bytes or 0), -(i.compute_slices or 0), i.profile),
     )
     counts = Counter(instance.profile or "?" for instance in ordered)
-    told = (profile if count == 1 else f"{count}x{profile}" for profile, count in counts.items())
-    return label(",".join(told)) or NOTHING
+    profiles = (profile if count == 1 else f"{count}x{profile}" for profile, count in counts.items())
+    return label(",".join(profiles)) or NOTHING

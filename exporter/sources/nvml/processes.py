@@ -54,10 +54,10 @@ def usage(
     latest = now // NANOSECONDS_PER_MICROSECOND + LEEWAY
     first = mark is None or mark > latest  # the clock was set back: records would stay older for long
     since = 0 if mark is None or first else mark
-    told = answers.ask(gpu, CALL, handle, since, nothing=NOT_FOUND)
-    if told is None:
+    records = answers.query(gpu, CALL, handle, since, nothing=NOT_FOUND)
+    if records is None:
         return None, mark
-    fresh = [record for record in told if since < record.timeStamp <= latest]
+    fresh = [record for record in records if since < record.timeStamp <= latest]
     newest = max((record.timeStamp for record in fresh), default=since)
     percents: dict[int, list[int]] = {}
     for record in fresh:
@@ -112,14 +112,14 @@ class GpuProcesses:
         self._answers = answers
         self._layouts = layouts
         self._clock = clock
-        self._kept: dict[str, _CachedProcesses] = {}
+        self._cached: dict[str, _CachedProcesses] = {}
         self._mps: dict[str, _Mps] = {}
 
     def retain(self, uuids: set[str]) -> None:
         """Forget all other GPUs."""
-        for known in (self._kept, self._mps):
-            for uuid in known.keys() - uuids:
-                del known[uuid]
+        for cache in (self._cached, self._mps):
+            for uuid in cache.keys() - uuids:
+                del cache[uuid]
 
     def read(
         self, gpu: Gpu, handle: Any, layout: Layout, mark: int | None
@@ -140,11 +140,11 @@ class GpuProcesses:
         """
         if layout.instances is not None:
             return self._cut(gpu, handle, layout), None
-        told = self._list(gpu, COMPUTE, handle)
-        if told is None:
+        entries = self._list(gpu, COMPUTE, handle)
+        if entries is None:
             return None, mark
-        clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in told)) if told else []
-        processes = self._bounded([*told, *clients])
+        clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in entries)) if entries else []
+        processes = self._bounded([*entries, *clients])
         # With one process nothing is to be divided, and of clients of MPS the driver tells no use.
         if len(processes) < 2 or clients:
             return processes, None
@@ -160,57 +160,57 @@ class GpuProcesses:
     ) -> list[Entry] | None:
         """A list of a card, `None` where it is not told."""
         for version in VERSIONS:
-            told = self._answers.ask(gpu, function + version, handle)
-            if told is not None:
-                return _entries(told, instances)
-            if not self._answers.lacks(gpu, function + version):
+            reply = self._answers.query(gpu, function + version, handle)
+            if reply is not None:
+                return _entries(reply, instances)
+            if not self._answers.lacks_function(gpu, function + version):
                 return None
         return None
 
     def _never(self, gpu: Gpu, function: str) -> bool:
         """Whether a card is known not to tell a list."""
         newest, older = (function + version for version in VERSIONS)
-        lacks = self._answers.lacks(gpu, newest)
-        return self._answers.untold(gpu, older if lacks else newest)
+        lacks = self._answers.lacks_function(gpu, newest)
+        return self._answers.is_unsupported(gpu, older if lacks else newest)
 
     def _clients(self, gpu: Gpu, handle: Any, pids: frozenset[int]) -> list[Entry]:
         """Clients of MPS: every 30 s, when the processes changed, and always while there are any."""
-        known = self._mps.get(gpu.uuid)
+        last = self._mps.get(gpu.uuid)
         now = self._clock.elapsed()
-        if known is not None and not known.serves and known.pids == pids and now < known.until:
+        if last is not None and not last.serves and last.pids == pids and now < last.until:
             return []
-        told = self._list(gpu, MPS, handle)
-        if told is None and not self._never(gpu, MPS):
+        clients = self._list(gpu, MPS, handle)
+        if clients is None and not self._never(gpu, MPS):
             return []  # failed for now
-        self._mps[gpu.uuid] = _Mps(now + LOOK, pids, bool(told))
-        return told or []
+        self._mps[gpu.uuid] = _Mps(now + LOOK, pids, bool(clients))
+        return clients or []
 
     def _cut(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[GpuProcess, ...] | None:
         """The processes of all instances of a card."""
-        kept = self._kept.get(gpu.uuid)
+        cached = self._cached.get(gpu.uuid)
         now = self._clock.elapsed()
-        if kept is not None and kept.layout is layout and now < kept.until:
-            return kept.processes
-        told = None
-        if not self._answers.untold(gpu, OF_INSTANCES):
-            told = self._of_instances(gpu, layout)
-        if self._answers.untold(gpu, OF_INSTANCES):
-            told = self._list(gpu, COMPUTE, handle, layout.instances or ())
-        if told is None:
+        if cached is not None and cached.layout is layout and now < cached.until:
+            return cached.processes
+        entries = None
+        if not self._answers.is_unsupported(gpu, OF_INSTANCES):
+            entries = self._of_instances(gpu, layout)
+        if self._answers.is_unsupported(gpu, OF_INSTANCES):
+            entries = self._list(gpu, COMPUTE, handle, layout.instances or ())
+        if entries is None:
             return None
-        processes = self._bounded(told)
-        self._kept[gpu.uuid] = _CachedProcesses(processes, layout, now + LOOK)
+        processes = self._bounded(entries)
+        self._cached[gpu.uuid] = _CachedProcesses(processes, layout, now + LOOK)
         return processes
 
     def _of_instances(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
         """What the instances tell, `None` where one of them does not."""
-        found: list[Entry] = []
+        entries: list[Entry] = []
         for instance in layout.instances or ():
             part = layout.handles.get(instance.uuid)
             if part is None:  # not seen since NVML was opened again
                 return None
             try:
-                told = self._of_instance(gpu, COMPUTE, part)
+                reply = self._of_instance(gpu, COMPUTE, part)
             except CallFailedError as error:
                 if error.code in ENDED:
                     raise
@@ -220,20 +220,20 @@ class GpuProcesses:
                 else:
                     self._answers.note(gpu, error, OF_INSTANCES)
                 return None
-            if told and not self._answers.untold(gpu, MPS):
+            if reply and not self._answers.is_unsupported(gpu, MPS):
                 try:
-                    told = [*told, *self._of_instance(gpu, MPS, part)]
+                    reply = [*reply, *self._of_instance(gpu, MPS, part)]
                 except CallFailedError as error:
                     if error.code in ENDED:
                         raise
                     self._answers.note(gpu, error, MPS)
-            found += [(entry.pid, entry.usedGpuMemory, instance.uuid) for entry in told]
-        return found
+            entries += [(entry.pid, entry.usedGpuMemory, instance.uuid) for entry in reply]
+        return entries
 
     def _of_instance(self, gpu: Gpu, function: str, part: Any) -> list[Any]:
         """A list of one instance, by the newest version that the driver has."""
         newest, older = (function + version for version in VERSIONS)
-        if not self._answers.lacks(gpu, newest):
+        if not self._answers.lacks_function(gpu, newest):
             try:
                 return list(self._library.call(newest, part))
             except CallFailedError as error:
@@ -244,26 +244,26 @@ class GpuProcesses:
 
     def _bounded(self, entries: Iterable[Entry]) -> tuple[GpuProcess, ...]:
         """One entry for each pid and instance, with the larger memory; pids that cannot be are left out."""
-        found: dict[tuple[int, str], int | None] = {}
+        memory_by_process: dict[tuple[int, str], int | None] = {}
         for pid, memory, instance in entries:
             if not 0 < pid <= LARGEST_PID:
                 self._answers.errors.append("implausible")
                 continue
-            told = memory if memory is not None and 0 <= memory <= LARGEST_INTEGER else None
-            before = found.get((pid, instance))
-            found[pid, instance] = max((told, before), key=lambda m: -1 if m is None else m)
-        most = sorted(found, key=lambda who: (-(found[who] or 0), who))
+            plausible = memory if memory is not None and 0 <= memory <= LARGEST_INTEGER else None
+            before = memory_by_process.get((pid, instance))
+            memory_by_process[pid, instance] = max((plausible, before), key=lambda m: -1 if m is None else m)
+        most = sorted(memory_by_process, key=lambda who: (-(memory_by_process[who] or 0), who))
         self._answers.errors += ["too_many"] * len(most[LARGEST_COUNT:])
         return tuple(
-            GpuProcess(pid, found[pid, instance], instance=instance)
+            GpuProcess(pid, memory_by_process[pid, instance], instance=instance)
             for pid, instance in sorted(most[:LARGEST_COUNT])
         )
 
 
-def _entries(told: Iterable[Any], instances: Sequence[MigInstance]) -> list[Entry]:
+def _entries(reply: Iterable[Any], instances: Sequence[MigInstance]) -> list[Entry]:
     """Entries of a card's own list; without a matching instance the UUID is empty."""
     uuids = {(one.gpu_instance, one.compute_instance): one.uuid for one in instances}
     return [
         (entry.pid, entry.usedGpuMemory, uuids.get((entry.gpuInstanceId, entry.computeInstanceId), ""))
-        for entry in told
+        for entry in reply
     ]

@@ -32,7 +32,6 @@ from exporter.sources.nvml.library import (
 )
 from exporter.sources.nvml.mig import Layouts
 from exporter.sources.nvml.processes import GpuProcesses
-from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 TIMEOUT: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
@@ -97,7 +96,7 @@ class NvmlSource:
         """Read every GPU once, within the timeout.
 
         Raises:
-            ReadFailedError: `hung` or `no_thread`; where NVML does not open (tried every 30 s)
+            ReadFailedError: `hung`; where NVML does not open (tried every 30 s)
                 `library_missing`, `driver_not_loaded`, `no_permission` or `unknown`; else why its first calls
                 failed.
             MustRestartError: the driver was replaced, or a container lost its devices for good.
@@ -107,13 +106,11 @@ class NvmlSource:
             raise ReadFailedError("closed", "NVML was closed")
         marks = self._marks
         try:
-            answer = self._worker.ask(lambda: self._read(marks), self._timeout)
+            answer = self._worker.run(lambda: self._read(marks), self._timeout)
         except StuckError:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
             raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
-        except NoThreadError as error:
-            raise ReadFailedError("no_thread", f"no thread to call NVML in: {error}") from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
         self._marks, self._errors = answer.marks, answer.errors
         return answer.gpus
@@ -124,8 +121,8 @@ class NvmlSource:
             return
         self._closed = True
         if self._worker.began and self._worker.settle(GRACE):
-            with suppress(StuckError, NoThreadError):  # the thread is a daemon: the process ends without it
-                self._worker.ask(self._library.close, GRACE)
+            with suppress(StuckError):  # the thread is a daemon: the process ends without it
+                self._worker.run(self._library.close, GRACE)
         self._worker.stop()
 
     def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:
@@ -138,13 +135,13 @@ class NvmlSource:
             self._driver_version = ""
         try:
             self._driver_version = self._driver_version or self._version()
-            slots = self._inventory.slots()
+            nvml_gpus = self._inventory.gpus()
             for per_gpu in (self._layouts, self._gpm, self._processes):
-                per_gpu.retain({slot.uuid for slot in slots})
+                per_gpu.retain({nvml_gpu.uuid for nvml_gpu in nvml_gpus})
             read = [
-                self._gpu(slot, slot.gpu, marks.get(slot.uuid, _SampleMarks()))
-                for slot in slots
-                if slot.gpu is not None
+                self._gpu(nvml_gpu, nvml_gpu.gpu, marks.get(nvml_gpu.uuid, _SampleMarks()))
+                for nvml_gpu in nvml_gpus
+                if nvml_gpu.gpu is not None
             ]
         except CallFailedError as error:
             raise self._library.failure(error) from error
@@ -154,25 +151,25 @@ class NvmlSource:
             errors=tuple(sorted(Counter(self._inventory.errors + self._answers.errors).items())),
         )
 
-    def _gpu(self, slot: NvmlGpu, gpu: Gpu, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
+    def _gpu(self, nvml_gpu: NvmlGpu, gpu: Gpu, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
         reading = GpuReading(
             gpu=gpu,
-            index=slot.index,
-            up=slot.handle is not None,
-            pci_bus_id=slot.pci_bus_id,
+            index=nvml_gpu.index,
+            up=nvml_gpu.handle is not None,
+            pci_bus_id=nvml_gpu.pci_bus_id,
             driver_version=self._driver_version,
-            minor=slot.minor,
+            minor=nvml_gpu.minor,
         )
         if not reading.up:
             return reading, mark
         began = self._clock.elapsed()
         try:
-            answer = self._told(reading, slot.handle, mark)
+            answer = self._read_gpu(reading, nvml_gpu.handle, mark)
         except CallFailedError as error:
             if error.code not in LOST:
                 raise
             self._library.wants_reopening |= error.code in NEEDS_REOPENING
-            self._inventory.lose(slot, reason(error.code))
+            self._inventory.lose(nvml_gpu, reason(error.code))
             return replace(reading, up=False), mark
         if self._clock.elapsed() - began <= self._timeout:
             self._slow.discard(gpu.uuid)
@@ -180,11 +177,13 @@ class NvmlSource:
             self._slow.add(gpu.uuid)  # once may be the driver's doing
         else:  # nobody waits that long for it, and it would silence the others
             self._slow.discard(gpu.uuid)
-            self._inventory.lose(slot, "hung")
+            self._inventory.lose(nvml_gpu, "hung")
             return replace(reading, up=False), mark
         return answer
 
-    def _told(self, reading: GpuReading, handle: Any, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
+    def _read_gpu(
+        self, reading: GpuReading, handle: Any, mark: _SampleMarks
+    ) -> tuple[GpuReading, _SampleMarks]:
         """All that a GPU tells of itself."""
         layout = self._layouts.read(reading.gpu, handle)
         reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)

@@ -74,18 +74,18 @@ class Register:
         process = self.processes.get(pid)
         if process is None:
             return None
-        told = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
+        now_stat = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
         if (
-            told is None
-            or told.state in _DEAD
-            or (told.started, told.name) != (process.started, process.name)
+            now_stat is None
+            or now_stat.state in _DEAD
+            or (now_stat.started, now_stat.name) != (process.started, process.name)
         ):
             return None
-        return replace(process, parent=told.parent, session=told.session)
+        return replace(process, parent=now_stat.parent, session=now_stat.session)
 
-    def keep(self, found: Iterable[Process], now: Nanoseconds) -> None:
+    def keep(self, processes: Iterable[Process], now: Nanoseconds) -> None:
         """Remember those that had settled when they were read."""
-        settled = ((process.pid, process) for process in found if now - process.started >= SETTLED)
+        settled = ((process.pid, process) for process in processes if now - process.started >= SETTLED)
         self.processes = dict(islice(settled, REGISTERED_MAX))
 
 
@@ -93,7 +93,7 @@ def census(
     proc: Proc,
     clock: Clock,
     first: Iterable[int],
-    known: Iterable[int] = (),
+    then: Iterable[int] = (),
     register: Register | None = None,
 ) -> Mapping[int, Process]:
     """Read `first`, then `known`, and then all others, kernel threads excepted, within bounds.
@@ -110,25 +110,25 @@ def census(
     others = proc.pids(PROCESSES_MAX)
     register = Register() if register is None else register
     register.open(began, others)
-    found: dict[int, Process] = {}
+    processes: dict[int, Process] = {}
     for pid in first:
         if process := read(proc, pid):
-            found[pid] = process
+            processes[pid] = process
     counted = proc.failures.copy()
-    for pid in known:
-        if pid not in found and (process := read(proc, pid)):
-            found[pid] = process
+    for pid in then:
+        if pid not in processes and (process := read(proc, pid)):
+            processes[pid] = process
     for pid in others:
         if clock.elapsed() - began > BUDGET:
             counted["time"] += 1
             break
-        if pid in found or pid in register.kernel:
+        if pid in processes or pid in register.kernel:
             continue
         if process := register.settled(proc, pid) or read(proc, pid, register.kernel):
-            found[pid] = process
+            processes[pid] = process
     proc.failures = counted
-    register.keep(found.values(), began)
-    return found
+    register.keep(processes.values(), began)
+    return processes
 
 
 def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
@@ -151,15 +151,21 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
     if before.state in _DEAD:
         proc.failures["ended"] += 1
         return None
-    place = proc.read(pid, "cgroup", CGROUP_BYTES)
+    cgroup_file = proc.read(pid, "cgroup", CGROUP_BYTES)
     words = proc.read(pid, "cmdline", COMMAND_BYTES)
-    if place is None or words is None:
+    if cgroup_file is None or words is None:
         return None
     if started(proc, pid) != before.started:
         proc.failures["ended"] += 1
         return None
     return Process(
-        pid, before.parent, before.session, before.started, before.name, command_line(words), cgroup(place)
+        pid,
+        before.parent,
+        before.session,
+        before.started,
+        before.name,
+        command_line(words),
+        cgroup(cgroup_file),
     )
 
 

@@ -14,7 +14,7 @@ from exporter.units import Nanoseconds
 Kind: TypeAlias = Literal["container", "unit", "tree"]
 """By what a group's processes belong together: a container, a systemd unit (or a Slurm job), or ancestry."""
 
-Found: TypeAlias = Literal["", "descriptor", "command", "namespace"]
+PortEvidence: TypeAlias = Literal["", "descriptor", "command", "namespace"]
 """How a server's port was found: the socket is open in it; its command line, or its engine's default, names a
 port that its user listens on; it is the only one left in its network namespace. Empty: it was not."""
 
@@ -94,7 +94,7 @@ class ApiServer:
     inner: tuple[Launch, ...] = ()
     port: int | None = None
     metrics_port: int | None = None
-    found: Found = ""
+    evidence: PortEvidence = ""
     listening: tuple[ListeningSocket, ...] = ()
     network: str = ""
     on_host: bool = False
@@ -205,9 +205,9 @@ def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple
     clusters: dict[str, list[Process]] = {}
     for process in processes.values():
         clusters.setdefault(process.cgroup.anchor, []).append(process)
-    found = [group for cluster in clusters.values() for group in _CgroupProcesses(cluster, here).groups()]
-    found.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
-    return tuple(found[:GROUPS_MAX])
+    groups = [group for cluster in clusters.values() for group in _CgroupProcesses(cluster, here).groups()]
+    groups.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
+    return tuple(groups[:GROUPS_MAX])
 
 
 class _CgroupProcesses:
@@ -221,8 +221,8 @@ class _CgroupProcesses:
         for process in processes:
             if parent := self._parent(process):
                 self._children.setdefault(parent.pid, []).append(process.pid)
-        told = {process.pid: launch(process.argv) for process in processes}
-        self._told = {pid: found for pid, found in told.items() if found is not None}
+        launches = {process.pid: launch(process.argv) for process in processes}
+        self._launches = {pid: start for pid, start in launches.items() if start is not None}
         self._servers = self._outermost()
         self._of_engine: dict[str, list[int]] = {}
         self._of_session: dict[tuple[str, int], list[int]] = {}
@@ -233,19 +233,19 @@ class _CgroupProcesses:
 
     def groups(self) -> Iterator[Grouped]:
         """Each server with what computes for it, then what computes for none of them."""
-        held: dict[int, list[Process]] = {pid: [] for pid in self._servers}
+        by_server: dict[int, list[Process]] = {pid: [] for pid in self._servers}
         rest: dict[int, list[Process]] = {}
         for process in self._computing:
             owner = self._owner(process)
             if owner is not None:
-                held[owner].append(process)
+                by_server[owner].append(process)
             else:
                 root = self._root(process) if self._cgroup.shared else 0
                 rest.setdefault(root, []).append(process)
         # A router is not alone for long, and its group is the same one before and after.
-        alone = len(held) == 1 and not self._cgroup.shared
+        alone = len(by_server) == 1 and not self._cgroup.shared
         alone = alone and not any(server.launch.routes for server in self._servers.values())
-        for pid, computing in held.items():
+        for pid, computing in by_server.items():
             yield self._group(computing, self._servers[pid], None if alone else pid)
         for root, computing in rest.items():
             yield self._group(computing, None, root or None)
@@ -255,9 +255,9 @@ class _CgroupProcesses:
         first = min(computing, key=lambda process: process.started, default=server and server.process)
         began = [process.started for process in computing]
         began += [server.process.started] if server else []
-        place = self._cgroup
-        kind: Kind = "tree" if place.shared else "container" if place.container else "unit"
-        name = place.anchor
+        group_cgroup = self._cgroup
+        kind: Kind = "tree" if group_cgroup.shared else "container" if group_cgroup.container else "unit"
+        name = group_cgroup.anchor
         if root is not None:
             name += f"#{root}.{self._processes[root].started}"
         group = ProcessGroup(
@@ -266,12 +266,12 @@ class _CgroupProcesses:
             name=program(first.argv, first.name) if first else "unknown",
             computing=members,
             started=min(began),
-            container=place.container,
-            runtime=place.runtime,
-            pod=place.pod,
-            unit=place.unit,
-            system_unit=place.system_unit,
-            delegated=place.delegated,
+            container=group_cgroup.container,
+            runtime=group_cgroup.runtime,
+            pod=group_cgroup.pod,
+            unit=group_cgroup.unit,
+            system_unit=group_cgroup.system_unit,
+            delegated=group_cgroup.delegated,
         )
         if server is None:
             return Grouped(group)
@@ -284,7 +284,9 @@ class _CgroupProcesses:
 
         Of a router each server that it started is one of its own.
         """
-        servers = {pid: found for pid, found in self._told.items() if not found.part}
+        servers = {
+            pid: servers_found for pid, servers_found in self._launches.items() if not servers_found.part
+        }
         inner: dict[int, list[int]] = {}
         routers: dict[int, int] = {}
         for pid in servers:
@@ -297,18 +299,18 @@ class _CgroupProcesses:
         routing = {*routers.values()}
         alike = Counter(servers[pid].engine for pid in inner)
         parts: dict[str, list[Launch]] = {}
-        for told in self._told.values():
-            if told.part and alike[told.engine] == 1:
-                parts.setdefault(told.engine, []).append(told)
-        found = {}
+        for part in self._launches.values():
+            if part.part and alike[part.engine] == 1:
+                parts.setdefault(part.engine, []).append(part)
+        servers_found = {}
         for pid, below in inner.items():
             own = replace(servers[pid], routes=servers[pid].routes or pid in routing)
             launches = tuple(servers[one] for one in below[:SERVING_MAX])
             whole = _completed(own, (*launches, *parts.get(own.engine, ())))
             # A fork that has no title yet, and workers before they had any, look like their parent.
             others = tuple(one for one in dict.fromkeys(launches) if one != own)
-            found[pid] = _ServerProcess(self._processes[pid], whole, others, routers.get(pid))
-        return found
+            servers_found[pid] = _ServerProcess(self._processes[pid], whole, others, routers.get(pid))
+        return servers_found
 
     def _owner(self, process: Process) -> int | None:
         """The server that a process computes for: itself, its ancestor, else the only one that it can be.
@@ -363,8 +365,8 @@ class _CgroupProcesses:
             ]
             below.update(dict.fromkeys(children))
             waiting.extend(children)
-        found = sorted(below, key=lambda pid: (pid != server, pid not in self._told, pid))
-        return tuple(found[:SERVING_MAX])
+        ordered = sorted(below, key=lambda pid: (pid != server, pid not in self._launches, pid))
+        return tuple(ordered[:SERVING_MAX])
 
 
 def _is_routed(own: Launch, above: Launch) -> bool:

@@ -12,8 +12,8 @@ from exporter.sources.processes.groups import (
     SERVING_MAX,
     ApiServer,
     Claim,
-    Found,
     Grouped,
+    PortEvidence,
     ProcessGroup,
     Sockets,
 )
@@ -85,7 +85,7 @@ def located(
     groups = tuple(replace(one, group=replace(one.group, user=_user(proc, one.group))) for one in groups)
     networks = _Networks(proc)
     holders = {} if holders is None else holders
-    seen = {}
+    open_sockets = {}
     began = clock.elapsed()
     for one in groups:
         server = one.group.server
@@ -95,37 +95,45 @@ def located(
             proc.failures["time"] += 1
             break
         network = networks.of(server.process.pid)
-        seen[one.group.id] = _OpenSockets(server, network, _open(proc, one.serving), one.group.user)
-    found = {name: _port(one) for name, one in seen.items()}
-    contested = _contested(seen, found)
+        open_sockets[one.group.id] = _OpenSockets(server, network, _open(proc, one.serving), one.group.user)
+    ports = {name: _port(one) for name, one in open_sockets.items()}
+    contested = _contested(open_sockets, ports)
     proc.failures["contested"] += len(contested)
-    found.update(dict.fromkeys(contested, (None, "")))
+    ports.update(dict.fromkeys(contested, (None, "")))
     # Whose port is certain: nobody else in that network is taken to listen there.
     taken = {
-        (seen[name].network.id, port): name
-        for name, (port, how) in found.items()
-        if port is not None and (how == "descriptor" or seen[name].server.launch.port_told)
+        (open_sockets[name].network.id, port): name
+        for name, (port, how) in ports.items()
+        if port is not None and (how == "descriptor" or open_sockets[name].server.launch.port_told)
     }
     answer = []
     for one in groups:
         name = one.group.id
-        if name not in seen:
+        if name not in open_sockets:
             answer.append(one.group)
             continue
-        port, how = found[name]
+        port, how = ports[name]
         others = {
-            at for (network, at), who in taken.items() if network == seen[name].network.id and who != name
+            at
+            for (network, at), who in taken.items()
+            if network == open_sockets[name].network.id and who != name
         }
-        told = seen[name].server.launch.port_told
-        if how == "command" and not told and port in others:
+        is_explicit = open_sockets[name].server.launch.port_told
+        if how == "command" and not is_explicit and port in others:
             port, how = None, ""
         if port is None:
-            port, how = _last_one_left(seen[name], others)
-        if port is None and seen[name].server.launch.serves and seen[name].server.launch.port is not None:
+            port, how = _last_one_left(open_sockets[name], others)
+        if (
+            port is None
+            and open_sockets[name].server.launch.serves
+            and open_sockets[name].server.launch.port is not None
+        ):
             proc.failures["not_listening"] += 1
-        claim: Claim = "contested" if name in contested else "taken" if _taken(seen[name], holders) else ""
-        server = _located(seen[name], port, how, claim)
-        answer.append(replace(one.group, server=server, sockets=_sockets(seen[name])))
+        claim: Claim = (
+            "contested" if name in contested else "taken" if _taken(open_sockets[name], holders) else ""
+        )
+        server = _located(open_sockets[name], port, how, claim)
+        answer.append(replace(one.group, server=server, sockets=_sockets(open_sockets[name])))
     _remember(holders, answer)
     answer = [*_with_routers(groups, answer)]
     return tuple(_with_sockets(proc, clock, began, networks, answer))
@@ -165,18 +173,18 @@ def _with_sockets(
         if listener.port in (group.server.port, group.server.metrics_port)
     }
     unknown: Counter[tuple[str, int | None]] = Counter()
-    found: dict[str, tuple[Network, frozenset[int] | None]] = {}
+    networks_of: dict[str, tuple[Network, frozenset[int] | None]] = {}
     for group in groups:
         if group.server is None and group.computing and clock.elapsed() - began <= BUDGET:
             pids = [member.pid for member in group.computing]
             network, opened = networks.of(pids[0]), _open(proc, pids[:SERVING_MAX])
-            found[group.id] = network, None if opened is None else frozenset[int]().union(*opened)
+            networks_of[group.id] = network, None if opened is None else frozenset[int]().union(*opened)
             unknown[network.id, group.user] += opened is None
     for group in groups:
-        if group.id not in found:
+        if group.id not in networks_of:
             yield group
             continue
-        network, own = found[group.id]
+        network, own = networks_of[group.id]
         of_user = tuple(listener for listener in network.listeners if listener.user == group.user)
         alone = unknown[network.id, group.user] == 1
         listening = tuple(
@@ -195,22 +203,24 @@ def _user(proc: Proc, group: ProcessGroup) -> int | None:
     return user(proc.read(first[0].pid, "status", STAT_BYTES) or b"") if first else None
 
 
-def _contested(seen: Mapping[str, _OpenSockets], found: Mapping[str, tuple[int | None, Found]]) -> set[str]:
+def _contested(
+    open_sockets: Mapping[str, _OpenSockets], ports: Mapping[str, tuple[int | None, PortEvidence]]
+) -> set[str]:
     """Groups of one user and network that name one port, where no descriptor tells that the socket is theirs.
 
     An engine's default is our guess and no claim: it yields to a group that names the port.
     """
     claims: dict[tuple[str, int | None, int], list[str]] = {}
-    for name, one in seen.items():
-        port, _ = found[name]
+    for name, one in open_sockets.items():
+        port, _ = ports[name]
         if port is not None:
             claims.setdefault((one.network.id, one.user, port), []).append(name)
     disputed: set[str] = set()
     for (_, _, port), names in claims.items():
-        if _are_apart([_bound(seen[name], port) for name in names]):
+        if _are_apart([_bound(open_sockets[name], port) for name in names]):
             continue
-        guesses = [name for name in names if found[name][1] != "descriptor"]
-        named = [name for name in guesses if seen[name].server.launch.port_told]
+        guesses = [name for name in names if ports[name][1] != "descriptor"]
+        named = [name for name in guesses if open_sockets[name].server.launch.port_told]
         if len(names) > 1 and (len(guesses) < len(names) or len(named) != 1):
             disputed.update(guesses)
     return disputed
@@ -241,10 +251,10 @@ def _remember(holders: Holders, groups: Iterable[ProcessGroup]) -> None:
     for group in groups:
         server = group.server
         if server is not None and server.port is not None and server.network and group.user is not None:
-            holders.pop(place := (server.network, server.port), None)
-            holders[place] = group.user
-    for place in list(holders)[:-HOLDERS_MAX]:
-        del holders[place]
+            holders.pop(socket_key := (server.network, server.port), None)
+            holders[socket_key] = group.user
+    for socket_key in list(holders)[:-HOLDERS_MAX]:
+        del holders[socket_key]
 
 
 class _Networks:
@@ -254,33 +264,33 @@ class _Networks:
         self._proc = proc
         self._own = proc.network("self")
         self._host = proc.network(1)
-        self._known: dict[int, Network] = {}
+        self._cache: dict[int, Network] = {}
 
     def of(self, pid: int) -> Network:
         """The network of a process; an empty one where it is gone."""
         number = self._proc.network(pid)
         if number is None:
             return Network()
-        if number not in self._known:
+        if number not in self._cache:
             own = number == self._own
-            self._known[number] = Network(
+            self._cache[number] = Network(
                 id=f"network {number}",
                 own=own,
                 shared=own or number == self._host,
                 listeners=self._listeners(pid),
                 addresses=() if own else self._addresses(pid),
             )
-        return self._known[number]
+        return self._cache[number]
 
     def _listeners(self, process: int | str) -> tuple[ListeningSocket, ...]:
-        found: dict[int, ListeningSocket] = {}
+        by_inode: dict[int, ListeningSocket] = {}
         for table in ("net/tcp", "net/tcp6"):
             content = self._proc.read(process, table, SOCKET_BYTES, past_listeners)
             if content is not None:
                 if len(content) == SOCKET_BYTES:
                     self._proc.failures["truncated"] += 1
-                found.update({one.inode: one for one in listeners(content)})
-        return tuple(sorted(found.values(), key=lambda one: (one.port, one.inode)))
+                by_inode.update({one.inode: one for one in listeners(content)})
+        return tuple(sorted(by_inode.values(), key=lambda one: (one.port, one.inode)))
 
     def _addresses(self, pid: int) -> tuple[str, ...]:
         four = self._proc.read(pid, "net/fib_trie", ADDRESS_BYTES) or b""
@@ -291,13 +301,13 @@ class _Networks:
 
 def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
     """The sockets that are open in each process; `None` where those of the first may not be read."""
-    found: list[frozenset[int]] = []
+    opened: list[frozenset[int]] = []
     for pid in processes:
         links = proc.descriptors(pid, DESCRIPTORS_MAX)
-        if links is None and not found:
+        if links is None and not opened:
             return None
-        found.append(frozenset(number for link in links or () if (number := socket(link)) is not None))
-    return tuple(found)
+        opened.append(frozenset(number for link in links or () if (number := socket(link)) is not None))
+    return tuple(opened)
 
 
 def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
@@ -311,7 +321,7 @@ def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
     return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
 
-def _port(one: _OpenSockets) -> tuple[int | None, Found]:
+def _port(one: _OpenSockets) -> tuple[int | None, PortEvidence]:
     """The port that a server's API is at, and how that is known."""
     launch = one.server.launch
     if not launch.serves or launch.port is None:
@@ -329,7 +339,7 @@ def _port(one: _OpenSockets) -> tuple[int | None, Found]:
     return None, ""
 
 
-def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, Found]:
+def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, PortEvidence]:
     """The only port that nobody else has, in a network that is a pod's or a container's own."""
     launch = one.server.launch
     if one.open is not None or one.network.shared or launch.port_told:
@@ -340,7 +350,7 @@ def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, Fou
     return (left.pop(), "namespace") if len(left) == 1 else (None, "")
 
 
-def _located(one: _OpenSockets, port: int | None, how: Found, claim: Claim) -> ApiServer:
+def _located(one: _OpenSockets, port: int | None, how: PortEvidence, claim: Claim) -> ApiServer:
     metrics_port = _metrics_port(one, port)
     # A proxy may listen elsewhere than its command line says, and have its metrics where they are.
     read_at = metrics_port if port is None else port
@@ -349,7 +359,7 @@ def _located(one: _OpenSockets, port: int | None, how: Found, claim: Claim) -> A
         one.server,
         port=port,
         metrics_port=metrics_port,
-        found=how,
+        evidence=how,
         listening=_mine(one),
         network=one.network.id,
         on_host=one.network.shared,

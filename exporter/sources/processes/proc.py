@@ -45,10 +45,10 @@ class Proc:
             OSError: there is no such folder, or it may not be listed.
         """
         with os.scandir(self._root) as entries:
-            found = sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
-        if len(found) > limit:
+            numbers = sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
+        if len(numbers) > limit:
             self.failures["limit"] += 1
-        return found[:limit]
+        return numbers[:limit]
 
     def read(
         self, process: int | str, name: str, limit: int, enough: Callable[[bytes], bool] | None = None
@@ -98,17 +98,17 @@ class Proc:
 
         Root without capabilities may list the files of root's processes, and not follow them.
         """
-        found = []
+        links = []
         try:
             with os.scandir(f"{self._root}/{process}/fd") as entries:
                 for entry, _ in zip(entries, range(limit), strict=False):
                     try:
-                        found.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds at a time
+                        links.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds at a time
                     except FileNotFoundError:  # closed meanwhile
                         continue
         except OSError:
             return None
-        return tuple(found)
+        return tuple(links)
 
     def blindness(self) -> str:
         """Why processes that exist may not be seen here: `namespace`, `hidden`, or empty for neither."""
@@ -126,8 +126,8 @@ class Proc:
 
 def _hides(options: str) -> bool:
     """Whether a proc mount hides other users' processes (proc(5), hidepid; by number or by name)."""
-    told = [option.partition("=")[2] for option in options.split(",") if option.startswith("hidepid=")]
-    return any(value not in ("0", "off") for value in told)
+    values = [option.partition("=")[2] for option in options.split(",") if option.startswith("hidepid=")]
+    return any(value not in ("0", "off") for value in values)
 
 
 STAT_BYTES: Final = 4096
@@ -189,8 +189,8 @@ def user(content: bytes) -> int | None:
     A program that runs as another user than the one who started it (setuid) has the words of the one on its
     command line and the sockets of the other.
     """
-    found = _USER.search(content)
-    return int(found[1]) if found else None
+    match = _USER.search(content)
+    return int(match[1]) if match else None
 
 
 def command_line(content: bytes) -> tuple[str, ...]:
@@ -243,17 +243,17 @@ class ListeningSocket(NamedTuple):
 
 def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
     """The listening sockets of a `net/tcp` or `net/tcp6`; lines that are none are passed over."""
-    found = []
+    sockets = []
     for line in content[:SOCKET_BYTES].decode("ascii", errors="replace").split("\n"):
         fields = line.split()
         if len(fields) < 10 or fields[3] != _LISTEN:
             continue
         listener = _listener(fields[1], fields[7], fields[9])
         if listener is not None:
-            found.append(listener)
-            if len(found) == LISTENERS_MAX:
+            sockets.append(listener)
+            if len(sockets) == LISTENERS_MAX:
                 break
-    return tuple(found)
+    return tuple(sockets)
 
 
 def past_listeners(part: bytes) -> bool:
@@ -264,8 +264,8 @@ def past_listeners(part: bytes) -> bool:
 
 def socket(link: str) -> int | None:
     """The socket that a descriptor's link names, as the tables of sockets number it."""
-    found = _SOCKET.fullmatch(link)
-    return int(found[1]) if found else None
+    match = _SOCKET.fullmatch(link)
+    return int(match[1]) if match else None
 
 
 def addresses4(content: bytes) -> tuple[str, ...]:
@@ -273,19 +273,19 @@ def addresses4(content: bytes) -> tuple[str, ...]:
 
     Loopback and link-local ones, by which nobody else is reached, are left out.
     """
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     leaf = ""
     for line in content[:ADDRESS_BYTES].decode("ascii", errors="replace").split("\n"):
         if match := _LEAF.fullmatch(line.rstrip()):
             leaf = match[1]
         elif leaf and line.split() == ["/32", "host", "LOCAL"] and _useful(leaf):
-            found[leaf] = None
-    return tuple(found)[:ADDRESSES_MAX]
+            addresses[leaf] = None
+    return tuple(addresses)[:ADDRESSES_MAX]
 
 
 def addresses6(content: bytes) -> tuple[str, ...]:
     """The global addresses of a namespace by its `net/if_inet6`."""
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     for line in content[:ADDRESS_BYTES].decode("ascii", errors="replace").split("\n"):
         fields = line.split()
         if len(fields) != 6 or not re.fullmatch(r"[0-9a-f]{32}", fields[0]):
@@ -293,8 +293,8 @@ def addresses6(content: bytes) -> tuple[str, ...]:
         if re.fullmatch(r"[0-9a-f]{2,8}", fields[4]) and not int(fields[4], 16) & _TENTATIVE:
             text = str(ipaddress.IPv6Address(int(fields[0], 16)))
             if _useful(text):
-                found[text] = None
-    return tuple(found)[:ADDRESSES_MAX]
+                addresses[text] = None
+    return tuple(addresses)[:ADDRESSES_MAX]
 
 
 def loopback(host: str) -> bool:
@@ -410,9 +410,9 @@ def cgroup(content: bytes) -> Cgroup:
     """Read a `cgroup` file. A container is the deepest that any hierarchy names."""
     paths = _paths(content)
     for path in paths:
-        found = [*_CONTAINER.finditer(path)]
-        if found:
-            return _container(path, found[-1])
+        matches = [*_CONTAINER.finditer(path)]
+        if matches:
+            return _container(path, matches[-1])
     return _unit(next((path for path in paths if path != "/"), "/"))
 
 
@@ -434,17 +434,17 @@ def _plain(path: str) -> str:
     return "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
 
 
-def _container(path: str, found: re.Match[str]) -> Cgroup:
-    end = path.find("/", found.end())
+def _container(path: str, match: re.Match[str]) -> Cgroup:
+    end = path.find("/", match.end())
     anchor = path if end < 0 else path[:end]
-    before = path[: found.start()]
+    before = path[: match.start()]
     # containerd and crio write kubepods-...slice:cri-containerd:<id> without systemd's driver below it
     last = before[:-1].rpartition("/")[2]
     runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
     pods = _POD.findall(before)
     users = _is_users(path.split("/"))
     pod = pods[-1].replace("_", "-") if pods and not users else ""
-    return Cgroup(anchor, found[1], runtime, pod, shared=False, delegated=users)
+    return Cgroup(anchor, match[1], runtime, pod, shared=False, delegated=users)
 
 
 def _unit(path: str) -> Cgroup:

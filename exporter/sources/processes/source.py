@@ -12,7 +12,7 @@ from exporter.sources.processes.listening import located
 from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
-KEPT: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """How long a reading is good while nothing that it is about ended."""
 
 COMPUTING_MAX: Final = 4096
@@ -40,8 +40,8 @@ class ProcessSource:
     def __init__(self, clock: Clock, *, root: Path = Path("/proc")) -> None:
         self._clock = clock
         self._root = root
-        self._asked: frozenset[int] = frozenset()
-        self._kept: ProcessReading | None = None
+        self._computing: frozenset[int] = frozenset()
+        self._cached: ProcessReading | None = None
         self._until: Nanoseconds = 0
         self._servers: tuple[int, ...] = ()
         self._holders: dict[tuple[str, int], int] = {}
@@ -78,34 +78,34 @@ class ProcessSource:
             ReadFailedError: `unreadable`, there is no proc tree.
         """
         self._errors = ()
-        asked = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
+        computing = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
         proc = Proc(self._root)
-        if self._kept is not None and asked == self._asked and self._clock.elapsed() < self._until:
-            if self._stands(proc, self._kept):
-                return self._kept
+        if self._cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
+            if self._stands(proc, self._cached):
+                return self._cached
             proc = Proc(self._root)
-        self._kept = None
-        if asked != self._asked:  # a server that begins to compute may just have become one
+        self._cached = None
+        if computing != self._computing:  # a server that begins to compute may just have become one
             self._register = Register()
         try:
-            seen = census(proc, self._clock, sorted(asked), self._servers, self._register)
+            processes = census(proc, self._clock, sorted(computing), self._servers, self._register)
         except OSError as failure:
             raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
-        unseen = tuple(sorted(asked - seen.keys()))
+        unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
-        groups = located(proc, self._clock, grouped(seen, asked), self._holders)
+        groups = located(proc, self._clock, grouped(processes, computing), self._holders)
         reading = ProcessReading(groups, unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.
         self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
-        self._tell(proc, unseen, lost)
-        self._asked, self._kept, self._until = asked, reading, self._clock.elapsed() + KEPT
+        self._report_failures(proc, unseen, lost)
+        self._computing, self._cached, self._until = computing, reading, self._clock.elapsed() + READING_TTL
         return reading
 
     def close(self) -> None:
         """Nothing is held but the last reading."""
-        self._kept = None
+        self._cached = None
 
     def _stands(self, proc: Proc, reading: ProcessReading) -> bool:
         """Whether the processes of a reading are still the same."""
@@ -115,7 +115,7 @@ class ProcessSource:
             for member in group.members
         ) and all(started(proc, pid) is None for pid in reading.unseen)
 
-    def _tell(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
+    def _report_failures(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
         self._problem = ""
         if unseen:
             incomplete = proc.blindness()

@@ -133,7 +133,8 @@ def _recorded(name: str, books: list[Book], at: int) -> Iterator[tuple[Series, F
         yield ("inference:ledger_seen_timestamp_seconds", where), Fraction(at)
         if any(other.instance == book.instance and other.end == book.begin for other in BOOKS):
             host_of_it = labeled(**whose, instance=book.instance, node=book.instance)
-            yield ("inference:ledger_begun_anew", host_of_it), Fraction(book.begin)
+            for record in ("inference:ledger_replaced", "inference:ledger_begun_anew"):
+                yield (record, host_of_it), Fraction(book.begin)
     for book in quiet:
         where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
         yield ("inference:host_silent_since_timestamp_seconds", where), Fraction(SILENT - MINUTE)

@@ -9,15 +9,15 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.cloud import CloudSource
-from tests.sources.cloud.metadata_house import House
+from tests.sources.cloud.metadata_server import MetadataServer
 
 Make = Callable[..., CloudSource]
 Firmware = Callable[..., Path]
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House()
+def metadata() -> Iterator[MetadataServer]:
+    made = MetadataServer()
     yield made
     made.close()
 
@@ -38,11 +38,11 @@ def firmware(tmp_path: Path) -> Firmware:
 
 
 @pytest.fixture
-def source(house: House, tmp_path: Path) -> Make:
-    """A source that asks the house, on a machine whose firmware says nothing unless it was written."""
+def source(metadata: MetadataServer, tmp_path: Path) -> Make:
+    """A source that asks the metadata, on a machine whose firmware says nothing unless it was written."""
 
     def make(choice: str, **options: Any) -> CloudSource:
-        options = {"root": tmp_path, "address": house.address, "timeout": 10.0, **options}
+        options = {"root": tmp_path, "address": metadata.address, "timeout": 10.0, **options}
         return CloudSource(options.pop("clock", SystemClock()), choice, **options)
 
     return make

@@ -14,7 +14,14 @@ from exporter.sources.cloud import CloudSource
 from exporter.sources.location import BackgroundPoller
 from exporter.units import Nanoseconds, seconds
 from tests.living import gone, living
-from tests.sources.cloud.metadata_house import AWS_SESSION_PATH, AZURE_PATH, House, Reply, aws, azure
+from tests.sources.cloud.metadata_server import (
+    AWS_SESSION_PATH,
+    AZURE_PATH,
+    MetadataServer,
+    Reply,
+    aws,
+    azure,
+)
 
 Make = Callable[..., CloudSource]
 
@@ -86,9 +93,11 @@ def bench() -> Iterator[Bench]:
     made.close()
 
 
-def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make, bench: Bench) -> None:
+def test_nothing_is_told_until_the_cloud_has_answered(
+    metadata: MetadataServer, source: Make, bench: Bench
+) -> None:
     """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
-    azure(house)
+    azure(metadata)
     enquiry = bench.begin(source("azure"))
     assert (enquiry.told, enquiry.row) == (None, None)
 
@@ -101,14 +110,14 @@ def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make
     assert 0 < row.read_duration < 30 * 10**9
 
 
-def test_starting_does_not_wait_and_starts_once(house: House, source: Make, bench: Bench) -> None:
+def test_starting_does_not_wait_and_starts_once(metadata: MetadataServer, source: Make, bench: Bench) -> None:
     """While the service keeps silent, whoever started it goes on; one thread asks, however often."""
     answers = threading.Event()
-    azure(house).before = lambda: assert_set(answers)
+    azure(metadata).before = lambda: assert_set(answers)
     enquiry = bench.begin(source("azure", timeout=30.0))
     enquiry.start()
     enquiry.start()
-    assert house.arrived.acquire(timeout=30)
+    assert metadata.arrived.acquire(timeout=30)
     assert (enquiry.told, bench.told) == (None, [])
     assert living("cloud") == 1
 
@@ -122,9 +131,11 @@ def assert_set(event: threading.Event) -> None:
     assert event.wait(timeout=30)
 
 
-def test_a_service_that_keeps_silent_is_given_up_in_time(house: House, source: Make, bench: Bench) -> None:
+def test_a_service_that_keeps_silent_is_given_up_in_time(
+    metadata: MetadataServer, source: Make, bench: Bench
+) -> None:
     """Then what is known without it is the place."""
-    azure(house).hangs.add(AZURE_PATH)
+    azure(metadata).hangs.add(AZURE_PATH)
     bench.begin(source("azure", timeout=0.3)).start()
     place, row = bench.next()
 
@@ -133,25 +144,25 @@ def test_a_service_that_keeps_silent_is_given_up_in_time(house: House, source: M
     assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 1})
 
 
-def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench: Bench) -> None:
+def test_an_answer_is_kept_and_asked_for_once(metadata: MetadataServer, source: Make, bench: Bench) -> None:
     """For the life of the process: the thread is gone, and another start asks nobody."""
-    azure(house)
+    azure(metadata)
     enquiry = bench.begin(source("azure"))
     enquiry.start()
     bench.next()
     assert gone("cloud")
     enquiry.start()
 
-    assert house.paths == [AZURE_PATH]
+    assert metadata.paths == [AZURE_PATH]
     assert bench.clock.waited == []
     assert enquiry.told == ANSWER
 
 
 def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
-    house: House, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, bench: Bench
 ) -> None:
     """5, 10, 20, ... 2,560 s, and an hour from then on."""
-    azure(house).says_everywhere(Reply(b"", 503))
+    azure(metadata).says_everywhere(Reply(b"", 503))
     bench.begin(source("azure")).start()
     for _ in range(12):
         bench.next()
@@ -160,10 +171,10 @@ def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
 
     expected = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
     assert expected == bench.clock.waited[:12]
-    assert len(house.asked) == 13
+    assert len(metadata.requests) == 13
 
 
-def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench: Bench) -> None:
+def test_a_late_answer_replaces_what_was_known(metadata: MetadataServer, source: Make, bench: Bench) -> None:
     """The network came up after the daemon. What failed before stays counted."""
     enquiry = bench.begin(source("azure"))
     enquiry.start()
@@ -172,7 +183,7 @@ def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench
     assert row is not None
     assert (row.up, row.errors) == (False, {"http_status": 1})
 
-    azure(house)
+    azure(metadata)
     bench.clock.asked_again()
     place, row = bench.next()
 
@@ -182,11 +193,11 @@ def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench
 
 
 def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
-    house: House, firmware: Callable[..., Path], source: Make, bench: Bench
+    metadata: MetadataServer, firmware: Callable[..., Path], source: Make, bench: Bench
 ) -> None:
     """Up, the failure counted beside it, and still asked for region and lifecycle."""
     firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
-    aws(house).says(AWS_SESSION_PATH, "", status=403)
+    aws(metadata).set_reply(AWS_SESSION_PATH, "", status=403)
     enquiry = bench.begin(source("auto"))
     enquiry.start()
     place, row = bench.next()
@@ -194,7 +205,7 @@ def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (True, NOW, {"http_status": 1})
 
-    aws(house)
+    aws(metadata)
     bench.clock.asked_again()
 
     place, _ = bench.next()
@@ -202,21 +213,25 @@ def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
     assert (place.region, place.source) == ("us-east-1", "aws metadata")
 
 
-def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Make, bench: Bench) -> None:
+def test_on_bare_metal_there_is_no_thread_and_no_source(
+    metadata: MetadataServer, source: Make, bench: Bench
+) -> None:
     """The place is known to be none from the start; no row of health is exported."""
     enquiry = bench.begin(source("auto"))
     enquiry.start()
 
     assert HostLocation() == enquiry.told
     assert (enquiry.row, enquiry._thread) == (None, None)
-    assert house.asked == []
+    assert metadata.requests == []
 
 
-def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, bench: Bench) -> None:
+def test_what_is_closed_changes_nothing_any_more(
+    metadata: MetadataServer, source: Make, bench: Bench
+) -> None:
     """A reload has made another enquiry, and the answer of the old one comes late."""
-    azure(house)
+    azure(metadata)
     enquiry = bench.begin(source("azure"))
-    house.before = enquiry.close
+    metadata.before = enquiry.close
     enquiry.start()
     assert gone("cloud")
 
@@ -242,7 +257,7 @@ def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
 
 
 def test_the_log_tells_an_outage_once(
-    house: House, source: Make, bench: Bench, caplog: pytest.LogCaptureFixture
+    metadata: MetadataServer, source: Make, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is asked."""
     caplog.set_level("INFO", logger="exporter")
@@ -250,12 +265,12 @@ def test_the_log_tells_an_outage_once(
     for _ in range(3):
         bench.next()
         bench.clock.asked_again()
-    azure(house)
+    azure(metadata)
     while bench.next()[0] != ANSWER:
         bench.clock.asked_again()
 
     (failed,) = caplog.records
-    problem = f"azure metadata at {house.address}: answers with HTTP status 404"
+    problem = f"azure metadata at {metadata.address}: answers with HTTP status 404"
     assert ("source failed", "cloud", problem) == (
         failed.getMessage(),
         vars(failed)["source"],
@@ -263,15 +278,17 @@ def test_the_log_tells_an_outage_once(
     )
 
 
-def test_an_answer_that_may_change_is_asked_for_again(house: House, source: Make, bench: Bench) -> None:
+def test_an_answer_that_may_change_is_asked_for_again(
+    metadata: MetadataServer, source: Make, bench: Bench
+) -> None:
     """So long after each answer; a failure pauses as ever and leaves what was told, and the row tells it."""
-    azure(house)
+    azure(metadata)
     enquiry = bench.begin(source("azure"), renewal=600 * 10**9)
     enquiry.start()
     bench.next()
     bench.clock.asked_again()
     assert bench.next()[0] == ANSWER
-    house.says_everywhere(Reply(b"", 503))
+    metadata.says_everywhere(Reply(b"", 503))
     for _ in range(3):
         bench.clock.asked_again()
         place, row = bench.next()
@@ -279,7 +296,7 @@ def test_an_answer_that_may_change_is_asked_for_again(house: House, source: Make
     assert place == ANSWER
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (False, NOW, {"http_status": 3})
-    azure(house).rules = lambda _: None
+    azure(metadata).rules = lambda _: None
     bench.clock.asked_again()
     assert bench.next()[0] == ANSWER
     bench.clock.asked_again()

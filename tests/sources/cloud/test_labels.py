@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.readings import HostLocation
-from exporter.sources.cloud.location import place_of
+from exporter.sources.cloud.location import location_of_labels
 
 EKS = {
     "eks.amazonaws.com/capacityType": "SPOT",
@@ -87,10 +87,12 @@ NEBIUS = {
 def test_labels_of_each_cloud(labels: dict[str, str], expected: HostLocation) -> None:
     """Cloud, instance type, region, zone, lifecycle."""
     assert expected.cloud
-    told = place_of(labels)
+    location = location_of_labels(labels)
 
-    assert told.source == "node labels"
-    assert expected == HostLocation(told.cloud, told.instance_type, told.region, told.zone, told.lifecycle)
+    assert location.source == "node labels"
+    assert expected == HostLocation(
+        location.cloud, location.instance_type, location.region, location.zone, location.lifecycle
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_lifecycles(more: dict[str, str], lifecycle: str) -> None:
     elif any(label.startswith("kubernetes.azure.com/") for label in more):
         base = {"node.kubernetes.io/instance-type": "Standard_NC24ads_A100_v4"}
 
-    assert lifecycle == place_of({**base, **more}).lifecycle
+    assert lifecycle == location_of_labels({**base, **more}).lifecycle
 
 
 @pytest.mark.parametrize(
@@ -138,4 +140,4 @@ def test_lifecycles(more: dict[str, str], lifecycle: str) -> None:
 )
 def test_labels_that_name_no_one_cloud_tell_nothing(labels: dict[str, str]) -> None:
     """None rather than a wrong answer: anybody may set a label."""
-    assert HostLocation() == place_of(labels)
+    assert HostLocation() == location_of_labels(labels)

@@ -94,9 +94,9 @@ def test_labels_fill_what_is_empty(
 
 def test_labels_that_could_not_be_read_leave_the_place() -> None:
     """And are not known to be none."""
-    told, contradiction = located(TOLD, None)
+    location, contradiction = located(TOLD, None)
 
-    assert (told.instance_type, told.node_labels, contradiction) == ("p5.48xlarge", None, "")
+    assert (location.instance_type, location.node_labels, contradiction) == ("p5.48xlarge", None, "")
 
 
 def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> None:
@@ -119,9 +119,9 @@ def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> No
 )
 def test_labels_of_another_place_fill_nothing(place: HostLocation, words: str) -> None:
     """They are told, and rules may still match on them."""
-    told, contradiction = located(place, EKS)
+    location, contradiction = located(place, EKS)
 
-    assert (told, contradiction) == (
+    assert (location, contradiction) == (
         HostLocation(place.cloud, place.instance_type, source=place.source, node_labels=EKS),
         words,
     )
@@ -134,6 +134,10 @@ def test_azure_is_spelled_in_either_case() -> None:
         ("node.kubernetes.io/instance-type", "Standard_nd96isr_h100_v5"),
     )
     place = HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
-    told, contradiction = located(place, labels)
+    location, contradiction = located(place, labels)
 
-    assert (told.instance_type, told.lifecycle, contradiction) == ("Standard_ND96isr_H100_v5", "spot", "")
+    assert (location.instance_type, location.lifecycle, contradiction) == (
+        "Standard_ND96isr_H100_v5",
+        "spot",
+        "",
+    )

@@ -8,7 +8,7 @@ import pytest
 from exporter.readings import HostLocation
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import SERVICES
-from tests.sources.cloud.metadata_house import (
+from tests.sources.cloud.metadata_server import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,
@@ -21,7 +21,7 @@ from tests.sources.cloud.metadata_house import (
     NEBIUS_PATH,
     OCI_PATHS,
     SESSION,
-    House,
+    MetadataServer,
     aws,
     azure,
     gcp,
@@ -53,9 +53,9 @@ PATHS = {
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_each_cloud_tells_where_a_host_runs(house: House, source: Make, cloud: str) -> None:
+def test_each_cloud_tells_where_a_host_runs(metadata: MetadataServer, source: Make, cloud: str) -> None:
     """By its own rules: headers, tokens and shapes."""
-    CLOUDS[cloud](house)
+    CLOUDS[cloud](metadata)
     asking = source(cloud)
 
     assert ANSWERS[cloud] == asking.read()
@@ -63,13 +63,15 @@ def test_each_cloud_tells_where_a_host_runs(house: House, source: Make, cloud: s
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_each_question_is_asked_once_and_nothing_else(house: House, source: Make, cloud: str) -> None:
+def test_each_question_is_asked_once_and_nothing_else(
+    metadata: MetadataServer, source: Make, cloud: str
+) -> None:
     """Never the recursive root, attributes, user data, credentials: they hold scripts and secrets."""
-    CLOUDS[cloud](house)
+    CLOUDS[cloud](metadata)
     source(cloud).read()
 
-    assert PATHS[cloud] == house.paths
-    for path in house.paths:
+    assert PATHS[cloud] == metadata.paths
+    for path in metadata.paths:
         for word in ("recursive", "attributes", "user", "credentials", "service-accounts", "iam"):
             assert word not in path.lower()
 
@@ -80,12 +82,12 @@ def test_every_cloud_that_can_be_configured_has_a_service_and_a_test() -> None:
     assert set(CLOUDS) == set(SERVICES)
 
 
-def test_aws_is_asked_with_a_token_of_a_minute(house: House, source: Make) -> None:
+def test_aws_is_asked_with_a_token_of_a_minute(metadata: MetadataServer, source: Make) -> None:
     """IMDSv2: the PUT says how long the token lives, each GET brings it, and no GET goes without."""
-    aws(house)
+    aws(metadata)
     source("aws").read()
 
-    put, *gets = house.asked
+    put, *gets = metadata.requests
     assert put.headers["x-aws-ec2-metadata-token-ttl-seconds"] == "60"
     assert [get.headers["x-aws-ec2-metadata-token"] for get in gets] == [SESSION, SESSION]
 
@@ -100,14 +102,14 @@ def test_aws_is_asked_with_a_token_of_a_minute(house: House, source: Make) -> No
     ],
 )
 def test_each_request_has_the_header_that_its_cloud_wants(
-    house: House, source: Make, cloud: str, header: str, value: str
+    metadata: MetadataServer, source: Make, cloud: str, header: str, value: str
 ) -> None:
     """And none that says that it was forwarded: OCI and AWS refuse those."""
-    CLOUDS[cloud](house)
+    CLOUDS[cloud](metadata)
     source(cloud).read()
 
-    assert {value} == {asked.headers[header] for asked in house.asked}
-    assert not [name for asked in house.asked for name in asked.headers if "forwarded" in name]
+    assert {value} == {request.headers[header] for request in metadata.requests}
+    assert not [name for request in metadata.requests for name in request.headers if "forwarded" in name]
 
 
 @pytest.mark.parametrize(
@@ -121,20 +123,20 @@ def test_each_request_has_the_header_that_its_cloud_wants(
         ("", ""),
     ],
 )
-def test_aws_life_cycles(house: House, source: Make, told: str, lifecycle: str) -> None:
+def test_aws_life_cycles(metadata: MetadataServer, source: Make, told: str, lifecycle: str) -> None:
     """What is paid otherwise than by the hour or the spot market is unknown, not on demand."""
-    aws(house).says(AWS_LIFECYCLE_PATH, told)
+    aws(metadata).set_reply(AWS_LIFECYCLE_PATH, told)
 
     assert lifecycle == source("aws").read().lifecycle
 
 
-def test_aws_without_a_life_cycle_is_unknown_not_on_demand(house: House, source: Make) -> None:
+def test_aws_without_a_life_cycle_is_unknown_not_on_demand(metadata: MetadataServer, source: Make) -> None:
     """The trap of the 404: a missing key is no answer."""
-    del aws(house).replies[AWS_LIFECYCLE_PATH]
+    del aws(metadata).replies[AWS_LIFECYCLE_PATH]
 
-    place = source("aws").read()
+    reading = source("aws").read()
 
-    assert (place.instance_type, place.lifecycle) == ("p5.48xlarge", "")
+    assert (reading.instance_type, reading.lifecycle) == ("p5.48xlarge", "")
 
 
 @pytest.mark.parametrize(
@@ -153,22 +155,22 @@ def test_aws_without_a_life_cycle_is_unknown_not_on_demand(house: House, source:
     ],
 )
 def test_gcp_lifecycles(
-    house: House, source: Make, preemptible: str | None, model: str | None, lifecycle: str
+    metadata: MetadataServer, source: Make, preemptible: str | None, model: str | None, lifecycle: str
 ) -> None:
     """Spot and preemptible are one; other provisioning models have prices of their own."""
-    gcp(house)
+    gcp(metadata)
     for path, told in zip(GCP_PATHS[2:], (preemptible, model), strict=True):
-        del house.replies[path]
+        del metadata.replies[path]
         if told is not None:
-            house.says(path, told)
+            metadata.set_reply(path, told)
 
     assert lifecycle == source("gcp").read().lifecycle
 
 
-def test_gke_metadata_that_serves_few_keys_tells_what_it_has(house: House, source: Make) -> None:
+def test_gke_metadata_that_serves_few_keys_tells_what_it_has(metadata: MetadataServer, source: Make) -> None:
     """The trap of GKE workload identity, whose server does not have every key of an instance."""
-    gcp(house)
-    del house.replies[GCP_PATHS[1]], house.replies[GCP_PATHS[3]]
+    gcp(metadata)
+    del metadata.replies[GCP_PATHS[1]], metadata.replies[GCP_PATHS[3]]
 
     expected = HostLocation("gcp", "a3-highgpu-8g", "", "", "on_demand", "gcp metadata")
     assert expected == source("gcp").read()
@@ -184,57 +186,59 @@ def test_gke_metadata_that_serves_few_keys_tells_what_it_has(house: House, sourc
     ],
 )
 def test_a_gcp_region_is_its_zone_without_the_last_part(
-    house: House, source: Make, zone: str, region: str
+    metadata: MetadataServer, source: Make, zone: str, region: str
 ) -> None:
     """Zones are told by path, and regions not at all."""
-    gcp(house).says(GCP_PATHS[1], f"projects/1/zones/{zone}")
+    gcp(metadata).set_reply(GCP_PATHS[1], f"projects/1/zones/{zone}")
 
-    place = source("gcp").read()
+    reading = source("gcp").read()
 
-    assert (region, zone) == (place.region, place.zone)
+    assert (region, zone) == (reading.region, reading.zone)
 
 
 @pytest.mark.parametrize(
     ("priority", "lifecycle"),
     [("Regular", "on_demand"), ("Spot", "spot"), ("Low", "spot"), ("", ""), (None, ""), ("Other", "")],
 )
-def test_azure_priorities(house: House, source: Make, priority: str | None, lifecycle: str) -> None:
+def test_azure_priorities(
+    metadata: MetadataServer, source: Make, priority: str | None, lifecycle: str
+) -> None:
     """An empty priority is told by machines of which nobody said it: unknown."""
-    azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "priority": priority}))
+    azure(metadata).set_reply(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "priority": priority}))
 
     assert lifecycle == source("azure").read().lifecycle
 
 
 @pytest.mark.parametrize("zone", ["", None])
-def test_azure_without_zones_has_none(house: House, source: Make, zone: str | None) -> None:
+def test_azure_without_zones_has_none(metadata: MetadataServer, source: Make, zone: str | None) -> None:
     """Many regions have none. The region is the ARM name, as price lists write it."""
-    azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "zone": zone, "location": "EastUS2"}))
+    azure(metadata).set_reply(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "zone": zone, "location": "EastUS2"}))
 
-    place = source("azure").read()
+    reading = source("azure").read()
 
-    assert (place.region, place.zone) == ("eastus2", "")
+    assert (reading.region, reading.zone) == ("eastus2", "")
 
 
-def test_oci_keys_in_quotes_are_the_same_keys(house: House, source: Make) -> None:
+def test_oci_keys_in_quotes_are_the_same_keys(metadata: MetadataServer, source: Make) -> None:
     """Some hosts tell a single key as JSON."""
-    oci(house)
+    oci(metadata)
     for path, answer in zip(OCI_PATHS, ("BM.GPU.H100.8", "us-phoenix-1", "EMIr:PHX-AD-1"), strict=True):
-        house.says(path, f'"{answer}"')
+        metadata.set_reply(path, f'"{answer}"')
 
     assert ANSWERS["oci"] == source("oci").read()
 
 
-def test_oci_without_a_region_tells_its_shape(house: House, source: Make) -> None:
+def test_oci_without_a_region_tells_its_shape(metadata: MetadataServer, source: Make) -> None:
     """List prices there are the same in all regions."""
-    oci(house)
-    del house.replies[OCI_PATHS[1]], house.replies[OCI_PATHS[2]]
+    oci(metadata)
+    del metadata.replies[OCI_PATHS[1]], metadata.replies[OCI_PATHS[2]]
 
     assert HostLocation("oci", "BM.GPU.H100.8", source="oci metadata") == source("oci").read()
 
 
-def test_nebius_types_are_platform_and_preset(house: House, source: Make) -> None:
+def test_nebius_types_are_platform_and_preset(metadata: MetadataServer, source: Make) -> None:
     """As price lists put them together; a region may be missing."""
-    nebius(house).says(
+    nebius(metadata).set_reply(
         NEBIUS_PATH,
         json.dumps({**NEBIUS_DATA, "platform": "gpu-l40s-a", "preset": "1gpu-8vcpu-32gb", "region": None}),
     )
@@ -245,8 +249,8 @@ def test_nebius_types_are_platform_and_preset(house: House, source: Make) -> Non
     )
 
 
-def test_the_zone_letter_of_aws_is_told_as_it_is(house: House, source: Make) -> None:
+def test_the_zone_letter_of_aws_is_told_as_it_is(metadata: MetadataServer, source: Make) -> None:
     """The trap of the letter: it means another place in each account, so nothing may be priced by it."""
-    aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "availabilityZone": "us-east-1f"}))
+    aws(metadata).set_reply(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "availabilityZone": "us-east-1f"}))
 
     assert source("aws").read().zone == "us-east-1f"

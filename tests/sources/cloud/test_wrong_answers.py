@@ -11,7 +11,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX
 from exporter.units import nanoseconds
-from tests.sources.cloud.metadata_house import (
+from tests.sources.cloud.metadata_server import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,
@@ -23,7 +23,7 @@ from tests.sources.cloud.metadata_house import (
     NEBIUS_DATA,
     NEBIUS_PATH,
     OCI_PATHS,
-    House,
+    MetadataServer,
     Reply,
     aws,
     azure,
@@ -55,40 +55,40 @@ PORTAL = b"<!DOCTYPE html>\n<html><head><title>Sign in to the network</title></h
     ],
 )
 def test_a_server_that_answers_everything_alike_is_no_metadata_service(
-    house: House, source: Make, failure: FailureOf, cloud: str, body: bytes
+    metadata: MetadataServer, source: Make, failure: FailureOf, cloud: str, body: bytes
 ) -> None:
     """A captive portal, a proxy, a default page: 200 is no proof of anything."""
-    CLOUDS[cloud](house).says_everywhere(Reply(body, headers={"Content-Type": "text/html"}))
+    CLOUDS[cloud](metadata).says_everywhere(Reply(body, headers={"Content-Type": "text/html"}))
 
     assert failure(source(cloud)).reason == "not_recognized"
 
 
 def test_the_message_names_the_service_and_not_what_it_said(
-    house: House, source: Make, failure: FailureOf
+    metadata: MetadataServer, source: Make, failure: FailureOf
 ) -> None:
     """What a stranger sent is not repeated in the log."""
-    azure(house).says_everywhere(Reply(json.dumps({**AZURE_COMPUTE, "vmSize": "\x1b[31mred"}).encode()))
+    azure(metadata).says_everywhere(Reply(json.dumps({**AZURE_COMPUTE, "vmSize": "\x1b[31mred"}).encode()))
 
     assert str(failure(source("azure"))) == (
-        f"azure metadata at {house.address}: "
+        f"azure metadata at {metadata.address}: "
         "answers, but not as the metadata of azure does: not one short word"
     )
 
 
 @pytest.mark.parametrize("value", ["google", "", None])
 def test_gcp_without_its_echo_is_somebody_else(
-    house: House, source: Make, failure: FailureOf, value: str | None
+    metadata: MetadataServer, source: Make, failure: FailureOf, value: str | None
 ) -> None:
     """Google's server, and no other, answers with the header that it was asked with."""
-    gcp(house)
-    del house.headers["Metadata-Flavor"]
+    gcp(metadata)
+    del metadata.headers["Metadata-Flavor"]
     if value is not None:
-        house.headers["Metadata-Flavor"] = value
+        metadata.headers["Metadata-Flavor"] = value
 
-    told = failure(source("gcp"))
+    error = failure(source("gcp"))
 
-    assert told.reason == "not_recognized"
-    assert str(told).endswith("no header metadata-flavor: Google")
+    assert error.reason == "not_recognized"
+    assert str(error).endswith("no header metadata-flavor: Google")
 
 
 STRANGE_TYPES = [
@@ -108,29 +108,33 @@ STRANGE_TYPES = [
 
 
 @pytest.mark.parametrize("strange", STRANGE_TYPES)
-def test_an_aws_type_that_is_none(house: House, source: Make, failure: FailureOf, strange: object) -> None:
+def test_an_aws_type_that_is_none(
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: object
+) -> None:
     """The whole answer is refused."""
-    aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "instanceType": strange}))
+    aws(metadata).set_reply(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "instanceType": strange}))
 
     assert failure(source("aws")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", STRANGE_TYPES)
-def test_an_azure_size_that_is_none(house: House, source: Make, failure: FailureOf, strange: object) -> None:
+def test_an_azure_size_that_is_none(
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: object
+) -> None:
     """Also one without its prefix, which the service always tells."""
     for size in (strange, "ND96isr_H100_v5", "standard_ND96isr_H100_v5", "Standard_"):
-        azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "vmSize": size}))
+        azure(metadata).set_reply(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "vmSize": size}))
 
         assert failure(source("azure")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", STRANGE_TYPES)
 def test_a_nebius_platform_that_is_none(
-    house: House, source: Make, failure: FailureOf, strange: object
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: object
 ) -> None:
     """And a preset that is none: both are needed."""
     for key in ("platform", "preset"):
-        nebius(house).says(NEBIUS_PATH, json.dumps({**NEBIUS_DATA, key: strange}))
+        nebius(metadata).set_reply(NEBIUS_PATH, json.dumps({**NEBIUS_DATA, key: strange}))
 
         assert failure(source("nebius")).reason == "not_recognized"
 
@@ -139,84 +143,88 @@ def test_a_nebius_platform_that_is_none(
     "strange", ["", "a3-highgpu-8g", "projects/1/zones/a3-highgpu-8g", "projects/1/machineTypes/", "x" * 200]
 )
 def test_a_gcp_machine_type_that_is_none(
-    house: House, source: Make, failure: FailureOf, strange: str
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: str
 ) -> None:
     """It is told by its whole path."""
-    gcp(house).says(GCP_PATHS[0], strange)
+    gcp(metadata).set_reply(GCP_PATHS[0], strange)
 
     assert failure(source("gcp")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", ["", "H100", "bm.gpu.h100.8", "BM", '""', "BM.GPU.H100.8 x", "{}"])
-def test_an_oci_shape_that_is_none(house: House, source: Make, failure: FailureOf, strange: str) -> None:
+def test_an_oci_shape_that_is_none(
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: str
+) -> None:
     """Shapes begin with BM or VM."""
-    oci(house).says(OCI_PATHS[0], strange)
+    oci(metadata).set_reply(OCI_PATHS[0], strange)
 
     assert failure(source("oci")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", ["us east 1", "us-east-1/", "<b>", "US", "a" * 65, "-"])
 def test_a_region_that_is_none_costs_the_whole_answer(
-    house: House, source: Make, failure: FailureOf, strange: str
+    metadata: MetadataServer, source: Make, failure: FailureOf, strange: str
 ) -> None:
     """Whoever is wrong about the region is not believed about the type."""
-    aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "region": strange}))
+    aws(metadata).set_reply(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "region": strange}))
     assert failure(source("aws")).reason == "not_recognized"
 
-    oci(house).says(OCI_PATHS[1], strange)
+    oci(metadata).set_reply(OCI_PATHS[1], strange)
     assert failure(source("oci")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 500, 503, 204])
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_a_service_that_refuses_is_not_asked_a_second_time(
-    house: House, source: Make, failure: FailureOf, cloud: str, status: int
+    metadata: MetadataServer, source: Make, failure: FailureOf, cloud: str, status: int
 ) -> None:
     """401 of AWS without a token, 404 of OCI and of nothing, 410 and 429 of Azure: one attempt each."""
-    CLOUDS[cloud](house).says_everywhere(Reply(b"no", status))
+    CLOUDS[cloud](metadata).says_everywhere(Reply(b"no", status))
 
-    told = failure(source(cloud))
+    error = failure(source(cloud))
 
-    assert told.reason == "http_status"
-    assert str(told).endswith(f"answers with HTTP status {status}")
-    assert len(house.asked) == 1
+    assert error.reason == "http_status"
+    assert str(error).endswith(f"answers with HTTP status {status}")
+    assert len(metadata.requests) == 1
 
 
 def test_aws_without_a_token_is_never_asked_the_old_way(
-    house: House, source: Make, failure: FailureOf
+    metadata: MetadataServer, source: Make, failure: FailureOf
 ) -> None:
     """The trap of `HttpTokens=required`: a GET without a token is a 401, and is not tried."""
-    aws(house).says(AWS_SESSION_PATH, "", status=403)
+    aws(metadata).set_reply(AWS_SESSION_PATH, "", status=403)
 
     assert failure(source("aws")).reason == "http_status"
-    assert house.paths == [AWS_SESSION_PATH]
+    assert metadata.paths == [AWS_SESSION_PATH]
 
 
 @pytest.mark.parametrize("token", ["", "a b", "<html>", "x" * 129, "a\r\nX-Injected: 1", "tok\u00e9n"])
 def test_a_token_that_cannot_be_one_is_not_sent_on(
-    house: House, source: Make, failure: FailureOf, token: str
+    metadata: MetadataServer, source: Make, failure: FailureOf, token: str
 ) -> None:
     """It would become a header."""
-    aws(house).says(AWS_SESSION_PATH, token)
+    aws(metadata).set_reply(AWS_SESSION_PATH, token)
 
     assert failure(source("aws")).reason == "not_recognized"
-    assert house.paths == [AWS_SESSION_PATH]
+    assert metadata.paths == [AWS_SESSION_PATH]
 
 
 def test_a_token_request_that_hangs_ends_with_the_time_for_all(
-    house: House, source: Make, failure: FailureOf
+    metadata: MetadataServer, source: Make, failure: FailureOf
 ) -> None:
     """The trap of hop limit 1: in a bridged container the token never arrives, and nobody refuses."""
-    aws(house).hangs.add(AWS_SESSION_PATH)
+    aws(metadata).hangs.add(AWS_SESSION_PATH)
 
     assert failure(source("aws", timeout=0.5)).reason == "timeout"
-    assert house.arrived.acquire(timeout=30)
-    assert house.paths == [AWS_SESSION_PATH]
+    assert metadata.arrived.acquire(timeout=30)
+    assert metadata.paths == [AWS_SESSION_PATH]
 
 
-def test_a_question_that_hangs_costs_the_answer(house: House, source: Make, failure: FailureOf) -> None:
+def test_a_question_that_hangs_costs_the_answer(
+    metadata: MetadataServer, source: Make, failure: FailureOf
+) -> None:
     """An optional one too: half of an answer is not made up to a whole."""
-    aws(house).hangs.add(AWS_LIFECYCLE_PATH)
+    aws(metadata).hangs.add(AWS_LIFECYCLE_PATH)
 
     assert failure(source("aws", timeout=0.5)).reason == "timeout"
 
@@ -252,18 +260,20 @@ class MovedClock:
         return self.now
 
 
-def test_the_timeout_is_for_all_requests_together(house: House, source: Make, failure: FailureOf) -> None:
+def test_the_timeout_is_for_all_requests_together(
+    metadata: MetadataServer, source: Make, failure: FailureOf
+) -> None:
     """30 s for four questions of 12 s each: the third ends at 36 s, and the fourth is not asked."""
     clock = MovedClock()
 
     def takes() -> None:
         clock.now += nanoseconds(12)
 
-    gcp(house).before = takes
-    told = failure(source("gcp", clock=clock, timeout=30.0))
+    gcp(metadata).before = takes
+    error = failure(source("gcp", clock=clock, timeout=30.0))
 
-    assert told.reason == "timeout"
-    assert list(GCP_PATHS[:3]) == house.paths
+    assert error.reason == "timeout"
+    assert list(GCP_PATHS[:3]) == metadata.paths
 
 
 def test_a_refused_connection_is_told(source: Make, failure: FailureOf) -> None:
@@ -271,46 +281,48 @@ def test_a_refused_connection_is_told(source: Make, failure: FailureOf) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-    told = failure(source("azure", address=f"http://127.0.0.1:{port}"))
+    error = failure(source("azure", address=f"http://127.0.0.1:{port}"))
 
-    assert told.reason == "connection"
-    assert str(told).startswith(f"azure metadata at http://127.0.0.1:{port}: ")
+    assert error.reason == "connection"
+    assert str(error).startswith(f"azure metadata at http://127.0.0.1:{port}: ")
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(
-    house: House, source: Make, failure: FailureOf, cloud: str, status: int
+    metadata: MetadataServer, source: Make, failure: FailureOf, cloud: str, status: int
 ) -> None:
     """A portal sends people to its own page; tokens and headers stay here."""
-    other = {"Location": f"{house.address}/portal"}
-    CLOUDS[cloud](house).says_everywhere(Reply(b"", status, other))
+    other = {"Location": f"{metadata.address}/portal"}
+    CLOUDS[cloud](metadata).says_everywhere(Reply(b"", status, other))
 
     assert failure(source(cloud)).reason == "redirect"
-    assert len(house.asked) == 1
+    assert len(metadata.requests) == 1
 
 
-def test_a_body_is_bounded(house: House, source: Make, failure: FailureOf) -> None:
+def test_a_body_is_bounded(metadata: MetadataServer, source: Make, failure: FailureOf) -> None:
     """64 KiB is read, and a byte more is too much."""
     told = json.dumps(AZURE_COMPUTE)
-    azure(house).says(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told)))
+    azure(metadata).set_reply(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told)))
     assert source("azure").read().instance_type == "Standard_ND96isr_H100_v5"
 
-    house.says(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told) + 1))
+    metadata.set_reply(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told) + 1))
     assert failure(source("azure")).reason == "too_large"
 
 
 def test_a_body_that_claims_to_be_compressed_and_is_not_is_refused(
-    house: House, source: Make, failure: FailureOf
+    metadata: MetadataServer, source: Make, failure: FailureOf
 ) -> None:
     """It was not asked for, and is read where a proxy did it all the same."""
-    azure(house).says(AZURE_PATH, b"\x1f\x8b...", Content_Encoding="gzip")
+    azure(metadata).set_reply(AZURE_PATH, b"\x1f\x8b...", Content_Encoding="gzip")
 
     assert failure(source("azure")).reason == "encoding"
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_no_proxy_is_asked(house: House, source: Make, monkeypatch: pytest.MonkeyPatch, cloud: str) -> None:
+def test_no_proxy_is_asked(
+    metadata: MetadataServer, source: Make, monkeypatch: pytest.MonkeyPatch, cloud: str
+) -> None:
     """The trap of corporate proxies, which swallow 169.254.169.254 or answer for themselves."""
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)
@@ -318,7 +330,7 @@ def test_no_proxy_is_asked(house: House, source: Make, monkeypatch: pytest.Monke
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        CLOUDS[cloud](house)
+        CLOUDS[cloud](metadata)
 
         assert cloud == source(cloud).read().cloud
         with pytest.raises(BlockingIOError):
@@ -326,13 +338,13 @@ def test_no_proxy_is_asked(house: House, source: Make, monkeypatch: pytest.Monke
 
 
 def test_no_credentials_of_the_user_are_sent(
-    house: House, source: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    metadata: MetadataServer, source: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """A .netrc with a password for this address stays unread."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
-    azure(house)
+    azure(metadata)
     source("azure").read()
 
-    assert ["authorization" in asked.headers for asked in house.asked] == [False]
+    assert ["authorization" in request.headers for request in metadata.requests] == [False]

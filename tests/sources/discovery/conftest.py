@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.discovery.host import Host
+from tests.sources.discovery.host import DiscoveryHost
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path) -> DiscoveryHost:
+    return DiscoveryHost(tmp_path)

@@ -9,21 +9,21 @@ from exporter.clock import SystemClock
 from exporter.config.settings import Config
 from exporter.readings import GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered, read
 from exporter.sources.kubelet import Allocations, PodResourcesSource
+from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup, ProcessReading
 from exporter.units import Instant, Nanoseconds
-from tests.sources.discovery.bench import BOOT, SECOND, api, group
+from tests.sources.discovery.builders import BOOT, SECOND, api, group
 
 TICK = 10 * SECOND
 BEGAN = 1000 * SECOND
 URL = "http://127.0.0.1:8000/metrics"
 
 
-class Clock(SystemClock):
+class HostClock(SystemClock):
     """Stands until it is told."""
 
     now: Nanoseconds = BEGAN
@@ -40,14 +40,14 @@ class Processes:
     """What the proc tree says: the same reading again until there is another one."""
 
     reading: ProcessReading | None = field(default_factory=ProcessReading)
-    asked: list[frozenset[int]] = field(default_factory=list)
+    requests: list[frozenset[int]] = field(default_factory=list)
     closed: bool = False
     name: str = "processes"
     errors: tuple[tuple[str, int], ...] = (("denied", 1),)
     problem: str = ""
 
     def read(self, pids: Iterable[int]) -> ProcessReading:
-        self.asked.append(frozenset(pids))
+        self.requests.append(frozenset(pids))
         if self.reading is None:
             raise ReadFailedError("unreadable", "/proc: No such file or directory")
         return self.reading
@@ -57,17 +57,17 @@ class Processes:
 
 
 @dataclass(eq=False)
-class Kubelet(PodResourcesSource):
+class KubeletStub(PodResourcesSource):
     """What the kubelet says, or why it says nothing."""
 
-    place: Path
-    said: Allocations = field(default_factory=Allocations)
+    socket: Path
+    allocated: Allocations = field(default_factory=Allocations)
     reason: str = ""
     closed: bool = False
 
     @property
     def path(self) -> Path:
-        return self.place
+        return self.socket
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
@@ -76,41 +76,41 @@ class Kubelet(PodResourcesSource):
     def read(self) -> Allocations:
         if self.reason:
             raise ReadFailedError(self.reason, "the kubelet says nothing")
-        return self.said
+        return self.allocated
 
     def close(self) -> None:
         self.closed = True
 
 
 @dataclass
-class Cluster:
+class ClusterStub:
     """What the cluster tells of this node's pods."""
 
-    told: tuple[ServerPod, ...] | None = ()
+    answer: tuple[Pod, ...] | None = ()
     source: None = None
-    asked: list[tuple[str, Config]] = field(default_factory=list)
+    requests: list[tuple[str, Config]] = field(default_factory=list)
 
     def go_by(self, config: Config) -> None:
-        self.asked.append(("go by", config))
+        self.requests.append(("go by", config))
 
-    def pods(self, config: Config, _told: Any) -> tuple[ServerPod, ...] | None:
-        self.asked.append(("pods", config))
-        return self.told
+    def pods(self, config: Config, _answers: Any) -> tuple[Pod, ...] | None:
+        self.requests.append(("pods", config))
+        return self.answer
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-class Host:
+class DiscoveryHost:
     """One daemon's discovery on a host, looked at every ten seconds."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
+        self.clock = HostClock()
         self.processes = Processes()
-        self.kubelet = Kubelet(folder / "kubelet.sock")
+        self.kubelet = KubeletStub(folder / "kubelet.sock")
         self.config = Config()
         self.since: Instant | None = None
-        self.cluster = Cluster()
+        self.cluster = ClusterStub()
         self.discovery = Discovery(
             self.clock,
             EndpointSources(self.clock),

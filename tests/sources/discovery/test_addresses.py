@@ -9,12 +9,13 @@ import pytest
 from exporter.config.settings import GatewayDivision
 from exporter.engines.launch import Launch
 from exporter.readings import Division, ServerKey
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
 from exporter.sources.endpoints import Target
+from exporter.sources.kubernetes import Container, PodAnnotations
+from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.server import ServerContext
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,
     SECOND,
@@ -37,20 +38,20 @@ VLLM = Launch("vllm", 8000, port_told=True, metrics_port=8000)
 MUTE = "no_tokens"
 
 
-def one_url(one: ProcessGroup, **told: Any) -> str:
+def one_url(one: ProcessGroup, **fields: Any) -> str:
     """Where the only server is read, else why not in parentheses."""
-    found = look((gpu(0, 7),), (one,), **told)
-    return next(iter(urls(found)), f"({skipped(found)[0]})")
+    result = look((gpu(0, 7),), (one,), **fields)
+    return next(iter(urls(result)), f"({skipped(result)[0]})")
 
 
-def bare(**told: Any) -> ProcessGroup:
+def bare(**fields: Any) -> ProcessGroup:
     """A server outside of any container."""
-    return group(7, server=api(7, **told))
+    return group(7, server=api(7, **fields))
 
 
-def in_pod(**told: Any) -> ProcessGroup:
+def in_pod(**fields: Any) -> ProcessGroup:
     """A server in the network of its pod, at an address that its processes tell."""
-    return podded(0, 7, server=api(7, **{"reach": "address", "hosts": ("10.9.9.9",), **told}))
+    return podded(0, 7, server=api(7, **{"reach": "address", "hosts": ("10.9.9.9",), **fields}))
 
 
 @pytest.mark.parametrize(
@@ -96,22 +97,22 @@ def test_where_it_listens(server: dict[str, Any], url: str) -> None:
 )
 def test_why_it_is_not_read(server: dict[str, Any], why: str) -> None:
     """In words that say what to do; its GPUs are its all the same."""
-    found = look((gpu(0, 7),), (bare(**server),))
-    assert (skipped(found), found.targets, len(found.holders)) == ([why], (), 1)
+    result = look((gpu(0, 7),), (bare(**server),))
+    assert (skipped(result), result.targets, len(result.holders)) == ([why], (), 1)
 
 
 def test_a_server_whose_command_line_has_no_metrics_is_asked_once() -> None:
     """A file or its environment may switch them on; an entry that says the port is believed."""
     sglang = bare(launch=Launch("sglang", 8000, metrics=False, metrics_port=8000))
-    (asked,) = look((gpu(0, 7),), (sglang,)).targets
-    (told,) = look((gpu(0, 7),), (sglang,), rules=(rule(port=8000, metrics_port=8000),)).targets
+    (result,) = look((gpu(0, 7),), (sglang,)).targets
+    (configured,) = look((gpu(0, 7),), (sglang,), rules=(rule(port=8000, metrics_port=8000),)).targets
 
-    assert (asked.url, asked.engine, asked.about.metrics_off) == (
+    assert (result.url, result.engine, result.about.metrics_off) == (
         "http://127.0.0.1:8000/metrics",
         "sglang",
         True,
     )
-    assert (told.url, told.about.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
+    assert (configured.url, configured.about.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
 
 
 def test_a_trainer_has_no_address() -> None:
@@ -139,29 +140,29 @@ def test_a_pod_is_asked_at_its_own_address(
     server: dict[str, Any], addresses: tuple[str, ...], url: str
 ) -> None:
     """As its cluster tells it, else as its processes do."""
-    assert one_url(in_pod(**server), pods=(pod("a-0", "a", addresses=addresses),)) == url
+    assert one_url(in_pod(**server), pods=(pod("a-0", "a", ips=addresses),)) == url
 
 
 @pytest.mark.parametrize(
     ("pod_annotations", "url"),
     [
-        (ServerAnnotations(port=9400), "http://10.0.0.0:9400/metrics"),
-        (ServerAnnotations(path="/m"), "http://10.0.0.0:8000/m"),
-        (ServerAnnotations(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
+        (PodAnnotations(port=9400), "http://10.0.0.0:9400/metrics"),
+        (PodAnnotations(path="/m"), "http://10.0.0.0:8000/m"),
+        (PodAnnotations(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
     ],
 )
-def test_a_pod_may_tell_port_and_path(pod_annotations: ServerAnnotations, url: str) -> None:
+def test_a_pod_may_tell_port_and_path(pod_annotations: PodAnnotations, url: str) -> None:
     """Never a host: it is asked at its own address, whatever its path holds."""
     assert one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=pod_annotations),)) == url
 
 
 def test_a_port_that_a_pod_tells_is_not_where_its_server_listens() -> None:
     """An exporter beside a server that listens on loopback, tells no metrics, or is of no known engine."""
-    told = {"pods": (pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400)),)}
+    document = {"pods": (pod("a-0", "a", pod_annotations=PodAnnotations(port=9400)),)}
     url = "http://10.0.0.0:9400/metrics"
-    assert one_url(in_pod(reach="loopback", hosts=()), **told) == url
-    assert one_url(in_pod(launch=Launch("ollama", 11434)), **told) == url
-    assert one_url(podded(0, 7), **told) == url
+    assert one_url(in_pod(reach="loopback", hosts=()), **document) == url
+    assert one_url(in_pod(launch=Launch("ollama", 11434)), **document) == url
+    assert one_url(podded(0, 7), **document) == url
 
 
 def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
@@ -175,7 +176,7 @@ def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
 @pytest.mark.parametrize("path", ["@evil.example/m", "metrics", "/a b", "/\x1b", "/m\n", ":80@evil/m", "/é"])
 def test_a_path_never_makes_another_host(path: str) -> None:
     """What does not begin with a slash, or is no URL, is not asked for, whoever wants it."""
-    wished = one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(path=path)),))
+    wished = one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(path=path)),))
     assert wished == "(path)"
 
 
@@ -192,8 +193,8 @@ def test_a_rule_tells_where_to_read() -> None:
         role="decode",
         process="*",
     )
-    known = pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill"))
-    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(how,)).targets
+    annotated_pod = pod("a-0", "a", pod_annotations=PodAnnotations(port=9400, path="/m"))
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(annotated_pod,), rules=(how,)).targets
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
     assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
     assert (target.about.role, target.about.spans_hosts) == ("decode", True)
@@ -210,12 +211,12 @@ def test_a_rule_tells_what_divides_a_server() -> None:
 
 def test_a_rule_that_says_nothing_changes_nothing() -> None:
     """What a pod says stands where the rule is silent."""
-    known = pod(
-        "a-0", "a", spans_hosts=True, pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill")
+    annotated_pod = pod(
+        "a-0", "a", annotations={GROUP_SIZE: "2"}, pod_annotations=PodAnnotations(port=9400, path="/m")
     )
-    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(rule(process="*"),)).targets
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(annotated_pod,), rules=(rule(process="*"),)).targets
     assert (target.url, target.engine) == ("http://10.0.0.0:9400/m", "vllm")
-    assert (target.about.role, target.about.spans_hosts) == ("prefill", True)
+    assert (target.about.role, target.about.spans_hosts) == ("", True)
 
 
 def test_a_rule_for_what_is_no_known_engine() -> None:
@@ -237,8 +238,8 @@ def test_an_engine_that_is_not_known_is_told_by_the_page(engine: str, name: str 
 def test_what_is_known_of_the_server_behind_an_address() -> None:
     """Which process it is, when that started by the wall clock, and on how many GPUs it says that it runs."""
     server = api(5, launch=Launch("vllm", 8000, world=4))
-    known = pod("a-0", "a", addresses=())
-    (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(known,)).targets
+    annotated_pod = pod("a-0", "a", ips=())
+    (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(annotated_pod,)).targets
     started = 100 * SECOND + 5
     assert target == Target(
         ServerKey("ml", "a"),
@@ -251,8 +252,8 @@ def test_what_is_known_of_the_server_behind_an_address() -> None:
 def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
     """No process, so no identity and no start; its command tells engine, port and world."""
     words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2")
-    known = pod("a-0", "a", containers=(ServerContainer("", words),))
-    (target,) = look((gpu(0),), (), (given("a-0", 0),), (known,)).targets
+    annotated_pod = pod("a-0", "a", containers=(Container("main", "", argv=words),))
+    (target,) = look((gpu(0),), (), (given("a-0", 0),), (annotated_pod,)).targets
     assert target == Target(
         ServerKey("ml", "a"),
         "http://10.0.0.0:9001/metrics",
@@ -267,7 +268,7 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
         (gpu(0),),
         (),
         (given("a-0", 0),),
-        (pod("a-0", "a", addresses=(), pod_annotations=ServerAnnotations(port=1)),),
+        (pod("a-0", "a", ips=(), pod_annotations=PodAnnotations(port=1)),),
     )
     assert skipped(unknown) == ["no_pod_address"]
     nothing = look((gpu(0),), (), (given("a-0", 0),))
@@ -276,11 +277,13 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
 
 def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_port() -> None:
     """Triton answers at 8000 and tells at 8002."""
-    known = pod("a-0", "a", containers=(ServerContainer("", ("tritonserver",)),))
-    assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}
+    annotated_pod = pod("a-0", "a", containers=(Container("main", "", argv=("tritonserver",)),))
+    assert urls(look((gpu(0),), (), (given("a-0", 0),), (annotated_pod,))) == {
+        "http://10.0.0.0:8002/metrics": "ml/a"
+    }
 
 
-def unknown(pid: int, *ports: int, **told: Any) -> ProcessGroup:
+def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
     """A program that computes, is no server that is known, and listens at ports of the host."""
     sockets = Sockets(
         "network 1",
@@ -288,7 +291,7 @@ def unknown(pid: int, *ports: int, **told: Any) -> ProcessGroup:
         on_host=True,
         listening=tuple(ListeningSocket("", port, port, 0) for port in ports),
     )
-    return group(pid, name="llama", sockets=sockets, user=0, **told)
+    return group(pid, name="llama", sockets=sockets, user=0, **fields)
 
 
 @pytest.mark.parametrize(
@@ -327,10 +330,10 @@ def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
     assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
 
 
-def routed(number: int, model: str, **told: Any) -> tuple[ProcessGroup, ProcessGroup]:
+def routed(number: int, model: str, **fields: Any) -> tuple[ProcessGroup, ProcessGroup]:
     """A router at port 8080, and the server that it started for one model on loopback."""
-    container = {"container": CONTAINERS[0], "pod": told.pop("pod", "")}
-    where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **told}
+    container = {"container": CONTAINERS[0], "pod": fields.pop("pod", "")}
+    where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **fields}
     start = Launch("llamacpp", 8080, port_told=True, metrics_port=8080, routes=True)
     router = api(10, 8080, launch=start, **where)
     launch = Launch("llamacpp", 41001, port_told=True, metrics_port=41001, model=model)
@@ -341,11 +344,11 @@ def routed(number: int, model: str, **told: Any) -> tuple[ProcessGroup, ProcessG
 
 def test_a_model_of_a_router_is_read_at_its_own_port() -> None:
     """It is named by the router's port, for its own is another one each time; the router is not read."""
-    told = look((gpu(0, 7),), routed(7, "a", reach="here", hosts=("127.0.0.1",)))
+    result = look((gpu(0, 7),), routed(7, "a", reach="here", hosts=("127.0.0.1",)))
 
-    assert urls(told) == {"http://127.0.0.1:41001/metrics": "/llamacpp:8080:a"}
-    assert skipped(told) == ["routed", ""]
-    assert told.unread == ()
+    assert urls(result) == {"http://127.0.0.1:41001/metrics": "/llamacpp:8080:a"}
+    assert skipped(result) == ["routed", ""]
+    assert result.unread == ()
 
 
 @pytest.mark.parametrize(
@@ -358,21 +361,21 @@ def test_a_model_of_a_router_is_read_at_its_own_port() -> None:
 )
 def test_in_a_network_of_its_own_it_is_read_through_its_router(model: str, query: str) -> None:
     """Which loads none for it; whatever a model is called, it is asked there and nowhere else."""
-    told = look((gpu(0, 7),), routed(7, model))
+    result = look((gpu(0, 7),), routed(7, model))
 
-    (url,) = urls(told)
+    (url,) = urls(result)
     assert url == f"http://10.1.0.2:8080/metrics?{query}&autoload=false"
-    assert skipped(told) == ["routed", ""]
+    assert skipped(result) == ["routed", ""]
 
 
 def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
     """At the pod's address; an annotation that names the router's port means the router."""
     router, one = routed(7, "a", pod=UIDS[0])
     _, other = routed(8, "b", pod=UIDS[0])
-    for pod_annotations in (ServerAnnotations(), ServerAnnotations(port=8080)):
-        known = pod("chat-0", "chat", pod_annotations=pod_annotations)
-        told = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(known,))
-        assert urls(told) == {
+    for pod_annotations in (PodAnnotations(), PodAnnotations(port=8080)):
+        annotated_pod = pod("chat-0", "chat", pod_annotations=pod_annotations)
+        result = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(annotated_pod,))
+        assert urls(result) == {
             "http://10.0.0.0:8080/metrics?model=a&autoload=false": "ml/chat",
             "http://10.0.0.0:8080/metrics?model=b&autoload=false": "ml/chat",
         }
@@ -381,14 +384,14 @@ def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
 def test_a_router_that_the_configuration_names_is_read_as_it_says() -> None:
     """Its models are not read a second time."""
     named = server("a", "http://10.1.0.2:8080/metrics?model=a", 5)
-    told = look((gpu(0, 7),), routed(7, "a"), servers=(named,))
+    result = look((gpu(0, 7),), routed(7, "a"), servers=(named,))
 
-    assert (urls(told), skipped(told)) == ({}, ["routed", "configured"])
+    assert (urls(result), skipped(result)) == ({}, ["routed", "configured"])
 
 
 def test_a_router_that_is_not_reached_reaches_no_model() -> None:
     """Both listen on loopback of another network."""
-    told = look((gpu(0, 7),), routed(7, "a", reach="loopback", hosts=()))
+    result = look((gpu(0, 7),), routed(7, "a", reach="loopback", hosts=()))
 
-    assert skipped(told) == ["routed", "loopback"]
-    assert [(one.key.server, one.reason) for one in told.unread] == [("llamacpp:8080:a", "loopback")]
+    assert skipped(result) == ["routed", "loopback"]
+    assert [(one.key.server, one.reason) for one in result.unread] == [("llamacpp:8080:a", "loopback")]

@@ -4,17 +4,17 @@ from pathlib import Path
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
+from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     CONTAINERS,
     UIDS,
     api,
     contained,
     gpu,
     group,
-    held,
+    holders_by_part,
     look,
     names,
     pod,
@@ -29,42 +29,42 @@ TOKEN = Path("/etc/ice/token")
 EVIL = Launch("vllm", 18000, port_told=True, metrics_port=18000, model="evil")
 
 
-def serving(pid: int, port: int = 18000, user: int = 1000, **told: object) -> ProcessGroup:
+def serving(pid: int, port: int = 18000, user: int = 1000, **fields: object) -> ProcessGroup:
     """A vLLM of a user that listens at a port of the host's network."""
     here = (ListeningSocket("", port, pid, user),)
-    words = {"network": HOST, "on_host": True, "listening": here, **told}
+    words = {"network": HOST, "on_host": True, "listening": here, **fields}
     return group(pid, server=api(pid, port, **words), user=user)
 
 
-def claiming(pid: int, user: int = 1001, **told: object) -> ProcessGroup:
+def claiming(pid: int, user: int = 1001, **fields: object) -> ProcessGroup:
     """A program of another user that names the same port and listens nowhere."""
-    words = {"network": HOST, "on_host": True, "claim": "taken", "metrics_port": None, **told}
+    words = {"network": HOST, "on_host": True, "claim": "taken", "metrics_port": None, **fields}
     return group(pid, server=api(pid, None, launch=EVIL, **words), user=user)
 
 
 def test_a_port_on_a_command_line_is_not_a_name_where_another_user_listens() -> None:
     """Its dollars go under a name of its own, and no entry for the port is about it."""
-    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)), rules=(rule("chat", port=18000),))
+    result = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)), rules=(rule("chat", port=18000),))
 
-    assert held(told) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:evil"]}
-    assert skipped(told)[1] == ("port_taken")
-    assert [one.refused for one in told.sights][1].startswith("another user listens")
+    assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:evil"]}
+    assert skipped(result)[1] == ("port_taken")
+    assert [one.refused for one in result.sights][1].startswith("another user listens")
 
 
 def test_without_an_entry_it_is_not_called_by_the_port_either() -> None:
     """An ownership rule for `vllm:18000` pays for who listens there alone."""
-    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)))
+    result = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)))
 
-    assert held(told) == {"GPU-0": ["/vllm:18000"], "GPU-1": ["/vllm:evil"]}
+    assert holders_by_part(result) == {"GPU-0": ["/vllm:18000"], "GPU-1": ["/vllm:evil"]}
 
 
 def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
     """Who may start a container, or a namespace of its own, has all ports there."""
     inside = contained(1, 8, server=api(8, 18000, network=POD_A, reach="address", hosts=("10.1.0.2",)))
-    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), inside), rules=(rule("chat", port=18000),))
+    result = look((gpu(0, 7), gpu(1, 8)), (serving(7), inside), rules=(rule("chat", port=18000),))
 
-    assert held(told) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:18000"]}
-    assert "add `user`, `unit` or `workload`" in told.sights[1].refused
+    assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:18000"]}
+    assert "add `user`, `unit` or `workload`" in result.sights[1].refused
 
 
 def test_two_containers_with_one_port_are_not_one_server() -> None:
@@ -85,10 +85,10 @@ def test_two_containers_with_one_port_are_not_one_server() -> None:
         )
         for number, pid, model, network in ((1, 7, "a", POD_A), (2, 8, "b", POD_B))
     )
-    told = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000),))
+    result = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000),))
 
-    assert names(told) == ["/vllm:8000:a", "/vllm:8000:b"]
-    assert all("matches servers of several users or networks" in one.refused for one in told.sights)
+    assert names(result) == ["/vllm:8000:a", "/vllm:8000:b"]
+    assert all("matches servers of several users or networks" in one.refused for one in result.sights)
     assert names(look((gpu(0, 7),), groups[:1], rules=(rule("chat", port=8000),))) == ["/chat"]
 
 
@@ -97,12 +97,15 @@ def test_an_entry_for_a_program_is_about_one_users() -> None:
     mine, theirs = serving(7, 8000), serving(8, 8001, user=1001)
     gpus = (gpu(0, 7), gpu(1, 8))
 
-    assert held(look(gpus, (mine, theirs), rules=(rule("chat", process="vllm"),))) == {
+    assert holders_by_part(look(gpus, (mine, theirs), rules=(rule("chat", process="vllm"),))) == {
         "GPU-0": ["/vllm:8000"],
         "GPU-1": ["/vllm:8001"],
     }
     bound = rule("chat", process="vllm", user="1000", uid=1000)
-    assert held(look(gpus, (mine, theirs), rules=(bound,))) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:8001"]}
+    assert holders_by_part(look(gpus, (mine, theirs), rules=(bound,))) == {
+        "GPU-0": ["/chat"],
+        "GPU-1": ["/vllm:8001"],
+    }
     several = (mine, serving(9, 8002))
     assert names(look(gpus, several, rules=(rule("chat", process="vllm"),))) == ["/chat", "/chat"]
 
@@ -135,15 +138,15 @@ def test_an_entry_for_a_unit_is_about_the_hosts_own() -> None:
 
 def test_two_users_programs_of_one_name_are_two() -> None:
     """What computes without serving is called by its program, which anybody may choose."""
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8)), (group(7, name="train.py", user=1000), group(8, name="train.py", user=1001))
     )
 
-    assert held(told) == {
+    assert holders_by_part(result) == {
         "GPU-0": ["/unmatched:train.py:user-1000"],
         "GPU-1": ["/unmatched:train.py:user-1001"],
     }
-    assert told.sights[0].refused == "unmatched:train.py is also the name of another user's server"
+    assert result.sights[0].refused == "unmatched:train.py is also the name of another user's server"
     alone = look((gpu(0, 7, 8),), (group(7, name="a", user=1000), group(8, name="a", user=1000)))
     assert names(alone) == ["/unmatched:a", "/unmatched:a"]
 
@@ -155,10 +158,10 @@ def test_a_long_name_keeps_its_user() -> None:
         contained(number, number, server=api(number, 80, launch=Launch("vllm", 80, model=model)), user=number)
         for number in (1, 2)
     )
-    found = [name.partition("/")[2] for name in names(look((gpu(0, 1, 2),), groups))]
+    result = [name.partition("/")[2] for name in names(look((gpu(0, 1, 2),), groups))]
 
-    assert [name[-7:] for name in found] == [":user-1", ":user-2"]
-    assert {len(name) for name in found} == {LABEL_CHARACTERS}
+    assert [name[-7:] for name in result] == [":user-1", ":user-2"]
+    assert {len(name) for name in result} == {LABEL_CHARACTERS}
 
 
 def test_the_name_that_an_entry_gives_is_nobodys_by_a_command_line() -> None:
@@ -195,44 +198,44 @@ def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
     """And a pod of another namespace is not meant."""
     ours = rule("chat", workload="ml/chat", bearer_token_file=TOKEN)
     server = api(7, 8000, network=POD_A, reach="address", hosts=("10.9.9.9",))
-    told = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(pod("chat-0", "chat"),), rules=(ours,))
+    result = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(pod("chat-0", "chat"),), rules=(ours,))
 
-    (target,) = told.targets
+    (target,) = result.targets
     assert (target.url, target.bearer_token_file) == ("http://10.0.0.0:8000/metrics", TOKEN)
 
 
 def test_of_two_that_are_read_at_one_address_it_is_the_one_that_listens() -> None:
     """A pod of the host's network may name any port of it by annotation."""
     victim = serving(9, 18000, hosts=("10.0.0.1",))
-    thief = pod("a-0", "a", addresses=("10.0.0.1",), pod_annotations=ServerAnnotations(port=18000))
-    told = look((gpu(0, 9), gpu(1, 7)), (podded(0, 7, name="x"), victim), pods=(thief,))
+    thief = pod("a-0", "a", ips=("10.0.0.1",), pod_annotations=PodAnnotations(port=18000))
+    result = look((gpu(0, 9), gpu(1, 7)), (podded(0, 7, name="x"), victim), pods=(thief,))
 
-    assert urls(told) == {"http://10.0.0.1:18000/metrics": "/vllm:18000"}
-    assert "address_taken" in skipped(told)
+    assert urls(result) == {"http://10.0.0.1:18000/metrics": "/vllm:18000"}
+    assert "address_taken" in skipped(result)
 
 
 def test_a_port_that_another_server_holds_is_not_read_for_this_one() -> None:
     """An entry may name a port of metrics; who holds it is read there, and nobody else."""
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8)),
         (serving(7, 8000), serving(8, 9000, user=1001)),
         rules=(rule(process="vllm", metrics_port=9000),),
     )
 
-    assert urls(told) == {"http://127.0.0.1:9000/metrics": "/vllm:9000"}
-    assert skipped(told)[0] == "address_taken"
+    assert urls(result) == {"http://127.0.0.1:9000/metrics": "/vllm:9000"}
+    assert skipped(result)[0] == "address_taken"
 
 
 def test_a_users_own_cgroups_are_no_pods() -> None:
     """It may give them the uid of a pod and the id of a container."""
-    known = pod(
+    annotated_pod = pod(
         "chat-0",
         "chat",
-        uids=(UIDS[0],),
-        containers=(ServerContainer(CONTAINERS[0]),),
-        pod_annotations=ServerAnnotations(port=1),
+        uid=UIDS[0],
+        containers=(Container("main", CONTAINERS[0]),),
+        pod_annotations=PodAnnotations(port=1),
     )
     forged = group(7, server=serving(7).server, container=CONTAINERS[0], pod="", delegated=True)
-    told = look((gpu(0, 7),), (forged,), pods=(known,))
+    result = look((gpu(0, 7),), (forged,), pods=(annotated_pod,))
 
-    assert names(told) == ["ml/chat", "/vllm:18000"]
+    assert names(result) == ["ml/chat", "/vllm:18000"]

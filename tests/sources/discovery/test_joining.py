@@ -5,11 +5,11 @@ import pytest
 from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.pods import ServerAnnotations
 from exporter.sources.discovery.servers import DiscoveredServer
 from exporter.sources.endpoints import Target
+from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     SECOND,
     api,
     contained,
@@ -17,7 +17,7 @@ from tests.sources.discovery.bench import (
     given,
     gpu,
     group,
-    held,
+    holders_by_part,
     look,
     names,
     pod,
@@ -34,8 +34,14 @@ URL = "http://127.0.0.1:8000/metrics"
 
 def test_a_host_on_which_nothing_runs() -> None:
     """Nothing is found, and nothing is missing."""
-    told = look((gpu(0),))
-    assert (told.holders, told.targets, told.sights, told.owners, told.refused) == ((), (), (), (), 0)
+    result = look((gpu(0),))
+    assert (result.holders, result.targets, result.sights, result.owners, result.refused) == (
+        (),
+        (),
+        (),
+        (),
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,10 +57,10 @@ def test_a_host_on_which_nothing_runs() -> None:
 )
 def test_a_configured_server_is_not_read_a_second_time(url: str) -> None:
     """It is the same server by the same host and port; on GPUs that it is not said to hold it is seen too."""
-    told = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
-    assert told.targets == ()
-    assert skipped(told) == ["configured"]
-    assert held(told) == {"GPU-0": ["/vllm:8000"]}
+    result = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
+    assert result.targets == ()
+    assert skipped(result) == ["configured"]
+    assert holders_by_part(result) == {"GPU-0": ["/vllm:8000"]}
 
 
 @pytest.mark.parametrize(
@@ -62,65 +68,65 @@ def test_a_configured_server_is_not_read_a_second_time(url: str) -> None:
 )
 def test_another_address_is_another_server(url: str) -> None:
     """Neither the port alone nor the host alone makes it the same."""
-    told = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
-    assert urls(told) == {URL: "/vllm:8000"}
+    result = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
+    assert urls(result) == {URL: "/vllm:8000"}
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
 def test_a_port_that_a_url_leaves_out_is_its_schemes(scheme: str, port: int) -> None:
     """`http://10.0.0.9/metrics` is at port 80."""
     launch = Launch("vllm", port, scheme=scheme)
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1)),
         (group(7, server=api(7, port, launch=launch, hosts=("10.0.0.9",))),),
         servers=(server("chat", f"{scheme}://10.0.0.9/metrics", 1),),
     )
-    assert told.targets == ()
+    assert result.targets == ()
 
 
 def test_who_computes_on_a_configured_servers_gpus_is_that_server() -> None:
     """Behind a proxy, or by a name of its host: by whatever address, it is not read twice."""
     configured = (server("chat", "http://chat.example/metrics", 0, 1),)
     groups = (group(7, server=api(7)), group(8, server=api(8, 8001)), group(9, server=api(9, 8002)))
-    told = look((gpu(0, 7), gpu(1, 7, 8), gpu(2, 8, 9)), groups, servers=configured)
-    assert urls(told) == {
+    result = look((gpu(0, 7), gpu(1, 7, 8), gpu(2, 8, 9)), groups, servers=configured)
+    assert urls(result) == {
         "http://127.0.0.1:8001/metrics": "/vllm:8001",  # it computes on another GPU, too
         "http://127.0.0.1:8002/metrics": "/vllm:8002",
     }
-    assert skipped(told)[0] == "configured"
+    assert skipped(result)[0] == "configured"
 
 
 def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
     """While it loads, or sleeps, it computes nowhere; its annotation does not have it read twice."""
-    told = look(
+    result = look(
         (gpu(0), gpu(1)),
         (podded(0, server=api(7)),),
         (given("chat-0", 0),),
-        (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=8000)),),
+        (pod("chat-0", "chat", pod_annotations=PodAnnotations(port=8000)),),
         servers=(server("chat", "http://chat.example/metrics", 0),),
     )
-    assert told.targets == ()
-    assert skipped(told) == ["configured"]
+    assert result.targets == ()
+    assert skipped(result) == ["configured"]
 
 
 def test_what_holds_no_gpu_may_be_a_router() -> None:
     """Its tokens are those of its engines, which count them already: it is seen, and not read."""
-    told = look((gpu(0),), (group(server=api(7)),))
-    assert (told.targets, skipped(told)) == ((), ["no_gpu"])
+    result = look((gpu(0),), (group(server=api(7)),))
+    assert (result.targets, skipped(result)) == ((), ["no_gpu"])
 
 
 def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
     """The configuration by a rule, a pod by its port; a pod that says nothing of a port is not."""
     bare, inside = group(server=api(7)), podded(0, server=api(8))
-    told = look((gpu(0),), (bare,), rules=(rule("front", port=8000),))
-    assert urls(told) == {URL: "/front"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),))
-    assert urls(told) == {"http://127.0.0.1:9000/metrics": "ml/a"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(name="b")),))
-    assert urls(told) == {}
+    result = look((gpu(0),), (bare,), rules=(rule("front", port=8000),))
+    assert urls(result) == {URL: "/front"}
+    result = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(port=9000)),))
+    assert urls(result) == {"http://127.0.0.1:9000/metrics": "ml/a"}
+    result = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=PodAnnotations(name="b")),))
+    assert urls(result) == {}
 
 
-def known(url: str, identity: str) -> Target:
+def known_target(url: str, identity: str) -> Target:
     return Target(ServerKey("", "x"), url, about=ServerContext(identity=identity))
 
 
@@ -128,37 +134,37 @@ def test_what_let_go_of_its_gpu_is_read_as_long_as_it_runs() -> None:
     """A vLLM that sleeps: the same process at the same address. Another process there is another server."""
     asleep = (group(server=api(7)),)
     mine = f"7:{100 * SECOND + 7}"
-    assert urls(look((gpu(0),), asleep, before=(known(URL, mine),))) == {URL: "/vllm:8000"}
-    assert urls(look((gpu(0),), asleep, before=(known(URL, "7:1"),))) == {}
-    assert urls(look((gpu(0),), asleep, before=(known("http://127.0.0.1:8001/metrics", mine),))) == {}
+    assert urls(look((gpu(0),), asleep, before=(known_target(URL, mine),))) == {URL: "/vllm:8000"}
+    assert urls(look((gpu(0),), asleep, before=(known_target(URL, "7:1"),))) == {}
+    assert urls(look((gpu(0),), asleep, before=(known_target("http://127.0.0.1:8001/metrics", mine),))) == {}
 
 
 def test_a_replica_beside_one_that_holds_a_gpu_is_read() -> None:
     """Servers of one name are one server: one that holds nothing now is a part of it."""
-    told = look(
+    result = look(
         (gpu(0, 7),),
         (podded(0, 7, server=api(7, 8000)), podded(1, server=api(8, 8001))),
         pods=(pod("a-0", "a"), pod("a-1", "a", 1)),
     )
-    assert sorted(urls(told).values()) == ["ml/a", "ml/a"]
+    assert sorted(urls(result).values()) == ["ml/a", "ml/a"]
 
 
 def test_no_address_is_read_twice() -> None:
     """Of two that claim one port the first is read there: one that computes goes before one that does not."""
-    told = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), contained(1, 8, server=api(8))))
-    assert [target.about.identity for target in told.targets] == [f"7:{100 * SECOND + 7}"]
-    assert skipped(told) == ["", "address_taken"]
+    result = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), contained(1, 8, server=api(8))))
+    assert [target.about.identity for target in result.targets] == [f"7:{100 * SECOND + 7}"]
+    assert skipped(result) == ["", "address_taken"]
 
 
 def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody holds what they hold; the rest is not read, and says so."""
     monkeypatch.setattr(servers, "TARGETS_MAX", 2)
     groups = tuple(group(number, server=api(number, 8000 + number)) for number in range(1, 4))
-    told = look((gpu(0, 1, 2, 3),), groups)
-    assert len(told.targets) == 2
-    assert skipped(told) == ["", "", "too_many"]
-    assert [one.url for one in told.sights][2] == ""
-    assert len(told.holders) == 3
+    result = look((gpu(0, 1, 2, 3),), groups)
+    assert len(result.targets) == 2
+    assert skipped(result) == ["", "", "too_many"]
+    assert [one.url for one in result.sights][2] == ""
+    assert len(result.holders) == 3
 
 
 @pytest.mark.parametrize(
@@ -166,37 +172,32 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
-        (
-            {"product": "search", "team": "red", "pod_annotations": ServerAnnotations(product="chat")},
-            ("chat", "red"),
-        ),
-        ({"product": "search", "pod_annotations": ServerAnnotations(team="blue")}, ("search", "blue")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
 def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
-    """Its annotations, else its labels, fit to be labels."""
-    found = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
-    assert found.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
+    """Its product and team, fit to be labels."""
+    result = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
+    assert result.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 
 
 def test_of_replicas_the_first_says_who_pays() -> None:
     """One server has one owner; what is in no pod says nothing."""
-    found = look(
+    result = look(
         (gpu(0, 7, 8, 9),),
         (podded(0, 7, server=api(7)), podded(1, 8, server=api(8)), group(9)),
         pods=(pod("a-0", "a", product="one"), pod("a-1", "a", 1, product="two")),
     )
-    assert found.owners == (PodOwnership(ServerKey("ml", "a"), "one"),)
+    assert result.owners == (PodOwnership(ServerKey("ml", "a"), "one"),)
 
 
 def test_what_people_are_told_of_a_server() -> None:
     """What it is, where it runs, what it holds, where it is read."""
     launch = Launch("vllm", 8000, model="meta/llama")
-    found = look(
+    result = look(
         (gpu(0, 7), gpu(1, 7)), (podded(0, 7, server=api(7, launch=launch)),), pods=(pod("a-0", "a"),)
     )
-    assert found.sights == (
+    assert result.sights == (
         DiscoveredServer(
             ServerKey("ml", "a"),
             engine="vllm",
@@ -232,8 +233,8 @@ def test_a_cut_card_is_told_once() -> None:
 
 def test_what_is_configured_is_still_seen() -> None:
     """People are told of it; its GPUs are the configured server's."""
-    told = look((gpu(0, 7),), (group(7, server=api(7)),), servers=(server("chat", URL),))
-    assert (names(told), told.holders) == (["/vllm:8000"], ())
+    result = look((gpu(0, 7),), (group(7, server=api(7)),), servers=(server("chat", URL),))
+    assert (names(result), result.holders) == (["/vllm:8000"], ())
 
 
 def test_what_a_pod_is_called_is_waited_for() -> None:
@@ -242,12 +243,12 @@ def test_what_a_pod_is_called_is_waited_for() -> None:
     What is in no pod is called, and read, as ever.
     """
     groups = (podded(0, 7, server=api(7)), group(8, server=api(8, 8001)))
-    told = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
-    assert (held(told), told.unknown_gpus) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
-    assert urls(told) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
-    assert skipped(told) == ["no_pod_name", ""]
-    told = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
-    assert held(told) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/vllm:8001"]}
+    result = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
+    assert (holders_by_part(result), result.unknown_gpus) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
+    assert urls(result) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
+    assert skipped(result) == ["no_pod_name", ""]
+    result = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
+    assert holders_by_part(result) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/vllm:8001"]}
 
 
 def test_a_server_that_is_called_as_a_pod_might_be_is_read() -> None:
@@ -261,7 +262,7 @@ def test_a_server_that_is_called_as_a_pod_might_be_is_read() -> None:
 def test_a_pod_that_the_kubelet_names_is_called_so() -> None:
     """Its GPU joins its processes and its name, whether its cluster answers or not."""
     groups, given_out = (podded(0, 7, server=api(7)),), (given("chat-0", 0),)
-    assert held(look((gpu(0, 7),), groups, given_out, None)) == {"GPU-0": ["ml/chat"]}
+    assert holders_by_part(look((gpu(0, 7),), groups, given_out, None)) == {"GPU-0": ["ml/chat"]}
 
 
 def test_the_server_of_mps_holds_nothing_itself() -> None:
@@ -270,6 +271,6 @@ def test_the_server_of_mps_holds_nothing_itself() -> None:
     shared_by = look((gpu(0, 3, 7, 8),), (go_between, group(7, name="a"), group(8, name="b")))
     alone = look((gpu(0, 3),), (go_between,))
 
-    assert held(shared_by) == {"GPU-0": ["/unmatched:a", "/unmatched:b"]}
-    assert (held(alone), alone.unknown_gpus) == ({}, frozenset())
+    assert holders_by_part(shared_by) == {"GPU-0": ["/unmatched:a", "/unmatched:b"]}
+    assert (holders_by_part(alone), alone.unknown_gpus) == ({}, frozenset())
     assert look((gpu(0, processes=None),), (go_between,)).unknown_gpus == {"GPU-0"}

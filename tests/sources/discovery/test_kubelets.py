@@ -5,30 +5,30 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import ALLOCATIONS_KEPT_FOR, Discovery
-from exporter.sources.discovery.pods import ServerAnnotations
+from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
-from tests.sources.discovery.bench import SECOND, api, given, gpu, held, pod, podded, urls, uuid
-from tests.sources.discovery.host import URL, Host, vllm
+from exporter.sources.kubernetes import PodAnnotations
+from tests.sources.discovery.builders import SECOND, api, given, gpu, holders_by_part, pod, podded, urls, uuid
+from tests.sources.discovery.host import URL, DiscoveryHost, vllm
 
 
-def test_processes_may_be_switched_off(host: Host) -> None:
+def test_processes_may_be_switched_off(host: DiscoveryHost) -> None:
     """Then no process is read, no source is told of, and GPUs are held as they were given."""
-    (host.kubelet.place.parent / "there").touch()
+    (host.kubelet.socket.parent / "there").touch()
     host.config = Config(processes=False)
-    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.runs(vllm(7, 500, 7))
-    found = host.look(gpu(0, 7), gpu(1, 8), gpu(2, processes=None))
-    assert host.processes.asked == []
-    assert (found.gathered, found.incomplete) == ((), False)
-    assert held(found) == {"GPU-0": ["ml/unmatched:a"]}
-    assert (found.unknown_gpus, found.targets) == (frozenset(), ())
+    result = host.look(gpu(0, 7), gpu(1, 8), gpu(2, processes=None))
+    assert host.processes.requests == []
+    assert (result.gathered, result.incomplete) == ((), False)
+    assert holders_by_part(result) == {"GPU-0": ["ml/unmatched:a"]}
+    assert (result.unknown_gpus, result.targets) == (frozenset(), ())
 
 
 def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     """No row of health for what is not there; from the moment on that there is one it is a source."""
-    host = Host(tmp_path / "pod-resources")
+    host = DiscoveryHost(tmp_path / "pod-resources")
     assert host.discovery.sources(host.config) == ()
     assert host.look(gpu(0)).unknown_gpus == frozenset()
     (tmp_path / "pod-resources").mkdir()
@@ -37,20 +37,20 @@ def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     assert host.discovery.sources(host.config) == (host.kubelet,)
 
 
-def test_a_kubelet_that_is_switched_off_is_not_asked(host: Host) -> None:
+def test_a_kubelet_that_is_switched_off_is_not_asked(host: DiscoveryHost) -> None:
     """Its socket is there, and what it gave out before a reload is forgotten with the reload."""
-    (host.kubelet.place.parent / "there").touch()
-    host.kubelet.said = Allocations((given("a-0", 0),))
-    assert held(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:a"]}
+    (host.kubelet.socket.parent / "there").touch()
+    host.kubelet.allocated = Allocations((given("a-0", 0),))
+    assert holders_by_part(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:a"]}
 
     host.config = Config(kubernetes="off")
     assert host.discovery.sources(host.config) == ()
-    assert held(host.look(gpu(0))) == {}
+    assert holders_by_part(host.look(gpu(0))) == {}
     host.config = Config()
     assert host.discovery.sources(host.config) == (host.kubelet,)
 
 
-def test_a_host_without_kubernetes(host: Host) -> None:
+def test_a_host_without_kubernetes(host: DiscoveryHost) -> None:
     """Nobody asks for a kubelet."""
     alone = Discovery(host.clock, EndpointSources(host.clock), host.processes, None)  # type: ignore[arg-type]
     assert alone.sources(Config()) == ()
@@ -58,62 +58,62 @@ def test_a_host_without_kubernetes(host: Host) -> None:
     alone.close()
 
 
-def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: Host) -> None:
+def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: DiscoveryHost) -> None:
     """It restarts; after that nobody knows, and who held a GPU last holds on."""
-    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "refused"
-    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
-    assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
-    found = host.look(gpu(0), gpu(1), after=1)
-    assert (held(found), found.unknown_gpus) == ({}, {uuid(0), uuid(1)})
+    result = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
+    assert (holders_by_part(result), result.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    result = host.look(gpu(0), gpu(1), after=1)
+    assert (holders_by_part(result), result.unknown_gpus) == ({}, {uuid(0), uuid(1)})
     host.kubelet.reason = ""
-    assert held(host.look(gpu(0), gpu(1))) == {"GPU-0": ["ml/unmatched:a"]}
+    assert holders_by_part(host.look(gpu(0), gpu(1))) == {"GPU-0": ["ml/unmatched:a"]}
 
 
-def test_a_kubelet_that_never_answered(host: Host) -> None:
+def test_a_kubelet_that_never_answered(host: DiscoveryHost) -> None:
     """There is one, and what it gave out is not known."""
     host.kubelet.reason = "timeout"
     assert host.look(gpu(0)).unknown_gpus == {uuid(0)}
 
 
-def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: Host) -> None:
+def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: DiscoveryHost) -> None:
     """A restart takes it away for a moment. A host that has none for five minutes has left its cluster."""
-    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "absent"
-    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
-    assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
-    found = host.look(gpu(0), gpu(1), after=1)
-    assert (held(found), found.unknown_gpus) == ({}, frozenset())
+    result = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
+    assert (holders_by_part(result), result.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    result = host.look(gpu(0), gpu(1), after=1)
+    assert (holders_by_part(result), result.unknown_gpus) == ({}, frozenset())
 
 
-def test_a_kubelet_that_never_had_a_socket_gave_nobody_anything(host: Host) -> None:
+def test_a_kubelet_that_never_had_a_socket_gave_nobody_anything(host: DiscoveryHost) -> None:
     """There is none, and nothing to be unsure of."""
     host.kubelet.reason = "absent"
-    found = host.look(gpu(0))
-    assert (held(found), found.unknown_gpus) == ({}, frozenset())
+    result = host.look(gpu(0))
+    assert (holders_by_part(result), result.unknown_gpus) == ({}, frozenset())
 
 
 @pytest.mark.parametrize("reason", ["denied", "unimplemented"])
-def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, reason: str) -> None:
+def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: DiscoveryHost, reason: str) -> None:
     """This user may not ask, or it has nothing to tell: what was given out before is void at once."""
-    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.look(gpu(0))
     host.kubelet.reason = reason
-    found = host.look(gpu(0))
-    assert (held(found), found.unknown_gpus) == ({}, frozenset())
+    result = host.look(gpu(0))
+    assert (holders_by_part(result), result.unknown_gpus) == ({}, frozenset())
     host.kubelet.reason = "refused"
     assert host.look(gpu(0)).unknown_gpus == {uuid(0)}
 
 
-def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(host: Host) -> None:
+def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(host: DiscoveryHost) -> None:
     """Under the name that they had, by whom GPUs are held on; what has ended is no longer read."""
     chat, trainer = podded(0, 7, server=api(7)), podded(1, 8, server=api(8, 8001))
-    host.cluster.told = (pod("chat-0", "chat", addresses=()), pod("b-0", "b", 1, addresses=()))
+    host.cluster.answer = (pod("chat-0", "chat", ips=()), pod("b-0", "b", 1, ips=()))
     host.runs(chat, trainer)
     first = host.look(gpu(0, 7), gpu(1, 8))
-    host.cluster.told = None
+    host.cluster.answer = None
     later = host.look(gpu(0, 7), gpu(1, 8))
     assert (later.targets, later.holders, later.unknown_gpus) == (first.targets, (), {uuid(0), uuid(1)})
     assert (first.incomplete, later.incomplete) == (False, True)
@@ -123,43 +123,45 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
 
 
-def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: Host) -> None:
+def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: DiscoveryHost) -> None:
     """Nothing says that it has ended."""
-    host.cluster.told = (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=9400)),)
+    host.cluster.answer = (pod("chat-0", "chat", pod_annotations=PodAnnotations(port=9400)),)
     first = host.look(gpu(0)).targets
-    host.cluster.told = None
+    host.cluster.answer = None
     assert host.look(gpu(0)).targets == first != ()
-    host.cluster.told = ()
+    host.cluster.answer = ()
     assert host.look(gpu(0)).targets == ()
 
 
-def test_a_daemon_that_starts_before_its_cluster_answers_does_not_know_who_is_here(host: Host) -> None:
+def test_a_daemon_that_starts_before_its_cluster_answers_does_not_know_who_is_here(
+    host: DiscoveryHost,
+) -> None:
     """So that what the one before it counted of them is not forgotten."""
-    host.cluster.told = None
+    host.cluster.answer = None
     host.runs(podded(0, 7, server=api(7)))
-    found = host.look(gpu(0, 7))
-    assert (found.targets, found.holders, found.incomplete) == ((), (), True)
+    result = host.look(gpu(0, 7))
+    assert (result.targets, result.holders, result.incomplete) == ((), (), True)
 
 
-def test_a_cluster_is_asked_by_the_configuration_of_the_look(host: Host) -> None:
+def test_a_cluster_is_asked_by_the_configuration_of_the_look(host: DiscoveryHost) -> None:
     """Whoever is to be asked is known before anybody is called anything: in the first look, too."""
     host.config = Config(interval=5 * SECOND)
     host.look(gpu(0))
-    assert host.cluster.asked == [("go by", host.config), ("pods", host.config)]
+    assert host.cluster.requests == [("go by", host.config), ("pods", host.config)]
 
 
-def test_gpus_that_are_named_by_number(host: Host) -> None:
+def test_gpus_that_are_named_by_number(host: DiscoveryHost) -> None:
     """GKE: the number is that of the device file, and which GPU it is may change."""
-    host.kubelet.said = Allocations((given("a-0", 0, minor=1),))
+    host.kubelet.allocated = Allocations((given("a-0", 0, minor=1),))
     host.runs(podded(0, 7, server=api(7)))
-    assert held(host.look(gpu(0, 7, minor=1), gpu(1, minor=0))) == {"GPU-0": ["ml/a"]}
-    assert held(host.look(gpu(0, 7, minor=0), gpu(1, minor=1))) == {
+    assert holders_by_part(host.look(gpu(0, 7, minor=1), gpu(1, minor=0))) == {"GPU-0": ["ml/a"]}
+    assert holders_by_part(host.look(gpu(0, 7, minor=0), gpu(1, minor=1))) == {
         "GPU-0": ["/vllm:8000"],
         "GPU-1": ["ml/unmatched:a"],
     }
 
 
-def test_closing_closes_what_it_reads(host: Host) -> None:
+def test_closing_closes_what_it_reads(host: DiscoveryHost) -> None:
     """Processes, kubelet, endpoints."""
     host.runs(vllm(7, 500, 7))
     host.look(gpu(0, 7))
@@ -168,9 +170,9 @@ def test_closing_closes_what_it_reads(host: Host) -> None:
     assert (host.processes.closed, host.kubelet.closed) == (True, True)
 
 
-def test_what_says_less_than_it_should_is_told_for_people(host: Host) -> None:
+def test_what_says_less_than_it_should_is_told_for_people(host: DiscoveryHost) -> None:
     """A source that failed, and processes that were not seen; a kubelet that is not there is no problem."""
-    (host.kubelet.place.parent / "there").touch()
+    (host.kubelet.socket.parent / "there").touch()
     host.kubelet.reason = "timeout"
     host.processes.problem = "2 of the processes that compute are not seen"
     silent = host.look(gpu(0, 7)).problems

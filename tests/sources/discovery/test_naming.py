@@ -4,15 +4,15 @@ import pytest
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS, ServerKey
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
+from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
-from tests.sources.discovery.bench import (
+from tests.sources.discovery.builders import (
     api,
     contained,
     given,
     gpu,
     group,
-    held,
+    holders_by_part,
     look,
     names,
     pod,
@@ -55,45 +55,47 @@ def test_outside_of_kubernetes(one: ProcessGroup, name: str) -> None:
 
 def test_a_process_of_which_nothing_is_seen() -> None:
     """Its dollars have a name, too."""
-    assert held(look((gpu(0, 7),))) == {"GPU-0": ["/unmatched:unknown"]}
+    assert holders_by_part(look((gpu(0, 7),))) == {"GPU-0": ["/unmatched:unknown"]}
 
 
 def test_a_pod_is_called_by_its_workload() -> None:
     """One that serves by itself, one that computes behind `unmatched:`."""
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(5)), podded(1, 8, name="torchrun")),
         pods=(pod("chat-x2v4k", "chat"), pod("tune-0", "tune", 1)),
     )
-    assert names(told) == ["ml/chat", "ml/unmatched:tune"]
+    assert names(result) == ["ml/chat", "ml/unmatched:tune"]
 
 
 def test_a_pod_of_an_unknown_engine_serves_if_it_says_where() -> None:
     """An annotation tells where its metrics are: it is a server, with or without processes that are seen."""
     pods = (
-        pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),
-        pod("b-0", "b", 1, pod_annotations=ServerAnnotations(port=9000)),
+        pod("a-0", "a", pod_annotations=PodAnnotations(port=9000)),
+        pod("b-0", "b", 1, pod_annotations=PodAnnotations(port=9000)),
     )
-    told = look((gpu(0, 7),), (podded(0, 7, name="engine"),), (given("b-0", 1),), pods)
-    assert names(told) == ["ml/a", "ml/b"]
+    result = look((gpu(0, 7),), (podded(0, 7, name="engine"),), (given("b-0", 1),), pods)
+    assert names(result) == ["ml/a", "ml/b"]
 
 
 def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
     """Its cluster tells the words of its containers; the first that is a server counts."""
     sidecar, server = (
-        ServerContainer("", ("envoy",)),
-        ServerContainer("", ("vllm", "serve", "m", "--port", "9001")),
+        Container("main", "", argv=("envoy",)),
+        Container("main", "", argv=("vllm", "serve", "m", "--port", "9001")),
     )
-    told = look((gpu(0),), (), (given("chat-0", 0),), (pod("chat-0", "chat", containers=(sidecar, server)),))
-    assert names(told) == ["ml/chat"]
-    assert urls(told) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
-    assert told.sights[0].engine == "vllm"
+    result = look(
+        (gpu(0),), (), (given("chat-0", 0),), (pod("chat-0", "chat", containers=(sidecar, server)),)
+    )
+    assert names(result) == ["ml/chat"]
+    assert urls(result) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
+    assert result.sights[0].engine == "vllm"
 
 
 def test_a_pod_may_ask_for_another_name() -> None:
     """All that it runs has it, a trainer too: it was asked for."""
-    pod_annotations = ServerAnnotations(name="assistants")
-    told = look(
+    pod_annotations = PodAnnotations(name="assistants")
+    result = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(5)), podded(1, 8)),
         pods=(
@@ -101,24 +103,24 @@ def test_a_pod_may_ask_for_another_name() -> None:
             pod("b-0", "b", 1, pod_annotations=pod_annotations),
         ),
     )
-    assert names(told) == ["ml/assistants", "ml/assistants"]
-    assert told.refused == 0
+    assert names(result) == ["ml/assistants", "ml/assistants"]
+    assert result.refused == 0
 
 
 def test_the_name_of_another_workload_is_refused() -> None:
     """A pod that claims it is called by its own, and is counted; the other one is left in peace."""
     pods = (
-        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name="chat")),
+        pod("thief-0", "thief", pod_annotations=PodAnnotations(name="chat")),
         pod("chat-0", "chat", 1),
-        pod("own-0", "own", 2, pod_annotations=ServerAnnotations(name="own")),
+        pod("own-0", "own", 2, pod_annotations=PodAnnotations(name="own")),
     )
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
         (podded(0, 7, server=api(7)), podded(1, 8, server=api(8)), podded(2, 9, server=api(9))),
         pods=pods,
     )
-    assert held(told) == {"GPU-0": ["ml/thief"], "GPU-1": ["ml/chat"], "GPU-2": ["ml/own"]}
-    assert told.refused == 1
+    assert holders_by_part(result) == {"GPU-0": ["ml/thief"], "GPU-1": ["ml/chat"], "GPU-2": ["ml/own"]}
+    assert result.refused == 1
 
 
 @pytest.mark.parametrize(
@@ -133,41 +135,47 @@ def test_the_name_of_another_workload_is_refused() -> None:
 def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
     """What counts is what would be printed, whoever gave the other one its name."""
     pods = (
-        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name=name)),
+        pod("thief-0", "thief", pod_annotations=PodAnnotations(name=name)),
         pod("tune-0", "tune", 1),
         pod("c-0", "c", 2),
     )
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
         (podded(0, 7, server=api(7)), podded(1, 8), podded(2, 9, server=api(9))),
         pods=pods,
         rules=(rule("official", workload="ml/c"),),
     )
-    assert held(told) == {"GPU-0": ["ml/thief"], "GPU-1": ["ml/unmatched:tune"], "GPU-2": ["ml/official"]}
-    assert told.refused == 1
+    assert holders_by_part(result) == {
+        "GPU-0": ["ml/thief"],
+        "GPU-1": ["ml/unmatched:tune"],
+        "GPU-2": ["ml/official"],
+    }
+    assert result.refused == 1
 
 
 def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
     """Two pods of one workload, one of which serves and one of which trains, under one name."""
-    pod_annotations = ServerAnnotations(name="unmatched:a")
-    told = look(
+    pod_annotations = PodAnnotations(name="unmatched:a")
+    result = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(7)), podded(1, 8)),
         pods=(pod("a-0", "a", pod_annotations=pod_annotations), pod("a-1", "a", 1)),
     )
-    assert held(told) == {"GPU-0": ["ml/unmatched:a"], "GPU-1": ["ml/unmatched:a"]}
-    assert told.refused == 0
+    assert holders_by_part(result) == {"GPU-0": ["ml/unmatched:a"], "GPU-1": ["ml/unmatched:a"]}
+    assert result.refused == 0
 
 
 def test_a_name_in_another_namespace_is_nobodys() -> None:
     """A pod names itself within its own namespace only, so that it cannot be another team's."""
     pods = (
-        pod("a-0", "a", namespace="red", pod_annotations=ServerAnnotations(name="chat")),
+        pod("a-0", "a", namespace="red", pod_annotations=PodAnnotations(name="chat")),
         pod("chat-0", "chat", 1),
     )
-    told = look((gpu(0, 7), gpu(1, 8)), (podded(0, 7, server=api(7)), podded(1, 8, server=api(8))), pods=pods)
-    assert held(told) == {"GPU-0": ["red/chat"], "GPU-1": ["ml/chat"]}
-    assert told.refused == 0
+    result = look(
+        (gpu(0, 7), gpu(1, 8)), (podded(0, 7, server=api(7)), podded(1, 8, server=api(8))), pods=pods
+    )
+    assert holders_by_part(result) == {"GPU-0": ["red/chat"], "GPU-1": ["ml/chat"]}
+    assert result.refused == 0
 
 
 @pytest.mark.parametrize("name", ["unallocated", "other"])
@@ -176,7 +184,7 @@ def test_reserved_names_are_nobodys(name: str) -> None:
     wished = look(
         (gpu(0, 7),),
         (podded(0, 7, server=api(5)),),
-        pods=(pod("a-0", pod_annotations=ServerAnnotations(name=name)),),
+        pods=(pod("a-0", pod_annotations=PodAnnotations(name=name)),),
     )
     called = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod(f"{name}-0", name),))
     ruled = look((gpu(0, 7),), (group(7, server=api(7)),), rules=(rule(name),))
@@ -198,12 +206,12 @@ def test_names_are_fit_to_be_labels() -> None:
 
 def test_what_computes_beside_a_pods_server_is_the_servers() -> None:
     """A reranker that is no known engine, in the container beside."""
-    told = look(
+    result = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(5)), podded(0, 8, name="rerank", id="/beside")),
         pods=(pod("chat-0", "chat"),),
     )
-    assert held(told) == {"GPU-0": ["ml/chat"], "GPU-1": ["ml/chat"]}
+    assert holders_by_part(result) == {"GPU-0": ["ml/chat"], "GPU-1": ["ml/chat"]}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +254,7 @@ def test_a_rule_names_workloads(pattern: str, name: str) -> None:
         (gpu(0),),
         (),
         (given("r1-0", 0),),
-        (pod("r1-0", "r1", pod_annotations=ServerAnnotations(port=1)),),
+        (pod("r1-0", "r1", pod_annotations=PodAnnotations(port=1)),),
         rules=rules,
     )
     assert (names(seen), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
@@ -263,11 +271,11 @@ def test_the_first_rule_that_matches_wins() -> None:
 
 def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     """And gives it another namespace where it says so."""
-    known = (pod("a-0", "a", pod_annotations=ServerAnnotations(name="wish")),)
-    told = look(
-        (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=known, rules=(rule("x", namespace="prod"),)
+    annotated_pod = (pod("a-0", "a", pod_annotations=PodAnnotations(name="wish")),)
+    result = look(
+        (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=annotated_pod, rules=(rule("x", namespace="prod"),)
     )
-    assert names(told) == ["prod/x"]
+    assert names(result) == ["prod/x"]
 
 
 def unfound(pid: int, *, told: bool = False, **words: str) -> ProcessGroup:

@@ -16,12 +16,12 @@ from exporter.config import load
 from exporter.engines.launch import Launch
 from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
 from exporter.sources.endpoints import EndpointSources, configured
+from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import NOW, api, gpu, group, pod, podded
+from tests.sources.discovery.builders import NOW, api, gpu, group, pod, podded
 
 VLLM = b'vllm:prompt_tokens_total{model_name="m"} 70\nvllm:generation_tokens_total{model_name="m"} 30\n'
 LLAMA = b"llamacpp:prompt_tokens_total 1\nllamacpp:tokens_predicted_total 2\n"
@@ -92,7 +92,7 @@ class Host:
     folder: Path
     gpus: tuple[GpuReading, ...] = (gpu(0, 7),)
     groups: tuple[ProcessGroup, ...] = ()
-    pods: tuple[ServerPod, ...] | None = ()
+    pods: tuple[Pod, ...] | None = ()
     config: str = ""
     stop: list[Callable[[], None]] = field(default_factory=list)
 
@@ -103,11 +103,11 @@ class Host:
         self.stop += [server.shutdown, server.server_close]
         return server
 
-    def runs(self, port: int, pid: int = 7, engine: str = "vllm", **told: Any) -> ProcessGroup:
+    def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
         start = Launch(engine, port, port_told=True, metrics_port=port)
         listening = (ListeningSocket("127.0.0.1", port, port, 990),)
-        words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **told}
+        words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **fields}
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
         return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=sockets)
 
@@ -116,10 +116,10 @@ class Host:
         path = self.folder / "config.yaml"
         path.write_text(self.config, encoding="utf-8")
         config = load(path)
-        told = find_servers(config, self.gpus, HostSnapshot(self.groups, (), self.pods), NOW)
-        reasons = {one.reason for one in told.unread}
+        result = find_servers(config, self.gpus, HostSnapshot(self.groups, (), self.pods), NOW)
+        reasons = {one.reason for one in result.unread}
         endpoints = EndpointSources(SystemClock())
-        targets = (*configured(config.servers), *told.targets)
+        targets = (*configured(config.servers), *result.targets)
         sources = endpoints.of(targets, config.limits.body_bytes)
         assert sources or reasons
         for source in sources if len(targets) < 3 else ():
@@ -228,9 +228,9 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     port = host.serves().port
     unseen = podded(0, 7)
-    told = {"pod_annotations": ServerAnnotations(port=port)}
-    host.groups, host.pods = (unseen,), (pod("a-0", "a", addresses=(), **told),)
-    return looks_up(host, pod("a-0", "a", addresses=("127.0.0.1",), **told))
+    document = {"pod_annotations": PodAnnotations(port=port)}
+    host.groups, host.pods = (unseen,), (pod("a-0", "a", ips=(), **document),)
+    return looks_up(host, pod("a-0", "a", ips=("127.0.0.1",), **document))
 
 
 @case(UnreadReason.NO_POD_NAME)
@@ -249,10 +249,10 @@ def _(host: Host) -> Remedy:
 
 @case(UnreadReason.PATH)
 def _(host: Host) -> Remedy:
-    told = {"addresses": ("127.0.0.1",)}
+    fields = {"ips": ("127.0.0.1",)}
     host.groups = (podded(0, 7, server=api(7, host.serves().port)),)
-    host.pods = (pod("a-0", "a", pod_annotations=ServerAnnotations(path="metrics"), **told),)
-    return looks_up(host, pod("a-0", "a", pod_annotations=ServerAnnotations(path="/metrics"), **told))
+    host.pods = (pod("a-0", "a", pod_annotations=PodAnnotations(path="metrics"), **fields),)
+    return looks_up(host, pod("a-0", "a", pod_annotations=PodAnnotations(path="/metrics"), **fields))
 
 
 @case(UnreadReason.TOKEN_IN_THE_CLEAR)
@@ -330,8 +330,8 @@ def _(host: Host) -> Remedy:
     server = host.serves(Page(status=501))
     start = Launch("llamacpp", server.port, metrics_port=server.port, metrics=False)
     host.groups = (host.runs(server.port, launch=start),)
-    anew = host.serves(Page(LLAMA))
-    return starts(host, host.runs(anew.port, engine="llamacpp"))
+    restarted = host.serves(Page(LLAMA))
+    return starts(host, host.runs(restarted.port, engine="llamacpp"))
 
 
 @case(UnreadReason.REDIRECT)
@@ -409,13 +409,13 @@ def _(host: Host) -> Remedy:
     return lambda: server.pages.update({"/props": Page((props % "false").encode())})
 
 
-def replace_server(one: ProcessGroup, **told: Any) -> ProcessGroup:
+def replace_server(one: ProcessGroup, **fields: Any) -> ProcessGroup:
     """The same group, its server found otherwise."""
     assert one.server is not None
-    return replace(one, server=replace(one.server, **told))
+    return replace(one, server=replace(one.server, **fields))
 
 
-def looks_up(host: Host, *pods: ServerPod) -> Remedy:
+def looks_up(host: Host, *pods: Pod) -> Remedy:
     """The pods of the node are told."""
 
     def remedy() -> None:

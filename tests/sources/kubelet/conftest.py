@@ -11,7 +11,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import PodResourcesSource
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 
 Script = Callable[[socket.socket], None]
 

@@ -43,14 +43,14 @@ def test_a_reply_without_pods_is_one() -> None:
 
 def test_fields_may_come_in_any_order() -> None:
     """The encoding promises none."""
-    (held,) = allocations(reply(GPU)).held
+    (held,) = allocations(reply(GPU)).allocations
     assert (held.pod, held.container, held.resource) == ("chat-0", "main", "nvidia.com/gpu")
     assert held.device == Device(GPU.decode())
 
 
 def test_the_same_id_twice_in_a_container_is_one_device() -> None:
     """It is told for each NUMA node that it is near."""
-    assert len(allocations(reply(GPU, GPU)).held) == 1
+    assert len(allocations(reply(GPU, GPU)).allocations) == 1
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_pods_without_gpus_need_no_name() -> None:
 
 def test_unknown_ids_are_counted_and_a_few_are_shown() -> None:
     """However many there are, and however long."""
-    told = allocations(reply(*[b"x" * 1000] * 100))
-    assert told.unknown_count == 100
-    assert told.unknown == (UnknownDevice("nvidia.com/gpu", "x" * 128),) * UNKNOWN_MAX
+    allocated = allocations(reply(*[b"x" * 1000] * 100))
+    assert allocated.unknown_count == 100
+    assert allocated.unknown == (UnknownDevice("nvidia.com/gpu", "x" * 128),) * UNKNOWN_MAX
 
 
 def test_more_devices_than_a_host_has_are_refused() -> None:
     """They would take the memory of the daemon."""
     ids = [b"all"] * DEVICES_MAX
-    assert len(allocations(reply(*ids)).held) == 1
+    assert len(allocations(reply(*ids)).allocations) == 1
     assert failure(reply(*ids, b"all"))[0] == "too_large"
 
 
@@ -151,13 +151,13 @@ def test_more_fields_than_are_looked_at_are_refused() -> None:
 def survives(data: bytes) -> None:
     """Read it, or fail as a source may."""
     try:
-        told = allocations(data)
+        allocated = allocations(data)
     except ReadFailedError as failed:
         outcome = failed.reason
         bounded = len(str(failed)) < 300
     else:
         outcome = "read"
-        bounded = len(told.unknown) == min(told.unknown_count, UNKNOWN_MAX)
+        bounded = len(allocated.unknown) == min(allocated.unknown_count, UNKNOWN_MAX)
     assert outcome in ("read", "malformed", "too_large")
     assert bounded
 

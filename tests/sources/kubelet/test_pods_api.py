@@ -15,7 +15,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet import pods_api
 from tests import unprivileged
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 
 RECORDING = Path(__file__).parents[1] / "kubernetes" / "recordings" / "kubelet-pods.binpb"
 
@@ -34,10 +34,10 @@ def failure(path: Path, seconds: float = 20.0) -> tuple[str, str]:
 def test_one_question_tells_all_pods(kubelet: Kubelet) -> None:
     """With an empty message, whose service and method are the kubelet's."""
     kubelet.reply = RECORDING.read_bytes()
-    told = list(pods_api.pods(kubelet.path, Deadline(SystemClock(), 20.0)))
+    pods_now = list(pods_api.pods(kubelet.path, Deadline(SystemClock(), 20.0)))
 
-    assert [pod["metadata"]["name"] for pod in told[:2]] == ["chat-7c9d8f6b5d-x2k4p", "embed-0"]
-    assert len(told) == 14
+    assert [pod["metadata"]["name"] for pod in pods_now[:2]] == ["chat-7c9d8f6b5d-x2k4p", "embed-0"]
+    assert len(pods_now) == 14
     assert (kubelet.methods, kubelet.requests) == (["/v1alpha1.Pods/ListPods"], [b""])
 
 
@@ -122,7 +122,7 @@ def test_a_socket_for_root_alone_is_told(kubelet: Kubelet, locked: str) -> None:
         "except ReadFailedError as failed: print(failed.reason, failed)"
     )
     try:
-        told = subprocess.run(
+        completed = subprocess.run(
             unprivileged.command(sys.executable, "-c", script, str(kubelet.path)),
             capture_output=True,
             text=True,
@@ -131,7 +131,7 @@ def test_a_socket_for_root_alone_is_told(kubelet: Kubelet, locked: str) -> None:
     finally:
         path.chmod(mode)
 
-    assert told.stdout == f"{locked == 'socket'}\ndenied {kubelet.path}: Permission denied\n"
+    assert completed.stdout == f"{locked == 'socket'}\ndenied {kubelet.path}: Permission denied\n"
 
 
 def test_the_socket_is_looked_for_where_kubernetes_says() -> None:

@@ -87,9 +87,9 @@ def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandCl
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
     minors: dict[int, str] = {}
     source = PodResourcesSource(clock, lambda: minors, path=kubelet.path)
-    assert [held.device.uuid for held in source.read().held] == ["", "", "", ""]
+    assert [held.device.uuid for held in source.read().allocations] == ["", "", "", ""]
     minors[1] = "GPU-one"
-    assert [held.device.uuid for held in source.read().held] == ["", "GPU-one", "", ""]
+    assert [held.device.uuid for held in source.read().allocations] == ["", "GPU-one", "", ""]
     assert len(kubelet.requests) == 1
 
 
@@ -181,8 +181,8 @@ def test_a_large_answer_is_read(kubelet: Any) -> None:
     pods = [EXCLUSIVE.replace(b"embed-0", b"e%06d" % number) for number in range(4000)]
     kubelet.reply = b"".join(pods)
     assert len(kubelet.reply) > 1_500_000
-    told = PodResourcesSource(SystemClock(), path=kubelet.path, timeout=20).read()
-    assert [held.pod for held in told.held[2:]] == [f"e{number:06d}" for number in range(4000)]
+    reading = PodResourcesSource(SystemClock(), path=kubelet.path, timeout=20).read()
+    assert [held.pod for held in reading.allocations[2:]] == [f"e{number:06d}" for number in range(4000)]
 
 
 def test_more_than_16_megabytes_are_refused(kubelet: Any, failure_of: Failure) -> None:
@@ -237,7 +237,7 @@ def test_a_socket_for_others_is_told(kubelet: Any, locked: str) -> None:
         "except ReadFailedError as failed: print(failed.reason, failed)"
     )
     try:
-        told = subprocess.run(
+        completed = subprocess.run(
             unprivileged.command(sys.executable, "-c", script, str(kubelet.path)),
             capture_output=True,
             text=True,
@@ -245,7 +245,7 @@ def test_a_socket_for_others_is_told(kubelet: Any, locked: str) -> None:
         )
     finally:
         path.chmod(mode)
-    assert told.stdout == f"denied {kubelet.path}: Permission denied\n"
+    assert completed.stdout == f"denied {kubelet.path}: Permission denied\n"
 
 
 def test_a_socket_that_nobody_takes_from_is_told(tmp_path: Path, failure_of: Failure) -> None:
@@ -340,5 +340,5 @@ def test_http2_is_not_loaded_before_it_is_needed() -> None:
         "unverified_client().close(); print('httpcore' in sys.modules, 'h2' in sys.modules)\n"
         "import exporter.sources.kubelet.grpc; print('h2' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout == "True False\nTrue\n"
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout == "True False\nTrue\n"

@@ -7,13 +7,13 @@ import pytest
 
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource
-from tests.sources.kubernetes.cluster_house import Cluster
+from tests.sources.kubernetes.api_server import Cluster
 
-Found = Callable[..., Cluster]
+ClusterOf = Callable[..., Cluster]
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Iterator[Found]:
+def certified_cluster(tmp_path: Path) -> Iterator[ClusterOf]:
     """Makes a cluster with a certificate of the folder `identity`."""
     made: list[Cluster] = []
 
@@ -27,8 +27,8 @@ def found(tmp_path: Path) -> Iterator[Found]:
 
 
 @pytest.fixture
-def cluster(found: Found) -> Cluster:
-    return found()
+def cluster(certified_cluster: ClusterOf) -> Cluster:
+    return certified_cluster()
 
 
 @pytest.fixture

@@ -23,16 +23,16 @@ def test_a_pod_with_a_token_has_an_account(mount: Path) -> None:
 
 def test_an_address_of_ipv6_stands_in_brackets(mount: Path) -> None:
     """As a URL has it; without a port it is that of https."""
-    told = account({"KUBERNETES_SERVICE_HOST": "fd00:10:96::1", "NODE_NAME": "gpu-1"}, mount)
-    assert told is not None
-    assert told.server == "https://[fd00:10:96::1]:443"
+    account_found = account({"KUBERNETES_SERVICE_HOST": "fd00:10:96::1", "NODE_NAME": "gpu-1"}, mount)
+    assert account_found is not None
+    assert account_found.server == "https://[fd00:10:96::1]:443"
 
 
 def test_the_node_may_be_unknown(mount: Path) -> None:
     """That nobody set NODE_NAME is told when it is asked for."""
-    told = account({**IN_A_POD, "NODE_NAME": ""}, mount)
-    assert told is not None
-    assert told.node == ""
+    account_found = account({**IN_A_POD, "NODE_NAME": ""}, mount)
+    assert account_found is not None
+    assert account_found.node == ""
 
 
 @pytest.mark.parametrize("environ", [{}, {"NODE_NAME": "gpu-1"}, {"KUBERNETES_SERVICE_HOST": ""}])

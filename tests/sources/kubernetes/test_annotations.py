@@ -12,7 +12,7 @@ NO_OWNER = "is empty, has spaces around it, or is longer than 128 characters"
 
 def test_all_that_there_is_to_ask_for() -> None:
     """Other annotations are others' business."""
-    told = parse_annotations(
+    parsed = parse_annotations(
         {
             "inference-cost/name": "chat-8b",
             "inference-cost/product": "Chat (EU)",
@@ -23,7 +23,7 @@ def test_all_that_there_is_to_ask_for() -> None:
         }
     )
 
-    assert told == PodAnnotations("chat-8b", "Chat (EU)", "assistants", 8000, "/engine/metrics")
+    assert parsed == PodAnnotations("chat-8b", "Chat (EU)", "assistants", 8000, "/engine/metrics")
 
 
 def test_a_pod_that_asks_for_nothing() -> None:
@@ -70,14 +70,14 @@ def test_a_pod_that_asks_for_nothing() -> None:
 )
 def test_what_cannot_be_used_is_refused_and_the_rest_holds(word: str, text: str, fault: str) -> None:
     """There is no way to name a host."""
-    told = parse_annotations({"inference-cost/team": "good", f"inference-cost/{word}": text})
+    parsed = parse_annotations({"inference-cost/team": "good", f"inference-cost/{word}": text})
 
-    assert told.refused == ((word, fault),)
-    assert told.team == ("" if word == "team" else "good")
+    assert parsed.refused == ((word, fault),)
+    assert parsed.team == ("" if word == "team" else "good")
 
 
 @pytest.mark.parametrize(("port", "path"), [("1", "/"), ("65535", "/a-b_c.d~e/%20;v=1,2/@x:y")])
 def test_the_bounds_are_taken(port: str, path: str) -> None:
     """Everything that RFC 3986 has in a path."""
-    told = parse_annotations({"inference-cost/port": port, "inference-cost/path": path})
-    assert (told.port, told.path, told.refused) == (int(port), path, ())
+    parsed = parse_annotations({"inference-cost/port": port, "inference-cost/path": path})
+    assert (parsed.port, parsed.path, parsed.refused) == (int(port), path, ())

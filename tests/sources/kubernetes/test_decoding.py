@@ -9,7 +9,7 @@ import pytest
 
 from exporter.sources.kubernetes import Pod
 from exporter.sources.kubernetes.pods import _containers, pod_of
-from tests.sources.kubernetes.cluster_house import NODE
+from tests.sources.kubernetes.api_server import NODE
 
 RECORDING = Path(__file__).parent / "recordings" / "kubelet-pods.json"
 CHAT: dict[str, Any] = json.loads(RECORDING.read_text())["items"][0]
@@ -17,12 +17,12 @@ CHAT: dict[str, Any] = json.loads(RECORDING.read_text())["items"][0]
 
 def changed(*path: str | int, to: Any) -> dict[str, Any]:
     """The recorded pod with one value changed."""
-    told = copy.deepcopy(CHAT)
-    at: Any = told
+    document = copy.deepcopy(CHAT)
+    at: Any = document
     for key in path[:-1]:
         at = at[key]
     at[path[-1]] = to
-    return told
+    return document
 
 
 def decoded(told: object) -> Pod:
@@ -136,15 +136,15 @@ def test_labels_that_kubernetes_would_not_take_are_left_out() -> None:
 
 def test_what_is_kept_of_a_pod_is_bounded() -> None:
     """64 labels, 32 annotations of 1,024 characters, 64 containers of 128 words, 4 addresses."""
-    told = copy.deepcopy(CHAT)
-    told["metadata"]["labels"] = {f"l{number}": "x" for number in range(5000)}
-    told["metadata"]["annotations"] = {f"prometheus.io/a{number}": "x" * 9000 for number in range(500)}
-    told["spec"]["containers"] = [
+    document = copy.deepcopy(CHAT)
+    document["metadata"]["labels"] = {f"l{number}": "x" for number in range(5000)}
+    document["metadata"]["annotations"] = {f"prometheus.io/a{number}": "x" * 9000 for number in range(500)}
+    document["spec"]["containers"] = [
         {"name": f"c{number}", "command": [str(word) for word in range(900)]} for number in range(500)
     ]
-    told["spec"]["initContainers"] = []
-    told["status"]["podIPs"] = [{"ip": f"10.1.{number}.1"} for number in range(200)]
-    pod = decoded(told)
+    document["spec"]["initContainers"] = []
+    document["status"]["podIPs"] = [{"ip": f"10.1.{number}.1"} for number in range(200)]
+    pod = decoded(document)
 
     assert (len(pod.labels), len(pod.annotations), len(pod.containers), len(pod.ips)) == (64, 32, 64, 4)
     assert {len(text) for text in pod.annotations.values()} == {1024}
@@ -169,10 +169,10 @@ def test_an_owner_that_is_none_is_not_told(kind: Any) -> None:
 
 def test_a_deleted_pod_without_a_running_container_is_over() -> None:
     """Its phase follows later; one that still runs holds what it has."""
-    told = changed("metadata", "deletionTimestamp", to="2026-11-25T09:00:00Z")
-    assert decoded(told).live
-    told["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
-    assert not decoded(told).live
+    document = changed("metadata", "deletionTimestamp", to="2026-11-25T09:00:00Z")
+    assert decoded(document).live
+    document["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
+    assert not decoded(document).live
 
 
 OTHERS = "5a1c3e84-6f5b-4c53-9a70-3f5a0e7e2c11"
@@ -192,21 +192,21 @@ MIRRORED = {"kind": "Node", "name": NODE, "controller": True}
 )
 def test_an_annotation_does_not_make_a_pod_another(manifest: str, owner: dict[str, Any]) -> None:
     """Whoever writes one would have his processes taken for another's, or another's for his."""
-    told = changed("metadata", "annotations", to={"kubernetes.io/config.hash": manifest})
-    told["metadata"]["ownerReferences"] = [owner]
-    assert decoded(told).uid == CHAT["metadata"]["uid"]
+    document = changed("metadata", "annotations", to={"kubernetes.io/config.hash": manifest})
+    document["metadata"]["ownerReferences"] = [owner]
+    assert decoded(document).uid == CHAT["metadata"]["uid"]
 
 
 def test_a_mirror_has_the_uid_of_its_static_pod() -> None:
     """Which is a hash, and the name of its cgroup."""
-    told = changed("metadata", "annotations", to={"kubernetes.io/config.hash": HASH})
-    told["metadata"]["ownerReferences"] = [MIRRORED]
-    assert decoded(told).uid == HASH
+    document = changed("metadata", "annotations", to={"kubernetes.io/config.hash": HASH})
+    document["metadata"]["ownerReferences"] = [MIRRORED]
+    assert decoded(document).uid == HASH
 
 
 def test_what_a_container_is_started_with() -> None:
     """Command and arguments together; arguments alone are of a program that only the image names."""
-    told = {
+    document = {
         "spec": {
             "containers": [
                 {
@@ -219,7 +219,7 @@ def test_what_a_container_is_started_with() -> None:
             ]
         }
     }
-    vllm, image, odd = _containers(told["spec"], {})
+    vllm, image, odd = _containers(document["spec"], {})
 
     assert vllm.argv == ("vllm", "serve", "m" * 512, "--port", "--port=8000")
     assert (image.argv, odd.argv) == ((), ())

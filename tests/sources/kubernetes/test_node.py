@@ -7,8 +7,8 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeReading, NodeSource
-from tests.sources.cloud.metadata_house import House
-from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, PARTIAL, Cluster, metadata
+from tests.sources.cloud.metadata_server import MetadataServer
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, PARTIAL, Cluster, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 
@@ -19,26 +19,26 @@ def source(cluster: Cluster, timeout: float = 30.0) -> NodeSource:
 
 def test_the_labels_are_told(cluster: Cluster) -> None:
     """All of them, sorted; an empty value is one."""
-    told = source(cluster).read().labels
+    labels = source(cluster).read().labels
 
-    assert told == tuple(sorted(EKS.items()))
-    assert ("node-role.kubernetes.io/gpu", "") in (told or ())
+    assert labels == tuple(sorted(EKS.items()))
+    assert ("node-role.kubernetes.io/gpu", "") in (labels or ())
 
 
 def test_one_request_asks_for_the_metadata_alone(cluster: Cluster) -> None:
     """A GET of this node, with the token, and of it only what labels stand in."""
     source(cluster).read()
-    (asked,) = cluster.house.asked
+    (request,) = cluster.server.requests
 
-    assert (asked.method, asked.path) == ("GET", NODE_PATH)
-    assert asked.headers["authorization"] == "Bearer first"
-    assert asked.headers["accept"] == f"{PARTIAL},application/json"
+    assert (request.method, request.path) == ("GET", NODE_PATH)
+    assert request.headers["authorization"] == "Bearer first"
+    assert request.headers["accept"] == f"{PARTIAL},application/json"
 
 
 def test_a_whole_node_is_understood_too(cluster: Cluster) -> None:
     """What else a server answers with is not looked at."""
     whole = {**metadata(), "kind": "Node", "apiVersion": "v1", "status": {"images": [{"names": ["a"]}] * 50}}
-    cluster.says(NODE_PATH, whole)
+    cluster.set_reply(NODE_PATH, whole)
 
     assert source(cluster).read().labels == tuple(sorted(EKS.items()))
 
@@ -47,7 +47,7 @@ def test_a_node_may_have_no_labels(cluster: Cluster) -> None:
     """That is known then, which is not the same as a failure."""
     bare = metadata()
     del bare["metadata"]["labels"]
-    cluster.says(NODE_PATH, bare)
+    cluster.set_reply(NODE_PATH, bare)
 
     assert source(cluster).read() == NodeReading(())
 
@@ -74,21 +74,21 @@ def test_a_token_that_was_renewed_is_sent(cluster: Cluster) -> None:
     cluster.tokens = {"second"}
     asking.read()
 
-    sent = [asked.headers["authorization"] for asked in cluster.house.asked]
+    sent = [request.headers["authorization"] for request in cluster.server.requests]
     assert sent == ["Bearer first", "Bearer second"]
 
 
 def test_an_expired_token_is_told_by_its_kind(cluster: Cluster, failure: FailureOf) -> None:
     """Never by what it holds; once it is renewed the labels are read."""
     cluster.tokens = {"second"}
-    told = failure(source(cluster))
-    assert told.reason == "unauthorized"
-    assert "first" not in str(told)
+    error = failure(source(cluster))
+    assert error.reason == "unauthorized"
+    assert "first" not in str(error)
     expected = (
-        f"node ip-10-0-1-23.ec2.internal at {cluster.house.address}: answers with HTTP status 401; "
+        f"node ip-10-0-1-23.ec2.internal at {cluster.server.address}: answers with HTTP status 401; "
         "the token of the service account is not, or no longer, valid"
     )
-    assert str(told) == expected
+    assert str(error) == expected
 
     cluster.mounts("second")
     assert source(cluster).read().labels
@@ -97,25 +97,25 @@ def test_an_expired_token_is_told_by_its_kind(cluster: Cluster, failure: Failure
 def test_a_token_that_is_gone_is_told_by_its_path(cluster: Cluster, failure: FailureOf) -> None:
     """And nothing is asked without it."""
     (cluster.mount / "token").unlink()
-    told = failure(source(cluster))
+    error = failure(source(cluster))
 
-    assert told.reason == "token_file"
-    assert str(told) == f"{cluster.mount / 'token'}: No such file or directory"
-    assert cluster.house.asked == []
+    assert error.reason == "token_file"
+    assert str(error) == f"{cluster.mount / 'token'}: No such file or directory"
+    assert cluster.server.requests == []
 
 
 def test_who_may_not_is_told_how_to_be_allowed(cluster: Cluster, failure: FailureOf) -> None:
     """The rule itself, since a role of one's own may be elsewhere; or how to ask no more."""
     cluster.refused[NODE_PATH] = 403
-    told = failure(source(cluster))
+    error = failure(source(cluster))
 
-    assert told.reason == "forbidden"
+    assert error.reason == "forbidden"
     expected = (
-        f"node ip-10-0-1-23.ec2.internal at {cluster.house.address}: answers with HTTP status 403; allow it "
+        f"node ip-10-0-1-23.ec2.internal at {cluster.server.address}: answers with HTTP status 403; allow it "
         'by a ClusterRole with the rule {apiGroups: [""], resources: [nodes], verbs: [get]}, as '
         "deploy/kubernetes/node-labels.yaml does, or set `discovery: {kubernetes: off}`"
     )
-    assert str(told) == expected
+    assert str(error) == expected
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_another_status_is_told(
 ) -> None:
     """An unknown node is most likely a name that somebody wrote."""
     cluster.refused[NODE_PATH] = status
-    told = failure(source(cluster))
+    error = failure(source(cluster))
 
-    assert told.reason == reason
-    assert str(told).endswith(f": {words}")
+    assert error.reason == reason
+    assert str(error).endswith(f": {words}")
 
 
 @pytest.mark.parametrize(
@@ -154,33 +154,33 @@ def test_a_name_that_no_node_has_is_not_asked_for(
     """It would be part of the address."""
     given = cluster.account
     account = type(given)(given.server, node, given.token_file, given.ca_file)
-    told = failure(NodeSource(SystemClock(), account))
+    error = failure(NodeSource(SystemClock(), account))
 
-    assert told.reason == "node_name"
-    assert str(told) == f"{words}; set it by the fieldRef spec.nodeName"
-    assert cluster.house.asked == []
+    assert error.reason == "node_name"
+    assert str(error) == f"{words}; set it by the fieldRef spec.nodeName"
+    assert cluster.server.requests == []
 
 
 def test_a_redirect_is_not_followed(cluster: Cluster, failure: FailureOf) -> None:
     """The token goes to nobody else."""
-    elsewhere = House()
+    elsewhere = MetadataServer()
     try:
-        cluster.house.says(NODE_PATH, "", status=302, Location=f"{elsewhere.address}/steal")
-        told = failure(source(cluster))
+        cluster.server.set_reply(NODE_PATH, "", status=302, Location=f"{elsewhere.address}/steal")
+        error = failure(source(cluster))
     finally:
         elsewhere.close()
 
-    assert told.reason == "redirect"
-    assert elsewhere.asked == []
+    assert error.reason == "redirect"
+    assert elsewhere.requests == []
 
 
 def test_no_proxy_of_the_environment_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would see which node asks."""
-    proxy = House()
+    proxy = MetadataServer()
     try:
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.address)
         assert source(cluster).read().labels
     finally:
         proxy.close()
-    assert proxy.asked == []
+    assert proxy.requests == []

@@ -11,8 +11,8 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource, ServiceAccount
 from exporter.sources.kubernetes.api import BODY_BYTES_MAX
-from tests.sources.cloud.metadata_house import Reply
-from tests.sources.kubernetes.cluster_house import EKS, IDENTITY, NODE_PATH, Cluster, metadata
+from tests.sources.cloud.metadata_server import Reply
+from tests.sources.kubernetes.api_server import EKS, IDENTITY, NODE_PATH, Cluster, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 
@@ -23,13 +23,13 @@ def source(cluster: Cluster, timeout: float = 30.0) -> NodeSource:
 
 @pytest.mark.parametrize("certificate", ["expired.pem", "misnamed.pem"])
 def test_a_certificate_that_does_not_hold_gets_no_token(
-    found: Callable[..., Cluster], failure: FailureOf, certificate: str
+    certified_cluster: Callable[..., Cluster], failure: FailureOf, certificate: str
 ) -> None:
     """The cluster's authority signed it, and it is over, or another host's."""
-    cluster = found(certificate)
+    cluster = certified_cluster(certificate)
 
     assert failure(source(cluster)).reason == "tls"
-    assert cluster.house.asked == []
+    assert cluster.server.requests == []
 
 
 def test_another_authority_gets_no_token(cluster: Cluster, failure: FailureOf) -> None:
@@ -37,7 +37,7 @@ def test_another_authority_gets_no_token(cluster: Cluster, failure: FailureOf) -
     asking = source(cluster)
     (cluster.mount / "ca.crt").write_bytes((IDENTITY / "other-ca.pem").read_bytes())
     assert failure(asking).reason == "tls"
-    assert cluster.house.asked == []
+    assert cluster.server.requests == []
 
     (cluster.mount / "ca.crt").write_bytes((IDENTITY / "ca.pem").read_bytes())
     assert asking.read().labels
@@ -51,16 +51,16 @@ def test_without_an_authority_nobody_is_trusted(
     (cluster.mount / "ca.crt").unlink()
     if content is not None:
         (cluster.mount / "ca.crt").write_bytes(content)
-    told = failure(source(cluster))
+    error = failure(source(cluster))
 
-    assert told.reason == "tls"
-    assert str(cluster.mount / "ca.crt") in str(told)
-    assert cluster.house.asked == []
+    assert error.reason == "tls"
+    assert str(cluster.mount / "ca.crt") in str(error)
+    assert cluster.server.requests == []
 
 
 def test_a_server_that_keeps_silent_is_given_up(cluster: Cluster, failure: FailureOf) -> None:
     """In the time of one read, after a handshake that went well."""
-    cluster.house.hangs.add(NODE_PATH)
+    cluster.server.hangs.add(NODE_PATH)
     assert failure(source(cluster, timeout=0.5)).reason == "timeout"
 
 
@@ -79,20 +79,20 @@ def test_a_server_that_is_not_there_is_told(cluster: Cluster, failure: FailureOf
         port = gone.getsockname()[1]
     given = cluster.account
     account = ServiceAccount(f"https://127.0.0.1:{port}", given.node, given.token_file, given.ca_file)
-    told = failure(NodeSource(SystemClock(), account))
+    error = failure(NodeSource(SystemClock(), account))
 
-    assert told.reason == "connection"
-    assert f"node {given.node} at https://127.0.0.1:{port}: " in str(told)
+    assert error.reason == "connection"
+    assert f"node {given.node} at https://127.0.0.1:{port}: " in str(error)
 
 
 def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster, failure: FailureOf) -> None:
     """At most 2 MiB of it are held, and the rest is not waited for."""
-    cluster.house.replies[NODE_PATH] = Reply(b" " * (1 << 20), times=100)
-    told = failure(source(cluster))
+    cluster.server.replies[NODE_PATH] = Reply(b" " * (1 << 20), times=100)
+    error = failure(source(cluster))
 
-    assert told.reason == "too_large"
-    assert str(told).endswith(f": larger than {BODY_BYTES_MAX} bytes")
-    assert cluster.house.sent < 100 << 20
+    assert error.reason == "too_large"
+    assert str(error).endswith(f": larger than {BODY_BYTES_MAX} bytes")
+    assert cluster.server.sent < 100 << 20
 
 
 @pytest.mark.parametrize(
@@ -120,19 +120,19 @@ def test_what_no_api_server_says_is_no_answer(
     cluster: Cluster, failure: FailureOf, body: bytes, words: str
 ) -> None:
     """A portal, a proxy, another object: `not_recognized`, and what is known stays."""
-    cluster.house.says(NODE_PATH, body)
-    told = failure(source(cluster))
+    cluster.server.set_reply(NODE_PATH, body)
+    error = failure(source(cluster))
 
-    assert told.reason == "not_recognized"
-    assert words in str(told)
+    assert error.reason == "not_recognized"
+    assert words in str(error)
 
 
 @pytest.mark.parametrize("labels", [["a"], "a=b", 7])
 def test_labels_that_are_no_mapping_are_no_answer(cluster: Cluster, failure: FailureOf, labels: Any) -> None:
     """Not "none"."""
-    told = metadata()
-    told["metadata"]["labels"] = labels
-    cluster.says(NODE_PATH, told)
+    document = metadata()
+    document["metadata"]["labels"] = labels
+    cluster.set_reply(NODE_PATH, document)
 
     assert failure(source(cluster)).reason == "not_recognized"
 
@@ -140,13 +140,13 @@ def test_labels_that_are_no_mapping_are_no_answer(cluster: Cluster, failure: Fai
 def test_more_labels_than_a_node_has_are_no_answer(cluster: Cluster, failure: FailureOf) -> None:
     """1,000 are taken and one more is not."""
     many = {f"example.com/label-{number}": "x" for number in range(1000)}
-    cluster.says(NODE_PATH, metadata(labels=many))
+    cluster.set_reply(NODE_PATH, metadata(labels=many))
     assert len(source(cluster).read().labels or ()) == 1000
 
-    cluster.says(NODE_PATH, metadata(labels={**many, "one-more": "x"}))
-    told = failure(source(cluster))
-    assert told.reason == "not_recognized"
-    assert "more than 1000" in str(told)
+    cluster.set_reply(NODE_PATH, metadata(labels={**many, "one-more": "x"}))
+    error = failure(source(cluster))
+    assert error.reason == "not_recognized"
+    assert "more than 1000" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ def test_more_labels_than_a_node_has_are_no_answer(cluster: Cluster, failure: Fa
 )
 def test_a_label_that_kubernetes_would_not_take_is_none(cluster: Cluster, name: str, value: Any) -> None:
     """The others are told."""
-    cluster.says(NODE_PATH, metadata(labels={**EKS, name: value}))
+    cluster.set_reply(NODE_PATH, metadata(labels={**EKS, name: value}))
 
     assert source(cluster).read().labels == tuple(sorted(EKS.items()))

@@ -13,7 +13,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.gather import read
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.units import Nanoseconds
-from tests.sources.kubernetes.cluster_house import IDENTITY, NODE, Cluster
+from tests.sources.kubernetes.api_server import IDENTITY, NODE, Cluster
 
 RECORDINGS = Path(__file__).parent / "recordings"
 KUBELET_PATH = "/pods"
@@ -42,13 +42,13 @@ def clock() -> Clock:
 def both(cluster: Cluster) -> Cluster:
     """A kubelet and an API server at one address, each with its recording."""
     for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
-        cluster.house.says(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
+        cluster.server.set_reply(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
     return cluster
 
 
 def source(cluster: Cluster, clock: Clock, choice: Any = "auto", **options: Any) -> PodSource:
     account = replace(cluster.account, node_ip=options.pop("node_ip", "127.0.0.1"))
-    port = int(cluster.house.address.rpartition(":")[2])
+    port = int(cluster.server.address.rpartition(":")[2])
     return PodSource(clock, account, choice, **{"timeout": 30.0, "kubelet_port": port, **options})
 
 
@@ -61,28 +61,28 @@ def failure(asking: PodSource) -> ReadFailedError:
 def test_the_kubelet_tells_all_pods_of_the_node(both: Cluster, clock: Clock) -> None:
     """With one GET and this pod's token."""
     asking = source(both, clock)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
-    (asked,) = both.house.asked
-    assert (asked.method, asked.path) == ("GET", KUBELET_PATH)
-    assert asked.headers["authorization"] == "Bearer first"
-    assert asked.headers["accept"] == "application/json"
+    assert (reading.source, len(reading.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    (request,) = both.server.requests
+    assert (request.method, request.path) == ("GET", KUBELET_PATH)
+    assert request.headers["authorization"] == "Bearer first"
+    assert request.headers["accept"] == "application/json"
 
 
 def test_the_api_server_tells_them_where_it_is_chosen(both: Cluster, clock: Clock) -> None:
     """Those of this node alone, from its memory."""
-    told = source(both, clock, "api_server").read()
+    reading = source(both, clock, "api_server").read()
 
-    assert (told.told_by, len(told.pods)) == ("api_server", 3)
-    assert both.house.paths == [API_PATH]
+    assert (reading.source, len(reading.pods)) == ("api_server", 3)
+    assert both.server.paths == [API_PATH]
 
 
 def test_nobody_is_asked_without_an_account_or_switched_off(both: Cluster, clock: Clock) -> None:
     """No pods are known then, which is no failure."""
     assert PodSource(clock, None).read() == Pods()
     assert source(both, clock, "off").read() == Pods()
-    assert both.house.asked == []
+    assert both.server.requests == []
 
 
 def test_an_answer_is_kept_for_20_seconds(both: Cluster, clock: Clock) -> None:
@@ -93,7 +93,7 @@ def test_an_answer_is_kept_for_20_seconds(both: Cluster, clock: Clock) -> None:
     assert asking.read() is first
     clock.passes(2)
     assert asking.read() is not first
-    assert both.house.paths == [KUBELET_PATH] * 2
+    assert both.server.paths == [KUBELET_PATH] * 2
 
 
 def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
@@ -101,11 +101,11 @@ def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
     both.refused[KUBELET_PATH] = 403
     asking = source(both, clock, "kubelet")
     assert (failure(asking).reason, failure(asking).reason) == ("forbidden", "forbidden")
-    assert len(both.house.asked) == 1
+    assert len(both.server.requests) == 1
 
     both.refused.clear()
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
 
 
 def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
@@ -117,7 +117,10 @@ def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
     clock.passes(21)
     asking.read()
 
-    assert [asked.headers["authorization"] for asked in both.house.asked] == ["Bearer first", "Bearer second"]
+    assert [request.headers["authorization"] for request in both.server.requests] == [
+        "Bearer first",
+        "Bearer second",
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
@@ -125,53 +128,53 @@ def test_where_the_kubelet_refuses_the_api_server_is_asked(both: Cluster, clock:
     """And from then on first, until it fails itself."""
     both.refused[KUBELET_PATH] = status
     asking = source(both, clock)
-    assert asking.read().told_by == "api_server"
+    assert asking.read().source == "api_server"
     clock.passes(21)
-    assert asking.read().told_by == "api_server"
-    assert both.house.paths == [KUBELET_PATH, API_PATH, API_PATH]
+    assert asking.read().source == "api_server"
+    assert both.server.paths == [KUBELET_PATH, API_PATH, API_PATH]
 
     both.refused = {API_PATH: 403}
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
 
 
 def test_a_kubelet_that_keeps_silent_leaves_time_for_the_api_server(both: Cluster, clock: Clock) -> None:
     """Each has half of it."""
-    both.house.hangs.add(KUBELET_PATH)
+    both.server.hangs.add(KUBELET_PATH)
 
-    assert source(both, clock, timeout=2.0).read().told_by == "api_server"
+    assert source(both, clock, timeout=2.0).read().source == "api_server"
 
 
 def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clock) -> None:
     """Either would do; the kubelet's reason counts."""
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
-    told = failure(source(both, clock))
-    port = both.house.address.rpartition(":")[2]
+    error = failure(source(both, clock))
+    port = both.server.address.rpartition(":")[2]
 
-    assert told.reason == "forbidden"
+    assert error.reason == "forbidden"
     allow = "answers with HTTP status 403; allow it by a ClusterRole with the rule"
-    kubelet, api_server = str(told).split("; pods of ")
+    kubelet, api_server = str(error).split("; pods of ")
     expected = (
         f'at https://127.0.0.1:{port}: {allow} {{apiGroups: [""], resources: [nodes/pods], verbs: [get]}}'
     )
     assert kubelet == f"kubelet {expected}"
-    expected = f'at {both.house.address}: {allow} {{apiGroups: [""], resources: [pods], verbs: [list]}}'
+    expected = f'at {both.server.address}: {allow} {{apiGroups: [""], resources: [pods], verbs: [list]}}'
     assert api_server == f"{NODE} {expected}"
 
 
 def test_where_one_cannot_be_reached_and_one_refuses_each_has_its_remedy(both: Cluster, clock: Clock) -> None:
     """No kubelet listens at that port, and the account may not list pods: either way out would do."""
     both.refused = {API_PATH: 403}
-    told = failure(source(both, clock, kubelet_port=1))
-    kubelet, api_server = str(told).split("; pods of ")
+    error = failure(source(both, clock, kubelet_port=1))
+    kubelet, api_server = str(error).split("; pods of ")
 
-    assert told.reason == "connection"
+    assert error.reason == "connection"
     assert kubelet.startswith("kubelet at https://127.0.0.1:1: ")
     assert kubelet.endswith(
         "refused; no network policy and no firewall may keep this pod from its node's kubelet"
     )
     assert api_server == (
-        f"{NODE} at {both.house.address}: answers with HTTP status 403; allow it by a ClusterRole with the "
+        f"{NODE} at {both.server.address}: answers with HTTP status 403; allow it by a ClusterRole with the "
         'rule {apiGroups: [""], resources: [pods], verbs: [list]}'
     )
 
@@ -201,20 +204,20 @@ def test_a_token_that_is_not_taken_has_its_remedy(
 
 def test_a_silent_one_is_named_with_its_remedy(both: Cluster, clock: Clock) -> None:
     """A policy that drops what is sent looks so."""
-    both.house.hangs.add(API_PATH)
-    told = failure(source(both, clock, "api_server", timeout=0.5))
+    both.server.hangs.add(API_PATH)
+    error = failure(source(both, clock, "api_server", timeout=0.5))
 
-    assert told.reason == "timeout"
-    assert str(told).startswith(f"pods of {NODE} at {both.house.address}: ")
-    assert str(told).endswith("; no network policy and no firewall may keep this pod from the API server")
+    assert error.reason == "timeout"
+    assert str(error).startswith(f"pods of {NODE} at {both.server.address}: ")
+    assert str(error).endswith("; no network policy and no firewall may keep this pod from the API server")
 
 
 def test_a_certificate_that_does_not_hold_has_its_remedy(both: Cluster, clock: Clock) -> None:
     """Of a kubelet, whose CA the configuration names."""
-    told = failure(source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem"))
+    error = failure(source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem"))
 
-    assert told.reason == "tls"
-    assert str(told).endswith(
+    assert error.reason == "tls"
+    assert str(error).endswith(
         "; `discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate"
     )
 
@@ -269,30 +272,30 @@ def test_the_kubelet_is_asked_at_an_address_only(
     both: Cluster, clock: Clock, node_ip: str, words: str
 ) -> None:
     """A name may mean any host."""
-    told = failure(source(both, clock, "kubelet", node_ip=node_ip))
+    error = failure(source(both, clock, "kubelet", node_ip=node_ip))
 
-    assert told.reason == "node_ip"
-    assert words in str(told)
-    assert both.house.asked == []
+    assert error.reason == "node_ip"
+    assert words in str(error)
+    assert both.server.requests == []
 
 
 def test_a_node_that_nobody_named_is_not_asked_for(both: Cluster, clock: Clock) -> None:
     """Whose pods they are could not be told."""
     account = replace(both.account, node="")
     assert failure(PodSource(clock, account, "api_server")).reason == "node_name"
-    assert both.house.asked == []
+    assert both.server.requests == []
 
 
 @pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
 def test_a_kubelet_may_have_signed_its_certificate_itself(
-    found: Callable[..., Cluster], clock: Clock, certificate: str
+    certified_cluster: Callable[..., Cluster], clock: Clock, certificate: str
 ) -> None:
     """As most have; with a CA it must hold, and no token is sent where it does not."""
-    cluster = found(certificate)
-    cluster.house.says(KUBELET_PATH, (RECORDINGS / "kubelet-pods.json").read_bytes())
+    cluster = certified_cluster(certificate)
+    cluster.server.set_reply(KUBELET_PATH, (RECORDINGS / "kubelet-pods.json").read_bytes())
     checked = source(cluster, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
     assert failure(checked).reason == "tls"
-    assert cluster.house.asked == []
+    assert cluster.server.requests == []
 
     assert len(source(cluster, clock, "kubelet").read().pods) == 14
 
@@ -300,16 +303,16 @@ def test_a_kubelet_may_have_signed_its_certificate_itself(
 def test_a_kubelet_is_checked_by_its_ca(both: Cluster, clock: Clock) -> None:
     """Where the cluster signs the certificates of kubelets."""
     good = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
-    assert good.read().told_by == "kubelet"
+    assert good.read().source == "kubelet"
     other = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem")
     assert failure(other).reason == "tls"
 
 
 @pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
 def test_the_api_server_is_always_checked(
-    found: Callable[..., Cluster], clock: Clock, certificate: str
+    certified_cluster: Callable[..., Cluster], clock: Clock, certificate: str
 ) -> None:
     """What is sent to it leaves the node."""
-    cluster = found(certificate)
+    cluster = certified_cluster(certificate)
     assert failure(source(cluster, clock, "api_server")).reason == "tls"
-    assert cluster.house.asked == []
+    assert cluster.server.requests == []

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.sources.kubernetes import PodSource
 from exporter.sources.kubernetes.source import BODY_BYTES_MAX, PODS_MAX
-from tests.sources.cloud.metadata_house import House, Reply
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.cloud.metadata_server import MetadataServer, Reply
+from tests.sources.kubernetes.api_server import NODE, Cluster
 from tests.sources.kubernetes.test_pods import KUBELET_PATH, PODS, Clock, failure, source
 
 BROKEN = PODS[10]  # asks for a path with a host in it
@@ -20,12 +20,12 @@ def listed(*pods: Any) -> bytes:
 
 
 @pytest.fixture
-def tells(cluster: Cluster) -> Callable[[bytes], PodSource]:
+def replying(cluster: Cluster) -> Callable[[bytes], PodSource]:
     """A source whose kubelet answers with a body."""
     clock = Clock()
 
     def make(body: bytes) -> PodSource:
-        cluster.house.says(KUBELET_PATH, body)
+        cluster.server.set_reply(KUBELET_PATH, body)
         return source(cluster, clock, "kubelet")
 
     return make
@@ -42,36 +42,36 @@ def tells(cluster: Cluster) -> Callable[[bytes], PodSource]:
     ],
 )
 def test_what_is_no_list_of_pods_is_no_answer(
-    tells: Callable[[bytes], PodSource], body: bytes, words: str
+    replying: Callable[[bytes], PodSource], body: bytes, words: str
 ) -> None:
     """Not "no pods"."""
-    told = failure(tells(body))
+    error = failure(replying(body))
 
-    assert told.reason == "not_recognized"
-    assert words in str(told)
+    assert error.reason == "not_recognized"
+    assert words in str(error)
 
 
 def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster) -> None:
     """At 32 MiB it is given up, although the list in it has ended long before."""
     body = listed(PODS[0]) + b" " * (1 << 20)
-    cluster.house.replies[KUBELET_PATH] = Reply(body, times=100)
-    told = failure(source(cluster, Clock(), "kubelet"))
+    cluster.server.replies[KUBELET_PATH] = Reply(body, times=100)
+    error = failure(source(cluster, Clock(), "kubelet"))
 
-    assert told.reason == "too_large"
-    assert str(told).endswith(f": larger than {BODY_BYTES_MAX} bytes")
-    assert cluster.house.sent < 100 << 20
+    assert error.reason == "too_large"
+    assert str(error).endswith(f": larger than {BODY_BYTES_MAX} bytes")
+    assert cluster.server.sent < 100 << 20
 
 
 def test_a_list_of_pods_without_end_is_given_up(cluster: Cluster) -> None:
     """Each of its pods is whole; none of them is told."""
     item = b"," + json.dumps(PODS[0]).encode()
     body = listed(PODS[0]).removesuffix(b"]}") + item * (BODY_BYTES_MAX // len(item))
-    cluster.house.replies[KUBELET_PATH] = Reply(body)
+    cluster.server.replies[KUBELET_PATH] = Reply(body)
 
     assert failure(source(cluster, Clock(), "kubelet")).reason == "too_large"
 
 
-def test_more_pods_than_a_node_has_are_left_out(tells: Callable[[bytes], PodSource]) -> None:
+def test_more_pods_than_a_node_has_are_left_out(replying: Callable[[bytes], PodSource]) -> None:
     """A thousand are kept, the rest is counted."""
     pods = [
         {
@@ -84,7 +84,7 @@ def test_more_pods_than_a_node_has_are_left_out(tells: Callable[[bytes], PodSour
         }
         for number in range(PODS_MAX + 7)
     ]
-    asking = tells(listed(*pods))
+    asking = replying(listed(*pods))
 
     assert len(asking.read().pods) == 1000
     assert asking.errors == (("too_many_pods", 7),)
@@ -92,10 +92,10 @@ def test_more_pods_than_a_node_has_are_left_out(tells: Callable[[bytes], PodSour
     assert asking.errors == ()  # what was told before is not counted again
 
 
-def test_pods_of_other_nodes_are_left_out(tells: Callable[[bytes], PodSource]) -> None:
+def test_pods_of_other_nodes_are_left_out(replying: Callable[[bytes], PodSource]) -> None:
     """Whatever was asked: nothing of another node is read from this one."""
     elsewhere = {**PODS[0], "spec": {**PODS[0]["spec"], "nodeName": "gpu-2"}}
-    asking = tells(listed(PODS[1], elsewhere, None, 7))
+    asking = replying(listed(PODS[1], elsewhere, None, 7))
 
     assert [pod.name for pod in asking.read().pods] == ["embed-0"]
     assert asking.errors == (("pod", 3),)
@@ -106,7 +106,7 @@ def test_a_refused_annotation_is_counted_and_logged_once(
 ) -> None:
     """With the pod named; again when it changes."""
     clock = Clock()
-    cluster.house.says(KUBELET_PATH, listed(BROKEN))
+    cluster.server.set_reply(KUBELET_PATH, listed(BROKEN))
     asking = source(cluster, clock, "kubelet")
     counted = []
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_a_refused_annotation_is_counted_and_logged_once(
         clock.passes(21)
     worse = json.loads(json.dumps(BROKEN))
     worse["metadata"]["annotations"].update({"inference-cost/port": "0", "inference-cost/host": "10.0.0.1"})
-    cluster.house.says(KUBELET_PATH, listed(worse))
+    cluster.server.set_reply(KUBELET_PATH, listed(worse))
     asking.read()
     counted.append(asking.errors)
 
@@ -134,18 +134,18 @@ def test_a_refused_annotation_is_counted_and_logged_once(
 
 def test_a_redirect_is_not_followed(cluster: Cluster) -> None:
     """The token goes to nobody else."""
-    elsewhere = House()
+    elsewhere = MetadataServer()
     try:
-        cluster.house.says(KUBELET_PATH, "", status=307, Location=f"{elsewhere.address}/pods")
-        told = failure(source(cluster, Clock(), "kubelet"))
+        cluster.server.set_reply(KUBELET_PATH, "", status=307, Location=f"{elsewhere.address}/pods")
+        error = failure(source(cluster, Clock(), "kubelet"))
     finally:
         elsewhere.close()
 
-    assert told.reason == "redirect"
-    assert elsewhere.asked == []
+    assert error.reason == "redirect"
+    assert elsewhere.requests == []
 
 
 def test_a_kubelet_that_keeps_silent_is_given_up(cluster: Cluster) -> None:
     """In the time of one read."""
-    cluster.house.hangs.add(KUBELET_PATH)
+    cluster.server.hangs.add(KUBELET_PATH)
     assert failure(source(cluster, Clock(), "kubelet", timeout=0.5)).reason == "timeout"

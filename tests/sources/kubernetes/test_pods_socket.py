@@ -10,9 +10,9 @@ import pytest
 
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.sources.kubernetes.source import PODS_MAX
-from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.kubelet_server import Kubelet
 from tests.sources.kubelet.test_pod_fields import part
-from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Cluster
 from tests.sources.kubernetes.test_pods import API_PATH, KUBELET_PATH, RECORDINGS, Clock, failure, source
 
 REPLY = (RECORDINGS / "kubelet-pods.binpb").read_bytes()
@@ -36,7 +36,7 @@ def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
 def both(cluster: Cluster) -> Cluster:
     """A kubelet and an API server, asked by https."""
     for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
-        cluster.house.says(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
+        cluster.server.set_reply(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
     return cluster
 
 
@@ -53,21 +53,21 @@ def test_the_socket_tells_what_the_kubelet_tells_by_https(
     expected, errors = by_https.read(), by_https.errors
     kubelet.start()
     asking = source(both, clock, socket=kubelet.path)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (told.told_by, told.pods) == ("pods_api", expected.pods)
+    assert (reading.source, reading.pods) == ("pods_api", expected.pods)
     assert asking.errors == errors == (("annotation_path", 1),)
-    assert both.house.paths == [KUBELET_PATH]
+    assert both.server.paths == [KUBELET_PATH]
 
 
 def test_the_socket_needs_no_account(kubelet: Kubelet, clock: Clock) -> None:
     """A pod without a token, and a daemon on the node itself; each pod says which node it is on."""
     kubelet.start()
     asking = alone(kubelet, clock)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (asking.asks, told.told_by, len(told.pods)) == (True, "pods_api", 14)
-    assert [pod.workload.name for pod in told.pods if pod.name == f"gpu-proxy-{NODE}"] == ["gpu-proxy"]
+    assert (asking.asks, reading.source, len(reading.pods)) == (True, "pods_api", 14)
+    assert [pod.workload.name for pod in reading.pods if pod.name == f"gpu-proxy-{NODE}"] == ["gpu-proxy"]
 
 
 def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clock) -> None:
@@ -76,7 +76,7 @@ def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clo
     assert (asking.asks, asking.read()) == (False, Pods())
 
     kubelet.start()
-    assert (asking.asks, asking.read().told_by) == (True, "pods_api")
+    assert (asking.asks, asking.read().source) == (True, "pods_api")
 
 
 @pytest.mark.parametrize("choice", ["kubelet", "api_server", "off"])
@@ -94,14 +94,14 @@ def test_the_socket_is_not_asked_where_others_are_chosen(
 def test_the_socket_alone_is_asked_where_it_is_chosen(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
     """Also where there is none, which is told."""
     asking = source(both, clock, "pods_api", socket=kubelet.path)
-    told = failure(asking)
+    error = failure(asking)
 
-    assert (told.reason, str(told)) == ("absent", f"{kubelet.path}: No such file or directory")
+    assert (error.reason, str(error)) == ("absent", f"{kubelet.path}: No such file or directory")
     assert asking.asks
-    assert both.house.asked == []
+    assert both.server.requests == []
     kubelet.start()
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 def test_an_answer_is_kept_for_20_seconds(kubelet: Kubelet, clock: Clock) -> None:
@@ -123,13 +123,13 @@ def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
     kubelet.start()
     kubelet.status = grpc.StatusCode.FAILED_PRECONDITION
     asking = source(both, clock, socket=kubelet.path)
-    assert asking.read().told_by == "kubelet"
-    told = failure(alone(kubelet, clock))
-    assert (told.reason, str(told)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
+    assert asking.read().source == "kubelet"
+    error = failure(alone(kubelet, clock))
+    assert (error.reason, str(error)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
 
     kubelet.status = None
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
@@ -141,10 +141,10 @@ def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
     asking.read()
     kubelet.stop()
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     kubelet.start()
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 @pytest.mark.parametrize(
@@ -157,15 +157,15 @@ def test_a_socket_that_does_not_tell_is_asked_last(
     kubelet.start()
     kubelet.status = status
     asking = source(both, clock, socket=kubelet.path)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     clock.passes(21)
-    assert asking.read().told_by == "kubelet"
+    assert asking.read().source == "kubelet"
     assert len(kubelet.requests) == 1
 
     kubelet.status = None
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     clock.passes(21)
-    assert asking.read().told_by == "pods_api"
+    assert asking.read().source == "pods_api"
 
 
 @pytest.mark.parametrize("broken", [b"<html></html>", REPLY[:-1], bytes(16 * 1024 * 1024 + 1)])
@@ -176,9 +176,9 @@ def test_an_answer_that_is_none_leaves_the_others(
     kubelet.start()
     kubelet.reply = broken
     asking = source(both, clock, socket=kubelet.path)
-    told = asking.read()
+    reading = asking.read()
 
-    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    assert (reading.source, len(reading.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_where_nobody_tells_the_reason_is_of_who_might(
     kubelet.start()
     kubelet.status = status
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
-    told = failure(source(both, clock, socket=kubelet.path))
+    error = failure(source(both, clock, socket=kubelet.path))
 
-    assert told.reason == reason
+    assert error.reason == reason
     begins = f"{kubelet.path}: gRPC status {status.value[0]}: said 100% no; kubelet at https://127.0.0.1:"
-    assert str(told).startswith(begins)
-    assert f"; pods of {NODE} at {both.house.address}: " in str(told)
+    assert str(error).startswith(begins)
+    assert f"; pods of {NODE} at {both.server.address}: " in str(error)
 
 
 def test_pods_of_other_nodes_are_left_out(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:

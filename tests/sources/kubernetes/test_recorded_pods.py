@@ -8,7 +8,7 @@ import pytest
 from exporter.config.settings import PodLabels
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, owner_of
 from exporter.sources.kubernetes.pods import pod_of
-from tests.sources.kubernetes.cluster_house import NODE
+from tests.sources.kubernetes.api_server import NODE
 
 RECORDINGS = Path(__file__).parent / "recordings"
 CHAT_VLLM = "495b287bb0b0ab14aaf67b724e409a7c7b73c79622f75158e18ea6ff0400f856"
@@ -17,8 +17,8 @@ MANIFEST = "9f0c1a2b3d4e5f60718293a4b5c6d7e8"
 
 
 def recorded(name: str) -> Pods:
-    told = json.loads((RECORDINGS / name).read_text())["items"]
-    pods = [pod_of(item, NODE) for item in told]
+    document = json.loads((RECORDINGS / name).read_text())["items"]
+    pods = [pod_of(item, NODE) for item in document]
     assert None not in pods
     return Pods(tuple(filter(None, pods)), "kubelet")
 

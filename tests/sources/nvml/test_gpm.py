@@ -10,7 +10,7 @@ import pytest
 
 from exporter.readings import GpuProcess
 from tests.fake_nvml.scenario import Gpm, Gpu, Mig, Process, Return, Sample
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 SMALL = Mig(1, "MIG-small", gi=9)
 LARGE = Mig(0, "MIG-large", gi=2, gi_slices=3, ci_slices=3)
@@ -21,10 +21,10 @@ def gpm(percent: float, gpu: Gpu = A) -> Gpu:
     return replace(gpu, utilization=35, gpm=(Gpm(1, percent),))
 
 
-def cut(*instances: Mig, told: dict[int, float]) -> Gpu:
+def cut(*instances: Mig, utilization: dict[int, float]) -> Gpu:
     """A card in MIG mode; utilizations by GPU instance."""
     return replace(
-        A, mig_mode=True, mig=instances, gpm=tuple(Gpm(1, percent, gi) for gi, percent in told.items())
+        A, mig_mode=True, mig=instances, gpm=tuple(Gpm(1, percent, gi) for gi, percent in utilization.items())
     )
 
 
@@ -33,7 +33,7 @@ def of_instances(nvml: NvmlHost) -> dict[str, float | None]:
     return {one.uuid: one.utilization_ratio for one in nvml.one().instances or ()}
 
 
-def held(nvml: NvmlHost) -> int:
+def allocated_samples(nvml: NvmlHost) -> int:
     """How many samples are allocated."""
     calls = Counter(nvml.fake.calls())
     return calls["nvmlGpmSampleAlloc"] - calls["nvmlGpmSampleFree"]
@@ -43,7 +43,7 @@ def test_a_card_of_hopper_is_told_by_gpm(nvml: NvmlHost) -> None:
     """From the second read on, for the time since the one before; until then by the ring."""
     nvml.set(gpm(62.5))
     assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35, 0.625, 0.625]
-    assert held(nvml) == 2
+    assert allocated_samples(nvml) == 2
 
 
 def test_it_costs_two_calls_at_each_read(nvml: NvmlHost) -> None:
@@ -72,7 +72,7 @@ def test_a_card_before_hopper_is_told_by_its_ring(nvml: NvmlHost) -> None:
         assert nvml.one().utilization_ratio == 0.35
         assert nvml.source.errors == ()
     assert nvml.fake.calls().count("nvmlGpmQueryDeviceSupport 0") == 1
-    assert held(nvml) == 0
+    assert allocated_samples(nvml) == 0
 
 
 @pytest.mark.parametrize("lacking", [("nvmlGpmQueryDeviceSupport",), ("nvmlGpmSampleGet",)])
@@ -81,7 +81,7 @@ def test_an_old_driver_is_told_by_its_ring(tmp_path: Path, lacking: tuple[str, .
     with nvml_host(tmp_path, lacking=lacking) as nvml:
         nvml.set(gpm(62.5))
         assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
-        assert held(nvml) == 0
+        assert allocated_samples(nvml) == 0
 
 
 def test_a_pynvml_without_its_structure_is_an_old_driver(
@@ -91,7 +91,7 @@ def test_a_pynvml_without_its_structure_is_an_old_driver(
     monkeypatch.delattr(pynvml, "c_nvmlGpmMetricsGet_t")
     nvml.set(gpm(62.5))
     assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
-    assert held(nvml) == 0
+    assert allocated_samples(nvml) == 0
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,8 @@ def test_two_failures_in_a_row_switch_it_off(
     nvml.set(gpm(62.5), rules=(Return(function, 999),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().utilization_ratio for _ in range(8)] == [0.35] * 8
-    assert [record.getMessage() for record in caplog.records] == [
-        f"GPU GPU-a: {function} returned 999 (unknown); utilization by GPM is not asked again"
-    ]
-    assert held(nvml) == 0
+    assert log_lines(caplog) == [f"gpm disabled: GPU-a: {function} returned 999 (unknown)"]
+    assert allocated_samples(nvml) == 0
     nvml.fake.forget_calls()
     nvml.read()
     assert not [call for call in nvml.fake.calls() if "Gpm" in call]
@@ -183,18 +181,16 @@ def test_what_will_not_change_is_asked_once(
     nvml.set(gpm(62.5), rules=(Return(function, code),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
-    assert [record.getMessage() for record in caplog.records] == [
-        f"GPU GPU-a: {function} returned {code} ({word}); utilization by GPM is not asked again"
-    ]
+    assert log_lines(caplog) == [f"gpm disabled: GPU-a: {function} returned {code} ({word})"]
     assert nvml.fake.calls().count(f"{function} 0") == 1
-    assert held(nvml) == 0
+    assert allocated_samples(nvml) == 0
 
 
 def test_a_metric_with_a_code_of_its_own_is_a_failure(nvml: NvmlHost) -> None:
     """The call succeeds and this metric does not."""
     nvml.set(replace(A, utilization=35, gpm=(Gpm(2, 50.0),)))
     assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
-    assert held(nvml) == 0
+    assert allocated_samples(nvml) == 0
 
 
 def test_each_gpu_fails_for_itself(nvml: NvmlHost) -> None:
@@ -218,11 +214,11 @@ def test_the_ring_goes_on_where_gpm_left_off(nvml: NvmlHost) -> None:
 def test_instances_have_their_own_utilization(nvml: NvmlHost) -> None:
     """By GPU instance: compute instances of one share its figure. The card has none."""
     half = Mig(2, "MIG-half", gi=9, ci=1)
-    nvml.set(cut(LARGE, SMALL, half, told={2: 80.0, 9: 30.0}))
+    nvml.set(cut(LARGE, SMALL, half, utilization={2: 80.0, 9: 30.0}))
     assert set(of_instances(nvml).values()) == {None}
     assert of_instances(nvml) == {"MIG-large": 0.8, "MIG-small": 0.3, "MIG-half": 0.3}
     assert nvml.one().utilization_ratio is None
-    assert held(nvml) == 4
+    assert allocated_samples(nvml) == 4
     nvml.fake.forget_calls()
     nvml.read()
     calls = Counter(call.split()[0] for call in nvml.fake.calls())
@@ -231,7 +227,7 @@ def test_instances_have_their_own_utilization(nvml: NvmlHost) -> None:
 
 def test_instances_before_hopper_have_none(nvml: NvmlHost) -> None:
     """Absent, never zero."""
-    nvml.set(cut(SMALL, told={}))
+    nvml.set(cut(SMALL, utilization={}))
     assert [of_instances(nvml) for _ in range(2)] == [{"MIG-small": None}] * 2
     assert nvml.source.errors == ()
 
@@ -240,19 +236,17 @@ def test_one_instance_that_fails_switches_it_off_for_its_card(
     nvml: NvmlHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Though another one answers in between: said once, for a figure of half a card misleads."""
-    nvml.set(cut(LARGE, SMALL, told={2: 80.0}))
+    nvml.set(cut(LARGE, SMALL, utilization={2: 80.0}))
     with caplog.at_level(logging.WARNING):
-        told = [of_instances(nvml)["MIG-large"] for _ in range(6)]
-    assert told == [None, 0.8, None, None, None, None]
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlGpmMetricsGet returned 3 (not_supported); utilization by GPM is not asked again"
-    ]
-    assert held(nvml) == 0
+        ratios = [of_instances(nvml)["MIG-large"] for _ in range(6)]
+    assert ratios == [None, 0.8, None, None, None, None]
+    assert log_lines(caplog) == ["gpm disabled: GPU-a: nvmlGpmMetricsGet returned 3 (not_supported)"]
+    assert allocated_samples(nvml) == 0
 
 
 def test_instances_that_all_fail_switch_it_off(nvml: NvmlHost) -> None:
     """Each for itself, twice in a row."""
-    nvml.set(cut(LARGE, SMALL, told={2: 80.0, 9: 30.0}), rules=(Return("nvmlGpmMigSampleGet", 999),))
+    nvml.set(cut(LARGE, SMALL, utilization={2: 80.0, 9: 30.0}), rules=(Return("nvmlGpmMigSampleGet", 999),))
     for _ in range(3):
         nvml.read()
     nvml.fake.forget_calls()
@@ -262,21 +256,21 @@ def test_instances_that_all_fail_switch_it_off(nvml: NvmlHost) -> None:
 
 def test_a_number_that_is_given_to_another_instance_starts_anew(nvml: NvmlHost) -> None:
     """A mean between samples of two instances would look right and be wrong."""
-    nvml.set(cut(SMALL, told={9: 30.0}))
+    nvml.set(cut(SMALL, utilization={9: 30.0}))
     nvml.read()
-    nvml.set(cut(replace(SMALL, uuid="MIG-new"), told={9: 70.0}))
+    nvml.set(cut(replace(SMALL, uuid="MIG-new"), utilization={9: 70.0}))
     nvml.clock.advance(30)
     assert of_instances(nvml) == {"MIG-new": None}
     assert of_instances(nvml) == {"MIG-new": None}  # NVML was opened again for the new layout
     assert of_instances(nvml) == {"MIG-new": 0.7}
-    assert held(nvml) == 2
+    assert allocated_samples(nvml) == 2
 
 
 def test_an_instance_that_is_gone_does_not_switch_it_off(nvml: NvmlHost) -> None:
     """Its sample fails, the layout is looked at, and what is there now is told."""
-    nvml.set(cut(SMALL, told={9: 30.0}))
+    nvml.set(cut(SMALL, utilization={9: 30.0}))
     nvml.read()
-    nvml.set(replace(cut(LARGE, told={2: 80.0}), processes=(Process(12, 5, gi=2, ci=0),)))
+    nvml.set(replace(cut(LARGE, utilization={2: 80.0}), processes=(Process(12, 5, gi=2, ci=0),)))
     assert of_instances(nvml) == {"MIG-small": None}
     assert nvml.source.errors == (("other", 1),)
     reading = nvml.one()
@@ -284,7 +278,7 @@ def test_an_instance_that_is_gone_does_not_switch_it_off(nvml: NvmlHost) -> None
     assert reading.processes == (GpuProcess(12, 5, None, "MIG-large"),)
     nvml.read()  # NVML was opened again for the new layout
     assert of_instances(nvml) == {"MIG-large": 0.8}
-    assert held(nvml) == 2
+    assert allocated_samples(nvml) == 2
 
 
 def test_a_card_that_is_cut_and_whole_again_leaks_nothing(nvml: NvmlHost) -> None:
@@ -294,22 +288,22 @@ def test_a_card_that_is_cut_and_whole_again_leaks_nothing(nvml: NvmlHost) -> Non
         nvml.clock.advance(30)
         nvml.read()
         assert nvml.one().instances is None
-        assert held(nvml) == 2
-        nvml.set(cut(LARGE, SMALL, told={2: 80.0, 9: 30.0}))
+        assert allocated_samples(nvml) == 2
+        nvml.set(cut(LARGE, SMALL, utilization={2: 80.0, 9: 30.0}))
         nvml.clock.advance(30)
         nvml.read()
         assert len(of_instances(nvml)) == 2
-        assert held(nvml) == 4
+        assert allocated_samples(nvml) == 4
 
 
 def test_samples_of_a_gpu_that_was_unplugged_are_given_back(nvml: NvmlHost) -> None:
     """Every memory has a bound."""
     nvml.set(gpm(62.5), gpm(20.0, B))
     nvml.read()
-    assert held(nvml) == 4
+    assert allocated_samples(nvml) == 4
     nvml.set(gpm(62.5), replace(B, gone=True))
     nvml.read()
-    assert held(nvml) == 2
+    assert allocated_samples(nvml) == 2
 
 
 def test_samples_are_given_back_before_nvml_is_closed(nvml: NvmlHost) -> None:
@@ -327,7 +321,7 @@ def test_samples_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:
     nvml.set(gpm(62.5), rules=(Return("nvmlDeviceGetCount_v2", 1, times=1),))
     nvml.clock.advance(30)
     assert nvml.refusal() == "uninitialized"
-    assert held(nvml) == 0
+    assert allocated_samples(nvml) == 0
     nvml.set(gpm(62.5))
     nvml.clock.advance(30)
     assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]

@@ -8,7 +8,7 @@ import pytest
 
 import exporter.sources.nvml.inventory
 from tests.fake_nvml.scenario import Return
-from tests.sources.nvml_house import A, B, C, NvmlHost
+from tests.sources.nvml.nvml_host import A, B, C, NvmlHost, log_lines
 
 LOST_A = replace(A, lost=True)
 LOST_B = replace(B, lost=True)
@@ -32,9 +32,9 @@ def test_a_lost_gpu_is_down_and_the_others_answer(nvml: NvmlHost, caplog: pytest
     nvml.set(A, B, C)
     nvml.clock.advance(30)
     assert nvml.read() == before
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-b (00000000:43:00.0) does not answer: gpu_lost",
-        "GPU GPU-b (00000000:43:00.0) answers again",
+    assert log_lines(caplog) == [
+        "gpu unreadable: GPU-b: 00000000:43:00.0: gpu_lost",
+        "gpu readable again: GPU-b: 00000000:43:00.0",
     ]
 
 

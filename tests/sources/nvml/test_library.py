@@ -8,7 +8,7 @@ import pytest
 
 from exporter.readings import MustRestartError, ReadFailedError
 from tests.fake_nvml.scenario import Return
-from tests.sources.nvml_house import A, NvmlHost
+from tests.sources.nvml.nvml_host import A, NvmlHost
 
 INIT = "nvmlInitWithFlags"
 

@@ -10,7 +10,7 @@ import pytest
 import exporter.sources.nvml.mig
 from exporter.readings import GpuProcess, MigInstance
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Gpu, Mig, Process, Return
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 GIB = 2**30
 COMPUTE = "nvmlDeviceGetComputeRunningProcesses_v3"
@@ -143,10 +143,10 @@ def test_another_layout_is_noticed_and_nvml_opened_again(
         nvml.clock.advance(600)
         nvml.set(A)
         assert uuids(nvml) is None
-    assert [r.getMessage() for r in caplog.records if "MIG" in r.getMessage()] == [
-        "GPU GPU-a: MIG layout 3g.40gb",
-        "GPU GPU-a: MIG layout 2x1g.10gb",
-        "GPU GPU-a: MIG layout off",
+    assert [line for line in log_lines(caplog) if "mig" in line] == [
+        "mig layout changed: GPU-a: 3g.40gb",
+        "mig layout changed: GPU-a: 2x1g.10gb",
+        "mig layout changed: GPU-a: off",
     ]
 
 
@@ -254,8 +254,8 @@ def test_processes_of_instances_are_kept_for_30_seconds(nvml: NvmlHost) -> None:
     nvml.set(cut(SMALL, processes=(Process(12, gi=9, ci=0),)))
     nvml.read()
     nvml.set(cut(SMALL, processes=(Process(13, gi=9, ci=0),)))
-    told = [[process.pid for process in nvml.one().processes or ()] for _ in range(3)]
-    assert told == [[12], [12], [13]]
+    pids = [[process.pid for process in nvml.one().processes or ()] for _ in range(3)]
+    assert pids == [[12], [12], [13]]
 
 
 @pytest.mark.parametrize("code", [3, 4])

@@ -10,7 +10,7 @@ import pytest
 import exporter.sources.nvml.processes
 from exporter.readings import GpuProcess
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Gpu, Process, ProcessUtilization, Return
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 COMPUTE = "nvmlDeviceGetComputeRunningProcesses_v3"
 MPS = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
@@ -102,8 +102,8 @@ def test_a_list_that_is_not_allowed_is_asked_once(nvml: NvmlHost, caplog: pytest
         for _ in range(3):
             assert [reading.processes for reading in nvml.read()] == [None, (GpuProcess(13, 0),)]
             assert nvml.source.errors == ()
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlDeviceGetComputeRunningProcesses_v3 returned 4 (no_permission); not asked again"
+    assert log_lines(caplog) == [
+        "nvml call unsupported: GPU-a: nvmlDeviceGetComputeRunningProcesses_v3 returned 4 (no_permission)"
     ]
 
 
@@ -156,7 +156,7 @@ def test_use_is_not_asked_for_under_mps(nvml: NvmlHost) -> None:
 def test_mps_is_looked_for_rarely(nvml: NvmlHost) -> None:
     """Never where nothing computes; else every 30 s, when the processes changed, and while it serves."""
 
-    def asked(*processes: Process, ticks: int = 1) -> int:
+    def call_count(*processes: Process, ticks: int = 1) -> int:
         nvml.set(computing(A, *processes))
         nvml.fake.forget_calls()
         for _ in range(ticks):
@@ -164,15 +164,15 @@ def test_mps_is_looked_for_rarely(nvml: NvmlHost) -> None:
         return Counter(nvml.fake.calls())[f"{MPS} 0"]
 
     nvml.read()
-    assert asked(ticks=5) == 0
-    assert asked(Process(12)) == 1
-    assert asked(Process(12), ticks=2) == 0
-    assert asked(Process(12)) == 1
-    assert asked(Process(12), Process(13)) == 1
-    assert asked(Process(12), Process(13), Process(14, 1, "mps"), ticks=2) == 0
-    assert asked(Process(12), Process(13), Process(14, 1, "mps")) == 2
-    assert asked(Process(12), Process(13), Process(14, 1, "mps"), ticks=4) == 8
-    assert asked(Process(12), Process(13)) == 1
+    assert call_count(ticks=5) == 0
+    assert call_count(Process(12)) == 1
+    assert call_count(Process(12), ticks=2) == 0
+    assert call_count(Process(12)) == 1
+    assert call_count(Process(12), Process(13)) == 1
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps"), ticks=2) == 0
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps")) == 2
+    assert call_count(Process(12), Process(13), Process(14, 1, "mps"), ticks=4) == 8
+    assert call_count(Process(12), Process(13)) == 1
 
 
 def test_mps_that_is_not_supported_is_asked_once(nvml: NvmlHost) -> None:

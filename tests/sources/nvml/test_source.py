@@ -11,7 +11,7 @@ import pytest
 
 from exporter.readings import Gpu, GpuProcess, GpuReading
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Mig, Process, Return, Sample, h100s
-from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
+from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 
 def samples(*entries: tuple[int, int]) -> tuple[Sample, ...]:
@@ -153,7 +153,7 @@ def test_garbage_in_the_ring_is_left_out(nvml: NvmlHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("fields", "field"),
     [
         ({"power_mw": 0}, "power_watts"),
         ({"power_mw": 7_000_001}, "power_watts"),
@@ -170,9 +170,9 @@ def test_garbage_in_the_ring_is_left_out(nvml: NvmlHost) -> None:
         ({"memory_total": 10, "memory_used": NOT_AVAILABLE}, "memory_used_bytes"),
     ],
 )
-def test_impossible_values_are_not_readings(nvml: NvmlHost, told: dict[str, int], field: str) -> None:
+def test_impossible_values_are_not_readings(nvml: NvmlHost, fields: dict[str, int], field: str) -> None:
     """Sentinels and nonsense are None, and the GPU is up all the same."""
-    nvml.set(replace(A, **told))
+    nvml.set(replace(A, **fields))
     reading = nvml.one()
     assert getattr(reading, field) is None
     assert reading.up
@@ -207,8 +207,8 @@ def test_what_needs_permission_is_told_once(nvml: NvmlHost, caplog: pytest.LogCa
     nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 4),))
     with caplog.at_level(logging.WARNING):
         assert [nvml.one().power_watts for _ in range(3)] == [None, None, None]
-    assert [record.getMessage() for record in caplog.records] == [
-        "GPU GPU-a: nvmlDeviceGetPowerUsage returned 4 (no_permission); not asked again"
+    assert log_lines(caplog) == [
+        "nvml call unsupported: GPU-a: nvmlDeviceGetPowerUsage returned 4 (no_permission)"
     ]
 
 

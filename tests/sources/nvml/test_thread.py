@@ -17,7 +17,7 @@ from exporter.units import nanoseconds
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
 from tests.living import gone, living
-from tests.sources.nvml_house import SHORT, A, B, NvmlHost, StillClock
+from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost, StillClock
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_whoever_waits_is_let_go_when_the_thread_is_stopped() -> None:
         hanging.set()
         release.wait(30)
 
-    def ask() -> None:
+    def request() -> None:
         with pytest.raises(StuckError):
-            worker.ask(hang, nanoseconds(20))
+            worker.run(hang, nanoseconds(20))
         stuck.set()
 
-    asker = threading.Thread(target=ask)
+    asker = threading.Thread(target=request)
     asker.start()
     assert hanging.wait(5)
     assert not stuck.is_set()
@@ -128,7 +128,7 @@ def test_closing_shuts_nvml_down_once(nvml: NvmlHost) -> None:
 def test_closing_what_was_never_read(nvml: NvmlHost) -> None:
     """No thread is made and NVML is not touched."""
     nvml.source.close()
-    assert nvml.source._worker._thread is None
+    assert not nvml.source._worker.began
     assert nvml.fake.calls() == []
 
 
@@ -206,10 +206,10 @@ def test_a_process_ends_while_a_call_hangs(tmp_path: Path) -> None:
 def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
     """Results and exceptions cross to the asking thread, whose own thread never runs the work."""
     worker = Worker("test-worker", StillClock())
-    assert worker.ask(threading.get_ident, nanoseconds(5)) != threading.get_ident()
+    assert worker.run(threading.get_ident, nanoseconds(5)) != threading.get_ident()
     assert living("test-worker") == 1
     with pytest.raises(ZeroDivisionError):
-        worker.ask(lambda: 1 // 0, nanoseconds(5))
+        worker.run(lambda: 1 // 0, nanoseconds(5))
     worker.stop()
 
 
@@ -218,11 +218,11 @@ def test_a_busy_worker_refuses_at_once() -> None:
     worker = Worker("test-worker", StillClock())
     go = threading.Event()
     with pytest.raises(StuckError):
-        worker.ask(lambda: go.wait(5), SHORT)
+        worker.run(lambda: go.wait(5), SHORT)
     with pytest.raises(StuckError):
-        worker.ask(lambda: None, nanoseconds(60))
+        worker.run(lambda: None, nanoseconds(60))
     assert not worker.settle(SHORT)
     go.set()
     assert worker.settle(nanoseconds(5))
-    assert worker.ask(lambda: "served", nanoseconds(5)) == "served"
+    assert worker.run(lambda: "served", nanoseconds(5)) == "served"
     worker.stop()

@@ -7,7 +7,7 @@ import pynvml
 import pytest
 
 from tests.fake_nvml.scenario import Process, ProcessUtilization, Return, h100s
-from tests.sources.nvml_house import A, B, NvmlHost
+from tests.sources.nvml.nvml_host import A, B, NvmlHost
 
 CALL = "nvmlDeviceGetProcessUtilization"
 NOW = 1_000_010_000_000

@@ -54,8 +54,8 @@ class ProcHost:
         (folder / "cgroup").write_text(cgroup + "\n", encoding="utf-8")
         (folder / "cmdline").write_bytes("".join(f"{word}\0" for word in argv).encode())
         if user is not None:
-            told = f"Name:\tx\nUid:\t{user}\t{user}\t{user}\t{user}\nGid:\t0\t0\t0\t0\n"
-            (folder / "status").write_text(told, encoding="ascii")
+            status = f"Name:\tx\nUid:\t{user}\t{user}\t{user}\t{user}\nGid:\t0\t0\t0\t0\n"
+            (folder / "status").write_text(status, encoding="ascii")
         self.network(pid, *network)
 
     def end(self, pid: int) -> None:
@@ -73,10 +73,10 @@ class ProcHost:
             if not inodes.isdisjoint(socket[2] for socket in theirs)
         }
         everything = frozenset(sockets).union(*others.values())
-        known = next((name for name, theirs in others.items() if theirs == everything), "")
+        shared = next((name for name, theirs in others.items() if theirs == everything), "")
         self._sockets[str(pid)] = everything
-        if known:
-            self._link(known, str(pid))
+        if shared:
+            self._link(shared, str(pid))
             return
         self._write(str(pid), everything)
         for name in others:
@@ -92,13 +92,13 @@ class ProcHost:
                 (folder / name).unlink()
             (folder / name).write_text(TABLE + "".join(rows), encoding="ascii")
 
-    def _link(self, known: str, pid: str) -> None:
+    def _link(self, target: str, pid: str) -> None:
         """One namespace has one table, which its inode tells."""
         folder = self.root / pid / "net"
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("tcp", "tcp6"):
             (folder / name).unlink(missing_ok=True)
-            (folder / name).hardlink_to(self.root / known / "net" / name)
+            (folder / name).hardlink_to(self.root / target / "net" / name)
 
     def addresses(self, pid: int, *addresses: str) -> None:
         """The addresses of a process's network namespace, IPv4."""

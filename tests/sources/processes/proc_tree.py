@@ -28,8 +28,8 @@ _KEYS = re.compile(r"(?i)(--?[a-z-]*(?:key|token|password|secret)[a-z-]*[\0=])[^
 
 def plant(page: str, root: Path) -> Path:
     """Write a page's files under a folder, and return it."""
-    for block in re.split(r"\n\n+", page.rstrip("\n")):
-        lines = [line for line in block.split("\n") if not line.startswith("#")]
+    for section in re.split(r"\n\n+", page.rstrip("\n")):
+        lines = [line for line in section.split("\n") if not line.startswith("#")]
         if not lines or not lines[0]:
             continue
         head = _HEAD.fullmatch(lines[0])
@@ -52,7 +52,7 @@ def plant(page: str, root: Path) -> Path:
 
 def _share_networks(root: Path) -> None:
     """Make `net/tcp` one file for the processes of one network namespace, as the kernel does."""
-    known: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for table in sorted(root.glob("*/net/tcp"), key=lambda path: (path.parts[-3] != "self", path)):
         link = table.parents[1] / "ns/net"
         lines = table.read_text(encoding="utf-8").splitlines()[1:]
@@ -60,11 +60,11 @@ def _share_networks(root: Path) -> None:
         lines += six.read_text(encoding="utf-8").splitlines()[1:] if six.exists() else []
         signs = [f"socket {line.split()[9]}" for line in lines if len(line.split()) > 9]
         signs += [str(link.readlink())] if link.is_symlink() else []
-        first = next((known[sign] for sign in signs if sign in known), None)
+        first = next((by_name[sign] for sign in signs if sign in by_name), None)
         if first is not None:
             table.unlink()
             table.hardlink_to(first)
-        known.update(dict.fromkeys(signs, first or table))
+        by_name.update(dict.fromkeys(signs, first or table))
 
 
 def page(pids: Iterable[int], root: Path = Path("/proc")) -> str:
@@ -103,7 +103,7 @@ def masked(name: str, text: str) -> str:
         leaves = re.findall(r"(\|-- \S+)\n\s+/32 host LOCAL", text)
         return "\n".join(f"{leaf}\n   /32 host LOCAL" for leaf in dict.fromkeys(leaves))
     text = _KEYS.sub(r"\1masked", text)
-    text = _UIDS.sub(lambda found: _other(found[0]), _IDS.sub(lambda found: _other(found[0]), text))
+    text = _UIDS.sub(lambda match: _other(match[0]), _IDS.sub(lambda match: _other(match[0]), text))
     return text.replace("\0", "\\0").rstrip("\n")
 
 
@@ -115,10 +115,10 @@ def _other(digits: str) -> str:
 
 def _sockets(process: Path) -> list[str]:
     try:
-        found = [path for path in (process / "fd").iterdir() if str(path.readlink()).startswith("socket:")]
+        sockets = [path for path in (process / "fd").iterdir() if str(path.readlink()).startswith("socket:")]
     except OSError:
         return []
-    return [f"fd/{path.name}" for path in sorted(found)]
+    return [f"fd/{path.name}" for path in sorted(sockets)]
 
 
 if __name__ == "__main__":

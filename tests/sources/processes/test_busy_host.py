@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import BUDGET
-from exporter.sources.processes.source import KEPT
+from exporter.sources.processes.source import READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_tree import plant
 
@@ -17,10 +17,10 @@ class Clock(SystemClock):
     """Goes on by `pace` each time that somebody looks at it."""
 
     now: Nanoseconds = 0
-    pace: Nanoseconds = 0
+    step: Nanoseconds = 0
 
     def elapsed(self) -> Nanoseconds:
-        self.now += self.pace
+        self.now += self.step
         return self.now
 
 
@@ -34,8 +34,8 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     clock = Clock()
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert servers(source) == [SERVER]
-    clock.now += KEPT
-    clock.pace = BUDGET + 1
+    clock.now += READING_TTL
+    clock.step = BUDGET + 1
     assert servers(source) == [SERVER]
     assert "time" in dict(source.errors)
 
@@ -43,7 +43,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
 def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
     """What computes is read all the same."""
     clock = Clock()
-    clock.pace = BUDGET + 1
+    clock.step = BUDGET + 1
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert [group.computing[0].pid for group in source.read([WORKER]).groups] == [WORKER]
     assert servers(source) == []

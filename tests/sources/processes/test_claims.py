@@ -17,8 +17,8 @@ def test_two_groups_of_one_user_that_name_one_port_have_neither(host: ProcHost, 
     """Without descriptors nothing tells whose the socket is; who names another port keeps it."""
     network = (OURS, (ANY, 8000, 1, 1000), (ANY, 8001, 2, 1000))
     for pid, at in ((10, "8000"), (20, "8000"), (30, "8001")):
-        place = f"0::/a/{pid}.service"
-        host.process(pid, "vllm", "serve", f"--port={at}", cgroup=place, network=network, user=1000)
+        cgroup_line = f"0::/a/{pid}.service"
+        host.process(pid, "vllm", "serve", f"--port={at}", cgroup=cgroup_line, network=network, user=1000)
 
     assert claims(read(10, 20, 30)) == {10: (None, "contested"), 20: (None, "contested"), 30: (8001, "")}
 
@@ -69,14 +69,14 @@ def test_the_port_of_a_server_that_starts_again_is_reserved_for_its_user(
 ) -> None:
     """While it loads it listens nowhere; who names its port meanwhile has not its name."""
     source = ProcessSource(SystemClock(), root=host.root)
-    place, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
+    cgroup_line, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
     told = ("vllm", "serve", "--port=18000")
-    host.process(10, *told, cgroup=place, network=network, user=1000)
+    host.process(10, *told, cgroup=cgroup_line, network=network, user=1000)
     assert claims(source.read([10]).groups) == {10: (18000, "")}
 
     host.end(10)
     host.network("self", OURS)
-    host.process(11, *told, cgroup=place, user=1000)
+    host.process(11, *told, cgroup=cgroup_line, user=1000)
     host.process(20, *told, cgroup="0::/a/20.service", user=1001)
 
     assert claims(source.read([11, 20]).groups) == {11: (None, ""), 20: (None, "taken")}
@@ -97,10 +97,10 @@ def test_metrics_that_stand_apart_are_reached_whatever_the_port_of_the_api(
 ) -> None:
     """Ray's proxy is told its port by a configuration; the agent of its node has the metrics."""
     network = (OURS, (ANY, 8123, 1), (ANY, 8080, 2))
-    place = "0::/a/ray.service"
-    host.process(10, "ray::ProxyActor", cgroup=place, network=network)
-    host.process(11, "raylet", "--metrics-export-port=8080", cgroup=place, network=network)
-    host.process(12, "ray::ServeReplica:app:LLM", cgroup=place, network=network)
+    cgroup_line = "0::/a/ray.service"
+    host.process(10, "ray::ProxyActor", cgroup=cgroup_line, network=network)
+    host.process(11, "raylet", "--metrics-export-port=8080", cgroup=cgroup_line, network=network)
+    host.process(12, "ray::ServeReplica:app:LLM", cgroup=cgroup_line, network=network)
 
     (server,) = (group.server for group in read(12))
 
@@ -113,8 +113,8 @@ def test_the_sockets_of_an_unknown_program_are_what_no_server_has(host: ProcHost
     """Without descriptors they are its user's, where no other program of that user is meant as well."""
     network = (OURS, (ANY, 8000, 1, 1000), (ANY, 9000, 2, 1000), (ANY, 9001, 3, 1001))
     for pid, words in ((10, ("vllm", "serve", "--port=8000")), (20, ("llama", "run"))):
-        place = f"0::/a/{pid}.service"
-        host.process(pid, *words, cgroup=place, network=network, user=1000)
+        cgroup_line = f"0::/a/{pid}.service"
+        host.process(pid, *words, cgroup=cgroup_line, network=network, user=1000)
 
     def ports(*pids: int) -> list[list[int]]:
         return [

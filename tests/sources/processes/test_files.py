@@ -46,10 +46,10 @@ def test_a_stat_is_read_by_its_last_parenthesis() -> None:
 
 def test_kernel_threads_are_told_by_their_flag() -> None:
     """2129984 is PF_KTHREAD with two others."""
-    told = stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 10 0 0\n")
+    parsed = stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 10 0 0\n")
 
-    assert told is not None
-    assert told.kernel
+    assert parsed is not None
+    assert parsed.kernel
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,10 @@ def test_units_are_told_and_whether_strangers_share_them(
     path: str, anchor: str | None, unit: str, *, shared: bool
 ) -> None:
     """A service is one thing; a session, and a service that starts what it is asked to, are not."""
-    found = cgroup(f"0::{path}\n".encode())
-    assert found._replace(system_unit="", delegated=False) == Cgroup(anchor or path, unit=unit, shared=shared)
+    parsed = cgroup(f"0::{path}\n".encode())
+    assert parsed._replace(system_unit="", delegated=False) == Cgroup(
+        anchor or path, unit=unit, shared=shared
+    )
 
 
 @pytest.mark.parametrize(
@@ -363,10 +365,10 @@ def test_no_bytes_make_a_stat_or_a_command_line_raise(noise: bytes) -> None:
 )
 def test_no_bytes_make_a_cgroup_raise(noise: bytes) -> None:
     """A container is 64 digits or none, and every process is somewhere."""
-    told = cgroup(noise)
+    parsed = cgroup(noise)
 
-    assert len(told.container) in (0, 64)
-    assert told.anchor.startswith("/")
+    assert len(parsed.container) in (0, 64)
+    assert parsed.anchor.startswith("/")
 
 
 @given(

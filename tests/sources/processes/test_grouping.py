@@ -26,7 +26,7 @@ def shape(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int]]
 def port(groups: tuple[ProcessGroup, ...], pid: int) -> tuple[int | None, str]:
     """Where a server was found to listen, and how."""
     (server,) = (group.server for group in groups if group.server and group.server.process.pid == pid)
-    return server.port, server.found
+    return server.port, server.evidence
 
 
 def test_an_ancestor_that_began_later_is_none(host: ProcHost, read: Read) -> None:
@@ -310,12 +310,12 @@ def test_of_one_that_ends_while_its_files_are_read_the_others_sockets_count(
 @pytest.mark.timeout(20)
 def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
     """Servers, workers and parts are never all compared with each other."""
-    place = cgroup(f"{SESSION}\n".encode())
+    parsed = cgroup(f"{SESSION}\n".encode())
     servers = {
-        pid: Process(pid, pid - pid % 2, 1, pid, "vllm", ("vllm", "serve", "m"), place)
+        pid: Process(pid, pid - pid % 2, 1, pid, "vllm", ("vllm", "serve", "m"), parsed)
         for pid in range(2, 16_000)
     }
-    workers = {pid: Process(pid, 1, 1, pid, "x", ("VLLM::Worker",), place) for pid in range(16_000, 20_000)}
+    workers = {pid: Process(pid, 1, 1, pid, "x", ("VLLM::Worker",), parsed) for pid in range(16_000, 20_000)}
 
     groups = grouped({**servers, **workers}, workers)
 

@@ -17,7 +17,7 @@ from exporter.sources.processes.census import read
 from exporter.sources.processes.proc import COMMAND_BYTES, Proc
 from tests.rights import NAMESPACES
 from tests.sources.processes import proc_tree
-from tests.sources.processes.live_house import of, read_as, separable, server_of, started
+from tests.sources.processes.live_processes import of, read_as, separable, server_of, started
 
 root_only = pytest.mark.skipif(not separable(), reason=NAMESPACES)
 
@@ -30,7 +30,7 @@ def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -
     assert group.name == "VLLM::EngineCore"
     server = group.server
     assert server is not None
-    assert (server.process.pid, server.port, server.found) == (one.server, one.port, "descriptor")
+    assert (server.process.pid, server.port, server.evidence) == (one.server, one.port, "descriptor")
     assert (server.launch.engine, server.launch.model, server.launch.port_told) == (
         "vllm",
         "tiny/model",
@@ -77,7 +77,7 @@ def test_as_root_without_capabilities_the_port_is_told_by_the_command_line(tmp_p
     server = server_of(answer, one.worker)
     found = (server["process"][0], server["port"], server["reach"], server["hosts"])
     assert found == (one.server, one.port, "here", ["127.0.0.1"])
-    assert server["found"] == ("command" if os.geteuid() == 0 else "descriptor")  # one's own may be traced
+    assert server["evidence"] == ("command" if os.geteuid() == 0 else "descriptor")  # one's own may be traced
     assert answer["errors"].keys() <= {"not_listening"}  # of other tests' servers
     assert answer["problem"] == ""
 
@@ -89,7 +89,7 @@ def test_any_user_finds_the_servers_of_others(tmp_path: Path) -> None:
         answer = read_as("nobody", one.worker)
 
     server = server_of(answer, one.worker)
-    assert (server["process"][0], server["port"], server["found"]) == (one.server, one.port, "command")
+    assert (server["process"][0], server["port"], server["evidence"]) == (one.server, one.port, "command")
     assert (server["reach"], answer["reading"]["unseen"]) == ("here", [])
 
 

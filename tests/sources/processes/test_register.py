@@ -11,7 +11,7 @@ from exporter.sources.processes import ProcessSource
 from exporter.sources.processes import census as counting
 from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
 from exporter.sources.processes.proc import KERNEL_THREAD, Proc
-from exporter.sources.processes.source import KEPT
+from exporter.sources.processes.source import READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_host import ProcHost
 
@@ -38,7 +38,7 @@ def servers(host: ProcHost, clock: SetClock) -> Callable[..., list[int]]:
     """The servers of the host by process, each time as of a new look; given what NVML lists."""
     source = ProcessSource(clock, root=host.root)
 
-    def look(*computing: int, after: Nanoseconds = KEPT) -> list[int]:
+    def look(*computing: int, after: Nanoseconds = READING_TTL) -> list[int]:
         clock.now += after
         groups = source.read(computing).groups
         return [group.server.process.pid for group in groups if group.server is not None]
@@ -72,7 +72,7 @@ def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
     register, found = Register(), []
     for _ in range(2):
         opened.clear()
-        clock.now += KEPT
+        clock.now += READING_TTL
         found.append(census(Proc(host.root), clock, [10], [20], register))
 
     assert opened == {10: 4, 20: 4, 30: 1}
@@ -102,7 +102,7 @@ def test_an_id_that_is_given_to_another_process_is_read_again(
 
 def test_a_young_process_may_yet_become_a_server(host: ProcHost, servers: Callable[..., list[int]]) -> None:
     """A launcher that replaces itself by a server of the same name does so soon after its start."""
-    began = (DAY + KEPT - SETTLED) // 10**7 + 1
+    began = (DAY + READING_TTL - SETTLED) // 10**7 + 1
     host.process(10, "python3", "launch.py", ticks=began)
     assert servers() == []
     host.process(10, *VLLM, ticks=began)
@@ -118,7 +118,7 @@ def test_an_old_process_that_becomes_a_server_is_found_in_five_minutes(
     assert servers() == []
     host.process(10, *VLLM)
     assert servers() == []
-    assert servers(after=REMEMBERED - KEPT) == [10]
+    assert servers(after=REMEMBERED - READING_TTL) == [10]
 
     host.process(20, "python3", "launch.py")
     assert servers() == [10]
@@ -136,7 +136,7 @@ def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
     assert servers() == []
     host.process(10, *VLLM)
     assert servers() == []
-    assert servers(after=REMEMBERED - KEPT) == [10]
+    assert servers(after=REMEMBERED - READING_TTL) == [10]
 
     host.process(20, "kworker")
     kernel_thread(host, 20)

@@ -321,8 +321,8 @@ def test_looking_for_sockets_that_takes_too_long_ends(
     """The servers that hold a GPU come first; of the others it is not known where they listen."""
     for pid in (10, 20):
         told = f"--port={8000 + pid}"
-        place = f"0::/system.slice/{pid}.service"
-        host.process(pid, "vllm", "serve", told, cgroup=place, network=((ANY, 8010, 1), (ANY, 8020, 2)))
+        cgroup_line = f"0::/system.slice/{pid}.service"
+        host.process(pid, "vllm", "serve", told, cgroup=cgroup_line, network=((ANY, 8010, 1), (ANY, 8020, 2)))
     clock.step = 1
     monkeypatch.setattr(listening, "BUDGET", 1)
 

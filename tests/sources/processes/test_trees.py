@@ -49,7 +49,7 @@ def serving(server: ApiServer) -> dict[str, Any]:
         "metrics_path": launch.metrics_path if launch.metrics_path != "/metrics" else "",
         "port": server.port,
         "metrics_port": server.metrics_port if server.metrics_port != server.port else None,
-        "found": server.found,
+        "found": server.evidence,
         "reach": server.reach,
         "hosts": list(server.hosts),
     }

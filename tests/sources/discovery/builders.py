@@ -5,10 +5,10 @@ from typing import Any
 from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
-from exporter.sources.discovery.pods import ServerPod
 from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
 from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation, Device
+from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 
 SECOND = 10**9
@@ -26,10 +26,10 @@ def uuid(number: int) -> str:
     return f"GPU-{number}"
 
 
-def gpu(number: int, *processes: int | GpuProcess, **told: Any) -> GpuReading:
+def gpu(number: int, *processes: int | GpuProcess, **fields: Any) -> GpuReading:
     """A GPU on which these compute; its minor number is ten more than its index."""
     computing = tuple(one if isinstance(one, GpuProcess) else GpuProcess(one) for one in processes)
-    words = {"minor": number + 10, "processes": computing, **told}
+    words = {"minor": number + 10, "processes": computing, **fields}
     return GpuReading(Gpu(uuid(number), "NVIDIA H100 80GB HBM3"), number, **words)
 
 
@@ -38,29 +38,29 @@ def cut(*instances: str) -> tuple[MigInstance, ...]:
     return tuple(MigInstance(name, number) for number, name in enumerate(instances, start=1))
 
 
-def api(pid: int, port: int | None = 8000, **told: Any) -> ApiServer:
+def api(pid: int, port: int | None = 8000, **fields: Any) -> ApiServer:
     """A vLLM server that answers at loopback of the daemon's own network."""
-    how = told.pop("launch", None) or Launch("vllm", port, port_told=True, metrics_port=port)
-    words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **told}
+    how = fields.pop("launch", None) or Launch("vllm", port, port_told=True, metrics_port=port)
+    words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **fields}
     return ApiServer(ProcessId(pid, 100 * SECOND + pid), how, **words)
 
 
-def group(*pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+def group(*pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
     """What belongs together, by default what a terminal started."""
     members = tuple(ProcessId(pid, 100 * SECOND + pid) for pid in pids)
-    words = {"id": f"/#{pids or server}", "kind": "tree", "name": "python", "started": 100 * SECOND, **told}
+    words = {"id": f"/#{pids or server}", "kind": "tree", "name": "python", "started": 100 * SECOND, **fields}
     return ProcessGroup(computing=members, server=server, **words)
 
 
-def contained(number: int, *pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+def contained(number: int, *pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
     """A container outside Kubernetes."""
-    words = {"id": f"/{number}", "kind": "container", "container": CONTAINERS[number], **told}
+    words = {"id": f"/{number}", "kind": "container", "container": CONTAINERS[number], **fields}
     return group(*pids, server=server, **words)
 
 
-def podded(number: int, *pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+def podded(number: int, *pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
     """A container of a pod."""
-    return contained(number, *pids, server=server, pod=UIDS[number], **told)
+    return contained(number, *pids, server=server, pod=UIDS[number], **fields)
 
 
 def given(pod: str, number: int, namespace: str = "ml", **device: Any) -> Allocation:
@@ -74,20 +74,21 @@ def shared(pod: str, number: int, replica: int, namespace: str = "ml") -> Alloca
     return given(pod, number, namespace, uuid=uuid(number), replica=replica)
 
 
-def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> ServerPod:
+def pod(name: str, workload: str = "", number: int = 0, **fields: Any) -> Pod:
     """A pod as its cluster tells of it."""
-    words = {"uids": (UIDS[number],), "addresses": (f"10.0.0.{number}",), **told}
-    return ServerPod(words.pop("namespace", "ml"), name, workload or name, **words)
+    fields = {"uid": UIDS[number], "ips": (f"10.0.0.{number}",), **fields}
+    owner = Workload("Deployment", workload or name)
+    return Pod(fields.pop("namespace", "ml"), name, workload=owner, **fields)
 
 
-def rule(name: str | None = None, **told: Any) -> ServerRule:
+def rule(name: str | None = None, **fields: Any) -> ServerRule:
     """What the configuration says of servers that are found."""
     match = {
-        word: told.pop(word)
+        word: fields.pop(word)
         for word in ("port", "workload", "unit", "process", "user", "uid")
-        if word in told
+        if word in fields
     }
-    return ServerRule(ServerMatch(**match), name, **told)
+    return ServerRule(ServerMatch(**match), name, **fields)
 
 
 def server(name: str, url: str, *gpus: int | str) -> ConfiguredServer:
@@ -99,7 +100,7 @@ def look(
     gpus: tuple[GpuReading, ...] = (),
     groups: tuple[ProcessGroup, ...] | None = (),
     given: tuple[Allocation, ...] | None = (),
-    pods: tuple[ServerPod, ...] | None = (),
+    pods: tuple[Pod, ...] | None = (),
     *,
     rules: tuple[ServerRule, ...] = (),
     servers: tuple[ConfiguredServer, ...] = (),
@@ -110,32 +111,32 @@ def look(
     return find_servers(config, gpus, HostSnapshot(groups, given, pods), NOW, before)
 
 
-def names(told: DiscoveryResult) -> list[str]:
+def names(result: DiscoveryResult) -> list[str]:
     """Who was seen, in order: namespace/server."""
-    return [f"{one.key.namespace}/{one.key.server}" for one in told.sights]
+    return [f"{one.key.namespace}/{one.key.server}" for one in result.sights]
 
 
-def held(told: DiscoveryResult) -> dict[str, list[str]]:
+def holders_by_part(result: DiscoveryResult) -> dict[str, list[str]]:
     """By GPU, or by instance: who holds it, as namespace/server."""
     by_part: dict[str, list[str]] = {}
-    for one in told.holders:
+    for one in result.holders:
         part = one.uuid + (f"/{one.instance}" if one.instance else "")
         by_part.setdefault(part, []).append(f"{one.key.namespace}/{one.key.server}")
     return by_part
 
 
-def urls(told: DiscoveryResult) -> dict[str, str]:
+def urls(result: DiscoveryResult) -> dict[str, str]:
     """Where servers are read: by url, who."""
-    return {target.url: f"{target.key.namespace}/{target.key.server}" for target in told.targets}
+    return {target.url: f"{target.key.namespace}/{target.key.server}" for target in result.targets}
 
 
-def skipped(told: DiscoveryResult) -> list[str]:
+def skipped(result: DiscoveryResult) -> list[str]:
     """Why what was seen is not read, by its word; the empty one for what is."""
-    return [one.skip_reason or "" for one in told.sights]
+    return [one.skip_reason or "" for one in result.sights]
 
 
-def holder(told: DiscoveryResult, name: str, number: int = 0) -> Holder:
+def holder(result: DiscoveryResult, name: str, number: int = 0) -> Holder:
     """What one server was seen to use of one GPU."""
     namespace, _, server = name.rpartition("/")
-    (one,) = [h for h in told.holders if (h.key, h.uuid) == (ServerKey(namespace, server), uuid(number))]
+    (one,) = [h for h in result.holders if (h.key, h.uuid) == (ServerKey(namespace, server), uuid(number))]
     return one

@@ -89,10 +89,10 @@ def started(
     script = folder / "vllm"
     script.write_text(SERVER, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        told = port or listener.getsockname()[1]
+        bound = port or listener.getsockname()[1]
         environment = {**os.environ, "LISTENING": "" if port else str(listener.fileno())}
         with subprocess.Popen(
-            [*prefix, sys.executable, str(script), "serve", "tiny/model", *arguments, "--port", str(told)],
+            [*prefix, sys.executable, str(script), "serve", "tiny/model", *arguments, "--port", str(bound)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,7 +104,7 @@ def started(
             assert process.stdout is not None
             try:
                 worker = int(process.stdout.readline())
-                yield Started(process.pid, worker, told)
+                yield Started(process.pid, worker, bound)
             finally:
                 process.stdin.close()
                 process.wait(30)
@@ -140,5 +140,5 @@ def server_of(answer: dict[str, Any], worker: int) -> dict[str, Any]:
         for group in answer["reading"]["groups"]
         if worker in [pid for pid, _ in group["computing"]]
     )
-    found: dict[str, Any] = server
-    return found
+    api_server: dict[str, Any] = server
+    return api_server

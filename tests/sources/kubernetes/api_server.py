@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.sources.kubernetes import ServiceAccount
-from tests.sources.cloud.metadata_house import Asked, House, Reply
+from tests.sources.cloud.metadata_server import MetadataServer, RecordedRequest, Reply
 
 IDENTITY = Path(__file__).parent / "identity"
 NODE = "ip-10-0-1-23.ec2.internal"
@@ -53,29 +53,29 @@ def tls(certificate: str = "certificate.pem") -> ssl.SSLContext:
 
 
 class Cluster:
-    """A house and the files that a pod of its cluster has mounted. `tokens` are those that are good now."""
+    """The API server of a cluster, and the files that a pod mounts. `tokens` are those that are good now."""
 
     def __init__(
         self, mount: Path, certificate: str = "certificate.pem", *, at: tuple[str, int] = ("127.0.0.1", 0)
     ) -> None:
-        self.house = House(tls(certificate), at=at)
+        self.server = MetadataServer(tls(certificate), at=at)
         self.mount = mount
         self.tokens = {"first"}
         self.refused: dict[str, int] = {}
-        self.house.rules = self._rules
+        self.server.rules = self._rules
         mount.mkdir()
         (mount / "ca.crt").write_bytes((IDENTITY / "ca.pem").read_bytes())
         self.mounts("first")
-        self.says(NODE_PATH, metadata())
+        self.set_reply(NODE_PATH, metadata())
 
     @property
     def account(self) -> ServiceAccount:
-        return ServiceAccount(self.house.address, NODE, self.mount / "token", self.mount / "ca.crt")
+        return ServiceAccount(self.server.address, NODE, self.mount / "token", self.mount / "ca.crt")
 
     @property
     def environ(self) -> dict[str, str]:
         """What Kubernetes puts into a pod's environment."""
-        port = self.house.address.rpartition(":")[2]
+        port = self.server.address.rpartition(":")[2]
         return {
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": port,
@@ -88,20 +88,20 @@ class Cluster:
         renewed.write_text(f"{token}\n")
         renewed.replace(self.mount / "token")
 
-    def says(self, path: str, document: object) -> None:
-        self.house.says(path, json.dumps(document), Content_Type="application/json")
+    def set_reply(self, path: str, document: object) -> None:
+        self.server.set_reply(path, json.dumps(document), Content_Type="application/json")
 
     def close(self) -> None:
-        self.house.close()
+        self.server.close()
 
-    def _rules(self, asked: Asked) -> Reply | None:
-        scheme, _, token = asked.headers.get("authorization", "").partition(" ")
+    def _rules(self, request: RecordedRequest) -> Reply | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or token not in self.tokens:
             return self._status(401, "Unauthorized")
-        status = self.refused.get(asked.path)
+        status = self.refused.get(request.path)
         return None if status is None else self._status(status, "refused")
 
     @staticmethod
     def _status(code: int, reason: str) -> Reply:
-        told = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}
-        return Reply(json.dumps(told).encode(), code, {"Content_Type": "application/json"})
+        document = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}
+        return Reply(json.dumps(document).encode(), code, {"Content_Type": "application/json"})

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from exporter.readings import GpuReading, MustRestartError, ReadFailedError
 from exporter.sources.nvml.source import NvmlSource
 from exporter.units import Instant, Nanoseconds, nanoseconds, seconds
@@ -115,3 +117,12 @@ def nvml_host(folder: Path, *, lacking: tuple[str, ...] = ()) -> Iterator[NvmlHo
             host.set()
             host.source.close()
             assert gone("nvml")
+
+
+def log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Each log record as its event and the values of its keys."""
+    keys = ("uuid", "pci_bus_id", "profile", "problem")
+    return [
+        ": ".join([record.message, *(getattr(record, key) for key in keys if hasattr(record, key))])
+        for record in caplog.records
+    ]

@@ -10,12 +10,13 @@ from exporter.config.settings import Config, ConfiguredServer, ServerMatch, Serv
 from exporter.cost.policy import CardinalityLimits
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
-from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
 from exporter.sources.discovery.servers import HostSnapshot
 from exporter.sources.kubelet import Allocation, Device, Placement
+from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
+from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
+from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS
 
 GPUS: Final = 3
 PIDS: Final = 9
@@ -143,23 +144,28 @@ devices = st.one_of(
 spaces = st.sampled_from(["ml", "red"])
 given_out = st.builds(Allocation, spaces, names, st.just("main"), st.just("nvidia.com/gpu"), devices)
 pod_annotations = st.builds(
-    ServerAnnotations, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
+    PodAnnotations, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
 )
 pods = st.builds(
-    ServerPod,
+    Pod,
     spaces,
     names.filter(bool),
-    names.filter(bool),
-    uids=st.lists(uids, max_size=2).map(tuple),
-    addresses=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
+    uids,
+    st.builds(Workload, st.just("Deployment"), names.filter(bool)),
+    ips=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
     live=st.booleans(),
     containers=st.lists(
-        st.builds(ServerContainer, containers, st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)])),
+        st.builds(
+            Container,
+            st.just("main"),
+            containers,
+            argv=st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)]),
+        ),
         max_size=2,
     ).map(tuple),
     product=names,
     team=names,
-    spans_hosts=st.booleans(),
+    annotations=st.sampled_from([{}, {GROUP_SIZE: "2"}]),
     pod_annotations=pod_annotations,
 )
 rules = st.builds(
@@ -194,30 +200,30 @@ configurations = st.builds(
 )
 
 
-def maybe(told: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """What a source said; now and then it says nothing."""
-    return st.one_of(told, told, told, st.none())
+    return st.one_of(strategy, strategy, strategy, st.none())
 
 
 @dataclass(frozen=True)
-class World:
+class StrategyHost:
     """A host at one moment."""
 
     config: Config
     gpus: tuple[GpuReading, ...]
-    seen: HostSnapshot
+    snapshot: HostSnapshot
     elapsed: int
 
 
-def world(
-    config: Config, cards: tuple[GpuReading, ...], count: int, told: tuple[Any, Any, Any], elapsed: int
-) -> World:
+def strategy_host(
+    config: Config, cards: tuple[GpuReading, ...], count: int, answers: tuple[Any, Any, Any], elapsed: int
+) -> StrategyHost:
     """A host of so many of the cards."""
-    return World(config, cards[:count], HostSnapshot(*told), elapsed)
+    return StrategyHost(config, cards[:count], HostSnapshot(*answers), elapsed)
 
 
-worlds = st.builds(
-    world,
+strategy_hosts = st.builds(
+    strategy_host,
     configurations,
     st.tuples(*(card(number) for number in range(GPUS))),
     st.integers(0, GPUS),
@@ -228,4 +234,4 @@ worlds = st.builds(
     ),
     st.sampled_from([10 * SECOND, 7 * SECOND + 1, 3600 * SECOND]),
 )
-stories = st.lists(worlds, min_size=1, max_size=4)
+stories = st.lists(strategy_hosts, min_size=1, max_size=4)

@@ -22,7 +22,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedRequest:
     """One request as it arrived; header names in lower case."""
 
     method: str
@@ -30,18 +30,18 @@ class Asked:
     headers: Mapping[str, str]
 
 
-Rules = Callable[[Asked], Reply | None]
+Rules = Callable[[RecordedRequest], Reply | None]
 """Refuses a request that a cloud would refuse; `None` lets it through."""
 
 
-class House:
+class MetadataServer:
     """A server that is told its answers by method and path; others are 404. `hangs` paths never answer.
 
     With `tls` it speaks https. `sent` are the bytes of bodies that went out. `at` is where it listens.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
-        self.asked: list[Asked] = []
+        self.requests: list[RecordedRequest] = []
         self.sent = 0
         self.replies: dict[str, Reply] = {}
         self.hangs: set[str] = set()
@@ -50,16 +50,16 @@ class House:
         self.before: Callable[[], None] = lambda: None
         self.arrived = threading.Semaphore(0)
         self._stop = threading.Event()
-        house = self
+        metadata = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                house._answer(self)
+                metadata._answer(self)
 
             def do_PUT(self) -> None:
-                house._answer(self)
+                metadata._answer(self)
 
             def log_message(self, *_: object) -> None:
                 """Nobody listens."""
@@ -82,9 +82,9 @@ class House:
     @property
     def paths(self) -> list[str]:
         """What was asked, in order: the path, with its method where that is not GET."""
-        return [a.path if a.method == "GET" else f"{a.method} {a.path}" for a in self.asked]
+        return [a.path if a.method == "GET" else f"{a.method} {a.path}" for a in self.requests]
 
-    def says(self, path: str, body: str | bytes, status: int = 200, **headers: str) -> None:
+    def set_reply(self, path: str, body: str | bytes, status: int = 200, **headers: str) -> None:
         """Tell what a path answers; PUT /path for another method than GET."""
         self.replies[path] = Reply(body if isinstance(body, bytes) else body.encode(), status, headers)
 
@@ -100,15 +100,15 @@ class House:
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        asked = Asked(handler.command, handler.path, headers)
-        self.asked.append(asked)
+        request = RecordedRequest(handler.command, handler.path, headers)
+        self.requests.append(request)
         self.arrived.release()
         self.before()
         name = handler.path if handler.command == "GET" else f"{handler.command} {handler.path}"
         if name in self.hangs:
             self._stop.wait()
             return
-        reply = self.rules(asked) or self.replies.get(name, Reply(b"404 - Not Found", 404))
+        reply = self.rules(request) or self.replies.get(name, Reply(b"404 - Not Found", 404))
         try:
             handler.send_response(reply.status)
             for key, value in {**self.headers, **reply.headers}.items():
@@ -140,20 +140,20 @@ AWS_LIFECYCLE_PATH = "/latest/meta-data/instance-life-cycle"
 AWS_SESSION_PATH = "PUT /latest/api/token"
 
 
-def aws(house: House) -> House:
+def aws(metadata: MetadataServer) -> MetadataServer:
     """IMDSv2 with `HttpTokens=required`: 401 without a token, 400 for a token without its lifetime."""
-    house.headers = {"Server": "EC2ws"}
-    house.says(AWS_SESSION_PATH, SESSION, **{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "60"})
-    house.says(AWS_DOCUMENT_PATH, json.dumps(AWS_DOCUMENT, indent=2), Content_Type="text/plain")
-    house.says(AWS_LIFECYCLE_PATH, "on-demand", Content_Type="text/plain")
+    metadata.headers = {"Server": "EC2ws"}
+    metadata.set_reply(AWS_SESSION_PATH, SESSION, **{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "60"})
+    metadata.set_reply(AWS_DOCUMENT_PATH, json.dumps(AWS_DOCUMENT, indent=2), Content_Type="text/plain")
+    metadata.set_reply(AWS_LIFECYCLE_PATH, "on-demand", Content_Type="text/plain")
 
-    def rules(asked: Asked) -> Reply | None:
-        if asked.method == "PUT":
-            return None if "x-aws-ec2-metadata-token-ttl-seconds" in asked.headers else Reply(status=400)
-        return None if asked.headers.get("x-aws-ec2-metadata-token") == SESSION else Reply(status=401)
+    def rules(request: RecordedRequest) -> Reply | None:
+        if request.method == "PUT":
+            return None if "x-aws-ec2-metadata-token-ttl-seconds" in request.headers else Reply(status=400)
+        return None if request.headers.get("x-aws-ec2-metadata-token") == SESSION else Reply(status=401)
 
-    house.rules = rules
-    return house
+    metadata.rules = rules
+    return metadata
 
 
 GCP_ROOT = "/computeMetadata/v1/instance"
@@ -165,9 +165,13 @@ GCP_PATHS = (
 )
 
 
-def gcp(house: House) -> House:
+def gcp(metadata: MetadataServer) -> MetadataServer:
     """403 without its header, which each of its answers echoes."""
-    house.headers = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM", "X-Frame-Options": "0"}
+    metadata.headers = {
+        "Metadata-Flavor": "Google",
+        "Server": "Metadata Server for VM",
+        "X-Frame-Options": "0",
+    }
     answers = (
         "projects/123456789/machineTypes/a3-highgpu-8g",
         "projects/123456789/zones/us-central1-a",
@@ -175,10 +179,10 @@ def gcp(house: House) -> House:
         "STANDARD",
     )
     for path, answer in zip(GCP_PATHS, answers, strict=True):
-        house.says(path, answer, Content_Type="application/text")
+        metadata.set_reply(path, answer, Content_Type="application/text")
     refused = Reply(b"Missing Metadata-Flavor:Google header.", 403)
-    house.rules = lambda asked: None if asked.headers.get("metadata-flavor") == "Google" else refused
-    return house
+    metadata.rules = lambda request: None if request.headers.get("metadata-flavor") == "Google" else refused
+    return metadata
 
 
 AZURE_COMPUTE = {
@@ -198,32 +202,32 @@ AZURE_COMPUTE = {
 AZURE_PATH = "/metadata/instance/compute?api-version=2021-02-01&format=json"
 
 
-def azure(house: House) -> House:
+def azure(metadata: MetadataServer) -> MetadataServer:
     """400 without its header."""
-    house.headers = {"Server": "IMDS/150.870.65.1854"}
-    house.says(AZURE_PATH, json.dumps(AZURE_COMPUTE), Content_Type="application/json; charset=utf-8")
+    metadata.headers = {"Server": "IMDS/150.870.65.1854"}
+    metadata.set_reply(AZURE_PATH, json.dumps(AZURE_COMPUTE), Content_Type="application/json; charset=utf-8")
     refused = Reply(b'{ "error": "Bad request. Required metadata header not specified" }', 400)
-    house.rules = lambda asked: None if asked.headers.get("metadata") == "true" else refused
-    return house
+    metadata.rules = lambda request: None if request.headers.get("metadata") == "true" else refused
+    return metadata
 
 
 OCI_ROOT = "/opc/v2/instance"
 OCI_PATHS = (f"{OCI_ROOT}/shape", f"{OCI_ROOT}/canonicalRegionName", f"{OCI_ROOT}/availabilityDomain")
 
 
-def oci(house: House) -> House:
+def oci(metadata: MetadataServer) -> MetadataServer:
     """404 without its header, or with one that says that the request was forwarded."""
-    house.headers = {"Server": "server"}
+    metadata.headers = {"Server": "server"}
     for path, answer in zip(OCI_PATHS, ("BM.GPU.H100.8", "us-phoenix-1", "EMIr:PHX-AD-1"), strict=True):
-        house.says(path, answer, Content_Type="text/plain")
+        metadata.set_reply(path, answer, Content_Type="text/plain")
 
-    def rules(asked: Asked) -> Reply | None:
-        forwarded = any(name.startswith(("forwarded", "x-forwarded")) for name in asked.headers)
-        right = asked.headers.get("authorization") == "Bearer Oracle" and not forwarded
+    def rules(request: RecordedRequest) -> Reply | None:
+        forwarded = any(name.startswith(("forwarded", "x-forwarded")) for name in request.headers)
+        right = request.headers.get("authorization") == "Bearer Oracle" and not forwarded
         return None if right else Reply(status=404)
 
-    house.rules = rules
-    return house
+    metadata.rules = rules
+    return metadata
 
 
 NEBIUS_DATA = {
@@ -240,14 +244,14 @@ NEBIUS_DATA = {
 NEBIUS_PATH = "/v1/instance-data"
 
 
-def nebius(house: House) -> House:
+def nebius(metadata: MetadataServer) -> MetadataServer:
     """400 without its header."""
-    house.says(NEBIUS_PATH, json.dumps(NEBIUS_DATA), Content_Type="application/json")
-    house.rules = lambda asked: None if asked.headers.get("metadata") == "true" else Reply(status=400)
-    return house
+    metadata.set_reply(NEBIUS_PATH, json.dumps(NEBIUS_DATA), Content_Type="application/json")
+    metadata.rules = lambda request: None if request.headers.get("metadata") == "true" else Reply(status=400)
+    return metadata
 
 
-CLOUDS: Mapping[str, Callable[[House], House]] = {
+CLOUDS: Mapping[str, Callable[[MetadataServer], MetadataServer]] = {
     "aws": aws,
     "gcp": gcp,
     "azure": azure,
