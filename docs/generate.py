@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generators import daemon, ledger, outbound, prices, web
+from generators import alerts, daemon, glossary, index, ledger, outbound, prices, web
 from generators.tables import with_region
 
 from exporter import config
@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),
     ("configuration.md", config.documentation),
     ("engines.md", engines.documentation),
+    ("glossary.md", glossary.page),
     ("metrics.md", metrics.documentation),
     ("scenario-keys.md", scenarios.documentation),
     ("unread.md", unread.documentation),
@@ -26,7 +27,9 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
 """Each page beside this file, and the function that returns its text."""
 
 REGIONS: dict[tuple[str, str], Callable[[], str]] = {
+    **alerts.REGIONS,
     **daemon.REGIONS,
+    **index.REGIONS,
     **ledger.REGIONS,
     **outbound.REGIONS,
     **prices.REGIONS,
@@ -40,7 +43,7 @@ def pages() -> Iterator[tuple[str, str]]:
     for name, page in PAGES:
         yield name, page()
     for name in dict.fromkeys(page for page, _ in REGIONS):
-        text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         for (page, region), generator in REGIONS.items():
             if page == name:
                 text = with_region(text, region, generator())
@@ -54,7 +57,7 @@ def main() -> int:
     check = parser.parse_args().check
     stale = 0
     for name, text in pages():
-        path = Path(__file__).with_name(name)
+        path = Path(__file__).parent / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         if check:

@@ -100,11 +100,10 @@ def test_whoever_finds_a_hole_finds_how_to_report_it() -> None:
     security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 
     assert re.findall(r"^## (.+)$", security, re.MULTILINE) == [
-        "Reporting",
-        "What is supported",
-        "What counts",
-        "What an attacker can do at most",
-        "What is in a release",
+        "Report a vulnerability",
+        "Supported versions",
+        "Threat model",
+        "Release contents",
     ]
     for page in ("README.md", "docs/operations.md"):
         assert "SECURITY.md" in (ROOT / page).read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ def test_the_readme_puts_program_and_configuration_where_the_unit_looks(command:
 def test_no_command_of_the_readme_needs_a_path_that_is_not_set() -> None:
     """Commands on a host name the program by its full path; nothing puts it on PATH."""
     readme = (ROOT / "README.md").read_text()
-    section = readme.partition("## On a GPU host")[2].partition("\n## ")[0]
+    section = readme.partition("## Install on a GPU host")[2].partition("\n## ")[0]
 
     assert re.findall(r"^inference-cost-exporter .*$", section, re.MULTILINE) == []
 

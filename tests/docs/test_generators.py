@@ -1,4 +1,4 @@
-"""The generators of tables in docs/daemon.md and docs/outbound-requests.md fail rather than leave a gap."""
+"""The generators of docs fail rather than leave a gap, and write what the program and the pages have."""
 
 import importlib
 import re
@@ -131,3 +131,59 @@ def test_what_the_code_has_and_no_table_describes_stops_the_generator(
 
     with pytest.raises(ValueError, match=name):
         getattr(named, region)()
+
+
+def test_an_undescribed_alert_stops_the_generator(generators: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert of the rule file has a row, and a row an alert."""
+    alerts = importlib.import_module(generators.__name__.replace("daemon", "alerts"))
+    rules = alerts.alert_rules()
+    monkeypatch.setattr(alerts, "alert_rules", lambda: {name: rules[name] for name in list(rules)[1:]})
+
+    with pytest.raises(ValueError, match="InferenceSpendRunaway"):
+        alerts.alerts()
+
+
+def test_a_row_of_an_alert_has_its_severities_and_its_cases(generators: Any) -> None:
+    """From the rules, and with links to the files of the cases."""
+    alerts = importlib.import_module(generators.__name__.replace("daemon", "alerts"))
+    (row,) = [
+        line for line in alerts.alerts().splitlines() if line.startswith("| [InferenceBudgetExhausted]")
+    ]
+
+    assert "| page, ticket |" in row
+    assert "| 5 min |" in row
+    assert (
+        "[budget](../deploy/prometheus/budget_test.yml): budget exhausted and run-rate over budget |" in row
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("b,x,,\na,x,,\n", "sort the terms"),
+        ("a,x,,\na,x,,\n", "sort the terms"),
+        ("a,,,\n", "give each term a meaning"),
+        ("a,x,told,\nb,x,told,\n", "replaced by two terms"),
+    ],
+)
+def test_a_glossary_that_is_not_in_order_stops_the_generator(
+    generators: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: str, problem: str
+) -> None:
+    """Terms in the order of the alphabet, each once and with a meaning; a word has one replacement."""
+    glossary = importlib.import_module(generators.__name__.replace("daemon", "glossary"))
+    file = tmp_path / "glossary.csv"
+    file.write_text(f"word,meaning,instead_of,where\n{rows}")
+    monkeypatch.setattr(glossary, "CSV", file)
+
+    with pytest.raises(ValueError, match=problem):
+        glossary.terms()
+
+
+def test_the_index_has_the_titles_of_pages(generators: Any) -> None:
+    """Each line is a link by title; a decision has its number."""
+    index = importlib.import_module(generators.__name__.replace("daemon", "index"))
+
+    assert "- [Ledger](ledger.md): tables, corrections, moves, troubleshooting." in index.entries(
+        index.UNDERSTAND
+    )
+    assert "| 3 | [Integer picodollars](0003-picodollars.md) |" in index.decisions()

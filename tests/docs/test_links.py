@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.pages import ROOT, named, pages
+from tests.docs.pages import FENCE, LINK, ROOT, named, pages
 
 LINKS = ROOT / "docs" / "links.py"
 HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
@@ -125,3 +125,65 @@ def test_each_is_asked_and_told(
 
     page.write_text(f"[a]({site}/here) [b]({site}/moved)\n")
     assert links.main([str(page)]) == 0
+
+
+HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+LINKED = sorted({*pages(), *(ROOT / "tests").glob("*/README.md"), *(ROOT / "deploy").rglob("README.md")})
+
+
+def anchor(heading: str) -> str:
+    """The fragment of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def right_texts(page: Path, target: str) -> list[str]:
+    """The heading and the title that a link opens; none within a page, and none for what is no page.
+
+    The title of a decision is without its number.
+    """
+    name, _, fragment = target.partition("#")
+    opened = (page.parent / name).resolve()
+    if re.match(r"[a-z][a-z0-9+.-]*:", target) or opened.suffix != ".md" or not opened.is_file():
+        return []
+    headings = HEADING.findall(FENCE.sub("", opened.read_text(encoding="utf-8")))
+    sections = [heading for heading in headings[1:] if anchor(heading) == fragment]
+    return [*sections, re.sub(r"^\d+\. ", "", headings[0])]
+
+
+def plain(text: str) -> str:
+    """Without marks of code and emphasis, in lower case."""
+    return re.sub(r"[`*]", "", text).lower()
+
+
+def wrong_texts(page: Path) -> list[str]:
+    """Links whose text is not what they open, with the text that is right; a longer text may contain it."""
+    text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+    wrong = []
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in LINK.finditer(line):
+            right = [] if match[0][0] == "!" else right_texts(page, match["target"])
+            if right and not any(plain(text) in plain(match["text"]) for text in right):
+                wrong.append(f"{named(page)}:{number}: [{match['text']}]({match['target']}): {right[0]}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", LINKED, ids=named)
+def test_a_link_has_the_title_of_what_it_opens(page: Path) -> None:
+    """A page by its title, a section by its heading or its page's title, which readers expect."""
+    assert wrong_texts(page) == []
+
+
+def test_a_wrong_text_is_found(tmp_path: Path) -> None:
+    """The check can fail, by page and by section; images, files and other sites have no title."""
+    (tmp_path / "b.md").write_text("# The title\n\n## A `section` of it\n")
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# A\n\n[The Title](b.md) [see the title here](b.md) [a section of it](b.md#a-section-of-it)\n[x](#a)"
+        "![x](b.md) [x](c.py) [x](https://x.example/b.md) [x](missing.md)\n"
+        "```\n[x](b.md)\n```\n[b.md](b.md) [it](b.md#a-section-of-it)\n"
+    )
+
+    assert wrong_texts(page) == [
+        "a.md:8: [b.md](b.md): The title",
+        "a.md:8: [it](b.md#a-section-of-it): A `section` of it",
+    ]

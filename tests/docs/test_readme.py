@@ -2,10 +2,11 @@
 
 import re
 
-from tests.docs.pages import LINK, ROOT, read, rows
+from tests.docs.pages import LINK, ROOT, prose, read, rows
 
 README = ROOT / "README.md"
 MOST_LINES = 150
+MOST_WORDS = 850
 
 
 def section(heading: str) -> str:
@@ -19,24 +20,27 @@ def cells_without_source(table: list[list[str]]) -> list[str]:
 
 
 def test_it_is_short() -> None:
-    """Whoever opens it reads it to the end."""
+    """A reader reaches its end."""
     assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert len(prose(README).split()) <= MOST_WORDS
 
 
 def test_it_answers_first_and_then_shows() -> None:
-    """The question, two commands, and then the ways to install, in this order."""
+    """The subject, two commands, and then the ways to install, in this order."""
     text = read(README)
     places = [
         text.index(words)
         for words in (
-            "What does a token cost you",
+            "A Prometheus exporter for the cost of LLM inference",
             "make demo",
             "make test",
-            "## On a GPU host",
+            "## What you get",
+            "## Metrics and commands",
+            "## Install on a GPU host",
             "honor_labels: true",
-            "## On Kubernetes",
-            "## What it does not do yet",
-            "## Beside other tools",
+            "## Kubernetes",
+            "## Limits",
+            "## Comparison",
             "LICENSE",
         )
     ]
@@ -46,7 +50,7 @@ def test_it_answers_first_and_then_shows() -> None:
 
 def test_every_cell_about_another_tool_has_a_source() -> None:
     """A claim about somebody else's program is theirs, and can be looked up."""
-    table = rows(section("Beside other tools"))
+    table = rows(section("Comparison"))
 
     assert len(table) > 5
     assert cells_without_source(table) == []
@@ -55,7 +59,7 @@ def test_every_cell_about_another_tool_has_a_source() -> None:
 
 def test_sources_in_repositories_do_not_move() -> None:
     """A link to a file of another project names a commit, so that it says tomorrow what it said when read."""
-    targets = [match["target"] for match in LINK.finditer(section("Beside other tools"))]
+    targets = [match["target"] for match in LINK.finditer(section("Comparison"))]
     files = [target for target in targets if "github.com" in target]
 
     assert files
@@ -64,7 +68,7 @@ def test_sources_in_repositories_do_not_move() -> None:
 
 def test_each_commit_is_dated() -> None:
     """Whoever reads it in a year sees how old the claim is: a commit, and behind it a date in brackets."""
-    text = section("Beside other tools")
+    text = section("Comparison")
     commits = {commit[:7] for commit in re.findall(r"/blob/([0-9a-f]{40})/", text)}
 
     assert len(commits) > 4

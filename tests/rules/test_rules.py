@@ -326,14 +326,13 @@ def test_every_runbook_belongs_to_an_alert(alerts: list[dict[str, Any]], reposit
     assert pages == {alert["alert"] for alert in alerts}
 
 
-def test_runbooks_have_the_same_three_parts(alerts: list[dict[str, Any]], repository: Path) -> None:
-    """What it means, what to look at, what to do, in that order, on every page."""
+def test_runbooks_have_the_same_four_parts(alerts: list[dict[str, Any]], repository: Path) -> None:
+    """Meaning, impact, diagnosis and fix, in that order, on every page."""
+    parts = ["## Meaning", "## Impact", "## Diagnose", "## Fix"]
     for alert in alerts:
         lines = (repository / alert["annotations"]["runbook"]).read_text().splitlines()
 
-        assert [f"# {alert['alert']}", "## What to look at", "## What to do"] == [
-            line for line in lines if line.startswith("#")
-        ]
+        assert [f"# {alert['alert']}", *parts] == [line for line in lines if line.startswith("#")]
 
 
 def test_alerts_resolve(alerts: list[dict[str, Any]], cases: list[dict[str, Any]]) -> None:

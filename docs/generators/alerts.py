@@ -1,0 +1,64 @@
+"""The table of alerts in docs/alerts.md: severity and duration from the rules, the rest from alerts.csv."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from generators.tables import table
+
+RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "fleet-rules.yml"
+TEXTS: Final = Path(__file__).with_name("alerts.csv")
+UNITS: Final = {"m": "min", "h": "h"}
+
+
+def alert_rules() -> dict[str, list[dict[str, Any]]]:
+    """The rules of each alert, in the order of the rule file."""
+    document = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            if "alert" in rule:
+                rules.setdefault(rule["alert"], []).append(rule)
+    return rules
+
+
+def duration(text: str) -> str:
+    """`15m` as `15 min`."""
+    return f"{text[:-1]} {UNITS[text[-1]]}"
+
+
+def case_links(tests: str) -> str:
+    """`budget: spend runaway` with a link to the file that has the case."""
+    return re.sub(r"(\w+): ([^;]+)", r"[\1](../deploy/prometheus/\1_test.yml): \2", tests)
+
+
+def alerts() -> str:
+    """A row for each alert.
+
+    Raises:
+        ValueError: an alert is not described, or a description has no alert.
+    """
+    with TEXTS.open(encoding="utf-8", newline="") as file:
+        texts = {row["alert"]: row for row in csv.DictReader(file)}
+    rules = alert_rules()
+    if set(texts) != set(rules):
+        raise ValueError(f"{TEXTS.name}: {sorted(set(texts) ^ set(rules))}")
+    rows = [
+        [
+            f"[{name}](runbooks/{name}.md)",
+            ", ".join(sorted({rule["labels"]["severity"] for rule in rules[name]})),
+            text["fires"],
+            duration(rules[name][0]["for"]),
+            text["silent"],
+            case_links(text["tests"]),
+        ]
+        for name, text in texts.items()
+    ]
+    return table(["alert", "severity", "fires when", "for", "silent", "test"], rows)
+
+
+REGIONS: Final[dict[tuple[str, str], Callable[[], str]]] = {("alerts.md", "alerts"): alerts}
