@@ -40,7 +40,7 @@ A prompt is counted whole, cached or not, for most of them do not tell what of i
 LiteLLM asks for usage in a stream where the client did not; of a client that hangs up it counts an estimate.
 The gateway must be read at its own page, and the reader says `not_recognized` or `no_teams` where that page \
 cannot divide.
-[The cost model](cost-model.md#shares-of-a-gateway) has the rule, an example and what it cannot do.
+[The cost model](cost-model.md#gateways) has the rule, an example and what it cannot do.
 
 | what | by | prompts | generated | its labels |
 |---|---|---|---|---|
