@@ -117,6 +117,7 @@ develop:
 .PHONY: lint
 lint: ruff
 	@$(bin)/mypy
+	@$(bin)/python docs/generate.py --check
 
 .PHONY: ruff
 ruff: develop

@@ -6,11 +6,11 @@ from argparse import ArgumentParser, _SubParsersAction
 from pathlib import Path
 
 import pytest
+from generators.cli import verbs
 
 from exporter import __version__
 from exporter.cli import main
 from exporter.cli.arguments import program
-from exporter.cli.documentation import verbs
 from exporter.cli.logs import set_up
 
 

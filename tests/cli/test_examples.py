@@ -17,10 +17,10 @@ from threading import Thread
 from typing import Any, Final
 
 import pytest
+from generators.cli import verbs
 
 from exporter.cli import demo, main, serve
 from exporter.cli.arguments import program
-from exporter.cli.documentation import verbs
 from exporter.clock import SystemClock
 from exporter.demo.host import SimulatedHost
 from exporter.demo.plot import Storyline

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from generators.scenario_keys import documentation
+
 from exporter.finance.tco import scenario_files
 from exporter.finance.tco.answer import answer
-from exporter.finance.tco.keys import documentation
 from exporter.finance.tco.text_report import money
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from generators.engines import MEANINGS, documentation
 
 from exporter.engines import ENGINES, wanted
 from exporter.engines.commands import COMMANDS
-from exporter.engines.documentation import MEANINGS, documentation
 from exporter.engines.gateways import GATEWAYS
 from exporter.engines.ollama import OLLAMA
 from exporter.readings import Quantity
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = sorted(ENGINES)
 
 

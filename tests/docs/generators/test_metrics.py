@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from exporter.metrics.documentation import LABELS, documentation
+from generators.metrics import LABELS, documentation
+
 from exporter.metrics.table import METRICS
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def test_the_page_in_the_docs_is_current() -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from generators.configuration import EXAMPLE, documentation
 
-from exporter.config import Config, documentation, parse
-from exporter.config.documentation import EXAMPLE
+from exporter.config import Config, parse
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def all_keys(table: Table[object], path: str = "") -> Iterator[tuple[str, Key[object]]]:
