@@ -84,6 +84,7 @@ def billing_period(month: str, zone: ZoneInfo) -> ChargePeriod:
 def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
     """All charges of a month: by day and party, then adjustments, then what no history tells more of.
 
+    They sum to the month's cells to the picodollar, also where history is gone.
     Adjustments that wait for the daemon are in no sum yet, and are left out.
     """
     for number, sums in sorted(record.days.items()):

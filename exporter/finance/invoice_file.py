@@ -45,7 +45,7 @@ _INSTANT: Final = re.compile(
 
 
 def number(text: str) -> Decimal:
-    """A number as bills write it, exact.
+    """A number as bills write it, exact. Exports of AWS have costs like `6.123E-7`.
 
     Raises:
         ValueError: it is none; the message says what is expected.
@@ -68,7 +68,10 @@ def money(text: str) -> Picodollars:
 
 @lru_cache(maxsize=4096)
 def moment(text: str) -> Instant:
-    """An instant of UTC as bills write it.
+    """An instant of UTC as bills write it, by the FOCUS specification (1.0 to 1.2) and by exports.
+
+    AWS writes `2026-10-01T00:00:00.000Z`, BigQuery (GCP) `2026-10-01 00:00:00 UTC`, and Azure's first release
+    `2026-10-01T00:00Z`.
 
     Raises:
         ValueError: it is none; the message says what is expected.
@@ -123,6 +126,7 @@ def calendar_day(text: str, zone: ZoneInfo) -> Day:
 
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
+"""Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,

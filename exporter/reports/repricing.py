@@ -113,6 +113,7 @@ def _priced(tariff: Tariff, gpu: Gpu, at: Instant) -> tuple[Amounts, bool, bool]
 
 
 _REASON: Final = re.compile(r"prices since (\d{4}-\d{2}-\d{2}) were changed afterwards", re.ASCII)
+"""Reason of a correction without a kind: of an earlier release, or entered without one."""
 
 _KEY: Final = re.compile(r"repricing/(\d{4}-\d{2}-\d{2})/\d{1,9}", re.ASCII)
 

@@ -30,7 +30,7 @@ Verdict = Literal["at", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """From this month on (counted from 1) an option has been paid less than the other."""
+    """From this month on (counted from 1) the payments for an option so far are less than for the other."""
 
     month: int
     cheaper: str
@@ -53,6 +53,7 @@ class Race:
 class BreakEven:
     """The least load at which an option with hosts costs no more than a hosted one.
 
+    Accrued cost is compared, not payments: hardware that outlives the horizon is charged for its part only.
     `at`: at `tokens_per_day`, with so many hosts. `always`: at the smallest load already. `never`: at none.
     Another host costs before it earns, so that the hosted option may be cheaper again for a while beyond
     what the hosts serve: `lasting` is the load from which it never is, `None` where there is no such load.

@@ -18,6 +18,8 @@ from exporter.finance.tco.text_report import races, shares_of, whole
 
 LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")
 DARK: Final = ("#6cb6ff", "#ff9d5c", "#4fd1a0", "#dd9bf0", "#d9c24a", "#ff8ba0", "#5fd3e8", "#aab4c5")
+"""Colors of series. Each has a contrast of at least 4.5 to 1, as WCAG 2.2 requires of small text; dashes of
+lines and labels of bars distinguish series too."""
 DASHES: Final = ("none", "8 4", "2 3", "10 3 2 3", "5 5", "1 4", "12 4", "6 2 1 2")
 
 _LIGHT_PAPER: Final = {"paper": "#ffffff", "ink": "#1c2330", "faint": "#525b6b", "rule": "#d5dae2"}

@@ -29,7 +29,11 @@ KINDS: Final = ("owned", "rented", "hosted", "hybrid")
 
 
 def hybrids_have_parts(options: Key[object]) -> Rule:
-    """A rule: what a hybrid is made of is there, and of the right kind."""
+    """A rule: what a hybrid is made of is there, and of the right kind.
+
+    It reads the file as written, not the values: its problems are reported together with all others, and an
+    option that is broken for another reason is not reported as missing.
+    """
 
     def rule(mapping: MappingNode) -> bool:
         good = True
