@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM, Example, Exits
+from generators.index import DOCS, title
 
 Verb = tuple[str, argparse.ArgumentParser]
 """How a verb is called, like `report month`, and its parser."""
@@ -96,7 +97,11 @@ def _flag(action: argparse.Action) -> str:
     return f"`{flag}={action.metavar}`"
 
 
+def _link(path: re.Match[str]) -> str:
+    return f"[{title(DOCS / path[1])}]({path[1]})"
+
+
 def _meaning(action: argparse.Action) -> str:
     """Its help; paths of our documentation become links."""
-    text = re.sub(r"docs/(\w+)\.md", r"[\1](\1.md)", (action.help or "").replace("|", "\\|"))
+    text = re.sub(r"docs/(\w+\.md)", _link, (action.help or "").replace("|", "\\|"))
     return f"required: {text}" if action.required else text

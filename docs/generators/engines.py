@@ -33,8 +33,8 @@ message says what to read instead.
 _SHARES: Final = """\
 
 What some of them count can divide what a server costs and serves, where its entry has \
-[`divide`](configuration.md#serversdivide): between teams, or between the LoRA adapters that engines do not \
-tell apart.
+[`servers[].divide`](configuration.md#serversdivide): between teams, or between the LoRA adapters that \
+engines do not tell apart.
 It decides who has which part, never how much there is: tokens and money are the server's own.
 A prompt is counted whole, cached or not, for most of them do not tell what of it was cached.
 LiteLLM asks for usage in a stream where the client did not; of a client that hangs up it counts an estimate.
