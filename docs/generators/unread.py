@@ -20,8 +20,8 @@ Its dollars are right meanwhile; its price per token is absent, or too high.
 inference_server_unread_info
 ```
 
-`metrics: {...}` stands in an entry of `servers`, beside the `match` or the `url` of that server: \
-[configuration](configuration.md#servers) has the keys.
+`metrics: {...}` is a key of an entry of `servers`, next to its `match` or `url`; \
+[Configuration](configuration.md#servers) has the keys.
 Each server is asked again at every tick, so that a remedy shows within half a minute. \
 A server whose command line leaves its metrics off is asked once per process.
 

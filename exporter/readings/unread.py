@@ -108,7 +108,7 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     ),
     UnreadReason.TOKEN_IN_THE_CLEAR: Remedy(
         "its token would be sent in the clear",
-        "Write `scheme: https` beside the token, or its `url` in place of `match`",
+        "Write `scheme: https` next to the token, or its `url` in place of `match`",
     ),
     UnreadReason.TOO_MANY: Remedy(
         "more servers are read already than are read on one host",
@@ -157,7 +157,7 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     UnreadReason.HTTP_STATUS: Remedy("it answers with an HTTP error", "Look for the error in its own log"),
     UnreadReason.ENCODING: Remedy(
         "its page has an encoding that was not asked for",
-        "Let the proxy in front of it leave the page as it is",
+        "Configure the proxy in front of it to pass the page unchanged",
     ),
     UnreadReason.TOO_LARGE: Remedy(
         "its page is larger than is read", "Raise `limits: {body_bytes: BYTES}`, or let it show less"

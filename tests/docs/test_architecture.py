@@ -22,7 +22,7 @@ def section(heading: str) -> str:
 
 def test_the_layers_are_those_that_the_imports_keep() -> None:
     """Row by row; the entry point has nothing above it."""
-    (drawn,) = [block.text for block in blocks(PAGE) if block.text.startswith("cli\n")]
+    (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("cli\n")]
 
     assert [tuple(line.split(" | ")) for line in drawn.splitlines()] == list(ROWS[1:])
 
@@ -48,7 +48,7 @@ def defined(path: Path) -> set[str]:
 
 def test_the_forms_of_a_token_are_those_of_the_code() -> None:
     """Ten forms; each is a type of the product, and the named file defines the named function."""
-    (drawn,) = [block.text for block in blocks(PAGE) if block.text.startswith("form ")]
+    (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("form ")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
     forms = [line.split() for line in drawn.splitlines()[1:]]
 
@@ -60,7 +60,7 @@ def test_the_forms_of_a_token_are_those_of_the_code() -> None:
 
 def test_the_calls_to_the_socket_are_those_of_the_code() -> None:
     """`tests/test_token_path.py` sees them on the stack; the calls before them exist."""
-    (drawn,) = [block.text for block in blocks(PAGE) if block.text.startswith("Gatherer._serve\n")]
+    (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("Gatherer._serve\n")]
     sampler = ROOT / "exporter" / "sampler"
 
     assert drawn.split() == ["Gatherer._serve", "read_source", *SOURCE_STEPS]
