@@ -4,7 +4,7 @@ import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from exporter.cli import logs
 from exporter.web.access import host_of
@@ -54,6 +54,9 @@ PROGRAM: Final = "inference-cost-exporter"
 Example = tuple[str, str]
 """What stands behind the verb, and what it does."""
 
+if TYPE_CHECKING:
+    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
 
 @dataclass(frozen=True, slots=True)
 class Exits:
@@ -75,7 +78,7 @@ class Exits:
 
 
 def add_verb(  # what each verb has
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    verbs: "Verbs",
     name: str,
     text: str,
     *,
@@ -101,9 +104,7 @@ def add_verb(  # what each verb has
     return verb
 
 
-def add_group(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
-) -> argparse.ArgumentParser:
+def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
     """The parser of a word that verbs stand behind."""
     return verbs.add_parser(
         name,
@@ -129,7 +130,7 @@ def daemon(verb: argparse.ArgumentParser) -> None:
         "--config.watch",
         dest="watch",
         action="store_true",
-        help="reload the configuration when its file has another content, as a ConfigMap's does",
+        help="reload the configuration when its file changes, for example in a mounted ConfigMap",
     )
     listen(verb)
     lifecycle(verb)
@@ -185,7 +186,7 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         default=[],
         type=host_value,
         metavar="NAME",
-        help="another DNS name under which browsers open the page; may be given several times",
+        help="additional host name for browsers; repeatable",
     )
 
 
@@ -196,7 +197,8 @@ def web_config(verb: argparse.ArgumentParser) -> None:
         dest="web_config_file",
         type=Path,
         metavar="FILE",
-        help="TLS and passwords in YAML, as Prometheus exporters have them; without one, plain HTTP for all",
+        help="exporter-toolkit web configuration file with TLS and passwords "
+        "(default: plain HTTP without authentication)",
     )
 
 
@@ -207,8 +209,8 @@ def lifecycle(verb: argparse.ArgumentParser) -> None:
         dest="lifecycle",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether POST /-/reload reads the configuration again (default: on a loopback address and where "
-        "every client shows a password or a certificate; SIGHUP always does)",
+        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
+        "SIGHUP always works)",
     )
 
 
@@ -218,12 +220,12 @@ def _logs(verb: argparse.ArgumentParser) -> None:
         dest="log_level",
         choices=logs.LEVELS,
         default="info",
-        help="what is logged to standard error: this and what is graver (default info)",
+        help="minimum level of log lines on standard error (default info)",
     )
     verb.add_argument(
         "--log.format",
         dest="log_format",
         choices=logs.FORMATS,
         default="logfmt",
-        help="how a line of the log is written (default logfmt)",
+        help="log format (default logfmt)",
     )

@@ -10,11 +10,9 @@ from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import Kind
 from exporter.report import MonthKey
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.calendar import first_instant, month_of
 from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     Picodollars,
@@ -45,22 +43,22 @@ def _notes(
 ) -> Iterator[str]:
     total, estimated = sum(record.cells.values()), record.estimated
     if estimated:
-        yield (f"{_dollars(estimated)} of {_dollars(total)} dollars come from estimated prices")
+        yield (f"{dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated prices")
     if missing and not by_owner:
         yield (
-            f"{_dollars(missing)} dollars are known by product and team only: they were posted "
+            f"{dollars_text(missing)} dollars are known by product and team only: they were posted "
             "by an earlier release, or their days are past the 13 months that are kept"
         )
     elif missing:
         yield (
-            f"{_dollars(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
+            f"{dollars_text(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
             "by an earlier release, or their days are past the 13 months that are kept"
         )
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
     if by_phase and phased and phased != total:
         posted = any(each.posted is not None for each in record.adjustments)
         without = ": adjustments have none" if posted else ""
-        yield f"idle % is of the {_dollars(phased)} dollars that are known by phase{without}"
+        yield f"idle % is of the {dollars_text(phased)} dollars that are known by phase{without}"
     sums = record.sums
     if sums is not None:
         owed = sum(sums.held.values())
@@ -68,13 +66,14 @@ def _notes(
         settled, unpriced = min(owed, sum(sums.settled.values())), sum(sums.waiting().values())
         every = max(owed, unpriced)
         if settled:
-            yield f"{_hours(settled)} of {_hours(every)} GPU-hours were charged when their price came"
+            yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
         if unpriced:
-            yield f"{_hours(unpriced)} of {_hours(every)} GPU-hours have no price: they cost nothing here"
+            hours = hours_text(unpriced)
+            yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
         year, number = map(int, record.month.split("-"))
         length = month_of(first_instant(year, number, 1, zone), zone).length
         covered = sum(sums.covered.values())
-        yield (f"{_hours(covered)} of the {_hours(length)} hours of the whole month are metered")
+        yield (f"{hours_text(covered)} of the {hours_text(length)} hours of the whole month are metered")
 
 
 def _correction(adjustment: Adjustment) -> str:
@@ -84,14 +83,6 @@ def _correction(adjustment: Adjustment) -> str:
         f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
         f'"{adjustment.reason}"'
     )
-
-
-def _dollars(amount: Picodollars) -> str:
-    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
-
-
-def _hours(duration: Nanoseconds) -> str:
-    return ten_thousandths(*rounded([duration], NANOSECONDS_PER_HOUR // 10_000))
 
 
 By = Literal["product", "team", "server", "model", "component", "gpu"]

@@ -3,26 +3,31 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from exporter.finance.month import Statement, StatementLine
 from exporter.ledger.adjustments import Adjustment
 from exporter.readings import KINDS
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import (
+    CENT,
+    HOUR_FRACTION,
+    hundredths,
+    printable,
+    rounded,
+    ruled_table,
+    ten_thousandths,
+)
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     dollars,
 )
 
 Form = Literal["table", "json", "csv"]
 
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
-HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
 FORMULA: Final = ("=", "+", "-", "@", "\t")
 """What makes a spreadsheet take a cell for a formula."""
 
@@ -37,20 +42,17 @@ def text(statement: Statement) -> str:
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
     told = [values for _heading, values in _columns(statement)]
     rows = [
-        [*(_printable(label) or "-" for label in line.labels), *(column[place] for column in told)]
+        [*(printable(label) or "-" for label in line.labels), *(column[place] for column in told)]
         for place, line in enumerate(statement.lines)
     ]
     total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in told)]
-    words = len(statement.columns)
-    widths = [max(map(len, column)) for column in zip(headings, *rows, total, strict=True)]
-    rule = ["-" * width for width in widths]
     title = f"{statement.month} to date" if statement.to_date else statement.month
     lines = [
         f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
         "",
-        *(_row(row, widths, words) for row in (headings, rule, *rows, rule, total)),
+        *ruled_table(headings, rows, total, labels=len(statement.columns)),
         "",
-        *(f"{_printable(note)}." for note in statement.notes),
+        *(f"{printable(note)}." for note in statement.notes),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -210,23 +212,10 @@ def _idle_ratio(line: StatementLine) -> float | None:
     return line.idle / line.itemized if line.itemized else None
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
-    aligned = [
-        cell.ljust(width) if place < words else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(aligned).rstrip()
-
-
 def _cell(label: str) -> str:
     """A label as text in a spreadsheet, whatever it begins with."""
     line = label.replace("\r", " ")  # which the csv module of Python 3.11 leaves bare
     return f"'{line}" if line.startswith(FORMULA) else line
-
-
-def _printable(label: str) -> str:
-    """A label that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in label)
 
 
 def _time(instant: Instant | None) -> str | None:

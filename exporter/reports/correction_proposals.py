@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from exporter.readings import Gpu
 from exporter.reports.repricing import (
-    CENT,
     Correction,
     PostedHistory,
     Repricing,
@@ -17,11 +16,11 @@ from exporter.reports.repricing import (
     reason,
     repricing,
 )
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import dollars_text, hours_text, hundredths, printable
 from exporter.tariff.calendar import day_of
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Listed
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNDATED: Final = (
     "A price without `from`, or an amount beside the hardware, changed: it counts from now on, and what is "
@@ -99,12 +98,12 @@ def proposals(
         return (f"# {NOTHING}",)
     comments = [*_differences(told, zone)]
     comments.extend(
-        f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {_cents(each.posted)} posted, "
-        f"{_cents(each.due)} by date."
+        f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {dollars_text(each.posted)} posted, "
+        f"{dollars_text(each.due)} by date."
         for each in told.gpus
     )
     if told.unknown_holders:
-        hours = ten_thousandths(*rounded([told.unknown_holders], NANOSECONDS_PER_HOUR // 10_000))
+        hours = hours_text(told.unknown_holders)
         comments.append(
             f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
             "component was posted then."
@@ -133,11 +132,6 @@ def command(correction: Correction, since: str, flags: Sequence[str]) -> str:
     )
 
 
-def printable(text: str) -> str:
-    """A label as it may stand in a comment: one line, whatever it holds."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> bool:
     """Whether something that has no date costs something else from now on: it says nothing of the past."""
     if old.overheads != new.overheads:
@@ -162,18 +156,14 @@ def _differences(told: Repricing, zone: ZoneInfo) -> Iterator[str]:
     since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone)
     gpus = "1 GPU" if len(told.gpus) == 1 else f"{len(told.gpus)} GPUs"
     yield (
-        f"{_cents(told.posted)} dollars are posted for {gpus} since {since.isoformat()} and stay posted; "
-        f"by the dated prices it would have been {_cents(told.due)}."
+        f"{dollars_text(told.posted)} dollars are posted for {gpus} since {since.isoformat()} "
+        f"and stay posted; by the dated prices it would have been {dollars_text(told.due)}."
     )
     if not told.comparable:
-        yield UNCOMPARABLE.format(made=_cents(told.entered))
+        yield UNCOMPARABLE.format(made=dollars_text(told.entered))
     elif told.entered:
-        made = _cents(told.entered)
+        made = dollars_text(told.entered)
         yield f"Corrections of changed prices that were entered before, {made} dollars, are taken off."
-
-
-def _cents(amount: Picodollars) -> str:
-    return hundredths(*rounded([amount], CENT))
 
 
 def _command(*flags: str) -> str:

@@ -20,7 +20,7 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums, day_number
 from exporter.readings import Gpu
-from exporter.reports.rounding import rounded
+from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
 from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
@@ -28,7 +28,6 @@ from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     Picodollars,
@@ -188,8 +187,6 @@ BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
 
 MONTHS_BEFORE: Final = 12
 """How far back it is looked, beside the month that goes on: an adjustment may be for these."""
-
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
 ROUNDING: Final[Picodollars] = 1000
 """What carries and splits may leave of a day of one GPU and component."""

@@ -1,10 +1,18 @@
-"""Columns of rounded numbers that sum to their rounded total."""
+"""Columns of rounded numbers that sum to their rounded total, and tables of them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds, Picodollars
 
 N = TypeVar("N", int, Fraction)
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+"""Picodollars."""
+
+HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
+"""Nanoseconds of a ten thousandth of an hour."""
 
 
 def rounded(
@@ -85,3 +93,42 @@ def ten_thousandths(value: int) -> str:
     """A number of ten thousandths for people, like 1,234.5000."""
     sign = "-" if value < 0 else ""
     return f"{sign}{abs(value) // 10_000:,}.{abs(value) % 10_000:04d}"
+
+
+def dollars_text(amount: Picodollars) -> str:
+    """Dollars to the cent for people, like 1,234.50."""
+    return hundredths(*rounded([amount], CENT))
+
+
+def hours_text(duration: Nanoseconds) -> str:
+    """Hours to a ten thousandth for people, like 1,234.5000."""
+    return ten_thousandths(*rounded([duration], HOUR_FRACTION))
+
+
+def printable(text: str) -> str:
+    """A text on one line that cannot move a terminal's cursor, whatever it holds."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def text_table(rows: Sequence[Sequence[str]], labels: int = 1) -> Iterator[str]:
+    """Lines of a table for people: the first `labels` columns to the left, numbers to the right."""
+    widths = _column_widths(rows)
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < labels else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def ruled_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], labels: int = 1
+) -> Iterator[str]:
+    """Lines of a table with a rule below its headings and above its total."""
+    rule = ["-" * width for width in _column_widths([headings, *rows, total])]
+    return text_table([headings, rule, *rows, rule, total], labels)
+
+
+def _column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of the longest cell of each column."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -249,8 +249,8 @@ def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: AdjustFla
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is blank: say why, for whoever reads that month later"),
-        (" \t\n", "is blank: say why, for whoever reads that month later"),
+        ("", "is blank: give the reason of the correction"),
+        (" \t\n", "is blank: give the reason of the correction"),
         ("two\nlines", "has characters that cannot be printed, or more than one line"),
         ("\x1b[2J", "has characters that cannot be printed, or more than one line"),
         ("right\u202eleft", "has characters that cannot be printed, or more than one line"),

@@ -77,7 +77,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--log.level=loud"], "invalid choice: 'loud'"),
         (["serve", "--config.fil=x", "--nonsense"], "exporter serve: error: unknown here: --nonsense"),
         (["--config.flie=x"], "exporter serve: error: unknown here: --config.flie=x"),
-        (["--log.level=info", "doctor"], "unknown here: doctor (a verb stands before its flags)"),
+        (["--log.level=info", "doctor"], "unknown here: doctor (put the verb before its flags)"),
         (["doctor", "--jsn"], "exporter doctor: error: unknown here: --jsn"),
         (["ledger", "adopt", "--nonsense"], "exporter ledger adopt: error: unknown here: --nonsense"),
         (["--ledger.path=ledger.db"], f"'ledger.db' is no absolute path; write {Path.cwd()}/ledger.db"),

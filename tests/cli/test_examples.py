@@ -156,8 +156,8 @@ def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
 
     told = capsys.readouterr()
     assert told.err == (
-        "note: no configuration file is named: what an hour costs now is told by the bundled catalogue; "
-        "if the daemon has a file, name it with --config.file\n"
+        "note: no --config.file given: current prices are from the bundled catalogue. "
+        "Give the daemon's file if it has one.\n"
     )
     assert "estimate: " in told.out
 

@@ -12,8 +12,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust
-from exporter.cli.focus import focus_file
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import ReportOptions, focus_file, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -178,8 +177,8 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
     (row,) = csv.DictReader(io.StringIO(told.out))
     assert row["x_Model"] == "=1+1"
     assert told.err == (
-        "labels that begin with =, +, -, @ or a tab are written as they are: "
-        "open this file in no spreadsheet; --spreadsheet writes one that is safe there\n"
+        "labels starting with =, +, -, @ or a tab are not escaped. "
+        "Use --spreadsheet before opening the file in a spreadsheet.\n"
     )
     assert main(["report", "focus", MONTH, "--spreadsheet", f"--ledger.path={path}"]) == 0
     told = capsys.readouterr()

@@ -120,7 +120,7 @@ def test_without_a_file_there_are_no_prices(tmp_path: Path, capsys: pytest.Captu
     """It says which flag is missing."""
     assert main(["adjust", "--proposals", f"--ledger.path={tmp_path / 'ledger.db'}"]) == 2
     assert capsys.readouterr().err == (
-        "--proposals goes by prices with a date: name the daemon's --config.file\n"
+        "--proposals needs the dated prices of the daemon's configuration: give --config.file\n"
     )
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.books import BYS
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import BYS, ReportOptions, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.finance import month as reports

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.tco import tco
-from exporter.cli.tco_flags import TcoOptions
+from exporter.cli.tco import TcoOptions, tco
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.finance.tco import scenario_files

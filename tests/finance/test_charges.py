@@ -21,6 +21,7 @@ from exporter.cost.postings import (
 )
 from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, charges, dealt
 from exporter.finance.month import chargeback, month
+from exporter.ledger.accumulator import SegmentSums
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -303,8 +304,9 @@ def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> Mon
             party = money.owner_phase.owner
             cells[MonthKey(party.product, party.team, money.price_basis, "2026-10")] += money.amount
         if kept:
-            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add_segment(segment)
-            whole.add_segment(segment)
+            sums = SegmentSums.of(segment)
+            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add_segment(sums)
+            whole.add_segment(sums)
     for of_day in days.values():
         of_day.settled = {key: time // 3 for key, time in of_day.unpriced.items() if key[0] == GPU_1}
         for key, time in of_day.settled.items():

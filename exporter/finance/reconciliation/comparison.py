@@ -10,7 +10,6 @@ from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.finance.invoice import Counted, Invoice, InvoiceError, InvoiceSums
 from exporter.finance.reconciliation.differences import (
-    CENT,
     KINDS,
     Book,
     ComparedDay,
@@ -23,7 +22,7 @@ from exporter.finance.reconciliation.differences import (
 )
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import HOURS_KEPT
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -33,11 +32,6 @@ from exporter.units import (
     Nanoseconds,
     Picodollars,
 )
-
-
-def dollars(amount: Picodollars) -> str:
-    """Whole cents, like 1,234.50."""
-    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
 
 
 def hours(time: Nanoseconds) -> str:
@@ -122,10 +116,10 @@ def _of_time(
     elif zone.key != "UTC":
         yield f"the rows of the bill were put into days of {zone.key}"
     for month, amount in _other_months(invoice, record.month, calendar):
-        yield f"{dollars(amount)} dollars of {month} are on this bill and not compared"
+        yield f"{dollars_text(amount)} dollars of {month} are on this bill and not compared"
     if outside and invoice.first is not None and invoice.last is not None:
         yield (
-            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars(outside)} "
+            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars_text(outside)} "
             "dollars that the books have of the rest of the month are not compared"
         )
     if uncut:
@@ -175,7 +169,7 @@ def _of_books(record: MonthRecord, books: Book) -> Iterator[str]:
         yield f"the ledger has nothing of {record.month}: if this host ran then, it was not metered"
     for basis, words in (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue")):
         if books.money.get(basis):
-            yield f"{dollars(books.money[basis])} dollars of the books come from {words}"
+            yield f"{dollars_text(books.money[basis])} dollars of the books come from {words}"
     if books.unpriced:
         yield f"{hours(books.unpriced)} hours in the books had no price: they cost nothing there"
     if books.unobserved:
@@ -186,16 +180,16 @@ def _of_books(record: MonthRecord, books: Book) -> Iterator[str]:
     sums = record.sums
     missing = sum(record.cells.values()) - record.adjusted - (sum(sums.cost.values()) if sums else 0)
     if missing:
-        yield f"{dollars(missing)} dollars of the month are in no day of the books and are not compared"
+        yield f"{dollars_text(missing)} dollars of the month are in no day of the books and are not compared"
     waiting = [each for each in record.adjustments if each.posted is None]
     if waiting:
         amount = sum(each.amount for each in waiting)
-        yield f"adjustments of {dollars(amount)} dollars wait for the daemon and are in no sum"
+        yield f"adjustments of {dollars_text(amount)} dollars wait for the daemon and are in no sum"
 
 
 def _counted(counted: Counted) -> str:
     rows = "1 row" if counted.rows == 1 else f"{counted.rows:,} rows"
-    return f"{rows} ({dollars(counted.cost)} dollars)"
+    return f"{rows} ({dollars_text(counted.cost)} dollars)"
 
 
 def _days(names: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ from exporter.cost.money import split
 from exporter.finance.invoice import APART, Apart, InvoiceSums
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, day_number
-from exporter.reports.rounding import rounded
+from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day
-from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 ProductTeam = tuple[str, str]
 
@@ -133,8 +133,6 @@ def _book(
     )
     return book
 
-
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
 Named = Literal[
     "not_metered",

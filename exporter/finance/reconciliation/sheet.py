@@ -10,13 +10,20 @@ from exporter.finance.invoice_file import COSTS
 from exporter.finance.reconciliation.comparison import (
     Reconciliation,
     Suggestion,
-    dollars,
     hourly,
     hours,
     instant,
 )
-from exporter.finance.reconciliation.differences import CENT, ComparedDay, Difference, Kind
-from exporter.reports.rounding import balanced, hundredths, rounded
+from exporter.finance.reconciliation.differences import ComparedDay, Difference, Kind
+from exporter.reports.rounding import (
+    CENT,
+    balanced,
+    dollars_text,
+    hundredths,
+    printable,
+    rounded,
+    ruled_table,
+)
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, plain_dollars
 from exporter.units import dollars as as_float
 
@@ -118,7 +125,7 @@ def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[st
     invoice = told.invoice
     form = f"FOCUS, {COSTS[invoice.cost]}" if invoice.form == "focus" else "dates and dollars"
     of_all = "" if invoice.chosen.rows == invoice.rows else f" of {invoice.rows:,}"
-    yield f"invoice {_printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows"
+    yield f"invoice {printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows"
     yield f"compared with: {', '.join(sorted(told.components))}"
     yield ""
     cents = _cents(told)
@@ -132,11 +139,11 @@ def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[st
         yield f"  {amount.rjust(width)}  {WORDS[part.kind]}{_arithmetic(part)}"
     yield ""
     others = ", ".join(
-        f"{_printable(name)} {dollars(amount)}" for name, amount in sorted(told.others.items())
+        f"{printable(name)} {dollars_text(amount)}" for name, amount in sorted(told.others.items())
     )
     if others:
         yield f"in the books and not on this bill: {others} dollars."
-    yield from (f"{_printable(note)}." for note in told.notes)
+    yield from (f"{printable(note)}." for note in told.notes)
     yield from _resources(told)
     if told.suggestions:
         yield ""
@@ -162,24 +169,11 @@ def _cents(told: Reconciliation) -> dict[str, list[int]]:
 
 
 def _table(told: Reconciliation, cents: dict[str, list[int]]) -> Iterator[str]:
-    names = [told.by, *(row.name for row in told.rows), "total"]
-    cells = [names]
+    columns = [[told.by, *(row.name for row in told.rows), "total"]]
     for name, column in cents.items():
-        heading = HEADINGS.get(name, name)
-        cells.append([heading, *map(hundredths, column)])
-    widths = [max(map(len, column)) for column in cells]
-    rule = ["-" * width for width in widths]
-    rows = list(zip(*cells, strict=True))
-    for row in (rows[0], rule, *rows[1:-1], rule, rows[-1]):
-        yield _line(row, widths)
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = [
-        cell.rjust(width) if place else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join((first, *rest)).rstrip()
+        columns.append([HEADINGS.get(name, name), *map(hundredths, column)])
+    headings, *rows, total = zip(*columns, strict=True)
+    return ruled_table(headings, rows, total)
 
 
 def _of(row: ComparedDay, kind: Kind) -> int:
@@ -215,7 +209,7 @@ def _resources(told: Reconciliation) -> Iterator[str]:
         mark = "*" if resource.chosen else " "
         said = " ".join(filter(None, (resource.service, resource.name)))
         words = f"{key or '(no resource)'}{f' ({said})' if said else ''}"
-        yield f"  {mark} {dollars(resource.counted.cost).rjust(12)}  {_printable(words)}"
+        yield f"  {mark} {dollars_text(resource.counted.cost).rjust(12)}  {printable(words)}"
     more = len(told.invoice.resources) - MOST_LISTED
     if more > 0 or told.invoice.unlisted.rows:
         many = "at least " if told.invoice.unlisted.rows else ""
@@ -223,9 +217,9 @@ def _resources(told: Reconciliation) -> Iterator[str]:
 
 
 def _command(suggestion: Suggestion, told: Reconciliation, file: str, files: Sequence[str]) -> str:
-    name = _printable(file.rpartition("/")[2])[:LONGEST_NAME]
-    reason = f"invoice {name}: {dollars(told.total.bill)} billed, "
-    reason += f"{dollars(told.total.books + told.total.adjusted)} in the books"
+    name = printable(file.rpartition("/")[2])[:LONGEST_NAME]
+    reason = f"invoice {name}: {dollars_text(told.total.bill)} billed, "
+    reason += f"{dollars_text(told.total.books + told.total.adjusted)} in the books"
     flags = (
         ("amount", plain_dollars(suggestion.amount)),
         ("date", suggestion.day),
@@ -270,8 +264,3 @@ def _resource(key: str, resource: Resource) -> dict[str, Any]:
         "rows": resource.counted.rows,
         **_money(resource.counted.cost),
     }
-
-
-def _printable(text: str) -> str:
-    """Text of a file or a ledger that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -25,7 +25,7 @@ from exporter.finance.tco.scenario import (
     Scenario,
     ScenarioItem,
 )
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.rounding import hundredths, rounded, text_table
 from exporter.units import NANOSECONDS_PER_HOUR
 
 CENT: Final = Fraction(1, 100)
@@ -201,13 +201,13 @@ def text(answer: TcoAnswer) -> str:
     """The whole answer."""
     sections = [
         list(_head(answer)),
-        ["Dollars by year", *_table(_years(answer))],
-        ["Dollars by component, and its share", *_table(_components(answer))],
-        ["Hosts by year, and how busy they are", *_table(_sheet_hosts(answer)), *_guessed(answer)],
+        ["Dollars by year", *text_table(_years(answer))],
+        ["Dollars by component, and its share", *text_table(_components(answer))],
+        ["Hosts by year, and how busy they are", *text_table(_sheet_hosts(answer)), *_guessed(answer)],
         ["Break-even by month, of what has been paid so far", *races(answer), *_caveats(answer)],
         ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
         list(_load_sensitivity(answer)),
-        ["Total if its own price were another", *_table(_price_sensitivity(answer))],
+        ["Total if its own price were another", *text_table(_price_sensitivity(answer))],
         ["Assumptions", *_sheet_assumptions(answer)],
     ]
     return "\n\n".join("\n".join(section) for section in sections if len(section) > 1) + "\n"
@@ -360,7 +360,7 @@ def _load_sensitivity(answer: TcoAnswer) -> Iterator[str]:
     if answer.loads is None:
         return
     yield f"Dollars per million tokens {_at(answer.loads)}, without growth"
-    yield from _table(
+    yield from text_table(
         [
             ["", *(percent(level.ratio) for level in answer.loads.levels)],
             ["tokens a day", *(whole(level.tokens_per_day) for level in answer.loads.levels)],
@@ -406,13 +406,3 @@ def _price(value: Fraction | None) -> str:
 
 def _columns(labels: Sequence[str], columns: Sequence[Sequence[str]]) -> Rows:
     return [list(row) for row in zip(labels, *columns, strict=True)]
-
-
-def _table(rows: Rows) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = [
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join((first, *others)).rstrip()
