@@ -10,7 +10,7 @@ from exporter.cli import flags, status
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
 from exporter.cli.ledger_session import LedgerSession, with_exit_status
-from exporter.cli.terminal import tell
+from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.ledger.errors import LedgerError
@@ -42,7 +42,7 @@ def add(verbs: "flags.Verbs") -> None:
             "invalid configuration, flag or combination of flags",
         ),
     )
-    flags.books(verb, use=", the products that it names, and its prices for proposals")
+    flags.daemon_ledger(verb, use=", the products that it names, and its prices for proposals")
     _add_fields(verb)
     verb.set_defaults(run=run)
 
@@ -136,7 +136,7 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     text = adjustments.dry_run_text(entry) if options.dry_run else adjustments.entry_text(entry)
     sys.stdout.write(f"{session.path}: {text}\n")
     for warning in adjustments.entry_warnings(entry, dry_run=options.dry_run):
-        tell(f"warning: {warning}\n", sys.stderr)
+        write_colored(f"warning: {warning}\n", sys.stderr)
     return status.OK
 
 

@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    told = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
-    chosen, unknown = program(daemon_only=told[0] == DAEMON_VERB).parse_known_args(told)
+    given = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
+    chosen, unknown = program(daemon_only=given[0] == DAEMON_VERB).parse_known_args(given)
     if unknown:
         hint = "" if unknown[0].startswith("-") else " (put the verb before its flags)"
         chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.cli import flags
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, tell
+from exporter.cli.terminal import complain, write_colored
 from exporter.clock import SystemClock
 
 
@@ -48,7 +48,7 @@ def checked(config_file: Path, web_config_file: Path | None = None, *, as_json: 
     status, text = check_config(config_file, clock.wall(), access, as_json=as_json)
     # What is wrong goes where errors go, unless a program asked: it reads one answer in one place.
     if status == 0 or as_json:
-        tell(text)
+        write_colored(text)
     else:
         complain(text.removesuffix("\n"))
     return status

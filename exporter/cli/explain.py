@@ -12,7 +12,7 @@ from exporter.cli import flags, status
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
 from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
-from exporter.cli.terminal import tell, waiting
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
@@ -66,7 +66,7 @@ def add(verbs: "flags.Verbs") -> None:
         help="a price per million tokens to compare with",
     )
     verb.add_argument("--json", action="store_true", help="print JSON")
-    flags.books(
+    flags.daemon_ledger(
         verb,
         use=" and the prices of now; without one, those are estimates of the bundled catalogue",
     )
@@ -135,7 +135,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     except ExplanationError as error:
         raise NoAnswerError(f"{session.path}: {error}") from error
     if options.config_file is None and any(server.allocated for server in explanation.servers):
-        tell(f"note: {NO_FILE}\n", sys.stderr)
+        write_colored(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(forms.as_json(explanation) if options.as_json else forms.text(explanation))
     return status.OK
 

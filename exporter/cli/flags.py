@@ -91,12 +91,12 @@ def add_verb(  # what each verb has
     `of` is the verb that it stands under, like `report`.
     """
     called = " ".join(filter(None, (PROGRAM, of, name)))
-    told = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
+    lines = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
     verb = verbs.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"examples:\n{told}\n{exits.text()}",
+        epilog=f"examples:\n{lines}\n{exits.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _logs(verb)
@@ -142,7 +142,7 @@ def sources(verb: argparse.ArgumentParser) -> None:
     _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
 
 
-def books(verb: argparse.ArgumentParser, *, use: str = "") -> None:
+def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
     """Where the daemon's books are, of a verb that asks or corrects them.
 
     `use` is what else the verb takes from the configuration, as a sentence's end.

@@ -25,7 +25,7 @@ def add(verbs: "flags.Verbs") -> None:
         exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
         of="ledger",
     )
-    flags.books(adopt)
+    flags.daemon_ledger(adopt)
     adopt.set_defaults(run=run)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
-from exporter.cli.terminal import complain, tell
+from exporter.cli.terminal import complain, write_colored
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError
 from exporter.ledger.errors import LedgerError
@@ -93,5 +93,5 @@ class LedgerSession:
                 f"note: days and months are those of {zone.key}, which the daemon went by at its last tick; "
                 f"{self.config_file} says {configured}, which counts once the daemon has read it\n"
             )
-            tell(note, sys.stderr)
+            write_colored(note, sys.stderr)
         return zone

@@ -12,7 +12,7 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, tell
+from exporter.cli.terminal import complain, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.config.load import price_path
@@ -123,15 +123,15 @@ def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) 
     now = SystemClock().wall()
     try:
         if wanted is None:
-            tell(price_list.summary(config.catalogue, path, now, as_json=as_json))
+            write_colored(price_list.summary(config.catalogue, path, now, as_json=as_json))
             return status.OK
-        place = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
-        found, text = price_list.price(config.catalogue, place, as_json=as_json)
+        location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
+        listed, text = price_list.price(config.catalogue, location, as_json=as_json)
     except CatalogueError as error:
         complain(f"the list prices cannot be read: {error}")
         return status.FAILED
-    tell(text)
-    return status.OK if found else status.FAILED
+    write_colored(text)
+    return status.OK if listed else status.FAILED
 
 
 def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> int:
@@ -165,7 +165,7 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
             )
             return status.FAILED
-    tell(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
+    write_colored(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
     return status.OK
 
 

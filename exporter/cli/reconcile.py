@@ -73,7 +73,7 @@ def add(verbs: "flags.Verbs") -> None:
         help="BilledCost, or EffectiveCost with commitments amortized (default billed)",
     )
     verb.add_argument("--json", action="store_true", help="print JSON")
-    flags.books(verb)
+    flags.daemon_ledger(verb)
     verb.set_defaults(run=run)
 
 

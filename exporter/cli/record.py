@@ -128,7 +128,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
 
     clock = clock or SystemClock()
     output = options.output
-    place = output.with_name(f"{output.name}.partial")
+    temporary = output.with_name(f"{output.name}.partial")
     try:
         onlooker = RecordingReader(
             options.url,
@@ -141,20 +141,20 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
         return _refused(f"{error}", status.CONFIGURATION)
     recording = Recording(clock.wall())
     with onlooker:
-        for path in (output, place):
+        for path in (output, temporary):
             if os.path.lexists(path):
                 return _refused(f"{path} exists already: name a folder that does not", status.CONFIGURATION)
         try:
-            place.mkdir()
-            _watch(options, clock, onlooker, recording, place)
-            (place / MANIFEST).write_bytes(recording.manifest())
-            place.rename(output)
+            temporary.mkdir()
+            _watch(options, clock, onlooker, recording, temporary)
+            (temporary / MANIFEST).write_bytes(recording.manifest())
+            temporary.rename(output)
         except ReadFailedError as failure:
             return _refused(f"{failure}", status.FAILED)
         except OSError as error:
             return _refused(f"{output} cannot be written: {error.strerror}", status.FAILED)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.write(
         f"{output} written: {recording.summary(options.times)}\nlook through it before you pass it on\n"
     )
@@ -162,7 +162,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
 
 
 def _watch(
-    options: RecordOptions, clock: Clock, onlooker: "RecordingReader", recording: "Recording", place: Path
+    options: RecordOptions, clock: Clock, onlooker: "RecordingReader", recording: "Recording", folder: Path
 ) -> None:
     """Read at each interval, and write each page as it comes.
 
@@ -184,7 +184,7 @@ def _watch(
                 recording.miss(failure, after)
                 continue
             for name, content in recording.take(look, after):
-                (place / name).write_bytes(content)
+                (folder / name).write_bytes(content)
     except KeyboardInterrupt:
         if not recording.pages:
             raise

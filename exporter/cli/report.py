@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
-from exporter.cli.terminal import complain, tell, waiting
+from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add(verbs: "flags.Verbs") -> None:
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
     statements = _add_month(reports), _add_chargeback(reports)
     for verb in (*statements, _add_focus(reports)):
-        flags.books(verb)
+        flags.daemon_ledger(verb)
         verb.add_argument(
             "--month",
             type=flags.month_value,
@@ -171,7 +171,7 @@ def focus_file(
         else:
             written = _save(formulas.lines(), output)
         if formulas.any:
-            tell(FORMULAS, sys.stderr)
+            write_colored(FORMULAS, sys.stderr)
         return written
 
     return _write_month(config_file, ledger_path, month, write, clock)

@@ -37,7 +37,7 @@ def add(verbs: "flags.Verbs") -> None:
             "the scenario, the configuration or a flag is wrong",
         ),
     )
-    flags.books(verb, use="; only --measured reads it")
+    flags.daemon_ledger(verb, use="; only --measured reads it")
     verb.add_argument(
         "scenario", nargs="?", type=Path, metavar="SCENARIO.yaml", help="what to compare; see docs/tco.md"
     )

@@ -108,11 +108,11 @@ def colors(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
+def write_colored(text: str, stream: TextIO | None = None) -> None:
     """Write an answer, to standard output unless told otherwise: how grave a line is has a color."""
     stream = stream or sys.stdout
     if colors(stream):
-        text = _WORD.sub(lambda found: f"{found[1]}{_COLORS[found[2]]}{found[2]}{_PLAIN}", text)
+        text = _WORD.sub(lambda match: f"{match[1]}{_COLORS[match[2]]}{match[2]}{_PLAIN}", text)
     _say(text, stream)
 
 

@@ -140,54 +140,54 @@ def _named(config: Config) -> Iterator[tuple[str, frozenset[str]]]:
             yield budget.product, frozenset()
 
 
-def entry_text(entered: AdjustmentEntry) -> str:
+def entry_text(entry: AdjustmentEntry) -> str:
     """The row that was added, who posts it, and what its month and product then come to."""
-    made = entered.adjustment
+    made = entry.adjustment
     when = {
         "": "no daemon has this ledger now; the next one posts it at its first tick",
         "unknown": "the daemon posts it at its next tick",
-    }.get(entered.daemon, f"the daemon (process {entered.daemon}) posts it at its next tick")
+    }.get(entry.daemon, f"the daemon (process {entry.daemon}) posts it at its next tick")
     return (
-        f"adjustment {made.number} is entered: {_row(entered)}\n"
+        f"adjustment {made.number} is entered: {_row(entry)}\n"
         f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting.\n"
-        f"With all that waits, {made.month} then comes to {dollars_text(entered.month)} dollars, "
-        f"product {made.product} to {dollars_text(entered.product)}."
+        f"With all that waits, {made.month} then comes to {dollars_text(entry.month)} dollars, "
+        f"product {made.product} to {dollars_text(entry.product)}."
     )
 
 
-def dry_run_text(entered: AdjustmentEntry) -> str:
+def dry_run_text(entry: AdjustmentEntry) -> str:
     """The same of a dry run, which added nothing."""
-    made = entered.adjustment
+    made = entry.adjustment
     who = {"": "the next daemon", "unknown": "the daemon"}.get(
-        entered.daemon, f"the daemon (process {entered.daemon})"
+        entry.daemon, f"the daemon (process {entry.daemon})"
     )
     return (
-        f"nothing is entered; without --dry-run adjustment {made.number} would be: {_row(entered)}\n"
-        f"{who[0].upper()}{who[1:]} would post it at its {'first' if not entered.daemon else 'next'} tick.\n"
-        f"With all that waits, {made.month} would then come to {dollars_text(entered.month)} dollars, "
-        f"product {made.product} to {dollars_text(entered.product)}."
+        f"nothing is entered; without --dry-run adjustment {made.number} would be: {_row(entry)}\n"
+        f"{who[0].upper()}{who[1:]} would post it at its {'first' if not entry.daemon else 'next'} tick.\n"
+        f"With all that waits, {made.month} would then come to {dollars_text(entry.month)} dollars, "
+        f"product {made.product} to {dollars_text(entry.product)}."
     )
 
 
-def _row(entered: AdjustmentEntry) -> str:
-    made = entered.adjustment
+def _row(entry: AdjustmentEntry) -> str:
+    made = entry.adjustment
     return (
         f"{plain_dollars(made.amount)} dollars, {made.day}, "
         f'product {made.product}, team {made.team}: "{made.reason}"'
     )
 
 
-def entry_warnings(entered: AdjustmentEntry, *, dry_run: bool) -> Iterator[str]:
+def entry_warnings(entry: AdjustmentEntry, *, dry_run: bool) -> Iterator[str]:
     """What a person may not have meant, and how to undo it: the row is added all the same."""
-    made = entered.adjustment
+    made = entry.adjustment
     undo = f": if that is not meant, enter {plain_dollars(-made.amount)} with another reason"
     comes, undo = ("would be", "") if dry_run else ("is", undo)
     below = [
         name
-        for name, total in ((f"product {made.product}", entered.product), ("all products", entered.month))
+        for name, total in ((f"product {made.product}", entry.product), ("all products", entry.month))
         if total < 0
     ]
     if below:
         yield f"{made.month} {comes} below zero for {' and '.join(below)}{undo}"
-    if entered.begun and made.day < entered.begun:
-        yield f"{made.day} is before {entered.begun}, the first day that this ledger metered{undo}"
+    if entry.begun and made.day < entry.begun:
+        yield f"{made.day} is before {entry.begun}, the first day that this ledger metered{undo}"

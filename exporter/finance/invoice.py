@@ -18,7 +18,7 @@ CostColumn = Literal["billed", "effective"]
 
 MOST_DAYS: Final = 800
 MOST_RESOURCES: Final = 1000
-MOST_STRETCHES: Final = 100
+USAGE_PERIODS_MAX: Final = 100
 """Periods of a day that are kept apart: rows by the hour have 24, or 25."""
 MOST_METERS: Final = 50_000
 """Sums by day, resource and SKU; beyond them nobody asked for one host."""
@@ -79,7 +79,7 @@ class InvoiceSums:
     """
 
     usage: Picodollars = 0
-    stretches: set[tuple[Instant, Instant]] | None = field(default_factory=set)
+    usage_periods: set[tuple[Instant, Instant]] | None = field(default_factory=set)
     meters: dict[tuple[str, str], Metered] = field(default_factory=dict)
     apart: dict[Apart, Picodollars] = field(default_factory=dict)
 
@@ -91,25 +91,25 @@ class InvoiceSums:
     @property
     def span(self) -> Nanoseconds | None:
         """How long there was usage at most; `None`: not known."""
-        if self.stretches is None:
+        if self.usage_periods is None:
             return None
         span, reached = 0, 0
-        for start, end in sorted(self.stretches):
+        for start, end in sorted(self.usage_periods):
             span += max(0, end - max(start, reached))
             reached = max(reached, end)
         return span
 
     def used(self, start: Instant, end: Instant) -> None:
         """There was usage in [start, end)."""
-        if self.stretches is not None:
-            self.stretches.add((start, end))
-            if len(self.stretches) > MOST_STRETCHES:
-                self.stretches = None
+        if self.usage_periods is not None:
+            self.usage_periods.add((start, end))
+            if len(self.usage_periods) > USAGE_PERIODS_MAX:
+                self.usage_periods = None
 
     def add(self, other: "InvoiceSums") -> None:
         """Take in another."""
         self.usage += other.usage
-        self.stretches = None  # a month of them is too many
+        self.usage_periods = None  # a month of them is too many
         for key, metered in other.meters.items():
             mine = self.meters.setdefault(key, Metered())
             mine.cost += metered.cost

@@ -61,10 +61,10 @@ def _notes(
         yield f"idle % is of the {dollars_text(phased)} dollars that are known by phase{without}"
     sums = record.sums
     if sums is not None:
-        owed = sum(sums.held.values())
+        charged = sum(sums.held.values())
         # Both are kept as time that passed, of which a part may not be owed.
-        settled, unpriced = min(owed, sum(sums.settled.values())), sum(sums.waiting().values())
-        every = max(owed, unpriced)
+        settled, unpriced = min(charged, sum(sums.settled.values())), sum(sums.waiting().values())
+        every = max(charged, unpriced)
         if settled:
             yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
         if unpriced:
@@ -158,27 +158,27 @@ class _Grouping:
 
     columns: Labels
     cell: Callable[[MonthKey], Labels] | None = None
-    party: Callable[[CostOwner], Labels] | None = None
+    owner: Callable[[CostOwner], Labels] | None = None
     server_cost: Callable[[Any], Labels] | None = None
     gpu: Callable[[Any], Labels] | None = None
 
 
 _GROUPINGS: Final[Mapping[By, _Grouping]] = {
-    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda party: (party.product,)),
-    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda party: (party.team,)),
+    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda owner: (owner.product,)),
+    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda owner: (owner.team,)),
     "server": _Grouping(
         ("namespace", "server"),
-        party=lambda party: (party.namespace, party.server),
+        owner=lambda owner: (owner.namespace, owner.server),
         server_cost=lambda key: (key[0].namespace, key[0].server),
     ),
-    "model": _Grouping(("model",), party=lambda party: (party.model,)),
+    "model": _Grouping(("model",), owner=lambda owner: (owner.model,)),
     "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
     "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
 }
 _CHARGEBACK: Final = _Grouping(
     ("product", "team"),
     lambda cell: (cell.product, cell.team),
-    lambda party: (party.product, party.team),
+    lambda owner: (owner.product, owner.team),
 )
 
 
@@ -207,8 +207,8 @@ def refuse_unknown(record: MonthRecord) -> None:
         ReportError: it has not; the message says what it has.
     """
     if record.month not in record.months:
-        known = f"it has {', '.join(record.months)}" if record.months else EMPTY
-        raise ReportError(f"the ledger has nothing of {record.month}: {known}")
+        available = f"it has {', '.join(record.months)}" if record.months else EMPTY
+        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
 
 
 def _statement(
@@ -234,8 +234,8 @@ def _statement(
     _fill(lines, sums, grouping)
     _correct(lines, record, grouping)
     if grouping.server_cost is not None:
-        told = sum(line.estimated for line in lines.lines())
-        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - told
+        itemized = sum(line.estimated for line in lines.lines())
+        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - itemized
     return Statement(
         report=report,
         month=record.month,
@@ -244,12 +244,12 @@ def _statement(
         last_commit=record.last_commit,
         to_date=record.month == current,
         lines=lines.ordered(),
-        idle=record.sums is not None and grouping.party is not None,
+        idle=record.sums is not None and grouping.owner is not None,
         estimated=grouping.cell is not None or grouping.server_cost is not None,
-        gpu_time=record.sums is not None and (grouping.party is not None or grouping.gpu is not None),
-        tokens=record.sums is not None and grouping.party is not None,
+        gpu_time=record.sums is not None and (grouping.owner is not None or grouping.gpu is not None),
+        tokens=record.sums is not None and grouping.owner is not None,
         notes=notes(
-            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.party is not None
+            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.owner is not None
         ),
         adjustments=record.adjustments,
     )
@@ -267,7 +267,7 @@ class _StatementLines:
 
     def ordered(self) -> tuple[StatementLine, ...]:
         """The dearest first; what costs nothing and says nothing is left out."""
-        told = [
+        relevant = [
             line
             for line in self._lines.values()
             if line.money
@@ -277,35 +277,35 @@ class _StatementLines:
             or line.unpriced
             or any(line.tokens.values())
         ]
-        return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
+        return tuple(sorted(relevant, key=lambda line: (-line.money, line.labels)))
 
 
 def _fill(lines: _StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
-    if grouping.party is not None:
-        for slot, amount in sums.cost.items():
-            line = lines.of(grouping.party(slot.owner))
+    if grouping.owner is not None:
+        for owner_phase, amount in sums.cost.items():
+            line = lines.of(grouping.owner(owner_phase.owner))
             line.money += 0 if grouping.cell is not None else amount
             line.itemized += amount
-            line.idle += amount if slot.phase == "idle" else 0
-        for slot, held in sums.held.items():
-            lines.of(grouping.party(slot.owner)).gpu_time += held
-        for (party, kind), count in sums.tokens.items():
-            tokens = lines.of(grouping.party(party)).tokens
+            line.idle += amount if owner_phase.phase == "idle" else 0
+        for owner_phase, duration in sums.held.items():
+            lines.of(grouping.owner(owner_phase.owner)).gpu_time += duration
+        for (owner, kind), count in sums.tokens.items():
+            tokens = lines.of(grouping.owner(owner)).tokens
             tokens[kind] = tokens.get(kind, 0) + count
     if grouping.server_cost is not None:
         for key, amount in sums.server_cost.items():
             line = lines.of(grouping.server_cost(key))
             # Where a party is known too, its phases told the money already.
-            line.money += amount if grouping.party is None else 0
+            line.money += amount if grouping.owner is None else 0
             line.estimated += amount if key[2] == ESTIMATE else 0
     if grouping.gpu is not None:
         for (gpu, _component), amount in sums.gpu_cost.items():
             lines.of(grouping.gpu(gpu)).money += amount
-        for gpu, owed in sums.gpu_owed().items():
-            lines.of(grouping.gpu(gpu)).gpu_time += owed
-    for (gpu, party), time in sums.waiting().items():
-        if grouping.party is not None:
-            lines.of(grouping.party(party)).unpriced += time
+        for gpu, charged in sums.gpu_owed().items():
+            lines.of(grouping.gpu(gpu)).gpu_time += charged
+    for (gpu, owner), time in sums.waiting().items():
+        if grouping.owner is not None:
+            lines.of(grouping.owner(owner)).unpriced += time
         elif grouping.gpu is not None:
             lines.of(grouping.gpu(gpu)).unpriced += time
 

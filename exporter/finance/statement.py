@@ -40,12 +40,12 @@ def sheet(statement: Statement, form: Form) -> str:
 def text(statement: Statement) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
-    told = [values for _heading, values in _columns(statement)]
+    columns = [values for _heading, values in _columns(statement)]
     rows = [
-        [*(printable(label) or "-" for label in line.labels), *(column[place] for column in told)]
-        for place, line in enumerate(statement.lines)
+        [*(printable(label) or "-" for label in line.labels), *(column[row_number] for column in columns)]
+        for row_number, line in enumerate(statement.lines)
     ]
-    total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in told)]
+    total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in columns)]
     title = f"{statement.month} to date" if statement.to_date else statement.month
     lines = [
         f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
@@ -64,7 +64,7 @@ def as_json(statement: Statement) -> str:
         {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
         for line, amounts in zip(statement.lines, cents[:-1], strict=True)
     ]
-    told = {
+    document = {
         "report": statement.report,
         "month": statement.month,
         "to_date": statement.to_date,
@@ -75,7 +75,7 @@ def as_json(statement: Statement) -> str:
         "adjustments": [_adjustment(each) for each in statement.adjustments],
         "notes": statement.notes,
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def as_csv(statement: Statement) -> str:
@@ -90,9 +90,9 @@ def as_csv(statement: Statement) -> str:
         for name, values in _columns(statement, plain=True)
     ]
     writer.writerow(["month", *statement.columns, *(name for name, _values in columns)])
-    for place, line in enumerate(statement.lines):
+    for row_number, line in enumerate(statement.lines):
         labels = [_cell(label) for label in line.labels]
-        writer.writerow([statement.month, *labels, *(values[place] for _name, values in columns)])
+        writer.writerow([statement.month, *labels, *(values[row_number] for _name, values in columns)])
     return out.getvalue()
 
 
@@ -174,22 +174,22 @@ def _total(statement: Statement) -> StatementLine:
 def _amounts(
     statement: Statement, line: StatementLine, cents: int, idle: int, estimated: int, adjusted: int
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    amounts: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
     if statement.estimated:
-        told["estimated_dollars"] = estimated / 100
-    told["adjustment_dollars"] = adjusted / 100
+        amounts["estimated_dollars"] = estimated / 100
+    amounts["adjustment_dollars"] = adjusted / 100
     if statement.idle:
-        told |= {
+        amounts |= {
             "idle_dollars": idle / 100,
             "idle_picodollars": line.idle,
             "idle_ratio": _idle_ratio(line),
         }
     if statement.gpu_time:
-        told["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
-        told["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
+        amounts["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
+        amounts["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
     if statement.tokens:
-        told |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
-    return told
+        amounts |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
+    return amounts
 
 
 def _adjustment(adjustment: Adjustment) -> dict[str, Any]:

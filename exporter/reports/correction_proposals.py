@@ -70,10 +70,10 @@ def sentences(
         flags: what the command line of the daemon said about where its files are.
     """
     lines: list[str] = []
-    told = None if history is None else repricing(old, new, history, zone, now)
-    if told is not None:
-        lines.extend(_differences(told, zone))
-        if told.comparable:
+    difference = None if history is None else repricing(old, new, history, zone, now)
+    if difference is not None:
+        lines.extend(_differences(difference, zone))
+        if difference.comparable:
             command = _command(*flags, "--proposals")
             lines.append(f"`{command}` prints the lines that correct it, by GPU and owner of each hour.")
     if _undated(old, new, gpus, now):
@@ -93,29 +93,29 @@ def proposals(
         now: the end of what may be posted.
         flags: where the files are.
     """
-    told = repricing(None, prices, history, zone, now)
-    if told is None:
+    difference = repricing(None, prices, history, zone, now)
+    if difference is None:
         return (f"# {NOTHING}",)
-    comments = [*_differences(told, zone)]
+    comments = [*_differences(difference, zone)]
     comments.extend(
         f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {dollars_text(each.posted)} posted, "
         f"{dollars_text(each.due)} by date."
-        for each in told.gpus
+        for each in difference.gpus
     )
-    if told.unknown_holders:
-        hours = hours_text(told.unknown_holders)
+    if difference.unknown_holders:
+        hours = hours_text(difference.unknown_holders)
         comments.append(
             f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
             "component was posted then."
         )
     if any(rule.depends_on_location and not isinstance(rule.terms, Listed) for rule in prices.hardware):
         comments.append(BY_PLACE)
-    if told.corrections:
+    if difference.corrections:
         comments.extend(CAVEAT)
-    day = day_of(told.since, zone).name
+    day = day_of(difference.since, zone).name
     return (
         *(f"# {line}" for line in comments),
-        *(command(correction, day, flags) for correction in told.corrections),
+        *(command(correction, day, flags) for correction in difference.corrections),
     )
 
 
@@ -151,18 +151,18 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
     return False
 
 
-def _differences(told: Repricing, zone: ZoneInfo) -> Iterator[str]:
+def _differences(difference: Repricing, zone: ZoneInfo) -> Iterator[str]:
     """What is posted, what it would have been, and what was corrected before."""
-    since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone)
-    gpus = "1 GPU" if len(told.gpus) == 1 else f"{len(told.gpus)} GPUs"
+    since = datetime.fromtimestamp(difference.since // NANOSECONDS_PER_SECOND, zone)
+    gpus = "1 GPU" if len(difference.gpus) == 1 else f"{len(difference.gpus)} GPUs"
     yield (
-        f"{dollars_text(told.posted)} dollars are posted for {gpus} since {since.isoformat()} "
-        f"and stay posted; by the dated prices it would have been {dollars_text(told.due)}."
+        f"{dollars_text(difference.posted)} dollars are posted for {gpus} since {since.isoformat()} "
+        f"and stay posted; by the dated prices it would have been {dollars_text(difference.due)}."
     )
-    if not told.comparable:
-        yield UNCOMPARABLE.format(made=dollars_text(told.entered))
-    elif told.entered:
-        made = dollars_text(told.entered)
+    if not difference.comparable:
+        yield UNCOMPARABLE.format(made=dollars_text(difference.already_corrected))
+    elif difference.already_corrected:
+        made = dollars_text(difference.already_corrected)
         yield f"Corrections of changed prices that were entered before, {made} dollars, are taken off."
 
 

@@ -30,7 +30,7 @@ def _neither_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(stream: io.StringIO) -> str:
-    terminal.tell(ANSWER, stream)
+    terminal.write_colored(ANSWER, stream)
     return stream.getvalue()
 
 

@@ -68,8 +68,8 @@ def local_books(
     now: Instant,
 ) -> dict[str, Book]:
     """The books by local day."""
-    told = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
-    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in told}
+    sums_by_day = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
+    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in sums_by_day}
 
 
 def hourly_books(
@@ -83,23 +83,23 @@ def hourly_books(
 
     An hour of which only a part belongs to a day is taken whole. Adjustments keep the day that they name.
     """
-    books = {}
+    by_day = {}
     for day in days:
         sums = HistorySums()
         for hour in _hours(day):
             if hour in history:
                 sums.add(history[hour])
-        books[day.name] = _book(day, sums, adjustments, components, now)
-    return books
+        by_day[day.name] = _book(day, sums, adjustments, components, now)
+    return by_day
 
 
 def hours_kept(days: list[Day], daily: Mapping[int, HistorySums], hourly: Mapping[int, HistorySums]) -> bool:
     """Whether hours still tell of local days all that days do: the oldest are let go of first."""
     for day in days:
-        told = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
-        if told:
-            found = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
-            return told <= sum(map(sum, found))
+        daily_held = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
+        if daily_held:
+            hourly_held = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
+            return daily_held <= sum(map(sum, hourly_held))
     return True
 
 
@@ -110,17 +110,17 @@ def _hours(day: Day) -> range:
 def _book(
     day: Day, sums: HistorySums, adjustments: tuple[Adjustment, ...], components: frozenset[str], now: Instant
 ) -> Book:
-    held = sum(sums.gpu_held.values())
+    gpu_time = sum(sums.gpu_held.values())
     # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
     metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
     passed = max(0, min(day.end, now) - day.start)
     book = Book(day.name, max(passed, metered), metered)
-    if held:
+    if gpu_time:
         # Time that is not owed passed while the host was down or asleep: nobody watched it either.
-        observed = sum(time for slot, time in sums.held.items() if slot.phase != "unobserved")
-        unobserved = max(0, held - observed)
-        book.unobserved = min(metered, metered * unobserved // held)
-        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // held)
+        observed = sum(time for owner_phase, time in sums.held.items() if owner_phase.phase != "unobserved")
+        unobserved = max(0, gpu_time - observed)
+        book.unobserved = min(metered, metered * unobserved // gpu_time)
+        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
     for (owner, component, basis), amount in sums.server_cost.items():
         if component in components:
             payer = owner.product, owner.team
@@ -158,18 +158,18 @@ _DRIFTS: Final[dict[str, Kind]] = {"catalogue": "price_catalogue", "estimate": "
 class Difference:
     """A part of bill minus books. `time` is what it is for; `None`: it is not by time.
 
-    `books` is set for prices alone: what the books have for that time.
+    `posted` is set for prices alone: what the ledger posted for that time.
     """
 
     kind: Kind
     amount: Picodollars
     time: Nanoseconds | None = None
-    books: Picodollars | None = None
+    posted: Picodollars | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedDay:
-    """One day, or a month. `books` are without adjustments; `parts` sum to `difference`.
+    """One day, or a month. `posted` is without adjustments; `parts` sum to `difference`.
 
     `usage` is the part of the bill that is neither of `APART`, `metered` the time in the books.
     `timed` is what the bill charges by time, and for how long; `None`: it does not tell this day.
@@ -178,7 +178,7 @@ class ComparedDay:
 
     name: str
     bill: Picodollars
-    books: Picodollars
+    posted: Picodollars
     adjusted: Picodollars
     parts: tuple[Difference, ...]
     usage: Picodollars
@@ -190,13 +190,15 @@ class ComparedDay:
     @property
     def difference(self) -> Picodollars:
         """Bill minus books, adjustments counted as books."""
-        return self.bill - self.books - self.adjusted
+        return self.bill - self.posted - self.adjusted
 
     @property
     def difference_in_cents(self) -> int:
         """The difference of bill and books as they are shown: each rounded to a cent."""
-        ((bill,), (books,)) = (rounded([amount], CENT) for amount in (self.bill, self.books + self.adjusted))
-        return bill - books
+        ((bill,), (posted,)) = (
+            rounded([amount], CENT) for amount in (self.bill, self.posted + self.adjusted)
+        )
+        return bill - posted
 
 
 def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> ComparedDay:
@@ -216,7 +218,7 @@ def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> Compare
     return ComparedDay(
         name=book.name,
         bill=tally.total,
-        books=book.compared,
+        posted=book.compared,
         adjusted=book.adjusted,
         parts=tuple(part for part in parts if part.amount),
         usage=tally.usage,
@@ -244,25 +246,25 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Differenc
     """Where the bill tells a time. Each piece of it is worth its share of the cost; they sum to the cost."""
     # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
     counted = min(max(time, book.metered - book.unobserved), book.metered)
-    lacking = max(0, time - counted)
-    uncovered = min(lacking, book.length - book.metered)
+    not_in_ledger = max(0, time - counted)
+    uncovered = min(not_in_ledger, book.length - book.metered)
     unpriced = counted * book.unpriced // book.metered if book.metered else 0
     pieces: list[tuple[Kind, Nanoseconds]] = [
         ("uncovered" if book.metered else "not_metered", uncovered),
-        ("beyond", lacking - uncovered),
+        ("beyond", not_in_ledger - uncovered),
         ("not_billed", min(0, time - counted)),
         ("unpriced", unpriced),
     ]
     parts = []
-    passed = told = 0
+    passed = assigned = 0
     for kind, length in pieces:
         passed += length
-        worth = cost * passed // time - told
-        told += worth
+        worth = cost * passed // time - assigned
+        assigned += worth
         parts.append(Difference(kind, worth, abs(length)))
     priced = counted - unpriced
     if priced:
-        parts += _drift(book, cost - told - book.compared, priced)
+        parts += _drift(book, cost - assigned - book.compared, priced)
     return parts
 
 
@@ -272,8 +274,8 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference
     if not weights:
         return [Difference("price", drift, time, 0)]
     sign = -1 if drift < 0 else 1
-    amounts, _owed = split(abs(drift), weights)
-    times, _owed = split(time, weights)
+    amounts, _carry = split(abs(drift), weights)
+    times, _carry = split(time, weights)
     return [
         Difference(_DRIFTS.get(basis, "price"), sign * amounts[basis], times[basis], amount)
         for basis, amount in weights.items()
@@ -297,8 +299,11 @@ def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
             Difference("unpriced", left - uncovered, book.unpriced),
         ]
     parts: list[Difference] = []
-    lacking: tuple[tuple[Kind, Nanoseconds], ...] = (("uncovered", missing), ("unpriced", book.unpriced))
-    for kind, time in lacking:
+    missing_times: tuple[tuple[Kind, Nanoseconds], ...] = (
+        ("uncovered", missing),
+        ("unpriced", book.unpriced),
+    )
+    for kind, time in missing_times:
         worth = min(left, book.compared * time // priced)
         left -= worth
         parts.append(Difference(kind, worth, worth * priced // book.compared if book.compared else time))

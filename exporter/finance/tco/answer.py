@@ -44,15 +44,15 @@ class TcoAnswer:
         days = self.scenario.days_per_month * 12
         return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
 
-    def per_million(self, found: OptionCourse) -> Fraction | None:
+    def per_million(self, option_course: OptionCourse) -> Fraction | None:
         """Dollars per million tokens of the load over the horizon.
 
         `None` without a load, and where it is not known whether the load is served.
         """
-        if compared_months(self.scenario, (found.option,)) < self.scenario.months:
+        if compared_months(self.scenario, (option_course.option,)) < self.scenario.months:
             return None
         millions = self.millions_of_tokens
-        return None if not millions else found.total / millions
+        return None if not millions else option_course.total / millions
 
 
 def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer:
@@ -60,7 +60,7 @@ def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer
     if measured is not None:
         scenario = with_measurement(scenario, measured)
     courses = tuple(course(scenario, option) for option in scenario.options)
-    hosts = {found.option: found.months[0].hosts for found in courses}
+    hosts = {option_course.option: option_course.months[0].hosts for option_course in courses}
     return TcoAnswer(
         scenario=scenario,
         courses=courses,

@@ -101,20 +101,20 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class OwnedHosts:
-    """Bought hosts. `terms` are for one host; its life is a whole number of months.
+    """Bought hosts. `ownership` is of one host; its life is a whole number of months.
 
     `refresh`: at the end of its life a host is sold at its residual and the same one is bought again; without
     it the host runs on and costs no capital any more.
     """
 
-    terms: Owned
+    ownership: Owned
     fleet: Fleet
     refresh: bool = True
 
     @property
     def life_months(self) -> int:
         """The life in months."""
-        return int(self.terms.life_years * MONTHS_PER_YEAR)
+        return int(self.ownership.life_years * MONTHS_PER_YEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Option:
     """
 
     name: str
-    terms: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
+    serving: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
     power: Power | None = None
     prompt_ratio: Fraction = Fraction(1)
     generation_ratio: Fraction = Fraction(1)
