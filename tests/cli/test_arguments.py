@@ -22,9 +22,9 @@ def test_every_verb_has_help_with_examples_and_exit_codes(
     with pytest.raises(SystemExit) as left:
         main([*name.split(), "--help"])
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
-    examples, codes = told.split("examples:\n")[1].split("exit codes:\n")
+    examples, codes = output.split("examples:\n")[1].split("exit codes:\n")
     for tail, what in verb.get_default("examples"):
         assert f"  {f'inference-cost-exporter {name} {tail}'.strip()}\n      {what}\n" in examples
     assert codes.startswith("  0    ")
@@ -46,11 +46,11 @@ def test_the_first_help_tells_the_daemons_flags(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as left:
         main(["--help"])
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
     for flag in ("--config.file FILE", "--ledger.path FILE", "--web.listen-address ADDRESS", "--log.level"):
-        assert flag in told.partition("flags of the daemon, which runs without a verb:\n")[2]
-    assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in told
+        assert flag in output.partition("flags of the daemon, which runs without a verb:\n")[2]
+    assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in output
 
 
 def test_the_demo_listens_on_this_machine_alone() -> None:
@@ -70,7 +70,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["serve", "--web.listen-address", "nowhere"], "expected :9844, 127.0.0.1:9844 or [::1]:9844"),
         (["--web.listen-address=:99999"], "listen address ':99999'"),
@@ -96,14 +96,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_wrong_flag_is_refused_with_what_is_right(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2 and a message."""
     with pytest.raises(SystemExit) as left:
         main(arguments)
 
     assert left.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["serve", "doctor", "check-config", "ledger adopt", "report month"])
@@ -145,8 +145,8 @@ def test_json_logs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("x").warning("loud", extra={"gpus": 8})
 
     (line,) = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert (told["level"], told["msg"], told["gpus"]) == ("warning", "loud", 8)
+    document = json.loads(line)
+    assert (document["level"], document["msg"], document["gpus"]) == ("warning", "loud", 8)
 
 
 def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
