@@ -8,7 +8,7 @@ from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM, Example, Exits
 
 Verb = tuple[str, argparse.ArgumentParser]
-"""How a verb is called, like `report month`, and its parser."""
+"""The name of a verb, like `report month`, and its parser."""
 
 
 def verbs(parser: argparse.ArgumentParser, before: str = "") -> Iterator[Verb]:

@@ -47,12 +47,12 @@ DEFAULT_ADDRESS: Final = ":9844"
 DEMO_ADDRESS: Final = "127.0.0.1:9844"
 """Invented dollars are for who started it."""
 LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
-"""As `exporter.config` has it; its code is imported when a verb needs it."""
+"""The default of `exporter.config`, repeated here to load its code late."""
 
 PROGRAM: Final = "inference-cost-exporter"
 
 Example = tuple[str, str]
-"""What stands behind the verb, and what it does."""
+"""The words after the verb, and their effect."""
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """What a verb's exit codes mean; an empty text: it never exits so."""
+    """Meanings of a verb's exit codes; an empty text: the code is not used."""
 
     fine: str
     failed: str = ""
@@ -124,7 +124,7 @@ def of_the_daemon() -> str:
 
 
 def daemon(verb: argparse.ArgumentParser) -> None:
-    """All that the daemon takes."""
+    """The flags of the daemon."""
     sources(verb)
     verb.add_argument(
         "--config.watch",
@@ -137,13 +137,13 @@ def daemon(verb: argparse.ArgumentParser) -> None:
 
 
 def sources(verb: argparse.ArgumentParser) -> None:
-    """Which configuration, and which books, of a verb that meters."""
+    """The flags of configuration and ledger of a verb that meters."""
     config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
     _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
 
 
 def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
-    """Where the daemon's books are, of a verb that asks or corrects them.
+    """The flags of configuration and ledger of a verb that reads or corrects the daemon's ledger.
 
     `use` is what else the verb takes from the configuration, as a sentence's end.
     """
@@ -152,7 +152,7 @@ def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
 
 
 def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
-    """Which configuration, and in words what it is for."""
+    """The flag of the configuration, and in words its purpose."""
     verb.add_argument(
         "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
     )
@@ -169,7 +169,7 @@ def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
 
 
 def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> None:
-    """Where to serve."""
+    """The flags of the web server."""
     verb.add_argument(
         "--web.listen-address",
         dest="listen_address",
@@ -191,7 +191,7 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
 
 
 def web_config(verb: argparse.ArgumentParser) -> None:
-    """How connections are encrypted, and who may ask."""
+    """The flag of TLS and passwords."""
     verb.add_argument(
         "--web.config.file",
         dest="web_config_file",
@@ -203,7 +203,7 @@ def web_config(verb: argparse.ArgumentParser) -> None:
 
 
 def lifecycle(verb: argparse.ArgumentParser) -> None:
-    """Whether the configuration can be reloaded over HTTP; `--no-web.enable-lifecycle` says no."""
+    """The flag of reloads over HTTP; `--no-web.enable-lifecycle` forbids them."""
     verb.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",

@@ -170,7 +170,7 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
 
 
 def _read(source: Path | None) -> bytes:
-    """At most one byte more than a price file may have."""
+    """The file's bytes, at most one more than a price file may have."""
     if source is None:
         return sys.stdin.buffer.read(MOST_BYTES + 1)
     with source.open("rb") as file:

@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """What to record. Without an `engine` the page tells it."""
+    """What to record. Without an `engine` it is recognized from the page."""
 
     url: str
     engine: str | None

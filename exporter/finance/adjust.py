@@ -16,7 +16,7 @@ from exporter.tariff.calendar import day_of
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
 DOLLARS_MAX: Final = 1_000_000
-"""What one adjustment may move, either way."""
+"""The largest adjustment, up or down."""
 
 DECIMALS: Final = 12
 """The ledger counts picodollars."""
@@ -57,7 +57,7 @@ def checked_request(fields: AdjustmentFields, now: Instant, zone: ZoneInfo) -> A
 
 
 def _amount(text: str) -> Picodollars:
-    """Exact, from the digits; a float never sees it."""
+    """Picodollars of an amount, exact from its digits."""
     match = _AMOUNT.fullmatch(text)
     sign, whole, rest = match.groups(default="") if match else ("", "", "")
     if not whole and not rest:
@@ -156,7 +156,7 @@ def entry_text(entry: AdjustmentEntry) -> str:
 
 
 def dry_run_text(entry: AdjustmentEntry) -> str:
-    """The same of a dry run, which added nothing."""
+    """The row that a dry run would add, and what its month and product would come to."""
     made = entry.adjustment
     who = {"": "the next daemon", "unknown": "the daemon"}.get(
         entry.daemon, f"the daemon (process {entry.daemon})"
@@ -178,7 +178,7 @@ def _row(entry: AdjustmentEntry) -> str:
 
 
 def entry_warnings(entry: AdjustmentEntry, *, dry_run: bool) -> Iterator[str]:
-    """What a person may not have meant, and how to undo it: the row is added all the same."""
+    """Warnings about an added row that may be a mistake, and how to undo it."""
     made = entry.adjustment
     undo = f": if that is not meant, enter {plain_dollars(-made.amount)} with another reason"
     comes, undo = ("would be", "") if dry_run else ("is", undo)

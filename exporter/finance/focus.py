@@ -192,7 +192,7 @@ def _tokens(sums: HistorySums, period: ChargePeriod) -> Iterator[FocusCharge]:
 
 
 def _not_itemized(record: MonthRecord, period: ChargePeriod) -> Iterator[FocusCharge]:
-    """What the cells hold beyond history: posted by an earlier release, or in days past their time."""
+    """Charges for money that months have and history does not: of earlier releases, or of expired days."""
     missing = dict(record.cells)
     for each in _posted(record):
         missing[each.cell] = missing.get(each.cell, 0) - each.amount
@@ -240,7 +240,7 @@ def _basis(bases: Mapping[str, Picodollars]) -> str:
 
 
 def _paid(sums: HistorySums) -> dict[ServerOwner, dict[str, Picodollars]]:
-    """What each server paid, by price basis."""
+    """Money of each server by price basis."""
     paid: dict[ServerOwner, dict[str, Picodollars]] = {}
     for (owner, _component, basis), amount in sums.server_cost.items():
         _add(paid.setdefault(owner, {}), basis, amount)
@@ -263,7 +263,7 @@ def _labels(cell: MonthKey) -> tuple[str, str, str]:
 
 
 def _turn(name: str, order: Sequence[str]) -> tuple[int, str]:
-    """In the order that is known; what a later release added comes last."""
+    """A sort key: the given order, then names that a later release added."""
     return order.index(name) if name in order else len(order), name
 
 
@@ -288,7 +288,7 @@ _PREDETERMINED: Final = ("configured", "catalogue", "mixed")
 
 @dataclass(frozen=True, slots=True)
 class _Bill:
-    """What all rows of one file share."""
+    """The values that all rows of one file share."""
 
     ledger: str
     period: ChargePeriod

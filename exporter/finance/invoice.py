@@ -65,7 +65,7 @@ class InvoiceCharge:
 
 @dataclass(slots=True)
 class Metered:
-    """What was used by time of one resource and SKU."""
+    """Usage by time of one resource and SKU."""
 
     cost: Picodollars = 0
     time: Nanoseconds = 0
@@ -85,12 +85,12 @@ class InvoiceSums:
 
     @property
     def total(self) -> Picodollars:
-        """What it comes to."""
+        """The sum of usage and other charges."""
         return self.usage + sum(self.apart.values())
 
     @property
     def span(self) -> Nanoseconds | None:
-        """How long there was usage at most; `None`: not known."""
+        """The longest time of usage; `None`: not known."""
         if self.usage_periods is None:
             return None
         span, reached = 0, 0
@@ -120,20 +120,20 @@ class InvoiceSums:
 
 @dataclass(slots=True)
 class Counted:
-    """How many rows, and what they come to."""
+    """A number of rows and the sum of their costs."""
 
     rows: int = 0
     cost: Picodollars = 0
 
     def count(self, cost: Picodollars) -> None:
-        """One more row."""
+        """Add one row."""
         self.rows += 1
         self.cost += cost
 
 
 @dataclass(slots=True)
 class Resource:
-    """What a bill says of one resource. `chosen`: it is compared."""
+    """The charges of one resource on a bill. `chosen`: it is compared."""
 
     name: str
     service: str

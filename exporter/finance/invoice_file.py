@@ -32,7 +32,7 @@ from exporter.units import (
 UTC_ZONE: Final = ZoneInfo("UTC")
 
 MOST_DOLLARS: Final = 10**9
-"""Of one row."""
+"""The largest amount of one row."""
 MOST_DIGITS: Final = 60
 FINEST: Final = -30
 """The exponent below which a number is nothing: a picodollar is 1e-12."""
@@ -144,7 +144,7 @@ WITH_HOST: Final = 3
 
 
 class CellError(Exception):
-    """One value that cannot be used. `place` counts columns from 0; `None`: it is the whole row."""
+    """A value that cannot be used. `column_index` counts from 0; `None`: it is the whole row."""
 
     def __init__(self, column_index: int | None, column: str, message: str) -> None:
         super().__init__(message)
@@ -153,12 +153,12 @@ class CellError(Exception):
 
 
 class Rows(Protocol):
-    """One form of bill. Raises `CellError` for what cannot be used."""
+    """A reader of one form of bill. Raises `CellError` for a value that cannot be used."""
 
     width: int
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
 
 
 class FocusRows:
@@ -196,7 +196,7 @@ class FocusRows:
         return self._columns[name.lower()]
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
         currency = row[self._currency].strip()
         if currency.upper() != "USD":
             raise self._refused(
@@ -266,7 +266,7 @@ class DateRows:
         self._zone = zone
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
         try:
             day = calendar_day(row[0].strip(), self._zone)
         except ValueError as error:
@@ -330,7 +330,7 @@ _SEPARATORS: Final = "/:"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a bill is read: in which time zone a day is one, which cost, and of which resources."""
+    """Options of reading a bill: the time zone of its days, the cost column, and the resources."""
 
     zone: ZoneInfo
     cost: CostColumn = "billed"

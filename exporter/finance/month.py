@@ -1,4 +1,4 @@
-"""What a month cost, and whom: statements from the ledger that reconcile, whatever they are by. Pure."""
+"""Statements of a month from the ledger; they reconcile, whatever they are grouped by. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -323,5 +323,5 @@ def _correct(lines: _StatementLines, record: MonthRecord, grouping: _Grouping) -
 
 
 def _corrected(grouping: _Grouping) -> str:
-    """What corrections are called where no line is of a product or a team."""
+    """The name of corrections in a statement without products or teams."""
     return COMPONENT if grouping.columns == ("component",) else ADJUSTED

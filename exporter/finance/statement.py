@@ -29,7 +29,7 @@ from exporter.units import (
 Form = Literal["table", "json", "csv"]
 
 FORMULA: Final = ("=", "+", "-", "@", "\t")
-"""What makes a spreadsheet take a cell for a formula."""
+"""First characters of a cell that a spreadsheet runs as a formula."""
 
 
 def sheet(statement: Statement, form: Form) -> str:
@@ -123,7 +123,7 @@ def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str
 
 
 def _origins(statement: Statement) -> Iterator[tuple[str, list[str]]]:
-    """What a machine is told of how far the money is to be believed; people read it in the notes."""
+    """Columns for programs on where money comes from; people read it in the notes."""
     lines = statement.lines
     estimated, adjusted = _origin_cents(statement)
     if statement.estimated:

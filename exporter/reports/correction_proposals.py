@@ -1,4 +1,4 @@
-"""What a reload says of money that is posted already, and the lines that correct it. Pure."""
+"""Notices of a reload about posted money, and the commands that correct it. Pure."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -133,7 +133,7 @@ def command(correction: Correction, since: str, flags: Sequence[str]) -> str:
 
 
 def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> bool:
-    """Whether something that has no date costs something else from now on: it says nothing of the past."""
+    """Whether a price without a date changed: it applies from now on."""
     if old.overheads != new.overheads:
         return True
     for gpu in gpus:
@@ -152,7 +152,7 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
 
 
 def _differences(difference: Repricing, zone: ZoneInfo) -> Iterator[str]:
-    """What is posted, what it would have been, and what was corrected before."""
+    """Posted money, the money by date, and earlier corrections."""
     since = datetime.fromtimestamp(difference.since // NANOSECONDS_PER_SECOND, zone)
     gpus = "1 GPU" if len(difference.gpus) == 1 else f"{len(difference.gpus)} GPUs"
     yield (

@@ -1,4 +1,4 @@
-"""What prices by date make of money that is posted already, and how to correct it.
+"""The difference between posted money and prices by date, and its corrections.
 
 A reload never moves what is posted. Where the configuration says by date that past time cost something else,
 the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by hours
@@ -38,7 +38,7 @@ Amounts = Mapping[str, tuple[Fraction, bool]]
 
 
 def dated(rates: Iterable[ComponentRate]) -> bool:
-    """Whether people said since when these hold; a catalogue's date is that of its reading."""
+    """Whether the configuration dates these rates; a catalogue's date is the day it was read."""
     return all(rate.provenance.price_basis == "configured" and rate.provenance.as_of for rate in rates)
 
 
@@ -82,14 +82,14 @@ class DatedPrices:
         self._cache: dict[tuple[Gpu, int], Due] = {}
 
     def of(self, gpu: Gpu, at: Instant) -> Due:
-        """What a GPU costs at an instant."""
+        """The price of a GPU at an instant."""
         key = gpu, bisect_right(self.cuts, at)
         if key not in self._cache:
             self._cache[key] = self._due(gpu, at)
         return self._cache[key]
 
     def corrects(self, at: Instant) -> bool:
-        """Whether a correction that was entered may be about an instant."""
+        """Whether an earlier correction may cover an instant."""
         return self._corrected is not None and at >= self._corrected
 
     def _due(self, gpu: Gpu, at: Instant) -> Due:
@@ -133,7 +133,7 @@ class PostedCorrections:
 
 
 def reason(day: str) -> str:
-    """Why a correction is made: prices of the time since a day like 2026-11-10 were changed later."""
+    """The reason of a correction of prices since a day like 2026-11-10."""
     return f"prices since {day} were changed afterwards"
 
 
@@ -186,24 +186,24 @@ BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
 """Components of hardware that accrue by time."""
 
 MONTHS_BEFORE: Final = 12
-"""How far back it is looked, beside the month that goes on: an adjustment may be for these."""
+"""Months before the current one that are compared: an adjustment may be for these."""
 
 ROUNDING: Final[Picodollars] = 1000
-"""What carries and splits may leave of a day of one GPU and component."""
+"""The largest rounding of a day of one GPU and component."""
 
 Payer = tuple[str, str]
 """Product and team."""
 
 
 class PostedHistory(Protocol):
-    """What the ledger keeps of the past. All answers are of one commit; `None` where nothing is kept."""
+    """The ledger's history. All answers are of one commit; `None` where nothing is kept."""
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """By local day, a number like 20261130."""
+        """Sums by local day, a number like 20261130."""
         ...
 
     def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """By hour since 1970."""
+        """Sums by hour since 1970."""
         ...
 
     def adjustments(self, first: int, last: int) -> Sequence[Adjustment]:
@@ -253,12 +253,12 @@ class Repricing:
 
     @property
     def posted(self) -> Picodollars:
-        """What is posted for all GPUs together."""
+        """Posted money of all GPUs."""
         return sum(each.posted for each in self.gpus)
 
     @property
     def due(self) -> Picodollars:
-        """What it would have been."""
+        """Money of all GPUs at the prices by date."""
         return sum(each.due for each in self.gpus)
 
 

@@ -205,7 +205,7 @@ Calendar = Literal["local", "utc", "shifted"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerMonth:
-    """What the ledger tells. `hours` are those of the month by UTC and of a day before and after it."""
+    """A month of the ledger. `hours` are those of the month by UTC and of a day before and after it."""
 
     record: MonthRecord
     hours: Mapping[int, HistorySums]

@@ -42,7 +42,7 @@ class Book:
 
     @property
     def compared(self) -> Picodollars:
-        """What is compared, without adjustments."""
+        """The money that is compared, without adjustments."""
         return sum(self.money.values())
 
     def add(self, other: "Book") -> None:
@@ -94,7 +94,7 @@ def hourly_books(
 
 
 def hours_kept(days: list[Day], daily: Mapping[int, HistorySums], hourly: Mapping[int, HistorySums]) -> bool:
-    """Whether hours still tell of local days all that days do: the oldest are let go of first."""
+    """Whether the hours of local days are all kept: the oldest are deleted first."""
     for day in days:
         daily_held = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
         if daily_held:
@@ -148,10 +148,10 @@ Named = Literal[
 Kind = Named | Apart | Literal["adjusted", "unexplained"]
 
 KINDS: Final[tuple[Kind, ...]] = (*get_args(Named), *APART, "adjusted", "unexplained")
-"""In the order in which they are told."""
+"""In the order of the report."""
 
 _DRIFTS: Final[dict[str, Kind]] = {"catalogue": "price_catalogue", "estimate": "price_estimate"}
-"""By the price basis of the books; any other was configured."""
+"""Kinds by the ledger's price basis; any other basis is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def _timed(tally: InvoiceSums) -> tuple[Picodollars, Nanoseconds] | None:
 
 
 def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Difference]:
-    """Where the bill tells a time. Each piece of it is worth its share of the cost; they sum to the cost."""
+    """Differences of a bill that has times. Each piece has its share of the cost; they sum to the cost."""
     # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
     counted = min(max(time, book.metered - book.unobserved), book.metered)
     not_in_ledger = max(0, time - counted)
@@ -283,7 +283,7 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference
 
 
 def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
-    """Where the bill tells no time, but at most the periods that its rows are for."""
+    """Differences of a bill without times, or with the periods of its rows alone."""
     usage, span = tally.usage, tally.span
     if usage == 0:
         return [Difference("not_billed", -book.compared, book.metered)]

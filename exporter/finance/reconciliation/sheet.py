@@ -43,7 +43,7 @@ HEADINGS: Final[dict[str, str]] = {
     "other_usage": "other usage",
     "adjusted": "adjusted",
 }
-"""What a column is called where it is not its kind's own name."""
+"""Headings of columns that differ from the name of their kind."""
 
 WORDS: Final[dict[Kind, str]] = {
     "not_metered": "days without books: the host was not metered",
@@ -187,7 +187,7 @@ def _of(row: ComparedDay, kind: Kind) -> int:
 
 
 def _arithmetic(part: Difference) -> str:
-    """How an amount comes about, where it is by time."""
+    """The arithmetic of an amount that is by time."""
     if not part.time:
         return ""
     if part.posted is not None:
@@ -206,7 +206,7 @@ def _dearest(reconciliation: Reconciliation, most: int) -> list[tuple[str, Resou
 
 
 def _resources(reconciliation: Reconciliation) -> Iterator[str]:
-    """What the bill is of, so that a person may choose."""
+    """The resources of the bill, from which a person may choose."""
     if len(reconciliation.invoice.resources) < 2:
         return
     yield ""

@@ -1,4 +1,4 @@
-"""Everything that is said about a scenario. Pure."""
+"""The results of a scenario. Pure."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,7 @@ class TcoAnswer:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the measured option leaves open, in sentences."""
+        """Limits of the measured option, in sentences."""
         return tuple(caveats(self.scenario))
 
     @property
@@ -56,7 +56,7 @@ class TcoAnswer:
 
 
 def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer:
-    """What a scenario comes to, with load and present cost as measured where that is given."""
+    """The results of a scenario; a measurement replaces its load and adds the present cost."""
     if measured is not None:
         scenario = with_measurement(scenario, measured)
     courses = tuple(course(scenario, option) for option in scenario.options)

@@ -1,4 +1,4 @@
-"""What the answer would be at another load, and at another price. Pure."""
+"""Break-even months and loads, and the sensitivity to load and price. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +114,7 @@ class CostLine:
         return max(self.hosts, ceil(tokens_per_day / self.capacity))
 
     def cost(self, tokens_per_day: Fraction) -> Fraction:
-        """What the horizon costs at a load."""
+        """The cost of the horizon at a load."""
         hosts = self.hosts_for(tokens_per_day)
         return self.fixed + hosts * self.per_host + tokens_per_day * self.per_token
 
@@ -197,7 +197,7 @@ def break_even(name: str, mine: CostLine, hosted: str, theirs: CostLine) -> Brea
 
 
 LOADS: Final = (Fraction(10, 100), Fraction(30, 100), Fraction(60, 100), Fraction(90, 100))
-"""How busy the hardware is."""
+"""Utilizations of the hardware."""
 
 PRICES: Final = (Fraction(1, 2), Fraction(4, 5), Fraction(1), Fraction(6, 5), Fraction(2))
 """Times the price."""
@@ -274,7 +274,7 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
 
 
 def _sensitivity_capacity(option: Option, first_hosts: Mapping[str, int]) -> Fraction:
-    """What the first fleet serves in a day; 0 where that is not known."""
+    """Tokens that the first fleet serves in a day; 0 where that is not known."""
     fleet = fleet_of(option)
     a_host = None if fleet is None else fleet.tokens_per_host_day
     return Fraction(0) if a_host is None else a_host * first_hosts[option.name]

@@ -51,14 +51,14 @@ class Capital:
     prices: tuple[Fraction, ...]
 
     def cost(self, since: int, month: int) -> Fraction:
-        """What a host bought in one month costs in another."""
+        """The cost in one month of a host bought in another."""
         lives = (month - since) // self.life_months
         if lives and not self.refresh:
             return NOTHING
         return self.monthly * self._price(since + lives * self.life_months)
 
     def paid(self, since: int, month: int) -> Fraction:
-        """What is paid for it in a month: the purchase, less what its worn-out forerunner brings."""
+        """The payment in a month: the purchase, less the residual of the host that it replaces."""
         lives, age = divmod(month - since, self.life_months)
         if age or (lives and not self.refresh):
             return NOTHING
@@ -66,7 +66,7 @@ class Capital:
         return paid - self.residual * self._price(month - self.life_months) if lives else paid
 
     def worth(self, since: int, end: int) -> Fraction:
-        """What it is worth after the last month: its purchase less what was written off by straight line."""
+        """The value after the last month: the purchase less straight-line depreciation."""
         lives, age = divmod(end - since - 1, self.life_months)
         if lives and not self.refresh:
             return self.residual * self._price(since)
@@ -74,7 +74,7 @@ class Capital:
         return left * self._price(since + lives * self.life_months)
 
     def _price(self, month: int) -> Fraction:
-        """What a price of the first year has come to in the year of a month."""
+        """The price factor of a month's year, relative to the first year."""
         return self.prices[month // MONTHS_PER_YEAR]
 
 
@@ -117,7 +117,7 @@ class OptionMonth:
 
     @property
     def total(self) -> Fraction:
-        """What the month costs."""
+        """The cost of the month."""
         return sum(self.cost.values(), ZERO)
 
 
@@ -135,12 +135,12 @@ class OptionCourse:
 
     @property
     def total(self) -> Fraction:
-        """What the horizon costs."""
+        """The cost of the horizon."""
         return sum((month.total for month in self.months), ZERO)
 
     @property
     def paid(self) -> Fraction:
-        """What the horizon takes from the bank."""
+        """The payments of the horizon."""
         return sum((month.paid for month in self.months), ZERO)
 
     @property
@@ -155,7 +155,7 @@ class OptionCourse:
         return summed(self.months)
 
     def cumulated_paid(self) -> list[Fraction]:
-        """What has been paid by the end of each month."""
+        """Cumulated payments at the end of each month."""
         sums, so_far = [], ZERO
         for month in self.months:
             so_far += month.paid
@@ -180,7 +180,7 @@ def yearly_loads(load: Load | None, years: int) -> tuple[Tokens, ...] | None:
 
 
 def changes(ratio_per_year: Fraction, years: int) -> tuple[Fraction, ...]:
-    """What one has come to in each year."""
+    """The growth factor of each year."""
     return tuple((1 + ratio_per_year) ** year for year in range(years))
 
 

@@ -99,7 +99,7 @@ def _kinds(options: Node | None) -> dict[str, set[str]]:
 
 
 def _may_be(kinds: set[str] | None, wanted: tuple[str, ...]) -> bool:
-    """Whether an option is of a kind, or of none that is known: that is told where it stands."""
+    """Whether an option is of a kind, or of an unknown one, which is an error of its own."""
     return kinds is not None and (not kinds or not kinds.isdisjoint(wanted))
 
 

@@ -1,7 +1,7 @@
-"""What the measured option leaves open, so that nobody takes its figures for those of the others. Pure.
+"""The measured option: load and cost of a mean day from the ledger, and its caveats. Pure.
 
-The ledger tells what was spent on some days, for what they served. What its hosts would serve
-beyond that, what their prices became since, and who else is paid, it does not tell.
+The ledger has the cost and the load of some days. It does not have the capacity of the hosts beyond that
+load, later prices, or costs that others pay.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ from exporter.readings import KINDS
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
 
 DAYS: Final = 30
-"""How many of the latest days are looked at, today among them."""
+"""The number of latest days that are measured, with today."""
 
 
 class NotMeasuredError(Exception):
-    """The ledger cannot say; the message says why."""
+    """The ledger has too little data; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _day(number: int) -> str:
 
 
 def measured(scenario: Scenario) -> Option | None:
-    """The option that the ledger tells of, if there is one."""
+    """The measured option, if there is one."""
     return next((option for option in scenario.options if isinstance(option.serving, AsMeasured)), None)
 
 

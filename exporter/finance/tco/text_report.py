@@ -35,7 +35,7 @@ DIGITS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """One thing that a scenario takes for granted, and where it comes from."""
+    """An assumption of a scenario, and its source."""
 
     what: str
     value: str
@@ -299,7 +299,7 @@ def _sheet_hosts(answer: TcoAnswer) -> Rows:
 
 
 def _guessed(answer: TcoAnswer) -> Iterator[str]:
-    """Fleets that do not grow with the load, since nobody said what a host serves."""
+    """Fleets that do not grow with the load, since their throughput is not given."""
     if answer.scenario.load is None:
         return
     for option in answer.scenario.options:
@@ -319,7 +319,7 @@ def races(answer: TcoAnswer) -> list[str]:
 
 
 def _caveats(answer: TcoAnswer) -> Iterator[str]:
-    """What those sentences cannot say, beside them."""
+    """Caveats of those sentences."""
     for caveat in answer.caveats:
         yield from wrap(caveat, WIDTH)
 
