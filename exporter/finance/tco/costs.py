@@ -36,7 +36,7 @@ from exporter.tariff.tariff import (
 )
 from exporter.units import TOKENS_PER_MILLION
 
-NOTHING = Fraction(0)
+ZERO: Final = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class Capital:
         """The cost in one month of a host bought in another."""
         lives = (month - since) // self.life_months
         if lives and not self.refresh:
-            return NOTHING
+            return ZERO
         return self.monthly * self._price(since + lives * self.life_months)
 
     def paid(self, since: int, month: int) -> Fraction:
         """The payment in a month: the purchase, less the residual of the host that it replaces."""
         lives, age = divmod(month - since, self.life_months)
         if age or (lives and not self.refresh):
-            return NOTHING
+            return ZERO
         paid = self.purchase * self._price(month)
         return paid - self.residual * self._price(month - self.life_months) if lives else paid
 
@@ -96,8 +96,6 @@ HOSTED: Final = "hosted"
 
 OWN_COMPONENTS: Final = (AMORTIZATION, RENT, HOSTED, SUPPORT, INSURANCE, ENERGY)
 """Components that the arithmetic itself makes; items have names of their own."""
-
-ZERO: Final = Fraction(0)
 
 
 @dataclass(slots=True)
