@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from argparse import ArgumentParser, _SubParsersAction
 from pathlib import Path
 
@@ -163,3 +165,14 @@ def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
         name: "|".join(action.choices) for name, action in groups.items()
     }
     assert set(groups) == {"ledger", "prices", "report"}
+
+
+def test_the_code_of_a_verb_is_imported_when_it_runs() -> None:
+    """Parsing the flags of all verbs imports no report, no source and no reader of a ledger."""
+    code = (
+        "import sys\nfrom exporter.cli.arguments import program\nprogram()\n"
+        "late = ('exporter.finance', 'exporter.reports', 'exporter.sources', 'exporter.ledger.reader')\n"
+        "print([name for name in sys.modules if name.startswith(late)])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
