@@ -9,7 +9,7 @@ from exporter.cli.flags import PROGRAM, Example, Exits
 from generators.index import DOCS, title
 
 Verb = tuple[str, argparse.ArgumentParser]
-"""How a verb is called, like `report month`, and its parser."""
+"""The name of a verb, like `report month`, and its parser."""
 
 
 def verbs(parser: argparse.ArgumentParser, before: str = "") -> Iterator[Verb]:
@@ -37,8 +37,8 @@ def documentation() -> str:
         "`serve` is the verb when none is named.",
         "`--version` prints the version, `VERB --help` what is below.",
         "A flag wins over the [configuration](configuration.md), and is read at the start only.",
-        "What a verb answers goes to standard output; what is wrong and the log go to standard error.",
-        "Colors and progress are for terminals, never in a file or a pipe; `NO_COLOR` switches colors off.",
+        "Output goes to standard output; errors and logs go to standard error.",
+        "Colors and progress appear on terminals only; `NO_COLOR` disables colors.",
         "A supervisor restarts at 1 and need not at 2.",
         "Where standard output cannot be written, as on a full disk, every verb ends with 1 and says why.",
         "What it did by then, such as an adjustment that it entered, is done.",

@@ -149,16 +149,16 @@ def test_a_reload_asks_anew_only_whom_it_changes(
     asking.go_by(parse(b"discovery: {cloud: azure}\ninterval: 5s\n"))
     asking.go_by(parse(b"discovery: {cloud: azure, kubernetes: off}\n"))
 
-    place = asking.location
-    assert place is not None
-    assert (place.instance_type, place.node_labels) == ("Standard_ND96isr_H100_v5", ())
+    location = asking.location
+    assert location is not None
+    assert (location.instance_type, location.node_labels) == ("Standard_ND96isr_H100_v5", ())
     assert (cloud_metadata.paths, len(cluster.server.requests)) == ([AZURE_PATH], 1)
 
     asking.go_by(parse(b"discovery: {cloud: azure}\n"))
     changes.get(timeout=30)
-    place = asking.location
-    assert place is not None
-    assert place.node_labels == LABELS
+    location = asking.location
+    assert location is not None
+    assert location.node_labels == LABELS
 
 
 def test_the_log_tells_a_place_and_a_contradiction_once(
@@ -170,11 +170,11 @@ def test_the_log_tells_a_place_and_a_contradiction_once(
     changes.get(timeout=30)
     changes.get(timeout=30)
     asking._note_change()
-    contradicted, told = caplog.records
+    contradicted, logged = caplog.records
 
     assert contradicted.getMessage() == "node labels contradict cloud metadata"
     assert vars(contradicted)["problem"] == "the node's labels say in aws, azure metadata says in azure"
-    assert (told.getMessage(), vars(told)["instance_type"], vars(told)["lifecycle"]) == (
+    assert (logged.getMessage(), vars(logged)["instance_type"], vars(logged)["lifecycle"]) == (
         "host location",
         "Standard_ND96isr_H100_v5",
         "on_demand",

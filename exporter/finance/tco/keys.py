@@ -64,7 +64,7 @@ def items_fit(items: Key[object], options: Key[object], horizon: Key[int]) -> Ru
         good = True
         for index, item in _mappings(mapping.node.value(items.name)):
             for key, message in (
-                *(("options", message) for message in _strangers(item, names)),
+                *(("options", message) for message in _unknown_options(item, names)),
                 *(("month", message) for message in _too_late(item, years)),
             ):
                 mapping.context.problems.note(item.position, f"{items.name}[{index}].{key}", message)
@@ -82,8 +82,10 @@ def bought_tokens_have_a_load(load: Key[object], options: Key[object]) -> Rule:
             return True
         for name, kinds in _kinds(mapping.node.value(options.name)).items():
             if {"hosted", "hybrid"} & kinds:
-                told = f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
-                mapping.context.problems.note(None, load.name, told)
+                message = (
+                    f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
+                )
+                mapping.context.problems.note(None, load.name, message)
                 return False
         return True
 
@@ -92,22 +94,22 @@ def bought_tokens_have_a_load(load: Key[object], options: Key[object]) -> Rule:
 
 def _kinds(options: Node | None) -> dict[str, set[str]]:
     """The kinds that the options have by name, as far as they are written."""
-    found: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
     for _, option in _mappings(options):
         if name := _text(option.value("name")):
-            found.setdefault(name, set()).update(kind for kind in KINDS if kind in option.entries)
-    return found
+            kinds.setdefault(name, set()).update(kind for kind in KINDS if kind in option.entries)
+    return kinds
 
 
 def _may_be(kinds: set[str] | None, wanted: tuple[str, ...]) -> bool:
-    """Whether an option is of a kind, or of none that is known: that is told where it stands."""
+    """Whether an option is of a kind, or of an unknown one, which is an error of its own."""
     return kinds is not None and (not kinds or not kinds.isdisjoint(wanted))
 
 
-def _strangers(item: Mapping, names: dict[str, set[str]]) -> Iterator[str]:
+def _unknown_options(item: Mapping, names: dict[str, set[str]]) -> Iterator[str]:
     listed = item.value("options")
-    told = map(_text, listed.items) if isinstance(listed, Sequence) else ()
-    for name in sorted(set(told) - set(names) - {MEASURED, ""}):
+    names_listed = map(_text, listed.items) if isinstance(listed, Sequence) else ()
+    for name in sorted(set(names_listed) - set(names) - {MEASURED, ""}):
         yield f'"{name}" is no option of this scenario'
 
 
@@ -309,11 +311,11 @@ def _scenario(mapping: MappingNode) -> Scenario:
 
 def scenario_table(*, measured: bool = False) -> Table[Scenario]:
     """The whole schema; `measured` says that the load will come from elsewhere."""
-    told = () if measured else (bought_tokens_have_a_load(LOAD, OPTIONS),)
+    rules = () if measured else (bought_tokens_have_a_load(LOAD, OPTIONS),)
     return Table(
         (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
         _scenario,
-        (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *told),
+        (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *rules),
         expected="scenario",
     )
 

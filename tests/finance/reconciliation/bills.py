@@ -59,7 +59,7 @@ def sums(
     )
 
 
-def books(
+def ledger_month(
     days: dict[int, HistorySums],
     *,
     zone: ZoneInfo = UTC,
@@ -115,7 +115,7 @@ def named(row: ComparedDay) -> dict[str, int]:
 def by_utc(first: int, last: int, amount: int) -> dict[int, HistorySums]:
     """Hours of October by UTC, at an amount each."""
     start = OCTOBER // HOUR
-    told = {hour: sums(HOUR, amount) for hour in range(start + first, start + last)}
-    for hour in told.values():
+    hourly = {hour: sums(HOUR, amount) for hour in range(start + first, start + last)}
+    for hour in hourly.values():
         hour.covered.clear()  # as history by the hour is kept
-    return told
+    return hourly

@@ -39,11 +39,11 @@ def owned(
     refresh: bool = True,
     change: str = "0",
     purchase: str = "36000",
-    **terms: str,
+    **ratios: str,
 ) -> Option:
     """A host of 36,000 dollars that is written off over 3 years: 1,000 a month."""
     bought = Owned(
-        Decimal(purchase), 8, 0, "", Decimal(life), **{key: Decimal(value) for key, value in terms.items()}
+        Decimal(purchase), 8, 0, "", Decimal(life), **{key: Decimal(value) for key, value in ratios.items()}
     )
     return Option(
         name, OwnedHosts(bought, hosts or fleet(), refresh=refresh), change_ratio_per_year=number(change)
