@@ -16,9 +16,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.e2e.account import PACES
-from tests.e2e.kills import Series, host
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES
+from tests.e2e.killed_daemon import Series, host
+from tests.e2e.load_servers import Load
 
 TELL_EVERY = 50
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import ROOT, read, rows
+from tests.docs.markdown import ROOT, read, rows
 
 COST_MODEL = read(ROOT / "docs" / "cost-model.md")
 HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)

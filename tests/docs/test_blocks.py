@@ -10,8 +10,8 @@ import yaml
 from exporter.config import load
 from exporter.config.web import load_web
 from exporter.finance.tco.scenario_files import scenario
-from tests.docs.pages import ROOT, Block, blocks, named, pages
-from tests.docs.workplace import Workplace, to_be_done
+from tests.docs.markdown import ROOT, Block, blocks, named, pages
+from tests.docs.sandbox import Workplace, to_be_done
 
 EVERY = [block for page in pages() for block in blocks(page)]
 YAML = [block for block in EVERY if block.language == "yaml"]

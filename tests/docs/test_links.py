@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.pages import FENCE, LINK, ROOT, named, pages
+from tests.docs.markdown import FENCE, LINK, ROOT, named, pages
 
 LINKS = ROOT / "docs" / "links.py"
 HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")

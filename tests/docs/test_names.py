@@ -9,8 +9,8 @@ import pytest
 from exporter.engines import ENGINES
 from exporter.engines.commands import COMMANDS
 from tests.docs import vocabulary
-from tests.docs.pages import ROOT, Block, blocks, named, pages, read, spans
-from tests.docs.vocabulary import PROGRAM
+from tests.docs.known_names import PROGRAM
+from tests.docs.markdown import ROOT, Block, blocks, named, pages, read, spans
 
 PAGES = pages()
 

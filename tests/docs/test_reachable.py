@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import LINK, ROOT, links, named, pages, prose
+from tests.docs.markdown import LINK, ROOT, links, named, pages, prose
 
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "README.md"

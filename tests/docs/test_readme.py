@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import LINK, ROOT, prose, read, rows
+from tests.docs.markdown import LINK, ROOT, prose, read, rows
 
 README = ROOT / "README.md"
 MOST_LINES = 150

@@ -16,7 +16,7 @@ from exporter.config.schema import Key, ListOf, Table
 from exporter.finance.tco.keys import SCENARIO
 from exporter.metrics.table import METRICS
 from tests.docs import vocabulary
-from tests.docs.pages import FENCE, ROOT, named, pages
+from tests.docs.markdown import FENCE, ROOT, named, pages
 from tests.docs.prose import (
     hand_written,
     hand_written_text,

@@ -13,9 +13,9 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page
+from tests.e2e.gpu_processes import Elsewhere, compute, trainer
 from tests.e2e.llama import Llama
 from tests.e2e.network import Network
-from tests.e2e.tenants import Elsewhere, compute, trainer
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.e2e.daemon import ROOT, Daemon, Page, free_port, get
-from tests.e2e.tenants import Program, compute
+from tests.e2e.gpu_processes import Program, compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 

@@ -6,8 +6,8 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from tests import rights, small_disk
-from tests.e2e.account import Account
-from tests.e2e.faulty import FAULTS, GPUS, plans, trial
+from tests.e2e.expected_totals import Account
+from tests.e2e.faulty_servers import FAULTS, GPUS, plans, trial
 
 PLANS = 5
 SEED = 20261126

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.hostile import QUICK, SLOW, Hostile
-from tests.e2e.load import KINDS, Load
+from tests.e2e.hostile_server import QUICK, SLOW, Hostile
+from tests.e2e.load_servers import KINDS, Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.account import PACES
-from tests.e2e.kills import Series, host
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES
+from tests.e2e.killed_daemon import Series, host
+from tests.e2e.load_servers import Load
 
 KILLS = 12
 """`python -m benchmarks.kills` takes 500."""

@@ -10,10 +10,10 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e import kills
-from tests.e2e.account import PACES, Account
+from tests.e2e import killed_daemon
 from tests.e2e.daemon import NO_CLOUD, Daemon, Page, get, until
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES, Account
+from tests.e2e.load_servers import Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 
@@ -49,7 +49,7 @@ def test_a_stop_commits_what_was_read(tmp_path: Path) -> None:
     Time and money are whole up to the last tick, and no counter has fallen below what was scraped.
     """
     with Load(PACES) as load:
-        daemon = kills.host(tmp_path, load)
+        daemon = killed_daemon.host(tmp_path, load)
         daemon.start()
         daemon.settled()
         base = {name: server.told[0] for name, server in load.servers.items()}

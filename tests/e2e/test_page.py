@@ -32,7 +32,7 @@ def look(folder: Path, url: str, *flags: str) -> Any:
         raise FileNotFoundError("no browser's driver: run the end-to-end tests with `make e2e`")
     out = folder / "seen.json"
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, url, *flags],
+        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, url, *flags],
         capture_output=True,
         text=True,
         check=False,
@@ -232,7 +232,7 @@ def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
     server.start()
     address, out = server.url, tmp_path / "seen.json"
     visitor = subprocess.Popen(
-        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, address, "--dying"],
+        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, address, "--dying"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

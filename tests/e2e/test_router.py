@@ -12,9 +12,9 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page, get, until
+from tests.e2e.gpu_processes import compute
 from tests.e2e.llama import Llama, binary
 from tests.e2e.network import Network
-from tests.e2e.tenants import compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.e2e.daemon import Daemon, Page, until
-from tests.e2e.tenants import GIGABYTE, Program, waiting
+from tests.e2e.gpu_processes import GIGABYTE, Program, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Process, ProcessUtilization, Return, Scenario, h100s
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.afternoon import Story, tell
 from tests.e2e.daemon import Daemon, Page
 from tests.e2e.engine import Engine
-from tests.e2e.story import Story, tell
 from tests.fake_nvml.library import FakeNvml
 
 RENT = 2.50

@@ -15,7 +15,7 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page, free_port, until
-from tests.e2e.tenants import Program, compute
+from tests.e2e.gpu_processes import Program, compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS

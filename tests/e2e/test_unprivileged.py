@@ -12,8 +12,8 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page
+from tests.e2e.gpu_processes import Program, compute, waiting
 from tests.e2e.llama import Llama
-from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import USERS

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.e2e.daemon import ROOT, free_port, get, until
-from tests.e2e.guarded import PASSWORD, USER, Guarded
+from tests.e2e.daemon_with_auth import PASSWORD, USER, Guarded
 from tests.fake_nvml.library import FakeNvml
 from tests.web.certificates import request as ask
 from tests.web.slow_clients import Crowd

@@ -38,40 +38,40 @@ def test_readers_are_led_to_it(name: str) -> None:
 def test_every_series_that_is_read_is_on_the_page(name: str) -> None:
     """In its engine's section, but for those that only tell the engine by their presence."""
     engine = ENGINES[name]
-    told = section(engine.manual.title)
+    text = section(engine.manual.title)
     only_recognized = set(engine.fingerprint.names) - {count.name for count in engine.counts()}
     only_recognized -= {gauge.name for gauge in (*engine.running, *engine.waiting)}
     for series in wanted(engine).names - only_recognized:
-        assert re.search(rf"`{re.escape(series)}[`{{]", told), series
+        assert re.search(rf"`{re.escape(series)}[`{{]", text), series
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sentence_for_operators_is_on_the_page(name: str) -> None:
     """Law 6 with them: what a read does, and what is never read."""
     engine = ENGINES[name]
-    told = section(engine.manual.title)
+    text = section(engine.manual.title)
     for sentence in (*engine.manual.deployment, *engine.manual.cannot_tell):
-        assert f"\n- {sentence}\n" in told
-    assert f"- A read {engine.manual.reading[0].lower()}{engine.manual.reading[1:]}\n" in told
-    assert all(f"- Never read: `{path}`, for {why}.\n" in told for path, why in engine.manual.never_read)
-    assert all(f"`/{question.path}`" in told for question in engine.questions)
+        assert f"\n- {sentence}\n" in text
+    assert f"- A read {engine.manual.reading[0].lower()}{engine.manual.reading[1:]}\n" in text
+    assert all(f"- Never read: `{path}`, for {why}.\n" in text for path, why in engine.manual.never_read)
+    assert all(f"`/{question.path}`" in text for question in engine.questions)
     assert f":{engine.default_port}{engine.default_path}`" in section("At a glance")
-    assert engine.manual.switch in told
+    assert engine.manual.switch in text
     for row in COMMANDS:
         if row.engine == name and row.metrics == "on":
-            assert all(f"`{flag}`" in told for flag in row.metrics_off)
+            assert all(f"`{flag}`" in text for flag in row.metrics_off)
 
 
 def test_a_sum_is_written_as_the_engine_is_read() -> None:
     """Worked by hand from SGLang's sources: cached tokens are inside of the prompt counter."""
-    told = section("SGLang")
+    text = section("SGLang")
     assert (
         "| else `sglang:prompt_tokens_total` | `prompt` "
         "| `sglang:prompt_tokens_total` - `sglang:cached_tokens_total` |\n"
         "|  | `cached_prompt` | `sglang:cached_tokens_total` |\n"
-    ) in told
-    assert '| `sglang:num_running_reqs` | requests running | `sglang:num_running_reqs{priority=""}` |' in told
-    assert '`sglang:forward_execution_seconds_total{category=~"extend\\|mixed\\|split_prefill' in told
+    ) in text
+    assert '| `sglang:num_running_reqs` | requests running | `sglang:num_running_reqs{priority=""}` |' in text
+    assert '`sglang:forward_execution_seconds_total{category=~"extend\\|mixed\\|split_prefill' in text
     assert (
         '|  | `cached_prompt` | `vllm:prompt_tokens_by_source_total{source!="local_compute"}` |'
         in section("vLLM")
@@ -92,9 +92,9 @@ def test_the_table_on_top_tells_kinds_and_methods() -> None:
 
 def test_what_is_not_counted_is_on_the_page() -> None:
     """Gateways with what to read instead, and Ollama."""
-    told = section("Gateways")
+    text = section("Gateways")
     for gateway in GATEWAYS:
-        assert f"| {gateway.title} |" in told
-        assert f"| {gateway.remedy} |" in told
+        assert f"| {gateway.title} |" in text
+        assert f"| {gateway.remedy} |" in text
     assert OLLAMA.remedy in section("Ollama")
     assert set(MEANINGS) == set(get_args(Quantity))

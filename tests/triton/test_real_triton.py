@@ -52,7 +52,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     for name in ("llm", "plain"):
         version = folder / "models" / name / "1"
         version.mkdir(parents=True)
-        shutil.copy(Path(__file__).with_name("model.py"), version / "model.py")
+        shutil.copy(Path(__file__).with_name("counting_model.py"), version / "model.py")
         version.with_name("config.pbtxt").write_text(f'name: "{name}"\n{CONFIG}')
     server = Triton(free_port(), free_port())
     libraries = f"{PACKAGES / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"

@@ -17,7 +17,7 @@ import yaml
 
 from tests.e2e.charts.chart import Manifest, container_of, manifests, only, pod_of, scenario, values
 from tests.e2e.daemon import ROOT, Page, free_port, until
-from tests.e2e.guarded import PASSWORD, USER
+from tests.e2e.daemon_with_auth import PASSWORD, USER
 from tests.fake_nvml.library import FakeNvml
 from tests.web.certificates import Authority
 from tests.web.certificates import request as ask

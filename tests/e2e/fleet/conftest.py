@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.cast import BEGIN, FLEET
+from tests.e2e.fleet.fleets import BEGIN, FLEET
 from tests.e2e.fleet.history import Sample, blocks
-from tests.e2e.fleet.seeded import Life, past, seeded
+from tests.e2e.fleet.seeded_prometheus import Life, past, seeded
 
 
 @dataclass(frozen=True, slots=True)

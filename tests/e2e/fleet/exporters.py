@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.e2e.fleet.books import Book
+from tests.e2e.fleet.expected_hosts import Book
 from tests.e2e.fleet.loopback import Loopback, Quiet
 
 KUBERNETES = "kube-state-metrics:8080"

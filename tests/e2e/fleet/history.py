@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.e2e.fleet.books import DAY, HOUR, Fleet
+from tests.e2e.fleet.expected_hosts import DAY, HOUR, Fleet
 from tests.e2e.fleet.page import page
 from tests.e2e.fleet.records import memory
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.e2e.fleet.books import Fleet
+from tests.e2e.fleet.expected_hosts import Fleet
 
 
 def nodes(fleet: Fleet, **target: str) -> Iterator[tuple[str, float]]:

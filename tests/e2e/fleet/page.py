@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
 from exporter.readings import KINDS, Kind
-from tests.e2e.fleet.books import HOUR, HOURS_PER_MONTH, PHASES, UNALLOCATED, Book, Fleet, Server
+from tests.e2e.fleet.expected_hosts import HOUR, HOURS_PER_MONTH, PHASES, UNALLOCATED, Book, Fleet, Server
 
 MICRO = 10**6
 MILLION = 10**6

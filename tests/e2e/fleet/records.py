@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from tests.e2e.fleet.books import (
+from tests.e2e.fleet.expected_hosts import (
     DAY,
     HOUR,
     HOURS_PER_MONTH,

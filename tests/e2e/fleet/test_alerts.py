@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import HOUR
-from tests.e2e.fleet.cast import BEGIN, fallen, heading
 from tests.e2e.fleet.compression import ROOT, alertmanager
+from tests.e2e.fleet.expected_hosts import HOUR
+from tests.e2e.fleet.fleets import BEGIN, fallen, heading
 from tests.e2e.fleet.programs import Alertmanager
 from tests.e2e.fleet.receiver import Notice, Receiver
-from tests.e2e.fleet.seeded import Life, past, seeded
+from tests.e2e.fleet.seeded_prometheus import Life, past, seeded
 
 pytestmark = pytest.mark.timeout(300)
 

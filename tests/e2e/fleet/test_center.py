@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import HOUR, Book, Fleet, Server
-from tests.e2e.fleet.cast import CHAT_70B, PREFILL, SEARCH_8B, gpus
-from tests.e2e.fleet.center import Hosts, Months, Stand, stand, subject
+from tests.e2e.fleet.central_stack import Hosts, Months, Stand, stand, subject
+from tests.e2e.fleet.expected_hosts import HOUR, Book, Fleet, Server
+from tests.e2e.fleet.fleets import CHAT_70B, PREFILL, SEARCH_8B, gpus
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from tests.e2e.fleet.cast import BEGIN, FLEET
 from tests.e2e.fleet.compression import DEPLOY, RULES
 from tests.e2e.fleet.conftest import Past
+from tests.e2e.fleet.fleets import BEGIN, FLEET
 from tests.e2e.fleet.history import imported
 from tests.e2e.fleet.programs import Prometheus, Victoria, written
 from tests.e2e.fleet.records import memory
-from tests.e2e.fleet.replay import Rule, replay
-from tests.e2e.fleet.seeded import seeded
+from tests.e2e.fleet.seeded_prometheus import seeded
+from tests.e2e.fleet.vmalert_replay import Rule, replay
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.books import DAY, HOUR, NOBODY, Book, Fleet, Server
-from tests.e2e.fleet.cast import gpus
+from tests.e2e.fleet.expected_hosts import DAY, HOUR, NOBODY, Book, Fleet, Server
+from tests.e2e.fleet.fleets import gpus
 from tests.e2e.fleet.page import Line, page
-from tests.e2e.fleet.unit import DEPLOY, ENGINES, alerting, exactly, number, run
+from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.metrics.table import METRICS
-from tests.e2e.fleet.cast import FLEET
+from tests.e2e.fleet.fleets import FLEET
 from tests.e2e.fleet.page import page
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.fleet.compression import ROOT
-from tests.e2e.fleet.seeded import Life
+from tests.e2e.fleet.seeded_prometheus import Life
 from tests.rules.dashboard_queries import filled, queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]

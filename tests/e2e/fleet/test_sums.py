@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import NOBODY, Book, Owner
-from tests.e2e.fleet.cast import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
 from tests.e2e.fleet.conftest import Past
-from tests.e2e.fleet.seeded import Life, seeded
+from tests.e2e.fleet.expected_hosts import NOBODY, Book, Owner
+from tests.e2e.fleet.fleets import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
+from tests.e2e.fleet.seeded_prometheus import Life, seeded
 from tests.rules.dashboard_queries import queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.fleet import timeline
+from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, Check, exactly, nearly, run
 from tests.e2e.fleet.timeline import MINUTE, MONTH, NEXT, Truth
-from tests.e2e.fleet.unit import DEPLOY, ENGINES, Check, exactly, nearly, run
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.cast import FLEET
-from tests.e2e.fleet.center import Hosts
+from tests.e2e.fleet.central_stack import Hosts
 from tests.e2e.fleet.compression import DEPLOY, of_center, of_cluster, rule_files
 from tests.e2e.fleet.exporters import Exporters
+from tests.e2e.fleet.fleets import FLEET
 from tests.e2e.fleet.programs import Prometheus
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tests.e2e.fleet.books import FOREVER, HOUR, Book, Owner, Server
-from tests.e2e.fleet.cast import CHAT_70B, PREFILL, SEARCH_8B, gpus
-from tests.e2e.fleet.unit import number
+from tests.e2e.fleet.expected_hosts import FOREVER, HOUR, Book, Owner, Server
+from tests.e2e.fleet.fleets import CHAT_70B, PREFILL, SEARCH_8B, gpus
+from tests.e2e.fleet.rule_unit_tests import number
 
 MINUTE = 60
 MONTH, NEXT = "m1", "m2"

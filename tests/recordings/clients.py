@@ -1,6 +1,6 @@
 """People who use a server while it is recorded. Says at the end what its answers told them, all in all.
 
-python tests/recordings/people.py http://127.0.0.1:8000 tiny
+python tests/recordings/clients.py http://127.0.0.1:8000 tiny
 
 Short prompts, prompts that share a prefix, streams, answers that end at a letter, one client that hangs up,
 and two that are refused.

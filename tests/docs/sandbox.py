@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.docs import vocabulary
-from tests.docs.pages import ROOT, Block, blocks
+from tests.docs.markdown import ROOT, Block, blocks
 
 SECONDS = 240
 """For one block; the slowest takes a few of them on a machine that does nothing else."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.report import CommittedTotals
 from tests.e2e.daemon import Page
-from tests.e2e.load import KINDS, Counts, Load
+from tests.e2e.load_servers import KINDS, Counts, Load
 
 PICODOLLARS: Final = 10**12
 SECOND: Final = 10**9

@@ -6,7 +6,7 @@ is what is spent now, exactly, and stays it however often it is taken; the mean 
 
 from dataclasses import replace
 
-from tests.e2e.fleet.books import DAY, FOREVER, HOUR, NOBODY, UNALLOCATED, Book, Fleet, Gpu, Server
+from tests.e2e.fleet.expected_hosts import DAY, FOREVER, HOUR, NOBODY, UNALLOCATED, Book, Fleet, Gpu, Server
 
 PART = 52 * HOUR
 """A third of the history."""

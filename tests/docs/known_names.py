@@ -16,7 +16,7 @@ from exporter.config.schema import ListOf, Table
 from exporter.finance.tco.keys import SCENARIO
 from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL
 from exporter.metrics.table import METRICS
-from tests.docs.pages import ROOT
+from tests.docs.markdown import ROOT
 
 KINDS_OF_KUBERNETES = {"InferenceService", "InferencePool", "InferenceObjective", "InferenceModel"}
 """Not ours, and named like alerts."""

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.fleet.books import Book, Fleet, Owner
 from tests.e2e.fleet.compression import alertmanager, of_center, of_cluster, rule_files
+from tests.e2e.fleet.expected_hosts import Book, Fleet, Owner
 from tests.e2e.fleet.exporters import Exporters
 from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.programs import Alertmanager, Prometheus, Queried, Victoria, Vmalert

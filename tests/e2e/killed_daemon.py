@@ -13,9 +13,9 @@ from typing import Final
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e.account import GPUS, MILLIWATTS, PACES, SECOND, Account, configuration
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.load import Counts, Load
+from tests.e2e.expected_totals import GPUS, MILLIWATTS, PACES, SECOND, Account, configuration
+from tests.e2e.load_servers import Counts, Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 

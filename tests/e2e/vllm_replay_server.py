@@ -1,6 +1,6 @@
 """Servers that say what vLLM said, with counters that move at every read.
 
-    python tests/e2e/replay.py PAGE PORT...
+    python tests/e2e/vllm_replay_server.py PAGE PORT...
 
 A process of its own, so that its work is not in the figures of whoever reads it.
 """

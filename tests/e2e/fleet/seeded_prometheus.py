@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import Book, Fleet, Owner
 from tests.e2e.fleet.compression import prometheus, rule_files
+from tests.e2e.fleet.expected_hosts import Book, Fleet, Owner
 from tests.e2e.fleet.exporters import KUBERNETES, Exporters
 from tests.e2e.fleet.history import Sample, blocks, recorded, scraped
 from tests.e2e.fleet.kubernetes import nodes

@@ -1,7 +1,7 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
-Run by the Python of `.cache/browser`, which has the browser's driver: `visitor.py OUT URL` visits the demo's
-page, `visitor.py OUT URL --names` only reads it. Pictures go beside the JSON.
+Run by the Python of `.cache/browser`, which has the browser's driver: `browser_check.py OUT URL` visits the demo's
+page, `browser_check.py OUT URL --names` only reads it. Pictures go beside the JSON.
 """
 
 import json
