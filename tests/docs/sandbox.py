@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.docs import vocabulary
+from tests.docs import known_names
 from tests.docs.markdown import ROOT, Block, blocks
 
 SECONDS = 240
@@ -19,7 +19,7 @@ class Workplace:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "repository"
-        for name in sorted(vocabulary.files()):
+        for name in sorted(known_names.files()):
             target = self.root / name
             if (ROOT / name).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)

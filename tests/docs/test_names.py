@@ -8,7 +8,7 @@ import pytest
 
 from exporter.engines import ENGINES
 from exporter.engines.commands import COMMANDS
-from tests.docs import vocabulary
+from tests.docs import known_names
 from tests.docs.known_names import PROGRAM
 from tests.docs.markdown import ROOT, Block, blocks, named, pages, read, spans
 
@@ -61,7 +61,7 @@ def wrong_commands(page: Path) -> list[str]:
     """In blocks and in spans."""
     shown = [line for block in blocks(page) if block.language != "diff" for line in commands(block)]
     shown += [span for span in spans(page) if span == PROGRAM or span.startswith(f"{PROGRAM} ")]
-    return [wrong for line in shown for wrong in vocabulary.wrong_words(line)]
+    return [wrong for line in shown for wrong in known_names.wrong_words(line)]
 
 
 def wrong_flags(page: Path) -> list[str]:
@@ -71,7 +71,7 @@ def wrong_flags(page: Path) -> list[str]:
     engines = {word for engine in ENGINES.values() for word in re.findall(r"--?[\w-]+", engine.manual.switch)}
     for row in COMMANDS:
         engines.update(row.metrics_on, row.metrics_off, row.ports, row.hosts, row.models)
-    ours = vocabulary.flags() | vocabulary.benchmark_flags()
+    ours = known_names.flags() | known_names.benchmark_flags()
     known = ours | {flag.partition("=")[0] for flag in engines} | OTHERS_FLAGS
     told = [re.match(r"--[\w.-]+", span) for span in spans(page)]
     return [match[0] for match in told if match and match[0] not in known]
@@ -80,9 +80,9 @@ def wrong_flags(page: Path) -> list[str]:
 def wrong_metrics(page: Path) -> list[str]:
     """Anywhere on the page, but for what its own blocks add. One that ends in `*` begins several."""
     added = "".join(block.text for block in blocks(page) if block.file or block.language == "diff")
-    known = vocabulary.metrics() | set(re.findall(r'"(inference_\w+)"', added))
+    known = known_names.metrics() | set(re.findall(r'"(inference_\w+)"', added))
     told = re.findall(r"(?<![\w:/.-])inference_[a-z0-9_]*\w(?![\w:-])\*?", read(page))
-    ours = [name for name in told if not name.startswith(vocabulary.METRICS_OF_THE_GATEWAY_API)]
+    ours = [name for name in told if not name.startswith(known_names.METRICS_OF_THE_GATEWAY_API)]
     return [name for name in ours if name not in known and not _begins(name, known)]
 
 
@@ -90,7 +90,7 @@ def wrong_records(page: Path) -> list[str]:
     """Anywhere on the page."""
     if named(page) in PAST:
         return []
-    recorded, _ = vocabulary.rules()
+    recorded, _ = known_names.rules()
     told = re.findall(r"(?<![\w:])inference:[a-z0-9_:]+", read(page))
     return [name for name in told if name.rstrip(":") not in recorded and not _begins(name, recorded)]
 
@@ -101,14 +101,14 @@ def _begins(name: str, known: frozenset[str]) -> bool:
 
 def wrong_alerts(page: Path) -> list[str]:
     """Anywhere on the page."""
-    _, alerts = vocabulary.rules()
+    _, alerts = known_names.rules()
     told = re.findall(r"(?<![\w/.])Inference[A-Z][a-z]\w+", read(page))
-    return [name for name in told if name not in alerts | vocabulary.KINDS_OF_KUBERNETES]
+    return [name for name in told if name not in alerts | known_names.KINDS_OF_KUBERNETES]
 
 
 def wrong_keys(page: Path) -> list[str]:
     """Dotted keys in spans, and mappings such as `gap: {max_days: 7}` by their first key."""
-    known = vocabulary.keys() | vocabulary.scenario_keys()
+    known = known_names.keys() | known_names.scenario_keys()
     tops = {key.partition(".")[0] for key in known}
     told = [span.replace("[]", "") for span in spans(page)]
     dotted = [name for name in told if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", name)]
@@ -116,7 +116,7 @@ def wrong_keys(page: Path) -> list[str]:
     mapped = [re.match(r"([a-z]+_[a-z_]+): ", span) for span in told]
     leaves = {key.rpartition(".")[2] for key in known}
     wrong = [name for name in ours if name not in known and name not in TABLES]
-    return wrong + [match[1] for match in mapped if match and match[1] not in leaves | vocabulary.words()]
+    return wrong + [match[1] for match in mapped if match and match[1] not in leaves | known_names.words()]
 
 
 TABLES = {"meta.machine", "meta.reader"}
@@ -129,7 +129,7 @@ def wrong_words(page: Path) -> list[str]:
         return []
     pattern = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+"
     told = [span for span in spans(page) if re.fullmatch(pattern, span)]
-    known = vocabulary.words() | vocabulary.tables()
+    known = known_names.words() | known_names.tables()
     return [word for word in told if word not in known and not OTHERS_WORDS.fullmatch(word)]
 
 
@@ -137,7 +137,7 @@ def wrong_files(page: Path) -> list[str]:
     """Paths in spans that begin with a folder of the repository, and names of its kinds of files."""
     if named(page) in PAST:
         return []
-    known = vocabulary.files()
+    known = known_names.files()
     tops = {name.partition("/")[0] for name in known if "/" in name}
     names = {name.rpartition("/")[2] for name in known}
     wrong = []

@@ -1,6 +1,6 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
-Run by the Python of `.cache/browser`, which has the browser's driver: `browser_check.py OUT URL` visits the demo's
+Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
 page, `browser_check.py OUT URL --names` only reads it. Pictures go beside the JSON.
 """
 

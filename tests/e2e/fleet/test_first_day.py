@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.expected_hosts import DAY, HOUR, NOBODY, Book, Fleet, Server
+from tests.e2e.fleet.expected_hosts import DAY, HOUR, NOBODY, ExpectedFleet, ExpectedHost, FleetServer
 from tests.e2e.fleet.fleets import gpus
 from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
@@ -21,26 +21,26 @@ EVALUATION = 240
 HOSTS = 20
 APART = STEP
 """Between the installation of two hosts."""
-FOUND = Server(
+DISCOVERED = FleetServer(
     "vllm", NOBODY, "default", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
 )
 """What discovery finds by itself: a server with a model and without an owner."""
 
 
-def fleet() -> Fleet:
+def fleet() -> ExpectedFleet:
     """Twenty hosts at 20 dollars an hour, by estimate: 9,600 dollars a day."""
-    books = tuple(
-        Book(
+    hosts = tuple(
+        ExpectedHost(
             "",
-            f"node-{place}:9844",
-            f"ledger-{place}",
-            gpus(f"node-{place}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
-            (FOUND,),
-            place * APART,
+            f"node-{index}:9844",
+            f"ledger-{index}",
+            gpus(f"node-{index}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
+            (DISCOVERED,),
+            index * APART,
         )
-        for place in range(HOSTS)
+        for index in range(HOSTS)
     )
-    return Fleet(books, (("fleet", "", 27_000),), "m1", -10 * DAY, 20 * DAY, "m0")
+    return ExpectedFleet(hosts, (("fleet", "", 27_000),), "m1", -10 * DAY, 20 * DAY, "m0")
 
 
 def read() -> frozenset[str]:
@@ -49,7 +49,7 @@ def read() -> frozenset[str]:
     return frozenset(re.findall(r"\binference_\w+", text))
 
 
-def written(line: Line, book: Book) -> dict[str, str]:
+def written(line: Line, book: ExpectedHost) -> dict[str, str]:
     """One input of a unit test: a line that rises evenly from the scrape in which the host appears."""
     first, second, middle, last = (line.at(at) for at in (book.begin, book.begin + STEP, HOUR, DAY))
     assert first is not None
@@ -68,7 +68,7 @@ def written(line: Line, book: Book) -> dict[str, str]:
 def pages() -> Iterator[dict[str, str]]:
     """What Prometheus scrapes of all of them, as far as a rule reads it."""
     names, whole = read(), fleet()
-    for book in whole.books:
+    for book in whole.hosts:
         for line in page(book, whole, 0):
             if line.name == "inference_budget_configured":
                 yield written(Line(line.name, line.labels, lambda _: 0.0), book)

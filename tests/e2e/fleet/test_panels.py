@@ -70,8 +70,8 @@ def ranges(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module", params=BOARDS, ids=lambda file: file.stem)
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(request.param.read_text())
-    return found
+    parsed: dict[str, Any] = json.loads(request.param.read_text())
+    return parsed
 
 
 def test_every_query_of_a_panel_has_a_value_now(life: Life) -> None:
