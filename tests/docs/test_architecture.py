@@ -19,18 +19,18 @@ def section(heading: str) -> str:
 
 def test_the_layers_are_those_that_the_imports_keep() -> None:
     """Row by row; the entry point has nothing above it."""
-    (drawn,) = [block.text for block in blocks(PAGE) if block.text.startswith("cli\n")]
+    (drawn,) = [code_block.text for code_block in blocks(PAGE) if code_block.text.startswith("cli\n")]
 
     assert [tuple(line.split(" | ")) for line in drawn.splitlines()] == list(ROWS[1:])
 
 
 def test_every_part_is_in_the_table_of_folders() -> None:
     """Packages and modules of the program, each once, in the order of the layers."""
-    told = [row[0].strip("`") for row in rows(section("The folders"))[1:]]
+    listed = [row[0].strip("`") for row in rows(section("The folders"))[1:]]
     parts = {path.stem for path in (ROOT / "exporter").glob("[a-z]*") if path.name != "__pycache__"}
 
-    assert told == [part for row in ROWS[1:] for part in row]
-    assert set(told) == parts
+    assert listed == [part for row in ROWS[1:] for part in row]
+    assert set(listed) == parts
 
 
 def test_its_numbers_are_those_of_the_code() -> None:

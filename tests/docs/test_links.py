@@ -43,9 +43,9 @@ def wrong(address: str) -> bool:
 @pytest.mark.parametrize("page", pages(), ids=named)
 def test_addresses_are_well_formed(links: Any, page: Path) -> None:
     """Https, to a host that has a name, without a user or a port."""
-    found = links.addresses(page.read_text(encoding="utf-8"))
+    addresses = links.addresses(page.read_text(encoding="utf-8"))
 
-    assert [address for address in found if wrong(address)] == []
+    assert [address for address in addresses if wrong(address)] == []
 
 
 def test_the_same_pages_are_asked(links: Any) -> None:

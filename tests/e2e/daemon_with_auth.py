@@ -13,7 +13,7 @@ from tests.web.test_passwords import basic, hashed
 USER, PASSWORD = "prometheus", "s3cret"
 
 
-class Guarded(Daemon):
+class DaemonWithAuth(Daemon):
     """Answers by https, to who has a certificate and a password."""
 
     def __init__(self, folder: Path, config: str, environment: Mapping[str, str], cost: int = 4) -> None:
@@ -29,9 +29,7 @@ class Guarded(Daemon):
         )
         self.begin = lambda *argv: [*argv, f"--web.config.file={self.web}"]
 
-    def ask(  # type: ignore[override]
-        self, path: str, method: str = "GET", **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    def request(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """One request by who may ask."""
         return ask(
             self.port, self.client, path, method, **{"Authorization": basic(USER, PASSWORD), **headers}
@@ -40,14 +38,14 @@ class Guarded(Daemon):
     def status(self, path: str) -> int | None:
         """Status of one path; `None` while nothing answers."""
         try:
-            return self.ask(path)[0]
+            return self.request(path)[0]
         except OSError:
             return None
 
     def scrape(self) -> Page:
         """One scrape."""
         taken = time.time()
-        status, _, body = self.ask("/metrics")
+        status, _, body = self.request("/metrics")
         assert status == 200
         self.pages.append(Page(body, taken))
         return self.pages[-1]

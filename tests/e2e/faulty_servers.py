@@ -18,7 +18,7 @@ from typing import Final
 from tests import small_disk
 from tests.e2e.daemon import Daemon, Page, get, until
 from tests.e2e.expected_totals import MILLIWATTS, PACES, configuration
-from tests.e2e.load_servers import Counts, Load, Server
+from tests.e2e.load_servers import Counts, Load, LoadServer
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 from tests.sources.kubelet.kubelet_server import Kubelet
@@ -45,16 +45,16 @@ _KUBELET = (
 )
 
 
-class Faulty(Server):
+class FaultyServer(LoadServer):
     """A server that may hang, trickle, lie, be dead, or be another process which has counted nothing."""
 
-    def __init__(self, name: str, pace: Counts, told: Callable[[], None]) -> None:
+    def __init__(self, name: str, rates: Counts, after_read: Callable[[], None]) -> None:
         self.state = "well"
         self.well = threading.Event()
         self.process = FIRST_PROCESS
         self.ended: list[Counts] = []
         """The last counters of processes before this one."""
-        super().__init__(name, pace, told)
+        super().__init__(name, rates, after_read)
 
     def be(self, state: str) -> None:
         """Answer so from now on."""
@@ -75,7 +75,9 @@ class Faulty(Server):
         """What was served since the first read, by kind; the present process is at rest."""
         assert self._frozen is not None
         sums = [sum(kinds) for kinds in zip(*self.ended, self._frozen, strict=True)]
-        prompt, cached, generation = (whole - first for whole, first in zip(sums, self.told[0], strict=True))
+        prompt, cached, generation = (
+            whole - first for whole, first in zip(sums, self.reported[0], strict=True)
+        )
         return prompt, cached, generation
 
     def _page(self) -> bytes:
@@ -84,7 +86,7 @@ class Faulty(Server):
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server, well = self, super()._handler()
 
-        class Handler(well):  # type: ignore[misc, valid-type]
+        class FaultyHandler(well):  # type: ignore[misc, valid-type]
             def do_GET(self) -> None:  # noqa: N802 - the base class names it
                 match server.state:
                     case "hangs":
@@ -110,7 +112,7 @@ class Faulty(Server):
                 except OSError:
                     return  # who read it has had enough
 
-        return Handler
+        return FaultyHandler
 
 
 class FaultyLoad(Load):
@@ -119,7 +121,7 @@ class FaultyLoad(Load):
     def __init__(self) -> None:
         self._reads = 0
         self._read = threading.Condition()
-        self.servers = {name: Faulty(name, pace, self._told) for name, pace in PACES.items()}
+        self.servers = {name: FaultyServer(name, rates, self._count_read) for name, rates in PACES.items()}
 
 
 class Excuse(threading.Event):
@@ -133,7 +135,7 @@ class Excuse(threading.Event):
         self.times += 1
         super().set()
 
-    def held(self, times: int, *, before: bool) -> bool:
+    def applied_since(self, times: int, *, before: bool) -> bool:
         """Whether it held at any time since then."""
         return before or self.is_set() or self.times != times
 
@@ -153,7 +155,7 @@ class Trial:
     """Set while whoever asks may be told to come again, at once."""
     done: list[str] = field(default_factory=list)
 
-    def server(self) -> Faulty:
+    def server(self) -> FaultyServer:
         """Any one."""
         return self.load.servers[self.chance.choice(sorted(self.load.servers))]
 
@@ -262,7 +264,7 @@ class Trial:
 
     def kubelet_goes(self) -> None:
         """Its socket is gone; its pod still holds the GPU; it comes back."""
-        held = self.daemon.until(
+        before = self.daemon.until(
             lambda page: page.sum("inference_server_gpus", server=POD) > 0, POD, PATIENCE
         )
         self.kubelet.stop()
@@ -270,7 +272,7 @@ class Trial:
         self.until_down("kubelet")
         page = self.daemon.settled(PATIENCE)
         gpus = "inference_server_gpus"
-        assert page.sum(gpus, server=POD) == held.sum(gpus, server=POD)
+        assert page.sum(gpus, server=POD) == before.sum(gpus, server=POD)
         self.kubelet.start()
 
     @contextmanager
@@ -347,12 +349,12 @@ def _served(client: http.client.HTTPConnection) -> bool:
 def reply(uuid: str) -> bytes:
     """That a pod has a GPU, as protobuf (`ListPodResourcesResponse` of the kubelet's `api.proto`)."""
 
-    def said(number: int, value: bytes) -> bytes:
+    def field(number: int, value: bytes) -> bytes:
         return bytes([number << 3 | 2, len(value)]) + value
 
-    device = said(1, b"nvidia.com/gpu") + said(2, uuid.encode())
-    container = said(1, b"main") + said(2, device)
-    return said(1, said(1, b"train-0") + said(2, b"research") + said(3, container))
+    device = field(1, b"nvidia.com/gpu") + field(2, uuid.encode())
+    container = field(1, b"main") + field(2, device)
+    return field(1, field(1, b"train-0") + field(2, b"research") + field(3, container))
 
 
 @contextmanager
@@ -395,7 +397,7 @@ def _scraped(trial: Trial) -> Iterator[None]:
                 problem = "" if status == http.client.OK else str(status)
             except (OSError, http.client.HTTPException) as error:
                 problem, waited = repr(error), isinstance(error, TimeoutError)
-            away, scarce = (excuse.held(times, before=was) for excuse, times, was in before)
+            away, scarce = (excuse.applied_since(times, before=was) for excuse, times, was in before)
             if problem and not away and (waited or not scarce):
                 failures.append(f"{problem} after {trial.done}")
 

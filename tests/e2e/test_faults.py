@@ -6,7 +6,7 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from tests import rights, small_disk
-from tests.e2e.expected_totals import Account
+from tests.e2e.expected_totals import HostTotals
 from tests.e2e.faulty_servers import FAULTS, GPUS, plans, trial
 
 PLANS = 5
@@ -32,7 +32,7 @@ def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> 
         under.away.set()
         assert under.daemon.terminate() == 0
     with LedgerReader.open(under.daemon.ledger) as reader:
-        account = Account.of_books(reader.books(0, ()), GPUS)
+        account = HostTotals.of_ledger(reader.books(0, ()), GPUS)
     assert account.differences() == []
     assert account.tokens == {name: server.expected() for name, server in under.load.servers.items()}
     # Absent while the report is stale, as after a standstill.

@@ -33,9 +33,9 @@ pytestmark = pytest.mark.timeout(180)
 def daemon(tmp_path: Path) -> Daemon:
     """Two GPUs, and a ledger in a folder of its own; not started."""
     host = FakeNvml(tmp_path, Scenario(h100s(GPUS, utilization=50, power_mw=300_000)))
-    found = Daemon(tmp_path, PRICED, host.environment())
-    found.ledger = tmp_path / "state" / "ledger.db"
-    return found
+    installation = Daemon(tmp_path, PRICED, host.environment())
+    installation.ledger = tmp_path / "state" / "ledger.db"
+    return installation
 
 
 def persistent(value: float) -> Callable[[Page], bool]:
@@ -79,8 +79,8 @@ def test_a_ledger_that_is_deleted_is_back_within_a_tick(daemon: Daemon, lose: Ca
         daemon.start()
         again = daemon.until(lambda page: page.sum(TIME) > 0, "GPU time")
 
-    said = "ledger log restored" if lose is the_logs else "ledger restored"
-    assert f'level=warning msg="{said}" path={daemon.ledger}' in log
+    message = "ledger log restored" if lose is the_logs else "ledger restored"
+    assert f'level=warning msg="{message}" path={daemon.ledger}' in log
     assert page.value("inference_ledger_persistent") == 1
     is_whole(page, before)
     is_whole(again, before)
@@ -195,7 +195,7 @@ def test_a_fifo_does_not_stop_the_start(daemon: Daemon) -> None:
     with daemon:
         page = daemon.settled()
 
-    said = json.dumps(f"{daemon.ledger} is a FIFO")[:-1]
-    assert f"level=error msg=ledger problem={said}" in daemon.log.read_text(encoding="utf-8")
+    problem = json.dumps(f"{daemon.ledger} is a FIFO")[:-1]
+    assert f"level=error msg=ledger problem={problem}" in daemon.log.read_text(encoding="utf-8")
     assert (page.value("inference_ledger_persistent"), page.sum(COST) > 0) == (0, True)
     assert list(daemon.ledger.parent.iterdir()) == [daemon.ledger]

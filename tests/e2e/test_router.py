@@ -60,7 +60,7 @@ class Router(Llama):
         until(lambda: not self.children(), 30, "no model loaded")
 
 
-class Elsewhere(Router):
+class RemoteRouter(Router):
     """In a network of its own, on all addresses of it; its models are on loopback there."""
 
     def __init__(self, folder: Path, network: Network) -> None:
@@ -159,7 +159,7 @@ def test_in_a_network_of_its_own_a_model_is_read_through_its_router(tmp_path: Pa
     gpus = FakeNvml(tmp_path, Scenario(h100s(1, utilization=40, power_mw=400_000)))
     daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
     daemon.begin = unprivileged.powerless
-    with Network() as network, Elsewhere(tmp_path, network) as router, daemon:
+    with Network() as network, RemoteRouter(tmp_path, network) as router, daemon:
         name = f"llamacpp:{network.host}:{router.port}:{MODEL}"
         router.complete("tokens cost money", 30)
         compute(gpus, *router.children())

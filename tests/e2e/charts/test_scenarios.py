@@ -197,7 +197,7 @@ def test_a_release_fits_into_its_secret() -> None:
     """Helm keeps chart and manifests in one Secret, compressed; no ConfigMap is near the limit either."""
     manifest = rendered("--values", str(scenario("monitoring")))
     chart = "".join(file.read_text() for file in sorted(CHART.rglob("*")) if file.is_file())
-    parts = [len(json.dumps(told)) for told in of("monitoring") if told["kind"] == "ConfigMap"]
+    parts = [len(json.dumps(document)) for document in of("monitoring") if document["kind"] == "ConfigMap"]
 
     assert len(gzip.compress((manifest + chart).encode())) * 4 // 3 < MOST_BYTES // 2
     assert max(parts) < MOST_BYTES // 4
