@@ -42,8 +42,8 @@ READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].m
       label: table.parentElement.getAttribute('aria-label'),
       rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
         [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
-TIMES = """() => { const told = performance.getEntriesByType('navigation')[0];
-  return { milliseconds: told.duration, bytes: told.encodedBodySize }; }"""
+TIMES = """() => { const entry = performance.getEntriesByType('navigation')[0];
+  return { milliseconds: entry.duration, bytes: entry.encodedBodySize }; }"""
 TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, [tabindex="0"]')]
   .filter((one) => one.checkVisibility()).length"""
 MARK = """() => { const one = document.activeElement; if (one === document.body) return null;

@@ -1,4 +1,4 @@
-"""What a small host's ledger must hold, worked from prices, the boot clock and what its servers told.
+"""What a small host's ledger must hold, worked from prices, the boot clock and what its servers reported.
 
 Nothing here asks the exporter what is right: its ledger and its page are only read.
 """
@@ -20,7 +20,7 @@ OWNED: Final = 2
 MILLIWATTS: Final = 400_000
 """What each GPU draws: far enough below its limit of 700 W that no read that is late looks implausible."""
 LATE_SECONDS: Final = 5
-"""Energy is told when a read comes, time when a tick begins: they may be this far apart."""
+"""Energy is reported when a read comes, time when a tick begins: they may be this far apart."""
 PACES: Final[dict[str, Counts]] = {
     "chat": (11, 5, 3),
     "search": (2, 7, 1),

@@ -1,4 +1,4 @@
-"""A daemon that is killed again and again while it meters servers under load: its books after each kill."""
+"""A daemon that is killed again and again while it meters servers under load: its totals after each kill."""
 
 import os
 import random
@@ -58,7 +58,7 @@ def host(folder: Path, load: Load) -> Daemon:
 
 
 class KillSeries:
-    """Kills one installation's daemon at seeded instants, and compares its books after each."""
+    """Kills one installation's daemon at seeded instants, and compares its totals after each."""
 
     def __init__(self, daemon: Daemon, load: Load, folder: Path, seed: int) -> None:
         self.figures = KillFigures()
@@ -71,7 +71,7 @@ class KillSeries:
         self._page: Page | None = None
         self._first = 0
         self._elapsed = 0
-        """Boot clock of the last tick of the books that were opened last."""
+        """Boot clock of the last tick of the ledger that was opened last."""
         self._base: dict[str, Counts] = {}
         self._ledger = ""
         self._starting = 0.0
@@ -135,7 +135,7 @@ class KillSeries:
         return self._last
 
     def end(self) -> None:
-        """Freeze the servers, let a last process live, and compare everything with what they told.
+        """Freeze the servers, let a last process live, and compare everything with what they reported.
 
         Raises:
             AssertionError: a token is missing or was counted twice, or something else is off.
@@ -161,7 +161,7 @@ class KillSeries:
         return f"{account.time / SECOND:.1f} s charged, {money} picodollars, {tokens} tokens"
 
     def _run(self, instant: str, reads: int) -> None:
-        """Let the process, whose first tick all servers have told, live to its instant."""
+        """Let the process, whose first tick all servers have reported, live to its instant."""
         if instant == "first tick":
             self._pause.wait(self._chance.uniform(0, COMMITTING_SECONDS))
             return
@@ -178,7 +178,7 @@ class KillSeries:
         assert self._load.await_reads(reads, 30), self._daemon.log.read_text(encoding="utf-8")[-4000:]
 
     def _read_page(self) -> None:
-        """Compare the first page of a restart with the books before it, and with the page before it."""
+        """Compare the first page of a restart with the totals before it, and with the page before it."""
         self._daemon.until_ready()
         page = self._daemon.scrape()
         account = HostTotals.of_page(page)
@@ -244,7 +244,7 @@ class KillSeries:
         )
 
     def _holds_last_read(self) -> bool:
-        """Whether the books hold the last read of every server."""
+        """Whether the totals hold the last read of every server."""
         return all(
             self._sum(name, self._totals()) == server.reported[-1]
             for name, server in self._load.servers.items()

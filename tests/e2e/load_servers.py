@@ -1,4 +1,4 @@
-"""Servers under load in this process: their counters grow by the clock, and what they told is known."""
+"""Servers under load in this process: their counters grow by the clock, and each read is recorded."""
 
 import threading
 import time
@@ -44,7 +44,7 @@ class LoadServer:
     def __init__(self, name: str, rates: Counts, after_read: Callable[[], None]) -> None:
         self.name = name
         self.reported: list[Counts] = []
-        """What it told at each read, in order."""
+        """Counters reported at each read, in order."""
         self._rates = rates
         self._after = after_read
         self._began = time.monotonic_ns()

@@ -265,7 +265,7 @@ def test_a_reload_names_what_was_found(story: Story) -> None:
     assert {kind: chat.get(kind, 0) for kind in moved} == moved
 
 
-@pytest.mark.parametrize("when", ["found", "served", "after_outage", "restarted", "third", "named"])
+@pytest.mark.parametrize("when", ["discovered", "served", "after_outage", "restarted", "third", "named"])
 def test_no_dollar_is_lost(story: Story, when: str) -> None:
     """Three sums of the same dollars, a residual of nothing; the training job carries a quarter of them."""
     page: Page = getattr(story, when).page

@@ -1,4 +1,4 @@
-"""A real server is divided by what a real gateway before it counts, and that is what clients were told."""
+"""A real server is divided by the counts of a real gateway, which are those of its clients."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ TeamTokens = dict[str, Counter[str]]
 
 @dataclass(frozen=True)
 class LitellmAfternoon:
-    """Pages of the gateway and of the server before and after, what clients were told, and our page."""
+    """Pages of the gateway and of the server before and after, tokens by team, and our page."""
 
     gateway: tuple[Page, Page]
     server: tuple[Page, Page]

@@ -1,4 +1,4 @@
-"""People who use a server while it is recorded. Says at the end what its answers told them, all in all.
+"""People who use a server while it is recorded. Prints at the end the totals of its answers.
 
 python tests/recordings/clients.py http://127.0.0.1:8000 tiny
 
