@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.flags import PROGRAM
 from exporter.engines import ENGINES
 from exporter.engines.commands import COMMANDS
 from tests.docs import known_names
-from tests.docs.known_names import PROGRAM
 from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, read, spans
 
 PAGES = pages()

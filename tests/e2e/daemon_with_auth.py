@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.e2e.daemon import Daemon, Page
 from tests.web.certificates import Authority
-from tests.web.certificates import request as ask
+from tests.web.certificates import request as request_page
 from tests.web.test_passwords import basic, hashed
 
 USER, PASSWORD = "prometheus", "s3cret"
@@ -31,7 +31,7 @@ class DaemonWithAuth(Daemon):
 
     def request(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """One request by who may ask."""
-        return ask(
+        return request_page(
             self.port, self.client, path, method, **{"Authorization": basic(USER, PASSWORD), **headers}
         )
 

@@ -121,7 +121,9 @@ class FaultyLoad(Load):
     def __init__(self) -> None:
         self._reads = 0
         self._read = threading.Condition()
-        self.servers = {name: FaultyServer(name, rates, self._count_read) for name, rates in PACES.items()}
+        self.servers: Mapping[str, FaultyServer] = {
+            name: FaultyServer(name, rates, self._count_read) for name, rates in PACES.items()
+        }
 
 
 class Excuse(threading.Event):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -126,7 +126,9 @@ class Load:
     def __init__(self, paces: dict[str, Counts]) -> None:
         self._reads = 0
         self._read = threading.Condition()
-        self.servers = {name: LoadServer(name, rates, self._count_read) for name, rates in paces.items()}
+        self.servers: Mapping[str, LoadServer] = {
+            name: LoadServer(name, rates, self._count_read) for name, rates in paces.items()
+        }
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ from tests.e2e.daemon import ROOT, Page, free_port, until
 from tests.e2e.daemon_with_auth import PASSWORD, USER
 from tests.fake_nvml.library import FakeNvml
 from tests.web.certificates import Authority
-from tests.web.certificates import request as ask
+from tests.web.certificates import request as request_page
 from tests.web.test_passwords import basic, hashed
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -51,7 +51,7 @@ class Pod:
         if spec["httpGet"].get("scheme") == "HTTPS":
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return ask(self.port, context, spec["httpGet"]["path"])[0] == 200
+        return request_page(self.port, context, spec["httpGet"]["path"])[0] == 200
 
     def ready(self) -> bool:
         """Whether all three probes pass.
@@ -80,7 +80,7 @@ class Pod:
         ):
             assert ("DNS", tls["serverName"]) in dict(shown.getpeercert() or {})["subjectAltName"]
         credentials = {"Authorization": basic(USER, PASSWORD)} if "basicAuth" in endpoint else {}
-        status, _, body = ask(self.port, context, endpoint["path"], **{**credentials, **headers})
+        status, _, body = request_page(self.port, context, endpoint["path"], **{**credentials, **headers})
         return status, body
 
 
@@ -173,14 +173,14 @@ def test_prometheus_gets_the_money(pod: Pod) -> None:
 
 def test_nobody_else_does(pod: Pod) -> None:
     """Neither by plain HTTP, nor without the password or the certificate."""
-    assert ask(pod.port, None)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
+    assert request_page(pod.port, None)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
     context = pod.authority.client()
     context.check_hostname = False
     if "tcpSocket" in container_of(pod.objects)["livenessProbe"]:
         with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF"):
-            ask(pod.port, context)
+            request_page(pod.port, context)
     else:
-        assert ask(pod.port, context)[0] == 401
+        assert request_page(pod.port, context)[0] == 401
         assert pod.scraped(Authorization=basic(USER, "wrong"))[0] == 401
 
 
@@ -189,7 +189,9 @@ def test_reloading_by_http_is_as_the_values_say(pod: Pod) -> None:
     off = "--no-web.enable-lifecycle" in container_of(pod.objects)["args"]
     context = pod.authority.client(pod.authority.signs("admin", "admin"))
     context.check_hostname = False
-    status, _, body = ask(pod.port, context, "/-/reload", "POST", Authorization=basic(USER, PASSWORD))
+    status, _, body = request_page(
+        pod.port, context, "/-/reload", "POST", Authorization=basic(USER, PASSWORD)
+    )
 
     assert (status, b"switched off" in body) == ((403, True) if off else (200, False))
 
