@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
 
-from tests import small_disk
+from tests import tmpfs
 from tests.e2e.daemon import Daemon, Page, get, until
 from tests.e2e.expected_totals import MILLIWATTS, PACES, configuration
 from tests.e2e.load_servers import Counts, Load, LoadServer
@@ -372,7 +372,7 @@ def trial(folder: Path, seed: int) -> Iterator[Trial]:
     with FaultyLoad() as load:
         daemon = Daemon(folder, configuration(load), nvml.environment())
         daemon.ledger.with_name("ledger.db.older").touch()  # the books begin at the first tick, not at boot
-        daemon.begin = lambda *argv: [*small_disk.namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
+        daemon.begin = lambda *argv: [*tmpfs.namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
         try:
             with daemon:
                 made = Trial(daemon, load, nvml, kubelet, random.Random(seed))  # noqa: S311 - to be repeated

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from tests import rights, small_disk
+from tests import rights, tmpfs
 from tests.e2e.expected_totals import HostTotals
 from tests.e2e.faulty_servers import FAULTS, GPUS, plans, trial
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(240)
 )
 def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> None:
     """Whatever is done, prices times time and the servers' own counters are what the books hold."""
-    if not small_disk.mountable():
+    if not tmpfs.mountable():
         pytest.skip(rights.MOUNTS)
     kinds = plans(SEED, PLANS)[number]
     with trial(tmp_path, number) as under:

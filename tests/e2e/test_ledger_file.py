@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import rights, small_disk
+from tests import rights, tmpfs
 from tests.e2e.daemon import ROOT, Daemon, Page, get, until
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -125,18 +125,18 @@ class ReadOnly:
     """The ledger's folder on a read-only mount, which is the daemon's alone."""
 
     def __init__(self, daemon: Daemon) -> None:
-        if not small_disk.mountable():
+        if not tmpfs.mountable():
             pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, str(daemon.ledger.parent)
         mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
         daemon.begin = partial(self._command, mount)
 
     def _command(self, mount: str, *argv: str) -> list[str]:
-        return [*small_disk.namespace(), "sh", "-c", mount, self._folder, *argv]
+        return [*tmpfs.namespace(), "sh", "-c", mount, self._folder, *argv]
 
     def relieve(self) -> None:
         """Make it writable under the running daemon."""
-        user = () if "--map-root-user" not in small_disk.namespace() else ("--user", "--preserve-credentials")
+        user = () if "--map-root-user" not in tmpfs.namespace() else ("--user", "--preserve-credentials")
         enter = ("nsenter", f"--target={self._daemon.pid}", "--mount", *user)
         subprocess.run([*enter, "mount", "-o", "remount,bind,rw", self._folder], check=True, timeout=60)
 

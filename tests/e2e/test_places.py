@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from tests import rights, small_disk, unprivileged
+from tests import rights, tmpfs, unprivileged
 from tests.e2e.daemon import Daemon, Page, get
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -106,10 +106,10 @@ class Full:
     words = "database or disk is full"
 
     def __init__(self, daemon: Daemon, folder: Path) -> None:
-        if not small_disk.mountable():
+        if not tmpfs.mountable():
             pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, folder
-        daemon.begin = partial(small_disk.command, folder)
+        daemon.begin = partial(tmpfs.command, folder)
 
     @property
     def folder(self) -> Path:
@@ -117,7 +117,7 @@ class Full:
         return Path(f"/proc/{self._daemon.pid}/root{self._folder}")
 
     def fill(self) -> None:
-        small_disk.fill(self.folder)
+        tmpfs.fill(self.folder)
 
     def relieve(self) -> None:
         (self.folder / "ballast").unlink()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outside import machine_paths, reaching
+from tests.allowed_paths import machine_paths, reaching
 from tests.test_house import ROOT, tracked
 
 REGISTRIES = re.compile(r"\bpypi\.org\b|pythonhosted|deb\.debian\.org")
