@@ -50,15 +50,15 @@ class Hosts:
     def page(self, instance: str) -> str | None:
         """What a host exports now."""
         at = self.at()
-        for book in list(self.answering):
-            if book.instance == instance and book.alive(at) and instance not in self.silent:
-                lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
-                self._keep(book, lines)
-                self.scraped[book.ledger] = at
+        for host in list(self.answering):
+            if host.instance == instance and host.alive(at) and instance not in self.silent:
+                lines = [(line, line.at(at)) for line in page(host, self.fleet, self.now)]
+                self._keep(host, lines)
+                self.scraped[host.ledger] = at
                 return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
         return None
 
-    def _keep(self, book: ExpectedHost, lines: Iterable[tuple[Line, float | None]]) -> None:
+    def _keep(self, host: ExpectedHost, lines: Iterable[tuple[Line, float | None]]) -> None:
         exported: dict[str, dict[Owner, float]] = {}
         for line, value in lines:
             if line.name == "inference_month_to_date_dollars" and value is not None:
@@ -66,7 +66,7 @@ class Hosts:
                 owner = line.labels["product"], line.labels["team"]
                 owners[owner] = owners.get(owner, 0) + value
         for month, owners in exported.items():
-            self.exported[book.cluster, book.ledger, month] = owners
+            self.exported[host.cluster, host.ledger, month] = owners
 
     def months(self) -> Months:
         """The sum of what every ledger exported last."""
@@ -80,9 +80,9 @@ class Hosts:
     def spend(self) -> dict[str, float]:
         """Dollars an hour by cluster: of all that are there, silent ones too."""
         sums: dict[str, int] = {}
-        for book in self.answering:
-            name = self.names.get(book.cluster, book.cluster)
-            sums[name] = sums.get(name, 0) + sum(gpu.price for gpu in book.gpus)
+        for host in self.answering:
+            name = self.names.get(host.cluster, host.cluster)
+            sums[name] = sums.get(name, 0) + sum(gpu.price for gpu in host.gpus)
         return {name: price / 10**6 for name, price in sums.items()}
 
 
@@ -180,10 +180,10 @@ def stand(folder: Path, hosts: Hosts) -> Iterator[CentralStack]:
         vmalert = enter(Vmalert(folder / "vmalert", files[1:], victoria, routers[1].url, stale))
         urls = [f"{center.url}/api/v1/write", f"{victoria.url}/api/v1/write"]
         clusters: dict[str, FleetCluster] = {}
-        for name in sorted({book.cluster for book in hosts.answering}):
+        for name in sorted({host.cluster for host in hosts.answering}):
             cluster = FleetCluster(folder / name, name, hosts, files[0], urls)
             enter(cluster.exporters)
-            cluster.targets(book for book in hosts.answering if book.cluster == name)
+            cluster.targets(host for host in hosts.answering if host.cluster == name)
             stack.callback(cluster.lose)
             cluster.restart(name)
             clusters[name] = cluster

@@ -62,7 +62,7 @@ UNALLOCATED = FleetServer("unallocated")
 
 @dataclass(frozen=True, slots=True)
 class ExpectedHost:
-    """The life of one ledger on one host: a host whose ledger is lost begins another book."""
+    """The life of one ledger on one host: a host whose ledger is lost begins another one."""
 
     cluster: str
     instance: str
@@ -73,7 +73,7 @@ class ExpectedHost:
     begin: int
     end: int = FOREVER
     earlier: tuple[tuple[Owner, int], ...] = ()
-    """Microdollars that are in the month already when the book begins to be seen."""
+    """Microdollars that are in the month already when the host begins to be seen."""
 
     def alive(self, at: float) -> bool:
         """Whether it answers a scrape."""
@@ -147,23 +147,23 @@ class ExpectedFleet:
         """Who is in a cluster's month."""
         return {
             (product, team)
-            for book in (*self.hosts, *self.forgotten)
-            if book.cluster == cluster
-            for product, team, _ in book.postings()
+            for host in (*self.hosts, *self.forgotten)
+            if host.cluster == cluster
+            for product, team, _ in host.postings()
         }
 
     def clusters(self) -> list[str]:
         """Their names."""
-        return sorted({book.cluster for book in self.hosts})
+        return sorted({host.cluster for host in self.hosts})
 
     def spend_rate(self, at: int, cluster: str, owner: Owner | None = None) -> Fraction:
         """Dollars an hour of a cluster, or of one owner in it."""
         return Fraction(
             sum(
                 gpu.price
-                for book in self.hosts
-                if book.cluster == cluster and book.alive(at)
-                for gpu, server in book.pairs()
+                for host in self.hosts
+                if host.cluster == cluster and host.alive(at)
+                for gpu, server in host.pairs()
                 if owner in (None, server.owner)
             ),
             10**6,
@@ -174,9 +174,9 @@ class ExpectedFleet:
         return sum(
             (
                 amount
-                for book in (*self.hosts, *self.forgotten)
-                if book.cluster == cluster and book.begin <= at
-                for (product, team, _), amount in book.month(at).items()
+                for host in (*self.hosts, *self.forgotten)
+                if host.cluster == cluster and host.begin <= at
+                for (product, team, _), amount in host.month(at).items()
                 if owner in (None, (product, team))
             ),
             Fraction(),

@@ -37,12 +37,12 @@ class Exporters(Loopback):
         `kubernetes`: kube-state-metrics of the last cluster is there too.
         """
         targets = {
-            book.instance: self._target(
-                book.instance, cluster=book.cluster, node=book.instance.partition(":")[0]
+            host.instance: self._target(
+                host.instance, cluster=host.cluster, node=host.instance.partition(":")[0]
             )
-            for book in hosts
+            for host in hosts
         }
-        for cluster in sorted({book.cluster for book in hosts})[-1:] if kubernetes else ():
+        for cluster in sorted({host.cluster for host in hosts})[-1:] if kubernetes else ():
             targets[KUBERNETES] = self._target(KUBERNETES, cluster=cluster)
         fresh = self._targets.with_suffix(".new")
         fresh.write_text(json.dumps(list(targets.values())), encoding="utf-8")

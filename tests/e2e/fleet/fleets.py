@@ -62,7 +62,7 @@ def l4s(host: str, count: int) -> tuple[FleetGpu, ...]:
     return gpus(host, count, "NVIDIA L4", 750_000, 50_000, "estimate")
 
 
-def book(
+def make_host(
     cluster: str, host: str, ledger: str, metal: tuple[FleetGpu, ...], *gpu_servers: FleetServer, **life: int
 ) -> ExpectedHost:
     """One ledger's life on a host; `earlier`: its first holder's dollars of the month before the history."""
@@ -84,7 +84,7 @@ UNPRICED = FleetGpu("GPU-west-1-2", "NVIDIA L40S", 0, 0, "")
 
 FLEET = ExpectedFleet(
     (
-        book(
+        make_host(
             "east",
             "east-1",
             "e1",
@@ -96,14 +96,18 @@ FLEET = ExpectedFleet(
             earlier=6_120,
         ),
         # replaced by another machine two hours ago
-        book("east", "east-2", "e2", h100s("east-2", 2), CHAT_70B, CHAT_70B, end=-2 * HOUR, earlier=3_480),
-        book("east", "east-3", "e3", h100s("east-3", 2), CHAT_70B, CHAT_70B, begin=-2 * HOUR),
+        make_host(
+            "east", "east-2", "e2", h100s("east-2", 2), CHAT_70B, CHAT_70B, end=-2 * HOUR, earlier=3_480
+        ),
+        make_host("east", "east-3", "e3", h100s("east-3", 2), CHAT_70B, CHAT_70B, begin=-2 * HOUR),
         # spot machines: none in the first part of the week, two in the second; one, two, none and one since
-        book("east", "spot-1", "s1", h100s("spot-1", 1), SEARCH_8B, begin=BEGIN + PART, end=BEGIN + 2 * PART),
-        book("east", "spot-2", "s2", h100s("spot-2", 1), SEARCH_8B, begin=BEGIN + PART, end=-24 * HOUR),
-        book("east", "spot-3", "s3", h100s("spot-3", 1), SEARCH_8B, begin=-46 * HOUR, end=-24 * HOUR),
-        book("east", "spot-4", "s4", h100s("spot-4", 1), SEARCH_8B, begin=-2 * HOUR),
-        book(
+        make_host(
+            "east", "spot-1", "s1", h100s("spot-1", 1), SEARCH_8B, begin=BEGIN + PART, end=BEGIN + 2 * PART
+        ),
+        make_host("east", "spot-2", "s2", h100s("spot-2", 1), SEARCH_8B, begin=BEGIN + PART, end=-24 * HOUR),
+        make_host("east", "spot-3", "s3", h100s("spot-3", 1), SEARCH_8B, begin=-46 * HOUR, end=-24 * HOUR),
+        make_host("east", "spot-4", "s4", h100s("spot-4", 1), SEARCH_8B, begin=-2 * HOUR),
+        make_host(
             "west",
             "west-1",
             "w1",
@@ -114,10 +118,10 @@ FLEET = ExpectedFleet(
             earlier=760,
         ),
         # its disk died three days ago: the books began anew
-        book(
+        make_host(
             "west", "west-2", "w2", (*l4s("west-2", 1), LOST), ARCHIVE, SEARCH_8B, end=-3 * DAY, earlier=155
         ),
-        book("west", "west-2", "w2-new", (*l4s("west-2", 1), LOST), ARCHIVE, SEARCH_8B, begin=-3 * DAY),
+        make_host("west", "west-2", "w2-new", (*l4s("west-2", 1), LOST), ARCHIVE, SEARCH_8B, begin=-3 * DAY),
     ),
     (("fleet", "", 27_000), ("chat", "chat", 12_000)),
     "2026-07",
@@ -125,7 +129,7 @@ FLEET = ExpectedFleet(
     MONTH_END,
     "2026-06",
     forgotten=(
-        book(
+        make_host(
             "east",
             "spot-0",
             "s0",
@@ -135,7 +139,7 @@ FLEET = ExpectedFleet(
             end=-300 * HOUR,
             earlier=62,
         ),
-        book("west", "west-0", "w0", l4s("west-0", 1), ARCHIVE, begin=-450 * HOUR, end=-200 * HOUR),
+        make_host("west", "west-0", "w0", l4s("west-0", 1), ARCHIVE, begin=-450 * HOUR, end=-200 * HOUR),
     ),
     overheads=(("staff", 9_000_000), ("office", 1_500_000)),
     nodes=("west-9",),
@@ -169,15 +173,15 @@ def heading(for_dollars: str, chat: int, search: int) -> ExpectedFleet:
     return ExpectedFleet((only,), budgets, "2026-07", MONTH_BEGIN, MONTH_END, "2026-06")
 
 
-def fallen(book: ExpectedHost, at: int, gpus: int) -> ExpectedHost:
+def fallen(host: ExpectedHost, at: int, gpus: int) -> ExpectedHost:
     """The same ledger from a second on, with only its first GPUs; what was spent stays in its month."""
     spent: dict[tuple[str, str], int] = {}
-    for (product, team, _), dollars in book.month(at).items():
+    for (product, team, _), dollars in host.month(at).items():
         spent[product, team] = spent.get((product, team), 0) + round(dollars * 10**6)
     return replace(
-        book,
-        gpus=book.gpus[:gpus],
-        gpu_servers=book.gpu_servers[:gpus],
+        host,
+        gpus=host.gpus[:gpus],
+        gpu_servers=host.gpu_servers[:gpus],
         begin=at,
         earlier=tuple(spent.items()),
     )

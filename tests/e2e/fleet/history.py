@@ -37,15 +37,15 @@ def scraped(
 ) -> Iterator[Sample]:
     """What Prometheus would have scraped until `now`."""
     times = moments(begin, recent, old)
-    for book in fleet.hosts:
-        alive = [at for at in sorted({*times, min(book.end - 1, 0)}) if book.alive(at)]
+    for host in fleet.hosts:
+        alive = [at for at in sorted({*times, min(host.end - 1, 0)}) if host.alive(at)]
         target = {
-            "cluster": book.cluster,
-            "instance": book.instance,
+            "cluster": host.cluster,
+            "instance": host.instance,
             "job": JOB,
-            "node": book.instance.partition(":")[0],
+            "node": host.instance.partition(":")[0],
         }
-        for line in page(book, fleet, now):
+        for line in page(host, fleet, now):
             series = line.series(**target)
             for at in alive:
                 if (value := line.at(at)) is not None:

@@ -60,43 +60,43 @@ def server_labels(server: FleetServer) -> dict[str, str]:
     return {"namespace": server.namespace, "server": server.name}
 
 
-def page(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
+def page(host: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
     """All series of one host; `now` is the second, since the epoch, that times count from."""
-    for server in book.servers():
-        yield from _money(book, server)
+    for server in host.servers():
+        yield from _money(host, server)
         if server is not UNALLOCATED:
-            yield from _serving(book, server, fleet, now)
-    yield from _month(book, fleet, now)
-    for index, _ in enumerate(book.gpus):
-        yield from _gpu(book, index)
-    yield from _meter(book, fleet, now)
+            yield from _serving(host, server, fleet, now)
+    yield from _month(host, fleet, now)
+    for index, _ in enumerate(host.gpus):
+        yield from _gpu(host, index)
+    yield from _meter(host, fleet, now)
 
 
-def _money(book: ExpectedHost, server: FleetServer) -> Iterator[Line]:
+def _money(host: ExpectedHost, server: FleetServer) -> Iterator[Line]:
     labels = {**owned(server), "model": server.model}
-    price = book.price(server)
+    price = host.price(server)
     for phase, share in zip(PHASES, server.shares, strict=True):
-        cost = since(book.begin, price * share, MICRO * 1000 * HOUR)
+        cost = since(host.begin, price * share, MICRO * 1000 * HOUR)
         yield Line("inference_cost_dollars_total", {**labels, "phase": phase}, cost)
-        gpu_seconds = since(book.begin, book.count(server) * share, 1000)
+        gpu_seconds = since(host.begin, host.count(server) * share, 1000)
         yield Line("inference_gpu_seconds_total", {**labels, "phase": phase}, gpu_seconds)
     if price:
         yield Line("inference_cost_dollars_per_hour", labels, always(price / MICRO))
     for component in ("rent", "network"):
-        part = sum(getattr(gpu, component) for gpu, holder in book.pairs() if holder == server and gpu.basis)
-        total = since(book.begin, part, MICRO * HOUR)
+        part = sum(getattr(gpu, component) for gpu, holder in host.pairs() if holder == server and gpu.basis)
+        total = since(host.begin, part, MICRO * HOUR)
         yield Line("inference_server_cost_dollars_total", {**owned(server), "component": component}, total)
 
 
-def _serving(book: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
+def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
     labels = {**owned(server), "model": server.model}
-    count = book.count(server)
+    count = host.count(server)
     for kind, tokens in zip(KINDS, server.tokens, strict=True):
-        total = since(book.begin, tokens * count, HOUR)
+        total = since(host.begin, tokens * count, HOUR)
         yield Line("inference_tokens_total", {**labels, "kind": kind}, total)
     each = sum(server.tokens) * count
-    yield Line("inference_requests_total", labels, since(book.begin, each, HOUR * 1000))
-    served = book.begin if not each else None
+    yield Line("inference_requests_total", labels, since(host.begin, each, HOUR * 1000))
+    served = host.begin if not each else None
     yield Line(
         "inference_server_last_token_timestamp_seconds",
         labels,
@@ -104,13 +104,13 @@ def _serving(book: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
     )
     yield Line("inference_server_requests_running", labels, always(2.0 if each else 0.0))
     yield Line("inference_server_requests_waiting", labels, always(0.0))
-    for (kind, basis), price in _quotients(book, server):
+    for (kind, basis), price in _quotients(host, server):
         words = {**labels, "kind": kind, "basis": basis}
         yield Line("inference_cost_dollars_per_million_tokens", words, always(price))
     if each and fleet.hosted:
-        offer = since(book.begin, fleet.hosted * each, MICRO * MILLION * HOUR)
+        offer = since(host.begin, fleet.hosted * each, MICRO * MILLION * HOUR)
         yield Line("inference_hosted_equivalent_dollars_total", {**labels, "reference": "offer"}, offer)
-    url = f"http://{book.instance.split(':')[0]}:8000/metrics"
+    url = f"http://{host.instance.split(':')[0]}:8000/metrics"
     yield Line("inference_server_info", {**server_labels(server), "engine": "vllm"}, always(1))
     yield Line("inference_server_up", {**server_labels(server), "url": url}, always(float(server.up)))
     if not server.up:
@@ -127,35 +127,35 @@ def _serving(book: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
     yield Line("inference_server_gpus", server_labels(server), always(float(count)))
 
 
-def _quotients(book: ExpectedHost, server: FleetServer) -> Iterable[tuple[tuple[str, str], float]]:
+def _quotients(host: ExpectedHost, server: FleetServer) -> Iterable[tuple[tuple[str, str], float]]:
     """As an exporter prints them: none of a part of a pair, none while a GPU that is held has no price."""
     if server.method == "role":
         return ()
-    dearness = book.price(server)
+    dearness = host.price(server)
     money = {
         phase: dearness * share * MICRO // 1000 for phase, share in zip(PHASES, server.shares, strict=True)
     }
     tokens: dict[Kind, int] = {
-        kind: each * book.count(server) for kind, each in zip(KINDS, server.tokens, strict=True)
+        kind: each * host.count(server) for kind, each in zip(KINDS, server.tokens, strict=True)
     }
-    unpriced = sum(holder == server and not gpu.basis for gpu, holder in book.pairs())
+    unpriced = sum(holder == server and not gpu.basis for gpu, holder in host.pairs())
     return per_million(money, tokens, Weights(), unpriced).items()
 
 
-def _month(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
-    ledger = {"ledger": book.ledger}
-    run_rate = sum(gpu.price for gpu in book.gpus) * HOURS_PER_MONTH / MICRO
+def _month(host: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
+    ledger = {"ledger": host.ledger}
+    run_rate = sum(gpu.price for gpu in host.gpus) * HOURS_PER_MONTH / MICRO
     yield Line("inference_monthly_run_rate_dollars", ledger, always(run_rate))
-    for (product, team, basis), (before, rate) in book.postings().items():
+    for (product, team, basis), (before, rate) in host.postings().items():
         labels = {"product": product, "team": team, "price_basis": basis, **ledger}
-        month = since(book.begin, rate, MICRO * HOUR, before * HOUR)
+        month = since(host.begin, rate, MICRO * HOUR, before * HOUR)
         yield from _months({**labels}, fleet, month, rate)
         projected = {"product": product, "month": fleet.month}
         if basis == "configured" and rate:
-            end = since(book.begin, rate, MICRO * HOUR, before * HOUR)(fleet.month_end)
+            end = since(host.begin, rate, MICRO * HOUR, before * HOUR)(fleet.month_end)
             yield Line("inference_month_projected_dollars", projected, _until(fleet, always(end)))
     owners: Counter[tuple[str, str]] = Counter()
-    for (product, team, _basis), (_before, rate) in book.postings().items():
+    for (product, team, _basis), (_before, rate) in host.postings().items():
         owners[product, team] += rate
     for (product, team), rate in owners.items():
         if rate:
@@ -164,7 +164,7 @@ def _month(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]
     here = {"month": fleet.month}
     ratio = "inference_month_price_change_ratio"
     metered = "inference_month_metered_since_timestamp_seconds"
-    since_when = always(float(now + max(fleet.month_begin, book.begin)))
+    since_when = always(float(now + max(fleet.month_begin, host.begin)))
     ends = "inference_month_end_timestamp_seconds"
     yield Line(ratio, here, _until(fleet, always(1.0)))
     yield Line(metered, here, _until(fleet, since_when))
@@ -173,14 +173,14 @@ def _month(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]
     yield Line(ends, here, always(float(now + fleet.month_end)))
     if fleet.next_month:
         there = {"month": fleet.next_month}
-        since_then = always(float(now + max(fleet.month_end, book.begin)))
+        since_then = always(float(now + max(fleet.month_end, host.begin)))
         yield Line(ratio, there, _from(fleet, always(1.0)))
         yield Line(metered, there, _from(fleet, since_then))
         yield Line(ends, there, _from(fleet, always(float(now + fleet.next_end))))
     for name, product, dollars in fleet.budgets:
         yield Line("inference_budget_dollars", {"budget": name, "product": product}, always(float(dollars)))
     yield Line("inference_budget_configured", {}, always(1.0))
-    gpus = float(len(book.gpus))
+    gpus = float(len(host.gpus))
     yield Line("inference_gpus_expected", {}, always(gpus))
     yield Line("inference_gpus_visible", {}, always(gpus))
     yield Line("inference_gpu_replaced_total", {}, always(0.0))
@@ -221,21 +221,21 @@ def _from(fleet: ExpectedFleet, value: Callable[[float], float]) -> Callable[[fl
     return lambda at: value(at) if at >= fleet.month_end else None
 
 
-def _gpu(book: ExpectedHost, index: int) -> Iterator[Line]:
-    gpu, server = book.gpus[index], book.gpu_servers[index]
+def _gpu(host: ExpectedHost, index: int) -> Iterator[Line]:
+    gpu, server = host.gpus[index], host.gpu_servers[index]
     labels = {"uuid": gpu.uuid, "gpu_model": gpu.model}
     for component, amount, moved in (("rent", gpu.rent, -MOVED), ("network", gpu.network, MOVED)):
         part = {**labels, "component": component}
         yield Line(
             "inference_gpu_cost_dollars_total",
             part,
-            since(book.begin, amount if gpu.basis else 0, MICRO * HOUR),
+            since(host.begin, amount if gpu.basis else 0, MICRO * HOUR),
         )
         if gpu.basis:
             yield Line("inference_gpu_price_dollars_per_hour", part, _shifted(amount, moved))
             price_labels = {"price_basis": gpu.basis, "source": "hardware[0].rented", "as_of": ""}
             yield Line("inference_price_info", {**part, **price_labels}, always(1))
-    unpriced = since(book.begin, 0 if gpu.basis else 1, 1)
+    unpriced = since(host.begin, 0 if gpu.basis else 1, 1)
     busy = sum(server.shares[:3]) / 1000
     info = {
         "gpu": str(index),
@@ -251,7 +251,7 @@ def _gpu(book: ExpectedHost, index: int) -> Iterator[Line]:
     yield Line("inference_gpu_memory_used_bytes", labels, always(20e9 if server is not UNALLOCATED else 0.0))
     yield Line("inference_gpu_memory_total_bytes", labels, always(80e9))
     yield Line("inference_gpu_power_watts", labels, always(100 + 500 * busy))
-    yield Line("inference_gpu_energy_joules_total", labels, since(book.begin, int(100 + 500 * busy), 1))
+    yield Line("inference_gpu_energy_joules_total", labels, since(host.begin, int(100 + 500 * busy), 1))
     if server is not UNALLOCATED:
         share = {**server_labels(server), "uuid": gpu.uuid, "method": "whole"}
         yield Line("inference_server_gpu_share_ratio", share, always(1))
@@ -261,17 +261,17 @@ def _shifted(amount: int, moved: int) -> Callable[[float], float]:
     return lambda at: (amount + (moved if at >= SHIFT else 0)) / MICRO
 
 
-def _meter(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
-    failing = not all(gpu.up for gpu in book.gpus)
-    lives = [other.begin for other in fleet.hosts if other.ledger == book.ledger]
-    begun = float(now + min(lives, default=book.begin))
+def _meter(host: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]:
+    failing = not all(gpu.up for gpu in host.gpus)
+    lives = [other.begin for other in fleet.hosts if other.ledger == host.ledger]
+    begun = float(now + min(lives, default=host.begin))
     for source, well in (("nvml", True), ("processes", True), ("servers", not failing)):
         label = {"source": source}
         yield Line("inference_source_up", label, always(float(well)))
         yield Line("inference_source_read_duration_seconds", label, always(0.004))
         last = (lambda at: float(now + at)) if well else always(float(now - 2 * HOUR))
         yield Line("inference_source_last_success_timestamp_seconds", label, last)
-        errors = since(book.begin, 0 if well else 1, 60)
+        errors = since(host.begin, 0 if well else 1, 60)
         yield Line("inference_source_errors_total", {**label, "reason": "timeout"}, errors)
     yield Line("inference_last_tick_timestamp_seconds", {}, lambda at: float(now + at))
     yield Line("inference_ledger_last_commit_timestamp_seconds", {}, lambda at: float(now + at))
@@ -289,7 +289,7 @@ def _meter(book: ExpectedHost, fleet: ExpectedFleet, now: int) -> Iterator[Line]
         "inference_exporter_info", {"version": "0.1", **version}, {"version": "0.2", **version}
     )
     yield Line("process_resident_memory_bytes", {}, always(5e7))
-    yield Line("process_cpu_seconds_total", {}, since(book.begin, 1, 100))
+    yield Line("process_cpu_seconds_total", {}, since(host.begin, 1, 100))
     yield Line("process_start_time_seconds", {}, lambda at: begun if at < SHIFT else float(now + SHIFT))
 
 

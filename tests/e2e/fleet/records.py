@@ -70,38 +70,38 @@ def memory(fleet: ExpectedFleet, now: int, begin: int, step: int, apart: int) ->
 
 def _gpus(fleet: ExpectedFleet, at: int, cluster: str = "", owner: Owner | None = None) -> int:
     return sum(
-        owner in (None, server.owner) and cluster in ("", book.cluster)
-        for book in fleet.hosts
-        if book.alive(at)
-        for server in book.gpu_servers
+        owner in (None, server.owner) and cluster in ("", host.cluster)
+        for host in fleet.hosts
+        if host.alive(at)
+        for server in host.gpu_servers
     )
 
 
 def _ledgers(fleet: ExpectedFleet, now: int, begin: int) -> Iterator[Memory]:
     """The hourly memory of every ledger: this month, the one before, and where it was seen last."""
     hourly = range(begin, 1, HOUR)
-    for book in (*fleet.hosts, *fleet.forgotten):
-        for product, team, basis in book.postings():
-            labels = {"ledger": book.ledger, "product": product, "team": team, "price_basis": basis}
+    for host in (*fleet.hosts, *fleet.forgotten):
+        for product, team, basis in host.postings():
+            labels = {"ledger": host.ledger, "product": product, "team": team, "price_basis": basis}
             values = (
-                (fleet.month, _posted(book, (product, team, basis))),
-                (fleet.last_month, _before(book, (product, team, basis))),
+                (fleet.month, _posted(host, (product, team, basis))),
+                (fleet.last_month, _before(host, (product, team, basis))),
             )
-            for month, value in values if book.end > begin else values[:1]:
+            for month, value in values if host.end > begin else values[:1]:
                 name = "inference:month_to_date_dollars:posting_hourly"
                 yield Memory(name, {**labels, "month": month}, value, hourly)
-        where = {"ledger": book.ledger, "cluster": book.cluster}
-        yield Memory("inference:ledger_cluster_hourly", where, _last(book, now), hourly)
-        if book.alive(0):
+        where = {"ledger": host.ledger, "cluster": host.cluster}
+        yield Memory("inference:ledger_cluster_hourly", where, _last(host, now), hourly)
+        if host.alive(0):
             yield Memory("inference:ledger_cluster", where, always(1), NOW)
 
 
-def _posted(book: ExpectedHost, key: tuple[str, str, str]) -> Value:
-    return lambda at: float(book.month(at)[key]) if at >= book.begin else None
+def _posted(host: ExpectedHost, key: tuple[str, str, str]) -> Value:
+    return lambda at: float(host.month(at)[key]) if at >= host.begin else None
 
 
-def _last(book: ExpectedHost, now: int) -> Value:
-    return lambda at: float(now + min(at, book.end - 1)) if at >= book.begin else None
+def _last(host: ExpectedHost, now: int) -> Value:
+    return lambda at: float(now + min(at, host.end - 1)) if at >= host.begin else None
 
 
 def _month(fleet: ExpectedFleet, now: int, cluster: str, begin: int) -> Iterator[Memory]:
@@ -113,9 +113,9 @@ def _month(fleet: ExpectedFleet, now: int, cluster: str, begin: int) -> Iterator
             name = f"inference:month_end_timestamp_seconds{suffix}"
             yield Memory(name, {"cluster": cluster, "month": month}, always(end), times)
     since = now + min(
-        max(fleet.month_begin, book.begin)
-        for book in (*fleet.hosts, *fleet.forgotten)
-        if book.cluster == cluster
+        max(fleet.month_begin, host.begin)
+        for host in (*fleet.hosts, *fleet.forgotten)
+        if host.cluster == cluster
     )
     for suffix, times in (("_hourly", hourly), ("", NOW)):
         yield Memory(f"inference:month_metered_since_timestamp_seconds{suffix}", here, always(since), times)
@@ -163,7 +163,7 @@ def _projected(
 def _levels(fleet: ExpectedFleet, begin: int, apart: int) -> Iterator[Memory]:
     """Spend of the fleet and of its owners, and the means of an hour that projections are made of.
 
-    These are of whole hours, in which no book begins or ends.
+    These are of whole hours, in which no host begins or ends.
     """
     for suffix, choose in (("", None), (":low", min), (":high", max)):
         projected = _projected(fleet, fleet.clusters(), begin, choose)
@@ -224,7 +224,7 @@ def _spending(
             )
     for server in _servers(fleet, cluster):
         labels = _labels(cluster, server)
-        spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
+        spend = _alive(fleet, cluster, server, lambda host, server: host.price(server) / MICRO)
         if spend(0):  # nobody tells the spend of what has no price
             yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
     yield from _hosts(fleet, cluster)
@@ -234,35 +234,35 @@ def _spending(
 def _hosts(fleet: ExpectedFleet, cluster: str) -> Iterator[Memory]:
     """The hosts that answer, and what each spends for whom."""
     here = {"cluster": cluster}
-    alive_hosts = [book for book in fleet.hosts if book.cluster == cluster and book.alive(0)]
+    alive_hosts = [host for host in fleet.hosts if host.cluster == cluster and host.alive(0)]
     yield Memory("inference:hosts_metered", here, always(len(alive_hosts)), NOW)
     yield Memory("inference:hours_per_month", here, always(HOURS_PER_MONTH), NOW)
-    for book in alive_hosts:
-        node = book.instance.partition(":")[0]
+    for host in alive_hosts:
+        node = host.instance.partition(":")[0]
         paid: Counter[Owner] = Counter()
-        for gpu, server in book.pairs():
+        for gpu, server in host.pairs():
             paid[server.owner] += gpu.price
         for (product, team), price in paid.items():
-            labels = {**here, "ledger": book.ledger, "instance": book.instance, "node": node}
+            labels = {**here, "ledger": host.ledger, "instance": host.instance, "node": node}
             owner = {"product": product, "team": team}
             if price:
                 name = "inference:cost_dollars_per_hour:host"
                 yield Memory(name, {**labels, **owner}, always(price / MICRO), NOW)
 
 
-def _before(book: ExpectedHost, key: tuple[str, str, str]) -> Value:
+def _before(host: ExpectedHost, key: tuple[str, str, str]) -> Value:
     """Dollars of the month before, as a page has them."""
-    _, rate = book.postings()[key]
-    return lambda at: rate * 720 / MICRO if at >= book.begin else None
+    _, rate = host.postings()[key]
+    return lambda at: rate * 720 / MICRO if at >= host.begin else None
 
 
 def _closed(fleet: ExpectedFleet, cluster: str) -> Iterator[Memory]:
     """The month before: of every ledger that has said it."""
     owners: Counter[Owner] = Counter()
     bases: Counter[str] = Counter()
-    for book in fleet.hosts:
-        if book.cluster == cluster:
-            for (product, team, basis), (_, rate) in book.postings().items():
+    for host in fleet.hosts:
+        if host.cluster == cluster:
+            for (product, team, basis), (_, rate) in host.postings().items():
                 owners[product, team] += rate * 720
                 bases[basis] += rate * 720
     here = {"cluster": cluster, "month": fleet.last_month}
@@ -281,7 +281,7 @@ def mean(fleet: ExpectedFleet, begin: int, at: int, cluster: str, owner: Owner |
     edges = {
         begin,
         at,
-        *(edge for book in fleet.hosts for edge in (book.begin, book.end) if begin < edge < at),
+        *(edge for host in fleet.hosts for edge in (host.begin, host.end) if begin < edge < at),
     }
     boundaries = sorted(edges)
     return float(
@@ -293,7 +293,7 @@ def mean(fleet: ExpectedFleet, begin: int, at: int, cluster: str, owner: Owner |
 def _servers(fleet: ExpectedFleet, cluster: str) -> list[FleetServer]:
     return list(
         dict.fromkeys(
-            server for book in fleet.hosts if book.cluster == cluster for server in book.gpu_servers
+            server for host in fleet.hosts if host.cluster == cluster for server in host.gpu_servers
         )
     )
 
@@ -316,10 +316,10 @@ def _alive(
     what: Callable[[ExpectedHost, FleetServer], float],
 ) -> Value:
     """The sum over the hosts that a server is on, none where it is on none."""
-    hosts = [book for book in fleet.hosts if book.cluster == cluster and server in book.gpu_servers]
+    hosts = [host for host in fleet.hosts if host.cluster == cluster and server in host.gpu_servers]
 
     def value(at: int) -> float | None:
-        there = [what(book, server) for book in hosts if book.alive(at)]
+        there = [what(host, server) for host in hosts if host.alive(at)]
         return sum(there) if there else None
 
     return value
@@ -344,13 +344,13 @@ def _rates(fleet: ExpectedFleet, cluster: str, begin: int, day: Sequence[int]) -
         yield Memory("inference:server_tokens:rate5m", labels, tokens, day)
         kinds = {**labels, "model": server.model}
         for kind, count in zip(KINDS, server.tokens, strict=True):
-            rate = _alive(fleet, cluster, server, lambda book, server, n=count: n * book.count(server) / HOUR)
+            rate = _alive(fleet, cluster, server, lambda host, server, n=count: n * host.count(server) / HOUR)
             yield Memory("inference:kind_tokens:rate5m", {**kinds, "kind": kind}, rate, day)
         if server.method != "role" and (each := sum(server.tokens)):
             price = [
-                book.price(server) / each / book.count(server)
-                for book in fleet.hosts
-                if server in book.gpu_servers
+                host.price(server) / each / host.count(server)
+                for host in fleet.hosts
+                if server in host.gpu_servers
             ]
             yield Memory(
                 "inference:server_cost_dollars_per_million_tokens:7d", labels, always(price[0]), yesterday
@@ -401,29 +401,29 @@ def _tokens(fleet: ExpectedFleet, at: int, cluster: str, owner: Owner) -> float:
     return (
         sum(
             sum(server.tokens)
-            for book in fleet.hosts
-            if book.cluster == cluster and book.alive(at)
-            for server in book.gpu_servers
+            for host in fleet.hosts
+            if host.cluster == cluster and host.alive(at)
+            for server in host.gpu_servers
             if server.owner == owner
         )
         / HOUR
     )
 
 
-def _cost(book: ExpectedHost, server: FleetServer) -> float:
-    return book.price(server) / MICRO / HOUR
+def _cost(host: ExpectedHost, server: FleetServer) -> float:
+    return host.price(server) / MICRO / HOUR
 
 
-def _busy(book: ExpectedHost, server: FleetServer) -> float:
-    return _cost(book, server) * (server.shares[0] + server.shares[1]) / 1000
+def _busy(host: ExpectedHost, server: FleetServer) -> float:
+    return _cost(host, server) * (server.shares[0] + server.shares[1]) / 1000
 
 
-def _served(book: ExpectedHost, server: FleetServer) -> float:
-    return sum(server.tokens) * book.count(server) / HOUR
+def _served(host: ExpectedHost, server: FleetServer) -> float:
+    return sum(server.tokens) * host.count(server) / HOUR
 
 
-def _gpu_count(book: ExpectedHost, server: FleetServer) -> float:
-    return float(book.count(server))
+def _gpu_count(host: ExpectedHost, server: FleetServer) -> float:
+    return float(host.count(server))
 
 
 MODELS = {"cost_dollars": _cost, "busy_cost_dollars": _busy, "tokens": _served, "model_gpus": _gpu_count}
@@ -440,7 +440,7 @@ def _sum(parts: Sequence[Value]) -> Value:
 
 def _idle(fleet: ExpectedFleet, cluster: str, server: FleetServer) -> Value:
     share = server.shares[PHASES.index("idle")] / 1000
-    return _alive(fleet, cluster, server, lambda book, server: book.price(server) * share / MICRO)
+    return _alive(fleet, cluster, server, lambda host, server: host.price(server) * share / MICRO)
 
 
 def _times(value: Value, factor: float) -> Value:

@@ -54,11 +54,11 @@ class Life:
         at = self.at()
         if instance == KUBERNETES:
             return "".join(f"{series} {value!r}\n" for series, value in nodes(self.fleet))
-        for book in self.answering:
-            if book.instance == instance and book.alive(at):
-                lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
-                self._keep(book.ledger, lines)
-                self.scraped_at[book.ledger] = at
+        for host in self.answering:
+            if host.instance == instance and host.alive(at):
+                lines = [(line, line.at(at)) for line in page(host, self.fleet, self.now)]
+                self._keep(host.ledger, lines)
+                self.scraped_at[host.ledger] = at
                 return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
         return None
 
@@ -133,7 +133,7 @@ def seeded(
     with ExitStack() as stack:
         if scraping:
             life.exporters = stack.enter_context(Exporters(targets, life.page))
-            life.exporters.set_targets([*(book for book in fleet.hosts if book.alive(life.at())), *coming])
+            life.exporters.set_targets([*(host for host in fleet.hosts if host.alive(life.at())), *coming])
         stack.enter_context(program)
         begun = time.time()
         until(

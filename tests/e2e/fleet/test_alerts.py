@@ -170,8 +170,8 @@ def test_it_is_taken_back_when_the_spend_falls(stand: BudgetStand) -> None:
     """One GPU is left of twelve: the mean sinks until both projections are within their budgets."""
     notice(stand, "firing", "fleet", NOTIFIED_SECONDS)
     notice(stand, "firing", "chat", NOTIFIED_SECONDS)
-    (book,) = stand.over.answering
-    stand.over.become([fallen(book, int(stand.over.at()), gpus=1)])
+    (host,) = stand.over.answering
+    stand.over.become([fallen(host, int(stand.over.at()), gpus=1)])
     fleet = notice(stand, "resolved", "fleet", RESOLVED_SECONDS)
     chat = notice(stand, "resolved", "chat", RESOLVED_SECONDS)
 

@@ -49,33 +49,33 @@ def read() -> frozenset[str]:
     return frozenset(re.findall(r"\binference_\w+", text))
 
 
-def written(line: Line, book: ExpectedHost) -> dict[str, str]:
+def written(line: Line, host: ExpectedHost) -> dict[str, str]:
     """One input of a unit test: a line that rises evenly from the scrape in which the host appears."""
-    first, second, middle, last = (line.at(at) for at in (book.begin, book.begin + STEP, HOUR, DAY))
+    first, second, middle, last = (line.at(at) for at in (host.begin, host.begin + STEP, HOUR, DAY))
     assert first is not None
     assert second is not None
     assert last is not None
     slope = second - first
-    assert middle == pytest.approx(first + slope * (HOUR - book.begin) / STEP)
-    assert last == pytest.approx(first + slope * (DAY - book.begin) / STEP)
-    before = f"_x{book.begin // STEP - 1} " if book.begin else ""
-    rest = (DAY - book.begin) // STEP
-    node = book.instance.partition(":")[0]
-    series = line.series(instance=book.instance, job="inference-cost-exporter", node=node)
+    assert middle == pytest.approx(first + slope * (HOUR - host.begin) / STEP)
+    assert last == pytest.approx(first + slope * (DAY - host.begin) / STEP)
+    before = f"_x{host.begin // STEP - 1} " if host.begin else ""
+    rest = (DAY - host.begin) // STEP
+    node = host.instance.partition(":")[0]
+    series = line.series(instance=host.instance, job="inference-cost-exporter", node=node)
     return {"series": series, "values": f"{before}{number(first)}+{number(slope)}x{rest}"}
 
 
 def pages() -> Iterator[dict[str, str]]:
     """What Prometheus scrapes of all of them, as far as a rule reads it."""
     names, whole = read(), fleet()
-    for book in whole.hosts:
-        for line in page(book, whole, 0):
+    for host in whole.hosts:
+        for line in page(host, whole, 0):
             if line.name == "inference_budget_configured":
-                yield written(Line(line.name, line.labels, lambda _: 0.0), book)
-            elif line.name in names and line.at(book.begin) is not None:
-                yield written(line, book)
+                yield written(Line(line.name, line.labels, lambda _: 0.0), host)
+            elif line.name in names and line.at(host.begin) is not None:
+                yield written(line, host)
         up = Line("up", {}, lambda _: 1.0)
-        yield written(up, book)
+        yield written(up, host)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -10,8 +10,8 @@ from tests.e2e.fleet.page import page
 def test_the_pages_have_every_metric_of_the_table_with_its_labels() -> None:
     """A name or a label that no exporter has would prove nothing."""
     labels_of: dict[str, set[frozenset[str]]] = {}
-    for book in FLEET.hosts:
-        for line in page(book, FLEET, 0):
+    for host in FLEET.hosts:
+        for line in page(host, FLEET, 0):
             labels_of.setdefault(line.name, set()).add(frozenset(line.labels))
 
     assert labels_of == {metric.name: {frozenset(metric.labels)} for metric in METRICS}
@@ -19,8 +19,8 @@ def test_the_pages_have_every_metric_of_the_table_with_its_labels() -> None:
 
 def test_no_page_has_a_series_twice() -> None:
     """Prometheus would refuse it."""
-    for book in FLEET.hosts:
-        series = [line.series() for line in page(book, FLEET, 0)]
+    for host in FLEET.hosts:
+        series = [line.series() for line in page(host, FLEET, 0)]
 
         assert len(series) == len(set(series))
 
@@ -31,8 +31,8 @@ def test_prices_of_tokens_are_told_where_an_exporter_tells_them() -> None:
     An hour of chat-70b costs 2.50 dollars a GPU, for 1.6 million tokens of which it computes 1.3.
     """
     prices: dict[str, dict[tuple[str, str], float | None]] = {}
-    for book in FLEET.hosts:
-        for line in page(book, FLEET, 0):
+    for host in FLEET.hosts:
+        for line in page(host, FLEET, 0):
             if line.name == "inference_cost_dollars_per_million_tokens":
                 kind = line.labels["kind"], line.labels["basis"]
                 prices.setdefault(line.labels["server"], {})[kind] = line.at(0)

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.daemon import until
 from tests.e2e.fleet.conftest import FleetPast
 from tests.e2e.fleet.expected_hosts import NOBODY, ExpectedHost, Owner
-from tests.e2e.fleet.fleets import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
+from tests.e2e.fleet.fleets import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, h100s, make_host
 from tests.e2e.fleet.seeded_prometheus import Life, seeded
 from tests.rules.dashboard_queries import queries_by_board
 
@@ -24,8 +24,8 @@ SCRAPED_SECONDS = 60
 CENT = 0.01
 EVALUATION = 4
 """Seconds between two."""
-BIG = book("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
-BIGGER = book("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
+BIG = make_host("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
+BIGGER = make_host("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
 MONTH = "inference:month_to_date_dollars"
 CLOSED = "inference:closed_month_dollars"
 (E3,) = (one for one in FLEET.hosts if one.ledger == "e3")
@@ -33,11 +33,11 @@ CLOSED = "inference:closed_month_dollars"
 
 def become(life: Life, *hosts: ExpectedHost) -> None:
     """Other hosts from now on; waits until these are scraped and the others are known to be gone."""
-    gone = {book.instance for book in life.answering} - {book.instance for book in hosts}
+    gone = {host.instance for host in life.answering} - {host.instance for host in hosts}
     begun = life.at()
     life.become(hosts)
     until(
-        lambda: all(life.scraped_at.get(book.ledger, begun) > begun for book in hosts),
+        lambda: all(life.scraped_at.get(host.ledger, begun) > begun for host in hosts),
         SCRAPED_SECONDS,
         "a scrape of each host",
     )
@@ -102,7 +102,7 @@ def test_the_fleet_is_the_sum_of_its_hosts(life: Life) -> None:
     """To the cent, whoever is gone; and all that any of them ever told is what the database has of them."""
     latest = f'last_over_time(inference_month_to_date_dollars{{month="{FLEET.month}"}}[7d])'
     hosts = f"sum(max by (cluster, ledger, product, team, price_basis) ({latest}))"
-    forgotten = sum(float(dollars) for book in FLEET.forgotten for dollars in book.month(0).values())
+    forgotten = sum(float(dollars) for host in FLEET.forgotten for dollars in host.month(0).values())
 
     assert life.prometheus.query("inference_month_to_date_dollars") == {}
     assert life.prometheus.value(f"sum({MONTH})") == pytest.approx(month_total(life), abs=CENT)
@@ -150,7 +150,7 @@ def test_the_month_before_is_that_of_all_ledgers(life: Life) -> None:
 
 def test_each_ledger_is_remembered_once(life: Life) -> None:
     """As many as there ever were in this month, each with one cluster."""
-    ledgers = {book.ledger for book in (*FLEET.hosts, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
+    ledgers = {host.ledger for host in (*FLEET.hosts, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
     memory = f'{MONTH}:posting_hourly{{month="{FLEET.month}"}}'
     remembered = (
         "topk by (ledger) (1, max by (ledger, cluster) (last_over_time(inference:ledger_cluster_hourly[2h])))"

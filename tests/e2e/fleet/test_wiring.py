@@ -33,8 +33,8 @@ STEADY = re.compile("month_to_date|spend_dollars|monthly_run_rate|budget_dollars
 def test_the_families_are_enough_and_are_all_that_is_sent(tmp_path: Path) -> None:
     """Every record and alert of fleet-rules.yml is the same with them alone, and nothing else arrives."""
     files = rule_files(tmp_path / "rules", 1)
-    here = [book for book in FLEET.hosts if book.cluster == CLUSTER]
-    hosts = Hosts(FLEET, int(time.time()), [book for book in here if book.alive(0)])
+    here = [host for host in FLEET.hosts if host.cluster == CLUSTER]
+    hosts = Hosts(FLEET, int(time.time()), [host for host in here if host.alive(0)])
     targets = tmp_path / "targets.json"
     receiver = ("--web.enable-remote-write-receiver",)
     with (

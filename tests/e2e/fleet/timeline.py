@@ -25,7 +25,7 @@ RECORDED_SECONDS = 5 * MINUTE
 """For how long a cluster records the month of a host that answers no more."""
 
 
-def host(
+def make_host(
     name: str, ledger: str, count: int, server: FleetServer, cents: int, begin: int, end: int = FOREVER
 ) -> ExpectedHost:
     """A host of GPUs at two cents an hour; `cents` are in its month before the first of its hours."""
@@ -43,27 +43,27 @@ def host(
 
 LONG_AGO = -100 * HOUR
 HOSTS = (
-    host("east-1", "e1", 4, CHAT_70B, 612_345, LONG_AGO, REPLACED),
-    host("east-1", "e1-new", 4, CHAT_70B, 0, REPLACED),
-    host("east-2", "e2", 2, SEARCH_8B, 0, GROWTH),
-    host("west-1", "w1", 2, PREFILL, 76_011, LONG_AGO),
-    host("west-2", "w2", 1, SEARCH_8B, 15_507, LONG_AGO, NODE_LOST),
-    host("west-3", "w3", 1, SEARCH_8B, 4_099, LONG_AGO),
+    make_host("east-1", "e1", 4, CHAT_70B, 612_345, LONG_AGO, REPLACED),
+    make_host("east-1", "e1-new", 4, CHAT_70B, 0, REPLACED),
+    make_host("east-2", "e2", 2, SEARCH_8B, 0, GROWTH),
+    make_host("west-1", "w1", 2, PREFILL, 76_011, LONG_AGO),
+    make_host("west-2", "w2", 1, SEARCH_8B, 15_507, LONG_AGO, NODE_LOST),
+    make_host("west-3", "w3", 1, SEARCH_8B, 4_099, LONG_AGO),
 )
 
 
-def cluster(book: ExpectedHost, at: int) -> str:
+def cluster(host: ExpectedHost, at: int) -> str:
     """The name of the cluster that reports a host."""
-    if book.ledger == "w1" and at >= MOVED:
+    if host.ledger == "w1" and at >= MOVED:
         return "eu"
-    if book.cluster == "east":
+    if host.cluster == "east":
         return "eu" if at >= RENAMED else "east"
-    return book.cluster
+    return host.cluster
 
 
-def silent(book: ExpectedHost, at: int) -> bool:
+def silent(host: ExpectedHost, at: int) -> bool:
     """Whether a host is there and does not answer."""
-    return book.ledger == "e2" and SILENT <= at < ANSWERS
+    return host.ledger == "e2" and SILENT <= at < ANSWERS
 
 
 def lost(name: str, at: int) -> bool:
@@ -71,20 +71,20 @@ def lost(name: str, at: int) -> bool:
     return name == "west" and LOST <= at < BACK
 
 
-def last_answer(book: ExpectedHost, at: int) -> int | None:
+def last_answer(host: ExpectedHost, at: int) -> int | None:
     """When the center last had a scrape of a ledger."""
-    for moment in range(min(at, book.end - MINUTE), book.begin - 1, -MINUTE) if at >= book.begin else ():
-        if not silent(book, moment) and not lost(cluster(book, moment), moment):
+    for moment in range(min(at, host.end - MINUTE), host.begin - 1, -MINUTE) if at >= host.begin else ():
+        if not silent(host, moment) and not lost(cluster(host, moment), moment):
             return moment
     return None
 
 
-def posted(book: ExpectedHost, at: int, month: str) -> dict[tuple[str, str, str], Fraction]:
+def posted(host: ExpectedHost, at: int, month: str) -> dict[tuple[str, str, str], Fraction]:
     """Dollars of a month by product, team and price basis that a ledger has at a second."""
-    whole = book.month(at)
+    whole = host.month(at)
     if at < MONTH_END:
         return whole if month == MONTH else {}
-    closed = book.month(MONTH_END) if book.begin <= MONTH_END else {}
+    closed = host.month(MONTH_END) if host.begin <= MONTH_END else {}
     if month == MONTH:
         return closed
     return {key: amount - closed.get(key, 0) for key, amount in whole.items()}
@@ -102,9 +102,9 @@ def labeled(**labels: str) -> Labels:
 def arriving(at: int) -> Iterator[tuple[Series, Fraction]]:
     """What the clusters record at a second, as far as it arrives."""
     here: dict[str, list[ExpectedHost]] = {}
-    for book in HOSTS:
-        if book.begin <= at:
-            here.setdefault(cluster(book, at), []).append(book)
+    for host in HOSTS:
+        if host.begin <= at:
+            here.setdefault(cluster(host, at), []).append(host)
     for name, hosts in here.items():
         if not lost(name, at):
             yield from _recorded(name, hosts, at)
@@ -112,31 +112,31 @@ def arriving(at: int) -> Iterator[tuple[Series, Fraction]]:
 
 def _recorded(name: str, hosts: list[ExpectedHost], at: int) -> Iterator[tuple[Series, Fraction]]:
     whose = {"cluster": name}
-    answering = [book for book in hosts if book.alive(at) and not silent(book, at)]
-    quiet = [book for book in hosts if book.alive(at) and silent(book, at)]
-    for book in hosts:
-        last = last_answer(book, at)
-        if last is not None and at - last <= RECORDED_SECONDS and cluster(book, last) == name:
+    answering = [host for host in hosts if host.alive(at) and not silent(host, at)]
+    quiet = [host for host in hosts if host.alive(at) and silent(host, at)]
+    for host in hosts:
+        last = last_answer(host, at)
+        if last is not None and at - last <= RECORDED_SECONDS and cluster(host, last) == name:
             for month in (MONTH, NEXT):
-                for (product, team, basis), dollars in posted(book, last, month).items():
+                for (product, team, basis), dollars in posted(host, last, month).items():
                     posting = labeled(
                         **whose,
-                        ledger=book.ledger,
+                        ledger=host.ledger,
                         month=month,
                         product=product,
                         team=team,
                         price_basis=basis,
                     )
                     yield ("inference:month_to_date_dollars:posting", posting), dollars
-    for book in answering:
-        where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
+    for host in answering:
+        where = labeled(**whose, ledger=host.ledger, instance=host.instance, node=host.instance)
         yield ("inference:ledger_seen_timestamp_seconds", where), Fraction(at)
-        if any(other.instance == book.instance and other.end == book.begin for other in HOSTS):
-            host_of_it = labeled(**whose, instance=book.instance, node=book.instance)
+        if any(other.instance == host.instance and other.end == host.begin for other in HOSTS):
+            host_of_it = labeled(**whose, instance=host.instance, node=host.instance)
             for record in ("inference:ledger_replaced", "inference:ledger_begun_anew"):
-                yield (record, host_of_it), Fraction(book.begin)
-    for book in quiet:
-        where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
+                yield (record, host_of_it), Fraction(host.begin)
+    for host in quiet:
+        where = labeled(**whose, ledger=host.ledger, instance=host.instance, node=host.instance)
         yield ("inference:host_silent_since_timestamp_seconds", where), Fraction(SILENT - MINUTE)
     for record, group in (("cost", answering), ("silent", quiet)):
         yield from _rates(record, whose, group)
@@ -152,7 +152,7 @@ def _recorded(name: str, hosts: list[ExpectedHost], at: int) -> Iterator[tuple[S
         which = labeled(**whose, month=month)
         yield ("inference:month_end_timestamp_seconds:cluster", which), Fraction(end)
         yield ("inference:month_end_timestamp_seconds:zones", which), Fraction(1)
-    since = max(begin, min(book.begin for book in hosts))
+    since = max(begin, min(host.begin for host in hosts))
     metered = labeled(**whose, month=open_month)
     yield ("inference:month_metered_since_timestamp_seconds:cluster", metered), Fraction(since)
 
@@ -162,20 +162,20 @@ def _rates(
 ) -> Iterator[tuple[Series, Fraction]]:
     owners: Counter[Owner] = Counter()
     servers: Counter[FleetServer] = Counter()
-    for book in hosts:
-        for gpu, server in book.pairs():
+    for host in hosts:
+        for gpu, server in host.pairs():
             owners[server.owner] += gpu.price
             servers[server] += gpu.price
-        product, team = book.gpu_servers[0].owner
+        product, team = host.gpu_servers[0].owner
         where = labeled(
             **whose,
-            ledger=book.ledger,
-            instance=book.instance,
-            node=book.instance,
+            ledger=host.ledger,
+            instance=host.instance,
+            node=host.instance,
             product=product,
             team=team,
         )
-        price = Fraction(sum(gpu.price for gpu in book.gpus), 10**6)
+        price = Fraction(sum(gpu.price for gpu in host.gpus), 10**6)
         yield (f"inference:{record}_dollars_per_hour:host", where), price
     for (product, team), price in owners.items():
         owner = labeled(**whose, product=product, team=team)
@@ -232,19 +232,19 @@ class Truth:
     def month(self, month: str) -> dict[tuple[str, Owner], Fraction]:
         """Dollars by cluster and owner: where each ledger was seen last, and what it had then."""
         sums: dict[tuple[str, Owner], Fraction] = {}
-        for book in HOSTS:
-            last = last_answer(book, self.at)
-            for (product, team, _), dollars in posted(book, last, month).items() if last is not None else ():
-                key = cluster(book, last or 0), (product, team)
+        for host in HOSTS:
+            last = last_answer(host, self.at)
+            for (product, team, _), dollars in posted(host, last, month).items() if last is not None else ():
+                key = cluster(host, last or 0), (product, team)
                 sums[key] = sums.get(key, Fraction()) + dollars
         return {key: dollars for key, dollars in sums.items() if dollars}
 
     def spend(self) -> dict[tuple[str, Owner], Fraction]:
         """Dollars an hour by cluster and owner: of silent hosts and lost clusters too, of lost nodes not."""
         sums: dict[tuple[str, Owner], Fraction] = {}
-        for book in HOSTS:
-            if book.alive(self.at):
-                for gpu, server in book.pairs():
-                    key = cluster(book, self.at), server.owner
+        for host in HOSTS:
+            if host.alive(self.at):
+                for gpu, server in host.pairs():
+                    key = cluster(host, self.at), server.owner
                     sums[key] = sums.get(key, Fraction()) + Fraction(gpu.price, 10**6)
         return sums
