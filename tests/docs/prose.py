@@ -75,9 +75,9 @@ def length(sentence: str) -> int:
     return len(WORD.findall(sentence))
 
 
-def mean_length(found: Sequence[str]) -> float:
+def mean_length(listed: Sequence[str]) -> float:
     """The mean words of sentences; 0 for none."""
-    return sum(map(length, found)) / len(found) if found else 0.0
+    return sum(map(length, listed)) / len(listed) if listed else 0.0
 
 
 def rare_words(text: str) -> list[str]:

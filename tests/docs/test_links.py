@@ -157,7 +157,7 @@ def plain(text: str) -> str:
 
 def wrong_texts(page: Path) -> list[str]:
     """Links whose text is not what they open, with the text that is right; a longer text may contain it."""
-    text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+    text = FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), page.read_text(encoding="utf-8"))
     wrong = []
     for number, line in enumerate(text.splitlines(), 1):
         for match in LINK.finditer(line):

@@ -167,9 +167,7 @@ def test_a_disk_that_fills_up_and_is_relieved(
     assert (still.sum(COST), still.sum(TIME)) == (first.sum(COST), first.sum(TIME))
     assert still.value("inference_gpu_price_dollars_per_hour", uuid=uuid_of(still)) == 2.50
     stands = "totals stand still, metering goes on in memory and is written as soon as it can be"
-    assert problems(daemon, '"ledger failed"') == [
-        f"the ledger cannot be written ({disk.words}): {stands}"
-    ]
+    assert problems(daemon, '"ledger failed"') == [f"the ledger cannot be written ({disk.words}): {stands}"]
     assert 'msg="ledger recovered"' in daemon.log.read_text(encoding="utf-8")
     # Two GPUs were metered throughout, at 2.50 dollars an hour; a tick's clocks are read within 50 ms.
     for page in (after, last):
