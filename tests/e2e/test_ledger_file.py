@@ -115,7 +115,7 @@ def test_a_copy_that_is_put_in_its_place_is_left_alone(daemon: Daemon) -> None:
 
     log = daemon.log.read_text(encoding="utf-8")
     assert f"{daemon.ledger} was replaced by another file while the daemon ran" in log
-    assert "the books go on in ledger.db.displaced-1, and a restart goes on with the other file" in front
+    assert "Totals continue in ledger.db.displaced-1; a restart uses the other file." in front
     assert f"writes {beside}, since another file took the place of its ledger" in doctor.stdout
     for each in (page, last, again):
         is_whole(each, before)
@@ -168,7 +168,7 @@ def test_a_start_on_a_read_only_disk_goes_on_with_the_ledger(daemon: Daemon, *, 
 
     assert ledgers(page) == ledgers(later) == ledgers(before)
     assert before.sum(TIME) <= page.sum(TIME) == later.sum(TIME) <= before.sum(TIME) + 2 * GPUS
-    assert "The ledger cannot be written: totals stand still" in front
+    assert "The ledger cannot be written. Totals are frozen," in front
     for each in (after, last):
         is_whole(each, before)
 

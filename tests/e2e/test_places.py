@@ -95,7 +95,7 @@ def test_a_corrupt_file(daemon: Daemon) -> None:
         "stop the daemon and put that in its place"
     )
     assert problems(daemon, "ledger") == [problem]
-    assert "the ledger before them was moved aside as ledger.db.corrupt-1" in front
+    assert "The previous ledger was moved to ledger.db.corrupt-1;" in front
     assert page.value("inference_ledger_persistent") == 1
     assert Path(f"{daemon.ledger}.corrupt-1").read_bytes() == b"these are no books\n"
 
