@@ -8,7 +8,7 @@ from exporter.cli.serve import READ_MAX
 from exporter.sources.gather import WORKERS
 from exporter.units import seconds
 from exporter.web.listener import WebLimits
-from tests.docs.pages import ROOT, blocks, read, rows
+from tests.docs.markdown import ROOT, blocks, read, rows
 from tests.test_layers import LINES, ROWS
 from tests.test_token_path import SOURCE_STEPS
 

@@ -1,6 +1,6 @@
 """Servers that say what vLLM said, with counters that move at every read.
 
-    python tests/e2e/replay.py PAGE PORT...
+    python tests/e2e/vllm_replay_server.py PAGE PORT...
 
 A process of its own, so that its work is not in the figures of whoever reads it.
 """
@@ -29,7 +29,7 @@ class MovingPage:
         series, _, value = line.rpartition(" ")
         return series, float(value)
 
-    def tell(self) -> bytes:
+    def render(self) -> bytes:
         """The page now."""
         self.reads += 1
         return "".join(
@@ -41,11 +41,11 @@ class MovingPage:
 def handler(page: MovingPage) -> type[BaseHTTPRequestHandler]:
     """What answers for one server."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class ReplayHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = page.tell() if self.path == "/metrics" else b"{}"
+            body = page.render() if self.path == "/metrics" else b"{}"
             self.send_response(200 if self.path == "/metrics" else 404)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
@@ -55,7 +55,7 @@ def handler(page: MovingPage) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
             """Say nothing."""
 
-    return Handler
+    return ReplayHandler
 
 
 def main(page: str, *ports: str) -> NoReturn:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.engine import Engine
+from tests.e2e.engine import EngineServer
 from tests.fake_nvml.library import FakeNvml
 
 RENTED = "rented: {dollars_per_gpu_hour: 2.50}"
@@ -45,7 +45,7 @@ servers:
 
 
 @dataclass(frozen=True)
-class Scene:
+class AfternoonScene:
     """A scrape taken while the server was at rest, what the server had counted by then, and its own page."""
 
     page: Page
@@ -54,17 +54,17 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Story:
+class Afternoon:
     """Scenes in the order in which they happened, and every scrape that was taken meanwhile."""
 
-    opened: Scene
-    served: Scene
+    opened: AfternoonScene
+    served: AfternoonScene
     minute_later: Page
     explained: tuple[Page, Any]
     owned: tuple[Page, Page]
-    before_kill: Scene
-    after_restart: Scene
-    server_restarted: Scene
+    before_kill: AfternoonScene
+    after_restart: AfternoonScene
+    server_restarted: AfternoonScene
     pages: list[Page]
 
     def record(self, folder: Path) -> None:
@@ -75,9 +75,9 @@ class Story:
         (folder / "metrics.prom").write_bytes(self.served.page.body)
 
 
-def tell(
-    folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine], install: Callable[..., Daemon]
-) -> Story:
+def run_afternoon(
+    folder: Path, gpus: FakeNvml, engine: Callable[[Path], EngineServer], install: Callable[..., Daemon]
+) -> Afternoon:
     """Live through it; about two minutes."""
     with (
         engine(folder / "server.log") as server,
@@ -113,7 +113,7 @@ def tell(
         server.serve_people()
         restarted = _rest(server, daemon)
         pages = daemon.pages
-    return Story(
+    return Afternoon(
         opened, served, minute_later, explained, (first, last), before_kill, after_restart, restarted, pages
     )
 
@@ -122,12 +122,14 @@ def _explained(daemon: Daemon) -> tuple[Page, Any]:
     """A page, and what `explain` says in the same minute: both of the 60 whole minutes before it."""
     while True:
         before = daemon.settled()
-        told = json.loads(daemon.ask("explain", "tiny", "--json", f"--config.file={daemon.config}"))
+        explanation = json.loads(
+            daemon.run_verb("explain", "tiny", "--json", f"--config.file={daemon.config}")
+        )
         after = daemon.settled()
         if before.tick // MINUTE == after.tick // MINUTE:
-            return after, told
+            return after, explanation
 
 
-def _rest(server: Engine, daemon: Daemon) -> Scene:
+def _rest(server: EngineServer, daemon: Daemon) -> AfternoonScene:
     counted = server.at_rest()
-    return Scene(daemon.settled(), counted, server.page())
+    return AfternoonScene(daemon.settled(), counted, server.page())

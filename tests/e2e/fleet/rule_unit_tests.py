@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.fleet.replay import RECORDED
+from tests.e2e.fleet.vmalert_replay import RECORDED
 from tests.rules.victoriametrics import alone
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"

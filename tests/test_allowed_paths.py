@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.outside import machine_paths, reaching
+from tests.allowed_paths import machine_paths, reaching
 from tests.test_house import ROOT, tracked
 
 REGISTRIES = re.compile(r"\bpypi\.org\b|pythonhosted|deb\.debian\.org")
-NAMES_THEM = {Path(__file__), ROOT / "tests" / "outside.py"}
+NAMES_THEM = {Path(__file__), ROOT / "tests" / "allowed_paths.py"}
 """What names what is forbidden."""
 
 

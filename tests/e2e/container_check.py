@@ -42,8 +42,8 @@ def contents() -> dict[str, object]:
         "packages": {one.metadata["Name"].lower().replace("_", "-"): one.version for one in packages},
         "writable": [
             path
-            for path, told in modes.items()
-            if told.st_uid != 0 or (told.st_mode & 0o7022 and not stat.S_ISLNK(told.st_mode))
+            for path, status in modes.items()
+            if status.st_uid != 0 or (status.st_mode & 0o7022 and not stat.S_ISLNK(status.st_mode))
         ],
         "uncompiled": [path for path in modes if path.endswith(".py") and not compiled(path)],
         "top": sorted(os.listdir(OURS)),  # noqa: PTH208 - as above
@@ -58,9 +58,9 @@ def readiness() -> float:
     daemon = subprocess.Popen([sys.executable, "-m", "exporter"], stderr=subprocess.DEVNULL)
     while True:
         try:
-            asked = http.client.HTTPConnection("127.0.0.1", 9844)
-            asked.request("GET", "/-/ready")
-            if asked.getresponse().status == http.HTTPStatus.OK:
+            connection = http.client.HTTPConnection("127.0.0.1", 9844)
+            connection.request("GET", "/-/ready")
+            if connection.getresponse().status == http.HTTPStatus.OK:
                 break
         except OSError:
             time.sleep(0.01)

@@ -17,7 +17,7 @@ from tests.fake_nvml.scenario import Process, Scenario
 GIGABYTE = 10**9
 
 
-class Elsewhere(Llama):
+class RemoteLlama(Llama):
     """A llama.cpp in a network of its own, on all addresses of it."""
 
     def __init__(self, log: Path, network: Network) -> None:
@@ -31,7 +31,7 @@ class Elsewhere(Llama):
         return self._network.command(*words)
 
 
-class Program:
+class GpuProgram:
     """Some program that waits until it is ended."""
 
     def __init__(
@@ -66,11 +66,11 @@ class Program:
         return self.process.pid
 
 
-def trainer(folder: Path, *words: str, secret: str = "") -> Program:
+def trainer(folder: Path, *words: str, secret: str = "") -> GpuProgram:
     """A training job: a script that serves nobody, started with words that are nobody's business."""
     script = folder / "train.py"
     script.write_text("import sys\nsys.stdin.read()\n", encoding="utf-8")
-    return Program([sys.executable, str(script), *words], {**os.environ, "SECRET": secret})
+    return GpuProgram([sys.executable, str(script), *words], {**os.environ, "SECRET": secret})
 
 
 def compute(gpus: FakeNvml, *pids: int | None) -> None:

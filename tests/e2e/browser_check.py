@@ -1,7 +1,7 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
-Run by the Python of `.cache/browser`, which has the browser's driver: `visitor.py OUT URL` visits the demo's
-page, `visitor.py OUT URL --names` only reads it. Pictures go beside the JSON.
+Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
+page, `browser_check.py OUT URL --names` only reads it. Pictures go beside the JSON.
 """
 
 import json
@@ -42,8 +42,8 @@ READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].m
       label: table.parentElement.getAttribute('aria-label'),
       rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
         [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
-TIMES = """() => { const told = performance.getEntriesByType('navigation')[0];
-  return { milliseconds: told.duration, bytes: told.encodedBodySize }; }"""
+TIMES = """() => { const entry = performance.getEntriesByType('navigation')[0];
+  return { milliseconds: entry.duration, bytes: entry.encodedBodySize }; }"""
 TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, [tabindex="0"]')]
   .filter((one) => one.checkVisibility()).length"""
 MARK = """() => { const one = document.activeElement; if (one === document.body) return null;
@@ -53,7 +53,7 @@ REACHED = "() => document.querySelectorAll('[data-reached]').length"
 WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-class Seen:
+class PageEvents:
     """What went on in a page beside what it shows."""
 
     def __init__(self, page: Page) -> None:
@@ -67,28 +67,28 @@ class Seen:
         page.on("requestfailed", lambda request: self.failed.append(request.url))
         page.on("response", lambda answer: self.failed.append(answer.url) if answer.status >= 400 else None)
 
-    def told(self) -> dict[str, list[str]]:
+    def document(self) -> dict[str, list[str]]:
         """For the JSON."""
         return {"console": self.console, "requests": self.requests, "failed": self.failed}
 
 
 @contextmanager
-def opened(browser: Browser, url: str, **how: Any) -> Iterator[tuple[Page, Seen]]:
+def opened(browser: Browser, url: str, **how: Any) -> Iterator[tuple[Page, PageEvents]]:
     """A page in a profile of its own, loaded."""
     context = browser.new_context(**{"viewport": WIDE, **how})
     page = context.new_page()
-    seen = Seen(page)
+    events = PageEvents(page)
     page.goto(url, wait_until="load")
     try:
-        yield page, seen
+        yield page, events
     finally:
         context.close()
 
 
 def barriers(page: Page) -> list[str]:
     """What axe finds, all of its rules on: which rule, and where."""
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+    violations = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in violations for node in each["nodes"]]
 
 
 def read(page: Page) -> dict[str, Any]:
@@ -97,9 +97,9 @@ def read(page: Page) -> dict[str, Any]:
     return shown
 
 
-def looked(page: Page, seen: Seen) -> dict[str, Any]:
+def looked(page: Page, events: PageEvents) -> dict[str, Any]:
     """What is asked of every page."""
-    return {"barriers": barriers(page), "overflow": page.evaluate(WIDER), **read(page), **seen.told()}
+    return {"barriers": barriers(page), "overflow": page.evaluate(WIDER), **read(page), **events.document()}
 
 
 def same_tick(page: Page, url: str) -> dict[str, Any]:
@@ -121,9 +121,9 @@ def keyboard(page: Page) -> dict[str, Any]:
     unseen = []
     for _ in range(expected):
         page.keyboard.press("Tab")
-        told = page.evaluate(MARK)
-        if told is not None and not told[1]:
-            unseen.append(told[0])
+        mark = page.evaluate(MARK)
+        if mark is not None and not mark[1]:
+            unseen.append(mark[0])
     reached = page.evaluate(REACHED)
     page.locator("summary").first.focus()
     page.keyboard.press("Enter")
@@ -133,26 +133,26 @@ def keyboard(page: Page) -> dict[str, Any]:
 
 def explained(browser: Browser, url: str, links: list[str], folder: Path) -> list[dict[str, Any]]:
     """Each page that links lead to, in one window; barriers are looked for on the first of each kind."""
-    found = []
+    pages = []
     context = browser.new_context(viewport=WIDE)
     for number, link in enumerate(sorted({link.partition("#")[0] for link in links})):
         page = context.new_page()
-        seen = Seen(page)
+        events = PageEvents(page)
         page.goto(f"{url}{link}", wait_until="load")
-        told = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **seen.told()}
-        found.append({**told, "barriers": barriers(page) if number < EXAMINED else []})
+        shown = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **events.document()}
+        pages.append({**shown, "barriers": barriers(page) if number < EXAMINED else []})
         if number == EXAMINED - 1:
             page.screenshot(path=folder / "page-explained.png")
         page.close()
     context.close()
-    return found
+    return pages
 
 
 def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     """Let the script's time pass: all is replaced, but not while text is selected or while it is paused."""
     context = browser.new_context(viewport=WIDE)
     page = context.new_page()
-    seen = Seen(page)
+    events = PageEvents(page)
     page.clock.install()
     page.goto(url, wait_until="load")
     page.evaluate("() => document.querySelectorAll('.big').forEach((one) => { one.textContent = 'old'; })")
@@ -164,7 +164,7 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     focused = page.evaluate(
         "() => [document.activeElement.localName, document.activeElement.parentElement.open]"
     )
-    kept = page.locator("h2").first.inner_text()
+    in_use = page.locator("h2").first.inner_text()
     page.locator(".table").last.click(position={"x": 2, "y": 2})
     page.evaluate("() => { document.querySelector('[data-part=components] h2').textContent = 'old'; }")
     clicked = page.evaluate("() => document.activeElement.className")
@@ -174,26 +174,26 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     clicked += " " + page.evaluate("() => document.activeElement.className")
     page.locator("h2").first.select_text()
     page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
-    requests = len(seen.requests)
+    requests = len(events.requests)
     page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_load_state("networkidle")
-    selected = [len(seen.requests) == requests, page.locator("[data-part=about] time").inner_text()]
+    selected = [len(events.requests) == requests, page.locator("[data-part=about] time").inner_text()]
     page.get_by_role("button", name="Pause refreshing").click()
-    requests = len(seen.requests)
+    requests = len(events.requests)
     page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_load_state("networkidle")
-    paused = len(seen.requests) == requests
-    told = {
-        "in_use": kept,
+    paused = len(events.requests) == requests
+    result = {
+        "in_use": in_use,
         "focused": focused,
         "clicked": clicked,
         "selected": selected,
         "paused": paused,
         "button": page.get_by_role("button").inner_text(),
-        **seen.told(),
+        **events.document(),
     }
     context.close()
-    return told
+    return result
 
 
 def visit(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
@@ -203,49 +203,49 @@ def visit(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
         for _ in range(LOADS):
             page.reload(wait_until="load")
             loads.append(page.evaluate(TIMES))
-    with opened(browser, url, color_scheme="light") as (page, seen):
-        told: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
+    with opened(browser, url, color_scheme="light") as (page, events):
+        result: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
         page.screenshot(path=folder / "page-light.png")
         page.locator(".notes").screenshot(path=folder / "page-banner.png")
-        told["barriers"] = {"light": barriers(page)}
-        told["keyboard"] = keyboard(page)
-        told["seen"] = seen.told()
+        result["barriers"] = {"light": barriers(page)}
+        result["keyboard"] = keyboard(page)
+        result["seen"] = events.document()
         page.emulate_media(media="print")
-        told["print"] = {
+        result["print"] = {
             "button": page.get_by_role("button").count() and page.locator("header button").is_visible(),
             "overflow": page.evaluate(WIDER),
         }
     with opened(browser, url, color_scheme="dark") as (page, _):
         page.screenshot(path=folder / "page-dark.png")
-        told["barriers"]["dark"] = barriers(page)
+        result["barriers"]["dark"] = barriers(page)
     with opened(browser, url, viewport=NARROW) as (page, _):
         page.screenshot(path=folder / "page-narrow.png")
-        told["barriers"]["narrow"] = barriers(page)
+        result["barriers"]["narrow"] = barriers(page)
         page.set_viewport_size(SMALLEST)
-        told["narrow_overflow"] = page.evaluate(WIDER)
-    with opened(browser, url, java_script_enabled=False) as (page, seen):
-        told["without_scripts"] = {
+        result["narrow_overflow"] = page.evaluate(WIDER)
+    with opened(browser, url, java_script_enabled=False) as (page, events):
+        result["without_scripts"] = {
             "headings": page.locator("h2").all_inner_texts(),
             "big": page.locator("dd.big").all_inner_texts(),
             "buttons": page.get_by_role("button").count(),
-            **seen.told(),
+            **events.document(),
         }
-    told["explained"] = explained(browser, url, told["page"]["links"], folder)
-    told["refreshed"] = refreshed(browser, url)
-    return told
+    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    result["refreshed"] = refreshed(browser, url)
+    return result
 
 
 def names(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
     """A page whose names are made to break it, and what its links lead to."""
-    with opened(browser, url) as (page, seen):
-        told = {
+    with opened(browser, url) as (page, events):
+        result = {
             "page": read(page),
             "barriers": barriers(page),
             "overflow": page.evaluate(WIDER),
-            **seen.told(),
+            **events.document(),
         }
-    told["explained"] = explained(browser, url, told["page"]["links"], folder)
-    return told
+    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    return result
 
 
 STATE: Final = """() => ({
@@ -262,7 +262,7 @@ def dying(browser: Browser, url: str) -> dict[str, Any]:
         page = context.new_page()
         page.clock.install()
         page.goto(url, wait_until="load")
-        told = {"alive": page.evaluate(STATE)}
+        result = {"alive": page.evaluate(STATE)}
         for name, opacity in (("dead", "0.4"), ("back", "1")):
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
@@ -270,8 +270,8 @@ def dying(browser: Browser, url: str) -> dict[str, Any]:
             page.clock.fast_forward(REFRESH_MILLISECONDS)
             wanted = f"() => getComputedStyle(document.querySelector('main')).opacity === '{opacity}'"
             page.wait_for_function(wanted)
-            told[name] = page.evaluate(STATE)
-        return told
+            result[name] = page.evaluate(STATE)
+        return result
 
 
 def main() -> int:
@@ -280,13 +280,13 @@ def main() -> int:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         if "--dying" in sys.argv:
-            told = dying(browser, url)
+            result = dying(browser, url)
         elif "--names" in sys.argv:
-            told = names(browser, url, out.parent)
+            result = names(browser, url, out.parent)
         else:
-            told = visit(browser, url, out.parent)
+            result = visit(browser, url, out.parent)
         browser.close()
-    out.write_text(json.dumps(told), encoding="utf-8")
+    out.write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

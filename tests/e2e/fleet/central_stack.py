@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.fleet.books import Book, Fleet, Owner
 from tests.e2e.fleet.compression import alertmanager, of_center, of_cluster, rule_files
+from tests.e2e.fleet.expected_hosts import ExpectedFleet, ExpectedHost, Owner
 from tests.e2e.fleet.exporters import Exporters
 from tests.e2e.fleet.page import Line, page
-from tests.e2e.fleet.programs import Alertmanager, Prometheus, Queried, Victoria, Vmalert
+from tests.e2e.fleet.programs import Alertmanager, FleetPrometheus, Queried, Victoria, Vmalert
 from tests.e2e.fleet.receiver import Receiver
 
 SCRAPE_SECONDS = 1.0
@@ -28,12 +28,12 @@ Months = dict[tuple[str, str, Owner], float]
 
 @dataclass
 class Hosts:
-    """The exporters of all clusters: which books answer, and what each ledger exported last."""
+    """The exporters of all clusters: which hosts answer, and what each ledger exported last."""
 
-    fleet: Fleet
+    fleet: ExpectedFleet
     now: int
-    """The second since the epoch that the books' times count from."""
-    books: list[Book]
+    """The second since the epoch that the hosts' times count from."""
+    answering: list[ExpectedHost]
     names: dict[str, str] = field(default_factory=dict)
     """What clusters that were renamed are called now."""
     silent: set[str] = field(default_factory=set)
@@ -50,15 +50,15 @@ class Hosts:
     def page(self, instance: str) -> str | None:
         """What a host exports now."""
         at = self.at()
-        for book in list(self.books):
-            if book.instance == instance and book.alive(at) and instance not in self.silent:
-                lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
-                self._keep(book, lines)
-                self.scraped[book.ledger] = at
+        for host in list(self.answering):
+            if host.instance == instance and host.alive(at) and instance not in self.silent:
+                lines = [(line, line.at(at)) for line in page(host, self.fleet, self.now)]
+                self._keep(host, lines)
+                self.scraped[host.ledger] = at
                 return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
         return None
 
-    def _keep(self, book: Book, lines: Iterable[tuple[Line, float | None]]) -> None:
+    def _keep(self, host: ExpectedHost, lines: Iterable[tuple[Line, float | None]]) -> None:
         exported: dict[str, dict[Owner, float]] = {}
         for line, value in lines:
             if line.name == "inference_month_to_date_dollars" and value is not None:
@@ -66,27 +66,27 @@ class Hosts:
                 owner = line.labels["product"], line.labels["team"]
                 owners[owner] = owners.get(owner, 0) + value
         for month, owners in exported.items():
-            self.exported[book.cluster, book.ledger, month] = owners
+            self.exported[host.cluster, host.ledger, month] = owners
 
     def months(self) -> Months:
         """The sum of what every ledger exported last."""
-        found: Months = {}
+        sums: Months = {}
         for (cluster, _, month), owners in list(self.exported.items()):
             for owner, dollars in owners.items():
                 key = self.names.get(cluster, cluster), month, owner
-                found[key] = found.get(key, 0) + dollars
-        return found
+                sums[key] = sums.get(key, 0) + dollars
+        return sums
 
     def spend(self) -> dict[str, float]:
         """Dollars an hour by cluster: of all that are there, silent ones too."""
-        found: dict[str, int] = {}
-        for book in self.books:
-            name = self.names.get(book.cluster, book.cluster)
-            found[name] = found.get(name, 0) + sum(gpu.price for gpu in book.gpus)
-        return {name: price / 10**6 for name, price in found.items()}
+        sums: dict[str, int] = {}
+        for host in self.answering:
+            name = self.names.get(host.cluster, host.cluster)
+            sums[name] = sums.get(name, 0) + sum(gpu.price for gpu in host.gpus)
+        return {name: price / 10**6 for name, price in sums.items()}
 
 
-class Cluster:
+class FleetCluster:
     """One cluster's Prometheus, which can be lost, come back, and have another name."""
 
     def __init__(self, folder: Path, name: str, hosts: Hosts, rules: Path, centers: list[str]) -> None:
@@ -95,14 +95,14 @@ class Cluster:
         self._rules = rules
         self._centers = centers
         self.exporters = Exporters(self._targets, hosts.page, labeled=False)
-        self.program = Prometheus(folder / "prometheus", self._config(name))
+        self.program = FleetPrometheus(folder / "prometheus", self._config(name))
 
     def _config(self, name: str) -> str:
         return of_cluster(self._rules, self._targets, SCRAPE_SECONDS, name, self._centers)
 
-    def targets(self, books: Iterable[Book]) -> None:
+    def targets(self, expected_hosts: Iterable[ExpectedHost]) -> None:
         """The hosts that it scrapes from now on."""
-        self.exporters.tell(list(books), kubernetes=False)
+        self.exporters.set_targets(list(expected_hosts), kubernetes=False)
 
     def lose(self) -> None:
         """Kill it: it says good-bye to nobody."""
@@ -145,11 +145,11 @@ def subject(labels: dict[str, str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class CentralStack:
     """All of it."""
 
     hosts: Hosts
-    clusters: dict[str, Cluster]
+    clusters: dict[str, FleetCluster]
     prometheus: Center
     victoria: Center
     vmalert: Vmalert
@@ -162,32 +162,32 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path, hosts: Hosts) -> Iterator[Stand]:
-    """Start everything; the clusters are those of the books that answer."""
+def stand(folder: Path, hosts: Hosts) -> Iterator[CentralStack]:
+    """Start everything; the clusters are those of the hosts that answer."""
     files = rule_files(folder / "rules", INTERVAL_SECONDS, LOST_SECONDS)
     stale = f"{LOST_SECONDS}s"
     with ExitStack() as stack:
         enter = stack.enter_context
         receivers = [enter(Receiver()), enter(Receiver())]
         routers = [
-            enter(Alertmanager(folder / f"alertmanager-{place}", alertmanager(receiver.url)))
-            for place, receiver in enumerate(receivers)
+            enter(Alertmanager(folder / f"alertmanager-{index}", alertmanager(receiver.url)))
+            for index, receiver in enumerate(receivers)
         ]
         config = of_center(files[1], routers[0].url)
         flags = ("--web.enable-remote-write-receiver", f"--query.lookback-delta={stale}")
-        center = enter(Prometheus(folder / "center", config, flags))
+        center = enter(FleetPrometheus(folder / "center", config, flags))
         victoria = enter(Victoria(folder / "victoria", stale))
         vmalert = enter(Vmalert(folder / "vmalert", files[1:], victoria, routers[1].url, stale))
         urls = [f"{center.url}/api/v1/write", f"{victoria.url}/api/v1/write"]
-        clusters: dict[str, Cluster] = {}
-        for name in sorted({book.cluster for book in hosts.books}):
-            cluster = Cluster(folder / name, name, hosts, files[0], urls)
+        clusters: dict[str, FleetCluster] = {}
+        for name in sorted({host.cluster for host in hosts.answering}):
+            cluster = FleetCluster(folder / name, name, hosts, files[0], urls)
             enter(cluster.exporters)
-            cluster.targets(book for book in hosts.books if book.cluster == name)
+            cluster.targets(host for host in hosts.answering if host.cluster == name)
             stack.callback(cluster.lose)
             cluster.restart(name)
             clusters[name] = cluster
-        yield Stand(
+        yield CentralStack(
             hosts,
             clusters,
             Center(center, routers[0], receivers[0]),

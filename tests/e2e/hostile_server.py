@@ -178,8 +178,8 @@ class Hostile:
         # Whoever asks has hung up, which is what it is for, or resets what is half sent.
         with connection, contextlib.suppress(OSError):
             connection.settimeout(SECONDS)
-            asked = connection.recv(65_536)
-            if not asked.startswith(b"GET /metrics "):
+            request = connection.recv(65_536)
+            if not request.startswith(b"GET /metrics "):
                 connection.sendall(status(b"404 Not Found", b"Content-Length: 0"))
                 return
             kind = self._kinds[len(self.played) % len(self._kinds)]

@@ -1,4 +1,4 @@
-"""A fleet on paper: who held which GPUs at what price and from when to when, reckoned in whole numbers.
+"""A fleet of expected hosts: who held which GPUs at what price and from when to when, in whole numbers.
 
 Times are seconds after the moment at which the history ends, so the past is negative.
 Prices are microdollars an hour, shares are thousandths, and every amount is divided once, at the end.
@@ -22,7 +22,7 @@ NOBODY: Owner = ("unassigned", "unassigned")
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class FleetGpu:
     """One GPU and what an hour of it costs, in microdollars."""
 
     uuid: str
@@ -40,8 +40,8 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What serves a model, for whom and at what pace; it may be on several hosts."""
+class FleetServer:
+    """What serves a model, for whom and at what rate; it may be on several hosts."""
 
     name: str
     owner: Owner = NOBODY
@@ -57,23 +57,23 @@ class Server:
 
 PHASES = ("prefill", "decode", "other", "idle", "unobserved")
 KINDS = ("prompt", "cached_prompt", "generation")
-UNALLOCATED = Server("unallocated")
+UNALLOCATED = FleetServer("unallocated")
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
-    """The life of one ledger on one host: a host whose ledger is lost begins another book."""
+class ExpectedHost:
+    """The life of one ledger on one host: a host whose ledger is lost begins another one."""
 
     cluster: str
     instance: str
     ledger: str
-    gpus: tuple[Gpu, ...]
-    held: tuple[Server, ...]
+    gpus: tuple[FleetGpu, ...]
+    gpu_servers: tuple[FleetServer, ...]
     """By whom, GPU by GPU, all the time."""
     begin: int
     end: int = FOREVER
     earlier: tuple[tuple[Owner, int], ...] = ()
-    """Microdollars that are in the month already when the book begins to be seen."""
+    """Microdollars that are in the month already when the host begins to be seen."""
 
     def alive(self, at: float) -> bool:
         """Whether it answers a scrape."""
@@ -83,48 +83,48 @@ class Book:
         """For how long it has counted."""
         return max(0, min(at, self.end) - self.begin)
 
-    def pairs(self) -> Iterator[tuple[Gpu, Server]]:
+    def pairs(self) -> Iterator[tuple[FleetGpu, FleetServer]]:
         """Its GPUs, and who holds each."""
-        return zip(self.gpus, self.held, strict=True)
+        return zip(self.gpus, self.gpu_servers, strict=True)
 
-    def servers(self) -> list[Server]:
+    def servers(self) -> list[FleetServer]:
         """Who holds GPUs here, each once."""
-        return list(dict.fromkeys(self.held))
+        return list(dict.fromkeys(self.gpu_servers))
 
-    def count(self, server: Server) -> int:
+    def count(self, server: FleetServer) -> int:
         """GPUs that a server holds here."""
-        return self.held.count(server)
+        return self.gpu_servers.count(server)
 
-    def price(self, server: Server) -> int:
+    def price(self, server: FleetServer) -> int:
         """Microdollars an hour of what a server holds here."""
         return sum(gpu.price for gpu, holder in self.pairs() if holder == server)
 
     def postings(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Earlier microdollars and microdollars an hour, by product, team and price basis."""
-        found: dict[tuple[str, str, str], tuple[int, int]] = {}
+        amounts: dict[tuple[str, str, str], tuple[int, int]] = {}
         for owner, amount in self.earlier:
-            found[(*owner, "configured")] = (amount, 0)
+            amounts[(*owner, "configured")] = (amount, 0)
         for gpu, server in self.pairs():
             if gpu.basis:
                 key = (*server.owner, gpu.basis)
-                before, pace = found.get(key, (0, 0))
-                found[key] = (before, pace + gpu.price)
-        return found
+                before, rate = amounts.get(key, (0, 0))
+                amounts[key] = (before, rate + gpu.price)
+        return amounts
 
     def month(self, at: int) -> dict[tuple[str, str, str], Fraction]:
         """Dollars of the month by product, team and price basis, as its last page until `at` says."""
         seconds = self.seconds(at)
         return {
-            key: Fraction(before * HOUR + pace * seconds, 10**6 * HOUR)
-            for key, (before, pace) in self.postings().items()
+            key: Fraction(before * HOUR + rate * seconds, 10**6 * HOUR)
+            for key, (before, rate) in self.postings().items()
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """All books of a fleet, its budgets and its month."""
+class ExpectedFleet:
+    """All hosts of a fleet, its budgets and its month."""
 
-    books: tuple[Book, ...]
+    hosts: tuple[ExpectedHost, ...]
     budgets: tuple[tuple[str, str, int], ...]
     """Name, product (none: the fleet) and dollars."""
     month: str
@@ -134,7 +134,7 @@ class Fleet:
     next_month: str = ""
     """What follows it, where its end is lived through."""
     next_end: int = FOREVER
-    forgotten: tuple[Book, ...] = ()
+    forgotten: tuple[ExpectedHost, ...] = ()
     """Ledgers of this month that ended before the history begins: only the rules remember them."""
     overheads: tuple[tuple[str, int], ...] = ()
     """Component and microdollars an hour, of the whole fleet."""
@@ -147,23 +147,23 @@ class Fleet:
         """Who is in a cluster's month."""
         return {
             (product, team)
-            for book in (*self.books, *self.forgotten)
-            if book.cluster == cluster
-            for product, team, _ in book.postings()
+            for host in (*self.hosts, *self.forgotten)
+            if host.cluster == cluster
+            for product, team, _ in host.postings()
         }
 
     def clusters(self) -> list[str]:
         """Their names."""
-        return sorted({book.cluster for book in self.books})
+        return sorted({host.cluster for host in self.hosts})
 
-    def pace(self, at: int, cluster: str, owner: Owner | None = None) -> Fraction:
+    def spend_rate(self, at: int, cluster: str, owner: Owner | None = None) -> Fraction:
         """Dollars an hour of a cluster, or of one owner in it."""
         return Fraction(
             sum(
                 gpu.price
-                for book in self.books
-                if book.cluster == cluster and book.alive(at)
-                for gpu, server in book.pairs()
+                for host in self.hosts
+                if host.cluster == cluster and host.alive(at)
+                for gpu, server in host.pairs()
                 if owner in (None, server.owner)
             ),
             10**6,
@@ -174,9 +174,9 @@ class Fleet:
         return sum(
             (
                 amount
-                for book in (*self.books, *self.forgotten)
-                if book.cluster == cluster and book.begin <= at
-                for (product, team, _), amount in book.month(at).items()
+                for host in (*self.hosts, *self.forgotten)
+                if host.cluster == cluster and host.begin <= at
+                for (product, team, _), amount in host.month(at).items()
                 if owner in (None, (product, team))
             ),
             Fraction(),

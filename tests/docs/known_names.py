@@ -16,7 +16,7 @@ from exporter.config.schema import ListOf, Table
 from exporter.finance.tco.keys import SCENARIO
 from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL
 from exporter.metrics.table import METRICS
-from tests.docs.pages import ROOT
+from tests.docs.markdown import ROOT
 
 KINDS_OF_KUBERNETES = {"InferenceService", "InferencePool", "InferenceObjective", "InferenceModel"}
 """Not ours, and named like alerts."""
@@ -45,12 +45,12 @@ def parsers(
 @cache
 def verbs() -> dict[tuple[str, ...], frozenset[str]]:
     """The flags of each verb. The daemon's are those of the program as well: its verb may be left out."""
-    found = {
+    commands = {
         words: frozenset(option for action in parser._actions for option in action.option_strings)
         for words, parser in parsers()
     }
-    found[()] |= found["serve",]
-    return found
+    commands[()] |= commands["serve",]
+    return commands
 
 
 def wrong_words(command: str) -> list[str]:
@@ -66,7 +66,7 @@ def wrong_words(command: str) -> list[str]:
             wrong += [] if flag in verbs()[verb] else [f"{' '.join((PROGRAM, *verb))} {flag}"]
         elif (*verb, word) in verbs():
             verb = (*verb, word)
-        elif not verb or any(known[: len(verb)] == verb and known != verb for known in verbs()):
+        elif not verb or any(one[: len(verb)] == verb and one != verb for one in verbs()):
             return [*wrong, f"{' '.join((PROGRAM, *verb))} {word}"]
     return wrong
 
@@ -90,9 +90,9 @@ def tables() -> frozenset[str]:
     connection = sqlite3.connect(":memory:")
     for statement in (*DDL, *HISTORY_DDL, *ADJUSTMENT_DDL):
         connection.execute(statement)
-    found = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
+    names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
     connection.close()
-    return found
+    return names
 
 
 @cache
@@ -143,17 +143,17 @@ def files() -> frozenset[str]:
         text=True,
         check=True,
     )
-    found = {name for name in listing.stdout.split("\0") if name and (ROOT / name).exists()}
-    folders = {"/".join(name.split("/")[:depth]) for name in found for depth in range(1, name.count("/") + 1)}
-    return frozenset(found | folders)
+    paths = {name for name in listing.stdout.split("\0") if name and (ROOT / name).exists()}
+    folders = {"/".join(name.split("/")[:depth]) for name in paths for depth in range(1, name.count("/") + 1)}
+    return frozenset(paths | folders)
 
 
 @cache
 def words() -> frozenset[str]:
     """Every word that stands in what is no page: code, rules, manifests, data of other tests."""
     endings = (".py", ".yml", ".yaml", ".json", ".toml", ".service", ".prom", ".proto", ".csv", "Makefile")
-    found: set[str] = set()
+    vocabulary: set[str] = set()
     for name in files():
         if name.endswith(endings) and not name.startswith("tests/docs/"):
-            found.update(re.findall(r"\w+", (ROOT / name).read_text(encoding="utf-8", errors="replace")))
-    return frozenset(found)
+            vocabulary.update(re.findall(r"\w+", (ROOT / name).read_text(encoding="utf-8", errors="replace")))
+    return frozenset(vocabulary)

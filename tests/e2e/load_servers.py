@@ -1,8 +1,8 @@
-"""Servers under load in this process: their counters grow by the clock, and what they told is known."""
+"""Servers under load in this process: their counters grow by the clock, and each read is recorded."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -38,15 +38,15 @@ vllm:request_success_total{{engine="0",finished_reason="stop",model_name="{model
 """
 
 
-class Server:
+class LoadServer:
     """One server on loopback. Its counters are of all time since it was made."""
 
-    def __init__(self, name: str, pace: Counts, told: Callable[[], None]) -> None:
+    def __init__(self, name: str, rates: Counts, after_read: Callable[[], None]) -> None:
         self.name = name
-        self.told: list[Counts] = []
-        """What it told at each read, in order."""
-        self._pace = pace
-        self._after = told
+        self.reported: list[Counts] = []
+        """Counters reported at each read, in order."""
+        self._rates = rates
+        self._after = after_read
         self._began = time.monotonic_ns()
         self._frozen: Counts | None = None
         self._telling = threading.Lock()
@@ -66,7 +66,7 @@ class Server:
             return self._frozen
         lived = (time.monotonic_ns() - self._began) // 10**6
         prompt, cached, generation = (
-            7 * (number + 1) + pace * lived for number, pace in enumerate(self._pace)
+            7 * (number + 1) + rate * lived for number, rate in enumerate(self._rates)
         )
         return prompt, cached, generation
 
@@ -83,7 +83,7 @@ class Server:
     def _page(self) -> bytes:
         with self._telling:
             counts = self.now()
-            self.told.append(counts)
+            self.reported.append(counts)
         prompt, cached, generation = counts
         return PAGE.format(
             model=f"{self.name}-8b",
@@ -97,27 +97,27 @@ class Server:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class LoadHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                known = self.path == "/metrics"
-                body = server._page() if known else b"{}"
+                is_metrics = self.path == "/metrics"
+                body = server._page() if is_metrics else b"{}"
                 try:
-                    self.send_response(200 if known else 404)
+                    self.send_response(200 if is_metrics else 404)
                     self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
                 except OSError:
                     self.close_connection = True  # whoever asked was killed
-                if known:
+                if is_metrics:
                     server._after()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
                 """Say nothing."""
 
-        return Handler
+        return LoadHandler
 
 
 class Load:
@@ -126,7 +126,9 @@ class Load:
     def __init__(self, paces: dict[str, Counts]) -> None:
         self._reads = 0
         self._read = threading.Condition()
-        self.servers = {name: Server(name, pace, self._told) for name, pace in paces.items()}
+        self.servers: Mapping[str, LoadServer] = {
+            name: LoadServer(name, rates, self._count_read) for name, rates in paces.items()
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -147,7 +149,7 @@ class Load:
         with self._read:
             return self._read.wait_for(lambda: self._reads >= count, seconds)
 
-    def _told(self) -> None:
+    def _count_read(self) -> None:
         with self._read:
             self._reads += 1
             self._read.notify_all()

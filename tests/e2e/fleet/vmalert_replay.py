@@ -1,4 +1,4 @@
-"""vmalert over a stretch of the past: what the rules would have recorded on VictoriaMetrics."""
+"""vmalert over a time range of the past: what the rules would have recorded on VictoriaMetrics."""
 
 import re
 import shutil
@@ -19,12 +19,12 @@ Rule = dict[str, Any]
 
 def levels(rules: Iterable[Rule]) -> list[list[Rule]]:
     """The rules in their order, cut where one needs what another before it records."""
-    found: dict[str, int] = {}
+    level_of: dict[str, int] = {}
     cut: list[list[Rule]] = []
     for rule in rules:
         needed = set(RECORDED.findall(rule["expr"])) - {rule["record"]}
-        level = max((found[name] + 1 for name in needed if name in found), default=0)
-        found[rule["record"]] = max(level, found.get(rule["record"], 0))
+        level = max((level_of[name] + 1 for name in needed if name in level_of), default=0)
+        level_of[rule["record"]] = max(level, level_of.get(rule["record"], 0))
         if level == len(cut):
             cut.append([])
         cut[level].append(rule)

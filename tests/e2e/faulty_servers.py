@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
 
-from tests import small_disk
-from tests.e2e.account import MILLIWATTS, PACES, configuration
+from tests import tmpfs
 from tests.e2e.daemon import Daemon, Page, get, until
-from tests.e2e.faulty_load import Faulty, FaultyLoad
+from tests.e2e.expected_totals import MILLIWATTS, PACES, configuration
+from tests.e2e.load_servers import Counts, Load, LoadServer
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 from tests.sources.kubelet.kubelet_server import Kubelet
 
+LONGEST_HANG: Final = 60.0
+FIRST_PROCESS: Final = 1_795_560_821
 SCRAPERS: Final = 100
 PATIENCE: Final = 60.0
 """Seconds. The kubelet is asked every 30 s."""
@@ -42,6 +45,87 @@ _KUBELET = (
 )
 
 
+class FaultyServer(LoadServer):
+    """A server that may hang, trickle, lie, be dead, or be another process which has counted nothing."""
+
+    def __init__(self, name: str, rates: Counts, after_read: Callable[[], None]) -> None:
+        self.state = "well"
+        self.well = threading.Event()
+        self.process = FIRST_PROCESS
+        self.ended: list[Counts] = []
+        """The last counters of processes before this one."""
+        super().__init__(name, rates, after_read)
+
+    def be(self, state: str) -> None:
+        """Answer so from now on."""
+        self.state = state
+        if state == "well":
+            self.well.set()
+        else:
+            self.well.clear()
+
+    def restart(self) -> None:
+        """Another process. The one before must have been read at rest."""
+        assert self._frozen is not None
+        self.ended.append(self._frozen)
+        self.process = max(self.process + 1, int(time.time()))
+        self._began, self._frozen = time.monotonic_ns(), None
+
+    def expected(self) -> Counts:
+        """What was served since the first read, by kind; the present process is at rest."""
+        assert self._frozen is not None
+        sums = [sum(kinds) for kinds in zip(*self.ended, self._frozen, strict=True)]
+        prompt, cached, generation = (
+            whole - first for whole, first in zip(sums, self.reported[0], strict=True)
+        )
+        return prompt, cached, generation
+
+    def _page(self) -> bytes:
+        return super()._page().replace(b"1.7955608211e+09", f"{self.process}.5".encode())
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server, well = self, super()._handler()
+
+        class FaultyHandler(well):  # type: ignore[misc, valid-type]
+            def do_GET(self) -> None:  # noqa: N802 - the base class names it
+                match server.state:
+                    case "hangs":
+                        server.well.wait(LONGEST_HANG)
+                        self.close_connection = True
+                    case "trickles":
+                        self._trickle()
+                    case "lies":
+                        self._say(b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<html>hello<p>")
+                    case "fails":
+                        self._say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                    case _:
+                        super().do_GET()
+
+            def _say(self, answer: bytes) -> None:
+                self.wfile.write(answer)
+
+            def _trickle(self) -> None:
+                self.close_connection = True
+                try:
+                    while not server.well.wait(0.2):
+                        self._say(b"H")
+                except OSError:
+                    return  # who read it has had enough
+
+        return FaultyHandler
+
+
+class FaultyLoad(Load):
+    """Servers that may be anything but well."""
+
+    def __init__(self) -> None:
+        self._reads = 0
+        self._read = threading.Condition()
+        self.servers: Mapping[str, FaultyServer] = {
+            name: FaultyServer(name, rates, self._count_read) for name, rates in PACES.items()
+        }
+
+
 class Excuse(threading.Event):
     """Holds while it is set; whoever asks with the number of times before learns of one meanwhile, too."""
 
@@ -53,7 +137,7 @@ class Excuse(threading.Event):
         self.times += 1
         super().set()
 
-    def held(self, times: int, *, before: bool) -> bool:
+    def applied_since(self, times: int, *, before: bool) -> bool:
         """Whether it held at any time since then."""
         return before or self.is_set() or self.times != times
 
@@ -73,7 +157,7 @@ class Trial:
     """Set while whoever asks may be told to come again, at once."""
     done: list[str] = field(default_factory=list)
 
-    def server(self) -> Faulty:
+    def server(self) -> FaultyServer:
         """Any one."""
         return self.load.servers[self.chance.choice(sorted(self.load.servers))]
 
@@ -182,7 +266,7 @@ class Trial:
 
     def kubelet_goes(self) -> None:
         """Its socket is gone; its pod still holds the GPU; it comes back."""
-        held = self.daemon.until(
+        before = self.daemon.until(
             lambda page: page.sum("inference_server_gpus", server=POD) > 0, POD, PATIENCE
         )
         self.kubelet.stop()
@@ -190,7 +274,7 @@ class Trial:
         self.until_down("kubelet")
         page = self.daemon.settled(PATIENCE)
         gpus = "inference_server_gpus"
-        assert page.sum(gpus, server=POD) == held.sum(gpus, server=POD)
+        assert page.sum(gpus, server=POD) == before.sum(gpus, server=POD)
         self.kubelet.start()
 
     @contextmanager
@@ -267,12 +351,12 @@ def _served(client: http.client.HTTPConnection) -> bool:
 def reply(uuid: str) -> bytes:
     """That a pod has a GPU, as protobuf (`ListPodResourcesResponse` of the kubelet's `api.proto`)."""
 
-    def said(number: int, value: bytes) -> bytes:
+    def field(number: int, value: bytes) -> bytes:
         return bytes([number << 3 | 2, len(value)]) + value
 
-    device = said(1, b"nvidia.com/gpu") + said(2, uuid.encode())
-    container = said(1, b"main") + said(2, device)
-    return said(1, said(1, b"train-0") + said(2, b"research") + said(3, container))
+    device = field(1, b"nvidia.com/gpu") + field(2, uuid.encode())
+    container = field(1, b"main") + field(2, device)
+    return field(1, field(1, b"train-0") + field(2, b"research") + field(3, container))
 
 
 @contextmanager
@@ -288,7 +372,7 @@ def trial(folder: Path, seed: int) -> Iterator[Trial]:
     with FaultyLoad() as load:
         daemon = Daemon(folder, configuration(load), nvml.environment())
         daemon.ledger.with_name("ledger.db.older").touch()  # the books begin at the first tick, not at boot
-        daemon.begin = lambda *argv: [*small_disk.namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
+        daemon.begin = lambda *argv: [*tmpfs.namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
         try:
             with daemon:
                 made = Trial(daemon, load, nvml, kubelet, random.Random(seed))  # noqa: S311 - to be repeated
@@ -315,7 +399,7 @@ def _scraped(trial: Trial) -> Iterator[None]:
                 problem = "" if status == http.client.OK else str(status)
             except (OSError, http.client.HTTPException) as error:
                 problem, waited = repr(error), isinstance(error, TimeoutError)
-            away, scarce = (excuse.held(times, before=was) for excuse, times, was in before)
+            away, scarce = (excuse.applied_since(times, before=was) for excuse, times, was in before)
             if problem and not away and (waited or not scarce):
                 failures.append(f"{problem} after {trial.done}")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tests.e2e.daemon import Daemon, Page
 from tests.web.certificates import Authority
-from tests.web.certificates import request as ask
+from tests.web.certificates import request as request_page
 from tests.web.test_passwords import basic, hashed
 
 USER, PASSWORD = "prometheus", "s3cret"
 
 
-class Guarded(Daemon):
+class DaemonWithAuth(Daemon):
     """Answers by https, to who has a certificate and a password."""
 
     def __init__(self, folder: Path, config: str, environment: Mapping[str, str], cost: int = 4) -> None:
@@ -29,25 +29,23 @@ class Guarded(Daemon):
         )
         self.begin = lambda *argv: [*argv, f"--web.config.file={self.web}"]
 
-    def ask(  # type: ignore[override]
-        self, path: str, method: str = "GET", **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    def request(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """One request by who may ask."""
-        return ask(
+        return request_page(
             self.port, self.client, path, method, **{"Authorization": basic(USER, PASSWORD), **headers}
         )
 
     def status(self, path: str) -> int | None:
         """Status of one path; `None` while nothing answers."""
         try:
-            return self.ask(path)[0]
+            return self.request(path)[0]
         except OSError:
             return None
 
     def scrape(self) -> Page:
         """One scrape."""
         taken = time.time()
-        status, _, body = self.ask("/metrics")
+        status, _, body = self.request("/metrics")
         assert status == 200
         self.pages.append(Page(body, taken))
         return self.pages[-1]

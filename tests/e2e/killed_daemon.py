@@ -1,4 +1,4 @@
-"""A daemon that is killed again and again while it meters servers under load: its books after each kill."""
+"""A daemon that is killed again and again while it meters servers under load: its totals after each kill."""
 
 import os
 import random
@@ -13,9 +13,9 @@ from typing import Final
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e.account import GPUS, MILLIWATTS, PACES, SECOND, Account, configuration
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.load import Counts, Load
+from tests.e2e.expected_totals import GPUS, MILLIWATTS, PACES, SECOND, HostTotals, configuration
+from tests.e2e.load_servers import Counts, Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -31,7 +31,7 @@ OF_A_PROCESS: Final = frozenset({"process_cpu_seconds_total", "inference_source_
 
 
 @dataclass
-class Figures:
+class KillFigures:
     """What a series saw."""
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -57,21 +57,21 @@ def host(folder: Path, load: Load) -> Daemon:
     return daemon
 
 
-class Series:
-    """Kills one installation's daemon at seeded instants, and compares its books after each."""
+class KillSeries:
+    """Kills one installation's daemon at seeded instants, and compares its totals after each."""
 
     def __init__(self, daemon: Daemon, load: Load, folder: Path, seed: int) -> None:
-        self.figures = Figures()
+        self.figures = KillFigures()
         self._daemon = daemon
         self._load = load
         self._folder = folder
         self._chance = random.Random(seed)  # noqa: S311 - a reproducible series
         self._pause = threading.Event()
-        self._last: Account | None = None
+        self._last: HostTotals | None = None
         self._page: Page | None = None
         self._first = 0
         self._elapsed = 0
-        """Boot clock of the last tick of the books that were opened last."""
+        """Boot clock of the last tick of the ledger that was opened last."""
         self._base: dict[str, Counts] = {}
         self._ledger = ""
         self._starting = 0.0
@@ -84,7 +84,7 @@ class Series:
         self._starting = time.monotonic() - began
         self._daemon.settled()
         self._daemon.kill()
-        self._base = {name: server.told[0] for name, server in self._load.servers.items()}
+        self._base = {name: server.reported[0] for name, server in self._load.servers.items()}
         self._compare()
 
     def kill(self) -> None:
@@ -105,11 +105,11 @@ class Series:
             self._starting = time.monotonic() - began
             self._run(instant, reads)
         self._daemon.kill()
-        before = self._books()
+        before = self._totals()
         self._compare()
         self.figures.kills[instant] += 1
-        self.figures.advanced += self._books().time > before.time
-        self.figures.cut += ticks and not self._told_last()
+        self.figures.advanced += self._totals().time > before.time
+        self.figures.cut += ticks and not self._holds_last_read()
         self.figures.seconds += time.monotonic() - began
 
     def gap(self) -> None:
@@ -119,23 +119,23 @@ class Series:
             AssertionError: it did not.
         """
         before = self._elapsed
-        known = self._books().unobserved
+        unobserved = self._totals().unobserved
         self._pause.wait(LONGEST_TICK_SECONDS + 1)
         began = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._daemon.start()
         self._read_page()
         self._daemon.kill()
         self._compare()
-        gap = self._books().unobserved - known
+        gap = self._totals().unobserved - unobserved
         assert began < before + gap <= self._elapsed
         self.figures.gaps += gap
 
-    def _books(self) -> Account:
+    def _totals(self) -> HostTotals:
         assert self._last is not None
         return self._last
 
     def end(self) -> None:
-        """Freeze the servers, let a last process live, and compare everything with what they told.
+        """Freeze the servers, let a last process live, and compare everything with what they reported.
 
         Raises:
             AssertionError: a token is missing or was counted twice, or something else is off.
@@ -151,17 +151,17 @@ class Series:
             name: tuple(now - then for now, then in zip(server.now(), self._base[name], strict=True))
             for name, server in self._load.servers.items()
         }
-        assert moved == self._books().tokens
+        assert moved == self._totals().tokens
 
     def described(self) -> str:
         """What was metered, in words."""
-        account = self._books()
+        account = self._totals()
         tokens = sum(sum(counts) for counts in account.tokens.values())
         money = sum(account.money.values())
         return f"{account.time / SECOND:.1f} s charged, {money} picodollars, {tokens} tokens"
 
     def _run(self, instant: str, reads: int) -> None:
-        """Let the process, whose first tick all servers have told, live to its instant."""
+        """Let the process, whose first tick all servers have reported, live to its instant."""
         if instant == "first tick":
             self._pause.wait(self._chance.uniform(0, COMMITTING_SECONDS))
             return
@@ -178,13 +178,13 @@ class Series:
         assert self._load.await_reads(reads, 30), self._daemon.log.read_text(encoding="utf-8")[-4000:]
 
     def _read_page(self) -> None:
-        """Compare the first page of a restart with the books before it, and with the page before it."""
+        """Compare the first page of a restart with the totals before it, and with the page before it."""
         self._daemon.until_ready()
         page = self._daemon.scrape()
-        account = Account.of_page(page)
+        account = HostTotals.of_page(page)
         assert account.differences() == []
         assert self._last is None or account.falls(self._last) == []
-        assert self._tokens_were_told(account)
+        assert self._tokens_were_reported(account)
         if self._page is not None:
             for name, rows in self._page.rows.items():
                 if name.endswith("_total") and name not in OF_A_PROCESS:
@@ -207,7 +207,7 @@ class Series:
         account = self._opened(self._copied())
         assert self._last is None or account.falls(self._last) == []
         if self._page is not None:
-            assert account.falls(Account.of_page(self._page)) == []
+            assert account.falls(HostTotals.of_page(self._page)) == []
         self._last = account
 
     def _copied(self) -> Path:
@@ -219,37 +219,38 @@ class Series:
                 shutil.copyfile(present, self._folder / f"ledger.db{suffix}")
         return self._folder / "ledger.db"
 
-    def _opened(self, copy: Path) -> Account:
+    def _opened(self, copy: Path) -> HostTotals:
         """What a ledger says: exact at its own last tick, whichever that is."""
         ledger = Ledger.open(copy, SystemClock())
         assert (ledger.problem, ledger.moved_aside, ledger.dropped) == ("", None, ())
-        books, state = ledger.books(0, ()), ledger.state()
+        totals, state = ledger.books(0, ()), ledger.state()
         ledger.close()
         self._ledger = self._ledger or ledger.id
         assert ledger.id == self._ledger
-        account = Account.of_books(books)
+        account = HostTotals.of_ledger(totals)
         assert account.differences() == []
-        assert sum(books.cost.values()) == sum(books.server_cost.values()) == sum(books.gpu_cost.values())
+        assert sum(totals.cost.values()) == sum(totals.server_cost.values()) == sum(totals.gpu_cost.values())
         assert state.elapsed is not None
         self._first = self._first or state.elapsed - account.time
         assert state.elapsed - account.time == self._first, "not all time since the first tick was charged"
         self._elapsed = state.elapsed
-        assert self._tokens_were_told(account)
+        assert self._tokens_were_reported(account)
         return account
 
-    def _tokens_were_told(self, account: Account) -> bool:
+    def _tokens_were_reported(self, account: HostTotals) -> bool:
         """Whether each server's tokens are those of one of its reads."""
         return all(
-            self._sum(name, account) in set(server.told) for name, server in self._load.servers.items()
+            self._sum(name, account) in set(server.reported) for name, server in self._load.servers.items()
         )
 
-    def _told_last(self) -> bool:
-        """Whether the books hold the last read of every server."""
+    def _holds_last_read(self) -> bool:
+        """Whether the totals hold the last read of every server."""
         return all(
-            self._sum(name, self._books()) == server.told[-1] for name, server in self._load.servers.items()
+            self._sum(name, self._totals()) == server.reported[-1]
+            for name, server in self._load.servers.items()
         )
 
-    def _sum(self, name: str, account: Account) -> Counts:
+    def _sum(self, name: str, account: HostTotals) -> Counts:
         prompt, cached, generation = (
             base + counted for base, counted in zip(self._base[name], account.tokens[name], strict=True)
         )

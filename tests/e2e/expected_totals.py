@@ -1,4 +1,4 @@
-"""What a small host's books must say, worked from prices, the boot clock and what its servers told.
+"""What a small host's ledger must hold, worked from prices, the boot clock and what its servers reported.
 
 Nothing here asks the exporter what is right: its ledger and its page are only read.
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.report import CommittedTotals
 from tests.e2e.daemon import Page
-from tests.e2e.load import KINDS, Counts, Load
+from tests.e2e.load_servers import KINDS, Counts, Load
 
 PICODOLLARS: Final = 10**12
 SECOND: Final = 10**9
@@ -20,7 +20,7 @@ OWNED: Final = 2
 MILLIWATTS: Final = 400_000
 """What each GPU draws: far enough below its limit of 700 W that no read that is late looks implausible."""
 LATE_SECONDS: Final = 5
-"""Energy is told when a read comes, time when a tick begins: they may be this far apart."""
+"""Energy is reported when a read comes, time when a tick begins: they may be this far apart."""
 PACES: Final[dict[str, Counts]] = {
     "chat": (11, 5, 3),
     "search": (2, 7, 1),
@@ -51,8 +51,8 @@ servers:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What books or a page say: nanoseconds, picodollars, millijoules, tokens.
+class HostTotals:
+    """Totals of a ledger or a page: nanoseconds, picodollars, millijoules, tokens.
 
     `unobserved` is the part of `time` that nobody watched, as a mean of all GPUs.
     """
@@ -66,33 +66,33 @@ class Account:
     gpus: int = GPUS
 
     @classmethod
-    def of_books(cls, books: CommittedTotals, gpus: int = GPUS) -> "Account":
+    def of_ledger(cls, totals: CommittedTotals, gpus: int = GPUS) -> "HostTotals":
         """From the ledger of a host with so many GPUs, of which all but the third are rented."""
         tokens: dict[str, list[int]] = {name: [0] * len(KINDS) for name in PACES}
-        for (party, kind), count in books.tokens.items():
-            tokens[party.server][KINDS.index(kind)] += count
-        held = [(time, slot.phase) for slot, time in books.gpu_time.items()]
+        for (owner, kind), count in totals.tokens.items():
+            tokens[owner.server][KINDS.index(kind)] += count
+        gpu_time = [(time, owner_phase.phase) for owner_phase, time in totals.gpu_time.items()]
         return cls(
-            time=_whole(sum(time for time, _ in held), gpus),
-            unobserved=Fraction(sum(time for time, phase in held if phase == "unobserved"), gpus),
-            money={(_number(gpu.uuid), component): n for (gpu, component), n in books.gpu_cost.items()},
-            energy={_number(gpu.uuid): energy for gpu, energy in books.energy.items()},
+            time=_whole(sum(time for time, _ in gpu_time), gpus),
+            unobserved=Fraction(sum(time for time, phase in gpu_time if phase == "unobserved"), gpus),
+            money={(_number(gpu.uuid), component): n for (gpu, component), n in totals.gpu_cost.items()},
+            energy={_number(gpu.uuid): energy for gpu, energy in totals.energy.items()},
             tokens={name: _counts(counted) for name, counted in tokens.items()},
-            residual=books.residual,
+            residual=totals.residual,
             gpus=gpus,
         )
 
     @classmethod
-    def of_page(cls, page: Page) -> "Account":
+    def of_page(cls, page: Page) -> "HostTotals":
         """From what is scraped: a float tells these few dollars to less than a picodollar."""
-        held = [
+        gpu_time = [
             (round(value * SECOND), labels["phase"])
             for labels, value in page.rows.get("inference_gpu_seconds_total", ())
         ]
         tokens = {name: page.tokens(name) for name in PACES}
         return cls(
-            time=_whole(sum(time for time, _ in held), GPUS),
-            unobserved=Fraction(sum(time for time, phase in held if phase == "unobserved"), GPUS),
+            time=_whole(sum(time for time, _ in gpu_time), GPUS),
+            unobserved=Fraction(sum(time for time, phase in gpu_time if phase == "unobserved"), GPUS),
             money={
                 (_number(labels["uuid"]), labels["component"]): round(value * PICODOLLARS)
                 for labels, value in page.rows.get("inference_gpu_cost_dollars_total", ())
@@ -109,16 +109,16 @@ class Account:
 
     def differences(self) -> list[str]:
         """What is not as it must be, whatever the time is."""
-        found = [f"residual {self.residual}"] if self.residual else []
+        problems = [f"residual {self.residual}"] if self.residual else []
         expected = self.expected_money()
         if expected != self.money:
-            found.append(f"money {self.money} and not {expected} after {self.time} ns")
+            problems.append(f"money {self.money} and not {expected} after {self.time} ns")
         for gpu, energy in self.energy.items():
             if abs(energy - MILLIWATTS * self.time // SECOND) > MILLIWATTS * LATE_SECONDS:
-                found.append(f"GPU {gpu}: {energy} mJ after {self.time} ns")
-        return found
+                problems.append(f"GPU {gpu}: {energy} mJ after {self.time} ns")
+        return problems
 
-    def falls(self, before: "Account") -> list[str]:
+    def falls(self, before: "HostTotals") -> list[str]:
         """What stepped back since an earlier account."""
         pairs: list[tuple[object, int, int]] = [("time", before.time, self.time)]
         pairs += [(key, amount, self.money.get(key, 0)) for key, amount in before.money.items()]

@@ -1,6 +1,6 @@
 """Makes a Llama of two layers with random weights, and a tokenizer for it; runs in vLLM's environment.
 
-python tests/vllm/model.py FOLDER
+python tests/vllm/tiny_model.py FOLDER
 """
 
 import sys

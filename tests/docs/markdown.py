@@ -16,7 +16,7 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Block:
+class CodeBlock:
     """A fenced block: its page, the words after the fence, its text, and the line that it begins on."""
 
     page: Path
@@ -56,15 +56,15 @@ def read(page: Path) -> str:
     return COMMENT.sub("", page.read_text(encoding="utf-8"))
 
 
-def blocks(page: Path) -> list[Block]:
+def blocks(page: Path) -> list[CodeBlock]:
     """The fenced blocks of a page, without their indentation."""
     text = page.read_text(encoding="utf-8")
-    found = []
+    parsed = []
     for match in FENCE.finditer(text):
         inner = re.sub(rf"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
         line = text.count("\n", 0, match.start()) + 1
-        found.append(Block(page, tuple(match["info"].split()), inner, line))
-    return found
+        parsed.append(CodeBlock(page, tuple(match["info"].split()), inner, line))
+    return parsed
 
 
 def prose(page: Path) -> str:
