@@ -63,7 +63,7 @@ def messages(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     text = [
         (record.getMessage(), getattr(record, "new", getattr(record, "uuid", "")))
         for record in log.records
-        if record.name == "exporter.sampler.change_log" and "gpu" in record.getMessage()
+        if record.name == "exporter.sampler.change_log" and record.getMessage().startswith("gpu ")
     ]
     log.clear()
     return text
