@@ -120,6 +120,6 @@ lint: ruff
 	@$(bin)/python docs/generate.py --check
 
 .PHONY: ruff
-ruff: develop
+ruff: develop ## Run ruff and the format check alone
 	@$(bin)/ruff check $(paths)
 	@$(bin)/ruff format --check $(paths)
