@@ -8,7 +8,9 @@ From the root of the repository::
 
 The second shares a commit between the ticks of a minute where no event is within five minutes.
 The third takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
-Each month is compared at its close, and told: a run that is ended before its time has said how far it came.
+The year has price changes, new owners, restarts, reboots, suspends, days of downtime, a lost GPU, counter resets
+and a renamed model. Every month by product and team, every GPU and component is compared at each month's close.
+Each month's comparison is printed: an interrupted run has shown how far it came.
 Prints figures for docs/ledger.md; ends with an error if a single picodollar, millijoule or token is off.
 """
 
@@ -28,7 +30,6 @@ from tests.year.expected_totals import ExpectedYear
 
 EXACT = "every month, GPU, component, token and joule is as reckoned"
 
-
 def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     """Differences of the totals from the expected ones, at each month's close and at the end."""
     expected = ExpectedYear(year.around)
@@ -47,7 +48,6 @@ def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
         differing.append(f"tokens: {tokens}")
     return differing
 
-
 def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, names: list[str]) -> list[str]:
     """Months that differ from the expected ones, by owner."""
     differing = []
@@ -57,7 +57,6 @@ def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, n
         if wanted != posted:
             differing.append(f"{name}: {wanted} != {posted}")
     return differing
-
 
 def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> list[str]:
     """GPUs and components that differ from the expected ones through a tick, and a residual."""
@@ -69,7 +68,6 @@ def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> lis
     if totals.residual:
         differing.append(f"residual: {totals.residual}")
     return differing
-
 
 class Progress:
     """Tells each month as it closes."""
@@ -88,7 +86,6 @@ class Progress:
         exact = "; ".join(differing) or "as reckoned"
         ticks = f"{year.ticks - year.skipped} ticks in {took:.0f} s"
         print(f"{name}: {total} picodollars, {exact}; {ticks}, {size / 1024:.0f} KiB", flush=True)
-
 
 def main() -> int:
     """Keep the year, compare, print."""
@@ -132,7 +129,6 @@ def main() -> int:
     differing = differences(year, totals)
     print("\n".join(differing) or EXACT)
     return 1 if differing else 0
-
 
 if __name__ == "__main__":
     sys.exit(main())
