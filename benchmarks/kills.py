@@ -25,6 +25,7 @@ from tests.e2e.load_servers import Load
 
 TELL_EVERY = 50
 
+
 def main() -> int:
     """Kill, compare, print."""
     parser = argparse.ArgumentParser(description="SIGKILL at random instants, and what the ledger then says.")
@@ -57,6 +58,7 @@ def main() -> int:
     print(f"{series.described()}; ledger {size / 1024:.0f} KiB")
     print("nothing is off: money, time, tokens, residual")
     return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,6 +30,7 @@ from tests.year.expected_totals import ExpectedYear
 
 EXACT = "every month, GPU, component, token and joule is as reckoned"
 
+
 def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     """Differences of the totals from the expected ones, at each month's close and at the end."""
     expected = ExpectedYear(year.around)
@@ -48,6 +49,7 @@ def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
         differing.append(f"tokens: {tokens}")
     return differing
 
+
 def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, names: list[str]) -> list[str]:
     """Months that differ from the expected ones, by owner."""
     differing = []
@@ -57,6 +59,7 @@ def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, n
         if wanted != posted:
             differing.append(f"{name}: {wanted} != {posted}")
     return differing
+
 
 def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> list[str]:
     """GPUs and components that differ from the expected ones through a tick, and a residual."""
@@ -68,6 +71,7 @@ def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> lis
     if totals.residual:
         differing.append(f"residual: {totals.residual}")
     return differing
+
 
 class Progress:
     """Tells each month as it closes."""
@@ -86,6 +90,7 @@ class Progress:
         exact = "; ".join(differing) or "as reckoned"
         ticks = f"{year.ticks - year.skipped} ticks in {took:.0f} s"
         print(f"{name}: {total} picodollars, {exact}; {ticks}, {size / 1024:.0f} KiB", flush=True)
+
 
 def main() -> int:
     """Keep the year, compare, print."""
@@ -129,6 +134,7 @@ def main() -> int:
     differing = differences(year, totals)
     print("\n".join(differing) or EXACT)
     return 1 if differing else 0
+
 
 if __name__ == "__main__":
     sys.exit(main())
