@@ -8,43 +8,42 @@ from exporter.metrics.metric import Metric
 from exporter.metrics.rendering import STALE_INTERVALS
 
 LABELS: Final = {
-    "product": "who pays, by the ownership rules; `unassigned` where none matches",
-    "team": "the team of that product, or the one that a gateway names; `unassigned` where none matches, "
+    "product": "the owner of the cost, by the ownership rules; `unassigned` where none matches",
+    "team": "the team of that product, or the team that a gateway names; `unassigned` where none matches, "
     "`other` for those of gateways beyond the limit",
     "namespace": "the server's Kubernetes namespace, empty elsewhere",
-    "reference": "the hosted offer that is compared with, as `compare` names it",
-    "server": "the inference server; `unallocated` for GPU money that no server held, "
+    "reference": "the hosted offer of the comparison, as `compare` names it",
+    "server": "the inference server; `unallocated` for GPU cost that no server held, "
     "`other` for servers beyond the limit",
-    "model": "the model's name as the engine tells it, or a LoRA adapter's as a gateway does; `other` for "
-    "models beyond the limit",
-    "phase": "what the GPU was doing: `prefill`, `decode`, `other` (busy, and no token told for what), "
+    "model": "the model's name as the engine reports it, or a LoRA adapter's as a gateway reports it; "
+    "`other` for models beyond the limit",
+    "phase": "what the GPU was doing: `prefill`, `decode`, `other` (busy without tokens), "
     "`idle`, `unobserved`",
-    "component": "what the money is for: `rent`, `amortization`, `support`, `energy`, "
-    "or the name of an overhead",
+    "component": "the kind of cost: `rent`, `amortization`, `support`, `energy`, or the name of an overhead",
     "kind": "of tokens: `prompt` (computed), `cached_prompt` (served from a prefix cache), `generation`; "
-    "of quotients also `all` and `computed`",
-    "basis": "of a quotient: `full` (everything accrued) or `busy` (prefill and decode only)",
+    "of prices per token also `all` and `computed`",
+    "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only)",
     "uuid": "the GPU's lasting identity",
-    "gpu_model": "the GPU's name as the driver tells it",
+    "gpu_model": "the GPU's name as the driver reports it",
     "gpu": "the driver's index of the GPU, which may change at reboot",
     "driver_version": "the NVIDIA driver's version",
-    "mig_profile": "how it is cut, like `3g.20gb,2x1g.5gb`; `none`: into nothing; empty for a whole GPU",
-    "pci_bus_id": "the GPU's place on the bus",
+    "mig_profile": "its MIG partition, like `3g.20gb,2x1g.5gb`; `none`: no instances; empty for a whole GPU",
+    "pci_bus_id": "the GPU's PCI address",
     "price_basis": "`configured`, `catalogue` or `estimate`",
-    "source": "of a price: where it stands; of the meter: what is read (`nvml`, a server, ...)",
+    "source": "of a price: its list or rule; of the meter: what is read (`nvml`, a server, ...)",
     "as_of": "the date that a price holds from or was taken on",
     "ledger": "the id of this host's ledger",
     "month": "a calendar month of the configured time zone, like 2026-11",
     "budget": "the name of a configured budget",
     "engine": "the software that a server runs",
-    "engine_version": "its version, where it tells",
+    "engine_version": "its version, where the server reports it",
     "pod": "the pod behind an endpoint, empty outside Kubernetes",
     "url": "the endpoint that is read",
-    "method": "by what something is divided: of money between phases, or of a GPU between servers",
+    "method": "how something is divided: cost between phases, or a GPU between servers",
     "reason": "a failure in a fixed word",
     "hash": "of the configuration file's bytes",
     "version": "of the exporter",
-    "revision": "the commit that the exporter was built from, empty where not known",
+    "revision": "the commit that the exporter was built from, empty where unknown",
     "python": "the Python version that the exporter runs on",
 }
 """Every label there is, and what it says."""
@@ -58,17 +57,19 @@ Names read `inference_<thing>_<quantity>_<unit>`, counters end in `_total`, info
 their value is always 1.
 Units are dollars, tokens, joules, watts, bytes, seconds, and ratios from 0 to 1.
 
-What is not known is absent, never 0: a missing series means what its description says.
-Counters live in the ledger and go on after a restart; they have no `_created` series.
-After a restart the totals are absent until they are right: until it is known whose the ledger is \
-(where it may be another machine's, a GPU must be read that tells), and until the time since its last tick \
-has been charged (after a reboot the clock must be set for that, which is waited for at most two minutes).
-Month figures are to be taken from `inference_month_to_date_dollars`, never from `increase()`, \
+An unknown value is absent, never 0: the description of a metric says what a missing series means.
+Counters live in the ledger and continue after a restart; they have no `_created` series.
+After a restart the totals are absent until they are right. Two conditions must hold:
+
+- The ledger's host is verified. A ledger that may be another machine's needs a readable GPU for that.
+- The time since its last tick is charged. After a reboot this waits for the clock, at most two minutes.
+
+Take month figures from `inference_month_to_date_dollars`, never from `increase()`, \
 which misses what was posted before a series' first scrape.
-Money is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it: \
-compare a budget with what the rules record of all hosts, `inference:month_projected_dollars`, \
-which goes by the mean of seven days, and not with `inference_month_projected_dollars`, \
-which is one host's and goes by the owners of the last 24 hours. Both know dated prices.
+Cost is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it. \
+Compare a budget with `inference:month_projected_dollars`, which the rules record of all hosts \
+over a mean of seven days. `inference_month_projected_dollars` is one host's, \
+over the owners of the last 24 hours. Both include dated prices.
 
 A scrape changes nothing: it shows the last tick.
 When that is more than {STALE_INTERVALS} intervals old, gauges are absent and counters stay; \

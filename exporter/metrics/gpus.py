@@ -84,16 +84,16 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_energy_joules_total",
         GPU,
-        "Energy measured at the GPU, monotonic across driver reloads. "
-        f"Absent for a GPU that tells neither energy nor power, and {CHARGED}.",
+        "Energy measured at the GPU, monotonic across driver reloads. Absent for a GPU that reports neither "
+        f"energy nor power. Also absent {CHARGED}.",
         _energy,
     ),
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
         "GPU time without a price when it was metered, owned hardware from in_service on. It is charged "
-        "once a price covers it; this counter does not decrease. Absent for a GPU that always had a "
-        f"price, and {CHARGED}.",
+        "once a price covers it; this counter does not decrease. Absent for a GPU that always had a price. "
+        f"Also absent {CHARGED}.",
         _unpriced,
     ),
     gauge(
@@ -119,16 +119,16 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_info",
         ("gpu", *GPU, "driver_version", "mig_profile", "pci_bus_id"),
-        "What a GPU is; gpu is the driver's index, which may change at reboot. "
-        "An empty label is what the driver did not tell. With uuid unseen: GPUs that are paid for and that "
-        "NVML never listed. Absent without a GPU.",
+        "Identity of a GPU; gpu is the driver's index, which may change at reboot. A label is empty where "
+        "the driver does not report it. uuid unseen: charged GPUs that NVML never listed. Absent without a "
+        "GPU.",
         _info,
     ),
     gauge(
         "inference_gpu_up",
         GPU,
-        "1: the GPU was read in the last tick. 0: it is known and paid for, and cannot be read. "
-        "Absent for GPUs that were never listed.",
+        "1: the GPU was read in the last tick. 0: it is charged and cannot be read. Absent for GPUs that "
+        "were never listed.",
         _up,
     ),
     gauge(
@@ -140,7 +140,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_memory_used_bytes",
         GPU,
-        "GPU memory in use. Absent when the GPU could not tell.",
+        "GPU memory in use. Absent when the GPU does not report it.",
         _read(lambda reading: reading.memory_used_bytes),
     ),
     gauge(
@@ -152,7 +152,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_power_watts",
         GPU,
-        "Power drawn. Absent when the GPU could not tell.",
+        "Power draw. Absent when the GPU does not report it.",
         _read(lambda reading: reading.power_watts),
     ),
     gauge(
@@ -165,13 +165,12 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_server_gpu_share_ratio",
         ("namespace", "server", "uuid", "method"),
-        "Part of a GPU's time that this server was charged in the last tick, 0 to 1, and the method that "
-        "gave it. Method whole: the only server on the GPU; mig: the only one on a MIG instance, by its "
-        "slices and memory; of several: configured by gpu_share_ratio, sm_utilization by what each computed, "
-        "memory by what each held, equal where nothing tells them apart. Busy time goes by sm_utilization "
-        "and idle time by memory where both are known: a server then has a row of each, and its share is "
-        "their sum. "
-        "Absent where the server does not hold the GPU.",
+        "Part of a GPU's time that this server was charged in the last tick, 0 to 1, and the method. Method "
+        "whole: the only server on the GPU; mig: the only one on a MIG instance, by its slices and memory. "
+        "Several servers share by method configured (gpu_share_ratio), sm_utilization (compute), memory "
+        "(held bytes) or equal (no data). With both known, sm_utilization divides busy time and memory "
+        "divides idle time. A server then has a row of each, and its share is their sum. Absent where the "
+        "server does not hold the GPU.",
         _shares,
     ),
 )

@@ -115,7 +115,7 @@ def _started(report: Report) -> Iterator[Row]:
 EXPORTER_INFO: Final = gauge(
     "inference_exporter_info",
     ("version", "revision", "python"),
-    "Which exporter this is. Never absent.",
+    "Version of the exporter. Never absent.",
     _build,
     lasting=True,
 )
@@ -124,17 +124,16 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_last_tick_timestamp_seconds",
         (),
-        "When the readings behind this page were taken. "
-        "When it is three intervals old, gauges are absent and counters stay. "
-        "Absent until the first tick.",
+        "When the readings behind this page were taken. After three intervals without a tick, gauges are "
+        "absent and counters stay. Absent until the first tick.",
         _last_tick,
         lasting=True,
     ),
     gauge(
         "inference_source_up",
         ("source",),
-        "1: the source answered when it was last read; cloud is read until it has answered, all others in "
-        "each tick. 0: it failed. Absent for a source that is not in use.",
+        "1: the source answered when it was last read. 0: it failed. cloud is read until it has answered, "
+        "all others in each tick. Absent for a source that is not in use.",
         _source_up,
     ),
     gauge(
@@ -159,15 +158,15 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_exposition_errors_total",
         ("reason",),
-        "Metrics that could not be shown (raised) and rows that were left out (duplicate, not_finite) of "
-        "earlier reports since the start; the log names each the first time. Anything is a bug. "
-        "Absent for a reason that has not occurred.",
+        "Metrics omitted because of an error (raised), and rows omitted (duplicate, not_finite), in earlier "
+        "reports since the start. The log names each the first time. Any value is a bug. Absent for a "
+        "reason that has not occurred.",
         _exposition_errors,
     ),
     gauge(
         "inference_ledger_residual_dollars",
         (),
-        f"Dollars accrued minus dollars posted. Anything but 0 is a bug. Absent {CHARGED}.",
+        f"Dollars accrued minus dollars posted. Any value but 0 is a bug. Absent {CHARGED}.",
         _residual,
     ),
     counter(
@@ -218,7 +217,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_config_last_reload_timestamp_seconds",
         (),
-        "When the configuration was last loaded or tried to. Absent until the first tick.",
+        "When the configuration was last loaded, or failed to load. Absent until the first tick.",
         _reload_instant,
         lasting=True,
     ),
@@ -233,9 +232,10 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_web_refused_requests_total",
         ("reason",),
-        "HTTP requests that were refused since the start: wrong_password and no_password, busy (too many "
-        "passwords or pages at once), rate_limit, unknown_host (a browser that asked for another site's "
-        "name), cross_site, plain_http, reload_off and reload_rate. Absent until the first tick.",
+        "HTTP requests that were refused since the start, by reason. Reasons: wrong_password and "
+        "no_password, busy (too many passwords or pages at once), rate_limit, unknown_host (a browser that "
+        "asked for another site's name), cross_site, plain_http. Reasons of reloads: reload_off and "
+        "reload_rate. Absent until the first tick.",
         _web_refused,
     ),
     EXPORTER_INFO,

@@ -8,9 +8,12 @@ from exporter.cost.postings import CostOwner
 from exporter.readings import Gpu
 from exporter.report import Report
 
-CHARGED: Final = "until it is known whose the ledger is and the time since its last tick has been charged"
-"""Until when there are no books. The gap across a boot is not charged before the clock is set; two minutes
-are waited for that, and for a GPU that tells whose the ledger is, where it may be another machine's."""
+CHARGED: Final = "until the ledger's host is verified and the time since its last tick is charged"
+"""When totals begin. The gap across a boot is charged once the clock is set.
+
+The exporter waits at most two minutes for the clock. Where the ledger may be another machine's, it also waits
+two minutes for a GPU that identifies the host.
+"""
 
 Row: TypeAlias = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's labels, and the value in the unit that the name ends in."""

@@ -172,34 +172,31 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_cost_dollars_total",
         (*OWNER_AND_MODEL, "phase"),
-        "Dollars accrued on this host, by who pays and what the GPU was doing. "
-        "Energy and overheads are in it; phase unobserved is time that no reading covers. "
-        "GPUs without a price (inference_gpu_priced 0) add only their overheads. "
-        f"Absent {CHARGED}.",
+        "Dollars accrued on this host, by owner and by phase of the GPU. Includes energy and overheads; "
+        "phase unobserved is time without a reading. GPUs without a price (inference_gpu_priced 0) add only "
+        f"their overheads. Absent {CHARGED}.",
         _cost,
     ),
     counter(
         "inference_server_cost_dollars_total",
         (*OWNER, "component"),
-        "The dollars of inference_cost_dollars_total by what they pay for. "
-        f"Absent {CHARGED}, and for a component that nothing was posted under.",
+        "The dollars of inference_cost_dollars_total by component. Absent for a component without postings. "
+        f"Also absent {CHARGED}.",
         _server_cost,
     ),
     counter(
         "inference_gpu_cost_dollars_total",
         (*GPU, "component"),
-        "The dollars of inference_cost_dollars_total by GPU and by what they pay for. "
-        f"Absent {CHARGED}, and for a component that nothing was posted under: "
-        "a GPU without a price has at most its overheads.",
+        "The dollars of inference_cost_dollars_total by GPU and by component. Absent for a component "
+        f"without postings: a GPU without a price has at most its overheads. Also absent {CHARGED}.",
         _gpu_cost,
     ),
     counter(
         "inference_gpu_seconds_total",
         (*OWNER_AND_MODEL, "phase"),
-        "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, "
-        "owned hardware from in_service on. Dollars over GPU-hours are the price. Time without a price "
-        "counts while the host is up, and the rest of it once a price comes that is owed for it. Absent "
-        f"{CHARGED}.",
+        "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, owned "
+        "hardware from in_service on. Dollars over GPU-hours are the price. Time without a price counts "
+        f"while the host is up. Its other hours count once a price charges them late. Absent {CHARGED}.",
         _gpu_time,
     ),
     gauge(
@@ -255,96 +252,93 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_cost_dollars_per_million_tokens",
         (*OWNER_AND_MODEL, "kind", "basis"),
-        "Dollars over tokens of the last 60 whole minutes. "
-        "Basis full: everything accrued, idle time and overheads included; busy: prefill and decode only. "
-        "Kind all: prompt, cached_prompt and generation together; computed: prompt and generation. "
-        "Prices of the single kinds rest on an assumption: prompt against cached_prompt always goes by the "
-        "configured weights (1 to 0.1 unless configured), which nothing measures; "
-        "these two against generation go by weights only where inference_split_info says weights. "
-        "All and computed go by weights only where one server has several models. "
-        "Absent while a server and model held GPU time in the window that has no price: "
-        "the dollars are then not all that it cost. "
-        "Absent below 1,000 tokens of that kind in the window, where nothing has a price, for a server that "
-        "only prefills or only decodes or that computes on other hosts as well (its dollars and tokens meet "
-        f"in the fleet), and {CHARGED}.",
+        "Dollars over tokens of the last 60 whole minutes. Basis full: everything accrued, idle time and "
+        "overheads included; busy: prefill and decode only. Kind all: prompt, cached_prompt and generation "
+        "together; computed: prompt and generation. Prices of the single kinds rest on an assumption. "
+        "Weights always divide prompt from cached_prompt (1 to 0.1 unless configured); nothing measures "
+        "them. Weights divide these two from generation only where inference_split_info says weights. They "
+        "affect all and computed only where one server has several models. Absent while a server and model "
+        "held GPU time without a price in the window: the dollars are then incomplete. Absent below 1,000 "
+        "tokens of that kind in the window, and where nothing has a price. Absent for a server that only "
+        "prefills, only decodes or also computes on other hosts: the fleet rules join its dollars and "
+        f"tokens. Also absent {CHARGED}.",
         _quotients,
     ),
     counter(
         "inference_hosted_equivalent_dollars_total",
         (*OWNER_AND_MODEL, "reference"),
-        "What these tokens would have cost at a hosted offer, at the price configured when they were served. "
-        "An upper bound: the server's own tokenizer and cache hits, and prompts counted once for each of "
-        "several answers where the engine does so. "
-        f"Absent for an offer that is not configured or does not match, and {CHARGED}.",
+        "What these tokens would have cost at a hosted offer, at the price configured when they were "
+        "served. An upper bound: the server's own tokenizer and cache hits, and prompts counted once for "
+        "each of several answers where the engine does so. Absent for an offer that is not configured or "
+        f"does not match. Also absent {CHARGED}.",
         _equivalents,
     ),
     gauge(
         "inference_hosted_price_dollars_per_million_tokens",
         ("reference", "kind"),
-        "The hosted prices that are compared with, as configured. "
-        "Kind cached_prompt is the price of prompt where none is configured. Absent without compare.",
+        "Configured hosted prices of the comparison. Kind cached_prompt is the price of prompt where none "
+        "is configured. Absent without compare.",
         _hosted_prices,
     ),
     gauge(
         "inference_monthly_run_rate_dollars",
         ("ledger",),
         "Dollars per hour of this host now, times the configured hours per month (730 unless configured). "
-        f"Absent when no GPU has a price, and {CHARGED}.",
+        f"Absent when no GPU has a price. Also absent {CHARGED}.",
         _run_rate,
     ),
     gauge(
         "inference_month_to_date_dollars",
         ("product", "team", "price_basis", "month", "ledger"),
-        "Dollars of this host in a calendar month of the configured time zone, adjustments included; "
-        "the current and the previous month. "
-        f"Absent for what nothing was posted to, and {CHARGED}.",
+        "Dollars of this host in a calendar month of the configured time zone, adjustments included; the "
+        f"current and the previous month. Absent without postings. Also absent {CHARGED}.",
         _months,
     ),
     gauge(
         "inference_month_end_timestamp_seconds",
         ("month",),
-        "The instant that a month ends in the configured time zone. "
-        "Absent for months that inference_month_to_date_dollars does not cover.",
+        "When a month ends in the configured time zone. Absent for months that "
+        "inference_month_to_date_dollars does not cover.",
         _month_ends,
     ),
     gauge(
         "inference_month_projected_dollars",
         ("product", "month"),
-        "This host: dollars of the month to date, plus the rest of the month by the tariff, with dated "
-        "prices, ends of life and retirements, for the GPUs and owners of the last 24 hours, and their mean "
-        "energy. A younger product counts by its own time, one that has left not at all; products sum to the "
-        "host. Adjustments are not projected, and a GPU without a price adds at most its overheads. "
-        f"Absent until time was metered, for a product that cost nothing, and {CHARGED}.",
+        "This host: dollars of the month to date, plus the rest of the month by the tariff. The tariff has "
+        "dated prices, ends of life and retirements. The rest assumes the GPUs, owners and mean energy of "
+        "the last 24 hours. A newer product counts over its own time, a removed one not at all; products "
+        "sum to the host. Adjustments are not projected, and a GPU without a price adds at most its "
+        f"overheads. Absent until time was metered, and for a product without cost. Also absent {CHARGED}.",
         _projected,
     ),
     gauge(
         "inference_month_metered_since_timestamp_seconds",
         ("month",),
-        "Since when this ledger has metered a month: its start, or the first time in the ledger. "
-        "A gap that was not charged is in inference_gap_uncharged_seconds_total. "
-        f"Absent for a month that ended before, and {CHARGED}.",
+        "Start of metering of a month in this ledger: the month's start, or the first time in the ledger. A "
+        "gap that was not charged is in inference_gap_uncharged_seconds_total. Absent for a month that "
+        f"ended before. Also absent {CHARGED}.",
         _metered_since,
     ),
     gauge(
         "inference_month_price_change_ratio",
         ("month",),
         "Cost of the rest of the month at dated prices over its cost at current prices; below 1 before a "
-        "price drop. Used by the fleet rules. Absent while nothing on this host has a price, and "
+        "price drop. Used by the fleet rules. Absent while nothing on this host has a price. Also absent "
         f"{CHARGED}.",
         _price_change,
     ),
     gauge(
         "inference_budget_dollars",
         ("budget", "product"),
-        "Monthly budgets as configured; an empty product is the whole fleet. "
-        "Absent only while the report is old: without any configured, one of 27000 stands.",
+        "Monthly budgets as configured; an empty product is the whole fleet. The default without configured "
+        "budgets is one of 27000. Absent only while the report is stale.",
         _budgets,
     ),
     gauge(
         "inference_budget_configured",
         (),
-        "1: the budgets are those of this host's configuration; 0: the default one, which pages nobody. "
-        "Absent only while the report is old.",
+        "1: budgets from this host's configuration. 0: the default budget, which never pages. Absent only "
+        "while the report is stale.",
         _budget_configured,
     ),
 )

@@ -84,46 +84,46 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
         (*OWNER_AND_MODEL, "kind"),
-        "Tokens served, from the engine's own counters. Kind prompt: computed; cached_prompt: served "
-        "from a prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill "
-        "server, generation on the decode server. Absent for a kind that the engine does not tell, and "
+        "Tokens served, from the engine's own counters. Kind prompt: computed; cached_prompt: served from a "
+        "prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill server, "
+        "generation on the decode server. Absent for a kind that the engine does not report. Also absent "
         f"{CHARGED}.",
         _tokens,
     ),
     counter(
         "inference_requests_total",
         OWNER_AND_MODEL,
-        "Requests finished, from the engine's own counters. "
-        f"Absent where the engine does not tell, and {CHARGED}.",
+        "Requests finished, from the engine's own counters. Absent where the engine does not report them. "
+        f"Also absent {CHARGED}.",
         _requests,
     ),
     gauge(
         "inference_server_last_token_timestamp_seconds",
         OWNER_AND_MODEL,
-        "When a token last moved, by the end of the tick that saw it. "
-        f"Absent when none has been seen, and {CHARGED}.",
+        "When a token counter last increased: the end of that tick. Absent before the first token. Also "
+        f"absent {CHARGED}.",
         _last_token,
     ),
     gauge(
         "inference_server_info",
         ("namespace", "server", "engine"),
-        "The inference servers of this host. An empty engine has not been recognized yet. "
-        "Absent for a server that is neither configured nor found.",
+        "The inference servers of this host. An empty engine has not been recognized yet. Absent for a "
+        "server that is neither configured nor discovered.",
         _info,
     ),
     gauge(
         "inference_server_endpoint_info",
         ("namespace", "server", "pod", "url", "engine_version"),
-        "The endpoints that are read; one server may have several. "
-        "An empty label is not known. Absent for an endpoint that is not watched.",
+        "The endpoints that are read; one server may have several. An empty label is unknown. Absent for an "
+        "endpoint that is not read.",
         _endpoints,
     ),
     gauge(
         "inference_server_up",
         ("namespace", "server", "url"),
-        "1: the endpoint answered in the last tick. 0: it did not, or, with an empty url, a server was found "
-        "and has no endpoint: inference_server_unread_info says why. "
-        "Absent for an endpoint that is not watched.",
+        "1: the endpoint answered in the last tick. 0: it did not. With an empty url, 0 is a discovered "
+        "server without an endpoint: inference_server_unread_info has the reason. Absent for an endpoint "
+        "that is not read.",
         _up,
     ),
     gauge(
@@ -136,24 +136,23 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_split_info",
         ("namespace", "server", "model", "method"),
-        "Method that splits a model's busy cost between prefill and decode. Method engine: the engine's "
-        "own GPU seconds of each; time: an estimate from the seconds of its requests; weights: an "
-        "assumption about what a token of each kind weighs, not a measurement; role: nothing to split, "
-        "since the server only prefills, or only decodes. How far each is from the truth, and under "
-        "which load: docs/split.md. Absent for a model whose busy dollars were not split in the last "
-        "tick.",
+        "Method that splits a model's busy cost between prefill and decode. Method engine: the engine's own "
+        "GPU seconds of each; time: an estimate from the seconds of its requests. Method weights: an "
+        "assumption about the weight of each kind of token, not a measurement. Method role: nothing to "
+        "split, since the server only prefills or only decodes. docs/split.md has the error of each method "
+        "by load. Absent for a model whose busy dollars were not split in the last tick.",
         _splits,
     ),
     gauge(
         "inference_server_requests_running",
         OWNER_AND_MODEL,
-        "Requests being computed at the last read. Absent where the engine does not tell.",
+        "Requests being computed at the last read. Absent where the engine does not report them.",
         _load(lambda load: load.running),
     ),
     gauge(
         "inference_server_requests_waiting",
         OWNER_AND_MODEL,
-        "Requests queued at the last read. Absent where the engine does not tell.",
+        "Requests queued at the last read. Absent where the engine does not report them.",
         _load(lambda load: load.waiting),
     ),
 )

@@ -173,7 +173,7 @@ def test_a_report_is_rendered_ahead_in_the_forms_that_are_asked_for(make_report:
 def test_before_the_first_tick_the_exporter_names_itself() -> None:
     """Without a report there is one metric, so that a scrape succeeds and says what was scraped."""
     assert page(None).decode().splitlines() == [
-        "# HELP inference_exporter_info Which exporter this is. Never absent.",
+        "# HELP inference_exporter_info Version of the exporter. Never absent.",
         "# TYPE inference_exporter_info gauge",
         'inference_exporter_info{python="3.11.7",revision="9e3d667",version="0.1.0"} 1.0',
     ]

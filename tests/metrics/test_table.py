@@ -162,7 +162,7 @@ def test_the_price_of_a_kind_is_called_an_assumption() -> None:
     help_text = {metric.name: metric.help for metric in METRICS}
 
     assert (
-        "cached_prompt always goes by the configured weights"
+        "Weights always divide prompt from cached_prompt"
         in help_text["inference_cost_dollars_per_million_tokens"]
     )
     assert "assumption" in help_text["inference_cost_dollars_per_million_tokens"]
