@@ -103,14 +103,14 @@ def _is_log_call(call: ast.Call) -> bool:
     )
 
 
-def _message(call: ast.Call) -> str:
-    """The constant text of a log call, with `...` for its placeholders; empty without a constant."""
+def _messages(call: ast.Call) -> list[str]:
+    """The constant texts of a log call, with `...` for placeholders: two where the call decides."""
     position = 1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0
     text = call.args[position] if len(call.args) > position else None
-    if not (isinstance(text, ast.Constant) and isinstance(text.value, str)):
-        return ""
-    message = text.value.replace("%s", "...")
-    return message if any(letter.isalpha() for letter in message) else ""
+    branches = (text.body, text.orelse) if isinstance(text, ast.IfExp) else (text,)
+    constants = [node.value for node in branches if isinstance(node, ast.Constant)]
+    found = [value.replace("%s", "...") for value in constants if isinstance(value, str)]
+    return [message for message in found if any(map(str.isalpha, message))]
 
 
 def _keys(call: ast.Call) -> list[str]:
@@ -139,8 +139,10 @@ def messages() -> str:
         if path.relative_to(EXPORTER).parts[0] == DEMO:
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and _is_log_call(node) and _message(node):
-                levels, keys = found.setdefault(_message(node), ({}, {}))
+            if not (isinstance(node, ast.Call) and _is_log_call(node)):
+                continue
+            for message in _messages(node):
+                levels, keys = found.setdefault(message, ({}, {}))
                 levels[_level(node)] = None
                 keys.update(dict.fromkeys(_keys(node)))
     rows = [

@@ -201,8 +201,9 @@ PER_HOST_HOUR = Key(
 FROM = Key(
     "from",
     TimeValue(),
-    "When the price begins: a date (the first instant of that local day), a local time that occurs exactly "
-    "once (2026-11-01T09:30), or a time with its offset (2026-11-01T09:30+01:00).",
+    "When the price begins: a date, a local time (2026-11-01T09:30) or a time with its offset "
+    "(2026-11-01T09:30+01:00). A date is the first instant of that local day; a local time must occur "
+    "exactly once.",
     required=True,
 )
 NOTE = Key("note", Label("note"), "Note on the source of the price.", RecordField(RentPrice, "note"))
@@ -518,8 +519,8 @@ UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
 UNMATCHED = Key(
     "unmatched_hardware",
     UNMATCHED_CHOICE,
-    "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price (the "
-    "instance type in another region, the GPU at the lowest large cloud, its market price), marked as an "
-    "estimate; `unpriced`: no price, and the cost is absent.",
+    "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as "
+    "an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, "
+    "or of its market. `unpriced`: no price, and the cost is absent.",
     RecordField(Config, "unmatched_hardware"),
 )

@@ -330,9 +330,10 @@ METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 METHOD = Key(
     "method",
     METHODS,
-    "Split of busy cost between prefill and decode. engine: by GPU seconds that the engine reports for each; "
-    "time: by seconds that its requests spent in each; weights: by tokens. auto is the first of them that "
-    "the server offers. A method that it does not offer falls back to the next.",
+    "Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine reports "
+    "for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method "
+    "auto is the first of these that the server offers. A method that it does not offer falls back to the "
+    "next.",
     RecordField(SplitRule, "method"),
 )
 WEIGHTS = Key(
@@ -411,9 +412,9 @@ LISTED: Choice[GpusChoice] = Choice(get_args(GpusChoice))
 GPUS = Key(
     "gpus",
     LISTED,
-    "GPUs that are charged where gpus_per_host of a rule, or the instance type, has more than NVML lists: "
-    "all or the visible ones (two exporters with half of the GPUs each). auto is all where "
-    "NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
+    "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists. With "
+    "all, every GPU; with visible, those that NVML lists (two exporters with half of the GPUs each). With "
+    "auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
     RecordField(Config, "gpus"),
 )
 DISCOVERY = Key(

@@ -79,8 +79,8 @@ def _problem(name: str, value: Node) -> str | None:
 MATCH_NODE_LABEL: Final = Key(
     "node_label",
     NodeLabel(),
-    "Labels of the host's Kubernetes node, each with a pattern of its value; one that the node does not have "
-    "matches nothing. What they price waits until they could be read.",
+    "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
+    "matches nothing. GPUs of such a rule are charged once the labels are read.",
     RecordField(HardwareMatch, "node_label"),
 )
 
@@ -108,7 +108,7 @@ POD_PRODUCT: Final = Key(
 POD_TEAM: Final = Key(
     "team",
     LabelName(),
-    'The label whose value is the team that answers for it; "" for none.',
+    'The label whose value is the team that owns it; "" for none.',
     RecordField(PodLabels, "team"),
 )
 POD_LABELS: Final = Key(
@@ -122,16 +122,16 @@ CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
 KUBERNETES: Final = Key(
     "kubernetes",
     CHOICES,
-    "Source of the pods of this node: the socket of the kubelet's Pods API (Kubernetes 1.37), the kubelet by "
-    "https, the API server, or with auto the first of these that answers. The last two need a mounted "
-    "service account. The labels of this node are from the API server. off: no request, not even to the "
-    "kubelet's pod-resources socket.",
+    "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
+    "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of "
+    "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
+    "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
     RecordField(Config, "kubernetes"),
 )
 KUBELET_CA_FILE: Final = Key(
     "kubelet_ca_file",
     AbsolutePath(),
     "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
-    "their own by default, and requests to the node's own address do not leave the node.",
+    "their own by default, and these requests do not leave the node.",
     RecordField(Config, "kubelet_ca_file"),
 )

@@ -194,8 +194,8 @@ BY: Final[Key[DividedBy]] = Key(
 GATEWAY = Key(
     "gateway",
     Url(instead="bearer_token_file"),
-    "Where the gateway's metrics are scraped: /metrics/, with a slash at its end, for the LiteLLM proxy, "
-    "/metrics for the Gateway API endpoint picker.",
+    "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end. Gateway "
+    "API endpoint picker: /metrics.",
     required=True,
 )
 MODELS = Key(
@@ -213,7 +213,7 @@ DEPLOYMENTS = Key(
 BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
-    "A file that holds the token to send; the LiteLLM proxy needs one.",
+    "A file with the token to send; the LiteLLM proxy needs one.",
     RecordField(ServerRule, "bearer_token_file"),
 )
 CA_FILE = Key(
@@ -366,8 +366,8 @@ METRICS_PATH_KEY = Key(
 METRICS_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
-    "A file that holds the token to send: over https, to loopback, or to a pod of this node. match then "
-    "needs a user, a unit, or a workload of one namespace.",
+    "A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs "
+    "a user, a unit, or a workload of one namespace.",
     RecordField(ServerRule, "bearer_token_file"),
 )
 SERVER_NAME = Key(

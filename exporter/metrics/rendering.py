@@ -260,8 +260,10 @@ class Exposition:
     def _note(self, faults: "_Faults") -> None:
         for (name, kind), count in faults.counts.items():
             if (name, kind) not in self._faults:
-                why = f"{kind}: {faults.raised[name]}" if kind == "raised" else kind
-                _LOG.error("%s: rows left out (%s); further ones are %s", name, why, _COUNTED)
+                problem = f"{kind}: {faults.raised[name]}" if kind == "raised" else kind
+                _LOG.error(
+                    "metric rows omitted", extra={"metric": name, "problem": problem, "further": _COUNTED}
+                )
             self._faults[name, kind] += count
 
 

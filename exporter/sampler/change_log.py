@@ -76,11 +76,8 @@ class ChangeLog:
         """Log that a tick failed, once for each reason."""
         problem = repr(failure)
         if self._is_news("tick", problem):
-            log.error(
-                "tick failed; serving the last report, the next tick charges this time",
-                extra={"problem": problem},
-                exc_info=failure,
-            )
+            effect = "last report served, next tick charges this time"
+            log.error("tick failed", extra={"problem": problem, "effect": effect}, exc_info=failure)
 
     def note_tick_success(self) -> None:
         """Log that a tick succeeded after failures."""
@@ -149,9 +146,9 @@ class ChangeLog:
             log.info("gpu replaced", extra=names)
         for uuid, gpu in tuple(inventory.released.items())[:GPUS_LOGGED_MAX]:
             log.info("gpu released", extra={"uuid": uuid, "gpu_model": gpu.gpu.gpu_model})
-        for event, gpus in (("replaced", inventory.replaced), ("released", inventory.released)):
+        for change, gpus in (("replaced", inventory.replaced), ("released", inventory.released)):
             if len(gpus) > GPUS_LOGGED_MAX:
-                log.info("more gpus %s", event, extra={"gpus": len(gpus) - GPUS_LOGGED_MAX})
+                log.info("more gpus changed", extra={"change": change, "gpus": len(gpus) - GPUS_LOGGED_MAX})
         expected, stated, visible = inventory.expected, inventory.stated, inventory.visible
         if expected is None or visible is None:
             return
@@ -180,8 +177,7 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
     not_charged = "; ".join(_not_charged(interval, segments, policy))
     log.log(
         logging.WARNING if interval.uncharged else logging.INFO,
-        "%s charged",
-        "rent since boot" if interval.hourly_only else "unobserved time",
+        "rent since boot charged" if interval.hourly_only else "unobserved time charged",
         extra={
             "since": datetime.fromtimestamp(interval.start // NANOSECONDS_PER_SECOND, UTC).isoformat(),
             "hours": _hours(interval.length),

@@ -464,5 +464,5 @@ def _unacknowledged(connection: socket.socket) -> int:
 
 def _failed(request: Request) -> Response:
     """500, with the reason in the log: for whoever operates it, not for whoever asks."""
-    _LOG.exception("%s %s", request.method, request.path)
+    _LOG.exception("request failed", extra={"method": request.method, "path": request.path})
     return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")

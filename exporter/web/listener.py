@@ -272,7 +272,7 @@ class Listener:
                 self._accept_one()
             except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
                 if not self._stop.is_set():
-                    self._warn(f"cannot accept a connection: {str(error) or type(error).__name__}")
+                    self._warn(str(error) or type(error).__name__)
                     self._clock.wait(self._stop, _PAUSE)  # one that stays pending would be tried at once
         with self._lock:
             self._accepting = False
@@ -296,7 +296,7 @@ class Listener:
         """Once, until it is another one or has been gone for a while."""
         now = self._clock.elapsed()
         if trouble != self._trouble or now - self._troubled > _QUIET:
-            _LOG.warning("%s", trouble)
+            _LOG.warning("connection not accepted", extra={"problem": trouble})
         self._trouble, self._troubled = trouble, now
 
     def _admit(self, connection: _Connection) -> bool:
@@ -339,9 +339,9 @@ class Listener:
         try:
             self._serve(connection.socket, connection.peer, partial(self._waiting, connection))
         except OSError as error:
-            _LOG.debug("connection from %s: %s", connection.peer, error)
+            _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
-            _LOG.exception("connection from %s", connection.peer)
+            _LOG.exception("connection failed", extra={"peer": connection.peer})
         finally:
             connection.socket.close()
             self._remove(connection)

@@ -189,7 +189,7 @@ class WebServer:
             self._listener.start()
         except RuntimeError as error:
             raise ListenError(f"no thread to serve in: {error}") from None
-        _LOG.info("listening on %s", self.bound)
+        _LOG.info("listening", extra={"address": self.bound})
 
     @property
     def port(self) -> int:

@@ -284,10 +284,11 @@ def events(tree: ast.AST) -> Iterator[tuple[int, str]]:
             and node.func.value.id.lower().strip("_") in {"log", "logger"}
         ):
             continue
-        for argument in node.args[:2]:
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                yield node.lineno, argument.value
-                break
+        texts = node.args[1:2] if node.func.attr == "log" else node.args[:1]
+        for text in texts:
+            for branch in (text.body, text.orelse) if isinstance(text, ast.IfExp) else (text,):
+                if isinstance(branch, ast.Constant) and isinstance(branch.value, str):
+                    yield node.lineno, branch.value
 
 
 def event_is_wrong(message: str) -> bool:

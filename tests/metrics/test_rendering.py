@@ -204,10 +204,11 @@ def test_a_metric_that_raises_costs_itself_only(
     assert all("inference_broken_ratio" not in text for text in pages)
     assert exposition.faults == {("inference_broken_ratio", "raised"): 3}
     assert len(caplog.records) == 1
-    assert caplog.records[0].getMessage() == (
-        "inference_broken_ratio: rows left out (raised: KeyError: 'broken'); "
-        "further ones are counted in inference_exposition_errors_total, not logged"
-    )
+    details = vars(caplog.records[0])
+    assert details["msg"] == "metric rows omitted"
+    assert details["metric"] == "inference_broken_ratio"
+    assert details["problem"] == "raised: KeyError: 'broken'"
+    assert details["further"] == "counted in inference_exposition_errors_total, not logged"
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,12 @@ def no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
+def not_accepted(caplog: pytest.LogCaptureFixture) -> list[object]:
+    """The problem of each record; a connection that is not accepted is all that is logged."""
+    assert set(caplog.messages) == {"connection not accepted"}
+    return [vars(record)["problem"] for record in caplog.records]
+
+
 def test_a_thread_that_cannot_start_costs_its_connection_only(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,7 +295,7 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
                 assert status(client.recv(65536)) == 503
                 assert client.recv(1) == b""
     assert status(site.say(CLOSING)) == 200
-    assert caplog.messages == ["cannot accept a connection: can't start new thread"]
+    assert not_accepted(caplog) == ["can't start new thread"]
 
 
 def test_trouble_is_logged_once_a_minute(
@@ -309,11 +315,7 @@ def test_trouble_is_logged_once_a_minute(
     monkeypatch.setattr(socket.socket, "accept", scarce)
     assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
     assert status(site.say(CLOSING)) == 200
-    assert caplog.messages == [
-        "cannot accept a connection: MemoryError",
-        "cannot accept a connection: [Errno 24] Too many open files",
-        "cannot accept a connection: MemoryError",
-    ]
+    assert not_accepted(caplog) == ["MemoryError", "[Errno 24] Too many open files", "MemoryError"]
 
 
 def test_a_full_file_table_is_waited_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

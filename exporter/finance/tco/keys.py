@@ -136,15 +136,15 @@ def _text(node: Node | None) -> str:
 MOST_YEARS: Final = 30
 
 TOKENS: Final = Number("tokens per day", Decimal(10**15))
-PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens that are computed.", default=Decimal(0))
+PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens to compute.", default=Decimal(0))
 CACHED_PROMPT = Key(
-    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens that come from a prefix cache.", default=Decimal(0)
+    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens from a prefix cache.", default=Decimal(0)
 )
 GENERATION = Key("generation_tokens_per_day", TOKENS, "Generated tokens.", default=Decimal(0))
 GROWTH = Key(
     "growth_ratio_per_year",
     CHANGE_SHAPE,
-    "How the load changes from each year to the next, compounding: 0.5 is half as much again.",
+    "Change of the load from each year to the next, compounding: 0.5 is 50 % more.",
     default=Decimal(0),
 )
 
@@ -173,22 +173,22 @@ def _load(mapping: MappingNode) -> Load:
 LOAD = Key(
     "load",
     Table((PROMPT, CACHED_PROMPT, GENERATION, GROWTH, SOURCE, AS_OF), _load, (_has_tokens,)),
-    "What is to be served, on the mean of the first year's days; with --measured the ledger tells it. "
-    "Without a load there is no cost per token, and nothing can be hosted.",
+    "Load of an average day of the first year; --measured takes it from the ledger. Without a load there is "
+    "no cost per token, and no option can be hosted.",
 )
 
 COMPONENT = Key(
     "component",
     Name("component name", reserved=OWN_COMPONENTS),
-    "The component that it belongs to, like staff, storage, network, data or fine-tuning; several items may "
-    "share one.",
+    "The component of the cost, like staff, storage, network, data or fine-tuning; several items may share "
+    "one.",
     required=True,
 )
-WHAT = Key("what", Prose("description"), "What it is, in words.")
+WHAT = Key("what", Prose("description"), "Description of the item.")
 DOLLARS = Key(
     "dollars",
     Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS),
-    "An amount that is paid once, or every so many months.",
+    "An amount paid once, or at an interval of months.",
 )
 PER_MONTH = Key(
     "dollars_per_month",
@@ -204,17 +204,15 @@ PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
 MONTH = Key(
     "month",
     Whole("month", 1, MOST_YEARS * 12),
-    "The month in which it is paid first, counted from 1; 1 unless given.",
+    "The month of the first payment, counted from 1; 1 unless given.",
 )
-EVERY = Key("every_months", Whole("months", 1, MOST_YEARS * 12), "It is paid again every so many months.")
-COUNT = Key(
-    "count", Number("count", Decimal(1_000_000)), "How many of it: people, runs, sources.", default=Decimal(1)
-)
+EVERY = Key("every_months", Whole("months", 1, MOST_YEARS * 12), "Months between payments.")
+COUNT = Key("count", Number("count", Decimal(1_000_000)), "Count: people, runs, sources.", default=Decimal(1))
 PER_CHOICE: Choice[Per] = Choice(("option", "host", "gpu"))
 PER = Key(
     "per",
     PER_CHOICE,
-    "What the amount is for: the option as a whole, each host, each GPU.",
+    "Unit of the amount: the whole option, each host or each GPU.",
     default="option",
 )
 OPTION_NAMES = Key(
@@ -281,18 +279,18 @@ ITEMS = Key(
             expected="item",
         )
     ),
-    "Money beside hardware and tokens.",
+    "Costs other than hardware and tokens.",
 )
 
-NAME = Key("name", Prose("name"), "What the scenario is called.", required=True)
-ABOUT = Key("about", Prose("description"), "What it shows.")
+NAME = Key("name", Prose("name"), "Name of the scenario.", required=True)
+ABOUT = Key("about", Prose("description"), "Description of the scenario.")
 CURRENCY = Key("currency", Currency(), "The currency of every amount; there is one.", default="USD")
-HORIZON = Key("horizon_years", Whole("years", 1, MOST_YEARS), "Years that are compared.", required=True)
+HORIZON = Key("horizon_years", Whole("years", 1, MOST_YEARS), "Years to compare.", required=True)
 HOURS_PER_MONTH = Key(
     "hours_per_month",
     Number("hours", Decimal(744), Decimal(672)),
-    "Hours of each of the twelve months of a year: 730 is 8760 a year, as price lists reckon; 730.5 is the "
-    "calendar's mean, 8766 a year, as the ledger reckons.",
+    "Hours of each of the twelve months of a year. 730 is 8760 a year, as in price lists; 730.5 is the "
+    "calendar's mean, 8766 a year, as in the ledger.",
     default=Decimal(730),
 )
 

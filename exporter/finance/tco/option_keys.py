@@ -108,14 +108,14 @@ class Life:
         return years
 
 
-SOURCE = Key("source", Prose("source"), "Where these numbers come from, or that they are assumed.")
-AS_OF = Key("as_of", DateValue(), "The day on which they were taken.")
+SOURCE = Key("source", Prose("source"), "Source of these numbers, or a note that they are assumed.")
+AS_OF = Key("as_of", DateValue(), "Date of these numbers.")
 
 CHANGE_SHAPE: Final = Number("ratio per year", Decimal(10), Decimal("-0.9"))
 CHANGE = Key(
     "price_change_ratio_per_year",
     CHANGE_SHAPE,
-    "How the price changes from each year to the next: -0.1 falls by a tenth.",
+    "Change of the price from each year to the next: -0.1 is 10 % less.",
     default=Decimal(0),
 )
 
@@ -130,20 +130,19 @@ YesNo = Literal["true", "false"]
 YES_NO: Choice[YesNo] = Choice(("true", "false"))
 
 GPUS_PER_HOST = Key("gpus_per_host", Whole("GPUs", 1, 1024), "GPUs of one host.", required=True)
-HOSTS = Key("hosts", Whole("hosts", 1, 10_000), "Hosts at least; the load may ask for more.", default=1)
+HOSTS = Key("hosts", Whole("hosts", 1, 10_000), "Minimum number of hosts; the load may need more.", default=1)
 THROUGHPUT: Final = Number("tokens per second", Decimal(10**9), above_low=True)
 PER_HOST_SECOND = Key(
     "tokens_per_second_per_host",
     THROUGHPUT,
-    "What one host serves at its best, prompt and generation together, in the mix of the load. Without it "
-    "the hosts are taken to be enough, and how busy they are is not known.",
+    "Peak throughput of one host, prompt and generation together, in the mix of the load. Without it the "
+    "hosts are assumed to suffice, and their utilization is unknown.",
 )
 PER_GPU_SECOND = Key("tokens_per_second_per_gpu", THROUGHPUT, "The same for one GPU.")
 UTILIZATION = Key(
     "utilization_ratio",
     Number("ratio", Decimal(1), above_low=True),
-    "How much of its throughput may be used on the mean of a day before another host is added; the rest is "
-    "for peaks.",
+    "Greatest utilization on the mean of a day before another host is added; the rest is for peaks.",
 )
 FLEET_KEYS: Final = (GPUS_PER_HOST, HOSTS, PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)
 
@@ -180,14 +179,14 @@ def _fleet(mapping: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
 
 
 PURCHASE_PER_HOST = Key(
-    "purchase_dollars_per_host", PURCHASE, "What a host costs; the yearly amounts are then per host too."
+    "purchase_dollars_per_host", PURCHASE, "Price of one host; the yearly amounts are then per host too."
 )
 PURCHASE_PER_GPU = Key(
     "purchase_dollars_per_gpu",
     PURCHASE,
-    "What a GPU costs with its part of the host; the yearly amounts are then per GPU too.",
+    "Price of one GPU with its part of the host; the yearly amounts are then per GPU too.",
 )
-LIFE_YEARS = Key("life_years", Life(), "Years over which the purchase is written off.", required=True)
+LIFE_YEARS = Key("life_years", Life(), "Years of amortization of the purchase.", required=True)
 SUPPORT = Key(
     "support_dollars_per_year", DOLLARS_PER_YEAR, "The support contract, every year.", default=Decimal(0)
 )
@@ -195,8 +194,8 @@ INSURANCE = Key("insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance, ever
 REFRESH = Key(
     "refresh",
     YES_NO,
-    "Whether a host is replaced by the same one at the end of its life; with false it runs on without "
-    "costing capital.",
+    "Whether the same host replaces one at the end of its life; with false it continues without capital "
+    "cost.",
     default="true",
 )
 
@@ -238,15 +237,15 @@ OWNED = Key(
         _owned,
         (exactly_one(PURCHASE_PER_HOST, PURCHASE_PER_GPU), _throughput_and_utilization),
     ),
-    "Hosts that are bought.",
+    "Hosts to buy.",
 )
 
-PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "What one GPU costs per hour.")
-PER_HOST_HOUR = Key("dollars_per_host_hour", DOLLARS_PER_HOUR, "What one host costs per hour.")
+PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "Price of one GPU per hour.")
+PER_HOST_HOUR = Key("dollars_per_host_hour", DOLLARS_PER_HOUR, "Price of one host per hour.")
 HOURS_RATIO = Key(
     "hours_ratio",
     Number("ratio", Decimal(1), above_low=True),
-    "The part of all hours in which the hosts are up and billed.",
+    "Share of all hours in which the hosts are up and billed.",
     default=Decimal(1),
 )
 
@@ -265,21 +264,20 @@ RENTED = Key(
         _rented,
         (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR), _throughput_and_utilization),
     ),
-    "Hosts that are rented by the hour.",
+    "Hosts to rent by the hour.",
 )
 
 KILOWATTS_SHAPE: Final = Number("kilowatts", Decimal(1000))
 KILOWATTS = Key(
     "kilowatts_per_host",
     KILOWATTS_SHAPE,
-    "What a host draws at the plug when it serves all it can.",
+    "Power of a host at the plug under full load.",
     required=True,
 )
 IDLE_KILOWATTS = Key(
     "idle_kilowatts_per_host",
     KILOWATTS_SHAPE,
-    "What it draws when it serves nothing; as much as ever unless given. Between the two the draw follows "
-    "how busy it is.",
+    "Power of an idle host; without it, that of full load. Between the two, power is linear in utilization.",
 )
 
 
@@ -303,17 +301,17 @@ ENERGY = Key(
 
 PER_MILLION: Final = Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS)
 PROMPT_PRICE = Key(
-    "prompt_dollars_per_million_tokens", PER_MILLION, "What a million prompt tokens cost.", required=True
+    "prompt_dollars_per_million_tokens", PER_MILLION, "Price of a million prompt tokens.", required=True
 )
 CACHED_PROMPT_PRICE = Key(
     "cached_prompt_dollars_per_million_tokens",
     PER_MILLION,
-    "What a million prompt tokens from a cache cost; as other prompt tokens unless given.",
+    "Price of a million prompt tokens from a cache; without it, that of any prompt tokens.",
 )
 GENERATION_PRICE = Key(
     "generation_dollars_per_million_tokens",
     PER_MILLION,
-    "What a million generated tokens cost.",
+    "Price of a million generated tokens.",
     required=True,
 )
 
@@ -332,13 +330,13 @@ def _hosted(mapping: MappingNode) -> Hosted:
 HOSTED = Key(
     "hosted",
     Table((PROMPT_PRICE, CACHED_PROMPT_PRICE, GENERATION_PRICE), _hosted),
-    "Tokens that are bought by the million.",
+    "Tokens to buy by the million.",
 )
 
 OPTION_NAME: Final = Name("option name", reserved=(MEASURED,))
 BASE = Key("base", OPTION_NAME, "The owned or rented option that serves the base load.", required=True)
 REST = Key("rest", OPTION_NAME, "The hosted option that serves the rest.", required=True)
-BASE_RATIO = Key("base_ratio", Number("ratio", Decimal(1)), "The part of the load that the base serves.")
+BASE_RATIO = Key("base_ratio", Number("ratio", Decimal(1)), "Share of the load that the base serves.")
 BASE_TOKENS = Key(
     "base_tokens_per_day",
     Number("tokens per day", Decimal(10**15)),
@@ -367,14 +365,14 @@ RATIO: Final = Number("ratio", Decimal(1000), above_low=True)
 PROMPT_RATIO = Key(
     "prompt_tokens_ratio",
     RATIO,
-    "Prompt tokens that this way needs for one of the load: 5 where retrieval makes prompts five times as "
-    "long.",
+    "Prompt tokens that this option needs for one of the load: 5 where retrieval makes prompts five times "
+    "as long.",
     default=Decimal(1),
 )
 GENERATION_RATIO = Key(
     "generation_tokens_ratio",
     RATIO,
-    "Generated tokens that this way needs for one of the load.",
+    "Generated tokens that this option needs for one of the load.",
     default=Decimal(1),
 )
 KINDS: Final = (OWNED, RENTED, HOSTED, HYBRID)
@@ -448,6 +446,6 @@ OPTIONS = Key(
         (_names_are_unique, _are_few),
         least=1,
     ),
-    "What is compared.",
+    "The options to compare.",
     required=True,
 )

@@ -212,7 +212,7 @@ class Gpm:
         try:
             self._library.call("nvmlGpmSampleFree", sample)
         except CallFailedError as error:  # the driver is gone, and with it what was to be freed
-            log.debug("%s", error)
+            log.debug("gpm sample not freed", extra={"problem": str(error)})
 
     def _free(self) -> None:
         self._drop(self._scopes())
