@@ -14,7 +14,7 @@ from queries import Query
 UID: Final = to.FLEET
 """The alerts point at it."""
 
-_ALL: Final = "Of the whole fleet, whatever is chosen above."
+_ALL: Final = "Of the whole fleet; selections above do not apply."
 _SHOWN: Final = 30
 """Rows of a table: what a reader looks through."""
 _DRAWN: Final = 10
@@ -245,8 +245,9 @@ def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Of it not answering, per hour",
-                "The part of the spend that goes on at its last rate: hosts whose exporter does not answer, "
-                "and clusters that send nothing. It may have ended meanwhile. Absent: every host answers.",
+                "The part of the spend that continues at its last rate: hosts whose exporter does not "
+                "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
+                "answers.",
                 _SILENT,
                 _LOST,
                 steps=WARNING,
@@ -396,7 +397,7 @@ def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Dollars per hour",
-                "The spend, and the part of it that does not answer and goes on at its last rate. "
+                "The spend, and the silent part of it, which continues at its last rate. "
                 f"{_ALL} A gap: nothing was known.",
                 Query(_SPEND.expr, "currencyUSD", "spend"),
                 _SILENT,
@@ -460,7 +461,7 @@ def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
         lines(
             f"Dollars per hour, by product: the first {_DRAWN}",
             "The products that spend most at the end of the shown time; silent hosts at their last rate. A "
-            "price change is a step. A gap: no exporter had anything to say.",
+            "price change is a step. A gap: no exporter answered.",
             _PRODUCT_LINES,
             _OTHER_LINE,
             links=_PRODUCT_LINKS,
@@ -612,7 +613,7 @@ def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         lines(
             f"When: idle dollars per hour, by product: the first {_DRAWN}",
-            "Nights and weekends that rise call for a schedule. A gap: no exporter answered.",
+            "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
             _WASTE_LINES,
             _WASTE_OTHERS,
             links=(to.Link("Waste of this product", to.WASTE, ("product",)),),

@@ -58,8 +58,8 @@ def unreadable() -> stat.Panel:
     """How many GPUs of the chosen hosts are lost; meter health shows it, too."""
     return number(
         "GPUs not readable",
-        "Known, still paid for, and lost: off the bus, or their driver is gone. "
-        "Absent: no exporter sees a GPU.",
+        "Charged GPUs that cannot be read: off the bus, or their driver failed. Absent: no exporter sees a "
+        "GPU.",
         _UNREADABLE,
         steps=ANY_IS_BAD,
         decimals=0,
@@ -87,7 +87,7 @@ def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Utilization, mean",
-                "Busy part of the time since the tick before. Absent: no GPU could tell.",
+                "Busy share of the time since the previous tick. Absent: no GPU reports it.",
                 _BUSY,
                 decimals=0,
             )
@@ -95,12 +95,12 @@ def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Memory in use",
-                "Of all memory that there is. Absent: no GPU could tell.",
+                "Share of total GPU memory. Absent: no GPU reports it.",
                 _FULL,
                 decimals=0,
             )
         )
-        .with_panel(number("Power", "Of GPUs alone. Absent: no GPU could tell.", _POWER, decimals=1))
+        .with_panel(number("Power", "Power of GPUs alone. Absent: no GPU reports it.", _POWER, decimals=1))
         .with_panel(
             number(
                 "Dollars per hour, all components",
@@ -116,8 +116,8 @@ def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         rows(
             "Each GPU",
-            "An empty price: nothing says what it costs. An empty cell elsewhere: the GPU could not tell. "
-            "`nvidia-smi -L` lists UUIDs beside the driver's numbers.",
+            "An empty price: no price is known. An empty cell elsewhere: the GPU does not report it. "
+            "`nvidia-smi -L` lists UUIDs with the driver's numbers.",
             (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
             (
                 ("Dollars per hour", _ROW_PRICE, NEUTRAL),
@@ -139,7 +139,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             lines(
                 "Utilization, by GPU",
-                "A gap: the GPU could not tell, or no exporter was answering.",
+                "A gap: the GPU does not report it, or no exporter answered.",
                 _BUSY_LINE,
                 links=_GPU_LINKS,
                 width=8,
@@ -150,7 +150,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Memory in use, by GPU",
-                "A gap: the GPU could not tell, or no exporter was answering.",
+                "A gap: the GPU does not report it, or no exporter answered.",
                 _USED_LINE,
                 links=_GPU_LINKS,
                 width=8,
@@ -160,7 +160,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Power, by GPU",
-                "A gap: the GPU could not tell, or no exporter was answering.",
+                "A gap: the GPU does not report it, or no exporter answered.",
                 _POWER_LINE,
                 links=_GPU_LINKS,
                 width=8,
@@ -191,8 +191,8 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         lines(
             "Energy by host, mean power",
-            "From the counters of energy, so that nothing between two scrapes is missed. "
-            "A gap: no GPU there tells its energy or power.",
+            "From energy counters, so that nothing between two scrapes is missed. A gap: no GPU there "
+            "reports energy or power.",
             _ENERGY,
             links=_GPU_LINKS,
             width=12,

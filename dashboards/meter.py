@@ -133,7 +133,7 @@ def meter() -> dashboard.Dashboard:
     empty = board(
         "meter health",
         UID,
-        "Can the figures be believed, and where is the meter blind?",
+        "Are the figures right, and where is the meter blind?",
         ("cluster", "instance"),
         refresh="1m",
     )
@@ -186,8 +186,8 @@ def _at_a_glance(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Oldest tick",
-                "Of the exporter that is furthest behind; after three intervals its gauges are absent. "
-                "Absent: no exporter has taken a tick.",
+                "Age of the exporter that is furthest behind; after three intervals its gauges are absent. "
+                "Absent: no exporter has ticked.",
                 _OLDEST,
                 steps=STALE,
                 decimals=0,
@@ -241,8 +241,8 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 f"Silent hosts, the {_SHOWN} that are silent for longest",
-                "Hosts that are believed to run and whose exporter does not answer. Their spend goes on at "
-                "its last rate. An empty age: the host has never answered. No row: every host answers.",
+                "Hosts that are believed to run and whose exporter does not answer. Their spend continues "
+                "at its last rate. An empty age: the host has never answered. No row: every host answers.",
                 (("instance", "Host"), ("node", "Node"), ("cluster", "Cluster")),
                 (
                     ("Silent for", _SILENT_SINCE, NEUTRAL),

@@ -102,9 +102,9 @@ def waste() -> dashboard.Dashboard:
     empty = board(
         "waste",
         UID,
-        "What do I switch off on Monday, and what does it save? A month has the hours that the exporters are "
-        "configured with. Money is saved when a GPU is given back or to somebody who needs it; stopping a "
-        "server alone makes it `unallocated`.",
+        "What do I switch off on Monday, and what does it save? A month has the hours that the exporters "
+        "are configured with. Releasing a GPU or giving it to another team saves money; stopping a server "
+        "alone makes it `unallocated`.",
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
@@ -204,7 +204,7 @@ def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         lines(
             f"When: idle dollars per hour, by server: the first {_DRAWN}",
-            "Nights and weekends that rise call for a schedule. A gap: no exporter answered.",
+            "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
             _IDLE_LINES,
             _IDLE_OTHERS,
             links=(to.Link("This server alone", to.WASTE, ("server",)),),

@@ -70,10 +70,10 @@ LOST_SAYS: Final = {
     "wait": "5m",
     "summary": "Cluster {{ $labels.cluster }} is silent since {{ $value | "
     + TIME
-    + " }}: no record of it arrives. It goes on at "
+    + " }}: no record of it arrives. It continues at "
     + number(f"sum({LOST_RATE}{{cluster=%q}})", HOURLY, "cluster", unknown="0 dollars an hour")
     + ".",
-    "description": "Its month stays in the fleet's, and its last rates go on for 7 days."
+    "description": "Its month stays in the fleet's, and its last rates continue for 7 days."
     " Unposted since then: "
     + number("sum(inference:month_unposted_dollars{cluster=%q})", DOLLARS, "cluster", unknown="0 dollars")
     + ". Check the cluster's Prometheus, its remote write or federation, and the network between."
@@ -171,7 +171,7 @@ or
             NAME + SINCE,
             "cluster",
         ),
-        description="They exist and cost money: their last rates go on, at "
+        description="They exist and cost money: their last rates continue, at "
         + number(
             "sum(max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{cluster=%q}))",
             HOURLY,
@@ -321,7 +321,7 @@ LEDGER_ALERTS: Final = (
         by=("ledger",),
         summary="{{ $value }} scrape targets are one exporter, of ledger {{ $labels.ledger }}. " + WHERE,
         description="Nothing is counted twice: the rules count each ledger once. Each job stores all series of that exporter again."
-        " Remove one of the jobs, for example a ServiceMonitor beside the PodMonitor.",
+        " Remove one of the jobs, for example a ServiceMonitor next to the PodMonitor.",
         top=OF_LEDGER,
         waiting="No money is wrong; it costs storage, and queries of your own may count the host twice.",
     ),

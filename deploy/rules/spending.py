@@ -30,7 +30,7 @@ NIGHT: Final = 0.05
 FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours <= 24)"
 """A rate of less than a day says nothing about a month: a roll-out looks like a runaway."""
 DEFAULT: Final = "on () (inference:budget_configured == 0)"
-"""The default budget is the exporter's own number, so it pages nobody."""
+"""The default budget is the exporter's own number, so it never pages."""
 
 KEY: Final = "on (budget, product)"
 BUDGET: Final = "inference:budget_dollars"
@@ -68,10 +68,10 @@ def of_budget(record: str) -> str:
 TOP: Final = of_budget(SPEND)
 OF: Final = "{{ $labels.budget }}"
 SAYS_DEFAULT: Final = (
-    "{{ if query `inference:budget_configured == 0` }} This is the default budget, which pages nobody:"
+    "{{ if query `inference:budget_configured == 0` }} This is the default budget, which never pages:"
     " set budgets in the exporter's configuration.{{ end }}"
 )
-RAISE: Final = " If the spend is meant, raise the budget in the exporter's configuration."
+RAISE: Final = " If the spend is intended, raise the budget in the exporter's configuration."
 RUNS_OUT: Final = (
     "{{ with "
     + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", "budget")
@@ -191,9 +191,9 @@ PROJECTION: Final = alert(
     + RUNS_OUT,
     description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, 'budget')}. The month ends between"
     f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, 'budget')} and"
-    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, 'budget')};"
-    f" at the last day's rate: {number(LAST_DAY, DOLLARS, 'budget')}.{METERED_SINCE}"
-    " The projection assumes that the last weeks go on."
+    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, 'budget')}."
+    f" The last day's rate gives {number(LAST_DAY, DOLLARS, 'budget')}.{METERED_SINCE}"
+    " The projection assumes that the last weeks continue."
     f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
     top=TOP,
     waiting=night(all_spend(MATCH_BUDGET)),
@@ -239,8 +239,8 @@ max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
         by=WHO,
         labels=OWNER,
         summary=f'A million tokens of {SELF} cost {{{{ $value | printf "%.1f" }}}} times what they cost in the week before.',
-        description="The server has less traffic on as many GPUs, a dearer price of them, or slower serving. The week's ratios on"
-        " the dashboard say which. Scale the server to its traffic, or undo what made it slower.",
+        description="The server has less traffic on as many GPUs, a higher price of them, or slower serving. The week's ratios on"
+        " the dashboard show which. Scale the server to its traffic, or undo what made it slower.",
         top=OF_PRODUCT,
         waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
     ),
