@@ -14,7 +14,7 @@ A server that should be read and is not has `inference_server_up` 0 and one of t
 `inference_server_unread_info`.
 The page and `inference-cost-exporter doctor` show the same reason and remedy; the log has `server not read` \
 or `source failed` once per change.
-Its dollars are right meanwhile; its price per token is absent, or too high.
+Its cost is still right; its price per token is absent or too high.
 
 ```
 inference_server_unread_info
@@ -22,17 +22,17 @@ inference_server_unread_info
 
 `metrics: {...}` is a key of an entry of `servers`, next to its `match` or `url`; \
 [Configuration](configuration.md#servers) has the keys.
-Each server is asked again at every tick, so that a remedy shows within half a minute. \
-A server whose command line leaves its metrics off is asked once per process.
+Each server is scraped again at every tick, so a remedy shows within half a minute. \
+A server whose command line leaves its metrics off is scraped once per process.
 
 | reason | what is wrong | what to do |
 |---|---|---|
 """
 
 _AS_IT_SHOULD_BE: Final = """
-## What is not read on purpose
+## Servers that are skipped on purpose
 
-`doctor` lists these holders with the words below; no series and no alert is about them.
+`doctor` lists these holders with the words below. They have no series and no alert.
 
 """
 
