@@ -110,7 +110,7 @@ def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.Ar
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help tells more of each.",
+        epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help shows its flags.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

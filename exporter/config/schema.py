@@ -405,7 +405,7 @@ def exactly_one(*keys: Key[object]) -> Rule:
         names = ", ".join(key.name for key in keys)
         if given:
             for key in given[1:]:
-                mapping.refuse(key, f"cannot stand beside {given[0].name}; keep exactly one of {names}")
+                mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
         elif mapping.intended.isdisjoint(key.name for key in keys):
             mapping.refuse(None, f"says none of {names}; give exactly one")
         return False

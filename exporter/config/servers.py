@@ -388,7 +388,7 @@ METRICS = Key(
 def _has_url_or_match(mapping: MappingNode) -> bool:
     """An entry with a `url` is a configured server; one with `match` corrects discovered servers."""
     if MATCH in mapping and URL in mapping:
-        mapping.refuse(MATCH, "cannot stand beside url; keep exactly one of url, match")
+        mapping.refuse(MATCH, "cannot be combined with url; keep exactly one of url, match")
         return False
     if MATCH in mapping:
         return _corrects_something(mapping)
@@ -404,7 +404,7 @@ def _has_url_or_match(mapping: MappingNode) -> bool:
     where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY)
     for key in where:
         if (metrics := mapping.get(METRICS)) is not None and key in metrics:
-            metrics.refuse(key, f"goes with match only: the url tells the {key.name}")
+            metrics.refuse(key, f"goes with match only: the url has the {key.name}")
             good = False
     return good
 

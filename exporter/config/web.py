@@ -279,8 +279,7 @@ def _knows_its_clients(mapping: MappingNode) -> bool:
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
         mapping.refuse(
             CLIENT_AUTH,
-            f"{kind} lets in whoever makes a certificate for themselves; "
-            "write RequireAndVerifyClientCert with client_ca_file",
+            f"{kind} accepts any self-made certificate; write RequireAndVerifyClientCert with client_ca_file",
         )
         return False
     verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")

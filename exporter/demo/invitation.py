@@ -118,7 +118,7 @@ def facts(plot: Storyline, site: Site) -> tuple[Fact, ...]:
         ),
         Fact(
             "a server was restarted",
-            f"{CHAT.server} began anew at {_hour(plot.restarted)}: its counters fell to zero, its totals "
+            f"{CHAT.server} restarted at {_hour(plot.restarted)}: its counters fell to zero, its totals "
             "did not.",
             (f"{grep} source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
         ),

@@ -112,8 +112,8 @@ DYNAMO_FRONTEND: Final = Engine(
         reading="Renders counters of the frontend; its workers are not asked.",
         deployment=(
             "Read only where workers have no page: it is then named with `engine: dynamo-frontend`.",
-            "Beside a frontend that is read, pages of workers are not.",
-            "A frontend speaks for the workers of all hosts, whatever GPUs it is said to hold.",
+            "Where a frontend is read, pages of its workers are not.",
+            "A frontend counts for the workers of all hosts, whatever GPUs are configured for it.",
         ),
         cannot_tell=(
             "Requests that wait.",

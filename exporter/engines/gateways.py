@@ -100,7 +100,7 @@ _PRODUCTION_STACK: Final = GatewaySpec(
 GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     GatewaySpec(
         title="the Gateway API endpoint picker",
-        what="which counts the usage that answers tell",
+        what="which counts the usage that answers report",
         remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
@@ -135,7 +135,7 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the LiteLLM proxy",
-        what="which counts the usage that answers tell, those of other providers too",
+        what="which counts the usage that answers report, those of other providers too",
         remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (

@@ -45,7 +45,7 @@ RAY: Final = Engine(
         reading="Renders what the node's agent got from its replicas; those are not asked.",
         deployment=(
             "Read the page of the node's Ray agent, once per node: it holds all replicas there.",
-            "The HTTP proxy (8000) tells no tokens.",
+            "The HTTP proxy (8000) reports no tokens.",
             "The agent's port is any that is free, unless Ray is started with `--metrics-export-port=8080`.",
         ),
         cannot_tell=("When the engines were started: the page is the agent's.",),

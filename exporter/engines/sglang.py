@@ -134,7 +134,7 @@ SGLANG: Final = Engine(
         deployment=(
             "GPU seconds by phase need `SGLANG_ENABLE_METRICS_DEVICE_TIMER=1` in its environment.",
             "With `--enable-metrics-for-all-schedulers` every rank writes the same work; it is counted once.",
-            "Of a disaggregated pair the page tells which one it is; each token is counted on one side.",
+            "The page identifies a server of a disaggregated pair; each token is counted on one side.",
             "Its router, sglang-router, is not read: it counts what its engines count.",
         ),
         cannot_tell=(

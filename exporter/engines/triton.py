@@ -29,8 +29,8 @@ _VLLM_ENDED: Final = "vllm:e2e_request_latency_seconds_count"
 _SUCCESS: Final = "nv_inference_request_success"
 
 _VLLM_SWITCH: Final = (
-    "The vLLM backend tells tokens (24.08 and later) with the parameter `REPORT_CUSTOM_METRICS` set to true "
-    "in the model's `config.pbtxt`, and `disable_log_stats` set to false in its `model.json`."
+    "The vLLM backend reports tokens (24.08 and later) with the parameter `REPORT_CUSTOM_METRICS` set to "
+    "true in the model's `config.pbtxt`, and `disable_log_stats` set to false in its `model.json`."
 )
 
 TRITON: Final = Engine(

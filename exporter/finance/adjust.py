@@ -148,10 +148,9 @@ def entry_text(entry: AdjustmentEntry) -> str:
         "unknown": "the daemon posts it at its next tick",
     }.get(entry.daemon, f"the daemon (process {entry.daemon}) posts it at its next tick")
     return (
-        f"adjustment {made.number} is entered: {_row(entry)}\n"
-        f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting.\n"
-        f"With all that waits, {made.month} then comes to {dollars_text(entry.month)} dollars, "
-        f"product {made.product} to {dollars_text(entry.product)}."
+        f"adjustment {made.number} is entered: {_row(entry)}\n{when[0].upper()}{when[1:]}; until then "
+        f"reports show it as waiting.\nWith all that waits, {made.month} then comes to "
+        f"{dollars_text(entry.month)} dollars, product {made.product} to {dollars_text(entry.product)}."
     )
 
 

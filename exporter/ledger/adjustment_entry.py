@@ -91,7 +91,7 @@ def enter(
         if not os.path.lexists(f"{path}-wal") and files.opened_elsewhere(path):
             # A write without the daemon's log would be lost when the daemon restores that.
             raise LedgerError(
-                f"the log beside {path} was deleted; the daemon puts it back at its next tick: ask again"
+                f"the log of {path} was deleted; the daemon restores it at its next tick: try again"
             )
         contents.refuse_other_files(path)
         with contents.failures(path):

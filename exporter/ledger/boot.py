@@ -48,7 +48,7 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
     try:
         root, kind = _mount(folder, mounts)
     except OSError:
-        return "nothing tells what its folder is on"
+        return "the file system of its folder is unknown"
     if EMPTY_DIR in root:
         return "its folder is an emptyDir, which ends with the pod"
     if ANONYMOUS.search(root):
@@ -126,7 +126,7 @@ class BootClaim:
             return "another ledger was here since the boot"
         for other in sorted(path.parent.iterdir()):
             if other.name.startswith(path.name) and other.name not in {path.name, f"{path.name}.lock"}:
-                return f"{other.name} lies beside it"
+                return f"{other.name} is next to it"
         return self.fleeting(_real(path).parent)
 
 

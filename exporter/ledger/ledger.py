@@ -159,8 +159,8 @@ class Ledger:
             aside = files.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)
             text = (
-                f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew; "
-                "if there is a copy of it that is whole, stop the daemon and put that in its place"
+                f"{path} could not be used ({error}): it was moved to {aside}, and a new ledger was "
+                "created; if there is an intact copy of it, stop the daemon and put the copy in its place"
             )
             problem = LedgerProblem(ProblemKind.FILE_SET_ASIDE, text)
             return cls(clock, opened, file, lock, problem=problem, moved_aside=aside, fleeting=fleeting)
@@ -287,8 +287,8 @@ class Ledger:
             )
             return
         self._problems[ProblemKind.FILE_SET_ASIDE] = (
-            f"{path} {why}: it was moved to {self.moved_aside}, and the books began anew; to go on with it, "
-            f"stop the daemon, move it back and run `{ADOPT}`"
+            f"{path} {why}: it was moved to {self.moved_aside}, and a new ledger was created; to continue "
+            f"with it, stop the daemon, move it back and run `{ADOPT}`"
         )
 
     def post(self, postings: Postings, state: State) -> None:

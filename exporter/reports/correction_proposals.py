@@ -23,14 +23,15 @@ from exporter.tariff.terms import Listed
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNDATED: Final = (
-    "A price without `from`, or an amount beside the hardware, changed: it counts from now on, and what is "
-    "posted stays posted."
+    "A price without `from`, or an amount in addition to the hardware, changed: it counts from now on, and "
+    "posted cost stays."
 )
 
 UNCOMPARABLE: Final = (
-    "Corrections of changed prices that were entered before come to {made} dollars and reach into time of "
-    "which the prices have no date, or none: what is still missing cannot be told, and no line is given. "
-    "Set the month right by `report month` and `adjust`, or give the prices the dates from which they held."
+    "Corrections of changed prices that were entered before come to {made} dollars and reach into time "
+    "without a dated price, or without a price: the rest of the correction is unknown, and no line is "
+    "given. Set the month right by `report month` and `adjust`, or give the prices the dates from which "
+    "they held."
 )
 
 NOTHING: Final = "What is posted agrees with the prices by date: there is nothing to correct."

@@ -240,9 +240,9 @@ def _clock_findings(inputs: DoctorInput) -> Iterable[Finding]:
     if not inputs.synchronized:
         yield Finding(
             "note",
-            "the kernel says that the clock is not synchronized. Where months and days begin, from when a "
-            "dated price holds, and how long the host was down go by it; what an hour costs does not. After "
-            "a reboot totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
+            "the kernel says that the clock is not synchronized. The starts of months, days and dated "
+            "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot "
+            "totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
         )
 
 

@@ -229,7 +229,7 @@ def _form(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     if row["on_demand"] and row["basis"] not in BASES:
         yield "basis", "is neither listed nor scaled"
     if not row["on_demand"] and row["basis"]:
-        yield "basis", "stands beside no price on demand; leave both empty or give both"
+        yield "basis", "needs a price on demand; leave both empty or give both"
     if not _is_date(row["as_of"]):
         yield "as_of", "is no date like 2026-11-24 or 2026-11"
     if not _SOURCE.fullmatch(row["source"]):

@@ -162,7 +162,7 @@ def _by(tariff: Tariff, rule: Hardware, gpu: Gpu) -> Iterator[UnmatchedRule]:
 
 def _why(key: str, pattern: str, text: str) -> tuple[str, bool]:
     if not text:
-        return f'{key} "{pattern}", and this host tells none', False
+        return f'{key} "{pattern}", and this host reports none', False
     shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
     if fnmatchcase(text.casefold(), pattern.casefold()):
         return f'{key} "{pattern}" differs in case from "{shown}"', True

@@ -39,11 +39,11 @@ HOURS: Final = "GPU-hours"
 
 # The words of the verb and of the page.
 HOLDS: Final = "an hour of what it holds now, energy apart"
-QUOTIENTS: Final = "dollars per million tokens, as the metrics tell them"
+QUOTIENTS: Final = "dollars per million tokens, as in the metrics"
 LADDER: Final = "why two people say different numbers, and neither is wrong"
 PARTIAL: Final = "no price per token: others compute for its tokens, too (another role, or other hosts)"
 TOO_FEW: Final = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
-NO_MODEL: Final = "(none told)"
+NO_MODEL: Final = "(none reported)"
 
 
 def text(explanation: Explanation) -> str:

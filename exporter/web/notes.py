@@ -71,7 +71,9 @@ def _withheld(report: Report) -> Iterator[str]:
     # An index below zero is none: the driver listed no such GPU, so that it tells nothing of the ledger.
     listed = any(row.index >= 0 for row in report.gpus)
     dated = "the clock is set (it is waited for two minutes at most)"
-    whose = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
+    whose = (
+        "the ledger's host is verified (it may be another machine's, and no GPU can be read to identify it)"
+    )
     waits = [cause for cause, holds in ((dated, clock), (whose, not listed or not clock)) if holds]
     yield f"No totals are shown until {', or until '.join(waits)}."
 

@@ -92,10 +92,9 @@ def test_it_says_what_it_entered_and_when_it_counts(
     assert adjust(flags, Clock()) == 0
     assert capsys.readouterr().out == (
         f"{host.path}: adjustment 1 is entered: -12.34 dollars, 2026-10-31, product chat, team assistants: "
-        f'"{INVOICE}"\n'
-        f"The daemon (process {os.getpid()}) posts it at its next tick; "
-        "until then reports tell it as waiting.\n"
-        "With all that waits, 2026-10 then comes to -12.34 dollars, product chat to -12.34.\n"
+        f'"{INVOICE}"\nThe daemon (process {os.getpid()}) posts it at its next tick; until then reports '
+        "show it as waiting.\nWith all that waits, 2026-10 then comes to -12.34 dollars, product chat to "
+        "-12.34.\n"
     )
     assert amounts(host.path) == [-12_340_000_000_000]
 
@@ -107,8 +106,8 @@ def test_without_a_daemon_it_says_that_too(
     host.ledger.close()
     assert adjust(flags, Clock()) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
-        "No daemon has this ledger now; the next one posts it at its first tick; "
-        "until then reports tell it as waiting."
+        "No daemon has this ledger now; the next one posts it at its first tick; until then reports show it "
+        "as waiting."
     )
 
 

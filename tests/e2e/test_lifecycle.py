@@ -169,9 +169,8 @@ def test_a_driver_that_was_replaced_ends_the_process(nodes: Nodes) -> None:
     assert nodes.status == 1
     _, _, last_words = nodes.last_words.partition(" level=error ")
     assert last_words == (
-        'msg=exiting problem="the NVIDIA driver was replaced and this process still holds the '
-        "old NVML library (version mismatch); restart it, and in a container create the container anew so "
-        'that the new library is mounted"'
+        'msg=exiting problem="the NVIDIA driver was replaced and this process still holds the old NVML '
+        'library (version mismatch); restart it; recreate a container so that the new library is mounted"'
     )
 
 

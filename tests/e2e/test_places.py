@@ -91,8 +91,8 @@ def test_a_corrupt_file(daemon: Daemon) -> None:
 
     problem = (
         f"{daemon.ledger} could not be used (file is not a database): it was moved to "
-        f"{daemon.ledger}.corrupt-1, and the books began anew; if there is a copy of it that is whole, "
-        "stop the daemon and put that in its place"
+        f"{daemon.ledger}.corrupt-1, and a new ledger was created; if there is an intact copy of it, stop "
+        "the daemon and put the copy in its place"
     )
     assert problems(daemon, "ledger") == [problem]
     assert "The previous ledger was moved to ledger.db.corrupt-1;" in front

@@ -149,7 +149,7 @@ def test_beside_a_file_that_was_moved_aside(
     path.with_name(name).write_bytes(b"")
 
     assert opened(path, clock) == ""
-    assert creations(caplog) == [(*FROM_NOW, f"{name} lies beside it")]
+    assert creations(caplog) == [(*FROM_NOW, f"{name} is next to it")]
 
 
 @pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0 and then nothing"])
@@ -265,7 +265,7 @@ POD = "/var/lib/kubelet/pods/7d0c2b7e-5f0f-4a4f-9a3e-3a0b9f5b8e11/volumes"
         ),
         (["not a mount"], "its folder is on an unknown file system, which does not stay"),
         ([], "its folder is on an unknown file system, which does not stay"),
-        (None, "nothing tells what its folder is on"),
+        (None, "the file system of its folder is unknown"),
     ],
 )
 def test_a_folder_that_may_be_gone(

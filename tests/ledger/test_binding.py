@@ -101,8 +101,8 @@ def test_a_ledger_copied_to_another_machine_begins_anew(
     assert spent(ledger.books(END, MONTHS)) == 0
     assert (ledger.persistent, ledger.moved_aside, ledger.dropped) == (True, aside, ())
     assert ledger.problem == (
-        f"{clone} is another machine's, none of whose GPUs is here: it was moved to {aside}, and the books "
-        "began anew; to go on with it, stop the daemon, move it back and run "
+        f"{clone} is another machine's, none of whose GPUs is here: it was moved to {aside}, and a new "
+        "ledger was created; to continue with it, stop the daemon, move it back and run "
         "`inference-cost-exporter ledger adopt`"
     )
     with LedgerReader.open(aside) as reader:

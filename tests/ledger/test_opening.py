@@ -132,8 +132,8 @@ def test_a_file_that_is_no_database(path: Path, clock: StillClock, content: byte
 
     assert (ledger.persistent, ledger.moved_aside, aside.read_bytes()) == (True, aside, content)
     assert ledger.problem == (
-        f"{path} could not be used (file is not a database): "
-        f"it was moved to {aside}, and the books began anew; {COPY}"
+        f"{path} could not be used (file is not a database): it was moved to {aside}, and a new ledger was "
+        f"created; {COPY}"
     )
 
 
@@ -161,8 +161,8 @@ def test_another_programs_database(path: Path, clock: StillClock) -> None:
 
     assert recipes == [("soup",)]
     assert ledger.problem == (
-        f"{path} could not be used (it is another program's database): "
-        f"it was moved to {aside}, and the books began anew; {COPY}"
+        f"{path} could not be used (it is another program's database): it was moved to {aside}, and a new "
+        f"ledger was created; {COPY}"
     )
 
 
@@ -179,7 +179,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
     assert (ledger.persistent, spent(ledger), ledger.id == old) == (True, 0, False)
     assert ledger.books(NOVEMBER, ()).moved_aside == "ledger.db.corrupt-1"
     assert re.fullmatch(
-        r".+ could not be used \(.+\): it was moved to .+, and the books began anew; .+", ledger.problem
+        r".+ could not be used \(.+\): it was moved to .+, and a new ledger was created; .+", ledger.problem
     )
 
 
@@ -204,7 +204,7 @@ def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage
     aside = path.with_name("ledger.db.corrupt-1")
 
     assert ledger.problem == (
-        f"{path} could not be used ({message}): it was moved to {aside}, and the books began anew; {COPY}"
+        f"{path} could not be used ({message}): it was moved to {aside}, and a new ledger was created; {COPY}"
     )
 
 

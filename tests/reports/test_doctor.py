@@ -303,8 +303,8 @@ def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> N
 
     assert diagnosis.status == 0
     assert findings(diagnosis)[0] == (
-        "note: the kernel says that the clock is not synchronized. Where months and days begin, from when a "
-        "dated price holds, and how long the host was down go by it; what an hour costs does not. After a "
-        "reboot totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it."
+        "note: the kernel says that the clock is not synchronized. The starts of months, days and dated "
+        "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot totals "
+        "wait for it, two minutes at most. Let chrony or systemd-timesyncd set it."
     )
     assert not any("clock" in line for line in findings(diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)))

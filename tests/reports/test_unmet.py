@@ -66,7 +66,7 @@ def test_a_rule_that_was_meant_for_what_is_here_is_a_warning(match: HardwareMatc
             HardwareMatch(host="node", gpu_model="*A100*"),
             'host "node" does not cover all of "node7": write "node*"',
         ),
-        (HardwareMatch(node_label=(("tier", "*"),)), 'node_label tier "*", and this host tells none'),
+        (HardwareMatch(node_label=(("tier", "*"),)), 'node_label tier "*", and this host reports none'),
         (HardwareMatch(uuid="GPU-9"), 'uuid "GPU-9" is not "GPU-0"'),
     ],
 )

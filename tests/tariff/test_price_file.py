@@ -189,7 +189,7 @@ def test_a_date_of_today_is_not_ahead() -> None:
         ),
         (
             (HOME.replace(",50,20,", ",,,"),),
-            "line 2, basis: 'listed' stands beside no price on demand; leave",
+            "line 2, basis: 'listed' needs a price on demand; leave",
         ),
         ((HOME + ",x",), "line 2: it has 12 columns, not 11"),
         ((HOME.replace(",8,", ","),), "line 2: it has 10 columns, not 11"),

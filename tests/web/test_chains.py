@@ -124,7 +124,7 @@ llm/chat-8b
       of the whole server: rent 120.000000, storage 24.000000
       now split by time, prefill 25.0% of busy: {MEANING["time"]}
     served 20,000,000 prompt, 40,000,000 cached prompt, 12,000,000 generation tokens
-    dollars per million tokens, as the metrics tell them
+    dollars per million tokens, as in the metrics
       all           full     144.000000 / 72.000000 million = 2.000000
       all           busy      96.000000 / 72.000000 million = 1.333333
       computed      full     144.000000 / 32.000000 million = 4.500000

@@ -37,7 +37,7 @@ WRITE = (
     "rented: {dollars_per_gpu_hour: PRICE}}]"
 )
 NO_LIBRARY = ADVICE[LIBRARY_NOT_FOUND]
-WHOSE = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
+WHOSE = "the ledger's host is verified (it may be another machine's, and no GPU can be read to identify it)"
 
 
 def noted(report: Report, elapsed: int = NOW) -> list[str]:

@@ -151,13 +151,13 @@ def _of_prices(invoice: Invoice, rows: Sequence[ComparedDay]) -> Iterator[str]:
     if meters:
         yield (
             f"on {_days(meters)} the bill charges a machine by several SKUs at once (cores, memory, GPUs), "
-            "so that it tells no price per hour"
+            "so that it has no price per hour"
         )
     both = [row for row in rows if row.metered and row.usage and row.timed is None]
     if not invoice.crowded and not machines and both:
         metered = sum(row.metered for row in both)
         yield (
-            "where the bill tells no hours, a difference of price cannot be told from one of time: over the "
+            "the bill has no hours, so price and time differences cannot be separated: over the "
             f"{hours(metered)} hours that are metered, it comes to "
             f"{hourly(sum(row.usage for row in both), metered)} an hour and the books to "
             f"{hourly(sum(row.posted for row in both), metered)}"
@@ -174,8 +174,8 @@ def _of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
         yield f"{hours(whole.unpriced)} hours in the books had no price: they cost nothing there"
     if whole.unobserved:
         yield (
-            f"{hours(whole.unobserved)} hours in the books nobody watched (a stopped daemon, a reboot, a "
-            "host that was down): of these the bill tells how long the host was up"
+            f"{hours(whole.unobserved)} hours in the ledger are unobserved (a stopped daemon, a reboot, a "
+            "host that was down): the bill has how long the host was up"
         )
     sums = record.sums
     missing = sum(record.cells.values()) - record.adjusted - (sum(sums.cost.values()) if sums else 0)

@@ -150,7 +150,7 @@ FLEET_KEYS: Final = (GPUS_PER_HOST, HOSTS, PER_HOST_SECOND, PER_GPU_SECOND, UTIL
 def _throughput_and_utilization(mapping: MappingNode) -> bool:
     given = [key for key in (PER_HOST_SECOND, PER_GPU_SECOND) if key in mapping]
     if len(given) > 1:
-        mapping.refuse(given[1], f"cannot stand beside {given[0].name}; keep one of them")
+        mapping.refuse(given[1], f"cannot be combined with {given[0].name}; keep one of them")
         return False
     if bool(given) == (UTILIZATION in mapping) or not mapping.intended.isdisjoint(
         {key.name for key in (PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)}

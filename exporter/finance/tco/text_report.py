@@ -78,7 +78,7 @@ def _assumptions(scenario: Scenario) -> Iterator[Assumption]:
         yield Assumption(option.name, _option(option), option.source)
         if isinstance(option.serving, AsMeasured):
             for caveat in caveats(scenario):
-                yield Assumption(f"{option.name}, beside the others", caveat.rstrip("."), option.source)
+                yield Assumption(f"{option.name}, with the others", caveat.rstrip("."), option.source)
         if option.power is not None:
             yield Assumption(f"{option.name}, energy", _power(option.power), option.power.source)
     for item in scenario.items:

@@ -101,7 +101,7 @@ class GatewaySource:
             counts = count_gateway(gateway, page)
         if page.cut or counts.cut:
             raise ReadFailedError(
-                UnreadReason.TOO_LARGE, f"{self._shown}: more models and teams than are told apart"
+                UnreadReason.TOO_LARGE, f"{self._shown}: more models and teams than the limit"
             )
         self._check_teams(gateway, counts)
         errors = (("malformed", page.malformed), ("duplicate", page.duplicates))
@@ -120,7 +120,7 @@ class GatewaySource:
         if isinstance(row, GatewaySpec) and row.shares is not None:
             return row
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
-        what = f"the page of {title}, which does not tell who asked" if title else UNKNOWN_PAGE
+        what = f"the page of {title}, which does not name its clients" if title else UNKNOWN_PAGE
         raise ReadFailedError(
             UnreadReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
@@ -136,5 +136,5 @@ class GatewaySource:
         else:
             return
         raise ReadFailedError(
-            FailureReason.NO_TEAMS, f"{self._shown}: the page of {gateway.title} tells no team: {remedy}"
+            FailureReason.NO_TEAMS, f"{self._shown}: the page of {gateway.title} has no team: {remedy}"
         )

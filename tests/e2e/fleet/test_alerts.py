@@ -113,8 +113,8 @@ def test_a_month_that_heads_past_its_budget_is_told_with_its_numbers(stand: Budg
     assert amounts == pytest.approx([21_000, 28_912, 30_368, 29_640], abs=3)
     assert f"The month is metered since {begun:%Y-%m-%d %H:%M:%S} +0000 UTC." in described
     assert described.endswith(
-        "The projection assumes that the last weeks continue. Find the servers that grew on the dashboard, and"
-        " scale down or stop what is idle. If the spend is intended, raise the budget in the exporter's"
+        "The projection assumes that the last weeks continue. Find the servers that grew on the dashboard,"
+        " and scale down or stop what is idle. If the spend is intended, raise the budget in the exporter's"
         " configuration."
     )
     summary = notification.annotations.pop("summary")

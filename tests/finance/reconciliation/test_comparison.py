@@ -110,11 +110,11 @@ def test_gcp_by_hand() -> None:
         ),
         (
             "on 2026-10-01 and 1 more the bill charges a machine by several SKUs at once (cores, memory, "
-            "GPUs), so that it tells no price per hour"
+            "GPUs), so that it has no price per hour"
         ),
         (
-            "where the bill tells no hours, a difference of price cannot be told from one of time: over the "
-            "3.00 hours that are metered, it comes to 11.0000 an hour and the books to 10.0000"
+            "the bill has no hours, so price and time differences cannot be separated: over the 3.00 hours "
+            "that are metered, it comes to 11.0000 an hour and the books to 10.0000"
         ),
     )
 
@@ -247,8 +247,8 @@ def test_what_the_books_know_of_their_own_prices_and_gaps(tmp_path: Path) -> Non
         "48.00 dollars of the books come from estimated prices",
         "2.00 hours in the books had no price: they cost nothing there",
         (
-            "3.00 hours in the books nobody watched (a stopped daemon, a reboot, a host that was down): of "
-            "these the bill tells how long the host was up"
+            "3.00 hours in the ledger are unobserved (a stopped daemon, a reboot, a host that was down): "
+            "the bill has how long the host was up"
         ),
         "7.00 dollars of the month are in no day of the books and are not compared",
     )

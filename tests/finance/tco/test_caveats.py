@@ -112,7 +112,7 @@ def test_they_stand_beside_the_headline_under_the_assumptions_and_in_the_chart()
 
     for caveat in tco_answer.caveats:
         assert caveat in headline
-        assert f"measured, beside the others: {caveat.rstrip('.')}. [no source given]" in below
+        assert f"measured, with the others: {caveat.rstrip('.')}. [no source given]" in below
         assert caveat in chart(tco_answer)
     assert max(map(len, text(tco_answer).splitlines())) <= 110
 
@@ -123,4 +123,4 @@ def test_without_a_measurement_nothing_is_said() -> None:
 
     assert tco_answer.caveats == ()
     assert json.loads(as_json(tco_answer))["break_even_months"][0]["compared_months"] == 36
-    assert "beside the others" not in text(tco_answer)
+    assert "with the others" not in text(tco_answer)

@@ -98,8 +98,8 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
             "team",
             "not_recognized",
             (
-                f"{URL}: answers with the page of vLLM, which does not tell who asked: "
-                "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
+                f"{URL}: answers with the page of vLLM, which does not name its clients: give the page of "
+                "the LiteLLM proxy or of the Gateway API endpoint picker"
             ),
         ),
         (
@@ -107,23 +107,23 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
             "adapter",
             "not_recognized",
             (
-                f"{URL}: answers with the page of the SGLang router, which does not tell who asked: "
-                "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
+                f"{URL}: answers with the page of the SGLang router, which does not name its clients: give "
+                "the page of the LiteLLM proxy or of the Gateway API endpoint picker"
             ),
         ),
         (
             PICKER,
             "team",
             "no_teams",
-            f"{URL}: the page of the Gateway API endpoint picker tells no team: divide by adapter",
+            f"{URL}: the page of the Gateway API endpoint picker has no team: divide by adapter",
         ),
         (
             b'litellm_input_tokens_metric_total{model="m",user="u"} 70\n',
             "team",
             "no_teams",
             (
-                f"{URL}: the page of the LiteLLM proxy tells no team: "
-                "let its metrics have the label team_alias or team"
+                f"{URL}: the page of the LiteLLM proxy has no team: let its metrics have the label "
+                "team_alias or team"
             ),
         ),
         (
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
             ),
             "team",
             "too_large",
-            f"{URL}: more models and teams than are told apart",
+            f"{URL}: more models and teams than the limit",
         ),
     ],
 )
