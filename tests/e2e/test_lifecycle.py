@@ -170,7 +170,8 @@ def test_a_driver_that_was_replaced_ends_the_process(nodes: Nodes) -> None:
     _, _, last_words = nodes.last_words.partition(" level=error ")
     assert last_words == (
         'msg=exiting problem="the NVIDIA driver was replaced and this process still holds the old NVML '
-        'library (version mismatch); restart it; recreate a container so that the new library is mounted"'
+        "library (version mismatch); restart it; in a container, recreate the container so that the new "
+        'library is mounted"'
     )
 
 

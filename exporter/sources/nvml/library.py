@@ -162,7 +162,7 @@ ADVICE: Final = {
 
 MISMATCH: Final = (
     "the NVIDIA driver was replaced and this process still holds the old NVML library (version mismatch); "
-    "restart it; recreate a container so that the new library is mounted"
+    "restart it; in a container, recreate the container so that the new library is mounted"
 )
 
 NO_DEVICES: Final = (

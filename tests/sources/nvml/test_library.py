@@ -106,7 +106,7 @@ def test_a_replaced_driver_needs_a_new_process(nvml: NvmlHost, function: str) ->
     if function != INIT:
         nvml.read()
     nvml.set(A, rules=(Return(function, 18),))
-    with pytest.raises(MustRestartError, match="create the container anew"):
+    with pytest.raises(MustRestartError, match="recreate the container"):
         nvml.source.read()
 
 
