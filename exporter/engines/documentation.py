@@ -49,9 +49,9 @@ cannot divide.
 
 def gateways() -> str:
     """The section, Markdown."""
-    told = "".join(dict.fromkeys(map(_gateway, GATEWAYS)))
+    blocks = "".join(dict.fromkeys(map(_gateway, GATEWAYS)))
     divides = "".join(_shares(gateway.title, gateway.shares) for gateway in GATEWAYS if gateway.shares)
-    return f"{_GATEWAYS}{told}{_SHARES}{divides}"
+    return f"{_GATEWAYS}{blocks}{_SHARES}{divides}"
 
 
 def _gateway(gateway: GatewaySpec) -> str:
@@ -62,9 +62,9 @@ def _gateway(gateway: GatewaySpec) -> str:
 
 def _shares(title: str, shares: Shares) -> str:
     labels = [("model", (shares.model,)), ("deployment", (shares.deployment,)), ("team", shares.teams)]
-    told = ", ".join(f"{what} {_either(names)}" for what, names in labels if any(names))
+    label_names = ", ".join(f"{what} {_either(names)}" for what, names in labels if any(names))
     by = "team, adapter" if shares.teams else "adapter"
-    return f"| {title} | {by} | {_either(shares.prompt)} | {_either(shares.generation)} | {told} |\n"
+    return f"| {title} | {by} | {_either(shares.prompt)} | {_either(shares.generation)} | {label_names} |\n"
 
 
 def _either(names: tuple[str, ...]) -> str:
@@ -109,7 +109,7 @@ All else was read in sources and documentation, and the pages that the tests hav
 those.
 """
 
-_TOLD: Final = """\
+_REPORTED: Final = """\
 ## What is read
 
 Only the series on this page are read, by their exact names; every other one is left alone.
@@ -143,8 +143,8 @@ def documentation() -> str:
     engines = sorted(ENGINES.values(), key=lambda engine: engine.manual.title.casefold())
     glance = "\n".join((_GLANCE_HEAD, *map(_glance, engines)))
     meanings = "".join(f"| `{name}` | {MEANINGS[name]} |\n" for name in get_args(Quantity))
-    told = f"{_TOLD}{meanings}"
-    sections = (_HEAD, f"{glance}\n", _CAPTURED, told, _READS, *map(_section, engines), gateways())
+    reported = f"{_REPORTED}{meanings}"
+    sections = (_HEAD, f"{glance}\n", _CAPTURED, reported, _READS, *map(_section, engines), gateways())
     return "\n".join((*sections, _uncounted()))
 
 
@@ -167,23 +167,23 @@ def _glance(engine: Engine) -> str:
 
 def _anchor(title: str) -> str:
     """What GitHub makes of a heading."""
-    kept = (letter for letter in title.lower() if letter.isalnum() or letter in " -_")
-    return "".join(kept).replace(" ", "-")
+    letters = (letter for letter in title.lower() if letter.isalnum() or letter in " -_")
+    return "".join(letters).replace(" ", "-")
 
 
 def _kinds(engine: Engine) -> list[str]:
-    told = {count.quantity for count in engine.counts()}
-    return [kind for kind in KINDS if kind in told]
+    reported = {count.quantity for count in engine.counts()}
+    return [kind for kind in KINDS if kind in reported]
 
 
 def _methods(engine: Engine) -> Iterator[str]:
     """Methods of `split.method` that its counters allow, best first; `role` is configured or on the page."""
-    told = {count.quantity for count in engine.counts()}
-    if "decode_seconds" in told:
+    reported = {count.quantity for count in engine.counts()}
+    if "decode_seconds" in reported:
         yield "engine"
-    if "decode_request_seconds" in told:
+    if "decode_request_seconds" in reported:
         yield "time"
-    if "generation" in told:
+    if "generation" in reported:
         yield "weights"
     if engine.role:
         yield "role"
@@ -210,7 +210,7 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield f"A read {manual.reading[0].lower()}{manual.reading[1:]}"
     for path, why in manual.never_read:
         yield f"Never read: `{path}`, for {why}."
-    yield from _asked(engine.questions)
+    yield from _metadata_queries(engine.questions)
     yield _model(engine)
     yield f"Restarts are told by {_process(engine)}."
     if engine.created:
@@ -242,49 +242,49 @@ def _switch(engine: Engine) -> str:
     return f"Metrics are on, unless it is started with {off}." if off else "Metrics are on by themselves."
 
 
-def _asked(questions: Iterable[MetadataQuery]) -> Iterator[str]:
-    told: dict[str, dict[str, None]] = {}
+def _metadata_queries(questions: Iterable[MetadataQuery]) -> Iterator[str]:
+    words_by_path: dict[str, dict[str, None]] = {}
     for question in questions:
-        words = told.setdefault(question.path, {})
+        words = words_by_path.setdefault(question.path, {})
         words |= {
             word: None for word, way in (("model", question.model), ("version", question.version)) if way
         }
-    for path, words in told.items():
+    for path, words in words_by_path.items():
         yield f"Asked once per process: `/{path}`, for its {' and '.join(words)}."
 
 
 def _model(engine: Engine) -> str:
-    places = [f"the label {_list(engine.models, 'or')}"] if engine.models else []
-    places += [f"`/{question.path}`" for question in engine.questions if question.model]
-    places += [f"`{named.label}` of `{named.name}`" for named in engine.named_by]
-    if not places:
+    origins = [f"the label {_list(engine.models, 'or')}"] if engine.models else []
+    origins += [f"`/{question.path}`" for question in engine.questions if question.model]
+    origins += [f"`{named.label}` of `{named.name}`" for named in engine.named_by]
+    if not origins:
         return "Nothing names the model."
-    return f"The model is named by {', else by '.join(dict.fromkeys(places))}."
+    return f"The model is named by {', else by '.join(dict.fromkeys(origins))}."
 
 
 def _process(engine: Engine) -> str:
-    places = [f"`{PROCESS_START}`"]
-    places += [f"`{engine.created}`"] if engine.created else []
-    places += [f"the response header `{engine.identity_header}`"] if engine.identity_header else []
-    told = "where that is told" if len(places) == 1 else "where one of them is told"
-    return f"{', else '.join(places)}, {told}, and by counters that fall"
+    origins = [f"`{PROCESS_START}`"]
+    origins += [f"`{engine.created}`"] if engine.created else []
+    origins += [f"the response header `{engine.identity_header}`"] if engine.identity_header else []
+    condition = "where that is told" if len(origins) == 1 else "where one of them is told"
+    return f"{', else '.join(origins)}, {condition}, and by counters that fall"
 
 
 def _rows(engine: Engine) -> Iterator[str]:
     for group in engine.groups:
-        for place, alternative in enumerate(group):
-            where = ("else " if place else "") + _list(dict.fromkeys(alternative.requires))
-            for quantity, read in _told(alternative):
+        for rank, alternative in enumerate(group):
+            where = ("else " if rank else "") + _list(dict.fromkeys(alternative.requires))
+            for quantity, read in _quantities(alternative):
                 yield f"| {where} | {quantity} | {read} |"
                 where = ""
     for title, gauges in (("running", engine.running), ("waiting", engine.waiting)):
-        for place, gauge in enumerate(gauges):
-            where = ("else " if place else "") + f"`{gauge.name}`"
+        for rank, gauge in enumerate(gauges):
+            where = ("else " if rank else "") + f"`{gauge.name}`"
             labels = _labels(gauge.where, "=") + _labels(gauge.unless, "!=")
             yield f"| {where} | requests {title} | {_series(gauge.name, labels)} |"
 
 
-def _told(alternative: Alternative) -> Iterator[tuple[str, str]]:
+def _quantities(alternative: Alternative) -> Iterator[tuple[str, str]]:
     """Each quantity that it tells, and the sum that tells it."""
     if not alternative.counts:
         yield "nothing", "nothing"

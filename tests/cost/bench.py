@@ -166,9 +166,9 @@ class Meter:
         for segment in posted.segments:
             assert segment.accrued == sum(row.amount for row in segment.money)
             assert all(row.amount > 0 for row in segment.money)
-            assert all(row.duration > 0 for row in segment.held)
+            assert all(row.duration > 0 for row in segment.gpu_times)
             spent: Counter[str] = Counter()
-            for held in segment.held:
+            for held in segment.gpu_times:
                 self.held[held.gpu.uuid, held.owner_phase.owner, held.owner_phase.phase] += held.duration
                 spent[held.gpu.uuid] += held.duration
             length = segment.end - segment.start

@@ -143,7 +143,9 @@ def gpu_hours_owed() -> list[float]:
     for frame in frames:
         outcome = advance(state, frame, requested)
         state = outcome.state
-        time += sum(allocated.owed for segment in outcome.postings.segments for allocated in segment.held)
+        time += sum(
+            allocated.chargeable for segment in outcome.postings.segments for allocated in segment.gpu_times
+        )
         amount += sum(segment.accrued for segment in outcome.postings.segments)
     return [time / HOUR, amount / DOLLAR, amount / DOLLAR / (time / HOUR)]
 

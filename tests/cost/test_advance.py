@@ -39,7 +39,7 @@ def test_the_first_tick_charges_nothing() -> None:
     assert outcome.postings.segments == ()
     assert outcome.postings.energy == ()
     assert outcome.state.accrued == 0
-    assert outcome.postings.seen == (CostOwner("unassigned", "unassigned", "", "chat", "llama"),)
+    assert outcome.postings.owners == (CostOwner("unassigned", "unassigned", "", "chat", "llama"),)
 
 
 def test_a_restarted_daemon_counts_tokens_from_its_marks_and_charges_from_now() -> None:
@@ -99,7 +99,9 @@ def test_hardware_comes_into_service_within_a_tick() -> None:
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
     segments = outcome.postings.segments
-    reported = [(allocated.priced, allocated.owed) for segment in segments for allocated in segment.held]
+    reported = [
+        (allocated.priced, allocated.chargeable) for segment in segments for allocated in segment.gpu_times
+    ]
     assert reported == [(True, 0), (True, 6 * SECOND)]
     assert [segment.unpriced for segment in segments] == [(), ()]
     assert meter.dollars() == 6 * DOLLAR
@@ -110,7 +112,7 @@ def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
     meter = Meter(terms(rent(1, match=HardwareMatch(uuid="GPU-7"))))
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
-    (allocated,) = outcome.postings.segments[0].held
+    (allocated,) = outcome.postings.segments[0].gpu_times
     assert (allocated.duration, allocated.priced) == (10 * SECOND, False)
     assert meter.dollars() == 0
 
@@ -223,7 +225,7 @@ def test_every_party_of_a_server_is_seen_from_its_first_sight() -> None:
     """A counter starts at 0, so that an increase can be seen; unallocated is a party as well."""
     meter = Meter(terms(rent(1)))
     outcome = meter.tick(1, [h100()], [page(), replace(page(BATCH), models=("a", "b"), loads=())])
-    observed = [(owner.server, owner.model) for owner in outcome.postings.seen]
+    observed = [(owner.server, owner.model) for owner in outcome.postings.owners]
     assert observed == [("batch", "a"), ("batch", "b"), ("chat", "llama"), ("unallocated", "")]
 
 

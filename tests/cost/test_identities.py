@@ -220,12 +220,12 @@ def shape(postings: Postings) -> Any:
     """Postings without the order of their rows."""
     return (
         [
-            (seg.start, seg.end, seg.accrued, Counter(seg.money), Counter(seg.held))
+            (seg.start, seg.end, seg.accrued, Counter(seg.money), Counter(seg.gpu_times))
             for seg in postings.segments
         ],
         Counter(postings.tokens),
         Counter(postings.energy),
-        postings.seen,
+        postings.owners,
     )
 
 

@@ -259,7 +259,7 @@ def test_free_hardware_settles_its_time() -> None:
     _, late = charge_late(UNKNOWN, hours(1), terms(rent(0)), LATER)
 
     assert (paid(late), [left.slots for left in late.left]) == (0, [{}])
-    assert sum(allocated.duration for segment in late.segments for allocated in segment.held) == HOUR
+    assert sum(allocated.duration for segment in late.segments for allocated in segment.gpu_times) == HOUR
 
 
 def test_a_stretch_of_no_length_is_charged_whole() -> None:

@@ -121,7 +121,7 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
         for segment in late.segments:
             assert segment.accrued == sum(entry.amount for entry in segment.money)
             assert segment.start >= timeline.start + offset
-            for allocated in segment.held:
+            for allocated in segment.gpu_times:
                 key = (allocated.gpu.uuid, allocated.owner_phase)
                 settled[key] = settled.get(key, 0) + allocated.duration
         left = {waiting_time.number: waiting_time for waiting_time in late.left}

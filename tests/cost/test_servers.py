@@ -170,7 +170,7 @@ def test_a_server_that_never_told_a_model_has_an_empty_one(meter: Meter) -> None
     meter.tick(10, [], [down(page())])
     outcome = meter.tick(10, [h100()], [down(page())], holding(CHAT, 0))
     assert tick_of(meter).idle_models == {"": WHOLE}
-    assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.seen
+    assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.owners
 
 
 def test_models_beyond_the_limit_are_other() -> None:

@@ -71,7 +71,7 @@ def charged(outcome: TickOutcome) -> float:
     """Thousandths of a dollar, all of which went to somebody."""
     for segment in outcome.postings.segments:
         assert segment.accrued == sum(row.amount for row in segment.money)
-        assert {row.gpu for row in segment.money} <= {row.gpu for row in segment.held}
+        assert {row.gpu for row in segment.money} <= {row.gpu for row in segment.gpu_times}
     return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 
@@ -94,7 +94,7 @@ def test_hourly_rent_is_charged_since_the_boot() -> None:
 
     assert charged(outcome) == 1200
     assert components(outcome) == {("unallocated", "unobserved", "rent")}
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert sum(row.duration for row in allocated) == 20 * MINUTE
     assert {row.priced for row in allocated} == {True}
     assert outcome.state.accrued == 1200 * MILLI
@@ -159,7 +159,7 @@ def test_on_a_host_of_both_only_the_gpus_that_are_rented_are_charged() -> None:
     reported = terms(rent("3.60", match=HardwareMatch(uuid="GPU-0")), owned())
     outcome = advance(FRESH, frame(gpus=(h100(0), h100(1))), reported)
 
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert charged(outcome) == 1200
     assert {row.gpu.uuid for row in allocated} == {"GPU-0"}
     assert sum(row.duration for row in allocated) == 20 * MINUTE
@@ -255,7 +255,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 
     assert (charged(outcome), outcome.state.fresh_in) == (0, "")
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
         ("unallocated", "unobserved", False)
     }
@@ -267,6 +267,6 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     for hardware, milli in ((rent("3.60", energy=power), 900), (leased, 0), (owned(power), 0)):
         _, late = charge_late(outcome.state, waiting, terms(hardware), NOON)
         assert sum(segment.accrued for segment in late.segments) == milli * MILLI
-        settled = [row for segment in late.segments for row in segment.held]
+        settled = [row for segment in late.segments for row in segment.gpu_times]
         assert sum(row.duration for row in settled) == 20 * MINUTE
         assert not any(left.slots for left in late.left)

@@ -193,7 +193,7 @@ def test_where_metrics_are_and_whether_they_are_on(
 )
 def test_how_many_gpus_a_servers_page_tells_of(line: str, world: int | None) -> None:
     """The product of its dimensions; ranks that have pages of their own count for themselves."""
-    assert told(line).world == world
+    assert told(line).world_size == world
 
 
 @pytest.mark.parametrize(
@@ -328,4 +328,4 @@ def test_no_command_line_makes_the_reader_raise(argv: list[str]) -> None:
         assert len(found.host) <= 128
         assert found.model.isprintable()
         assert all(port is None or 0 < port < 65536 for port in (found.port, found.metrics_port))
-        assert found.world is None or found.world > 0
+        assert found.world_size is None or found.world_size > 0

@@ -84,7 +84,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
 
 def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) -> None:
     """A party only seen has all phases at 0, also after a restart; tokens only if its server tells them."""
-    posted = Postings(END, seen=(SEARCH,), tokens=(tokens(0),))
+    posted = Postings(END, owners=(SEARCH,), tokens=(tokens(0),))
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
     ledger.close()

@@ -292,7 +292,7 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
 ) -> None:
     """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
     last = tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,))
-    ledger = opened(path, clock, last, Postings(NOON + SECOND, seen=(SEARCH,)))
+    ledger = opened(path, clock, last, Postings(NOON + SECOND, owners=(SEARCH,)))
     totals = ledger.books(NOON + after, MONTHS)
     ledger.close()
 
@@ -318,7 +318,7 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
     """Gone for two days, then one picodollar more: the counter goes on where it stood."""
     ticks = [
         tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,)),
-        Postings(NOON + 2 * DAY, seen=(SEARCH,)),
+        Postings(NOON + 2 * DAY, owners=(SEARCH,)),
         tick(NOON + 2 * DAY + SECOND, money(1), owners=(CHAT,)),
     ]
     ledger = opened(path, clock, *ticks[:2])
@@ -336,7 +336,7 @@ def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock
     gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False)
     day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (gpu_time,))
     ledger = opened(
-        path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
+        path, clock, Postings(NOON, owners=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), owners=())
     )
     totals = ledger.books(NOON + DAY + HOUR, MONTHS)
     ledger.close()

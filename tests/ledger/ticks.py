@@ -134,7 +134,7 @@ class ExpectedTotals:
                 self.server_cost[owner, entry.component] += entry.amount
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
-            for time in segment.held:
+            for time in segment.gpu_times:
                 self.gpu_time[time.owner_phase] += time.duration - time.unowed
                 if not time.priced:
                     self.unpriced[time.gpu] += time.duration

@@ -261,7 +261,7 @@ def _as_one(ticks: list[Postings]) -> Postings:
         tokens=tuple(entry for tick in ticks for entry in tick.tokens),
         requests=tuple(entry for tick in ticks for entry in tick.requests),
         energy=tuple(entry for tick in ticks for entry in tick.energy),
-        seen=tuple(sorted({entry for tick in ticks for entry in tick.seen})),
+        owners=tuple(sorted({entry for tick in ticks for entry in tick.owners})),
         day=ticks[-1].day,
     )
 

@@ -70,7 +70,7 @@ launches = st.builds(
     metrics_port=ports,
     metrics=st.sampled_from([True, False, None]),
     model=names,
-    world=st.sampled_from([None, 1, 2, 8]),
+    world_size=st.sampled_from([None, 1, 2, 8]),
     serves=st.booleans(),
     routes=st.sampled_from([False, False, False, True]),
 )

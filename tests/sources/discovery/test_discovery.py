@@ -36,7 +36,8 @@ def about(result: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
     """Of the only server: when it started, and when it was not there, in seconds of boot time."""
     (target,) = result.targets
     return tuple(  # type: ignore[return-value]
-        None if at is None else (at - BOOT) / SECOND for at in (target.about.started, target.about.absent_at)
+        None if at is None else (at - BOOT) / SECOND
+        for at in (target.server_context.started, target.server_context.absent_at)
     )
 
 

@@ -82,13 +82,13 @@ def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: 
 def test_names_are_fit_to_be_printed_and_never_reserved(simulated: StrategyHost) -> None:
     """Whatever is on a command line, in an annotation or in a rule."""
     result = look(simulated)
-    for key in {one.key for one in result.sights} | {holder.key for holder in result.holders}:
+    for key in {one.key for one in result.servers} | {holder.key for holder in result.holders}:
         assert key.server not in ("", "unallocated", "other")
         assert key.server.isprintable()
         assert len(key.server) <= LABEL_CHARACTERS
     for owned in result.owners:
         assert (owned.product + owned.team).isprintable()
-    for one in result.sights:
+    for one in result.servers:
         assert (one.model + one.engine).isprintable()
         assert bool(one.url) != (one.skip_reason is not None)
 
@@ -100,8 +100,8 @@ def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: Strategy
     result = look(simulated)
     unread = {(one.key, one.reason) for one in result.unread}
     assert all(reason.remedy for _, reason in unread)
-    assert {key for key, _ in unread} <= {one.key for one in result.sights}
-    for one in result.sights:
+    assert {key for key, _ in unread} <= {one.key for one in result.servers}
+    for one in result.servers:
         if one.gpus and one.skip_reason is not None and one.skip_reason.remedy:
             assert (one.key, one.skip_reason) in unread
 
@@ -113,7 +113,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(simulated: StrategyHost) -> None
     result = look(simulated)
     urls = [target.url for target in result.targets]
     assert len(urls) == len(set(urls))
-    assert {one.url for one in result.sights if one.url} == set(urls)
+    assert {one.url for one in result.servers if one.url} == set(urls)
     addresses = {(urlsplit(url).hostname, urlsplit(url).port) for url in urls}
     assert {host for host, _ in addresses} <= HOSTS
     taken = {("127.0.0.1", 8000), ("127.0.0.1", 8001)}
@@ -148,8 +148,8 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: St
         if one.pod_annotations.name
     }
     pods = None if simulated.snapshot.pods is None else modest
-    without = look(replace(simulated, snapshot=replace(simulated.snapshot, pods=pods))).sights
-    for now, before in zip(look(simulated).sights, without, strict=True):
+    without = look(replace(simulated, snapshot=replace(simulated.snapshot, pods=pods))).servers
+    for now, before in zip(look(simulated).servers, without, strict=True):
         if now.key != before.key:
             assert before.where in renamed
             assert now.key not in {one.key for one in without if one.where != before.where}

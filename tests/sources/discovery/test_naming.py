@@ -89,7 +89,7 @@ def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
     )
     assert names(result) == ["ml/chat"]
     assert urls(result) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
-    assert result.sights[0].engine == "vllm"
+    assert result.servers[0].engine == "vllm"
 
 
 def test_a_pod_may_ask_for_another_name() -> None:
@@ -198,7 +198,7 @@ def test_reserved_names_are_nobodys(name: str) -> None:
 def test_names_are_fit_to_be_labels() -> None:
     """No control characters, at most 128 characters: models come from command lines."""
     hostile = Launch("vllm", 8000, model='m"\n\x1b[31m' + "x" * 1000)
-    (one,) = look((gpu(0, 7),), (contained(1, 7, server=api(7, launch=hostile)),)).sights
+    (one,) = look((gpu(0, 7),), (contained(1, 7, server=api(7, launch=hostile)),)).servers
     assert one.key == ServerKey("", ('vllm:8000:m"[31m' + "x" * 1000)[:LABEL_CHARACTERS])
     assert "\n" not in one.model
     assert len(one.model) == LABEL_CHARACTERS

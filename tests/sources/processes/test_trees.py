@@ -41,7 +41,7 @@ def serving(server: ApiServer) -> dict[str, Any]:
         "engine": launch.engine,
         "inner": [inner.engine for inner in server.inner],
         "model": launch.model,
-        "world": launch.world,
+        "world": launch.world_size,
         "nodes": launch.nodes if launch.nodes > 1 else None,
         "node_rank": launch.node_rank or None,
         "serves": launch.serves,

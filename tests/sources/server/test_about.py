@@ -40,14 +40,14 @@ def test_a_page_tells_who_it_is_of_as_far_as_it_can(
 ) -> None:
     """What it does not tell is what was found beside it."""
     site.says("/metrics", page, **headers)
-    reading = make(about=ABOUT).read()
+    reading = make(context=ABOUT).read()
     assert (reading.identity, reading.started) == (identity, started)
 
 
 def test_what_no_page_tells(make: Callable[..., ServerSource], site: Any) -> None:
     """Pod, role and world are of whoever found the server."""
     site.says("/metrics", VLLM_PAGE)
-    reading = make(about=ABOUT).read()
+    reading = make(context=ABOUT).read()
     assert (reading.pod, reading.role, reading.spans_hosts, reading.world_size) == (
         "chat-0",
         "decode",

@@ -117,7 +117,7 @@ def test_another_server_at_its_place_is_read_as_it_was_configured(
 
 def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: Make, site: Any) -> None:
     """The message has the flag, unless it may be there already: the page may be behind a prefix."""
-    source = make(engine="sglang", about=ServerContext(metrics_off=True))
+    source = make(engine="sglang", context=ServerContext(metrics_off=True))
     with pytest.raises(ReadFailedError, match=r"HTTP status 404; it serves metrics with `--enable-metrics`$"):
         source.read()
     for engine in ("vllm", "sglang"):

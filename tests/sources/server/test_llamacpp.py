@@ -237,7 +237,7 @@ def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site:
     """LLAMA_ARG_ENDPOINT_METRICS=1 may have switched them on. It answers 501 where nothing has, and rests."""
     site.says("/props", props())
     site.answers["/metrics"] = httpx.Response(501)
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
 
     first = refusal(source)
     asked = len(site.asked)
@@ -254,7 +254,7 @@ def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site:
 def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason: str) -> None:
     """It answers 503 while it loads its model, and 401 until the file of its token is right."""
     site.answers["/props"] = site.answers["/metrics"] = httpx.Response(status)
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
     assert refusal(source).startswith(f"{reason}: ")
     site.says("/props", props())
     site.says("/metrics", page(10))
@@ -265,7 +265,7 @@ def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason
 def test_one_that_does_not_answer_yet_is_asked_again(make: Make, site: Any) -> None:
     """While it loads nobody listens; what its environment switched on is read from then on."""
     site.answers["/props"] = httpx.ConnectError("refused")
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
     assert refusal(source).startswith("connection: ")
     site.says("/props", props())
     site.says("/metrics", page(10))
