@@ -206,7 +206,7 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @dataclass(frozen=True)
-class StrategyHost:
+class RandomHost:
     """A host at one moment."""
 
     config: Config
@@ -217,9 +217,9 @@ class StrategyHost:
 
 def strategy_host(
     config: Config, cards: tuple[GpuReading, ...], count: int, answers: tuple[Any, Any, Any], elapsed: int
-) -> StrategyHost:
+) -> RandomHost:
     """A host of so many of the cards."""
-    return StrategyHost(config, cards[:count], HostSnapshot(*answers), elapsed)
+    return RandomHost(config, cards[:count], HostSnapshot(*answers), elapsed)
 
 
 strategy_hosts = st.builds(

@@ -297,7 +297,7 @@ def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
 
 
 @pytest.mark.parametrize(
-    ("ports", "told", "url"),
+    ("ports", "keys", "url"),
     [
         # A port in the match is enough, and so is one of its metrics.
         ((9000, 9001), {"port": 9000}, "http://127.0.0.1:9000/metrics"),
@@ -319,10 +319,10 @@ def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
     ],
 )
 def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
-    ports: tuple[int, ...], told: dict[str, Any], url: str
+    ports: tuple[int, ...], keys: dict[str, Any], url: str
 ) -> None:
     """On bare metal too, where no cluster tells an address."""
-    assert one_url(unknown(7, *ports), rules=(rule(**told),)) == url
+    assert one_url(unknown(7, *ports), rules=(rule(**keys),)) == url
 
 
 def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:

@@ -15,17 +15,17 @@ from exporter.sources.server import ServerSource, shared_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
 from tests.depth import examples
 from tests.sources.discovery.builders import BOOT, NOW, gpu
-from tests.sources.discovery.host_strategies import GPUS, StrategyHost, stories, strategy_hosts
+from tests.sources.discovery.host_strategies import GPUS, RandomHost, stories, strategy_hosts
 
 HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
 """The addresses that sources told. No workload did."""
 
 
-def look(simulated: StrategyHost) -> DiscoveryResult:
+def look(simulated: RandomHost) -> DiscoveryResult:
     return find_servers(simulated.config, simulated.gpus, simulated.snapshot, NOW)
 
 
-def claimed(simulated: StrategyHost) -> set[str]:
+def claimed(simulated: RandomHost) -> set[str]:
     """The GPUs whose holders the configuration says."""
     return {
         gpu.gpu.uuid
@@ -37,7 +37,7 @@ def claimed(simulated: StrategyHost) -> set[str]:
 
 @examples(200)
 @given(strategy_hosts)
-def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: StrategyHost) -> None:
+def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: RandomHost) -> None:
     """Nobody's is only one on which nobody computes and of which nobody was given a part; nothing raises."""
     result = look(simulated)
     here = {gpu.gpu.uuid: gpu for gpu in simulated.gpus if gpu.up}
@@ -58,7 +58,7 @@ def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: StrategyHost) 
 
 @examples(200)
 @given(strategy_hosts)
-def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: StrategyHost) -> None:
+def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: RandomHost) -> None:
     """By the parts that NVML tells; once each, and with all the memory that their processes hold."""
     result = look(simulated)
     keys = [(holder.key, holder.uuid, holder.instance) for holder in result.holders]
@@ -79,7 +79,7 @@ def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: 
 
 @examples(200)
 @given(strategy_hosts)
-def test_names_are_fit_to_be_printed_and_never_reserved(simulated: StrategyHost) -> None:
+def test_names_are_fit_to_be_printed_and_never_reserved(simulated: RandomHost) -> None:
     """Whatever is on a command line, in an annotation or in a rule."""
     result = look(simulated)
     for key in {one.key for one in result.servers} | {holder.key for holder in result.holders}:
@@ -95,7 +95,7 @@ def test_names_are_fit_to_be_printed_and_never_reserved(simulated: StrategyHost)
 
 @examples(200)
 @given(strategy_hosts)
-def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: StrategyHost) -> None:
+def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: RandomHost) -> None:
     """Unless that is as it should be, which has no remedy and no series."""
     result = look(simulated)
     unread = {(one.key, one.reason) for one in result.unread}
@@ -108,7 +108,7 @@ def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: Strategy
 
 @examples(200)
 @given(strategy_hosts)
-def test_no_endpoint_is_read_twice_or_elsewhere(simulated: StrategyHost) -> None:
+def test_no_endpoint_is_read_twice_or_elsewhere(simulated: RandomHost) -> None:
     """Each url once, at an address that no workload told, and never at a configured server's."""
     result = look(simulated)
     urls = [target.url for target in result.targets]
@@ -128,7 +128,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(simulated: StrategyHost) -> None
 
 @examples(200)
 @given(strategy_hosts)
-def test_every_endpoint_can_be_made_a_source(simulated: StrategyHost) -> None:
+def test_every_endpoint_can_be_made_a_source(simulated: RandomHost) -> None:
     """A source refuses what is no url; one that would would end the tick."""
     for target in look(simulated).targets:
         ServerSource(target.key, target.url, shared_client(), SystemClock(), engine=target.engine).close()
@@ -136,7 +136,7 @@ def test_every_endpoint_can_be_made_a_source(simulated: StrategyHost) -> None:
 
 @examples(200)
 @given(strategy_hosts)
-def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: StrategyHost) -> None:
+def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: RandomHost) -> None:
     """Pods that ask for nothing, and all that is in no pod, are called what they would be without."""
     modest = tuple(
         replace(one, pod_annotations=replace(one.pod_annotations, name=""))
@@ -157,7 +157,7 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: St
 
 @examples(200)
 @given(stories)
-def test_no_dollar_and_no_second_is_lost(story: list[StrategyHost]) -> None:
+def test_no_dollar_and_no_second_is_lost(story: list[RandomHost]) -> None:
     """The books of any story of such hosts: each GPU's time and rent go to who holds it, whole.
 
     The meter checks on each tick that parts sum to the whole.
@@ -188,7 +188,7 @@ def test_no_dollar_and_no_second_is_lost(story: list[StrategyHost]) -> None:
 
 @examples(200)
 @given(strategy_hosts)
-def test_no_name_is_of_two_users_by_what_they_claim(simulated: StrategyHost) -> None:
+def test_no_name_is_of_two_users_by_what_they_claim(simulated: RandomHost) -> None:
     """Where neither a cluster nor an entry that binds it says so, a name is one user's."""
     snapshot = simulated.snapshot
     everybody = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), simulated.gpus)
@@ -213,7 +213,7 @@ def test_no_name_is_of_two_users_by_what_they_claim(simulated: StrategyHost) -> 
 @examples(200)
 @given(strategy_hosts)
 def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host(
-    simulated: StrategyHost,
+    simulated: RandomHost,
 ) -> None:
     """Whatever command lines, units and annotations say."""
     pods = {address for pod in simulated.snapshot.pods or () for address in pod.ips}

@@ -168,16 +168,16 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "owned"),
+    ("labels", "owned"),
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
-def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
+def test_who_pays_as_a_pod_says(labels: dict[str, object], owned: tuple[str, str]) -> None:
     """Its product and team, fit to be labels."""
-    result = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
+    result = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **labels),))
     assert result.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 
 
@@ -211,7 +211,7 @@ def test_what_people_are_told_of_a_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "where"),
+    ("keys", "where"),
     [
         ({"unit": "chat.service"}, "chat.service"),
         ({"container": "ab" * 32, "runtime": "docker"}, "docker abababababab"),
@@ -219,9 +219,9 @@ def test_what_people_are_told_of_a_server() -> None:
         ({}, ""),
     ],
 )
-def test_where_a_process_runs(told: dict[str, str], where: str) -> None:
+def test_where_a_process_runs(keys: dict[str, str], where: str) -> None:
     """Outside of Kubernetes: its unit, or its container."""
-    (one,) = look((gpu(0, 7),), (group(7, **told),)).servers
+    (one,) = look((gpu(0, 7),), (group(7, **keys),)).servers
     assert (one.where, one.program, one.engine, one.gpus) == (where, "python", "", (uuid(0),))
 
 

@@ -330,7 +330,7 @@ def test_mps_that_instances_do_not_tell_is_asked_once(nvml: NvmlHost) -> None:
 def test_nvml_that_ends_within_a_look_ends_the_read(nvml: NvmlHost, function: str) -> None:
     """The driver was unloaded: no half reading."""
     nvml.set(cut(SMALL, processes=(Process(12, 5, gi=9, ci=0),)), rules=(Return(function, 9),))
-    assert nvml.refusal() == "driver_not_loaded"
+    assert nvml.failure_reason() == "driver_not_loaded"
 
 
 def test_handles_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:

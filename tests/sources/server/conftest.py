@@ -25,7 +25,7 @@ Script = Callable[[socket.socket, threading.Event], None]
 Make = Callable[..., ServerSource]
 
 
-class HandClock:
+class ServerClock:
     """A clock that is moved by hand."""
 
     def __init__(self) -> None:
@@ -45,36 +45,36 @@ class HandClock:
         self.now += nanoseconds(seconds)
 
 
-class Site:
-    """Answers by path and query. A path without an answer is 404; `asked` are the requests in order."""
+class ScriptedServer:
+    """Answers by path and query. A path without an answer is 404; `requests` are those of it, in order."""
 
     def __init__(self) -> None:
         self.answers: dict[str, httpx.Response | Exception | Callable[[], httpx.Response]] = {}
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     @property
     def paths(self) -> list[str]:
-        return [request.url.raw_path.decode() for request in self.asked]
+        return [request.url.raw_path.decode() for request in self.requests]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.get(request.url.raw_path.decode(), httpx.Response(404))
         if isinstance(answer, Exception):
             raise answer
         return answer() if callable(answer) else answer
 
-    def says(self, path: str, body: bytes, **headers: str) -> None:
+    def set_page(self, path: str, body: bytes, **headers: str) -> None:
         self.answers[path] = lambda: httpx.Response(200, headers=headers, content=iter([body]))
 
 
 @pytest.fixture
-def hand_clock() -> HandClock:
-    return HandClock()
+def hand_clock() -> ServerClock:
+    return ServerClock()
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def vllm_page() -> bytes:
 
 
 @pytest.fixture
-def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
+def make(site: ScriptedServer, hand_clock: ServerClock) -> Iterator[Make]:
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     sources: list[ServerSource] = []
 
@@ -126,12 +126,12 @@ def serve() -> Iterator[Callable[[Script], int]]:
             with connection:
                 connection.settimeout(5)
                 try:
-                    asked = b""
-                    while waits and b"\r\n\r\n" not in asked:
+                    request = b""
+                    while waits and b"\r\n\r\n" not in request:
                         received = connection.recv(65536)
                         if not received:
                             break
-                        asked += received
+                        request += received
                     script(connection, stop)
                 except OSError:
                     continue
