@@ -54,7 +54,7 @@ from exporter.units import Instant, Nanoseconds
 from exporter.web.access import Access
 from exporter.web.listener import WebLimits
 from exporter.web.server import WebServer
-from tests.cost.bench import rent, terms
+from tests.cost.readings import cost_policy, rent
 from tests.web.certificates import request
 
 SECOND = 10**9
@@ -160,7 +160,7 @@ def grounds() -> TickBasis:
     chat, batch = ServerKey("ml", "chat"), ServerKey("", "batch")
     shared = (Holder(chat, B.uuid, 0.75), Holder(batch, B.uuid, 0.25))
     cards = {A.uuid: GpuState(A, 0, holders=(Holder(chat, A.uuid),)), B.uuid: GpuState(B, 1, holders=shared)}
-    return TickBasis(terms(rent("4.00")), State(gpus=cards))
+    return TickBasis(cost_policy(rent("4.00")), State(gpus=cards))
 
 
 def committed_totals() -> CommittedTotals:

@@ -23,7 +23,7 @@ from exporter.readings import Gpu, Holder, Role, ServerKey
 from exporter.report import ServerOwner, Window
 from exporter.tariff.hosted import HostedPrice
 from exporter.web import explanation
-from tests.cost.bench import DOLLAR, HOUR, START, overhead, rent, terms
+from tests.cost.readings import DOLLAR, HOUR, START, cost_policy, overhead, rent
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "bge")
@@ -74,7 +74,7 @@ GPUS = tuple(
         )
     )
 )
-POLICY = terms(
+POLICY = cost_policy(
     rent("2.50"),
     overheads=(overhead("storage", "0.50", "hour", "gpu"), overhead("staff", "60", "hour", "fleet")),
     compare=(HostedPrice("turbo", Decimal(1), Decimal(3), model="llama*", cached_prompt=Decimal("0.1")),),

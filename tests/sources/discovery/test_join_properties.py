@@ -12,7 +12,8 @@ from exporter.sources import configured
 from exporter.sources.discovery.naming import name_servers, tenants
 from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
 from exporter.sources.server import ServerSource, shared_client
-from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import DOLLAR, SECOND, cost_policy, page, rent
 from tests.depth import examples
 from tests.sources.discovery.builders import BOOT, NOW, gpu
 from tests.sources.discovery.host_strategies import GPUS, RandomHost, stories, strategy_hosts
@@ -162,7 +163,7 @@ def test_no_dollar_and_no_second_is_lost(story: list[RandomHost]) -> None:
 
     The meter checks on each tick that parts sum to the whole.
     """
-    meter = Meter(terms(rent("3.67")))
+    meter = CheckedMeter(cost_policy(rent("3.67")))
     before: DiscoveryResult = DiscoveryResult()
     now = NOW.elapsed
     meter.pass_by(0, tuple(gpu(number) for number in range(GPUS)))
@@ -181,7 +182,7 @@ def test_no_dollar_and_no_second_is_lost(story: list[RandomHost]) -> None:
         )
     passed = now - NOW.elapsed
     for number in range(GPUS):
-        assert sum(time for (uuid, *_), time in meter.held.items() if uuid == f"GPU-{number}") == passed
+        assert sum(time for (uuid, *_), time in meter.gpu_time.items() if uuid == f"GPU-{number}") == passed
         rent_due = Fraction("3.67") * DOLLAR * passed / (3600 * SECOND)
         assert meter.dollars(uuid=f"GPU-{number}") == int(rent_due)
 

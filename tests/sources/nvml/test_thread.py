@@ -17,7 +17,7 @@ from exporter.units import nanoseconds
 from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
-from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost, NvmlClock
+from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlClock, NvmlHost
 
 
 @pytest.mark.parametrize(
