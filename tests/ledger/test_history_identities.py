@@ -32,10 +32,10 @@ from tests.ledger.ticks import (
     GPU_0,
     GPU_1,
     HOUR,
-    NOBODY,
     NOVEMBER,
     SEARCH,
     SECOND,
+    UNALLOCATED_OWNER,
     StillClock,
     accrued,
     filled,
@@ -45,7 +45,7 @@ FULL = sqlite3.OperationalError("database or disk is full")
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 Outcome = Literal["written", "refused", "failed late"]
 
-owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owners = st.sampled_from([CHAT, SEARCH, UNALLOCATED_OWNER])
 owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(

@@ -32,10 +32,10 @@ from tests.ledger.ticks import (
     GPU_1,
     HOUR,
     MINUTE,
-    NOBODY,
     NOVEMBER,
     SEARCH,
     SECOND,
+    UNALLOCATED_OWNER,
     ExpectedTotals,
     StillClock,
     accrued,
@@ -46,7 +46,7 @@ MONTHS = ("2026-11", "2026-12")
 FULL = sqlite3.OperationalError("database or disk is full")
 Outcome = Literal["written", "refused", "failed late"]
 
-owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owners = st.sampled_from([CHAT, SEARCH, UNALLOCATED_OWNER])
 owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(

@@ -68,11 +68,11 @@ def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
     What is left of a nanosecond is still something.
     """
-    uses = {
+    gpu_uses = {
         OwnerPhase(CHAT, "idle"): GpuUse(20 * MINUTE, 0, 0),
         OwnerPhase(SEARCH, "idle"): GpuUse(1, 0, 0),
     }
-    unpriced = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, uses)
+    unpriced = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, gpu_uses)
     segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(unpriced,))
     posted = Postings(NOON + 30 * MINUTE, (segment,), day="2026-11-01")
     ledger = opened(path, clock, posted)

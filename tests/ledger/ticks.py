@@ -30,7 +30,7 @@ NOVEMBER = 1_793_491_200 * SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SEARCH = CostOwner("search", "retrieval", "llm", "embed", "bge")
-NOBODY = CostOwner("unassigned", "unassigned", "", "unallocated", "")
+UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 GPU_0 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
 GPU_1 = Gpu("GPU-1", "NVIDIA H100 80GB HBM3")
 

@@ -26,7 +26,7 @@ from tests.sampler.sampler_fixture import (
     FakeEndpoint,
     FakeFootprint,
     FakeLedger,
-    FakeNvml,
+    FakeNvmlSource,
     SamplerFixture,
     inline,
     plan,
@@ -121,7 +121,7 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         engine="vllm",
         timeout=30.0,
     )
-    clock, nvml, endpoint, ledger = ManualClock(), FakeNvml(), FakeEndpoint(), FakeLedger()
+    clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
     sampler = Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(source))
     made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
