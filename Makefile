@@ -117,8 +117,9 @@ develop:
 .PHONY: lint
 lint: ruff
 	@$(bin)/mypy
+	@$(bin)/python docs/generate.py --check
 
 .PHONY: ruff
-ruff: develop
+ruff: develop ## Run ruff and the format check alone
 	@$(bin)/ruff check $(paths)
 	@$(bin)/ruff format --check $(paths)

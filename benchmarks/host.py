@@ -99,7 +99,12 @@ def host(
     folder.mkdir(parents=True, exist_ok=True)
     made = Host(folder, gpus, servers, interval, peers=peers)
     with ExitStack() as stack:
-        replay = (sys.executable, str(ROOT / "tests/e2e/replay.py"), str(PAGE), *map(str, made.ports))
+        replay = (
+            sys.executable,
+            str(ROOT / "tests/e2e/vllm_replay_server.py"),
+            str(PAGE),
+            *map(str, made.ports),
+        )
         stack.enter_context(running(*replay, log=folder / "replay.log"))
         for port in made.ports:
             until(lambda port=port: answers(port), PATIENCE, "a replayed server")

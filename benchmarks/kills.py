@@ -16,9 +16,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.e2e.account import PACES
-from tests.e2e.kills import Series, host
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES
+from tests.e2e.killed_daemon import KillSeries, host
+from tests.e2e.load_servers import Load
 
 TELL_EVERY = 50
 
@@ -35,7 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         with Load(PACES) as load, closing(host(folder, load)) as daemon:
-            series = Series(daemon, load, folder / "copy", options.seed)
+            series = KillSeries(daemon, load, folder / "copy", options.seed)
             series.begin()
             for number in range(1, options.times + 1):
                 series.kill()

@@ -5,23 +5,31 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generators import alerts, daemon, glossary, index, ledger, outbound, prices, web
+from generators import (
+    alerts,
+    cli,
+    configuration,
+    daemon,
+    engines,
+    glossary,
+    index,
+    ledger,
+    metrics,
+    outbound,
+    prices,
+    scenario_keys,
+    unread,
+    web,
+)
 from generators.tables import with_region
-
-from exporter import config
-from exporter.cli import documentation as cli
-from exporter.engines import documentation as engines
-from exporter.finance.tco import keys as scenarios
-from exporter.metrics import documentation as metrics
-from exporter.readings import unread
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),
-    ("configuration.md", config.documentation),
+    ("configuration.md", configuration.documentation),
     ("engines.md", engines.documentation),
     ("glossary.md", glossary.page),
     ("metrics.md", metrics.documentation),
-    ("scenario-keys.md", scenarios.documentation),
+    ("scenario-keys.md", scenario_keys.documentation),
     ("unread.md", unread.documentation),
 )
 """Each page beside this file, and the function that returns its text."""

@@ -11,18 +11,18 @@ import pytest
 from tests.cost.examples import EXAMPLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "cost-model.md"
-BLOCK = re.compile(r"^```arithmetic (?P<name>[\w-]+)\n(?P<lines>.*?)^```$", re.DOTALL | re.MULTILINE)
+ARITHMETIC = re.compile(r"^```arithmetic (?P<name>[\w-]+)\n(?P<lines>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks() -> dict[str, list[tuple[str, Decimal]]]:
     """By name, each line's expression and the number that it is said to come to."""
     text = PAGE.read_text(encoding="utf-8")
-    actual = {}
-    for match in BLOCK.finditer(text):
-        assert match["name"] not in actual
+    examples = {}
+    for match in ARITHMETIC.finditer(text):
+        assert match["name"] not in examples
         lines = [line.rsplit(" = ", 1) for line in match["lines"].splitlines()]
-        actual[match["name"]] = [(expression, Decimal(reported)) for expression, reported in lines]
-    return actual
+        examples[match["name"]] = [(expression, Decimal(result)) for expression, result in lines]
+    return examples
 
 
 def value(expression: str) -> Fraction:
@@ -54,9 +54,9 @@ def value(expression: str) -> Fraction:
     return of(ast.parse(expression, mode="eval"))
 
 
-def half(reported: Decimal) -> Fraction:
+def half(number: Decimal) -> Fraction:
     """Half of the last digit printed."""
-    exponent = reported.as_tuple().exponent
+    exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)
     return Fraction(10) ** exponent / 2
 
@@ -64,17 +64,17 @@ def half(reported: Decimal) -> Fraction:
 @pytest.mark.parametrize("name", blocks())
 def test_the_arithmetic_is_right(name: str) -> None:
     """Each line comes to its number, rounded as it is printed."""
-    for expression, reported in blocks()[name]:
-        assert abs(value(expression) - Fraction(reported)) <= half(reported), expression
+    for expression, result in blocks()[name]:
+        assert abs(value(expression) - Fraction(result)) <= half(result), expression
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_program_gives_the_same(name: str) -> None:
     """The example, run through the model, gives the numbers of its block."""
-    reported = [number for _, number in blocks()[name]]
-    actual = EXAMPLES[name]()
-    assert len(actual) == len(reported)
-    for number, expected in zip(actual, reported, strict=True):
+    documented = [number for _, number in blocks()[name]]
+    computed = EXAMPLES[name]()
+    assert len(computed) == len(documented)
+    for number, expected in zip(computed, documented, strict=True):
         # a float may sit on either side of a border: a billionth is allowed beyond the printed digits
         assert abs(Fraction(number) - Fraction(expected)) <= half(expected) + abs(Fraction(expected)) / 10**9
 

@@ -128,8 +128,8 @@ def test_a_past_that_is_not_there_costs_as_much() -> None:
     cost = Panel("fleet", "a", (Query("two", instant=False),), 60).cost(Young(), "1h", 0)
 
     assert (cost.samples, cost.samples_read) == (7 + 6100, 307)
-    assert replace(cost, samples=20_001, found=18_001).within
-    assert not replace(cost, samples=20_001, found=17_999).within
+    assert replace(cost, samples=20_001, samples_read=18_001).within
+    assert not replace(cost, samples=20_001, samples_read=17_999).within
 
 
 def test_only_panels_that_move_are_asked_at_ranges() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outside import reaching
+from tests.allowed_paths import reaching
 
 ROOT = Path(__file__).parents[1]
 EXPORTER = ROOT / "exporter"

@@ -49,8 +49,6 @@ UNDERSTAND: Final = {
 EXTEND: Final = {
     "../CONTRIBUTING.md": "setup, rules and tests",
     "contributing-tutorial.md": "four changes, step by step",
-    "adding-an-engine.md": "one file of names",
-    "recording.md": "pages of a server as test data",
     "adding-a-cloud.md": "names, metadata and prices",
     "adding-a-source.md": "from a file to a metric",
 }

@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    told = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
-    chosen, unknown = program(daemon_only=told[0] == DAEMON_VERB).parse_known_args(told)
+    given = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
+    chosen, unknown = program(daemon_only=given[0] == DAEMON_VERB).parse_known_args(given)
     if unknown:
-        hint = "" if unknown[0].startswith("-") else " (a verb stands before its flags)"
+        hint = "" if unknown[0].startswith("-") else " (put the verb before its flags)"
         chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")
     logs.set_up(chosen.log_level, chosen.log_format)
     try:
@@ -64,7 +64,7 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
-        description="What your own LLM inference costs: dollars per server, model and token, for Prometheus.",
+        description="Prometheus exporter for the cost of LLM inference: dollars per server, model and token.",
         epilog=f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
         f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
         f"{DAEMON.text()}",
@@ -90,9 +90,19 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verbs that answer and end."""
-    from exporter.cli import books, prices_flags, record_flags, tco_flags  # noqa: PLC0415 - the daemon does without
+def _add_others(verbs: "flags.Verbs") -> None:
+    """The demo, and the verbs that print an answer and exit."""
+    from exporter.cli import (  # noqa: PLC0415 - the daemon does without
+        adjust,
+        check_config,
+        explain,
+        ledger,
+        prices,
+        reconcile,
+        record,
+        report,
+        tco,
+    )
 
     demo = flags.add_verb(
         verbs,
@@ -111,22 +121,22 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         type=int,
         default=0,
         metavar="NUMBER",
-        help="how its days differ from each other (default 0)",
+        help="seed of the simulated days (default 0)",
     )
     demo.add_argument(
         "--print-prometheus-config",
         action="store_true",
-        help="print the configuration by which Prometheus scrapes the demo, and end",
+        help="print a Prometheus scrape configuration for the demo and exit",
     )
     demo.set_defaults(run=_demo)
 
     doctor = flags.add_verb(
         verbs,
         "doctor",
-        "say what would be metered, at which price, and whether the money is right",
+        "check this host: GPUs, prices, servers, sources and ledger",
         examples=(
-            ("", "what is found without a configuration"),
-            ("--config.file=/etc/ice.yaml", "what the daemon would make of this file"),
+            ("", "without a configuration"),
+            ("--config.file=/etc/ice.yaml", "with a configuration"),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
         ),
         exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
@@ -135,33 +145,8 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
-    check = flags.add_verb(
-        verbs,
-        "check-config",
-        "check a configuration file, and say what it comes to",
-        examples=(
-            (
-                "--config.file=/etc/ice.yaml",
-                "each rule and what it results in now, or what is wrong",
-            ),
-            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
-            ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
-        ),
-        exits=Exits(
-            "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
-        ),
-    )
-    flags.config(check, "configuration in YAML", required=True)
-    flags.web_config(check)
-    check.add_argument(
-        "--json", action="store_true", help="print what it comes to, or what is wrong with it, as JSON"
-    )
-    check.set_defaults(run=_check_config)
-
-    books.add(verbs)
-    prices_flags.add(verbs)
-    tco_flags.add(verbs)
-    record_flags.add(verbs)
+    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
+        verb.add(verbs)
 
 
 def _serve(chosen: argparse.Namespace) -> int:
@@ -192,9 +177,3 @@ def _doctor(chosen: argparse.Namespace) -> int:
     from exporter.cli.doctor import doctor  # noqa: PLC0415
 
     return doctor(chosen.config_file, chosen.ledger_path, as_json=chosen.json)
-
-
-def _check_config(chosen: argparse.Namespace) -> int:
-    from exporter.cli.check_config import checked  # noqa: PLC0415
-
-    return checked(chosen.config_file, chosen.web_config_file, as_json=chosen.json)

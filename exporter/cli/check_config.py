@@ -1,21 +1,54 @@
-"""The wiring of `check-config`: one file or two, and the time, since prices have dates."""
+"""The verb `check-config`: one file or two, and the time, since prices have dates."""
 
+import argparse
 from pathlib import Path
 
-from exporter.cli.terminal import complain, tell
+from exporter.cli import flags
+from exporter.cli.flags import Exits
+from exporter.cli.terminal import complain, write_colored
 from exporter.clock import SystemClock
-from exporter.reports.check_config import check_config
-from exporter.web.access import Access
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "check-config",
+        "validate a configuration file and print the prices it results in",
+        examples=(
+            (
+                "--config.file=/etc/ice.yaml",
+                "print each rule with its result, or the errors",
+            ),
+            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+            ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
+        ),
+        exits=Exits(
+            "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
+        ),
+    )
+    flags.config(verb, "configuration in YAML", required=True)
+    flags.web_config(verb)
+    verb.add_argument("--json", action="store_true", help="print the result or the errors as JSON")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what a configuration results in; returns the exit status."""
+    return checked(options.config_file, options.web_config_file, as_json=options.json)
 
 
 def checked(config_file: Path, web_config_file: Path | None = None, *, as_json: bool) -> int:
     """Print what a configuration comes to, and a web configuration; returns 0, or 2 where one is wrong."""
+    from exporter.reports.check_config import check_config  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.web.access import Access  # noqa: PLC0415
+
     clock = SystemClock()
     access = Access(web_config_file, clock)
     status, text = check_config(config_file, clock.wall(), access, as_json=as_json)
     # What is wrong goes where errors go, unless a program asked: it reads one answer in one place.
     if status == 0 or as_json:
-        tell(text)
+        write_colored(text)
     else:
         complain(text.removesuffix("\n"))
     return status

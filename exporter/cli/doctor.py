@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name, lists_all_gpus
-from exporter.cli.terminal import complain, tell, waiting
+from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.settings import cost_policy
@@ -42,7 +42,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         inspected = _inspect_host(clock, config, ledger_path or config.ledger_path)
     policy = cost_policy(config, host_name(), inspected.location, all_gpus=lists_all_gpus())
     diagnosis = report.diagnose(config, policy, inspected, clock.wall())
-    tell(report.as_json(diagnosis) if as_json else report.text(diagnosis))
+    write_colored(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     return diagnosis.status
 
 

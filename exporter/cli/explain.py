@@ -1,36 +1,118 @@
-"""The wiring of `explain`: a running daemon's ledger, read only, and the prices of its configuration."""
+"""The verb `explain`: how a server's cost per token comes about, from the daemon's ledger and prices."""
 
+import argparse
+import math
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from exporter.cli import status
+from exporter.cli import flags, status
 from exporter.cli.build import host_name
-from exporter.cli.ledger_zone import books_zone
-from exporter.cli.terminal import complain, tell, waiting
+from exporter.cli.flags import Exits
+from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.config import ConfigError, load
-from exporter.config.settings import cost_policy
-from exporter.cost.explanation import CostAccounts, ExplainedPeriod, Explanation, ExplanationError, explain
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.reader import LedgerReader
-from exporter.sources.location import location_now
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
-from exporter.web import explanation as chains
+
+if TYPE_CHECKING:
+    from exporter.cost.explanation import CostAccounts, ExplainedPeriod, Explanation
+    from exporter.ledger.reader import LedgerReader
+
+HOURS_MAX: Final = 40 * 24
+"""History by the hour is kept for 40 days."""
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
 
 NO_FILE: Final = (
-    "no configuration file is named: what an hour costs now is told by the bundled catalogue; "
-    "if the daemon has a file, name it with --config.file"
+    "no --config.file given: current prices are from the bundled catalogue. "
+    "Give the daemon's file if it has one."
 )
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "explain",
+        "say how a server's cost per token comes about",
+        examples=(
+            ("", "each server over the last hour, as the metrics have it"),
+            ("chat-70b --window=24h", "one server over a day"),
+            ("chat-70b --window=7d --against=1.10", "and why somebody says 1.10 dollars per million tokens"),
+            ("--window=24h --json", "all of it for programs"),
+        ),
+        exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
+    )
+    verb.add_argument(
+        "server",
+        nargs="?",
+        metavar="SERVER",
+        help="as NAME or NAMESPACE/NAME (default: all, the dearest first)",
+    )
+    verb.add_argument(
+        "--window",
+        type=_hours,
+        default="60m",
+        metavar="TIME",
+        help="60m (as the metrics), or whole hours or days up to 40d (default 60m)",
+    )
+    verb.add_argument(
+        "--against",
+        type=_price,
+        metavar="DOLLARS",
+        help="a price per million tokens to compare with",
+    )
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    flags.daemon_ledger(
+        verb,
+        use=" and the prices of now; without one, those are estimates of the bundled catalogue",
+    )
+    verb.set_defaults(run=run)
+
+
+def _hours(text: str) -> int:
+    """Hours of a window like 24h or 7d; `60m` is one."""
+    match = re.fullmatch(r"(\d{1,4})([hd])", text, re.ASCII)
+    hours = 1 if text == "60m" else int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
+    if not 1 <= hours <= HOURS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no window: write 60m, or hours or days up to 40d, like 24h or 7d"
+        )
+    return hours
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 < price < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no price: write dollars per million tokens above 0, like 1.10"
+        )
+    return price
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print an explanation; returns the exit status."""
+    return explained(
+        ExplainOptions(
+            options.config_file,
+            options.ledger_path,
+            options.server,
+            options.window,
+            options.against,
+            options.json,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainOptions:
-    """What is asked: a server or all, over how many hours, against which price per million tokens."""
+    """What to explain: a server or all, over how many hours, against which price per million tokens."""
 
     config_file: Path | None
     ledger_path: Path | None
@@ -40,58 +122,62 @@ class ExplainOptions:
     as_json: bool
 
 
-def explained(question: ExplainOptions, clock: Clock | None = None) -> int:
+@with_exit_status
+def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    try:
-        config = load(question.config_file)
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
-    path = question.ledger_path or config.ledger_path
-    clock = clock or SystemClock()
-    now = clock.wall()
+    from exporter.cost.explanation import ExplanationError  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.web import explanation as forms  # noqa: PLC0415
+
+    session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
         with waiting("reading the ledger"):
-            with LedgerReader.open(path) as ledger:
-                zone = books_zone(ledger, config, question.config_file)
-                accounts, stretch = _accounts(ledger, question.hours, now)
-            # The cloud is asked with the ledger closed: the daemon's log grows until it is.
-            explanation: Explanation = explain(
-                accounts,
-                stretch,
-                replace(cost_policy(config, host_name(), location_now(config, clock)), zone=zone),
-                ledger.state(),
-                now,
-                ledger=ledger.id,
-                server=question.server,
-                price=question.against,
-            )
-    except LedgerError as error:
-        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
-        return status.FAILED
+            explanation = _explanation(options, session, clock or SystemClock())
     except ExplanationError as error:
-        complain(f"{path}: {error}")
-        return status.FAILED
-    if question.config_file is None and any(server.allocated for server in explanation.servers):
-        tell(f"note: {NO_FILE}\n", sys.stderr)
-    sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
+        raise NoAnswerError(f"{session.path}: {error}") from error
+    if options.config_file is None and any(server.allocated for server in explanation.servers):
+        write_colored(f"note: {NO_FILE}\n", sys.stderr)
+    sys.stdout.write(forms.as_json(explanation) if options.as_json else forms.text(explanation))
     return status.OK
 
 
-def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccounts, ExplainedPeriod]:
+def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) -> "Explanation":
+    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `explained`
+    from exporter.cost.explanation import explain  # noqa: PLC0415
+    from exporter.sources.location import location_now  # noqa: PLC0415
+
+    now = clock.wall()
+    with session.open() as (ledger, zone):
+        accounts, period = _accounts(ledger, options.hours, now)
+    # The cloud is asked with the ledger closed: the daemon's log grows until it is.
+    policy = cost_policy(session.config, host_name(), location_now(session.config, clock))
+    return explain(
+        accounts,
+        period,
+        replace(policy, zone=zone),
+        ledger.state(),
+        now,
+        ledger=ledger.id,
+        server=options.server,
+        price=options.against,
+    )
+
+
+def _accounts(ledger: "LedgerReader", hours: int, now: Instant) -> "tuple[CostAccounts, ExplainedPeriod]":
     """One hour is the window of the metrics, 60 whole minutes; longer is the last whole hours.
 
     Nothing finer is kept of hours that are over. Of a ledger without a whole hour the 60 minutes are all.
     """
+    from exporter.cost.explanation import CostAccounts, ExplainedPeriod, ExplanationError  # noqa: PLC0415
+
     accounts = CostAccounts()
-    books = ledger.books(now, ())
-    if not books.cost:
+    totals = ledger.books(now, ())
+    if not totals.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
-    accounts.add_last(books.last_token)
+    accounts.add_last(totals.last_token)
     last = _hour(now) - 1
     first = last + 1 - hours
     if hours == WINDOW or not ledger.covered(first, last):
-        for owner, window in books.window.items():
+        for owner, window in totals.window.items():
             accounts.add_window(owner, window.money, window.tokens, window.unpriced)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR

@@ -4,7 +4,7 @@ import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from exporter.cli import logs
 from exporter.web.access import host_of
@@ -47,17 +47,20 @@ DEFAULT_ADDRESS: Final = ":9844"
 DEMO_ADDRESS: Final = "127.0.0.1:9844"
 """Invented dollars are for who started it."""
 LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
-"""As `exporter.config` has it; its code is imported when a verb needs it."""
+"""The default of `exporter.config`, repeated here to load its code late."""
 
 PROGRAM: Final = "inference-cost-exporter"
 
 Example = tuple[str, str]
-"""What stands behind the verb, and what it does."""
+"""The words after the verb, and their effect."""
+
+if TYPE_CHECKING:
+    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """What a verb's exit codes mean; an empty text: it never exits so."""
+    """Meanings of a verb's exit codes; an empty text: the code is not used."""
 
     fine: str
     failed: str = ""
@@ -75,7 +78,7 @@ class Exits:
 
 
 def add_verb(  # what each verb has
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    verbs: "Verbs",
     name: str,
     text: str,
     *,
@@ -88,12 +91,12 @@ def add_verb(  # what each verb has
     `of` is the verb that it stands under, like `report`.
     """
     called = " ".join(filter(None, (PROGRAM, of, name)))
-    told = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
+    lines = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
     verb = verbs.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"examples:\n{told}\n{exits.text()}",
+        epilog=f"examples:\n{lines}\n{exits.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _logs(verb)
@@ -101,9 +104,7 @@ def add_verb(  # what each verb has
     return verb
 
 
-def add_group(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
-) -> argparse.ArgumentParser:
+def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
     """The parser of a word that verbs stand behind."""
     return verbs.add_parser(
         name,
@@ -123,26 +124,26 @@ def of_the_daemon() -> str:
 
 
 def daemon(verb: argparse.ArgumentParser) -> None:
-    """All that the daemon takes."""
+    """The flags of the daemon."""
     sources(verb)
     verb.add_argument(
         "--config.watch",
         dest="watch",
         action="store_true",
-        help="reload the configuration when its file has another content, as a ConfigMap's does",
+        help="reload the configuration when its file changes, for example in a mounted ConfigMap",
     )
     listen(verb)
     lifecycle(verb)
 
 
 def sources(verb: argparse.ArgumentParser) -> None:
-    """Which configuration, and which books, of a verb that meters."""
+    """The flags of configuration and ledger of a verb that meters."""
     config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
     _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
 
 
-def books(verb: argparse.ArgumentParser, *, use: str = "") -> None:
-    """Where the daemon's books are, of a verb that asks or corrects them.
+def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
+    """The flags of configuration and ledger of a verb that reads or corrects the daemon's ledger.
 
     `use` is what else the verb takes from the configuration, as a sentence's end.
     """
@@ -151,7 +152,7 @@ def books(verb: argparse.ArgumentParser, *, use: str = "") -> None:
 
 
 def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
-    """Which configuration, and in words what it is for."""
+    """The flag of the configuration, and in words its purpose."""
     verb.add_argument(
         "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
     )
@@ -168,7 +169,7 @@ def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
 
 
 def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> None:
-    """Where to serve."""
+    """The flags of the web server."""
     verb.add_argument(
         "--web.listen-address",
         dest="listen_address",
@@ -185,30 +186,31 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         default=[],
         type=host_value,
         metavar="NAME",
-        help="another DNS name under which browsers open the page; may be given several times",
+        help="additional host name for browsers; repeatable",
     )
 
 
 def web_config(verb: argparse.ArgumentParser) -> None:
-    """How connections are encrypted, and who may ask."""
+    """The flag of TLS and passwords."""
     verb.add_argument(
         "--web.config.file",
         dest="web_config_file",
         type=Path,
         metavar="FILE",
-        help="TLS and passwords in YAML, as Prometheus exporters have them; without one, plain HTTP for all",
+        help="exporter-toolkit web configuration file with TLS and passwords "
+        "(default: plain HTTP without authentication)",
     )
 
 
 def lifecycle(verb: argparse.ArgumentParser) -> None:
-    """Whether the configuration can be reloaded over HTTP; `--no-web.enable-lifecycle` says no."""
+    """The flag of reloads over HTTP; `--no-web.enable-lifecycle` forbids them."""
     verb.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether POST /-/reload reads the configuration again (default: on a loopback address and where "
-        "every client shows a password or a certificate; SIGHUP always does)",
+        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
+        "SIGHUP always works)",
     )
 
 
@@ -218,12 +220,12 @@ def _logs(verb: argparse.ArgumentParser) -> None:
         dest="log_level",
         choices=logs.LEVELS,
         default="info",
-        help="what is logged to standard error: this and what is graver (default info)",
+        help="minimum level of log lines on standard error (default info)",
     )
     verb.add_argument(
         "--log.format",
         dest="log_format",
         choices=logs.FORMATS,
         default="logfmt",
-        help="how a line of the log is written (default logfmt)",
+        help="log format (default logfmt)",
     )

@@ -1,21 +1,43 @@
-"""The `ledger` verbs' wiring."""
+"""The verb `ledger adopt`."""
 
+import argparse
 import sys
-from pathlib import Path
 
-from exporter.cli import status
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
 from exporter.cli.terminal import complain
 from exporter.clock import SystemClock
-from exporter.config import ConfigError, load
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.maintenance import adopt as let_go
 
 
-def adopt(config_file: Path | None, ledger_path: Path | None) -> int:
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    group = flags.add_group(verbs, "ledger", "ledger maintenance", "adopt --ledger.path=/srv/ice/ledger.db")
+    adopt = flags.add_verb(
+        group.add_subparsers(dest="act", required=True, metavar="adopt"),
+        "adopt",
+        "hand the ledger of another machine to this one",
+        examples=(
+            (
+                "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+                "the daemon's next start continues it, on any machine",
+            ),
+        ),
+        exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
+        of="ledger",
+    )
+    flags.daemon_ledger(adopt)
+    adopt.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
+    from exporter.config import ConfigError, load  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.ledger.errors import LedgerError  # noqa: PLC0415
+    from exporter.ledger.maintenance import adopt  # noqa: PLC0415
+
     try:
-        path = ledger_path or load(config_file).ledger_path
-        adopted = let_go(path, SystemClock())
+        path = options.ledger_path or load(options.config_file).ledger_path
+        adopted = adopt(path, SystemClock())
     except ConfigError as error:
         complain(error)
         return status.CONFIGURATION

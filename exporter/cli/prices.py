@@ -1,5 +1,6 @@
-"""The wiring of `prices show` and `prices update`, and the one place that writes a price file."""
+"""The verbs `prices show` and `prices update`; the one place that writes a price file."""
 
+import argparse
 import os
 import sys
 import tempfile
@@ -7,21 +8,97 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from exporter.cli import status
-from exporter.cli.terminal import complain, tell
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
+from exporter.cli.terminal import complain, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.config.load import price_path
 from exporter.readings import HostLocation
-from exporter.reports import price_list
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import MOST_BYTES, PriceFile, PriceFileError, price_file
 from exporter.units import NANOSECONDS_PER_SECOND
 
-MODE = 0o644
+CONFIG: Final = "the daemon's configuration in YAML, for its prices.path"
+
+MODE: Final = 0o644
 """List prices are public, and the daemon may run as another user than the verb."""
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add them to the program's parser."""
+    group = flags.add_group(
+        verbs, "prices", "show the list prices in use, or replace them", "show --cloud=aws"
+    )
+    acts = group.add_subparsers(dest="act", required=True, metavar="show|update")
+    _add_show(acts)
+    _add_update(acts)
+
+
+def _add_show(verbs: "flags.Verbs") -> None:
+    show = flags.add_verb(
+        verbs,
+        "show",
+        "show which list prices are in use, how old they are, and what an instance type costs",
+        examples=(
+            ("", "the price file in use, and what it has of each cloud"),
+            (
+                "--cloud=aws --instance-type=p5.48xlarge --region=eu-north-1",
+                "the price of a type in a region, and where it is from",
+            ),
+            ("--json", "the same for programs"),
+        ),
+        exits=Exits("printed", "type not listed, or list damaged", "the price file or a flag is wrong"),
+        of="prices",
+    )
+    flags.config(show, CONFIG)
+    show.add_argument("--cloud", metavar="CLOUD", help="whose instance type it is: aws, azure, gcp, ...")
+    show.add_argument("--instance-type", metavar="TYPE", help="the type, as its cloud spells it")
+    show.add_argument("--region", metavar="REGION", default="", help="the region, as its cloud spells it")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.set_defaults(run=_run_show)
+
+
+def _add_update(verbs: "flags.Verbs") -> None:
+    update = flags.add_verb(
+        verbs,
+        "update",
+        "check a price file, and put it where the daemon reads it",
+        examples=(
+            ("prices.csv", "replace the list prices of this host; reload the daemon to use them"),
+            ("prices.csv --dry-run", "check the file, and change nothing"),
+        ),
+        exits=Exits(
+            "written, or a dry run that would be",
+            "it cannot be written",
+            "the price file, the configuration or a flag is wrong",
+        ),
+        of="prices",
+    )
+    flags.config(update, CONFIG)
+    update.add_argument(
+        "file",
+        metavar="FILE",
+        help="the price file, see docs/prices.md; - reads standard input, as into a container",
+    )
+    update.add_argument("--dry-run", action="store_true", help="check the file, and write nothing")
+    update.set_defaults(run=_run_update)
+
+
+def _run_show(options: argparse.Namespace) -> int:
+    named = options.cloud is not None, options.instance_type is not None
+    if any(named) != all(named) or (options.region and not all(named)):
+        options.parser.error("--cloud and --instance-type go together, and --region with them")
+    wanted = PriceQuery(options.cloud, options.instance_type, options.region) if all(named) else None
+    return show(options.config_file, wanted, as_json=options.json)
+
+
+def _run_update(options: argparse.Namespace) -> int:
+    source = None if options.file == "-" else Path(options.file)
+    return update(source, options.config_file, dry_run=options.dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +112,8 @@ class PriceQuery:
 
 def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) -> int:
     """Print which list prices are in use, or one of them; returns the exit status."""
+    from exporter.reports import price_list  # noqa: PLC0415 - the module is imported for its flags
+
     try:
         config = load(config_file)
     except ConfigError as error:
@@ -44,15 +123,15 @@ def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) 
     now = SystemClock().wall()
     try:
         if wanted is None:
-            tell(price_list.summary(config.catalogue, path, now, as_json=as_json))
+            write_colored(price_list.summary(config.catalogue, path, now, as_json=as_json))
             return status.OK
-        place = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
-        found, text = price_list.price(config.catalogue, place, as_json=as_json)
+        location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
+        listed, text = price_list.price(config.catalogue, location, as_json=as_json)
     except CatalogueError as error:
         complain(f"the list prices cannot be read: {error}")
         return status.FAILED
-    tell(text)
-    return status.OK if found else status.FAILED
+    write_colored(text)
+    return status.OK if listed else status.FAILED
 
 
 def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> int:
@@ -60,6 +139,8 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
 
     The file before it is replaced at once or not at all.
     """
+    from exporter.reports import price_list  # noqa: PLC0415 - as in `show`
+
     try:
         target = price_path(config_file)
     except ConfigError as error:
@@ -84,12 +165,12 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
             )
             return status.FAILED
-    tell(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
+    write_colored(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
     return status.OK
 
 
 def _read(source: Path | None) -> bytes:
-    """At most one byte more than a price file may have."""
+    """The file's bytes, at most one more than a price file may have."""
     if source is None:
         return sys.stdin.buffer.read(MOST_BYTES + 1)
     with source.open("rb") as file:

@@ -1,34 +1,115 @@
-"""The wiring of `reconcile`: the file of a bill against a running daemon's ledger, which is only read."""
+"""The verb `reconcile`: a bill's file against the daemon's ledger, which is only read."""
 
+import argparse
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import status
-from exporter.cli.ledger_zone import books_zone
-from exporter.cli.terminal import complain, waiting
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
+from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
-from exporter.config import ConfigError, load
-from exporter.finance.invoice import CostColumn, InvoiceError
-from exporter.finance.invoice_file import Reading, read_invoice
-from exporter.finance.reconciliation import (
-    LedgerMonth,
-    Reconciliation,
-    as_json,
-    as_text,
-    hours_wanted,
-    month_billed,
-    reconcile,
-)
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.reader import LedgerReader
 from exporter.units import Instant
+
+if TYPE_CHECKING:
+    from exporter.finance.invoice import CostColumn
+    from exporter.finance.reconciliation import Reconciliation
+    from exporter.ledger.reader import LedgerReader
+
+RESOURCE_CHARACTERS: Final = 1000
+"""The longest id of a resource."""
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "reconcile",
+        "set the books against a bill, by day, and say why they differ",
+        examples=(
+            ("--invoice=dates.csv", "a CSV of dates and dollars"),
+            (
+                "--invoice=focus-2026-10.csv.gz --resource=i-0123456789abcdef0",
+                "a cloud's FOCUS export, this host's rows alone",
+            ),
+            ("--invoice=dates.csv --json", "the same for programs"),
+        ),
+        exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
+    )
+    verb.add_argument(
+        "--invoice",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the bill: a FOCUS export as CSV, plain or gzip, or a CSV of date,dollars",
+    )
+    verb.add_argument(
+        "--month", type=flags.month_value, metavar="YYYY-MM", help="the month (default: the one of the bill)"
+    )
+    verb.add_argument(
+        "--resource",
+        dest="resources",
+        type=_resource,
+        action="append",
+        metavar="ID",
+        help="this host on the bill, by id, the last part of its id, or name; may be repeated "
+        "(default: every row counts)",
+    )
+    verb.add_argument(
+        "--components",
+        type=_components,
+        default="rent",
+        metavar="NAMES",
+        help="components of the books that are on the bill, like rent,storage (default rent)",
+    )
+    verb.add_argument(
+        "--cost",
+        choices=("billed", "effective"),
+        default="billed",
+        help="BilledCost, or EffectiveCost with commitments amortized (default billed)",
+    )
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    flags.daemon_ledger(verb)
+    verb.set_defaults(run=run)
+
+
+def _resource(text: str) -> str:
+    if not text.strip() or len(text) > RESOURCE_CHARACTERS:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no resource: write its id as the bill does")
+    return text.strip()
+
+
+def _components(text: str) -> frozenset[str]:
+    """Names like rent,storage."""
+    names = text.split(",")
+    if not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name) for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} are no components: write names like rent,storage")
+    return frozenset(names)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print ledger against bill; returns the exit status."""
+    return reconciled(
+        ReconcileOptions(
+            config_file=options.config_file,
+            ledger_path=options.ledger_path,
+            invoice=options.invoice,
+            month=options.month,
+            resources=tuple(options.resources or ()),
+            components=options.components,
+            cost=options.cost,
+            as_json=options.json,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOptions:
-    """What is asked. Without a `month` it is the bill's; without `resources` every row counts."""
+    """What to compare. Without a `month` it is the bill's; without `resources` every row counts."""
 
     config_file: Path | None
     ledger_path: Path | None
@@ -36,47 +117,51 @@ class ReconcileOptions:
     month: str | None
     resources: tuple[str, ...]
     components: frozenset[str]
-    cost: CostColumn
+    cost: "CostColumn"
     as_json: bool
 
 
-def reconciled(question: ReconcileOptions, clock: Clock | None = None) -> int:
-    """Print books against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
+@with_exit_status
+def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
+    """Print ledger against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
+    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.finance.reconciliation import as_json, as_text  # noqa: PLC0415
+
     now = (clock or SystemClock()).wall()
+    session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
-        config = load(question.config_file)
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
-    try:
-        with (
-            waiting("reading the bill"),
-            LedgerReader.open(question.ledger_path or config.ledger_path) as ledger,
-        ):
-            told = _told(question, ledger, books_zone(ledger, config, question.config_file), now)
+        with waiting("reading the bill"), session.open() as (ledger, zone):
+            reconciliation = _reconciliation(options, ledger, zone, now)
     except InvoiceError as error:
-        complain(error)
-        return status.FAILED
-    except LedgerError as error:
-        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
-        return status.FAILED
-    form = as_json if question.as_json else as_text
-    sys.stdout.write(form(told, str(question.invoice), _files(question)))
+        raise NoAnswerError(str(error)) from error
+    form = as_json if options.as_json else as_text
+    sys.stdout.write(form(reconciliation, str(options.invoice), _ledger_flags(options)))
     return status.OK
 
 
-def _files(question: ReconcileOptions) -> tuple[str, ...]:
-    """The flags that say where the books are, to be given again."""
-    told = (("--config.file", question.config_file), ("--ledger.path", question.ledger_path))
-    return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
+def _ledger_flags(options: ReconcileOptions) -> tuple[str, ...]:
+    """The flags that name the configuration and the ledger, for a command that is to be run next."""
+    files = (("--config.file", options.config_file), ("--ledger.path", options.ledger_path))
+    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
-def _told(question: ReconcileOptions, ledger: LedgerReader, zone: ZoneInfo, now: Instant) -> Reconciliation:
-    invoice = read_invoice(question.invoice, Reading(zone, question.cost, question.resources))
+def _reconciliation(
+    options: ReconcileOptions, ledger: "LedgerReader", zone: ZoneInfo, now: Instant
+) -> "Reconciliation":
+    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - as in `reconciled`
+    from exporter.finance.invoice_file import Reading, read_invoice  # noqa: PLC0415
+    from exporter.finance.reconciliation import (  # noqa: PLC0415
+        LedgerMonth,
+        hours_wanted,
+        month_billed,
+        reconcile,
+    )
+
+    invoice = read_invoice(options.invoice, Reading(zone, options.cost, options.resources))
     try:
-        month = question.month or month_billed(invoice)
+        month = options.month or month_billed(invoice)
         record = ledger.month(month)
         hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
-        return reconcile(invoice, LedgerMonth(record, hours or {}, zone, now, question.components))
+        return reconcile(invoice, LedgerMonth(record, hours or {}, zone, now, options.components))
     except InvoiceError as error:
-        raise InvoiceError(f"{question.invoice}: {error}") from None
+        raise InvoiceError(f"{options.invoice}: {error}") from None

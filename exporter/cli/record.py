@@ -1,24 +1,112 @@
-"""The wiring of `record`: reads one server as the daemon does, and writes what it says to a folder."""
+"""The verb `record`: reads one server as the daemon does, and writes its pages to a folder."""
 
+import argparse
 import os
+import re
 import shutil
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from exporter.cli import status
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
 from exporter.cli.terminal import complain, progress
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ReadFailedError
-from exporter.reports.recording import MANIFEST, Recording
-from exporter.sources.server.recording import RecordingReader
-from exporter.units import Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+if TYPE_CHECKING:
+    from exporter.reports.recording import Recording
+    from exporter.sources.server.recording import RecordingReader
+
+TIMES_MAX: Final = 1000
+SECONDS_MAX: Final = 3600
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "record",
+        "write a server's pages over time to a folder, with names masked",
+        examples=(
+            ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
+        ),
+        exits=Exits(
+            "written",
+            "the first read failed, or the folder cannot be written",
+            "the URL, the engine, the folder or a flag is wrong",
+        ),
+    )
+    verb.add_argument("--url", required=True, metavar="URL", help="where its metrics are read")
+    verb.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="engine name, see docs/engines.md (default: recognized from the page)",
+    )
+    verb.add_argument(
+        "--times",
+        type=_times,
+        default=12,
+        metavar="N",
+        help=f"how often it is read, up to {TIMES_MAX} (default 12)",
+    )
+    verb.add_argument(
+        "--every",
+        type=_every,
+        default="10s",
+        metavar="TIME",
+        help="time from one read to the next, like 10s or 5m, up to 1h (default 10s)",
+    )
+    verb.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="the folder to make; it must not exist"
+    )
+    verb.add_argument("--bearer-token-file", type=Path, metavar="FILE", help="bearer token file")
+    verb.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="CA certificates to verify the server",
+    )
+    verb.set_defaults(run=run)
+
+
+def _times(text: str) -> int:
+    number = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
+    if not 1 <= number <= TIMES_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of reads: write one from 1 to {TIMES_MAX}")
+    return number
+
+
+def _every(text: str) -> Nanoseconds:
+    match = re.fullmatch(r"([0-9]{1,4})([smh])", text)
+    number = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 1 <= number <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no interval: write one from 1s to 1h, like 10s or 5m")
+    return number * NANOSECONDS_PER_SECOND
+
+
+def run(options: argparse.Namespace) -> int:
+    """Record a server; returns the exit status."""
+    return record(
+        RecordOptions(
+            options.url,
+            options.engine,
+            options.times,
+            options.every,
+            options.output,
+            options.bearer_token_file,
+            options.ca_file,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """What is asked. Without an `engine` the page tells it."""
+    """What to record. Without an `engine` it is recognized from the page."""
 
     url: str
     engine: str | None
@@ -29,49 +117,52 @@ class RecordOptions:
     ca_file: Path | None = None
 
 
-def record(question: RecordOptions, clock: Clock | None = None) -> int:
+def record(options: RecordOptions, clock: Clock | None = None) -> int:
     """Record a server. An interruption from the keyboard ends it early, with what there is.
 
     Returns 0, 1 (the first read failed, or the folder cannot be written) or 2 (the URL, the engine or the
     folder is wrong).
     """
+    from exporter.reports.recording import MANIFEST, Recording  # noqa: PLC0415 - imported for its flags
+    from exporter.sources.server.recording import RecordingReader  # noqa: PLC0415
+
     clock = clock or SystemClock()
-    output = question.output
-    place = output.with_name(f"{output.name}.partial")
+    output = options.output
+    temporary = output.with_name(f"{output.name}.partial")
     try:
         onlooker = RecordingReader(
-            question.url,
+            options.url,
             clock,
-            engine=question.engine,
-            bearer_token_file=question.bearer_token_file,
-            ca_file=question.ca_file,
+            engine=options.engine,
+            bearer_token_file=options.bearer_token_file,
+            ca_file=options.ca_file,
         )
     except ValueError as error:
         return _refused(f"{error}", status.CONFIGURATION)
     recording = Recording(clock.wall())
     with onlooker:
-        for path in (output, place):
+        for path in (output, temporary):
             if os.path.lexists(path):
                 return _refused(f"{path} exists already: name a folder that does not", status.CONFIGURATION)
         try:
-            place.mkdir()
-            _watch(question, clock, onlooker, recording, place)
-            (place / MANIFEST).write_bytes(recording.manifest())
-            place.rename(output)
+            temporary.mkdir()
+            _watch(options, clock, onlooker, recording, temporary)
+            (temporary / MANIFEST).write_bytes(recording.manifest())
+            temporary.rename(output)
         except ReadFailedError as failure:
             return _refused(f"{failure}", status.FAILED)
         except OSError as error:
             return _refused(f"{output} cannot be written: {error.strerror}", status.FAILED)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.write(
-        f"{output} written: {recording.summary(question.times)}\nlook through it before you pass it on\n"
+        f"{output} written: {recording.summary(options.times)}\nlook through it before you pass it on\n"
     )
     return status.OK
 
 
 def _watch(
-    question: RecordOptions, clock: Clock, onlooker: RecordingReader, recording: Recording, place: Path
+    options: RecordOptions, clock: Clock, onlooker: "RecordingReader", recording: "Recording", folder: Path
 ) -> None:
     """Read at each interval, and write each page as it comes.
 
@@ -81,9 +172,9 @@ def _watch(
     """
     begun = clock.elapsed()
     try:
-        for number in range(question.times):
-            progress("reading", number, question.times)
-            clock.wait(threading.Event(), begun + number * question.every - clock.elapsed())
+        for number in range(options.times):
+            progress("reading", number, options.times)
+            clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
             after = clock.elapsed() - begun
             try:
                 look = onlooker.look()
@@ -93,12 +184,12 @@ def _watch(
                 recording.miss(failure, after)
                 continue
             for name, content in recording.take(look, after):
-                (place / name).write_bytes(content)
+                (folder / name).write_bytes(content)
     except KeyboardInterrupt:
         if not recording.pages:
             raise
     finally:
-        progress("reading", question.times, question.times)
+        progress("reading", options.times, options.times)
 
 
 def _refused(message: str, code: int) -> int:

@@ -1,81 +1,152 @@
-"""The wiring of `tco`: a scenario's file, and with `--measured` a running daemon's ledger, read only."""
+"""The verb `tco`: a scenario's file, and with `--measured` the daemon's ledger, which is only read."""
 
+import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exporter.cli import status
-from exporter.cli.ledger_zone import books_zone
-from exporter.cli.tco_flags import TcoOptions
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
+from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
 from exporter.cli.terminal import complain, waiting
 from exporter.clock import Clock, SystemClock
-from exporter.config import ConfigError, load
-from exporter.finance import tco as reports
-from exporter.finance.tco import Measurement, NotMeasuredError, Scenario
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.history import day_number
-from exporter.ledger.reader import LedgerReader
-from exporter.tariff.calendar import day_of
 from exporter.units import NANOSECONDS_PER_DAY
 
+if TYPE_CHECKING:
+    from exporter.finance.tco import Measurement, Scenario
 
-def tco(question: TcoOptions, clock: Clock | None = None) -> int:
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "tco",
+        "compare owned, rented, hosted and hybrid serving over years",
+        examples=(
+            ("--list", "the examples that come with the program"),
+            ("--example=four-ways", "one of them, worked out"),
+            ("--example=four-ways --show", "its file, to begin from"),
+            ("--example=four-ways --svg=four-ways.svg", "a chart of it"),
+            ("--example=four-ways --measured --json", "with what this host really served and cost"),
+        ),
+        exits=Exits(
+            "printed or written",
+            "ledger without enough data, or chart not writable",
+            "the scenario, the configuration or a flag is wrong",
+        ),
+    )
+    flags.daemon_ledger(verb, use="; only --measured reads it")
+    verb.add_argument(
+        "scenario", nargs="?", type=Path, metavar="SCENARIO.yaml", help="what to compare; see docs/tco.md"
+    )
+    verb.add_argument("--list", action="store_true", help="list the examples that come with the program")
+    verb.add_argument("--example", metavar="NAME", help="take one of them instead of a file")
+    verb.add_argument("--show", action="store_true", help="print the example's file")
+    verb.add_argument(
+        "--measured",
+        action="store_true",
+        help="take the load from the ledger's last 30 days, and what they cost as one more option",
+    )
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--svg", type=Path, metavar="FILE", help="write a chart to a file")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print or write a comparison; returns the exit status. Contradicting flags end the program."""
+    named = [options.scenario is not None, options.example is not None, options.list]
+    if sum(named) != 1:
+        options.parser.error("give one of SCENARIO.yaml, --example NAME and --list")
+    if options.show and options.example is None:
+        options.parser.error("--show goes with --example")
+    return tco(
+        TcoOptions(
+            scenario=options.scenario,
+            example=options.example,
+            show=options.show,
+            measured=options.measured,
+            config_file=options.config_file,
+            ledger_path=options.ledger_path,
+            json=options.json,
+            svg=options.svg,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TcoOptions:
+    """What to compare: a scenario's file or the name of an example, or neither to list them."""
+
+    scenario: Path | None
+    example: str | None
+    show: bool
+    measured: bool
+    config_file: Path | None
+    ledger_path: Path | None
+    json: bool
+    svg: Path | None
+
+
+@with_exit_status
+def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     """Print what a scenario comes to.
 
     Returns 0, 1 (the ledger cannot tell, or the chart cannot be written) or 2 (the scenario or the
     configuration is wrong).
     """
-    if question.scenario is None and question.example is None:
-        sys.stdout.write(_listing(as_json=question.json))
+    from exporter.finance import tco as reports  # noqa: PLC0415 - the module is imported for its flags
+
+    if options.scenario is None and options.example is None:
+        sys.stdout.write(_listing(as_json=options.json))
         return status.OK
-    try:
-        if question.show and question.example is not None:
-            sys.stdout.write(reports.example(question.example).decode())
-            return status.OK
-        scenario = _scenario(question)
-        measured = _measurement(question, clock or SystemClock()) if question.measured else None
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
-    except LedgerError as error:
-        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
-        return status.FAILED
-    except NotMeasuredError as error:
-        complain(error)
-        return status.FAILED
+    if options.show and options.example is not None:
+        sys.stdout.write(reports.example(options.example).decode())
+        return status.OK
+    scenario = _scenario(options)
+    measured = _measurement(options, clock or SystemClock()) if options.measured else None
     answer = reports.answer(scenario, measured)
-    if question.svg is not None:
-        return _write(question.svg, reports.chart(answer))
-    sys.stdout.write(reports.as_json(answer) if question.json else reports.text(answer))
+    if options.svg is not None:
+        return _write(options.svg, reports.chart(answer))
+    sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer))
     return status.OK
 
 
 def _listing(*, as_json: bool) -> str:
-    named = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
+    from exporter.finance import tco as reports  # noqa: PLC0415 - as in `tco`
+
+    titles = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
     if as_json:
-        return json.dumps([{"example": name, "name": told} for name, told in named.items()], indent=2) + "\n"
-    return "".join(f"{name}: {told}\n" for name, told in named.items())
+        examples = [{"example": name, "name": title} for name, title in titles.items()]
+        return json.dumps(examples, indent=2) + "\n"
+    return "".join(f"{name}: {title}\n" for name, title in titles.items())
 
 
-def _scenario(question: TcoOptions) -> Scenario:
-    if question.scenario is not None:
-        return reports.scenario(question.scenario, measured=question.measured)
-    name = question.example or ""
-    return reports.parsed(reports.example(name), name, measured=question.measured)
+def _scenario(options: TcoOptions) -> "Scenario":
+    from exporter.finance import tco as reports  # noqa: PLC0415 - as in `tco`
+
+    if options.scenario is not None:
+        return reports.scenario(options.scenario, measured=options.measured)
+    name = options.example or ""
+    return reports.parsed(reports.example(name), name, measured=options.measured)
 
 
-def _measurement(question: TcoOptions, clock: Clock) -> Measurement:
-    config = load(question.config_file)
-    path = question.ledger_path or config.ledger_path
+def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
+    from exporter.finance.tco import DAYS, NotMeasuredError, measurement  # noqa: PLC0415 - as in `tco`
+    from exporter.ledger.history import day_number  # noqa: PLC0415
+    from exporter.tariff.calendar import day_of  # noqa: PLC0415
+
+    session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
-    earliest = now - (reports.DAYS - 1) * NANOSECONDS_PER_DAY
-    with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
-        zone = books_zone(ledger, config, question.config_file)
+    earliest = now - (DAYS - 1) * NANOSECONDS_PER_DAY
+    with waiting("reading the ledger"), session.open() as (ledger, zone):
         first, last = (day_number(day_of(instant, zone).name) for instant in (earliest, now))
         try:
-            return reports.measurement(ledger.days(first, last), ledger.id)
+            return measurement(ledger.days(first, last), ledger.id)
         except NotMeasuredError as error:
-            raise NotMeasuredError(f"{path}: {error}") from error
+            raise NoAnswerError(f"{session.path}: {error}") from error
 
 
 def _write(path: Path, chart: str) -> int:

@@ -1,4 +1,4 @@
-"""What people on a terminal see more than a file or a pipe does: colors, and that something is going on."""
+"""Output for terminals: colors and progress; and standard output that reports its failures."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ class _Output:
         self._stream = stream
 
     def __getattr__(self, name: str) -> object:
-        """All else is the stream's own."""
+        """Other attributes of the stream."""
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
@@ -94,7 +94,7 @@ def standard_output() -> Iterator[None]:
 
 
 PATIENCE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
-"""What takes longer says so."""
+"""Longer operations show their progress."""
 AGAIN: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
 _RED, _YELLOW, _GREEN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
@@ -104,15 +104,15 @@ _CLEAR: Final = "\r\x1b[K"
 
 
 def colors(stream: TextIO) -> bool:
-    """Whether a stream shows them: a terminal that is not told otherwise (https://no-color.org)."""
+    """Whether a stream shows colors: a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
-    """Write an answer, to standard output unless told otherwise: how grave a line is has a color."""
+def write_colored(text: str, stream: TextIO | None = None) -> None:
+    """Write a text, by default to standard output; on a terminal the level of each line has a color."""
     stream = stream or sys.stdout
     if colors(stream):
-        text = _WORD.sub(lambda found: f"{found[1]}{_COLORS[found[2]]}{found[2]}{_PLAIN}", text)
+        text = _WORD.sub(lambda match: f"{match[1]}{_COLORS[match[2]]}{match[2]}{_PLAIN}", text)
     _say(text, stream)
 
 

@@ -1,8 +1,7 @@
 """YAML to one frozen, typed `Config`; every error says file, line, path and what to do."""
 
-from exporter.config.documentation import documentation
 from exporter.config.load import load, parse
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.settings import Budget, Config, ConfiguredServer
 
-__all__ = ["Budget", "Config", "ConfigError", "ConfiguredServer", "Problem", "documentation", "load", "parse"]
+__all__ = ["Budget", "Config", "ConfigError", "ConfiguredServer", "Problem", "load", "parse"]

@@ -18,7 +18,6 @@ NO_ENGINES: Final = frozenset(
     {
         "catalogue",
         "commands",
-        "documentation",
         "exposition",
         "gateway_counts",
         "gateways",

@@ -2,6 +2,8 @@
 
 Defaults are the program's own: a port or a host that an image sets through the environment cannot be seen
 from outside, and is then found by what listens.
+Flags are written with dashes, as documented. Argument parsers of Python accept underscores too, so `launch`
+reads both alike.
 Sources: each project's argument parser or CLI page; NIM's are the scripts of its images.
 """
 

@@ -77,13 +77,14 @@ class FocusCharge:
 def billing_period(month: str, zone: ZoneInfo) -> ChargePeriod:
     """The calendar month, a name like 2026-10, in a time zone."""
     year, number = map(int, month.split("-"))
-    found = month_of(first_instant(year, number, 1, zone), zone)
-    return ChargePeriod(found.start, found.end)
+    calendar_month = month_of(first_instant(year, number, 1, zone), zone)
+    return ChargePeriod(calendar_month.start, calendar_month.end)
 
 
 def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
     """All charges of a month: by day and party, then adjustments, then what no history tells more of.
 
+    They sum to the month's cells to the picodollar, also where history is gone.
     Adjustments that wait for the daemon are in no sum yet, and are left out.
     """
     for number, sums in sorted(record.days.items()):
@@ -119,42 +120,55 @@ def _adjusted(each: Adjustment, period: ChargePeriod) -> FocusCharge:
 
 def _gpu_time(sums: HistorySums, period: ChargePeriod) -> Iterator[FocusCharge]:
     paid, unpriced = _paid(sums), _unpriced(sums)
-    told = {slot for slot in (*sums.cost, *sums.held) if sums.cost.get(slot) or sums.held.get(slot)}
+    present = {
+        owner_phase
+        for owner_phase in (*sums.cost, *sums.held)
+        if sums.cost.get(owner_phase) or sums.held.get(owner_phase)
+    }
     # Of a day in which the host was down, time may wait of which nothing is owed yet.
-    told |= {OwnerPhase(party, "unobserved") for party in unpriced.keys() - {slot.owner for slot in told}}
-    slots = sorted(told, key=lambda slot: (slot.owner, _turn(slot.phase, PHASES)))
-    for owner, of_owner in groupby(slots, key=lambda slot: _owner(slot.owner)):
+    present |= {
+        OwnerPhase(cost_owner, "unobserved")
+        for cost_owner in unpriced.keys() - {owner_phase.owner for owner_phase in present}
+    }
+    owner_phases = sorted(
+        present, key=lambda owner_phase: (owner_phase.owner, _turn(owner_phase.phase, PHASES))
+    )
+    for owner, of_owner in groupby(owner_phases, key=lambda owner_phase: _owner(owner_phase.owner)):
         held_here = list(of_owner)
         bases = paid.get(owner, {})
-        estimated = dealt(bases.get(ESTIMATE, 0), [sums.cost.get(slot, 0) for slot in held_here])
+        estimated = dealt(
+            bases.get(ESTIMATE, 0), [sums.cost.get(owner_phase, 0) for owner_phase in held_here]
+        )
         estimates = dict(zip(held_here, estimated, strict=True))
-        for party, of_party in groupby(held_here, key=lambda slot: slot.owner):
+        for cost_owner, of_party in groupby(held_here, key=lambda owner_phase: owner_phase.owner):
             phases = list(of_party)
-            without = dealt(unpriced.get(party, 0), [sums.held.get(slot, 0) for slot in phases])
-            for slot, missing in zip(phases, without, strict=True):
-                yield _charge(sums, period, slot, _basis(bases), estimates[slot], missing)
+            without = dealt(
+                unpriced.get(cost_owner, 0), [sums.held.get(owner_phase, 0) for owner_phase in phases]
+            )
+            for owner_phase, missing in zip(phases, without, strict=True):
+                yield _charge(sums, period, owner_phase, _basis(bases), estimates[owner_phase], missing)
 
 
 def _charge(
     sums: HistorySums,
     period: ChargePeriod,
-    slot: OwnerPhase,
+    owner_phase: OwnerPhase,
     basis: str,
     estimated: Picodollars,
     unpriced: Nanoseconds,
 ) -> FocusCharge:
-    party, cost = slot.owner, sums.cost.get(slot, 0)
+    cost_owner, cost = owner_phase.owner, sums.cost.get(owner_phase, 0)
     return FocusCharge(
         what="gpu time",
         period=period,
-        product=party.product,
-        team=party.team,
-        namespace=party.namespace,
-        server=party.server,
-        model=party.model,
-        phase=slot.phase,
+        product=cost_owner.product,
+        team=cost_owner.team,
+        namespace=cost_owner.namespace,
+        server=cost_owner.server,
+        model=cost_owner.model,
+        phase=owner_phase.phase,
         cost=cost,
-        gpu_time=sums.held.get(slot, 0),
+        gpu_time=sums.held.get(owner_phase, 0),
         price_basis=basis if cost else "",
         estimated=estimated,
         unpriced=unpriced,
@@ -162,24 +176,24 @@ def _charge(
 
 
 def _tokens(sums: HistorySums, period: ChargePeriod) -> Iterator[FocusCharge]:
-    for party, kind in sorted(sums.tokens, key=lambda told: (told[0], _turn(told[1], KINDS))):
-        count = sums.tokens[party, kind]
+    for owner, kind in sorted(sums.tokens, key=lambda key: (key[0], _turn(key[1], KINDS))):
+        count = sums.tokens[owner, kind]
         if count:
             yield FocusCharge(
                 what="tokens",
                 period=period,
-                product=party.product,
-                team=party.team,
-                namespace=party.namespace,
-                server=party.server,
-                model=party.model,
+                product=owner.product,
+                team=owner.team,
+                namespace=owner.namespace,
+                server=owner.server,
+                model=owner.model,
                 kind=kind,
                 tokens=count,
             )
 
 
 def _not_itemized(record: MonthRecord, period: ChargePeriod) -> Iterator[FocusCharge]:
-    """What the cells hold beyond history: posted by an earlier release, or in days past their time."""
+    """Charges for money that months have and history does not: of earlier releases, or of expired days."""
     missing = dict(record.cells)
     for each in _posted(record):
         missing[each.cell] = missing.get(each.cell, 0) - each.amount
@@ -189,8 +203,8 @@ def _not_itemized(record: MonthRecord, period: ChargePeriod) -> Iterator[FocusCh
             cell = MonthKey(owner.product, owner.team, basis, record.month)
             missing[cell] = missing.get(cell, 0) - amount
             _add(uneven, (owner.product, owner.team), amount)
-        for slot, amount in sums.cost.items():
-            _add(uneven, (slot.owner.product, slot.owner.team), -amount)
+        for owner_phase, amount in sums.cost.items():
+            _add(uneven, (owner_phase.owner.product, owner_phase.owner.team), -amount)
     for cell, amount in sorted(missing.items(), key=lambda item: _labels(item[0])):
         if amount:
             estimated = amount if cell.price_basis == ESTIMATE else 0
@@ -216,7 +230,7 @@ def dealt(amount: int, weights: Sequence[int]) -> list[int]:
     """
     total = sum(weights)
     if not total:
-        return [amount if place == 0 else 0 for place in range(len(weights))]
+        return [amount if index == 0 else 0 for index in range(len(weights))]
     ends = [0, *(amount * reached // total for reached in accumulate(weights))]
     return [end - start for start, end in pairwise(ends)]
 
@@ -227,7 +241,7 @@ def _basis(bases: Mapping[str, Picodollars]) -> str:
 
 
 def _paid(sums: HistorySums) -> dict[ServerOwner, dict[str, Picodollars]]:
-    """What each server paid, by price basis."""
+    """Money of each server by price basis."""
     paid: dict[ServerOwner, dict[str, Picodollars]] = {}
     for (owner, _component, basis), amount in sums.server_cost.items():
         _add(paid.setdefault(owner, {}), basis, amount)
@@ -235,14 +249,14 @@ def _paid(sums: HistorySums) -> dict[ServerOwner, dict[str, Picodollars]]:
 
 
 def _unpriced(sums: HistorySums) -> dict[CostOwner, Nanoseconds]:
-    found: dict[CostOwner, Nanoseconds] = {}
-    for (_gpu, party), held in sums.waiting().items():
-        _add(found, party, held)
-    return found
+    durations: dict[CostOwner, Nanoseconds] = {}
+    for (_gpu, owner), duration in sums.waiting().items():
+        _add(durations, owner, duration)
+    return durations
 
 
-def _owner(party: CostOwner) -> ServerOwner:
-    return ServerOwner(party.product, party.team, party.namespace, party.server)
+def _owner(owner: CostOwner) -> ServerOwner:
+    return ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
 
 
 def _labels(cell: MonthKey) -> tuple[str, str, str]:
@@ -250,7 +264,7 @@ def _labels(cell: MonthKey) -> tuple[str, str, str]:
 
 
 def _turn(name: str, order: Sequence[str]) -> tuple[int, str]:
-    """In the order that is known; what a later release added comes last."""
+    """A sort key: the given order, then names that a later release added."""
     return order.index(name) if name in order else len(order), name
 
 
@@ -275,7 +289,7 @@ _PREDETERMINED: Final = ("configured", "catalogue", "mixed")
 
 @dataclass(frozen=True, slots=True)
 class _Bill:
-    """What all rows of one file share."""
+    """The values that all rows of one file share."""
 
     ledger: str
     period: ChargePeriod

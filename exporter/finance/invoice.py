@@ -18,7 +18,7 @@ CostColumn = Literal["billed", "effective"]
 
 MOST_DAYS: Final = 800
 MOST_RESOURCES: Final = 1000
-MOST_STRETCHES: Final = 100
+USAGE_PERIODS_MAX: Final = 100
 """Periods of a day that are kept apart: rows by the hour have 24, or 25."""
 MOST_METERS: Final = 50_000
 """Sums by day, resource and SKU; beyond them nobody asked for one host."""
@@ -65,7 +65,7 @@ class InvoiceCharge:
 
 @dataclass(slots=True)
 class Metered:
-    """What was used by time of one resource and SKU."""
+    """Usage by time of one resource and SKU."""
 
     cost: Picodollars = 0
     time: Nanoseconds = 0
@@ -79,37 +79,37 @@ class InvoiceSums:
     """
 
     usage: Picodollars = 0
-    stretches: set[tuple[Instant, Instant]] | None = field(default_factory=set)
+    usage_periods: set[tuple[Instant, Instant]] | None = field(default_factory=set)
     meters: dict[tuple[str, str], Metered] = field(default_factory=dict)
     apart: dict[Apart, Picodollars] = field(default_factory=dict)
 
     @property
     def total(self) -> Picodollars:
-        """What it comes to."""
+        """The sum of usage and other charges."""
         return self.usage + sum(self.apart.values())
 
     @property
     def span(self) -> Nanoseconds | None:
-        """How long there was usage at most; `None`: not known."""
-        if self.stretches is None:
+        """The longest time of usage; `None`: not known."""
+        if self.usage_periods is None:
             return None
         span, reached = 0, 0
-        for start, end in sorted(self.stretches):
+        for start, end in sorted(self.usage_periods):
             span += max(0, end - max(start, reached))
             reached = max(reached, end)
         return span
 
     def used(self, start: Instant, end: Instant) -> None:
         """There was usage in [start, end)."""
-        if self.stretches is not None:
-            self.stretches.add((start, end))
-            if len(self.stretches) > MOST_STRETCHES:
-                self.stretches = None
+        if self.usage_periods is not None:
+            self.usage_periods.add((start, end))
+            if len(self.usage_periods) > USAGE_PERIODS_MAX:
+                self.usage_periods = None
 
     def add(self, other: "InvoiceSums") -> None:
         """Take in another."""
         self.usage += other.usage
-        self.stretches = None  # a month of them is too many
+        self.usage_periods = None  # a month of them is too many
         for key, metered in other.meters.items():
             mine = self.meters.setdefault(key, Metered())
             mine.cost += metered.cost
@@ -120,20 +120,20 @@ class InvoiceSums:
 
 @dataclass(slots=True)
 class Counted:
-    """How many rows, and what they come to."""
+    """A number of rows and the sum of their costs."""
 
     rows: int = 0
     cost: Picodollars = 0
 
     def count(self, cost: Picodollars) -> None:
-        """One more row."""
+        """Add one row."""
         self.rows += 1
         self.cost += cost
 
 
 @dataclass(slots=True)
 class Resource:
-    """What a bill says of one resource. `chosen`: it is compared."""
+    """The charges of one resource on a bill. `chosen`: it is compared."""
 
     name: str
     service: str

@@ -32,7 +32,7 @@ from exporter.units import (
 UTC_ZONE: Final = ZoneInfo("UTC")
 
 MOST_DOLLARS: Final = 10**9
-"""Of one row."""
+"""The largest amount of one row."""
 MOST_DIGITS: Final = 60
 FINEST: Final = -30
 """The exponent below which a number is nothing: a picodollar is 1e-12."""
@@ -45,7 +45,7 @@ _INSTANT: Final = re.compile(
 
 
 def number(text: str) -> Decimal:
-    """A number as bills write it, exact.
+    """A number as bills write it, exact. Exports of AWS have costs like `6.123E-7`.
 
     Raises:
         ValueError: it is none; the message says what is expected.
@@ -68,7 +68,10 @@ def money(text: str) -> Picodollars:
 
 @lru_cache(maxsize=4096)
 def moment(text: str) -> Instant:
-    """An instant of UTC as bills write it.
+    """An instant of UTC as bills write it, by the FOCUS specification (1.0 to 1.2) and by exports.
+
+    AWS writes `2026-10-01T00:00:00.000Z`, BigQuery (GCP) `2026-10-01 00:00:00 UTC`, and Azure's first release
+    `2026-10-01T00:00Z`.
 
     Raises:
         ValueError: it is none; the message says what is expected.
@@ -80,10 +83,10 @@ def moment(text: str) -> Instant:
         raise ValueError(f"{shown(text)} is no time of UTC: expected one like 2026-10-01T00:00:00Z")
     day, hour, minute, second = match.groups(default="00")
     try:
-        found = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
+        instant = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
     except ValueError:
         raise ValueError(f"{shown(text)} does not exist in the calendar") from None
-    return int(found.timestamp()) * NANOSECONDS_PER_SECOND
+    return int(instant.timestamp()) * NANOSECONDS_PER_SECOND
 
 
 @lru_cache(maxsize=4096)
@@ -123,6 +126,7 @@ def calendar_day(text: str, zone: ZoneInfo) -> Day:
 
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
+"""Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,
@@ -144,21 +148,21 @@ WITH_HOST: Final = 3
 
 
 class CellError(Exception):
-    """One value that cannot be used. `place` counts columns from 0; `None`: it is the whole row."""
+    """A value that cannot be used. `column_index` counts from 0; `None`: it is the whole row."""
 
-    def __init__(self, place: int | None, column: str, message: str) -> None:
+    def __init__(self, column_index: int | None, column: str, message: str) -> None:
         super().__init__(message)
-        self.place = place
+        self.column_index = column_index
         self.column = column
 
 
 class Rows(Protocol):
-    """One form of bill. Raises `CellError` for what cannot be used."""
+    """A reader of one form of bill. Raises `CellError` for a value that cannot be used."""
 
     width: int
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
 
 
 class FocusRows:
@@ -168,35 +172,35 @@ class FocusRows:
         self.width = len(header)
         self._header = header
         self._zone = zone
-        self._places = {name.strip().lower(): place for place, name in enumerate(header)}
+        self._columns = {name.strip().lower(): index for index, name in enumerate(header)}
         needed = ("ChargePeriodStart", "ChargePeriodEnd", COSTS[cost], "ChargeCategory", "BillingCurrency")
-        missing = [name for name in needed if name.lower() not in self._places]
+        missing = [name for name in needed if name.lower() not in self._columns]
         if missing:
             raise InvoiceError(
                 f"has no column {', '.join(missing)}: export it in FOCUS form, or write a CSV of date,dollars"
             )
-        self._start, self._end, self._cost, self._category, self._currency = map(self._place, needed)
-        self._class = self._places.get("chargeclass")
-        self._resource = self._places.get("resourceid")
-        self._name = self._places.get("resourcename")
-        self._provider = self._places.get("providername")
-        self._service = self._places.get("servicename")
-        self._skus = [self._places[name.lower()] for name in SKUS if name.lower() in self._places]
+        self._start, self._end, self._cost, self._category, self._currency = map(self._column, needed)
+        self._class = self._columns.get("chargeclass")
+        self._resource = self._columns.get("resourceid")
+        self._name = self._columns.get("resourcename")
+        self._provider = self._columns.get("providername")
+        self._service = self._columns.get("servicename")
+        self._skus = [self._columns[name.lower()] for name in SKUS if name.lower() in self._columns]
         quantities: tuple[int | None, int | None] = next(
             (
-                (self._place(quantity), self._place(unit))
+                (self._column(quantity), self._column(unit))
                 for quantity, unit in QUANTITIES
-                if quantity.lower() in self._places and unit.lower() in self._places
+                if quantity.lower() in self._columns and unit.lower() in self._columns
             ),
             (None, None),
         )
         self._quantity, self._unit = quantities
 
-    def _place(self, name: str) -> int:
-        return self._places[name.lower()]
+    def _column(self, name: str) -> int:
+        return self._columns[name.lower()]
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
         currency = row[self._currency].strip()
         if currency.upper() != "USD":
             raise self._refused(
@@ -206,8 +210,8 @@ class FocusRows:
             )
         category = row[self._category].strip().lower()
         if category not in CATEGORIES:
-            known = "Usage, Purchase, Tax, Credit or Adjustment"
-            raise self._refused(self._category, f"{shown(row[self._category])} is none of {known}")
+            categories = "Usage, Purchase, Tax, Credit or Adjustment"
+            raise self._refused(self._category, f"{shown(row[self._category])} is none of {categories}")
         cost = self._money(self._cost, row)
         apart = CATEGORIES[category]
         if apart is None and (cost < 0 or _text(row, self._class).lower() == "correction"):
@@ -219,19 +223,19 @@ class FocusRows:
             resource=_text(row, self._resource),
             name=_text(row, self._name),
             service=_text(row, self._service),
-            sku=next(filter(None, (_text(row, place) for place in self._skus)), ""),
+            sku=next(filter(None, (_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
             own=_text(row, self._provider) == PROVIDER,
         )
 
-    def _refused(self, place: int, message: str) -> CellError:
-        return CellError(place, self._header[place].strip(), message)
+    def _refused(self, index: int, message: str) -> CellError:
+        return CellError(index, self._header[index].strip(), message)
 
-    def _money(self, place: int, row: Sequence[str]) -> Picodollars:
+    def _money(self, index: int, row: Sequence[str]) -> Picodollars:
         try:
-            return money(row[place])
+            return money(row[index])
         except ValueError as error:
-            raise self._refused(place, str(error)) from None
+            raise self._refused(index, str(error)) from None
 
     def _time(self, row: Sequence[str]) -> Nanoseconds | None:
         if self._quantity is None or self._unit is None:
@@ -247,11 +251,11 @@ class FocusRows:
 
     def _period(self, row: Sequence[str]) -> InvoicePeriod:
         moments = []
-        for place in (self._start, self._end):
+        for index in (self._start, self._end):
             try:
-                moments.append(moment(row[place].strip()))
+                moments.append(moment(row[index].strip()))
             except ValueError as error:
-                raise self._refused(place, str(error)) from None
+                raise self._refused(index, str(error)) from None
         start, end = moments
         if end < start:
             raise self._refused(self._end, f"{shown(row[self._end])} is before the start of the period")
@@ -266,7 +270,7 @@ class DateRows:
         self._zone = zone
 
     def charge(self, row: Sequence[str]) -> InvoiceCharge:
-        """One row."""
+        """The charge of one row."""
         try:
             day = calendar_day(row[0].strip(), self._zone)
         except ValueError as error:
@@ -290,12 +294,12 @@ def rows_of(header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> tuple[Ro
         InvoiceError: it is no form that is known.
     """
     names = [name.strip().lower() for name in header]
-    seen: set[str] = set()
+    unique: set[str] = set()
     for name in names:
-        if name and name in seen:
+        if name and name in unique:
             raise InvoiceError(f"has the column {shown(header[names.index(name)].strip())} twice")
-        seen.add(name)
-    if "chargeperiodstart" in seen or "billedcost" in seen:
+        unique.add(name)
+    if "chargeperiodstart" in unique or "billedcost" in unique:
         return FocusRows(header, cost, zone), True
     if len(names) in {2, WITH_HOST}:
         if names[0] in DAYS and names[1] in DOLLARS and names[2:] in ([], *([host] for host in HOSTS)):
@@ -310,9 +314,9 @@ def rows_of(header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> tuple[Ro
     )
 
 
-def _text(row: Sequence[str], place: int | None) -> str:
+def _text(row: Sequence[str], index: int | None) -> str:
     """A value that may be absent, which some write as NULL or as quotes."""
-    text = "" if place is None else row[place].strip()
+    text = "" if index is None else row[index].strip()
     return "" if text in {"NULL", "null", '""'} else text
 
 
@@ -330,7 +334,7 @@ _SEPARATORS: Final = "/:"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a bill is read: in which time zone a day is one, which cost, and of which resources."""
+    """Options of reading a bill: the time zone of its days, the cost column, and the resources."""
 
     zone: ZoneInfo
     cost: CostColumn = "billed"
@@ -356,19 +360,19 @@ def read_invoice(path: Path, reading: Reading) -> Invoice:
         )
     ]
     if unmatched:
-        told = ", ".join(shown(each) for each in unmatched)
-        raise InvoiceError(f"{path}: no row is of the resource {told}; {_dearest(invoice)}")
+        resources = ", ".join(shown(each) for each in unmatched)
+        raise InvoiceError(f"{path}: no row is of the resource {resources}; {_dearest(invoice)}")
     return invoice
 
 
 def matches(wanted: Sequence[str], resource: str, name: str) -> bool:
     """Whether a row is of one of the resources: by its id, the last part of its id, or its name."""
-    told = resource.casefold()
+    identifier = resource.casefold()
     for each in wanted:
         sought = each.casefold()
-        if sought in {told, name.casefold()}:
+        if sought in {identifier, name.casefold()}:
             return True
-        if told.endswith(sought) and told[-len(sought) - 1] in _SEPARATORS:
+        if identifier.endswith(sought) and identifier[-len(sought) - 1] in _SEPARATORS:
             return True
     return False
 
@@ -407,8 +411,8 @@ def _read(path: Path, lines: "_InvoiceLines", reading: Reading) -> Invoice:
             try:
                 charge = form.charge(row)
             except CellError as error:
-                place = "" if error.place is None else f":{error.place + 1}"
-                raise InvoiceError(f"{path}:{lines.row}{place}: {error.column}: {error}") from None
+                column = "" if error.column_index is None else f":{error.column_index + 1}"
+                raise InvoiceError(f"{path}:{lines.row}{column}: {error.column}: {error}") from None
             _add(path, lines.row, invoice, charge, reading)
         row = _next(path, rows, lines)
     if invoice.rows == 0:

@@ -1,4 +1,4 @@
-"""What a month cost, and whom: statements from the ledger that reconcile, whatever they are by. Pure."""
+"""Statements of a month from the ledger; they reconcile, whatever they are grouped by. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,9 @@ from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import Kind
 from exporter.report import MonthKey
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.calendar import first_instant, month_of
 from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     Picodollars,
@@ -45,36 +43,37 @@ def _notes(
 ) -> Iterator[str]:
     total, estimated = sum(record.cells.values()), record.estimated
     if estimated:
-        yield (f"{_dollars(estimated)} of {_dollars(total)} dollars come from estimated prices")
+        yield (f"{dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated prices")
     if missing and not by_owner:
         yield (
-            f"{_dollars(missing)} dollars are known by product and team only: they were posted "
+            f"{dollars_text(missing)} dollars are known by product and team only: they were posted "
             "by an earlier release, or their days are past the 13 months that are kept"
         )
     elif missing:
         yield (
-            f"{_dollars(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
+            f"{dollars_text(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
             "by an earlier release, or their days are past the 13 months that are kept"
         )
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
     if by_phase and phased and phased != total:
         posted = any(each.posted is not None for each in record.adjustments)
         without = ": adjustments have none" if posted else ""
-        yield f"idle % is of the {_dollars(phased)} dollars that are known by phase{without}"
+        yield f"idle % is of the {dollars_text(phased)} dollars that are known by phase{without}"
     sums = record.sums
     if sums is not None:
-        owed = sum(sums.held.values())
+        charged = sum(sums.held.values())
         # Both are kept as time that passed, of which a part may not be owed.
-        settled, unpriced = min(owed, sum(sums.settled.values())), sum(sums.waiting().values())
-        every = max(owed, unpriced)
+        settled, unpriced = min(charged, sum(sums.settled.values())), sum(sums.waiting().values())
+        every = max(charged, unpriced)
         if settled:
-            yield f"{_hours(settled)} of {_hours(every)} GPU-hours were charged when their price came"
+            yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
         if unpriced:
-            yield f"{_hours(unpriced)} of {_hours(every)} GPU-hours have no price: they cost nothing here"
+            hours = hours_text(unpriced)
+            yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
         year, number = map(int, record.month.split("-"))
         length = month_of(first_instant(year, number, 1, zone), zone).length
         covered = sum(sums.covered.values())
-        yield (f"{_hours(covered)} of the {_hours(length)} hours of the whole month are metered")
+        yield (f"{hours_text(covered)} of the {hours_text(length)} hours of the whole month are metered")
 
 
 def _correction(adjustment: Adjustment) -> str:
@@ -84,14 +83,6 @@ def _correction(adjustment: Adjustment) -> str:
         f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
         f'"{adjustment.reason}"'
     )
-
-
-def _dollars(amount: Picodollars) -> str:
-    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
-
-
-def _hours(duration: Nanoseconds) -> str:
-    return ten_thousandths(*rounded([duration], NANOSECONDS_PER_HOUR // 10_000))
 
 
 By = Literal["product", "team", "server", "model", "component", "gpu"]
@@ -167,27 +158,27 @@ class _Grouping:
 
     columns: Labels
     cell: Callable[[MonthKey], Labels] | None = None
-    party: Callable[[CostOwner], Labels] | None = None
+    owner: Callable[[CostOwner], Labels] | None = None
     server_cost: Callable[[Any], Labels] | None = None
     gpu: Callable[[Any], Labels] | None = None
 
 
 _GROUPINGS: Final[Mapping[By, _Grouping]] = {
-    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda party: (party.product,)),
-    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda party: (party.team,)),
+    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda owner: (owner.product,)),
+    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda owner: (owner.team,)),
     "server": _Grouping(
         ("namespace", "server"),
-        party=lambda party: (party.namespace, party.server),
+        owner=lambda owner: (owner.namespace, owner.server),
         server_cost=lambda key: (key[0].namespace, key[0].server),
     ),
-    "model": _Grouping(("model",), party=lambda party: (party.model,)),
+    "model": _Grouping(("model",), owner=lambda owner: (owner.model,)),
     "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
     "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
 }
 _CHARGEBACK: Final = _Grouping(
     ("product", "team"),
     lambda cell: (cell.product, cell.team),
-    lambda party: (party.product, party.team),
+    lambda owner: (owner.product, owner.team),
 )
 
 
@@ -216,8 +207,8 @@ def refuse_unknown(record: MonthRecord) -> None:
         ReportError: it has not; the message says what it has.
     """
     if record.month not in record.months:
-        known = f"it has {', '.join(record.months)}" if record.months else EMPTY
-        raise ReportError(f"the ledger has nothing of {record.month}: {known}")
+        available = f"it has {', '.join(record.months)}" if record.months else EMPTY
+        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
 
 
 def _statement(
@@ -243,8 +234,8 @@ def _statement(
     _fill(lines, sums, grouping)
     _correct(lines, record, grouping)
     if grouping.server_cost is not None:
-        told = sum(line.estimated for line in lines.lines())
-        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - told
+        itemized = sum(line.estimated for line in lines.lines())
+        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - itemized
     return Statement(
         report=report,
         month=record.month,
@@ -253,12 +244,12 @@ def _statement(
         last_commit=record.last_commit,
         to_date=record.month == current,
         lines=lines.ordered(),
-        idle=record.sums is not None and grouping.party is not None,
+        idle=record.sums is not None and grouping.owner is not None,
         estimated=grouping.cell is not None or grouping.server_cost is not None,
-        gpu_time=record.sums is not None and (grouping.party is not None or grouping.gpu is not None),
-        tokens=record.sums is not None and grouping.party is not None,
+        gpu_time=record.sums is not None and (grouping.owner is not None or grouping.gpu is not None),
+        tokens=record.sums is not None and grouping.owner is not None,
         notes=notes(
-            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.party is not None
+            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.owner is not None
         ),
         adjustments=record.adjustments,
     )
@@ -276,7 +267,7 @@ class _StatementLines:
 
     def ordered(self) -> tuple[StatementLine, ...]:
         """The dearest first; what costs nothing and says nothing is left out."""
-        told = [
+        relevant = [
             line
             for line in self._lines.values()
             if line.money
@@ -286,35 +277,35 @@ class _StatementLines:
             or line.unpriced
             or any(line.tokens.values())
         ]
-        return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
+        return tuple(sorted(relevant, key=lambda line: (-line.money, line.labels)))
 
 
 def _fill(lines: _StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
-    if grouping.party is not None:
-        for slot, amount in sums.cost.items():
-            line = lines.of(grouping.party(slot.owner))
+    if grouping.owner is not None:
+        for owner_phase, amount in sums.cost.items():
+            line = lines.of(grouping.owner(owner_phase.owner))
             line.money += 0 if grouping.cell is not None else amount
             line.itemized += amount
-            line.idle += amount if slot.phase == "idle" else 0
-        for slot, held in sums.held.items():
-            lines.of(grouping.party(slot.owner)).gpu_time += held
-        for (party, kind), count in sums.tokens.items():
-            tokens = lines.of(grouping.party(party)).tokens
+            line.idle += amount if owner_phase.phase == "idle" else 0
+        for owner_phase, duration in sums.held.items():
+            lines.of(grouping.owner(owner_phase.owner)).gpu_time += duration
+        for (owner, kind), count in sums.tokens.items():
+            tokens = lines.of(grouping.owner(owner)).tokens
             tokens[kind] = tokens.get(kind, 0) + count
     if grouping.server_cost is not None:
         for key, amount in sums.server_cost.items():
             line = lines.of(grouping.server_cost(key))
             # Where a party is known too, its phases told the money already.
-            line.money += amount if grouping.party is None else 0
+            line.money += amount if grouping.owner is None else 0
             line.estimated += amount if key[2] == ESTIMATE else 0
     if grouping.gpu is not None:
         for (gpu, _component), amount in sums.gpu_cost.items():
             lines.of(grouping.gpu(gpu)).money += amount
-        for gpu, owed in sums.gpu_owed().items():
-            lines.of(grouping.gpu(gpu)).gpu_time += owed
-    for (gpu, party), time in sums.waiting().items():
-        if grouping.party is not None:
-            lines.of(grouping.party(party)).unpriced += time
+        for gpu, charged in sums.gpu_owed().items():
+            lines.of(grouping.gpu(gpu)).gpu_time += charged
+    for (gpu, owner), time in sums.waiting().items():
+        if grouping.owner is not None:
+            lines.of(grouping.owner(owner)).unpriced += time
         elif grouping.gpu is not None:
             lines.of(grouping.gpu(gpu)).unpriced += time
 
@@ -332,5 +323,5 @@ def _correct(lines: _StatementLines, record: MonthRecord, grouping: _Grouping) -
 
 
 def _corrected(grouping: _Grouping) -> str:
-    """What corrections are called where no line is of a product or a team."""
+    """The name of corrections in a statement without products or teams."""
     return COMPONENT if grouping.columns == ("component",) else ADJUSTED

@@ -3,28 +3,33 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from exporter.finance.month import Statement, StatementLine
 from exporter.ledger.adjustments import Adjustment
 from exporter.readings import KINDS
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import (
+    CENT,
+    HOUR_FRACTION,
+    hundredths,
+    printable,
+    rounded,
+    ruled_table,
+    ten_thousandths,
+)
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     dollars,
 )
 
 Form = Literal["table", "json", "csv"]
 
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
-HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
 FORMULA: Final = ("=", "+", "-", "@", "\t")
-"""What makes a spreadsheet take a cell for a formula."""
+"""First characters of a cell that a spreadsheet runs as a formula."""
 
 
 def sheet(statement: Statement, form: Form) -> str:
@@ -35,22 +40,19 @@ def sheet(statement: Statement, form: Form) -> str:
 def text(statement: Statement) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
-    told = [values for _heading, values in _columns(statement)]
+    columns = [values for _heading, values in _columns(statement)]
     rows = [
-        [*(_printable(label) or "-" for label in line.labels), *(column[place] for column in told)]
-        for place, line in enumerate(statement.lines)
+        [*(printable(label) or "-" for label in line.labels), *(column[row_number] for column in columns)]
+        for row_number, line in enumerate(statement.lines)
     ]
-    total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in told)]
-    words = len(statement.columns)
-    widths = [max(map(len, column)) for column in zip(headings, *rows, total, strict=True)]
-    rule = ["-" * width for width in widths]
+    total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in columns)]
     title = f"{statement.month} to date" if statement.to_date else statement.month
     lines = [
         f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
         "",
-        *(_row(row, widths, words) for row in (headings, rule, *rows, rule, total)),
+        *ruled_table(headings, rows, total, labels=len(statement.columns)),
         "",
-        *(f"{_printable(note)}." for note in statement.notes),
+        *(f"{printable(note)}." for note in statement.notes),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -62,7 +64,7 @@ def as_json(statement: Statement) -> str:
         {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
         for line, amounts in zip(statement.lines, cents[:-1], strict=True)
     ]
-    told = {
+    document = {
         "report": statement.report,
         "month": statement.month,
         "to_date": statement.to_date,
@@ -73,7 +75,7 @@ def as_json(statement: Statement) -> str:
         "adjustments": [_adjustment(each) for each in statement.adjustments],
         "notes": statement.notes,
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def as_csv(statement: Statement) -> str:
@@ -88,9 +90,9 @@ def as_csv(statement: Statement) -> str:
         for name, values in _columns(statement, plain=True)
     ]
     writer.writerow(["month", *statement.columns, *(name for name, _values in columns)])
-    for place, line in enumerate(statement.lines):
+    for row_number, line in enumerate(statement.lines):
         labels = [_cell(label) for label in line.labels]
-        writer.writerow([statement.month, *labels, *(values[place] for _name, values in columns)])
+        writer.writerow([statement.month, *labels, *(values[row_number] for _name, values in columns)])
     return out.getvalue()
 
 
@@ -121,7 +123,7 @@ def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str
 
 
 def _origins(statement: Statement) -> Iterator[tuple[str, list[str]]]:
-    """What a machine is told of how far the money is to be believed; people read it in the notes."""
+    """Columns for programs on where money comes from; people read it in the notes."""
     lines = statement.lines
     estimated, adjusted = _origin_cents(statement)
     if statement.estimated:
@@ -172,22 +174,22 @@ def _total(statement: Statement) -> StatementLine:
 def _amounts(
     statement: Statement, line: StatementLine, cents: int, idle: int, estimated: int, adjusted: int
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    amounts: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
     if statement.estimated:
-        told["estimated_dollars"] = estimated / 100
-    told["adjustment_dollars"] = adjusted / 100
+        amounts["estimated_dollars"] = estimated / 100
+    amounts["adjustment_dollars"] = adjusted / 100
     if statement.idle:
-        told |= {
+        amounts |= {
             "idle_dollars": idle / 100,
             "idle_picodollars": line.idle,
             "idle_ratio": _idle_ratio(line),
         }
     if statement.gpu_time:
-        told["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
-        told["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
+        amounts["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
+        amounts["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
     if statement.tokens:
-        told |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
-    return told
+        amounts |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
+    return amounts
 
 
 def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
@@ -210,23 +212,10 @@ def _idle_ratio(line: StatementLine) -> float | None:
     return line.idle / line.itemized if line.itemized else None
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
-    aligned = [
-        cell.ljust(width) if place < words else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(aligned).rstrip()
-
-
 def _cell(label: str) -> str:
     """A label as text in a spreadsheet, whatever it begins with."""
     line = label.replace("\r", " ")  # which the csv module of Python 3.11 leaves bare
     return f"'{line}" if line.startswith(FORMULA) else line
-
-
-def _printable(label: str) -> str:
-    """A label that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in label)
 
 
 def _time(instant: Instant | None) -> str | None:

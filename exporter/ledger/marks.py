@@ -145,7 +145,11 @@ def columns_record(marks: CounterMarks) -> Record | None:
 
 
 def columns_digest(text: str) -> str:
-    """Digest by which the record of a page refers to the text of its columns."""
+    """Digest by which the record of a page refers to the text of its columns.
+
+    Columns are a row of their own, since they may hold thousands of marks; it is written only if one changed.
+    A release without such rows leaves an old row next to a newer record: the digest then differs.
+    """
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

@@ -54,6 +54,8 @@ def migrate(
 ) -> Path | None:
     """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
 
+    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
+
     Raises:
         sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
         OSError: the copy could not be put in its place.

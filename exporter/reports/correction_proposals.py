@@ -1,4 +1,4 @@
-"""What a reload says of money that is posted already, and the lines that correct it. Pure."""
+"""Notices of a reload about posted money, and the commands that correct it. Pure."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from exporter.readings import Gpu
 from exporter.reports.repricing import (
-    CENT,
     Correction,
     PostedHistory,
     Repricing,
@@ -17,11 +16,11 @@ from exporter.reports.repricing import (
     reason,
     repricing,
 )
-from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.reports.rounding import dollars_text, hours_text, hundredths, printable
 from exporter.tariff.calendar import day_of
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Listed
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNDATED: Final = (
     "A price without `from`, or an amount beside the hardware, changed: it counts from now on, and what is "
@@ -71,10 +70,10 @@ def sentences(
         flags: what the command line of the daemon said about where its files are.
     """
     lines: list[str] = []
-    told = None if history is None else repricing(old, new, history, zone, now)
-    if told is not None:
-        lines.extend(_differences(told, zone))
-        if told.comparable:
+    difference = None if history is None else repricing(old, new, history, zone, now)
+    if difference is not None:
+        lines.extend(_differences(difference, zone))
+        if difference.comparable:
             command = _command(*flags, "--proposals")
             lines.append(f"`{command}` prints the lines that correct it, by GPU and owner of each hour.")
     if _undated(old, new, gpus, now):
@@ -94,29 +93,29 @@ def proposals(
         now: the end of what may be posted.
         flags: where the files are.
     """
-    told = repricing(None, prices, history, zone, now)
-    if told is None:
+    difference = repricing(None, prices, history, zone, now)
+    if difference is None:
         return (f"# {NOTHING}",)
-    comments = [*_differences(told, zone)]
+    comments = [*_differences(difference, zone)]
     comments.extend(
-        f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {_cents(each.posted)} posted, "
-        f"{_cents(each.due)} by date."
-        for each in told.gpus
+        f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {dollars_text(each.posted)} posted, "
+        f"{dollars_text(each.due)} by date."
+        for each in difference.gpus
     )
-    if told.unknown_holders:
-        hours = ten_thousandths(*rounded([told.unknown_holders], NANOSECONDS_PER_HOUR // 10_000))
+    if difference.unknown_holders:
+        hours = hours_text(difference.unknown_holders)
         comments.append(
             f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
             "component was posted then."
         )
     if any(rule.depends_on_location and not isinstance(rule.terms, Listed) for rule in prices.hardware):
         comments.append(BY_PLACE)
-    if told.corrections:
+    if difference.corrections:
         comments.extend(CAVEAT)
-    day = day_of(told.since, zone).name
+    day = day_of(difference.since, zone).name
     return (
         *(f"# {line}" for line in comments),
-        *(command(correction, day, flags) for correction in told.corrections),
+        *(command(correction, day, flags) for correction in difference.corrections),
     )
 
 
@@ -133,13 +132,8 @@ def command(correction: Correction, since: str, flags: Sequence[str]) -> str:
     )
 
 
-def printable(text: str) -> str:
-    """A label as it may stand in a comment: one line, whatever it holds."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> bool:
-    """Whether something that has no date costs something else from now on: it says nothing of the past."""
+    """Whether a price without a date changed: it applies from now on."""
     if old.overheads != new.overheads:
         return True
     for gpu in gpus:
@@ -157,23 +151,19 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
     return False
 
 
-def _differences(told: Repricing, zone: ZoneInfo) -> Iterator[str]:
-    """What is posted, what it would have been, and what was corrected before."""
-    since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone)
-    gpus = "1 GPU" if len(told.gpus) == 1 else f"{len(told.gpus)} GPUs"
+def _differences(difference: Repricing, zone: ZoneInfo) -> Iterator[str]:
+    """Posted money, the money by date, and earlier corrections."""
+    since = datetime.fromtimestamp(difference.since // NANOSECONDS_PER_SECOND, zone)
+    gpus = "1 GPU" if len(difference.gpus) == 1 else f"{len(difference.gpus)} GPUs"
     yield (
-        f"{_cents(told.posted)} dollars are posted for {gpus} since {since.isoformat()} and stay posted; "
-        f"by the dated prices it would have been {_cents(told.due)}."
+        f"{dollars_text(difference.posted)} dollars are posted for {gpus} since {since.isoformat()} "
+        f"and stay posted; by the dated prices it would have been {dollars_text(difference.due)}."
     )
-    if not told.comparable:
-        yield UNCOMPARABLE.format(made=_cents(told.entered))
-    elif told.entered:
-        made = _cents(told.entered)
+    if not difference.comparable:
+        yield UNCOMPARABLE.format(made=dollars_text(difference.already_corrected))
+    elif difference.already_corrected:
+        made = dollars_text(difference.already_corrected)
         yield f"Corrections of changed prices that were entered before, {made} dollars, are taken off."
-
-
-def _cents(amount: Picodollars) -> str:
-    return hundredths(*rounded([amount], CENT))
 
 
 def _command(*flags: str) -> str:

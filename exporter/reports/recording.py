@@ -84,7 +84,12 @@ PROPS: Final = "props"
 
 
 class Mask:
-    """Replacements, the same for the same text."""
+    """Replacements, the same for the same text on all pages.
+
+    Any label may hold a model, user, team, key or host, and no list of such labels is complete. So each value
+    is replaced, except an engine's own words, ranks, bounds of buckets, and values that a description in
+    `engines` asks for.
+    """
 
     def __init__(self) -> None:
         self._replaced: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What prices by date make of money that is posted already, and how to correct it.
+"""The difference between posted money and prices by date, and its corrections.
 
 A reload never moves what is posted. Where the configuration says by date that past time cost something else,
 the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by hours
@@ -20,7 +20,7 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums, day_number
 from exporter.readings import Gpu
-from exporter.reports.rounding import rounded
+from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
 from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
@@ -28,7 +28,6 @@ from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     Picodollars,
@@ -39,7 +38,7 @@ Amounts = Mapping[str, tuple[Fraction, bool]]
 
 
 def dated(rates: Iterable[ComponentRate]) -> bool:
-    """Whether people said since when these hold; a catalogue's date is that of its reading."""
+    """Whether the configuration dates these rates; a catalogue's date is the day it was read."""
     return all(rate.provenance.price_basis == "configured" and rate.provenance.as_of for rate in rates)
 
 
@@ -80,17 +79,17 @@ class DatedPrices:
         own = {begin} if corrected is None else {begin, max(begin, corrected)}
         before = () if old is None else old.changes(begin, now)
         self.cuts = sorted({*own, *before, *new.changes(begin, now)})
-        self._known: dict[tuple[Gpu, int], Due] = {}
+        self._cache: dict[tuple[Gpu, int], Due] = {}
 
     def of(self, gpu: Gpu, at: Instant) -> Due:
-        """What a GPU costs at an instant."""
+        """The price of a GPU at an instant."""
         key = gpu, bisect_right(self.cuts, at)
-        if key not in self._known:
-            self._known[key] = self._due(gpu, at)
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = self._due(gpu, at)
+        return self._cache[key]
 
     def corrects(self, at: Instant) -> bool:
-        """Whether a correction that was entered may be about an instant."""
+        """Whether an earlier correction may cover an instant."""
         return self._corrected is not None and at >= self._corrected
 
     def _due(self, gpu: Gpu, at: Instant) -> Due:
@@ -113,6 +112,7 @@ def _priced(tariff: Tariff, gpu: Gpu, at: Instant) -> tuple[Amounts, bool, bool]
 
 
 _REASON: Final = re.compile(r"prices since (\d{4}-\d{2}-\d{2}) were changed afterwards", re.ASCII)
+"""Reason of a correction without a kind: of an earlier release, or entered without one."""
 
 _KEY: Final = re.compile(r"repricing/(\d{4}-\d{2}-\d{2})/\d{1,9}", re.ASCII)
 
@@ -134,7 +134,7 @@ class PostedCorrections:
 
 
 def reason(day: str) -> str:
-    """Why a correction is made: prices of the time since a day like 2026-11-10 were changed later."""
+    """The reason of a correction of prices since a day like 2026-11-10."""
     return f"prices since {day} were changed afterwards"
 
 
@@ -145,8 +145,8 @@ def key(day: str, number: int) -> str:
 
 def key_day(text: str) -> str | None:
     """The day of a key, like 2026-11-10; `None` for what is no key."""
-    found = _KEY.fullmatch(text)
-    return None if found is None else found[1]
+    match = _KEY.fullmatch(text)
+    return None if match is None else match[1]
 
 
 def posted_corrections(adjustments: Iterable[Adjustment], zone: ZoneInfo) -> PostedCorrections:
@@ -156,13 +156,13 @@ def posted_corrections(adjustments: Iterable[Adjustment], zone: ZoneInfo) -> Pos
     days: dict[str, str] = {}
     counts: dict[CorrectionOwner, int] = {}
     for each in adjustments:
-        told = _since(each, zone)
-        if told is None:
+        start = _since(each, zone)
+        if start is None:
             continue
-        since = told if since is None else min(since, told)
-        debt = each.month, each.product, each.team
-        amounts[debt] = amounts.get(debt, 0) + each.amount
-        counts[debt] = counts.get(debt, 0) + 1
+        since = start if since is None else min(since, start)
+        payer = each.month, each.product, each.team
+        amounts[payer] = amounts.get(payer, 0) + each.amount
+        counts[payer] = counts.get(payer, 0) + 1
         days[each.month] = max(days.get(each.month, ""), each.day)
     return PostedCorrections(since, amounts, days, counts)
 
@@ -172,8 +172,8 @@ def _since(adjustment: Adjustment, zone: ZoneInfo) -> Instant | None:
     if adjustment.kind == REPRICING:
         day = key_day(adjustment.key)
     else:
-        found = _REASON.search(adjustment.reason)
-        day = None if found is None else found[1]
+        match = _REASON.search(adjustment.reason)
+        day = None if match is None else match[1]
     if day is None:
         return None
     try:
@@ -187,26 +187,24 @@ BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
 """Components of hardware that accrue by time."""
 
 MONTHS_BEFORE: Final = 12
-"""How far back it is looked, beside the month that goes on: an adjustment may be for these."""
-
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+"""Months before the current one that are compared: an adjustment may be for these."""
 
 ROUNDING: Final[Picodollars] = 1000
-"""What carries and splits may leave of a day of one GPU and component."""
+"""The largest rounding of a day of one GPU and component."""
 
 Payer = tuple[str, str]
 """Product and team."""
 
 
 class PostedHistory(Protocol):
-    """What the ledger keeps of the past. All answers are of one commit; `None` where nothing is kept."""
+    """The ledger's history. All answers are of one commit; `None` where nothing is kept."""
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """By local day, a number like 20261130."""
+        """Sums by local day, a number like 20261130."""
         ...
 
     def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """By hour since 1970."""
+        """Sums by hour since 1970."""
         ...
 
     def adjustments(self, first: int, last: int) -> Sequence[Adjustment]:
@@ -241,7 +239,7 @@ class GpuDifference:
 class Repricing:
     """Money posted at other prices than those by date, since the first of it, and what it would have been.
 
-    `posted_corrections` are corrections of changed prices that are in the ledger already, beside `posted`;
+    `already_corrected` is the sum of earlier corrections of changed prices in the ledger, beside `posted`;
     `corrections` are what is missing then. `comparable` is false where those reach into time of which the
     prices say nothing by date: how much of them is about the same money is unknown, and there are none.
     `unknown_holders` is GPU time of hours that an earlier release wrote, which kept no owner by GPU.
@@ -250,18 +248,18 @@ class Repricing:
     since: Instant
     gpus: tuple[GpuDifference, ...]
     corrections: tuple[Correction, ...]
-    entered: Picodollars = 0
+    already_corrected: Picodollars = 0
     comparable: bool = True
     unknown_holders: Nanoseconds = 0
 
     @property
     def posted(self) -> Picodollars:
-        """What is posted for all GPUs together."""
+        """Posted money of all GPUs."""
         return sum(each.posted for each in self.gpus)
 
     @property
     def due(self) -> Picodollars:
-        """What it would have been."""
+        """Money of all GPUs at the prices by date."""
         return sum(each.due for each in self.gpus)
 
 
@@ -296,7 +294,7 @@ class _Differences:
     since: Instant | None = None
     gpus: dict[Gpu, list[Fraction]] = field(default_factory=dict)
     """Posted and due."""
-    owed: dict[tuple[str, str, str], Picodollars] = field(default_factory=dict)
+    amounts: dict[tuple[str, str, str], Picodollars] = field(default_factory=dict)
     """By month, product and team."""
     last: dict[str, str] = field(default_factory=dict)
     """The last day of each month."""
@@ -332,15 +330,15 @@ def repricing(
     made = posted_corrections(history.adjustments(day_number(first.name), day_number(last.name)), zone)
     begin = max(begin if made.since is None else min(begin, made.since), earliest.start)
     prices = DatedPrices(old, new, begin, now, made.since)
-    found = _Differences()
+    differences = _Differences()
     for days in _months(day_of(begin, zone), day_of(now, zone), zone):
         sums_by_day = history.days(day_number(days[0].name), day_number(days[-1].name)) or {}
         for day in days:
             sums = sums_by_day.get(day_number(day.name))
             if sums is not None:
                 for cell in _cells(day, sums, prices, history, now):
-                    _reckon(found, day, cell, prices)
-    return _told(found, made, zone)
+                    _reckon(differences, day, cell, prices)
+    return _repricing_of(differences, made, zone)
 
 
 def _begin(new: Tariff, now: Instant) -> Instant | None:
@@ -378,8 +376,10 @@ def _cells(
         yield _Cell(sums, end - day.start, [(day.start, Fraction(1))])
         return
     hour = NANOSECONDS_PER_HOUR
-    found = history.hours(day.start // hour, (end - 1) // hour) or {}
-    wholes = [(number * hour, (number + 1) * hour, of_hour) for number, of_hour in sorted(found.items())]
+    sums_by_hour = history.hours(day.start // hour, (end - 1) // hour) or {}
+    wholes = [
+        (number * hour, (number + 1) * hour, of_hour) for number, of_hour in sorted(sums_by_hour.items())
+    ]
     for since, until, whole in wholes or [(day.start, day.end, sums)]:
         until_ = min(until, max(now, since + 1))
         cuts = sorted({since, until_, day.start, end, *inside})
@@ -395,57 +395,57 @@ def _cells(
         )
 
 
-def _reckon(found: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
+def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
     sums = cell.sums
     unknown: dict[str, Picodollars] = {}
-    for gpu, held in _holders(sums).items():
+    for gpu, charged in _holders(sums).items():
         parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
         if not any(due.compared for _, _, due in parts):
             continue
         differs = False
         for component in BY_TIME:
-            amounts = _difference(cell, sums.gpu_cost.get((gpu, component), 0), held, component, parts)
+            amounts = _difference(cell, sums.gpu_cost.get((gpu, component), 0), charged, component, parts)
             if amounts is None:
                 continue
             posted, due, while_up = amounts
             if not all(of.by_date for _, _, of in parts if of.compared):
-                found.undated[gpu.uuid] = found.undated.get(gpu.uuid, Fraction(0)) + due - posted
+                differences.undated[gpu.uuid] = differences.undated.get(gpu.uuid, Fraction(0)) + due - posted
                 continue
-            pair = found.gpus.setdefault(gpu, [Fraction(0), Fraction(0)])
+            pair = differences.gpus.setdefault(gpu, [Fraction(0), Fraction(0)])
             pair[0] += posted
             pair[1] += due
             differs = True
             by_up = component == RENT and sums.gpu_unowed.get(gpu, 0) > 0
             for payer, share in (
-                *_shares(round(due), held.by(while_up=while_up), held.time),
-                *_shares(-round(posted), held.by(while_up=by_up), held.time),
+                *_shares(round(due), charged.by(while_up=while_up), charged.time),
+                *_shares(-round(posted), charged.by(while_up=by_up), charged.time),
             ):
                 if payer is None:
                     unknown[component] = unknown.get(component, 0) + share
                 else:
-                    _owe(found, day, payer, share)
+                    _owe(differences, day, payer, share)
         since = min(since for since, _, due in parts if due.compared)
         if any(due.by_date for _, _, due in parts if due.compared):
-            found.compared.add(day.name[:7])
+            differences.compared.add(day.name[:7])
             if differs:
-                found.since = since if found.since is None else min(found.since, since)
-                found.unknown_holders += held.time.get(None, 0)
+                differences.since = since if differences.since is None else min(differences.since, since)
+                differences.unknown_holders += charged.time.get(None, 0)
     for component, amount in unknown.items():
         for payer, share in _divided(amount, sums, component).items():
-            _owe(found, day, payer, share)
+            _owe(differences, day, payer, share)
 
 
-def _owe(found: _Differences, day: Day, payer: Payer, amount: Picodollars) -> None:
+def _owe(differences: _Differences, day: Day, payer: Payer, amount: Picodollars) -> None:
     if amount:
         month = day.name[:7]
-        found.last[month] = day.name
-        found.owed[month, *payer] = found.owed.get((month, *payer), 0) + amount
+        differences.last[month] = day.name
+        differences.amounts[month, *payer] = differences.amounts.get((month, *payer), 0) + amount
 
 
 def _difference(
     cell: _Cell,
     posted: Picodollars,
-    held: _ChargedTime,
+    charged: _ChargedTime,
     component: str,
     parts: list[tuple[Instant, Fraction, Due]],
 ) -> tuple[Fraction, Fraction, bool] | None:
@@ -453,7 +453,7 @@ def _difference(
 
     `None` where they agree. What is posted for the other parts is what their price says.
     """
-    owed = Fraction(0)
+    due_sum = Fraction(0)
     rest = posted * sum((fraction for _, fraction, _ in parts), Fraction(0))
     at: list[Fraction] = []
     while_up = False
@@ -465,36 +465,36 @@ def _difference(
             rest -= posted * fraction
             continue
         rate, only_up = assumed.get(component, (Fraction(0), False))
-        time = sum(held.by(while_up=only_up).values())
+        time = sum(charged.by(while_up=only_up).values())
         whole = whole and time >= cell.length - NANOSECONDS_PER_SECOND
         at.append(rate * time)
         if due.compared:
-            owed += rate * time * fraction
+            due_sum += rate * time * fraction
             while_up = while_up or only_up
         else:
             rest -= rate * time * fraction
     # Of a cell that was metered in part nobody knows in which of its parts.
     if len(parts) > 1 and not whole and min(at) - ROUNDING <= posted <= max(at) + ROUNDING:
         return None
-    return None if abs(owed - rest) <= ROUNDING else (rest, owed, while_up)
+    return None if abs(due_sum - rest) <= ROUNDING else (rest, due_sum, while_up)
 
 
 def _holders(sums: HistorySums) -> dict[Gpu, _ChargedTime]:
     """Charged GPU time: what waits for a price is charged with the new one."""
     waiting: dict[Gpu, Nanoseconds] = {}
-    for (gpu, _party), time in sums.waiting().items():
+    for (gpu, _owner), time in sums.waiting().items():
         waiting[gpu] = waiting.get(gpu, 0) + time
-    found = {gpu: _ChargedTime() for gpu in sums.gpu_held}
+    holders = {gpu: _ChargedTime() for gpu in sums.gpu_held}
     for owner, time in sums.owner_held.items():
-        held = found.setdefault(owner.gpu, _ChargedTime())
-        held.time[owner.product, owner.team] = time
-        held.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
-    for gpu, held in found.items():
-        rest = sums.gpu_held.get(gpu, 0) - waiting.get(gpu, 0) - sum(held.time.values())
+        charged = holders.setdefault(owner.gpu, _ChargedTime())
+        charged.time[owner.product, owner.team] = time
+        charged.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
+    for gpu, charged in holders.items():
+        rest = sums.gpu_held.get(gpu, 0) - waiting.get(gpu, 0) - sum(charged.time.values())
         if rest > 0:
-            down = sums.gpu_down.get(gpu, 0) - (sum(held.time.values()) - sum(held.up.values()))
-            held.time[None], held.up[None] = rest, max(0, rest - max(0, down))
-    return {gpu: held for gpu, held in found.items() if any(held.time.values())}
+            down = sums.gpu_down.get(gpu, 0) - (sum(charged.time.values()) - sum(charged.up.values()))
+            charged.time[None], charged.up[None] = rest, max(0, rest - max(0, down))
+    return {gpu: charged for gpu, charged in holders.items() if any(charged.time.values())}
 
 
 def _shares(
@@ -519,30 +519,33 @@ def _divided(amount: Picodollars, sums: HistorySums, component: str) -> dict[Pay
         every[payer] = every.get(payer, 0) + max(0, posted)
         if name == component:
             these[payer] = these.get(payer, 0) + max(0, posted)
-    held: dict[Payer, int] = {}
-    for slot, time in sums.held.items():
-        payer = slot.owner.product, slot.owner.team
-        held[payer] = held.get(payer, 0) + time
-    for weights in (these, every, held):
+    gpu_time: dict[Payer, int] = {}
+    for owner_phase, time in sums.held.items():
+        payer = owner_phase.owner.product, owner_phase.owner.team
+        gpu_time[payer] = gpu_time.get(payer, 0) + time
+    for weights in (these, every, gpu_time):
         if any(weights.values()):
             sign = 1 if amount > 0 else -1
             return {payer: sign * part for payer, part in split(abs(amount), weights)[0].items()}
     return {(UNASSIGNED, UNASSIGNED): amount}
 
 
-def _told(found: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
-    known = {debt: amount for debt, amount in made.amounts.items() if debt[0] in found.compared}
-    missing = {debt: found.owed.get(debt, 0) - known.get(debt, 0) for debt in sorted({*found.owed, *known})}
+def _repricing_of(differences: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
+    corrected = {payer: amount for payer, amount in made.amounts.items() if payer[0] in differences.compared}
+    missing = {
+        payer: differences.amounts.get(payer, 0) - corrected.get(payer, 0)
+        for payer in sorted({*differences.amounts, *corrected})
+    }
     # Less than a cent is left as it is: rounding would move it to and fro.
-    missing = {debt: amount for debt, amount in missing.items() if abs(amount) >= CENT}
+    missing = {payer: amount for payer, amount in missing.items() if abs(amount) >= CENT}
     cents = rounded(list(missing.values()), CENT)
-    since = found.since if found.since is not None else made.since
+    since = differences.since if differences.since is not None else made.since
     if not missing or since is None:
         return None
     day = day_of(since, zone).name
     corrections = tuple(
         Correction(
-            found.last.get(month) or made.days[month],
+            differences.last.get(month) or made.days[month],
             product,
             team,
             amount,
@@ -553,14 +556,15 @@ def _told(found: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repri
     )
     if not corrections:
         return None
-    comparable = all(abs(difference) < CENT for difference in found.undated.values())
+    comparable = all(abs(difference) < CENT for difference in differences.undated.values())
     return Repricing(
         since,
         tuple(
-            GpuDifference(gpu, round(posted), round(due)) for gpu, (posted, due) in sorted(found.gpus.items())
+            GpuDifference(gpu, round(posted), round(due))
+            for gpu, (posted, due) in sorted(differences.gpus.items())
         ),
         corrections if comparable else (),
-        sum(known.values()),
+        sum(corrected.values()),
         comparable,
-        found.unknown_holders,
+        differences.unknown_holders,
     )

@@ -1,10 +1,18 @@
-"""Columns of rounded numbers that sum to their rounded total."""
+"""Columns of rounded numbers that sum to their rounded total, and tables of them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds, Picodollars
 
 N = TypeVar("N", int, Fraction)
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+"""Picodollars."""
+
+HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
+"""Nanoseconds of a ten thousandth of an hour."""
 
 
 def rounded(
@@ -13,7 +21,7 @@ def rounded(
     """Amounts in whole units, summing to their total in whole units, rounded half up.
 
     Each is rounded down, and the units that are then missing go to those that lost most, the first of equals;
-    before them to those that stay within their ceiling, so that a part is not told larger than its whole.
+    before them to those that stay within their ceiling, so that no part is larger than its whole.
     None is a unit or more away from what it was. `total` is another total to sum to, less than a unit away
     from what they sum to.
     """
@@ -21,13 +29,13 @@ def rounded(
     nearest = (2 * sum(amounts) + unit) // (2 * unit)
     missing = (nearest if total is None else total) - sum(wholes)
 
-    def turn(place: int) -> tuple[bool, bool, N, int]:
-        lost = amounts[place] % unit
-        full = ceilings is not None and wholes[place] >= ceilings[place]
-        return lost == 0, full, -lost, place
+    def priority(index: int) -> tuple[bool, bool, N, int]:
+        lost = amounts[index] % unit
+        full = ceilings is not None and wholes[index] >= ceilings[index]
+        return lost == 0, full, -lost, index
 
-    for place in sorted(range(len(amounts)), key=turn)[:missing]:
-        wholes[place] += 1
+    for index in sorted(range(len(amounts)), key=priority)[:missing]:
+        wholes[index] += 1
     return wholes
 
 
@@ -40,35 +48,35 @@ def balanced(
     totals of the rows must sum to what those of the columns sum to.
     """
     wholes = [[cell // unit for cell in row] for row in cells]
-    short = [total - sum(row) for total, row in zip(rows, wholes, strict=True)]
-    lacking = [total - sum(row[at] for row in wholes) for at, total in enumerate(columns)]
+    row_shortfalls = [total - sum(row) for total, row in zip(rows, wholes, strict=True)]
+    column_shortfalls = [total - sum(row[at] for row in wholes) for at, total in enumerate(columns)]
 
     def lost(row: int, column: int) -> int:
         return cells[row][column] - wholes[row][column] * unit
 
     def move(row: int, column: int, by: int) -> None:
         wholes[row][column] += by
-        short[row] -= by
-        lacking[column] -= by
+        row_shortfalls[row] -= by
+        column_shortfalls[column] -= by
 
     for by in (1, -1):
         while pairs := [
             (by * lost(row, column), -row, -column)
-            for row, missing in enumerate(short)
-            for column, wanted in enumerate(lacking)
+            for row, missing in enumerate(row_shortfalls)
+            for column, wanted in enumerate(column_shortfalls)
             if missing * by > 0 and wanted * by > 0
         ]:
             _, row, column = max(pairs)
             move(-row, -column, by)
-    while any(short):  # the columns are right: a unit goes from one row to another within a column
-        gaining = next(row for row, missing in enumerate(short) if missing > 0)
-        losing = next(row for row, missing in enumerate(short) if missing < 0)
+    while any(row_shortfalls):  # the columns are right: a unit goes from one row to another within a column
+        gaining = next(row for row, missing in enumerate(row_shortfalls) if missing > 0)
+        losing = next(row for row, missing in enumerate(row_shortfalls) if missing < 0)
         column = max(range(len(columns)), key=lambda at: lost(gaining, at) - lost(losing, at))
         move(gaining, column, 1)
         move(losing, column, -1)
-    while any(lacking):
-        gaining = next(column for column, wanted in enumerate(lacking) if wanted > 0)
-        losing = next(column for column, wanted in enumerate(lacking) if wanted < 0)
+    while any(column_shortfalls):
+        gaining = next(column for column, wanted in enumerate(column_shortfalls) if wanted > 0)
+        losing = next(column for column, wanted in enumerate(column_shortfalls) if wanted < 0)
         row = max(range(len(rows)), key=lambda at: lost(at, gaining) - lost(at, losing))
         move(row, gaining, 1)
         move(row, losing, -1)
@@ -85,3 +93,42 @@ def ten_thousandths(value: int) -> str:
     """A number of ten thousandths for people, like 1,234.5000."""
     sign = "-" if value < 0 else ""
     return f"{sign}{abs(value) // 10_000:,}.{abs(value) % 10_000:04d}"
+
+
+def dollars_text(amount: Picodollars) -> str:
+    """Dollars to the cent for people, like 1,234.50."""
+    return hundredths(*rounded([amount], CENT))
+
+
+def hours_text(duration: Nanoseconds) -> str:
+    """Hours to a ten thousandth for people, like 1,234.5000."""
+    return ten_thousandths(*rounded([duration], HOUR_FRACTION))
+
+
+def printable(text: str) -> str:
+    """A text on one line that cannot move a terminal's cursor, whatever it holds."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def text_table(rows: Sequence[Sequence[str]], labels: int = 1) -> Iterator[str]:
+    """Lines of a table for people: the first `labels` columns to the left, numbers to the right."""
+    widths = _column_widths(rows)
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < labels else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def ruled_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], labels: int = 1
+) -> Iterator[str]:
+    """Lines of a table with a rule below its headings and above its total."""
+    rule = ["-" * width for width in _column_widths([headings, *rows, total])]
+    return text_table([headings, rule, *rows, rule, total], labels)
+
+
+def _column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of the longest cell of each column."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

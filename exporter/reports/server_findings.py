@@ -182,7 +182,11 @@ MOST_RULES: Final = 8
 
 
 def unmet_hardware(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
-    """Rules of `hardware` that match no GPU here, and why not."""
+    """Rules of `hardware` that match no GPU here, and why not.
+
+    One file may serve many hosts, so most such rules are notes. A rule that misses by case, or by a part of a
+    name, was meant for a GPU here: a warning.
+    """
     unmatched = tuple(unmatched_rules(tariff, gpus))
     for rule in unmatched:
         if rule.slip:

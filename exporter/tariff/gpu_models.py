@@ -171,6 +171,7 @@ def meant(pattern: str, text: str) -> str:
 
 
 def _plain(text: str) -> str:
+    """Text as the catalogue compares names; patterns of `match.gpu_model` compare case and dashes too."""
     return _BETWEEN.sub(" ", text).casefold()
 
 

@@ -244,6 +244,8 @@ OCI:
 """
 
 WITHOUT_PRICES: Final = frozenset(word for word in _BY_CLOUD.split() if not word.endswith(":"))
+"""Regions that `instances.csv` lacks, by hand from SDKs (botocore's partitions, OCI's region definitions) and
+the clouds' documentation, government and China included. Newer regions are missing."""
 
 
 def regions(table: Iterable[Row]) -> frozenset[str]:

@@ -66,7 +66,11 @@ def host_of(text: str) -> str:
 
 
 class Hosts:
-    """The names that browsers may ask for, beside addresses and names without a dot."""
+    """Host names for browsers, besides addresses and names without a dot: the defense against DNS rebinding.
+
+    A page of another site can let its own name resolve to this machine; its script then reads the answers.
+    The Host header still has that site's name. Programs are answered under any name: a scrape needs no key.
+    """
 
     def __init__(self, allowed: Iterable[str] = (), resolver: Path = RESOLVER) -> None:
         own = socket.gethostname().lower().rstrip(".")

@@ -118,9 +118,9 @@ def test_from_the_command_line_to_the_report(
     """A minus after a space is no flag; the report has it waiting, and after a tick posted."""
     monkeypatch.setattr("exporter.cli.adjust.SystemClock", Clock)
     ledger = f"--ledger.path={host.path}"
-    entered = ["adjust", "--amount", "-0.25", "--date", "2026-11-01", "--product=chat", "--reason", "half"]
+    arguments = ["adjust", "--amount", "-0.25", "--date", "2026-11-01", "--product=chat", "--reason", "half"]
     month = ["report", "month", "--month=2026-11", "--by=component", ledger]
-    assert main([*entered, ledger]) == 0
+    assert main([*arguments, ledger]) == 0
     capsys.readouterr()
     assert main(month) == 0
     waiting = capsys.readouterr().out
@@ -128,19 +128,19 @@ def test_from_the_command_line_to_the_report(
     assert main(month) == 0
     posted = capsys.readouterr().out
     assert main([*month, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
 
-    said = '-0.25 dollars of 2026-11-01 to product chat, team assistants: "half".\n'
-    assert waiting.endswith(f"adjustment 1 waits for the daemon and is in no sum: {said}")
+    sentence = '-0.25 dollars of 2026-11-01 to product chat, team assistants: "half".\n'
+    assert waiting.endswith(f"adjustment 1 waits for the daemon and is in no sum: {sentence}")
     assert [line.split() for line in waiting.splitlines() if line.startswith("total")] == [["total", "1.00"]]
-    assert posted.endswith(f"adjustment 1: {said}")
+    assert posted.endswith(f"adjustment 1: {sentence}")
     assert [line.split() for line in posted.splitlines() if line.startswith(("rent", "adj", "total"))] == [
         ["rent", "2.00"],
         ["adjustment", "-0.25"],
         ["total", "1.75"],
-        ["adjustment", "1:", *said.split()],
+        ["adjustment", "1:", *sentence.split()],
     ]
-    assert [row["picodollars"] for row in told["rows"]] == [2 * 10**12, -(10**12) // 4]
+    assert [row["picodollars"] for row in document["rows"]] == [2 * 10**12, -(10**12) // 4]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ NO_AMOUNT = (
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         *(
             (text, f'"{text}" {NO_AMOUNT}')
@@ -200,16 +200,16 @@ NO_AMOUNT = (
     ],
 )
 def test_an_amount_that_is_none(
-    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, amount=text), Clock()) == 2
-    assert capsys.readouterr().err == f"--amount: {said}\n"
+    assert capsys.readouterr().err == f"--amount: {message}\n"
     assert amounts(host.path) == []
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("2026-02-30", "2026-02-30 does not exist in the calendar"),
         ("2026-02-29", "2026-02-29 does not exist in the calendar"),
@@ -228,11 +228,11 @@ def test_an_amount_that_is_none(
     ],
 )
 def test_a_date_that_is_none(
-    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, date=text), Clock()) == 2
-    assert capsys.readouterr().err == f"--date: {said}\n"
+    assert capsys.readouterr().err == f"--date: {message}\n"
     assert amounts(host.path) == []
 
 
@@ -247,10 +247,10 @@ def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: AdjustFla
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "is blank: say why, for whoever reads that month later"),
-        (" \t\n", "is blank: say why, for whoever reads that month later"),
+        ("", "is blank: give the reason of the correction"),
+        (" \t\n", "is blank: give the reason of the correction"),
         ("two\nlines", "has characters that cannot be printed, or more than one line"),
         ("\x1b[2J", "has characters that cannot be printed, or more than one line"),
         ("right\u202eleft", "has characters that cannot be printed, or more than one line"),
@@ -259,11 +259,11 @@ def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: AdjustFla
     ],
 )
 def test_a_reason_that_is_none(
-    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, reason=text), Clock()) == 2
-    assert capsys.readouterr().err == f"--reason: {said}\n"
+    assert capsys.readouterr().err == f"--reason: {message}\n"
     assert amounts(host.path) == []
 
 
@@ -306,18 +306,18 @@ def test_products_and_teams_are_those_of_the_ledger_and_the_configuration(
         adjust(replace(flags, product="batch"), Clock()),
         adjust(replace(flags, product="lab"), Clock()),
     ]
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
 
     assert results == [2, 2, 2, 0, 0, 0]
-    assert told.err == (
+    assert captured.err == (
         'neither the ledger nor the configuration knows product "serach"; did you mean search? '
         "they know: batch, chat, lab, search, unassigned\n"
         "product search has several teams, say which with --team: ranking, retrieval\n"
         'product search has no team "rank"; it has: ranking, retrieval\n'
     )
-    assert "product search, team ranking: " in told.out
-    assert "product batch, team unassigned: " in told.out
-    assert "product lab, team unassigned: " in told.out
+    assert "product search, team ranking: " in captured.out
+    assert "product batch, team unassigned: " in captured.out
+    assert "product lab, team unassigned: " in captured.out
 
 
 def test_the_configuration_says_where_the_ledger_is(host: Host, flags: AdjustFlags, tmp_path: Path) -> None:
@@ -334,13 +334,13 @@ def test_places_without_a_ledger(
     """Exit status 1, and what to do."""
     none, notes = tmp_path / "none.db", tmp_path / "notes.txt"
     notes.write_text("these are no books\n")
-    for path, said in (
+    for path, message in (
         (none, f"{none}: there is no ledger here"),
         (tmp_path, f"{tmp_path} is a directory"),
         (notes, f"{notes} is no ledger that can be adjusted: file is not a database"),
     ):
         assert adjust(replace(flags, ledger_path=path), Clock()) == 1
-        assert capsys.readouterr().err == f"{said}{NAME_IT}"
+        assert capsys.readouterr().err == f"{message}{NAME_IT}"
 
 
 def test_a_wrong_configuration(

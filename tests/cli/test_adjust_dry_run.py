@@ -34,15 +34,15 @@ def test_it_says_what_would_be_and_the_books_are_as_they_were(
     """The month has a dollar of November; October would be 12.34 below zero, by a day before the ledger's."""
     before = dump(host.path)
     assert adjust(dry, Clock()) == 0
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
 
-    assert told.out == (
+    assert captured.out == (
         f"{host.path}: nothing is entered; without --dry-run adjustment 1 would be: -12.34 dollars, "
         f'2026-10-31, product chat, team assistants: "{INVOICE}"\n'
         f"The daemon (process {os.getpid()}) would post it at its next tick.\n"
         "With all that waits, 2026-10 would then come to -12.34 dollars, product chat to -12.34.\n"
     )
-    assert told.err == (
+    assert captured.err == (
         "warning: 2026-10 would be below zero for product chat and all products\n"
         "warning: 2026-10-31 is before 2026-11-01, the first day that this ledger metered\n"
     )
@@ -76,11 +76,11 @@ def test_what_would_be_refused_is_refused(
     capsys.readouterr()
     for each in tried:
         results = [adjust(replace(each, dry_run=run), Clock()) for run in (True, False)]
-        said = capsys.readouterr()
-        half = len(said.err) // 2
+        captured = capsys.readouterr()
+        half = len(captured.err) // 2
         assert results[0] == results[1] != 0
-        assert said.err[:half] == said.err[half:]
-        assert said.out == ""
+        assert captured.err[:half] == captured.err[half:]
+        assert captured.out == ""
     assert amounts(host.path) == [-12_340_000_000_000]
 
 
@@ -89,7 +89,7 @@ def test_from_the_command_line(
 ) -> None:
     """The flag reaches it."""
     monkeypatch.setattr("exporter.cli.adjust.SystemClock", Clock)
-    said = ["--amount=5", "--date=2026-11-01", "--product=chat", "--reason=why", "--dry-run"]
-    assert main(["adjust", *said, f"--ledger.path={host.path}"]) == 0
+    arguments = ["--amount=5", "--date=2026-11-01", "--product=chat", "--reason=why", "--dry-run"]
+    assert main(["adjust", *arguments, f"--ledger.path={host.path}"]) == 0
     assert "With all that waits, 2026-11 would then come to 6.00 dollars" in capsys.readouterr().out
     assert amounts(host.path, "2026-11") == []

@@ -25,11 +25,11 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.db"
     ledger = Ledger.open(path, Clock())
     accrued = 0
-    for day, party, dollars in ((2, CHAT, 40), (4, CHAT._replace(product="search", team="retrieval"), 60)):
+    for day, owner, dollars in ((2, CHAT, 40), (4, CHAT._replace(product="search", team="retrieval"), 60)):
         start, amount = NOVEMBER + day * DAY, dollars * DOLLAR
         accrued += amount
         rent = (
-            MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(party, "decode"), amount),
+            MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(owner, "decode"), amount),
         )
         name = f"2026-11-{day + 1:02d}"
         segment = Segment(start, start + 10 * SECOND, "2026-11", name, amount, rent, ())
@@ -44,8 +44,8 @@ def enter(path: Path, capsys: pytest.CaptureFixture[str]) -> Enter:
 
     def run(amount: str, date: str = "2026-11-04", product: str = "chat") -> tuple[str, list[str]]:
         assert adjust(AdjustFlags(None, path, amount, date, product, None, f"ticket {amount}"), Clock()) == 0
-        told = capsys.readouterr()
-        return told.out.splitlines()[-1], told.err.splitlines()
+        captured = capsys.readouterr()
+        return captured.out.splitlines()[-1], captured.err.splitlines()
 
     return run
 

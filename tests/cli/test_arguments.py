@@ -2,15 +2,17 @@
 
 import json
 import logging
+import subprocess
+import sys
 from argparse import ArgumentParser, _SubParsersAction
 from pathlib import Path
 
 import pytest
+from generators.cli import verbs
 
 from exporter import __version__
 from exporter.cli import main
 from exporter.cli.arguments import program
-from exporter.cli.documentation import verbs
 from exporter.cli.logs import set_up
 
 
@@ -22,9 +24,9 @@ def test_every_verb_has_help_with_examples_and_exit_codes(
     with pytest.raises(SystemExit) as left:
         main([*name.split(), "--help"])
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
-    examples, codes = told.split("examples:\n")[1].split("exit codes:\n")
+    examples, codes = output.split("examples:\n")[1].split("exit codes:\n")
     for tail, what in verb.get_default("examples"):
         assert f"  {f'inference-cost-exporter {name} {tail}'.strip()}\n      {what}\n" in examples
     assert codes.startswith("  0    ")
@@ -46,11 +48,11 @@ def test_the_first_help_tells_the_daemons_flags(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as left:
         main(["--help"])
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
     for flag in ("--config.file FILE", "--ledger.path FILE", "--web.listen-address ADDRESS", "--log.level"):
-        assert flag in told.partition("flags of the daemon, which runs without a verb:\n")[2]
-    assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in told
+        assert flag in output.partition("flags of the daemon, which runs without a verb:\n")[2]
+    assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in output
 
 
 def test_the_demo_listens_on_this_machine_alone() -> None:
@@ -70,14 +72,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["serve", "--web.listen-address", "nowhere"], "expected :9844, 127.0.0.1:9844 or [::1]:9844"),
         (["--web.listen-address=:99999"], "listen address ':99999'"),
         (["--log.level=loud"], "invalid choice: 'loud'"),
         (["serve", "--config.fil=x", "--nonsense"], "exporter serve: error: unknown here: --nonsense"),
         (["--config.flie=x"], "exporter serve: error: unknown here: --config.flie=x"),
-        (["--log.level=info", "doctor"], "unknown here: doctor (a verb stands before its flags)"),
+        (["--log.level=info", "doctor"], "unknown here: doctor (put the verb before its flags)"),
         (["doctor", "--jsn"], "exporter doctor: error: unknown here: --jsn"),
         (["ledger", "adopt", "--nonsense"], "exporter ledger adopt: error: unknown here: --nonsense"),
         (["--ledger.path=ledger.db"], f"'ledger.db' is no absolute path; write {Path.cwd()}/ledger.db"),
@@ -96,14 +98,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_wrong_flag_is_refused_with_what_is_right(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2 and a message."""
     with pytest.raises(SystemExit) as left:
         main(arguments)
 
     assert left.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["serve", "doctor", "check-config", "ledger adopt", "report month"])
@@ -145,8 +147,8 @@ def test_json_logs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("x").warning("loud", extra={"gpus": 8})
 
     (line,) = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert (told["level"], told["msg"], told["gpus"]) == ("warning", "loud", 8)
+    document = json.loads(line)
+    assert (document["level"], document["msg"], document["gpus"]) == ("warning", "loud", 8)
 
 
 def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
@@ -163,3 +165,14 @@ def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
         name: "|".join(action.choices) for name, action in groups.items()
     }
     assert set(groups) == {"ledger", "prices", "report"}
+
+
+def test_the_code_of_a_verb_is_imported_when_it_runs() -> None:
+    """Parsing the flags of all verbs imports no report, no source and no reader of a ledger."""
+    code = (
+        "import sys\nfrom exporter.cli.arguments import program\nprogram()\n"
+        "late = ('exporter.finance', 'exporter.reports', 'exporter.sources', 'exporter.ledger.reader')\n"
+        "print([name for name in sys.modules if name.startswith(late)])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

@@ -31,11 +31,11 @@ MOVES = (
 )
 
 
-Told = tuple[int, str, str]
+Outcome = tuple[int, str, str]
 """Status, output and errors of the exporter."""
 
 
-def run(*arguments: str) -> Told:
+def run(*arguments: str) -> Outcome:
     """It runs as a process of a user without rights."""
     done = subprocess.run(
         unprivileged.command(sys.executable, "-m", "exporter", *arguments),
@@ -49,39 +49,39 @@ def run(*arguments: str) -> Told:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+def run_verb(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Runs it at a place: in this process, which is quicker, where rights make no difference."""
 
-    def tell(place: str, *arguments: str) -> Told:
-        if place in SHUT:
+    def run_in(situation: str, *arguments: str) -> Outcome:
+        if situation in SHUT:
             return run(*arguments)
         status = main(list(arguments))
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
 
-    return tell
+    return run_in
 
 
-def make(place: str, folder: Path) -> Path:
+def make(situation: str, folder: Path) -> Path:
     """A path where something is wrong."""
     path = folder / "ledger.db"
-    if place == "a directory":
+    if situation == "a directory":
         path.mkdir()
-    elif place == "a corrupt file":
+    elif situation == "a corrupt file":
         path.write_bytes(b"these are no books\n" * 100)
-    elif place == "a torn file":
+    elif situation == "a torn file":
         Ledger.open(path, SystemClock()).close()
         path.write_bytes(path.read_bytes()[:5000])
-    elif place == "an empty file":
+    elif situation == "an empty file":
         path.touch()
-    elif place == "a read-only directory":
+    elif situation == "a read-only directory":
         (folder / "shut").mkdir()
         path = folder / "shut" / "ledger.db"
         Ledger.open(path, SystemClock()).close()
         path.with_name("ledger.db.lock").unlink()
         path.chmod(0o444)
         path.parent.chmod(0o555)
-    elif place == OTHERS:
+    elif situation == OTHERS:
         (folder / "shut").mkdir()
         path = folder / "shut" / "ledger.db"
         Ledger.open(path, SystemClock()).close()
@@ -111,14 +111,18 @@ REPORTS = {
 }
 
 
-@pytest.mark.parametrize("place", REPORTS)
+@pytest.mark.parametrize("situation", REPORTS)
 @pytest.mark.parametrize("verb", ["month", "chargeback"])
-def test_a_report(verb: str, place: str, folder: Path, told: Callable[..., Told]) -> None:
+def test_a_report(verb: str, situation: str, folder: Path, run_verb: Callable[..., Outcome]) -> None:
     """Status 1 and one line."""
-    path = make(place, folder)
+    path = make(situation, folder)
     before = snapshot(folder)
 
-    assert told(place, "report", verb, f"--ledger.path={path}") == (1, "", REPORTS[place].format(path=path))
+    assert run_verb(situation, "report", verb, f"--ledger.path={path}") == (
+        1,
+        "",
+        REPORTS[situation].format(path=path),
+    )
     assert snapshot(folder) == before
 
 
@@ -134,14 +138,14 @@ ADOPTING = {
 }
 
 
-@pytest.mark.parametrize("place", ADOPTING)
-def test_adopting(place: str, folder: Path, told: Callable[..., Told]) -> None:
+@pytest.mark.parametrize("situation", ADOPTING)
+def test_adopting(situation: str, folder: Path, run_verb: Callable[..., Outcome]) -> None:
     """Status 1, one line, and no lock is left behind."""
-    path = make(place, folder)
+    path = make(situation, folder)
     before = snapshot(folder)
 
-    found = told(place, "ledger", "adopt", f"--ledger.path={path}")
-    assert found == (1, "", ADOPTING[place].format(path=path))
+    outcome = run_verb(situation, "ledger", "adopt", f"--ledger.path={path}")
+    assert outcome == (1, "", ADOPTING[situation].format(path=path))
     assert snapshot(folder) == before
 
 
@@ -162,15 +166,15 @@ DOCTOR = {
 }
 
 
-@pytest.mark.parametrize("place", DOCTOR)
-def test_the_doctor(place: str, folder: Path, told: Callable[..., Told]) -> None:
+@pytest.mark.parametrize("situation", DOCTOR)
+def test_the_doctor(situation: str, folder: Path, run_verb: Callable[..., Outcome]) -> None:
     """A finding with the remedy in it."""
-    path = make(place, folder)
+    path = make(situation, folder)
     before = snapshot(folder)
-    _status, said, errors = told(place, "doctor", f"--ledger.path={path}")
-    findings = [line.strip() for line in said.splitlines() if line.strip().startswith("warning: ledger")]
+    _status, output, errors = run_verb(situation, "doctor", f"--ledger.path={path}")
+    findings = [line.strip() for line in output.splitlines() if line.strip().startswith("warning: ledger")]
 
-    assert (findings, errors) == ([f"warning: ledger: {DOCTOR[place].format(path=path)}"], "")
+    assert (findings, errors) == ([f"warning: ledger: {DOCTOR[situation].format(path=path)}"], "")
     assert snapshot(folder) == before
 
 
@@ -223,15 +227,18 @@ def test_a_file_that_is_named_in_a_folder_of_others(verb: str, folder: Path) -> 
     """What is to be read or written there: status 1 and one line, which names it."""
     posted(folder / "own.db")
     file = make(OTHERS, folder).with_name("file")
-    words, said = WRITING[verb]
-    found = run(*(word.format(folder=folder, file=file) for word in words))
-    assert found == (1, "", said.format(file=file))
+    words, message = WRITING[verb]
+    outcome = run(*(word.format(folder=folder, file=file) for word in words))
+    assert outcome == (1, "", message.format(file=file))
 
 
 def posted(path: Path) -> None:
     """A ledger of this user's with a second of November in it."""
-    slot, end = OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode"), 1_793_491_201 * 10**9
-    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
+    owner_phase, end = (
+        OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode"),
+        1_793_491_201 * 10**9,
+    )
+    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", owner_phase, 10**12),)
     segment = Segment(end - 10**9, end, "2026-11", "2026-11-01", 10**12, money, ())
     ledger = Ledger.open(path, SystemClock())
     ledger.post(Postings(end, (segment,), day="2026-11-01"), State(accrued=10**12))
@@ -256,11 +263,11 @@ VERBS = [("serve",), ("doctor",), ("report", "month"), ("ledger", "adopt"), ("ch
 @pytest.mark.parametrize("content", BAD_INPUT)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_price_below_nothing_and_a_day_that_is_none(
-    verb: tuple[str, ...], content: str, tmp_path: Path, told: Callable[..., Told]
+    verb: tuple[str, ...], content: str, tmp_path: Path, run_verb: Callable[..., Outcome]
 ) -> None:
     """Every verb refuses with status 2, the place in the file and what is right; no ledger is touched."""
     file = tmp_path / "ice.yaml"
     file.write_text(content)
 
-    assert told("", *verb, f"--config.file={file}") == (2, "", BAD_INPUT[content].format(file=file))
+    assert run_verb("", *verb, f"--config.file={file}") == (2, "", BAD_INPUT[content].format(file=file))
     assert list(tmp_path.iterdir()) == [file]

@@ -43,13 +43,13 @@ class Clock:
 
 def commands() -> list[tuple[list[str], str]]:
     """Each command of the section's console blocks, as words after the program, and what it prints."""
-    found = []
-    for block in re.findall(r"^```console\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE):
-        line, _, printed = block.partition("\n")
+    commands_ = []
+    for code in re.findall(r"^```console\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE):
+        line, _, printed = code.partition("\n")
         program, *words = shlex.split(line.removeprefix("$ "))
         assert program == "inference-cost-exporter"
-        found.append((words, printed))
-    return found
+        commands_.append((words, printed))
+    return commands_
 
 
 def test_the_page_corrects_a_month(
@@ -69,13 +69,13 @@ def test_the_page_corrects_a_month(
         segment = Segment(start, start + DAY, "2026-10", name, day_dollars, (rent,), ())
         accrued = (number + 1) * day_dollars
         daemon.post(Postings(start + DAY, (segment,), day=name), State(accrued=accrued))
-    told = []
+    outputs = []
     for words, _printed in commands():
         assert main([*words, f"--ledger.path={path}"]) == 0
         out = capsys.readouterr().out.replace(str(path), str(DEFAULT_LEDGER)).replace(daemon.id, ID)
-        told.append(out.replace(f"process {os.getpid()}", PROCESS))
+        outputs.append(out.replace(f"process {os.getpid()}", PROCESS))
         daemon.post(Postings(OCTOBER_END + 10 * SECOND), State(accrued=accrued))
     daemon.close()
 
-    assert [printed for _words, printed in commands()] == told
+    assert [printed for _words, printed in commands()] == outputs
     assert [words[0] for words, _printed in commands()] == ["adjust", "report"]

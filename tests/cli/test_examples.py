@@ -17,10 +17,10 @@ from threading import Thread
 from typing import Any, Final
 
 import pytest
+from generators.cli import verbs
 
 from exporter.cli import demo, main, serve
 from exporter.cli.arguments import program
-from exporter.cli.documentation import verbs
 from exporter.clock import SystemClock
 from exporter.demo.host import SimulatedHost
 from exporter.demo.plot import Storyline
@@ -79,7 +79,7 @@ def run(
     monkeypatch.setattr(SystemClock, "wall", lambda _: NOON * 10**9)
     monkeypatch.setattr(SystemClock, "wait", lambda *_: False)
     monkeypatch.setattr(serve, "serve", lambda flags: sys.stdout.write(f"{flags}") * 0)
-    monkeypatch.setattr(demo, "demo", lambda *said: sys.stdout.write(f"{said}") * 0)
+    monkeypatch.setattr(demo, "demo", lambda *values: sys.stdout.write(f"{values}") * 0)
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
     config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
@@ -87,8 +87,8 @@ def run(
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     shutil.copy(BUNDLED / "instances.csv", "prices.csv")
     shutil.copy(BUNDLED / "instances.csv", "in-use.csv")
-    told = re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text())
-    config.write_text(f"{told}\nprices: {{path: {tmp_path / 'in-use.csv'}}}\n")
+    text = re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text())
+    config.write_text(f"{text}\nprices: {{path: {tmp_path / 'in-use.csv'}}}\n")
 
     def ran(name: str, tail: str) -> int:
         words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]
@@ -114,11 +114,11 @@ def test_an_example_runs(
     """It answers, and exits 0; the doctor by what it finds here."""
     status = run(name, tail)
 
-    told = capsys.readouterr()
-    assert status in {0, 1, 2} if name == "doctor" else status == 0, told.err
-    assert told.out or Path("focus-2026-10.csv").is_file()
+    captured = capsys.readouterr()
+    assert status in {0, 1, 2} if name == "doctor" else status == 0, captured.err
+    assert captured.out or Path("focus-2026-10.csv").is_file()
     if "--json" in tail:
-        assert json.loads(told.out)
+        assert json.loads(captured.out)
 
 
 def test_verbs_that_print_tables_print_json_too() -> None:
@@ -129,18 +129,18 @@ def test_verbs_that_print_tables_print_json_too() -> None:
 def test_each_of_them_has_an_example_or_two() -> None:
     """At least one, and each says what it does."""
     for _, verb in verbs(program()):
-        told: Any = verb.get_default("examples")
-        assert told
-        assert all(what for _, what in told)
+        examples: Any = verb.get_default("examples")
+        assert examples
+        assert all(what for _, what in examples)
 
 
 def test_a_machine_readable_list_of_examples(capsys: pytest.CaptureFixture[str]) -> None:
     """`tco --list --json`, the one table that had no form for programs."""
     assert main(["tco", "--list", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert {"four-ways"} <= {row["example"] for row in told}
-    assert all(row["name"] for row in told)
+    document = json.loads(capsys.readouterr().out)
+    assert {"four-ways"} <= {row["example"] for row in document}
+    assert all(row["name"] for row in document)
 
 
 def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
@@ -154,12 +154,12 @@ def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
         == 0
     )
 
-    told = capsys.readouterr()
-    assert told.err == (
-        "note: no configuration file is named: what an hour costs now is told by the bundled catalogue; "
-        "if the daemon has a file, name it with --config.file\n"
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "note: no --config.file given: current prices are from the bundled catalogue. "
+        "Give the daemon's file if it has one.\n"
     )
-    assert "estimate: " in told.out
+    assert "estimate: " in captured.out
 
 
 def test_a_long_recording_says_how_far_it_is(

@@ -32,7 +32,7 @@ NOON = (1_793_491_200 + 12 * 3600) * SECOND
 """2026-11-01T12:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 H100 = Gpu("GPU-0", "H100")
-SLOTS = (OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle"))
+OWNER_PHASES = (OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle"))
 
 
 class Clock:
@@ -90,7 +90,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def asked(
+def explained_json(
     config: Path,
     ledger: Path,
     capsys: pytest.CaptureFixture[str],
@@ -100,26 +100,26 @@ def asked(
 ) -> dict[str, object]:
     question = ExplainOptions(config, ledger, None, hours, against, as_json=True)
     assert explained(question, Clock()) == 0
-    told: dict[str, object] = json.loads(capsys.readouterr().out)
-    return told
+    document: dict[str, object] = json.loads(capsys.readouterr().out)
+    return document
 
 
 def test_one_hour_is_the_window_of_the_metrics(
     config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From 11:15 to 12:15: 6 dollars for 3 million tokens, as `books.window` has them for the metrics."""
-    (server,) = asked(config, ledger, capsys)["servers"]  # type: ignore[misc]
+    (server,) = explained_json(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
     with LedgerReader.open(ledger) as reader:
         (window,) = reader.books(Clock().wall(), ()).window.values()
     served = per_million(window.money, window.tokens, Weights())
 
     assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})
-    told = {
+    documents = {
         (each["kind"], each["basis"]): each["dollars_per_million"]
         for each in model["dollars_per_million_tokens"]
     }
-    assert told == served
+    assert documents == served
     assert served["all", "full"] == 2
 
 
@@ -127,12 +127,12 @@ def test_a_longer_window_is_the_last_whole_hours(
     config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At 12:15, two hours are from 10:00 to 12:00: 10 of 12 dollars, one GPU-minute each."""
-    told = asked(config, ledger, capsys, hours=2)
-    (server,) = told["servers"]  # type: ignore[misc]
+    document = explained_json(config, ledger, capsys, hours=2)
+    (server,) = document["servers"]  # type: ignore[misc]
     (model,) = server["models"]
 
-    assert (told["start"], told["end"]) == ("2026-11-01T10:00:00Z", "2026-11-01T12:00:00Z")
-    assert told["metered_seconds"] == 2 * 60
+    assert (document["start"], document["end"]) == ("2026-11-01T10:00:00Z", "2026-11-01T12:00:00Z")
+    assert document["metered_seconds"] == 2 * 60
     assert model["dollars_by_phase"] == {"decode": 5, "idle": 5}
     assert model["gpu_seconds_by_phase"] == {"decode": 60, "idle": 60}
     assert model["server_dollars_by_component"] == {"rent": 10}
@@ -146,11 +146,11 @@ def test_a_ledger_without_a_whole_hour_has_its_minutes(
     running = Ledger.open(path, Clock())
     posted, amount = worked(NOON + 10 * MINUTE, 2, 10**6)
     running.post(posted, State(accrued=amount))
-    told = asked(config, path, capsys, hours=24)
+    document = explained_json(config, path, capsys, hours=24)
     running.close()
-    (server,) = told["servers"]  # type: ignore[misc]
+    (server,) = document["servers"]  # type: ignore[misc]
 
-    assert (told["start"], told["end"]) == ("2026-11-01T11:15:00Z", "2026-11-01T12:15:00Z")
+    assert (document["start"], document["end"]) == ("2026-11-01T11:15:00Z", "2026-11-01T12:15:00Z")
     assert server["models"][0]["dollars"] == 2
 
 

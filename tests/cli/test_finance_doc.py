@@ -33,7 +33,7 @@ from tests.cli.test_correction_doc import Clock
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "finance.md").read_text(encoding="utf-8")
-KEPT = "/var/lib/inference-cost-exporter"
+DATA_FOLDER = "/var/lib/inference-cost-exporter"
 ARCHIVE = "/srv/archive"
 SECOND = 10**9
 DAY = 86_400 * SECOND
@@ -63,17 +63,24 @@ esac""",
 class Host:
     """A daemon whose October cost each party 48 dollars a day on a GPU of its own."""
 
-    def __init__(self, path: Path, *parties: CostOwner) -> None:
+    def __init__(self, path: Path, *owners: CostOwner) -> None:
         self.clock = Clock()
         self.ledger = Ledger.open(path, self.clock)
         segments, self.accrued = [], 0
         for day in range(31):
             start, name = OCTOBER + day * DAY, f"2026-10-{day + 1:02d}"
-            slots = [(Gpu(f"GPU-{n}", "H100"), OwnerPhase(party, "idle")) for n, party in enumerate(parties)]
-            money = tuple(MoneyPosting(gpu, "rent", "configured", slot, 48 * DOLLAR) for gpu, slot in slots)
-            held = tuple(GpuTimePosting(gpu, slot, DAY, priced=True) for gpu, slot in slots)
-            accrued = 48 * DOLLAR * len(parties)
-            segments.append(Segment(start, start + DAY, "2026-10", name, accrued, money, held))
+            owner_phases = [
+                (Gpu(f"GPU-{n}", "H100"), OwnerPhase(owner, "idle")) for n, owner in enumerate(owners)
+            ]
+            money = tuple(
+                MoneyPosting(gpu, "rent", "configured", owner_phase, 48 * DOLLAR)
+                for gpu, owner_phase in owner_phases
+            )
+            times = tuple(
+                GpuTimePosting(gpu, owner_phase, DAY, priced=True) for gpu, owner_phase in owner_phases
+            )
+            accrued = 48 * DOLLAR * len(owners)
+            segments.append(Segment(start, start + DAY, "2026-10", name, accrued, money, times))
             self.accrued += accrued
         last = segments[-1].end
         self.ledger.post(Postings(last, tuple(segments), day="2026-10-31"), State(accrued=self.accrued))
@@ -93,12 +100,12 @@ def blocks(kind: str, text: str) -> list[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the daemon's and the archive's in it, and nobody's systemd."""
     for module in ("adjust", "report", "reconcile"):
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
-    for folder in ("kept", "archive", "bin"):
-        (tmp_path / folder).mkdir()
+    for name in ("kept", "archive", "bin"):
+        (tmp_path / name).mkdir()
     for program, lines in PROGRAMS.items():
         (tmp_path / "bin" / program).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / "bin" / program).chmod(0o755)
@@ -108,68 +115,72 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def shell(block: str, place: Path) -> str:
+def shell(code: str, folder: Path) -> str:
     """What a block prints; its places are those of the test."""
-    for named, here in ((KEPT, "kept"), (ARCHIVE, "archive"), ("/opt/inference-cost-exporter/bin", "bin")):
-        block = block.replace(named, str(place / here))
+    for named, here in (
+        (DATA_FOLDER, "kept"),
+        (ARCHIVE, "archive"),
+        ("/opt/inference-cost-exporter/bin", "bin"),
+    ):
+        code = code.replace(named, str(folder / here))
     return subprocess.run(
-        ["bash", "-euc", block], cwd=place, check=True, capture_output=True, text=True, timeout=60
+        ["bash", "-euc", code], cwd=folder, check=True, capture_output=True, text=True, timeout=60
     ).stdout
 
 
-def verb(line: str, place: Path) -> str:
+def verb(line: str, folder: Path) -> str:
     """What a verb prints, as the page asks for it, of the ledger that is kept unless it names another."""
-    line, _, file = line.replace(ARCHIVE, str(place / "archive")).partition(" > ")
+    line, _, file = line.replace(ARCHIVE, str(folder / "archive")).partition(" > ")
     program, *words = shlex.split(line.removeprefix("$ "))
     assert program == "inference-cost-exporter"
     if "--ledger.path" not in line:
-        words.append(f"--ledger.path={place / 'kept' / 'ledger.db'}")
+        words.append(f"--ledger.path={folder / 'kept' / 'ledger.db'}")
     printed, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         status = main(words)
     assert (status, errors.getvalue()) == (0, "")
     if file:
-        (place / file.strip()).write_text(printed.getvalue())
+        (folder / file.strip()).write_text(printed.getvalue())
     return printed.getvalue()
 
 
 def verbs(text: str) -> list[str]:
-    return [line for block in blocks("console", text) for line in block.splitlines() if line[:2] == "$ "]
+    return [line for code in blocks("console", text) for line in code.splitlines() if line[:2] == "$ "]
 
 
-def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
+def test_a_month_is_closed_and_hosts_are_added(folder: Path) -> None:
     """One host of chat and a GPU that nobody held, 1,488.00 each, and 4.00 of an invoice; another of search.
 
     Of 44,666.67 dollars of the fleet each of three GPUs carries a third: 14,888.89.
     """
     rows = [f"2026-10-{day:02d},{100 if day == 31 else 96}.00" for day in range(1, 32)]
-    (place / "bill-2026-10.csv").write_text("\n".join(["date,dollars", *rows, ""]))
-    first = Host(place / "kept" / "ledger.db", CHAT, NO_ONE)
-    other = Host(place / "other.db", SEARCH)
-    told = []
+    (folder / "bill-2026-10.csv").write_text("\n".join(["date,dollars", *rows, ""]))
+    first = Host(folder / "kept" / "ledger.db", CHAT, NO_ONE)
+    other = Host(folder / "other.db", SEARCH)
+    outputs = []
     for line in verbs(section("Close a month")):
-        told.append(verb(line, place))
+        outputs.append(verb(line, folder))
         first.tick()
     csv = verb(
-        f"$ inference-cost-exporter report chargeback --month=2026-10 --csv --ledger.path={place}/other.db",
-        place,
+        f"$ inference-cost-exporter report chargeback --month=2026-10 --csv --ledger.path={folder}/other.db",
+        folder,
     )
-    (place / "sheet.csv").write_text(csv)
+    (folder / "sheet.csv").write_text(csv)
     for host in (first, other):
         host.ledger.close()
 
-    assert "744.0000 of the 744.0000 hours of the whole month are metered.\n" in told[0]
-    assert "bill minus books is 4.00 dollars" in told[1]
-    assert "2026-10 then comes to 2,980.00 dollars, product chat to 1,492.00." in told[2]
-    assert (place / "focus-2026-10-gpu-host-1.csv").exists()
+    assert "744.0000 of the 744.0000 hours of the whole month are metered.\n" in outputs[0]
+    assert "bill minus books is 4.00 dollars" in outputs[1]
+    assert "2026-10 then comes to 2,980.00 dollars, product chat to 1,492.00." in outputs[2]
+    assert (folder / "focus-2026-10-gpu-host-1.csv").exists()
     fetching, adding = blocks("sh", section("Fleet bill"))
-    assert shell(fetching, place) == ""
-    assert (place / "asked").read_text() == (
+    assert shell(fetching, folder) == ""
+    assert (folder / "asked").read_text() == (
         "exec pod/a -- inference-cost-exporter report chargeback --month=2026-10 --csv "
         "--config.file=/etc/inference-cost-exporter/config.yaml\n"
     )
-    assert (place / "chargeback-2026-10-gpu-host-3.csv").read_text() == ""
-    assert shell(adding, place) == (
+    assert (folder / "chargeback-2026-10-gpu-host-3.csv").read_text() == ""
+    assert shell(adding, folder) == (
         "product,team,dollars,fleet_dollars\n"
         "chat,assistants,1492.00,14888.89\n"
         "search,retrieval,1488.00,14888.89\n"
@@ -178,21 +189,21 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
     )
 
 
-def test_books_are_copied_restored_and_kept(place: Path) -> None:
+def test_books_are_copied_restored_and_kept(folder: Path) -> None:
     """The copy of a running ledger is whole; put in its place it goes on; after a stop the file is enough."""
     text = section("Backup and restore")
     backup, restore = blocks("sh", text)
-    path = place / "kept" / "ledger.db"
+    path = folder / "kept" / "ledger.db"
     host = Host(path, CHAT)
     host.tick()
-    shell(backup, place)
-    copy = place / "ledger-gpu-host-1.db"
-    copy.rename(place / "archive" / copy.name)
+    shell(backup, folder)
+    copy = folder / "ledger-gpu-host-1.db"
+    copy.rename(folder / "archive" / copy.name)
     (line,) = verbs(text)
-    assert "1,488.00" in verb(line, place)
+    assert "1,488.00" in verb(line, folder)
 
     host.ledger.close()
-    assert shell(restore, place).split("\n")[:2] == [
+    assert shell(restore, folder).split("\n")[:2] == [
         "systemctl stop inference-cost-exporter",
         "systemctl start inference-cost-exporter",
     ]
@@ -201,21 +212,21 @@ def test_books_are_copied_restored_and_kept(place: Path) -> None:
     assert sum(again.books(Clock().now, ("2026-10",)).months.values()) == 1488 * DOLLAR
     again.close()
 
-    (place / "archive" / copy.name).unlink()
+    (folder / "archive" / copy.name).unlink()
     (leaving,) = blocks("sh", section("Decommission a host"))
-    shell(leaving, place)
-    with LedgerReader.open(place / "archive" / copy.name) as reader:
+    shell(leaving, folder)
+    with LedgerReader.open(folder / "archive" / copy.name) as reader:
         assert sum(reader.month("2026-10").cells.values()) == 1488 * DOLLAR
 
 
-def test_the_month_of_a_node_that_died_is_entered_on_another(place: Path) -> None:
+def test_the_month_of_a_node_that_died_is_entered_on_another(folder: Path) -> None:
     """31 days of 48 dollars, and 1,204.17 of the other node."""
-    host = Host(place / "kept" / "ledger.db", CHAT)
+    host = Host(folder / "kept" / "ledger.db", CHAT)
     (line,) = verbs(section("A node that died"))
-    told = verb(line, place)
+    output = verb(line, folder)
     host.ledger.close()
 
-    assert "2026-10 then comes to 2,692.17 dollars, product chat to 2,692.17." in told
+    assert "2026-10 then comes to 2,692.17 dollars, product chat to 2,692.17." in output
 
 
 def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust
-from exporter.cli.focus import focus_file
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import ReportOptions, focus_file, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -37,9 +36,9 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
 
 def rows(text: str) -> list[tuple[str, str, str, str]]:
     """What is charged, how much of which unit it was, and until when."""
-    told = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text))
     names = ("BilledCost", "ConsumedQuantity", "ConsumedUnit", "ChargePeriodEnd")
-    return [tuple(row[name] for name in names) for row in told]  # type: ignore[misc]
+    return [tuple(row[name] for name in names) for row in reader]  # type: ignore[misc]
 
 
 ROWS = [
@@ -51,8 +50,8 @@ ROWS = [
 def test_a_month_goes_to_standard_output(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Read only, while the daemon has the ledger."""
     assert main(["report", "focus", MONTH, f"--ledger.path={ledger}"]) == 0
-    told = capsys.readouterr()
-    assert (rows(told.out), told.err) == (ROWS, "")
+    captured = capsys.readouterr()
+    assert (rows(captured.out), captured.err) == (ROWS, "")
 
 
 def test_the_month_that_goes_on_is_that_of_the_time_zone(
@@ -140,9 +139,9 @@ def test_a_device_is_written_to_and_stays_one(ledger: Path, tmp_path: Path) -> N
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "exporter", "report", "focus", MONTH, f"--ledger.path={ledger}"]
     with subprocess.Popen([*command, f"--output={pipe}"]) as writing:
-        told = pipe.read_text(encoding="utf-8")
+        content = pipe.read_text(encoding="utf-8")
     assert writing.returncode == 0
-    assert rows(told) == ROWS
+    assert rows(content) == ROWS
     assert pipe.is_fifo()
 
 
@@ -168,23 +167,23 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
     """They are written as they are; whoever opens the file in a spreadsheet has been told."""
     path = tmp_path / "ledger.db"
     running = Ledger.open(path, StillClock(NOON))
-    slot = OwnerPhase(CostOwner("p", "t", "n", "s", "=1+1"), "idle")
-    paid = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12)
+    owner_phase = OwnerPhase(CostOwner("p", "t", "n", "s", "=1+1"), "idle")
+    paid = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", owner_phase, 10**12)
     segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", 10**12, (paid,), ())
     running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), day="2026-11-01"), State(accrued=10**12))
     running.close()
     assert main(["report", "focus", MONTH, f"--ledger.path={path}"]) == 0
-    told = capsys.readouterr()
-    (row,) = csv.DictReader(io.StringIO(told.out))
+    captured = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(captured.out))
     assert row["x_Model"] == "=1+1"
-    assert told.err == (
-        "labels that begin with =, +, -, @ or a tab are written as they are: "
-        "open this file in no spreadsheet; --spreadsheet writes one that is safe there\n"
+    assert captured.err == (
+        "labels starting with =, +, -, @ or a tab are not escaped. "
+        "Use --spreadsheet before opening the file in a spreadsheet.\n"
     )
     assert main(["report", "focus", MONTH, "--spreadsheet", f"--ledger.path={path}"]) == 0
-    told = capsys.readouterr()
-    (row,) = csv.DictReader(io.StringIO(told.out))
-    assert (row["x_Model"], told.err) == ("'=1+1", "")
+    captured = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(captured.out))
+    assert (row["x_Model"], captured.err) == ("'=1+1", "")
 
 
 def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,8 +192,8 @@ def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest
     running = Ledger.open(path, clock)
     first, second = (tick(NOVEMBER + end * SECOND, money(6_170_000_000_000)) for end in (10, 20))
     running.post(first, accrued(first))
-    said = ("-2.34", "2026-11-01", "chat", None, "credit note 7")
-    assert adjust(AdjustFlags(None, path, *said), clock) == 0
+    fields = ("-2.34", "2026-11-01", "chat", None, "credit note 7")
+    assert adjust(AdjustFlags(None, path, *fields), clock) == 0
     capsys.readouterr()
     assert focus_file(None, path, None, None, clock) == 0
     assert [cost for cost, *_rest in rows(capsys.readouterr().out)] == ["6.17"]

@@ -68,12 +68,12 @@ def test_it_says_what_it_did(ledger: tuple[Path, str]) -> None:
     """The id, and what the next start will do."""
     path, name = ledger
 
-    said = (
+    message = (
         f"{path}: ledger {name} was not bound to a machine. The next start of the daemon binds it to the "
         "machine and the GPUs that it finds, and goes on with its id and totals.\n"
     )
 
-    assert adopt(f"--ledger.path={path}") == (0, said, "")
+    assert adopt(f"--ledger.path={path}") == (0, message, "")
 
 
 def test_the_configuration_says_where_the_ledger_is(tmp_path: Path, ledger: tuple[Path, str]) -> None:
@@ -81,10 +81,10 @@ def test_the_configuration_says_where_the_ledger_is(tmp_path: Path, ledger: tupl
     path, name = ledger
     file = tmp_path / "ice.yaml"
     file.write_text(f"ledger: {{path: {path}}}\n")
-    status, said, errors = adopt(f"--config.file={file}")
+    status, output, errors = adopt(f"--config.file={file}")
 
     assert (status, errors) == (0, "")
-    assert said.startswith(f"{path}: ledger {name} ")
+    assert output.startswith(f"{path}: ledger {name} ")
 
 
 def test_it_refuses_while_the_daemon_runs(ledger: tuple[Path, str], daemon: subprocess.Popen[str]) -> None:

@@ -24,11 +24,11 @@ CLOSED = "standard output cannot be written: Bad file descriptor\n"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with a dollar of November 2026 in it, of a product that is no ASCII; a file, and a bill."""
     folder = tmp_path_factory.mktemp("books")
-    slot, end = (
+    owner_phase, end = (
         OwnerPhase(CostOwner("caf\u00e9", "assistants", "", "chat", "m"), "decode"),
         1_793_491_201 * SECOND,
     )
-    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
+    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", owner_phase, 10**12),)
     segment = Segment(end - SECOND, end, "2026-11", "2026-11-01", 10**12, money, ())
     ledger = Ledger.open(folder / "ledger.db", SystemClock())
     ledger.post(Postings(end, (segment,), day="2026-11-01", zone="UTC"), State(accrued=10**12, wall=end))
@@ -63,20 +63,20 @@ VERBS = {
 }
 
 
-def asked(verb: str, folder: Path) -> list[str]:
+def arguments_of(verb: str, folder: Path) -> list[str]:
     return [word.format(folder=folder) for word in VERBS[verb]]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_full_disk(verb: str, folder: Path) -> None:
     """Status 1 and one line, whether the answer is short or long."""
-    assert run(asked(verb, folder), "> /dev/full") == (1, "", FULL)
+    assert run(arguments_of(verb, folder), "> /dev/full") == (1, "", FULL)
 
 
 @pytest.mark.parametrize("verb", ["help", "report focus", "tco"])
 def test_an_output_that_is_closed(verb: str, folder: Path) -> None:
     """As for a full disk."""
-    assert run(asked(verb, folder), ">&-") == (1, "", CLOSED)
+    assert run(arguments_of(verb, folder), ">&-") == (1, "", CLOSED)
 
 
 @pytest.mark.parametrize("verb", ["check-config", "report month"])
@@ -85,7 +85,7 @@ def test_a_reader_that_has_gone(verb: str, folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with subprocess.Popen(
-        [sys.executable, "-m", "exporter", *asked(verb, folder)],
+        [sys.executable, "-m", "exporter", *arguments_of(verb, folder)],
         cwd=ROOT,
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -99,8 +99,8 @@ def test_a_reader_that_has_gone(verb: str, folder: Path) -> None:
 def test_what_was_entered_stays_entered(folder: Path) -> None:
     """The adjustment is in the ledger, though nobody could be told of it."""
     words = ["--amount=1", "--date=2026-11-01", "--product=unassigned", "--reason=why"]
-    said = run(["adjust", *words, f"--ledger.path={folder}/ledger.db"], "> /dev/full")
-    assert said == (1, "", FULL)
+    outcome = run(["adjust", *words, f"--ledger.path={folder}/ledger.db"], "> /dev/full")
+    assert outcome == (1, "", FULL)
     with LedgerReader.open(folder / "ledger.db") as reader:
         assert [each.reason for each in reader.adjustments(20261101, 20261101)] == ["why"]
 
@@ -108,14 +108,16 @@ def test_what_was_entered_stays_entered(folder: Path) -> None:
 @pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-"])
 def test_errors_that_cannot_be_told_change_no_status(redirection: str, folder: Path) -> None:
     """It is the verb's own, and its answer is whole."""
-    status, output, _ = run(asked("report month", folder), redirection)
+    status, output, _ = run(arguments_of("report month", folder), redirection)
     assert (status, "caf\u00e9" in output) == (0, True)
     assert run(["report", "month", f"--ledger.path={folder}/none.db"], redirection) == (1, "", "")
 
 
 def test_an_output_that_has_no_such_character(folder: Path) -> None:
     """A terminal of ASCII, as some containers have it: which one it is, and no traceback."""
-    status, _, errors = run(asked("report focus", folder), "", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    status, _, errors = run(
+        arguments_of("report focus", folder), "", PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+    )
     assert (status, errors) == (
         1,
         "standard output cannot be written: its encoding ascii has no '\\xe9'\n",

@@ -21,7 +21,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.readings import HostLocation
 from exporter.report import SourceRow
 from exporter.sampler.sampler import SamplerPlan
-from exporter.sources import location as whereabouts_module
+from exporter.sources import location as location_module
 from exporter.sources.cloud import CloudSource
 from tests.sources.cloud.metadata_server import MetadataServer, azure
 
@@ -38,22 +38,22 @@ def cloud_metadata() -> Iterator[MetadataServer]:
 
 
 @pytest.fixture(autouse=True)
-def asked(
+def planned_locations(
     cloud_metadata: MetadataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[HostLocation | None]:
-    """Both read a metadata server, and firmware shows no cloud; returns the places of all terms made."""
+    """Both read a metadata server, and firmware shows no cloud; returns the location of each policy made."""
     source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
-    places: list[HostLocation | None] = []
+    locations: list[HostLocation | None] = []
 
-    def terms(config: Config, host: str, place: HostLocation | None, **told: Any) -> CostPolicy:
-        places.append(place)
-        return cost_policy(config, host, place, **told)
+    def policy_of(config: Config, host: str, location: HostLocation | None, **options: Any) -> CostPolicy:
+        locations.append(location)
+        return cost_policy(config, host, location, **options)
 
-    for module in (whereabouts_module, doctor_module):
+    for module in (location_module, doctor_module):
         monkeypatch.setattr(module, "CloudSource", source)
     for module in (serve_module, doctor_module):
-        monkeypatch.setattr(module, "cost_policy", terms)
-    return places
+        monkeypatch.setattr(module, "cost_policy", policy_of)
+    return locations
 
 
 class Plans:
@@ -104,7 +104,7 @@ def cloud_of(plan: SamplerPlan) -> SourceRow:
 
 
 def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
-    daemon: Callable[[str], _Daemon], plans: Plans, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon], plans: Plans, planned_locations: list[HostLocation | None]
 ) -> None:
     """Prices go by the place from the next tick on; servers keep what their sources know."""
     made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
@@ -113,7 +113,7 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
     made._location.start()
     after = plans.next()
 
-    assert asked == [None, ANSWER]
+    assert planned_locations == [None, ANSWER]
     row = cloud_of(after)
     assert (row.source, row.up, row.errors) == ("cloud", True, {})
     assert after.endpoints[0] is before.endpoints[0]
@@ -123,7 +123,7 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
     daemon: Callable[[str], _Daemon],
     cloud_metadata: MetadataServer,
     plans: Plans,
-    asked: list[HostLocation | None],
+    planned_locations: list[HostLocation | None],
 ) -> None:
     """With what is known without it: the market price of the GPUs may stand in."""
     cloud_metadata.replies.clear()
@@ -131,18 +131,20 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
     row = cloud_of(plans.next())
 
     assert (row.source, row.up, row.errors) == ("cloud", False, {"http_status": 1})
-    assert asked == [HostLocation("azure", source="configuration")]
+    assert planned_locations == [HostLocation("azure", source="configuration")]
 
 
 def test_on_bare_metal_there_is_no_such_source(
-    daemon: Callable[[str], _Daemon], cloud_metadata: MetadataServer, asked: list[HostLocation | None]
+    daemon: Callable[[str], _Daemon],
+    cloud_metadata: MetadataServer,
+    planned_locations: list[HostLocation | None],
 ) -> None:
     """And the place is known from the first plan on."""
     made = daemon("interval: 10s\n")
     made._location.start()
 
     assert made._plan(succeeded=True).others == ()
-    assert asked == [HostLocation()]
+    assert planned_locations == [HostLocation()]
     assert cloud_metadata.requests == []
 
 
@@ -151,7 +153,7 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
     file: Path,
     cloud_metadata: MetadataServer,
     plans: Plans,
-    asked: list[HostLocation | None],
+    planned_locations: list[HostLocation | None],
 ) -> None:
     """What one cloud told is not kept for another choice."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -161,7 +163,7 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
     made.reload()
 
     assert plans.next().others == ()
-    assert asked == [ANSWER, HostLocation()]
+    assert planned_locations == [ANSWER, HostLocation()]
     assert len(cloud_metadata.requests) == 1
 
 
@@ -170,7 +172,7 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
     file: Path,
     cloud_metadata: MetadataServer,
     plans: Plans,
-    asked: list[HostLocation | None],
+    planned_locations: list[HostLocation | None],
 ) -> None:
     """The answer is kept for the life of the process."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -180,12 +182,15 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
     made.reload()
 
     assert cloud_of(plans.next()).up
-    assert asked == [ANSWER, ANSWER]
+    assert planned_locations == [ANSWER, ANSWER]
     assert len(cloud_metadata.requests) == 1
 
 
 def test_the_doctor_tells_the_place_and_who_told(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[HostLocation | None]
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    planned_locations: list[HostLocation | None],
 ) -> None:
     """It asks once, and waits for the answer."""
     file.write_text("discovery: {cloud: azure}\n")
@@ -197,7 +202,7 @@ def test_the_doctor_tells_the_place_and_who_told(
         "Standard_ND96isr_H100_v5 of azure in eastus2 (zone eastus2-1), on demand; source: azure metadata"
     )
     assert line.endswith(f"  {expected}")
-    assert asked == [ANSWER]
+    assert planned_locations == [ANSWER]
 
 
 def test_the_doctor_says_why_a_cloud_does_not_tell(
@@ -230,14 +235,14 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
     daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", tmp_path / "ledger.db"), load(file), SystemClock())
     ticked, stop = threading.Event(), threading.Event()
     cloud_metadata.before = lambda: wait_for(ticked)
-    told: list[tuple[HostLocation | None, dict[str, bool]]] = []
+    ticks: list[tuple[HostLocation | None, dict[str, bool]]] = []
 
     def published() -> None:
         report = daemon._current()
         assert report is not None
-        told.append((daemon._location.location, {row.source: row.up for row in report.sources}))
+        ticks.append((daemon._location.location, {row.source: row.up for row in report.sources}))
         ticked.set()
-        if "cloud" in told[-1][1] or len(told) == 30:
+        if "cloud" in ticks[-1][1] or len(ticks) == 30:
             stop.set()
 
     monkeypatch.setattr(daemon, "_prepare", published)
@@ -245,7 +250,7 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
     assert cloud_metadata.arrived.acquire(timeout=30)
     assert daemon.run(stop) == 0
 
-    (first, sources), *_, (last, later) = told
+    (first, sources), *_, (last, later) = ticks
     assert (first, "cloud" in sources) == (None, False)
     assert (last, later["cloud"]) == (ANSWER, True)
 

@@ -52,9 +52,9 @@ def test_an_update_is_checked_written_and_used(
     """The file is readable for the daemon's user; the price is a list's from then on."""
     assert main(["prices", "update", str(fetched(tmp_path, "61")), f"--config.file={config}"]) == 0
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     target = tmp_path / "prices.csv"
-    assert told == (
+    assert output == (
         "ok: 1 rows, newest list 2026-11-24\n"
         "warning: it has no price of azure, gcp, nebius, oci: their hosts would be estimated\n"
         f"written to {target}; the daemon uses it after a reload (SIGHUP or POST /-/reload) or a restart\n"
@@ -102,9 +102,9 @@ def test_a_bad_file_changes_nothing(
     capsys.readouterr()
 
     assert main(["prices", "update", str(fetched(tmp_path, price)), f"--config.file={config}"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"{tmp_path}/fetched.csv: line 2, on_demand: ")
-    assert why in told
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"{tmp_path}/fetched.csv: line 2, on_demand: ")
+    assert why in errors
     assert (tmp_path / "prices.csv").read_bytes() == before
 
 
@@ -163,9 +163,13 @@ def test_show_says_what_is_in_use_and_how_old_it_is(
     assert main(["prices", "update", str(fetched(tmp_path, "61")), f"--config.file={config}"]) == 0
     capsys.readouterr()
     assert main(["prices", "show", "--json", f"--config.file={config}"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["file"], told["newest"], told["age_days"]) == (f"{tmp_path}/prices.csv", "2026-11-24", 4)
-    assert told["clouds"]["aws"] == {
+    document = json.loads(capsys.readouterr().out)
+    assert (document["file"], document["newest"], document["age_days"]) == (
+        f"{tmp_path}/prices.csv",
+        "2026-11-24",
+        4,
+    )
+    assert document["clouds"]["aws"] == {
         "types": 1,
         "listed": 1,
         "scaled": 0,
@@ -177,7 +181,7 @@ def test_show_says_what_is_in_use_and_how_old_it_is(
 
 def test_show_says_what_a_type_costs_and_on_what_basis(capsys: pytest.CaptureFixture[str]) -> None:
     """Listed, scaled, of another cloud, and not known."""
-    for words, told in (
+    for words, expected in (
         (("aws", "p5.48xlarge", "us-east-1"), "price basis: catalogue\n"),
         (
             ("aws", "p5.48xlarge", "ap-southeast-3"),
@@ -189,9 +193,9 @@ def test_show_says_what_a_type_costs_and_on_what_basis(capsys: pytest.CaptureFix
         ),
     ):
         cloud, instance_type, region = words
-        asked = [f"--cloud={cloud}", f"--instance-type={instance_type}", f"--region={region}"]
-        assert main(["prices", "show", *asked]) == 0
-        assert told in capsys.readouterr().out
+        arguments = [f"--cloud={cloud}", f"--instance-type={instance_type}", f"--region={region}"]
+        assert main(["prices", "show", *arguments]) == 0
+        assert expected in capsys.readouterr().out
 
     assert main(["prices", "show", "--cloud=gcp", "--instance-type=a9", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {

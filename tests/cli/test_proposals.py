@@ -57,11 +57,11 @@ def lines(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[list[
 def enter(host: SimulatedHost, words: list[str], reason: str = "") -> int:
     """Run such a line."""
     chosen = program().parse_args(words[1:])
-    said = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
-    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), host.clock)
+    fields = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
+    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *fields), host.clock)
 
 
-def owed(host: SimulatedHost) -> dict[str, int]:
+def owed_by_product(host: SimulatedHost) -> dict[str, int]:
     """Picodollars of the month by product."""
     rows = host.statement("2026-11")["rows"]
     return {row["product"]: row["picodollars"] for row in rows}
@@ -81,7 +81,7 @@ def test_a_repriced_gpu_is_corrected_for_who_held_it(
     assert lines(host, capsys) == []
 
     # An hour and ten seconds, of chat's at 2.88 and of the other at 3.60.
-    assert owed(host) == {"chat": 2_888 * 10**9, "unassigned": 3_610 * 10**9}
+    assert owed_by_product(host) == {"chat": 2_888 * 10**9, "unassigned": 3_610 * 10**9}
 
 
 def test_a_gpu_that_changed_hands_is_corrected_for_both(
@@ -91,13 +91,13 @@ def test_a_gpu_that_changed_hands_is_corrected_for_both(
     host.reload((DATED % "3.60").replace("product: chat", "product: search"))
     host.tick(HOUR // 2)
     host.reload((DATED % "2.88").replace("product: chat", "product: search"))
-    found = {words[6]: words[4] for words in lines(host, capsys)}
+    amounts = {words[6]: words[4] for words in lines(host, capsys)}
 
-    assert found == {"--product=chat": "--amount=-0.72", "--product=search": "--amount=-0.36"}
+    assert amounts == {"--product=chat": "--amount=-0.72", "--product=search": "--amount=-0.36"}
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--proposals", "--amount=1"], "--proposals prints lines and enters none: leave out --amount"),
         (
@@ -108,19 +108,21 @@ def test_a_gpu_that_changed_hands_is_corrected_for_both(
         (["--amount=1", "--date=2026-11-25"], "the following arguments are required: --product, --reason"),
     ],
 )
-def test_what_does_not_go_together(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_go_together(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The flags that are too many or missing are named."""
     with pytest.raises(SystemExit, match="2"):
         main(["adjust", *words])
 
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_without_a_file_there_are_no_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says which flag is missing."""
     assert main(["adjust", "--proposals", f"--ledger.path={tmp_path / 'ledger.db'}"]) == 2
     assert capsys.readouterr().err == (
-        "--proposals goes by prices with a date: name the daemon's --config.file\n"
+        "--proposals needs the dated prices of the daemon's configuration: give --config.file\n"
     )
 
 
@@ -138,7 +140,7 @@ def test_without_a_ledger_there_is_nothing_to_compare(
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("FIN-1", '--key: "FIN-1" is the key of no proposed line'),
         ("repricing/2026-11-25/0x1", "is the key of no proposed line"),
@@ -148,13 +150,13 @@ def test_without_a_ledger_there_is_nothing_to_compare(
     ],
 )
 def test_keys_that_no_line_has(
-    host: SimulatedHost, key: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: SimulatedHost, key: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Refused with what to do; nothing is entered."""
     flags = AdjustFlags(host.file, host.path, "1", "2026-11-25", "chat", "assistants", "because", key)
 
     assert adjust(flags, host.clock) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert len(error) < 400
     assert host.statement("2026-11")["adjustments"] == []

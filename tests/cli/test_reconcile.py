@@ -43,14 +43,14 @@ class Clock:
 
 def hour(number: int, day: str) -> Segment:
     """An hour of October at 2 dollars of rent and 10 cents of storage."""
-    slot = OwnerPhase(CHAT, "decode")
+    owner_phase = OwnerPhase(CHAT, "decode")
     start = OCTOBER + number * HOUR
     money = (
-        MoneyPosting(H100, "rent", "configured", slot, 2 * DOLLAR),
-        MoneyPosting(H100, "storage", "configured", slot, DOLLAR // 10),
+        MoneyPosting(H100, "rent", "configured", owner_phase, 2 * DOLLAR),
+        MoneyPosting(H100, "storage", "configured", owner_phase, DOLLAR // 10),
     )
-    held = (GpuTimePosting(H100, slot, HOUR, True),)
-    return Segment(start, start + HOUR, day[:7], day, 2 * DOLLAR + DOLLAR // 10, money, held)
+    times = (GpuTimePosting(H100, owner_phase, HOUR, True),)
+    return Segment(start, start + HOUR, day[:7], day, 2 * DOLLAR + DOLLAR // 10, money, times)
 
 
 def post(ledger: Ledger, segments: tuple[Segment, ...]) -> None:
@@ -81,7 +81,7 @@ def question(ledger: Path, invoice: Path, config: Path | None = None) -> Reconci
     return ReconcileOptions(config, ledger, invoice, None, (), frozenset({"rent"}), "billed", as_json=True)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, dict[str, float]]]:
+def rows_of(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, dict[str, float]]]:
     """Days and their parts in dollars, from JSON."""
     rows = json.loads(capsys.readouterr().out)["rows"]
     return [(row["name"], {part["kind"]: part["dollars"] for part in row["parts"]}) for row in rows]
@@ -92,7 +92,7 @@ def test_books_against_a_bill_beside_the_daemon(
 ) -> None:
     """Two hours at 2 dollars on the first day; 2 dollars of the second day have no name."""
     assert main(["reconcile", f"--invoice={invoice}", f"--ledger.path={ledger}", "--json"]) == 0
-    assert told(capsys) == [("2026-10-01", {"uncovered": 4.0}), ("2026-10-02", {"unexplained": 2.0})]
+    assert rows_of(capsys) == [("2026-10-01", {"uncovered": 4.0}), ("2026-10-02", {"unexplained": 2.0})]
 
 
 def test_the_table_and_its_command(
@@ -101,8 +101,8 @@ def test_the_table_and_its_command(
     """What the table suggests can be run, and then nothing differs."""
     for module in ("adjust", "reconcile"):
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
-    asked = ["reconcile", f"--invoice={invoice}", "--month=2026-10", f"--ledger.path={ledger}"]
-    assert main(asked) == 0
+    arguments = ["reconcile", f"--invoice={invoice}", "--month=2026-10", f"--ledger.path={ledger}"]
+    assert main(arguments) == 0
     page = capsys.readouterr().out
     words = shlex.split(page.splitlines()[-1])
     command = ["inference-cost-exporter", "adjust", f"--ledger.path={ledger}", "--amount=6.00"]
@@ -110,7 +110,7 @@ def test_the_table_and_its_command(
     assert main(words[1:]) == 0
     capsys.readouterr()
 
-    assert main([*asked, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     waiting = json.loads(capsys.readouterr().out)
     assert waiting["notes"][-1] == "adjustments of 6.00 dollars wait for the daemon and are in no sum"
 
@@ -119,11 +119,11 @@ def test_flags_choose(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     """A resource of the bill, and components of the books: 46.20 = 22 h x 2.10, as billed."""
     path = tmp_path / "hosts.csv"
     path.write_text("date,dollars,host\n2026-10-01,46.20,a\n2026-10-01,9,b\n", encoding="utf-8")
-    asked = ["reconcile", f"--invoice={path}", f"--ledger.path={ledger}", "--json", "--resource", "a"]
-    assert main([*asked, "--components=rent,storage"]) == 0
-    assert told(capsys) == [("2026-10-01", {})]
-    assert main([*asked, "--resource=b"]) == 0
-    assert told(capsys) == [("2026-10-01", {"uncovered": 4.0, "unexplained": 7.2})]
+    arguments = ["reconcile", f"--invoice={path}", f"--ledger.path={ledger}", "--json", "--resource", "a"]
+    assert main([*arguments, "--components=rent,storage"]) == 0
+    assert rows_of(capsys) == [("2026-10-01", {})]
+    assert main([*arguments, "--resource=b"]) == 0
+    assert rows_of(capsys) == [("2026-10-01", {"uncovered": 4.0, "unexplained": 7.2})]
 
 
 def test_days_of_utc_in_another_zone(
@@ -161,7 +161,7 @@ def test_what_cannot_be_answered(
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message"),
     [
         ("--resource=", "argument --resource: '' is no resource: write its id as the bill does"),
         (
@@ -172,12 +172,12 @@ def test_what_cannot_be_answered(
         ("--cost=list", "argument --cost: invalid choice: 'list'"),
     ],
 )
-def test_flags_that_make_no_sense(flag: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_that_make_no_sense(flag: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 2 and what is right."""
     with pytest.raises(SystemExit) as left:
         main(["reconcile", "--invoice=bill.csv", flag])
     assert left.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_bill_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:

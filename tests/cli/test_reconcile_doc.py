@@ -49,20 +49,26 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
 
 
-def kept() -> tuple[Segment, ...]:
+def month_segments() -> tuple[Segment, ...]:
     """The books of the page: 23.5 h at 55.04 dollars, and 24 h at 54.20."""
-    party = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
-    gpu, slot = Gpu("GPU-0", "H100"), OwnerPhase(party, "decode")
+    owner = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
+    gpu, owner_phase = Gpu("GPU-0", "H100"), OwnerPhase(owner, "decode")
     segments = []
     for number in range(48):
         start = OCTOBER + number * HOUR + (HOUR // 2 if number == 0 else 0)
         end = OCTOBER + (number + 1) * HOUR
         amount = (5504 if number < 24 else 5420) * CENT * (end - start) // HOUR
         day = "2026-10-01" if number < 24 else "2026-10-02"
-        money = (MoneyPosting(gpu, "rent", "configured", slot, amount),)
+        money = (MoneyPosting(gpu, "rent", "configured", owner_phase, amount),)
         segments.append(
             Segment(
-                start, end, "2026-10", day, amount, money, (GpuTimePosting(gpu, slot, end - start, True),)
+                start,
+                end,
+                "2026-10",
+                day,
+                amount,
+                money,
+                (GpuTimePosting(gpu, owner_phase, end - start, True),),
             )
         )
     return tuple(segments)
@@ -80,22 +86,22 @@ def test_the_page_sets_books_against_a_bill(
     Path("focus-2026-10.csv").write_text(bill, encoding="utf-8")
     path = tmp_path / "ledger.db"
     daemon = Ledger.open(path, clock)
-    segments = kept()
+    segments = month_segments()
     accrued = sum(segment.accrued for segment in segments)
     daemon.post(Postings(segments[-1].end, segments, day="2026-10-02"), State(accrued=accrued))
-    told, page = [], []
-    for block in blocks("console"):
-        line, _, printed = block.partition("\n")
+    outputs, page = [], []
+    for code in blocks("console"):
+        line, _, printed = code.partition("\n")
         program, *words = shlex.split(line.removeprefix("$ "))
         assert program == "inference-cost-exporter"
         assert main([*words, f"--ledger.path={path}"]) == 0
         out = capsys.readouterr().out.replace(f" --ledger.path={path}", "")  # the page's is the default
         out = out.replace(str(path), str(DEFAULT_LEDGER)).replace(daemon.id, ID)
-        told.append(out.replace(f"process {os.getpid()}", PROCESS))
+        outputs.append(out.replace(f"process {os.getpid()}", PROCESS))
         page.append(printed)
         clock.now = NINE + 20 * SECOND
         daemon.post(Postings(clock.now), State(accrued=accrued))
     daemon.close()
 
-    assert page == told
+    assert page == outputs
     assert len(page) == 3

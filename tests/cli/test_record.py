@@ -60,25 +60,25 @@ class Site:
     """A server on loopback: each path has a function of how often it was asked before, else it is 404."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.tokens: set[str | None] = set()
         self.answers: dict[str, Callable[[int], Answer]] = {}
         self.url = ""
 
     def answer(self, path: str) -> Answer:
-        before = self.asked.count(path)
-        self.asked.append(path)
+        before = self.requests.count(path)
+        self.requests.append(path)
         return self.answers.get(path, lambda _: (404, b""))(before)
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    told = Site()
+    fake = Site()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.tokens.add(self.headers["Authorization"])
-            status, body = told.answer(self.path)
+            fake.tokens.add(self.headers["Authorization"])
+            status, body = fake.answer(self.path)
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "/elsewhere")
@@ -92,8 +92,8 @@ def site() -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}"
-    yield told
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    yield fake
     server.shutdown()
     thread.join()
     server.server_close()
@@ -111,7 +111,7 @@ def vllm(before: int) -> Answer:
     ).encode()
 
 
-def ask(url: str, output: Path, *, times: int = 2, engine: str | None = None) -> RecordOptions:
+def options_for(url: str, output: Path, *, times: int = 2, engine: str | None = None) -> RecordOptions:
     """Every ten seconds."""
     return RecordOptions(url, engine, times, TEN_SECONDS, output)
 
@@ -139,8 +139,8 @@ def test_a_recording_holds_masked_pages_and_what_was_read(
     site.answers = {"/metrics": vllm, "/version": lambda _: (200, b'{"version": "0.32.0", "by": "acme"}')}
     output = tmp_path / "chat"
 
-    assert record(ask(site.url, output), HandClock()) == 0
-    assert site.asked == ["/props", "/metrics", "/version", "/metrics"]
+    assert record(options_for(site.url, output), HandClock()) == 0
+    assert site.requests == ["/props", "/metrics", "/version", "/metrics"]
     assert capsys.readouterr().out == (
         f"{output} written: 2 of 2 pages of vllm 0.32.0, masked\nlook through it before you pass it on\n"
     )
@@ -186,11 +186,11 @@ def test_the_verb_takes_its_flags(site: Site, tmp_path: Path) -> None:
 
     assert main(["record", *arguments]) == 0
     assert (output / "0001.prom").is_file()
-    assert "/props" not in site.asked
+    assert "/props" not in site.requests
 
 
 @pytest.mark.parametrize(
-    ("url", "engine", "said"),
+    ("url", "engine", "message"),
     [
         ("nowhere", None, "'nowhere' is no http or https URL"),
         ("ftp://127.0.0.1/metrics", None, "'ftp://127.0.0.1/metrics' is no http or https URL"),
@@ -208,11 +208,11 @@ def test_the_verb_takes_its_flags(site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_url_or_engine_is_refused(
-    url: str, engine: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, engine: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is made."""
-    assert record(ask(url, tmp_path / "chat", engine=engine), HandClock()) == 2
-    assert capsys.readouterr() == ("", f"{said}\n")
+    assert record(options_for(url, tmp_path / "chat", engine=engine), HandClock()) == 2
+    assert capsys.readouterr() == ("", f"{message}\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,9 +224,9 @@ def test_what_exists_is_left_alone(
     """A folder, a file or a link, of this name or the one that is written first: nobody is asked."""
     made(tmp_path / name)
 
-    assert record(ask(site.url, tmp_path / "chat"), HandClock()) == 2
+    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 2
     assert capsys.readouterr().err == f"{tmp_path / name} exists already: name a folder that does not\n"
-    assert site.asked == []
+    assert site.requests == []
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -236,13 +236,13 @@ def test_a_folder_that_cannot_be_made_is_said(
     """Before anybody is asked."""
     output = tmp_path / "gone" / "chat"
 
-    assert record(ask(site.url, output), HandClock()) == 1
+    assert record(options_for(site.url, output), HandClock()) == 1
     assert capsys.readouterr().err == f"{output} cannot be written: No such file or directory\n"
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ((200, b"<html><body>Welcome</body></html>"), "answers with a page of no known engine"),
         ((302, b""), "answers with HTTP status 302"),
@@ -254,20 +254,20 @@ def test_a_folder_that_cannot_be_made_is_said(
     ],
 )
 def test_a_server_that_cannot_be_recorded_is_said(
-    answer: Answer, said: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    answer: Answer, message: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 1, nothing is left, and no redirect is followed."""
     site.answers = {"/metrics": lambda _: answer}
 
-    assert record(ask(site.url, tmp_path / "chat"), HandClock()) == 1
-    assert capsys.readouterr() == ("", f"{site.url}: {said}\n")
+    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 1
+    assert capsys.readouterr() == ("", f"{site.url}: {message}\n")
     assert list(tmp_path.iterdir()) == []
-    assert "/elsewhere" not in site.asked
+    assert "/elsewhere" not in site.requests
 
 
 def test_nothing_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Port 1 of loopback is nobody's."""
-    assert record(ask("http://127.0.0.1:1", tmp_path / "chat"), HandClock()) == 1
+    assert record(options_for("http://127.0.0.1:1", tmp_path / "chat"), HandClock()) == 1
     assert capsys.readouterr().err == "http://127.0.0.1:1: [Errno 111] Connection refused\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -279,7 +279,7 @@ def test_a_later_read_that_fails_is_noted(
     site.answers = {"/metrics": lambda before: (503, b"") if before == 1 else vllm(before)}
     output = tmp_path / "chat"
 
-    assert record(ask(site.url, output, times=3, engine="vllm"), HandClock()) == 0
+    assert record(options_for(site.url, output, times=3, engine="vllm"), HandClock()) == 0
     manifest = json.loads((output / "manifest.json").read_bytes())
     assert manifest["failures"] == [{"after_seconds": 10, "reason": "http_status"}]
     assert [page["after_seconds"] for page in manifest["pages"]] == [0, 20]
@@ -290,10 +290,10 @@ def test_an_interruption_keeps_what_there_is(site: Site, tmp_path: Path) -> None
     """Ctrl-C while it waits for the third read; before the first nothing is left."""
     site.answers = {"/metrics": vllm}
 
-    assert record(ask(site.url, tmp_path / "chat", times=9), HandClock(interrupted=2)) == 0
+    assert record(options_for(site.url, tmp_path / "chat", times=9), HandClock(interrupted=2)) == 0
     assert len(json.loads((tmp_path / "chat" / "manifest.json").read_bytes())["pages"]) == 2
     with pytest.raises(KeyboardInterrupt):
-        record(ask(site.url, tmp_path / "none", times=9), HandClock(interrupted=0))
+        record(options_for(site.url, tmp_path / "none", times=9), HandClock(interrupted=0))
     assert [path.name for path in tmp_path.iterdir()] == ["chat"]
 
 
@@ -301,9 +301,9 @@ def test_what_drains_a_queue_is_not_asked(site: Site, tmp_path: Path) -> None:
     """Law 6: trtllm-serve's /metrics is gone once it is read, whatever the URL says."""
     site.answers = {"/prometheus/metrics": lambda _: (200, b'trtllm_prompt_tokens_total{model_name="x"} 1\n')}
 
-    assert record(ask(f"{site.url}/metrics", tmp_path / "chat", engine="trtllm"), HandClock()) == 0
-    assert "/metrics" not in site.asked
-    assert site.asked.count("/prometheus/metrics") == 2
+    assert record(options_for(f"{site.url}/metrics", tmp_path / "chat", engine="trtllm"), HandClock()) == 0
+    assert "/metrics" not in site.requests
+    assert site.requests.count("/prometheus/metrics") == 2
 
 
 def llamacpp(_: int) -> Answer:
@@ -318,9 +318,9 @@ def test_a_server_that_sleeps_is_not_woken(
     props = {"model_alias": "m", "build_info": "b1", "total_slots": 1, "is_sleeping": True}
     site.answers = {"/props": lambda _: (200, json.dumps(props).encode()), "/metrics": llamacpp}
 
-    assert record(ask(site.url, tmp_path / "chat"), HandClock()) == 1
+    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 1
     assert capsys.readouterr().err == f"{site.url}: asleep since before it was first read\n"
-    assert site.asked == ["/props"]
+    assert site.requests == ["/props"]
 
 
 def test_a_server_that_may_fall_asleep_is_left_alone(
@@ -331,7 +331,7 @@ def test_a_server_that_may_fall_asleep_is_left_alone(
     site.answers = {"/props": lambda _: (200, json.dumps(props).encode()), "/metrics": llamacpp}
     output = tmp_path / "chat"
 
-    assert record(ask(site.url, output, times=9), HandClock()) == 0
+    assert record(options_for(site.url, output, times=9), HandClock()) == 0
     manifest = json.loads((output / "manifest.json").read_bytes())
     assert [page["after_seconds"] for page in manifest["pages"]] == [0, 10, 20, 40, 80]
     assert manifest["left_alone"] == 4

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.books import BYS
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import BYS, ReportOptions, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.finance import month as reports
@@ -49,8 +48,8 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
     )
     total = 12_340_000_000_000
     segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", total, paid, ())
-    told = (TokenPosting(CHAT, "generation", 5000),)
-    running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), told, day="2026-11-01"), State(accrued=total))
+    tokens = (TokenPosting(CHAT, "generation", 5000),)
+    running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), tokens, day="2026-11-01"), State(accrued=total))
     yield path
     running.close()
 
@@ -90,8 +89,8 @@ def test_the_path_and_the_month_come_from_the_configuration(
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
     clock = Noon(NOVEMBER - 10 * 3600 * SECOND)
     assert report(ReportOptions(file, None, None, "product", "json"), clock) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["month"], told["to_date"], told["total"]["dollars"]) == ("2026-11", True, 12.34)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["month"], document["to_date"], document["total"]["dollars"]) == ("2026-11", True, 12.34)
 
     file.write_text(f"ledger: {{path: {ledger}}}\n")
     assert report(ReportOptions(file, None, None, "product", "json"), clock) == 1
@@ -132,7 +131,7 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["report"], "the following arguments are required: month|chargeback|focus"),
         (["report", "year"], "invalid choice: 'year'"),
@@ -142,11 +141,11 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2 and a message."""
     with pytest.raises(SystemExit) as left:
         main(arguments)
 
     assert left.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.tco import tco
-from exporter.cli.tco_flags import TcoOptions
+from exporter.cli.tco import TcoOptions, tco
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.finance.tco import scenario_files
@@ -61,8 +60,8 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
         total += paid.amount
         day = f"2026-11-0{number + 1}"
         segment = Segment(start, start + DAY, "2026-11", day, paid.amount, (paid,), ())
-        told = (TokenPosting(CHAT, "generation", 12_000_000),)
-        running.post(Postings(start + DAY, (segment,), told, day=day), State(accrued=total))
+        tokens = (TokenPosting(CHAT, "generation", 12_000_000),)
+        running.post(Postings(start + DAY, (segment,), tokens, day=day), State(accrued=total))
     yield path
     running.close()
 
@@ -96,9 +95,9 @@ def test_every_example_is_answered_in_every_form(
     assert main(["tco", "--example", name]) == 0
     table = capsys.readouterr().out
     assert main(["tco", "--example", name, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert table.startswith(f"{told['scenario']}\n")
-    for option in told["options"]:
+    document = json.loads(capsys.readouterr().out)
+    assert table.startswith(f"{document['scenario']}\n")
+    for option in document["options"]:
         assert f"{option['total_dollars']:,.2f}" in table
     chart = tmp_path / "chart.svg"
     assert main(["tco", "--example", name, "--svg", str(chart)]) == 0
@@ -124,7 +123,7 @@ def test_an_example_is_a_file_to_begin_from(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ([], "give one of SCENARIO.yaml, --example NAME and --list"),
         (["x.yaml", "--example=retrieval"], "give one of SCENARIO.yaml, --example NAME and --list"),
@@ -133,12 +132,12 @@ def test_an_example_is_a_file_to_begin_from(tmp_path: Path, capsys: pytest.Captu
         (["x.yaml", "--json", "--svg=x.svg"], "not allowed with argument"),
     ],
 )
-def test_flags_that_contradict(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_that_contradict(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They are a usage error, and say what to give."""
     with pytest.raises(SystemExit) as left:
         main(["tco", *flags])
     assert left.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_what_cannot_be_used_is_told_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,18 +161,21 @@ def test_the_measured_load_beside_the_daemon(
 ) -> None:
     """12 million tokens a day at a dollar are 4,380 a year; what is spent now is 24 x 365 = 8,760."""
     assert measured(file, ledger, Later()) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {option["name"]: option["total_dollars"] for option in told["options"]} == {
+    document = json.loads(capsys.readouterr().out)
+    assert {option["name"]: option["total_dollars"] for option in document["options"]} == {
         "measured": 8760.0,
         "api": 4380.0,
     }
-    assert (told["measured"]["first_day"], told["measured"]["last_day"]) == ("2026-11-01", "2026-11-02")
-    assert told["break_even_tokens_per_day"][0]["tokens_per_day"] == 24e6
+    assert (document["measured"]["first_day"], document["measured"]["last_day"]) == (
+        "2026-11-01",
+        "2026-11-02",
+    )
+    assert document["break_even_tokens_per_day"][0]["tokens_per_day"] == 24e6
 
     config = tmp_path / "ice.yaml"
     config.write_text(f"ledger: {{path: {ledger}}}\n")
     assert measured(file, None, Later(), config) == 0
-    assert json.loads(capsys.readouterr().out) == told
+    assert json.loads(capsys.readouterr().out) == document
 
 
 def test_days_before_the_last_thirty_are_not_looked_at(
@@ -181,8 +183,11 @@ def test_days_before_the_last_thirty_are_not_looked_at(
 ) -> None:
     """On 1 December the 2nd of November is the first of 30 days: one day of 24 hours; a day later, none."""
     assert measured(file, ledger, Later(NOVEMBER + 30 * DAY + DAY // 2)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["measured"]["first_day"], told["measured"]["covered_seconds"]) == ("2026-11-02", 86400)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["measured"]["first_day"], document["measured"]["covered_seconds"]) == (
+        "2026-11-02",
+        86400,
+    )
     assert measured(file, ledger, Later(NOVEMBER + 31 * DAY + DAY // 2)) == 1
     assert capsys.readouterr().err == (
         f"{ledger}: 0.0 hours were metered in the last 30 days; --measured needs 24 at least\n"

@@ -29,19 +29,19 @@ def _neither_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def told(stream: io.StringIO) -> str:
-    terminal.tell(ANSWER, stream)
+def written(stream: io.StringIO) -> str:
+    terminal.write_colored(ANSWER, stream)
     return stream.getvalue()
 
 
 def test_a_terminal_shows_how_grave_a_line_is() -> None:
     """The first word of a line has a color, nothing else."""
-    assert told(Screen()) == COLORED
+    assert written(Screen()) == COLORED
 
 
 def test_a_pipe_gets_words_alone() -> None:
     """Whoever reads it finds what was written."""
-    assert told(io.StringIO()) == ANSWER
+    assert written(io.StringIO()) == ANSWER
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -49,14 +49,14 @@ def test_whoever_wants_no_color_gets_none(monkeypatch: pytest.MonkeyPatch, name:
     """https://no-color.org, and terminals that know none."""
     monkeypatch.setenv(name, value)
 
-    assert told(Screen()) == ANSWER
+    assert written(Screen()) == ANSWER
 
 
 def test_an_empty_no_color_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As its specification says: present and not an empty string."""
     monkeypatch.setenv("NO_COLOR", "")
 
-    assert told(Screen()) == COLORED
+    assert written(Screen()) == COLORED
 
 
 def test_a_problem_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,18 +74,18 @@ class Turned:
 
     waits: int
     now: int = 0
-    asked: list[int] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def elapsed(self) -> int:
         return self.now
 
     def wait(self, stop: threading.Event, duration: int) -> bool:
-        if len(self.asked) == self.waits:
+        if len(self.durations) == self.waits:
             self.over.set()
             stop.wait()
             return True
-        self.asked.append(duration)
+        self.durations.append(duration)
         self.now += duration
         return False
 

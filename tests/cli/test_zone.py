@@ -47,7 +47,7 @@ def _four_in_the_morning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def post(ledger: Ledger, zone: str) -> None:
     """One tick in Kiritimati: the last 20 hours of October and 4 of November, 2 dollars and a GPU each."""
-    slot = OwnerPhase(CHAT, "decode")
+    owner_phase = OwnerPhase(CHAT, "decode")
     gpu = Gpu("GPU-0", "H100")
     segments = tuple(
         Segment(
@@ -56,14 +56,14 @@ def post(ledger: Ledger, zone: str) -> None:
             "2026-11" if number >= 0 else "2026-10",
             "2026-11-01" if number >= 0 else "2026-10-31",
             2 * DOLLAR,
-            (MoneyPosting(gpu, "rent", "configured", slot, 2 * DOLLAR),),
-            (GpuTimePosting(gpu, slot, HOUR, True),),
+            (MoneyPosting(gpu, "rent", "configured", owner_phase, 2 * DOLLAR),),
+            (GpuTimePosting(gpu, owner_phase, HOUR, True),),
         )
         for number in range(-20, 4)
     )
-    told = (TokenPosting(CHAT, "generation", 1_000_000),)
+    tokens = (TokenPosting(CHAT, "generation", 1_000_000),)
     ledger.post(
-        Postings(MIDNIGHT + 4 * HOUR, segments, told, day="2026-11-01", zone=zone),
+        Postings(MIDNIGHT + 4 * HOUR, segments, tokens, day="2026-11-01", zone=zone),
         State(accrued=48 * DOLLAR, wall=MIDNIGHT + 4 * HOUR),
     )
 
@@ -100,8 +100,8 @@ def bill(tmp_path: Path) -> Path:
 def test_the_month_that_goes_on(make: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     """It is November where the daemon is, and October in UTC."""
     assert main(["report", "month", "--json", f"--ledger.path={make(KIRITIMATI)}"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["month"], told["to_date"], told["total"]["dollars"]) == ("2026-11", True, 8.0)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["month"], document["to_date"], document["total"]["dollars"]) == ("2026-11", True, 8.0)
 
 
 def test_no_charge_of_a_file_is_in_the_future(
@@ -116,23 +116,29 @@ def test_no_charge_of_a_file_is_in_the_future(
 
 def test_today_may_be_corrected(make: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     """The first of November is no day of the future; the second is, and the message says where."""
-    asked = ["adjust", f"--ledger.path={make(KIRITIMATI)}", "--amount=-1", "--product=chat", "--reason=why"]
-    assert main([*asked, "--date=2026-11-02"]) == 2
+    arguments = [
+        "adjust",
+        f"--ledger.path={make(KIRITIMATI)}",
+        "--amount=-1",
+        "--product=chat",
+        "--reason=why",
+    ]
+    assert main([*arguments, "--date=2026-11-02"]) == 2
     assert capsys.readouterr().err == (
         "--date: 2026-11-02 is in the future: today is 2026-11-01 in Pacific/Kiritimati\n"
     )
-    assert main([*asked, "--date=2026-11-01"]) == 0
+    assert main([*arguments, "--date=2026-11-01"]) == 0
 
 
 def test_a_bill_equals_the_books(
     make: Callable[[str], Path], bill: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """8 dollars of November on both sides; of October in UTC the books have nothing."""
-    asked = ["reconcile", "--json", f"--invoice={bill}", "--month=2026-11"]
-    assert main([*asked, f"--ledger.path={make(KIRITIMATI)}"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["timezone"] == KIRITIMATI
-    assert [(row["name"], row["parts"]) for row in told["rows"]] == [("2026-11-01", [])]
+    arguments = ["reconcile", "--json", f"--invoice={bill}", "--month=2026-11"]
+    assert main([*arguments, f"--ledger.path={make(KIRITIMATI)}"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["timezone"] == KIRITIMATI
+    assert [(row["name"], row["parts"]) for row in document["rows"]] == [("2026-11-01", [])]
 
 
 def verbs(bill: Path, scenario: Path) -> dict[str, list[str]]:
@@ -152,7 +158,7 @@ VERBS = ("month", "chargeback", "focus", "explain", "reconcile", "adjust", "tco"
 
 
 @pytest.fixture
-def asked(bill: Path, tmp_path: Path) -> dict[str, list[str]]:
+def arguments_by_verb(bill: Path, tmp_path: Path) -> dict[str, list[str]]:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(SCENARIO, encoding="utf-8")
     return verbs(bill, scenario)
@@ -162,36 +168,39 @@ def asked(bill: Path, tmp_path: Path) -> dict[str, list[str]]:
 def test_a_file_of_another_zone_is_told(
     verb: str,
     make: Callable[[str], Path],
-    asked: dict[str, list[str]],
+    arguments_by_verb: dict[str, list[str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The books' own zone counts, and one line says which one the file would have."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"ledger: {{path: {make(KIRITIMATI)}}}\n")
-    assert main([*asked[verb], f"--config.file={file}"]) == 0
+    assert main([*arguments_by_verb[verb], f"--config.file={file}"]) == 0
     assert capsys.readouterr().err == (
         "note: days and months are those of Pacific/Kiritimati, which the daemon went by at its last tick; "
         f"{file} says UTC, which counts once the daemon has read it\n"
     )
     file.write_text(f"timezone: {KIRITIMATI}\nledger: {{path: {tmp_path / 'ledger.db'}}}\n")
-    again = [each.replace("--amount=1", "--amount=2") for each in asked[verb]]
+    again = [each.replace("--amount=1", "--amount=2") for each in arguments_by_verb[verb]]
     assert main([*again, f"--config.file={file}"]) == 0
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_zone_that_this_machine_does_not_know(
-    verb: str, make: Callable[[str], Path], asked: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+    verb: str,
+    make: Callable[[str], Path],
+    arguments_by_verb: dict[str, list[str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing is told by another one: status 1, and what is missing."""
     path = make("Pacific/Kiritimati")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE meta SET value = 'Mars/Olympus' WHERE key = 'timezone'")
-    assert main([*asked[verb], f"--ledger.path={path}"]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == (
+    assert main([*arguments_by_verb[verb], f"--ledger.path={path}"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
         f'{path}: its days are of the time zone "Mars/Olympus", which this machine does not know: '
         "install the IANA database (tzdata); name the daemon's ledger with --ledger.path or --config.file\n"
     )
@@ -204,11 +213,11 @@ def test_an_older_ledger_goes_by_the_file(
     path = make("")
     assert main(["report", "month", "--json", f"--ledger.path={path}"]) == 0
     answer = capsys.readouterr()
-    told = json.loads(answer.out)
-    assert (told["month"], told["total"]["dollars"], answer.err) == ("2026-10", 40.0, "")
+    document = json.loads(answer.out)
+    assert (document["month"], document["total"]["dollars"], answer.err) == ("2026-10", 40.0, "")
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: {KIRITIMATI}\nledger: {{path: {path}}}\n")
     assert main(["report", "month", "--json", f"--config.file={file}"]) == 0
     answer = capsys.readouterr()
-    told = json.loads(answer.out)
-    assert (told["month"], told["total"]["dollars"], answer.err) == ("2026-11", 8.0, "")
+    document = json.loads(answer.out)
+    assert (document["month"], document["total"]["dollars"], answer.err) == ("2026-11", 8.0, "")

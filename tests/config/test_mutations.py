@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+from generators.configuration import documentation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import ConfigError, documentation, parse
+from exporter.config import ConfigError, parse
 from tests.depth import examples
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.focus import focus_file
+from exporter.cli.report import focus_file
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import HostLocation
 from tests.corners.simulated_host import DAY, HOUR, SECOND, SimulatedHost

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.explain import ExplainOptions, explained
-from exporter.cli.focus import focus_file
 from exporter.cli.reconcile import ReconcileOptions as Bill
 from exporter.cli.reconcile import reconciled
+from exporter.cli.report import focus_file
 from exporter.config import parse
 from exporter.config.settings import cost_policy
 from exporter.ledger import unpriced_time

@@ -63,7 +63,9 @@ def messages(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     text = [
         (record.getMessage(), getattr(record, "new", getattr(record, "uuid", "")))
         for record in log.records
-        if record.name == "exporter.sampler.change_log" and "gpu" in record.getMessage()
+        if record.name == "exporter.sampler.change_log"
+        and "gpu" in record.getMessage()
+        and record.getMessage() != "server gpus changed"
     ]
     log.clear()
     return text

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from exporter.metrics.documentation import LABELS
+from generators.metrics import LABELS
 
 Board = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import ROOT, read, rows
+from tests.docs.markdown import ROOT, read, rows
 
 COST_MODEL = read(ROOT / "docs" / "cost-model.md")
 HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
@@ -46,7 +46,7 @@ def test_a_formula_without_assumptions_is_found() -> None:
 def test_every_verb_of_make_is_told_to_contributors() -> None:
     """`make help` lists them as well; the page says what each is good for."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    known = set(re.findall(r"^([a-z0-9-]+):[^#\n]*## ", makefile, re.MULTILINE))
-    told = {row[0].strip("`").removeprefix("make ") for row in rows(read(ROOT / "CONTRIBUTING.md"))[1:]}
+    targets = set(re.findall(r"^([a-z0-9-]+):[^#\n]*## ", makefile, re.MULTILINE))
+    documented = {row[0].strip("`").removeprefix("make ") for row in rows(read(ROOT / "CONTRIBUTING.md"))[1:]}
 
-    assert told == known - {"help"}
+    assert documented == targets - {"help"}

@@ -87,8 +87,8 @@ def test_log_messages_are_in_the_table(
 
 def unknown_messages(text: str, table: str) -> list[str]:
     """The messages of log lines in a text that no row of the table of messages covers."""
-    known = re.findall(r"^\| (.+?) \| [a-z, ]+ \|", table, re.MULTILINE)
-    patterns = [re.escape(message).replace(re.escape("..."), ".+") for message in known]
+    documented = re.findall(r"^\| (.+?) \| [a-z, ]+ \|", table, re.MULTILINE)
+    patterns = [re.escape(message).replace(re.escape("..."), ".+") for message in documented]
     shown = re.findall(r'level=\w+ msg="([^"]+)"', text)
     return [message for message in shown if not any(re.fullmatch(pattern, message) for pattern in patterns)]
 

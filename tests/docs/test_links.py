@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.pages import FENCE, LINK, ROOT, named, pages
+from tests.docs.markdown import FENCE, LINK, ROOT, named, pages
 
 LINKS = ROOT / "docs" / "links.py"
 HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
@@ -43,9 +43,9 @@ def wrong(address: str) -> bool:
 @pytest.mark.parametrize("page", pages(), ids=named)
 def test_addresses_are_well_formed(links: Any, page: Path) -> None:
     """Https, to a host that has a name, without a user or a port."""
-    found = links.addresses(page.read_text(encoding="utf-8"))
+    addresses = links.addresses(page.read_text(encoding="utf-8"))
 
-    assert [address for address in found if wrong(address)] == []
+    assert [address for address in addresses if wrong(address)] == []
 
 
 def test_the_same_pages_are_asked(links: Any) -> None:
@@ -157,7 +157,7 @@ def plain(text: str) -> str:
 
 def wrong_texts(page: Path) -> list[str]:
     """Links whose text is not what they open, with the text that is right; a longer text may contain it."""
-    text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+    text = FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), page.read_text(encoding="utf-8"))
     wrong = []
     for number, line in enumerate(text.splitlines(), 1):
         for match in LINK.finditer(line):

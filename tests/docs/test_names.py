@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.flags import PROGRAM
 from exporter.engines import ENGINES
 from exporter.engines.commands import COMMANDS
-from tests.docs import vocabulary
-from tests.docs.pages import ROOT, Block, blocks, named, pages, read, spans
-from tests.docs.vocabulary import PROGRAM
+from tests.docs import known_names
+from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, read, spans
 
 PAGES = pages()
 
@@ -45,11 +45,11 @@ PAST = {"CHANGELOG.md"}
 """Names what was."""
 
 
-def commands(block: Block) -> Iterator[str]:
+def commands(code_block: CodeBlock) -> Iterator[str]:
     """The calls of our program in a block, one a line, without what is piped on."""
-    text = re.sub(r"\\\n\s*", " ", block.text)
+    text = re.sub(r"\\\n\s*", " ", code_block.text)
     for line in text.splitlines():
-        if block.language == "console" and not line.startswith("$ "):
+        if code_block.language == "console" and not line.startswith("$ "):
             continue
         for part in re.split(r"\|\||&&|[|;]", line.partition("  #")[0]):
             match = CALL.search(part.removeprefix("$ "))
@@ -59,9 +59,11 @@ def commands(block: Block) -> Iterator[str]:
 
 def wrong_commands(page: Path) -> list[str]:
     """In blocks and in spans."""
-    shown = [line for block in blocks(page) if block.language != "diff" for line in commands(block)]
+    shown = [
+        line for code_block in blocks(page) if code_block.language != "diff" for line in commands(code_block)
+    ]
     shown += [span for span in spans(page) if span == PROGRAM or span.startswith(f"{PROGRAM} ")]
-    return [wrong for line in shown for wrong in vocabulary.wrong_words(line)]
+    return [wrong for line in shown for wrong in known_names.wrong_words(line)]
 
 
 def wrong_flags(page: Path) -> list[str]:
@@ -71,52 +73,54 @@ def wrong_flags(page: Path) -> list[str]:
     engines = {word for engine in ENGINES.values() for word in re.findall(r"--?[\w-]+", engine.manual.switch)}
     for row in COMMANDS:
         engines.update(row.metrics_on, row.metrics_off, row.ports, row.hosts, row.models)
-    ours = vocabulary.flags() | vocabulary.benchmark_flags()
-    known = ours | {flag.partition("=")[0] for flag in engines} | OTHERS_FLAGS
-    told = [re.match(r"--[\w.-]+", span) for span in spans(page)]
-    return [match[0] for match in told if match and match[0] not in known]
+    ours = known_names.flags() | known_names.benchmark_flags()
+    accepted = ours | {flag.partition("=")[0] for flag in engines} | OTHERS_FLAGS
+    mentioned = [re.match(r"--[\w.-]+", span) for span in spans(page)]
+    return [match[0] for match in mentioned if match and match[0] not in accepted]
 
 
 def wrong_metrics(page: Path) -> list[str]:
     """Anywhere on the page, but for what its own blocks add. One that ends in `*` begins several."""
-    added = "".join(block.text for block in blocks(page) if block.file or block.language == "diff")
-    known = vocabulary.metrics() | set(re.findall(r'"(inference_\w+)"', added))
-    told = re.findall(r"(?<![\w:/.-])inference_[a-z0-9_]*\w(?![\w:-])\*?", read(page))
-    ours = [name for name in told if not name.startswith(vocabulary.METRICS_OF_THE_GATEWAY_API)]
-    return [name for name in ours if name not in known and not _begins(name, known)]
+    added = "".join(
+        code_block.text for code_block in blocks(page) if code_block.file or code_block.language == "diff"
+    )
+    accepted = known_names.metrics() | set(re.findall(r'"(inference_\w+)"', added))
+    mentioned = re.findall(r"(?<![\w:/.-])inference_[a-z0-9_]*\w(?![\w:-])\*?", read(page))
+    ours = [name for name in mentioned if not name.startswith(known_names.METRICS_OF_THE_GATEWAY_API)]
+    return [name for name in ours if name not in accepted and not _begins(name, accepted)]
 
 
 def wrong_records(page: Path) -> list[str]:
     """Anywhere on the page."""
     if named(page) in PAST:
         return []
-    recorded, _ = vocabulary.rules()
-    told = re.findall(r"(?<![\w:])inference:[a-z0-9_:]+", read(page))
-    return [name for name in told if name.rstrip(":") not in recorded and not _begins(name, recorded)]
+    recorded, _ = known_names.rules()
+    mentioned = re.findall(r"(?<![\w:])inference:[a-z0-9_:]+", read(page))
+    return [name for name in mentioned if name.rstrip(":") not in recorded and not _begins(name, recorded)]
 
 
-def _begins(name: str, known: frozenset[str]) -> bool:
-    return name.endswith("*") and any(one.startswith(name.rstrip("*")) for one in known)
+def _begins(name: str, accepted: frozenset[str]) -> bool:
+    return name.endswith("*") and any(one.startswith(name.rstrip("*")) for one in accepted)
 
 
 def wrong_alerts(page: Path) -> list[str]:
     """Anywhere on the page."""
-    _, alerts = vocabulary.rules()
-    told = re.findall(r"(?<![\w/.])Inference[A-Z][a-z]\w+", read(page))
-    return [name for name in told if name not in alerts | vocabulary.KINDS_OF_KUBERNETES]
+    _, alerts = known_names.rules()
+    mentioned = re.findall(r"(?<![\w/.])Inference[A-Z][a-z]\w+", read(page))
+    return [name for name in mentioned if name not in alerts | known_names.KINDS_OF_KUBERNETES]
 
 
 def wrong_keys(page: Path) -> list[str]:
     """Dotted keys in spans, and mappings such as `gap: {max_days: 7}` by their first key."""
-    known = vocabulary.keys() | vocabulary.scenario_keys()
-    tops = {key.partition(".")[0] for key in known}
-    told = [span.replace("[]", "") for span in spans(page)]
-    dotted = [name for name in told if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", name)]
+    accepted = known_names.keys() | known_names.scenario_keys()
+    tops = {key.partition(".")[0] for key in accepted}
+    mentioned = [span.replace("[]", "") for span in spans(page)]
+    dotted = [name for name in mentioned if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", name)]
     ours = [name for name in dotted if name.partition(".")[0] in tops and not name.endswith((".db", ".lock"))]
-    mapped = [re.match(r"([a-z]+_[a-z_]+): ", span) for span in told]
-    leaves = {key.rpartition(".")[2] for key in known}
-    wrong = [name for name in ours if name not in known and name not in TABLES]
-    return wrong + [match[1] for match in mapped if match and match[1] not in leaves | vocabulary.words()]
+    mapped = [re.match(r"([a-z]+_[a-z_]+): ", span) for span in mentioned]
+    leaves = {key.rpartition(".")[2] for key in accepted}
+    wrong = [name for name in ours if name not in accepted and name not in TABLES]
+    return wrong + [match[1] for match in mapped if match and match[1] not in leaves | known_names.words()]
 
 
 TABLES = {"meta.machine", "meta.reader"}
@@ -128,23 +132,23 @@ def wrong_words(page: Path) -> list[str]:
     if named(page) in GENERATED:
         return []
     pattern = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+"
-    told = [span for span in spans(page) if re.fullmatch(pattern, span)]
-    known = vocabulary.words() | vocabulary.tables()
-    return [word for word in told if word not in known and not OTHERS_WORDS.fullmatch(word)]
+    mentioned = [span for span in spans(page) if re.fullmatch(pattern, span)]
+    accepted = known_names.words() | known_names.tables()
+    return [word for word in mentioned if word not in accepted and not OTHERS_WORDS.fullmatch(word)]
 
 
 def wrong_files(page: Path) -> list[str]:
     """Paths in spans that begin with a folder of the repository, and names of its kinds of files."""
     if named(page) in PAST:
         return []
-    known = vocabulary.files()
-    tops = {name.partition("/")[0] for name in known if "/" in name}
-    names = {name.rpartition("/")[2] for name in known}
+    accepted = known_names.files()
+    tops = {name.partition("/")[0] for name in accepted if "/" in name}
+    names = {name.rpartition("/")[2] for name in accepted}
     wrong = []
     for span in spans(page):
         path = span.rstrip("/")
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)+", path) and path.partition("/")[0] in tops:
-            wrong += [] if path in known else [span]
+            wrong += [] if path in accepted else [span]
         elif re.fullmatch(r"[a-zA-Z][\w-]*\.(py|yml|toml|csv|lock)", path) and path not in names:
             wrong.append(span)
     return wrong
@@ -153,12 +157,12 @@ def wrong_files(page: Path) -> list[str]:
 def wrong_make(page: Path) -> list[str]:
     """Verbs of `make` in code."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    known = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
-    code = spans(page) + [block.text for block in blocks(page)]
-    told = [
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    code = spans(page) + [code_block.text for code_block in blocks(page)]
+    named = [
         name for text in code for name in re.findall(r"^(?:\$ )?make ([a-z][a-z0-9-]*)", text, re.MULTILINE)
     ]
-    return [f"make {name}" for name in told if name not in known]
+    return [f"make {name}" for name in named if name not in targets]
 
 
 CHECKS: tuple[Callable[[Path], list[str]], ...] = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import LINK, ROOT, links, named, pages, prose
+from tests.docs.markdown import LINK, ROOT, links, named, pages, prose
 
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "README.md"
@@ -15,20 +15,20 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 
 def reached(start: Path) -> set[Path]:
     """The pages that links lead to from one page, over any number of others."""
-    found, waiting = {start}, [start]
+    seen_pages, waiting = {start}, [start]
     while waiting:
         page = waiting.pop()
-        new = {target for target in links(page) if target.suffix == ".md" and target.is_file()} - found
-        found |= new
+        new = {target for target in links(page) if target.suffix == ".md" and target.is_file()} - seen_pages
+        seen_pages |= new
         waiting += new
-    return found
+    return seen_pages
 
 
 def test_no_page_is_an_orphan() -> None:
     """Whoever begins at the README comes to each page by links."""
-    found = reached(README)
+    seen_pages = reached(README)
 
-    assert [named(page) for page in pages() if page not in found] == []
+    assert [named(page) for page in pages() if page not in seen_pages] == []
 
 
 def test_the_index_names_every_page_once() -> None:

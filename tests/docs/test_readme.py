@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import LINK, ROOT, prose, read, rows
+from tests.docs.markdown import LINK, ROOT, prose, read, rows
 
 README = ROOT / "README.md"
 MOST_LINES = 150
@@ -28,7 +28,7 @@ def test_it_is_short() -> None:
 def test_it_answers_first_and_then_shows() -> None:
     """The subject, two commands, and then the ways to install, in this order."""
     text = read(README)
-    places = [
+    positions = [
         text.index(words)
         for words in (
             "A Prometheus exporter for the cost of LLM inference",
@@ -45,7 +45,7 @@ def test_it_answers_first_and_then_shows() -> None:
         )
     ]
 
-    assert places == sorted(places)
+    assert positions == sorted(positions)
 
 
 def test_every_cell_about_another_tool_has_a_source() -> None:

@@ -15,8 +15,8 @@ from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
 from exporter.finance.tco.keys import SCENARIO
 from exporter.metrics.table import METRICS
-from tests.docs import vocabulary
-from tests.docs.pages import FENCE, ROOT, named, pages
+from tests.docs import known_names
+from tests.docs.markdown import FENCE, ROOT, named, pages
 from tests.docs.prose import (
     hand_written,
     hand_written_text,
@@ -59,9 +59,9 @@ def page_rare(name: str, text: str) -> list[str]:
 def page_mean(name: str, text: str) -> list[str]:
     """The mean length of a page's sentences, where it is too great."""
     del name
-    found = list(sentences(text))
-    mean = mean_length(found)
-    return [f"mean {mean:.1f}"] if len(found) >= SENTENCES_FOR_A_MEAN and mean > MEAN_OF_A_PAGE else []
+    listed = list(sentences(text))
+    mean = mean_length(listed)
+    return [f"mean {mean:.1f}"] if len(listed) >= SENTENCES_FOR_A_MEAN and mean > MEAN_OF_A_PAGE else []
 
 
 def page_longest(name: str, text: str) -> list[str]:
@@ -73,9 +73,9 @@ def page_longest(name: str, text: str) -> list[str]:
 def page_long(name: str, text: str) -> list[str]:
     """Long sentences, where a page has more than one and more than three in a hundred."""
     del name
-    found = list(sentences(text))
-    long = [sentence for sentence in found if length(sentence) > LONG_SENTENCE]
-    return long if len(long) > max(1.0, LONG_SHARE * len(found)) else []
+    listed = list(sentences(text))
+    long = [sentence for sentence in listed if length(sentence) > LONG_SENTENCE]
+    return long if len(long) > max(1.0, LONG_SHARE * len(listed)) else []
 
 
 def page_never(name: str, text: str) -> list[str]:
@@ -149,7 +149,7 @@ def metric_texts() -> Iterator[tuple[str, str]]:
 
 def verb_texts() -> Iterator[tuple[str, str]]:
     """The description of each verb, and the help of its flags."""
-    for words, parser in vocabulary.parsers():
+    for words, parser in known_names.parsers():
         verb = " ".join(words) or "(program)"
         yield verb, parser.description or ""
         for action in parser._actions:
@@ -248,13 +248,13 @@ WITHOUT_OLD_WORDS: Final = {page_element_texts}
 def wrong_texts(texts: list[tuple[str, str]], rare_allowed: int) -> list[str]:
     """Long sentences and words of the old style, with their places."""
     wrong = [
-        f"{place}: {sentence}"
-        for place, text in texts
+        f"{location}: {sentence}"
+        for location, text in texts
         for sentence in sentences(text)
         if length(sentence) > LONG_SENTENCE
     ]
-    wrong += [f"{place}: {word}" for place, text in texts for word in never_words(text)]
-    rare = [f"{place}: {word}" for place, text in texts for word in rare_words(text)]
+    wrong += [f"{location}: {word}" for location, text in texts for word in never_words(text)]
+    rare = [f"{location}: {word}" for location, text in texts for word in rare_words(text)]
     return wrong + (rare if len(rare) > rare_allowed else [])
 
 

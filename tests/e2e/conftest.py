@@ -10,14 +10,14 @@ import pytest
 from tests.e2e import restrictions
 from tests.e2e.containers import Contained, Image, Store
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import EngineServer
 from tests.e2e.llama import Llama
 from tests.e2e.vllm import Vllm
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
 HERE = Path(__file__).parent
-ENGINES: dict[str, type[Engine]] = {"llama": Llama, "vllm": Vllm}
+ENGINES: dict[str, type[EngineServer]] = {"llama": Llama, "vllm": Vllm}
 POWER_MILLIWATTS = 700_000
 
 
@@ -49,8 +49,8 @@ def shares(item: pytest.Item) -> bool:
     """Whether its file has a fixture that several tests use; those of a folder below may share anything."""
     if item.path.parent != HERE or not isinstance(item, pytest.Function):
         return True
-    found = [fixtures[-1] for fixtures in item._fixtureinfo.name2fixturedefs.values()]
-    return any(one.scope != "function" and one.baseid.endswith(item.path.name) for one in found)
+    definitions = [fixtures[-1] for fixtures in item._fixtureinfo.name2fixturedefs.values()]
+    return any(one.scope != "function" and one.baseid.endswith(item.path.name) for one in definitions)
 
 
 def patience(item: pytest.Item) -> float:
@@ -67,7 +67,7 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> FakeNvml:
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest) -> Callable[[Path], Engine]:
+def engine(request: pytest.FixtureRequest) -> Callable[[Path], EngineServer]:
     """The real server that the command line names; takes the path of its log."""
     return ENGINES[request.config.getoption("--engine")]
 

@@ -35,8 +35,8 @@ class Store:
         missing = [program for program in ("buildah", "podman", "runc") if shutil.which(program) is None]
         stamp, lock = ROOTFS / ".runtime.lock", ROOT / "requirements" / "runtime.lock"
         if missing or not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
-            lacking = ", ".join(missing) or f"{ROOTFS} for this lock"
-            raise ContainersError(f"missing: {lacking}; run the end-to-end tests with `make e2e`")
+            needed = ", ".join(missing) or f"{ROOTFS} for this lock"
+            raise ContainersError(f"missing: {needed}; run the end-to-end tests with `make e2e`")
         self._environment = {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
         self._store = (
             *("--storage-driver", (ROOTFS / "driver").read_text(encoding="utf-8").strip()),
@@ -92,14 +92,14 @@ class Store:
         """
         with (ROOTFS / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = self.run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
-            if tag not in known:
+            images = self.run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+            if tag not in images:
                 name = tag.rpartition(":")[0]
-                if old := [one for one in known if one.startswith(f"{name}:")]:
+                if old := [one for one in images if one.startswith(f"{name}:")]:
                     self.run("podman", "rmi", "--force", *old)  # with containers that a killed run left
                 self.run("podman", "image", "prune", "--force")
                 return self.build(tag, *words)
-        return self.told(tag)
+        return self.inspect(tag)
 
     def build(self, tag: str, *words: str) -> dict[str, Any]:
         """Build the image as docs/operations.md says, on this machine's bases; returns what podman tells."""
@@ -110,12 +110,12 @@ class Store:
             *("--volume", f"{ROOTFS}/wheels:/wheels:ro", *words),
             *("--file", "deploy/docker/Dockerfile", "--tag", tag, "."),
         )
-        return self.told(tag)
+        return self.inspect(tag)
 
-    def told(self, tag: str) -> dict[str, Any]:
+    def inspect(self, tag: str) -> dict[str, Any]:
         """What podman tells of an image."""
-        (told,) = json.loads(self.run("podman", "image", "inspect", tag))
-        return dict(told)
+        (description,) = json.loads(self.run("podman", "image", "inspect", tag))
+        return dict(description)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Image:
 
     store: Store
     tag: str
-    told: Mapping[str, Any]
+    facts: Mapping[str, Any]
     """As `podman image inspect` tells it."""
 
     def once(self, *words: str, options: Sequence[str] = (), program: str = "") -> str:

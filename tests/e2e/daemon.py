@@ -24,10 +24,12 @@ PORTS = range(12_000, 32_000)
 NO_CLOUD = "discovery: {cloud: off}\n"
 """Added to each configuration: tests may run on a machine of a cloud, and ask nobody beyond loopback."""
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def until(ask: Callable[[], Found | None], seconds: float, what: str, pause: float = POLL_SECONDS) -> Found:
+def until(
+    probe: Callable[[], Result | None], seconds: float, what: str, pause: float = POLL_SECONDS
+) -> Result:
     """The first answer that is true; fails when there is none in time.
 
     Raises:
@@ -36,8 +38,8 @@ def until(ask: Callable[[], Found | None], seconds: float, what: str, pause: flo
     never = threading.Event()
     deadline = time.monotonic() + seconds
     while True:
-        if found := ask():
-            return found
+        if result := probe():
+            return result
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what}")
         never.wait(pause)
@@ -207,11 +209,11 @@ class Daemon:
     ) -> Page:
         """The first scrape of which something is true."""
 
-        def ask() -> Page | None:
+        def probe() -> Page | None:
             page = self.scrape()
             return page if true(page) else None
 
-        return until(ask, seconds, what, pause)
+        return until(probe, seconds, what, pause)
 
     def settled(self, seconds: float = 60) -> Page:
         """A scrape of a tick that began after this call: two ticks later, since one may be under way."""
@@ -229,7 +231,7 @@ class Daemon:
 
         return until(answered, 10, "a reload, of which there is one a second")
 
-    def ask(self, *arguments: str) -> str:
+    def run_verb(self, *arguments: str) -> str:
         """What a verb says of this installation's ledger, beside the daemon.
 
         Raises:

@@ -17,7 +17,7 @@ PREFIX = "the quick brown fox jumps over the lazy dog, hello world tokens cost m
 """Long enough that a prompt which begins with it again is mostly cached."""
 
 
-class Engine(ABC):
+class EngineServer(ABC):
     """One server, started anew with its counters at zero."""
 
     start_seconds: float = 30
@@ -102,13 +102,13 @@ class Engine(ABC):
         """The counters once nothing runs and nothing moves: a cancelled request is counted late."""
         last: dict[str, int] = {}
 
-        def ask() -> dict[str, int] | None:
+        def settled_counts() -> dict[str, int] | None:
             nonlocal last
             before, page = last, self.page()
             last = self.count(page)
             return last if self.running(page) == 0 and last == before else None
 
-        return until(ask, 30, "a server at rest", pause=0.5)
+        return until(settled_counts, 30, "a server at rest", pause=0.5)
 
     def complete(self, prompt: str, tokens: int) -> dict[str, Any]:
         """One completion of exactly so many tokens; the server's answer."""
@@ -121,8 +121,8 @@ class Engine(ABC):
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status == http.client.OK, text
-            said: dict[str, Any] = json.loads(text)
-            return said
+            completion: dict[str, Any] = json.loads(text)
+            return completion
         finally:
             connection.close()
 
@@ -144,8 +144,8 @@ class Engine(ABC):
     def serve_people(self) -> None:
         """Over a thousand tokens of each kind: a shared prefix, prompts of their own, one that hangs up."""
         for number in range(10):
-            said = self.complete(f"{PREFIX} person {number}", 120)
-            assert said["usage"]["completion_tokens"] == 120
+            completion = self.complete(f"{PREFIX} person {number}", 120)
+            assert completion["usage"]["completion_tokens"] == 120
         for number in range(8):
             self.complete(f"{number}{number} {PREFIX}", 10)
         self.hang_up("hello world")

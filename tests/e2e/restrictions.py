@@ -13,8 +13,8 @@ Manifest = dict[str, Any]
 def pod() -> Manifest:
     """The pod of the plain DaemonSet, to be changed at will."""
     text = (ROOT / "deploy" / "kubernetes" / "daemonset.yaml").read_text(encoding="utf-8")
-    (found,) = [document for document in yaml.safe_load_all(text) if document["kind"] == "DaemonSet"]
-    return dict(found["spec"]["template"]["spec"])
+    (daemon_set,) = [document for document in yaml.safe_load_all(text) if document["kind"] == "DaemonSet"]
+    return dict(daemon_set["spec"]["template"]["spec"])
 
 
 def arguments(spec: Manifest) -> list[str]:

@@ -64,7 +64,7 @@ def test_wrong_passwords_from_forty_addresses_keep_no_right_one_out(tmp_path: Pa
     stop = threading.Event()
     answers: list[int] = []
 
-    def ask(password: str, address: str) -> int:
+    def status_with(password: str, address: str) -> int:
         connection = http.client.HTTPConnection(
             "127.0.0.1", daemon.port, timeout=30, source_address=(address, 0)
         )
@@ -75,7 +75,7 @@ def test_wrong_passwords_from_forty_addresses_keep_no_right_one_out(tmp_path: Pa
 
     def guess(address: str) -> None:
         while not stop.is_set():
-            answers.append(ask("wrong", address))
+            answers.append(status_with("wrong", address))
 
     daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
     daemon.begin = lambda *argv: [*argv, f"--web.config.file={web}"]
@@ -86,7 +86,7 @@ def test_wrong_passwords_from_forty_addresses_keep_no_right_one_out(tmp_path: Pa
         while len(answers) < 60:
             stop.wait(0.05)
         began = time.monotonic()
-        status = ask("right", "127.0.0.1")
+        status = status_with("right", "127.0.0.1")
         seconds = time.monotonic() - began
         stop.set()
         for each in guessing:
@@ -105,7 +105,7 @@ def test_reloads_by_the_thousand_are_one_a_second(daemon: Daemon) -> None:
     began = time.monotonic()
     statuses: list[int] = []
 
-    def ask() -> None:
+    def reload() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
         for _ in range(250):
             connection.request("POST", "/-/reload")
@@ -114,7 +114,7 @@ def test_reloads_by_the_thousand_are_one_a_second(daemon: Daemon) -> None:
             statuses.append(answer.status)
         connection.close()
 
-    clients = [threading.Thread(target=ask) for _ in range(4)]
+    clients = [threading.Thread(target=reload) for _ in range(4)]
     for client in clients:
         client.start()
     for client in clients:
@@ -150,7 +150,7 @@ def test_a_query_of_a_server_is_shown_nowhere(tmp_path: Path, gpus: FakeNvml) ->
     with Daemon(tmp_path, config, gpus.environment()) as daemon:
         page = daemon.settled()
         shown = {path: get(daemon.port, path)[1] for path in ("/", "/metrics", "/cost.json", "/explain/chat")}
-        said = "".join(map(partial(spoken, daemon), VERBS))
+        output = "".join(map(partial(spoken, daemon), VERBS))
         log = daemon.log.read_text(encoding="utf-8")
     stored = b"".join(each.read_bytes() for each in tmp_path.glob("ledger.db*"))
 
@@ -158,7 +158,7 @@ def test_a_query_of_a_server_is_shown_nowhere(tmp_path: Path, gpus: FakeNvml) ->
         "http://127.0.0.1:9/metrics?api_key=***",
         "http://127.0.0.1:9/metrics?api_key=***#2",
     ]
-    for words in (log, said):
+    for words in (log, output):
         assert "http://127.0.0.1:9/metrics?api_key=***: " in words
         assert secret not in words
     assert [path for path, body in shown.items() if secret.encode() in body] == []

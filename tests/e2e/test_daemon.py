@@ -161,7 +161,7 @@ def test_a_correction_is_in_the_month_a_tick_later(daemon: Daemon) -> None:
     """A process of its own enters it; the month moves by exactly that, the counters by their seconds only."""
     before = daemon.scrape()
     today = datetime.fromtimestamp(before.tick, UTC).date().isoformat()
-    said = verb(
+    output = verb(
         daemon,
         "adjust",
         "--amount=12.34",
@@ -169,7 +169,7 @@ def test_a_correction_is_in_the_month_a_tick_later(daemon: Daemon) -> None:
         "--product=unassigned",
         "--reason=invoice 4711",
     )
-    assert f"The daemon (process {daemon.pid}) posts it at its next tick" in said
+    assert f"The daemon (process {daemon.pid}) posts it at its next tick" in output
     month, total = "inference_month_to_date_dollars", "inference_cost_dollars_total"
     after = daemon.until(lambda page: page.sum(month) > 12, "the correction")
 
@@ -179,11 +179,11 @@ def test_a_correction_is_in_the_month_a_tick_later(daemon: Daemon) -> None:
         2 * 2.50 * (after.tick - before.tick) / 3600, rel=1e-3
     )
     assert after.value("inference_ledger_residual_dollars") == 0
-    told = json.loads(verb(daemon, "report", "month", f"--month={today[:7]}", "--by=component", "--json"))
-    assert [row["picodollars"] for row in told["rows"] if row["component"] == "adjustment"] == [
+    report = json.loads(verb(daemon, "report", "month", f"--month={today[:7]}", "--by=component", "--json"))
+    assert [row["picodollars"] for row in report["rows"] if row["component"] == "adjustment"] == [
         12_340_000_000_000
     ]
-    assert [(row["dollars"], row["reason"]) for row in told["adjustments"]] == [(12.34, "invoice 4711")]
+    assert [(row["dollars"], row["reason"]) for row in report["adjustments"]] == [(12.34, "invoice 4711")]
 
 
 def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:

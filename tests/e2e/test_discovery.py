@@ -13,9 +13,9 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page
+from tests.e2e.gpu_processes import RemoteLlama, compute, trainer
 from tests.e2e.llama import Llama
 from tests.e2e.network import Network
-from tests.e2e.tenants import Elsewhere, compute, trainer
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS
@@ -57,7 +57,7 @@ class Story:
 
     port: int
     elsewhere_port: int
-    found: Scene
+    discovered: Scene
     served: Scene
     after_outage: Scene
     restarted: Scene
@@ -100,7 +100,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with (
         Network() as network,
         Llama(folder / "here.log") as here,
-        Elsewhere(folder / "elsewhere.log", network) as elsewhere,
+        RemoteLlama(folder / "elsewhere.log", network) as elsewhere,
         trainer(folder, "--token", SECRET, secret=SECRET) as training,
     ):
         daemon = Daemon(folder, "interval: 1s\n", environment)
@@ -108,11 +108,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         others = (elsewhere.process.pid, training.pid)  # type: ignore[union-attr]
         compute(gpus, here.process.pid, *others, None)  # type: ignore[union-attr]
         with daemon:
-            yield tell(daemon, gpus, here, elsewhere, folder, others)
+            yield run_story(daemon, gpus, here, elsewhere, folder, others)
 
 
-def tell(
-    daemon: Daemon, gpus: FakeNvml, here: Llama, elsewhere: Elsewhere, folder: Path, others: tuple[int, int]
+def run_story(
+    daemon: Daemon, gpus: FakeNvml, here: Llama, elsewhere: RemoteLlama, folder: Path, others: tuple[int, int]
 ) -> Story:
     def scene() -> Scene:
         counted = here.at_rest(), elsewhere.at_rest()
@@ -122,7 +122,7 @@ def tell(
         assert here.process is not None
         compute(gpus, here.process.pid, *others, third)
 
-    found = scene()
+    discovered = scene()
     serve(here, 6)
     serve(elsewhere, 4)
     served = scene()
@@ -167,7 +167,7 @@ def tell(
     return Story(
         here.port,
         elsewhere.port,
-        found,
+        discovered,
         served,
         after_outage,
         restarted,
@@ -184,10 +184,10 @@ def tell(
 def holders(page: Page) -> dict[str, str]:
     """Who holds each GPU; a GPU of nobody is left out."""
     rows = page.rows.get("inference_server_gpu_share_ratio", ())
-    held = {labels["uuid"]: labels["server"] for labels, _ in rows}
-    assert len(held) == len(rows)
+    server_of = {labels["uuid"]: labels["server"] for labels, _ in rows}
+    assert len(server_of) == len(rows)
     assert {value for _, value in rows} == {1}
-    return held
+    return server_of
 
 
 def total(*counts: dict[str, int]) -> dict[str, int]:
@@ -198,8 +198,8 @@ def total(*counts: dict[str, int]) -> dict[str, int]:
 def test_servers_and_a_training_job_are_found(story: Story) -> None:
     """By engine, network and port; what is no server by its program. The fourth GPU is nobody's."""
     expected = dict(zip(UUIDS, (story.here, story.elsewhere, TRAINER), strict=False))
-    assert holders(story.found.page) == expected
-    up = {labels["url"]: value for labels, value in story.found.page.rows["inference_server_up"]}
+    assert holders(story.discovered.page) == expected
+    up = {labels["url"]: value for labels, value in story.discovered.page.rows["inference_server_up"]}
     assert up == {
         f"http://127.0.0.1:{story.port}/metrics": 1,
         f"http://10.203.113.2:{story.elsewhere_port}/metrics": 1,
@@ -208,11 +208,11 @@ def test_servers_and_a_training_job_are_found(story: Story) -> None:
 
 def test_what_was_found_is_priced(story: Story) -> None:
     """Without a configured price each GPU has an estimate, and says so."""
-    rows = story.found.page.rows["inference_price_info"]
+    rows = story.discovered.page.rows["inference_price_info"]
     assert {(labels["uuid"], labels["price_basis"]) for labels, _ in rows} == {
         (uuid, "estimate") for uuid in UUIDS
     }
-    assert story.found.page.matching("inference_gpu_priced") == [1, 1, 1, 1]
+    assert story.discovered.page.matching("inference_gpu_priced") == [1, 1, 1, 1]
 
 
 def test_tokens_are_the_servers_own(story: Story) -> None:
@@ -226,7 +226,7 @@ def test_tokens_are_the_servers_own(story: Story) -> None:
 
 def test_names_survive_a_killed_daemon(story: Story) -> None:
     """Who holds what is found anew, under the same names."""
-    assert holders(story.after_outage.page) == holders(story.found.page)
+    assert holders(story.after_outage.page) == holders(story.discovered.page)
     servers = {labels["server"] for labels, _ in story.after_outage.page.rows[SECONDS]}
     assert servers == {story.here, story.elsewhere, TRAINER, "unallocated"}
 
@@ -235,7 +235,7 @@ def test_a_server_that_is_started_anew_is_counted_once(story: Story) -> None:
     """It adds all that it served to what the former process had, though it has served more by then."""
     assert story.restarted.here["generation"] > story.after_outage.here["generation"]
     assert story.restarted.page.tokens(story.here) == total(story.after_outage.here, story.restarted.here)
-    assert holders(story.restarted.page) == holders(story.found.page)
+    assert holders(story.restarted.page) == holders(story.discovered.page)
 
 
 def test_a_server_that_starts_later_is_counted_from_zero(story: Story) -> None:
@@ -265,7 +265,7 @@ def test_a_reload_names_what_was_found(story: Story) -> None:
     assert {kind: chat.get(kind, 0) for kind in moved} == moved
 
 
-@pytest.mark.parametrize("when", ["found", "served", "after_outage", "restarted", "third", "named"])
+@pytest.mark.parametrize("when", ["discovered", "served", "after_outage", "restarted", "third", "named"])
 def test_no_dollar_is_lost(story: Story, when: str) -> None:
     """Three sums of the same dollars, a residual of nothing; the training job carries a quarter of them."""
     page: Page = getattr(story, when).page

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.e2e.daemon import ROOT, Daemon, Page, free_port, get
-from tests.e2e.tenants import Program, compute
+from tests.e2e.gpu_processes import GpuProgram, compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -116,7 +116,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield Host(ports, page, html, daemon.settled())
 
 
-def begun(folder: Path, engine: str, port: int, certificate: Path) -> Program:
+def begun(folder: Path, engine: str, port: int, certificate: Path) -> GpuProgram:
     """An engine, as its documentation starts it."""
     own = folder / engine
     own.mkdir()
@@ -150,7 +150,7 @@ def begun(folder: Path, engine: str, port: int, certificate: Path) -> Program:
         "TOKEN": "secret" if engine == "lmdeploy" else "",
         "CERTIFICATE": str(certificate) if engine == "aphrodite" else "",
     }
-    return Program([sys.executable, *command], {"PATH": os.environ["PATH"], **environment})
+    return GpuProgram([sys.executable, *command], {"PATH": os.environ["PATH"], **environment})
 
 
 def named(page: Page) -> dict[str, float]:

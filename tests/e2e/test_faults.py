@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from tests import rights, small_disk
-from tests.e2e.account import Account
-from tests.e2e.faulty import FAULTS, GPUS, plans, trial
+from tests import rights, tmpfs
+from tests.e2e.expected_totals import HostTotals
+from tests.e2e.faulty_servers import FAULTS, GPUS, plans, trial
 
 PLANS = 5
 SEED = 20261126
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(240)
 )
 def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> None:
     """Whatever is done, prices times time and the servers' own counters are what the books hold."""
-    if not small_disk.mountable():
+    if not tmpfs.mountable():
         pytest.skip(rights.MOUNTS)
     kinds = plans(SEED, PLANS)[number]
     with trial(tmp_path, number) as under:
@@ -32,7 +32,7 @@ def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> 
         under.away.set()
         assert under.daemon.terminate() == 0
     with LedgerReader.open(under.daemon.ledger) as reader:
-        account = Account.of_books(reader.books(0, ()), GPUS)
+        account = HostTotals.of_ledger(reader.books(0, ()), GPUS)
     assert account.differences() == []
     assert account.tokens == {name: server.expected() for name, server in under.load.servers.items()}
     # Absent while the report is stale, as after a standstill.

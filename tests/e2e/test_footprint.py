@@ -120,7 +120,7 @@ def test_the_daemon_is_small(tmp_path: Path, measured: Callable[[str], None]) ->
     ports, peer_port = [free_port() for _ in range(SERVERS)], free_port()
     with ExitStack() as stack:
         start = stack.enter_context
-        replay = (sys.executable, str(ROOT / "tests/e2e/replay.py"), str(PAGE), *map(str, ports))
+        replay = (sys.executable, str(ROOT / "tests/e2e/vllm_replay_server.py"), str(PAGE), *map(str, ports))
         start(running(*replay, environment={}, log=tmp_path / "replay.log"))
         for port in ports:
             until(lambda port=port: answers(port), 20, "a replayed server")

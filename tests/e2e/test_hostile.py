@@ -11,8 +11,8 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page, get
+from tests.e2e.gpu_processes import GpuProgram, compute, waiting
 from tests.e2e.llama import Llama
-from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -49,12 +49,12 @@ def page(
         daemon.begin = unprivileged.powerless
     with (
         Llama(folder / "llama.log") as honest,
-        Program([EVIL, *MEGABYTE], executable=waiting(folder)) as huge,
+        GpuProgram([EVIL, *MEGABYTE], executable=waiting(folder)) as huge,
         # Another server's port, by who does not listen there; and a model's name that is no name.
-        Program(
+        GpuProgram(
             [b"vllm", b"serve", EVIL, b"--port", str(honest.port).encode()], executable=waiting(folder)
         ) as thief,
-        Program(
+        GpuProgram(
             [b"aphrodite", b"run", EVIL, b"--port", b"99999999@evil.example"], executable=waiting(folder)
         ) as liar,
         daemon,
@@ -103,15 +103,15 @@ def test_everybody_carries_their_own_dollars(page: tuple[Daemon, Page, Llama]) -
     """Each of the four a quarter, whatever they call themselves."""
     _, scraped, _ = page
     rows = scraped.rows["inference_server_gpu_share_ratio"]
-    held = {labels["uuid"]: labels["server"] for labels, _ in rows}
-    assert held[UUIDS[0]] == called(page)
-    assert sorted(held) == sorted(UUIDS)
-    assert len(set(held.values())) == 4
-    for server in held.values():
+    server_of = {labels["uuid"]: labels["server"] for labels, _ in rows}
+    assert server_of[UUIDS[0]] == called(page)
+    assert sorted(server_of) == sorted(UUIDS)
+    assert len(set(server_of.values())) == 4
+    for server in server_of.values():
         assert scraped.sum("inference_cost_dollars_total", server=server) == pytest.approx(
             scraped.sum("inference_cost_dollars_total") / 4, rel=1e-6
         )
-    assert held[UUIDS[1]] == "unmatched:evil"
+    assert server_of[UUIDS[1]] == "unmatched:evil"
     assert scraped.value("inference_ledger_residual_dollars") == 0
 
 

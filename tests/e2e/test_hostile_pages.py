@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.hostile import QUICK, SLOW, Hostile
-from tests.e2e.load import KINDS, Load
+from tests.e2e.hostile_server import QUICK, SLOW, Hostile
+from tests.e2e.load_servers import KINDS, Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -114,13 +114,17 @@ def test_one_of_eight_servers_plays_every_trick(tmp_path: Path, host: FakeNvml) 
         page = daemon.settled()
         after, most = psutil.Process(daemon.pid).memory_info().rss, most_resident(daemon.pid)
 
-        told = {name: page.tokens(name) for name in load.servers}
+        counted = {name: page.tokens(name) for name in load.servers}
         assert daemon.process is not None
         assert daemon.process.poll() is None
     assert set(evil.played) == set(kinds)
-    assert told == {
+    assert counted == {
         name: dict(
-            zip(KINDS, (last - first for first, last in zip(s.told[0], s.told[-1], strict=True)), strict=True)
+            zip(
+                KINDS,
+                (last - first for first, last in zip(s.reported[0], s.reported[-1], strict=True)),
+                strict=True,
+            )
         )
         for name, s in load.servers.items()
     }
@@ -139,9 +143,9 @@ def test_one_of_eight_servers_plays_every_trick(tmp_path: Path, host: FakeNvml) 
 def _between(number: int, kind: str, slow: list[str], apart: int) -> Iterator[str]:
     """A quick kind, and after each few of them a slow one."""
     yield kind
-    place, rest = divmod(number + 1, apart)
-    if rest == 0 and place <= len(slow):
-        yield slow[place - 1]
+    position, rest = divmod(number + 1, apart)
+    if rest == 0 and position <= len(slow):
+        yield slow[position - 1]
 
 
 def test_a_page_that_makes_up_series_grows_neither_memory_nor_ledger(tmp_path: Path, host: FakeNvml) -> None:
@@ -215,7 +219,7 @@ def test_a_good_server_is_read_behind_sixteen_that_say_nothing(tmp_path: Path, h
         first = daemon.settled()
         ups = [first, daemon.settled(), daemon.settled()]
         assert [page.value("inference_server_up", server="good") for page in ups] == [1.0] * 3
-        assert sum(first.tokens("good").values()) == sum(good.told[-1]) - sum(good.told[0])
+        assert sum(first.tokens("good").values()) == sum(good.reported[-1]) - sum(good.reported[0])
         reasons = {
             labels["reason"]
             for labels, value in ups[-1].rows["inference_source_errors_total"]

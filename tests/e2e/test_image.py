@@ -21,7 +21,7 @@ from tests.rights import CONTAINERS
 TOOLS = ROOT / ".cache" / "image" / "bin"
 LOCK = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
 PINS = dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", LOCK, re.MULTILINE))
-INSIDE = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
+INSIDE = (Path(__file__).parent / "container_check.py").read_text(encoding="utf-8")
 OWN_MEBIBYTES_MAX = 24
 DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 30, 150
 """Bounds on a busy machine of two cores; what it took is said at the end of the run."""
@@ -34,7 +34,7 @@ pytestmark = [
 
 def layers(image: Image) -> list[str]:
     """The digests of its layers, the base's first."""
-    return list(image.told["RootFS"]["Layers"])
+    return list(image.facts["RootFS"]["Layers"])
 
 
 def test_the_dockerfile_is_clean() -> None:
@@ -47,10 +47,10 @@ def test_the_dockerfile_is_clean() -> None:
 
 def test_it_says_what_it_is(image: Image) -> None:
     """Labels in the words of the OCI, nobody's user, one port, no volume, and a check of its health."""
-    told = image.told["Config"]
+    config = image.facts["Config"]
     labels = {
         name.removeprefix("org.opencontainers.image."): value
-        for name, value in told["Labels"].items()
+        for name, value in config["Labels"].items()
         if name.startswith("org.")
     }
     assert labels.pop("description")
@@ -60,20 +60,20 @@ def test_it_says_what_it_is(image: Image) -> None:
         "version": exporter.__version__,
         "revision": "0123456789abcdef",
     }
-    assert (told["User"], list(told["ExposedPorts"]), told.get("Volumes")) == (
+    assert (config["User"], list(config["ExposedPorts"]), config.get("Volumes")) == (
         "65532:65532",
         ["9844/tcp"],
         None,
     )
-    assert told["Entrypoint"] == ["python3", "-m", "exporter"]
-    assert image.told["Healthcheck"]["Test"][0] == "CMD"
+    assert config["Entrypoint"] == ["python3", "-m", "exporter"]
+    assert image.facts["Healthcheck"]["Test"][0] == "CMD"
 
 
 def test_two_builds_have_the_same_layers(image: Image, store: Store) -> None:
     """Not one byte of a layer depends on when, where or in which order it was built."""
     again = store.build("localhost/again:latest", "--build-arg", "REVISION=fedcba9876543210", "--no-cache")
     assert again["RootFS"]["Layers"] == layers(image)
-    assert again["Id"] != image.told["Id"]  # it was built, and not found
+    assert again["Id"] != image.facts["Id"]  # it was built, and not found
 
 
 def test_it_brings_what_is_locked_and_our_files(
@@ -83,22 +83,22 @@ def test_it_brings_what_is_locked_and_our_files(
 
     There is bytecode of each module, which is not read against the time of a file.
     """
-    base = store.told(BASE)
-    own = (image.told["Size"] - base["Size"]) / 2**20
+    base = store.inspect(BASE)
+    own = (image.facts["Size"] - base["Size"]) / 2**20
     measured(f"image: {own:.1f} MiB above the base, which here is a Debian of {base['Size'] / 2**20:.0f} MiB")
     assert layers(image)[:-1] == base["RootFS"]["Layers"]
     assert own < OWN_MEBIBYTES_MAX
 
-    found = json.loads(image.once("-c", INSIDE, "contents", program="python3"))
+    files = json.loads(image.once("-c", INSIDE, "contents", program="python3"))
     needless = {"typing-extensions"}  # from Python 3.15 on
-    assert found["packages"] == {name: version for name, version in PINS.items() if name in found["packages"]}
-    assert PINS.keys() - found["packages"].keys() <= needless
-    assert (found["writable"], found["uncompiled"]) == ([], [])
+    assert files["packages"] == {name: version for name, version in PINS.items() if name in files["packages"]}
+    assert PINS.keys() - files["packages"].keys() <= needless
+    assert (files["writable"], files["uncompiled"]) == ([], [])
     assert image.once("--version", program="inference-cost-exporter") == (
         f"inference-cost-exporter {exporter.__version__}"
     )
-    assert found["top"] == ["LICENSE", "__pycache__", "healthcheck.py", "lib"]
-    assert (found["builders"], found["pip"]) == ([], False)
+    assert files["top"] == ["LICENSE", "__pycache__", "healthcheck.py", "lib"]
+    assert (files["builders"], files["pip"]) == ([], False)
 
 
 def test_every_package_is_built_for_both_architectures() -> None:
@@ -116,15 +116,15 @@ def test_every_package_is_built_for_both_architectures() -> None:
 def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
     """`make sbom`: each pinned package with its version and hashes, and the exporter as what they are for."""
     subprocess.run(["make", "sbom", f"ARGS={tmp_path}/sbom.json"], cwd=ROOT, check=True, capture_output=True)
-    told = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
-    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == (
+    bill = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == (
         "CycloneDX",
         "inference-cost-exporter",
     )
-    assert {part["name"]: part["version"] for part in told["components"]} == PINS
+    assert {part["name"]: part["version"] for part in bill["components"]} == PINS
     hashes = {
         digest["content"]
-        for part in told["components"]
+        for part in bill["components"]
         for reference in part["externalReferences"]
         for digest in reference.get("hashes", ())
     }
@@ -138,7 +138,7 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
         "run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo", "--web.listen-address=:9844"
     )
 
-    def asked(path: str) -> str:
+    def body_of(path: str) -> str:
         script = (
             f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:9844{path}').read().decode())"
         )
@@ -154,8 +154,8 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
     measured(
         f"image: the demo, with the hours before it, answers {time.monotonic() - begun:.1f} s after the start"
     )
-    assert "inference_gpu_up{" in asked("/metrics")
-    assert "<html" in asked("/")
+    assert "inference_gpu_up{" in body_of("/metrics")
+    assert "<html" in body_of("/")
     words = store.run("podman", "logs", name)
     (function,) = re.findall(
         r"^  demo\(\) \{ podman exec (.*) \"\$@\" (--config\.file=\S+); \}$", words, re.MULTILINE

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.account import PACES
-from tests.e2e.kills import Series, host
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES
+from tests.e2e.killed_daemon import KillSeries, host
+from tests.e2e.load_servers import Load
 
 KILLS = 12
 """`python -m benchmarks.kills` takes 500."""
@@ -17,7 +17,7 @@ KILLS = 12
 def test_killed_at_random_instants_the_books_stay_exact(tmp_path: Path) -> None:
     """After each restart: price x boot time since the first tick, tokens as told, residual 0, no fall."""
     with Load(PACES) as load, closing(host(tmp_path, load)) as daemon:
-        series = Series(daemon, load, tmp_path / "copy", seed=20261125)
+        series = KillSeries(daemon, load, tmp_path / "copy", seed=20261125)
         series.begin()
         for _ in range(KILLS):
             series.kill()

@@ -17,13 +17,13 @@ import pytest
 from tests.e2e import restrictions
 from tests.e2e.containers import Contained
 from tests.e2e.daemon import Page
+from tests.e2e.gpu_processes import GpuProgram, compute, waiting
 from tests.e2e.llama import Llama
-from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import CONTAINERS
 from tests.sources.kubelet.kubelet_server import Kubelet
-from tests.sources.kubernetes.api_server import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Kubernetes
 
 NOBODY = 65532
 """The image's own user."""
@@ -108,7 +108,7 @@ def host(folder: Path) -> Iterator[Host]:
     kubelet.reply = given("ml", "sleeper-0", UUIDS[1])
     kubelet.start()
     gpus = FakeNvml(folder / "gpus", Scenario(h100s(4, utilization=40, power_mw=400_000)))
-    with Program([waiting(folder)]) as program, Llama(folder / "llama.log") as llama:
+    with GpuProgram([waiting(folder)]) as program, Llama(folder / "llama.log") as llama:
         assert llama.process is not None
         compute(gpus, program.pid, None, llama.process.pid, None)
         llama.complete("tokens cost money", 30)
@@ -128,24 +128,24 @@ def spec(folder: Path) -> restrictions.Manifest:
 
 
 @pytest.fixture(scope="module")
-def api_server(host: Host) -> Iterator[Cluster]:
+def api_server(host: Host) -> Iterator[Kubernetes]:
     """The API server of a cluster, which lists the node's pods, and what it gave ours to ask with."""
-    cluster = Cluster(host.folder / "account")
+    cluster = Kubernetes(host.folder / "account")
     cluster.server.set_reply(LISTED, json.dumps(PODS))
     yield cluster
     cluster.close()
 
 
 @pytest.fixture
-def asking(spec: restrictions.Manifest, api_server: Cluster) -> Callable[[str], restrictions.Manifest]:
+def asking(spec: restrictions.Manifest, api_server: Kubernetes) -> Callable[[str], restrictions.Manifest]:
     """The pod with a token, which says at which address its node's kubelet is."""
 
     def at(kubelet: str) -> restrictions.Manifest:
         (container,) = spec["containers"]
-        told = {**api_server.environ, "NODE_IP": kubelet}
+        variables = {**api_server.environ, "NODE_IP": kubelet}
         container["env"] = [
-            *(item for item in container["env"] if item["name"] not in told),
-            *({"name": name, "value": value} for name, value in told.items()),
+            *(item for item in container["env"] if item["name"] not in variables),
+            *({"name": name, "value": value} for name, value in variables.items()),
         ]
         container["volumeMounts"].append({"name": "token", "mountPath": MOUNT, "readOnly": True})
         return spec
@@ -170,8 +170,10 @@ def payer(page: Page, server: str) -> tuple[str, str]:
 
 def holders(page: Page) -> list[str]:
     """Who holds each GPU; nothing where nobody does."""
-    told = {labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]}
-    return [told.get(uuid, "") for uuid in UUIDS]
+    server_of = {
+        labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]
+    }
+    return [server_of.get(uuid, "") for uuid in UUIDS]
 
 
 def reasons(page: Page, source: str) -> set[str]:
@@ -203,10 +205,10 @@ def test_all_rights(host: Host, restricted: Callable[..., Contained], spec: rest
     assert set(page.tokens(f"llamacpp:{host.llama.port}")) == {"prompt", "cached_prompt", "generation"}
     assert page.value("inference_ledger_persistent") == 1
     balanced(page)
-    told = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert told["Uid"].split() == ["0"] * 4
-    assert {told[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
-    assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2")  # 2: a filter
+    status_fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert status_fields["Uid"].split() == ["0"] * 4
+    assert {status_fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (status_fields["NoNewPrivs"], status_fields["Seccomp"]) == ("1", "2")  # 2: a filter
     (root,) = [fields for fields in map(str.split, mounts.splitlines()) if fields[4] == "/"]
     assert "ro" in root[5].split(",")
 
@@ -287,7 +289,7 @@ def test_with_look_up_of_pods(
     host: Host, restricted: Callable[..., Contained], asking: Callable[[str], restrictions.Manifest]
 ) -> None:
     """The kubelet tells what a pod wants to be called and who pays for it; nobody else is asked."""
-    kubelet = Cluster(host.folder / "kubelet-account", at=(KUBELET, 10250))
+    kubelet = Kubernetes(host.folder / "kubelet-account", at=(KUBELET, 10250))
     kubelet.server.set_reply("/pods", json.dumps(PODS))
     try:
         with host.installed(restricted, asking(KUBELET)) as daemon:
@@ -304,7 +306,7 @@ def test_with_look_up_by_the_api_server(
     host: Host,
     restricted: Callable[..., Contained],
     asking: Callable[[str], restrictions.Manifest],
-    api_server: Cluster,
+    api_server: Kubernetes,
 ) -> None:
     """No kubelet is there by https: the API server tells the same."""
     api_server.refused = {}
@@ -319,17 +321,17 @@ def test_without_look_up_of_pods(
     host: Host,
     restricted: Callable[..., Contained],
     asking: Callable[[str], restrictions.Manifest],
-    api_server: Cluster,
+    api_server: Kubernetes,
 ) -> None:
     """Nor may the API server be asked: the workload's name is cut from its pod's, and nobody is known to pay.
 
     Both failures are in the log, each with its remedy.
     """
     api_server.refused = {LISTED: 403}
-    refusal = f"pods of {NODE} at {api_server.server.address}: answers with HTTP status 403; allow it"
+    problem = f"pods of {NODE} at {api_server.server.address}: answers with HTTP status 403; allow it"
     with host.installed(restricted, asking(NO_KUBELET)) as daemon:
         page = daemon.settled()
-        daemon.until(lambda _: refusal in daemon.log.read_text(encoding="utf-8"), "the refusal", PATIENCE)
+        daemon.until(lambda _: problem in daemon.log.read_text(encoding="utf-8"), "the refusal", PATIENCE)
         log = daemon.log.read_text(encoding="utf-8")
     assert holders(page) == ["unmatched:wait", "unmatched:sleeper", f"llamacpp:{host.llama.port}", ""]
     assert payer(page, "unmatched:sleeper") == ("unassigned", "unassigned")
@@ -337,7 +339,7 @@ def test_without_look_up_of_pods(
     assert reasons(page, "pods") == {"connection"}
     assert set(page.tokens(f"llamacpp:{host.llama.port}")) == {"prompt", "cached_prompt", "generation"}
     balanced(page)
-    line = next(line for line in log.splitlines() if refusal in line)
+    line = next(line for line in log.splitlines() if problem in line)
     assert "source=pods" in line
     assert f"kubelet at https://{NO_KUBELET}:10250: " in line
     assert "no network policy and no firewall may keep this pod from its node's kubelet" in line

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import rights, small_disk
+from tests import rights, tmpfs
 from tests.e2e.daemon import ROOT, Daemon, Page, get, until
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.timeout(180)
 def daemon(tmp_path: Path) -> Daemon:
     """Two GPUs, and a ledger in a folder of its own; not started."""
     host = FakeNvml(tmp_path, Scenario(h100s(GPUS, utilization=50, power_mw=300_000)))
-    found = Daemon(tmp_path, PRICED, host.environment())
-    found.ledger = tmp_path / "state" / "ledger.db"
-    return found
+    installation = Daemon(tmp_path, PRICED, host.environment())
+    installation.ledger = tmp_path / "state" / "ledger.db"
+    return installation
 
 
 def persistent(value: float) -> Callable[[Page], bool]:
@@ -79,8 +79,8 @@ def test_a_ledger_that_is_deleted_is_back_within_a_tick(daemon: Daemon, lose: Ca
         daemon.start()
         again = daemon.until(lambda page: page.sum(TIME) > 0, "GPU time")
 
-    said = "ledger log restored" if lose is the_logs else "ledger restored"
-    assert f'level=warning msg="{said}" path={daemon.ledger}' in log
+    message = "ledger log restored" if lose is the_logs else "ledger restored"
+    assert f'level=warning msg="{message}" path={daemon.ledger}' in log
     assert page.value("inference_ledger_persistent") == 1
     is_whole(page, before)
     is_whole(again, before)
@@ -115,7 +115,7 @@ def test_a_copy_that_is_put_in_its_place_is_left_alone(daemon: Daemon) -> None:
 
     log = daemon.log.read_text(encoding="utf-8")
     assert f"{daemon.ledger} was replaced by another file while the daemon ran" in log
-    assert "the books go on in ledger.db.displaced-1, and a restart goes on with the other file" in front
+    assert "Totals continue in ledger.db.displaced-1; a restart uses the other file." in front
     assert f"writes {beside}, since another file took the place of its ledger" in doctor.stdout
     for each in (page, last, again):
         is_whole(each, before)
@@ -125,18 +125,18 @@ class ReadOnly:
     """The ledger's folder on a read-only mount, which is the daemon's alone."""
 
     def __init__(self, daemon: Daemon) -> None:
-        if not small_disk.mountable():
+        if not tmpfs.mountable():
             pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, str(daemon.ledger.parent)
         mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
         daemon.begin = partial(self._command, mount)
 
     def _command(self, mount: str, *argv: str) -> list[str]:
-        return [*small_disk.namespace(), "sh", "-c", mount, self._folder, *argv]
+        return [*tmpfs.namespace(), "sh", "-c", mount, self._folder, *argv]
 
     def relieve(self) -> None:
         """Make it writable under the running daemon."""
-        user = () if "--map-root-user" not in small_disk.namespace() else ("--user", "--preserve-credentials")
+        user = () if "--map-root-user" not in tmpfs.namespace() else ("--user", "--preserve-credentials")
         enter = ("nsenter", f"--target={self._daemon.pid}", "--mount", *user)
         subprocess.run([*enter, "mount", "-o", "remount,bind,rw", self._folder], check=True, timeout=60)
 
@@ -168,7 +168,7 @@ def test_a_start_on_a_read_only_disk_goes_on_with_the_ledger(daemon: Daemon, *, 
 
     assert ledgers(page) == ledgers(later) == ledgers(before)
     assert before.sum(TIME) <= page.sum(TIME) == later.sum(TIME) <= before.sum(TIME) + 2 * GPUS
-    assert "The ledger cannot be written: totals stand still" in front
+    assert "The ledger cannot be written. Totals are frozen," in front
     for each in (after, last):
         is_whole(each, before)
 
@@ -195,7 +195,7 @@ def test_a_fifo_does_not_stop_the_start(daemon: Daemon) -> None:
     with daemon:
         page = daemon.settled()
 
-    said = json.dumps(f"{daemon.ledger} is a FIFO")[:-1]
-    assert f"level=error msg=ledger problem={said}" in daemon.log.read_text(encoding="utf-8")
+    problem = json.dumps(f"{daemon.ledger} is a FIFO")[:-1]
+    assert f"level=error msg=ledger problem={problem}" in daemon.log.read_text(encoding="utf-8")
     assert (page.value("inference_ledger_persistent"), page.sum(COST) > 0) == (0, True)
     assert list(daemon.ledger.parent.iterdir()) == [daemon.ledger]

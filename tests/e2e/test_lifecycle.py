@@ -10,10 +10,10 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e import kills
-from tests.e2e.account import PACES, Account
+from tests.e2e import killed_daemon
 from tests.e2e.daemon import NO_CLOUD, Daemon, Page, get, until
-from tests.e2e.load import Load
+from tests.e2e.expected_totals import PACES, HostTotals
+from tests.e2e.load_servers import Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 
@@ -30,7 +30,7 @@ COST, TIME = "inference_cost_dollars_total", "inference_gpu_seconds_total"
 pytestmark = pytest.mark.timeout(120)
 
 
-def books(daemon: Daemon, folder: Path) -> Account:
+def host_totals(daemon: Daemon, folder: Path) -> HostTotals:
     """What a stopped daemon left, as the next one will open it."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
@@ -38,7 +38,7 @@ def books(daemon: Daemon, folder: Path) -> Account:
     for path in daemon.ledger.parent.glob(f"{daemon.ledger.name}*"):
         shutil.copyfile(path, copy / path.name)
     ledger = Ledger.open(copy / daemon.ledger.name, SystemClock())
-    account = Account.of_books(ledger.books(0, ()))
+    account = HostTotals.of_ledger(ledger.books(0, ()))
     ledger.close()
     return account
 
@@ -49,19 +49,19 @@ def test_a_stop_commits_what_was_read(tmp_path: Path) -> None:
     Time and money are whole up to the last tick, and no counter has fallen below what was scraped.
     """
     with Load(PACES) as load:
-        daemon = kills.host(tmp_path, load)
+        daemon = killed_daemon.host(tmp_path, load)
         daemon.start()
         daemon.settled()
-        base = {name: server.told[0] for name, server in load.servers.items()}
+        base = {name: server.reported[0] for name, server in load.servers.items()}
         for answered in (0, 1, 3):  # of four servers
             page = daemon.settled()
             assert answered == 0 or load.await_reads(load.reads + answered, 60)
             assert daemon.terminate(SUPERVISOR_SECONDS) == 0
-            account = books(daemon, tmp_path)
-            assert account.differences() == account.falls(Account.of_page(page)) == []
-            told = {name: server.told[-1] for name, server in load.servers.items()}
+            account = host_totals(daemon, tmp_path)
+            assert account.differences() == account.falls(HostTotals.of_page(page)) == []
+            last_read = {name: server.reported[-1] for name, server in load.servers.items()}
             assert {
-                name: tuple(now - then for now, then in zip(told[name], base[name], strict=True))
+                name: tuple(now - then for now, then in zip(last_read[name], base[name], strict=True))
                 for name in PACES
             } == account.tokens
             assert daemon.ledger.with_name("ledger.db-wal").exists() is False  # folded into the file
@@ -103,7 +103,7 @@ class Nodes:
     upgraded: tuple[Page, Page, Page]
     """Before the driver was replaced, while there was none, and of the process after that."""
     status: int
-    said: str
+    last_words: str
     """What the process that met the new driver said as its last word."""
 
 
@@ -141,7 +141,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         hosts[2].set(Scenario(gpus, (Return("nvmlInitWithFlags", VERSION_MISMATCH),)))
         assert upgraded.process is not None
         status = upgraded.process.wait(60)
-        said = upgraded.log.read_text(encoding="utf-8").splitlines()[-1]
+        last_words = upgraded.log.read_text(encoding="utf-8").splitlines()[-1]
         hosts[2].set(Scenario(gpus, driver="580.65.06"))
         upgraded.start()  # as a supervisor does
         yield Nodes(
@@ -149,7 +149,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             (without[1], loaded.until(metering, "the driver", 60)),
             (before, meanwhile, upgraded.until(metering, "the new driver")),
             status,
-            said,
+            last_words,
         )
 
 
@@ -167,8 +167,8 @@ def test_a_driver_that_comes_late_is_met(nodes: Nodes, which: str) -> None:
 def test_a_driver_that_was_replaced_ends_the_process(nodes: Nodes) -> None:
     """Only a new process can speak to it: exit status 1, with what to do as the last word."""
     assert nodes.status == 1
-    _, _, said = nodes.said.partition(" level=error ")
-    assert said == (
+    _, _, last_words = nodes.last_words.partition(" level=error ")
+    assert last_words == (
         'msg=exiting problem="the NVIDIA driver was replaced and this process still holds the '
         "old NVML library (version mismatch); restart it, and in a container create the container anew so "
         'that the new library is mounted"'

@@ -32,7 +32,7 @@ def look(folder: Path, url: str, *flags: str) -> Any:
         raise FileNotFoundError("no browser's driver: run the end-to-end tests with `make e2e`")
     out = folder / "seen.json"
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, url, *flags],
+        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, url, *flags],
         capture_output=True,
         text=True,
         check=False,
@@ -76,7 +76,7 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def seen(demo: str, folder: Path) -> Any:
+def demo_visit(demo: str, folder: Path) -> Any:
     """One visit."""
     return look(folder, demo)
 
@@ -85,7 +85,7 @@ def seen(demo: str, folder: Path) -> Any:
 def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A visit to a host whose servers, models and products are named to break a page."""
     report = hostile(host.report())
-    server = WebServer("127.0.0.1:0", lambda: report, host.HandClock(), None, report.build)
+    server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, report.build)
     server.start()
     try:
         yield look(tmp_path_factory.mktemp("names"), server.url, "--names")
@@ -101,34 +101,39 @@ def dollars(figure: float) -> str:
 
 def table(page: Any, label: str) -> Any:
     """Rows of the table whose label begins so."""
-    (found,) = [each["rows"] for each in page["tables"] if each["label"].startswith(label)]
-    return found
+    (rows,) = [each["rows"] for each in page["tables"] if each["label"].startswith(label)]
+    return rows
 
 
-def test_nothing_goes_wrong_and_nothing_leaves_the_host(seen: Any, demo: str) -> None:
+def test_nothing_goes_wrong_and_nothing_leaves_the_host(demo_visit: Any, demo: str) -> None:
     """No line on the console, no request that failed, none that is not to the daemon; explanations too."""
-    for visit in (seen["seen"], seen["without_scripts"], seen["refreshed"], *seen["explained"]):
+    for visit in (
+        demo_visit["seen"],
+        demo_visit["without_scripts"],
+        demo_visit["refreshed"],
+        *demo_visit["explained"],
+    ):
         assert visit["console"] == []
         assert visit["failed"] == []
         assert [url for url in visit["requests"] if not url.startswith(demo)] == []
-    servers = {line["server"] for line in seen["document"]["host"]["servers"]}
-    assert {each["link"] for each in seen["explained"]} == {
+    servers = {line["server"] for line in demo_visit["document"]["host"]["servers"]}
+    assert {each["link"] for each in demo_visit["explained"]} == {
         "explain/",
         *(f"explain/{name}" for name in servers),
     }
 
 
-def test_it_is_light_and_quick(seen: Any) -> None:
+def test_it_is_light_and_quick(demo_visit: Any) -> None:
     """One file of less than 150 kB, there in less than 200 ms."""
-    assert {load["bytes"] < MOST_BYTES for load in seen["loads"]} == {True}
-    assert min(load["milliseconds"] for load in seen["loads"]) < MOST_MILLISECONDS
-    assert len(set(seen["without_scripts"]["requests"])) == 1
+    assert {load["bytes"] < MOST_BYTES for load in demo_visit["loads"]} == {True}
+    assert min(load["milliseconds"] for load in demo_visit["loads"]) < MOST_MILLISECONDS
+    assert len(set(demo_visit["without_scripts"]["requests"])) == 1
 
 
-def test_figures_are_those_of_the_metrics(seen: Any) -> None:
+def test_figures_are_those_of_the_metrics(demo_visit: Any) -> None:
     """At the same tick: the page, the document and Prometheus' own reading of the metrics."""
-    page, document = seen["page"], seen["document"]["host"]
-    metrics = Page(seen["metrics"].encode(), 0)
+    page, document = demo_visit["page"], demo_visit["document"]["host"]
+    metrics = Page(demo_visit["metrics"].encode(), 0)
     month = document["month"]
 
     assert page["taken"] == document["taken"]
@@ -145,10 +150,10 @@ def test_figures_are_those_of_the_metrics(seen: Any) -> None:
     assert page["big"][:3] == [f"{dollars(now)} per hour", dollars(spent), dollars(end)]
 
 
-def test_tables_are_those_of_the_metrics(seen: Any) -> None:
+def test_tables_are_those_of_the_metrics(demo_visit: Any) -> None:
     """Server by server and GPU by GPU, in cents."""
-    page, document = seen["page"], seen["document"]["host"]
-    metrics = Page(seen["metrics"].encode(), 0)
+    page, document = demo_visit["page"], demo_visit["document"]["host"]
+    metrics = Page(demo_visit["metrics"].encode(), 0)
     rows = {tuple(row[0].split("\n")[:2]): row for row in table(page, "Servers")}
 
     for line in document["servers"]:
@@ -157,10 +162,10 @@ def test_tables_are_those_of_the_metrics(seen: Any) -> None:
         row = rows[name, line["model"] or f"for {line['product']}"]
         assert row[2] == dollars(metrics.sum("inference_cost_dollars_per_hour", **labels))
         for column, kind in ((5, "all"), (6, "computed")):
-            found = metrics.matching(
+            matching = metrics.matching(
                 "inference_cost_dollars_per_million_tokens", kind=kind, basis="full", **labels
             )
-            assert row[column] == ("".join(map(dollars, found)) or ABSENT)
+            assert row[column] == ("".join(map(dollars, matching)) or ABSENT)
     assert len(rows) == len(document["servers"]) >= 4
     for line, row in zip(document["gpus"], table(page, "GPUs"), strict=True):
         hourly = metrics.sum("inference_gpu_price_dollars_per_hour", uuid=line["uuid"])
@@ -173,9 +178,9 @@ def test_tables_are_those_of_the_metrics(seen: Any) -> None:
     assert whole == pytest.approx(document["dollars_per_hour"], rel=1e-9)
 
 
-def test_history_adds_up_to_the_figures(seen: Any) -> None:
+def test_history_adds_up_to_the_figures(demo_visit: Any) -> None:
     """Hours to the last day and its idle part, days to the month."""
-    document = seen["document"]["host"]
+    document = demo_visit["document"]["host"]
     phases = [hour["dollars_by_phase"] for hour in document["hours"]]
 
     assert sum(sum(each.values()) for each in phases) == pytest.approx(document["last_day"]["dollars"])
@@ -183,56 +188,59 @@ def test_history_adds_up_to_the_figures(seen: Any) -> None:
     assert document["days"][-1]["month_to_date_dollars"] == document["month_to_date_dollars"]
     spent = [day["month_to_date_dollars"] for day in document["days"]]
     assert spent == sorted(spent)
-    assert seen["page"]["images"] == 2
+    assert demo_visit["page"]["images"] == 2
 
 
-def test_nobody_is_shut_out(seen: Any, named: Any) -> None:
+def test_nobody_is_shut_out(demo_visit: Any, named: Any) -> None:
     """Axe finds no barrier: light, dark, narrow, explanations, and with names of every script."""
-    found = {**seen["barriers"], **{each["link"]: each["barriers"] for each in seen["explained"]}}
-    found |= {f"names {each['link']}": each["barriers"] for each in named["explained"]}
+    barriers = {
+        **demo_visit["barriers"],
+        **{each["link"]: each["barriers"] for each in demo_visit["explained"]},
+    }
+    barriers |= {f"names {each['link']}": each["barriers"] for each in named["explained"]}
 
-    assert {where: what for where, what in {**found, "names": named["barriers"]}.items() if what} == {}
-    assert {"light", "dark", "narrow"} < found.keys()
+    assert {where: what for where, what in {**barriers, "names": named["barriers"]}.items() if what} == {}
+    assert {"light", "dark", "narrow"} < barriers.keys()
 
 
-def test_the_keyboard_reaches_everything(seen: Any) -> None:
+def test_the_keyboard_reaches_everything(demo_visit: Any) -> None:
     """Tab comes to each link, table, button and summary, and it shows where it is; Enter opens."""
-    keyboard = seen["keyboard"]
+    keyboard = demo_visit["keyboard"]
 
     assert keyboard["reached"] == keyboard["expected"] > 50
     assert keyboard["without_outline"] == []
     assert keyboard["opens"] is True
 
 
-def test_it_is_whole_without_scripts(seen: Any) -> None:
+def test_it_is_whole_without_scripts(demo_visit: Any) -> None:
     """All headings and figures; the button that pauses is the script's."""
-    bare = seen["without_scripts"]
+    bare = demo_visit["without_scripts"]
 
-    assert bare["headings"] == seen["page"]["headings"]
+    assert bare["headings"] == demo_visit["page"]["headings"]
     assert len(bare["big"]) == 4
-    assert (bare["buttons"], seen["refreshed"]["button"]) == (0, "Go on refreshing")
+    assert (bare["buttons"], demo_visit["refreshed"]["button"]) == (0, "Go on refreshing")
 
 
-def test_the_script_refreshes_what_is_not_in_use(seen: Any) -> None:
+def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
     """All figures come anew at once, under focus too; while text is selected or it is paused, none."""
-    told = seen["refreshed"]
+    refreshed = demo_visit["refreshed"]
 
-    assert told["in_use"] != "old"
-    assert told["focused"] == ["summary", True]
-    assert told["clicked"] == "table table"
-    assert told["selected"] == [True, "old"]
-    assert told["paused"] is True
+    assert refreshed["in_use"] != "old"
+    assert refreshed["focused"] == ["summary", True]
+    assert refreshed["clicked"] == "table table"
+    assert refreshed["selected"] == [True, "old"]
+    assert refreshed["paused"] is True
 
 
 def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
     """The daemon dies: the page says since when, and dims its figures; it comes back, and so do they."""
     report = host.report()
-    clock = host.HandClock()
+    clock = host.WebClock()
     server = WebServer("127.0.0.1:0", lambda: report, clock, None, report.build)
     server.start()
     address, out = server.url, tmp_path / "seen.json"
     visitor = subprocess.Popen(
-        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, address, "--dying"],
+        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, address, "--dying"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -255,24 +263,24 @@ def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
         server.close()
         visitor.kill()
         visitor.communicate()
-    told = json.loads(out.read_text(encoding="utf-8"))
-    taken = told["alive"]["taken"].split(" ")[1]
+    states = json.loads(out.read_text(encoding="utf-8"))
+    taken = states["alive"]["taken"].split(" ")[1]
 
-    assert told["alive"] == {"said": "", "taken": told["alive"]["taken"], "opacity": "1", "button": True}
-    assert told["dead"] == {
-        **told["alive"],
+    assert states["alive"] == {"said": "", "taken": states["alive"]["taken"], "opacity": "1", "button": True}
+    assert states["dead"] == {
+        **states["alive"],
         "said": f"no answer since {taken}",
         "opacity": "0.4",
         "button": False,
     }
-    assert told["back"] == told["alive"]
+    assert states["back"] == states["alive"]
 
 
-def test_it_fits_small_screens_and_paper(seen: Any) -> None:
+def test_it_fits_small_screens_and_paper(demo_visit: Any) -> None:
     """Nothing is wider than 320 pixels but tables, which scroll by themselves; paper has no button."""
-    assert seen["narrow_overflow"] == 0
-    assert seen["print"] == {"button": 0, "overflow": 0}
-    assert {each["overflow"] for each in seen["explained"]} == {0}
+    assert demo_visit["narrow_overflow"] == 0
+    assert demo_visit["print"] == {"button": 0, "overflow": 0}
+    assert {each["overflow"] for each in demo_visit["explained"]} == {0}
 
 
 def test_hostile_names_are_text(named: Any) -> None:
@@ -282,16 +290,16 @@ def test_hostile_names_are_text(named: Any) -> None:
         assert visit["failed"] == []
         assert [url for url in visit["requests"] if not url.startswith("http://127.0.0.1")] == []
     servers = {row[0].split("\n")[0] for row in table(named["page"], "Servers")}
-    from_outside = {party.server for party in hostile(host.report()).rates}
+    from_outside = {owner.server for owner in hostile(host.report()).rates}
     assert from_outside <= servers
     titles = {each["text"].split("\n")[0] for each in named["explained"]}
     assert {f"What {name} costs" for name in from_outside} <= titles
     assert named["overflow"] == 0
 
 
-def test_pictures_are_taken(seen: Any, folder: Path, request: pytest.FixtureRequest) -> None:
+def test_pictures_are_taken(demo_visit: Any, folder: Path, request: pytest.FixtureRequest) -> None:
     """Each is there and small enough for the docs, which `make pictures` puts them into."""
-    assert seen["page"]["notes"]
+    assert demo_visit["page"]["notes"]
     wanted = request.config.getoption("--pictures")
     for name in PICTURES:
         assert 5_000 < (folder / name).stat().st_size < 200_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from tests import rights, small_disk, unprivileged
+from tests import rights, tmpfs, unprivileged
 from tests.e2e.daemon import Daemon, Page, get
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -34,11 +34,11 @@ def daemon(tmp_path: Path) -> Daemon:
 
 def problems(daemon: Daemon, message: str) -> list[str]:
     """What the log said was the problem, of all lines with a message."""
-    told = []
+    reported = []
     for line in daemon.log.read_text(encoding="utf-8").splitlines():
-        _, found, rest = line.partition(f" level=error msg={message} problem=")
-        told += [str(json.loads(rest))] if found else []
-    return told
+        _, matched, rest = line.partition(f" level=error msg={message} problem=")
+        reported += [str(json.loads(rest))] if matched else []
+    return reported
 
 
 def persistent(value: float) -> Callable[[Page], bool]:
@@ -89,13 +89,13 @@ def test_a_corrupt_file(daemon: Daemon) -> None:
         page = daemon.settled()
         front = get(daemon.port, "/")[1].decode()
 
-    said = (
+    problem = (
         f"{daemon.ledger} could not be used (file is not a database): it was moved to "
         f"{daemon.ledger}.corrupt-1, and the books began anew; if there is a copy of it that is whole, "
         "stop the daemon and put that in its place"
     )
-    assert problems(daemon, "ledger") == [said]
-    assert "the ledger before them was moved aside as ledger.db.corrupt-1" in front
+    assert problems(daemon, "ledger") == [problem]
+    assert "The previous ledger was moved to ledger.db.corrupt-1;" in front
     assert page.value("inference_ledger_persistent") == 1
     assert Path(f"{daemon.ledger}.corrupt-1").read_bytes() == b"these are no books\n"
 
@@ -106,10 +106,10 @@ class Full:
     words = "database or disk is full"
 
     def __init__(self, daemon: Daemon, folder: Path) -> None:
-        if not small_disk.mountable():
+        if not tmpfs.mountable():
             pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, folder
-        daemon.begin = partial(small_disk.command, folder)
+        daemon.begin = partial(tmpfs.command, folder)
 
     @property
     def folder(self) -> Path:
@@ -117,7 +117,7 @@ class Full:
         return Path(f"/proc/{self._daemon.pid}/root{self._folder}")
 
     def fill(self) -> None:
-        small_disk.fill(self.folder)
+        tmpfs.fill(self.folder)
 
     def relieve(self) -> None:
         (self.folder / "ballast").unlink()
@@ -160,16 +160,14 @@ def test_a_disk_that_fills_up_and_is_relieved(
             shutil.copy(disk.folder / name, tmp_path / name)
         last = daemon.settled()
     with LedgerReader.open(tmp_path / "ledger.db") as reader:
-        books = reader.books(0, ())
+        totals = reader.books(0, ())
 
     # Counters stand still for at least two ticks while gauges go on.
     assert still.tick > first.tick >= before.tick
     assert (still.sum(COST), still.sum(TIME)) == (first.sum(COST), first.sum(TIME))
     assert still.value("inference_gpu_price_dollars_per_hour", uuid=uuid_of(still)) == 2.50
     stands = "totals stand still, metering goes on in memory and is written as soon as it can be"
-    assert problems(daemon, '"ledger failed"') == [
-        f"the ledger cannot be written ({disk.words}): {stands}"
-    ]
+    assert problems(daemon, '"ledger failed"') == [f"the ledger cannot be written ({disk.words}): {stands}"]
     assert 'msg="ledger recovered"' in daemon.log.read_text(encoding="utf-8")
     # Two GPUs were metered throughout, at 2.50 dollars an hour; a tick's clocks are read within 50 ms.
     for page in (after, last):
@@ -177,8 +175,8 @@ def test_a_disk_that_fills_up_and_is_relieved(
         assert page.sum(COST) == pytest.approx(page.sum(TIME) * 2.50 / 3600, rel=1e-9)
         assert page.value("inference_ledger_residual_dollars") == 0
     # What is on disk is what was served, or a tick later.
-    assert after.sum(COST) <= sum(books.cost.values()) / 10**12 + 1e-12
-    assert sum(books.cost.values()) / 10**12 <= last.sum(COST) + 1e-12
+    assert after.sum(COST) <= sum(totals.cost.values()) / 10**12 + 1e-12
+    assert sum(totals.cost.values()) / 10**12 <= last.sum(COST) + 1e-12
 
 
 def uuid_of(page: Page) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page, get, until
+from tests.e2e.gpu_processes import compute
 from tests.e2e.llama import Llama, binary
 from tests.e2e.network import Network
-from tests.e2e.tenants import compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS
@@ -60,7 +60,7 @@ class Router(Llama):
         until(lambda: not self.children(), 30, "no model loaded")
 
 
-class Elsewhere(Router):
+class RemoteRouter(Router):
     """In a network of its own, on all addresses of it; its models are on loopback there."""
 
     def __init__(self, folder: Path, network: Network) -> None:
@@ -159,7 +159,7 @@ def test_in_a_network_of_its_own_a_model_is_read_through_its_router(tmp_path: Pa
     gpus = FakeNvml(tmp_path, Scenario(h100s(1, utilization=40, power_mw=400_000)))
     daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
     daemon.begin = unprivileged.powerless
-    with Network() as network, Elsewhere(tmp_path, network) as router, daemon:
+    with Network() as network, RemoteRouter(tmp_path, network) as router, daemon:
         name = f"llamacpp:{network.host}:{router.port}:{MODEL}"
         router.complete("tokens cost money", 30)
         compute(gpus, *router.children())

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.e2e.daemon import Daemon, Page, until
-from tests.e2e.tenants import GIGABYTE, Program, waiting
+from tests.e2e.gpu_processes import GIGABYTE, GpuProgram, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Process, ProcessUtilization, Return, Scenario, h100s
 
@@ -23,13 +23,13 @@ SHARE = "inference_server_gpu_share_ratio"
 pytestmark = pytest.mark.timeout(90)
 
 
-def started(folder: Path, name: str) -> Program:
+def started(folder: Path, name: str) -> GpuProgram:
     """A program of that name, started by a shell of its own: what one launcher starts belongs together."""
     (folder / name).hardlink_to(waiting(folder))
-    return Program(["sh", "-c", f"{folder / name}; true"])
+    return GpuProgram(["sh", "-c", f"{folder / name}; true"])
 
 
-def child(shell: Program) -> int:
+def child(shell: GpuProgram) -> int:
     """The id of what a shell runs."""
     (pid,) = until(lambda: [one.pid for one in psutil.Process(shell.pid).children()], 10, "a child")
     return pid
@@ -44,14 +44,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Page
         pids = child(large), child(small)
         processes = (Process(pids[0], 20 * GIGABYTE), Process(pids[1], 60 * GIGABYTE))
         used = (ProcessUtilization(pids[0], 70), ProcessUtilization(pids[1], 30))
-        told = Scenario((replace(card, processes=processes, process_utilization=used),))
-        gpus = FakeNvml(folder, told)
+        scenario = Scenario((replace(card, processes=processes, process_utilization=used),))
+        gpus = FakeNvml(folder, scenario)
         rent = 'hardware: [{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 3.60}}]\n'
         with Daemon(folder, f"interval: 1s\n{rent}", {**os.environ, **gpus.environment()}) as daemon:
             first = daemon.until(lambda page: page.matching(SHARE, method="sm_utilization") != [], "use")
             second = daemon.settled()
             mute = Return("nvmlDeviceGetProcessUtilization", NOT_SUPPORTED)
-            gpus.set(replace(told, rules=(mute,)))
+            gpus.set(replace(scenario, rules=(mute,)))
             daemon.until(lambda page: page.matching(SHARE, method="memory") != [], "memory")
             yield first, second, daemon.settled()
 

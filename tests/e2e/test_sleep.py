@@ -82,8 +82,8 @@ def test_a_watched_server_falls_asleep_and_is_not_woken(address: str) -> None:
         return {c.quantity: c.value for c in reading.counters if "seconds" not in c.quantity}
 
     def complete() -> None:
-        ask = {"prompt": "hello world", "max_tokens": 20, "ignore_eos": True, "grammar": LETTERS}
-        httpx.post(f"{address}/v1/completions", json=ask).raise_for_status()
+        body = {"prompt": "hello world", "max_tokens": 20, "ignore_eos": True, "grammar": LETTERS}
+        httpx.post(f"{address}/v1/completions", json=body).raise_for_status()
 
     source = ServerSource(
         ServerKey("", "chat"), f"{address}/metrics", shared_client(), clock, busy=lambda: False

@@ -47,9 +47,9 @@ def hourly(daemon: Daemon, **labels: str) -> float:
     spent = after.sum("inference_gpu_cost_dollars_total", **labels)
     spent -= before.sum("inference_gpu_cost_dollars_total", **labels)
     rate = spent * 3600 / (after.tick - before.tick)
-    told = after.sum("inference_gpu_price_dollars_per_hour", **labels)
-    assert rate == pytest.approx(told, rel=0.02)
-    return told
+    price = after.sum("inference_gpu_price_dollars_per_hour", **labels)
+    assert rate == pytest.approx(price, rel=0.02)
+    return price
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_gpu_that_falls_off_and_one_that_was_never_listed(tmp_path: Path, host
 
 def test_two_exporters_with_half_the_gpus_each(tmp_path: Path) -> None:
     """27.52 and 27.52: the variable of the container's runtime says that each is given four."""
-    told = 0.0
+    total = 0.0
     for half in (0, 4):
         folder = tmp_path / str(half)
         folder.mkdir()
@@ -121,8 +121,8 @@ def test_two_exporters_with_half_the_gpus_each(tmp_path: Path) -> None:
         given = ",".join(map(str, range(half, half + 4)))
         environment = {**fake.environment(), "NVIDIA_VISIBLE_DEVICES": given}
         with Daemon(folder, RENTED, environment) as daemon:
-            told += hourly(daemon)
+            total += hourly(daemon)
             page = daemon.scrape()
             assert page.value("inference_gpus_expected") == page.value("inference_gpus_visible") == 4
             assert "only visible gpus are charged" in daemon.log.read_text(encoding="utf-8")
-    assert told == pytest.approx(55.04)
+    assert total == pytest.approx(55.04)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.afternoon import Afternoon, run_afternoon
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.engine import Engine
-from tests.e2e.story import Story, tell
+from tests.e2e.engine import EngineServer
 from tests.fake_nvml.library import FakeNvml
 
 RENT = 2.50
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.timeout(600)
 def story(
     tmp_path_factory: pytest.TempPathFactory,
     gpus: FakeNvml,
-    engine: Callable[[Path], Engine],
+    engine: Callable[[Path], EngineServer],
     install: Callable[..., Daemon],
     record: Path | None,
-) -> Story:
-    told = tell(tmp_path_factory.mktemp("story"), gpus, engine, install)
+) -> Afternoon:
+    afternoon = run_afternoon(tmp_path_factory.mktemp("story"), gpus, engine, install)
     if record is not None:
-        told.record(record)
-    return told
+        afternoon.record(record)
+    return afternoon
 
 
 def hourly(name: str, pages: tuple[Page, Page], **labels: str) -> float:
@@ -51,28 +51,28 @@ def hourly(name: str, pages: tuple[Page, Page], **labels: str) -> float:
     return rise * 3600 / (last.tick - first.tick)
 
 
-def test_tokens_equal_the_servers_own_counters(story: Story) -> None:
+def test_tokens_equal_the_servers_own_counters(story: Afternoon) -> None:
     """Every kind, cached prompts apart, one request cancelled: the numbers are the server's, exactly."""
     assert story.served.page.tokens("tiny") == story.served.counted
     assert set(story.opened.counted.values()) == {0}
     assert min(story.served.counted.values()) > 1000
 
 
-def test_tokens_survive_a_killed_daemon(story: Story) -> None:
+def test_tokens_survive_a_killed_daemon(story: Afternoon) -> None:
     """What was served while the daemon was dead is counted once, and nothing else is counted again."""
     assert story.before_kill.page.tokens("tiny") == story.before_kill.counted
     assert story.after_restart.page.tokens("tiny") == story.after_restart.counted
     assert story.after_restart.counted != story.before_kill.counted
 
 
-def test_tokens_survive_a_restarted_server(story: Story) -> None:
+def test_tokens_survive_a_restarted_server(story: Afternoon) -> None:
     """A server that begins again at zero adds to what its former process had counted."""
     former, present = story.after_restart.counted, story.server_restarted.counted
     total = {kind: former[kind] + count for kind, count in present.items()}
     assert story.server_restarted.page.tokens("tiny") == total
 
 
-def test_rented_dollars_are_price_times_time_times_gpus(story: Story) -> None:
+def test_rented_dollars_are_price_times_time_times_gpus(story: Afternoon) -> None:
     """Three GPUs at 2.50 and 0.40 dollars an hour accrue 8.70 an hour between any two ticks."""
     pages = (story.opened.page, story.minute_later)
     assert hourly("inference_cost_dollars_total", pages) == pytest.approx(3 * (RENT + NETWORK), rel=1e-3)
@@ -87,7 +87,7 @@ def test_rented_dollars_are_price_times_time_times_gpus(story: Story) -> None:
     )
 
 
-def test_dollars_agree_with_a_clock_of_our_own(story: Story) -> None:
+def test_dollars_agree_with_a_clock_of_our_own(story: Afternoon) -> None:
     """By the clock of whoever scrapes, too: within one tick and the time that a scrape takes."""
     first, last = story.opened.page, story.minute_later
     rise = last.sum("inference_cost_dollars_total") - first.sum("inference_cost_dollars_total")
@@ -95,7 +95,7 @@ def test_dollars_agree_with_a_clock_of_our_own(story: Story) -> None:
     assert rise == pytest.approx(due, abs=3 * (RENT + NETWORK) * 2 / 3600)
 
 
-def test_gpu_time_is_gpus_times_time(story: Story) -> None:
+def test_gpu_time_is_gpus_times_time(story: Afternoon) -> None:
     """All phases of all parties sum to three GPUs; phases of idle and work follow utilization."""
     first, last = story.opened.page, story.minute_later
     elapsed = last.tick - first.tick
@@ -109,7 +109,7 @@ def test_gpu_time_is_gpus_times_time(story: Story) -> None:
     assert rise(server="tiny", phase="unobserved") == 0
 
 
-def test_owned_dollars_follow_the_purchase_and_the_meter(story: Story) -> None:
+def test_owned_dollars_follow_the_purchase_and_the_meter(story: Afternoon) -> None:
     """After a reload: amortization 1.3309, support 0.3993, energy 0.1176 and network 0.40 per GPU-hour."""
     name = "inference_gpu_cost_dollars_total"
     assert hourly(name, story.owned, component="amortization") == pytest.approx(3 * AMORTIZATION, rel=2e-3)
@@ -120,14 +120,14 @@ def test_owned_dollars_follow_the_purchase_and_the_meter(story: Story) -> None:
     assert (round(AMORTIZATION, 4), round(SUPPORT, 4), round(ENERGY, 4)) == (1.3309, 0.3993, 0.1176)
 
 
-def test_prices_shown_are_the_prices_charged(story: Story) -> None:
+def test_prices_shown_are_the_prices_charged(story: Afternoon) -> None:
     """The gauge of an hour's price is what the counters rise by."""
     name = "inference_gpu_price_dollars_per_hour"
     assert story.served.page.matching(name, component="rent") == [RENT] * 3
     assert story.owned[1].matching(name, component="amortization") == pytest.approx([AMORTIZATION] * 3)
 
 
-def test_the_books_balance_on_every_scrape(story: Story) -> None:
+def test_the_books_balance_on_every_scrape(story: Afternoon) -> None:
     """The three families of dollars have one sum, the residual is 0, and the ledger is on disk."""
     assert len(story.pages) > 100
     for page in story.pages:
@@ -138,7 +138,7 @@ def test_the_books_balance_on_every_scrape(story: Story) -> None:
         assert page.value("inference_ledger_persistent") == 1
 
 
-def test_no_counter_ever_falls(story: Story) -> None:
+def test_no_counter_ever_falls(story: Afternoon) -> None:
     """Reload, SIGKILL and restart included, each series only rises, and none goes missing."""
     highest: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
     for page in story.pages:
@@ -152,7 +152,7 @@ def test_no_counter_ever_falls(story: Story) -> None:
         highest = now
 
 
-def test_prices_per_million_are_dollars_over_tokens(story: Story) -> None:
+def test_prices_per_million_are_dollars_over_tokens(story: Afternoon) -> None:
     """Over whole minutes: what the server had cost at the minute's end, over what it had served.
 
     The dollars at the minute's end are those of the tick after it, less what accrued in between.
@@ -175,10 +175,10 @@ def test_prices_per_million_are_dollars_over_tokens(story: Story) -> None:
     assert price("all", "busy") < price("all")
 
 
-def test_an_explanation_says_the_numbers_of_the_metrics(story: Story) -> None:
+def test_an_explanation_says_the_numbers_of_the_metrics(story: Afternoon) -> None:
     """`explain` beside the running daemon: every quotient that is scraped, and no other."""
-    page, told = story.explained
-    (server,) = told["servers"]
+    page, explanation = story.explained
+    (server,) = explanation["servers"]
     (model,) = server["models"]
     name = "inference_cost_dollars_per_million_tokens"
     served = {(labels["kind"], labels["basis"]): value for labels, value in page.rows[name]}
@@ -189,12 +189,12 @@ def test_an_explanation_says_the_numbers_of_the_metrics(story: Story) -> None:
 
     assert len(served) >= 6
     assert served == prices
-    assert sum(held["gpus"] * held["dollars_per_hour"] for held in server["held"]) == pytest.approx(
+    assert sum(share["gpus"] * share["dollars_per_hour"] for share in server["held"]) == pytest.approx(
         2 * (RENT + NETWORK)
     )
 
 
-def test_money_goes_on_while_the_daemon_is_down(story: Story) -> None:
+def test_money_goes_on_while_the_daemon_is_down(story: Afternoon) -> None:
     """Hardware costs what it costs: after the restart the totals are higher than before it."""
     name = "inference_cost_dollars_total"
     assert story.after_restart.page.sum(name) > story.before_kill.page.sum(name)

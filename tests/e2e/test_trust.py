@@ -15,12 +15,12 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page, free_port, until
-from tests.e2e.tenants import Program, compute
+from tests.e2e.gpu_processes import GpuProgram, compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import NETWORKS
 
-OWNER, STRANGER = 1000, unprivileged.STRANGER
+OWNER, OTHER_USER = 1000, unprivileged.STRANGER
 TOKEN = "t0ken-of-the-team"  # noqa: S105 - of these tests alone
 PRICE = 2.50
 
@@ -107,8 +107,8 @@ servers:
             stack.enter_context(begun(host, name, user, named, listen))
             for name, user, named, listen in (
                 ("victim", OWNER, port, port),
-                ("thief", STRANGER, port, None),
-                ("stranger", STRANGER, other, other),
+                ("thief", OTHER_USER, port, None),
+                ("stranger", OTHER_USER, other, other),
             )
         ]
         compute(gpus, *(program.pid for program in programs))
@@ -119,7 +119,7 @@ servers:
             yield host
 
 
-def begun(host: Host, name: str, user: int, port: int, listen: int | None) -> Program:
+def begun(host: Host, name: str, user: int, port: int, listen: int | None) -> GpuProgram:
     """A program that is called vllm, of a user, that names a port and listens at one, or at none."""
     own = host.folder / name
     own.mkdir()
@@ -138,7 +138,7 @@ def begun(host: Host, name: str, user: int, port: int, listen: int | None) -> Pr
         "PAGE": str(own / "page"),
         "LISTEN": str(listen or ""),
     }
-    return Program([*who, python, str(own / "vllm"), *words], environment)
+    return GpuProgram([*who, python, str(own / "vllm"), *words], environment)
 
 
 def counted(daemon: Daemon) -> Page | None:
@@ -151,8 +151,8 @@ def test_money_stays_with_whom_the_port_is(host: Host) -> None:
     """One GPU of three is the product's: not that of the program which names the same port."""
     assert host.page.sum("inference_cost_dollars_per_hour", product="chat") == pytest.approx(PRICE)
     assert host.page.sum("inference_cost_dollars_per_hour", product="unassigned") == pytest.approx(2 * PRICE)
-    held = {labels["server"] for labels, _ in host.page.rows["inference_server_gpu_share_ratio"]}
-    assert held == {"chat", "vllm:tiny/evil", f"vllm:{host.other}"}
+    servers = {labels["server"] for labels, _ in host.page.rows["inference_server_gpu_share_ratio"]}
+    assert servers == {"chat", "vllm:tiny/evil", f"vllm:{host.other}"}
 
 
 def test_a_token_goes_to_the_user_that_it_is_for(host: Host) -> None:

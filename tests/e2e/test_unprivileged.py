@@ -12,8 +12,8 @@ import pytest
 
 from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page
+from tests.e2e.gpu_processes import GpuProgram, compute, waiting
 from tests.e2e.llama import Llama
-from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import USERS
@@ -49,16 +49,16 @@ def daemon(folder: Path, gpus: FakeNvml) -> Daemon:
 
 
 @pytest.fixture
-def mine(folder: Path) -> Iterator[Program]:
+def mine(folder: Path) -> Iterator[GpuProgram]:
     """A program of the daemon's own user."""
-    with Program(unprivileged.nobody(waiting(folder))) as program:
+    with GpuProgram(unprivileged.nobody(waiting(folder))) as program:
         yield program
 
 
 @pytest.fixture
-def other(folder: Path) -> Iterator[Program]:
+def other(folder: Path) -> Iterator[GpuProgram]:
     """A program of root's."""
-    with Program([waiting(folder)]) as program:
+    with GpuProgram([waiting(folder)]) as program:
         yield program
 
 
@@ -69,7 +69,7 @@ def llama(folder: Path) -> Iterator[Llama]:
         yield server
 
 
-def held(page: Page) -> list[str]:
+def gpu_owners(page: Page) -> list[str]:
     """Who holds the GPUs, in their order."""
     by_uuid = {
         labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]
@@ -77,7 +77,7 @@ def held(page: Page) -> list[str]:
     return [by_uuid[gpu.uuid] for gpu in h100s(3)]
 
 
-def lists(gpus: FakeNvml, llama: Llama, mine: Program, other: Program) -> None:
+def lists(gpus: FakeNvml, llama: Llama, mine: GpuProgram, other: GpuProgram) -> None:
     """NVML tells of all three."""
     assert llama.process is not None
     compute(gpus, mine.pid, other.pid, llama.process.pid)
@@ -103,7 +103,7 @@ def doctor(daemon: Daemon) -> str:
 
 
 def test_others_servers_are_found_by_their_command_lines(
-    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
+    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: GpuProgram, other: GpuProgram
 ) -> None:
     """Sockets of other users' processes are not told, and command lines are: nothing is missing here."""
     lists(gpus, llama, mine, other)
@@ -114,29 +114,29 @@ def test_others_servers_are_found_by_their_command_lines(
             llama.complete(f"{number} tokens cost money", 30)
         counted = llama.at_rest()
         page = daemon.settled()
-        said = doctor(daemon)
-    assert held(page) == ["unmatched:wait", "unmatched:wait", f"llamacpp:{llama.port}"]
+        report = doctor(daemon)
+    assert gpu_owners(page) == ["unmatched:wait", "unmatched:wait", f"llamacpp:{llama.port}"]
     assert page.tokens(f"llamacpp:{llama.port}") == counted
-    assert f"read at {llama.url}\n" in said
-    assert "not seen" not in said
+    assert f"read at {llama.url}\n" in report
+    assert "not seen" not in report
     for reason in ("denied", "hidden", "namespace", "unreadable"):
         assert page.matching("inference_source_errors_total", source="processes", reason=reason) == []
 
 
 def test_what_is_hidden_is_unknown_and_pays_for_itself(
-    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
+    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: GpuProgram, other: GpuProgram
 ) -> None:
     """The proc tree hides others' processes: page and doctor say so, nobody else carries their dollars."""
     lists(gpus, llama, mine, other)
     daemon.begin = unprivileged.stranger
     with daemon:
         page = daemon.settled()
-        said = doctor(daemon)
+        report = doctor(daemon)
     assert (
         "  warning: processes: 2 of the processes that compute are not seen: /proc is mounted with hidepid, "
         "which hides other users' processes; root sees them.\n"
-    ) in said
-    assert held(page) == ["unmatched:wait", "unmatched:unknown", "unmatched:unknown"]
+    ) in report
+    assert gpu_owners(page) == ["unmatched:wait", "unmatched:unknown", "unmatched:unknown"]
     assert page.matching("inference_source_up", source="processes") == [1]
     assert page.value("inference_source_errors_total", source="processes", reason="hidden") >= 2
     assert page.matching("inference_server_up") == []
@@ -153,7 +153,7 @@ def test_a_kubelets_folder_of_roots_is_told(daemon: Daemon) -> None:
     ]
     with daemon:
         page = daemon.settled()
-        said = doctor(daemon)
+        report = doctor(daemon)
     assert page.matching("inference_source_up", source="kubelet") == [0]
     assert page.value("inference_source_errors_total", source="kubelet", reason="denied") >= 1
-    assert "kubelet: /var/lib/kubelet/pod-resources/kubelet.sock: Permission denied" in said
+    assert "kubelet: /var/lib/kubelet/pod-resources/kubelet.sock: Permission denied" in report

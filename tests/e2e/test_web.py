@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from tests.e2e.daemon import ROOT, free_port, get, until
-from tests.e2e.guarded import PASSWORD, USER, Guarded
+from tests.e2e.daemon_with_auth import PASSWORD, USER, DaemonWithAuth
 from tests.fake_nvml.library import FakeNvml
-from tests.web.certificates import request as ask
+from tests.web.certificates import request as request_page
 from tests.web.slow_clients import Crowd
 from tests.web.test_passwords import basic
 
@@ -31,14 +31,16 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, gpus: FakeNvml) -> Iterator[Guarded]:
+def daemon(tmp_path_factory: pytest.TempPathFactory, gpus: FakeNvml) -> Iterator[DaemonWithAuth]:
     """One for all of them: each has to leave it fit for the next."""
-    with Guarded(tmp_path_factory.mktemp("web"), "interval: 1s\n", gpus.environment(), cost=10) as running:
+    with DaemonWithAuth(
+        tmp_path_factory.mktemp("web"), "interval: 1s\n", gpus.environment(), cost=10
+    ) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def _goes_on(daemon: Guarded) -> Iterator[None]:
+def _goes_on(daemon: DaemonWithAuth) -> Iterator[None]:
     """After each test `/metrics` answers, and nothing has piled up."""
     yield
     daemon.scrape()
@@ -58,7 +60,7 @@ def crowd() -> Iterator[ExitStack]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def encrypted(daemon: Guarded) -> ssl.SSLSocket:
+def encrypted(daemon: DaemonWithAuth) -> ssl.SSLSocket:
     """A connection of a client whose certificate is known."""
     plain = socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
     return daemon.client.wrap_socket(plain, server_hostname="localhost")
@@ -68,11 +70,11 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
-def test_prometheus_scrapes_it_as_documented(daemon: Guarded, tmp_path: Path) -> None:
+def test_prometheus_scrapes_it_as_documented(daemon: DaemonWithAuth, tmp_path: Path) -> None:
     """The configuration of docs/web.md, in a real Prometheus."""
-    block = (ROOT / "docs" / "web.md").read_text(encoding="utf-8").split("```yaml\n")[2].partition("```")[0]
+    text = (ROOT / "docs" / "web.md").read_text(encoding="utf-8").split("```yaml\n")[2].partition("```")[0]
     port = free_port()
-    config = yaml.safe_load(block)
+    config = yaml.safe_load(text)
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s"}
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"localhost:{daemon.port}"]
     for name in ("ca.pem", "prometheus.pem", "prometheus.key"):
@@ -105,24 +107,24 @@ def test_prometheus_scrapes_it_as_documented(daemon: Guarded, tmp_path: Path) ->
         running.wait(10)
 
 
-def test_who_may_not_ask_is_told_nothing(daemon: Guarded) -> None:
+def test_who_may_not_ask_is_told_nothing(daemon: DaemonWithAuth) -> None:
     """No certificate, an expired one, plain HTTP, a wrong password: no byte of the page."""
     expired = daemon.authority.client(daemon.authority.signs("late", "prometheus", expired=True))
     for client in (daemon.authority.client(), expired):
         with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF"):
-            ask(daemon.port, client, Authorization=basic(USER, PASSWORD))
+            request_page(daemon.port, client, Authorization=basic(USER, PASSWORD))
     assert get(daemon.port, "/metrics") == (400, b"This port speaks HTTPS: ask by https.\n")
-    assert daemon.ask("/metrics", Authorization=basic(USER, "wrong"))[::2] == (
+    assert daemon.request("/metrics", Authorization=basic(USER, "wrong"))[::2] == (
         401,
         b"a user and a password are needed\n",
     )
 
 
-def test_what_is_asked_amiss_is_refused(daemon: Guarded) -> None:
+def test_what_is_asked_amiss_is_refused(daemon: DaemonWithAuth) -> None:
     """With the right password: there is nothing to write, nothing to find, and a bound to each request."""
     reloaded = daemon.scrape().value("inference_config_last_reload_timestamp_seconds")
-    asked = [
-        daemon.ask(path, method, **headers)[0]
+    statuses = [
+        daemon.request(path, method, **headers)[0]
         for method, path, headers in (
             ("POST", "/metrics", {}),
             ("DELETE", "/cost.json", {}),
@@ -136,25 +138,25 @@ def test_what_is_asked_amiss_is_refused(daemon: Guarded) -> None:
         )
     ]
 
-    assert asked == [405, 405, 404, 404, 405, 403, 403, 431, 414]
+    assert statuses == [405, 405, 404, 404, 405, 403, 403, 431, 414]
     assert daemon.settled().value("inference_config_last_reload_timestamp_seconds") == reloaded
 
 
-def test_wrong_passwords_by_the_hundred(daemon: Guarded) -> None:
+def test_wrong_passwords_by_the_hundred(daemon: DaemonWithAuth) -> None:
     """They are refused or turned away, and the scraper, whose password is remembered, is served meanwhile."""
     daemon.scrape()
     answers: list[int] = []
 
     def guess(worker: int) -> None:
         wrong = (basic(USER, f"{worker}-{number}") for number in range(6))
-        answers.extend(daemon.ask("/metrics", Authorization=each)[0] for each in wrong)
+        answers.extend(daemon.request("/metrics", Authorization=each)[0] for each in wrong)
 
     workers = [threading.Thread(target=guess, args=(worker,)) for worker in range(8)]
     for worker in workers:
         worker.start()
     served = 0
     while any(worker.is_alive() for worker in workers):
-        assert daemon.ask("/metrics")[0] == 200
+        assert daemon.request("/metrics")[0] == 200
         served += 1
     for worker in workers:
         worker.join(30)
@@ -164,16 +166,16 @@ def test_wrong_passwords_by_the_hundred(daemon: Guarded) -> None:
     assert served >= 3
 
 
-def test_a_thousand_connections_that_say_nothing(daemon: Guarded, crowd: ExitStack) -> None:
+def test_a_thousand_connections_that_say_nothing(daemon: DaemonWithAuth, crowd: ExitStack) -> None:
     """128 have a place, which the next scraper gets one of."""
     for _ in range(CROWD):
         crowd.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=30))
 
-    assert daemon.ask("/metrics")[0] == 200
+    assert daemon.request("/metrics")[0] == 200
     assert psutil.Process(daemon.pid).num_threads() < 150
 
 
-def test_requests_that_never_end(daemon: Guarded, crowd: ExitStack) -> None:
+def test_requests_that_never_end(daemon: DaemonWithAuth, crowd: ExitStack) -> None:
     """Two hundred clients with certificates each send a line of a head now and then (slowloris)."""
     slow = [crowd.enter_context(encrypted(daemon)) for _ in range(200)]
     for client in slow:
@@ -183,25 +185,25 @@ def test_requests_that_never_end(daemon: Guarded, crowd: ExitStack) -> None:
         for client in slow[-20:]:
             with contextlib.suppress(OSError):
                 client.sendall(b"X-a: b\r\n")
-        assert daemon.ask("/metrics")[0] == 200
+        assert daemon.request("/metrics")[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["silent", "slow head"])
-def test_two_thousand_that_do_not_shake_hands(daemon: Guarded, kind: str, crowd: ExitStack) -> None:
+def test_two_thousand_that_do_not_shake_hands(daemon: DaemonWithAuth, kind: str, crowd: ExitStack) -> None:
     """They say nothing, or speak plain HTTP; each opens again when it is cut, and scrapes go on."""
     crowd.enter_context(Crowd(kind, 2 * CROWD, daemon.port))
     taken = []
     for number in range(40):
         began = time.monotonic()
-        assert daemon.ask(("/-/healthy", "/metrics")[number % 2])[0] == 200
+        assert daemon.request(("/-/healthy", "/metrics")[number % 2])[0] == 200
         taken.append(time.monotonic() - began)
 
     assert sum(each <= 1 for each in taken) >= 36
 
 
-def test_a_flood_of_plain_http(daemon: Guarded, crowd: ExitStack) -> None:
+def test_a_flood_of_plain_http(daemon: DaemonWithAuth, crowd: ExitStack) -> None:
     """A thousand clients that have not heard of TLS: each is told, or dropped, at once."""
-    told = 0
+    answered = 0
     for _ in range(10):
         clients = [
             crowd.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=30))
@@ -211,11 +213,11 @@ def test_a_flood_of_plain_http(daemon: Guarded, crowd: ExitStack) -> None:
             client.sendall(f"{GIVEN}\r\n".encode())
         for client in clients:
             with contextlib.suppress(ConnectionResetError):
-                told += status(client.recv(65536) or b"HTTP/1.1 0 ") in (400, 503)
-    assert told > CROWD / 2
+                answered += status(client.recv(65536) or b"HTTP/1.1 0 ") in (400, 503)
+    assert answered > CROWD / 2
 
 
-def test_a_new_certificate_and_a_broken_file_while_it_runs(daemon: Guarded) -> None:
+def test_a_new_certificate_and_a_broken_file_while_it_runs(daemon: DaemonWithAuth) -> None:
     """The first is shown to the next connection; the second changes nothing but a metric and the log."""
     with encrypted(daemon) as client:
         before = client.getpeercert()

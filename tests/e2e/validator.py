@@ -20,7 +20,7 @@ has a name. The others are on commitments, regions, price lists and so on, which
 class Verdict:
     """The rules that a file keeps and breaks; those that only people can check are in neither."""
 
-    kept: frozenset[str]
+    passed: frozenset[str]
     broken: frozenset[str]
 
 
@@ -30,20 +30,20 @@ def installed() -> Path:
     Raises:
         FileNotFoundError: they are not there; the message says how to get them.
     """
-    found = sorted((ROOT / ".cache" / "focus").glob("lib/python3*/site-packages/focus_validator"))
-    if not found:
+    folders = sorted((ROOT / ".cache" / "focus").glob("lib/python3*/site-packages/focus_validator"))
+    if not folders:
         raise FileNotFoundError("no focus-validator: run the end-to-end tests with `make e2e`")
-    return found[0]
+    return folders[0]
 
 
 def validate(file: Path) -> Verdict:
     """Check a file, with nothing downloaded."""
     # It looks for a list of currencies below the working directory.
-    place = file.with_suffix(".validated")
-    place.mkdir(exist_ok=True)
-    (place / "focus_validator").unlink(missing_ok=True)
-    (place / "focus_validator").symlink_to(installed())
-    quiet = place / "logging.yaml"  # or it writes a log of everything, which takes longer than the rules
+    folder = file.with_suffix(".validated")
+    folder.mkdir(exist_ok=True)
+    (folder / "focus_validator").unlink(missing_ok=True)
+    (folder / "focus_validator").symlink_to(installed())
+    quiet = folder / "logging.yaml"  # or it writes a log of everything, which takes longer than the rules
     quiet.write_text("version: 1\ndisable_existing_loggers: false\nroot: {level: ERROR}\n")
     command = [
         *(str(ROOT / ".cache/focus/bin/focus-validator"), "--block-download", "--validate-version", VERSION),
@@ -51,14 +51,14 @@ def validate(file: Path) -> Verdict:
     ]
     environment = {**os.environ, "LOGGING_CONFIG": str(quiet), "POLARS_MAX_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=100
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
     )
     # Its exit status is 0 whatever it finds.
     assert done.returncode == 0, done.stderr
-    told = dict(re.findall(r"^\S+ (\S+-\S+): (PASS|FAIL|SKIPPED)", done.stdout, re.MULTILINE))
+    results = dict(re.findall(r"^\S+ (\S+-\S+): (PASS|FAIL|SKIPPED)", done.stdout, re.MULTILINE))
     summary = re.search(r"^Total: (\d+) \| Pass: (\d+) \| Fail: (\d+) ", done.stdout, re.MULTILINE)
     assert summary is not None, done.stdout
-    kept = frozenset(rule for rule, status in told.items() if status == "PASS")
-    broken = frozenset(rule for rule, status in told.items() if status == "FAIL")
-    assert [len(told), len(kept), len(broken)] == [int(number) for number in summary.groups()]
-    return Verdict(kept, broken)
+    passed = frozenset(rule for rule, status in results.items() if status == "PASS")
+    broken = frozenset(rule for rule, status in results.items() if status == "FAIL")
+    assert [len(results), len(passed), len(broken)] == [int(number) for number in summary.groups()]
+    return Verdict(passed, broken)

@@ -1,13 +1,13 @@
 """vLLM on the CPU, with a model of random weights; `make test-vllm` brings both."""
 
 from tests.e2e.daemon import ROOT, Page
-from tests.e2e.engine import Engine
+from tests.e2e.engine import EngineServer
 
-PLACE = ROOT / ".cache" / "vllm"
+ENVIRONMENT = ROOT / ".cache" / "vllm"
 MODEL = ROOT / ".cache" / "vllm-model"
 
 
-class Vllm(Engine):
+class Vllm(EngineServer):
     """Its prompt counter holds whole prompts, what was cached included."""
 
     start_seconds = 180
@@ -15,7 +15,7 @@ class Vllm(Engine):
 
     def command(self) -> list[str]:
         return [
-            *(str(PLACE / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"),
+            *(str(ENVIRONMENT / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"),
             *("--model", str(MODEL), "--served-model-name", "tiny", "--dtype", "bfloat16"),
             *("--host", "127.0.0.1", "--port", str(self.port), "--max-model-len", "512", "--enforce-eager"),
         ]

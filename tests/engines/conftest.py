@@ -1,4 +1,4 @@
-"""Reads a page written in a test as an engine's."""
+"""Functions that interpret a page written in a test as an engine's."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,26 @@ import pytest
 
 from exporter.engines import ENGINES, EVERYTHING, Interpretation, interpret, match, read, wanted
 
-Told = Callable[..., Interpretation]
-Seen = Callable[[str], object]
+InterpretPage = Callable[..., Interpretation]
+RecognizePage = Callable[[str], object]
 
 
 @pytest.fixture
-def told() -> Told:
-    def interpreted(engine: str, text: str, **outside: str) -> Interpretation:
+def interpret_page() -> InterpretPage:
+    def interpretation(engine: str, text: str, **outside: str) -> Interpretation:
         return interpret(ENGINES[engine], read(text.encode(), wanted(ENGINES[engine])), **outside)
 
-    return interpreted
+    return interpretation
 
 
 @pytest.fixture
-def seen() -> Seen:
+def recognize_page() -> RecognizePage:
     return lambda text: match(read(text.encode(), EVERYTHING))
+
+
+def values(interpretation: Interpretation) -> dict[str, float]:
+    """Sum by quantity over models and series, signs applied."""
+    sums: dict[str, float] = {}
+    for counter in interpretation.counters:
+        sums[counter.quantity] = sums.get(counter.quantity, 0.0) + counter.sign * counter.value
+    return sums

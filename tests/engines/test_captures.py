@@ -46,11 +46,11 @@ def test_a_capture_says_what_stands_on_it(path: Path) -> None:
     expected = expected_of(path)
     engine = recognize(read(path.read_bytes(), EVERYTHING))
     assert engine is not None
-    told = interpret(engine, read(path.read_bytes(), wanted(engine)))
+    interpretation = interpret(engine, read(path.read_bytes(), wanted(engine)))
     models: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for counter in told.counters:
+    for counter in interpretation.counters:
         models[counter.model][counter.quantity] += counter.sign * counter.value
-    for load in told.loads:
+    for load in interpretation.loads:
         if load.running is not None:
             models[load.model]["running"] = load.running
         if load.waiting is not None:
@@ -58,8 +58,8 @@ def test_a_capture_says_what_stands_on_it(path: Path) -> None:
     assert expected["models"].keys() == models.keys()
     for model, quantities in expected["models"].items():
         assert quantities == pytest.approx(models[model], rel=1e-12), model
-    assert tuple(model for model in expected["models"] if model) == told.models
-    assert expected.get("role", "") == told.role
+    assert tuple(model for model in expected["models"] if model) == interpretation.models
+    assert expected.get("role", "") == interpretation.role
 
 
 @pytest.mark.parametrize("path", RECOGNIZED, ids=lambda path: path.stem)
@@ -68,13 +68,13 @@ def test_a_capture_tells_when_its_process_started(path: Path) -> None:
     expected = expected_of(path)["started_seconds"]
     engine = recognize(read(path.read_bytes(), EVERYTHING))
     assert engine is not None
-    told = interpret(engine, read(path.read_bytes(), wanted(engine)))
+    interpretation = interpret(engine, read(path.read_bytes(), wanted(engine)))
     if expected is None:
-        assert (told.started, told.identity) == (None, "")
+        assert (interpretation.started, interpretation.identity) == (None, "")
     else:
-        assert told.started is not None
-        assert expected == pytest.approx(told.started / 1e9, abs=1e-6)
-        assert f"started {expected}" == told.identity
+        assert interpretation.started is not None
+        assert expected == pytest.approx(interpretation.started / 1e9, abs=1e-6)
+        assert f"started {expected}" == interpretation.identity
 
 
 @pytest.mark.parametrize("path", RECOGNIZED, ids=lambda path: path.stem)

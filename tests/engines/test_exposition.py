@@ -204,7 +204,7 @@ REMEMBERED = b'a:x_total{m="q"} 1\na:x_total 1\na:x_total{} 1'
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         pytest.param(b'a:x_total{m="q"} 5', [({"m": "q"}, 5.0)], id="the-same"),
         pytest.param(b'a:x_total{m="q"}  5', [({"m": "q"}, 5.0)], id="two-blanks"),
@@ -225,14 +225,14 @@ REMEMBERED = b'a:x_total{m="q"} 1\na:x_total 1\na:x_total{} 1'
     ],
 )
 def test_a_series_that_is_remembered_is_read_by_the_same_rules(
-    line: bytes, told: list[tuple[dict[str, str], float]]
+    line: bytes, expected: list[tuple[dict[str, str], float]]
 ) -> None:
     """The short way of a line that looks like the last page's takes nothing that the long one would not."""
     memory = SeriesCache()
     read(REMEMBERED, A, memory)
     page = read(line, A, memory)
-    assert told == [(labels, value) for _, labels, value in readings(page)]
-    assert page.malformed == (not told)
+    assert expected == [(labels, value) for _, labels, value in readings(page)]
+    assert page.malformed == (not expected)
 
 
 def test_the_memory_of_a_server_does_not_grow_with_reads() -> None:
@@ -240,13 +240,13 @@ def test_the_memory_of_a_server_does_not_grow_with_reads() -> None:
     memory = SeriesCache()
     body = b"".join(b'a:x_total{m="%d"} %%d\n' % number for number in range(50))
 
-    def held(reads: int) -> int:
+    def allocated_blocks(reads: int) -> int:
         for number in range(reads):
             read(body % ((number,) * 50), A, memory)
         return sys.getallocatedblocks()
 
-    early = held(2)
-    assert held(1000) < early + 200
+    early = allocated_blocks(2)
+    assert allocated_blocks(1000) < early + 200
     assert len(memory) == 50
 
 

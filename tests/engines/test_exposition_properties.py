@@ -71,8 +71,8 @@ def test_what_prometheus_client_writes_is_read_back(series: list[tuple[dict[str,
         counter.labels(**labels).inc(value)
     for text in (generate_latest(registry), generate_openmetrics(registry)):
         page = read(text, WANTED)
-        found = [(dict(s.series.labels), s.value) for s in page.samples.get("a:x_total", ())]
-        assert series == found
+        actual = [(dict(s.series.labels), s.value) for s in page.samples.get("a:x_total", ())]
+        assert series == actual
         assert (page.malformed, page.duplicates) == (0, 0)
 
 
@@ -135,11 +135,11 @@ def test_no_page_costs_more_than_a_multiple_of_its_size(page: bytes) -> None:
     tracemalloc.start()
     try:
         began = time.process_time()
-        told = read(page, WANTED)
+        page_read = read(page, WANTED)
         took = time.process_time() - began
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak <= MULTIPLE * len(page) + ALLOWANCE
     assert took <= 1 + len(page) / 100_000
-    assert told.malformed + told.duplicates <= len(page)
+    assert page_read.malformed + page_read.duplicates <= len(page)

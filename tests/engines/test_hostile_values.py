@@ -21,9 +21,9 @@ def test_what_is_no_count_is_no_reading(name: str, value: str) -> None:
         for series in sorted(wanted(engine).names)
         for choice in {(), *(count.where for count in engine.counts())}
     )
-    said = interpret(engine, read(page.encode(), wanted(engine)))
-    assert (said.counters, said.started) == ((), None)
-    assert all(load.running is None and load.waiting is None for load in said.loads)
+    interpretation = interpret(engine, read(page.encode(), wanted(engine)))
+    assert (interpretation.counters, interpretation.started) == ((), None)
+    assert all(load.running is None and load.waiting is None for load in interpretation.loads)
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
@@ -36,7 +36,7 @@ def test_every_count_of_every_engine_can_be_read(name: str) -> None:
         ]
         required = sorted({*alternatives[0].requires} - {count.name})
         page = f"{count.name}{labelled(count.where)} 2\n" + "".join(f"{other} 0\n" for other in required)
-        said = interpret(engine, read(page.encode(), wanted(engine)))
+        interpretation = interpret(engine, read(page.encode(), wanted(engine)))
         assert (count.quantity, 2 * count.scale, count.sign) in {
-            (counter.quantity, counter.value, counter.sign) for counter in said.counters
+            (counter.quantity, counter.value, counter.sign) for counter in interpretation.counters
         }

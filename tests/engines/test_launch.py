@@ -11,11 +11,11 @@ PYTHON = "/usr/bin/python3.12"
 VLLM = f"{PYTHON} /opt/venv/bin/vllm serve"
 
 
-def told(line: str) -> Launch:
+def parse_launch(line: str) -> Launch:
     """The launch of a line of words without spaces."""
-    found = launch(line.split(" "))
-    assert found is not None, line
-    return found
+    parsed = launch(line.split(" "))
+    assert parsed is not None, line
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_each_engines_server_is_recognized(
     line: str, engine: str, port: int | None, host: str, model: str
 ) -> None:
     """Engine, port, what it binds and what it serves: by flags, else by the engine's own defaults."""
-    found = told(line)
+    parsed = parse_launch(line)
 
-    assert (found.engine, found.port, found.host, found.model) == (engine, port, host, model)
-    assert found.serves
-    assert not found.part
+    assert (parsed.engine, parsed.port, parsed.host, parsed.model) == (engine, port, host, model)
+    assert parsed.serves
+    assert not parsed.part
 
 
 def test_every_row_is_started_above_or_below() -> None:
@@ -161,13 +161,13 @@ def test_where_metrics_are_and_whether_they_are_on(
     line: str, *, metrics: bool | None, port: int | None, path: str
 ) -> None:
     """By its command line; a file or the environment may switch them on all the same."""
-    found = told(line)
+    parsed = parse_launch(line)
 
-    assert (found.metrics, found.metrics_port, found.metrics_path) == (metrics, port, path)
+    assert (parsed.metrics, parsed.metrics_port, parsed.metrics_path) == (metrics, port, path)
 
 
 @pytest.mark.parametrize(
-    ("line", "world"),
+    ("line", "gpu_count"),
     [
         (f"{VLLM} m", 1),
         (f"{VLLM} m -tp 4", 4),
@@ -191,9 +191,9 @@ def test_where_metrics_are_and_whether_they_are_on(
         ("ollama serve", None),
     ],
 )
-def test_how_many_gpus_a_servers_page_tells_of(line: str, world: int | None) -> None:
+def test_how_many_gpus_a_servers_page_tells_of(line: str, gpu_count: int | None) -> None:
     """The product of its dimensions; ranks that have pages of their own count for themselves."""
-    assert told(line).world_size == world
+    assert parse_launch(line).world_size == gpu_count
 
 
 @pytest.mark.parametrize(
@@ -207,16 +207,16 @@ def test_how_many_gpus_a_servers_page_tells_of(line: str, world: int | None) -> 
 )
 def test_followers_of_other_hosts_serve_nothing(line: str, nodes: int, rank: int, *, serves: bool) -> None:
     """They compute for a server whose API is elsewhere."""
-    found = told(line)
+    parsed = parse_launch(line)
 
-    assert (found.nodes, found.node_rank, found.serves) == (nodes, rank, serves)
+    assert (parsed.nodes, parsed.node_rank, parsed.serves) == (nodes, rank, serves)
 
 
 def test_only_a_flag_tells_a_port_for_sure() -> None:
     """A default may be overruled by a file or the environment; what is no port is not told."""
     lines = (f"{VLLM} m", f"{VLLM} m --port 8000", f"{VLLM} m --port 99999", f"{VLLM} m --port x")
 
-    assert [(told(line).port, told(line).port_told) for line in lines] == [
+    assert [(parse_launch(line).port, parse_launch(line).port_told) for line in lines] == [
         (8000, False),
         (8000, True),
         (None, False),
@@ -236,15 +236,15 @@ def test_only_a_flag_tells_a_port_for_sure() -> None:
 )
 def test_a_llamacpp_without_a_model_of_its_own_is_a_router(line: str, *, routes: bool) -> None:
     """Where it is told of a folder of models, or of a file of them."""
-    told = launch(line.split())
-    assert told is not None
-    assert told.routes == routes
+    parsed = launch(line.split())
+    assert parsed is not None
+    assert parsed.routes == routes
 
 
 def test_a_server_with_a_key_file_speaks_tls() -> None:
     """The scheme is https then."""
-    assert told(f"{VLLM} m --ssl-keyfile k --ssl-certfile c").scheme == "https"
-    assert told(f"{VLLM} m").scheme == "http"
+    assert parse_launch(f"{VLLM} m --ssl-keyfile k --ssl-certfile c").scheme == "https"
+    assert parse_launch(f"{VLLM} m").scheme == "http"
 
 
 @pytest.mark.parametrize(
@@ -319,13 +319,13 @@ WORDS = st.sampled_from(
 @given(st.lists(st.text(max_size=20) | WORDS, max_size=12))
 def test_no_command_line_makes_the_reader_raise(argv: list[str]) -> None:
     """Whoever starts a process writes it; what is told stays within bounds."""
-    found = launch(argv)
+    parsed = launch(argv)
     works_for(argv)
 
     assert 0 < len(program(argv)) <= 64
-    if found is not None:
-        assert len(found.model) <= 128
-        assert len(found.host) <= 128
-        assert found.model.isprintable()
-        assert all(port is None or 0 < port < 65536 for port in (found.port, found.metrics_port))
-        assert found.world_size is None or found.world_size > 0
+    if parsed is not None:
+        assert len(parsed.model) <= 128
+        assert len(parsed.host) <= 128
+        assert parsed.model.isprintable()
+        assert all(port is None or 0 < port < 65536 for port in (parsed.port, parsed.metrics_port))
+        assert parsed.world_size is None or parsed.world_size > 0

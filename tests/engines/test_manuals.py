@@ -53,8 +53,8 @@ def test_nothing_that_is_never_read_is_read(name: str) -> None:
     """Neither as metrics nor as a question; a question is for what metrics do not tell."""
     engine = ENGINES[name]
     never = {path for path, _ in engine.manual.never_read}
-    asked = {"/" + question.path for question in engine.questions}
-    assert not never & {engine.default_path, *asked}
+    requested = {"/" + question.path for question in engine.questions}
+    assert not never & {engine.default_path, *requested}
     assert all(question.model or question.version for question in engine.questions)
     assert not engine.models or engine.nameless or not any(q.model for q in engine.questions)
 

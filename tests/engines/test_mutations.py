@@ -67,18 +67,18 @@ def renamed(page: str, models: list[str]) -> str:
     return page
 
 
-def told(page: str) -> Interpretation:
+def interpret_page(page: str) -> Interpretation:
     body = page.encode()
-    seen = read(body, EVERYTHING)
-    engine = recognize(seen)
+    page_read = read(body, EVERYTHING)
+    engine = recognize(page_read)
     assert engine is not None
-    assert (seen.malformed, seen.duplicates) == (0, 0)
+    assert (page_read.malformed, page_read.duplicates) == (0, 0)
     return interpret(engine, read(body, wanted(engine)))
 
 
-def sums(said: Interpretation) -> dict[tuple[str, str], float]:
+def sums(interpretation: Interpretation) -> dict[tuple[str, str], float]:
     counted: Counter[tuple[str, str]] = Counter()
-    for counter in said.counters:
+    for counter in interpretation.counters:
         counted[counter.model, counter.quantity] += counter.sign * counter.value
     return dict(counted)
 
@@ -90,7 +90,7 @@ def test_how_a_page_is_written_does_not_matter(path: Path, mutation: Callable[[s
     page = path.read_text(encoding="utf-8")
     changed = mutation(page)
     assert changed != page or (mutation is reordered and '="' not in stripped(page))
-    before, after = told(page), told(changed)
+    before, after = interpret_page(page), interpret_page(changed)
     assert {(c.series, c.model, c.quantity, c.value, c.sign) for c in before.counters} == {
         (c.series, c.model, c.quantity, c.value, c.sign) for c in after.counters
     }
@@ -107,7 +107,7 @@ def test_a_model_of_any_name_is_told_by_that_name(path: Path) -> None:
     """Commas, quotes, braces and backslashes in it change nothing else."""
     models = [model for model in expected_of(path)["models"] if model]
     page = path.read_text(encoding="utf-8")
-    before, after = told(page), told(renamed(page, models))
+    before, after = interpret_page(page), interpret_page(renamed(page, models))
     assert after.models == (STRANGE,)
     assert {quantity: value for (_, quantity), value in sums(before).items()} == pytest.approx(
         {quantity: value for (_, quantity), value in sums(after).items()}

@@ -35,9 +35,9 @@ def test_every_series_of_a_page_is_read_as_prometheus_client_reads_it(path: Path
         return
     names = {name for name, _ in expected}
     samples = read(body, WantedSeries(names | {name.removesuffix("_total") for name in names})).samples
-    found = {
+    actual = {
         (name if name in names else f"{name}_total", frozenset(sample.series.labels.items())): sample.value
         for name, listed in samples.items()
         for sample in listed
     }
-    assert expected == {series: repr(value) for series, value in found.items()}
+    assert expected == {series: repr(value) for series, value in actual.items()}

@@ -1,7 +1,5 @@
 """Whose page it is: exact names and labels, tried in order."""
 
-from collections.abc import Callable
-
 import pytest
 
 from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, read, recognize
@@ -10,8 +8,7 @@ from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import chosen
-
-Seen = Callable[[str], object]
+from tests.engines.conftest import RecognizePage
 
 
 @pytest.mark.parametrize(
@@ -23,9 +20,9 @@ Seen = Callable[[str], object]
         pytest.param('vllm:num_requests_running{engine="0",model_name="m"} 1', id="no-token-yet"),
     ],
 )
-def test_vllm_is_recognized(seen: Seen, page: str) -> None:
+def test_vllm_is_recognized(recognize_page: RecognizePage, page: str) -> None:
     """By names with the label model_name."""
-    assert ENGINES["vllm"] is seen(page)
+    assert ENGINES["vllm"] is recognize_page(page)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +62,9 @@ def test_vllm_is_recognized(seen: Seen, page: str) -> None:
         ),
     ],
 )
-def test_a_gateway_is_no_engine(seen: Seen, page: str, title: str) -> None:
+def test_a_gateway_is_no_engine(recognize_page: RecognizePage, page: str, title: str) -> None:
     """Trap: router and engine both show tokens of the same traffic, and both would be added."""
-    row = seen(page)
+    row = recognize_page(page)
     assert isinstance(row, GatewaySpec)
     assert title == row.title
     assert recognize(read(page.encode(), EVERYTHING)) is None
@@ -100,15 +97,17 @@ def test_a_gateway_is_no_engine(seen: Seen, page: str, title: str) -> None:
         pytest.param('api_call_count{method="GET",path="/v1/models"} 1', "localai", id="localai-of-old"),
     ],
 )
-def test_what_borrows_or_sets_names_is_told_by_its_own(seen: Seen, page: str, engine: str) -> None:
+def test_what_borrows_or_sets_names_is_told_by_its_own(
+    recognize_page: RecognizePage, page: str, engine: str
+) -> None:
     """Whoever takes over vLLM's names adds labels to them; others have names of their own."""
-    assert ENGINES[engine] is seen(page)
+    assert ENGINES[engine] is recognize_page(page)
 
 
-def test_what_carries_an_engine_is_taken_for_it(seen: Seen) -> None:
+def test_what_carries_an_engine_is_taken_for_it(recognize_page: RecognizePage) -> None:
     """NIM 2.x and KServe's vLLM backend show vLLM's page; KServe's own histograms stand on it as well."""
     vllm = 'vllm:generation_tokens_total{engine="0",model_name="m"} 1\n'
-    assert ENGINES["vllm"] is seen(vllm + 'request_predict_seconds_count{model_name="m"} 1')
+    assert ENGINES["vllm"] is recognize_page(vllm + 'request_predict_seconds_count{model_name="m"} 1')
     assert [ENGINES[name].disguises for name in ("nim", "kserve")] == [
         ("vllm", "sglang", "trtllm", "dynamo"),
         ("vllm",),
@@ -151,14 +150,14 @@ def test_what_is_said_of_other_engines_names_engines() -> None:
         pytest.param("vllm:prompt_tokens_total 1", id="no-model-name"),
     ],
 )
-def test_an_unknown_page_is_of_no_engine(seen: Seen, page: str) -> None:
+def test_an_unknown_page_is_of_no_engine(recognize_page: RecognizePage, page: str) -> None:
     """Names that end alike are other names."""
-    assert seen(page) is None
+    assert recognize_page(page) is None
 
 
-def test_llamacpp_is_recognized(seen: Seen) -> None:
+def test_llamacpp_is_recognized(recognize_page: RecognizePage) -> None:
     """It has no labels at all."""
-    assert ENGINES["llamacpp"] is seen("llamacpp:prompt_tokens_total 0")
+    assert ENGINES["llamacpp"] is recognize_page("llamacpp:prompt_tokens_total 0")
 
 
 def test_engines_are_told_apart_by_name() -> None:

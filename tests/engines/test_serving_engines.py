@@ -1,15 +1,10 @@
 """TGI, TensorRT-LLM, LMDeploy, MLC-LLM, Aphrodite and servers of embeddings. Every trap has its test."""
 
-from collections.abc import Callable
-
 import pytest
 
-from exporter.engines import ENGINES, Interpretation, mistaken_engine, wanted
+from exporter.engines import ENGINES, mistaken_engine, wanted
 from exporter.readings import LoadReading
-from tests.engines.sums import values
-
-Told = Callable[..., Interpretation]
-Seen = Callable[[str], object]
+from tests.engines.conftest import InterpretPage, RecognizePage, values
 
 
 @pytest.mark.parametrize(
@@ -26,9 +21,11 @@ Seen = Callable[[str], object]
         ("infinity", 'http_requests_total{handler="/v1/embeddings_image",method="POST",status="2xx"} 1'),
     ],
 )
-def test_an_engine_is_recognized_by_one_of_its_names(seen: Seen, engine: str, page: str) -> None:
+def test_an_engine_is_recognized_by_one_of_its_names(
+    recognize_page: RecognizePage, engine: str, page: str
+) -> None:
     """Also before its first token, where something is on the page."""
-    assert ENGINES[engine] is seen(page)
+    assert ENGINES[engine] is recognize_page(page)
 
 
 @pytest.mark.parametrize(
@@ -45,38 +42,38 @@ def test_an_engine_is_recognized_by_one_of_its_names(seen: Seen, engine: str, pa
         pytest.param("prompt_tokens_sum\t1\nprefill_tokens_sum\t1", id="mlc-without-engine-seconds"),
     ],
 )
-def test_what_others_write_as_well_tells_no_engine(seen: Seen, page: str) -> None:
+def test_what_others_write_as_well_tells_no_engine(recognize_page: RecognizePage, page: str) -> None:
     """Trap: every FastAPI program with an instrumentator has http_requests_total."""
-    assert seen(page) is None
+    assert recognize_page(page) is None
 
 
-def test_engines_under_dynamo_are_not_taken_for_servers(seen: Seen) -> None:
+def test_engines_under_dynamo_are_not_taken_for_servers(recognize_page: RecognizePage) -> None:
     """Trap: a worker of Dynamo's repeats its engine's names."""
     for page in (
         'sglang:prompt_tokens_total{dynamo_component="backend",model_name="m"} 1',
         'trtllm_prompt_tokens_total{dynamo_component="backend",model_name="m"} 1',
     ):
-        row = seen(page)
+        row = recognize_page(page)
         assert row is not ENGINES["sglang"]
         assert row is not ENGINES["trtllm"]
 
 
-def test_tgi_has_sums_of_histograms_for_tokens(told: Told) -> None:
+def test_tgi_has_sums_of_histograms_for_tokens(interpret_page: InterpretPage) -> None:
     """Trap: no counter of tokens, no _total, and cached tokens cannot be told: all are prompt."""
     page = "tgi_request_input_length_sum 900\ntgi_request_generated_tokens_sum 160\n"
-    said = told("tgi", page, model="asked")
-    assert values(said) == {"prompt": 900.0, "generation": 160.0}
-    assert said.models == ("asked",)
+    interpretation = interpret_page("tgi", page, model="asked")
+    assert values(interpretation) == {"prompt": 900.0, "generation": 160.0}
+    assert interpretation.models == ("asked",)
 
 
-def test_tgi_has_engine_seconds_by_phase(told: Told) -> None:
+def test_tgi_has_engine_seconds_by_phase(interpret_page: InterpretPage) -> None:
     """They do not overlap. Time for decoding texts and filtering batches is not of the GPU."""
     page = """tgi_batch_forward_duration_sum{method="prefill"} 58
 tgi_batch_forward_duration_sum{method="decode"} 364
 tgi_batch_inference_duration_sum{method="decode"} 381
 tgi_batch_decode_duration_sum{method="decode"} 8
 """
-    assert values(told("tgi", page)) == {"prefill_seconds": 58.0, "decode_seconds": 364.0}
+    assert values(interpret_page("tgi", page)) == {"prefill_seconds": 58.0, "decode_seconds": 364.0}
     assert "tgi_request_mean_time_per_token_duration_sum" not in wanted(ENGINES["tgi"]).names
     assert "tgi_request_skipped_tokens_sum" not in wanted(ENGINES["tgi"]).names
 
@@ -88,38 +85,42 @@ trtllm_generation_tokens_total{engine_type="undefined",model_name="undefined"} 4
 """
 
 
-def test_trtllm_hits_by_tier_are_not_added_to_cached_tokens(told: Told) -> None:
+def test_trtllm_hits_by_tier_are_not_added_to_cached_tokens(interpret_page: InterpretPage) -> None:
     """Trap: two families count the cached tokens."""
-    assert values(told("trtllm", TRTLLM)) == {"prompt": 70.0, "cached_prompt": 30.0, "generation": 40.0}
+    assert values(interpret_page("trtllm", TRTLLM)) == {
+        "prompt": 70.0,
+        "cached_prompt": 30.0,
+        "generation": 40.0,
+    }
 
 
-def test_trtllm_models_that_are_undefined_are_asked_for(told: Told) -> None:
+def test_trtllm_models_that_are_undefined_are_asked_for(interpret_page: InterpretPage) -> None:
     """Trap: the label says undefined. The asked name comes first, then the one that was loaded."""
     info = 'trtllm_model_config_info{model="org/loaded",model_name="undefined",pid="7"} 1\n'
-    assert told("trtllm", TRTLLM).models == ()
-    assert told("trtllm", TRTLLM + info).models == ("org/loaded",)
-    assert told("trtllm", TRTLLM + info, model="served").models == ("served",)
+    assert interpret_page("trtllm", TRTLLM).models == ()
+    assert interpret_page("trtllm", TRTLLM + info).models == ("org/loaded",)
+    assert interpret_page("trtllm", TRTLLM + info, model="served").models == ("served",)
     named = TRTLLM.replace('model_name="undefined"', 'model_name="told"')
-    assert told("trtllm", named, model="served").models == ("told",)
+    assert interpret_page("trtllm", named, model="served").models == ("told",)
 
 
-def test_trtllm_gauges_of_processes_are_not_added_up(told: Told) -> None:
+def test_trtllm_gauges_of_processes_are_not_added_up(interpret_page: InterpretPage) -> None:
     """Trap: every gauge carries a pid."""
     page = 'trtllm_num_requests_running{pid="7"} 14\ntrtllm_num_requests_running{pid="9"} 2\n'
-    assert told("trtllm", page).loads == (LoadReading("", running=14.0),)
+    assert interpret_page("trtllm", page).loads == (LoadReading("", running=14.0),)
 
 
-def test_trtllm_means_per_request_are_no_decode_time(told: Told) -> None:
+def test_trtllm_means_per_request_are_no_decode_time(interpret_page: InterpretPage) -> None:
     """Trap: time_per_output_token is a mean per request; an observation of zero leaves decode out."""
     prefill = 'trtllm_request_prefill_time_seconds_sum{model_name="m"} 60\n'
     decode = 'trtllm_request_decode_time_seconds_sum{model_name="m"} 1379\n'
     mean = 'trtllm_time_per_output_token_seconds_sum{model_name="m"} 6\n'
-    assert values(told("trtllm", prefill + decode + mean)) == {
+    assert values(interpret_page("trtllm", prefill + decode + mean)) == {
         "prefill_seconds": 60.0,
         "decode_request_seconds": 1379.0,
     }
-    assert values(told("trtllm", prefill + mean)) == {"prefill_seconds": 60.0}
-    assert values(told("trtllm", decode + mean)) == {}
+    assert values(interpret_page("trtllm", prefill + mean)) == {"prefill_seconds": 60.0}
+    assert values(interpret_page("trtllm", decode + mean)) == {}
 
 
 @pytest.mark.parametrize(
@@ -139,11 +140,11 @@ def test_trtllm_statistics_that_drain_a_queue_are_known(body: bytes, *, drains: 
     assert (mistaken_engine(body) is ENGINES["trtllm"]) is drains
 
 
-def test_lmdeploy_prompts_hold_cached_tokens_that_are_told_at_the_end(told: Told) -> None:
+def test_lmdeploy_prompts_hold_cached_tokens_that_are_told_at_the_end(interpret_page: InterpretPage) -> None:
     """Trap: the prompt moves at the first token, cached tokens when the request finishes."""
     labels = '{engine="0",model_name="m"}'
     page = f"lmdeploy:prompt_tokens_total{labels} 100\nlmdeploy:cached_tokens_total{labels} 30\n"
-    assert values(told("lmdeploy", page)) == {"prompt": 70.0, "cached_prompt": 30.0}
+    assert values(interpret_page("lmdeploy", page)) == {"prompt": 70.0, "cached_prompt": 30.0}
 
 
 def test_lmdeploy_names_that_lie_are_not_read() -> None:
@@ -159,15 +160,17 @@ def test_lmdeploy_names_that_lie_are_not_read() -> None:
     }
 
 
-def test_mlc_values_stand_behind_a_tab(told: Told) -> None:
+def test_mlc_values_stand_behind_a_tab(interpret_page: InterpretPage) -> None:
     """Traps: no exposition; cached tokens are a difference; decode_tokens_sum holds what was rolled back."""
     page = (
         "prompt_tokens_sum\t100\nprefill_tokens_sum\t70\ncompletion_tokens_sum\t40\ndecode_tokens_sum\t55\n"
     )
-    said = told("mlc", page + "decode_time_by_batch_size_mean{batch_size=1}\t0.006\n", model="asked")
-    assert values(said) == {"prompt": 70.0, "cached_prompt": 30.0, "generation": 40.0}
-    assert said.loads == ()
-    assert said.models == ("asked",)
+    interpretation = interpret_page(
+        "mlc", page + "decode_time_by_batch_size_mean{batch_size=1}\t0.006\n", model="asked"
+    )
+    assert values(interpretation) == {"prompt": 70.0, "cached_prompt": 30.0, "generation": 40.0}
+    assert interpretation.loads == ()
+    assert interpretation.models == ("asked",)
 
 
 def test_aphrodite_has_the_table_of_vllm() -> None:
@@ -177,7 +180,7 @@ def test_aphrodite_has_the_table_of_vllm() -> None:
     assert (aphrodite.default_port, aphrodite.prefix) == (2242, "aphrodite:")
 
 
-def test_tei_generates_nothing_and_counts_a_batch_once(told: Told) -> None:
+def test_tei_generates_nothing_and_counts_a_batch_once(interpret_page: InterpretPage) -> None:
     """Traps: tokens by batch are the same tokens; te_request_count counts a single prediction twice."""
     page = """te_request_input_length_sum 1167381
 te_batch_next_tokens_sum 1167380.9999999949
@@ -186,10 +189,10 @@ te_request_success{method="single"} 900
 te_request_success{method="batch"} 1197
 te_embed_count 5200
 """
-    assert values(told("tei", page)) == {"prompt": 1167381.0, "requests": 2097.0}
+    assert values(interpret_page("tei", page)) == {"prompt": 1167381.0, "requests": 2097.0}
 
 
-def test_infinity_counts_requests_and_no_tokens(told: Told) -> None:
+def test_infinity_counts_requests_and_no_tokens(interpret_page: InterpretPage) -> None:
     """Trap: usage is in responses only. What fails, and what asks for health, is no request."""
     page = "".join(
         f'http_requests_total{{handler="{handler}",method="POST",status="{status}"}} {count}\n'
@@ -201,5 +204,5 @@ def test_infinity_counts_requests_and_no_tokens(told: Told) -> None:
             ("none", "2xx", 100),
         )
     )
-    assert values(told("infinity", page)) == {"requests": 10.0}
+    assert values(interpret_page("infinity", page)) == {"requests": 10.0}
     assert not ENGINES["infinity"].tokens

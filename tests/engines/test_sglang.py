@@ -1,57 +1,65 @@
 """SGLang's names, in versions old and new. Every trap has its test."""
 
-from collections.abc import Callable
-
 import pytest
 
-from exporter.engines import ENGINES, Interpretation, wanted
+from exporter.engines import ENGINES, wanted
 from exporter.readings import CounterReading, LoadReading
-from tests.engines.sums import values
-
-Told = Callable[..., Interpretation]
-Seen = Callable[[str], object]
-
+from tests.engines.conftest import InterpretPage, RecognizePage, values
 
 FINISHED = """sglang:prompt_tokens_total{model_name="m"} 100
 sglang:generation_tokens_total{model_name="m"} 40
 """
 
 
-def test_a_page_before_the_first_request_is_recognized(seen: Seen) -> None:
+def test_a_page_before_the_first_request_is_recognized(recognize_page: RecognizePage) -> None:
     """Trap: families of tokens are absent until a request has finished."""
-    assert ENGINES["sglang"] is seen('sglang:num_running_reqs{model_name="m",tp_rank="0"} 0')
+    assert ENGINES["sglang"] is recognize_page('sglang:num_running_reqs{model_name="m",tp_rank="0"} 0')
     assert ENGINES["sglang"].creates_late
 
 
-def test_an_underscore_stands_for_the_colon(seen: Seen) -> None:
+def test_an_underscore_stands_for_the_colon(recognize_page: RecognizePage) -> None:
     """Trap: prometheus_client 0.23 and later write it so for OpenMetrics."""
-    assert ENGINES["sglang"] is seen('sglang_prompt_tokens_total{model_name="m"} 1')
+    assert ENGINES["sglang"] is recognize_page('sglang_prompt_tokens_total{model_name="m"} 1')
 
 
-def test_cached_tokens_are_taken_out_of_the_prompt(told: Told) -> None:
+def test_cached_tokens_are_taken_out_of_the_prompt(interpret_page: InterpretPage) -> None:
     """Trap: the prompt counter holds them. Before the first of them there is no such family."""
-    assert values(told("sglang", FINISHED)) == {"prompt": 100.0, "generation": 40.0}
+    assert values(interpret_page("sglang", FINISHED)) == {"prompt": 100.0, "generation": 40.0}
     page = FINISHED + 'sglang:cached_tokens_total{model_name="m"} 30\n'
-    assert values(told("sglang", page)) == {"prompt": 70.0, "cached_prompt": 30.0, "generation": 40.0}
+    assert values(interpret_page("sglang", page)) == {
+        "prompt": 70.0,
+        "cached_prompt": 30.0,
+        "generation": 40.0,
+    }
 
 
-def test_cache_sources_add_up_since_a_request_counts_under_one_kind_of_them(told: Told) -> None:
+def test_cache_sources_add_up_since_a_request_counts_under_one_kind_of_them(
+    interpret_page: InterpretPage,
+) -> None:
     """Trap: total stands for requests without details, beside the sources of those that have some."""
     page = FINISHED + "".join(
         f'sglang:cached_tokens_total{{cache_source="{source}",model_name="m"}} {tokens}\n'
         for source, tokens in (("device", 20), ("host", 5), ("storage_file", 3), ("total", 10))
     )
-    assert values(told("sglang", page)) == {"prompt": 62.0, "cached_prompt": 38.0, "generation": 40.0}
+    assert values(interpret_page("sglang", page)) == {
+        "prompt": 62.0,
+        "cached_prompt": 38.0,
+        "generation": 40.0,
+    }
 
 
-def test_live_tokens_are_preferred_to_those_of_finished_requests(told: Told) -> None:
+def test_live_tokens_are_preferred_to_those_of_finished_requests(interpret_page: InterpretPage) -> None:
     """Trap: counters of finished requests move by a whole answer at its end. One of the two is counted."""
     page = FINISHED + "".join(
         f'sglang:realtime_tokens_total{{mode="{mode}",model_name="m",tp_rank="0"}} {tokens}\n'
         for mode, tokens in (("prefill_compute", 80), ("prefill_cache", 35), ("decode", 44))
     )
     page += 'sglang:cached_tokens_total{cache_source="device",model_name="m"} 30\n'
-    assert values(told("sglang", page)) == {"prompt": 80.0, "cached_prompt": 35.0, "generation": 44.0}
+    assert values(interpret_page("sglang", page)) == {
+        "prompt": 80.0,
+        "cached_prompt": 35.0,
+        "generation": 44.0,
+    }
 
 
 def test_input_of_several_modes_is_not_counted_again() -> None:
@@ -76,9 +84,9 @@ def ranks(labels: str, *each: str) -> str:
     )
 
 
-def test_all_schedulers_count_the_same_work_once(told: Told) -> None:
+def test_all_schedulers_count_the_same_work_once(interpret_page: InterpretPage) -> None:
     """Trap: with metrics for all schedulers each rank of tensor and pipeline parallelism has a series."""
-    page = told(
+    page = interpret_page(
         "sglang", ranks('moe_ep_rank="0"', *(f'tp_rank="{t}",pp_rank="{p}"' for t in (0, 1) for p in (0, 1)))
     )
     assert page.counters == (
@@ -87,39 +95,41 @@ def test_all_schedulers_count_the_same_work_once(told: Told) -> None:
     assert page.loads == (LoadReading("m", running=3.0),)
 
 
-def test_data_parallel_ranks_add_up(told: Told) -> None:
+def test_data_parallel_ranks_add_up(interpret_page: InterpretPage) -> None:
     """Trap: with attention in data parallel, rank 0 of tensors is not everyone: each dp_rank works apart."""
-    page = told("sglang", ranks('pp_rank="0"', 'tp_rank="0",dp_rank="0"', 'tp_rank="1",dp_rank="1"'))
+    page = interpret_page(
+        "sglang", ranks('pp_rank="0"', 'tp_rank="0",dp_rank="0"', 'tp_rank="1",dp_rank="1"')
+    )
     assert values(page) == {"generation": 88.0}
     assert [(load.model, load.running) for load in page.loads] == [("m", 6.0)]
 
 
-def test_a_rank_that_moves_keeps_its_series(told: Told) -> None:
+def test_a_rank_that_moves_keeps_its_series(interpret_page: InterpretPage) -> None:
     """So that its mark is found again."""
-    one = told("sglang", ranks('pp_rank="0"', 'tp_rank="0"', 'tp_rank="1"'))
-    other = told("sglang", ranks('pp_rank="0"', 'tp_rank="1"'))
+    one = interpret_page("sglang", ranks('pp_rank="0"', 'tp_rank="0"', 'tp_rank="1"'))
+    other = interpret_page("sglang", ranks('pp_rank="0"', 'tp_rank="1"'))
     assert one.counters == other.counters
 
 
-def test_priorities_repeat_what_their_total_holds(told: Told) -> None:
+def test_priorities_repeat_what_their_total_holds(interpret_page: InterpretPage) -> None:
     """Trap: with priority scheduling a gauge has a total, of no priority, and a series per priority."""
     page = "".join(
         f'sglang:num_{what}_reqs{{model_name="m",priority="{priority}",tp_rank="0"}} {count}\n'
         for what in ("running", "queue")
         for priority, count in (("", 5), ("0", 3), ("1", 2))
     )
-    assert told("sglang", page).loads == (LoadReading("m", running=5.0, waiting=5.0),)
+    assert interpret_page("sglang", page).loads == (LoadReading("m", running=5.0, waiting=5.0),)
 
 
-def test_gauges_of_processes_are_not_added_up(told: Told) -> None:
+def test_gauges_of_processes_are_not_added_up(interpret_page: InterpretPage) -> None:
     """Trap: gauges of the multiprocess mode may carry the process that set them."""
     page = "".join(f'sglang:num_running_reqs{{model_name="m",pid="{pid}"}} 4\n' for pid in (10, 11))
-    assert told("sglang", page).loads == (LoadReading("m", running=4.0),)
+    assert interpret_page("sglang", page).loads == (LoadReading("m", running=4.0),)
 
 
-def test_custom_labels_of_tenants_keep_their_series(told: Told) -> None:
+def test_custom_labels_of_tenants_keep_their_series(interpret_page: InterpretPage) -> None:
     """Tokens by tenant add up, each from its own mark."""
-    page = told(
+    page = interpret_page(
         "sglang",
         'sglang:generation_tokens_total{model_name="m",tenant="a"} 1\n'
         'sglang:generation_tokens_total{model_name="m",tenant="b"} 2\n',
@@ -182,26 +192,26 @@ sglang:forward_execution_seconds_total{category="idle",model_name="m",tp_rank="0
     ],
 )
 def test_seconds_by_phase_are_the_best_that_the_page_has(
-    told: Told, page: str, seconds: dict[str, float]
+    interpret_page: InterpretPage, page: str, seconds: dict[str, float]
 ) -> None:
     """GPU seconds of the device timer where it runs, else request seconds, of which chunks are a part.
 
     Trap: seconds between tokens are of streams; answers in one piece took as long, and tell it otherwise.
     """
-    assert values(told("sglang", page)) == seconds
+    assert values(interpret_page("sglang", page)) == seconds
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])
-def test_one_of_a_disaggregated_pair_says_which(told: Told, role: str) -> None:
+def test_one_of_a_disaggregated_pair_says_which(interpret_page: InterpretPage, role: str) -> None:
     """Trap: both count the prompt. A server that changes its role, or has none, is taken for both."""
     page = FINISHED.replace('"m"', f'"m",engine_type="{role}"')
-    assert told("sglang", page).role == role
+    assert interpret_page("sglang", page).role == role
     for other in ("unified", "dynamic"):
-        assert told("sglang", page.replace(role, other)).role == ""
+        assert interpret_page("sglang", page.replace(role, other)).role == ""
 
 
 def test_what_no_read_may_ask_is_not_asked() -> None:
     """Law: /server_info makes the scheduler answer."""
-    asked = {question.path for question in ENGINES["sglang"].questions}
-    assert not asked & {"server_info", "get_server_info"}
+    requested = {question.path for question in ENGINES["sglang"].questions}
+    assert not requested & {"server_info", "get_server_info"}
     assert ENGINES["sglang"].manual.never_read[0][0] == "/server_info"

@@ -13,21 +13,21 @@ CAPTURES = Path(__file__).parent / "captures"
 LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"
 
 
-def told(page: bytes) -> GatewayCounts:
+def gateway_counts(page: bytes) -> GatewayCounts:
     """What a page tells, by whatever wrote it."""
-    found = read(page, TALLIED)
-    row = match(found)
+    page_read = read(page, TALLIED)
+    row = match(page_read)
     assert isinstance(row, GatewaySpec)
-    return count_gateway(row, found)
+    return count_gateway(row, page_read)
 
 
 Asker = tuple[str, str, str]
 
 
-def counted(found: GatewayCounts) -> dict[Asker, tuple[float, float]]:
+def counted(counts: GatewayCounts) -> dict[Asker, tuple[float, float]]:
     """Prompts and generated tokens by model, deployment and team."""
     sums: dict[Asker, tuple[float, float]] = {}
-    for one in found.counters:
+    for one in counts.counters:
         prompt, generation = sums.get((one.model, one.deployment, one.team), (0.0, 0.0))
         value = (one.value, 0.0) if one.quantity == "prompt" else (0.0, one.value)
         sums[one.model, one.deployment, one.team] = prompt + value[0], generation + value[1]
@@ -41,8 +41,8 @@ def labels(**pairs: str) -> bytes:
 def test_litellm_tells_teams_by_model_and_deployment() -> None:
     """Three teams at three deployments; the provider and its slash are no part of the model's name."""
     page = (CAPTURES / "litellm-1.106.12.prom").read_bytes()
-    found = told(page)
-    counts = counted(found)
+    tally = gateway_counts(page)
+    counts = counted(tally)
 
     assert {(model, deployment) for model, deployment, _ in counts} == {
         ("Qwen/Qwen3-32B", "id-01"),
@@ -51,27 +51,27 @@ def test_litellm_tells_teams_by_model_and_deployment() -> None:
     }
     assert {team for _, _, team in counts} == {"Search", "Support", "Data"}
     assert counts["gpt-4.1-mini", "id-03", "Search"] == (82_389.0, 14_797.0)
-    assert found.teams
+    assert tally.teams
 
 
 def test_the_endpoint_picker_tells_the_adapter_that_was_asked_for() -> None:
     """240,000 and 50,000 tokens of sql-lora, which were asked for by the name of its base model."""
-    found = told((CAPTURES / "gateway-api-epp-1.3.prom").read_bytes())
+    tally = gateway_counts((CAPTURES / "gateway-api-epp-1.3.prom").read_bytes())
 
-    assert counted(found) == {("sql-lora", "", ""): (240_000.0, 50_000.0)}
-    assert not found.teams
+    assert counted(tally) == {("sql-lora", "", ""): (240_000.0, 50_000.0)}
+    assert not tally.teams
 
 
 def test_two_names_of_one_count_are_read_once() -> None:
     """The picker of llm-d-router writes each histogram under its old and its new name."""
-    found = told(
+    tally = gateway_counts(
         b"llm_d_epp_request_total{} 1\n"
         b'llm_d_epp_request_input_tokens_sum{fairness_id="x",target_model_name="a"} 30\n'
         b'llm_d_epp_request_input_tokens_sum{fairness_id="y",target_model_name="a"} 12\n'
         b'inference_objective_input_tokens_sum{target_model_name="a"} 42\n'
     )
 
-    assert counted(found) == {("a", "", ""): (42.0, 0.0)}
+    assert counted(tally) == {("a", "", ""): (42.0, 0.0)}
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_two_names_of_one_count_are_read_once() -> None:
 )
 def test_a_team_is_called_by_its_alias_else_by_its_id(alias: str, team: str, named: str) -> None:
     """LiteLLM writes None where there is none."""
-    found = told(LITELLM % (labels(model="m", team=team, team_alias=alias), b"5"))
+    tally = gateway_counts(LITELLM % (labels(model="m", team=team, team_alias=alias), b"5"))
 
-    assert [(one.team, one.value) for one in found.counters] == [(named, 5.0)]
+    assert [(one.team, one.value) for one in tally.counters] == [(named, 5.0)]
 
 
 def test_its_process_is_told_by_its_start_else_by_its_oldest_series() -> None:
@@ -91,9 +91,12 @@ def test_its_process_is_told_by_its_start_else_by_its_oldest_series() -> None:
     created = b"litellm_input_tokens_metric_created{%s} %s\n"
     oldest = created % (labels(team="a"), b"2e9") + created % (labels(team="b"), b"1.9e9")
 
-    assert told(page).identity == ""
-    assert told(page + oldest).identity == "started 1900000000.0"
-    assert told(page + oldest + b"process_start_time_seconds 1.8e9\n").identity == "started 1800000000.0"
+    assert gateway_counts(page).identity == ""
+    assert gateway_counts(page + oldest).identity == "started 1900000000.0"
+    assert (
+        gateway_counts(page + oldest + b"process_start_time_seconds 1.8e9\n").identity
+        == "started 1800000000.0"
+    )
 
 
 def test_keys_and_users_of_a_team_are_told_one_by_one() -> None:
@@ -103,9 +106,9 @@ def test_keys_and_users_of_a_team_are_told_one_by_one() -> None:
         for number in range(7)
     )
 
-    assert [one.value for one in told(page).counters] == [5.0] * 7
-    assert len({one.series for one in told(page).counters}) == 7
-    assert counted(told(page)) == {("m", "", "Search"): (35.0, 0.0)}
+    assert [one.value for one in gateway_counts(page).counters] == [5.0] * 7
+    assert len({one.series for one in gateway_counts(page).counters}) == 7
+    assert counted(gateway_counts(page)) == {("m", "", "Search"): (35.0, 0.0)}
 
 
 def test_a_series_tells_when_it_began() -> None:
@@ -113,15 +116,15 @@ def test_a_series_tells_when_it_began() -> None:
     page = LITELLM % (labels(model="m", team="a"), b"5") + LITELLM % (labels(model="m", team="b"), b"5")
     page += b"litellm_input_tokens_metric_created{%s} 1.5e9\n" % labels(model="m", team="a")
 
-    assert [one.created for one in told(page).counters] == [1_500_000_000 * 10**9, None]
+    assert [one.created for one in gateway_counts(page).counters] == [1_500_000_000 * 10**9, None]
 
 
 def test_what_a_label_says_is_bounded_and_printable() -> None:
     """A name of 1 MB and control characters is cut as everywhere, and one of a provider's only is kept."""
     name = "A\\n" + "b" * 1000
-    found = told(LITELLM % (labels(model="x/m", api_provider="y", team_alias=name), b"5"))
+    tally = gateway_counts(LITELLM % (labels(model="x/m", api_provider="y", team_alias=name), b"5"))
 
-    assert [(one.model, one.team) for one in found.counters] == [("x/m", "A" + "b" * 127)]
+    assert [(one.model, one.team) for one in tally.counters] == [("x/m", "A" + "b" * 127)]
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"+Inf", b"-5", b"-Inf"])
@@ -130,7 +133,7 @@ def test_what_is_no_count_is_no_reading(number: bytes) -> None:
     page = LITELLM % (labels(model="m", team_alias="a", user="1"), number)
     page += LITELLM % (labels(model="m", team_alias="a", user="2"), b"5")
 
-    assert [one.value for one in told(page).counters] == [5.0]
+    assert [one.value for one in gateway_counts(page).counters] == [5.0]
 
 
 def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
@@ -138,18 +141,18 @@ def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
     page = b"".join(
         LITELLM % (labels(model="m", team_alias=f"team-{number}"), b"1") for number in range(COUNTS_MAX)
     )
-    assert (len(told(page).counters), told(page).cut) == (COUNTS_MAX, False)
+    assert (len(gateway_counts(page).counters), gateway_counts(page).cut) == (COUNTS_MAX, False)
 
-    more = told(page + LITELLM % (labels(model="m", team_alias="one-more"), b"1"))
+    more = gateway_counts(page + LITELLM % (labels(model="m", team_alias="one-more"), b"1"))
     assert (more.counters, more.cut) == ((), True)
 
 
 def test_a_page_before_its_first_request_tells_nobody() -> None:
     """No counter is there yet, which is no failure."""
-    assert told(b"litellm_in_flight_requests{} 0\n") == GatewayCounts((), teams=False)
+    assert gateway_counts(b"litellm_in_flight_requests{} 0\n") == GatewayCounts((), teams=False)
 
 
 @given(st.binary(max_size=400))
 def test_no_page_makes_it_raise(rest: bytes) -> None:
     """Whatever follows."""
-    told(b"litellm_in_flight_requests{} 0\nlitellm_input_tokens_metric_total{" + rest)
+    gateway_counts(b"litellm_in_flight_requests{} 0\nlitellm_input_tokens_metric_total{" + rest)

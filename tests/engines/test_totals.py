@@ -23,15 +23,15 @@ def counted(engine: str, *pages: str) -> dict[str, float]:
     spec, state = ENGINES[engine], None
     moved: dict[str, float] = defaultdict(float)
     for second, page in enumerate(pages):
-        said = interpret(spec, read(page.encode(), wanted(spec)))
+        interpretation = interpret(spec, read(page.encode(), wanted(spec)))
         reading = ServerReading(
             ServerKey("", "s"),
             "u",
             up=True,
             engine=engine,
-            identity=said.identity,
-            started=said.started,
-            counters=said.counters,
+            identity=interpretation.identity,
+            started=interpretation.started,
+            counters=interpretation.counters,
         )
         state, delta, *_ = counters.endpoint_deltas(state, reading, WATCHED_SINCE + second)
         assert isinstance(state, EndpointState)

@@ -24,18 +24,18 @@ class NoCompilerError(Exception):
     """There is no C compiler; the message says in one line what to install."""
 
 
-def build(lacking: Sequence[str] = (), *, compiler: str = "cc", builds: Path = BUILDS) -> Path:
+def build(missing_symbols: Sequence[str] = (), *, compiler: str = "cc", builds: Path = BUILDS) -> Path:
     """The library, built once per content of its sources.
 
     Args:
-        lacking: symbols that it does not have, as an old driver's.
+        missing_symbols: symbols that it does not have, as an old driver's.
         compiler: name or path of the C compiler.
         builds: where builds are kept.
 
     Raises:
         NoCompilerError: there is no such compiler.
     """
-    digest = hashlib.sha256(repr((COMPILE, sorted(lacking))).encode())
+    digest = hashlib.sha256(repr((COMPILE, sorted(missing_symbols))).encode())
     for source in sorted(SOURCES.glob("*.[ch]")):
         digest.update(source.name.encode() + source.read_bytes())
     library = builds / digest.hexdigest()[:16] / LIBRARY
@@ -49,7 +49,7 @@ def build(lacking: Sequence[str] = (), *, compiler: str = "cc", builds: Path = B
     builds.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=builds) as work:
         script = Path(work) / "symbols"
-        hidden = "".join(f"{symbol}; " for symbol in lacking)
+        hidden = "".join(f"{symbol}; " for symbol in missing_symbols)
         script.write_text(f"{{ global: nvml*; local: {hidden}*; }};\n", encoding="utf-8")
         built = Path(work) / LIBRARY
         subprocess.run(
@@ -65,9 +65,9 @@ class FakeNvml:
     """One fake host: a folder with its scenario and the trace of the calls that were made."""
 
     def __init__(
-        self, folder: Path, scenario: Scenario | None = None, *, lacking: Sequence[str] = ()
+        self, folder: Path, scenario: Scenario | None = None, *, missing_symbols: Sequence[str] = ()
     ) -> None:
-        self.library = build(lacking)
+        self.library = build(missing_symbols)
         self.scenario_path = folder / "scenario"
         self.trace_path = folder / "trace"
         self.scenario = scenario or Scenario()

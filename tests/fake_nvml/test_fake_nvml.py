@@ -245,8 +245,8 @@ def test_bytes_that_are_not_text(fake: FakeNvml) -> None:
 
 def test_an_old_driver_lacks_symbols(tmp_path: Path) -> None:
     """A missing symbol is FUNCTION_NOT_FOUND, for unversioned process lists another exception altogether."""
-    lacking = ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetComputeRunningProcesses_v3")
-    with FakeNvml(tmp_path, Scenario((A,)), lacking=lacking).loaded():
+    missing = ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetComputeRunningProcesses_v3")
+    with FakeNvml(tmp_path, Scenario((A,)), missing_symbols=missing).loaded():
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         code = code_of("nvmlDeviceGetMemoryInfo", handle, pynvml.nvmlMemory_v2)

@@ -25,7 +25,7 @@ def test_a_build_is_kept_until_its_sources_change() -> None:
     library = build()
     built = library.stat().st_mtime_ns
     assert build().stat().st_mtime_ns == built
-    assert build(lacking=("nvmlDeviceGetSamples",)) != library
+    assert build(missing_symbols=("nvmlDeviceGetSamples",)) != library
 
 
 def test_without_a_compiler_one_line_says_what_to_install(tmp_path: Path) -> None:

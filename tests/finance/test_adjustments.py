@@ -90,7 +90,7 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("adjustments", "dollars", "said"),
+    ("adjustments", "dollars", "sentences"),
     [
         ((), 100, []),
         ((WAITS,), 100, []),
@@ -99,12 +99,12 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
     ],
 )
 def test_what_idle_is_a_part_of_is_told_where_it_is_not_all(
-    adjustments: tuple[Adjustment, ...], dollars: int, said: list[str]
+    adjustments: tuple[Adjustment, ...], dollars: int, sentences: list[str]
 ) -> None:
     """Not of a month whose money all has a phase; adjustments are named where some are posted."""
     record = replace(RECORD, adjustments=adjustments, cells={CELL: dollars * DOLLAR})
     notes = month(record, "product", "2026-11", UTC).notes
-    assert [note for note in notes if note.startswith("idle")] == said
+    assert [note for note in notes if note.startswith("idle")] == sentences
 
 
 def test_idle_parts_are_of_what_the_gpus_did() -> None:
@@ -145,8 +145,8 @@ def test_csv_has_the_row_and_no_reasons() -> None:
 
 def test_json_has_them_as_rows() -> None:
     """Exact beside dollars; `posted` is null while it waits."""
-    told = json.loads(as_json(month(RECORD, "gpu", "2026-11", UTC)))
-    assert told["adjustments"] == [
+    document = json.loads(as_json(month(RECORD, "gpu", "2026-11", UTC)))
+    assert document["adjustments"] == [
         {
             "number": 3,
             "date": "2026-10-31",
@@ -170,7 +170,7 @@ def test_json_has_them_as_rows() -> None:
             "posted": None,
         },
     ]
-    assert told["total"]["picodollars"] == 87_660_000_000_000
+    assert document["total"]["picodollars"] == 87_660_000_000_000
     assert json.loads(as_json(month(replace(RECORD, adjustments=()), "gpu", "", UTC)))["adjustments"] == []
 
 
@@ -204,8 +204,8 @@ def test_a_month_that_only_waits() -> None:
 def test_a_reason_that_came_by_hand_moves_no_cursor() -> None:
     """The verb lets no such text in; a person with a shell might."""
     hostile = replace(REFUND, reason='\x1b[2J"\ntotal 0.00')
-    told = text(month(replace(RECORD, adjustments=(hostile,)), "product", "2026-11", UTC))
-    assert told.splitlines()[-1].endswith('team assistants: "?[2J"?total 0.00".')
+    output = text(month(replace(RECORD, adjustments=(hostile,)), "product", "2026-11", UTC))
+    assert output.splitlines()[-1].endswith('team assistants: "?[2J"?total 0.00".')
 
 
 adjustments = st.lists(
@@ -221,30 +221,32 @@ adjustments = st.lists(
 
 @given(adjustments, st.integers(0, 10**14), st.integers(0, 10**14))
 def test_every_report_reconciles_with_corrections(
-    entered: list[tuple[str, str, int, bool]], kept: int, older: int
+    corrections: list[tuple[str, str, int, bool]], retained: int, older: int
 ) -> None:
     """Cells are history, what an earlier release posted and what was corrected; no grouping differs."""
-    cells = {CELL: kept + older}
+    cells = {CELL: retained + older}
     rows = []
-    for number, (product, team, amount, posted) in enumerate(entered, 1):
+    for number, (product, team, amount, posted) in enumerate(corrections, 1):
         instant = OCTOBER_31 if posted else None
         rows.append(Adjustment(number, "2026-10-01", product, team, amount, "why", OCTOBER_31, instant))
         if posted:
             cell = MonthKey(product, team, "configured", "2026-10")
             cells[cell] = cells.get(cell, 0) + amount
     sums = HistorySums(
-        cost={OwnerPhase(CHAT, "decode"): kept},
-        server_cost={(ServerOwner("chat", "assistants", "llm", "chat-8b"), "rent", "configured"): kept},
-        gpu_cost={(GPU_0, "rent"): kept},
+        cost={OwnerPhase(CHAT, "decode"): retained},
+        server_cost={(ServerOwner("chat", "assistants", "llm", "chat-8b"), "rent", "configured"): retained},
+        gpu_cost={(GPU_0, "rent"): retained},
     )
-    asked = replace(RECORD, cells=cells, sums=sums, adjustments=tuple(rows))
-    corrected = sum(amount for *_who, amount, posted in entered if posted)
-    exact = kept + older + corrected
+    record = replace(RECORD, cells=cells, sums=sums, adjustments=tuple(rows))
+    corrected = sum(amount for *_who, amount, posted in corrections if posted)
+    exact = retained + older + corrected
     cents = (exact * 2 + CENT) // (CENT * 2)
-    for statement in (*(month(asked, by, "", UTC) for by in BYS), chargeback(asked, "", UTC)):
-        told = json.loads(as_json(statement))
-        assert sum(row["picodollars"] for row in told["rows"]) == told["total"]["picodollars"] == exact
+    for statement in (*(month(record, by, "", UTC) for by in BYS), chargeback(record, "", UTC)):
+        document = json.loads(as_json(statement))
+        assert (
+            sum(row["picodollars"] for row in document["rows"]) == document["total"]["picodollars"] == exact
+        )
         printed = list(csv.DictReader(io.StringIO(as_csv(statement))))
         assert sum(round(float(row["dollars"]) * 100) for row in printed) == cents
-    by_component = {line.labels[0]: line.money for line in month(asked, "component", "", UTC).lines}
+    by_component = {line.labels[0]: line.money for line in month(record, "component", "", UTC).lines}
     assert by_component.get("adjustment", 0) == corrected

@@ -21,6 +21,7 @@ from exporter.cost.postings import (
 )
 from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, charges, dealt
 from exporter.finance.month import chargeback, month
+from exporter.ledger.accumulator import SegmentSums
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -124,26 +125,26 @@ def test_time_that_was_charged_late_is_without_a_price_no_more() -> None:
     """
     settled = {(GPU_0, CHAT): HOUR * 2 // 3, (GPU_1, CHAT): HOUR // 2}
     record = replace(RECORD, days={20261030: replace(DAY, settled=settled)})
-    told = [charge.unpriced for charge in charges(record, UTC) if charge.what == "gpu time"]
+    unpriced = [charge.unpriced for charge in charges(record, UTC) if charge.what == "gpu time"]
 
-    assert told == [800 * SECOND, 400 * SECOND, HOUR]
+    assert unpriced == [800 * SECOND, 400 * SECOND, HOUR]
 
 
 def test_one_price_basis_is_told_as_it_is() -> None:
     """Both phases of a server that only rent was paid for."""
     rent = {(ServerOwner("chat", "assistants", "llm", "chat-8b"), "rent", "catalogue"): 9 * DOLLAR}
     record = replace(RECORD, days={20261030: replace(DAY, server_cost=rent, unpriced={})}, cells={})
-    told = [charge for charge in charges(record, UTC) if charge.phase and charge.cost]
+    paid = [charge for charge in charges(record, UTC) if charge.phase and charge.cost]
 
-    assert [(charge.price_basis, charge.estimated) for charge in told] == [("catalogue", 0)] * 2
+    assert [(charge.price_basis, charge.estimated) for charge in paid] == [("catalogue", 0)] * 2
 
 
 def test_what_cost_nothing_has_no_price_basis() -> None:
     """An idle phase that nothing was paid for, on a server whose other phase was paid."""
     sums = replace(DAY, cost={OwnerPhase(CHAT, "decode"): 9 * DOLLAR}, unpriced={})
-    told = charges(replace(RECORD, days={20261030: sums}), UTC)
+    rows = charges(replace(RECORD, days={20261030: sums}), UTC)
 
-    assert [(charge.phase, charge.price_basis) for charge in told if charge.server == "chat-8b"][:2] == [
+    assert [(charge.phase, charge.price_basis) for charge in rows if charge.server == "chat-8b"][:2] == [
         ("decode", "mixed"),
         ("idle", ""),
     ]
@@ -152,10 +153,10 @@ def test_what_cost_nothing_has_no_price_basis() -> None:
 def test_a_file_that_lost_rows_of_a_family_still_adds_up() -> None:
     """What servers paid is gone and what phases cost is not: money is counted once, its basis is unknown."""
     record = replace(RECORD, days={20261030: replace(DAY, server_cost={})})
-    told = list(charges(record, UTC))
+    rows = list(charges(record, UTC))
 
-    assert sum(charge.cost for charge in told) == sum(RECORD.cells.values())
-    assert told[-1] == FocusCharge(
+    assert sum(charge.cost for charge in rows) == sum(RECORD.cells.values())
+    assert rows[-1] == FocusCharge(
         "not itemized",
         billing_period("2026-10", UTC),
         "chat",
@@ -172,9 +173,9 @@ def test_what_a_later_release_adds_comes_last() -> None:
     record = replace(
         RECORD, days={20261030: HistorySums(cost=later, tokens=tokens)}, cells={}, adjustments=()
     )
-    told = [charge.phase or charge.kind for charge in charges(record, UTC) if charge.what != "not itemized"]
+    names = [charge.phase or charge.kind for charge in charges(record, UTC) if charge.what != "not itemized"]
 
-    assert told == ["unobserved", "mixing", "generation", "image"]
+    assert names == ["unobserved", "mixing", "generation", "image"]
 
 
 @pytest.mark.parametrize(
@@ -214,8 +215,8 @@ def test_days_fill_their_month(zone: str, name: str, start: str, end: str) -> No
     number = int(name.replace("-", "")) * 100
     last = {"04": 30, "09": 30, "11": 30, "02": 29}.get(name[5:], 31)
     days = {number + day: HistorySums(cost={OwnerPhase(CHAT, "idle"): 1}) for day in range(1, last + 1)}
-    told = list(charges(replace(RECORD, month=name, days=days, cells={}, adjustments=()), ZoneInfo(zone)))
-    periods = [charge.period for charge in told if charge.what == "gpu time"]
+    rows = list(charges(replace(RECORD, month=name, days=days, cells={}, adjustments=()), ZoneInfo(zone)))
+    periods = [charge.period for charge in rows if charge.what == "gpu time"]
 
     assert (utc(whole.start), utc(whole.end)) == (f"{start}:00:00Z", f"{end}:00:00Z")
     assert [period.start for period in periods] == [whole.start, *(period.end for period in periods[:-1])]
@@ -246,7 +247,7 @@ def test_parts_sum_to_the_whole_and_none_is_more_than_it_weighs(weights: list[in
     assert all(0 <= part <= weight for part, weight in zip(parts, weights, strict=True))
 
 
-parties = st.builds(
+owners = st.builds(
     CostOwner,
     st.sampled_from(["chat", "search", UNASSIGNED]),
     st.sampled_from(["a", "b"]),
@@ -254,27 +255,32 @@ parties = st.builds(
     st.sampled_from(["s", "t", UNALLOCATED]),
     st.sampled_from(["m", "n", ""]),
 )
-slots = st.builds(OwnerPhase, parties, st.sampled_from(PHASES))
+owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 moneys = st.builds(
     MoneyPosting,
     st.sampled_from([GPU_0, GPU_1]),
     st.sampled_from(["rent", "energy"]),
     st.sampled_from(["configured", "catalogue", "estimate"]),
-    slots,
+    owner_phases,
     st.integers(0, 10**14),
 )
 helds = st.builds(
-    lambda gpu, slot, hours, down, priced: GpuTimePosting(
-        gpu, slot, hours * HOUR, priced, down * hours * HOUR // 10, down * hours * HOUR // 10 if priced else 0
+    lambda gpu, owner_phase, hours, down, priced: GpuTimePosting(
+        gpu,
+        owner_phase,
+        hours * HOUR,
+        priced,
+        down * hours * HOUR // 10,
+        down * hours * HOUR // 10 if priced else 0,
     ),
     st.sampled_from([GPU_0, GPU_1]),
-    slots,
+    owner_phases,
     st.integers(0, 24),
     st.integers(0, 10),
     st.booleans(),
 )
 segments = st.builds(
-    lambda day, money, held: Segment(0, 1, "2026-10", f"2026-10-{day:02d}", 0, tuple(money), tuple(held)),
+    lambda day, money, times: Segment(0, 1, "2026-10", f"2026-10-{day:02d}", 0, tuple(money), tuple(times)),
     st.integers(1, 31),
     st.lists(moneys, max_size=6),
     st.lists(helds, max_size=6),
@@ -290,7 +296,7 @@ corrections = st.builds(
 )
 
 
-def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> MonthRecord:
+def record(posted: list[tuple[Segment, bool]], adjustments: list[Adjustment]) -> MonthRecord:
     """The month of these segments as the ledger tells it; history knows of those only that say so.
 
     Of GPU-1's time without a price a third was charged since.
@@ -298,56 +304,59 @@ def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> Mon
     cells: Counter[MonthKey] = Counter()
     days: dict[int, HistorySums] = {}
     whole = HistorySums()
-    for segment, kept in posted:
+    for segment, in_history in posted:
         for money in segment.money:
-            party = money.owner_phase.owner
-            cells[MonthKey(party.product, party.team, money.price_basis, "2026-10")] += money.amount
-        if kept:
-            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add_segment(segment)
-            whole.add_segment(segment)
+            owner = money.owner_phase.owner
+            cells[MonthKey(owner.product, owner.team, money.price_basis, "2026-10")] += money.amount
+        if in_history:
+            sums = SegmentSums.of(segment)
+            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add_segment(sums)
+            whole.add_segment(sums)
     for of_day in days.values():
         of_day.settled = {key: time // 3 for key, time in of_day.unpriced.items() if key[0] == GPU_1}
         for key, time in of_day.settled.items():
             whole.settled[key] = whole.settled.get(key, 0) + time
-    for each in entered:
+    for each in adjustments:
         if each.posted is not None:
             cells[each.cell] += each.amount
-    return replace(RECORD, cells=dict(cells), sums=whole, days=days, adjustments=tuple(entered))
+    return replace(RECORD, cells=dict(cells), sums=whole, days=days, adjustments=tuple(adjustments))
 
 
 @given(st.lists(st.tuples(segments, st.booleans()), max_size=6), st.lists(corrections, max_size=3))
 def test_charges_reconcile_with_the_month_to_the_picodollar(
-    posted: list[tuple[Segment, bool]], entered: list[Adjustment]
+    posted: list[tuple[Segment, bool]], adjustments: list[Adjustment]
 ) -> None:
     """By product and team, by price basis, by server and in all; so do GPU-hours, and what had no price."""
-    asked = record(posted, entered)
-    told = list(charges(asked, UTC))
+    month_record = record(posted, adjustments)
+    rows = list(charges(month_record, UTC))
     money: Counter[tuple[str, ...]] = Counter()
-    for charge in told:
+    for charge in rows:
         money[charge.product, charge.team] += charge.cost
 
-    owed = {line.labels: line.money for line in chargeback(asked, "", UTC).lines if line.money}
-    assert {who: amount for who, amount in money.items() if amount} == owed
-    assert sum(charge.cost for charge in told) == sum(asked.cells.values())
+    billed = {line.labels: line.money for line in chargeback(month_record, "", UTC).lines if line.money}
+    assert {who: amount for who, amount in money.items() if amount} == billed
+    assert sum(charge.cost for charge in rows) == sum(month_record.cells.values())
     by_server: Counter[tuple[str, ...]] = Counter()
-    for charge in told:
+    for charge in rows:
         if charge.what == "gpu time":
             by_server[charge.namespace, charge.server] += charge.cost
     itemized = {
-        line.labels: line.money for line in month(asked, "server", "", UTC).lines if line.labels[0][:1] != "("
+        line.labels: line.money
+        for line in month(month_record, "server", "", UTC).lines
+        if line.labels[0][:1] != "("
     }
     assert {who: amount for who, amount in by_server.items() if amount} == {
         who: amount for who, amount in itemized.items() if amount
     }
-    estimates = sum(amount for cell, amount in asked.cells.items() if cell.price_basis == "estimate")
-    assert sum(charge.estimated for charge in told) == estimates
-    sums = asked.sums
+    estimates = sum(amount for cell, amount in month_record.cells.items() if cell.price_basis == "estimate")
+    assert sum(charge.estimated for charge in rows) == estimates
+    sums = month_record.sums
     assert sums is not None
     passed, not_owed = sum(sums.gpu_held.values()), sum(sums.gpu_unowed.values())
-    assert sum(charge.gpu_time for charge in told) == passed - not_owed
-    by_gpu = month(asked, "gpu", "", UTC).lines
+    assert sum(charge.gpu_time for charge in rows) == passed - not_owed
+    by_gpu = month(month_record, "gpu", "", UTC).lines
     assert sum(line.gpu_time for line in by_gpu) == passed - not_owed
     waits = sum(sums.unpriced.values()) - sum(sums.settled.values())
-    assert sum(charge.unpriced for charge in told) == waits
-    assert all(0 <= charge.unpriced <= charge.gpu_time for charge in told)
-    assert all(0 <= charge.estimated <= charge.cost for charge in told if charge.what == "gpu time")
+    assert sum(charge.unpriced for charge in rows) == waits
+    assert all(0 <= charge.unpriced <= charge.gpu_time for charge in rows)
+    assert all(0 <= charge.estimated <= charge.cost for charge in rows if charge.what == "gpu time")

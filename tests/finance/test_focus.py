@@ -100,9 +100,9 @@ def test_the_page_tells_every_column() -> None:
     page = (Path(__file__).parents[2] / "docs" / "focus.md").read_text(encoding="utf-8")
     table = page.partition("## Columns\n")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
-    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    names = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
-    assert sorted(told) == sorted(COLUMNS)
+    assert sorted(names) == sorted(COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -168,30 +168,32 @@ def test_what_begins_otherwise_is_no_formula(label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("months", "said"),
+    ("months", "message"),
     [
         ((), "the ledger has nothing of 2026-11: it is empty: a daemon posts from its second tick on"),
         (("2026-09", "2026-10"), "the ledger has nothing of 2026-11: it has 2026-09, 2026-10"),
     ],
 )
-def test_a_month_that_is_not_there_is_an_error_at_once(months: tuple[str, ...], said: str) -> None:
+def test_a_month_that_is_not_there_is_an_error_at_once(months: tuple[str, ...], message: str) -> None:
     """Before a line is written; the message is that of the other reports."""
     with pytest.raises(ReportError) as raised:
         focus(replace(RECORD, months=months, cells={}), UTC)
 
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 def test_a_month_without_money_has_its_unpriced_hours() -> None:
     """They cost 0 and say that they had no price, which is not the same as having been free."""
-    held = HistorySums(held={OwnerPhase(CHAT, "idle"): HOUR}, unpriced={(Gpu("GPU-0", "H100"), CHAT): HOUR})
-    lines = focus(replace(RECORD, days={20261101: held}, cells={}, adjustments=()), UTC)
+    history = HistorySums(
+        held={OwnerPhase(CHAT, "idle"): HOUR}, unpriced={(Gpu("GPU-0", "H100"), CHAT): HOUR}
+    )
+    lines = focus(replace(RECORD, days={20261101: history}, cells={}, adjustments=()), UTC)
     (row,) = csv.DictReader(io.StringIO("".join(lines)))
 
-    told = {
+    values = {
         name: row[name] for name in ("BilledCost", "ConsumedQuantity", "x_UnpricedQuantity", "x_PriceBasis")
     }
-    assert told == {
+    assert values == {
         "BilledCost": "0.0",
         "ConsumedQuantity": "1.0",
         "x_UnpricedQuantity": "1.0",
@@ -202,7 +204,7 @@ def test_a_month_without_money_has_its_unpriced_hours() -> None:
 def test_hours_that_were_charged_late_had_a_price_in_the_end() -> None:
     """An hour and a half without one, of which the hour was charged when it came: 0.5 are left."""
     gpu = Gpu("GPU-0", "H100")
-    held = HistorySums(
+    history = HistorySums(
         held={OwnerPhase(CHAT, "idle"): 3 * HOUR // 2},
         unpriced={(gpu, CHAT): 3 * HOUR // 2},
         settled={(gpu, CHAT): HOUR},
@@ -210,39 +212,39 @@ def test_hours_that_were_charged_late_had_a_price_in_the_end() -> None:
         server_cost={(OWNER, "rent", "configured"): 4 * DOLLAR},
     )
     cells = {MonthKey("chat", "assistants", "configured", "2026-11"): 4 * DOLLAR}
-    lines = focus(replace(RECORD, days={20261101: held}, cells=cells, adjustments=()), UTC)
+    lines = focus(replace(RECORD, days={20261101: history}, cells=cells, adjustments=()), UTC)
     (row,) = csv.DictReader(io.StringIO("".join(lines)))
 
-    told = [row[name] for name in ("BilledCost", "ConsumedQuantity", "x_UnpricedQuantity")]
-    assert told == ["4.0", "1.5", "0.5"]
+    values = [row[name] for name in ("BilledCost", "ConsumedQuantity", "x_UnpricedQuantity")]
+    assert values == ["4.0", "1.5", "0.5"]
 
 
 labels = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
-parties = st.builds(CostOwner, labels, labels, labels, labels, labels)
+owners = st.builds(CostOwner, labels, labels, labels, labels, labels)
 days = st.dictionaries(
     st.integers(20261101, 20261130),
     st.dictionaries(
-        st.builds(OwnerPhase, parties, st.sampled_from(PHASES)), st.integers(1, 10**15), max_size=4
+        st.builds(OwnerPhase, owners, st.sampled_from(PHASES)), st.integers(1, 10**15), max_size=4
     ),
     max_size=4,
 )
 
 
 @given(days, st.integers(-(10**15), 10**15))
-def test_the_file_reconciles_with_the_month_to_the_cent(told: dict[int, Any], lost: int) -> None:
+def test_the_file_reconciles_with_the_month_to_the_cent(histories: dict[int, Any], lost: int) -> None:
     """Its columns of money sum to the picodollar, and rounded once to what `report month` prints.
 
     Labels come back as they went in, whatever is in them.
     """
     cells: Counter[MonthKey] = Counter({MonthKey("chat", "a", "estimate", "2026-11"): lost})
-    sums = {number: HistorySums(cost=cost) for number, cost in told.items()}
+    sums = {number: HistorySums(cost=cost) for number, cost in histories.items()}
     for each in sums.values():
-        for slot, amount in each.cost.items():
-            party = slot.owner
-            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
+        for owner_phase, amount in each.cost.items():
+            cost_owner = owner_phase.owner
+            owner = ServerOwner(cost_owner.product, cost_owner.team, cost_owner.namespace, cost_owner.server)
             key = owner, "rent", "configured"
             each.server_cost[key] = each.server_cost.get(key, 0) + amount
-            cells[MonthKey(party.product, party.team, "configured", "2026-11")] += amount
+            cells[MonthKey(cost_owner.product, cost_owner.team, "configured", "2026-11")] += amount
     whole = HistorySums()
     for each in sums.values():
         whole.add(each)
@@ -258,7 +260,7 @@ def test_the_file_reconciles_with_the_month_to_the_cent(told: dict[int, Any], lo
     assert sum(Decimal(row["dollars"]) for row in printed) == Decimal(cents) / 100
     names = {tuple(row[f"x_{name}"] for name in NAMES) for row in rows if row["x_Phase"]}
     assert names == {
-        tuple(getattr(slot.owner, name.lower()) for name in NAMES)
+        tuple(getattr(owner_phase.owner, name.lower()) for name in NAMES)
         for each in sums.values()
-        for slot in each.cost
+        for owner_phase in each.cost
     }

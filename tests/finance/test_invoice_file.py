@@ -7,7 +7,7 @@ import pytest
 
 from exporter.finance.invoice import InvoiceError
 from exporter.finance.invoice_file import MOST_LINE, Reading, read_invoice
-from tests.finance.reconciliation.cases import HEADER, UTC, usage
+from tests.finance.reconciliation.bills import HEADER, UTC, usage
 
 NO_NUMBER = "is no number: expected digits with a point, like -1234.56"
 CUT = "export it again, the file is cut or was edited"
@@ -22,7 +22,7 @@ def refused(path: Path, reading: Reading | None = None) -> str:
     return str(error.value).replace(f"{path.parent}/", "")
 
 
-def said(data: bytes | str, folder: Path) -> str:
+def error_of(data: bytes | str, folder: Path) -> str:
     """What is said of these bytes."""
     path = folder / "bill.csv"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -76,7 +76,7 @@ def row(**values: str) -> str:
 )
 def test_a_value_that_cannot_be_used(values: dict[str, str], message: str, tmp_path: Path) -> None:
     """Line and column count from 1; a bill is read whole or not at all."""
-    assert message == said(f"{HEADER}\n{GOOD}{row(**values)}{GOOD}", tmp_path)
+    assert message == error_of(f"{HEADER}\n{GOOD}{row(**values)}{GOOD}", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_value_that_cannot_be_used(values: dict[str, str], message: str, tmp_p
 )
 def test_a_file_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> None:
     """By what it is and what to do."""
-    assert message == said(text, tmp_path)
+    assert message == error_of(text, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_a_file_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> 
 )
 def test_bytes_that_are_no_csv(data: bytes, message: str, tmp_path: Path) -> None:
     """By what they are and what to do."""
-    assert message == said(data, tmp_path)
+    assert message == error_of(data, tmp_path)
 
 
 def test_the_place_of_a_row_of_several_lines(tmp_path: Path) -> None:
     """A row is told by the line that it begins in."""
     text = 'date,dollars,host\n2026-10-01,5,"a\nb"\n2026-10-02,x,c\n'
-    assert said(text, tmp_path) == (f'bill.csv:4:2: dollars: "x" {NO_NUMBER}')
+    assert error_of(text, tmp_path) == (f'bill.csv:4:2: dollars: "x" {NO_NUMBER}')
 
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_the_books_themselves_are_no_bill(tmp_path: Path) -> None:
         'bill.csv:2: ProviderName: "Self-hosted inference" is what report focus writes: books are set '
         "against what a provider charges you, so give its file, or choose its rows with --resource"
     )
-    assert said(table, tmp_path) == own
+    assert error_of(table, tmp_path) == own
     path = tmp_path / "bill.csv"
     assert refused(path, Reading(UTC, resources=("chat",))) == own
     assert read_invoice(path, Reading(UTC, resources=("i-1",))).rows == 2

@@ -120,8 +120,12 @@ def test_a_day_of_a_zone_has_23_or_25_hours_where_clocks_change() -> None:
 def test_an_hour_lies_in_a_day_of_both_calendars() -> None:
     """Five in the morning of UTC is ten in the evening before in Los Angeles, in summer."""
     start = moment("2026-10-02T05:00:00Z")
-    found = period(start, start + HOUR, ZoneInfo("America/Los_Angeles"))
-    assert (found.local, found.utc, found.month) == ("2026-10-01", "2026-10-02", None)
+    invoice_period = period(start, start + HOUR, ZoneInfo("America/Los_Angeles"))
+    assert (invoice_period.local, invoice_period.utc, invoice_period.month) == (
+        "2026-10-01",
+        "2026-10-02",
+        None,
+    )
 
 
 def test_a_day_of_utc_lies_in_no_one_day_of_another_zone() -> None:
@@ -145,5 +149,5 @@ def test_a_local_day_of_25_hours_is_a_day() -> None:
     """A row of it, as an export in local days would have it."""
     berlin = ZoneInfo("Europe/Berlin")
     day = calendar_day("2026-10-25", berlin)
-    found = period(day.start, day.end, berlin)
-    assert (found.local, found.month) == ("2026-10-25", None)
+    invoice_period = period(day.start, day.end, berlin)
+    assert (invoice_period.local, invoice_period.month) == ("2026-10-25", None)

@@ -150,8 +150,8 @@ def test_components_and_gpus_tell_what_they_can() -> None:
 
 def test_json_has_exact_money_beside_cents() -> None:
     """Both sum to the total."""
-    told = json.loads(as_json(month(RECORD, "server", "2026-10", UTC)))
-    first = told["rows"][0]
+    document = json.loads(as_json(month(RECORD, "server", "2026-10", UTC)))
+    first = document["rows"][0]
     assert first == {
         "namespace": "llm",
         "server": "chat-8b",
@@ -168,9 +168,9 @@ def test_json_has_exact_money_beside_cents() -> None:
         "cached_prompt_tokens": 1_000_000,
         "generation_tokens": 2_500_000,
     }
-    assert (told["report"], told["month"], told["to_date"]) == ("month", "2026-10", True)
-    assert told["total"]["picodollars"] == 1599 * DOLLAR + CENT
-    assert told["last_commit"] == "2026-11-01T00:00:00Z"
+    assert (document["report"], document["month"], document["to_date"]) == ("month", "2026-10", True)
+    assert document["total"]["picodollars"] == 1599 * DOLLAR + CENT
+    assert document["last_commit"] == "2026-11-01T00:00:00Z"
 
 
 ORIGINS = ("estimated_dollars", "adjustment_dollars", "unpriced_gpu_hours", "to_date")
@@ -193,8 +193,10 @@ def test_machines_are_told_how_far_money_is_to_be_believed(by: By, rows: list[li
     What books do not know by model or GPU has no column.
     """
     for current, to_date in (("2026-11", "false"), ("2026-10", "true")):
-        told = list(csv.DictReader(io.StringIO(as_csv(month(RECORD, by, current, UTC)))))
-        assert [[row.get(name, "-") for name in ORIGINS] for row in told] == [[*row, to_date] for row in rows]
+        csv_rows = list(csv.DictReader(io.StringIO(as_csv(month(RECORD, by, current, UTC)))))
+        assert [[row.get(name, "-") for name in ORIGINS] for row in csv_rows] == [
+            [*row, to_date] for row in rows
+        ]
 
 
 def test_estimates_that_history_has_lost_are_in_the_line_that_is_not_itemized() -> None:
@@ -204,10 +206,10 @@ def test_estimates_that_history_has_lost_are_in_the_line_that_is_not_itemized() 
         cost={OwnerPhase(EMBED, "prefill"): 100 * DOLLAR},
         server_cost={(ServerOwner("search", "retrieval", "llm", "embed"), "rent", "estimate"): 100 * DOLLAR},
     )
-    told = json.loads(as_json(month(replace(RECORD, sums=sums), "server", "2026-11", UTC)))
-    found = {row["server"] or row["namespace"]: row["estimated_dollars"] for row in told["rows"]}
-    assert found == {NOT_ITEMIZED: 200.01, "embed": 100.0, "chat-8b": 0.0, "unallocated": 0.0}
-    assert told["total"]["estimated_dollars"] == 300.01
+    document = json.loads(as_json(month(replace(RECORD, sums=sums), "server", "2026-11", UTC)))
+    estimated = {row["server"] or row["namespace"]: row["estimated_dollars"] for row in document["rows"]}
+    assert estimated == {NOT_ITEMIZED: 200.01, "embed": 100.0, "chat-8b": 0.0, "unallocated": 0.0}
+    assert document["total"]["estimated_dollars"] == 300.01
 
 
 def test_a_month_that_goes_on_says_so() -> None:
@@ -259,17 +261,17 @@ def test_unpriced_time_is_a_month_without_money(by: By) -> None:
 
 
 @pytest.mark.parametrize(
-    ("months", "said"),
+    ("months", "message"),
     [
         ((), "the ledger has nothing of 2026-10: it is empty: a daemon posts from its second tick on"),
         (("2026-08", "2026-09"), "the ledger has nothing of 2026-10: it has 2026-08, 2026-09"),
     ],
 )
-def test_a_month_that_is_not_there_is_an_error(months: tuple[str, ...], said: str) -> None:
+def test_a_month_that_is_not_there_is_an_error(months: tuple[str, ...], message: str) -> None:
     """The message says which there are."""
     with pytest.raises(ReportError) as raised:
         month(replace(RECORD, months=months, cells={}, sums=None), "product", "2026-11", UTC)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t"])
@@ -292,7 +294,7 @@ def test_a_label_moves_no_cursor_in_a_terminal() -> None:
     assert "?[2Jgone?  1,599.01" in text(month(replace(RECORD, sums=sums), "model", "", UTC))
 
 
-parties = st.builds(
+owners = st.builds(
     CostOwner,
     st.sampled_from(["chat", "search", UNASSIGNED]),
     st.sampled_from(["a", "b"]),
@@ -302,7 +304,7 @@ parties = st.builds(
 )
 postings = st.lists(
     st.tuples(
-        parties,
+        owners,
         st.sampled_from(PHASES),
         st.sampled_from([GPU_0, GPU_1]),
         st.sampled_from(["rent", "energy"]),
@@ -319,13 +321,13 @@ def record(posted: list[Any]) -> MonthRecord:
     """A month of these postings; those that say so are without history."""
     cells: dict[MonthKey, int] = {}
     sums = HistorySums()
-    for party, phase, gpu, component, basis, amount, kept in posted:
-        cell = MonthKey(party.product, party.team, basis, "2026-10")
+    for cost_owner, phase, gpu, component, basis, amount, in_history in posted:
+        cell = MonthKey(cost_owner.product, cost_owner.team, basis, "2026-10")
         cells[cell] = cells.get(cell, 0) + amount
-        if kept:
-            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
+        if in_history:
+            owner = ServerOwner(cost_owner.product, cost_owner.team, cost_owner.namespace, cost_owner.server)
             one = HistorySums(
-                cost={OwnerPhase(party, phase): amount},
+                cost={OwnerPhase(cost_owner, phase): amount},
                 server_cost={(owner, component, basis): amount},
                 gpu_cost={(gpu, component): amount},
             )
@@ -336,16 +338,18 @@ def record(posted: list[Any]) -> MonthRecord:
 @given(postings)
 def test_every_report_reconciles_to_the_cent(posted: list[Any]) -> None:
     """Whatever a month is by, in every form: the column sums to one and the same total."""
-    asked = record(posted)
-    exact = sum(amount for *_rest, amount, _kept in posted)
-    statements = [*(month(asked, by, "", UTC) for by in BYS), chargeback(asked, "", UTC)]
+    month_record = record(posted)
+    exact = sum(amount for *_rest, amount, _in_history in posted)
+    statements = [*(month(month_record, by, "", UTC) for by in BYS), chargeback(month_record, "", UTC)]
     # The nearest cent, half up, by decimal digits.
     cents = (exact * 2 + CENT) // (CENT * 2)
     for statement in statements:
-        told = json.loads(as_json(statement))
-        assert sum(row["picodollars"] for row in told["rows"]) == told["total"]["picodollars"] == exact
-        assert sum(round(row["dollars"] * 100) for row in told["rows"]) == cents
-        assert round(told["total"]["dollars"] * 100) == cents
+        document = json.loads(as_json(statement))
+        assert (
+            sum(row["picodollars"] for row in document["rows"]) == document["total"]["picodollars"] == exact
+        )
+        assert sum(round(row["dollars"] * 100) for row in document["rows"]) == cents
+        assert round(document["total"]["dollars"] * 100) == cents
         rows = list(csv.DictReader(io.StringIO(sheet(statement, "csv"))))
         assert sum(round(float(row["dollars"]) * 100) for row in rows) == cents
         total = next(line for line in text(statement).splitlines() if line.startswith("total"))

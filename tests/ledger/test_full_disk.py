@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import rights, small_disk
+from tests import rights, tmpfs
 
 FILLS_THE_DISK = """
 import json
 import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests import small_disk
+from tests import tmpfs
 from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
 
 disk = Path(sys.argv[1])
@@ -29,7 +29,7 @@ def post(number):
     states.append((ledger.writable, ledger.problem, sum(totals.cost.values()), totals.residual))
 
 post(1)
-ballast = small_disk.fill(disk)
+ballast = tmpfs.fill(disk)
 for number in range(2, 12):
     post(number)
 ballast.unlink()
@@ -48,10 +48,10 @@ STANDS_STILL = (
 
 def test_a_full_file_system_heals_when_there_is_room(tmp_path: Path) -> None:
     """Tick n adds 1,000,000 + n and 7: 1,000,008 stand still for ten ticks, then there are twelve."""
-    if not small_disk.mountable():
+    if not tmpfs.mountable():
         pytest.skip(rights.MOUNTS)
     done = subprocess.run(
-        small_disk.command(tmp_path, sys.executable, "-c", FILLS_THE_DISK, str(tmp_path)),
+        tmpfs.command(tmp_path, sys.executable, "-c", FILLS_THE_DISK, str(tmp_path)),
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests import rights, small_disk, unprivileged
+from tests import rights, tmpfs, unprivileged
 from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ os._exit(0)
 @pytest.mark.parametrize("left", ["closed", "killed", "killed, without a lock"])
 def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left: str) -> None:
     """A real one: with the log that a killed daemon left too. Writable again, it is locked and written."""
-    if not small_disk.mountable():
+    if not tmpfs.mountable():
         pytest.skip(rights.MOUNTS)
     if left == "closed":
         ledger_id = made(path, clock)
@@ -193,7 +193,7 @@ def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left:
     bind = 'mount --bind "$0" "$0" && exec "$@"'
     done = subprocess.run(
         [
-            *small_disk.namespace(),
+            *tmpfs.namespace(),
             "sh",
             "-c",
             bind,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.daemon import ROOT, Page, get
-from tests.e2e.engine import Engine
+from tests.e2e.engine import EngineServer
 from tests.e2e.llama import LETTERS
 
 HERE = Path(__file__).parent
@@ -16,12 +16,12 @@ PROGRAM = ROOT / ".cache" / "litellm" / "bin" / "litellm"
 UNSERVED = "http://127.0.0.1:9/v1"
 
 
-class Proxy(Engine):
+class Proxy(EngineServer):
     """Its metrics want a key, as all else does. Its model `chat` is the server, `gone` leads nowhere."""
 
     start_seconds = 300  # it imports for ten seconds, and for longer on a busy machine
 
-    def __init__(self, folder: Path, server: Engine) -> None:
+    def __init__(self, folder: Path, server: EngineServer) -> None:
         super().__init__(folder / "litellm.log")
         self.url = f"http://127.0.0.1:{self.port}/metrics/"
         self.config = folder / "litellm.json"
@@ -76,16 +76,16 @@ class Proxy(Engine):
         assert answer.status == http.client.OK, body
         return Page(body, 0)
 
-    def ask(self, key: str, text: str, tokens: int, model: str = "chat", **more: Any) -> tuple[int, Any]:
+    def request(self, key: str, text: str, tokens: int, model: str = "chat", **more: Any) -> tuple[int, Any]:
         """One conversation: the status, and the usage that the answer tells, `None` where it tells none."""
         body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": tokens, **more}
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         answer = connection.getresponse()
-        said = answer.read().decode()
+        body_text = answer.read().decode()
         connection.close()
-        lines = said.removeprefix("data:").split("\ndata:") if body.get("stream") else [said]
+        lines = body_text.removeprefix("data:").split("\ndata:") if body.get("stream") else [body_text]
         usages = [
             document["usage"]
             for document in map(_document, lines)

@@ -1,4 +1,4 @@
-"""A real server is divided by what a real gateway before it counts, and that is what clients were told."""
+"""A real server is divided by the counts of a real gateway, which are those of its clients."""
 
 import json
 from collections import Counter
@@ -29,18 +29,18 @@ servers:
 KEYS = {"Search": "sk-of-search", "Support": "sk-of-support", "": "sk-of-nobody"}
 pytestmark = pytest.mark.timeout(600)
 USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-KEPT = ("litellm_", "process_start_time_seconds", "# TYPE litellm_", "# HELP litellm_")
+RECORDED = ("litellm_", "process_start_time_seconds", "# TYPE litellm_", "# HELP litellm_")
 
-Told = dict[str, Counter[str]]
+TeamTokens = dict[str, Counter[str]]
 
 
 @dataclass(frozen=True)
-class Afternoon:
-    """Pages of the gateway and of the server before and after, what clients were told, and our page."""
+class LitellmAfternoon:
+    """Pages of the gateway and of the server before and after, tokens by team, and our page."""
 
     gateway: tuple[Page, Page]
     server: tuple[Page, Page]
-    told: Told
+    tokens: TeamTokens
     page: Page
 
     def record(self, folder: Path) -> None:
@@ -48,56 +48,56 @@ class Afternoon:
         folder.mkdir(parents=True, exist_ok=True)
         for moment, gateway, server in zip(("cold", "served"), self.gateway, self.server, strict=True):
             lines = gateway.body.decode().splitlines(keepends=True)
-            kept = "".join(line for line in lines if line.startswith(KEPT) and "_bucket{" not in line)
-            (folder / f"{moment}-gateway.prom").write_text(kept, encoding="utf-8")
+            recorded = "".join(line for line in lines if line.startswith(RECORDED) and "_bucket{" not in line)
+            (folder / f"{moment}-gateway.prom").write_text(recorded, encoding="utf-8")
             (folder / f"{moment}-server.prom").write_bytes(server.body)
-        told = json.dumps(self.told, indent=2, sort_keys=True)
-        (folder / "told.json").write_text(f"{told}\n", encoding="utf-8")
+        tokens = json.dumps(self.tokens, indent=2, sort_keys=True)
+        (folder / "told.json").write_text(f"{tokens}\n", encoding="utf-8")
 
 
-def counted(page: Page) -> Told:
+def counted(page: Page) -> TeamTokens:
     """What the gateway counted by team, as the daemon reads it."""
-    found = read(page.body, TALLIED)
-    row = match(found)
+    parsed = read(page.body, TALLIED)
+    row = match(parsed)
     assert isinstance(row, GatewaySpec)
-    teams: Told = {}
-    for counter in count_gateway(row, found).counters:
+    teams: TeamTokens = {}
+    for counter in count_gateway(row, parsed).counters:
         assert (counter.model, counter.deployment) == ("tiny", "deployment-1")
         teams.setdefault(counter.team, Counter()).update({counter.quantity: int(counter.value)})
     return teams
 
 
-def served(proxy: Proxy) -> Told:
+def served(proxy: Proxy) -> TeamTokens:
     """The people, and what each team was told: tokens of prompts, cached or not, and generated ones."""
-    told: Told = {"Search": Counter(), "Support": Counter(), "": Counter()}
+    totals: TeamTokens = {"Search": Counter(), "Support": Counter(), "": Counter()}
 
-    def ask(team: str, text: str, tokens: int, **more: Any) -> None:
-        status, usage = proxy.ask(KEYS[team], text, tokens, **more)
+    def complete(team: str, text: str, tokens: int, **more: Any) -> None:
+        status, usage = proxy.request(KEYS[team], text, tokens, **more)
         assert (status, usage["completion_tokens"]) == (200, tokens)
-        told[team].update(prompt=usage["prompt_tokens"], generation=tokens)
+        totals[team].update(prompt=usage["prompt_tokens"], generation=tokens)
 
     for number in range(6):
-        ask("Search", f"{PREFIX} question {number}", 60)
-        ask("Support", f"case {number}", 90)
-        ask("Search", f"{PREFIX} stream {number}", 40, **USAGE)
-        ask("", f"{number} alone", 10)
+        complete("Search", f"{PREFIX} question {number}", 60)
+        complete("Support", f"case {number}", 90)
+        complete("Search", f"{PREFIX} stream {number}", 40, **USAGE)
+        complete("", f"{number} alone", 10)
     # Who asks for no usage in a stream is told none: as many as for the same words in one answer.
-    before = told["Support"].copy()
-    ask("Support", "said twice", 30)
-    assert proxy.ask(KEYS["Support"], "said twice", 30, stream=True) == (200, None)
-    told["Support"] += told["Support"] - before
-    return told
+    before = totals["Support"].copy()
+    complete("Support", "said twice", 30)
+    assert proxy.request(KEYS["Support"], "said twice", 30, stream=True) == (200, None)
+    totals["Support"] += totals["Support"] - before
+    return totals
 
 
 def refused(proxy: Proxy) -> None:
     """What nobody serves: an unknown key, an unknown model, a server that is not there."""
-    assert proxy.ask("sk-of-a-stranger", "hello", 5)[0] >= 400
-    assert proxy.ask(KEYS["Search"], "hello", 5, model="unknown")[0] >= 400
-    assert proxy.ask(KEYS["Search"], "hello", 5, model="gone")[0] >= 400
+    assert proxy.request("sk-of-a-stranger", "hello", 5)[0] >= 400
+    assert proxy.request(KEYS["Search"], "hello", 5, model="unknown")[0] >= 400
+    assert proxy.request(KEYS["Search"], "hello", 5, model="gone")[0] >= 400
 
 
 @pytest.fixture(scope="module")
-def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Afternoon:
+def afternoon(tmp_path_factory: pytest.TempPathFactory) -> LitellmAfternoon:
     folder = tmp_path_factory.mktemp("litellm")
     host = FakeNvml(folder, Scenario(h100s(1, utilization=100, power_mw=300_000)))
     token = folder / "token"
@@ -107,15 +107,15 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Afternoon:
         with Daemon(folder, config, host.environment()) as daemon:
             daemon.until(read_both, "server and gateway read", 60)
             cold = proxy.page(), server.page()
-            told = served(proxy)
+            tokens = served(proxy)
             refused(proxy)
             past = server.complete("past the gateway", 200)["usage"]
-            until(lambda: counted(proxy.page()) == told, 60, "the gateway to have counted what it told")
+            until(lambda: counted(proxy.page()) == tokens, 60, "the gateway to have counted what it told")
             server.at_rest()
             page = daemon.settled()
             warm = proxy.page(), server.page()
-    told["past the gateway"] = Counter(prompt=past["prompt_tokens"], generation=past["completion_tokens"])
-    return Afternoon((cold[0], warm[0]), (cold[1], warm[1]), told, page)
+    tokens["past the gateway"] = Counter(prompt=past["prompt_tokens"], generation=past["completion_tokens"])
+    return LitellmAfternoon((cold[0], warm[0]), (cold[1], warm[1]), tokens, page)
 
 
 def read_both(page: Page) -> bool:
@@ -124,17 +124,19 @@ def read_both(page: Page) -> bool:
     return {"server", "gateway"} <= up
 
 
-def test_a_real_gateway_counts_what_clients_were_told(afternoon: Afternoon, record: Path | None) -> None:
+def test_a_real_gateway_counts_what_clients_were_told(
+    afternoon: LitellmAfternoon, record: Path | None
+) -> None:
     """By team, to the token, also of a stream whose client asked for no usage; what failed is nobody's."""
     if record is not None:
         afternoon.record(record)
-    told = {team: count for team, count in afternoon.told.items() if team != "past the gateway"}
+    expected = {team: count for team, count in afternoon.tokens.items() if team != "past the gateway"}
 
     assert counted(afternoon.gateway[0]) == {}
-    assert counted(afternoon.gateway[1]) == told
+    assert counted(afternoon.gateway[1]) == expected
 
 
-def test_what_a_real_server_counted_is_divided_and_stays_whole(afternoon: Afternoon) -> None:
+def test_what_a_real_server_counted_is_divided_and_stays_whole(afternoon: LitellmAfternoon) -> None:
     """All tokens are the server's own; each team has about its part of them, and its part of the money."""
     page, (cold, warm) = afternoon.page, afternoon.server
     rise = {
@@ -145,10 +147,10 @@ def test_what_a_real_server_counted_is_divided_and_stays_whole(afternoon: Aftern
             ("generation", "llamacpp:tokens_predicted_total"),
         )
     }
-    told = sum(afternoon.told.values(), Counter())
+    expected = sum(afternoon.tokens.values(), Counter())
 
-    assert rise["prompt"] + rise["cached_prompt"] == told["prompt"]
-    assert rise["generation"] == told["generation"]
+    assert rise["prompt"] + rise["cached_prompt"] == expected["prompt"]
+    assert rise["generation"] == expected["generation"]
     for kind, tokens in rise.items():
         assert page.sum("inference_tokens_total", product="chat", kind=kind) == pytest.approx(tokens, abs=1)
     for team in ("Search", "Support"):

@@ -18,7 +18,7 @@ from exporter.reports.plausibility import plausibility_findings
 from exporter.tariff.catalogue import CATALOGUE
 from tests.deploy.test_config import EXAMPLE
 from tests.depth import examples
-from tests.docs.pages import blocks, pages
+from tests.docs.markdown import blocks, pages
 from tests.reports.test_amount_checks import H100, LIST, LIVES, NOW, SERVERS, doctor, of_host, warnings
 
 ROOT = Path(__file__).parents[2]

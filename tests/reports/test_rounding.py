@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.reports.rounding import balanced, rounded
+from exporter.reports.rounding import balanced, rounded, ruled_table
 
 
 def test_thirds_of_a_dollar_sum_to_a_dollar() -> None:
@@ -93,3 +93,18 @@ def test_a_table_adds_up_whatever_its_totals_were_rounded_to(
         for one, other in zip(wholes, cells, strict=True)
         for whole, cell in zip(one, other, strict=True)
     )
+
+
+def test_a_table_has_labels_to_the_left_and_numbers_to_the_right() -> None:
+    """No line ends in spaces; rules stand below the headings and above the total."""
+    table = ruled_table(
+        ["team", "model", "$"], [["a", "", "10.00"], ["bcdef", "m", ""]], ["total", "", "10.00"], 2
+    )
+    assert list(table) == [
+        "team   model      $",
+        "-----  -----  -----",
+        "a             10.00",
+        "bcdef  m",
+        "-----  -----  -----",
+        "total         10.00",
+    ]

@@ -92,27 +92,27 @@ def test_new_prices_of_amazon_reach_every_region(
     written(tmp_path / "shop" / "eu-north-1-ondemand.json", shop(p5_48xlarge="117.9840000000"))
     written(tmp_path / "shop" / "eu-north-1-wl1-ondemand.json", shop(p5_48xlarge="1"))
     written(tmp_path / "shop" / "ca-west-1-previousgen-ondemand.json", "<?xml version='1.0'?><Error/>")
-    found = tool(
+    catalog = tool(
         "instances",
         *("--karpenter-aws", written(tmp_path / "aws.go", AWS)),
         *("--ec2-shop", tmp_path / "shop"),
     )
 
-    hours = {region: found.instance("aws", "p5.48xlarge", region) for region in ("us-east-1", "eu-north-1")}
+    hours = {region: catalog.instance("aws", "p5.48xlarge", region) for region in ("us-east-1", "eu-north-1")}
     assert [str(listing and listing.on_demand) for listing in hours.values()] == ["50", "60"]
-    b200 = found.instance("aws", "p6-b200.48xlarge", "us-east-1")
+    b200 = catalog.instance("aws", "p6-b200.48xlarge", "us-east-1")
     assert b200 is not None
     assert str(b200.on_demand) == "100"
-    assert found.instance("aws", "p7.48xlarge", "us-east-1") is None  # nobody says which GPUs it has
-    assert found.instance("aws", "g6.xlarge", "us-east-1") is None  # no longer listed
-    market = found.market("H100-SXM5-80GB")
+    assert catalog.instance("aws", "p7.48xlarge", "us-east-1") is None  # nobody says which GPUs it has
+    assert catalog.instance("aws", "g6.xlarge", "us-east-1") is None  # no longer listed
+    market = catalog.market("H100-SXM5-80GB")
     assert market is not None
     assert market.large is not None
     assert str(market.large.dollars_per_gpu) == "6.25"  # 50 / 8
-    north = found.instance("aws", "p5.48xlarge", "eu-north-1")
+    north = catalog.instance("aws", "p5.48xlarge", "eu-north-1")
     assert north is not None
     assert (north.standing, north.as_of) == ("scaled", "2025-04-05")
-    assert found.damage() == ""
+    assert catalog.damage() == ""
     assert "karpenter-aws: not in the table: p7.48xlarge\n" in capsys.readouterr().out
 
 
@@ -120,13 +120,13 @@ def test_azures_are_read_by_region_and_what_is_no_quote_is_left_out(
     tool: Callable[..., Catalogue], tmp_path: Path
 ) -> None:
     """The GB200 sizes keep their count of GPUs and have no price."""
-    found = tool("instances", "--karpenter-azure", written(tmp_path / "azure.go", AZURE))
+    catalog = tool("instances", "--karpenter-azure", written(tmp_path / "azure.go", AZURE))
 
     for region, hour in (("eastus", "90"), ("westeurope", "99.5")):
-        listing = found.instance("azure", "ND96isr_H100_v5", region)
+        listing = catalog.instance("azure", "ND96isr_H100_v5", region)
         assert listing is not None
         assert str(listing.on_demand) == hour
-    gb200 = found.instance("azure", "ND128isr_NDR_GB200_v6", "eastus")
+    gb200 = catalog.instance("azure", "ND128isr_NDR_GB200_v6", "eastus")
     assert gb200 is not None
     assert (gb200.devices, gb200.on_demand) == (4, None)
 
@@ -152,11 +152,11 @@ def test_offers_that_can_be_bought_are_taken_from_the_wheel(
     wheel = tmp_path / "litellm-9.9.9-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("litellm/model_prices_and_context_window_backup.json", json.dumps(entries))
-    found = tool("hosted", "--wheel", wheel)
+    catalog = tool("hosted", "--wheel", wheel)
 
     assert (tmp_path / "data" / "hosted.csv").read_text() == (
         "provider,model,prompt,cached_prompt,generation,source\n"
         "groq,openai/gpt-oss-120b,0.15,0.075,0.6,litellm\n"
     )
-    assert [offer.provider for offer in found.hosted("gpt-oss-120b")] == ["groq"]
+    assert [offer.provider for offer in catalog.hosted("gpt-oss-120b")] == ["groq"]
     assert capsys.readouterr().out.startswith("litellm 9.9.9: 1 offers; 0 new, 792 gone\n")

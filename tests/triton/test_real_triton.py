@@ -32,14 +32,14 @@ class Triton:
         self.api = api
         self.metrics = metrics
 
-    def ask(self, model: str, prompt: int, generation: int) -> None:
+    def infer(self, model: str, prompt: int, generation: int) -> None:
         tokens = {"name": "TOKENS", "shape": [2], "datatype": "INT32", "data": [prompt, generation]}
         connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
         connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": [tokens]}))
         answer = connection.getresponse()
-        said = json.loads(answer.read())
+        output = json.loads(answer.read())
         connection.close()
-        assert said["outputs"][0]["data"] == [prompt + generation]
+        assert output["outputs"][0]["data"] == [prompt + generation]
 
     def read(self) -> ServerReading:
         url = f"http://127.0.0.1:{self.metrics}/metrics"
@@ -52,12 +52,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     for name in ("llm", "plain"):
         version = folder / "models" / name / "1"
         version.mkdir(parents=True)
-        shutil.copy(Path(__file__).with_name("model.py"), version / "model.py")
+        shutil.copy(Path(__file__).with_name("counting_model.py"), version / "model.py")
         version.with_name("config.pbtxt").write_text(f'name: "{name}"\n{CONFIG}')
     server = Triton(free_port(), free_port())
     libraries = f"{PACKAGES / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
     log = folder / "log"
-    with log.open("wb") as said:
+    with log.open("wb") as log_file:
         process = subprocess.Popen(
             [
                 str(SERVER / "bin" / "tritonserver"),
@@ -72,8 +72,8 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
                 "PYTHONPATH": str(PACKAGES),
                 "PATH": f"{ROOT / '.cache' / 'triton' / 'bin'}:{os.environ['PATH']}",
             },
-            stdout=said,
-            stderr=said,
+            stdout=log_file,
+            stderr=log_file,
             start_new_session=True,
         )
 
@@ -103,8 +103,8 @@ def test_tokens_of_a_real_triton_are_counted_to_the_last_one(triton: Triton) -> 
     """Those of the model that counts them; its requests are the ones that it ended itself."""
     before = counted(triton.read())
     for prompt, generation in ((700, 30), (512, 1), (1, 200)):
-        triton.ask("llm", prompt, generation)
-    triton.ask("plain", 5, 5)
+        triton.infer("llm", prompt, generation)
+    triton.infer("plain", 5, 5)
 
     reading = triton.read()
 

@@ -10,7 +10,6 @@ from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.finance.invoice import Counted, Invoice, InvoiceError, InvoiceSums
 from exporter.finance.reconciliation.differences import (
-    CENT,
     KINDS,
     Book,
     ComparedDay,
@@ -23,7 +22,7 @@ from exporter.finance.reconciliation.differences import (
 )
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import HOURS_KEPT
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -33,11 +32,6 @@ from exporter.units import (
     Nanoseconds,
     Picodollars,
 )
-
-
-def dollars(amount: Picodollars) -> str:
-    """Whole cents, like 1,234.50."""
-    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
 
 
 def hours(time: Nanoseconds) -> str:
@@ -65,7 +59,7 @@ def notes(
     zone: ZoneInfo,
     calendar: Literal["local", "utc", "shifted"],
     rows: Sequence[ComparedDay],
-    books: Book,
+    whole: Book,
     outside: Picodollars,
     uncut: Sequence[str],
 ) -> Iterator[str]:
@@ -76,7 +70,7 @@ def notes(
     yield from _of_rows(invoice)
     yield from _of_time(invoice, record, calendar, zone, outside, uncut)
     yield from _of_prices(invoice, rows)
-    yield from _of_books(record, books)
+    yield from _of_books(record, whole)
 
 
 def _of_rows(invoice: Invoice) -> Iterator[str]:
@@ -122,10 +116,10 @@ def _of_time(
     elif zone.key != "UTC":
         yield f"the rows of the bill were put into days of {zone.key}"
     for month, amount in _other_months(invoice, record.month, calendar):
-        yield f"{dollars(amount)} dollars of {month} are on this bill and not compared"
+        yield f"{dollars_text(amount)} dollars of {month} are on this bill and not compared"
     if outside and invoice.first is not None and invoice.last is not None:
         yield (
-            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars(outside)} "
+            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars_text(outside)} "
             "dollars that the books have of the rest of the month are not compared"
         )
     if uncut:
@@ -136,12 +130,12 @@ def _of_time(
 
 
 def _other_months(invoice: Invoice, month: str, calendar: str) -> list[tuple[str, Picodollars]]:
-    found: dict[str, Picodollars] = {}
+    months: dict[str, Picodollars] = {}
     for tallies in (invoice.local if calendar == "local" else invoice.utc, invoice.months):
         for name, tally in tallies.items():
             if not name.startswith(month):
-                found[name[:7]] = found.get(name[:7], 0) + tally.total
-    return sorted((name, amount) for name, amount in found.items() if amount)
+                months[name[:7]] = months.get(name[:7], 0) + tally.total
+    return sorted((name, amount) for name, amount in months.items() if amount)
 
 
 def _of_prices(invoice: Invoice, rows: Sequence[ComparedDay]) -> Iterator[str]:
@@ -166,36 +160,36 @@ def _of_prices(invoice: Invoice, rows: Sequence[ComparedDay]) -> Iterator[str]:
             "where the bill tells no hours, a difference of price cannot be told from one of time: over the "
             f"{hours(metered)} hours that are metered, it comes to "
             f"{hourly(sum(row.usage for row in both), metered)} an hour and the books to "
-            f"{hourly(sum(row.books for row in both), metered)}"
+            f"{hourly(sum(row.posted for row in both), metered)}"
         )
 
 
-def _of_books(record: MonthRecord, books: Book) -> Iterator[str]:
+def _of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
     if record.month not in record.months:
         yield f"the ledger has nothing of {record.month}: if this host ran then, it was not metered"
     for basis, words in (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue")):
-        if books.money.get(basis):
-            yield f"{dollars(books.money[basis])} dollars of the books come from {words}"
-    if books.unpriced:
-        yield f"{hours(books.unpriced)} hours in the books had no price: they cost nothing there"
-    if books.unobserved:
+        if whole.money.get(basis):
+            yield f"{dollars_text(whole.money[basis])} dollars of the books come from {words}"
+    if whole.unpriced:
+        yield f"{hours(whole.unpriced)} hours in the books had no price: they cost nothing there"
+    if whole.unobserved:
         yield (
-            f"{hours(books.unobserved)} hours in the books nobody watched (a stopped daemon, a reboot, a "
+            f"{hours(whole.unobserved)} hours in the books nobody watched (a stopped daemon, a reboot, a "
             "host that was down): of these the bill tells how long the host was up"
         )
     sums = record.sums
     missing = sum(record.cells.values()) - record.adjusted - (sum(sums.cost.values()) if sums else 0)
     if missing:
-        yield f"{dollars(missing)} dollars of the month are in no day of the books and are not compared"
+        yield f"{dollars_text(missing)} dollars of the month are in no day of the books and are not compared"
     waiting = [each for each in record.adjustments if each.posted is None]
     if waiting:
         amount = sum(each.amount for each in waiting)
-        yield f"adjustments of {dollars(amount)} dollars wait for the daemon and are in no sum"
+        yield f"adjustments of {dollars_text(amount)} dollars wait for the daemon and are in no sum"
 
 
 def _counted(counted: Counted) -> str:
     rows = "1 row" if counted.rows == 1 else f"{counted.rows:,} rows"
-    return f"{rows} ({dollars(counted.cost)} dollars)"
+    return f"{rows} ({dollars_text(counted.cost)} dollars)"
 
 
 def _days(names: Sequence[str]) -> str:
@@ -211,7 +205,7 @@ Calendar = Literal["local", "utc", "shifted"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerMonth:
-    """What the ledger tells. `hours` are those of the month by UTC and of a day before and after it."""
+    """A month of the ledger. `hours` are those of the month by UTC and of a day before and after it."""
 
     record: MonthRecord
     hours: Mapping[int, HistorySums]
@@ -264,8 +258,8 @@ def month_billed(invoice: Invoice) -> str:
             totals[name[:7]] = totals.get(name[:7], 0) + abs(tally.total)
     most = [name for name, total in totals.items() if total == max(totals.values())]
     if len(most) != 1:
-        told = f"of {', '.join(sorted(totals))}" if totals else "of no day and no month"
-        raise InvoiceError(f"its rows are {told}: say which month with --month")
+        extent = f"of {', '.join(sorted(totals))}" if totals else "of no day and no month"
+        raise InvoiceError(f"its rows are {extent}: say which month with --month")
     return most[0]
 
 
@@ -281,26 +275,26 @@ def hours_wanted(name: str) -> tuple[int, int]:
     return first - 24, end + 24
 
 
-def reconcile(invoice: Invoice, books: LedgerMonth) -> Reconciliation:
+def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     """Set a month of the books against a bill.
 
     Raises:
         InvoiceError: the bill has nothing of that month.
     """
-    record = books.record
+    record = ledger_month.record
     _check(invoice, record.month)
-    calendar = _calendar(invoice, books)
-    zone = UTC_ZONE if calendar == "utc" else books.zone
-    days = _comparison_days(month_named(record.month, zone), zone, books.now)
-    kept = _books(calendar, days, books)
-    before = sum(book.compared for book in kept.values())
-    cut = [] if calendar == "shifted" else _cut(kept, days, invoice, books)
+    calendar = _calendar(invoice, ledger_month)
+    zone = UTC_ZONE if calendar == "utc" else ledger_month.zone
+    days = _comparison_days(month_named(record.month, zone), zone, ledger_month.now)
+    books_by_day = _books_by_day(calendar, days, ledger_month)
+    before = sum(book.compared for book in books_by_day.values())
+    cut = [] if calendar == "shifted" else _cut(books_by_day, days, invoice, ledger_month)
     inside = {day.name: day for day in days if _inside(day, invoice, calendar)}
     tallies = invoice.local if calendar == "local" else invoice.utc
     billed = {name: tally for name, tally in tallies.items() if name.startswith(record.month)}
-    ahead = [Book(name, 0) for name in sorted(billed) if name not in kept]
+    ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
     named = inside.keys() | billed.keys()
-    shown = [book for book in (*kept.values(), *ahead) if book.name in named]
+    shown = [book for book in (*books_by_day.values(), *ahead) if book.name in named]
     month = invoice.months.get(record.month, InvoiceSums())
     by: Literal["day", "month"] = "month" if month.usage or month.meters else "day"
     if by == "month":
@@ -319,48 +313,54 @@ def reconcile(invoice: Invoice, books: LedgerMonth) -> Reconciliation:
     return Reconciliation(
         invoice=invoice,
         record=record,
-        zone=books.zone,
-        components=books.components,
+        zone=ledger_month.zone,
+        components=ledger_month.components,
         calendar=calendar,
         by=by,
-        to_date=record.month == month_of(books.now, books.zone).name,
+        to_date=record.month == month_of(ledger_month.now, ledger_month.zone).name,
         rows=rows,
         total=total,
         others=whole.others,
-        suggestions=tuple(_suggestions(total.difference_in_cents * CENT, whole.owners, _date(shown, books))),
-        notes=tuple(notes(invoice, record, books.zone, calendar, rows, whole, before - whole.compared, cut)),
+        suggestions=tuple(
+            _suggestions(total.difference_in_cents * CENT, whole.owners, _date(shown, ledger_month))
+        ),
+        notes=tuple(
+            notes(invoice, record, ledger_month.zone, calendar, rows, whole, before - whole.compared, cut)
+        ),
     )
 
 
 def _check(invoice: Invoice, month: str) -> None:
     names = {name[:7] for name in (*invoice.local, *invoice.utc, *invoice.months)}
     if month not in names:
-        found = f"it has {', '.join(sorted(names))}" if names else "it has no day and no month"
-        raise InvoiceError(f"has nothing of {month}: {found}")
+        available = f"it has {', '.join(sorted(names))}" if names else "it has no day and no month"
+        raise InvoiceError(f"has nothing of {month}: {available}")
 
 
-def _calendar(invoice: Invoice, books: LedgerMonth) -> Calendar:
-    month = invoice.months.get(books.record.month, InvoiceSums())
-    if not invoice.shifted.rows and (not month.usage or books.zone.key == "UTC"):
+def _calendar(invoice: Invoice, ledger_month: LedgerMonth) -> Calendar:
+    month = invoice.months.get(ledger_month.record.month, InvoiceSums())
+    if not invoice.shifted.rows and (not month.usage or ledger_month.zone.key == "UTC"):
         return "local"
-    local = month_named(books.record.month, books.zone)
-    first = month_named(books.record.month, UTC_ZONE).start // NANOSECONDS_PER_HOUR
-    if first > books.now // NANOSECONDS_PER_HOUR - HOURS_KEPT:
+    local = month_named(ledger_month.record.month, ledger_month.zone)
+    first = month_named(ledger_month.record.month, UTC_ZONE).start // NANOSECONDS_PER_HOUR
+    if first > ledger_month.now // NANOSECONDS_PER_HOUR - HOURS_KEPT:
         return "utc"  # no hour since then can be past its time
-    if first < min(books.hours, default=first) <= local.start // NANOSECONDS_PER_HOUR:
+    if first < min(ledger_month.hours, default=first) <= local.start // NANOSECONDS_PER_HOUR:
         return "shifted"  # whether hours are gone, or the host began then, no local day of the month tells
-    days = _comparison_days(local, books.zone, books.now)
-    return "utc" if hours_kept(days, books.record.days, books.hours) else "shifted"
+    days = _comparison_days(local, ledger_month.zone, ledger_month.now)
+    return "utc" if hours_kept(days, ledger_month.record.days, ledger_month.hours) else "shifted"
 
 
-def _books(calendar: Calendar, days: list[Day], books: LedgerMonth) -> dict[str, Book]:
-    told = books.record.adjustments, books.components, books.now
+def _books_by_day(calendar: Calendar, days: list[Day], ledger_month: LedgerMonth) -> dict[str, Book]:
+    scope = ledger_month.record.adjustments, ledger_month.components, ledger_month.now
     if calendar == "utc":
-        return hourly_books(days, books.hours, *told)
-    return local_books(days, books.record.days, *told)
+        return hourly_books(days, ledger_month.hours, *scope)
+    return local_books(days, ledger_month.record.days, *scope)
 
 
-def _cut(kept: dict[str, Book], days: list[Day], invoice: Invoice, books: LedgerMonth) -> list[str]:
+def _cut(
+    books_by_day: dict[str, Book], days: list[Day], invoice: Invoice, ledger_month: LedgerMonth
+) -> list[str]:
     """Cut the days in which a bill begins or ends to what it is about, where hours tell.
 
     Returns:
@@ -371,11 +371,11 @@ def _cut(kept: dict[str, Book], days: list[Day], invoice: Invoice, books: Ledger
         return whole
     for day in days:
         part = Day(day.name, max(day.start, invoice.first), min(day.end, invoice.last))
-        if part == day or part.start >= part.end or not kept[day.name].metered:
+        if part == day or part.start >= part.end or not books_by_day[day.name].metered:
             continue
-        if hours_kept([day], books.record.days, books.hours):
-            told = books.record.adjustments, books.components, books.now
-            kept.update(hourly_books([part], books.hours, *told))
+        if hours_kept([day], ledger_month.record.days, ledger_month.hours):
+            scope = ledger_month.record.adjustments, ledger_month.components, ledger_month.now
+            books_by_day.update(hourly_books([part], ledger_month.hours, *scope))
         else:
             whole.append(day.name)
     return whole
@@ -404,9 +404,9 @@ def _name(instant: Instant) -> str:
     return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).date().isoformat()
 
 
-def _whole(name: str, books: Iterable[Book], tallies: Iterable[InvoiceSums]) -> tuple[Book, InvoiceSums]:
+def _whole(name: str, days: Iterable[Book], tallies: Iterable[InvoiceSums]) -> tuple[Book, InvoiceSums]:
     book, billed = Book(name, 0), InvoiceSums()
-    for each in books:
+    for each in days:
         book.add(each)
     for tally in tallies:
         billed.add(tally)
@@ -414,7 +414,7 @@ def _whole(name: str, books: Iterable[Book], tallies: Iterable[InvoiceSums]) -> 
 
 
 def _any(row: ComparedDay, book: Book) -> bool:
-    return bool(row.bill or row.books or row.adjusted or row.parts or book.metered)
+    return bool(row.bill or row.posted or row.adjusted or row.parts or book.metered)
 
 
 def _total(rows: Iterable[ComparedDay]) -> ComparedDay:
@@ -424,7 +424,7 @@ def _total(rows: Iterable[ComparedDay]) -> ComparedDay:
     return ComparedDay(
         name="total",
         bill=sum(row.bill for row in rows),
-        books=sum(row.books for row in rows),
+        posted=sum(row.posted for row in rows),
         adjusted=sum(row.adjusted for row in rows),
         parts=tuple(_summed([part for row in rows for part in row.parts])),
         usage=sum(row.usage for row in rows),
@@ -440,19 +440,19 @@ def _summed(parts: list[Difference]) -> Iterator[Difference]:
         ours = [part for part in parts if part.kind == kind]
         if ours:
             times = [part.time for part in ours if part.time is not None]
-            books = [part.books for part in ours if part.books is not None]
+            posted = [part.posted for part in ours if part.posted is not None]
             yield Difference(
                 kind,
                 sum(part.amount for part in ours),
                 sum(times) if len(times) == len(ours) else None,
-                sum(books) if books else None,
+                sum(posted) if posted else None,
             )
 
 
-def _date(shown: list[Book], books: LedgerMonth) -> str:
+def _date(shown: list[Book], ledger_month: LedgerMonth) -> str:
     """The last day that was compared, and not ahead of the books' own calendar."""
-    today = day_of(books.now, books.zone).name
-    first = date.fromisoformat(f"{books.record.month}-01")
+    today = day_of(ledger_month.now, ledger_month.zone).name
+    first = date.fromisoformat(f"{ledger_month.record.month}-01")
     end = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     last = max((book.name for book in shown), default=end.isoformat())
     return min(last, today)
@@ -463,7 +463,7 @@ def _suggestions(
 ) -> Iterator[Suggestion]:
     """A difference of whole cents over those who pay for what was compared, by what they pay."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}
-    amounts, _owed = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
+    amounts, _carry = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
     whose = sorted(amounts)
     for (product, team), cents in zip(whose, rounded([amounts[who] for who in whose], CENT), strict=True):
         if cents:

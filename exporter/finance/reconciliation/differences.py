@@ -13,9 +13,9 @@ from exporter.cost.money import split
 from exporter.finance.invoice import APART, Apart, InvoiceSums
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, day_number
-from exporter.reports.rounding import rounded
+from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day
-from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 ProductTeam = tuple[str, str]
 
@@ -42,7 +42,7 @@ class Book:
 
     @property
     def compared(self) -> Picodollars:
-        """What is compared, without adjustments."""
+        """The money that is compared, without adjustments."""
         return sum(self.money.values())
 
     def add(self, other: "Book") -> None:
@@ -68,8 +68,8 @@ def local_books(
     now: Instant,
 ) -> dict[str, Book]:
     """The books by local day."""
-    told = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
-    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in told}
+    sums_by_day = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
+    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in sums_by_day}
 
 
 def hourly_books(
@@ -83,23 +83,23 @@ def hourly_books(
 
     An hour of which only a part belongs to a day is taken whole. Adjustments keep the day that they name.
     """
-    books = {}
+    by_day = {}
     for day in days:
         sums = HistorySums()
         for hour in _hours(day):
             if hour in history:
                 sums.add(history[hour])
-        books[day.name] = _book(day, sums, adjustments, components, now)
-    return books
+        by_day[day.name] = _book(day, sums, adjustments, components, now)
+    return by_day
 
 
 def hours_kept(days: list[Day], daily: Mapping[int, HistorySums], hourly: Mapping[int, HistorySums]) -> bool:
-    """Whether hours still tell of local days all that days do: the oldest are let go of first."""
+    """Whether the hours of local days are all kept: the oldest are deleted first."""
     for day in days:
-        told = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
-        if told:
-            found = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
-            return told <= sum(map(sum, found))
+        daily_held = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
+        if daily_held:
+            hourly_held = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
+            return daily_held <= sum(map(sum, hourly_held))
     return True
 
 
@@ -110,17 +110,17 @@ def _hours(day: Day) -> range:
 def _book(
     day: Day, sums: HistorySums, adjustments: tuple[Adjustment, ...], components: frozenset[str], now: Instant
 ) -> Book:
-    held = sum(sums.gpu_held.values())
+    gpu_time = sum(sums.gpu_held.values())
     # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
     metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
     passed = max(0, min(day.end, now) - day.start)
     book = Book(day.name, max(passed, metered), metered)
-    if held:
+    if gpu_time:
         # Time that is not owed passed while the host was down or asleep: nobody watched it either.
-        observed = sum(time for slot, time in sums.held.items() if slot.phase != "unobserved")
-        unobserved = max(0, held - observed)
-        book.unobserved = min(metered, metered * unobserved // held)
-        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // held)
+        observed = sum(time for owner_phase, time in sums.held.items() if owner_phase.phase != "unobserved")
+        unobserved = max(0, gpu_time - observed)
+        book.unobserved = min(metered, metered * unobserved // gpu_time)
+        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
     for (owner, component, basis), amount in sums.server_cost.items():
         if component in components:
             payer = owner.product, owner.team
@@ -133,8 +133,6 @@ def _book(
     )
     return book
 
-
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
 Named = Literal[
     "not_metered",
@@ -150,28 +148,28 @@ Named = Literal[
 Kind = Named | Apart | Literal["adjusted", "unexplained"]
 
 KINDS: Final[tuple[Kind, ...]] = (*get_args(Named), *APART, "adjusted", "unexplained")
-"""In the order in which they are told."""
+"""In the order of the report."""
 
 _DRIFTS: Final[dict[str, Kind]] = {"catalogue": "price_catalogue", "estimate": "price_estimate"}
-"""By the price basis of the books; any other was configured."""
+"""Kinds by the ledger's price basis; any other basis is configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A part of bill minus books. `time` is what it is for; `None`: it is not by time.
 
-    `books` is set for prices alone: what the books have for that time.
+    `posted` is set for prices alone: what the ledger posted for that time.
     """
 
     kind: Kind
     amount: Picodollars
     time: Nanoseconds | None = None
-    books: Picodollars | None = None
+    posted: Picodollars | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedDay:
-    """One day, or a month. `books` are without adjustments; `parts` sum to `difference`.
+    """One day, or a month. `posted` is without adjustments; `parts` sum to `difference`.
 
     `usage` is the part of the bill that is neither of `APART`, `metered` the time in the books.
     `timed` is what the bill charges by time, and for how long; `None`: it does not tell this day.
@@ -180,7 +178,7 @@ class ComparedDay:
 
     name: str
     bill: Picodollars
-    books: Picodollars
+    posted: Picodollars
     adjusted: Picodollars
     parts: tuple[Difference, ...]
     usage: Picodollars
@@ -192,13 +190,15 @@ class ComparedDay:
     @property
     def difference(self) -> Picodollars:
         """Bill minus books, adjustments counted as books."""
-        return self.bill - self.books - self.adjusted
+        return self.bill - self.posted - self.adjusted
 
     @property
     def difference_in_cents(self) -> int:
         """The difference of bill and books as they are shown: each rounded to a cent."""
-        ((bill,), (books,)) = (rounded([amount], CENT) for amount in (self.bill, self.books + self.adjusted))
-        return bill - books
+        ((bill,), (posted,)) = (
+            rounded([amount], CENT) for amount in (self.bill, self.posted + self.adjusted)
+        )
+        return bill - posted
 
 
 def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> ComparedDay:
@@ -218,7 +218,7 @@ def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> Compare
     return ComparedDay(
         name=book.name,
         bill=tally.total,
-        books=book.compared,
+        posted=book.compared,
         adjusted=book.adjusted,
         parts=tuple(part for part in parts if part.amount),
         usage=tally.usage,
@@ -243,28 +243,28 @@ def _timed(tally: InvoiceSums) -> tuple[Picodollars, Nanoseconds] | None:
 
 
 def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Difference]:
-    """Where the bill tells a time. Each piece of it is worth its share of the cost; they sum to the cost."""
+    """Differences of a bill that has times. Each piece has its share of the cost; they sum to the cost."""
     # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
     counted = min(max(time, book.metered - book.unobserved), book.metered)
-    lacking = max(0, time - counted)
-    uncovered = min(lacking, book.length - book.metered)
+    not_in_ledger = max(0, time - counted)
+    uncovered = min(not_in_ledger, book.length - book.metered)
     unpriced = counted * book.unpriced // book.metered if book.metered else 0
     pieces: list[tuple[Kind, Nanoseconds]] = [
         ("uncovered" if book.metered else "not_metered", uncovered),
-        ("beyond", lacking - uncovered),
+        ("beyond", not_in_ledger - uncovered),
         ("not_billed", min(0, time - counted)),
         ("unpriced", unpriced),
     ]
     parts = []
-    passed = told = 0
+    passed = assigned = 0
     for kind, length in pieces:
         passed += length
-        worth = cost * passed // time - told
-        told += worth
+        worth = cost * passed // time - assigned
+        assigned += worth
         parts.append(Difference(kind, worth, abs(length)))
     priced = counted - unpriced
     if priced:
-        parts += _drift(book, cost - told - book.compared, priced)
+        parts += _drift(book, cost - assigned - book.compared, priced)
     return parts
 
 
@@ -274,8 +274,8 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference
     if not weights:
         return [Difference("price", drift, time, 0)]
     sign = -1 if drift < 0 else 1
-    amounts, _owed = split(abs(drift), weights)
-    times, _owed = split(time, weights)
+    amounts, _carry = split(abs(drift), weights)
+    times, _carry = split(time, weights)
     return [
         Difference(_DRIFTS.get(basis, "price"), sign * amounts[basis], times[basis], amount)
         for basis, amount in weights.items()
@@ -283,7 +283,7 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference
 
 
 def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
-    """Where the bill tells no time, but at most the periods that its rows are for."""
+    """Differences of a bill without times, or with the periods of its rows alone."""
     usage, span = tally.usage, tally.span
     if usage == 0:
         return [Difference("not_billed", -book.compared, book.metered)]
@@ -299,8 +299,11 @@ def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
             Difference("unpriced", left - uncovered, book.unpriced),
         ]
     parts: list[Difference] = []
-    lacking: tuple[tuple[Kind, Nanoseconds], ...] = (("uncovered", missing), ("unpriced", book.unpriced))
-    for kind, time in lacking:
+    missing_times: tuple[tuple[Kind, Nanoseconds], ...] = (
+        ("uncovered", missing),
+        ("unpriced", book.unpriced),
+    )
+    for kind, time in missing_times:
         worth = min(left, book.compared * time // priced)
         left -= worth
         parts.append(Difference(kind, worth, worth * priced // book.compared if book.compared else time))

@@ -1,4 +1,4 @@
-"""Everything that is said about a scenario. Pure."""
+"""The results of a scenario. Pure."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,7 @@ class TcoAnswer:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the measured option leaves open, in sentences."""
+        """Limits of the measured option, in sentences."""
         return tuple(caveats(self.scenario))
 
     @property
@@ -44,23 +44,23 @@ class TcoAnswer:
         days = self.scenario.days_per_month * 12
         return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
 
-    def per_million(self, found: OptionCourse) -> Fraction | None:
+    def per_million(self, option_course: OptionCourse) -> Fraction | None:
         """Dollars per million tokens of the load over the horizon.
 
         `None` without a load, and where it is not known whether the load is served.
         """
-        if compared_months(self.scenario, (found.option,)) < self.scenario.months:
+        if compared_months(self.scenario, (option_course.option,)) < self.scenario.months:
             return None
         millions = self.millions_of_tokens
-        return None if not millions else found.total / millions
+        return None if not millions else option_course.total / millions
 
 
 def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer:
-    """What a scenario comes to, with load and present cost as measured where that is given."""
+    """The results of a scenario; a measurement replaces its load and adds the present cost."""
     if measured is not None:
         scenario = with_measurement(scenario, measured)
     courses = tuple(course(scenario, option) for option in scenario.options)
-    hosts = {found.option: found.months[0].hosts for found in courses}
+    hosts = {option_course.option: option_course.months[0].hosts for option_course in courses}
     return TcoAnswer(
         scenario=scenario,
         courses=courses,

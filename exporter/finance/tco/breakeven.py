@@ -1,4 +1,4 @@
-"""What the answer would be at another load, and at another price. Pure."""
+"""Break-even months and loads, and the sensitivity to load and price. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ Verdict = Literal["at", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """From this month on (counted from 1) an option has been paid less than the other."""
+    """From this month on (counted from 1) the payments for an option so far are less than for the other."""
 
     month: int
     cheaper: str
@@ -53,6 +53,7 @@ class Race:
 class BreakEven:
     """The least load at which an option with hosts costs no more than a hosted one.
 
+    Accrued cost is compared, not payments: hardware that outlives the horizon is charged for its part only.
     `at`: at `tokens_per_day`, with so many hosts. `always`: at the smallest load already. `never`: at none.
     Another host costs before it earns, so that the hosted option may be cheaper again for a while beyond
     what the hosts serve: `lasting` is the load from which it never is, `None` where there is no such load.
@@ -81,14 +82,14 @@ def _race(one: OptionCourse, other: OptionCourse, months: int) -> Race:
     cheaper: str | None = None
     crossings = []
     paid = list(zip(one.cumulated_paid(), other.cumulated_paid(), strict=True))
-    for place, (mine, theirs) in enumerate(paid[:months]):
+    for index, (mine, theirs) in enumerate(paid[:months]):
         if mine == theirs:
             continue
         leader = one.option if mine < theirs else other.option
         if cheaper is None:
             first = leader
         elif leader != cheaper:
-            crossings.append(Crossing(place + 1, leader))
+            crossings.append(Crossing(index + 1, leader))
         cheaper = leader
     compared = months if months < len(paid) else None
     return Race((one.option, other.option), first, tuple(crossings), compared)
@@ -114,7 +115,7 @@ class CostLine:
         return max(self.hosts, ceil(tokens_per_day / self.capacity))
 
     def cost(self, tokens_per_day: Fraction) -> Fraction:
-        """What the horizon costs at a load."""
+        """The cost of the horizon at a load."""
         hosts = self.hosts_for(tokens_per_day)
         return self.fixed + hosts * self.per_host + tokens_per_day * self.per_token
 
@@ -137,7 +138,7 @@ def line(scenario: Scenario, option: Option, load: Load) -> CostLine:
 
 def fleet_of(option: Option) -> Fleet | None:
     """The option's own hosts, if it has any."""
-    return getattr(option.terms, "fleet", None)
+    return getattr(option.serving, "fleet", None)
 
 
 def _capacity(option: Option, fleet: Fleet | None, load: Load) -> Fraction | None:
@@ -156,12 +157,14 @@ def break_evens(scenario: Scenario) -> tuple[BreakEven, ...]:
         break_even(option.name, lines[option.name], hosted.name, lines[hosted.name])
         for option in scenario.options
         for hosted in scenario.options
-        if option.name in lines and not isinstance(option.terms, Hosted) and isinstance(hosted.terms, Hosted)
+        if option.name in lines
+        and not isinstance(option.serving, Hosted)
+        and isinstance(hosted.serving, Hosted)
     )
 
 
 def _has_line(option: Option) -> bool:
-    return fleet_of(option) is not None or isinstance(option.terms, Hosted | AsMeasured)
+    return fleet_of(option) is not None or isinstance(option.serving, Hosted | AsMeasured)
 
 
 def break_even(name: str, mine: CostLine, hosted: str, theirs: CostLine) -> BreakEven:
@@ -195,7 +198,7 @@ def break_even(name: str, mine: CostLine, hosted: str, theirs: CostLine) -> Brea
 
 
 LOADS: Final = (Fraction(10, 100), Fraction(30, 100), Fraction(60, 100), Fraction(90, 100))
-"""How busy the hardware is."""
+"""Utilizations of the hardware."""
 
 PRICES: Final = (Fraction(1, 2), Fraction(4, 5), Fraction(1), Fraction(6, 5), Fraction(2))
 """Times the price."""
@@ -255,7 +258,8 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
     for ratio in LOADS:
         at = steady(loose, load, ratio * whole)
         totals = {
-            option.name: course(at, _kept(option, first_hosts[option.name])).total for option in at.options
+            option.name: course(at, _with_hosts_at_least(option, first_hosts[option.name])).total
+            for option in at.options
         }
         tokens_per_day = total(scaled(load.tokens, ratio * whole))
         millions = tokens_per_day * days / TOKENS_PER_MILLION
@@ -271,7 +275,7 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
 
 
 def _sensitivity_capacity(option: Option, first_hosts: Mapping[str, int]) -> Fraction:
-    """What the first fleet serves in a day; 0 where that is not known."""
+    """Tokens that the first fleet serves in a day; 0 where that is not known."""
     fleet = fleet_of(option)
     a_host = None if fleet is None else fleet.tokens_per_host_day
     return Fraction(0) if a_host is None else a_host * first_hosts[option.name]
@@ -279,16 +283,18 @@ def _sensitivity_capacity(option: Option, first_hosts: Mapping[str, int]) -> Fra
 
 def _filled(option: Option) -> Option:
     """The option with hosts that may be fully busy."""
-    if isinstance(option.terms, OwnedHosts | RentedHosts):
-        fleet = replace(option.terms.fleet, utilization_ratio=Fraction(1))
-        return replace(option, terms=replace(option.terms, fleet=fleet))
+    if isinstance(option.serving, OwnedHosts | RentedHosts):
+        fleet = replace(option.serving.fleet, utilization_ratio=Fraction(1))
+        return replace(option, serving=replace(option.serving, fleet=fleet))
     return option
 
 
-def _kept(option: Option, hosts: int) -> Option:
+def _with_hosts_at_least(option: Option, hosts: int) -> Option:
     """The option with at least so many hosts."""
-    if isinstance(option.terms, OwnedHosts | RentedHosts):
-        return replace(option, terms=replace(option.terms, fleet=replace(option.terms.fleet, hosts=hosts)))
+    if isinstance(option.serving, OwnedHosts | RentedHosts):
+        return replace(
+            option, serving=replace(option.serving, fleet=replace(option.serving.fleet, hosts=hosts))
+        )
     return option
 
 
@@ -302,8 +308,8 @@ def prices(scenario: Scenario) -> tuple[Repriced, ...]:
 
 def _total_at(scenario: Scenario, option: Option, factor: Fraction) -> Fraction:
     names = {option.name}
-    if isinstance(option.terms, Hybrid):
-        names = {option.terms.base, option.terms.rest}
+    if isinstance(option.serving, Hybrid):
+        names = {option.serving.base, option.serving.rest}
     options = tuple(repriced(other, factor) if other.name in names else other for other in scenario.options)
     changed = replace(scenario, options=options)
     return course(changed, changed.option(option.name)).total
@@ -311,23 +317,23 @@ def _total_at(scenario: Scenario, option: Option, factor: Fraction) -> Fraction:
 
 def repriced(option: Option, factor: Fraction) -> Option:
     """The option at so many times its own price."""
-    match option.terms:
+    match option.serving:
         case OwnedHosts() as owned:
             times = Decimal(factor.numerator) / Decimal(factor.denominator)
-            terms = replace(
-                owned.terms,
-                purchase_dollars=owned.terms.purchase_dollars * times,
-                support_dollars_per_year=owned.terms.support_dollars_per_year * times,
-                insurance_dollars_per_year=owned.terms.insurance_dollars_per_year * times,
+            ownership = replace(
+                owned.ownership,
+                purchase_dollars=owned.ownership.purchase_dollars * times,
+                support_dollars_per_year=owned.ownership.support_dollars_per_year * times,
+                insurance_dollars_per_year=owned.ownership.insurance_dollars_per_year * times,
             )
-            return replace(option, terms=replace(owned, terms=terms))
+            return replace(option, serving=replace(owned, ownership=ownership))
         case RentedHosts() as rented:
             dearer = replace(rented, dollars_per_host_hour=rented.dollars_per_host_hour * factor)
-            return replace(option, terms=dearer)
+            return replace(option, serving=dearer)
         case Hosted() as hosted:
-            return replace(option, terms=Hosted(scaled(hosted.dollars_per_million, factor)))
+            return replace(option, serving=Hosted(scaled(hosted.dollars_per_million, factor)))
         case AsMeasured() as spending:
             spent = {name: amount * factor for name, amount in spending.dollars_per_day.items()}
-            return replace(option, terms=AsMeasured(spent))
+            return replace(option, serving=AsMeasured(spent))
         case Hybrid():
             return option

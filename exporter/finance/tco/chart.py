@@ -18,6 +18,8 @@ from exporter.finance.tco.text_report import races, shares_of, whole
 
 LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")
 DARK: Final = ("#6cb6ff", "#ff9d5c", "#4fd1a0", "#dd9bf0", "#d9c24a", "#ff8ba0", "#5fd3e8", "#aab4c5")
+"""Colors of series. Each has a contrast of at least 4.5 to 1, as WCAG 2.2 requires of small text; dashes of
+lines and labels of bars distinguish series too."""
 DASHES: Final = ("none", "8 4", "2 3", "10 3 2 3", "5 5", "1 4", "12 4", "6 2 1 2")
 
 _LIGHT_PAPER: Final = {"paper": "#ffffff", "ink": "#1c2330", "faint": "#525b6b", "rule": "#d5dae2"}
@@ -92,12 +94,14 @@ def chart(answer: TcoAnswer) -> str:
 
 def _description(answer: TcoAnswer) -> str:
     totals = [
-        f"{found.option} costs {whole(found.total)} dollars: "
-        + ", ".join(f"{name} {share / 10:.1f} percent" for name, share in shares_of(found.components).items())
-        for found in answer.courses
+        f"{course.option} costs {whole(course.total)} dollars: "
+        + ", ".join(
+            f"{name} {share / 10:.1f} percent" for name, share in shares_of(course.components).items()
+        )
+        for course in answer.courses
     ]
     horizon = f"Total cost over {_years(answer)}."
-    return " ".join((horizon, *(f"{told}." for told in totals), *races(answer), *answer.caveats))
+    return " ".join((horizon, *(f"{total}." for total in totals), *races(answer), *answer.caveats))
 
 
 def _years(answer: TcoAnswer) -> str:
@@ -130,8 +134,8 @@ def _headings(answer: TcoAnswer) -> Iterator[str]:
     yield _text(24, 58, hours, size=13, look="faint")
     yield _text(24, 92, "Paid so far, by month", size=14, bold=True)
     if any(race.crossings for race in answer.races):
-        told = "a circle marks the month in which one becomes cheaper than another"
-        yield _text(RIGHT, 92, told, look="faint", anchor="end")
+        legend = "a circle marks the month in which one becomes cheaper than another"
+        yield _text(RIGHT, 92, legend, look="faint", anchor="end")
     yield _text(24, BARS_TOP - 24, "Cost of the whole time, by component", size=14, bold=True)
 
 
@@ -139,48 +143,48 @@ Scale = Callable[[float, float], tuple[float, float]]
 
 
 def _lines(answer: TcoAnswer) -> Iterator[str]:
-    paths = {found.option: [0.0, *map(float, found.cumulated_paid())] for found in answer.courses}
+    paths = {course.option: [0.0, *map(float, course.cumulated_paid())] for course in answer.courses}
     months = answer.scenario.months
     ticks = nice(min(map(min, paths.values())), max(map(max, paths.values())))
 
-    def place(month: float, dollars: float) -> tuple[float, float]:
+    def position(month: float, dollars: float) -> tuple[float, float]:
         across = LEFT + (RIGHT - LEFT) * month / months
         return across, TOP + PLOT * (ticks[-1] - dollars) / (ticks[-1] - ticks[0])
 
-    yield from _axes(ticks, months, place)
-    ends = _spread([place(months, path[-1])[1] for path in paths.values()])
+    yield from _axes(ticks, months, position)
+    ends = _spread([position(months, path[-1])[1] for path in paths.values()])
     for number, (name, path) in enumerate(paths.items()):
-        points = " ".join("{:.1f},{:.1f}".format(*place(month, paid)) for month, paid in enumerate(path))
+        points = " ".join("{:.1f},{:.1f}".format(*position(month, paid)) for month, paid in enumerate(path))
         look = number % COLORS
-        end = place(months, path[-1])[1]
+        end = position(months, path[-1])[1]
         yield f'<g class="s{look}"><title>{escape(f"{name}: {path[-1]:,.0f} dollars paid")}</title>'
         yield f'<polyline class="line" stroke-dasharray={quoteattr(DASHES[look])} points="{points}"/>'
         yield f'<polyline fill="none" points="{RIGHT},{end:.1f} {RIGHT + 14},{ends[number]:.1f}"/></g>'
         label = f"{_short(name, NAME_CHARACTERS)} {compact(path[-1])}"
         yield _text(RIGHT + 20, ends[number] + 4, label, look=f"f{look}", bold=True)
-    yield from _marks(answer.races, paths, place)
+    yield from _marks(answer.races, paths, position)
 
 
-def _axes(ticks: Sequence[float], months: int, place: Scale) -> Iterator[str]:
+def _axes(ticks: Sequence[float], months: int, position: Scale) -> Iterator[str]:
     for tick in ticks:
-        _x, y = place(0, tick)
+        _x, y = position(0, tick)
         yield f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield _text(LEFT - 8, y + 4, compact(tick), look="faint", anchor="end")
     step = MONTHS_PER_YEAR * ceil(months / 120) if months > 2 * MONTHS_PER_YEAR else 3
     for month in range(0, months + 1, step):
-        x, _y = place(month, 0)
+        x, _y = position(month, 0)
         yield _text(x, TOP + PLOT + 18, str(month), look="faint", anchor="middle")
     yield _text((LEFT + RIGHT) / 2, TOP + PLOT + 38, "month", look="faint", anchor="middle")
 
 
-def _marks(found: Sequence[Race], paths: Mapping[str, Sequence[float]], place: Scale) -> Iterator[str]:
+def _marks(pairs: Sequence[Race], paths: Mapping[str, Sequence[float]], position: Scale) -> Iterator[str]:
     """A circle where one option becomes cheaper than another, with its month where there is room for it."""
     written: list[tuple[float, float]] = []
-    for race in found:
+    for race in pairs:
         for turn in race.crossings:
-            x, y = place(turn.month, paths[turn.cheaper][turn.month])
-            told = f"{' and '.join(race.options)}: {turn.cheaper} is cheaper from month {turn.month} on"
-            yield f"<g><title>{escape(told)}</title>"
+            x, y = position(turn.month, paths[turn.cheaper][turn.month])
+            label = f"{' and '.join(race.options)}: {turn.cheaper} is cheaper from month {turn.month} on"
+            yield f"<g><title>{escape(label)}</title>"
             yield f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="4"/></g>'
             if all(abs(x - other) > MARK_ROOM or abs(y - height) > LABEL_GAP for other, height in written):
                 written.append((x, y))
@@ -189,38 +193,38 @@ def _marks(found: Sequence[Race], paths: Mapping[str, Sequence[float]], place: S
 
 def _spread(heights: Sequence[float]) -> list[float]:
     """Heights of labels, near where they belong and not on top of each other."""
-    order = sorted(range(len(heights)), key=lambda place: (heights[place], place))
+    order = sorted(range(len(heights)), key=lambda index: (heights[index], index))
     placed = list(heights)
-    for before, place in pairwise(order):
-        placed[place] = max(placed[place], placed[before] + LABEL_GAP)
+    for before, index in pairwise(order):
+        placed[index] = max(placed[index], placed[before] + LABEL_GAP)
     lowest = float(TOP + PLOT)
-    for place in reversed(order):
-        placed[place] = min(placed[place], lowest)
-        lowest = placed[place] - LABEL_GAP
+    for index in reversed(order):
+        placed[index] = min(placed[index], lowest)
+        lowest = placed[index] - LABEL_GAP
     return placed
 
 
 def _parts(answer: TcoAnswer) -> dict[str, int]:
     """The color of each component, the dearest first; those beyond the colors are other."""
     sums: dict[str, Fraction] = {}
-    for found in answer.courses:
-        for name, amount in found.components.items():
+    for course in answer.courses:
+        for name, amount in course.components.items():
             sums[name] = sums.get(name, Fraction(0)) + amount
     order = sorted(sums, key=lambda name: (-sums[name], name))
-    told = order if len(order) <= COLORS else [*order[: COLORS - 1], OTHER]
-    return {name: color for color, name in enumerate(told)}
+    names = order if len(order) <= COLORS else [*order[: COLORS - 1], OTHER]
+    return {name: color for color, name in enumerate(names)}
 
 
 def _bars(answer: TcoAnswer, colors: dict[str, int]) -> Iterator[str]:
-    most = max(found.total for found in answer.courses) or Fraction(1)
-    for row, found in enumerate(answer.courses):
+    most = max(course.total for course in answer.courses) or Fraction(1)
+    for row, course in enumerate(answer.courses):
         y = BARS_TOP + ROW * row
-        yield _text(24, y, _short(found.option, NAME_CHARACTERS * 2), bold=True)
+        yield _text(24, y, _short(course.option, NAME_CHARACTERS * 2), bold=True)
         x = 24.0
-        for name, amount in _grouped(found, colors).items():
+        for name, amount in _grouped(course, colors).items():
             width = BAR_WIDTH * float(amount / most)
-            share = f"{float(100 * amount / found.total):.1f} %"
-            yield f"<g><title>{escape(f'{found.option}: {name} {whole(amount)} dollars, {share}')}</title>"
+            share = f"{float(100 * amount / course.total):.1f} %"
+            yield f"<g><title>{escape(f'{course.option}: {name} {whole(amount)} dollars, {share}')}</title>"
             yield (
                 f'<rect class="f{colors[name]}" x="{x:.1f}" y="{y + 6}" width="{max(width - 1, 0.5):.1f}" '
                 f'height="{BAR}"/></g>'
@@ -228,14 +232,14 @@ def _bars(answer: TcoAnswer, colors: dict[str, int]) -> Iterator[str]:
             fitting = (words for words in (f"{name} {share}", share) if len(words) * CHARACTER + 12 < width)
             yield from (_text(x + 6, y + 6 + BAR / 2 + 4, words, look="on") for words in islice(fitting, 1))
             x += width
-        yield _text(x + 8, y + 6 + BAR / 2 + 4, whole(found.total), bold=True)
+        yield _text(x + 8, y + 6 + BAR / 2 + 4, whole(course.total), bold=True)
 
 
-def _grouped(found: OptionCourse, colors: dict[str, int]) -> dict[str, Fraction]:
+def _grouped(course: OptionCourse, colors: dict[str, int]) -> dict[str, Fraction]:
     grouped: dict[str, Fraction] = {}
-    for name, amount in found.components.items():
-        told = name if name in colors else OTHER
-        grouped[told] = grouped.get(told, Fraction(0)) + amount
+    for name, amount in course.components.items():
+        group = name if name in colors else OTHER
+        grouped[group] = grouped.get(group, Fraction(0)) + amount
     return dict(sorted(grouped.items(), key=lambda pair: colors[pair[0]]))
 
 

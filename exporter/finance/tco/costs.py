@@ -36,7 +36,7 @@ from exporter.tariff.tariff import (
 )
 from exporter.units import TOKENS_PER_MILLION
 
-NOTHING = Fraction(0)
+ZERO: Final = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +50,41 @@ class Capital:
     refresh: bool
     prices: tuple[Fraction, ...]
 
-    def cost(self, since: int, place: int) -> Fraction:
-        """What a host bought in one month costs in another."""
-        lives = (place - since) // self.life_months
+    def cost(self, since: int, month: int) -> Fraction:
+        """The cost in one month of a host bought in another."""
+        lives = (month - since) // self.life_months
         if lives and not self.refresh:
-            return NOTHING
+            return ZERO
         return self.monthly * self._price(since + lives * self.life_months)
 
-    def paid(self, since: int, place: int) -> Fraction:
-        """What is paid for it in a month: the purchase, less what its worn-out forerunner brings."""
-        lives, age = divmod(place - since, self.life_months)
+    def paid(self, since: int, month: int) -> Fraction:
+        """The payment in a month: the purchase, less the residual of the host that it replaces."""
+        lives, age = divmod(month - since, self.life_months)
         if age or (lives and not self.refresh):
-            return NOTHING
-        paid = self.purchase * self._price(place)
-        return paid - self.residual * self._price(place - self.life_months) if lives else paid
+            return ZERO
+        paid = self.purchase * self._price(month)
+        return paid - self.residual * self._price(month - self.life_months) if lives else paid
 
     def worth(self, since: int, end: int) -> Fraction:
-        """What it is worth after the last month: its purchase less what was written off by straight line."""
+        """The value after the last month: the purchase less straight-line depreciation."""
         lives, age = divmod(end - since - 1, self.life_months)
         if lives and not self.refresh:
             return self.residual * self._price(since)
         left = self.purchase - (self.purchase - self.residual) * (age + 1) / self.life_months
         return left * self._price(since + lives * self.life_months)
 
-    def _price(self, place: int) -> Fraction:
-        """What a price of the first year has come to in the year of a month."""
-        return self.prices[place // MONTHS_PER_YEAR]
+    def _price(self, month: int) -> Fraction:
+        """The price factor of a month's year, relative to the first year."""
+        return self.prices[month // MONTHS_PER_YEAR]
 
 
 def capital(owned: OwnedHosts, prices: tuple[Fraction, ...]) -> Capital:
     """The capital of an option's hosts."""
-    purchase = Fraction(owned.terms.purchase_dollars)
+    purchase = Fraction(owned.ownership.purchase_dollars)
     return Capital(
-        monthly=amortization_dollars_per_year(owned.terms) / MONTHS_PER_YEAR,
-        purchase=purchase * (1 + Fraction(owned.terms.adders_ratio)),
-        residual=purchase * Fraction(owned.terms.residual_ratio),
+        monthly=amortization_dollars_per_year(owned.ownership) / MONTHS_PER_YEAR,
+        purchase=purchase * (1 + Fraction(owned.ownership.adders_ratio)),
+        residual=purchase * Fraction(owned.ownership.residual_ratio),
         life_months=owned.life_months,
         refresh=owned.refresh,
         prices=prices,
@@ -96,8 +96,6 @@ HOSTED: Final = "hosted"
 
 OWN_COMPONENTS: Final = (AMORTIZATION, RENT, HOSTED, SUPPORT, INSURANCE, ENERGY)
 """Components that the arithmetic itself makes; items have names of their own."""
-
-ZERO: Final = Fraction(0)
 
 
 @dataclass(slots=True)
@@ -117,7 +115,7 @@ class OptionMonth:
 
     @property
     def total(self) -> Fraction:
-        """What the month costs."""
+        """The cost of the month."""
         return sum(self.cost.values(), ZERO)
 
 
@@ -135,12 +133,12 @@ class OptionCourse:
 
     @property
     def total(self) -> Fraction:
-        """What the horizon costs."""
+        """The cost of the horizon."""
         return sum((month.total for month in self.months), ZERO)
 
     @property
     def paid(self) -> Fraction:
-        """What the horizon takes from the bank."""
+        """The payments of the horizon."""
         return sum((month.paid for month in self.months), ZERO)
 
     @property
@@ -155,7 +153,7 @@ class OptionCourse:
         return summed(self.months)
 
     def cumulated_paid(self) -> list[Fraction]:
-        """What has been paid by the end of each month."""
+        """Cumulated payments at the end of each month."""
         sums, so_far = [], ZERO
         for month in self.months:
             so_far += month.paid
@@ -180,7 +178,7 @@ def yearly_loads(load: Load | None, years: int) -> tuple[Tokens, ...] | None:
 
 
 def changes(ratio_per_year: Fraction, years: int) -> tuple[Fraction, ...]:
-    """What one has come to in each year."""
+    """The growth factor of each year."""
     return tuple((1 + ratio_per_year) ** year for year in range(years))
 
 
@@ -201,8 +199,8 @@ def course(scenario: Scenario, option: Option, hosts: int | None = None) -> Opti
 def pays(item: ScenarioItem, option: Option) -> bool:
     """Whether an option pays an item; a hybrid pays what its parts pay."""
     names = {option.name}
-    if isinstance(option.terms, Hybrid):
-        names |= {option.terms.base, option.terms.rest}
+    if isinstance(option.serving, Hybrid):
+        names |= {option.serving.base, option.serving.rest}
     return item.options is None or not names.isdisjoint(item.options)
 
 
@@ -218,32 +216,32 @@ def _served(
     scenario: Scenario, option: Option, loads: tuple[Tokens, ...] | None, hosts: int | None
 ) -> tuple[list[OptionMonth], Fraction]:
     """The months without items, and what the hardware is worth at the end."""
-    terms = option.terms
-    if isinstance(terms, Hybrid):
-        return _hybrid(scenario, terms, _needed(loads))
+    serving = option.serving
+    if isinstance(serving, Hybrid):
+        return _hybrid(scenario, serving, _needed(loads))
     months = [OptionMonth() for _ in range(scenario.months)]
-    if isinstance(terms, AsMeasured):
+    if isinstance(serving, AsMeasured):
         for month in months:
-            for component, dollars in terms.dollars_per_day.items():
+            for component, dollars in serving.dollars_per_day.items():
                 month.add(component, dollars * scenario.days_per_month)
         return months, ZERO
     processed = None if loads is None else tuple(map(option.tokens, loads))
-    if isinstance(terms, Hosted):
-        _tokens(scenario, option, terms, _needed(processed), months)
+    if isinstance(serving, Hosted):
+        _tokens(scenario, option, serving, _needed(processed), months)
         return months, ZERO
-    _hosts(terms.fleet, processed, hosts, months, keeps=isinstance(terms, OwnedHosts))
+    _hosts(serving.fleet, processed, hosts, months, keeps=isinstance(serving, OwnedHosts))
     left = ZERO
-    if isinstance(terms, OwnedHosts):
-        left = _ownership(terms, months, changes(option.change_ratio_per_year, scenario.horizon_years))
+    if isinstance(serving, OwnedHosts):
+        left = _ownership(serving, months, changes(option.change_ratio_per_year, scenario.horizon_years))
     else:
         prices = changes(option.change_ratio_per_year, scenario.horizon_years)
-        hourly = terms.dollars_per_host_hour * scenario.hours_per_month * terms.fleet.hours_ratio
+        hourly = serving.dollars_per_host_hour * scenario.hours_per_month * serving.fleet.hours_ratio
         for year, group in _years(months):
             cost = hourly * group[0].hosts * prices[year]
             for month in group:
                 month.add(RENT, cost)
     if option.power is not None:
-        _electricity(scenario, option.power, terms.fleet, months)
+        _electricity(scenario, option.power, serving.fleet, months)
     return months, left
 
 
@@ -260,13 +258,13 @@ def _years(months: list[OptionMonth]) -> Iterator[tuple[int, list[OptionMonth]]]
 
 
 def _hybrid(
-    scenario: Scenario, terms: Hybrid, loads: tuple[Tokens, ...]
+    scenario: Scenario, hybrid: Hybrid, loads: tuple[Tokens, ...]
 ) -> tuple[list[OptionMonth], Fraction]:
-    shares = [base_share(terms, load) for load in loads]
+    shares = [base_share(hybrid, load) for load in loads]
     base = tuple(scaled(load, share) for load, share in zip(loads, shares, strict=True))
     rest = tuple(scaled(load, 1 - share) for load, share in zip(loads, shares, strict=True))
-    months, left = _served(scenario, scenario.option(terms.base), base, None)
-    others, _none = _served(scenario, scenario.option(terms.rest), rest, None)
+    months, left = _served(scenario, scenario.option(hybrid.base), base, None)
+    others, _none = _served(scenario, scenario.option(hybrid.rest), rest, None)
     for month, other in zip(months, others, strict=True):
         for component, cost in other.cost.items():
             month.add(component, cost)
@@ -274,12 +272,12 @@ def _hybrid(
 
 
 def _tokens(
-    scenario: Scenario, option: Option, terms: Hosted, loads: tuple[Tokens, ...], months: list[OptionMonth]
+    scenario: Scenario, option: Option, hosted: Hosted, loads: tuple[Tokens, ...], months: list[OptionMonth]
 ) -> None:
     prices = changes(option.change_ratio_per_year, scenario.horizon_years)
     for year, group in _years(months):
         a_day = sum(
-            (terms.dollars_per_million[kind] * count for kind, count in loads[year].items()),
+            (hosted.dollars_per_million[kind] * count for kind, count in loads[year].items()),
             ZERO,
         )
         cost = a_day / TOKENS_PER_MILLION * scenario.days_per_month * prices[year]
@@ -307,23 +305,26 @@ def _hosts(
             month.hosts, month.gpus, month.busy = hosts, hosts * fleet.gpus, busy
 
 
-def _ownership(terms: OwnedHosts, months: list[OptionMonth], prices: tuple[Fraction, ...]) -> Fraction:
+def _ownership(hosts_bought: OwnedHosts, months: list[OptionMonth], prices: tuple[Fraction, ...]) -> Fraction:
     """Add what the hosts cost and what is paid for them; returns what they are worth at the end."""
-    one = capital(terms, prices)
-    support, insurance = terms.terms.support_dollars_per_year, terms.terms.insurance_dollars_per_year
+    one = capital(hosts_bought, prices)
+    support, insurance = (
+        hosts_bought.ownership.support_dollars_per_year,
+        hosts_bought.ownership.insurance_dollars_per_year,
+    )
     bought: list[tuple[int, int]] = []
-    held = 0
-    for place, month in enumerate(months):
-        if month.hosts > held:
-            bought.append((place, month.hosts - held))
-            held = month.hosts
+    hosts = 0
+    for index, month in enumerate(months):
+        if month.hosts > hosts:
+            bought.append((index, month.hosts - hosts))
+            hosts = month.hosts
         month.add(
             AMORTIZATION,
-            sum((count * one.cost(since, place) for since, count in bought), ZERO),
-            sum((count * one.paid(since, place) for since, count in bought), ZERO),
+            sum((count * one.cost(since, index) for since, count in bought), ZERO),
+            sum((count * one.paid(since, index) for since, count in bought), ZERO),
         )
-        month.add(SUPPORT, held * Fraction(support) / MONTHS_PER_YEAR)
-        month.add(INSURANCE, held * Fraction(insurance) / MONTHS_PER_YEAR)
+        month.add(SUPPORT, hosts * Fraction(support) / MONTHS_PER_YEAR)
+        month.add(INSURANCE, hosts * Fraction(insurance) / MONTHS_PER_YEAR)
     return sum((count * one.worth(since, len(months)) for since, count in bought), ZERO)
 
 
@@ -341,9 +342,9 @@ def _electricity(scenario: Scenario, power: Power, fleet: Fleet, months: list[Op
 
 def _charge(item: ScenarioItem, months: list[OptionMonth]) -> None:
     prices = changes(item.change_ratio_per_year, len(months) // MONTHS_PER_YEAR)
-    for place, month in enumerate(months):
+    for index, month in enumerate(months):
         if item.period == "once":
-            since = place + 1 - item.month
+            since = index + 1 - item.month
             due = since == 0 or (
                 item.every_months is not None and since > 0 and since % item.every_months == 0
             )
@@ -352,5 +353,5 @@ def _charge(item: ScenarioItem, months: list[OptionMonth]) -> None:
             amount = item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
         holders: Mapping[str, int] = {"option": 1, "host": month.hosts, "gpu": month.gpus}
         if amount:
-            change = prices[place // MONTHS_PER_YEAR]
+            change = prices[index // MONTHS_PER_YEAR]
             month.add(item.component, amount * item.count * holders[item.per] * change)

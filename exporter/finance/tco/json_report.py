@@ -20,7 +20,7 @@ CENTS: Final = 100
 def as_json(answer: TcoAnswer) -> str:
     """The whole answer."""
     scenario = answer.scenario
-    told = {
+    document = {
         "report": "tco",
         "scenario": scenario.name,
         "about": scenario.about,
@@ -29,7 +29,7 @@ def as_json(answer: TcoAnswer) -> str:
         "hours_per_month": float(scenario.hours_per_month),
         "load": _load(answer),
         "measured": _measured(answer),
-        "options": [_option(answer, found) for found in answer.courses],
+        "options": [_option(answer, result) for result in answer.courses],
         "caveats": answer.caveats,
         "break_even_months": [
             {
@@ -42,26 +42,26 @@ def as_json(answer: TcoAnswer) -> str:
         ],
         "break_even_tokens_per_day": [
             {
-                "option": found.option,
-                "hosted": found.hosted,
-                "verdict": found.verdict,
-                "tokens_per_day": None if found.tokens_per_day is None else float(found.tokens_per_day),
-                "hosts": found.hosts,
-                "lasting_tokens_per_day": None if found.lasting is None else float(found.lasting),
-                "throughput_known": found.served,
+                "option": result.option,
+                "hosted": result.hosted,
+                "verdict": result.verdict,
+                "tokens_per_day": None if result.tokens_per_day is None else float(result.tokens_per_day),
+                "hosts": result.hosts,
+                "lasting_tokens_per_day": None if result.lasting is None else float(result.lasting),
+                "throughput_known": result.served,
             }
-            for found in answer.break_evens
+            for result in answer.break_evens
         ],
         "load_sensitivity": _load_sensitivity(answer),
         "price_sensitivity": [
             {
-                "option": found.option,
+                "option": result.option,
                 "totals": [
                     {"factor": float(factor), "dollars": _dollars(amount)}
-                    for factor, amount in found.totals.items()
+                    for factor, amount in result.totals.items()
                 ],
             }
-            for found in answer.prices
+            for result in answer.prices
         ],
         "assumptions": [
             {
@@ -73,7 +73,7 @@ def as_json(answer: TcoAnswer) -> str:
             for assumed in assumptions(scenario)
         ],
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _dollars(amount: Fraction) -> float:
@@ -93,15 +93,15 @@ def _load(answer: TcoAnswer) -> dict[str, Any] | None:
 
 
 def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
-    found = answer.measured
-    if found is None:
+    measurement = answer.measured
+    if measurement is None:
         return None
     return {
-        "first_day": found.first_day,
-        "last_day": found.last_day,
-        "covered_seconds": found.covered / 10**9,
-        "unpriced_gpu_seconds": found.unpriced / 10**9,
-        "days_left_out": found.left_out,
+        "first_day": measurement.first_day,
+        "last_day": measurement.last_day,
+        "covered_seconds": measurement.covered / 10**9,
+        "unpriced_gpu_seconds": measurement.unpriced / 10**9,
+        "days_left_out": measurement.left_out,
     }
 
 
@@ -110,20 +110,20 @@ def _parts(parts: dict[str, Fraction]) -> dict[str, float]:
     return {name: amount / CENTS for name, amount in zip(parts, cents, strict=True)}
 
 
-def _option(answer: TcoAnswer, found: OptionCourse) -> dict[str, Any]:
-    years = [sum((month.total for month in year), Fraction(0)) for year in found.years]
+def _option(answer: TcoAnswer, course: OptionCourse) -> dict[str, Any]:
+    years = [sum((month.total for month in year), Fraction(0)) for year in course.years]
     cents = rounded(years, CENT)
-    per_million = answer.per_million(found)
-    fleet = fleet_of(answer.scenario.option(found.option))
+    per_million = answer.per_million(course)
+    fleet = fleet_of(answer.scenario.option(course.option))
     return {
-        "name": found.option,
+        "name": course.option,
         "throughput_known": None if fleet is None else fleet.tokens_per_second is not None,
         "total_dollars": sum(cents) / CENTS,
-        "paid_dollars": _dollars(found.paid),
-        "worth_dollars": _dollars(found.worth),
+        "paid_dollars": _dollars(course.paid),
+        "worth_dollars": _dollars(course.worth),
         "dollars_per_million_tokens": None if per_million is None else float(per_million),
-        "components": _parts(found.components),
-        "share_ratios": {name: share / 1000 for name, share in shares_of(found.components).items()},
+        "components": _parts(course.components),
+        "share_ratios": {name: share / 1000 for name, share in shares_of(course.components).items()},
         "years": [
             {
                 "year": number,
@@ -133,9 +133,9 @@ def _option(answer: TcoAnswer, found: OptionCourse) -> dict[str, Any]:
                 "busy_ratio": None if year[0].busy is None else float(year[0].busy),
                 "components": _parts(summed(year)),
             }
-            for number, (amount, year) in enumerate(zip(cents, found.years, strict=True), 1)
+            for number, (amount, year) in enumerate(zip(cents, course.years, strict=True), 1)
         ],
-        "paid_by_month_end_dollars": [_dollars(amount) for amount in found.cumulated_paid()],
+        "paid_by_month_end_dollars": [_dollars(amount) for amount in course.cumulated_paid()],
     }
 
 

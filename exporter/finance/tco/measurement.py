@@ -1,7 +1,7 @@
-"""What the measured option leaves open, so that nobody takes its figures for those of the others. Pure.
+"""The measured option: load and cost of a mean day from the ledger, and its caveats. Pure.
 
-The ledger tells what was spent on some days, for what they served. What its hosts would serve
-beyond that, what their prices became since, and who else is paid, it does not tell.
+The ledger has the cost and the load of some days. It does not have the capacity of the hosts beyond that
+load, later prices, or costs that others pay.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ from exporter.readings import KINDS
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
 
 DAYS: Final = 30
-"""How many of the latest days are looked at, today among them."""
+"""The number of latest days that are measured, with today."""
 
 
 class NotMeasuredError(Exception):
-    """The ledger cannot say; the message says why."""
+    """The ledger has too little data; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,16 @@ def measurement(days: Mapping[int, HistorySums] | None, ledger: str) -> Measurem
             no dollar was posted.
     """
     sums = HistorySums()
-    told = {day: of_day for day, of_day in (days or {}).items() if of_day.covered}
-    waiting = {day: time for day, of_day in told.items() if (time := _waiting(of_day)) > 0}
-    metered = sorted(told.keys() - waiting)
+    metered_days = {day: of_day for day, of_day in (days or {}).items() if of_day.covered}
+    waiting = {day: time for day, of_day in metered_days.items() if (time := _waiting(of_day)) > 0}
+    metered = sorted(metered_days.keys() - waiting)
     for day in metered:
-        sums.add(told[day])
+        sums.add(metered_days[day])
     covered = sum(sums.covered.values())
     if covered < NANOSECONDS_PER_DAY:
         raise NotMeasuredError(_too_little(covered, waiting))
     tokens = dict.fromkeys(KINDS, 0)
-    for (_party, kind), count in sums.tokens.items():
+    for (_of, kind), count in sums.tokens.items():
         tokens[kind] += count
     if not any(tokens.values()):
         raise NotMeasuredError(f"no token was counted in the last {DAYS} days; there is no load to take")
@@ -106,13 +106,13 @@ def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str
     )
 
 
-def with_measurement(scenario: Scenario, found: Measurement) -> Scenario:
+def with_measurement(scenario: Scenario, mean_day: Measurement) -> Scenario:
     """The scenario with the measured load, which grows as the scenario says, and what is spent now before
     its options.
     """
     growth = Fraction(0) if scenario.load is None else scenario.load.growth_ratio_per_year
-    load = replace(found.load, growth_ratio_per_year=growth)
-    return replace(scenario, load=load, options=(found.option, *scenario.options))
+    load = replace(mean_day.load, growth_ratio_per_year=growth)
+    return replace(scenario, load=load, options=(mean_day.option, *scenario.options))
 
 
 def _day(number: int) -> str:
@@ -120,8 +120,8 @@ def _day(number: int) -> str:
 
 
 def measured(scenario: Scenario) -> Option | None:
-    """The option that the ledger tells of, if there is one."""
-    return next((option for option in scenario.options if isinstance(option.terms, AsMeasured)), None)
+    """The measured option, if there is one."""
+    return next((option for option in scenario.options if isinstance(option.serving, AsMeasured)), None)
 
 
 def outgrown(scenario: Scenario) -> bool:

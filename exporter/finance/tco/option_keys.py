@@ -205,7 +205,7 @@ def _owned(mapping: MappingNode) -> OwnedHosts:
     gpus = mapping[GPUS_PER_HOST]
     per_host = mapping.get(PURCHASE_PER_HOST)
     units = 1 if per_host is not None else gpus
-    terms = Owned(
+    ownership = Owned(
         purchase_dollars=(mapping[PURCHASE_PER_GPU] if per_host is None else per_host) * units,
         gpus=gpus,
         in_service=0,
@@ -217,7 +217,7 @@ def _owned(mapping: MappingNode) -> OwnedHosts:
         insurance_dollars_per_year=mapping[INSURANCE] * units,
         cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
     )
-    return OwnedHosts(terms, _fleet(mapping), refresh=mapping[REFRESH] == "true")
+    return OwnedHosts(ownership, _fleet(mapping), refresh=mapping[REFRESH] == "true")
 
 
 OWNED = Key(
@@ -397,10 +397,10 @@ def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> bool:
 
 
 def _option(mapping: MappingNode) -> Option:
-    terms = mapping.get(OWNED) or mapping.get(RENTED) or mapping.get(HOSTED) or mapping[HYBRID]
+    serving = mapping.get(OWNED) or mapping.get(RENTED) or mapping.get(HOSTED) or mapping[HYBRID]
     return Option(
         name=mapping[NAME],
-        terms=terms,
+        serving=serving,
         power=mapping.get(ENERGY),
         prompt_ratio=Fraction(mapping[PROMPT_RATIO]),
         generation_ratio=Fraction(mapping[GENERATION_RATIO]),
@@ -409,15 +409,15 @@ def _option(mapping: MappingNode) -> Option:
     )
 
 
-def _names_are_told_once(items: list[ListItem[Option]], context: Context) -> bool:
+def _names_are_unique(items: list[ListItem[Option]], context: Context) -> bool:
     good = True
-    seen: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for item in items:
-        if item.value.name in seen:
-            message = f'"{item.value.name}" is already given by {seen[item.value.name]}; choose another name'
+        if item.value.name in paths:
+            message = f'"{item.value.name}" is already given by {paths[item.value.name]}; choose another name'
             item.refuse(NAME.name, message, context)
             good = False
-        seen.setdefault(item.value.name, item.path)
+        paths.setdefault(item.value.name, item.path)
     return good
 
 
@@ -445,7 +445,7 @@ OPTIONS = Key(
             OPTION_RULES,
             expected="option",
         ),
-        (_names_are_told_once, _are_few),
+        (_names_are_unique, _are_few),
         least=1,
     ),
     "What is compared.",

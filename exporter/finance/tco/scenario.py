@@ -26,7 +26,7 @@ Period = Literal["once", "month", "year"]
 
 @dataclass(frozen=True, slots=True)
 class AmountSource:
-    """Where numbers come from, and the day on which they were taken; empty where nobody said."""
+    """The source of numbers and the day on which they were taken; empty where not given."""
 
     text: str = ""
     as_of: str = ""
@@ -34,7 +34,7 @@ class AmountSource:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to be served: the mean of the first year, and its growth from each year to the next."""
+    """The load: the mean of the first year, and its growth from each year to the next."""
 
     tokens: Tokens
     growth_ratio_per_year: Fraction = Fraction(0)
@@ -64,14 +64,14 @@ class Fleet:
 
     @property
     def tokens_per_host_day(self) -> Fraction | None:
-        """What one host serves in a day without a pause."""
+        """Tokens that one host serves in a day without a pause."""
         if self.tokens_per_second is None:
             return None
         return self.tokens_per_second * SECONDS_PER_DAY * self.hours_ratio
 
     @property
     def planned_tokens_per_host_day(self) -> Fraction | None:
-        """What one host is planned to serve in a day."""
+        """Tokens that one host is planned to serve in a day."""
         most = self.tokens_per_host_day
         return None if most is None else most * self.utilization_ratio
 
@@ -101,20 +101,20 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class OwnedHosts:
-    """Bought hosts. `terms` are for one host; its life is a whole number of months.
+    """Bought hosts. `ownership` is of one host; its life is a whole number of months.
 
     `refresh`: at the end of its life a host is sold at its residual and the same one is bought again; without
     it the host runs on and costs no capital any more.
     """
 
-    terms: Owned
+    ownership: Owned
     fleet: Fleet
     refresh: bool = True
 
     @property
     def life_months(self) -> int:
         """The life in months."""
-        return int(self.terms.life_years * MONTHS_PER_YEAR)
+        return int(self.ownership.life_years * MONTHS_PER_YEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Hybrid:
 
 @dataclass(frozen=True, slots=True)
 class AsMeasured:
-    """What the ledger says is spent now, by component, for as long as the horizon lasts."""
+    """The present cost by component, from the ledger, for the whole horizon."""
 
     dollars_per_day: Mapping[str, Fraction]
 
@@ -161,7 +161,7 @@ class Option:
     """
 
     name: str
-    terms: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
+    serving: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
     power: Power | None = None
     prompt_ratio: Fraction = Fraction(1)
     generation_ratio: Fraction = Fraction(1)
@@ -169,7 +169,7 @@ class Option:
     source: AmountSource = AmountSource()
 
     def tokens(self, load: Tokens) -> Tokens:
-        """What this way must process to serve a load."""
+        """Tokens that this option processes to serve a load."""
         return {
             kind: load.get(kind, Fraction(0))
             * (self.generation_ratio if kind == "generation" else self.prompt_ratio)
@@ -200,7 +200,7 @@ class ScenarioItem:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is compared, over how many years of twelve equal months of `hours_per_month`."""
+    """Options to compare over years of twelve equal months of `hours_per_month`."""
 
     name: str
     about: str
@@ -231,5 +231,5 @@ def total(tokens: Tokens) -> Fraction:
 
 
 def scaled(tokens: Tokens, factor: Fraction) -> Tokens:
-    """So many times the tokens, in the same mix."""
+    """A multiple of the tokens, in the same mix."""
     return {kind: count * factor for kind, count in tokens.items()}

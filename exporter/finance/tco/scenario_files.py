@@ -33,8 +33,8 @@ def parsed(data: bytes, file: str, *, measured: bool = False) -> Scenario:
 
 def examples() -> tuple[str, ...]:
     """The names of the scenarios that come with the program."""
-    found = (entry.name for entry in _EXAMPLES.iterdir() if entry.name.endswith(_SUFFIX))
-    return tuple(sorted(name.removesuffix(_SUFFIX) for name in found))
+    names = (entry.name for entry in _EXAMPLES.iterdir() if entry.name.endswith(_SUFFIX))
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names))
 
 
 def example(name: str) -> bytes:
@@ -43,7 +43,7 @@ def example(name: str) -> bytes:
     Raises:
         ConfigError: there is none of that name.
     """
-    known = examples()
-    if name not in known:
-        raise ConfigError(name, (Problem(None, "", f"is no example; there are {', '.join(known)}"),))
+    names = examples()
+    if name not in names:
+        raise ConfigError(name, (Problem(None, "", f"is no example; there are {', '.join(names)}"),))
     return (_EXAMPLES / f"{name}{_SUFFIX}").read_bytes()

@@ -25,7 +25,7 @@ from exporter.finance.tco.scenario import (
     Scenario,
     ScenarioItem,
 )
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.rounding import hundredths, rounded, text_table
 from exporter.units import NANOSECONDS_PER_HOUR
 
 CENT: Final = Fraction(1, 100)
@@ -35,7 +35,7 @@ DIGITS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """One thing that a scenario takes for granted, and where it comes from."""
+    """An assumption of a scenario, and its source."""
 
     what: str
     value: str
@@ -76,7 +76,7 @@ def _assumptions(scenario: Scenario) -> Iterator[Assumption]:
         yield Assumption("load", _load(scenario.load), scenario.load.source)
     for option in scenario.options:
         yield Assumption(option.name, _option(option), option.source)
-        if isinstance(option.terms, AsMeasured):
+        if isinstance(option.serving, AsMeasured):
             for caveat in caveats(scenario):
                 yield Assumption(f"{option.name}, beside the others", caveat.rstrip("."), option.source)
         if option.power is not None:
@@ -99,7 +99,7 @@ def _change(ratio: Fraction) -> str:
 
 
 def _option(option: Option) -> str:
-    match option.terms:
+    match option.serving:
         case OwnedHosts() as owned:
             words = _owned(owned)
         case RentedHosts() as rented:
@@ -137,19 +137,19 @@ def _throughput(fleet: Fleet) -> str:
 
 
 def _owned(owned: OwnedHosts) -> str:
-    terms = owned.terms
-    words = f"{_hosts(owned.fleet)} at {number(terms.purchase_dollars)} dollars a host"
-    words += f", written off over {number(terms.life_years)} years"
+    ownership = owned.ownership
+    words = f"{_hosts(owned.fleet)} at {number(ownership.purchase_dollars)} dollars a host"
+    words += f", written off over {number(ownership.life_years)} years"
     for ratio, name in (
-        (terms.adders_ratio, "adders"),
-        (terms.residual_ratio, "residual"),
-        (terms.cost_of_capital_ratio, "cost of capital"),
+        (ownership.adders_ratio, "adders"),
+        (ownership.residual_ratio, "residual"),
+        (ownership.cost_of_capital_ratio, "cost of capital"),
     ):
         if ratio:
             words += f", {name} {percent(ratio)}"
     for amount, name in (
-        (terms.support_dollars_per_year, "support"),
-        (terms.insurance_dollars_per_year, "insurance"),
+        (ownership.support_dollars_per_year, "support"),
+        (ownership.insurance_dollars_per_year, "insurance"),
     ):
         if amount:
             words += f", {name} {number(amount)} a year"
@@ -201,13 +201,13 @@ def text(answer: TcoAnswer) -> str:
     """The whole answer."""
     sections = [
         list(_head(answer)),
-        ["Dollars by year", *_table(_years(answer))],
-        ["Dollars by component, and its share", *_table(_components(answer))],
-        ["Hosts by year, and how busy they are", *_table(_sheet_hosts(answer)), *_guessed(answer)],
+        ["Dollars by year", *text_table(_years(answer))],
+        ["Dollars by component, and its share", *text_table(_components(answer))],
+        ["Hosts by year, and how busy they are", *text_table(_sheet_hosts(answer)), *_guessed(answer)],
         ["Break-even by month, of what has been paid so far", *races(answer), *_caveats(answer)],
         ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
         list(_load_sensitivity(answer)),
-        ["Total if its own price were another", *_table(_price_sensitivity(answer))],
+        ["Total if its own price were another", *text_table(_price_sensitivity(answer))],
         ["Assumptions", *_sheet_assumptions(answer)],
     ]
     return "\n\n".join("\n".join(section) for section in sections if len(section) > 1) + "\n"
@@ -220,33 +220,35 @@ def _head(answer: TcoAnswer) -> Iterator[str]:
         yield from wrap(scenario.about, WIDTH)
     years = "1 year" if scenario.horizon_years == 1 else f"{scenario.horizon_years} years"
     yield f"{years} of {MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours. US dollars."
-    found = answer.measured
-    if found is not None:
-        hours = number(Fraction(rounded([Fraction(found.covered, NANOSECONDS_PER_HOUR)], PER_MILLE)[0], 10))
-        yield (
-            f"Load and option measured: {hours} metered hours from {found.first_day} to {found.last_day}, "
-            "as a mean day."
+    measured = answer.measured
+    if measured is not None:
+        hours = number(
+            Fraction(rounded([Fraction(measured.covered, NANOSECONDS_PER_HOUR)], PER_MILLE)[0], 10)
         )
-        if found.unpriced:
-            days = "1 day is" if found.left_out == 1 else f"{found.left_out} days are"
-            unpriced = float(Fraction(found.unpriced, NANOSECONDS_PER_HOUR))
+        yield (
+            f"Load and option measured: {hours} metered hours from {measured.first_day} "
+            f"to {measured.last_day}, as a mean day."
+        )
+        if measured.unpriced:
+            days = "1 day is" if measured.left_out == 1 else f"{measured.left_out} days are"
+            unpriced = float(Fraction(measured.unpriced, NANOSECONDS_PER_HOUR))
             yield f"{days} left out: {unpriced:.4f} GPU-hours have no price, and what they cost is not known."
 
 
 def _years(answer: TcoAnswer) -> Rows:
     columns = []
-    for found in answer.courses:
-        totals = [sum((month.total for month in year), Fraction(0)) for year in found.years]
+    for course in answer.courses:
+        totals = [sum((month.total for month in year), Fraction(0)) for year in course.years]
         cents = rounded(totals, CENT)
-        told = [hundredths(amount) for amount in (*cents, sum(cents))]
-        per_million = answer.per_million(found)
+        amounts = [hundredths(amount) for amount in (*cents, sum(cents))]
+        per_million = answer.per_million(course)
         columns.append(
             [
-                found.option,
-                *told,
-                money(found.total / answer.scenario.months),
-                money(found.paid),
-                money(found.worth),
+                course.option,
+                *amounts,
+                money(course.total / answer.scenario.months),
+                money(course.paid),
+                money(course.worth),
                 _price(per_million),
             ]
         )
@@ -258,14 +260,14 @@ def _years(answer: TcoAnswer) -> Rows:
 
 def _components(answer: TcoAnswer) -> Rows:
     names: dict[str, None] = {}
-    for found in answer.courses:
-        names.update(dict.fromkeys(found.components))
+    for course in answer.courses:
+        names.update(dict.fromkeys(course.components))
     columns = []
-    for found in answer.courses:
-        parts = found.components
+    for course in answer.courses:
+        parts = course.components
         cents = dict(zip(parts, rounded(list(parts.values()), CENT), strict=True))
         shares = shares_of(parts)
-        columns.append([found.option, *(hundredths(cents[n]) if n in cents else "-" for n in names)])
+        columns.append([course.option, *(hundredths(cents[n]) if n in cents else "-" for n in names)])
         columns.append(["%", *(_tenths(shares[n]) if n in shares else "-" for n in names)])
     return _columns(["", *names], columns)
 
@@ -286,18 +288,18 @@ def _tenths(value: int) -> str:
 def _sheet_hosts(answer: TcoAnswer) -> Rows:
     a_day = answer.tokens_per_day
     columns = [] if a_day is None else [["tokens a day", *map(whole, a_day)]]
-    for found in answer.courses:
+    for course in answer.courses:
         cells = []
-        for year in found.years:
+        for year in course.years:
             busy = year[0].busy
-            told = "" if busy is None else f" ({_tenths(rounded([busy * 100], PER_MILLE)[0])} %)"
-            cells.append(f"{year[0].hosts:,}{told}" if year[0].hosts else "-")
-        columns.append([found.option, *cells])
+            utilization = "" if busy is None else f" ({_tenths(rounded([busy * 100], PER_MILLE)[0])} %)"
+            cells.append(f"{year[0].hosts:,}{utilization}" if year[0].hosts else "-")
+        columns.append([course.option, *cells])
     return _columns(["", *(f"year {year}" for year in range(1, answer.scenario.horizon_years + 1))], columns)
 
 
 def _guessed(answer: TcoAnswer) -> Iterator[str]:
-    """Fleets that do not grow with the load, since nobody said what a host serves."""
+    """Fleets that do not grow with the load, since their throughput is not given."""
     if answer.scenario.load is None:
         return
     for option in answer.scenario.options:
@@ -317,7 +319,7 @@ def races(answer: TcoAnswer) -> list[str]:
 
 
 def _caveats(answer: TcoAnswer) -> Iterator[str]:
-    """What those sentences cannot say, beside them."""
+    """Caveats of those sentences."""
     for caveat in answer.caveats:
         yield from wrap(caveat, WIDTH)
 
@@ -337,39 +339,40 @@ def _race(race: Race) -> str:
 
 def loads_met(answer: TcoAnswer) -> list[str]:
     """A sentence for each option with hosts against each hosted one."""
-    return [_load_met(found) for found in answer.break_evens]
+    return [_load_met(break_even) for break_even in answer.break_evens]
 
 
-def _load_met(found: BreakEven) -> str:
-    if found.verdict == "always":
-        return f"{found.option} costs no more than {found.hosted} at the smallest load already."
-    if found.tokens_per_day is None:
-        return f"{found.option} costs more than {found.hosted} at any load."
-    told = f"{found.option} costs no more than {found.hosted} from {whole(found.tokens_per_day)} on"
-    if not found.served:
-        return f"{told}, if its hosts serve that, which is not known."
-    hosts = "1 host" if found.hosts == 1 else f"{found.hosts:,} hosts"
-    if found.lasting is None:
-        return f"{told}, up to what {hosts} can serve; one more costs more than it saves."
-    if found.lasting > found.tokens_per_day:
-        return f"{told}, up to what {hosts} can serve, and for good from {whole(found.lasting)} on."
-    return f"{told}, with {hosts}."
+def _load_met(break_even: BreakEven) -> str:
+    if break_even.verdict == "always":
+        return f"{break_even.option} costs no more than {break_even.hosted} at the smallest load already."
+    if break_even.tokens_per_day is None:
+        return f"{break_even.option} costs more than {break_even.hosted} at any load."
+    load = whole(break_even.tokens_per_day)
+    sentence = f"{break_even.option} costs no more than {break_even.hosted} from {load} on"
+    if not break_even.served:
+        return f"{sentence}, if its hosts serve that, which is not known."
+    hosts = "1 host" if break_even.hosts == 1 else f"{break_even.hosts:,} hosts"
+    if break_even.lasting is None:
+        return f"{sentence}, up to what {hosts} can serve; one more costs more than it saves."
+    if break_even.lasting > break_even.tokens_per_day:
+        return f"{sentence}, up to what {hosts} can serve, and for good from {whole(break_even.lasting)} on."
+    return f"{sentence}, with {hosts}."
 
 
 def _load_sensitivity(answer: TcoAnswer) -> Iterator[str]:
     if answer.loads is None:
         return
     yield f"Dollars per million tokens {_at(answer.loads)}, without growth"
-    yield from _table(
+    yield from text_table(
         [
             ["", *(percent(level.ratio) for level in answer.loads.levels)],
             ["tokens a day", *(whole(level.tokens_per_day) for level in answer.loads.levels)],
             *(
                 [
-                    found.option,
-                    *(_price(level.per_million.get(found.option)) for level in answer.loads.levels),
+                    course.option,
+                    *(_price(level.per_million.get(course.option)) for level in answer.loads.levels),
                 ]
-                for found in answer.courses
+                for course in answer.courses
             ),
         ]
     )
@@ -385,7 +388,10 @@ def _price_sensitivity(answer: TcoAnswer) -> Rows:
     factors = list(answer.prices[0].totals)
     return [
         ["", *(f"x {number(factor)}" for factor in factors)],
-        *([found.option, *(money(found.totals[factor]) for factor in factors)] for found in answer.prices),
+        *(
+            [repriced.option, *(money(repriced.totals[factor]) for factor in factors)]
+            for repriced in answer.prices
+        ),
     ]
 
 
@@ -393,8 +399,10 @@ def _sheet_assumptions(answer: TcoAnswer) -> Iterator[str]:
     for assumed in assumptions(answer.scenario):
         source = assumed.source.text.rstrip(".") or "no source given"
         as_of = f"; as of {assumed.source.as_of}" if assumed.source.as_of else ""
-        told = f"{assumed.what}: {assumed.value}. [{source}{as_of}]"
-        yield from wrap(told, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        assumption = f"{assumed.what}: {assumed.value}. [{source}{as_of}]"
+        yield from wrap(
+            assumption, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 def _price(value: Fraction | None) -> str:
@@ -406,13 +414,3 @@ def _price(value: Fraction | None) -> str:
 
 def _columns(labels: Sequence[str], columns: Sequence[Sequence[str]]) -> Rows:
     return [list(row) for row in zip(labels, *columns, strict=True)]
-
-
-def _table(rows: Rows) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = [
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join((first, *others)).rstrip()

@@ -26,7 +26,10 @@ class Verbatim:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element with what is in it."""
+    """One element with what is in it. All text is escaped when it is written.
+
+    A library of templates would cost memory, and escape only where its filters are used.
+    """
 
     name: str
     attributes: tuple[tuple[str, Attribute], ...] = ()

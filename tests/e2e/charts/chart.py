@@ -43,17 +43,17 @@ def rendered(*arguments: str, helm: str = "helm-4") -> str:
     """What the chart comes to with these arguments of `helm template`."""
     # A scenario names the image itself, so that whoever takes its file alone can render it.
     image = () if any(str(CHART / "ci") in argument for argument in arguments) else IMAGE
-    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *image, *arguments)
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    process = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *image, *arguments)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @functools.cache
 def documents(*arguments: str, helm: str = "helm-4") -> tuple[Manifest, ...]:
     """The same, parsed, in the order of kinds and names; shared, so that nobody may change them."""
     text = rendered(*arguments, helm=helm)
-    found = [told for told in yaml.load_all(text, Loader=yaml.CSafeLoader) if told]
-    return tuple(sorted(found, key=lambda told: (told["kind"], told["metadata"]["name"])))
+    objects = [manifest for manifest in yaml.load_all(text, Loader=yaml.CSafeLoader) if manifest]
+    return tuple(sorted(objects, key=lambda manifest: (manifest["kind"], manifest["metadata"]["name"])))
 
 
 def manifests(*arguments: str, helm: str = "helm-4") -> list[Manifest]:
@@ -66,32 +66,32 @@ def of(name: str, helm: str = "helm-4") -> list[Manifest]:
     return manifests("--values", str(scenario(name)), helm=helm)
 
 
-def values(**told: Any) -> tuple[str, ...]:
+def values(**settings: Any) -> tuple[str, ...]:
     """The arguments for some values, each a key of the first level."""
-    pairs = (f"{key}={json.dumps(value)}" for key, value in told.items())
+    pairs = (f"{key}={json.dumps(value)}" for key, value in settings.items())
     return tuple(argument for pair in pairs for argument in ("--set-json", pair))
 
 
-def only(kind: str, found: list[Manifest]) -> Manifest:
+def only(kind: str, objects: list[Manifest]) -> Manifest:
     """The one document of a kind."""
-    (told,) = (document for document in found if document["kind"] == kind)
-    return told
+    (match,) = (document for document in objects if document["kind"] == kind)
+    return match
 
 
-def pod_of(found: list[Manifest]) -> Manifest:
+def pod_of(objects: list[Manifest]) -> Manifest:
     """The pod of the one DaemonSet."""
-    spec: Manifest = only("DaemonSet", found)["spec"]["template"]["spec"]
+    spec: Manifest = only("DaemonSet", objects)["spec"]["template"]["spec"]
     return spec
 
 
-def container_of(found: list[Manifest]) -> Manifest:
+def container_of(objects: list[Manifest]) -> Manifest:
     """Its one container."""
-    (container,) = pod_of(found)["containers"]
+    (container,) = pod_of(objects)["containers"]
     return dict(container)
 
 
 def refused(helm: str, *arguments: str) -> str:
     """What Helm says of values that it refuses."""
-    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *IMAGE, *arguments)
-    assert told.returncode != 0, "these values are taken"
-    return told.stderr
+    process = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *IMAGE, *arguments)
+    assert process.returncode != 0, "these values are taken"
+    return process.stderr

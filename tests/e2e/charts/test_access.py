@@ -26,18 +26,18 @@ KUBELET = yaml.safe_load(source.RIGHTS[source.KUBELET])
 API_SERVER = yaml.safe_load(source.RIGHTS[source.API_SERVER])
 
 
-def access(**told: Any) -> list[Manifest]:
+def access(**settings: Any) -> list[Manifest]:
     """The chart with some rungs."""
-    return manifests(*values(access={**FULL, **told}))
+    return manifests(*values(access={**FULL, **settings}))
 
 
-def rules(found: list[Manifest]) -> list[Any]:
+def rules(objects: list[Manifest]) -> list[Any]:
     """All that any role allows."""
-    return [rule for told in found if told["kind"] == "ClusterRole" for rule in told["rules"]]
+    return [rule for manifest in objects if manifest["kind"] == "ClusterRole" for rule in manifest["rules"]]
 
 
 @pytest.mark.parametrize(
-    ("told", "allowed"),
+    ("settings", "allowed"),
     [
         ({}, []),
         ({"podLookup": "socket"}, []),
@@ -48,17 +48,17 @@ def rules(found: list[Manifest]) -> list[Any]:
         ({"podLookup": "kubelet", "nodeLabels": True}, [LABELS, KUBELET]),
     ],
 )
-def test_a_rung_brings_its_right_and_its_token(told: dict[str, Any], allowed: list[Any]) -> None:
+def test_a_rung_brings_its_right_and_its_token(settings: dict[str, Any], allowed: list[Any]) -> None:
     """The rule is the one that the exporter itself asks for; without any there is no token either."""
-    found = access(**told)
+    objects = access(**settings)
 
-    assert rules(found) == allowed
-    assert pod_of(found)["automountServiceAccountToken"] is bool(allowed)
-    assert only("ServiceAccount", found)["automountServiceAccountToken"] is False
-    kinds = [document["kind"] for document in found]
+    assert rules(objects) == allowed
+    assert pod_of(objects)["automountServiceAccountToken"] is bool(allowed)
+    assert only("ServiceAccount", objects)["automountServiceAccountToken"] is False
+    kinds = [document["kind"] for document in objects]
     assert kinds.count("ClusterRoleBinding") == kinds.count("ClusterRole") == len(allowed)
-    for binding in (document for document in found if document["kind"] == "ClusterRoleBinding"):
-        account = pod_of(found)["serviceAccountName"]
+    for binding in (document for document in objects if document["kind"] == "ClusterRoleBinding"):
+        account = pod_of(objects)["serviceAccountName"]
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
         assert {"kind": "ClusterRole", "name": binding["metadata"]["name"]}.items() <= binding[
             "roleRef"
@@ -79,18 +79,18 @@ def test_the_processes_of_the_host_are_a_rung() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "folders"),
+    ("settings", "folders"),
     [
         ({}, {"/var/lib/kubelet/pod-resources"}),
         ({"podResources": False}, set()),
         ({"podLookup": "socket"}, {"/var/lib/kubelet/pod-resources", str(pods_api.SOCKET.parent)}),
     ],
 )
-def test_the_kubelets_folders_are_a_rung_each(told: dict[str, Any], folders: set[str]) -> None:
+def test_the_kubelets_folders_are_a_rung_each(settings: dict[str, Any], folders: set[str]) -> None:
     """Mounted to be read, and not made where the kubelet has none."""
-    found = access(**told)
-    kubelets = [volume for volume in pod_of(found)["volumes"] if "/kubelet/" in str(volume)]
-    mounts = [mount for mount in container_of(found)["volumeMounts"] if "/kubelet/" in mount["mountPath"]]
+    objects = access(**settings)
+    kubelets = [volume for volume in pod_of(objects)["volumes"] if "/kubelet/" in str(volume)]
+    mounts = [mount for mount in container_of(objects)["volumeMounts"] if "/kubelet/" in mount["mountPath"]]
 
     assert {volume["hostPath"]["path"] for volume in kubelets} == folders
     assert {volume["hostPath"]["type"] for volume in kubelets} <= {"Directory"}
@@ -100,10 +100,10 @@ def test_the_kubelets_folders_are_a_rung_each(told: dict[str, Any], folders: set
 
 def test_without_root_it_is_nobody() -> None:
     """A user who owns nothing; the ledger's folder must be there, since one that is made is root's."""
-    found = access(root=False, podResources=False)
-    (ledger,) = (volume for volume in pod_of(found)["volumes"] if volume["name"] == "ledger")
+    objects = access(root=False, podResources=False)
+    (ledger,) = (volume for volume in pod_of(objects)["volumes"] if volume["name"] == "ledger")
 
-    assert pod_of(found)["securityContext"] == {
+    assert pod_of(objects)["securityContext"] == {
         "runAsNonRoot": True,
         "runAsUser": 65532,
         "runAsGroup": 65532,
@@ -115,13 +115,13 @@ def test_without_root_it_is_nobody() -> None:
 
 def test_an_account_of_somebody_else_is_used_as_it_is() -> None:
     """Neither made nor labeled."""
-    found = manifests(
+    objects = manifests(
         *values(
             serviceAccount={"create": False, "name": "metering"},
             access={"nodeLabels": True},
         )
     )
 
-    assert "ServiceAccount" not in {document["kind"] for document in found}
-    assert pod_of(found)["serviceAccountName"] == "metering"
-    assert only("ClusterRoleBinding", found)["subjects"][0]["name"] == "metering"
+    assert "ServiceAccount" not in {document["kind"] for document in objects}
+    assert pod_of(objects)["serviceAccountName"] == "metering"
+    assert only("ClusterRoleBinding", objects)["subjects"][0]["name"] == "metering"

@@ -15,38 +15,38 @@ RULES = ROOT / "deploy" / "prometheus"
 Group = dict[str, Any]
 
 
-def groups(place: str) -> list[Group]:
+def groups(scope: str) -> list[Group]:
     """Those of a rule file as it is checked in."""
-    told: list[Group] = yaml.safe_load((RULES / f"{place}-rules.yml").read_text())["groups"]
-    return told
+    parsed: list[Group] = yaml.safe_load((RULES / f"{scope}-rules.yml").read_text())["groups"]
+    return parsed
 
 
-def resource(found: list[Manifest], place: str) -> list[Group]:
+def resource(objects: list[Manifest], scope: str) -> list[Group]:
     """Those that the chart renders, as a custom resource or as a file in a ConfigMap."""
-    (told,) = (each for each in found if each["metadata"]["name"].endswith(f"-{place}-rules"))
-    if told["kind"] == "PrometheusRule":
-        return list(told["spec"]["groups"])
-    return list(yaml.safe_load(told["data"][f"{place}-rules.yml"])["groups"])
+    (match,) = (each for each in objects if each["metadata"]["name"].endswith(f"-{scope}-rules"))
+    if match["kind"] == "PrometheusRule":
+        return list(match["spec"]["groups"])
+    return list(yaml.safe_load(match["data"][f"{scope}-rules.yml"])["groups"])
 
 
-def alerts(found: list[Group]) -> list[dict[str, Any]]:
-    return [rule for group in found for rule in group["rules"] if "alert" in rule]
+def alerts(of_groups: list[Group]) -> list[dict[str, Any]]:
+    return [rule for group in of_groups for rule in group["rules"] if "alert" in rule]
 
 
-@pytest.mark.parametrize("place", ["cluster", "fleet"])
-def test_the_rules_are_those_of_the_repository(place: str) -> None:
+@pytest.mark.parametrize("scope", ["cluster", "fleet"])
+def test_the_rules_are_those_of_the_repository(scope: str) -> None:
     """Every expression, duration, label and annotation, as they were tested."""
-    assert resource(of("monitoring"), place) == groups(place)
+    assert resource(of("monitoring"), scope) == groups(scope)
 
 
 def test_each_place_is_asked_for_by_itself() -> None:
     """The central ruler wants the second file, each cluster the first."""
-    told = [
-        {each["metadata"]["name"] for each in manifests(*values(rules={place: True})) if "rules" in str(each)}
-        for place in ("cluster", "fleet")
+    names = [
+        {each["metadata"]["name"] for each in manifests(*values(rules={scope: True})) if "rules" in str(each)}
+        for scope in ("cluster", "fleet")
     ]
 
-    assert told == [{"inference-cost-exporter-cluster-rules"}, {"inference-cost-exporter-fleet-rules"}]
+    assert names == [{"inference-cost-exporter-cluster-rules"}, {"inference-cost-exporter-fleet-rules"}]
 
 
 def test_alerts_are_changed_as_asked_and_no_other() -> None:
@@ -75,21 +75,23 @@ def test_alerts_are_changed_as_asked_and_no_other() -> None:
 def test_prometheus_takes_the_rules(name: str, tmp_path: Path) -> None:
     """Rendered, with what was changed."""
     files = []
-    for place in ("cluster", "fleet"):
-        if name == "monitoring" or place == "fleet":
-            files.append(tmp_path / f"{place}.yml")
-            files[-1].write_text(yaml.safe_dump({"groups": resource(of(name), place)}))
-    told = subprocess.run(["promtool", "check", "rules", *files], capture_output=True, text=True, check=False)
+    for scope in ("cluster", "fleet"):
+        if name == "monitoring" or scope == "fleet":
+            files.append(tmp_path / f"{scope}.yml")
+            files[-1].write_text(yaml.safe_dump({"groups": resource(of(name), scope)}))
+    process = subprocess.run(
+        ["promtool", "check", "rules", *files], capture_output=True, text=True, check=False
+    )
 
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_a_group_without_a_rule_is_left_out() -> None:
     """Where every alert is switched off."""
     names = {rule["alert"]: {"enabled": False} for rule in alerts(groups("fleet"))}
-    found = manifests(*values(rules={"fleet": True, "alerts": names}))
+    objects = manifests(*values(rules={"fleet": True, "alerts": names}))
 
-    assert [group["name"] for group in resource(found, "fleet")] == [
+    assert [group["name"] for group in resource(objects, "fleet")] == [
         "inference-month-memory",
         "inference-month-gone",
         "inference-month",
@@ -104,19 +106,19 @@ def test_a_group_without_a_rule_is_left_out() -> None:
 
 def test_the_sidecar_finds_every_dashboard() -> None:
     """By its label, in Grafana's namespace, each file as it is, under a name that is its own."""
-    found = [
+    config_maps = [
         each for each in of("monitoring") if each["kind"] == "ConfigMap" and ".json" in str(each["data"])
     ]
-    data = {name: text for each in found for name, text in each["data"].items()}
+    data = {name: text for each in config_maps for name, text in each["data"].items()}
 
-    assert {each["metadata"]["namespace"] for each in found} == {"monitoring"}
-    assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in found)
-    assert {each["metadata"]["annotations"]["grafana_folder"] for each in found} == {"Inference cost"}
+    assert {each["metadata"]["namespace"] for each in config_maps} == {"monitoring"}
+    assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in config_maps)
+    assert {each["metadata"]["annotations"]["grafana_folder"] for each in config_maps} == {"Inference cost"}
     assert {name: json.loads(text) for name, text in data.items()} == {
         f"inference-cost-{file.name}": json.loads(file.read_text())
         for file in (ROOT / "dashboards").glob("*.json")
     }
-    assert len(found) == 6
+    assert len(config_maps) == 6
 
 
 def test_the_monitor_is_the_plain_one_with_what_was_asked() -> None:
@@ -124,7 +126,7 @@ def test_the_monitor_is_the_plain_one_with_what_was_asked() -> None:
     (plain,) = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "podmonitor.yaml").read_text())["spec"][
         "podMetricsEndpoints"
     ]
-    (asked,) = only("PodMonitor", of("monitoring"))["spec"]["podMetricsEndpoints"]
+    (endpoint,) = only("PodMonitor", of("monitoring"))["spec"]["podMetricsEndpoints"]
     (secured,) = only("PodMonitor", of("secured"))["spec"]["podMetricsEndpoints"]
 
     relabelings = list(plain["relabelings"])
@@ -132,7 +134,7 @@ def test_the_monitor_is_the_plain_one_with_what_was_asked() -> None:
         {"targetLabel": "cluster", "replacement": "dc1"},
         {"sourceLabels": ["__meta_kubernetes_pod_label_team"], "targetLabel": "installed_by"},
     ]
-    assert asked == {
+    assert endpoint == {
         **plain,
         "interval": "15s",
         "scrapeTimeout": "10s",
@@ -158,14 +160,14 @@ def test_nobody_but_prometheus_may_connect() -> None:
         }
     ]
     assert ingress["ports"] == [{"protocol": "TCP", "port": "metrics"}]
-    told = [
+    allowed = [
         (
             [peer["ipBlock"]["cidr"] for peer in rule.get("to", [])],
             [each["port"] for each in rule.get("ports", [])],
         )
         for rule in policy["egress"]
     ]
-    assert told == [
+    assert allowed == [
         ([], [53, 53]),
         (["169.254.169.254/32"], [80]),
         ([], [10250]),

@@ -9,7 +9,7 @@ import yaml
 
 from tests.e2e.charts.chart import CHART, HELMS, IMAGE, NAMESPACE, RELEASE, run, scenario, values
 
-TOLD = """\
+TEMPLATE = """\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: told}
@@ -30,28 +30,28 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
     chart = tmp_path_factory.mktemp("notes") / "chart"
     shutil.copytree(CHART, chart)
     (chart / "templates" / "NOTES.txt").rename(chart / "files" / "NOTES.txt")
-    (chart / "templates" / "told.yaml").write_text(TOLD)
+    (chart / "templates" / "told.yaml").write_text(TEMPLATE)
 
-    def said(*arguments: str, helm: str = "helm-4") -> str:
+    def render_notes(*arguments: str, helm: str = "helm-4") -> str:
         show = ("--show-only", "templates/told.yaml", "--namespace", NAMESPACE)
-        told = run(helm, "template", RELEASE, str(Path(chart)), *show, *IMAGE, *arguments)
-        assert told.returncode == 0, told.stderr
-        return str(yaml.safe_load(told.stdout)["data"]["notes"])
+        process = run(helm, "template", RELEASE, str(Path(chart)), *show, *IMAGE, *arguments)
+        assert process.returncode == 0, process.stderr
+        return str(yaml.safe_load(process.stdout)["data"]["notes"])
 
-    return said
+    return render_notes
 
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
     """Two lines that can be pasted, and the label that admission may ask for."""
-    said = notes(helm=helm)
+    text = notes(helm=helm)
 
-    assert "\n  kubectl -n inference-cost rollout status daemonset/inference-cost-exporter\n" in said
-    assert " exec daemonset/inference-cost-exporter -- inference-cost-exporter doctor " in said
+    assert "\n  kubectl -n inference-cost rollout status daemonset/inference-cost-exporter\n" in text
+    assert " exec daemonset/inference-cost-exporter -- inference-cost-exporter doctor " in text
     assert (
-        "\n  kubectl label namespace inference-cost pod-security.kubernetes.io/enforce=privileged\n" in said
+        "\n  kubectl label namespace inference-cost pod-security.kubernetes.io/enforce=privileged\n" in text
     )
-    assert "No prices are configured" in said
+    assert "No prices are configured" in text
 
 
 LOSSES = {
@@ -76,17 +76,17 @@ LOSSES = {
 @pytest.mark.parametrize(("name", "sentences"), LOSSES.items())
 def test_they_say_what_is_lost(notes: Notes, name: str, sentences: list[str]) -> None:
     """In the words of docs/kubernetes.md."""
-    said = notes("--values", str(scenario(name)))
+    text = notes("--values", str(scenario(name)))
 
-    assert [sentence for sentence in sentences if sentence not in said] == []
+    assert [sentence for sentence in sentences if sentence not in text] == []
 
 
 def test_they_do_not_cry_wolf(notes: Notes) -> None:
     """Where nothing is lost nothing is said of it."""
-    said = notes("--values", str(scenario("configured"))) + notes("--values", str(scenario("pods-kubelet")))
+    text = notes("--values", str(scenario("configured"))) + notes("--values", str(scenario("pods-kubelet")))
 
     for sentence in ("emptyDir", "Without", "privileged,", "Nobody has checked"):
-        assert sentence not in said
+        assert sentence not in text
     assert "No prices are configured" not in notes("--values", str(scenario("configured")))
     assert "Pods are not looked up" not in notes("--values", str(scenario("pods-kubelet")))
 
@@ -115,21 +115,21 @@ def test_what_tls_still_lacks_is_told(
     notes: Notes, web: dict[str, str], tls: dict[str, object], sentences: list[str]
 ) -> None:
     """Each by itself: what Prometheus needs cannot be read from the Secret."""
-    said = notes(*values(web={"configSecret": "web", **web}, podMonitor={"enabled": True, "tlsConfig": tls}))
+    text = notes(*values(web={"configSecret": "web", **web}, podMonitor={"enabled": True, "tlsConfig": tls}))
 
-    assert [told for told in (REFUSED, NO_NAME, NO_CERTIFICATE) if told in said] == sentences
+    assert [sentence for sentence in (REFUSED, NO_NAME, NO_CERTIFICATE) if sentence in text] == sentences
 
 
 def test_a_selector_that_blocks_driver_upgrades_is_told(notes: Notes) -> None:
     """With gpu-operator, where nodes are chosen without its label."""
-    said = notes(*values(nodeSelector={"node.example/gpu": "true"}))
+    text = notes(*values(nodeSelector={"node.example/gpu": "true"}))
 
-    assert "gpu-operator evicts only pods that select nodes by its labels" in said
+    assert "gpu-operator evicts only pods that select nodes by its labels" in text
 
 
 def test_what_the_nri_plugin_needs_is_told(notes: Notes) -> None:
     """Without it the default pods start; with it they need another value, and the namespace an allowance."""
-    default, cdi, generic = (notes(*values(**told)) for told in ({}, CDI, {"platform": "generic"}))
+    default, cdi, generic = (notes(*values(**settings)) for settings in ({}, CDI, {"platform": "generic"}))
 
     assert "Where `kubectl get runtimeclass nvidia` finds none, no pod is created" in default
     assert "gpu.visibility=cdi" in default
@@ -143,7 +143,7 @@ def test_a_look_up_that_the_cluster_is_too_old_for_is_told(
     notes: Notes, lookup: str, old: str, new: str
 ) -> None:
     """Before anybody looks for pods that never start, or that are forbidden what they ask."""
-    asked = values(access={"podLookup": lookup})
+    arguments = values(access={"podLookup": lookup})
 
-    assert "THIS CLUSTER'S KUBELETS" in notes(*asked, "--kube-version", f"{old}.4")
-    assert "THIS CLUSTER'S KUBELETS" not in notes(*asked, "--kube-version", f"{new}.0")
+    assert "THIS CLUSTER'S KUBELETS" in notes(*arguments, "--kube-version", f"{old}.4")
+    assert "THIS CLUSTER'S KUBELETS" not in notes(*arguments, "--kube-version", f"{new}.0")

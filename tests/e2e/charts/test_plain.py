@@ -15,9 +15,9 @@ PLAIN = ROOT / "deploy" / "kubernetes"
 
 def kustomized(folder: Path) -> list[Manifest]:
     """What `kubectl apply -k` would send."""
-    told = run("kubectl", "kustomize", str(folder))
-    assert told.returncode == 0, told.stderr
-    return list(yaml.safe_load_all(told.stdout))
+    process = run("kubectl", "kustomize", str(folder))
+    assert process.returncode == 0, process.stderr
+    return list(yaml.safe_load_all(process.stdout))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def opened(tmp_path: Path) -> Path:
 
 def test_the_files_are_those_that_the_chart_renders() -> None:
     """And the copies in the chart are those of the files."""
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "deploy/helm/generate.py", "--check"],
         cwd=ROOT,
         capture_output=True,
@@ -43,22 +43,31 @@ def test_the_files_are_those_that_the_chart_renders() -> None:
         check=False,
     )
 
-    assert (told.returncode, told.stdout) == (0, "")
+    assert (process.returncode, process.stdout) == (0, "")
 
 
 def test_kustomize_makes_the_daemonset_of_the_folder() -> None:
     """As it is, without anything else."""
-    found = kustomized(PLAIN)
+    objects = kustomized(PLAIN)
 
-    assert sorted(told["kind"] for told in found) == ["ConfigMap", "DaemonSet", "Namespace", "ServiceAccount"]
-    applied = [told for told in yaml.safe_load_all((PLAIN / "daemonset.yaml").read_text()) if told]
-    assert sorted(map(str, found)) != []
-    assert {told["kind"]: told for told in found} == {told["kind"]: told for told in applied}
+    assert sorted(manifest["kind"] for manifest in objects) == [
+        "ConfigMap",
+        "DaemonSet",
+        "Namespace",
+        "ServiceAccount",
+    ]
+    applied = [
+        manifest for manifest in yaml.safe_load_all((PLAIN / "daemonset.yaml").read_text()) if manifest
+    ]
+    assert sorted(map(str, objects)) != []
+    assert {manifest["kind"]: manifest for manifest in objects} == {
+        manifest["kind"]: manifest for manifest in applied
+    }
 
 
 def test_every_commented_line_works(opened: Path) -> None:
     """Each file that the kustomization names is there, and each patch finds the DaemonSet."""
-    found = kustomized(opened)
+    objects = kustomized(opened)
     named = yaml.safe_load((opened / "kustomization.yaml").read_text())
 
     assert {file.name for file in PLAIN.glob("*.yaml")} == {
@@ -67,8 +76,8 @@ def test_every_commented_line_works(opened: Path) -> None:
         "kustomization.yaml",
         "demo.yaml",
     }
-    assert [told["kind"] for told in found].count("ClusterRole") == 3
-    assert only("PodMonitor", found)["metadata"]["namespace"] == "inference-cost"
+    assert [manifest["kind"] for manifest in objects].count("ClusterRole") == 3
+    assert only("PodMonitor", objects)["metadata"]["namespace"] == "inference-cost"
 
 
 def test_the_patches_make_what_the_chart_makes(opened: Path) -> None:
@@ -79,12 +88,13 @@ def test_the_patches_make_what_the_chart_makes(opened: Path) -> None:
         for lookup in ("kubelet", "socket")
     ]
 
-    for found in chart:
+    for rendered_objects in chart:
         assert (
-            pod_of(patched)["automountServiceAccountToken"] is pod_of(found)["automountServiceAccountToken"]
+            pod_of(patched)["automountServiceAccountToken"]
+            is pod_of(rendered_objects)["automountServiceAccountToken"]
         )
     for key, of in (("volumes", pod_of), ("volumeMounts", container_of)):
-        names = [sorted(of(found)[key], key=str) for found in (patched, chart[1])]
+        names = [sorted(of(rendered_objects)[key], key=str) for rendered_objects in (patched, chart[1])]
         assert names[0] == names[1]
 
 
@@ -97,8 +107,8 @@ def test_an_overlay_changes_image_and_configuration(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "kustomization.yaml").write_text(shown)
     (folder / "config.yaml").write_text("interval: 5s\n")
-    found = kustomized(folder)
+    objects = kustomized(folder)
 
-    assert only("ConfigMap", found)["metadata"]["name"] == "inference-cost-exporter"
-    assert only("ConfigMap", found)["data"] == {"config.yaml": "interval: 5s\n"}
-    assert container_of(found)["image"].startswith("registry.example/")
+    assert only("ConfigMap", objects)["metadata"]["name"] == "inference-cost-exporter"
+    assert only("ConfigMap", objects)["data"] == {"config.yaml": "interval: 5s\n"}
+    assert container_of(objects)["image"].startswith("registry.example/")

@@ -31,11 +31,11 @@ def environment(container: Manifest) -> dict[str, str]:
     return {item["name"]: item["value"] for item in container["env"] if "value" in item}
 
 
-def mounted(found: list[Manifest]) -> dict[str, tuple[Manifest, Manifest]]:
+def mounted(objects: list[Manifest]) -> dict[str, tuple[Manifest, Manifest]]:
     """Volume and mount of each place."""
-    volumes = {volume["name"]: volume for volume in pod_of(found)["volumes"]}
+    volumes = {volume["name"]: volume for volume in pod_of(objects)["volumes"]}
     return {
-        mount["mountPath"]: (volumes[mount["name"]], mount) for mount in container_of(found)["volumeMounts"]
+        mount["mountPath"]: (volumes[mount["name"]], mount) for mount in container_of(objects)["volumeMounts"]
     }
 
 
@@ -73,19 +73,19 @@ def test_two_pods_never_share_a_ledger(name: str) -> None:
 @pytest.mark.parametrize("name", METERS)
 def test_what_is_mounted_is_only_read(name: str) -> None:
     """But for the ledger, and the device that says which GPUs are to be shown."""
-    for place, (_, mount) in mounted(of(name)).items():
-        written = place in {FOLDER, "/var/run/nvidia-container-devices/all"}
-        assert mount.get("readOnly", False) is not written, place
+    for path, (_, mount) in mounted(of(name)).items():
+        written = path in {FOLDER, "/var/run/nvidia-container-devices/all"}
+        assert mount.get("readOnly", False) is not written, path
 
 
 @pytest.mark.parametrize("name", METERS)
 def test_a_change_of_the_configuration_restarts_nothing(name: str) -> None:
     """The daemon watches the file in the mount, whose content a pod's template does not know."""
-    found = of(name)
-    annotations = only("DaemonSet", found)["spec"]["template"]["metadata"].get("annotations", {})
-    volume, mount = mounted(found)["/etc/inference-cost-exporter"]
+    objects = of(name)
+    annotations = only("DaemonSet", objects)["spec"]["template"]["metadata"].get("annotations", {})
+    volume, mount = mounted(objects)["/etc/inference-cost-exporter"]
 
-    assert "--config.watch" in container_of(found)["args"]
+    assert "--config.watch" in container_of(objects)["args"]
     assert not [key for key in annotations if "checksum" in key]
     assert set(volume["configMap"]) == {"name"}
     assert "subPath" not in mount  # which the kubelet never brings up to date
@@ -93,15 +93,15 @@ def test_a_change_of_the_configuration_restarts_nothing(name: str) -> None:
 
 def test_a_changed_configuration_is_the_same_pod() -> None:
     """Two configurations, one DaemonSet."""
-    told = ({"config": {"interval": each}, "checkConfig": {"enabled": False}} for each in ("5s", "10s"))
-    two = [manifests(*values(**each)) for each in told]
+    settings = ({"config": {"interval": each}, "checkConfig": {"enabled": False}} for each in ("5s", "10s"))
+    two = [manifests(*values(**each)) for each in settings]
 
     assert only("DaemonSet", two[0]) == only("DaemonSet", two[1])
     assert only("ConfigMap", two[0]) != only("ConfigMap", two[1])
 
 
 @pytest.mark.parametrize(
-    ("name", "runtime", "selector", "terms"),
+    ("name", "runtime", "selector", "expected_keys"),
     [
         ("generic", None, {"node.example/gpu": "true"}, None),
         (
@@ -126,17 +126,17 @@ def test_a_changed_configuration_is_the_same_pod() -> None:
     ],
 )
 def test_each_platform_has_its_nodes(
-    name: str, runtime: str | None, selector: dict[str, str] | None, terms: set[str] | None
+    name: str, runtime: str | None, selector: dict[str, str] | None, expected_keys: set[str] | None
 ) -> None:
     """By a selector or by labels of which one is enough; what the values choose is instead of either."""
     pod = pod_of(of(name))
-    told: Any = pod.get("affinity", {}).get("nodeAffinity", {})
-    wanted = told.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
+    affinity: Any = pod.get("affinity", {}).get("nodeAffinity", {})
+    wanted = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
 
     assert pod.get("runtimeClassName") == runtime
     assert pod.get("nodeSelector") == selector
     assert all(len(term["matchExpressions"]) == 1 for term in wanted)
-    assert {term["matchExpressions"][0]["key"] for term in wanted} == (terms or set())
+    assert {term["matchExpressions"][0]["key"] for term in wanted} == (expected_keys or set())
 
 
 PRESENT = {"nvidia.com/gpu.present": "true"}
@@ -178,10 +178,10 @@ def test_gpu_operators_nodes_are_found_on_each_release(
     """One pod on each GPU node, with the label for clients and without; none while the driver is upgraded."""
     pod = pod_of(of(name))
     required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    terms = [term["matchExpressions"] for term in required["nodeSelectorTerms"]]
+    alternatives = [term["matchExpressions"] for term in required["nodeSelectorTerms"]]
 
     assert "nodeSelector" not in pod
-    assert any(all(matches(part, labels) for part in term) for term in terms) is there
+    assert any(all(matches(part, labels) for part in term) for term in alternatives) is there
 
 
 def test_without_a_runtime_class_where_the_operator_removes_it() -> None:
@@ -200,9 +200,9 @@ def test_it_runs_on_tainted_gpu_nodes(name: str) -> None:
 
 def test_own_choices_come_beside_the_platforms() -> None:
     """Tolerations, priority, labels, annotations, strategy, image."""
-    found = of("generic")
-    pod = pod_of(found)
-    spec = only("DaemonSet", found)["spec"]
+    objects = of("generic")
+    pod = pod_of(objects)
+    spec = only("DaemonSet", objects)["spec"]
 
     assert pod["tolerations"] == [
         TOLERATION,
@@ -211,15 +211,15 @@ def test_own_choices_come_beside_the_platforms() -> None:
     assert pod["priorityClassName"] == "system-node-critical"
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     digest = "sha256:" + "0123456789abcdef" * 4
-    assert container_of(found)["image"] == f"registry.example/ml/inference-cost-exporter@{digest}"
+    assert container_of(objects)["image"] == f"registry.example/ml/inference-cost-exporter@{digest}"
     assert spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 5
     assert spec["template"]["metadata"]["labels"]["team"] == "platform"
     assert spec["template"]["metadata"]["annotations"] == {"example.com/owner": "platform"}
-    assert only("PodDisruptionBudget", found)["spec"]["minAvailable"] == 3
+    assert only("PodDisruptionBudget", objects)["spec"]["minAvailable"] == 3
 
 
 @pytest.mark.parametrize(
-    ("name", "variables", "annotation", "place"),
+    ("name", "variables", "annotation", "mount"),
     [
         (
             "gpu-operator",
@@ -252,35 +252,37 @@ def test_it_sees_the_gpus(
     name: str,
     variables: dict[str, str],
     annotation: dict[str, str] | None,
-    place: tuple[str, dict[str, str]] | None,
+    mount: tuple[str, dict[str, str]] | None,
 ) -> None:
     """By a variable, a mount, an annotation, or the driver's folder, as the platform has it."""
-    found = of(name)
-    container = container_of(found)
-    annotations = only("DaemonSet", found)["spec"]["template"]["metadata"].get("annotations", {})
+    objects = of(name)
+    container = container_of(objects)
+    annotations = only("DaemonSet", objects)["spec"]["template"]["metadata"].get("annotations", {})
 
     assert environment(container) == variables
     assert (annotation or {}).items() <= annotations.items()
-    if place is not None:
-        assert mounted(found)[place[0]][0]["hostPath"] == place[1]
+    if mount is not None:
+        assert mounted(objects)[mount[0]][0]["hostPath"] == mount[1]
 
 
 def test_the_ledger_is_on_the_node_or_says_that_it_is_not() -> None:
     """A folder of the node unless emptyDir is asked for; always at the path that the flag names."""
-    kept, lost = (mounted(of(name))[FOLDER][0] for name in ("gpu-operator", "unprivileged"))
+    persistent, lost = (mounted(of(name))[FOLDER][0] for name in ("gpu-operator", "unprivileged"))
 
-    assert kept["hostPath"] == {"path": FOLDER, "type": "DirectoryOrCreate"}
+    assert persistent["hostPath"] == {"path": FOLDER, "type": "DirectoryOrCreate"}
     assert lost["emptyDir"] == {"sizeLimit": "512Mi"}
     assert f"--ledger.path={FOLDER}/ledger.db" in container_of(of("unprivileged"))["args"]
 
 
 def test_secrets_are_mounted_where_the_configuration_names_them() -> None:
     """For the group of the process, and nobody else."""
-    found = mounted(of("configured"))
+    mounts = mounted(of("configured"))
 
-    assert found["/files/r1"][0]["secret"] == {"secretName": "r1-token", "defaultMode": 0o440}
-    assert found["/files/ca"][0]["configMap"] == {"name": "corporate-ca"}
-    (text,) = {told["data"]["config.yaml"] for told in of("configured") if told["kind"] == "ConfigMap"}
+    assert mounts["/files/r1"][0]["secret"] == {"secretName": "r1-token", "defaultMode": 0o440}
+    assert mounts["/files/ca"][0]["configMap"] == {"name": "corporate-ca"}
+    (text,) = {
+        manifest["data"]["config.yaml"] for manifest in of("configured") if manifest["kind"] == "ConfigMap"
+    }
     assert "bearer_token_file: /files/r1/token" in text
     assert "ca_file: /files/ca/ca.pem" in text
 
@@ -308,12 +310,12 @@ def test_probes_speak_as_the_port_does(name: str, probe: dict[str, Any]) -> None
 
 def test_the_web_configuration_lies_beside_what_it_names() -> None:
     """One folder for the file, the key and the certificate, whose paths in it are relative."""
-    found = of("client-certificates")
-    volume, mount = mounted(found)["/etc/inference-cost-exporter-web"]
+    objects = of("client-certificates")
+    volume, mount = mounted(objects)["/etc/inference-cost-exporter-web"]
 
     assert volume["secret"] == {"secretName": "inference-cost-web", "defaultMode": 0o440}
     assert mount["readOnly"]
-    assert "--web.config.file=/etc/inference-cost-exporter-web/tls.yml" in container_of(found)["args"]
+    assert "--web.config.file=/etc/inference-cost-exporter-web/tls.yml" in container_of(objects)["args"]
 
 
 @pytest.mark.parametrize("name", METERS)
@@ -354,11 +356,11 @@ def test_on_the_nodes_network_names_are_still_resolved() -> None:
 
 def test_the_demo_needs_nothing() -> None:
     """No GPU, no right, no node's folder, nobody's token, and neither DaemonSet nor account."""
-    found = of("demo")
-    pod = only("Deployment", found)["spec"]["template"]["spec"]
+    objects = of("demo")
+    pod = only("Deployment", objects)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
 
-    kinds = {told["kind"] for told in found}
+    kinds = {manifest["kind"] for manifest in objects}
     assert kinds == {"Deployment", "Service", "PodMonitor", "ConfigMap", "NetworkPolicy"}
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
@@ -377,18 +379,18 @@ def test_the_demo_needs_nothing() -> None:
 
 def test_the_check_of_a_configuration_needs_nothing() -> None:
     """It runs before the release is touched, on what the pods would read, without a right."""
-    found = of("checked")
-    job = only("Job", found)
+    objects = of("checked")
+    job = only("Job", objects)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     read, checked = sorted(
-        (told for told in found if told["kind"] == "ConfigMap"),
-        key=lambda told: len(told["metadata"]["name"]),
+        (manifest for manifest in objects if manifest["kind"] == "ConfigMap"),
+        key=lambda manifest: len(manifest["metadata"]["name"]),
     )
 
     assert checked["data"] == read["data"]
     assert pod["volumes"] == [{"name": "config", "configMap": {"name": checked["metadata"]["name"]}}]
-    hooks = [told["metadata"]["annotations"] for told in (checked, job)]
+    hooks = [manifest["metadata"]["annotations"] for manifest in (checked, job)]
     assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
     assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
     assert program().parse_args(container["args"]).verb == "check-config"
@@ -402,18 +404,18 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     assert pod["securityContext"]["runAsNonRoot"]
     assert not {"serviceAccountName", "hostPID", "hostNetwork", "runtimeClassName"} & pod.keys()
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
-    selected = only("DaemonSet", found)["spec"]["selector"]["matchLabels"]
+    selected = only("DaemonSet", objects)["spec"]["selector"]["matchLabels"]
     assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
 
 
 def test_every_configuration_is_checked_unless_told_otherwise() -> None:
     """There is a Job wherever the release brings a configuration, and none where somebody else does."""
-    told = {name: yaml.safe_load(scenario(name).read_text()) for name in SCENARIOS}
+    settings = {name: yaml.safe_load(scenario(name).read_text()) for name in SCENARIOS}
     jobs = {name for name in SCENARIOS if "Job" in {document["kind"] for document in of(name)}}
 
-    assert told["text"]["checkConfig"] == {"enabled": False}
-    assert jobs == {name for name in SCENARIOS if told[name].get("config")} - {"text"}
+    assert settings["text"]["checkConfig"] == {"enabled": False}
+    assert jobs == {name for name in SCENARIOS if settings[name].get("config")} - {"text"}
 
 
 def test_nobody_takes_the_demo_for_a_host() -> None:

@@ -90,28 +90,30 @@ TAKEN: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("helm", HELMS)
-@pytest.mark.parametrize(("word", "told"), REFUSED, ids=lambda value: str(value)[:60])
-def test_it_is_refused(helm: str, word: str, told: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("word", "settings"), REFUSED, ids=lambda value: str(value)[:60])
+def test_it_is_refused(helm: str, word: str, settings: dict[str, Any]) -> None:
     """By the schema, in a message that names the key."""
-    said = refused(helm, *values(**told))
+    message = refused(helm, *values(**settings))
 
-    assert "values don't meet the specifications of the schema" in said
-    assert word in said
+    assert "values don't meet the specifications of the schema" in message
+    assert word in message
 
 
 @pytest.mark.parametrize("helm", HELMS)
-@pytest.mark.parametrize("told", TAKEN, ids=lambda value: str(value)[:60])
-def test_its_neighbor_is_taken(helm: str, told: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", TAKEN, ids=lambda value: str(value)[:60])
+def test_its_neighbor_is_taken(helm: str, settings: dict[str, Any]) -> None:
     """The schema refuses no more than it should."""
-    assert "kind: DaemonSet" in rendered(*values(**told), helm=helm)
+    assert "kind: DaemonSet" in rendered(*values(**settings), helm=helm)
 
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_an_alert_that_does_not_exist_is_refused(helm: str) -> None:
     """By its name, with those that there are; whether the rules are rendered or not."""
-    said = refused(helm, *values(rules={"alerts": {"InferenceGpuLost": {"enabled": False}}}))
+    message = refused(helm, *values(rules={"alerts": {"InferenceGpuLost": {"enabled": False}}}))
 
-    assert "rules.alerts: there is no alert InferenceGpuLost; there are: InferenceBooksUnbalanced, " in said
+    assert (
+        "rules.alerts: there is no alert InferenceGpuLost; there are: InferenceBooksUnbalanced, " in message
+    )
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -125,9 +127,9 @@ def test_an_old_cluster_is_refused(helm: str) -> None:
 @pytest.mark.parametrize("demo", [False, True])
 def test_an_image_that_nobody_named_is_told(helm: str, *, demo: bool) -> None:
     """No registry has one: pods that cannot pull it would be the first to say so."""
-    said = refused(helm, *values(image={"repository": ""}, demo={"enabled": demo}))
+    message = refused(helm, *values(image={"repository": ""}, demo={"enabled": demo}))
 
     assert (
         "image.repository: no registry publishes the image; build it, push it where your nodes can pull it, "
         "and name it: --set image.repository=registry.example/inference-cost-exporter"
-    ) in said
+    ) in message

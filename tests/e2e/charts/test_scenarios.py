@@ -59,10 +59,10 @@ def _schemas_read_once() -> Any:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_helm_finds_no_fault(helm: str, name: str) -> None:
     """Not even a warning."""
-    told = run(helm, "lint", "--strict", "--values", str(scenario(name)), str(CHART))
+    process = run(helm, "lint", "--strict", "--values", str(scenario(name)), str(CHART))
 
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "[WARNING]" not in told.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "[WARNING]" not in process.stdout
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -81,26 +81,26 @@ def test_the_versions_are_those_that_are_supported() -> None:
 
 def test_kubernetes_accepts_what_is_rendered() -> None:
     """Each document of each scenario, once, under the strict schemas of each version."""
-    documents = {json.dumps(told): told for name in SCENARIOS for told in of(name)}
-    cores = [told for told in documents.values() if told["kind"] not in OPERATOR]
+    documents = {json.dumps(manifest): manifest for name in SCENARIOS for manifest in of(name)}
+    cores = [manifest for manifest in documents.values() if manifest["kind"] not in OPERATOR]
 
     assert len(cores) > len(SCENARIOS)
     for version in VERSIONS:
-        for told in cores:
-            kubernetes_validate.validate(told, version, strict=True)
+        for manifest in cores:
+            kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_operator_accepts_what_is_rendered() -> None:
     """PodMonitors and PrometheusRules have only fields that there are, with values of their kind."""
-    found = [told for name in SCENARIOS for told in of(name) if told["kind"] in OPERATOR]
+    objects = [manifest for name in SCENARIOS for manifest in of(name) if manifest["kind"] in OPERATOR]
 
-    assert {told["kind"] for told in found} == set(OPERATOR)
-    for told in found:
-        jsonschema.validate(told, OPERATOR[told["kind"]])
+    assert {manifest["kind"] for manifest in objects} == set(OPERATOR)
+    for manifest in objects:
+        jsonschema.validate(manifest, OPERATOR[manifest["kind"]])
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "value"),
+    ("kind", "key_path", "value"),
     [
         ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "honourLabels"), True),
         ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "30 s"),
@@ -108,20 +108,20 @@ def test_the_operator_accepts_what_is_rendered() -> None:
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "for"), "15 minutes"),
     ],
 )
-def test_the_operators_schemas_notice_a_mistake(kind: str, place: tuple[Any, ...], value: Any) -> None:
+def test_the_operators_schemas_notice_a_mistake(kind: str, key_path: tuple[Any, ...], value: Any) -> None:
     """A key that the API server would drop, and a duration that the operator cannot read."""
-    told: Any = json.loads(json.dumps(next(each for each in of("monitoring") if each["kind"] == kind)))
-    inside = functools.reduce(lambda part, key: part[key], place[:-1], told)
-    inside[place[-1]] = value
+    manifest: Any = json.loads(json.dumps(next(each for each in of("monitoring") if each["kind"] == kind)))
+    inside = functools.reduce(lambda part, key: part[key], key_path[:-1], manifest)
+    inside[key_path[-1]] = value
 
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(told, OPERATOR[kind])
+        jsonschema.validate(manifest, OPERATOR[kind])
 
 
-def configuration(found: list[Manifest]) -> str | None:
+def configuration(objects: list[Manifest]) -> str | None:
     """What the exporter will read."""
-    told = [each["data"]["config.yaml"] for each in found if "config.yaml" in each.get("data", {})]
-    return told[0] if told else None
+    texts = [each["data"]["config.yaml"] for each in objects if "config.yaml" in each.get("data", {})]
+    return texts[0] if texts else None
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -150,9 +150,9 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
     """Each flag that the chart writes is one that the program has."""
     (container,) = (
         container
-        for told in of(name)
-        if told["kind"] in {"DaemonSet", "Deployment"}
-        for container in told["spec"]["template"]["spec"]["containers"]
+        for manifest in of(name)
+        if manifest["kind"] in {"DaemonSet", "Deployment"}
+        for container in manifest["spec"]["template"]["spec"]["containers"]
     )
 
     chosen = program().parse_args(_with_verb(container["args"]))
@@ -164,18 +164,20 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
 def test_long_names_stay_names(name: str) -> None:
     """Kubernetes takes 63 characters for a label, a Service and a Job."""
     long = values(fullnameOverride="f" * 63, nameOverride="n" * 63)
-    found = manifests("--values", str(scenario(name)), *long)
+    objects = manifests("--values", str(scenario(name)), *long)
     labels = [
         text
-        for told in found
-        for place in (told, told["spec"].get("template", {}) if "spec" in told else {})
-        for text in place.get("metadata", {}).get("labels", {}).values()
+        for manifest in objects
+        for part in (manifest, manifest["spec"].get("template", {}) if "spec" in manifest else {})
+        for text in part.get("metadata", {}).get("labels", {}).values()
     ]
 
     assert max(map(len, labels)) <= 63
-    short = [told for told in found if told["kind"] in {"Service", "Job", "DaemonSet", "Deployment"}]
-    assert max(len(told["metadata"]["name"]) for told in short) <= 63
-    assert max(len(told["metadata"]["name"]) for told in found) <= 253
+    short = [
+        manifest for manifest in objects if manifest["kind"] in {"Service", "Job", "DaemonSet", "Deployment"}
+    ]
+    assert max(len(manifest["metadata"]["name"]) for manifest in short) <= 63
+    assert max(len(manifest["metadata"]["name"]) for manifest in objects) <= 253
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -195,7 +197,7 @@ def test_a_release_fits_into_its_secret() -> None:
     """Helm keeps chart and manifests in one Secret, compressed; no ConfigMap is near the limit either."""
     manifest = rendered("--values", str(scenario("monitoring")))
     chart = "".join(file.read_text() for file in sorted(CHART.rglob("*")) if file.is_file())
-    parts = [len(json.dumps(told)) for told in of("monitoring") if told["kind"] == "ConfigMap"]
+    parts = [len(json.dumps(document)) for document in of("monitoring") if document["kind"] == "ConfigMap"]
 
     assert len(gzip.compress((manifest + chart).encode())) * 4 // 3 < MOST_BYTES // 2
     assert max(parts) < MOST_BYTES // 4

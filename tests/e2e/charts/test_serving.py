@@ -17,10 +17,10 @@ import yaml
 
 from tests.e2e.charts.chart import Manifest, container_of, manifests, only, pod_of, scenario, values
 from tests.e2e.daemon import ROOT, Page, free_port, until
-from tests.e2e.guarded import PASSWORD, USER
+from tests.e2e.daemon_with_auth import PASSWORD, USER
 from tests.fake_nvml.library import FakeNvml
 from tests.web.certificates import Authority
-from tests.web.certificates import request as ask
+from tests.web.certificates import request as request_page
 from tests.web.test_passwords import basic, hashed
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(120)
 class Pod:
     """A container that runs, and who signed its certificate."""
 
-    found: list[Manifest]
+    objects: list[Manifest]
     port: int
     authority: Authority
     folder: Path
@@ -43,15 +43,15 @@ class Pod:
 
     def probe(self, kind: str) -> bool:
         """One probe as the kubelet makes it: no certificate of its own, none checked, no password."""
-        told = container_of(self.found)[kind]
+        spec = container_of(self.objects)[kind]
         with socket.create_connection(("127.0.0.1", self.port), timeout=10):
-            if "tcpSocket" in told:
+            if "tcpSocket" in spec:
                 return True
         context = None
-        if told["httpGet"].get("scheme") == "HTTPS":
+        if spec["httpGet"].get("scheme") == "HTTPS":
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return ask(self.port, context, told["httpGet"]["path"])[0] == 200
+        return request_page(self.port, context, spec["httpGet"]["path"])[0] == 200
 
     def ready(self) -> bool:
         """Whether all three probes pass.
@@ -68,7 +68,7 @@ class Pod:
 
     def scraped(self, **headers: str) -> tuple[int, bytes]:
         """Status and body of what Prometheus gets by the PodMonitor, which names the certificate."""
-        (endpoint,) = only("PodMonitor", self.found)["spec"]["podMetricsEndpoints"]
+        (endpoint,) = only("PodMonitor", self.objects)["spec"]["podMetricsEndpoints"]
         assert (endpoint["scheme"], endpoint["port"]) == ("https", "metrics")
         tls = endpoint["tlsConfig"]
         pair = self.authority.signs("scrape", "prometheus") if "keySecret" in tls else None
@@ -79,8 +79,8 @@ class Pod:
             context.wrap_socket(plain, server_hostname=tls["serverName"]) as shown,
         ):
             assert ("DNS", tls["serverName"]) in dict(shown.getpeercert() or {})["subjectAltName"]
-        known = {"Authorization": basic(USER, PASSWORD)} if "basicAuth" in endpoint else {}
-        status, _, body = ask(self.port, context, endpoint["path"], **{**known, **headers})
+        credentials = {"Authorization": basic(USER, PASSWORD)} if "basicAuth" in endpoint else {}
+        status, _, body = request_page(self.port, context, endpoint["path"], **{**credentials, **headers})
         return status, body
 
 
@@ -99,31 +99,31 @@ def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
 
 
-def started(found: list[Manifest], port: int, folder: Path, gpus: FakeNvml) -> Iterator[Pod]:
+def started(objects: list[Manifest], port: int, folder: Path, gpus: FakeNvml) -> Iterator[Pod]:
     """The container of a DaemonSet, while it runs."""
-    places = {}
-    for mount in container_of(found)["volumeMounts"]:
-        places[mount["mountPath"]] = folder / mount["name"]
-        places[mount["mountPath"]].mkdir()
-    volumes = {volume["name"]: volume for volume in pod_of(found)["volumes"]}
-    for file, text in only_config(found)["data"].items():
+    folders = {}
+    for mount in container_of(objects)["volumeMounts"]:
+        folders[mount["mountPath"]] = folder / mount["name"]
+        folders[mount["mountPath"]].mkdir()
+    volumes = {volume["name"]: volume for volume in pod_of(objects)["volumes"]}
+    for file, text in only_config(objects)["data"].items():
         (folder / "config" / file).write_text(text)
-    assert volumes["config"]["configMap"]["name"] == only_config(found)["metadata"]["name"]
+    assert volumes["config"]["configMap"]["name"] == only_config(objects)["metadata"]["name"]
     secret = folder / "web-config"
     authority = Authority(secret)
     authority.signs("server", NAME)
-    (argument,) = (told for told in container_of(found)["args"] if "--web.config.file=" in told)
-    known = f"basic_auth_users:\n  {USER}: {hashed(PASSWORD, 4)}\n"
-    if "tcpSocket" in container_of(found)["livenessProbe"]:
-        known = CLIENTS
-    (secret / Path(argument).name).write_text(TLS + known)
+    (argument,) = (word for word in container_of(objects)["args"] if "--web.config.file=" in word)
+    web_config = f"basic_auth_users:\n  {USER}: {hashed(PASSWORD, 4)}\n"
+    if "tcpSocket" in container_of(objects)["livenessProbe"]:
+        web_config = CLIENTS
+    (secret / Path(argument).name).write_text(TLS + web_config)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "exporter",
-                *(moved(told, places) for told in container_of(found)["args"]),
+                *(moved(word, folders) for word in container_of(objects)["args"]),
             ],
             cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", **gpus.environment()},
@@ -131,7 +131,7 @@ def started(found: list[Manifest], port: int, folder: Path, gpus: FakeNvml) -> I
             stdout=log,
             stderr=log,
         )
-    running = Pod(found, port, authority, folder, process)
+    running = Pod(objects, port, authority, folder, process)
     try:
         until(running.ready, 30, "ready by its own probes")
         yield running
@@ -140,22 +140,23 @@ def started(found: list[Manifest], port: int, folder: Path, gpus: FakeNvml) -> I
         process.wait(10)
 
 
-def only_config(found: list[Manifest]) -> Manifest:
+def only_config(objects: list[Manifest]) -> Manifest:
     """The ConfigMap that the DaemonSet mounts, not the one of the Job."""
     return next(
-        told
-        for told in found
-        if told["kind"] == "ConfigMap" and "helm.sh/hook" not in told["metadata"].get("annotations", {})
+        manifest
+        for manifest in objects
+        if manifest["kind"] == "ConfigMap"
+        and "helm.sh/hook" not in manifest["metadata"].get("annotations", {})
     )
 
 
-def moved(argument: str, places: dict[str, Path]) -> str:
+def moved(argument: str, folders: dict[str, Path]) -> str:
     """An argument whose path, if it has one, is in the test's folder instead of in a mount."""
     flag, equals, value = argument.partition("=")
     if not value.startswith("/"):
         return argument
-    (place,) = (place for place in places if Path(value).is_relative_to(place))
-    return f"{flag}{equals}{places[place]}{value.removeprefix(place)}"
+    (path,) = (path for path in folders if Path(value).is_relative_to(path))
+    return f"{flag}{equals}{folders[path]}{value.removeprefix(path)}"
 
 
 def test_prometheus_gets_the_money(pod: Pod) -> None:
@@ -172,23 +173,25 @@ def test_prometheus_gets_the_money(pod: Pod) -> None:
 
 def test_nobody_else_does(pod: Pod) -> None:
     """Neither by plain HTTP, nor without the password or the certificate."""
-    assert ask(pod.port, None)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
+    assert request_page(pod.port, None)[::2] == (400, b"This port speaks HTTPS: ask by https.\n")
     context = pod.authority.client()
     context.check_hostname = False
-    if "tcpSocket" in container_of(pod.found)["livenessProbe"]:
+    if "tcpSocket" in container_of(pod.objects)["livenessProbe"]:
         with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF"):
-            ask(pod.port, context)
+            request_page(pod.port, context)
     else:
-        assert ask(pod.port, context)[0] == 401
+        assert request_page(pod.port, context)[0] == 401
         assert pod.scraped(Authorization=basic(USER, "wrong"))[0] == 401
 
 
 def test_reloading_by_http_is_as_the_values_say(pod: Pod) -> None:
     """The scenario with passwords has switched it off, so that whoever may scrape may change nothing."""
-    off = "--no-web.enable-lifecycle" in container_of(pod.found)["args"]
+    off = "--no-web.enable-lifecycle" in container_of(pod.objects)["args"]
     context = pod.authority.client(pod.authority.signs("admin", "admin"))
     context.check_hostname = False
-    status, _, body = ask(pod.port, context, "/-/reload", "POST", Authorization=basic(USER, PASSWORD))
+    status, _, body = request_page(
+        pod.port, context, "/-/reload", "POST", Authorization=basic(USER, PASSWORD)
+    )
 
     assert (status, b"switched off" in body) == ((403, True) if off else (200, False))
 

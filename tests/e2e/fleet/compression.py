@@ -51,10 +51,10 @@ def rule_files(folder: Path, interval: float, current: float = 0, hour: float = 
 
 def linked(file: Path) -> str:
     """The file after the command that its header tells the reader to use; the others have none."""
-    found = re.search(r"^#   (sed -e (?:.*\\\n#)?.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-    if found is None:
+    match = re.search(r"^#   (sed -e (?:.*\\\n#)?.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    if match is None:
         return file.read_text(encoding="utf-8")
-    command = found[1].replace("\\\n#", "")
+    command = match[1].replace("\\\n#", "")
     return subprocess.run(
         ["sh", "-c", command], cwd=file.parent, capture_output=True, text=True, check=True
     ).stdout
@@ -91,9 +91,9 @@ def of_cluster(rules: Path, targets: Path, scrape: float, name: str, centers: Se
     job["file_sd_configs"] = [{"files": [str(targets)], "refresh_interval": "1s"}]
     config["global"] |= {"scrape_interval": _duration(scrape), "external_labels": {"cluster": name}}
     config["rule_files"] = [str(rules)]
-    (place,) = config["remote_write"]
+    (endpoint,) = config["remote_write"]
     config["remote_write"] = [
-        place
+        endpoint
         | {
             "url": url,
             "queue_config": {"batch_send_deadline": "100ms", "max_backoff": "500ms", "max_shards": 1},
@@ -119,17 +119,17 @@ def alertmanager(receiver: str) -> str:
     """The repository's alertmanager.yml: its receivers at an address of the test, by their names."""
     text = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8")
     config: dict[str, Any] = yaml.safe_load(text)
-    for place in config["receivers"]:
-        for hook in place["webhook_configs"]:
-            hook["url"] = f"{receiver}/{place['name']}"
+    for receiver_config in config["receivers"]:
+        for hook in receiver_config["webhook_configs"]:
+            hook["url"] = f"{receiver}/{receiver_config['name']}"
     config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
     return yaml.safe_dump(config)
 
 
-def _waits(interval: float, current: float, found: re.Match[str]) -> str:
+def _waits(interval: float, current: float, match: re.Match[str]) -> str:
     """What an alert waits for: two evaluations, or as many times `current` as there were five minutes."""
-    minutes = int(found[2]) * (60 if found[3] == "h" else 1)
-    return f"{found[1]}: {_duration(max(2 * interval, current * minutes / 5))}"
+    minutes = int(match[2]) * (60 if match[3] == "h" else 1)
+    return f"{match[1]}: {_duration(max(2 * interval, current * minutes / 5))}"
 
 
 def _duration(seconds: float) -> str:

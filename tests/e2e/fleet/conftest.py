@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.cast import BEGIN, FLEET
+from tests.e2e.fleet.fleets import BEGIN, FLEET
 from tests.e2e.fleet.history import Sample, blocks
-from tests.e2e.fleet.seeded import Life, past, seeded
+from tests.e2e.fleet.seeded_prometheus import Life, past, seeded
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class FleetPast:
     """The history of the fleet, which ends at `now`."""
 
     now: int
@@ -23,18 +23,18 @@ class Past:
 
 
 @pytest.fixture(scope="session")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Past:
+def history(tmp_path_factory: pytest.TempPathFactory) -> FleetPast:
     """Made once: it takes longer than what is asked of it."""
     now = int(time.time())
     samples = past(FLEET, now, BEGIN)
     ready = tmp_path_factory.mktemp("past") / "blocks"
     blocks(samples, ready)
-    return Past(now, samples, ready)
+    return FleetPast(now, samples, ready)
 
 
 @pytest.fixture(scope="session")
-def life(history: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def life(history: FleetPast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """The fleet, scraped from its history's end on."""
     folder = tmp_path_factory.mktemp("life")
-    with seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready) as found:
-        yield found
+    with seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready) as seeded_life:
+        yield seeded_life

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.e2e.fleet.books import Book
+from tests.e2e.fleet.expected_hosts import ExpectedHost
 from tests.e2e.fleet.loopback import Loopback, Quiet
 
 KUBERNETES = "kube-state-metrics:8080"
@@ -24,28 +24,28 @@ class Exporters(Loopback):
         self._targets = targets
         self._labeled = labeled
 
-        class Handler(Quiet):
+        class ExportersHandler(Quiet):
             def do_GET(self) -> None:  # noqa: N802
                 page = pages(self.path.strip("/"))
                 self.answer(404 if page is None else 200, (page or "").encode())
 
-        super().__init__(Handler)
+        super().__init__(ExportersHandler)
 
-    def tell(self, books: Sequence[Book], *, kubernetes: bool = True) -> None:
+    def set_targets(self, hosts: Sequence[ExpectedHost], *, kubernetes: bool = True) -> None:
         """Write who is there: one target for each host, which Prometheus notices by itself.
 
         `kubernetes`: kube-state-metrics of the last cluster is there too.
         """
-        found = {
-            book.instance: self._target(
-                book.instance, cluster=book.cluster, node=book.instance.partition(":")[0]
+        targets = {
+            host.instance: self._target(
+                host.instance, cluster=host.cluster, node=host.instance.partition(":")[0]
             )
-            for book in books
+            for host in hosts
         }
-        for cluster in sorted({book.cluster for book in books})[-1:] if kubernetes else ():
-            found[KUBERNETES] = self._target(KUBERNETES, cluster=cluster)
+        for cluster in sorted({host.cluster for host in hosts})[-1:] if kubernetes else ():
+            targets[KUBERNETES] = self._target(KUBERNETES, cluster=cluster)
         fresh = self._targets.with_suffix(".new")
-        fresh.write_text(json.dumps(list(found.values())), encoding="utf-8")
+        fresh.write_text(json.dumps(list(targets.values())), encoding="utf-8")
         fresh.replace(self._targets)
 
     def _target(self, instance: str, **labels: str) -> dict[str, object]:

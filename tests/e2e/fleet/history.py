@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.e2e.fleet.books import DAY, HOUR, Fleet
+from tests.e2e.fleet.expected_hosts import DAY, HOUR, ExpectedFleet
 from tests.e2e.fleet.page import page
 from tests.e2e.fleet.records import memory
 
@@ -32,25 +32,29 @@ def moments(begin: int, recent: int, old: int) -> list[int]:
     return sorted(at for at in dense | thin if at >= begin)
 
 
-def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = 1800) -> Iterator[Sample]:
+def scraped(
+    fleet: ExpectedFleet, now: int, begin: int, *, recent: int = 300, old: int = 1800
+) -> Iterator[Sample]:
     """What Prometheus would have scraped until `now`."""
     times = moments(begin, recent, old)
-    for book in fleet.books:
-        alive = [at for at in sorted({*times, min(book.end - 1, 0)}) if book.alive(at)]
+    for host in fleet.hosts:
+        alive = [at for at in sorted({*times, min(host.end - 1, 0)}) if host.alive(at)]
         target = {
-            "cluster": book.cluster,
-            "instance": book.instance,
+            "cluster": host.cluster,
+            "instance": host.instance,
             "job": JOB,
-            "node": book.instance.partition(":")[0],
+            "node": host.instance.partition(":")[0],
         }
-        for line in page(book, fleet, now):
+        for line in page(host, fleet, now):
             series = line.series(**target)
             for at in alive:
                 if (value := line.at(at)) is not None:
                     yield series, value, now + at
 
 
-def recorded(fleet: Fleet, now: int, begin: int, step: int = 300, mean: int = 300) -> Iterator[Sample]:
+def recorded(
+    fleet: ExpectedFleet, now: int, begin: int, step: int = 300, mean: int = 300
+) -> Iterator[Sample]:
     """What the rules would have recorded until `now`, as far as anything looks back on it."""
     for item in memory(fleet, now, begin, step, mean):
         text = ",".join(f'{key}="{value}"' for key, value in sorted(item.labels.items()) if value)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from tests.e2e.fleet.books import Fleet
+from tests.e2e.fleet.expected_hosts import ExpectedFleet
 
 
-def nodes(fleet: Fleet, **target: str) -> Iterator[tuple[str, float]]:
+def nodes(fleet: ExpectedFleet, **target: str) -> Iterator[tuple[str, float]]:
     """Series and values; `target` are the labels that a scrape adds."""
     cluster = fleet.clusters()[-1]
     hosts = {
-        book.instance.partition(":")[0]: len(book.gpus) for book in fleet.books if book.cluster == cluster
+        host.instance.partition(":")[0]: len(host.gpus) for host in fleet.hosts if host.cluster == cluster
     }
     for node, gpus in {**hosts, **dict.fromkeys(fleet.nodes, 8)}.items():
         labels = {"node": node, "resource": "nvidia_com_gpu", "unit": "integer", **target}

@@ -24,7 +24,7 @@ PACKAGES = {
 }
 
 
-class Program:
+class FleetProgram:
     """One process that answers HTTP on a port of its own."""
 
     def __init__(self, name: str, folder: Path, health: str) -> None:
@@ -71,11 +71,11 @@ class Program:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
         try:
-            return self.ask(self._health) is not None
+            return self.request(self._health) is not None
         except OSError:
             return False
 
-    def ask(self, path: str, data: bytes | None = None, **parameters: str) -> bytes:
+    def request(self, path: str, data: bytes | None = None, **parameters: str) -> bytes:
         """The body of an answer.
 
         Raises:
@@ -101,13 +101,13 @@ def written(labels: dict[str, str]) -> str:
     return "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items()) if k != "__name__") + "}"
 
 
-class Queried(Program):
+class Queried(FleetProgram):
     """A program that answers PromQL."""
 
     def rows(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
         """The instant vector at a time in seconds, now unless told: labels and values."""
         when = {} if at is None else {"time": repr(at)}
-        body = json.loads(self.ask("/api/v1/query", query=expression, **when))
+        body = json.loads(self.request("/api/v1/query", query=expression, **when))
         assert body["status"] == "success", body
         assert body["data"]["resultType"] == "vector", body
         return [(row["metric"], float(row["value"][1])) for row in body["data"]["result"]]
@@ -126,7 +126,7 @@ class Queried(Program):
     ) -> dict[str, list[tuple[float, float]]]:
         """Times and values of each series."""
         body = json.loads(
-            self.ask(
+            self.request(
                 "/api/v1/query_range", query=expression, start=repr(begin), end=repr(end), step=repr(step)
             )
         )
@@ -136,7 +136,7 @@ class Queried(Program):
         }
 
 
-class Prometheus(Queried):
+class FleetPrometheus(Queried):
     """A Prometheus over a folder that may hold blocks; `config` is its configuration's text.
 
     `flags` are further arguments.
@@ -166,13 +166,13 @@ class Prometheus(Queried):
 
     def groups(self) -> list[dict[str, Any]]:
         """Its groups of rules, with what it thinks of each rule."""
-        found: list[dict[str, Any]] = json.loads(self.ask("/api/v1/rules"))["data"]["groups"]
-        return found
+        parsed: list[dict[str, Any]] = json.loads(self.request("/api/v1/rules"))["data"]["groups"]
+        return parsed
 
     def alertmanagers(self) -> list[str]:
         """Where it sends alerts."""
-        found = json.loads(self.ask("/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
-        return [one["url"] for one in found]
+        parsed = json.loads(self.request("/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
+        return [one["url"] for one in parsed]
 
     def evaluated(self, since: float) -> bool:
         """Whether every group has been evaluated after a second since the epoch, without an error.
@@ -188,8 +188,8 @@ class Prometheus(Queried):
 
     def evaluations(self) -> int:
         """How often the group that was evaluated least has been: a busy machine leaves some out."""
-        found: dict[str, int] = {}
-        for line in self.ask("/metrics").decode().splitlines():
+        parsed: dict[str, int] = {}
+        for line in self.request("/metrics").decode().splitlines():
             name, _, labels = line.partition("{")
             sign = {
                 "prometheus_rule_group_iterations_total": 1,
@@ -197,11 +197,11 @@ class Prometheus(Queried):
             }
             if name in sign:
                 group, _, count = labels.rpartition(" ")
-                found[group] = found.get(group, 0) + sign[name] * int(float(count))
-        return min(found.values(), default=0)
+                parsed[group] = parsed.get(group, 0) + sign[name] * int(float(count))
+        return min(parsed.values(), default=0)
 
 
-class Alertmanager(Program):
+class Alertmanager(FleetProgram):
     """An Alertmanager that is alone."""
 
     def __init__(self, folder: Path, config: str) -> None:
@@ -219,8 +219,8 @@ class Alertmanager(Program):
 
     def alerts(self) -> list[dict[str, Any]]:
         """What is active there."""
-        found: list[dict[str, Any]] = json.loads(self.ask("/api/v2/alerts"))
-        return found
+        parsed: list[dict[str, Any]] = json.loads(self.request("/api/v2/alerts"))
+        return parsed
 
 
 class Victoria(Queried):
@@ -251,16 +251,16 @@ class Victoria(Queried):
 
     def take(self, text: bytes) -> None:
         """Import samples with their times in milliseconds, and make them seen at once."""
-        self.ask("/api/v1/import/prometheus", text)
+        self.request("/api/v1/import/prometheus", text)
         self.flush()
 
     def flush(self) -> None:
         """Make everything that it was told be seen."""
-        self.ask("/internal/force_flush")
-        self.ask("/internal/resetRollupResultCache")
+        self.request("/internal/force_flush")
+        self.request("/internal/resetRollupResultCache")
 
 
-class Vmalert(Program):
+class Vmalert(FleetProgram):
     """The evaluation of rules beside a VictoriaMetrics, as often as their groups say."""
 
     def __init__(
@@ -289,8 +289,8 @@ class Vmalert(Program):
 
     def groups(self) -> list[dict[str, Any]]:
         """Its groups of rules, with what it thinks of each rule."""
-        found: list[dict[str, Any]] = json.loads(self.ask("/api/v1/rules"))["data"]["groups"]
-        return found
+        parsed: list[dict[str, Any]] = json.loads(self.request("/api/v1/rules"))["data"]["groups"]
+        return parsed
 
     def failing(self) -> dict[str, str]:
         """What each rule that failed said."""

@@ -8,7 +8,7 @@ from tests.e2e.fleet.loopback import Loopback, Quiet
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """One alert of one notification."""
 
     receiver: str
@@ -24,32 +24,32 @@ class Receiver(Loopback):
     """A webhook on loopback, until it is left."""
 
     def __init__(self) -> None:
-        self.notices: list[Notice] = []
-        notices = self.notices
+        self.notifications: list[Notification] = []
+        notifications = self.notifications
 
-        class Handler(Quiet):
+        class ReceiverHandler(Quiet):
             def do_POST(self) -> None:  # noqa: N802
-                told: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                assert self.path == f"/{told['receiver']}"
-                notices.extend(
-                    Notice(
-                        told["receiver"],
+                payload: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert self.path == f"/{payload['receiver']}"
+                notifications.extend(
+                    Notification(
+                        payload["receiver"],
                         alert["status"],
                         alert["labels"],
                         alert["annotations"],
                         alert["startsAt"],
                     )
-                    for alert in told["alerts"]
+                    for alert in payload["alerts"]
                 )
                 self.answer(200, b"")
 
-        super().__init__(Handler)
+        super().__init__(ReceiverHandler)
         self.url = f"http://{self.address}"
 
-    def told(self, status: str, **labels: str) -> list[Notice]:
+    def matching(self, status: str, **labels: str) -> list[Notification]:
         """What came with a status and these labels."""
         return [
             notice
-            for notice in self.notices
+            for notice in self.notifications
             if notice.status == status and labels.items() <= notice.labels.items()
         ]

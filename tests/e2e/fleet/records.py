@@ -1,7 +1,7 @@
 """What the rules record of a fleet on paper, reckoned without them.
 
 It is what a history needs, and what the rules record at its end.
-Spend is constant between the beginnings and ends of books, and no price of the fleet on paper has a date.
+Spend is constant between the beginnings and ends of hosts, and no price of the expected fleet has a date.
 """
 
 import calendar
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from tests.e2e.fleet.books import (
+from tests.e2e.fleet.expected_hosts import (
     DAY,
     HOUR,
     HOURS_PER_MONTH,
     KINDS,
     PHASES,
     UNALLOCATED,
-    Book,
-    Fleet,
+    ExpectedFleet,
+    ExpectedHost,
+    FleetServer,
     Owner,
-    Server,
 )
 from tests.e2e.fleet.page import MICRO, always
 
@@ -41,7 +41,7 @@ class Memory:
     times: Sequence[int]
 
 
-def memory(fleet: Fleet, now: int, begin: int, step: int, apart: int) -> Iterator[Memory]:
+def memory(fleet: ExpectedFleet, now: int, begin: int, step: int, apart: int) -> Iterator[Memory]:
     """All of it, from where the history begins; `now` is its end, in seconds since the epoch.
 
     `step` is between two samples of the last day, `apart` between two of what weekly means are taken of.
@@ -68,43 +68,43 @@ def memory(fleet: Fleet, now: int, begin: int, step: int, apart: int) -> Iterato
     yield Memory("inference:gpus", {}, lambda at: float(_gpus(fleet, at)), day)
 
 
-def _gpus(fleet: Fleet, at: int, cluster: str = "", owner: Owner | None = None) -> int:
+def _gpus(fleet: ExpectedFleet, at: int, cluster: str = "", owner: Owner | None = None) -> int:
     return sum(
-        owner in (None, server.owner) and cluster in ("", book.cluster)
-        for book in fleet.books
-        if book.alive(at)
-        for server in book.held
+        owner in (None, server.owner) and cluster in ("", host.cluster)
+        for host in fleet.hosts
+        if host.alive(at)
+        for server in host.gpu_servers
     )
 
 
-def _ledgers(fleet: Fleet, now: int, begin: int) -> Iterator[Memory]:
+def _ledgers(fleet: ExpectedFleet, now: int, begin: int) -> Iterator[Memory]:
     """The hourly memory of every ledger: this month, the one before, and where it was seen last."""
     hourly = range(begin, 1, HOUR)
-    for book in (*fleet.books, *fleet.forgotten):
-        for product, team, basis in book.postings():
-            labels = {"ledger": book.ledger, "product": product, "team": team, "price_basis": basis}
+    for host in (*fleet.hosts, *fleet.forgotten):
+        for product, team, basis in host.postings():
+            labels = {"ledger": host.ledger, "product": product, "team": team, "price_basis": basis}
             values = (
-                (fleet.month, _posted(book, (product, team, basis))),
-                (fleet.last_month, _before(book, (product, team, basis))),
+                (fleet.month, _posted(host, (product, team, basis))),
+                (fleet.last_month, _before(host, (product, team, basis))),
             )
-            for month, value in values if book.end > begin else values[:1]:
+            for month, value in values if host.end > begin else values[:1]:
                 name = "inference:month_to_date_dollars:posting_hourly"
                 yield Memory(name, {**labels, "month": month}, value, hourly)
-        where = {"ledger": book.ledger, "cluster": book.cluster}
-        yield Memory("inference:ledger_cluster_hourly", where, _last(book, now), hourly)
-        if book.alive(0):
+        where = {"ledger": host.ledger, "cluster": host.cluster}
+        yield Memory("inference:ledger_cluster_hourly", where, _last(host, now), hourly)
+        if host.alive(0):
             yield Memory("inference:ledger_cluster", where, always(1), NOW)
 
 
-def _posted(book: Book, key: tuple[str, str, str]) -> Value:
-    return lambda at: float(book.month(at)[key]) if at >= book.begin else None
+def _posted(host: ExpectedHost, key: tuple[str, str, str]) -> Value:
+    return lambda at: float(host.month(at)[key]) if at >= host.begin else None
 
 
-def _last(book: Book, now: int) -> Value:
-    return lambda at: float(now + min(at, book.end - 1)) if at >= book.begin else None
+def _last(host: ExpectedHost, now: int) -> Value:
+    return lambda at: float(now + min(at, host.end - 1)) if at >= host.begin else None
 
 
-def _month(fleet: Fleet, now: int, cluster: str, begin: int) -> Iterator[Memory]:
+def _month(fleet: ExpectedFleet, now: int, cluster: str, begin: int) -> Iterator[Memory]:
     here = {"cluster": cluster, "month": fleet.month}
     hourly = range(begin, 1, HOUR)
     ends = {fleet.month: now + fleet.month_end, fleet.last_month: now + fleet.month_begin}
@@ -113,9 +113,9 @@ def _month(fleet: Fleet, now: int, cluster: str, begin: int) -> Iterator[Memory]
             name = f"inference:month_end_timestamp_seconds{suffix}"
             yield Memory(name, {"cluster": cluster, "month": month}, always(end), times)
     since = now + min(
-        max(fleet.month_begin, book.begin)
-        for book in (*fleet.books, *fleet.forgotten)
-        if book.cluster == cluster
+        max(fleet.month_begin, host.begin)
+        for host in (*fleet.hosts, *fleet.forgotten)
+        if host.cluster == cluster
     )
     for suffix, times in (("_hourly", hourly), ("", NOW)):
         yield Memory(f"inference:month_metered_since_timestamp_seconds{suffix}", here, always(since), times)
@@ -127,7 +127,7 @@ def _month(fleet: Fleet, now: int, cluster: str, begin: int) -> Iterator[Memory]
     yield from _graph(fleet, cluster, begin)
 
 
-def _graph(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
+def _graph(fleet: ExpectedFleet, cluster: str, begin: int) -> Iterator[Memory]:
     """What only the graphs of a month show."""
     here = {"cluster": cluster, "month": fleet.month}
     times = sorted({*range(begin, -DAY, HOUR), *range(-DAY, 1, 600)})
@@ -140,30 +140,30 @@ def _graph(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
     yield Memory("inference:month_projected_dollars", here, projected, range(-DAY, 1, 600))
 
 
-def _spent(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+def _spent(fleet: ExpectedFleet, cluster: str, owner: Owner | None) -> Value:
     return lambda at: float(fleet.spent(at, cluster, owner))
 
 
 def _projected(
-    fleet: Fleet, clusters: list[str], begin: int, choose: Callable[[list[float]], float] | None
+    fleet: ExpectedFleet, clusters: list[str], begin: int, choose: Callable[[list[float]], float] | None
 ) -> Value:
     """Month to date and the hours left, at the mean since the beginning or at the chosen one of its days."""
 
-    def pace(left: int, right: int) -> float:
+    def rate_between(left: int, right: int) -> float:
         return sum(mean(fleet, left, right, cluster, None) for cluster in clusters)
 
     def dollars(at: int) -> float:
-        days = [pace(end - DAY, end) for end in range(begin + DAY, at + 1, 6 * HOUR)]
-        rest = (choose(days) if choose else pace(begin, at)) * (fleet.month_end - at) / HOUR
+        days = [rate_between(end - DAY, end) for end in range(begin + DAY, at + 1, 6 * HOUR)]
+        rest = (choose(days) if choose else rate_between(begin, at)) * (fleet.month_end - at) / HOUR
         return sum(float(fleet.spent(at, cluster)) for cluster in clusters) + rest
 
     return dollars
 
 
-def _levels(fleet: Fleet, begin: int, apart: int) -> Iterator[Memory]:
+def _levels(fleet: ExpectedFleet, begin: int, apart: int) -> Iterator[Memory]:
     """Spend of the fleet and of its owners, and the means of an hour that projections are made of.
 
-    These are of whole hours, in which no book begins or ends.
+    These are of whole hours, in which no host begins or ends.
     """
     for suffix, choose in (("", None), (":low", min), (":high", max)):
         projected = _projected(fleet, fleet.clusters(), begin, choose)
@@ -172,7 +172,7 @@ def _levels(fleet: Fleet, begin: int, apart: int) -> Iterator[Memory]:
     owners = sorted({owner for cluster in fleet.clusters() for owner in fleet.owners(cluster)})
     for name, owner in (("", None), *((":owner", owner) for owner in owners)):
         labels = {"product": owner[0], "team": owner[1]} if owner else {}
-        spend = _pace(fleet, "", owner)
+        spend = _spend_rate(fleet, "", owner)
         first = f"inference:spend_at_first_price_dollars_per_hour{name}"
         yield Memory(first, labels, spend, range(begin, 1, apart))
         hours = range(begin + HOUR, 1, max(HOUR, apart))
@@ -183,31 +183,33 @@ def _levels(fleet: Fleet, begin: int, apart: int) -> Iterator[Memory]:
             yield Memory("inference:spend_dollars_per_hour:owner_hourly", labels, greatest, hourly)
 
 
-def _pace(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+def _spend_rate(fleet: ExpectedFleet, cluster: str, owner: Owner | None) -> Value:
     names = [cluster] if cluster else fleet.clusters()
-    return lambda at: float(sum(fleet.pace(at, name, owner) for name in names))
+    return lambda at: float(sum(fleet.spend_rate(at, name, owner) for name in names))
 
 
-def _greatest(fleet: Fleet, owner: Owner) -> Value:
+def _greatest(fleet: ExpectedFleet, owner: Owner) -> Value:
     """That an owner spends is remembered, by the cluster where it is most."""
-    return lambda at: max(float(fleet.pace(at, name, owner)) for name in fleet.clusters()) or None
+    return lambda at: max(float(fleet.spend_rate(at, name, owner)) for name in fleet.clusters()) or None
 
 
 def _there(value: Value) -> Value:
     return lambda at: value(at) or None
 
 
-def _mean_hour(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+def _mean_hour(fleet: ExpectedFleet, cluster: str, owner: Owner | None) -> Value:
     names = [cluster] if cluster else fleet.clusters()
     return lambda at: sum(mean(fleet, at - HOUR, at, name, owner) for name in names)
 
 
-def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int]) -> Iterator[Memory]:
+def _spending(
+    fleet: ExpectedFleet, cluster: str, week: Sequence[int], day: Sequence[int]
+) -> Iterator[Memory]:
     here = {"cluster": cluster}
     for owner in (None, *sorted(fleet.owners(cluster))):
         labels = {**here, "product": owner[0], "team": owner[1]} if owner else here
         suffix = ":owner" if owner else ""
-        spend = _pace(fleet, cluster, owner)
+        spend = _spend_rate(fleet, cluster, owner)
         for name in ("cost", "spend"):
             yield Memory(f"inference:{name}_dollars_per_hour{suffix}", labels, _there(spend), week)
         run_rate = _times(spend, HOURS_PER_MONTH)
@@ -222,47 +224,47 @@ def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int
             )
     for server in _servers(fleet, cluster):
         labels = _labels(cluster, server)
-        spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
+        spend = _alive(fleet, cluster, server, lambda host, server: host.price(server) / MICRO)
         if spend(0):  # nobody tells the spend of what has no price
             yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
     yield from _hosts(fleet, cluster)
     yield from _closed(fleet, cluster)
 
 
-def _hosts(fleet: Fleet, cluster: str) -> Iterator[Memory]:
+def _hosts(fleet: ExpectedFleet, cluster: str) -> Iterator[Memory]:
     """The hosts that answer, and what each spends for whom."""
     here = {"cluster": cluster}
-    books = [book for book in fleet.books if book.cluster == cluster and book.alive(0)]
-    yield Memory("inference:hosts_metered", here, always(len(books)), NOW)
+    alive_hosts = [host for host in fleet.hosts if host.cluster == cluster and host.alive(0)]
+    yield Memory("inference:hosts_metered", here, always(len(alive_hosts)), NOW)
     yield Memory("inference:hours_per_month", here, always(HOURS_PER_MONTH), NOW)
-    for book in books:
-        node = book.instance.partition(":")[0]
+    for host in alive_hosts:
+        node = host.instance.partition(":")[0]
         paid: Counter[Owner] = Counter()
-        for gpu, server in book.pairs():
+        for gpu, server in host.pairs():
             paid[server.owner] += gpu.price
         for (product, team), price in paid.items():
-            labels = {**here, "ledger": book.ledger, "instance": book.instance, "node": node}
+            labels = {**here, "ledger": host.ledger, "instance": host.instance, "node": node}
             owner = {"product": product, "team": team}
             if price:
                 name = "inference:cost_dollars_per_hour:host"
                 yield Memory(name, {**labels, **owner}, always(price / MICRO), NOW)
 
 
-def _before(book: Book, key: tuple[str, str, str]) -> Value:
+def _before(host: ExpectedHost, key: tuple[str, str, str]) -> Value:
     """Dollars of the month before, as a page has them."""
-    _, pace = book.postings()[key]
-    return lambda at: pace * 720 / MICRO if at >= book.begin else None
+    _, rate = host.postings()[key]
+    return lambda at: rate * 720 / MICRO if at >= host.begin else None
 
 
-def _closed(fleet: Fleet, cluster: str) -> Iterator[Memory]:
+def _closed(fleet: ExpectedFleet, cluster: str) -> Iterator[Memory]:
     """The month before: of every ledger that has said it."""
     owners: Counter[Owner] = Counter()
     bases: Counter[str] = Counter()
-    for book in fleet.books:
-        if book.cluster == cluster:
-            for (product, team, basis), (_, pace) in book.postings().items():
-                owners[product, team] += pace * 720
-                bases[basis] += pace * 720
+    for host in fleet.hosts:
+        if host.cluster == cluster:
+            for (product, team, basis), (_, rate) in host.postings().items():
+                owners[product, team] += rate * 720
+                bases[basis] += rate * 720
     here = {"cluster": cluster, "month": fleet.last_month}
     name = "inference:closed_month_dollars"
     yield Memory(name, here, always(sum(owners.values()) / MICRO), NOW)
@@ -274,27 +276,29 @@ def _closed(fleet: Fleet, cluster: str) -> Iterator[Memory]:
         yield Memory(f"{name}:price_basis", {**here, "price_basis": basis}, always(dollars / MICRO), NOW)
 
 
-def mean(fleet: Fleet, begin: int, at: int, cluster: str, owner: Owner | None) -> float:
-    """The mean pace of a stretch: of its parts between beginnings and ends of books."""
+def mean(fleet: ExpectedFleet, begin: int, at: int, cluster: str, owner: Owner | None) -> float:
+    """Mean spend rate of a time range, by its parts between beginnings and ends of hosts."""
     edges = {
         begin,
         at,
-        *(edge for book in fleet.books for edge in (book.begin, book.end) if begin < edge < at),
+        *(edge for host in fleet.hosts for edge in (host.begin, host.end) if begin < edge < at),
     }
-    stretches = sorted(edges)
+    boundaries = sorted(edges)
     return float(
-        sum(fleet.pace(left, cluster, owner) * (right - left) for left, right in pairwise(stretches))
+        sum(fleet.spend_rate(left, cluster, owner) * (right - left) for left, right in pairwise(boundaries))
         / (at - begin)
     )
 
 
-def _servers(fleet: Fleet, cluster: str) -> list[Server]:
+def _servers(fleet: ExpectedFleet, cluster: str) -> list[FleetServer]:
     return list(
-        dict.fromkeys(server for book in fleet.books if book.cluster == cluster for server in book.held)
+        dict.fromkeys(
+            server for host in fleet.hosts if host.cluster == cluster for server in host.gpu_servers
+        )
     )
 
 
-def _labels(cluster: str, server: Server) -> dict[str, str]:
+def _labels(cluster: str, server: FleetServer) -> dict[str, str]:
     product, team = server.owner
     return {
         "cluster": cluster,
@@ -305,18 +309,23 @@ def _labels(cluster: str, server: Server) -> dict[str, str]:
     }
 
 
-def _alive(fleet: Fleet, cluster: str, server: Server, what: Callable[[Book, Server], float]) -> Value:
+def _alive(
+    fleet: ExpectedFleet,
+    cluster: str,
+    server: FleetServer,
+    what: Callable[[ExpectedHost, FleetServer], float],
+) -> Value:
     """The sum over the hosts that a server is on, none where it is on none."""
-    books = [book for book in fleet.books if book.cluster == cluster and server in book.held]
+    hosts = [host for host in fleet.hosts if host.cluster == cluster and server in host.gpu_servers]
 
     def value(at: int) -> float | None:
-        there = [what(book, server) for book in books if book.alive(at)]
+        there = [what(host, server) for host in hosts if host.alive(at)]
         return sum(there) if there else None
 
     return value
 
 
-def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterator[Memory]:
+def _rates(fleet: ExpectedFleet, cluster: str, begin: int, day: Sequence[int]) -> Iterator[Memory]:
     minutes = range(begin, 1, 60)
     before = (-WEEK - 2 * HOUR, -WEEK - HOUR, -WEEK)
     yesterday = (-26 * HOUR, -25 * HOUR, -24 * HOUR)
@@ -335,11 +344,13 @@ def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterat
         yield Memory("inference:server_tokens:rate5m", labels, tokens, day)
         kinds = {**labels, "model": server.model}
         for kind, count in zip(KINDS, server.tokens, strict=True):
-            rate = _alive(fleet, cluster, server, lambda book, server, n=count: n * book.count(server) / HOUR)
+            rate = _alive(fleet, cluster, server, lambda host, server, n=count: n * host.count(server) / HOUR)
             yield Memory("inference:kind_tokens:rate5m", {**kinds, "kind": kind}, rate, day)
         if server.method != "role" and (each := sum(server.tokens)):
             price = [
-                book.price(server) / each / book.count(server) for book in fleet.books if server in book.held
+                host.price(server) / each / host.count(server)
+                for host in fleet.hosts
+                if server in host.gpu_servers
             ]
             yield Memory(
                 "inference:server_cost_dollars_per_million_tokens:7d", labels, always(price[0]), yesterday
@@ -354,15 +365,15 @@ def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterat
 
 
 def _owner(
-    fleet: Fleet, cluster: str, owner: Owner, minutes: Sequence[int], before: Sequence[int]
+    fleet: ExpectedFleet, cluster: str, owner: Owner, minutes: Sequence[int], before: Sequence[int]
 ) -> Iterator[Memory]:
     labels = {"cluster": cluster, "product": owner[0], "team": owner[1]}
     whole = WEEK // HOUR
 
     def cost(at: int) -> float:
-        return float(fleet.pace(at, cluster, owner)) / HOUR
+        return float(fleet.spend_rate(at, cluster, owner)) / HOUR
 
-    def held(at: int) -> float:
+    def gpu_count(at: int) -> float:
         return float(_gpus(fleet, at, cluster, owner))
 
     def tokens(at: int) -> float:
@@ -372,7 +383,7 @@ def _owner(
     counted = any(server is not UNALLOCATED for server in _servers(fleet, cluster) if server.owner == owner)
     for rate, week, now, scale in (
         ("owner_cost_dollars:rate5m", "owner_cost_dollars:7d", cost, HOUR),
-        ("gpus:owner", "owner_gpu_hours:7d", held, 1),
+        ("gpus:owner", "owner_gpu_hours:7d", gpu_count, 1),
         *([("owner_tokens:rate5m", "owner_tokens:7d", tokens, HOUR)] if counted else []),
     ):
         yield Memory(f"inference:{rate}", labels, now, minutes)
@@ -386,36 +397,36 @@ def _owner(
         yield Memory("inference:waste_dollars_per_hour", labels, always(waste), range(-26 * HOUR, 1, 300))
 
 
-def _tokens(fleet: Fleet, at: int, cluster: str, owner: Owner) -> float:
+def _tokens(fleet: ExpectedFleet, at: int, cluster: str, owner: Owner) -> float:
     return (
         sum(
             sum(server.tokens)
-            for book in fleet.books
-            if book.cluster == cluster and book.alive(at)
-            for server in book.held
+            for host in fleet.hosts
+            if host.cluster == cluster and host.alive(at)
+            for server in host.gpu_servers
             if server.owner == owner
         )
         / HOUR
     )
 
 
-def _cost(book: Book, server: Server) -> float:
-    return book.price(server) / MICRO / HOUR
+def _cost(host: ExpectedHost, server: FleetServer) -> float:
+    return host.price(server) / MICRO / HOUR
 
 
-def _busy(book: Book, server: Server) -> float:
-    return _cost(book, server) * (server.shares[0] + server.shares[1]) / 1000
+def _busy(host: ExpectedHost, server: FleetServer) -> float:
+    return _cost(host, server) * (server.shares[0] + server.shares[1]) / 1000
 
 
-def _served(book: Book, server: Server) -> float:
-    return sum(server.tokens) * book.count(server) / HOUR
+def _served(host: ExpectedHost, server: FleetServer) -> float:
+    return sum(server.tokens) * host.count(server) / HOUR
 
 
-def _held(book: Book, server: Server) -> float:
-    return float(book.count(server))
+def _gpu_count(host: ExpectedHost, server: FleetServer) -> float:
+    return float(host.count(server))
 
 
-MODELS = {"cost_dollars": _cost, "busy_cost_dollars": _busy, "tokens": _served, "model_gpus": _held}
+MODELS = {"cost_dollars": _cost, "busy_cost_dollars": _busy, "tokens": _served, "model_gpus": _gpu_count}
 """What is recorded of each model, a second."""
 
 
@@ -427,14 +438,14 @@ def _sum(parts: Sequence[Value]) -> Value:
     return total
 
 
-def _idle(fleet: Fleet, cluster: str, server: Server) -> Value:
+def _idle(fleet: ExpectedFleet, cluster: str, server: FleetServer) -> Value:
     share = server.shares[PHASES.index("idle")] / 1000
-    return _alive(fleet, cluster, server, lambda book, server: book.price(server) * share / MICRO)
+    return _alive(fleet, cluster, server, lambda host, server: host.price(server) * share / MICRO)
 
 
 def _times(value: Value, factor: float) -> Value:
     def product(at: int) -> float | None:
-        found = value(at)
-        return None if found is None else found * factor
+        base = value(at)
+        return None if base is None else base * factor
 
     return product

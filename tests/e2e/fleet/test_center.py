@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import HOUR, Book, Fleet, Server
-from tests.e2e.fleet.cast import CHAT_70B, PREFILL, SEARCH_8B, gpus
-from tests.e2e.fleet.center import Hosts, Months, Stand, stand, subject
+from tests.e2e.fleet.central_stack import CentralStack, Hosts, Months, stand, subject
+from tests.e2e.fleet.expected_hosts import HOUR, ExpectedFleet, ExpectedHost, FleetServer
+from tests.e2e.fleet.fleets import CHAT_70B, PREFILL, SEARCH_8B, gpus
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]
 
@@ -33,9 +33,11 @@ EXHAUSTED = ("InferenceBudgetExhausted", "chat")
 """Chat's month was over its budget before the story begins."""
 
 
-def host(name: str, ledger: str, count: int, server: Server, cents: int, begin: int = -100 * HOUR) -> Book:
+def host(
+    name: str, ledger: str, count: int, server: FleetServer, cents: int, begin: int = -100 * HOUR
+) -> ExpectedHost:
     """A host of GPUs at two cents an hour; `cents` are in its month before the first of its hours."""
-    return Book(
+    return ExpectedHost(
         name.partition("-")[0],
         f"{name}:9844",
         ledger,
@@ -79,17 +81,17 @@ class Observation:
     """How long it took."""
 
 
-def observe(found: Stand, month: str, record: str, *expected: tuple[str, ...]) -> Observation:
+def observe(stack: CentralStack, month: str, record: str, *expected: tuple[str, ...]) -> Observation:
     """Wait until both centers have the month and the spend of the paper, and just these alerts."""
     begun = time.monotonic()
     last: list[Observation] = []
 
     def look() -> bool:
-        found.database.flush()
-        paper = View(of_month(found.hosts.months(), month), found.hosts.spend(), frozenset(expected))
+        stack.database.flush()
+        paper = View(of_month(stack.hosts.months(), month), stack.hosts.spend(), frozenset(expected))
         ours, theirs = (
             View(of_month(center.months(record), month), center.spend(), frozenset(center.firing()))
-            for center in found.both()
+            for center in stack.both()
         )
         last[:] = [Observation(paper, ours, theirs, time.monotonic() - begun)]
         return ours.near(paper) and theirs.near(paper)
@@ -104,18 +106,18 @@ def of_month(months: Months, month: str) -> Months:
     return {key: dollars for key, dollars in months.items() if key[1] == month}
 
 
-def ends(found: Stand) -> list[float]:
+def ends(stack: CentralStack) -> list[float]:
     """The last second of the month in each center, and in no cluster another."""
     query = f'max(inference:month_end_timestamp_seconds{{month="{MONTH}"}})'
-    return [value for center in found.both() for value in center.database.query(query).values()]
+    return [value for center in stack.both() for value in center.database.query(query).values()]
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class CentralStory:
     """What was seen of it, by the name of the step, and the stand at its end."""
 
-    seen: dict[str, Observation]
-    stand: Stand
+    observations: dict[str, Observation]
+    stand: CentralStack
     begin: float
     """When both centers had the first month, seconds since the epoch."""
     closed: float
@@ -123,9 +125,9 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CentralStory]:
     now = int(time.time())
-    fleet = Fleet(
+    fleet = ExpectedFleet(
         (EAST_1, EAST_2, WEST_1, WEST_2, WEST_3),
         (("fleet", "", 27_000), ("chat", "chat", 6_000)),
         MONTH,
@@ -136,51 +138,51 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         984 * HOUR,
     )
     hosts = Hosts(fleet, now, [EAST_1, WEST_1, WEST_2, WEST_3])
-    with stand(tmp_path_factory.mktemp("center"), hosts) as found:
-        seen = {}
-        east, west = found.clusters["east"], found.clusters["west"]
-        seen["install"] = observe(found, MONTH, OPEN, EXHAUSTED)
+    with stand(tmp_path_factory.mktemp("center"), hosts) as stack:
+        observations = {}
+        east, west = stack.clusters["east"], stack.clusters["west"]
+        observations["install"] = observe(stack, MONTH, OPEN, EXHAUSTED)
         begin = time.time()
 
-        hosts.books.append(replace(EAST_2, begin=int(hosts.at())))
+        hosts.answering.append(replace(EAST_2, begin=int(hosts.at())))
         east.targets([EAST_1, EAST_2])
-        seen["growth"] = observe(found, MONTH, OPEN, EXHAUSTED)
+        observations["growth"] = observe(stack, MONTH, OPEN, EXHAUSTED)
 
-        hosts.books.remove(WEST_2)
+        hosts.answering.remove(WEST_2)
         west.targets([WEST_1, WEST_3])
-        seen["node lost"] = observe(found, MONTH, OPEN, EXHAUSTED)
+        observations["node lost"] = observe(stack, MONTH, OPEN, EXHAUSTED)
 
         hosts.silent.add(WEST_3.instance)
         missing = ("InferenceHostsMissing", "west")
-        seen["host silent"] = observe(found, MONTH, OPEN, EXHAUSTED, missing)
+        observations["host silent"] = observe(stack, MONTH, OPEN, EXHAUSTED, missing)
         hosts.silent.clear()
-        seen["host back"] = observe(found, MONTH, OPEN, EXHAUSTED)
+        observations["host back"] = observe(stack, MONTH, OPEN, EXHAUSTED)
 
         west.lose()
         lost = ("InferenceClusterSilent", "west")
-        seen["cluster lost"] = observe(found, MONTH, OPEN, EXHAUSTED, lost)
+        observations["cluster lost"] = observe(stack, MONTH, OPEN, EXHAUSTED, lost)
         west.restart("west")
-        seen["cluster back"] = observe(found, MONTH, OPEN, EXHAUSTED)
+        observations["cluster back"] = observe(stack, MONTH, OPEN, EXHAUSTED)
 
         # the month's end is near: all hosts export it anew, and both centers have it before one name goes
         end = int(hosts.at()) + LAST_SECONDS
         hosts.fleet = replace(fleet, month_end=end)
-        until(lambda: ends(found) == [now + end] * 2, LAST_SECONDS, "the month's end at both centers")
+        until(lambda: ends(stack) == [now + end] * 2, LAST_SECONDS, "the month's end at both centers")
         east.lose()
         east.restart("eu-1")
         hosts.names["east"] = "eu-1"
-        seen["relabeled"] = observe(found, MONTH, OPEN, EXHAUSTED)
+        observations["relabeled"] = observe(stack, MONTH, OPEN, EXHAUSTED)
 
         replaced = replace(EAST_1, ledger="e1-new", begin=int(hosts.at()), earlier=())
-        hosts.books[hosts.books.index(EAST_1)] = replaced
+        hosts.answering[hosts.answering.index(EAST_1)] = replaced
         begun = ("InferenceLedgerBegunAnew", "eu-1")
-        seen["ledger replaced"] = observe(found, MONTH, OPEN, EXHAUSTED, begun)
+        observations["ledger replaced"] = observe(stack, MONTH, OPEN, EXHAUSTED, begun)
 
         assert hosts.at() < end, "the month ended before the story: the machine is too slow"
         until(lambda: hosts.at() > end, LAST_SECONDS, "the month's end")
-        seen["closed month"] = observe(found, MONTH, CLOSED, begun)
-        seen["next month"] = observe(found, NEXT, OPEN, begun)
-        yield Story(seen, found, begin, float(now + end))
+        observations["closed month"] = observe(stack, MONTH, CLOSED, begun)
+        observations["next month"] = observe(stack, NEXT, OPEN, begun)
+        yield CentralStory(observations, stack, begin, float(now + end))
 
 
 STEPS = (
@@ -199,43 +201,49 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_both_centers_have_the_month_of_the_paper(story: Story, step: str) -> None:
+def test_both_centers_have_the_month_of_the_paper(story: CentralStory, step: str) -> None:
     """By cluster and owner, to the cent: whoever left, fell silent, was renamed or lost its ledger."""
-    found = story.seen[step]
+    observation = story.observations[step]
 
-    assert found.paper.months
-    assert found.prometheus.months == pytest.approx(found.paper.months, abs=CENT)
-    assert found.victoria.months == pytest.approx(found.paper.months, abs=CENT)
+    assert observation.paper.months
+    assert observation.prometheus.months == pytest.approx(observation.paper.months, abs=CENT)
+    assert observation.victoria.months == pytest.approx(observation.paper.months, abs=CENT)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_both_centers_spend_what_is_there(story: Story, step: str) -> None:
+def test_both_centers_spend_what_is_there(story: CentralStory, step: str) -> None:
     """A silent host's and a lost cluster's last rates go on, a lost node's do not."""
-    found = story.seen[step]
+    observation = story.observations[step]
 
-    assert (found.prometheus.spend, found.victoria.spend) == (found.paper.spend, found.paper.spend)
+    assert (observation.prometheus.spend, observation.victoria.spend) == (
+        observation.paper.spend,
+        observation.paper.spend,
+    )
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_both_centers_alert_of_what_happened(story: Story, step: str) -> None:
+def test_both_centers_alert_of_what_happened(story: CentralStory, step: str) -> None:
     """Each Alertmanager has these alerts and no others."""
-    found = story.seen[step]
+    observation = story.observations[step]
 
-    assert (found.prometheus.alerts, found.victoria.alerts) == (found.paper.alerts, found.paper.alerts)
+    assert (observation.prometheus.alerts, observation.victoria.alerts) == (
+        observation.paper.alerts,
+        observation.paper.alerts,
+    )
 
 
-def test_no_alert_was_false(story: Story) -> None:
+def test_no_alert_was_false(story: CentralStory) -> None:
     """Both receivers were notified of what happened, and of nothing else between the steps."""
-    happened = {alert for found in story.seen.values() for alert in found.paper.alerts}
+    happened = {alert for observation in story.observations.values() for alert in observation.paper.alerts}
 
     for center in story.stand.both():
-        assert {subject(notice.labels) for notice in center.receiver.notices} == happened
+        assert {subject(notice.labels) for notice in center.receiver.notifications} == happened
 
 
-def test_the_month_never_jumps(story: Story) -> None:
+def test_the_month_never_jumps(story: CentralStory) -> None:
     """At no second of the story is the fleet's month less than at its begin, or more than at its end."""
-    paper = story.seen["closed month"].paper.months
-    first = sum(story.seen["install"].paper.months.values())
+    paper = story.observations["closed month"].paper.months
+    first = sum(story.observations["install"].paper.months.values())
     last = sum(paper.values())
 
     for center in story.stand.both():

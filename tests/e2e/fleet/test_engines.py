@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from tests.e2e.fleet.cast import BEGIN, FLEET
 from tests.e2e.fleet.compression import DEPLOY, RULES
-from tests.e2e.fleet.conftest import Past
+from tests.e2e.fleet.conftest import FleetPast
+from tests.e2e.fleet.fleets import BEGIN, FLEET
 from tests.e2e.fleet.history import imported
-from tests.e2e.fleet.programs import Prometheus, Victoria, written
+from tests.e2e.fleet.programs import FleetPrometheus, Victoria, written
 from tests.e2e.fleet.records import memory
-from tests.e2e.fleet.replay import Rule, replay
-from tests.e2e.fleet.seeded import seeded
+from tests.e2e.fleet.seeded_prometheus import seeded
+from tests.e2e.fleet.vmalert_replay import Rule, replay
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
@@ -85,7 +85,7 @@ def rules() -> list[Rule]:
 class Engines:
     """Both over one history, which ends at `now`."""
 
-    prometheus: Prometheus
+    prometheus: FleetPrometheus
     victoria: Victoria
     now: int
     at: float
@@ -93,7 +93,9 @@ class Engines:
 
 
 @pytest.fixture(scope="module")
-def engines(history: Past, rules: list[Rule], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def engines(
+    history: FleetPast, rules: list[Rule], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engines]:
     """Prometheus, and VictoriaMetrics with what vmalert recorded of the ten seconds after the history."""
     with Victoria(tmp_path_factory.mktemp("victoria")) as victoria, ThreadPoolExecutor() as beside:
         victoria.take(imported(history.samples))
@@ -241,9 +243,9 @@ def test_the_rules_record_what_was_reckoned_without_them(engines: Engines) -> No
     compared = [name for name in expected if not name.startswith(TIMED) and name not in COUNTED]
     different = {}
     for name in compared:
-        found = engines.prometheus.query(name, engines.at)
-        if found != pytest.approx(expected[name], rel=tolerance(name), abs=CLOSE):
-            different[name] = found, expected[name]
+        actual = engines.prometheus.query(name, engines.at)
+        if actual != pytest.approx(expected[name], rel=tolerance(name), abs=CLOSE):
+            different[name] = actual, expected[name]
 
     assert different == {}
     assert len(compared) > 20

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.books import DAY, HOUR, NOBODY, Book, Fleet, Server
-from tests.e2e.fleet.cast import gpus
+from tests.e2e.fleet.expected_hosts import DAY, HOUR, NOBODY, ExpectedFleet, ExpectedHost, FleetServer
+from tests.e2e.fleet.fleets import gpus
 from tests.e2e.fleet.page import Line, page
-from tests.e2e.fleet.unit import DEPLOY, ENGINES, alerting, exactly, number, run
+from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -21,26 +21,26 @@ EVALUATION = 240
 HOSTS = 20
 APART = STEP
 """Between the installation of two hosts."""
-FOUND = Server(
+DISCOVERED = FleetServer(
     "vllm", NOBODY, "default", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
 )
 """What discovery finds by itself: a server with a model and without an owner."""
 
 
-def fleet() -> Fleet:
+def fleet() -> ExpectedFleet:
     """Twenty hosts at 20 dollars an hour, by estimate: 9,600 dollars a day."""
-    books = tuple(
-        Book(
+    hosts = tuple(
+        ExpectedHost(
             "",
-            f"node-{place}:9844",
-            f"ledger-{place}",
-            gpus(f"node-{place}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
-            (FOUND,),
-            place * APART,
+            f"node-{index}:9844",
+            f"ledger-{index}",
+            gpus(f"node-{index}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
+            (DISCOVERED,),
+            index * APART,
         )
-        for place in range(HOSTS)
+        for index in range(HOSTS)
     )
-    return Fleet(books, (("fleet", "", 27_000),), "m1", -10 * DAY, 20 * DAY, "m0")
+    return ExpectedFleet(hosts, (("fleet", "", 27_000),), "m1", -10 * DAY, 20 * DAY, "m0")
 
 
 def read() -> frozenset[str]:
@@ -49,33 +49,33 @@ def read() -> frozenset[str]:
     return frozenset(re.findall(r"\binference_\w+", text))
 
 
-def written(line: Line, book: Book) -> dict[str, str]:
+def written(line: Line, host: ExpectedHost) -> dict[str, str]:
     """One input of a unit test: a line that rises evenly from the scrape in which the host appears."""
-    first, second, middle, last = (line.at(at) for at in (book.begin, book.begin + STEP, HOUR, DAY))
+    first, second, middle, last = (line.at(at) for at in (host.begin, host.begin + STEP, HOUR, DAY))
     assert first is not None
     assert second is not None
     assert last is not None
     slope = second - first
-    assert middle == pytest.approx(first + slope * (HOUR - book.begin) / STEP)
-    assert last == pytest.approx(first + slope * (DAY - book.begin) / STEP)
-    before = f"_x{book.begin // STEP - 1} " if book.begin else ""
-    rest = (DAY - book.begin) // STEP
-    node = book.instance.partition(":")[0]
-    series = line.series(instance=book.instance, job="inference-cost-exporter", node=node)
+    assert middle == pytest.approx(first + slope * (HOUR - host.begin) / STEP)
+    assert last == pytest.approx(first + slope * (DAY - host.begin) / STEP)
+    before = f"_x{host.begin // STEP - 1} " if host.begin else ""
+    rest = (DAY - host.begin) // STEP
+    node = host.instance.partition(":")[0]
+    series = line.series(instance=host.instance, job="inference-cost-exporter", node=node)
     return {"series": series, "values": f"{before}{number(first)}+{number(slope)}x{rest}"}
 
 
 def pages() -> Iterator[dict[str, str]]:
     """What Prometheus scrapes of all of them, as far as a rule reads it."""
     names, whole = read(), fleet()
-    for book in whole.books:
-        for line in page(book, whole, 0):
+    for host in whole.hosts:
+        for line in page(host, whole, 0):
             if line.name == "inference_budget_configured":
-                yield written(Line(line.name, line.labels, lambda _: 0.0), book)
-            elif line.name in names and line.at(book.begin) is not None:
-                yield written(line, book)
+                yield written(Line(line.name, line.labels, lambda _: 0.0), host)
+            elif line.name in names and line.at(host.begin) is not None:
+                yield written(line, host)
         up = Line("up", {}, lambda _: 1.0)
-        yield written(up, book)
+        yield written(up, host)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,24 +3,24 @@
 import pytest
 
 from exporter.metrics.table import METRICS
-from tests.e2e.fleet.cast import FLEET
+from tests.e2e.fleet.fleets import FLEET
 from tests.e2e.fleet.page import page
 
 
 def test_the_pages_have_every_metric_of_the_table_with_its_labels() -> None:
     """A name or a label that no exporter has would prove nothing."""
-    told: dict[str, set[frozenset[str]]] = {}
-    for book in FLEET.books:
-        for line in page(book, FLEET, 0):
-            told.setdefault(line.name, set()).add(frozenset(line.labels))
+    labels_of: dict[str, set[frozenset[str]]] = {}
+    for host in FLEET.hosts:
+        for line in page(host, FLEET, 0):
+            labels_of.setdefault(line.name, set()).add(frozenset(line.labels))
 
-    assert told == {metric.name: {frozenset(metric.labels)} for metric in METRICS}
+    assert labels_of == {metric.name: {frozenset(metric.labels)} for metric in METRICS}
 
 
 def test_no_page_has_a_series_twice() -> None:
     """Prometheus would refuse it."""
-    for book in FLEET.books:
-        series = [line.series() for line in page(book, FLEET, 0)]
+    for host in FLEET.hosts:
+        series = [line.series() for line in page(host, FLEET, 0)]
 
         assert len(series) == len(set(series))
 
@@ -30,14 +30,14 @@ def test_prices_of_tokens_are_told_where_an_exporter_tells_them() -> None:
 
     An hour of chat-70b costs 2.50 dollars a GPU, for 1.6 million tokens of which it computes 1.3.
     """
-    told: dict[str, dict[tuple[str, str], float | None]] = {}
-    for book in FLEET.books:
-        for line in page(book, FLEET, 0):
+    prices: dict[str, dict[tuple[str, str], float | None]] = {}
+    for host in FLEET.hosts:
+        for line in page(host, FLEET, 0):
             if line.name == "inference_cost_dollars_per_million_tokens":
                 kind = line.labels["kind"], line.labels["basis"]
-                told.setdefault(line.labels["server"], {})[kind] = line.at(0)
+                prices.setdefault(line.labels["server"], {})[kind] = line.at(0)
 
-    assert set(told) == {"chat-70b", "search-8b"}
-    assert told["chat-70b"]["all", "full"] == pytest.approx(2.50 / 1.6)
-    assert told["chat-70b"]["computed", "busy"] == pytest.approx(2.50 * 0.6 / 1.3)
-    assert {kind for kind, _ in told["search-8b"]} == {"prompt", "generation", "all", "computed"}
+    assert set(prices) == {"chat-70b", "search-8b"}
+    assert prices["chat-70b"]["all", "full"] == pytest.approx(2.50 / 1.6)
+    assert prices["chat-70b"]["computed", "busy"] == pytest.approx(2.50 * 0.6 / 1.3)
+    assert {kind for kind, _ in prices["search-8b"]} == {"prompt", "generation", "all", "computed"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.fleet.compression import ROOT
-from tests.e2e.fleet.seeded import Life
+from tests.e2e.fleet.seeded_prometheus import Life
 from tests.rules.dashboard_queries import filled, queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
@@ -70,8 +70,8 @@ def ranges(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module", params=BOARDS, ids=lambda file: file.stem)
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(request.param.read_text())
-    return found
+    parsed: dict[str, Any] = json.loads(request.param.read_text())
+    return parsed
 
 
 def test_every_query_of_a_panel_has_a_value_now(life: Life) -> None:

@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import NOBODY, Book, Owner
-from tests.e2e.fleet.cast import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
-from tests.e2e.fleet.conftest import Past
-from tests.e2e.fleet.seeded import Life, seeded
+from tests.e2e.fleet.conftest import FleetPast
+from tests.e2e.fleet.expected_hosts import NOBODY, ExpectedHost, Owner
+from tests.e2e.fleet.fleets import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, h100s, make_host
+from tests.e2e.fleet.seeded_prometheus import Life, seeded
 from tests.rules.dashboard_queries import queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
@@ -24,20 +24,20 @@ SCRAPED_SECONDS = 60
 CENT = 0.01
 EVALUATION = 4
 """Seconds between two."""
-BIG = book("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
-BIGGER = book("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
+BIG = make_host("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
+BIGGER = make_host("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
 MONTH = "inference:month_to_date_dollars"
 CLOSED = "inference:closed_month_dollars"
-(E3,) = (one for one in FLEET.books if one.ledger == "e3")
+(E3,) = (one for one in FLEET.hosts if one.ledger == "e3")
 
 
-def become(life: Life, *books: Book) -> None:
+def become(life: Life, *hosts: ExpectedHost) -> None:
     """Other hosts from now on; waits until these are scraped and the others are known to be gone."""
-    gone = {book.instance for book in life.books} - {book.instance for book in books}
+    gone = {host.instance for host in life.answering} - {host.instance for host in hosts}
     begun = life.at()
-    life.become(books)
+    life.become(hosts)
     until(
-        lambda: all(life.told.get(book.ledger, begun) > begun for book in books),
+        lambda: all(life.scraped_at.get(host.ledger, begun) > begun for host in hosts),
         SCRAPED_SECONDS,
         "a scrape of each host",
     )
@@ -49,22 +49,22 @@ def become(life: Life, *books: Book) -> None:
     )
 
 
-def said(life: Life, owner: Owner | None = None) -> float:
+def month_total(life: Life, owner: Owner | None = None) -> float:
     """The sum of what all ledgers said last, those included that only the history has seen."""
     amounts: list[float] = []
-    for one in (*FLEET.books, *FLEET.forgotten):
-        if one.ledger not in life.said:
+    for one in (*FLEET.hosts, *FLEET.forgotten):
+        if one.ledger not in life.month_dollars:
             month = one.month(0).items()
             amounts += [
                 float(dollars) for (product, team, _), dollars in month if owner in (None, (product, team))
             ]
-    for posted in life.said.values():
+    for posted in life.month_dollars.values():
         amounts += [dollars for who, dollars in posted.items() if owner in (None, who)]
     return math.fsum(amounts)
 
 
 @pytest.fixture(scope="module")
-def life(history: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def life(history: FleetPast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """The fleet after a history of coming and going, and some more of it, until nobody is left.
 
     It is scraped several times between two evaluations, as a fleet is.
@@ -81,41 +81,41 @@ def life(history: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         settled=1,
         scrape=1,
         coming=(BIG, BIGGER),
-    ) as found:
-        old = {one.ledger: one for one in FLEET.books}
-        become(found, *(one for one in FLEET.books if one.alive(found.at())))
+    ) as seeded_life:
+        old = {one.ledger: one for one in FLEET.hosts}
+        become(seeded_life, *(one for one in FLEET.hosts if one.alive(seeded_life.at())))
         # a machine of eight GPUs comes, a spot machine goes, and the disk of another is lost with its ledger
-        big = replace(BIG, begin=int(found.at()))
-        anew = replace(old["e3"], ledger="e3-new", begin=int(found.at()), earlier=())
-        become(found, old["e1"], anew, old["w1"], old["w2-new"], big)
+        big = replace(BIG, begin=int(seeded_life.at()))
+        replaced = replace(old["e3"], ledger="e3-new", begin=int(seeded_life.at()), earlier=())
+        become(seeded_life, old["e1"], replaced, old["w1"], old["w2-new"], big)
         # that one is replaced by another, a host of west restarts with its ledger, and the other is gone
-        bigger = replace(BIGGER, begin=int(found.at()))
-        become(found, old["e1"], anew, bigger)
-        become(found, old["e1"], anew, bigger, old["w1"])
-        become(found)
-        due = now + found.at() + 2 * EVALUATION
-        until(lambda: found.prometheus.evaluated(due), SCRAPED_SECONDS, "an evaluation after all of it")
-        yield found
+        bigger = replace(BIGGER, begin=int(seeded_life.at()))
+        become(seeded_life, old["e1"], replaced, bigger)
+        become(seeded_life, old["e1"], replaced, bigger, old["w1"])
+        become(seeded_life)
+        due = now + seeded_life.at() + 2 * EVALUATION
+        until(lambda: seeded_life.prometheus.evaluated(due), SCRAPED_SECONDS, "an evaluation after all of it")
+        yield seeded_life
 
 
 def test_the_fleet_is_the_sum_of_its_hosts(life: Life) -> None:
     """To the cent, whoever is gone; and all that any of them ever told is what the database has of them."""
-    told = f'last_over_time(inference_month_to_date_dollars{{month="{FLEET.month}"}}[7d])'
-    hosts = f"sum(max by (cluster, ledger, product, team, price_basis) ({told}))"
-    forgotten = sum(float(dollars) for book in FLEET.forgotten for dollars in book.month(0).values())
+    latest = f'last_over_time(inference_month_to_date_dollars{{month="{FLEET.month}"}}[7d])'
+    hosts = f"sum(max by (cluster, ledger, product, team, price_basis) ({latest}))"
+    forgotten = sum(float(dollars) for host in FLEET.forgotten for dollars in host.month(0).values())
 
     assert life.prometheus.query("inference_month_to_date_dollars") == {}
-    assert life.prometheus.value(f"sum({MONTH})") == pytest.approx(said(life), abs=CENT)
-    assert life.prometheus.value(hosts) + forgotten == pytest.approx(said(life), abs=CENT)
+    assert life.prometheus.value(f"sum({MONTH})") == pytest.approx(month_total(life), abs=CENT)
+    assert life.prometheus.value(hosts) + forgotten == pytest.approx(month_total(life), abs=CENT)
 
 
 @pytest.mark.parametrize("owner", [CHAT, SEARCH, RESEARCH, NOBODY])
 def test_each_owner_is_the_sum_of_its_hosts(life: Life, owner: Owner) -> None:
     """Product and team, the unassigned among them."""
     product, team = owner
-    found = life.prometheus.value(f'sum({MONTH}:owner{{product="{product}",team="{team}"}})')
+    actual = life.prometheus.value(f'sum({MONTH}:owner{{product="{product}",team="{team}"}})')
 
-    assert found == pytest.approx(said(life, owner), abs=CENT)
+    assert actual == pytest.approx(month_total(life, owner), abs=CENT)
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,19 @@ def test_the_chargeback_is_the_fleet(life: Life, table: str, record: str, month:
 
 def test_the_month_before_is_that_of_all_ledgers(life: Life) -> None:
     """Those of the week's dead hosts too: of 720 hours at the price of each."""
-    books = {one.ledger: one for one in (*FLEET.books, BIG, BIGGER, replace(E3, ledger="e3-new"))}
-    dollars = sum(pace * 720 for one in books.values() for _, pace in one.postings().values()) / 10**6
+    ledgers = {one.ledger: one for one in (*FLEET.hosts, BIG, BIGGER, replace(E3, ledger="e3-new"))}
+    dollars = sum(rate * 720 for one in ledgers.values() for _, rate in one.postings().values()) / 10**6
 
     assert life.prometheus.value(f"sum({CLOSED})") == pytest.approx(dollars, abs=CENT)
 
 
 def test_each_ledger_is_remembered_once(life: Life) -> None:
     """As many as there ever were in this month, each with one cluster."""
-    ledgers = {book.ledger for book in (*FLEET.books, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
+    ledgers = {host.ledger for host in (*FLEET.hosts, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
     memory = f'{MONTH}:posting_hourly{{month="{FLEET.month}"}}'
-    places = (
+    remembered = (
         "topk by (ledger) (1, max by (ledger, cluster) (last_over_time(inference:ledger_cluster_hourly[2h])))"
     )
 
     assert life.prometheus.value(f"count(count by (ledger) (last_over_time({memory}[2h])))") == len(ledgers)
-    assert life.prometheus.value(f"count({places})") == len(ledgers)
+    assert life.prometheus.value(f"count({remembered})") == len(ledgers)

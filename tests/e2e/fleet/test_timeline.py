@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.fleet import timeline
+from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, Check, exactly, nearly, run
 from tests.e2e.fleet.timeline import MINUTE, MONTH, NEXT, Truth
-from tests.e2e.fleet.unit import DEPLOY, ENGINES, Check, exactly, nearly, run
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "it answers again": (timeline.LOST - MINUTE, (EXHAUSTED,)),
     "a cluster lost": (
-        timeline.FOUND - MINUTE,
+        timeline.BACK - MINUTE,
         (EXHAUSTED, '{alertname="InferenceClusterSilent",cluster="west"}'),
     ),
     "it is back": (timeline.RENAMED - MINUTE, (EXHAUSTED,)),
@@ -54,9 +54,9 @@ def checks() -> Iterator[Check]:
                 yield nearly(at, record, {"month": month, "cluster": name}, Fraction(whole))
             yield nearly(at, record, {"month": month}, Fraction(sum(dollars.values())))
         spend = truth.spend()
-        for (name, (product, team)), pace in spend.items():
+        for (name, (product, team)), rate in spend.items():
             labels = {"cluster": name, "product": product, "team": team}
-            yield nearly(at, "inference:spend_dollars_per_hour:owner", labels, pace, 1e-9)
+            yield nearly(at, "inference:spend_dollars_per_hour:owner", labels, rate, 1e-9)
         yield exactly(at, "count(inference:spend_dollars_per_hour:owner > 0)", {"{}": len(spend)})
         yield nearly(at, "inference:spend_dollars_per_hour", {}, Fraction(sum(spend.values())), 1e-9)
         yield exactly(at, FIRING, dict.fromkeys(alerts, 1))

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.cast import FLEET
-from tests.e2e.fleet.center import Hosts
+from tests.e2e.fleet.central_stack import Hosts
 from tests.e2e.fleet.compression import DEPLOY, of_center, of_cluster, rule_files
 from tests.e2e.fleet.exporters import Exporters
-from tests.e2e.fleet.programs import Prometheus
+from tests.e2e.fleet.fleets import FLEET
+from tests.e2e.fleet.programs import FleetPrometheus
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]
 
@@ -33,24 +33,24 @@ STEADY = re.compile("month_to_date|spend_dollars|monthly_run_rate|budget_dollars
 def test_the_families_are_enough_and_are_all_that_is_sent(tmp_path: Path) -> None:
     """Every record and alert of fleet-rules.yml is the same with them alone, and nothing else arrives."""
     files = rule_files(tmp_path / "rules", 1)
-    here = [book for book in FLEET.books if book.cluster == CLUSTER]
-    hosts = Hosts(FLEET, int(time.time()), [book for book in here if book.alive(0)])
+    here = [host for host in FLEET.hosts if host.cluster == CLUSTER]
+    hosts = Hosts(FLEET, int(time.time()), [host for host in here if host.alive(0)])
     targets = tmp_path / "targets.json"
     receiver = ("--web.enable-remote-write-receiver",)
     with (
         Exporters(targets, hosts.page, labeled=False) as exporters,
-        Prometheus(tmp_path / "some", of_center(files[1]), receiver) as some,
-        Prometheus(tmp_path / "all", of_center(files[1]), receiver) as everything,
+        FleetPrometheus(tmp_path / "some", of_center(files[1]), receiver) as some,
+        FleetPrometheus(tmp_path / "all", of_center(files[1]), receiver) as everything,
     ):
-        exporters.tell(hosts.books, kubernetes=False)
+        exporters.set_targets(hosts.answering, kubernetes=False)
         urls = [f"{center.url}/api/v1/write" for center in (some, everything)]
         first: dict[str, Any] = yaml.safe_load(of_cluster(files[0], targets, 1, CLUSTER, urls))
         del first["remote_write"][1]["write_relabel_configs"]
         second: dict[str, Any] = yaml.safe_load(of_cluster(files[0], targets, 1, CLUSTER, urls[:1]))
         second["global"]["external_labels"]["replica"] = "b"
         with (
-            Prometheus(tmp_path / "a", yaml.safe_dump(first)) as cluster,
-            Prometheus(tmp_path / "b", yaml.safe_dump(second)),
+            FleetPrometheus(tmp_path / "a", yaml.safe_dump(first)) as cluster,
+            FleetPrometheus(tmp_path / "b", yaml.safe_dump(second)),
         ):
             due = time.time() + SETTLED_SECONDS
             until(lambda: cluster.evaluated(due - 5) and time.time() > due, 120, "the rules settled")

@@ -9,7 +9,7 @@ from exporter.finance.invoice import InvoiceError
 from exporter.finance.invoice_file import Reading, read_invoice
 from exporter.finance.reconciliation import Suggestion, month_billed, reconcile
 from exporter.report import ServerOwner
-from tests.finance.reconciliation.cases import (
+from tests.finance.reconciliation.bills import (
     CENT,
     DAY,
     DOLLAR,
@@ -21,8 +21,8 @@ from tests.finance.reconciliation.cases import (
     UTC,
     adjustment,
     bill,
-    books,
     by_utc,
+    ledger_month,
     named,
     sums,
     usage,
@@ -40,31 +40,31 @@ def test_aws_by_hand() -> None:
     3 October: 12.5 h = 688.00 and 0.12 of traffic, and nothing in the books.
     """
     invoice = read_invoice(INVOICES / "aws.csv", Reading(UTC, resources=(P5,)))
-    kept = {
+    history = {
         20261001: sums(23 * HOUR + HOUR // 2, 129_344 * CENT, energy=5 * DOLLAR),
         20261002: sums(DAY, 132_096 * CENT),
     }
-    told = reconcile(invoice, books(kept))
+    reconciliation = reconcile(invoice, ledger_month(history))
 
-    assert [(row.name, row.difference) for row in told.rows] == [
+    assert [(row.name, row.difference) for row in reconciliation.rows] == [
         ("2026-10-01", -2752 * CENT),
         ("2026-10-02", 0),
         ("2026-10-03", 68_812 * CENT),
     ]
-    assert [named(row) for row in told.rows] == [
+    assert [named(row) for row in reconciliation.rows] == [
         {"uncovered": 2752 * CENT, "refunds": -5504 * CENT},
         {},
         {"not_metered": 688 * DOLLAR, "other_usage": 12 * CENT},
     ]
-    assert named(told.total) == {
+    assert named(reconciliation.total) == {
         "not_metered": 688 * DOLLAR,
         "uncovered": 2752 * CENT,
         "other_usage": 12 * CENT,
         "refunds": -5504 * CENT,
     }
-    assert told.others == {"energy": 5 * DOLLAR}
-    assert told.suggestions == (Suggestion(66_060 * CENT, "2026-10-03", "chat", "assistants"),)
-    assert told.notes == (
+    assert reconciliation.others == {"energy": 5 * DOLLAR}
+    assert reconciliation.suggestions == (Suggestion(66_060 * CENT, "2026-10-03", "chat", "assistants"),)
+    assert reconciliation.notes == (
         "4 rows (94.30 dollars) of other resources: not compared",
         (
             "of them, 3 rows (92.00 dollars) name no resource, as taxes, purchases and credits often do: "
@@ -75,11 +75,13 @@ def test_aws_by_hand() -> None:
 
 def test_what_is_for_a_month_has_a_row_of_its_own() -> None:
     """Tax and a purchase of the month, and a credit of its day."""
-    told = reconcile(read_invoice(INVOICES / "aws.csv", Reading(UTC)), books({20261001: sums(DAY, DOLLAR)}))
-    assert told.rows[-1].name == "(month)"
-    assert named(told.rows[-1]) == {"taxes": 12 * DOLLAR, "purchases": 100 * DOLLAR}
-    assert named(told.rows[1])["credits"] == -20 * DOLLAR
-    assert told.notes[0] == (
+    reconciliation = reconcile(
+        read_invoice(INVOICES / "aws.csv", Reading(UTC)), ledger_month({20261001: sums(DAY, DOLLAR)})
+    )
+    assert reconciliation.rows[-1].name == "(month)"
+    assert named(reconciliation.rows[-1]) == {"taxes": 12 * DOLLAR, "purchases": 100 * DOLLAR}
+    assert named(reconciliation.rows[1])["credits"] == -20 * DOLLAR
+    assert reconciliation.notes[0] == (
         "all rows count, of 2 resources: if they are not all of this host, name its own with --resource"
     )
 
@@ -90,15 +92,17 @@ def test_gcp_by_hand() -> None:
     The books have 10 h of each day at 10 dollars; the bill is about the last two and the first one of them.
     """
     invoice = read_invoice(INVOICES / "gcp.csv", Reading(LOS_ANGELES))
-    kept = {20261001: sums(10 * HOUR, 100 * DOLLAR), 20261002: sums(10 * HOUR, 100 * DOLLAR)}
-    told = reconcile(invoice, books(kept, zone=LOS_ANGELES, hours=by_utc(21, 41, 10 * DOLLAR)))
+    history = {20261001: sums(10 * HOUR, 100 * DOLLAR), 20261002: sums(10 * HOUR, 100 * DOLLAR)}
+    reconciliation = reconcile(
+        invoice, ledger_month(history, zone=LOS_ANGELES, hours=by_utc(21, 41, 10 * DOLLAR))
+    )
 
-    assert (told.calendar, told.by) == ("local", "day")
-    assert [(row.name, named(row)) for row in told.rows] == [
+    assert (reconciliation.calendar, reconciliation.by) == ("local", "day")
+    assert [(row.name, named(row)) for row in reconciliation.rows] == [
         ("2026-10-01", {"unexplained": 2 * DOLLAR}),
         ("2026-10-02", {"credits": -DOLLAR // 2, "unexplained": DOLLAR}),
     ]
-    assert told.notes == (
+    assert reconciliation.notes == (
         "the rows of the bill were put into days of America/Los_Angeles",
         (
             "the bill is about 2026-10-02T05:00:00Z to 2026-10-02T08:00:00Z: 170.00 dollars that the books "
@@ -118,8 +122,10 @@ def test_gcp_by_hand() -> None:
 def test_azure_by_hand() -> None:
     """100 dollars an hour in the books: 24 h agree; 20 h of 24 billed; 24 h at 110 billed."""
     invoice = read_invoice(INVOICES / "azure.csv", Reading(UTC))
-    told = reconcile(invoice, books({day: sums(DAY, 2400 * DOLLAR) for day in range(20261001, 20261004)}))
-    assert [named(row) for row in told.rows] == [
+    reconciliation = reconcile(
+        invoice, ledger_month({day: sums(DAY, 2400 * DOLLAR) for day in range(20261001, 20261004)})
+    )
+    assert [named(row) for row in reconciliation.rows] == [
         {},
         {"not_billed": -400 * DOLLAR},
         {"price": 240 * DOLLAR, "corrections": -CENT},
@@ -129,28 +135,28 @@ def test_azure_by_hand() -> None:
 def test_dates_by_hand() -> None:
     """48, 48 and 50 - 3 dollars; 22 of 24 h of the second day are metered at 2 an hour."""
     invoice = read_invoice(INVOICES / "dates.csv", Reading(UTC))
-    kept = {
+    history = {
         20261001: sums(DAY, 48 * DOLLAR),
         20261002: sums(22 * HOUR, 44 * DOLLAR),
         20261003: sums(DAY, 48 * DOLLAR),
     }
-    told = reconcile(invoice, books(kept))
-    assert [named(row) for row in told.rows] == [
+    reconciliation = reconcile(invoice, ledger_month(history))
+    assert [named(row) for row in reconciliation.rows] == [
         {},
         {"uncovered": 4 * DOLLAR},
         {"refunds": -3 * DOLLAR, "unexplained": 2 * DOLLAR},
     ]
-    assert told.total.difference == 3 * DOLLAR
+    assert reconciliation.total.difference == 3 * DOLLAR
 
 
 def test_a_bill_of_another_month(tmp_path: Path) -> None:
     """It is refused, with what it has; a part of another month is told."""
     invoice = bill("date,dollars\n2026-09-30,5\n2026-10-01,48\n", tmp_path)
     with pytest.raises(InvoiceError) as refused:
-        reconcile(invoice, books({}, month="2026-11", now=NOVEMBER + DAY))
+        reconcile(invoice, ledger_month({}, month="2026-11", now=NOVEMBER + DAY))
     assert str(refused.value) == "has nothing of 2026-11: it has 2026-09, 2026-10"
-    told = reconcile(invoice, books({20261001: sums(DAY, 48 * DOLLAR)}))
-    assert told.notes[0] == "5.00 dollars of 2026-09 are on this bill and not compared"
+    reconciliation = reconcile(invoice, ledger_month({20261001: sums(DAY, 48 * DOLLAR)}))
+    assert reconciliation.notes[0] == "5.00 dollars of 2026-09 are on this bill and not compared"
 
 
 def test_the_month_of_a_bill_is_the_one_of_most_dollars(tmp_path: Path) -> None:
@@ -164,20 +170,20 @@ def test_the_month_of_a_bill_is_the_one_of_most_dollars(tmp_path: Path) -> None:
 def test_a_bill_by_the_month(tmp_path: Path) -> None:
     """A month is one row: 744 h at 2 dollars billed, 740 h at 2 in the books."""
     row = usage("01", "1488", "744").replace("2026-10-02T", "2026-11-01T")
-    kept = {20261000 + day: sums(DAY, 48 * DOLLAR) for day in range(2, 32)}
-    kept[20261001] = sums(20 * HOUR, 40 * DOLLAR)
-    told = reconcile(bill(f"{HEADER}\n{row}", tmp_path), books(kept))
-    assert (told.by, [row.name for row in told.rows]) == ("month", ["2026-10"])
-    assert named(told.total) == {"uncovered": 8 * DOLLAR}
-    assert told.suggestions[0].day == "2026-10-31"
+    history = {20261000 + day: sums(DAY, 48 * DOLLAR) for day in range(2, 32)}
+    history[20261001] = sums(20 * HOUR, 40 * DOLLAR)
+    reconciliation = reconcile(bill(f"{HEADER}\n{row}", tmp_path), ledger_month(history))
+    assert (reconciliation.by, [row.name for row in reconciliation.rows]) == ("month", ["2026-10"])
+    assert named(reconciliation.total) == {"uncovered": 8 * DOLLAR}
+    assert reconciliation.suggestions[0].day == "2026-10-31"
 
 
 def test_adjustments_that_are_posted_are_in_the_books(tmp_path: Path) -> None:
     """One that waits is not; both are told."""
     invoice = bill("date,dollars\n2026-10-02,48\n", tmp_path)
-    kept = {20261002: sums(23 * HOUR, 46 * DOLLAR)}
-    posted = reconcile(invoice, books(kept, adjustments=(adjustment(2 * DOLLAR),)))
-    waiting = reconcile(invoice, books(kept, adjustments=(adjustment(2 * DOLLAR, posted=None),)))
+    history = {20261002: sums(23 * HOUR, 46 * DOLLAR)}
+    posted = reconcile(invoice, ledger_month(history, adjustments=(adjustment(2 * DOLLAR),)))
+    waiting = reconcile(invoice, ledger_month(history, adjustments=(adjustment(2 * DOLLAR, posted=None),)))
     assert named(posted.total) == {"uncovered": 2 * DOLLAR, "adjusted": -2 * DOLLAR}
     assert (posted.total.difference, posted.suggestions) == (0, ())
     assert waiting.total.difference == 2 * DOLLAR
@@ -187,9 +193,9 @@ def test_adjustments_that_are_posted_are_in_the_books(tmp_path: Path) -> None:
 def test_components_that_are_on_the_bill_are_chosen(tmp_path: Path) -> None:
     """Rent and storage of 50, of 53 in the books with energy."""
     invoice = bill("date,dollars\n2026-10-02,50\n", tmp_path)
-    kept = {20261002: sums(DAY, 48 * DOLLAR, storage=2 * DOLLAR, energy=3 * DOLLAR)}
-    told = reconcile(invoice, books(kept, components=frozenset({"rent", "storage"})))
-    assert (told.total.difference, told.others) == (0, {"energy": 3 * DOLLAR})
+    history = {20261002: sums(DAY, 48 * DOLLAR, storage=2 * DOLLAR, energy=3 * DOLLAR)}
+    reconciliation = reconcile(invoice, ledger_month(history, components=frozenset({"rent", "storage"})))
+    assert (reconciliation.total.difference, reconciliation.others) == (0, {"energy": 3 * DOLLAR})
 
 
 def test_a_difference_is_shared_by_those_who_pay(tmp_path: Path) -> None:
@@ -197,11 +203,11 @@ def test_a_difference_is_shared_by_those_who_pay(tmp_path: Path) -> None:
     day = sums(DAY, 12 * DOLLAR)
     day.add(sums(0, 36 * DOLLAR, owner=SEARCH))
     invoice = bill("date,dollars\n2026-10-02,44\n", tmp_path)
-    assert reconcile(invoice, books({20261002: day})).suggestions == (
+    assert reconcile(invoice, ledger_month({20261002: day})).suggestions == (
         Suggestion(-DOLLAR, "2026-10-02", "chat", "assistants"),
         Suggestion(-3 * DOLLAR, "2026-10-02", "search", "retrieval"),
     )
-    assert reconcile(invoice, books({})).suggestions == (
+    assert reconcile(invoice, ledger_month({})).suggestions == (
         Suggestion(44 * DOLLAR, "2026-10-02", "unassigned", "unassigned"),
     )
 
@@ -214,28 +220,30 @@ def test_lines_to_enter_are_in_cents(tmp_path: Path) -> None:
     day = sums(DAY, DOLLAR)
     for owner in (SEARCH, ServerOwner("lab", "x", "", "y")):
         day.add(sums(0, DOLLAR, owner=owner))
-    told = reconcile(bill("date,dollars\n2026-10-02,13\n", tmp_path), books({20261002: day}))
-    assert [each.amount for each in told.suggestions] == [334 * CENT, 333 * CENT, 333 * CENT]
+    reconciliation = reconcile(bill("date,dollars\n2026-10-02,13\n", tmp_path), ledger_month({20261002: day}))
+    assert [each.amount for each in reconciliation.suggestions] == [334 * CENT, 333 * CENT, 333 * CENT]
     less = sums(DAY, 3 * DOLLAR - CENT // 3)
-    told = reconcile(bill("date,dollars\n2026-10-02,3\n", tmp_path), books({20261002: less}))
-    assert (told.total.difference, told.suggestions) == (CENT // 3, ())
+    reconciliation = reconcile(bill("date,dollars\n2026-10-02,3\n", tmp_path), ledger_month({20261002: less}))
+    assert (reconciliation.total.difference, reconciliation.suggestions) == (CENT // 3, ())
 
 
 def test_a_month_without_books_is_a_host_that_was_not_metered(tmp_path: Path) -> None:
     """All of the bill, and a sentence."""
-    told = reconcile(bill("date,dollars\n2026-10-02,44\n", tmp_path), books({}))
-    assert named(told.total) == {"not_metered": 44 * DOLLAR}
-    assert told.notes == ("the ledger has nothing of 2026-10: if this host ran then, it was not metered",)
+    reconciliation = reconcile(bill("date,dollars\n2026-10-02,44\n", tmp_path), ledger_month({}))
+    assert named(reconciliation.total) == {"not_metered": 44 * DOLLAR}
+    assert reconciliation.notes == (
+        "the ledger has nothing of 2026-10: if this host ran then, it was not metered",
+    )
 
 
 def test_what_the_books_know_of_their_own_prices_and_gaps(tmp_path: Path) -> None:
     """Estimates, time without a price, time that nobody watched, and money that is in no day."""
     day = sums(DAY, 48 * DOLLAR, basis="estimate", unpriced=2 * HOUR, unobserved=3 * HOUR)
-    kept = books({20261002: day})
-    cells = {key: amount + 7 * DOLLAR for key, amount in kept.record.cells.items()}
-    object.__setattr__(kept.record, "cells", cells)
-    told = reconcile(bill("date,dollars\n2026-10-02,48\n", tmp_path), kept)
-    assert told.notes[1:] == (
+    month_of_ledger = ledger_month({20261002: day})
+    cells = {key: amount + 7 * DOLLAR for key, amount in month_of_ledger.record.cells.items()}
+    object.__setattr__(month_of_ledger.record, "cells", cells)
+    reconciliation = reconcile(bill("date,dollars\n2026-10-02,48\n", tmp_path), month_of_ledger)
+    assert reconciliation.notes[1:] == (
         "48.00 dollars of the books come from estimated prices",
         "2.00 hours in the books had no price: they cost nothing there",
         (
@@ -250,10 +258,10 @@ def test_what_the_books_know_of_their_own_prices_and_gaps(tmp_path: Path) -> Non
 def test_hours_that_were_charged_late_explain_nothing(tmp_path: Path, settled: int, waits: int) -> None:
     """Of 6 hours without a price at 2 dollars, what was charged since is no gap: 0 or 4 dollars lack."""
     day = sums(DAY, 48 * DOLLAR - 2 * waits * DOLLAR, unpriced=6 * HOUR, settled=settled)
-    told = reconcile(bill("date,dollars\n2026-10-02,48\n", tmp_path), books({20261002: day}))
+    reconciliation = reconcile(bill("date,dollars\n2026-10-02,48\n", tmp_path), ledger_month({20261002: day}))
 
-    assert named(told.total) == ({"unpriced": 2 * waits * DOLLAR} if waits else {})
-    assert [note for note in told.notes if "no price" in note] == (
+    assert named(reconciliation.total) == ({"unpriced": 2 * waits * DOLLAR} if waits else {})
+    assert [note for note in reconciliation.notes if "no price" in note] == (
         [f"{waits}.00 hours in the books had no price: they cost nothing there"] if waits else []
     )
 
@@ -262,8 +270,10 @@ def test_a_bill_without_usage(tmp_path: Path) -> None:
     """A tax of the month and a credit of a day: no day of the books is compared with it."""
     rows = usage("01", "-5", "").replace("Usage", "Credit")
     rows += usage("01", "7", "").replace("Usage", "Tax").replace("2026-10-02T", "2026-11-01T")
-    told = reconcile(bill(f"{HEADER}\n{rows}", tmp_path), books({20261002: sums(DAY, 48 * DOLLAR)}))
-    assert [(row.name, named(row)) for row in told.rows] == [
+    reconciliation = reconcile(
+        bill(f"{HEADER}\n{rows}", tmp_path), ledger_month({20261002: sums(DAY, 48 * DOLLAR)})
+    )
+    assert [(row.name, named(row)) for row in reconciliation.rows] == [
         ("2026-10-01", {"credits": -5 * DOLLAR}),
         ("(month)", {"taxes": 7 * DOLLAR}),
     ]
@@ -273,16 +283,16 @@ def test_a_choice_is_not_asked_for_again(tmp_path: Path) -> None:
     """A host that was replaced has two resources, both named, and the bill has no other."""
     text = HEADER + "\n" + usage("01", "20", "10") + usage("01", "28", "14", "i-2")
     invoice = bill(text, tmp_path, Reading(UTC, resources=("i-1", "i-2")))
-    told = reconcile(invoice, books({20261001: sums(DAY, 48 * DOLLAR)}))
-    assert (told.total.parts, told.notes) == ((), ())
+    reconciliation = reconcile(invoice, ledger_month({20261001: sums(DAY, 48 * DOLLAR)}))
+    assert (reconciliation.total.parts, reconciliation.notes) == ((), ())
 
 
 def test_several_machines_ask_for_a_choice(tmp_path: Path) -> None:
     """Without one, nothing is said of hours and prices."""
     text = HEADER + "\n" + usage("01", "48", "24") + usage("01", "48", "24", "i-2")
-    told = reconcile(bill(text, tmp_path), books({20261001: sums(DAY, 48 * DOLLAR)}))
-    assert named(told.total) == {"unexplained": 48 * DOLLAR}
-    assert told.notes[1] == (
+    reconciliation = reconcile(bill(text, tmp_path), ledger_month({20261001: sums(DAY, 48 * DOLLAR)}))
+    assert named(reconciliation.total) == {"unexplained": 48 * DOLLAR}
+    assert reconciliation.notes[1] == (
         "on 2026-10-01 the bill has several machines at once, so that the hours and the price of this one "
         "are not known: name it with --resource"
     )

@@ -37,14 +37,14 @@ def timed(dollars: float, hours: float, *, other: int = 0) -> InvoiceSums:
     cost = round(dollars * DOLLAR)
     return InvoiceSums(
         usage=cost + other * DOLLAR,
-        stretches={(0, DAY)},
+        usage_periods={(0, DAY)},
         meters={("i-1", "p5"): Metered(cost, round(hours * HOUR))},
     )
 
 
 def untimed(dollars: float, span: int = DAY) -> InvoiceSums:
     """A day of a bill that tells dollars alone."""
-    return InvoiceSums(usage=round(dollars * DOLLAR), stretches={(0, span)})
+    return InvoiceSums(usage=round(dollars * DOLLAR), usage_periods={(0, span)})
 
 
 def parts(row: ComparedDay) -> list[tuple[str, float, float | None]]:
@@ -100,10 +100,10 @@ def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
         covered={(): DAY},
     )
     day = Day("2026-10-01", 0, DAY)
-    (told,) = local_books([day], {20261001: sums}, (), frozenset({"rent"}), DAY).values()
+    (night,) = local_books([day], {20261001: sums}, (), frozenset({"rent"}), DAY).values()
 
-    assert (told.metered, told.unobserved) == (DAY, 12 * HOUR)
-    assert compare(told, timed(24, 12)).parts == ()
+    assert (night.metered, night.unobserved) == (DAY, 12 * HOUR)
+    assert compare(night, timed(24, 12)).parts == ()
 
 
 def test_price_drift_is_over_the_time_that_both_have() -> None:
@@ -149,7 +149,7 @@ def test_usage_that_is_not_by_the_hour() -> None:
 def test_what_is_not_usage_is_kept_apart() -> None:
     """Refunds, credits, taxes, purchases and the provider's corrections each keep their sum."""
     tally = timed(48, 24)
-    tally.apart = {apart: (place + 1) * DOLLAR for place, apart in enumerate(APART)}
+    tally.apart = {apart: (index + 1) * DOLLAR for index, apart in enumerate(APART)}
     assert parts(compare(book(), tally)) == [
         ("refunds", 1.0, None),
         ("credits", 2.0, None),

@@ -8,7 +8,7 @@ from exporter.finance.invoice_file import Reading, read_invoice
 from exporter.finance.reconciliation import Reconciliation, reconcile
 from exporter.finance.reconciliation.differences import KINDS
 from exporter.finance.reconciliation.sheet import WORDS, as_json, as_text
-from tests.finance.reconciliation.cases import (
+from tests.finance.reconciliation.bills import (
     CENT,
     DAY,
     DOLLAR,
@@ -17,7 +17,7 @@ from tests.finance.reconciliation.cases import (
     INVOICES,
     UTC,
     bill,
-    books,
+    ledger_month,
     sums,
     usage,
 )
@@ -62,11 +62,11 @@ if the bill is right, this makes the books agree with it:
 
 def example() -> Reconciliation:
     """Half an hour that is missing, a price of 54.20 where 55.04 is billed, and a day without books."""
-    kept = {
+    history = {
         20261001: sums(23 * HOUR + HOUR // 2, 129_344 * CENT, energy=5 * DOLLAR),
         20261002: sums(DAY, 130_080 * CENT),
     }
-    return reconcile(read_invoice(INVOICES / "aws.csv", Reading(UTC, resources=(P5,))), books(kept))
+    return reconcile(read_invoice(INVOICES / "aws.csv", Reading(UTC, resources=(P5,))), ledger_month(history))
 
 
 def test_for_people() -> None:
@@ -76,16 +76,16 @@ def test_for_people() -> None:
 
 def test_for_machines() -> None:
     """Exact amounts; parts sum to differences, and rows to the total."""
-    told = json.loads(as_json(example(), "bills/aws.csv"))
+    document = json.loads(as_json(example(), "bills/aws.csv"))
 
-    assert [row["difference"]["picodollars"] for row in told["rows"]] == [
+    assert [row["difference"]["picodollars"] for row in document["rows"]] == [
         -27_520_000_000_000,
         20_160_000_000_000,
         688_120_000_000_000,
     ]
-    for row in (*told["rows"], told["total"]):
+    for row in (*document["rows"], document["total"]):
         assert row["difference"]["picodollars"] == sum(part["picodollars"] for part in row["parts"])
-    assert told["rows"][1] == {
+    assert document["rows"][1] == {
         "name": "2026-10-02",
         "bill": {"dollars": 1320.96, "picodollars": 1_320_960_000_000_000},
         "books": {"dollars": 1300.8, "picodollars": 1_300_800_000_000_000},
@@ -102,7 +102,7 @@ def test_for_machines() -> None:
             }
         ],
     }
-    assert told["invoice"]["resources"][0] == {
+    assert document["invoice"]["resources"][0] == {
         "resource": P5,
         "name": "",
         "service": "Amazon Elastic Compute Cloud",
@@ -111,12 +111,13 @@ def test_for_machines() -> None:
         "dollars": 3275.0,
         "picodollars": 3_275_000_000_000_000,
     }
-    assert told["not_on_this_bill"] == {"energy": {"dollars": 5.0, "picodollars": 5 * DOLLAR}}
-    assert [(each["date"], each["picodollars"]) for each in told["suggestions"]] == [
+    assert document["not_on_this_bill"] == {"energy": {"dollars": 5.0, "picodollars": 5 * DOLLAR}}
+    assert [(each["date"], each["picodollars"]) for each in document["suggestions"]] == [
         ("2026-10-03", 680_760_000_000_000)
     ]
     heads = {
-        key: told[key] for key in ("report", "month", "to_date", "calendar", "timezone", "by", "components")
+        key: document[key]
+        for key in ("report", "month", "to_date", "calendar", "timezone", "by", "components")
     }
     assert heads == {
         "report": "reconcile",
@@ -137,15 +138,15 @@ def test_every_part_has_words() -> None:
 def test_agreement_is_short(tmp_path: Path) -> None:
     """Nothing to explain and nothing to enter."""
     invoice = bill(f"{HEADER}\n{usage('01', '48', '24')}", tmp_path)
-    told = as_text(reconcile(invoice, books({20261001: sums(DAY, 48 * DOLLAR)})), "bill.csv")
-    assert told.endswith("\n\nbill minus books is 0.00 dollars.\n")
+    output = as_text(reconcile(invoice, ledger_month({20261001: sums(DAY, 48 * DOLLAR)})), "bill.csv")
+    assert output.endswith("\n\nbill minus books is 0.00 dollars.\n")
 
 
 def test_what_a_bill_says_cannot_move_the_cursor(tmp_path: Path) -> None:
     """Names of files and resources are printable, and a command can be copied as it is."""
     text = HEADER + "\n" + usage("01", "48", "24", "\x1b[2Ji-1") + usage("01", "1", "0", "i-2")
-    told = reconcile(bill(text, tmp_path), books({20261001: sums(DAY, 47 * DOLLAR)}))
-    page = as_text(told, "bills/it's; rm -rf \x1b[2J.csv")
+    reconciliation = reconcile(bill(text, tmp_path), ledger_month({20261001: sums(DAY, 47 * DOLLAR)}))
+    page = as_text(reconciliation, "bills/it's; rm -rf \x1b[2J.csv")
     assert all(character.isprintable() or character == "\n" for character in page)
     assert "?[2Ji-1" in page
     words = shlex.split(page.splitlines()[-1])
@@ -156,7 +157,7 @@ def test_what_a_bill_says_cannot_move_the_cursor(tmp_path: Path) -> None:
 def test_more_resources_than_are_listed(tmp_path: Path) -> None:
     """The ten dearest, and how many more."""
     rows = "".join(usage("01", str(100 - number), "1", f"i-{number:02d}") for number in range(13))
-    page = as_text(reconcile(bill(f"{HEADER}\n{rows}", tmp_path), books({})), "bill.csv")
+    page = as_text(reconcile(bill(f"{HEADER}\n{rows}", tmp_path), ledger_month({})), "bill.csv")
     listed = page.partition("resources of the bill, * those compared:\n")[2].partition("\n\n")[0].splitlines()
     assert len(listed) == 11
     assert listed[0] == "  *       100.00  i-00"
@@ -166,8 +167,10 @@ def test_more_resources_than_are_listed(tmp_path: Path) -> None:
 def test_a_month_to_date_by_utc_is_said(tmp_path: Path) -> None:
     """In the first line."""
     invoice = bill(f"{HEADER}\n{usage('01', '48', '24')}", tmp_path)
-    kept = books({20261001: sums(DAY, 48 * DOLLAR)}, now=1_790_812_800 * 10**9 + DAY)
-    assert as_text(reconcile(invoice, kept), "bill.csv").startswith("2026-10 to date by day of UTC, ledger ")
+    ledger = ledger_month({20261001: sums(DAY, 48 * DOLLAR)}, now=1_790_812_800 * 10**9 + DAY)
+    assert as_text(reconcile(invoice, ledger), "bill.csv").startswith(
+        "2026-10 to date by day of UTC, ledger "
+    )
 
 
 def test_rows_subtract_and_add_up_as_they_are_shown(tmp_path: Path) -> None:
@@ -177,9 +180,9 @@ def test_rows_subtract_and_add_up_as_they_are_shown(tmp_path: Path) -> None:
     """
     lines = "".join(usage(day, f"{48 + at}.004", "24") for at, day in enumerate(("01", "02", "03")))
     third = 47 * DOLLAR + 996 * DOLLAR // 1000
-    kept = {20261001 + at: sums(DAY - at * HOUR, third + at * DOLLAR // 3) for at in range(3)}
-    told = reconcile(bill(f"{HEADER}\n{lines}", tmp_path), books(kept))
-    page = as_text(told, "bill.csv")
+    history = {20261001 + at: sums(DAY - at * HOUR, third + at * DOLLAR // 3) for at in range(3)}
+    reconciliation = reconcile(bill(f"{HEADER}\n{lines}", tmp_path), ledger_month(history))
+    page = as_text(reconciliation, "bill.csv")
     table = page.split("\n\n")[1].splitlines()
     rows = [
         [round(float(cell.replace(",", "")) * 100) for cell in line.split()[1:]]
@@ -194,5 +197,5 @@ def test_rows_subtract_and_add_up_as_they_are_shown(tmp_path: Path) -> None:
     # 48.004 + 49.004 + 50.004 = 147.012, and 3 x 47.996 + 1 = 144.988.
     assert rows[-1][:3] == [14_701, 14_499, 202]
     assert f"bill minus books is {rows[-1][2] / 100:.2f} dollars:" in page
-    entered = sum(round(each.amount / CENT) for each in told.suggestions)
-    assert entered == rows[-1][2]
+    suggested = sum(round(each.amount / CENT) for each in reconciliation.suggestions)
+    assert suggested == rows[-1][2]

@@ -8,7 +8,7 @@ import pytest
 from exporter.finance.tco.breakeven import BreakEven, Crossing, break_evens, races
 from exporter.finance.tco.costs import course
 from exporter.finance.tco.scenario import Fleet, Scenario
-from tests.finance.tco.tco_bench import (
+from tests.finance.tco.scenario_builders import (
     MILLION,
     fleet,
     hosted,
@@ -23,8 +23,8 @@ from tests.finance.tco.tco_bench import (
 
 
 def race(given: Scenario) -> tuple[str | None, tuple[Crossing, ...]]:
-    (found,) = races(given, [course(given, option) for option in given.options])
-    return found.first, found.crossings
+    (pair,) = races(given, [course(given, option) for option in given.options])
+    return pair.first, pair.crossings
 
 
 def test_the_month_in_which_less_has_been_paid() -> None:
@@ -50,7 +50,7 @@ def test_never_and_always() -> None:
     assert race(scenario(rented(), rented("same"))) == (None, ())
 
 
-def found(given: Scenario) -> BreakEven:
+def only_break_even(given: Scenario) -> BreakEven:
     (only,) = break_evens(given)
     return only
 
@@ -58,7 +58,7 @@ def found(given: Scenario) -> BreakEven:
 def test_tokens_a_day_at_which_a_year_costs_the_same() -> None:
     """1,460 x 12 = 17,520 a year against 365 dollars a million tokens a day: 48 million."""
     given = scenario(rented(), hosted(), load=load())
-    assert found(given) == BreakEven(
+    assert only_break_even(given) == BreakEven(
         "rent", "api", "at", Fraction(48 * MILLION), 1, Fraction(48 * MILLION), False
     )
 
@@ -66,7 +66,7 @@ def test_tokens_a_day_at_which_a_year_costs_the_same() -> None:
 def test_the_mix_is_that_of_the_load() -> None:
     """Half of the tokens at 1 and half at 3 dollars: 2 a million, so 24 million."""
     given = scenario(rented(), hosted(generation="3"), load=load(MILLION, MILLION))
-    assert found(given).tokens_per_day == 24 * MILLION
+    assert only_break_even(given).tokens_per_day == 24 * MILLION
 
 
 def test_more_hosts_are_taken_where_one_does_not_serve_it() -> None:
@@ -78,12 +78,12 @@ def test_more_hosts_are_taken_where_one_does_not_serve_it() -> None:
     """
     rent = rented(hosts=fleet(a_day=60 * MILLION, used="0.5"))
     people = yearly(options=("rent",))
-    assert found(scenario(rent, hosted(), load=load(), items=(people,))).verdict == "never"
+    assert only_break_even(scenario(rent, hosted(), load=load(), items=(people,))).verdict == "never"
     dear = hosted(prompt="2", cached="2", generation="2")
-    told = found(scenario(rent, dear, load=load(), items=(people,)))
-    assert (told.verdict, told.hosts, told.served) == ("at", 3, True)
-    assert told.tokens_per_day == Fraction(12_000 + 3 * 17_520, 730) * MILLION
-    assert told.lasting == Fraction(12_000 + 7 * 17_520, 730) * MILLION
+    break_even_point = only_break_even(scenario(rent, dear, load=load(), items=(people,)))
+    assert (break_even_point.verdict, break_even_point.hosts, break_even_point.served) == ("at", 3, True)
+    assert break_even_point.tokens_per_day == Fraction(12_000 + 3 * 17_520, 730) * MILLION
+    assert break_even_point.lasting == Fraction(12_000 + 7 * 17_520, 730) * MILLION
 
 
 def test_longer_prompts_take_more_of_a_host() -> None:
@@ -93,40 +93,55 @@ def test_longer_prompts_take_more_of_a_host() -> None:
     At 2 dollars 24 million would be needed and 20 are served; a second host gains 14,600 and costs 17,520.
     """
     rent = replace(rented(hosts=fleet(a_day=60 * MILLION)), prompt_ratio=Fraction(3))
-    at_three = found(scenario(rent, hosted(prompt="3"), load=load()))
+    at_three = only_break_even(scenario(rent, hosted(prompt="3"), load=load()))
     assert (at_three.tokens_per_day, at_three.hosts) == (16 * MILLION, 1)
-    assert found(scenario(rent, hosted(prompt="2"), load=load())).verdict == "never"
+    assert only_break_even(scenario(rent, hosted(prompt="2"), load=load())).verdict == "never"
 
 
 def test_hosts_beyond_the_first_may_never_pay() -> None:
     """17,520 a year for a host that serves 50 million at a dollar, 18,250: from 48 million on, and further
     hosts gain 730 each, which pays the next one's 17,520 from 24 hosts on: 24 x 48 million.
     """
-    told = found(scenario(rented(hosts=fleet(a_day=50 * MILLION)), hosted(), load=load()))
-    assert (told.tokens_per_day, told.hosts, told.lasting) == (48 * MILLION, 1, 24 * 48 * MILLION)
+    break_even_point = only_break_even(
+        scenario(rented(hosts=fleet(a_day=50 * MILLION)), hosted(), load=load())
+    )
+    assert (break_even_point.tokens_per_day, break_even_point.hosts, break_even_point.lasting) == (
+        48 * MILLION,
+        1,
+        24 * 48 * MILLION,
+    )
     # people paid by the hosted side make the first host worth it, and no other: it serves 47 of 48 million
     people = yearly(dollars=1000, options=("api",))
-    told = found(scenario(rented(hosts=fleet(a_day=47 * MILLION)), hosted(), load=load(), items=(people,)))
-    assert (told.hosts, told.lasting) == (1, None)
-    assert told.tokens_per_day == Fraction(17_520 - 1000, 365) * MILLION
+    break_even_point = only_break_even(
+        scenario(rented(hosts=fleet(a_day=47 * MILLION)), hosted(), load=load(), items=(people,))
+    )
+    assert (break_even_point.hosts, break_even_point.lasting) == (1, None)
+    assert break_even_point.tokens_per_day == Fraction(17_520 - 1000, 365) * MILLION
 
 
 def test_hosts_that_are_cheaper_from_the_start() -> None:
     """The hosted side pays 20,000 for its data, more than a year of rent."""
-    told = found(scenario(rented(), hosted(), load=load(), items=(once(20_000, options=("api",)),)))
-    assert told == BreakEven("rent", "api", "always")
+    break_even_point = only_break_even(
+        scenario(rented(), hosted(), load=load(), items=(once(20_000, options=("api",)),))
+    )
+    assert break_even_point == BreakEven("rent", "api", "always")
 
 
 def test_free_tokens_are_never_undercut() -> None:
     """Nothing is saved by a token that costs nothing."""
-    assert found(scenario(rented(), hosted(prompt="0"), load=load())) == BreakEven("rent", "api", "never")
+    assert only_break_even(scenario(rented(), hosted(prompt="0"), load=load())) == BreakEven(
+        "rent", "api", "never"
+    )
 
 
 def test_pairs() -> None:
     """Options with hosts against hosted ones; a hybrid has no line. Without a load there is none."""
     options = (owned(), rented(), hosted(), hosted("other"), hybrid("0.5"))
-    told = [(found.option, found.hosted) for found in break_evens(scenario(*options, load=load()))]
-    assert told == [("own", "api"), ("own", "other"), ("rent", "api"), ("rent", "other")]
+    pairs = [
+        (only_break_even.option, only_break_even.hosted)
+        for only_break_even in break_evens(scenario(*options, load=load()))
+    ]
+    assert pairs == [("own", "api"), ("own", "other"), ("rent", "api"), ("rent", "other")]
     assert break_evens(scenario(rented())) == ()
 
 
@@ -134,5 +149,8 @@ def test_pairs() -> None:
 def test_hosts_that_are_up_for_a_part_of_the_time_serve_a_part(hours_ratio: str) -> None:
     """Rent and capacity shrink alike."""
     hosts = Fleet(8, 1, Fraction(60 * MILLION, 86400), Fraction(1), Fraction(hours_ratio))
-    told = found(scenario(rented(hosts=hosts), hosted(), load=load()))
-    assert (told.hosts, told.tokens_per_day) == (1, 48 * MILLION * Fraction(hours_ratio))
+    break_even_point = only_break_even(scenario(rented(hosts=hosts), hosted(), load=load()))
+    assert (break_even_point.hosts, break_even_point.tokens_per_day) == (
+        1,
+        48 * MILLION * Fraction(hours_ratio),
+    )

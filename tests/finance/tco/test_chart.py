@@ -25,7 +25,7 @@ from exporter.finance.tco.chart import (
     compact,
     nice,
 )
-from tests.finance.tco.tco_bench import hosted, load, once, owned, rented, scenario
+from tests.finance.tco.scenario_builders import hosted, load, once, owned, rented, scenario
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,8 +34,8 @@ def example(name: str) -> TcoAnswer:
     return answer(scenario_files.parsed(scenario_files.example(name), name))
 
 
-def drawn(found: TcoAnswer) -> ET.Element:
-    return ET.fromstring(chart(found))  # noqa: S314 - our own text
+def drawn(tco_answer: TcoAnswer) -> ET.Element:
+    return ET.fromstring(chart(tco_answer))  # noqa: S314 - our own text
 
 
 def texts(root: ET.Element) -> list[str]:
@@ -50,16 +50,16 @@ def test_the_chart_byte_for_byte(golden: Callable[[str, bytes], None]) -> None:
 @pytest.mark.parametrize("name", scenario_files.examples())
 def test_every_example_is_drawn(name: str) -> None:
     """One line for each option, one bar for each component of it, a label at every line's end."""
-    found = example(name)
-    root = drawn(found)
+    tco_answer = example(name)
+    root = drawn(tco_answer)
     lines = [line for line in root.iter(f"{SVG}polyline") if line.get("class") == "line"]
-    assert len(lines) == len(found.courses)
-    assert all(len((line.get("points") or "").split()) == found.scenario.months + 1 for line in lines)
-    names = {component for told in found.courses for component in told.components}
+    assert len(lines) == len(tco_answer.courses)
+    assert all(len((line.get("points") or "").split()) == tco_answer.scenario.months + 1 for line in lines)
+    names = {component for option in tco_answer.courses for component in option.components}
     assert names <= set(texts(root))
-    for told in found.courses:
-        assert any(text.startswith(f"{told.option} ") for text in texts(root))
-        assert f"{round(told.total):,}" in texts(root)
+    for option in tco_answer.courses:
+        assert any(text.startswith(f"{option.option} ") for text in texts(root))
+        assert f"{round(option.total):,}" in texts(root)
 
 
 def test_it_is_told_to_those_who_do_not_see_it() -> None:
@@ -93,7 +93,7 @@ def test_names_cannot_break_it() -> None:
 
 def luminance(color: str) -> float:
     """WCAG 2.2, relative luminance."""
-    channels = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    channels = [int(color[index : index + 2], 16) / 255 for index in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -134,10 +134,10 @@ def test_many_components_share_a_color_named_other() -> None:
     """Of 9 and the rent the cheapest three go together: no color stands for two names."""
     items = tuple(once(1000 * (number + 1), f"item-{number}") for number in range(9))
     root = drawn(answer(scenario(rented(), items=items)))
-    told = texts(root)
-    assert "other" in told
-    assert "item-8" in told
-    assert "item-0" not in told
+    labels = texts(root)
+    assert "other" in labels
+    assert "item-8" in labels
+    assert "item-0" not in labels
     bars = [rect for rect in root.iter(f"{SVG}rect") if (rect.get("class") or "").startswith("f")]
     assert len(bars) == 8 + 8  # of the option, and of the legend
 
@@ -183,16 +183,16 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dollars", "said"),
+    ("dollars", "text"),
     [(0, "0"), (800, "800"), (2409, "2.41k"), (1.25e6, "1.25M"), (3e9, "3B"), (-5000, "-5k")],
 )
-def test_short_amounts(dollars: float, said: str) -> None:
+def test_short_amounts(dollars: float, text: str) -> None:
     """Three digits."""
-    assert compact(dollars) == said
+    assert compact(dollars) == text
 
 
 def test_two_hosted_options_of_one_price() -> None:
     """Lines that lie on each other have two labels."""
-    found = answer(scenario(hosted(), hosted("other"), load=load(), items=(once(1),)))
-    assert {"api 3.65k", "other 3.65k"} <= set(texts(drawn(found)))
-    assert found.courses[0].total == Fraction(3651)
+    tco_answer = answer(scenario(hosted(), hosted("other"), load=load(), items=(once(1),)))
+    assert {"api 3.65k", "other 3.65k"} <= set(texts(drawn(tco_answer)))
+    assert tco_answer.courses[0].total == Fraction(3651)

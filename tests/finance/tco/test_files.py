@@ -99,33 +99,42 @@ items:
   - {component: staff, dollars_per_year: 7}
 """
     )
-    found = scenario_files.scenario(path)
-    assert (found.name, found.about, found.horizon_years, float(found.hours_per_month)) == (
+    given = scenario_files.scenario(path)
+    assert (given.name, given.about, given.horizon_years, float(given.hours_per_month)) == (
         "all",
         "everything",
         2,
         730.5,
     )
-    assert found.load is not None
-    assert {kind: int(count) for kind, count in found.load.tokens.items()} == {
+    assert given.load is not None
+    assert {kind: int(count) for kind, count in given.load.tokens.items()} == {
         "prompt": 7,
         "cached_prompt": 8,
         "generation": 9,
     }
-    assert float(found.load.growth_ratio_per_year) == 0.25
-    own, rent, api, cached, both = found.options
-    assert isinstance(own.terms, OwnedHosts)
-    terms = own.terms.terms
-    assert [float(value) for value in (terms.purchase_dollars, terms.life_years, terms.residual_ratio)] == [
+    assert float(given.load.growth_ratio_per_year) == 0.25
+    own, rent, api, cached, both = given.options
+    assert isinstance(own.serving, OwnedHosts)
+    ownership = own.serving.ownership
+    assert [
+        float(value) for value in (ownership.purchase_dollars, ownership.life_years, ownership.residual_ratio)
+    ] == [
         800,
         2.5,
         0.1,
     ]
-    assert [float(value) for value in (terms.adders_ratio, terms.cost_of_capital_ratio or 0)] == [0.2, 0.08]
-    assert (terms.support_dollars_per_year, terms.insurance_dollars_per_year) == (80, 8)
-    assert (own.terms.refresh, own.terms.life_months) == (False, 30)
-    assert (own.terms.fleet.hosts, own.terms.fleet.gpus, own.terms.fleet.tokens_per_second) == (3, 8, 400)
-    assert float(own.terms.fleet.utilization_ratio) == 0.6
+    assert [float(value) for value in (ownership.adders_ratio, ownership.cost_of_capital_ratio or 0)] == [
+        0.2,
+        0.08,
+    ]
+    assert (ownership.support_dollars_per_year, ownership.insurance_dollars_per_year) == (80, 8)
+    assert (own.serving.refresh, own.serving.life_months) == (False, 30)
+    assert (own.serving.fleet.hosts, own.serving.fleet.gpus, own.serving.fleet.tokens_per_second) == (
+        3,
+        8,
+        400,
+    )
+    assert float(own.serving.fleet.utilization_ratio) == 0.6
     assert own.power is not None
     assert [float(v) for v in (own.power.kilowatts, own.power.idle_kilowatts)] == [10, 3]
     assert float(own.power.change_ratio_per_year) == 0.03
@@ -136,16 +145,16 @@ items:
         -0.1,
     ]
     assert (own.source.text, own.source.as_of, own.power.source.text) == ("o", "2026-11-22", "e")
-    assert isinstance(rent.terms, RentedHosts)
-    assert (rent.terms.dollars_per_host_hour, rent.terms.fleet.tokens_per_second) == (10, 90)
-    assert float(rent.terms.fleet.hours_ratio) == 0.5
-    assert isinstance(api.terms, Hosted)
-    assert api.terms.dollars_per_million == {"prompt": 1, "cached_prompt": 1, "generation": 3}
-    assert cached.terms == Hosted(
+    assert isinstance(rent.serving, RentedHosts)
+    assert (rent.serving.dollars_per_host_hour, rent.serving.fleet.tokens_per_second) == (10, 90)
+    assert float(rent.serving.fleet.hours_ratio) == 0.5
+    assert isinstance(api.serving, Hosted)
+    assert api.serving.dollars_per_million == {"prompt": 1, "cached_prompt": 1, "generation": 3}
+    assert cached.serving == Hosted(
         {"prompt": Fraction(1), "cached_prompt": Fraction(2), "generation": Fraction(3)}
     )
-    assert both.terms == Hybrid("rent", "api", None, Fraction(5))
-    data, storage, staff = found.items
+    assert both.serving == Hybrid("rent", "api", None, Fraction(5))
+    data, storage, staff = given.items
     assert (data.period, data.month, data.every_months, data.count) == ("once", 3, 4, 2)
     assert (data.what, data.options) == ("w", ("own", "measured"))
     assert (storage.period, storage.per, storage.dollars, storage.source.text) == ("month", "gpu", 6, "i")

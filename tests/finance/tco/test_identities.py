@@ -119,18 +119,18 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 def test_years_and_components_sum_to_the_total(scenario: Scenario) -> None:
     """Whichever way it is cut; and in the table to the cent."""
     for option in scenario.options:
-        found = course(scenario, option)
-        assert sum(found.components.values()) == found.total
-        assert sum(month.total for year in found.years for month in year) == found.total
-        assert sum(sum(summed(year).values()) for year in found.years) == found.total
-        assert found.cumulated_paid()[-1] == found.paid
-        assert sum(shares_of(found.components).values()) == (1000 if found.total else 0)
-    told = answer(scenario)
-    lines = [line.split() for line in text(told).splitlines()]
+        option_course = course(scenario, option)
+        assert sum(option_course.components.values()) == option_course.total
+        assert sum(month.total for year in option_course.years for month in year) == option_course.total
+        assert sum(sum(summed(year).values()) for year in option_course.years) == option_course.total
+        assert option_course.cumulated_paid()[-1] == option_course.paid
+        assert sum(shares_of(option_course.components).values()) == (1000 if option_course.total else 0)
+    tco_answer = answer(scenario)
+    lines = [line.split() for line in text(tco_answer).splitlines()]
     years = [line[2:] for line in lines if line[:1] == ["year"] and "." in line[2]][: scenario.horizon_years]
     (total,) = [line[1:] for line in lines if line[:1] == ["total"]]
-    for place, cents in enumerate(total):
-        assert Decimal(cents.replace(",", "")) == sum(Decimal(year[place].replace(",", "")) for year in years)
+    for index, cents in enumerate(total):
+        assert Decimal(cents.replace(",", "")) == sum(Decimal(year[index].replace(",", "")) for year in years)
 
 
 @examples(40)
@@ -138,8 +138,8 @@ def test_years_and_components_sum_to_the_total(scenario: Scenario) -> None:
 def test_what_is_paid_is_what_accrues_and_what_is_left(scenario: Scenario) -> None:
     """On the straight line the bank and the books differ by what the hardware is worth at the end."""
     for option in scenario.options:
-        found = course(scenario, option)
-        assert found.paid - found.worth == found.total
+        option_course = course(scenario, option)
+        assert option_course.paid - option_course.worth == option_course.total
 
 
 @examples(40)
@@ -198,23 +198,23 @@ def test_a_hybrid_with_nothing_on_its_base_still_pays_for_its_hosts(scenario: Sc
 def test_break_even_is_where_the_curves_cross(scenario: Scenario) -> None:
     """At that load both totals are equal, exactly; a little below, hosts cost more, and above it less."""
     assert scenario.load is not None
-    for found in break_evens(scenario):
-        if found.tokens_per_day is None:
+    for point in break_evens(scenario):
+        if point.tokens_per_day is None:
             continue
-        hosts, api = scenario.option(found.option), scenario.option(found.hosted)
+        hosts, api = scenario.option(point.option), scenario.option(point.hosted)
 
         def difference(tokens: Fraction, hosts: Option = hosts, api: Option = api) -> Fraction:
             at = steady(scenario, scenario.load, tokens / scenario.load.total)
             return course(at, hosts).total - course(at, api).total
 
-        assert difference(found.tokens_per_day) == 0
+        assert difference(point.tokens_per_day) == 0
         assert course(
-            steady(scenario, scenario.load, found.tokens_per_day / scenario.load.total), hosts
-        ).months[0].hosts in (found.hosts, 1 if found.tokens_per_day == 0 else found.hosts)
-        assert difference(found.tokens_per_day * Fraction(999_999, 1_000_000)) > 0
-        if found.lasting is not None:
+            steady(scenario, scenario.load, point.tokens_per_day / scenario.load.total), hosts
+        ).months[0].hosts in (point.hosts, 1 if point.tokens_per_day == 0 else point.hosts)
+        assert difference(point.tokens_per_day * Fraction(999_999, 1_000_000)) > 0
+        if point.lasting is not None:
             for factor in (1, 2, 3, 7, 50):
-                assert difference(found.lasting * factor) <= 0
+                assert difference(point.lasting * factor) <= 0
 
 
 @examples(40)

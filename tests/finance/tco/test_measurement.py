@@ -11,7 +11,7 @@ from exporter.finance.tco.measurement import NotMeasuredError, measurement
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
-from tests.finance.tco.tco_bench import load, rented, scenario, yearly
+from tests.finance.tco.scenario_builders import load, rented, scenario, yearly
 
 HOUR = 3600 * 10**9
 DOLLAR = 10**12
@@ -39,15 +39,19 @@ DAYS = {20261128: day(12), 20261130: day(24, 3000, 20)}
 
 def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
     """2/3 of what 36 hours held: 2,667 and 5,333 tokens, 40 dollars of rent, 10 of energy."""
-    found = measurement(DAYS, "1111")
-    assert (found.first_day, found.last_day, found.covered) == ("2026-11-28", "2026-11-30", 36 * HOUR)
-    assert found.load.tokens == {
+    mean_day = measurement(DAYS, "1111")
+    assert (mean_day.first_day, mean_day.last_day, mean_day.covered) == (
+        "2026-11-28",
+        "2026-11-30",
+        36 * HOUR,
+    )
+    assert mean_day.load.tokens == {
         "prompt": Fraction(8000, 3),
         "cached_prompt": 0,
         "generation": Fraction(16000, 3),
     }
-    assert found.option.terms.dollars_per_day == {"rent": 40, "energy": 10}
-    assert found.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
+    assert mean_day.option.serving.dollars_per_day == {"rent": 40, "energy": 10}
+    assert mean_day.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
 
 
 def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:
@@ -55,15 +59,15 @@ def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:
     given = scenario(
         rented(), load=load(growth="1"), years=2, items=(yearly(), yearly("own", options=("rent",)))
     )
-    told = answer(given, measurement(DAYS, "1111"))
-    assert [found.option for found in told.courses] == ["measured", "rent"]
-    assert told.courses[0].components == {"rent": 29_200, "energy": 7300, "staff": 24_000}
-    assert told.tokens_per_day == (8000, 16_000)  # the growth is the scenario's
+    tco_answer = answer(given, measurement(DAYS, "1111"))
+    assert [option.option for option in tco_answer.courses] == ["measured", "rent"]
+    assert tco_answer.courses[0].components == {"rent": 29_200, "energy": 7300, "staff": 24_000}
+    assert tco_answer.tokens_per_day == (8000, 16_000)  # the growth is the scenario's
     assert answer(scenario(rented()), measurement(DAYS, "1111")).tokens_per_day == (8000,)
 
 
 @pytest.mark.parametrize(
-    ("days", "said"),
+    ("days", "message"),
     [
         (None, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
         ({}, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
@@ -72,11 +76,11 @@ def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:
         ({20261130: day(24, 1, 0)}, "no dollar was posted in the last 30 days; price the hardware first"),
     ],
 )
-def test_what_a_ledger_cannot_tell(days: dict[int, HistorySums] | None, said: str) -> None:
+def test_what_a_ledger_cannot_tell(days: dict[int, HistorySums] | None, message: str) -> None:
     """Less than a day is no load, and neither are no tokens; hardware without a price is not free."""
     with pytest.raises(NotMeasuredError) as caught:
         measurement(days, "1111")
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_days_that_were_not_metered_are_left_out() -> None:
@@ -88,8 +92,8 @@ def test_days_that_were_not_metered_are_left_out() -> None:
 def test_days_with_time_that_has_no_price_are_left_out() -> None:
     """The mean of the others: what a GPU without a price cost is not known, and is not 0."""
     waiting = without_a_price(day(24, 9000, 7), 5 * HOUR)
-    found = measurement({**DAYS, 20261201: waiting}, "1111")
-    assert found == replace(measurement(DAYS, "1111"), unpriced=5 * HOUR, left_out=1)
+    mean_day = measurement({**DAYS, 20261201: waiting}, "1111")
+    assert mean_day == replace(measurement(DAYS, "1111"), unpriced=5 * HOUR, left_out=1)
 
 
 def test_days_before_hardware_was_in_service_are_left_out() -> None:
@@ -98,16 +102,16 @@ def test_days_before_hardware_was_in_service_are_left_out() -> None:
     night = replace(
         day(24), gpu_unowed={Gpu("GPU-0", "H100"): 16 * HOUR}, gpu_down={Gpu("GPU-0", "H100"): 16 * HOUR}
     )
-    found = measurement({20261101: burnt, 20261102: night, 20261103: day(24)}, "L")
+    mean_day = measurement({20261101: burnt, 20261102: night, 20261103: day(24)}, "L")
 
-    assert (found.first_day, found.left_out, found.unpriced) == ("2026-11-02", 1, 24 * HOUR)
+    assert (mean_day.first_day, mean_day.left_out, mean_day.unpriced) == ("2026-11-02", 1, 24 * HOUR)
 
 
 def test_days_whose_time_was_charged_since_are_measured() -> None:
     """Nothing of the day waits any more."""
     settled = without_a_price(day(24), 5 * HOUR, 5 * HOUR)
-    found = measurement({20261130: settled}, "1111")
-    assert (found.unpriced, found.left_out, found.covered) == (0, 0, 24 * HOUR)
+    mean_day = measurement({20261130: settled}, "1111")
+    assert (mean_day.unpriced, mean_day.left_out, mean_day.covered) == (0, 0, 24 * HOUR)
 
 
 def test_a_ledger_with_too_few_days_that_are_priced() -> None:
@@ -122,9 +126,9 @@ def test_a_ledger_with_too_few_days_that_are_priced() -> None:
     )
 
 
-def without_a_price(sums: HistorySums, held: int, settled: int = 0) -> HistorySums:
+def without_a_price(sums: HistorySums, duration: int, settled: int = 0) -> HistorySums:
     key = Gpu("GPU-0", "H100"), CHAT
-    return replace(sums, unpriced={key: held}, settled={key: settled} if settled else {})
+    return replace(sums, unpriced={key: duration}, settled={key: settled} if settled else {})
 
 
 def vars_of(sums: HistorySums) -> dict[str, object]:

@@ -5,7 +5,17 @@ from fractions import Fraction
 from exporter.finance.tco.answer import answer
 from exporter.finance.tco.breakeven import LOADS, PRICES
 from exporter.finance.tco.scenario import AsMeasured, Option
-from tests.finance.tco.tco_bench import MILLION, fleet, hosted, hybrid, load, owned, rented, scenario, yearly
+from tests.finance.tco.scenario_builders import (
+    MILLION,
+    fleet,
+    hosted,
+    hybrid,
+    load,
+    owned,
+    rented,
+    scenario,
+    yearly,
+)
 
 F = Fraction
 
@@ -17,29 +27,29 @@ def test_the_loads_are_ten_thirty_sixty_and_ninety_percent() -> None:
     hosts may be fully busy here: none is added.
     """
     hosts = rented(hosts=fleet(hosts=2, a_day=50 * MILLION, used="0.5"))
-    found = answer(scenario(rented("unknown"), hosts, hosted(), load=load(growth="0.5"), years=1)).loads
-    assert found is not None
-    assert (found.reference, LOADS) == ("rent", (F("0.1"), F("0.3"), F("0.6"), F("0.9")))
-    assert [level.tokens_per_day for level in found.levels] == [10**7, 3 * 10**7, 6 * 10**7, 9 * 10**7]
-    assert [level.per_million["rent"] for level in found.levels] == [
+    loads = answer(scenario(rented("unknown"), hosts, hosted(), load=load(growth="0.5"), years=1)).loads
+    assert loads is not None
+    assert (loads.reference, LOADS) == ("rent", (F("0.1"), F("0.3"), F("0.6"), F("0.9")))
+    assert [level.tokens_per_day for level in loads.levels] == [10**7, 3 * 10**7, 6 * 10**7, 9 * 10**7]
+    assert [level.per_million["rent"] for level in loads.levels] == [
         F(35_040, 3650),
         F(35_040, 10_950),
         F(35_040, 21_900),
         F(35_040, 32_850),
     ]
-    assert {level.per_million["api"] for level in found.levels} == {F(1)}
-    assert [level.totals["unknown"] for level in found.levels] == [17_520] * 4
+    assert {level.per_million["api"] for level in loads.levels} == {F(1)}
+    assert [level.totals["unknown"] for level in loads.levels] == [17_520] * 4
 
 
 def test_the_first_fleet_is_what_the_first_years_load_asks_for() -> None:
     """10 million a day at 5 planned are 2 hosts: all of 20 million is their 100 percent, for 3 years."""
     hosts = owned(hosts=fleet(a_day=10 * MILLION, used="0.5"))
-    found = answer(scenario(hosts, load=load(), years=3)).loads
-    assert found is not None
-    assert [level.tokens_per_day for level in found.levels] == [
+    loads = answer(scenario(hosts, load=load(), years=3)).loads
+    assert loads is not None
+    assert [level.tokens_per_day for level in loads.levels] == [
         F(share * 2 * MILLION) for share in (1, 3, 6, 9)
     ]
-    assert {level.totals["own"] for level in found.levels} == {F(72_000)}
+    assert {level.totals["own"] for level in loads.levels} == {F(72_000)}
 
 
 def test_smaller_hosts_are_added_only_where_they_are_full() -> None:
@@ -49,9 +59,9 @@ def test_smaller_hosts_are_added_only_where_they_are_full() -> None:
         rented("small", hosts=fleet(a_day=25 * MILLION)),
         load=load(),
     )
-    found = answer(given).loads
-    assert found is not None
-    assert [level.totals["small"] / 17_520 for level in found.levels] == [1, 2, 3, 4]
+    loads = answer(given).loads
+    assert loads is not None
+    assert [level.totals["small"] / 17_520 for level in loads.levels] == [1, 2, 3, 4]
 
 
 def test_a_hybrid_keeps_its_base() -> None:
@@ -59,19 +69,19 @@ def test_a_hybrid_keeps_its_base() -> None:
     given = scenario(
         owned(hosts=fleet(a_day=100 * MILLION)), hosted(), hybrid(tokens=30 * MILLION), load=load()
     )
-    found = answer(given).loads
-    assert found is not None
-    assert [level.totals["both"] for level in found.levels] == [
+    loads = answer(given).loads
+    assert loads is not None
+    assert [level.totals["both"] for level in loads.levels] == [
         12_000 + 365 * bought for bought in (0, 0, 30, 60)
     ]
 
 
 def test_without_hosts_they_are_parts_of_the_load() -> None:
     """And without a load there are none."""
-    found = answer(scenario(hosted(), load=load())).loads
-    assert found is not None
-    assert found.reference is None
-    assert [level.tokens_per_day for level in found.levels] == [
+    loads = answer(scenario(hosted(), load=load())).loads
+    assert loads is not None
+    assert loads.reference is None
+    assert [level.tokens_per_day for level in loads.levels] == [
         MILLION,
         3 * MILLION,
         6 * MILLION,
@@ -94,9 +104,9 @@ def test_prices_are_the_options_own() -> None:
         load=load(),
         items=(yearly(),),
     )
-    found = {told.option: told.totals for told in answer(given).prices}
+    totals = {option.option: option.totals for option in answer(given).prices}
     assert (F("0.5"), F("0.8"), F(1), F("1.2"), F(2)) == PRICES
-    assert found == {
+    assert totals == {
         name: {factor: 12_000 + price * factor for factor in PRICES}
         for name, price in {
             "own": 12_600,

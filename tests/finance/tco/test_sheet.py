@@ -15,7 +15,7 @@ from exporter.finance.tco.json_report import as_json
 from exporter.finance.tco.measurement import Measurement
 from exporter.finance.tco.scenario import AmountSource, AsMeasured, Option
 from exporter.finance.tco.text_report import assumptions, loads_met, number, races, text
-from tests.finance.tco.tco_bench import MILLION, hosted, load, once, owned, rented, scenario, yearly
+from tests.finance.tco.scenario_builders import MILLION, hosted, load, once, owned, rented, scenario, yearly
 
 HOUR = 3600 * 10**9
 
@@ -63,11 +63,11 @@ def test_json_sums_as_the_table_does(name: str) -> None:
 def test_what_is_not_known_is_absent() -> None:
     """No load: no cost per token, no break-even by load, no sensitivity to load; no throughput: not busy."""
     bare = answer(scenario(rented()))
-    told = json.loads(as_json(bare))
-    assert (told["load"], told["measured"], told["load_sensitivity"]) == (None, None, None)
-    assert told["options"][0]["dollars_per_million_tokens"] is None
-    assert told["options"][0]["years"][0]["busy_ratio"] is None
-    assert told["break_even_months"] == told["break_even_tokens_per_day"] == []
+    document = json.loads(as_json(bare))
+    assert (document["load"], document["measured"], document["load_sensitivity"]) == (None, None, None)
+    assert document["options"][0]["dollars_per_million_tokens"] is None
+    assert document["options"][0]["years"][0]["busy_ratio"] is None
+    assert document["break_even_months"] == document["break_even_tokens_per_day"] == []
     table = text(bare)
     assert "tokens a day" not in table
     assert "Break-even" not in table
@@ -88,7 +88,7 @@ def test_cents_of_years_sum_to_the_total() -> None:
 
 
 @pytest.mark.parametrize(
-    ("race", "said"),
+    ("race", "message"),
     [
         (Race(("a", "b"), None, ()), "a and b: the same in every month."),
         (Race(("a", "b"), "b", ()), "b is cheaper than a in every month."),
@@ -99,13 +99,13 @@ def test_cents_of_years_sum_to_the_total() -> None:
         ),
     ],
 )
-def test_months_in_words(race: Race, said: str) -> None:
+def test_months_in_words(race: Race, message: str) -> None:
     """A sentence for each pair."""
-    assert races(replace(answer(scenario(rented())), races=(race,))) == [said]
+    assert races(replace(answer(scenario(rented())), races=(race,))) == [message]
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("break_even", "message"),
     [
         (BreakEven("a", "b", "always"), "a costs no more than b at the smallest load already."),
         (BreakEven("a", "b", "never"), "a costs more than b at any load."),
@@ -127,9 +127,9 @@ def test_months_in_words(race: Race, said: str) -> None:
         ),
     ],
 )
-def test_loads_in_words(found: BreakEven, said: str) -> None:
+def test_loads_in_words(break_even: BreakEven, message: str) -> None:
     """A sentence for each option with hosts against each hosted one."""
-    assert loads_met(replace(answer(scenario(rented())), break_evens=(found,))) == [said]
+    assert loads_met(replace(answer(scenario(rented())), break_evens=(break_even,))) == [message]
 
 
 def test_what_was_measured_is_told() -> None:
@@ -145,14 +145,16 @@ def test_what_was_measured_is_told() -> None:
             "measured", AsMeasured({"rent": Fraction(10)}), source=AmountSource("measured: x", "2026-11-30")
         ),
     )
-    found = answer(scenario(hosted(), load=load()), measured)
-    told = text(found)
+    tco_answer = answer(scenario(hosted(), load=load()), measured)
+    output = text(tco_answer)
     assert (
         "Load and option measured: 700.5 metered hours from 2026-11-01 to 2026-11-30, as a mean day.\n"
         "2 days are left out: 3.0000 GPU-hours have no price, and what they cost is not known.\n"
-    ) in told
-    assert "measured: 10.00 dollars a day, as the ledger posted them. [measured: x; as of 2026-11-30]" in told
-    assert json.loads(as_json(found))["measured"] == {
+    ) in output
+    assert (
+        "measured: 10.00 dollars a day, as the ledger posted them. [measured: x; as of 2026-11-30]" in output
+    )
+    assert json.loads(as_json(tco_answer))["measured"] == {
         "first_day": "2026-11-01",
         "last_day": "2026-11-30",
         "covered_seconds": 700.5 * 3600,
@@ -160,7 +162,7 @@ def test_what_was_measured_is_told() -> None:
         "days_left_out": 2,
     }
     # 10 dollars a day against a dollar a million: the ledger does not know how much more its hosts serve
-    assert loads_met(found) == [
+    assert loads_met(tco_answer) == [
         "measured costs no more than api from 10,000,000 on, if its hosts serve that, which is not known."
     ]
 
@@ -183,11 +185,11 @@ def test_assumptions_in_words() -> None:
         once(5, month=3, every_months=4, what="runs", count=Fraction(3, 2)),
         yearly(per="gpu", options=("own",), change_ratio_per_year=Fraction(3, 100)),
     )
-    told = [
-        (said.what, said.value)
-        for said in assumptions(scenario(*options, load=load(growth="-0.5"), items=items))
+    lines = [
+        (assumption.what, assumption.value)
+        for assumption in assumptions(scenario(*options, load=load(growth="-0.5"), items=items))
     ]
-    assert told == [
+    assert lines == [
         ("load", "10,000,000 prompt tokens a day in year 1, -50 % a year"),
         (
             "own",
@@ -203,12 +205,12 @@ def test_assumptions_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [(Fraction(1, 3), "0.333333"), (Fraction(1000), "1,000"), (Fraction("1234.50"), "1,234.5")],
 )
-def test_numbers(value: Fraction, said: str) -> None:
+def test_numbers(value: Fraction, message: str) -> None:
     """Exact to six decimals, and nothing at their end."""
-    assert number(value) == said
+    assert number(value) == message
 
 
 UNKNOWN = (
@@ -227,14 +229,16 @@ def test_a_fleet_whose_throughput_nobody_gave_says_that_it_never_grows(tmp_path:
         "utilization_ratio: 1}}]\n"
     )
     path.write_text(f"name: x\nhorizon_years: 1\nload: {{prompt_tokens_per_day: 9000}}\n{options}")
-    found = answer(scenario_files.scenario(path))
+    tco_answer = answer(scenario_files.scenario(path))
 
-    said = " ".join(text(found).split())
-    assert f"one: {UNKNOWN.format('1 host is')}" in said
-    assert f"two: {UNKNOWN.format('2 hosts are')}" in said
-    assert "sure: its throughput" not in said
-    known = {option["name"]: option["throughput_known"] for option in json.loads(as_json(found))["options"]}
-    assert known == {"one": False, "two": False, "sure": True}
+    output = " ".join(text(tco_answer).split())
+    assert f"one: {UNKNOWN.format('1 host is')}" in output
+    assert f"two: {UNKNOWN.format('2 hosts are')}" in output
+    assert "sure: its throughput" not in output
+    throughputs = {
+        option["name"]: option["throughput_known"] for option in json.loads(as_json(tco_answer))["options"]
+    }
+    assert throughputs == {"one": False, "two": False, "sure": True}
 
     path.write_text(f"name: x\nhorizon_years: 1\n{options}")
     assert "throughput is not given" not in " ".join(text(answer(scenario_files.scenario(path))).split())
@@ -242,9 +246,9 @@ def test_a_fleet_whose_throughput_nobody_gave_says_that_it_never_grows(tmp_path:
 
 def test_what_is_bought_has_no_throughput() -> None:
     """Null in JSON: it has no hosts."""
-    told = json.loads(as_json(example("four-ways")))["options"]
+    document = json.loads(as_json(example("four-ways")))["options"]
 
-    assert {option["name"]: option["throughput_known"] for option in told} == {
+    assert {option["name"]: option["throughput_known"] for option in document} == {
         "owned": True,
         "rented": True,
         "hosted": None,

@@ -109,7 +109,7 @@ class NvmlHost:
 @contextmanager
 def nvml_host(folder: Path, *, missing: tuple[str, ...] = ()) -> Iterator[NvmlHost]:
     """A host with an H100 in it."""
-    with FakeNvml(folder, Scenario((A,)), lacking=missing).loaded() as fake:
+    with FakeNvml(folder, Scenario((A,)), missing_symbols=missing).loaded() as fake:
         host = NvmlHost(fake)
         try:
             yield host

@@ -1,0 +1,294 @@
+"""Looks at pages with a real browser and writes down what it saw, as JSON.
+
+Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
+page, `browser_check.py OUT URL --names` only reads it. Pictures go beside the JSON.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDE = {"width": 1200, "height": 860}
+NARROW = {"width": 360, "height": 780}
+SMALLEST = {"width": 320, "height": 640}
+LOADS = 10
+"""Of which the quickest counts: others may run on the same cores."""
+EXAMINED = 3
+"""The host's own explanation, and those of two servers."""
+REFRESH_MILLISECONDS = 16_000
+
+READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].map((one) => one.innerText);
+  return { title: document.title, taken: document.querySelector('header time').dateTime,
+    big: texts('dd.big'), notes: texts('.notes li'), headings: texts('h2'), text: document.body.innerText,
+    images: document.querySelectorAll('svg[role=img]').length,
+    links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href')),
+    tables: [...document.querySelectorAll('table')].map((table) => ({
+      label: table.parentElement.getAttribute('aria-label'),
+      rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
+        [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
+TIMES = """() => { const entry = performance.getEntriesByType('navigation')[0];
+  return { milliseconds: entry.duration, bytes: entry.encodedBodySize }; }"""
+TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, [tabindex="0"]')]
+  .filter((one) => one.checkVisibility()).length"""
+MARK = """() => { const one = document.activeElement; if (one === document.body) return null;
+  one.dataset.reached = 'yes'; const style = getComputedStyle(one);
+  return [one.tagName, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0]; }"""
+REACHED = "() => document.querySelectorAll('[data-reached]').length"
+WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+class PageEvents:
+    """What went on in a page beside what it shows."""
+
+    def __init__(self, page: Page) -> None:
+        self.console: list[str] = []
+        self.requests: list[str] = []
+        self.failed: list[str] = []
+        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.console.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.failed.append(request.url))
+        page.on("response", lambda answer: self.failed.append(answer.url) if answer.status >= 400 else None)
+
+    def document(self) -> dict[str, list[str]]:
+        """For the JSON."""
+        return {"console": self.console, "requests": self.requests, "failed": self.failed}
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **how: Any) -> Iterator[tuple[Page, PageEvents]]:
+    """A page in a profile of its own, loaded."""
+    context = browser.new_context(**{"viewport": WIDE, **how})
+    page = context.new_page()
+    events = PageEvents(page)
+    page.goto(url, wait_until="load")
+    try:
+        yield page, events
+    finally:
+        context.close()
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe finds, all of its rules on: which rule, and where."""
+    violations = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in violations for node in each["nodes"]]
+
+
+def read(page: Page) -> dict[str, Any]:
+    """What a page shows."""
+    shown: dict[str, Any] = page.evaluate(READ)
+    return shown
+
+
+def looked(page: Page, events: PageEvents) -> dict[str, Any]:
+    """What is asked of every page."""
+    return {"barriers": barriers(page), "overflow": page.evaluate(WIDER), **read(page), **events.document()}
+
+
+def same_tick(page: Page, url: str) -> dict[str, Any]:
+    """The page, the document and the metrics of one tick: asked for again while they are of several."""
+    for _ in range(10):
+        page.goto(url, wait_until="load")
+        document = page.request.get(f"{url}cost.json").text()
+        metrics = page.request.get(f"{url}metrics").text()
+        shown = read(page)
+        again = json.loads(page.request.get(f"{url}cost.json").text())["host"]["taken"]
+        if json.loads(document)["host"]["taken"] == shown["taken"] == again:
+            return {"page": shown, "document": json.loads(document), "metrics": metrics}
+    raise TimeoutError("no two answers of one tick")
+
+
+def keyboard(page: Page) -> dict[str, Any]:
+    """Press Tab until nothing new is reached; then open what opens, with Enter."""
+    expected = page.evaluate(TABBABLE)
+    unseen = []
+    for _ in range(expected):
+        page.keyboard.press("Tab")
+        mark = page.evaluate(MARK)
+        if mark is not None and not mark[1]:
+            unseen.append(mark[0])
+    reached = page.evaluate(REACHED)
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    opens = page.locator("details").first.get_attribute("open") is not None
+    return {"expected": expected, "reached": reached, "without_outline": unseen, "opens": opens}
+
+
+def explained(browser: Browser, url: str, links: list[str], folder: Path) -> list[dict[str, Any]]:
+    """Each page that links lead to, in one window; barriers are looked for on the first of each kind."""
+    pages = []
+    context = browser.new_context(viewport=WIDE)
+    for number, link in enumerate(sorted({link.partition("#")[0] for link in links})):
+        page = context.new_page()
+        events = PageEvents(page)
+        page.goto(f"{url}{link}", wait_until="load")
+        shown = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **events.document()}
+        pages.append({**shown, "barriers": barriers(page) if number < EXAMINED else []})
+        if number == EXAMINED - 1:
+            page.screenshot(path=folder / "page-explained.png")
+        page.close()
+    context.close()
+    return pages
+
+
+def refreshed(browser: Browser, url: str) -> dict[str, Any]:
+    """Let the script's time pass: all is replaced, but not while text is selected or while it is paused."""
+    context = browser.new_context(viewport=WIDE)
+    page = context.new_page()
+    events = PageEvents(page)
+    page.clock.install()
+    page.goto(url, wait_until="load")
+    page.evaluate("() => document.querySelectorAll('.big').forEach((one) => { one.textContent = 'old'; })")
+    page.evaluate("() => { document.querySelector('h2').textContent = 'old'; }")
+    page.locator("summary").first.click()
+    with page.expect_response(url):
+        page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_function("() => document.querySelector('.big').textContent !== 'old'")
+    focused = page.evaluate(
+        "() => [document.activeElement.localName, document.activeElement.parentElement.open]"
+    )
+    in_use = page.locator("h2").first.inner_text()
+    page.locator(".table").last.click(position={"x": 2, "y": 2})
+    page.evaluate("() => { document.querySelector('[data-part=components] h2').textContent = 'old'; }")
+    clicked = page.evaluate("() => document.activeElement.className")
+    with page.expect_response(url):
+        page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_function("() => document.querySelector('[data-part=components] h2').textContent !== 'old'")
+    clicked += " " + page.evaluate("() => document.activeElement.className")
+    page.locator("h2").first.select_text()
+    page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
+    requests = len(events.requests)
+    page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_load_state("networkidle")
+    selected = [len(events.requests) == requests, page.locator("[data-part=about] time").inner_text()]
+    page.get_by_role("button", name="Pause refreshing").click()
+    requests = len(events.requests)
+    page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_load_state("networkidle")
+    paused = len(events.requests) == requests
+    result = {
+        "in_use": in_use,
+        "focused": focused,
+        "clicked": clicked,
+        "selected": selected,
+        "paused": paused,
+        "button": page.get_by_role("button").inner_text(),
+        **events.document(),
+    }
+    context.close()
+    return result
+
+
+def visit(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
+    """Everything that is looked at on the demo's page."""
+    loads = []
+    with opened(browser, url) as (page, _):
+        for _ in range(LOADS):
+            page.reload(wait_until="load")
+            loads.append(page.evaluate(TIMES))
+    with opened(browser, url, color_scheme="light") as (page, events):
+        result: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
+        page.screenshot(path=folder / "page-light.png")
+        page.locator(".notes").screenshot(path=folder / "page-banner.png")
+        result["barriers"] = {"light": barriers(page)}
+        result["keyboard"] = keyboard(page)
+        result["seen"] = events.document()
+        page.emulate_media(media="print")
+        result["print"] = {
+            "button": page.get_by_role("button").count() and page.locator("header button").is_visible(),
+            "overflow": page.evaluate(WIDER),
+        }
+    with opened(browser, url, color_scheme="dark") as (page, _):
+        page.screenshot(path=folder / "page-dark.png")
+        result["barriers"]["dark"] = barriers(page)
+    with opened(browser, url, viewport=NARROW) as (page, _):
+        page.screenshot(path=folder / "page-narrow.png")
+        result["barriers"]["narrow"] = barriers(page)
+        page.set_viewport_size(SMALLEST)
+        result["narrow_overflow"] = page.evaluate(WIDER)
+    with opened(browser, url, java_script_enabled=False) as (page, events):
+        result["without_scripts"] = {
+            "headings": page.locator("h2").all_inner_texts(),
+            "big": page.locator("dd.big").all_inner_texts(),
+            "buttons": page.get_by_role("button").count(),
+            **events.document(),
+        }
+    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    result["refreshed"] = refreshed(browser, url)
+    return result
+
+
+def names(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
+    """A page whose names are made to break it, and what its links lead to."""
+    with opened(browser, url) as (page, events):
+        result = {
+            "page": read(page),
+            "barriers": barriers(page),
+            "overflow": page.evaluate(WIDER),
+            **events.document(),
+        }
+    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    return result
+
+
+STATE: Final = """() => ({
+  said: document.querySelector('#refresh [role=status]').textContent,
+  taken: document.querySelector('[data-part=about] time').textContent,
+  opacity: getComputedStyle(document.querySelector('main')).opacity,
+  button: document.querySelector('#refresh button').checkVisibility(),
+})"""
+
+
+def dying(browser: Browser, url: str) -> dict[str, Any]:
+    """A page whose daemon ends while it is looked at, and comes back: a line on each of stdout and stdin."""
+    with browser.new_context(viewport=WIDE) as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(url, wait_until="load")
+        result = {"alive": page.evaluate(STATE)}
+        for name, opacity in (("dead", "0.4"), ("back", "1")):
+            sys.stdout.write(f"{name}\n")
+            sys.stdout.flush()
+            sys.stdin.readline()
+            page.clock.fast_forward(REFRESH_MILLISECONDS)
+            wanted = f"() => getComputedStyle(document.querySelector('main')).opacity === '{opacity}'"
+            page.wait_for_function(wanted)
+            result[name] = page.evaluate(STATE)
+        return result
+
+
+def main() -> int:
+    """Visit; returns 0."""
+    out, url = Path(sys.argv[1]), sys.argv[2]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        if "--dying" in sys.argv:
+            result = dying(browser, url)
+        elif "--names" in sys.argv:
+            result = names(browser, url, out.parent)
+        else:
+            result = visit(browser, url, out.parent)
+        browser.close()
+    out.write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
