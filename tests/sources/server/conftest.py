@@ -1,4 +1,4 @@
-"""Servers that answer as told: by a mocked transport, or as real threads on loopback."""
+"""Servers with scripted answers: by a mocked transport, or as real threads on loopback."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from exporter.readings import ServerKey
 from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource, shared_client
-from exporter.units import Instant, Nanoseconds, nanoseconds
+from tests.clocks import ManualClock
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
 vllm:num_requests_running{engine="0",model_name="m"} 2
@@ -23,26 +23,6 @@ vllm:generation_tokens_total{engine="0",model_name="m"} 30
 
 Script = Callable[[socket.socket, threading.Event], None]
 Make = Callable[..., ServerSource]
-
-
-class ServerClock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now: Nanoseconds = 0
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def wall(self) -> Instant:
-        return self.now
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        self.now += duration
-        return stop.is_set()
-
-    def pass_seconds(self, seconds: float) -> None:
-        self.now += nanoseconds(seconds)
 
 
 class ScriptedServer:
@@ -68,8 +48,9 @@ class ScriptedServer:
 
 
 @pytest.fixture
-def hand_clock() -> ServerClock:
-    return ServerClock()
+def hand_clock() -> ManualClock:
+    """Time that begins at zero, on both clocks."""
+    return ManualClock(uptime=0, start=0)
 
 
 @pytest.fixture
@@ -83,7 +64,7 @@ def vllm_page() -> bytes:
 
 
 @pytest.fixture
-def make(site: ScriptedServer, hand_clock: ServerClock) -> Iterator[Make]:
+def make(site: ScriptedServer, hand_clock: ManualClock) -> Iterator[Make]:
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     sources: list[ServerSource] = []
 

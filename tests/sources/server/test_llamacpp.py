@@ -147,7 +147,7 @@ def test_once_seen_asleep_it_is_read_while_busy_and_once_when_it_falls_idle(
     reads = []
     for step, now in enumerate((True, True, False, False, False, False)):
         busy["now"] = now
-        hand_clock.pass_seconds(36_000)
+        hand_clock.now += 36_000 * NANOSECONDS_PER_SECOND
         site.set_page("/metrics", page(20 + step if now else 30))
         before = metrics_reads(site)
         reading = source.read()
@@ -171,7 +171,7 @@ def test_an_idle_server_is_read_ever_more_rarely_so_that_it_may_fall_asleep(
         source.read()
         if metrics_reads(site) > before:
             at.append(tick * 10)
-        hand_clock.pass_seconds(10)
+        hand_clock.now += 10 * NANOSECONDS_PER_SECOND
     # Two at the start (the second sees that nothing moved), then pauses of 10, 20, 40, ... seconds.
     assert at == [0, 10, 20, 40, 80, 160, 320, 640]
     assert site.paths.count("/props") == 70

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources.server import ServerSource, shared_client
+from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
 LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_total 20\n"
@@ -196,7 +197,7 @@ def test_the_deadline_is_looked_at_between_pieces_of_a_body(make: Make, site: An
     def slow() -> httpx.Response:
         def pieces() -> Iterator[bytes]:
             for _ in range(10):
-                hand_clock.pass_seconds(1)
+                hand_clock.now += NANOSECONDS_PER_SECOND
                 yield b"x"
 
         return httpx.Response(200, content=pieces())
