@@ -1,4 +1,8 @@
-"""Accrual: what GPUs cost in an interval, at once or once a late price is known. Pure."""
+"""Accrual: what GPUs cost in an interval, at once or once a late price is known. Pure.
+
+A late charge covers hardware only: overheads accrued when the time passed. It goes to the holders and phases
+of that time.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,8 @@
-"""Gateway division: the cost and tokens of a server's model, divided by a gateway's counts."""
+"""Gateway division: the cost and tokens of a server's model, divided by a gateway's counts.
+
+Prompt tokens weigh the same whether cached or not, since a gateway cannot tell them apart. What the gateway
+did not count stays with the server's owner.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,8 @@
-"""Explanation of a server's cost: accounts, unit costs and break-evens. Pure."""
+"""Explanation of a server's cost: accounts, unit costs and break-evens. Pure.
+
+People with different numbers usually divide different money by different tokens: each number here names both.
+The verb and the page use the same explanation.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

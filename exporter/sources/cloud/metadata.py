@@ -1,4 +1,7 @@
-"""Asks a cloud's metadata service what a description of it says to ask, and nothing else."""
+"""Requests to a cloud's metadata service, as the description of each cloud lists them.
+
+Only what prices an hour is requested: never a recursive root, attributes, user data or credentials.
+"""
 
 import json
 import re

@@ -1,4 +1,8 @@
-"""Where this host runs: what its firmware says, and what its cloud's metadata service adds."""
+"""Where this host runs: what its firmware says, and what its cloud's metadata service adds.
+
+The firmware's signs are those of cloud-init (tools/ds-identify). The hypervisor sets them: nobody inside the
+machine has written them, and most containers can read them.
+"""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,14 @@
-"""Asks the kubelet of this host who was given which GPU."""
+"""GPU allocations of containers, from the kubelet's PodResources API.
+
+The messages are those of `k8s.io/kubelet/pkg/apis/podresources/v1`, of which only this is read:
+
+    ListPodResourcesResponse  1 pod_resources
+    PodResources              1 name  2 namespace  3 containers
+    ContainerResources        1 name  2 devices  5 dynamic_resources
+    ContainerDevices          1 resource_name  2 device_ids
+    DynamicResource           4 claim_resources
+    ClaimResource             2 driver_name  4 device_name
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,9 @@
-"""Pods of this node, decoded from JSON: workload, annotations, owner. Pure, bounded."""
+"""Pods of this node, decoded from JSON: workload, annotations, owner. Pure, bounded.
+
+Fields are those of core/v1 (k8s.io/api/core/v1/types.go). A field that is missing or of another type is left
+out; a pod without a name, a namespace or a uid is dropped. Whoever may start a pod writes its annotations,
+so they name a port, a path and labels of that pod only, and never a host.
+"""
 
 import ipaddress
 import re

@@ -1,6 +1,9 @@
-"""What one GPU tells. A field that it cannot tell is `None`, and so is an answer that cannot be true.
+"""Fields of one GPU. A field that it does not report is `None`, and so is a value that cannot be true.
 
 Units and sentinels are those of nvml.h: milliwatts, millijoules, percent; all ones is "not available".
+GPM, the monitoring of Hopper and later, fills a sample at each read: two samples give the mean between them.
+It is the only utilization of a MIG instance. One thread makes all calls: calls for several GPUs at once
+have crashed the driver.
 """
 
 import logging

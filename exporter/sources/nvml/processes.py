@@ -4,6 +4,8 @@ On a whole card the list is read at every tick.
 On a card that is cut each instance is asked, since the card itself tells its list to the privileged only;
 that is a call or two for each instance, so the list is kept for up to 30 s there.
 The list of graphics processes is never asked for: it takes the driver's lock for milliseconds.
+Utilization by process is nvmlDeviceGetProcessUtilization's. Its successor, `...GetProcessesUtilizationInfo`,
+adds only JPEG and optical flow engines, and drivers before 550 do not have it.
 """
 
 from collections.abc import Iterable, Sequence

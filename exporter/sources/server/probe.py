@@ -1,4 +1,8 @@
-"""Server probe: what a server says in JSON beside its metrics."""
+"""Server probe: what a server reports in JSON, apart from its metrics.
+
+A read of llama.cpp's `/metrics` resets the timer of `--sleep-idle-seconds` and wakes a sleeping server, which
+loads its model; `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, seen with build b10434).
+"""
 
 import json
 from collections.abc import Callable
