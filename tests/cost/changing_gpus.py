@@ -1,4 +1,4 @@
-"""A host whose boards a test changes, read by the meter of the bench."""
+"""A host whose boards a test changes, read by a checked meter."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
