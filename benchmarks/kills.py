@@ -6,6 +6,9 @@ From the root of the repository; needs a C compiler and takes about ten minutes:
     python -m benchmarks.kills [--times 500] [--gaps 3] [--seed 20261125] [--folder FOLDER]
 
 FOLDER is where the ledger goes; its disk decides a commit's time.
+After each kill a copy of file and log is opened, and the first page compared.
+The files of a stopped daemon are copied as well, as after a power cut, and gaps of a minute are left.
+Cost must be price x boot time, tokens those of one read; no counter may fall, and the residual must be 0.
 Ends with an error at the first picodollar, token or nanosecond that is off; prints figures.
 """
 

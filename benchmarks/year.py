@@ -8,7 +8,9 @@ From the root of the repository::
 
 The second shares a commit between the ticks of a minute where no event is within five minutes.
 The third takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
-Each month is compared at its close, and told: a run that is ended before its time has said how far it came.
+The year has price changes, new owners, restarts, reboots, suspends, days of downtime, a lost GPU, counter
+resets and a renamed model. At each month's close every owner, GPU and component is compared.
+Each month's comparison is printed: an interrupted run has shown how far it came.
 Prints figures for docs/ledger.md; ends with an error if a single picodollar, millijoule or token is off.
 """
 

@@ -16,7 +16,7 @@ MEANINGS: Final = {
     "party": ("owner of cost: product, team, namespace, server, model, by integer id", ALWAYS),
     "gpu": ("uuid and gpu_model, by integer id", ALWAYS),
     "cost": ("cost by owner and phase", ALWAYS),
-    "held": ("GPU time that is [owed](cost-model.md#gpu-hours)", ALWAYS),
+    "held": ("GPU time that is owed ([GPU-hours](cost-model.md#gpu-hours))", ALWAYS),
     "server_cost": ("cost of servers by component", ALWAYS),
     "gpu_cost": ("cost of GPUs by component", ALWAYS),
     "tokens": ("tokens by kind", ALWAYS),
@@ -74,8 +74,9 @@ MEANINGS: Final = {
     "adjustment": (
         (
             "[corrections](#correct-a-month): day, product, team, picodollars, reason, instant entered,"
-            " instant posted, kind (`manual`; `repricing` for [posted money](daemon.md#correct-posted-money);"
-            " empty from an earlier release) and the key of a repricing"
+            " instant posted, kind (`manual`; `repricing`, see"
+            " [Correct posted money](daemon.md#correct-posted-money); empty from an earlier release)"
+            " and the key of a repricing"
         ),
         ALWAYS,
     ),

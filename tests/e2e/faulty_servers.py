@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -30,7 +30,6 @@ PATIENCE: Final = 60.0
 """Seconds. The kubelet is asked every 30 s."""
 
 STANDSTILL_SECONDS: Final = 3.0
-MOST_CONNECTIONS: Final = 128
 """That the daemon serves at a time."""
 
 UNKNOWN_ERROR: Final = 999
@@ -153,8 +152,6 @@ class Trial:
     chance: random.Random
     away: Excuse = field(default_factory=Excuse)
     """Set while nobody can answer: no process, or one that was told to stand still."""
-    scarce: Excuse = field(default_factory=Excuse)
-    """Set while whoever asks may be told to come again, at once."""
     done: list[str] = field(default_factory=list)
 
     def server(self) -> FaultyServer:
@@ -238,25 +235,6 @@ class Trial:
                 PATIENCE,
             )
 
-    def memory_runs_out(self) -> None:
-        """Hardly any address space left for some seconds, whatever a tick or a scrape was at."""
-        with self.cramped(self.chance.randrange(1 << 20)):
-            began = time.monotonic()
-            until(lambda: time.monotonic() - began > STANDSTILL_SECONDS, PATIENCE, "some seconds")
-        assert get(self.daemon.port, "/metrics", seconds=PATIENCE)[0] == http.client.OK
-
-    def threads_run_out(self) -> None:
-        """No stack for another thread: clients that stay take what there is, and who comes then is told."""
-        with ExitStack() as staying, self.cramped(0):
-            for _ in range(MOST_CONNECTIONS):
-                client = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=PATIENCE)
-                staying.callback(client.close)
-                if not _served(client):
-                    break
-            else:
-                raise AssertionError("there were threads for all of them")
-        assert get(self.daemon.port, "/metrics", seconds=PATIENCE)[0] == http.client.OK
-
     def scrapers_come(self) -> None:
         """A hundred at once, of whom each gets the same page as all others of its report."""
         with ThreadPoolExecutor(SCRAPERS) as pool:
@@ -276,15 +254,6 @@ class Trial:
         gpus = "inference_server_gpus"
         assert page.sum(gpus, server=POD) == before.sum(gpus, server=POD)
         self.kubelet.start()
-
-    @contextmanager
-    def cramped(self, room: int) -> Iterator[None]:
-        """The running process may map no more than so many bytes; whoever scrapes it may be refused."""
-        size = int(Path(f"/proc/{self.daemon.pid}/statm").read_text(encoding="ascii").split()[0])
-        self.scarce.set()
-        with self.limited(resource.RLIMIT_AS, size * resource.getpagesize() + room):
-            yield
-        self.scarce.clear()
 
     @contextmanager
     def limited(self, what: int, limit: int) -> Iterator[None]:
@@ -309,8 +278,6 @@ FAULTS: Final[Mapping[str, Callable[[Trial], None]]] = {
     "killed": Trial.killed,
     "disk fills": Trial.disk_fills,
     "descriptors run out": Trial.descriptors_run_out,
-    "memory runs out": Trial.memory_runs_out,
-    "threads run out": Trial.threads_run_out,
     "scrapers come": Trial.scrapers_come,
     "kubelet goes": Trial.kubelet_goes,
 }
@@ -335,17 +302,6 @@ def _well(page: Page) -> bool:
         )
         and page.value("inference_ledger_persistent") == 1
     )
-
-
-def _served(client: http.client.HTTPConnection) -> bool:
-    """Whether a client is answered and may stay; fails where it is left waiting."""
-    try:
-        client.request("GET", "/-/healthy")
-        answer = client.getresponse()
-        answer.read()
-    except (ConnectionError, http.client.HTTPException):
-        return False
-    return answer.status == http.client.OK
 
 
 def reply(uuid: str) -> bytes:
@@ -392,15 +348,13 @@ def _scraped(trial: Trial) -> Iterator[None]:
 
     def scrape() -> None:
         while not ended.wait(0.05):
-            before = [(excuse, excuse.times, excuse.is_set()) for excuse in (trial.away, trial.scarce)]
-            waited = False
+            times, was_away = trial.away.times, trial.away.is_set()
             try:
                 status, _ = get(trial.daemon.port, "/metrics", seconds=PATIENCE)
                 problem = "" if status == http.client.OK else str(status)
             except (OSError, http.client.HTTPException) as error:
-                problem, waited = repr(error), isinstance(error, TimeoutError)
-            away, scarce = (excuse.applied_since(times, before=was) for excuse, times, was in before)
-            if problem and not away and (waited or not scarce):
+                problem = repr(error)
+            if problem and not trial.away.applied_since(times, before=was_away):
                 failures.append(f"{problem} after {trial.done}")
 
     thread = threading.Thread(target=scrape)
