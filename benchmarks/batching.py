@@ -55,7 +55,7 @@ class Workload:
     """Requests a second on average over the hour, and the mean lengths of prompt and answer in tokens."""
 
     name: str
-    arrivals: float
+    requests_per_second: float
     prompt: int
     generation: int
 
@@ -94,14 +94,14 @@ class Tick:
     added_by_prefill: float = 0.0
 
 
-def arrivals(workload: Workload, until: float, random: Random) -> Iterator[tuple[float, Request]]:
+def request_arrivals(workload: Workload, until: float, random: Random) -> Iterator[tuple[float, Request]]:
     """Requests and when they come: at random, at a rate that swings by half about its mean once an hour.
 
     Lengths are log-normal (sigma 0.8).
     """
     now = 0.0
     while True:
-        now += random.expovariate(1.5 * workload.arrivals)
+        now += random.expovariate(1.5 * workload.requests_per_second)
         if now >= until:
             return
         if random.random() * 1.5 < 1 + 0.5 * math.sin(2 * math.pi * now / 3600):
@@ -140,7 +140,7 @@ class Engine:
 
     def run(self, workload: Workload, until: float, seed: int) -> Iterator[Tick]:
         """Serve a workload and tell each tick."""
-        coming = arrivals(workload, until, Random(seed))  # noqa: S311  # nothing is secret here
+        coming = request_arrivals(workload, until, Random(seed))  # noqa: S311  # nothing is secret here
         following = next(coming, None)
         for tick in range(1, round(until / TICK) + 1):
             end = tick * TICK

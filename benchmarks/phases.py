@@ -142,7 +142,7 @@ def _table(rows: tuple[Outcome, ...], auto: str) -> Iterator[str]:
         methods = ("engine", "time", "weights")
         cells = [
             load.name,
-            f"{load.arrivals:g}",
+            f"{load.requests_per_second:g}",
             f"{load.prompt:,}",
             f"{load.generation:,}",
             f"{row.running:.1f}",

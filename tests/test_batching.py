@@ -14,8 +14,8 @@ from benchmarks.batching import (
     Request,
     Tick,
     Workload,
-    arrivals,
     iteration,
+    request_arrivals,
 )
 
 WEIGHTS = 16.06e9 / 2.345e12
@@ -88,7 +88,7 @@ def test_a_shared_iteration_is_divided_by_tokens() -> None:
 def test_every_token_is_served_and_every_second_is_somebodys(mixes: bool) -> None:  # noqa: FBT001
     """After the last request nothing is held; busy seconds are those of both phases."""
     random = Random(4)  # noqa: S311  # the last request of this seed ends in time
-    came = [request for _, request in arrivals(SMALL, 600.0, random)]
+    came = [request for _, request in request_arrivals(SMALL, 600.0, random)]
     ticks = list(Engine(mixes).run(SMALL, 600.0, 4))
     assert ticks[-1].running == 0
     assert sum(tick.prompt for tick in ticks) == sum(request.prompt for request in came)

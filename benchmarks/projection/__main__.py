@@ -15,7 +15,7 @@ from typing import Final
 
 from benchmarks import results
 from benchmarks.projection.fleets import evaluate
-from benchmarks.projection.scenarios import HISTORY, MONTH, VARIANTS, Scenario, Trace, scenarios, trace
+from benchmarks.projection.scenarios import HISTORY, MONTH, VARIANTS, SpendScenario, Trace, scenarios, trace
 from benchmarks.projection.score import AFTER, Band, Rates, Score, band, score
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "projection.md"
@@ -30,7 +30,7 @@ RatesByScenario = dict[str, dict[str, list[Rates]]]
 
 
 def simulate(
-    chosen: Sequence[Scenario], variants: int, jobs: int
+    chosen: Sequence[SpendScenario], variants: int, jobs: int
 ) -> tuple[dict[str, list[Trace]], RatesByScenario]:
     """Traces and what the rules make of them; all scenarios of two variants at a time."""
     hours = range(HISTORY, HISTORY + MONTH)

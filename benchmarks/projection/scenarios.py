@@ -25,7 +25,7 @@ The month as it came; from the change on as it came, and before it without it; o
 it, but for its cost.
 """
 
-Shape = Callable[["Clock"], float]
+SpendCurve = Callable[["Clock"], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class SpendScenario:
     """What a fleet spends, and when something happens to it."""
 
     name: str
-    shape: Shape
+    curve: SpendCurve
     """Without the change."""
     change: Callable[[float], float] | None = None
-    """Factor on the shape, by the hours since the change; 1 when it is over."""
+    """Factor on the curve, by the hours since the change; 1 when it is over."""
     day: int = 0
     """Day of the month of the change, 1 for the first, at a random hour."""
     weekday: int | None = None
@@ -126,28 +126,28 @@ def times(factor: float, hours: float = float("inf")) -> Callable[[float], float
     return lambda since: factor if 0 <= since < hours else 1.0
 
 
-def scenarios() -> tuple[Scenario, ...]:
+def scenarios() -> tuple[SpendScenario, ...]:
     """The 29."""
     return (
-        Scenario("steady", flat),
-        Scenario("day and night", daynight),
-        Scenario("weekends at 40 %", weekly),
-        Scenario("autoscaled by day", autoscaled),
-        Scenario("grows 3 % a day", growing),
-        Scenario("doubles on day 15", flat, times(2), 15, truth="stays"),
-        Scenario("doubles on day 15, autoscaled", autoscaled, times(2), 15, truth="stays"),
-        Scenario("doubles on day 5, weekends", weekly, times(2), 5, truth="stays"),
-        Scenario("shrinks to a quarter on day 15", flat, times(0.25), 15, truth="stays"),
-        Scenario("shrinks to a quarter, weekends", weekly, times(0.25), 15, truth="stays"),
-        Scenario("three times the load for a day", flat, times(3, 24), 12, truth="burst"),
-        Scenario("three times for a day, weekends", weekly, times(3, 24), 12, truth="burst"),
-        Scenario("five times the load for 4 h", flat, times(5, 4), 12, truth="burst"),
-        Scenario("spot nodes of three hours", flat, truth="burst"),
-        Scenario("outage of 12 h", daynight, times(0, 12), 12, truth="burst"),
-        Scenario("meter dead for 12 h", daynight, times(1), 12, truth="burst", silent=12),
-        Scenario("meter dead for 3 days", weekly, times(1), 12, truth="burst", silent=72),
+        SpendScenario("steady", flat),
+        SpendScenario("day and night", daynight),
+        SpendScenario("weekends at 40 %", weekly),
+        SpendScenario("autoscaled by day", autoscaled),
+        SpendScenario("grows 3 % a day", growing),
+        SpendScenario("doubles on day 15", flat, times(2), 15, truth="stays"),
+        SpendScenario("doubles on day 15, autoscaled", autoscaled, times(2), 15, truth="stays"),
+        SpendScenario("doubles on day 5, weekends", weekly, times(2), 5, truth="stays"),
+        SpendScenario("shrinks to a quarter on day 15", flat, times(0.25), 15, truth="stays"),
+        SpendScenario("shrinks to a quarter, weekends", weekly, times(0.25), 15, truth="stays"),
+        SpendScenario("three times the load for a day", flat, times(3, 24), 12, truth="burst"),
+        SpendScenario("three times for a day, weekends", weekly, times(3, 24), 12, truth="burst"),
+        SpendScenario("five times the load for 4 h", flat, times(5, 4), 12, truth="burst"),
+        SpendScenario("spot nodes of three hours", flat, truth="burst"),
+        SpendScenario("outage of 12 h", daynight, times(0, 12), 12, truth="burst"),
+        SpendScenario("meter dead for 12 h", daynight, times(1), 12, truth="burst", silent=12),
+        SpendScenario("meter dead for 3 days", weekly, times(1), 12, truth="burst", silent=72),
         *(
-            Scenario(
+            SpendScenario(
                 f"installed on day {day}, day and night",
                 daynight,
                 times(1),
@@ -157,39 +157,41 @@ def scenarios() -> tuple[Scenario, ...]:
             )
             for day in (3, 15, 28)
         ),
-        Scenario("installed on day 15, weekends", weekly, times(1), 15, installed=True, midnight=True),
-        Scenario(
+        SpendScenario("installed on day 15, weekends", weekly, times(1), 15, installed=True, midnight=True),
+        SpendScenario(
             "migration: 10 % more each of 10 days",
             flat,
             lambda since: 1 + 0.1 * min(10, max(0, since / 24)),
             10,
             truth="stays",
         ),
-        Scenario("freeze: half in the last 5 days", flat, times(0.5), 26, truth="stays", midnight=True),
-        Scenario("batch on Mondays, three times", lambda clock: LEVEL * (3 if clock.weekday == 0 else 1)),
-        Scenario("holiday: half for a week", weekly, times(0.5, 168), weekday=0, truth="burst"),
-        Scenario("from nothing on day 15", flat, lambda since: float(since >= 0), 15, truth="stays"),
-        Scenario("weekends off", lambda clock: LEVEL * (clock.weekday < 5)),
-        Scenario(
+        SpendScenario("freeze: half in the last 5 days", flat, times(0.5), 26, truth="stays", midnight=True),
+        SpendScenario(
+            "batch on Mondays, three times", lambda clock: LEVEL * (3 if clock.weekday == 0 else 1)
+        ),
+        SpendScenario("holiday: half for a week", weekly, times(0.5, 168), weekday=0, truth="burst"),
+        SpendScenario("from nothing on day 15", flat, lambda since: float(since >= 0), 15, truth="stays"),
+        SpendScenario("weekends off", lambda clock: LEVEL * (clock.weekday < 5)),
+        SpendScenario(
             "batch every 10 days, ten times", lambda clock: LEVEL * (10 if clock.hour // 24 % 10 == 3 else 1)
         ),
-        Scenario("growth ends as the month begins", plateau),
+        SpendScenario("growth ends as the month begins", plateau),
     )
 
 
-def traces(scenario: Scenario, variants: int = VARIANTS) -> Iterator[Trace]:
+def traces(scenario: SpendScenario, variants: int = VARIANTS) -> Iterator[Trace]:
     """The variants of a scenario; the same each time."""
     for variant in range(variants):
         yield trace(scenario, variant)
 
 
-def trace(scenario: Scenario, variant: int) -> Trace:
+def trace(scenario: SpendScenario, variant: int) -> Trace:
     """One variant: its month begins on a weekday of its own, its change at an hour of its own."""
     chance = random.Random(f"{scenario.name} {variant}")  # noqa: S311
     change = begins(scenario, variant, chance)
     noise = [min(1.5, max(0.5, chance.gauss(1, 0.05))) for _ in range(HISTORY + MONTH)]
     plain = [
-        scenario.shape(Clock(hour, (hour // 24 + variant) % 7)) * noise[hour + HISTORY]
+        scenario.curve(Clock(hour, (hour // 24 + variant) % 7)) * noise[hour + HISTORY]
         for hour in range(-HISTORY, MONTH)
     ]
     factor = scenario.change
@@ -232,7 +234,7 @@ def trace(scenario: Scenario, variant: int) -> Trace:
     )
 
 
-def begins(scenario: Scenario, variant: int, chance: random.Random) -> int | None:
+def begins(scenario: SpendScenario, variant: int, chance: random.Random) -> int | None:
     """The hour of the change, since the month began."""
     if scenario.weekday is not None:
         return ((scenario.weekday - variant) % 7 + 7) * 24
@@ -248,9 +250,9 @@ def begins(scenario: Scenario, variant: int, chance: random.Random) -> int | Non
 
 def spot(noise: list[float], chance: random.Random) -> list[float]:
     """Ten nodes at a time on the mean, each for three hours."""
-    arrivals = [poisson(10 / 3, chance) for _ in range(len(noise) + 2)]
+    starts = [poisson(10 / 3, chance) for _ in range(len(noise) + 2)]
     return [
-        10.0 * (arrivals[index] + arrivals[index + 1] + arrivals[index + 2]) * noise[index]
+        10.0 * (starts[index] + starts[index + 1] + starts[index + 2]) * noise[index]
         for index in range(len(noise))
     ]
 

@@ -40,7 +40,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         return status.CONFIGURATION
     with waiting("reading every source once"):
         inspected = _inspect_host(clock, config, ledger_path or config.ledger_path)
-    policy = cost_policy(config, host_name(), inspected.place, all_gpus=lists_all_gpus())
+    policy = cost_policy(config, host_name(), inspected.location, all_gpus=lists_all_gpus())
     diagnosis = report.diagnose(config, policy, inspected, clock.wall())
     write_colored(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     return diagnosis.status
@@ -58,7 +58,7 @@ def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
             servers=(),
             ledger=contents.state,
             ledger_problem=contents.problem,
-            place=location,
+            location=location,
             place_problem=metadata.problem or cloud.problem,
             synchronized=clock.synchronized(),
             label_problem=labels.problem or contradiction,
@@ -100,6 +100,6 @@ def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
         servers=tuple(
             ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers
         ),
-        found=read.discovered,
+        discovery=read.discovered,
         gateways=tuple(GatewayAnswer(reading, answer.problem) for reading, answer in gateways),
     )

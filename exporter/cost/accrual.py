@@ -243,7 +243,7 @@ class Accrual:
         )
         segments = (self._segment(start, end) for start, end in cuts)
         # Time since boot that nobody rents by the hour is not metered.
-        return tuple(segment for segment in segments if segment.held or not self._interval.hourly_only)
+        return tuple(segment for segment in segments if segment.gpu_times or not self._interval.hourly_only)
 
     def _segment(self, start: Instant, end: Instant) -> Segment:
         tariff = self._policy.tariff

@@ -137,7 +137,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         requests=served.requests,
         equivalents=equivalents(served.tokens, policy.compare),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
-        seen=tuple(sorted(_owners(accruals, served, policy))),
+        owners=tuple(sorted(_owners(accruals, served, policy))),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
         day=day_of(frame.wall - 1, policy.zone).name,
         zone=policy.zone.key,
@@ -311,5 +311,5 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
         owners.update(policy.party(key, model) for model in (*tick.splits, *tick.idle_models))
-        owners.update(owner for parts in tick.parties.values() for owner in parts)
+        owners.update(owner for parts in tick.owner_shares.values() for owner in parts)
     return owners

@@ -75,7 +75,7 @@ class GpuTimePosting(NamedTuple):
     counted: Nanoseconds = 0
 
     @property
-    def owed(self) -> Nanoseconds:
+    def chargeable(self) -> Nanoseconds:
         """GPU time that is posted now: dollars over it are the price. It is never negative."""
         return max(0, self.duration - self.unowed - self.counted)
 
@@ -125,7 +125,7 @@ class Segment:
     day: str
     accrued: Picodollars
     money: tuple[MoneyPosting, ...]
-    held: tuple[GpuTimePosting, ...]
+    gpu_times: tuple[GpuTimePosting, ...]
     unpriced: tuple[UnpricedTime, ...] = ()
     down: Nanoseconds = 0
 
@@ -180,7 +180,7 @@ class EnergyPosting:
 class Postings:
     """Everything that one tick adds. `end` is the tick's wall time, which tokens and energy are posted at.
 
-    `seen` are the owners of this tick, also those with nothing to post: a series starts at zero.
+    `owners` are those of this tick, also those with nothing to post: a series starts at zero.
     """
 
     end: Instant
@@ -188,7 +188,7 @@ class Postings:
     tokens: tuple[TokenPosting, ...] = ()
     requests: tuple[RequestPosting, ...] = ()
     energy: tuple[EnergyPosting, ...] = ()
-    seen: tuple[CostOwner, ...] = ()
+    owners: tuple[CostOwner, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Implausible readings of this tick, as (reason, count)."""
     equivalents: tuple[HostedEquivalent, ...] = ()

@@ -131,14 +131,14 @@ def project(
         return None
     month = month_of(now, policy.zone)
     departed = _departed(usage)
-    uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
-    by_time: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
-    by_energy: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
+    gpu_uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
+    by_time: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
+    by_energy: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
     periods = []
     for start, end in pairwise(sorted({now, month.end, *policy.tariff.changes(now, month.end)})):
         amount = 0
         for gpu, count, price in _prices(gpus, start, now, month, policy):
-            time, energy = _cost(price, uses[gpu], end - start, covered, up)
+            time, energy = _cost(price, gpu_uses[gpu], end - start, covered, up)
             by_time[gpu] += time * count
             by_energy[gpu] += energy
             amount += time * count + energy
@@ -146,10 +146,10 @@ def project(
     present = (
         time * count + energy
         for gpu, count, price in _prices(gpus, now, now, month, policy)
-        for time, energy in (_cost(price, uses[gpu], month.end - now, covered, up),)
+        for time, energy in (_cost(price, gpu_uses[gpu], month.end - now, covered, up),)
     )
     rest: dict[Product, Picodollars] = {}
-    for gpu, use in uses.items():
+    for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
                 for product, part in split(amount, weights)[0].items():
@@ -308,7 +308,7 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     for money in segment.money:
         if money.component == ENERGY:
             _sum(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
-    for each in segment.held:
+    for each in segment.gpu_times:
         _sum(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
     return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 

@@ -265,8 +265,8 @@ class ServerTick:
 
     `up`: some endpoint answered. `moved`: tokens moved.
     `running`: requests were running at its read, or tokens moved where it reports none; `None`: unknown.
-    `busy_models` and `idle_models` are parts of `money.WHOLE` by model, `parties` those of a model by cost
-    owner, where a gateway divides it.
+    `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
+    `owner_shares` are those of a model by cost owner, where a gateway divides it.
     `world_size` is the largest that one of its endpoints reported, 0 where none did.
     """
 
@@ -279,7 +279,7 @@ class ServerTick:
     splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
     loads: tuple[LoadReading, ...] = ()
     world_size: int = 0
-    parties: Mapping[str, Mapping[CostOwner, int]] = field(default_factory=dict)
+    owner_shares: Mapping[str, Mapping[CostOwner, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class ServersTick:
 
 def owner_shares(policy: CostPolicy, tick: ServerTick, model: str) -> Mapping[CostOwner, int]:
     """The parts of `money.WHOLE` that each owner pays for a server's model, by the rules of now."""
-    return tick.parties.get(model) or {policy.party(tick.key, model): WHOLE}
+    return tick.owner_shares.get(model) or {policy.party(tick.key, model): WHOLE}
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
@@ -395,5 +395,7 @@ def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> Serve
         splits=splits,
         loads=server.loads,
         world_size=server.world_size,
-        parties={} if server.division is None else {model: tick.shares for model, tick in models.items()},
+        owner_shares={}
+        if server.division is None
+        else {model: tick.shares for model, tick in models.items()},
     )

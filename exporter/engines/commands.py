@@ -45,7 +45,7 @@ class Command:
     A flag written `--name=value` counts only with that value.
     With `routes`, and no model, it is a router, which starts a server for each model.
     `models` are flags, best first; `files` those of them that take a path; `positional` the first free word.
-    `world` is empty where the command line does not tell how many GPUs work for it.
+    `world_factors` is empty where the command line does not tell how many GPUs work for it.
     """
 
     engine: str
@@ -73,7 +73,7 @@ class Command:
     models: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     positional: bool = False
-    world: tuple[Factor, ...] = ()
+    world_factors: tuple[Factor, ...] = ()
     nodes: tuple[str, ...] = ("--nnodes",)
     ranks: tuple[str, ...] = ("--node-rank",)
     followers: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_off=("--disable-log-stats",),
         models=_NAMED,
         positional=True,
-        world=_VLLM_WORLD,
+        world_factors=_VLLM_WORLD,
         nodes=("--nnodes", "-n"),
         ranks=("--node-rank", "-r"),
         followers=("--headless",),
@@ -131,7 +131,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_ports=("--smg-http-sidecar-port", "--grpc-http-sidecar-port"),
         metrics_next=("--smg-grpc-mode", "--grpc-mode"),
         models=("--served-model-name", "--model-path", "--model"),
-        world=(
+        world_factors=(
             Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
             Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
             # With attention in data parallel the ranks of tensor parallel are divided among it.
@@ -146,7 +146,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         ports=("--port", "-p"),
         hosts=("--hostname",),
         models=("--model-id", "--tokenizer-name"),
-        world=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
+        world_factors=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
     ),
     Command(
         engine="trtllm",
@@ -160,7 +160,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_path="/prometheus/metrics",
         models=("--served-model-name",),
         positional=True,
-        world=(Factor(("--tp-size", "--tp")), Factor(("--pp-size", "--pp")), Factor(("--cp-size",))),
+        world_factors=(Factor(("--tp-size", "--tp")), Factor(("--pp-size", "--pp")), Factor(("--cp-size",))),
     ),
     Command(
         engine="triton",
@@ -204,7 +204,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_off=("--disable-metrics",),
         models=("--model-name",),
         positional=True,
-        world=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
+        world_factors=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
     ),
     Command(
         engine="aphrodite",
@@ -216,7 +216,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_off=("--disable-log-stats",),
         models=_NAMED,
         positional=True,
-        world=_VLLM_WORLD,
+        world_factors=_VLLM_WORLD,
     ),
     Command(
         engine="mlc",
@@ -260,7 +260,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         hosts=(),
         metrics="configured",
         models=("--served-model-name", "--model", "--model-path"),
-        world=(
+        world_factors=(
             Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
             Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
             Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
@@ -285,7 +285,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
         ports=("--http-port",),
         hosts=(),
         models=("--model-name", "--model-id"),
-        world=(Factor(("--tensor-parallel-size", "-tp")), Factor(("--pipeline-parallel-size", "-pp"))),
+        world_factors=(
+            Factor(("--tensor-parallel-size", "-tp")),
+            Factor(("--pipeline-parallel-size", "-pp")),
+        ),
     ),
     Command(  # replicas and engines are children of the raylet, beside this proxy
         engine="ray",

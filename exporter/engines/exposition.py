@@ -177,7 +177,7 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
     memory = memory if memory is not None else SeriesCache()
     if page[:1] == b'"':
         page = unwrapped(page)
-    found: dict[str, dict[str, Sample]] = {}
+    samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
     for name, rest in wanted.lines(page):
@@ -185,7 +185,7 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
         if series >= SERIES_MAX or size > WANTED_BYTES:
             cut = True
             break
-        of_name = found.setdefault(name, {})
+        of_name = samples.setdefault(name, {})
         sample = _sample(name, rest, memory)
         if sample is None:
             malformed += 1
@@ -197,8 +197,8 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
     if series > REMEMBERED_MAX:
         memory.clear()  # the next page would begin with what this one ended with
     return Page(
-        {name: tuple(of_name.values()) for name, of_name in found.items() if of_name},
-        frozenset(found),
+        {name: tuple(of_name.values()) for name, of_name in samples.items() if of_name},
+        frozenset(samples),
         malformed,
         duplicates,
         cut,
@@ -278,8 +278,8 @@ def _key(name: str, labels: Mapping[str, str]) -> str:
     """One text per label set: sorted, and with the separators inside of values escaped."""
     if not labels:
         return name
-    told = ",".join(f"{label}={_escaped(labels[label])}" for label in sorted(labels))
-    key = f"{name}{{{told}}}"
+    pairs = ",".join(f"{label}={_escaped(labels[label])}" for label in sorted(labels))
+    key = f"{name}{{{pairs}}}"
     if len(key) <= KEY_CHARACTERS:
         return key
     digest = blake2b(key.encode("utf-8", "replace"), digest_size=8).hexdigest()

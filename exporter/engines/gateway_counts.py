@@ -47,7 +47,7 @@ def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
     if shares is None:
         return GatewayCounts((), teams=False)
     counters: list[GatewayCounter] = []
-    found: set[tuple[str, str, str]] = set()
+    label_sets: set[tuple[str, str, str]] = set()
     teams = False
     quantities: tuple[tuple[Literal["prompt", "generation"], tuple[str, ...]], ...] = (
         ("prompt", shares.prompt),
@@ -61,8 +61,8 @@ def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
             labels = sample.series.labels
             teams |= any(name in labels for name in shares.teams)
             who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
-            found.add(who)
-            if len(found) > COUNTS_MAX:
+            label_sets.add(who)
+            if len(label_sets) > COUNTS_MAX:
                 # Some of them would be those that a later read leaves out, and count from zero in another.
                 return GatewayCounts((), teams, cut=True)
             since = began.get(sample.series.key.removeprefix(counted))
@@ -79,9 +79,9 @@ def _model(shares: Shares, labels: Mapping[str, str]) -> str:
     name = labels.get(shares.model, "")
     provider = labels.get(shares.provider, "") if shares.provider else ""
     name = name.removeprefix(f"{provider}/") if provider else name
-    return "" if name in shares.nobody else label(name)
+    return "" if name in shares.unnamed else label(name)
 
 
 def _team(shares: Shares, labels: Mapping[str, str]) -> str:
-    told = (labels.get(name, "") for name in shares.teams)
-    return next((label(team) for team in told if team not in shares.nobody), "")
+    teams = (labels.get(name, "") for name in shares.teams)
+    return next((label(team) for team in teams if team not in shares.unnamed), "")

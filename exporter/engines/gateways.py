@@ -36,7 +36,7 @@ class Shares:
 
     `prompt` and `generation` are names, best first: the first on the page is read, the others repeat it.
     `provider` is a label whose value may stand before the model's name, with a slash. Of `teams` the first
-    label that says something counts; words of `nobody` say nothing. `created` is a name whose values are
+    label that says something counts; words of `unnamed` say nothing. `created` is a name whose values are
     when series began; the process began with the oldest.
     """
 
@@ -46,7 +46,7 @@ class Shares:
     provider: str = ""
     deployment: str = ""
     teams: tuple[str, ...] = ()
-    nobody: tuple[str, ...] = ("",)
+    unnamed: tuple[str, ...] = ("",)
     created: str = ""
 
     @property
@@ -160,7 +160,7 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
             provider="api_provider",
             deployment="model_id",
             teams=("team_alias", "team"),
-            nobody=("", "None"),
+            unnamed=("", "None"),
             created="litellm_input_tokens_metric_created",
         ),
     ),

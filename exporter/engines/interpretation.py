@@ -43,7 +43,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
     counters = counter_readings(
         counter
         for group in engine.groups
-        for alternative in _told(group, page)
+        for alternative in _first_available(group, page)
         for counter in _counters(engine, alternative, page, models)
     )
     loads = _loads(engine, page, models)
@@ -56,7 +56,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
     )
 
 
-def _told(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
+def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
     """The first alternative that the page can tell, if any."""
     for alternative in group:
         if page.names.issuperset(alternative.requires):
@@ -77,8 +77,8 @@ class _Models:
 
     def of(self, series: Series) -> str:
         """The model of a series."""
-        told = (series.labels[name] for name in self._engine.models if name in series.labels)
-        name = next(told, self.otherwise)
+        names = (series.labels[name] for name in self._engine.models if name in series.labels)
+        name = next(names, self.otherwise)
         model = self.otherwise if name in self._engine.nameless else label(name)
         if model not in self.names and len(self.names) >= MODELS_MAX:
             return OTHER_MODELS
@@ -161,11 +161,11 @@ def _named(engine: Engine, page: Page) -> str:
 def _role(engine: Engine, page: Page) -> Role:
     if not engine.role:
         return ""
-    told = {
+    roles = {
         sample.series.labels.get(engine.role, "") for samples in page.samples.values() for sample in samples
     }
     # Some series are of the process and not of the engine.
-    match sorted(told - {""}):
+    match sorted(roles - {""}):
         case ["prefill"]:
             return "prefill"
         case ["decode"]:
@@ -204,8 +204,8 @@ def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | Non
 
     An identity that changes is a restart, and a restart counts from zero.
     """
-    told = begun(page, engine.created)
-    return (label(header), None) if told is None else told
+    identified = begun(page, engine.created)
+    return (label(header), None) if identified is None else identified
 
 
 def begun(page: Page, created: str) -> tuple[str, Instant | None] | None:

@@ -40,12 +40,12 @@ _Spelled: TypeAlias = tuple[str, list[str], Command]
 
 def _spelled(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Spelled]]:
     """The rows by the name of their program or module."""
-    found: dict[str, list[_Spelled]] = {}
+    rows: dict[str, list[_Spelled]] = {}
     for command in COMMANDS:
         for start in starts(command):
             first, *words = start.split(" ")
-            found.setdefault(_basename(first), []).append((first, words, command))
-    return found
+            rows.setdefault(_basename(first), []).append((first, words, command))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Launch:
     engine's default unless `port_told`. `host` is what it binds, empty for all interfaces.
     `metrics_port` and `metrics_path` are where its metrics are; `metrics` is false where they are switched
     off, `None` where a file or the environment decides.
-    `world` is how many GPUs the server's page tells of, `None` where that is not said.
+    `world_size` is how many GPUs the server's page tells of, `None` where that is not said.
     `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
     `routes` is true for a router, which starts a server for each model.
     """
@@ -70,7 +70,7 @@ class Launch:
     metrics_path: str = "/metrics"
     metrics: bool | None = True
     model: str = ""
-    world: int | None = None
+    world_size: int | None = None
     nodes: int = 1
     node_rank: int = 0
     serves: bool = True
@@ -196,13 +196,13 @@ def _program(argv: Sequence[str]) -> tuple[str, str, list[str], bool]:
 def _launch(command: Command, rest: list[str] | None) -> Launch:
     valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
     valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
-    valued |= {flag for factor in command.world for flag in (*factor.flags, *factor.narrowed)}
+    valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
     options = _Options(rest or (), frozenset(valued))
-    told, host = options.number(command.ports), options.value(command.hosts) or command.host
+    stated, host = options.number(command.ports), options.value(command.hosts) or command.host
     if address := options.value(command.addresses):
         host, _, digits = address.rpartition(":")
-        told = int(digits) if _NUMBER.fullmatch(digits) else None
-    port = _port(told if told is not None else command.port)
+        stated = int(digits) if _NUMBER.fullmatch(digits) else None
+    port = _port(stated if stated is not None else command.port)
     if options.has(command.unix) or host.endswith(".sock"):
         port = None
     metrics_port = options.number(command.metrics_ports, command.metrics_port)
@@ -212,14 +212,14 @@ def _launch(command: Command, rest: list[str] | None) -> Launch:
     return Launch(
         engine=command.engine,
         port=port,
-        port_told=told is not None and port is not None,
+        port_told=stated is not None and port is not None,
         host="" if host in _WILDCARDS else label(host),
         scheme="https" if options.has(command.tls) else "http",
         metrics_port=_port(metrics_port),
         metrics_path=command.metrics_path,
         metrics=_metrics(command, options),
         model=_model(command, options),
-        world=None if rest is None else _world(command.world, options),
+        world_size=None if rest is None else _world_size(command.world_factors, options),
         nodes=max(1, options.number(command.nodes, 1) or 1),
         node_rank=rank,
         serves=rank == 0 and not command.part and not options.has(command.followers),
@@ -250,8 +250,8 @@ def _named(model: str) -> str:
     return _basename(model) if model.startswith(("/", ".", "~")) else model
 
 
-def _world(factors: Iterable[Factor], options: _Options) -> int | None:
-    world = 0
+def _world_size(factors: Iterable[Factor], options: _Options) -> int | None:
+    product = 0
     for factor in factors:
         if options.has(factor.unless):
             size: int | None = 1
@@ -260,8 +260,8 @@ def _world(factors: Iterable[Factor], options: _Options) -> int | None:
             size = options.number(flags, None if options.has(flags) or factor.needed else 1)
         if not size or (factor.alone and size > 1):
             return None
-        world = (world or 1) * size
-    return world if 0 < world <= LARGEST_WORLD else None
+        product = (product or 1) * size
+    return product if 0 < product <= LARGEST_WORLD else None
 
 
 def _port(port: int | None) -> int | None:

@@ -271,7 +271,7 @@ def committed_totals(
     contents: Contents,
     now: Instant,
     months: Collection[str],
-    holding: Collection[ServerKey] | None,
+    served_keys: Collection[ServerKey] | None,
     *,
     persistent: bool,
     writable: bool,
@@ -282,12 +282,12 @@ def committed_totals(
         contents: the contents of the last commit.
         now: the wall clock's time.
         months: names of the months to include.
-        holding: servers of the latest tick; with `None` no owner is retired.
+        served_keys: servers of the latest tick; with `None` no owner is retired.
         persistent: whether the ledger is on disk.
         writable: whether the last write succeeded.
     """
     totals = contents.totals
-    owners = _served_owners(totals, now, holding)
+    owners = _served_owners(totals, now, served_keys)
     month_cells = {key: amount for key, amount in totals.months.items() if key.month in months}
     last_token = {owner: at for owner, at in totals.last_token.items() if owner in owners}
     return CommittedTotals(
@@ -420,12 +420,12 @@ def _metered_since(contents: Contents, now: Instant) -> Instant | None:
     return min((instant for instant in instants if instant <= now), default=None)
 
 
-def _served_owners(totals: Totals, now: Instant, holding: Collection[ServerKey] | None) -> set[CostOwner]:
+def _served_owners(totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None) -> set[CostOwner]:
     """Owners that are served: those that changed within a day, and those whose server is in the last tick."""
     return {
         owner
         for owner, changed in totals.changed.items()
-        if holding is None or now - changed < RETIRED_AFTER or owner.key in holding
+        if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
     }
 
 

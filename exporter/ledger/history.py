@@ -90,7 +90,7 @@ class HistorySums:
         """Add the money and the GPU time of one segment."""
         add(self.covered, (), sums.segment.end - sums.segment.start)
         self._add_money(sums)
-        add_all(self.held, sums.held)
+        add_all(self.held, sums.gpu_time)
         add_all(self.gpu_held, sums.gpu_held)
         add_all(self.gpu_unowed, sums.gpu_unowed)
         add_all(self.gpu_down, sums.gpu_down)
@@ -100,10 +100,10 @@ class HistorySums:
         """Add the money of time that was added when it passed, without a price."""
         self._add_money(sums)
         add_all(self.settled, sums.owner_held)
-        for time in sums.segment.held:
-            if time.owed:  # beyond the GPU time that was counted when it passed
-                add(self.held, time.owner_phase, time.owed)
-                add(self.gpu_unowed, time.gpu, -time.owed)
+        for time in sums.segment.gpu_times:
+            if time.chargeable:  # beyond the GPU time that was counted when it passed
+                add(self.held, time.owner_phase, time.chargeable)
+                add(self.gpu_unowed, time.gpu, -time.chargeable)
 
     def _add_money(self, sums: SegmentSums) -> None:
         """Add the money of a segment, and the GPU time that it pays for."""

@@ -308,7 +308,7 @@ class Ledger:
         pending.machine, pending.zone = self._machine, postings.zone
         # Nothing has changed before this line: a tick is accepted whole or not at all.
         self._pending, self._unpriced = pending, unpriced
-        self._servers = frozenset(owner.key for owner in postings.seen)
+        self._servers = frozenset(owner.key for owner in postings.owners)
         self._commit()
 
     def _commit(self) -> None:

@@ -490,8 +490,8 @@ def _identity(pair: object) -> Gpu:
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
     holders = array_field(record.get("holders", []))
-    uses = array_field(record.get("held", [("", None, None)] * len(holders)))
-    for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, uses, strict=True):
+    gpu_uses = array_field(record.get("held", [("", None, None)] * len(holders)))
+    for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, gpu_uses, strict=True):
         yield Holder(
             _server_key([namespace, server]),
             text_field(uuid),

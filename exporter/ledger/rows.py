@@ -181,9 +181,9 @@ def read(connection: sqlite3.Connection) -> Totals:
         for name in SUMS:
             if name in schema.ADDED and name not in there:
                 continue
-            shape, sums = SHAPES[name], getattr(totals, name)
+            layout, sums = SHAPES[name], getattr(totals, name)
             for *key, value in connection.execute(schema.select(name)):
-                sums[shape.built(names, tuple(key))] = value
+                sums[layout.built(names, tuple(key))] = value
     return totals
 
 

@@ -117,7 +117,7 @@ class Totals:
             self._add_segment(sums, end)
         for sums in tick.late:
             self._add_money(sums, end)
-            add_all(self.held, sums.held)
+            add_all(self.held, sums.gpu_time)
         # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
         minute = minute_of(end - 1)
         for tokens in postings.tokens:
@@ -137,7 +137,7 @@ class Totals:
         for at, gpu, product, used in energy_use(postings):
             add(self.hour_energy, (hour_of(at), gpu, product), used)
         posted = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
-        for owner in posted.union(postings.seen):
+        for owner in posted.union(postings.owners):
             if owner not in listed:
                 self.changed.setdefault(owner, end)
         self.prune(end)
@@ -149,12 +149,12 @@ class Totals:
         if segment.down:
             add(self.hour_down, hour, segment.down)
         self._add_money(sums, end)
-        add_all(self.held, sums.held)
+        add_all(self.held, sums.gpu_time)
         add_all(self.unpriced, sums.unpriced)
         for (gpu, product), duration in sums.usage.items():
             add(self.hour_usage, (hour, gpu, product), duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
-        for owner_phase in sums.held:
+        for owner_phase in sums.gpu_time:
             self.changed[owner_phase.owner] = end
 
     def _add_money(self, sums: SegmentSums, end: Instant) -> None:

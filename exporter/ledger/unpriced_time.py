@@ -97,10 +97,10 @@ class UnpricedBuffer:
         if before is None or not self._goes_on(before, unpriced):
             self._open[unpriced.gpu] = self._begin(unpriced)
             return
-        uses = dict(before.slots)
+        gpu_uses = dict(before.slots)
         for owner_phase, used in unpriced.slots.items():
-            uses[owner_phase] = _use_sum(uses.get(owner_phase), used)
-        after = replace(before, end=max(before.end, unpriced.end), slots=uses)
+            gpu_uses[owner_phase] = _use_sum(gpu_uses.get(owner_phase), used)
+        after = replace(before, end=max(before.end, unpriced.end), slots=gpu_uses)
         self._open[unpriced.gpu] = self.unwritten[before.number] = after
 
     def _begin(self, unpriced: UnpricedTime) -> UnpricedTime:
@@ -261,14 +261,14 @@ def _read_ranges(
     connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int, int]]
 ) -> Iterator[UnpricedTime]:
     for number, day, gpu, start, until, hourly_only, down_counted in numbered:
-        uses = {
+        gpu_uses = {
             OwnerPhase(names.owner(owner), names.label(phase)): GpuUse(time, up, energy)  # type: ignore[arg-type]
             for owner, phase, time, up, energy in connection.execute(
                 "SELECT party, phase, nanoseconds, up, millijoules FROM waiting WHERE stretch = ?", (number,)
             )
         }
         kinds = hourly_only != 0, down_counted != 0
-        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, uses, number, *kinds)
+        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, gpu_uses, number, *kinds)
 
 
 def _unpriced_of_day(
@@ -312,8 +312,8 @@ def _unobserved(
         if time > 0:
             owner_phase = OwnerPhase(names.owner(owner), "unobserved")
             by_gpu.setdefault(names.gpu(gpu), {})[owner_phase] = GpuUse(time, time, 0)
-    for gpu_, uses in by_gpu.items():
-        yield UnpricedTime(gpu_, day.name, start, end, uses, down_counted=True)
+    for gpu_, gpu_uses in by_gpu.items():
+        yield UnpricedTime(gpu_, day.name, start, end, gpu_uses, down_counted=True)
 
 
 def _unsettled(

@@ -46,11 +46,11 @@ def published(servers: Iterable[ServerReading]) -> tuple[ServerReading, ...]:
     The second of them ends in `#2`, in the order of their names; what is the first stays as it is.
     """
     readings = tuple(servers)
-    seen: Counter[tuple[object, str]] = Counter()
+    counts: Counter[tuple[object, str]] = Counter()
     shown: dict[tuple[object, str], str] = {}
     for key, url in sorted({(reading.key, reading.url) for reading in readings}):
         plain = masked(url)
-        seen[key, plain] += 1
-        number = seen[key, plain]
+        counts[key, plain] += 1
+        number = counts[key, plain]
         shown[key, url] = plain if number == 1 else f"{plain}#{number}"
     return tuple(replace(reading, url=shown[reading.key, reading.url]) for reading in readings)

@@ -100,7 +100,7 @@ class DoctorGateway:
 class DoctorInput:
     """What the doctor was told by the sources; problems are in words, empty where there was none.
 
-    `found` is what a look at the host found beside what is configured.
+    `discovery` is what a look at the host found beside what is configured.
     `synchronized` is false where the kernel knows that the wall clock may be off.
     `remembered` is what the ledger's last tick left.
     """
@@ -110,11 +110,11 @@ class DoctorInput:
     servers: tuple[ServerAnswer, ...]
     ledger: str
     ledger_problem: str
-    place: HostLocation = field(default_factory=HostLocation)
+    location: HostLocation = field(default_factory=HostLocation)
     place_problem: str = ""
     synchronized: bool = True
     label_problem: str = ""
-    found: DiscoveryResult = field(default_factory=DiscoveryResult)
+    discovery: DiscoveryResult = field(default_factory=DiscoveryResult)
     gateways: tuple[GatewayAnswer, ...] = ()
     remembered: State = field(default_factory=State)
 

@@ -37,7 +37,7 @@ from exporter.units import Instant
 def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Instant) -> Diagnosis:
     """Examine a host."""
     readings = inputs.gpus or ()
-    allocation = (*holders(config.servers, readings), *inputs.found.holders)
+    allocation = (*holders(config.servers, readings), *inputs.discovery.holders)
     policy = policy.told(policy.owners, inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
     counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus), policy)
@@ -59,8 +59,8 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         all_findings,
         inputs.ledger,
         policy.tariff.host,
-        inputs.place,
-        inputs.found.sights,
+        inputs.location,
+        inputs.discovery.servers,
         tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
         missing,
     )

@@ -131,8 +131,8 @@ def findings(
     yield from price_findings(policy, inputs.gpus or (), gpus, now)
     yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
     yield from _unallocated_findings(gpus)
-    yield from sight_findings(inputs.found, {gpu.uuid: gpu.index for gpu in gpus})
-    yield from unmet_servers(config, inputs.found, (answer.reading.key for answer in inputs.servers))
+    yield from sight_findings(inputs.discovery, {gpu.uuid: gpu.index for gpu in gpus})
+    yield from unmet_servers(config, inputs.discovery, (answer.reading.key for answer in inputs.servers))
     yield from _unread_findings(servers)
     yield from _duplicate_findings(inputs.servers)
     yield from gateway_findings(inputs.gateways, inputs.servers)
@@ -197,7 +197,7 @@ def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
         yield Finding("warning", f"ledger: {inputs.ledger_problem}")
     if config.path is None:
         yield Finding("note", "no configuration file: give one with --config.file.")
-    if not config.servers and not config.processes and not inputs.found.holders:
+    if not config.servers and not config.processes and not inputs.discovery.holders:
         yield Finding(
             "warning",
             "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
@@ -211,17 +211,17 @@ def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]
         yield Finding("note", "the host's location is not requested, since `discovery.cloud` is off.")
     if inputs.place_problem:
         # With an instance type the price is known but for its region and lifecycle.
-        severity: Severity = "note" if inputs.place.instance_type else "warning"
+        severity: Severity = "note" if inputs.location.instance_type else "warning"
         yield Finding(
             severity,
-            f"{inputs.place.cloud} does not report the host's location: {inputs.place_problem}. "
+            f"{inputs.location.cloud} does not report the host's location: {inputs.place_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
 
 
 def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     rules = [rule.source for rule in config.hardware if rule.match.node_label]
-    labels = inputs.place.node_labels
+    labels = inputs.location.node_labels
     if inputs.label_problem:
         severity: Severity = "error" if rules and labels is None else "warning"
         waits = f" What {rules[0]} and the rules behind it price waits." if severity == "error" else ""

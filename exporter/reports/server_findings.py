@@ -124,7 +124,7 @@ def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Itera
             f"hidden processes compute on GPUs, and their cost goes to `{UNSEEN.server}`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
-    for discovered in result.sights:
+    for discovered in result.servers:
         if discovered.refused:
             yield Finding("warning", f"server {discovered.key.server}: {discovered.refused}.")
         if not discovered.gpus or discovered.skip_reason is UnreadReason.CONFIGURED:
@@ -154,7 +154,7 @@ def _not_read(reason: UnreadReason | None) -> str:
 def _unread(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
     """Servers that should be read, each once with what to do."""
     for key, reason in dict.fromkeys((one.key, one.reason) for one in result.unread):
-        gpus = [gpu for discovered in result.sights if discovered.key == key for gpu in discovered.gpus]
+        gpus = [gpu for discovered in result.servers if discovered.key == key for gpu in discovered.gpus]
         state = f"holds {_gpus_text(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
         state = state if gpus else "is not read"
         yield Finding("warning", f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
@@ -207,12 +207,12 @@ def unmet_servers(config: Config, result: DiscoveryResult, servers: Iterable[Ser
     """
     if result.incomplete or result.unknown_gpus or result.problems:
         return
-    met = {discovered.rule for discovered in result.sights}
+    met = {discovered.rule for discovered in result.servers}
     idle = (rule for rule in config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
         yield Finding("note", f"entries of `servers` that match nothing found here: {_some(entries)}.")
-    keys = {*servers, *(discovered.key for discovered in result.sights)}
+    keys = {*servers, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
         for index, rule in enumerate(config.ownership)

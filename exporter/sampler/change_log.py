@@ -171,7 +171,7 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
 
     A warning if part of it was longer than `gap.max_days` and was charged to nobody.
     """
-    has_gpus = any(segment.held for segment in segments)
+    has_gpus = any(segment.gpu_times for segment in segments)
     if interval is None or interval.observed or not (has_gpus or interval.uncharged):
         return
     not_charged = "; ".join(_not_charged(interval, segments, policy))
@@ -196,7 +196,7 @@ def _not_charged(
     down = sum(segment.down for segment in segments if _is_hourly(segment, policy))
     if down:
         yield f"hourly rent of {_hours(down)} hours while the host was down or suspended"
-    unpriced = sum(time.duration for segment in segments for time in segment.held if not time.priced)
+    unpriced = sum(time.duration for segment in segments for time in segment.gpu_times if not time.priced)
     if unpriced:
         yield f"{_hours(unpriced)} GPU-hours without a price, charged once a price is configured"
 
@@ -205,7 +205,7 @@ def _is_hourly(segment: Segment, policy: CostPolicy) -> bool:
     """Whether any GPU of it is rented by the hour, so that no rent accrues while the host is down."""
     return any(
         rate.while_up
-        for gpu in {time.gpu for time in segment.held}
+        for gpu in {time.gpu for time in segment.gpu_times}
         for rate in policy.tariff.hardware_price(gpu, segment.start).rates
     )
 

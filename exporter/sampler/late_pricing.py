@@ -68,7 +68,7 @@ class LatePricing:
         if part is None:
             return
         batch, late = part
-        priced = sum(time.duration for segment in late.segments for time in segment.held)
+        priced = sum(time.duration for segment in late.segments for time in segment.gpu_times)
         self._priced += priced
         self._unpriced += sum(used.time for each in batch.unpriced for used in each.slots.values()) - priced
         self._paid.update(dollars_by_server(late.segments))

@@ -11,17 +11,17 @@ from exporter.units import Instant
 def holders(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
     """Holders by configuration. A GPU is named by its NVML index or its UUID; `None` is every GPU."""
     gpus = tuple(gpus)
-    holding: dict[tuple[ServerKey, str], Holder] = {}
+    by_gpu: dict[tuple[ServerKey, str], Holder] = {}
     for server in servers:
         key = ServerKey(server.namespace, server.name)
         share = None if server.gpu_share_ratio is None else float(server.gpu_share_ratio)
         for gpu in gpus:
             if server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus:
                 # Replicas of one server on one GPU hold it once; a share configured for one is the server's.
-                before = holding.get((key, gpu.gpu.uuid))
+                before = by_gpu.get((key, gpu.gpu.uuid))
                 ratio = share if share is not None else (before.share_ratio if before else None)
-                holding[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, ratio)
-    return tuple(holding.values())
+                by_gpu[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, ratio)
+    return tuple(by_gpu.values())
 
 
 def missing_gpus(

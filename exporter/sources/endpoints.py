@@ -59,7 +59,7 @@ class Target:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     server_name: str = ""
-    about: ServerContext = field(default_factory=ServerContext)
+    server_context: ServerContext = field(default_factory=ServerContext)
 
 
 Endpoint = tuple[Target, int, frozenset[str]]
@@ -93,7 +93,7 @@ class EndpointSources:
         self._clock = clock
         self._busy = busy
         self._client = shared_client()
-        self._kept = SourceCache(self._source)
+        self._cache = SourceCache(self._source)
 
     def of(
         self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
@@ -104,11 +104,11 @@ class EndpointSources:
         """
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
-        return self._kept.of([(target, body_bytes, elsewhere) for target in targets])
+        return self._cache.of([(target, body_bytes, elsewhere) for target in targets])
 
     def close(self) -> None:
         """Let go of all."""
-        self._kept.close()
+        self._cache.close()
         self._client.close()
 
     def _source(self, endpoint: Endpoint) -> ServerSource:
@@ -126,7 +126,7 @@ class EndpointSources:
             body_bytes=body_bytes,
             busy=None if busy is None else lambda: busy(key),
             counted_elsewhere=counted_elsewhere,
-            about=target.about,
+            context=target.server_context,
         )
 
 
@@ -140,15 +140,15 @@ class GatewaySources:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._client = shared_client()
-        self._kept = SourceCache(self._source)
+        self._cache = SourceCache(self._source)
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
         """The sources of what divides, in its order. Asked again for the same ones, they are the same."""
-        return self._kept.of(_wanted(divides, body_bytes))
+        return self._cache.of(_wanted(divides, body_bytes))
 
     def close(self) -> None:
         """Let go of all."""
-        self._kept.close()
+        self._cache.close()
         self._client.close()
 
     def _source(self, gateway: GatewayTarget) -> GatewaySource:
@@ -165,8 +165,8 @@ class GatewaySources:
 
 
 def _wanted(divides: Iterable[GatewayDivision], body_bytes: int) -> list[GatewayTarget]:
-    asked: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
+    divisions: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
     for divide in divides:
         where = divide.division.gateway, divide.bearer_token_file, divide.ca_file
-        asked.setdefault(where, set()).add(divide.division.by)
-    return [(*where, frozenset(by), body_bytes) for where, by in asked.items()]
+        divisions.setdefault(where, set()).add(divide.division.by)
+    return [(*where, frozenset(by), body_bytes) for where, by in divisions.items()]

@@ -23,7 +23,7 @@ from exporter.units import (
 )
 from exporter.web.notes import notes
 
-NOBODY: Final = ServerKey("", UNALLOCATED)
+UNALLOCATED_KEY: Final = ServerKey("", UNALLOCATED)
 
 SHARE_DIGITS: Final = 9
 """Shares of a GPU are floats: a part this small is what rounding left."""
@@ -180,8 +180,8 @@ def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
     gpus_held: dict[ServerKey, float] = {}
     for row in report.shares:
         gpus_held[row.key] = gpus_held.get(row.key, 0.0) + row.share_ratio
-    nobody = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
-    return {**gpus_held, NOBODY: nobody} if nobody > 0 else gpus_held
+    unallocated = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
+    return {**gpus_held, UNALLOCATED_KEY: unallocated} if unallocated > 0 else gpus_held
 
 
 def _tokens(report: Report) -> Mapping[CostOwner, int]:

@@ -17,7 +17,7 @@ from exporter.sources import location as module
 from exporter.sources.cloud import CloudSource
 from exporter.sources.location import LocationPoller
 from tests.sources.cloud.metadata_server import AZURE_PATH, MetadataServer, Reply, azure
-from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Cluster, metadata
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Kubernetes, metadata
 
 LABELS = tuple(sorted(EKS.items()))
 ALONE = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)
@@ -35,9 +35,9 @@ def cloud_metadata() -> Iterator[MetadataServer]:
 @pytest.fixture
 def cluster(
     cloud_metadata: MetadataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Cluster]:
+) -> Iterator[Kubernetes]:
     """A pod of a cluster, on a machine whose firmware says nothing and whose cloud is a metadata server."""
-    made = Cluster(tmp_path / "account")
+    made = Kubernetes(tmp_path / "account")
     source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
     for where in (module, doctor_module):
         monkeypatch.setattr(where, "CloudSource", source)
@@ -52,7 +52,7 @@ def changes() -> "queue.Queue[None]":
 
 
 @pytest.fixture
-def begin(cluster: Cluster, changes: "queue.Queue[None]") -> Iterator[Begin]:
+def begin(cluster: Kubernetes, changes: "queue.Queue[None]") -> Iterator[Begin]:
     made: list[LocationPoller] = []
 
     def start(text: str) -> LocationPoller:
@@ -76,7 +76,7 @@ def test_labels_alone_are_a_place(begin: Begin, changes: "queue.Queue[None]") ->
 
 
 def test_the_place_is_unknown_until_both_were_asked(
-    begin: Begin, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cluster: Kubernetes, changes: "queue.Queue[None]"
 ) -> None:
     """The cloud has answered, the API server has not: what prices by labels is not known yet."""
     cluster.server.hangs.add(NODE_PATH)
@@ -88,7 +88,7 @@ def test_the_place_is_unknown_until_both_were_asked(
 
 
 def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
-    begin: Begin, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cluster: Kubernetes, changes: "queue.Queue[None]"
 ) -> None:
     """And labels that are not known, which is not the same as none."""
     cluster.refused[NODE_PATH] = 403
@@ -106,7 +106,7 @@ def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
 
 
 def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
-    begin: Begin, cloud_metadata: MetadataServer, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cloud_metadata: MetadataServer, cluster: Kubernetes, changes: "queue.Queue[None]"
 ) -> None:
     """As where a hop limit or a policy keeps pods from the metadata service."""
     cloud_metadata.says_everywhere(Reply(b"", 503))
@@ -131,7 +131,7 @@ def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
     )
 
 
-def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
+def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Kubernetes) -> None:
     """`off` asks nobody, and there are no labels then."""
     asking = begin("discovery: {kubernetes: off}\n")
 
@@ -140,7 +140,7 @@ def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
 
 
 def test_a_reload_asks_anew_only_whom_it_changes(
-    begin: Begin, cloud_metadata: MetadataServer, cluster: Cluster, changes: "queue.Queue[None]"
+    begin: Begin, cloud_metadata: MetadataServer, cluster: Kubernetes, changes: "queue.Queue[None]"
 ) -> None:
     """The answer of the cloud is kept for the life of the process; switched off, the labels are none."""
     asking = begin("discovery: {cloud: azure}\n")
@@ -182,7 +182,7 @@ def test_the_log_tells_a_place_and_a_contradiction_once(
 
 
 def test_the_doctor_tells_who_told(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Kubernetes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It reads the labels once, and waits for them; pods are asked for beside."""
     doctor(None, tmp_path / "ledger.db", as_json=False)
@@ -195,7 +195,7 @@ def test_the_doctor_tells_who_told(
 
 
 def test_the_doctor_says_what_a_refusal_means(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Kubernetes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A rule that goes by labels prices nothing until they are told: money would be wrong."""
     cluster.refused[NODE_PATH] = 403
@@ -208,7 +208,7 @@ def test_the_doctor_says_what_a_refusal_means(
     assert "What hardware[0].rented and the rules behind it price waits." in printed
 
 
-def test_a_verb_goes_by_the_labels(cluster: Cluster) -> None:
+def test_a_verb_goes_by_the_labels(cluster: Kubernetes) -> None:
     """Its prices of now are those of the daemon."""
     assert module.location_now(parse(b""), SystemClock()) == ALONE
     assert len(cluster.server.requests) == 1

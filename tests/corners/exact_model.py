@@ -85,7 +85,7 @@ CONFIGURATIONS = {
 
 
 @dataclass(frozen=True)
-class Cost:
+class HourlyCost:
     """Of one GPU: dollars an hour by component; `while_up`: only then; `estimate`: by the market."""
 
     hourly: dict[str, Fraction]
@@ -94,16 +94,16 @@ class Cost:
     estimate: bool = False
 
 
-RENTED = Cost({"rent": Fraction("3.60")}, while_up=True)
-LEASED = Cost({"rent": Fraction("2.40")})
-AMORTIZED = Cost({"amortization": Fraction(1)}, energy=True)  # 26,298 dollars over 3 x 8,766 hours
-LISTED = Cost({"rent": Fraction("3.44")}, while_up=True)  # 55.04 for 8, less half
-WHOLE_LIST = Cost({"rent": Fraction("6.88")}, while_up=True)
-MARKET = Cost({"rent": Fraction("3.875")}, while_up=True, estimate=True)  # between 3.85 and 3.90
-DATED = Cost({"rent": Fraction("7.20")}, while_up=True)
+RENTED = HourlyCost({"rent": Fraction("3.60")}, while_up=True)
+LEASED = HourlyCost({"rent": Fraction("2.40")})
+AMORTIZED = HourlyCost({"amortization": Fraction(1)}, energy=True)  # 26,298 dollars over 3 x 8,766 hours
+LISTED = HourlyCost({"rent": Fraction("3.44")}, while_up=True)  # 55.04 for 8, less half
+WHOLE_LIST = HourlyCost({"rent": Fraction("6.88")}, while_up=True)
+MARKET = HourlyCost({"rent": Fraction("3.875")}, while_up=True, estimate=True)  # between 3.85 and 3.90
+DATED = HourlyCost({"rent": Fraction("7.20")}, while_up=True)
 
 
-def cost(name: str, location: HostLocation | None, gpu: int, at: int) -> Cost | None:
+def cost(name: str, location: HostLocation | None, gpu: int, at: int) -> HourlyCost | None:
     """What a GPU costs under a configuration at an instant; `None` without a price."""
     if name == "by place":
         return {None: None, P5: RENTED, UNKNOWN_LOCATION: LEASED}[location]
@@ -322,7 +322,7 @@ class ExactHost:
             return True
         return False
 
-    def _pay(self, used: Waiting, price: Cost) -> None:
+    def _pay(self, used: Waiting, price: HourlyCost) -> None:
         if used.hourly_only and not price.while_up:
             return
         due = Fraction(used.up if price.while_up else used.time, HOUR)
@@ -402,18 +402,18 @@ class ExactHost:
             ends = (hour + 1) * HOUR
             if ends <= since:
                 continue
-            nobody, server = (
+            unallocated, server = (
                 totals.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
             )
             part = Fraction(1)
             if since > hour * HOUR and newcomer:
                 left = max(0, min(ends, now) - since - server[0])
-                part = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
+                part = Fraction(min(left, unallocated[0]), unallocated[0]) if unallocated[0] else Fraction(0)
             elif since > hour * HOUR:
                 part = Fraction(ends - since, HOUR)
                 server = int(server[0] * part), server[1] * part
-            own = server[0] + nobody[0] * part
-            drawn += server[1] + nobody[1] * part
+            own = server[0] + unallocated[0] * part
+            drawn += server[1] + unallocated[1] * part
             over += max(own, Fraction(totals.covered.get(hour, 0))) if over else own
         return drawn / 1000 / over * HOUR if over else Fraction(0)
 

@@ -46,7 +46,7 @@ class GatewayServers:
         """Serve both; the port."""
         servers = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class GatewayHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 servers.requests.append(self.path)
                 body = {"/vllm": servers.vllm, "/gateway": servers.gateway}.get(self.path)
@@ -57,7 +57,7 @@ class GatewayServers:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
                 """Say nothing."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), GatewayHandler)
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -26,7 +26,7 @@ from exporter.readings import UNKNOWN_LOCATION, GpuReading, HostLocation, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from tests.sampler.sampler_fixture import FakeEndpoint, FakeFootprint, FakeNvml, inline
+from tests.sampler.sampler_fixture import FakeEndpoint, FakeFootprint, FakeNvmlSource, inline
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -99,7 +99,7 @@ class SimulatedHost:
         self.file.write_text(config)
         self.path: Path | None = folder / "ledger.db"
         self.clock = HostClock(moment(now), moment(now) - up)
-        self.nvml = nvml or FakeNvml()
+        self.nvml = nvml or FakeNvmlSource()
         self.endpoint = FakeEndpoint()
         self.report: Report | None = None
         self.ledger: Ledger | None = None

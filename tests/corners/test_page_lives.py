@@ -16,7 +16,8 @@ from exporter.engines.interpretation import MODELS_MAX, REQUESTS_MAX
 from exporter.engines.spec import Engine
 from exporter.ledger import marks
 from exporter.readings import LABEL_CHARACTERS, ServerReading
-from tests.cost.bench import BATCH, CHAT, Meter, h100, holding, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, h100, page, rent
 from tests.depth import examples
 
 VALUES = st.sampled_from(
@@ -76,7 +77,7 @@ CORPUS = {
 
 def live(name: str, bodies: list[bytes]) -> None:
     """Read one page after another beside an honest server, ten seconds apart."""
-    engine, memory, meter = ENGINES[name], SeriesCache(), Meter(terms(rent(3600)))
+    engine, memory, meter = ENGINES[name], SeriesCache(), CheckedMeter(cost_policy(rent(3600)))
     ticks = 0
     for body in (bodies[0], *bodies):  # the first sets marks
         ticks += 1
@@ -98,7 +99,7 @@ def live(name: str, bodies: list[bytes]) -> None:
             models=interpreted.models,
         )
         good = replace(page(BATCH, generation=10 * ticks), url="http://good")
-        meter.tick(10, [h100(0), h100(1)], [evil, good], (*holding(CHAT, 0), *holding(BATCH, 1)))
+        meter.tick(10, [h100(0), h100(1)], [evil, good], (*allocate(CHAT, 0), *allocate(BATCH, 1)))
         back, dropped = marks.state_of([(*key, text) for key, text in marks.texts(meter.state).items()])
         assert dropped == ()
         assert back.endpoints == meter.state.endpoints

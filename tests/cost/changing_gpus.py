@@ -1,4 +1,4 @@
-"""A host whose boards a test changes, read by the meter of the bench."""
+"""A host whose boards a test changes, read by a checked meter."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ from exporter.cost.advance import TickOutcome
 from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading, Holder, HostLocation
 from exporter.tariff.terms import Hardware, HardwareMatch
-from tests.cost.bench import CHAT, DOLLAR, HOUR, MINUTE, SECOND, Meter, owned, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, DOLLAR, HOUR, MINUTE, SECOND, cost_policy, owned, rent
 
 H100, L4 = "NVIDIA H100 80GB HBM3", "NVIDIA L4"
 HOST = 55_040_000_000_000
@@ -43,7 +44,7 @@ class ChangingGpusHost:
     """A host whose boards a test changes, held whole by one server; each tick is an hour unless told."""
 
     def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
-        self.meter = Meter(replace(priced, gap_after=24 * HOUR))
+        self.meter = CheckedMeter(replace(priced, gap_after=24 * HOUR))
         self.boards = list(listed)
         self.boot = boot
         self.tick(1)
@@ -65,11 +66,11 @@ class ChangingGpusHost:
     def restart(self, down: float, *listed: Board, up: float = 60) -> TickOutcome:
         """Stop the host and start it with these boards; the first tick comes a minute after the boot."""
         self.boot = f"boot-{int(self.boot[5:]) + 1}"
-        self.meter.terms = replace(self.meter.terms, gap_after=MINUTE)
+        self.meter.policy = replace(self.meter.policy, gap_after=MINUTE)
         # The next tick's clock counts from the boot.
         self.meter.elapsed = round((up - down - up) * SECOND)
         outcome = self.tick(down + up, listed)
-        self.meter.terms = replace(self.meter.terms, gap_after=24 * HOUR)
+        self.meter.policy = replace(self.meter.policy, gap_after=24 * HOUR)
         return outcome
 
     def hourly(self, **by: str) -> float:
@@ -93,7 +94,7 @@ class ChangingGpusHost:
 
 def whole(*hardware: Hardware, location: HostLocation | None = None, **fields: Any) -> CostPolicy:
     """Terms of a host all of whose GPUs NVML lists here."""
-    priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **fields)
+    priced = cost_policy(*(hardware or (rent("55.04", 8),)), all_gpus=True, **fields)
     return priced if location is None else replace(priced, tariff=replace(priced.tariff, location=location))
 
 

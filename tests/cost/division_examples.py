@@ -6,16 +6,17 @@ from fractions import Fraction
 from typing import Final
 
 from exporter.cost.policy import OwnershipRule
-from tests.cost.bench import BATCH, CHAT, DOLLAR, HOUR, Meter, h100, holding, page, rent, terms
-from tests.cost.gateway_bench import BY_TEAM, Divided, Told, asked, served
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.gateway_readings import BY_TEAM, CounterPair, Divided, gateway_reading, served
+from tests.cost.readings import BATCH, CHAT, DOLLAR, HOUR, allocate, cost_policy, h100, page, rent
 
 
-def hour(teams: dict[str, Told]) -> Divided:
+def hour(teams: dict[str, CounterPair]) -> Divided:
     """An hour at 4 dollars, in which 1,000,000 prompt and 300,000 generated tokens were served."""
     owner = OwnershipRule("chat", "platform")
-    host = Divided(Meter(terms(rent(4), ownership=(owner,), gap_after=2 * HOUR)))
-    host.tick(served(prompt=0, generation=0), asked())
-    host.tick(served(prompt=1_000_000, generation=300_000), asked(teams), seconds=3600)
+    host = Divided(CheckedMeter(cost_policy(rent(4), ownership=(owner,), gap_after=2 * HOUR)))
+    host.tick(served(prompt=0, generation=0), gateway_reading())
+    host.tick(served(prompt=1_000_000, generation=300_000), gateway_reading(teams), seconds=3600)
     return host
 
 
@@ -43,12 +44,12 @@ def gateway_elsewhere() -> list[float]:
 def gateway_several() -> list[float]:
     """What Search pays on two servers together, and the owner of the first."""
     owner = OwnershipRule("", "platform", server="chat")
-    meter = Meter(terms(rent(4), ownership=(owner,), gap_after=2 * HOUR))
-    holders = (*holding(CHAT, 0), *holding(BATCH, 1))
+    meter = CheckedMeter(cost_policy(rent(4), ownership=(owner,), gap_after=2 * HOUR))
+    holders = (*allocate(CHAT, 0), *allocate(BATCH, 1))
     for first, second, counted, duration in ((0, 0, {}, 0), (1e6, 6e5, {"Search": (8e5, 0.0)}, HOUR)):
         servers = [replace(page(CHAT, prompt=first), division=BY_TEAM)]
         servers.append(replace(page(BATCH, prompt=second), division=BY_TEAM))
-        meter.pass_by(duration, [h100(0), h100(1)], servers, holders, gateways=(asked(counted),))
+        meter.pass_by(duration, [h100(0), h100(1)], servers, holders, gateways=(gateway_reading(counted),))
     return [meter.dollars(team=team) / DOLLAR for team in ("Search", "platform")]
 
 

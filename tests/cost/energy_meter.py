@@ -4,7 +4,7 @@ from exporter.cost import energy
 from exporter.cost.energy import Used
 from exporter.cost.state import GpuState
 from exporter.readings import Gpu, GpuReading
-from tests.cost.bench import SECOND, h100
+from tests.cost.readings import SECOND, h100
 
 TEN = 10 * SECOND
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
-from tests.cost.bench import HOUR, SECOND, moment
 from tests.cost.host_strategies import NETWORK, RENT, RENT_LATER, STAFF, STORAGE, HostEvent, HostTimeline
+from tests.cost.readings import HOUR, SECOND, moment
 
 MONTHS = {
     "2026-11": (moment("2026-11-01T00:00:00+00:00"), 720),

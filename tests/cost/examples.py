@@ -22,24 +22,24 @@ from exporter.reports.repricing import repricing
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.division_examples import DIVISION_EXAMPLES
+from tests.cost.readings import (
     CHAT,
     DOLLAR,
     HOUR,
     MINUTE,
     SECOND,
     START,
-    Meter,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     moment,
     overhead,
     owned,
     page,
     rent,
-    terms,
 )
-from tests.cost.division_examples import DIVISION_EXAMPLES
 from tests.cost.sharing_examples import SHARING_EXAMPLES
 from tests.cost.tco_examples import TCO_EXAMPLES
 
@@ -49,11 +49,11 @@ MACHINE: Final = "owned-machine"
 def owned_machine() -> list[float]:
     """8 H100 for an hour: 8 x 750 W at a host factor of 1.7 are 10.2 kW."""
     power = Electricity(Decimal("0.12"), pue_ratio=Decimal("1.4"), host_factor_ratio=Decimal("1.7"))
-    meter = Meter(terms(owned(energy=power, support_dollars_per_year=Decimal(28_000))))
+    meter = CheckedMeter(cost_policy(owned(energy=power, support_dollars_per_year=Decimal(28_000))))
     for tick in range(361):
         joules = 750 * 10 * tick
         gpus = [h100(number, energy=joules * 1000, power_limit_watts=800.0) for number in range(8)]
-        meter.tick(10, gpus, [], holding(CHAT, *range(8)))
+        meter.tick(10, gpus, [], allocate(CHAT, *range(8)))
     reported = [meter.dollars(component=name) / DOLLAR / 8 for name in ("amortization", "support", "energy")]
     return [*reported, meter.dollars() / DOLLAR / 8]
 
@@ -63,7 +63,7 @@ def annuity() -> list[float]:
     hardware = owned(
         adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), cost_of_capital_ratio=Decimal("0.10")
     )
-    meter = Meter(terms(hardware, gap_after=10_000 * HOUR))
+    meter = CheckedMeter(cost_policy(hardware, gap_after=10_000 * HOUR))
     meter.tick(1, [h100()])
     meter.pass_by(8766 * HOUR, [h100()])
     return [8 * meter.dollars() / DOLLAR, meter.dollars() / DOLLAR / 8766]
@@ -71,7 +71,7 @@ def annuity() -> list[float]:
 
 def straight_line() -> list[float]:
     """The same machine without cost of capital, for an hour of one GPU."""
-    meter = Meter(terms(owned(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"))))
+    meter = CheckedMeter(cost_policy(owned(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"))))
     meter.tick(1, [h100()])
     meter.pass_by(HOUR, [h100()])
     return [meter.dollars() / DOLLAR]
@@ -79,7 +79,7 @@ def straight_line() -> list[float]:
 
 def rented_month() -> list[float]:
     """One A100 at 3.67 dollars an hour for 730 hours."""
-    meter = Meter(terms(rent("3.67")))
+    meter = CheckedMeter(cost_policy(rent("3.67")))
     meter.tick(1, [h100()])
     for _ in range(365):
         meter.pass_by(2 * HOUR, [h100()])
@@ -88,17 +88,17 @@ def rented_month() -> list[float]:
 
 def tensor_parallel() -> list[float]:
     """8 GPUs at 2 dollars serve 40 million tokens in an hour, told by one server."""
-    meter = Meter(terms(rent(16, 8)))
+    meter = CheckedMeter(cost_policy(rent(16, 8)))
     gpus = [h100(number) for number in range(8)]
     for tick in range(61):
         served = page(prompt=1_000_000 * min(tick, 40), generation=0)
-        meter.tick(60, gpus, [served], holding(CHAT, *range(8)))
+        meter.tick(60, gpus, [served], allocate(CHAT, *range(8)))
     dollars = meter.dollars(server="chat")
     tokens: dict[Kind, int] = {"prompt": meter.tokens["chat", "llama", "prompt"]}
     return [dollars / DOLLAR, per_million(money(meter), tokens, Weights())["all", "full"]]
 
 
-def money(meter: Meter) -> dict[str, int]:
+def money(meter: CheckedMeter) -> dict[str, int]:
     """Money by phase."""
     phases: tuple[Phase, ...] = ("prefill", "decode", "other", "idle", "unobserved")
     return {phase: meter.dollars(phase=phase) for phase in phases}
@@ -108,7 +108,7 @@ def price_from() -> list[float]:
     """55.04 and then 41.28 dollars an hour for 8 GPUs, changing 4 s into a tick of 10 s; all 8 together."""
     change = START + SECOND + 4 * SECOND
     prices = (RentPrice(Decimal("55.04"), 8), RentPrice(Decimal("41.28"), 8, since=change))
-    meter = Meter(terms(Hardware(HardwareMatch(), Rented(prices), "x")))
+    meter = CheckedMeter(cost_policy(Hardware(HardwareMatch(), Rented(prices), "x")))
     gpus = [h100(number) for number in range(8)]
     meter.tick(1, gpus)
     meter.tick(10, gpus)
@@ -143,7 +143,9 @@ def gpu_hours_owed() -> list[float]:
     for frame in frames:
         outcome = advance(state, frame, requested)
         state = outcome.state
-        time += sum(allocated.owed for segment in outcome.postings.segments for allocated in segment.held)
+        time += sum(
+            allocated.chargeable for segment in outcome.postings.segments for allocated in segment.gpu_times
+        )
         amount += sum(segment.accrued for segment in outcome.postings.segments)
     return [time / HOUR, amount / DOLLAR, amount / DOLLAR / (time / HOUR)]
 
@@ -169,7 +171,7 @@ def late_price() -> list[float]:
     reported = []
     for since in (START + HOUR, START + HOUR // 2):
         hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60"), since=since),)), "x")
-        _, late = charge_late(State(), waiting, terms(hardware), START + 1000 * HOUR)
+        _, late = charge_late(State(), waiting, cost_policy(hardware), START + 1000 * HOUR)
         left = {unpriced.number: unpriced for unpriced in late.left}
         waiting = [left.get(unpriced.number, unpriced) for unpriced in waiting]
         entries = [entry for segment in late.segments for entry in segment.money]
@@ -255,7 +257,7 @@ def month_rates() -> list[float]:
         ("UTC", "2028-02-10T00:00:00+00:00"),
     ):
         storage = overhead("storage", "9.20", "month", "gpu")
-        meter = Meter(terms(overheads=(storage,), zone=ZoneInfo(zone)), moment(start))
+        meter = CheckedMeter(cost_policy(overheads=(storage,), zone=ZoneInfo(zone)), moment(start))
         meter.tick(1, [h100()])
         meter.pass_by(HOUR, [h100()])
         reported.append(meter.dollars() / DOLLAR)
@@ -264,7 +266,7 @@ def month_rates() -> list[float]:
 
 def host_overhead() -> list[float]:
     """1.10 dollars an hour over 8 GPUs."""
-    meter = Meter(terms(overheads=(overhead("network", "1.10", "hour", "host"),)))
+    meter = CheckedMeter(cost_policy(overheads=(overhead("network", "1.10", "hour", "host"),)))
     gpus = [h100(number) for number in range(8)]
     meter.tick(1, gpus)
     meter.pass_by(HOUR, gpus)
@@ -273,9 +275,9 @@ def host_overhead() -> list[float]:
 
 def phases(servers: list[dict[str, float]], running: float = 1.0) -> list[float]:
     """Prefill's part of a busy tick."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     for reported in servers:
-        meter.tick(10, [h100()], [page(running=running, **reported)], holding(CHAT, 0))
+        meter.tick(10, [h100()], [page(running=running, **reported)], allocate(CHAT, 0))
     busy = meter.dollars(phase="prefill") + meter.dollars(phase="decode")
     return [meter.dollars(phase="prefill") / busy]
 
@@ -302,10 +304,10 @@ def phase_by_weights() -> list[float]:
 
 def idle_joules() -> list[float]:
     """A GPU that idles at 100 W, then uses 4 kJ in 10 s at half busy; at 0.5 dollars a kilojoule: in kJ."""
-    meter = Meter(terms(rent(0, energy=Electricity(Decimal(1800)))))
+    meter = CheckedMeter(cost_policy(rent(0, energy=Electricity(Decimal(1800)))))
     for joules, busy, generated in ((0, 0.0, 0), (1000, 0.0, 0), (5000, 0.5, 10)):
         gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
-        meter.tick(10, [gpu], [page(generation=generated)], holding(CHAT, 0))
+        meter.tick(10, [gpu], [page(generation=generated)], allocate(CHAT, 0))
     idle = meter.dollars(phase="idle") / DOLLAR * 2 - 1  # the first kilojoule was all idle
     return [idle, meter.dollars(phase="decode") / DOLLAR * 2]
 
@@ -327,7 +329,7 @@ def per_kind() -> list[float]:
 
 def restart() -> list[float]:
     """Two replicas, one of which starts again."""
-    meter = Meter(terms(rent(1)))
+    meter = CheckedMeter(cost_policy(rent(1)))
     for a, b, process in ((1_000_000, 900_000, "1"), (1_100_000, 50_000, "2")):
         one = page(url="http://a", generation=a)
         other = replace(page(url="http://b", generation=b), identity=process)
@@ -338,9 +340,9 @@ def restart() -> list[float]:
 CHAT_OWNS: Final = (OwnershipRule("chat", "assistants", server="chat"),)
 
 
-def _projected(meter: Meter, to_date: int, *, up: int = 24, since: int = 24) -> list[float]:
+def _projected(meter: CheckedMeter, to_date: int, *, up: int = 24, since: int = 24) -> list[float]:
     """A GPU that `chat` has held for some of the last 24 hours, of which the host was up for some."""
-    outcome = meter.tick(10, [h100()], [], holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], [], allocate(CHAT, 0))
     now = meter.wall // HOUR * HOUR
     hours = tuple(
         UsageHour(
@@ -352,7 +354,7 @@ def _projected(meter: Meter, to_date: int, *, up: int = 24, since: int = 24) -> 
         for ago in range(24, 0, -1)
     )
     usage = RecentUsage(hours, {"chat": now - since * HOUR})
-    actual = project(outcome.gpus, usage, {"chat": to_date}, now, meter.terms)
+    actual = project(outcome.gpus, usage, {"chat": to_date}, now, meter.policy)
     assert actual is not None
     return [actual.totals()["chat"] / DOLLAR]
 
@@ -361,30 +363,30 @@ def projection() -> list[float]:
     """24 hours at 55.04 so far and 12 more, then 360 at 10."""
     begins = moment("2026-11-16T00:00:00+00:00")
     prices = (RentPrice(Decimal("55.04")), RentPrice(Decimal(10), 1, begins))
-    by = terms(Hardware(HardwareMatch(), Rented(prices), "hardware[0]"), ownership=CHAT_OWNS)
-    meter = Meter(by, wall=begins - 12 * HOUR)
+    by = cost_policy(Hardware(HardwareMatch(), Rented(prices), "hardware[0]"), ownership=CHAT_OWNS)
+    meter = CheckedMeter(by, wall=begins - 12 * HOUR)
     return _projected(meter, 24 * 5504 * DOLLAR // 100)
 
 
 def projection_of_a_new_product() -> list[float]:
     """10 dollars in its first hour, 467 hours left, and nobody on its GPU before."""
-    meter = Meter(terms(rent(10), ownership=CHAT_OWNS), wall=moment("2026-11-11T13:00:00+00:00"))
+    meter = CheckedMeter(cost_policy(rent(10), ownership=CHAT_OWNS), wall=moment("2026-11-11T13:00:00+00:00"))
     return _projected(meter, 10 * DOLLAR, since=1)
 
 
 def projection_of_a_part_of_the_day() -> list[float]:
     """Up for 8 hours of 24, 384 hours left at 6 dollars; nothing in the month so far."""
-    meter = Meter(terms(rent(6), ownership=CHAT_OWNS), wall=moment("2026-11-15T00:00:00+00:00"))
+    meter = CheckedMeter(cost_policy(rent(6), ownership=CHAT_OWNS), wall=moment("2026-11-15T00:00:00+00:00"))
     return _projected(meter, 0, up=8)
 
 
 def hosted() -> list[float]:
     """3, 1 and 0.2 million tokens at 0.50, 0.05 and 2.00 dollars a million."""
     offer = HostedPrice("turbo", Decimal("0.50"), Decimal(2), cached_prompt=Decimal("0.05"))
-    meter = Meter(terms(rent(1), compare=(offer,)))
-    meter.tick(10, [h100()], [page(prompt=0, cached_prompt=0, generation=0)], holding(CHAT, 0))
+    meter = CheckedMeter(cost_policy(rent(1), compare=(offer,)))
+    meter.tick(10, [h100()], [page(prompt=0, cached_prompt=0, generation=0)], allocate(CHAT, 0))
     moved = page(prompt=3_000_000, cached_prompt=1_000_000, generation=200_000)
-    outcome = meter.tick(10, [h100()], [moved], holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], [moved], allocate(CHAT, 0))
     return [sum(reported.amount for reported in outcome.postings.equivalents) / DOLLAR]
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from exporter.cost.policy import CostPolicy
 from exporter.readings import GpuReading, Holder, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, down, h100, moment, overhead, owned, page, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import HOUR, MINUTE, SECOND, cost_policy, down, h100, moment, overhead, owned, page
 
 TURN = moment("2026-12-01T00:00:00+00:00")
 """A month's end that many worlds live around."""
@@ -62,7 +63,9 @@ def priced(dated: int, **fields: Any) -> CostPolicy:
     )
     own = Hardware(HardwareMatch(uuid="GPU-0"), own.terms, own.source, own.energy)
     leased = Rented((RentPrice(RENT), RentPrice(RENT_LATER, since=dated)))
-    return terms(own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **fields)
+    return cost_policy(
+        own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **fields
+    )
 
 
 durations = st.one_of(st.just(10 * SECOND), st.integers(1, 59 * SECOND), st.integers(60 * SECOND, 3 * HOUR))
@@ -160,10 +163,10 @@ class StrategyHost:
         return None if event.silent else gpus, servers
 
 
-def metered(timeline: HostTimeline) -> Meter:
+def metered(timeline: HostTimeline) -> CheckedMeter:
     """The world's story through the meter."""
     host = StrategyHost(timeline)
-    meter = Meter(timeline.policy, timeline.start - SECOND)
+    meter = CheckedMeter(timeline.policy, timeline.start - SECOND)
     meter.pass_by(SECOND, *host.first(), timeline.holders)
     for event in timeline.events:
         meter.pass_by(event.duration, *host.then(event), timeline.holders)

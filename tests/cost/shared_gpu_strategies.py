@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, HardwareMatch
-from tests.cost.bench import SECOND, down, overhead, owned, page, rent, terms
+from tests.cost.readings import SECOND, cost_policy, down, overhead, owned, page, rent
 
 GB: Final = 10**9
 SERVERS: Final = 4
@@ -127,7 +127,7 @@ def tariff() -> CostPolicy:
     power = Electricity(Decimal("0.12"), Decimal("1.35"))
     own = replace(owned(energy=power, gpus=1), match=HardwareMatch(uuid="GPU-0"))
     leased = rent("3.67", match=HardwareMatch(uuid="GPU-1"))
-    return terms(own, leased, overheads=(overhead("storage", "0.25", "hour", "gpu"),))
+    return cost_policy(own, leased, overheads=(overhead("storage", "0.25", "hour", "gpu"),))
 
 
 @dataclass

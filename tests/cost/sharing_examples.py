@@ -8,19 +8,19 @@ from typing import Final
 
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.terms import Electricity, Retirement
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import (
     BATCH,
     CHAT,
     DOLLAR,
     HOUR,
     START,
-    Meter,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     overhead,
     owned,
     rent,
-    terms,
 )
 
 GB: Final = 10**9
@@ -38,7 +38,7 @@ def holder(
 
 def hour(holders: tuple[Holder, ...], busy: float) -> list[float]:
     """Dollars of chat, of batch and of a third, of an hour of one GPU at 3.67 dollars."""
-    meter = Meter(terms(rent("3.67")))
+    meter = CheckedMeter(cost_policy(rent("3.67")))
     for _ in range(61):
         meter.tick(60, [h100(utilization_ratio=busy)], [], holders)
     return [meter.dollars(server=name) / DOLLAR for name in ("chat", "batch", "third")]
@@ -46,7 +46,7 @@ def hour(holders: tuple[Holder, ...], busy: float) -> list[float]:
 
 def shared_by_ratio() -> list[float]:
     """0.7 and 0.3 configured."""
-    return hour((*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3)), 0.5)[:2]
+    return hour((*allocate(CHAT, 0, share=0.7), *allocate(BATCH, 0, share=0.3)), 0.5)[:2]
 
 
 def shared_by_use() -> list[float]:
@@ -62,18 +62,18 @@ def shared_by_memory() -> list[float]:
 
 def shared_equally() -> list[float]:
     """Nothing configured, nothing told."""
-    return hour((*holding(CHAT, 0), *holding(BATCH, 0)), 0.5)[:2]
+    return hour((*allocate(CHAT, 0), *allocate(BATCH, 0)), 0.5)[:2]
 
 
 def shared_with_one_configured() -> list[float]:
     """0.5 configured; 30 and 10 % of the SMs, as much memory as each other; busy, then idle."""
-    holders = (*holding(CHAT, 0, share=0.5), holder(BATCH, 0.3, 10), holder(THIRD, 0.1, 10))
+    holders = (*allocate(CHAT, 0, share=0.5), holder(BATCH, 0.3, 10), holder(THIRD, 0.1, 10))
     return [*hour(holders, 1.0)[:2], hour(holders, 0.0)[1]]
 
 
 def shared_joules() -> list[float]:
     """A dollar a kilojoule; the first one of a tick at 100 W is all idle, and is left out."""
-    meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
+    meter = CheckedMeter(cost_policy(rent(0, energy=Electricity(Decimal(3600)))))
     holders = (holder(CHAT, 0.35, 20), holder(BATCH, 0.15, 60))
     before = [0.0, 0.0]
     for joules, busy in ((0, 0.0), (1000, 0.0), (5000, 0.5)):
@@ -86,17 +86,17 @@ def shared_joules() -> list[float]:
 
 
 def card(
-    model: str, gigabytes: int, price: str, *instances: MigInstance, nobody: bool = False
+    model: str, gigabytes: int, price: str, *instances: MigInstance, unallocated: bool = False
 ) -> list[float]:
     """An hour of a card whose first instance chat holds, and batch the second; what nobody holds if asked."""
-    meter = Meter(terms(rent(price)))
+    meter = CheckedMeter(cost_policy(rent(price)))
     gpu = GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=gigabytes * GB, instances=instances)
     holders = [
         holder(key, instance=instance.uuid) for key, instance in zip((CHAT, BATCH), instances, strict=False)
     ]
     for _ in range(61):
         meter.tick(60, [gpu], [], holders)
-    names = ("chat", "batch", "unallocated") if nobody else ("chat", "batch")
+    names = ("chat", "batch", "unallocated") if unallocated else ("chat", "batch")
     return [meter.dollars(server=name) / DOLLAR for name in names]
 
 
@@ -110,12 +110,12 @@ def instance(
 def mig_a100() -> list[float]:
     """3g.20gb, 2g.10gb, 1g.5gb."""
     reported = (instance(1, 3, 20), instance(2, 2, 10), instance(3, 1, 5))
-    return card(A100, 40, "3.67", *reported, nobody=True)
+    return card(A100, 40, "3.67", *reported, unallocated=True)
 
 
 def mig_a30() -> list[float]:
     """2g.12gb, 1g.6gb."""
-    return card("NVIDIA A30", 24, "0.60", instance(1, 2, 12), instance(2, 1, 6), nobody=True)
+    return card("NVIDIA A30", 24, "0.60", instance(1, 2, 12), instance(2, 1, 6), unallocated=True)
 
 
 def mig_oversubscribed() -> list[float]:
@@ -131,9 +131,11 @@ def mig_compute_instances() -> list[float]:
 
 def gpu_retired() -> list[float]:
     """A day of 8 GPUs at 2 dollars, one of which left at noon, and 0.80 an hour for the host."""
-    priced = terms(rent(2), overheads=(overhead("network", "0.80", "hour", "host"),), gap_after=24 * HOUR)
+    priced = cost_policy(
+        rent(2), overheads=(overhead("network", "0.80", "hour", "host"),), gap_after=24 * HOUR
+    )
     gone = Retirement("GPU-7", START + 12 * HOUR)
-    meter = Meter(replace(priced, tariff=replace(priced.tariff, retired=(gone,))))
+    meter = CheckedMeter(replace(priced, tariff=replace(priced.tariff, retired=(gone,))))
     meter.pass_by(0, [h100(number) for number in range(8)])
     meter.pass_by(24 * HOUR, [h100(number) for number in range(7)])
     return [
@@ -146,7 +148,7 @@ def gpu_retired() -> list[float]:
 
 def unseen_gpu() -> list[float]:
     """An hour of a host of eight, of which seven are listed."""
-    meter = Meter(terms(rent("55.04", 8), all_gpus=True, gap_after=24 * HOUR))
+    meter = CheckedMeter(cost_policy(rent("55.04", 8), all_gpus=True, gap_after=24 * HOUR))
     for duration in (0, HOUR):
         meter.pass_by(duration, [h100(number) for number in range(7)])
     unseen = meter.dollars(uuid="unseen")
@@ -155,7 +157,7 @@ def unseen_gpu() -> list[float]:
 
 def swapped_board() -> list[float]:
     """An hour of an owned host of eight, and one with another board in the place of its third."""
-    meter = Meter(terms(owned(life_years=Decimal(4)), all_gpus=True, gap_after=24 * HOUR))
+    meter = CheckedMeter(cost_policy(owned(life_years=Decimal(4)), all_gpus=True, gap_after=24 * HOUR))
     gpus = [h100(number, pci_bus_id=str(number)) for number in range(8)]
     meter.pass_by(0, gpus)
     meter.pass_by(HOUR, gpus)

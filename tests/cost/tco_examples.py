@@ -59,7 +59,9 @@ def smaller_model() -> list[Fraction]:
 
 
 def _fleets(actual: TcoAnswer) -> list[Fleet]:
-    return [option.terms.fleet for option in actual.scenario.options if isinstance(option.terms, RentedHosts)]
+    return [
+        option.serving.fleet for option in actual.scenario.options if isinstance(option.serving, RentedHosts)
+    ]
 
 
 def retrieval() -> list[Fraction]:

@@ -14,49 +14,49 @@ from exporter.cost.state import State
 from exporter.readings import Frame
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import (
     BATCH,
     CHAT,
     DOLLAR,
     HOUR,
     SECOND,
     START,
-    Meter,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     moment,
     overhead,
     owned,
     page,
     rent,
-    terms,
 )
 
 
 def test_the_first_tick_charges_nothing() -> None:
     """It has no start; it sets marks and says who is there."""
-    outcome = advance(State(), Frame(0, START, (h100(),), (page(),), holding(CHAT, 0)), terms(rent(1)))
+    outcome = advance(State(), Frame(0, START, (h100(),), (page(),), allocate(CHAT, 0)), cost_policy(rent(1)))
     assert outcome.postings.segments == ()
     assert outcome.postings.energy == ()
     assert outcome.state.accrued == 0
-    assert outcome.postings.seen == (CostOwner("unassigned", "unassigned", "", "chat", "llama"),)
+    assert outcome.postings.owners == (CostOwner("unassigned", "unassigned", "", "chat", "llama"),)
 
 
 def test_a_restarted_daemon_counts_tokens_from_its_marks_and_charges_from_now() -> None:
     """The time between belongs to the gap, which is charged apart; tokens are exact."""
-    meter = Meter(terms(rent(3600)))
-    meter.tick(1, [h100()], [page(generation=5)], holding(CHAT, 0))
+    meter = CheckedMeter(cost_policy(rent(3600)))
+    meter.tick(1, [h100()], [page(generation=5)], allocate(CHAT, 0))
     meter = meter.reread(meter.state)
-    meter.tick(900, [h100()], [page(generation=25)], holding(CHAT, 0))
+    meter.tick(900, [h100()], [page(generation=25)], allocate(CHAT, 0))
     assert meter.tokens["chat", "llama", "generation"] == 20
     assert meter.dollars() == 0
-    meter.tick(10, [h100()], [page(generation=25)], holding(CHAT, 0))
+    meter.tick(10, [h100()], [page(generation=25)], allocate(CHAT, 0))
     assert meter.dollars() == 10 * DOLLAR
 
 
 def test_a_stepped_wall_clock_changes_no_money() -> None:
     """A tick is [now - elapsed, now]: an hour's step either way charges ten seconds."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     meter.tick(1, [h100()])
     for step in (HOUR, -2 * HOUR):
         meter.wall += step
@@ -68,7 +68,7 @@ def test_a_stepped_wall_clock_changes_no_money() -> None:
 
 def test_a_boot_clock_that_goes_back_charges_nothing() -> None:
     """It cannot, and if it did no total would fall."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     meter.tick(1, [h100()])
     meter.tick(-5, [h100()])
     assert meter.dollars() == 0
@@ -76,7 +76,7 @@ def test_a_boot_clock_that_goes_back_charges_nothing() -> None:
 
 def test_elapsed_is_charged_not_the_interval() -> None:
     """Trap: the configured interval instead of the elapsed time. A late tick of 17.5 s costs 17.5 s."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     meter.tick(1, [h100()])
     meter.tick(17.5, [h100()])
     assert meter.dollars() == 17_500_000_000_000
@@ -86,7 +86,7 @@ def test_a_price_holds_from_its_instant_on_within_a_tick() -> None:
     """`from` in the middle: 4 s at 3600 dollars an hour, 6 s at 7200, and the past is not repriced."""
     start = START + SECOND
     prices = (RentPrice(Decimal(3600)), RentPrice(Decimal(7200), since=start + 4 * SECOND))
-    meter = Meter(terms(Hardware(HardwareMatch(), Rented(prices), "x")))
+    meter = CheckedMeter(cost_policy(Hardware(HardwareMatch(), Rented(prices), "x")))
     meter.tick(1, [h100()])
     meter.tick(10, [h100()])
     assert meter.dollars() == (4 + 12) * DOLLAR
@@ -95,11 +95,15 @@ def test_a_price_holds_from_its_instant_on_within_a_tick() -> None:
 def test_hardware_comes_into_service_within_a_tick() -> None:
     """Seconds before are not owed, cost nothing and wait for no price; seconds after are amortized."""
     service = START + 5 * SECOND
-    meter = Meter(terms(owned(in_service=service, purchase_dollars=Decimal(3 * 8766 * 3600), gpus=1)))
+    meter = CheckedMeter(
+        cost_policy(owned(in_service=service, purchase_dollars=Decimal(3 * 8766 * 3600), gpus=1))
+    )
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
     segments = outcome.postings.segments
-    reported = [(allocated.priced, allocated.owed) for segment in segments for allocated in segment.held]
+    reported = [
+        (allocated.priced, allocated.chargeable) for segment in segments for allocated in segment.gpu_times
+    ]
     assert reported == [(True, 0), (True, 6 * SECOND)]
     assert [segment.unpriced for segment in segments] == [(), ()]
     assert meter.dollars() == 6 * DOLLAR
@@ -107,17 +111,19 @@ def test_hardware_comes_into_service_within_a_tick() -> None:
 
 def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
     """No silent default: its time is told, and that it has no price."""
-    meter = Meter(terms(rent(1, match=HardwareMatch(uuid="GPU-7"))))
+    meter = CheckedMeter(cost_policy(rent(1, match=HardwareMatch(uuid="GPU-7"))))
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
-    (allocated,) = outcome.postings.segments[0].held
+    (allocated,) = outcome.postings.segments[0].gpu_times
     assert (allocated.duration, allocated.priced) == (10 * SECOND, False)
     assert meter.dollars() == 0
 
 
 def test_a_gpu_that_nobody_priced_is_charged_an_estimate_and_posted_as_one() -> None:
     """1,000 h of an H100 at the market's 3.875 dollars: 3,875 dollars, all of it of basis estimate."""
-    meter = Meter(CostPolicy(Tariff("h", unmatched="estimate"), gap_after=2000 * HOUR, gap_max=2000 * HOUR))
+    meter = CheckedMeter(
+        CostPolicy(Tariff("h", unmatched="estimate"), gap_after=2000 * HOUR, gap_max=2000 * HOUR)
+    )
     meter.tick(1, [h100()])
     outcome = meter.tick(1000 * 3600, [h100()])
     money = [row for segment in outcome.postings.segments for row in segment.money]
@@ -127,7 +133,9 @@ def test_a_gpu_that_nobody_priced_is_charged_an_estimate_and_posted_as_one() -> 
 
 def test_energy_of_an_unpriced_gpu_is_counted_and_not_charged() -> None:
     """Joules are measured whatever they cost."""
-    meter = Meter(terms(rent(1, energy=Electricity(Decimal(1)), match=HardwareMatch(uuid="GPU-7"))))
+    meter = CheckedMeter(
+        cost_policy(rent(1, energy=Electricity(Decimal(1)), match=HardwareMatch(uuid="GPU-7")))
+    )
     meter.tick(1, [h100(energy=0)])
     meter.tick(10, [h100(energy=5_000_000)])
     assert meter.energy == {"GPU-0": 5_000_000}
@@ -136,7 +144,7 @@ def test_energy_of_an_unpriced_gpu_is_counted_and_not_charged() -> None:
 
 def test_a_gpu_that_tells_no_energy_has_no_energy_row() -> None:
     """Absent, never zero; one that tells it has a row also when nothing was used."""
-    meter = Meter(terms(rent(1)))
+    meter = CheckedMeter(cost_policy(rent(1)))
     meter.tick(1, [h100(0), h100(1, energy=7), h100(2, power_watts=0.0)])
     outcome = meter.tick(10, [h100(0), h100(1, energy=7), h100(2, power_watts=0.0)])
     names = [row.gpu.uuid for row in outcome.postings.energy]
@@ -146,7 +154,7 @@ def test_a_gpu_that_tells_no_energy_has_no_energy_row() -> None:
 
 def test_implausible_energy_is_counted() -> None:
     """Two GPUs with an impossible delta in one tick."""
-    meter = Meter(terms(rent(1)))
+    meter = CheckedMeter(cost_policy(rent(1)))
     meter.tick(1, [h100(0, energy=0), h100(1, energy=0)])
     outcome = meter.tick(10, [h100(0, energy=10**12), h100(1, energy=10**12)])
     assert outcome.postings.implausible == (("energy", 2),)
@@ -155,7 +163,7 @@ def test_implausible_energy_is_counted() -> None:
 def test_energy_is_spread_over_the_pieces_of_its_tick() -> None:
     """10 kJ in 10 s, cut at a month's end after 3 s: 3 kJ belong to November, to the last millijoule."""
     price = Electricity(Decimal(3600))  # a dollar a kilojoule
-    meter = Meter(terms(rent(0, energy=price)), wall=moment("2026-11-30T23:59:56+00:00"))
+    meter = CheckedMeter(cost_policy(rent(0, energy=price)), wall=moment("2026-11-30T23:59:56+00:00"))
     meter.tick(1, [h100(energy=0)])
     meter.tick(10, [h100(energy=10_000_001, power_limit_watts=1000.0)])
     assert meter.months["2026-11", "GPU-0", "energy"] == pytest.approx(3 * DOLLAR, rel=1e-6)
@@ -164,7 +172,7 @@ def test_energy_is_spread_over_the_pieces_of_its_tick() -> None:
 
 def test_a_gpu_stays_when_it_is_not_told() -> None:
     """A GPU that fell off the bus is paid for; one that comes is paid for from its first tick's end."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     meter.tick(1, [h100(0)])
     meter.tick(10, [h100(0), h100(1)])
     meter.tick(10, [])
@@ -175,7 +183,7 @@ def test_a_gpu_stays_when_it_is_not_told() -> None:
 
 def test_no_gpu_is_no_money() -> None:
     """A host without GPUs, and one whose NVML never answered, post nothing."""
-    meter = Meter(terms(rent(1), overheads=(overhead("rack", "1", "hour", "host"),)))
+    meter = CheckedMeter(cost_policy(rent(1), overheads=(overhead("rack", "1", "hour", "host"),)))
     for gpus in ([], None, None):
         meter.tick(10, gpus, [page(generation=1)])
     assert meter.dollars() == 0
@@ -183,7 +191,7 @@ def test_no_gpu_is_no_money() -> None:
 
 def test_an_overhead_of_the_host_is_divided_by_its_gpus() -> None:
     """1.10 dollars an hour over 8 GPUs for an hour: 1.10 in all, 0.1375 for each."""
-    meter = Meter(terms(rent(0), overheads=(overhead("network", "1.10", "hour", "host"),)))
+    meter = CheckedMeter(cost_policy(rent(0), overheads=(overhead("network", "1.10", "hour", "host"),)))
     gpus = [h100(number) for number in range(8)]
     meter.tick(1, gpus)
     for _ in range(360):
@@ -207,9 +215,11 @@ def test_an_overhead_of_the_host_is_divided_by_its_gpus() -> None:
 def test_a_monthly_amount_accrues_to_exactly_itself(zone: str, start: str, hours: int) -> None:
     """To the picodollar, in every month whatever its length, in ticks that do not fit it."""
     amounts = (overhead("storage", "9.20", "month", "gpu"), overhead("network", "10", "month", "host"))
-    meter = Meter(terms(overheads=amounts, zone=ZoneInfo(zone), gap_after=24 * HOUR), moment(start) - HOUR)
+    meter = CheckedMeter(
+        cost_policy(overheads=amounts, zone=ZoneInfo(zone), gap_after=24 * HOUR), moment(start) - HOUR
+    )
     gpus = [h100(number) for number in range(3)]
-    holders = (*holding(CHAT, 0, 1, share=0.3), *holding(BATCH, 1, 2, share=0.7))
+    holders = (*allocate(CHAT, 0, 1, share=0.3), *allocate(BATCH, 1, 2, share=0.7))
     meter.tick(2599.9, gpus, [], holders)
     while meter.wall < moment(start) + hours * HOUR + 1000 * SECOND:
         meter.tick(9000.123456789, gpus, [], holders)
@@ -221,19 +231,19 @@ def test_a_monthly_amount_accrues_to_exactly_itself(zone: str, start: str, hours
 
 def test_every_party_of_a_server_is_seen_from_its_first_sight() -> None:
     """A counter starts at 0, so that an increase can be seen; unallocated is a party as well."""
-    meter = Meter(terms(rent(1)))
+    meter = CheckedMeter(cost_policy(rent(1)))
     outcome = meter.tick(1, [h100()], [page(), replace(page(BATCH), models=("a", "b"), loads=())])
-    observed = [(owner.server, owner.model) for owner in outcome.postings.seen]
+    observed = [(owner.server, owner.model) for owner in outcome.postings.owners]
     assert observed == [("batch", "a"), ("batch", "b"), ("chat", "llama"), ("unallocated", "")]
 
 
 def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
     """What is remembered is bounded by who is here."""
-    meter = Meter(terms(rent("0.000000000003")))
-    meter.tick(1, [h100()], [], (*holding(CHAT, 0), *holding(BATCH, 0)))
+    meter = CheckedMeter(cost_policy(rent("0.000000000003")))
+    meter.tick(1, [h100()], [], (*allocate(CHAT, 0), *allocate(BATCH, 0)))
     for _ in range(7):
-        meter.tick(3.3, [h100()], [], (*holding(CHAT, 0), *holding(BATCH, 0)))
-    meter.tick(3.3, [h100()], [], holding(CHAT, 0))
+        meter.tick(3.3, [h100()], [], (*allocate(CHAT, 0), *allocate(BATCH, 0)))
+    meter.tick(3.3, [h100()], [], allocate(CHAT, 0))
     due = meter.state.gpus["GPU-0"].rounding
     assert {owner_phase.owner.server for debts in due.values() for owner_phase in debts} == {"chat"}
 
@@ -244,9 +254,11 @@ def test_a_change_of_time_zone_at_a_months_edge_charges_each_hour_once() -> None
     In Kiritimati, 14 hours ahead, two hours of October and two of November; then by UTC the last 12 of
     October and two of November. Postings say which zone their days are of.
     """
-    meter = Meter(terms(rent(2), zone=ZoneInfo("Pacific/Kiritimati")), moment("2026-10-31T07:00:00+00:00"))
+    meter = CheckedMeter(
+        cost_policy(rent(2), zone=ZoneInfo("Pacific/Kiritimati")), moment("2026-10-31T07:00:00+00:00")
+    )
     reported = [meter.tick(3600, [h100()]).postings.zone for _ in range(5)]
-    meter.terms = replace(meter.terms, zone=ZoneInfo("UTC"))
+    meter.policy = replace(meter.policy, zone=ZoneInfo("UTC"))
     reported += [meter.tick(3600, [h100()]).postings.zone for _ in range(14)]
     assert reported == ["Pacific/Kiritimati"] * 5 + ["UTC"] * 14
     assert meter.months == {

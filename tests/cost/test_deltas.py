@@ -9,7 +9,7 @@ from exporter.cost import counters
 from exporter.cost.counters import CounterDeltas
 from exporter.cost.state import EndpointState
 from exporter.readings import CounterReading, ServerReading
-from tests.cost.bench import BATCH, CHAT, SECOND, START, down, page
+from tests.cost.readings import BATCH, CHAT, SECOND, START, down, page
 
 
 class Watch:
@@ -32,8 +32,8 @@ class Watch:
         return self.read(reading).get(("llama", "generation"))
 
 
-def gen(value: float, identity: str = "1", **told: float) -> ServerReading:
-    return replace(page(generation=value, **told), identity=identity)
+def gen(value: float, identity: str = "1", **counts: float) -> ServerReading:
+    return replace(page(generation=value, **counts), identity=identity)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_series_that_hides_for_a_while_counts_from_its_mark(watch: Watch) -> N
 def test_what_is_inside_another_counter_is_taken_out(watch: Watch) -> None:
     """Cached tokens inside the prompt counter come out of it: one series feeds two quantities."""
 
-    def told(prompt: float, cached: float) -> ServerReading:
+    def reading(prompt: float, cached: float) -> ServerReading:
         return replace(
             page(),
             counters=(
@@ -190,8 +190,8 @@ def test_what_is_inside_another_counter_is_taken_out(watch: Watch) -> None:
             ),
         )
 
-    watch.read(told(1000, 400))
-    assert watch.read(told(1500, 700)) == {("llama", "prompt"): 200, ("llama", "cached_prompt"): 300}
+    watch.read(reading(1000, 400))
+    assert watch.read(reading(1500, 700)) == {("llama", "prompt"): 200, ("llama", "cached_prompt"): 300}
 
 
 def test_another_server_at_a_known_address_is_a_baseline_where_nothing_tells(watch: Watch) -> None:

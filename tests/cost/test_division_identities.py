@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from exporter.cost.policy import OwnershipRule
 from exporter.readings import Division
-from tests.cost.bench import DOLLAR, Meter, rent, terms
-from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, Divided, asked, served
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, Divided, gateway_reading, served
+from tests.cost.readings import DOLLAR, cost_policy, rent
 from tests.depth import examples
 
 NAMES = ("sql-a", "sql-b", "sql-c")
@@ -42,20 +43,22 @@ stories = st.lists(happenings, min_size=1, max_size=12)
 
 def lived(story: list[Happening], division: Division | None, *, restarts: bool = True) -> Divided:
     """A server at a dollar a second that lives through a story, its gateway beside it."""
-    host = Divided(Meter(terms(rent(3600), ownership=(OwnershipRule("search", "platform"),))))
+    host = Divided(CheckedMeter(cost_policy(rent(3600), ownership=(OwnershipRule("search", "platform"),))))
     own = [0.0, 0.0]
-    told: dict[str, tuple[float, float]] = {}
+    counts: dict[str, tuple[float, float]] = {}
     process = 0
-    host.tick(served(division, prompt=0, generation=0), asked())
+    host.tick(served(division, prompt=0, generation=0), gateway_reading())
     for one in story:
         if restarts and one.restarts:
-            told, process = {}, process + 1
+            counts, process = {}, process + 1
         own = [own[0] + one.own[0], own[1] + one.own[1]]
         for name, (prompt, generation) in one.named.items():
-            before = told.get(name, (0.0, 0.0))
-            told[name] = before[0] + prompt, before[1] + generation
+            before = counts.get(name, (0.0, 0.0))
+            counts[name] = before[0] + prompt, before[1] + generation
         by_team = division is None or division.by == "team"
-        page = asked(told if by_team else None, None if by_team else told, identity=f"gateway-{process}")
+        page = gateway_reading(
+            counts if by_team else None, None if by_team else counts, identity=f"gateway-{process}"
+        )
         server = served(division, prompt=own[0], generation=own[1])
         gateway = page if one.gateway else SILENT
         host.tick(server if one.server else None, gateway, seconds=one.seconds)
@@ -66,15 +69,15 @@ def lived(story: list[Happening], division: Division | None, *, restarts: bool =
 @given(stories, st.sampled_from([BY_TEAM, BY_ADAPTER]))
 def test_nothing_is_lost_and_nothing_is_counted_twice(story: list[Happening], division: Division) -> None:
     """Money by phase to the picodollars that rounding holds, and tokens exactly, are the server's own."""
-    found, plain = lived(story, division), lived(story, None)
-    assert found.dollars() == plain.dollars()
+    divided, plain = lived(story, division), lived(story, None)
+    assert divided.dollars() == plain.dollars()
     for phase in ("prefill", "decode", "other", "idle", "unobserved"):
         # what rounding owes is owed to each slot: a unit for each at most
-        assert abs(found.dollars(phase=phase) - plain.dollars(phase=phase)) <= 2 * (len(NAMES) + 1)
+        assert abs(divided.dollars(phase=phase) - plain.dollars(phase=phase)) <= 2 * (len(NAMES) + 1)
     for kind in ("prompt", "generation"):
-        told = [sum(n for key, n in host.tokens.items() if key[2] == kind) for host in (found, plain)]
-        assert told[0] == told[1]
-    assert all(count >= 0 for count in found.tokens.values())
+        sums = [sum(n for key, n in host.tokens.items() if key[2] == kind) for host in (divided, plain)]
+        assert sums[0] == sums[1]
+    assert all(count >= 0 for count in divided.tokens.values())
 
 
 @examples(150)

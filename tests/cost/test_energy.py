@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from exporter.cost import energy
 from exporter.cost.energy import Used
-from tests.cost.bench import SECOND, h100
 from tests.cost.energy_meter import TEN, EnergyMeter, counter, power
+from tests.cost.readings import SECOND, h100
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from exporter.cost.explanation import ModelAccount, UnitCost, against, hosted, l
 from exporter.cost.policy import Weights
 from exporter.cost.postings import Phase
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.bench import DOLLAR, HOUR
+from tests.cost.readings import DOLLAR, HOUR
 
 MONEY: dict[Phase, int] = {
     "prefill": 2 * DOLLAR,

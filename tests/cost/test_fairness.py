@@ -15,7 +15,8 @@ from exporter.cost.policy import CardinalityLimits
 from exporter.cost.state import Carry
 from exporter.readings import Holder, ServerKey
 from exporter.tariff.rate import Rate
-from tests.cost.bench import CHAT, DOLLAR, HOUR, SECOND, Meter, h100, overhead, page, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, DOLLAR, HOUR, SECOND, cost_policy, h100, overhead, page
 
 MONTH = 720 * HOUR
 OWNERS = [f"party-{number:03d}" for number in range(150)]
@@ -72,8 +73,10 @@ def test_parties_that_take_turns_are_not_favored() -> None:
 
 def test_gpus_of_one_host_do_not_round_alike() -> None:
     """60 of the GPUs through the whole model: 150 models of one server hold each of them, for some ticks."""
-    meter = Meter(
-        terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(models=150))
+    meter = CheckedMeter(
+        cost_policy(
+            overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(models=150)
+        )
     )
     gpus = [h100(number, utilization_ratio=0.0) for number in range(60)]
     server = replace(page(running=0.0), models=tuple(OWNERS), loads=())
@@ -88,8 +91,10 @@ def test_gpus_of_one_host_do_not_round_alike() -> None:
 
 def test_servers_that_come_and_go_are_not_favored() -> None:
     """Two groups of servers hold a GPU in turns; what a group of 75 is due is within 0.5 % for each."""
-    meter = Meter(
-        terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(servers=200))
+    meter = CheckedMeter(
+        cost_policy(
+            overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(servers=200)
+        )
     )
     names = [ServerKey("", owner) for owner in OWNERS]
     turns = [[Holder(key, "GPU-0") for key in names[::2]], [Holder(key, "GPU-0") for key in names[1::2]]]

@@ -5,16 +5,28 @@ import pytest
 from exporter.cost.policy import SplitRule
 from exporter.readings import GpuReading, ServerKey
 from exporter.tariff.terms import Electricity
-from tests.cost.bench import BATCH, CHAT, DOLLAR, Decimal, Meter, down, h100, holding, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import (
+    BATCH,
+    CHAT,
+    DOLLAR,
+    Decimal,
+    allocate,
+    cost_policy,
+    down,
+    h100,
+    page,
+    rent,
+)
 
 
 @pytest.fixture
-def meter() -> Meter:
+def meter() -> CheckedMeter:
     """One dollar a second, so that dollars read as seconds."""
-    return Meter(terms(rent(3600)))
+    return CheckedMeter(cost_policy(rent(3600)))
 
 
-def phases(meter: Meter, **by: str) -> dict[str, float]:
+def phases(meter: CheckedMeter, **by: str) -> dict[str, float]:
     """Dollars by phase, those of zero left out."""
     reported = {
         phase: meter.dollars(phase=phase, **by) / DOLLAR for phase in ("prefill", "decode", "other", "idle")
@@ -23,7 +35,7 @@ def phases(meter: Meter, **by: str) -> dict[str, float]:
     return {phase: dollars for phase, dollars in reported.items() if dollars}
 
 
-def test_a_gpu_that_nobody_holds_is_unallocated(meter: Meter) -> None:
+def test_a_gpu_that_nobody_holds_is_unallocated(meter: CheckedMeter) -> None:
     """Idle, and `other` where it was busy for nobody that we know."""
     meter.tick(1, [h100()])
     meter.tick(10, [h100(utilization_ratio=0.25)])
@@ -31,10 +43,10 @@ def test_a_gpu_that_nobody_holds_is_unallocated(meter: Meter) -> None:
     assert meter.dollars() == 10 * DOLLAR
 
 
-def test_busy_is_what_the_driver_says(meter: Meter) -> None:
+def test_busy_is_what_the_driver_says(meter: CheckedMeter) -> None:
     """40 % busy at 1 prompt to 1 generation: 4 seconds, a quarter prefill; the rest idles."""
-    meter.tick(1, [h100()], [page(prompt=0, generation=0)], holding(CHAT, 0))
-    meter.tick(10, [h100(utilization_ratio=0.4)], [page(prompt=10, generation=10)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(prompt=0, generation=0)], allocate(CHAT, 0))
+    meter.tick(10, [h100(utilization_ratio=0.4)], [page(prompt=10, generation=10)], allocate(CHAT, 0))
     assert phases(meter, server="chat") == {"prefill": 1.0, "decode": 3.0, "idle": 6.0}
     assert meter.seconds(phase="idle") == 6.0
 
@@ -42,39 +54,39 @@ def test_busy_is_what_the_driver_says(meter: Meter) -> None:
 @pytest.mark.parametrize(("running", "expected"), [(3.0, {"decode": 10.0}), (0.0, {"idle": 10.0})])
 @pytest.mark.parametrize("utilization", [None, 0.0])
 def test_where_the_driver_cannot_say_requests_running_do(
-    meter: Meter, running: float, expected: dict[str, float], utilization: float | None
+    meter: CheckedMeter, running: float, expected: dict[str, float], utilization: float | None
 ) -> None:
     """Or where it says 0 while tokens moved, as it does under MIG and on some virtual GPUs."""
-    meter.tick(1, [h100()], [page(generation=0)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(generation=0)], allocate(CHAT, 0))
     gpu = h100(utilization_ratio=utilization)
-    meter.tick(10, [gpu], [page(generation=10, running=running)], holding(CHAT, 0))
+    meter.tick(10, [gpu], [page(generation=10, running=running)], allocate(CHAT, 0))
     assert phases(meter) == expected
 
 
-def test_a_utilization_of_0_is_believed_while_no_token_moves(meter: Meter) -> None:
+def test_a_utilization_of_0_is_believed_while_no_token_moves(meter: CheckedMeter) -> None:
     """A request that waits for a tool does not occupy the GPU."""
-    meter.tick(1, [h100()], [page(generation=0)], holding(CHAT, 0))
-    meter.tick(10, [h100(utilization_ratio=0.0)], [page(generation=0, running=2.0)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(generation=0)], allocate(CHAT, 0))
+    meter.tick(10, [h100(utilization_ratio=0.0)], [page(generation=0, running=2.0)], allocate(CHAT, 0))
     assert phases(meter) == {"idle": 10.0}
 
 
-def test_a_driver_that_cannot_say_and_nobody_to_ask_is_unobserved(meter: Meter) -> None:
+def test_a_driver_that_cannot_say_and_nobody_to_ask_is_unobserved(meter: CheckedMeter) -> None:
     """Idle is only what is known to be idle."""
     meter.tick(1, [h100(utilization_ratio=None)])
     meter.tick(10, [h100(utilization_ratio=None)])
     assert phases(meter) == {"unobserved": 10.0}
 
 
-def test_a_server_that_does_not_tell_its_load_is_not_idle(meter: Meter) -> None:
+def test_a_server_that_does_not_tell_its_load_is_not_idle(meter: CheckedMeter) -> None:
     """No utilization, no tokens, no load: nobody could tell."""
     for _ in range(2):
-        meter.tick(5, [h100(utilization_ratio=None)], [page(running=None, generation=7)], holding(CHAT, 0))
+        meter.tick(5, [h100(utilization_ratio=None)], [page(running=None, generation=7)], allocate(CHAT, 0))
     assert phases(meter) == {"unobserved": 5.0}
 
 
-def test_while_nvml_is_silent_the_last_holders_pay(meter: Meter) -> None:
+def test_while_nvml_is_silent_the_last_holders_pay(meter: CheckedMeter) -> None:
     """Busy from requests running; the server that does not answer either is unobserved."""
-    holders = (*holding(CHAT, 0), *holding(BATCH, 1))
+    holders = (*allocate(CHAT, 0), *allocate(BATCH, 1))
     both = [page(generation=0), page(BATCH, generation=0)]
     meter.tick(1, [h100(0), h100(1)], both, holders)
     meter.tick(10, None, [page(generation=10), down(page(BATCH))])
@@ -84,7 +96,7 @@ def test_while_nvml_is_silent_the_last_holders_pay(meter: Meter) -> None:
     assert phases(meter, server="chat") == {"decode": 10.0, "idle": 10.0}
 
 
-def test_a_silent_nvml_and_an_unallocated_gpu_are_unobserved(meter: Meter) -> None:
+def test_a_silent_nvml_and_an_unallocated_gpu_are_unobserved(meter: CheckedMeter) -> None:
     """There is no server to ask."""
     meter.tick(1, [h100()])
     meter.tick(10, None)
@@ -92,72 +104,72 @@ def test_a_silent_nvml_and_an_unallocated_gpu_are_unobserved(meter: Meter) -> No
 
 
 @pytest.mark.parametrize("lost", [[], [h100(0, up=False, utilization_ratio=None)]])
-def test_a_lost_gpu_is_paid_for_and_idle(meter: Meter, lost: list[GpuReading]) -> None:
+def test_a_lost_gpu_is_paid_for_and_idle(meter: CheckedMeter, lost: list[GpuReading]) -> None:
     """Off the bus, or told and not readable: it stays in the inventory, also while its server is busy."""
-    meter.tick(1, [h100(0), h100(1)], [page(generation=0)], holding(CHAT, 0, 1))
+    meter.tick(1, [h100(0), h100(1)], [page(generation=0)], allocate(CHAT, 0, 1))
     gpus = [*lost, h100(1)]
-    meter.tick(10, gpus, [page(generation=10)], holding(CHAT, 0, 1))
+    meter.tick(10, gpus, [page(generation=10)], allocate(CHAT, 0, 1))
     assert phases(meter, uuid="GPU-0", server="chat") == {"idle": 10.0}
     assert phases(meter, uuid="GPU-1", server="chat") == {"decode": 10.0}
 
 
-def test_a_gpu_known_lost_stays_lost_while_nvml_is_silent(meter: Meter) -> None:
+def test_a_gpu_known_lost_stays_lost_while_nvml_is_silent(meter: CheckedMeter) -> None:
     """Its server is busy on the others; only a reading of it says that it is back."""
-    meter.tick(1, [h100(0), h100(1)], [page(generation=0)], holding(CHAT, 0, 1))
-    meter.tick(10, [h100(1)], [page(generation=10)], holding(CHAT, 0, 1))
+    meter.tick(1, [h100(0), h100(1)], [page(generation=0)], allocate(CHAT, 0, 1))
+    meter.tick(10, [h100(1)], [page(generation=10)], allocate(CHAT, 0, 1))
     meter.tick(10, None, [page(generation=20)])
     assert phases(meter, uuid="GPU-0") == {"idle": 20.0}
     assert phases(meter, uuid="GPU-1") == {"decode": 20.0}
-    meter.tick(10, [h100(0), h100(1)], [page(generation=30)], holding(CHAT, 0, 1))
+    meter.tick(10, [h100(0), h100(1)], [page(generation=30)], allocate(CHAT, 0, 1))
     meter.tick(10, None, [page(generation=40)])
     assert phases(meter, uuid="GPU-0") == {"decode": 20.0, "idle": 20.0}
 
 
-def test_a_gap_is_unobserved(meter: Meter) -> None:
+def test_a_gap_is_unobserved(meter: CheckedMeter) -> None:
     """A tick above 60 s was not watched: what the end of it shows does not stand for all of it."""
-    meter.tick(1, [h100()], [page(generation=0)], holding(CHAT, 0))
-    meter.tick(60, [h100()], [page(generation=10)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(generation=0)], allocate(CHAT, 0))
+    meter.tick(60, [h100()], [page(generation=10)], allocate(CHAT, 0))
     assert phases(meter) == {"decode": 60.0}
-    meter.pass_by(60_000_000_001, [h100()], [page(generation=30)], holding(CHAT, 0))
+    meter.pass_by(60_000_000_001, [h100()], [page(generation=30)], allocate(CHAT, 0))
     assert phases(meter)["unobserved"] == 60.000000001
     assert meter.tokens["chat", "llama", "generation"] == 30
 
 
-def test_an_interval_is_charged_to_the_holders_at_its_end(meter: Meter) -> None:
+def test_an_interval_is_charged_to_the_holders_at_its_end(meter: CheckedMeter) -> None:
     """Who held it before pays for before."""
-    meter.tick(1, [h100()], [], holding(CHAT, 0))
-    meter.tick(10, [h100()], [], holding(BATCH, 0))
-    meter.tick(5, [h100()], [], holding(CHAT, 0))
+    meter.tick(1, [h100()], [], allocate(CHAT, 0))
+    meter.tick(10, [h100()], [], allocate(BATCH, 0))
+    meter.tick(5, [h100()], [], allocate(CHAT, 0))
     assert (meter.dollars(server="batch"), meter.dollars(server="chat")) == (10 * DOLLAR, 5 * DOLLAR)
 
 
-def test_a_holder_without_tokens_carries_its_dollars(meter: Meter) -> None:
+def test_a_holder_without_tokens_carries_its_dollars(meter: CheckedMeter) -> None:
     """A training job is a server, too; what it was busy with no token ever told."""
     job = ServerKey("", "unmatched:python")
-    meter.tick(1, [h100()], [], holding(job, 0))
-    meter.tick(10, [h100(utilization_ratio=0.5)], [], holding(job, 0))
+    meter.tick(1, [h100()], [], allocate(job, 0))
+    meter.tick(10, [h100(utilization_ratio=0.5)], [], allocate(job, 0))
     assert phases(meter, server="unmatched:python") == {"other": 5.0, "idle": 5.0}
 
 
-def test_a_busy_server_whose_ratio_is_unknown_is_other(meter: Meter) -> None:
+def test_a_busy_server_whose_ratio_is_unknown_is_other(meter: CheckedMeter) -> None:
     """Its first tokens have not come yet."""
-    meter.tick(1, [h100()], [page(generation=5)], holding(CHAT, 0))
-    meter.tick(10, [h100(utilization_ratio=0.5)], [page(generation=5)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(generation=5)], allocate(CHAT, 0))
+    meter.tick(10, [h100(utilization_ratio=0.5)], [page(generation=5)], allocate(CHAT, 0))
     assert phases(meter, model="llama") == {"other": 5.0, "idle": 5.0}
 
 
-def test_a_shared_gpu_is_charged_once(meter: Meter) -> None:
+def test_a_shared_gpu_is_charged_once(meter: CheckedMeter) -> None:
     """Trap: a shared GPU copies its whole value to each consumer. 0.7 and 0.3 of one dollar a second."""
-    holders = (*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
+    holders = (*allocate(CHAT, 0, share=0.7), *allocate(BATCH, 0, share=0.3))
     meter.tick(1, [h100()], [], holders)
     meter.tick(10, [h100(utilization_ratio=0.5)], [], holders)
     assert phases(meter, server="chat") == {"other": 3.5, "idle": 3.5}
     assert phases(meter, server="batch") == {"other": 1.5, "idle": 1.5}
 
 
-def test_who_moved_tokens_on_a_shared_gpu_is_asked_with_the_others(meter: Meter) -> None:
+def test_who_moved_tokens_on_a_shared_gpu_is_asked_with_the_others(meter: CheckedMeter) -> None:
     """The driver says 0 and is wrong: each server answers for its own part, a silent one is unobserved."""
-    holders = (*holding(CHAT, 0), *holding(BATCH, 0))
+    holders = (*allocate(CHAT, 0), *allocate(BATCH, 0))
     meter.tick(1, [h100()], [page(generation=0), down(page(BATCH))], holders)
     meter.tick(10, [h100(utilization_ratio=0.0)], [page(generation=9), down(page(BATCH))], holders)
     assert phases(meter, server="chat") == {"decode": 5.0}
@@ -169,13 +181,15 @@ class Energy:
 
     def __init__(self) -> None:
         electricity = Electricity(Decimal(3600))
-        self.meter = Meter(terms(rent(0, energy=electricity), split=(SplitRule(method="weights"),)))
+        self.meter = CheckedMeter(
+            cost_policy(rent(0, energy=electricity), split=(SplitRule(method="weights"),))
+        )
         self.joules = 0
 
     def tick(self, watts: float, busy: float | None, **fields: float) -> None:
         self.joules += round(watts * 10)
         gpu = h100(utilization_ratio=busy, energy=self.joules * 1000, power_limit_watts=700.0)
-        self.meter.tick(10, [gpu], [page(**fields)], holding(CHAT, 0))
+        self.meter.tick(10, [gpu], [page(**fields)], allocate(CHAT, 0))
 
     def kilojoules(self) -> dict[str, float]:
         reported = phases(self.meter, component="energy")
@@ -223,8 +237,8 @@ def test_late_energy_is_split_over_the_time_it_was_used_in() -> None:
 
 def test_each_share_of_a_gpu_pays_for_its_own_idle_time() -> None:
     """The driver cannot say. Chat ran all the time, batch rested all the time, each on its half of 4 kJ."""
-    meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
-    holders = (*holding(CHAT, 0), *holding(BATCH, 0))
+    meter = CheckedMeter(cost_policy(rent(0, energy=Electricity(Decimal(3600)))))
+    holders = (*allocate(CHAT, 0), *allocate(BATCH, 0))
     joules = 0
     for watts, utilization, generated in ((0, 0.0, 0), (100, 0.0, 0), (400, None, 10)):
         joules += watts * 10

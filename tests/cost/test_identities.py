@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Postings
-from tests.cost.bench import BATCH, CHAT, HOUR, MINUTE, SECOND, Meter, down, h100, holding, page
+from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import ExactModel, accrued
 from tests.cost.host_strategies import (
     KILOWATT_HOUR,
@@ -26,6 +26,7 @@ from tests.cost.host_strategies import (
     starts,
     timelines,
 )
+from tests.cost.readings import BATCH, CHAT, HOUR, MINUTE, SECOND, allocate, down, h100, page
 from tests.depth import examples
 
 PRICE = Fraction(KILOWATT_HOUR.dollars_per_kilowatt_hour) * Fraction("1.35") * Fraction("1.8")
@@ -48,7 +49,7 @@ def test_every_dollar_and_second_is_where_the_contract_says(timeline: HostTimeli
         if component != "energy":
             posted[uuid, component, owner.server, phase] += amount
     allocated: Counter[Any] = Counter()
-    for (uuid, owner, phase), duration in meter.held.items():
+    for (uuid, owner, phase), duration in meter.gpu_time.items():
         allocated[uuid, owner.server, phase] += duration
     for actual, expected in ((posted, reckoned.due), (allocated, reckoned.seconds)):
         whole: Counter[Any] = Counter()
@@ -70,11 +71,11 @@ def test_energy_is_charged_as_it_is_measured(timeline: HostTimeline) -> None:
         assert abs(meter.dollars(uuid=f"GPU-{number}", component="energy") - due) <= 1
 
 
-def steady(start: int, dated: int, load: tuple[int, int, int]) -> tuple[Meter, Any]:
+def steady(start: int, dated: int, load: tuple[int, int, int]) -> tuple[CheckedMeter, Any]:
     """A host on which nothing changes: three GPUs, two servers, half busy, a constant power."""
     prompt, generated, watts = load
-    meter = Meter(priced(dated, gap_after=20 * HOUR), start - 2 * SECOND)
-    holders = (*holding(CHAT, 0, 1, share=0.7), *holding(BATCH, 1, 2))
+    meter = CheckedMeter(priced(dated, gap_after=20 * HOUR), start - 2 * SECOND)
+    holders = (*allocate(CHAT, 0, 1, share=0.7), *allocate(BATCH, 1, 2))
 
     def tick(duration: int, times: int = 1) -> None:
         # Cuts may be nanoseconds apart, where one millijoule is any power: all of it is plausible here.
@@ -118,11 +119,11 @@ def test_what_is_advanced_in_pieces_is_what_is_advanced_at_once(
     cuts = len(pieces) - 1 + sum(piece // MINUTE + 2 for piece in pieces) * (grain != MINUTE)
     for key in {*cut.money, *whole.money}:
         assert abs(cut.money[key] - whole.money[key]) <= max(1, cuts)
-    for key in {*cut.held, *whole.held}:
-        assert abs(cut.held[key] - whole.held[key]) <= max(1, cuts)
+    for key in {*cut.gpu_time, *whole.gpu_time}:
+        assert abs(cut.gpu_time[key] - whole.gpu_time[key]) <= max(1, cuts)
 
 
-def by_gpu(meter: Meter) -> Counter[Any]:
+def by_gpu(meter: CheckedMeter) -> Counter[Any]:
     """Money by GPU and component."""
     actual: Counter[Any] = Counter()
     for (uuid, component, _, _), amount in meter.money.items():
@@ -156,7 +157,7 @@ def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
     ticks: list[tuple[Any, Any, bool, bool]], identity: str
 ) -> None:
     """Any subset of the reads of two replicas may fail, as long as the last one succeeds."""
-    meter = Meter(priced(0))
+    meter = CheckedMeter(priced(0))
     counts = {"http://a": [0, 0, 0], "http://b": [500, 20, 10]}
 
     def reading(url: str) -> Any:
@@ -183,7 +184,7 @@ def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool
 
     Tokens between the last read and the end of a process are known to nobody: the last read succeeds here.
     """
-    meter = Meter(priced(0))
+    meter = CheckedMeter(priced(0))
     meter.tick(10, [], [page(generation=0)])
     value, process, total = 0, 0, 0
     for number, (moved, fails, restarts) in enumerate([*ticks, (0, False, False)]):
@@ -202,13 +203,13 @@ def test_dropped_nvml_reads_change_when_energy_arrives_not_how_much(ticks: list[
     """And not a picodollar or GPU-second of anything else."""
     meters = []
     for drops in (False, True):
-        meter = Meter(priced(TURN))
+        meter = CheckedMeter(priced(TURN))
         joules = 0
-        meter.tick(10, [h100(0, energy=0)], [], holding(CHAT, 0))
+        meter.tick(10, [h100(0, energy=0)], [], allocate(CHAT, 0))
         for used, fails in [*ticks, (0, False)]:
             joules += used
             gpu = h100(0, energy=joules * 1000, power_limit_watts=700.0)
-            meter.tick(10, None if drops and fails else [gpu], [], holding(CHAT, 0))
+            meter.tick(10, None if drops and fails else [gpu], [], allocate(CHAT, 0))
         meters.append(meter)
     read, dropped = meters
     assert dropped.energy == read.energy == {"GPU-0": 1000 * sum(used for used, _ in ticks)}
@@ -216,16 +217,16 @@ def test_dropped_nvml_reads_change_when_energy_arrives_not_how_much(ticks: list[
     assert dropped.seconds() == read.seconds() == 10 * len(ticks) + 10
 
 
-def shape(postings: Postings) -> Any:
+def comparable(postings: Postings) -> Any:
     """Postings without the order of their rows."""
     return (
         [
-            (seg.start, seg.end, seg.accrued, Counter(seg.money), Counter(seg.held))
+            (seg.start, seg.end, seg.accrued, Counter(seg.money), Counter(seg.gpu_times))
             for seg in postings.segments
         ],
         Counter(postings.tokens),
         Counter(postings.energy),
-        postings.seen,
+        postings.owners,
     )
 
 
@@ -234,7 +235,7 @@ def shape(postings: Postings) -> Any:
 def test_the_order_of_what_is_read_changes_nothing(timeline: HostTimeline, random: Any) -> None:
     """GPUs, servers, holders and counters in any order post the same, tick by tick."""
     straight, turned = StrategyHost(timeline), StrategyHost(timeline)
-    one, other = (Meter(timeline.policy, timeline.start - SECOND) for _ in range(2))
+    one, other = (CheckedMeter(timeline.policy, timeline.start - SECOND) for _ in range(2))
 
     def shuffled(rows: Any) -> Any:
         rows = list(rows)
@@ -251,4 +252,4 @@ def test_the_order_of_what_is_read_changes_nothing(timeline: HostTimeline, rando
         first = one.pass_by(duration, gpus, servers, timeline.holders)
         again = None if gpus_again is None else shuffled(gpus_again)
         second = other.pass_by(duration, again, mixed(servers_again), shuffled(timeline.holders))
-        assert shape(first.postings) == shape(second.postings)
+        assert comparable(first.postings) == comparable(second.postings)

@@ -13,7 +13,6 @@ from exporter.cost.inventory import Replacement
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed
-from tests.cost.bench import CHAT, DOLLAR, HOUR, MINUTE, SECOND, Meter, moment, owned, rent
 from tests.cost.changing_gpus import (
     BOUGHT,
     FOUR,
@@ -29,6 +28,8 @@ from tests.cost.changing_gpus import (
     of_models,
     whole,
 )
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, DOLLAR, HOUR, MINUTE, SECOND, moment, owned, rent
 
 
 @pytest.mark.parametrize("bus", [True, False], ids=["same-addresses", "no-addresses"])
@@ -161,7 +162,7 @@ def test_a_vm_that_was_made_smaller_releases_slots() -> None:
     listed = Hardware(HardwareMatch(), Listed(), "hardware[0]")
     host = ChangingGpusHost(whole(listed, location=P5), *boards("a"))
     assert host.hourly() == 55.04
-    host.meter.terms = replace(host.meter.terms, tariff=replace(host.meter.terms.tariff, location=FOUR))
+    host.meter.policy = replace(host.meter.policy, tariff=replace(host.meter.policy.tariff, location=FOUR))
     outcome = host.restart(3600, *boards("b", 4, model=L4))
 
     assert sorted(outcome.inventory.released) == ["a4", "a5", "a6", "a7"]
@@ -174,7 +175,9 @@ def test_after_the_boot_of_a_smaller_vm_no_more_than_its_gpus_are_charged() -> N
     """From 8 to 4 at 6.88 each, stopped for an hour: 20 s of eight, then a minute of four."""
     priced = whole(of_models("*", "55.04", 8))
     host = ChangingGpusHost(priced, *boards("a"))
-    host.meter.terms = replace(host.meter.terms, tariff=replace(priced.tariff, hardware=(rent("27.52", 4),)))
+    host.meter.policy = replace(
+        host.meter.policy, tariff=replace(priced.tariff, hardware=(rent("27.52", 4),))
+    )
     host.restart(3600, *boards("a")[:4])
 
     assert near(host.meter.dollars(), HOST * 20 // 3600 + HOST // 2 * 60 // 3600)
@@ -183,7 +186,7 @@ def test_after_the_boot_of_a_smaller_vm_no_more_than_its_gpus_are_charged() -> N
 def test_a_vm_that_was_made_larger() -> None:
     """4 at 27.52 to 8 at 55.04: the four new ones are paid for from the first tick on."""
     host = ChangingGpusHost(whole(rent("27.52", 4)), *boards("a", 4))
-    host.meter.terms = replace(host.meter.terms, tariff=Tariff("host-1", (rent("55.04", 8),)))
+    host.meter.policy = replace(host.meter.policy, tariff=Tariff("host-1", (rent("55.04", 8),)))
     host.restart(3600, *boards("b"))
     assert (len(host.uuids()), host.hourly()) == (8, 55.04)
     assert host.meter.state.replaced == 4
@@ -249,7 +252,7 @@ def test_a_hot_plugged_gpu_is_one_more() -> None:
 def test_cards_in_mig_mode_are_slots_like_others() -> None:
     """A board cut into instances is replaced by one that is not cut yet: its instances hold nothing there."""
     instance = MigInstance("MIG-1", 1, gpu_slices=3, memory_bytes=40 * 2**30)
-    meter = Meter(replace(whole(rent("2")), gap_after=24 * HOUR))
+    meter = CheckedMeter(replace(whole(rent("2")), gap_after=24 * HOUR))
     gib = 80 * 2**30
 
     def card(uuid: str, *instances: MigInstance) -> GpuReading:
@@ -294,9 +297,9 @@ def test_a_rule_for_the_old_uuid_goes_on_pricing_the_slot() -> None:
         host.tick(10, [Board(new, "1"), Board("a1", "2")])
         assert host.hourly(uuid=new) == 3
         assert host.hourly() == 5
-    tariff = host.meter.terms.tariff
+    tariff = host.meter.policy.tariff
     other = rent("4", match=HardwareMatch(uuid="c0"))
-    host.meter.terms = replace(host.meter.terms, tariff=replace(tariff, hardware=(other, named, rent("2"))))
+    host.meter.policy = replace(host.meter.policy, tariff=replace(tariff, hardware=(other, named, rent("2"))))
     assert host.hourly(uuid="c0") == 4
 
 
@@ -306,9 +309,9 @@ def test_a_rule_for_the_new_model_names_the_new_board() -> None:
     host = ChangingGpusHost(whole(*by_model), Board("a0", "1"))
     host.tick(10, [Board("b0", "1", L4)])
     assert host.hourly() == 6.88
-    tariff = host.meter.terms.tariff
+    tariff = host.meter.policy.tariff
     rules = (*by_model[:1], of_models("*L4*", "0.70", 1), *by_model[1:])
-    host.meter.terms = replace(host.meter.terms, tariff=replace(tariff, hardware=rules))
+    host.meter.policy = replace(host.meter.policy, tariff=replace(tariff, hardware=rules))
     assert host.hourly() == 0.70
 
 
@@ -316,8 +319,8 @@ def test_time_without_a_price_is_charged_late_by_the_rule_of_the_slot() -> None:
     """The slot is unpriced while b0 sits in it; the rule that comes for a0 is the slot's."""
     host = ChangingGpusHost(whole(of_models("*A100*", "1", 1)), Board("a0", "1"))
     outcome = host.tick(3600, [Board("b0", "1")])
-    named = replace(host.meter.terms.tariff, hardware=(rent("3", match=HardwareMatch(uuid="a0")),))
-    host.meter.terms = replace(host.meter.terms, tariff=named)
+    named = replace(host.meter.policy.tariff, hardware=(rent("3", match=HardwareMatch(uuid="a0")),))
+    host.meter.policy = replace(host.meter.policy, tariff=named)
     later = host.tick()
     waiting = outcome.postings.segments[0].unpriced[0]
     assert later.terms.tariff.hardware_price(waiting.gpu, waiting.start).priced
@@ -333,7 +336,7 @@ def test_a_ledger_with_eight_stale_gpus_heals_at_the_first_full_read() -> None:
             for uuid, gpu in host.meter.state.gpus.items()
         }
         host.meter.state = replace(host.meter.state, gpus=gpus, listed_in="")
-        host.meter.terms = replace(whole(), gap_after=24 * HOUR)
+        host.meter.policy = replace(whole(), gap_after=24 * HOUR)
         if again[0].uuid == "b0":
             host.tick(10, again)
         else:
@@ -346,7 +349,7 @@ def test_a_ledger_with_eight_stale_gpus_heals_at_the_first_full_read() -> None:
 def test_energy_of_a_new_board_begins_with_its_own_counter() -> None:
     """B's counter stood at 900 kJ: nothing of that is the host's; after a boot what it counted since is."""
     priced = replace(whole(rent("2")), gap_after=MINUTE)
-    meter = Meter(priced)
+    meter = CheckedMeter(priced)
 
     def card(uuid: str, joules: int) -> GpuReading:
         return GpuReading(

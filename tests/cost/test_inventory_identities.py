@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance
 from exporter.tariff.terms import Hardware
-from tests.cost.bench import CHAT, HOUR, MINUTE, SECOND, Meter, overhead, owned, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, HOUR, MINUTE, SECOND, cost_policy, overhead, owned, rent
 from tests.depth import examples
 
 MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
@@ -44,7 +45,7 @@ class Life:
     most: int = 0
 
     def __post_init__(self) -> None:
-        self.meter = Meter(replace(self.priced, gap_after=MINUTE))
+        self.meter = CheckedMeter(replace(self.priced, gap_after=MINUTE))
         self.boards = [self.another() for _ in range(self.sockets)]
         self.order = list(range(self.sockets))
         self.read(SECOND)
@@ -144,7 +145,7 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
     *, hardware: Hardware, addressed: bool, story: list[tuple[str, Any]]
 ) -> None:
     """Dollars are the price times the time owed, never more; GPU time is eight times what passed."""
-    life = Life(terms(hardware, overheads=(NETWORK,), all_gpus=True), 8, addressed)
+    life = Life(cost_policy(hardware, overheads=(NETWORK,), all_gpus=True), 8, addressed)
     for what, how in story:
         life.happen(what, how)
         spent = life.meter.dollars() - life.meter.dollars(component="network")
@@ -154,7 +155,7 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
         assert due(hardware, life) - spent < 8 * (1 + len(story))
         network = Fraction("1.10") * 10**12 * life.time / HOUR
         assert 0 <= network - life.meter.dollars(component="network") < 8 * (1 + len(story))
-        assert sum(life.meter.held.values()) == 8 * life.time
+        assert sum(life.meter.gpu_time.values()) == 8 * life.time
         assert life.meter.state.gpu_count == 8
         listed = {uuid for uuid in life.boards if uuid not in life.hidden}
         assert listed <= set(life.meter.state.gpus) or what == "silent"
@@ -171,7 +172,7 @@ def test_without_a_count_no_more_than_the_sockets_are_charged(
     *, addressed: bool, every: bool, sockets: int, story: list[tuple[str, Any]]
 ) -> None:
     """GPUs at 2 an hour each: at least those that are listed cost it, at most those that there are."""
-    life = Life(terms(rent("2"), all_gpus=every), sockets, addressed)
+    life = Life(cost_policy(rent("2"), all_gpus=every), sockets, addressed)
     least = Fraction(0)
     for what, how in story:
         before = life.time
@@ -183,5 +184,5 @@ def test_without_a_count_no_more_than_the_sockets_are_charged(
         most = Fraction(2 * sockets) * 10**12 * life.up_time / HOUR
 
         assert least - sockets * (1 + len(story)) <= life.meter.dollars() <= most
-        assert sum(life.meter.held.values()) <= sockets * life.time
+        assert sum(life.meter.gpu_time.values()) <= sockets * life.time
         assert life.meter.state.gpu_count <= sockets

@@ -11,7 +11,9 @@ from exporter.cost.postings import CostOwner, GpuUse, LateCharges, MoneyPosting,
 from exporter.cost.state import Carry, GpuState, State
 from exporter.readings import Frame, Gpu
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.exact_model import by_hour
+from tests.cost.readings import (
     BATCH,
     CHAT,
     DOLLAR,
@@ -19,16 +21,14 @@ from tests.cost.bench import (
     MINUTE,
     SECOND,
     START,
-    Meter,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     moment,
     overhead,
     owned,
     rent,
-    terms,
 )
-from tests.cost.exact_model import by_hour
 
 GPU = Gpu("GPU-0", "NVIDIA H100")
 ALICE = CostOwner("chat", "assistants", "", "chat", "llama")
@@ -78,7 +78,7 @@ def paid(late: LateCharges, **fields: object) -> int:
 
 def test_a_price_that_covers_two_of_three_hours_charges_two() -> None:
     """3 h without a price, then 3.60 dollars an hour from the second hour on: 7.20, by 3 to 1."""
-    state, late = charge_late(UNKNOWN, hours(3), terms(dated(("3.60", START + HOUR))), LATER)
+    state, late = charge_late(UNKNOWN, hours(3), cost_policy(dated(("3.60", START + HOUR))), LATER)
 
     # 2 h x 3.60 = 7.20; three quarters are 5.40, one quarter is 1.80.
     assert (paid(late, owner=ALICE), paid(late, owner=BOB)) == (5_400_000_000_000, 1_800_000_000_000)
@@ -98,12 +98,12 @@ def test_without_a_price_nothing_is_charged() -> None:
     """No rule, a rule of another GPU, a price that begins later: everything still waits."""
     other = rent(1, match=HardwareMatch(gpu_model="A100"))
     for hardware in ((), (other,), (dated(("3.60", START + 3 * HOUR)),)):
-        assert charge_late(UNKNOWN, hours(3), terms(*hardware), LATER) == (UNKNOWN, LateCharges())
+        assert charge_late(UNKNOWN, hours(3), cost_policy(*hardware), LATER) == (UNKNOWN, LateCharges())
 
 
 def test_a_price_inside_an_hour_charges_the_part_that_it_covers() -> None:
     """3.60 dollars an hour from 00:40 on: a third of the hour is 1.20; 40 minutes still wait, by 3 to 1."""
-    _, late = charge_late(UNKNOWN, hours(1), terms(dated(("3.60", START + 40 * MINUTE))), LATER)
+    _, late = charge_late(UNKNOWN, hours(1), cost_policy(dated(("3.60", START + 40 * MINUTE))), LATER)
 
     (left,) = late.left
     assert paid(late) == 12 * DOLLAR // 10
@@ -119,7 +119,7 @@ def test_an_earlier_price_that_comes_after_charges_only_what_still_waits() -> No
     waiting = hours(1)
     state, reported = UNKNOWN, []
     for since in (START + 40 * MINUTE, START + 40 * MINUTE, START + 10 * MINUTE, None):
-        state, late = charge_late(state, waiting, terms(dated(("3.60", since))), LATER)
+        state, late = charge_late(state, waiting, cost_policy(dated(("3.60", since))), LATER)
         waiting = list(late.left) or waiting
         reported.append(paid(late) * 60 // (36 * DOLLAR // 10))
 
@@ -131,7 +131,7 @@ def test_an_earlier_price_that_comes_after_charges_only_what_still_waits() -> No
 def test_prices_that_change_inside_an_hour_are_each_charged() -> None:
     """3.60 for 20 minutes, 7.20 for 40: 1.20 + 4.80."""
     _, late = charge_late(
-        UNKNOWN, hours(1), terms(dated(("3.60", None), ("7.20", START + 20 * MINUTE))), LATER
+        UNKNOWN, hours(1), cost_policy(dated(("3.60", None), ("7.20", START + 20 * MINUTE))), LATER
     )
 
     assert [segment.accrued for segment in late.segments] == [12 * DOLLAR // 10, 48 * DOLLAR // 10]
@@ -142,7 +142,7 @@ def test_hourly_rent_is_not_owed_for_time_that_the_host_was_down() -> None:
     """A lease is; either way the time no longer waits."""
     requested = {
         billing: charge_late(
-            UNKNOWN, hours(2, down=True), terms(dated(("3.60", None), billing=billing)), LATER
+            UNKNOWN, hours(2, down=True), cost_policy(dated(("3.60", None), billing=billing)), LATER
         )[1]
         for billing in ("while_up", "always")
     }
@@ -158,7 +158,7 @@ def test_owned_hardware_is_charged_with_its_energy() -> None:
     """8 GPUs for 280,000 dollars over 3 years and 28,000 a year of support, an hour of one, 0.7 kWh of it."""
     power = Electricity(Decimal("0.12"), pue_ratio=Decimal("1.4"), host_factor_ratio=Decimal("1.5"))
     hardware = owned(energy=power, support_dollars_per_year=Decimal(28_000))
-    _, late = charge_late(UNKNOWN, hours(1, energy=2_520_000_000), terms(hardware), LATER)
+    _, late = charge_late(UNKNOWN, hours(1, energy=2_520_000_000), cost_policy(hardware), LATER)
 
     # 280000 / (3 x 8766) / 8 = 1.330899688189...; 28000 / 8766 / 8 = 0.399269906456...
     # 0.7 kWh x 1.4 x 1.5 x 0.12 = 0.1764, all of it Alice's, whose work drew it.
@@ -171,7 +171,7 @@ def test_owned_hardware_is_charged_with_its_energy() -> None:
 def test_energy_that_was_not_kept_is_not_invented() -> None:
     """Time of an earlier release knows none: everything but energy is charged."""
     power = Electricity(Decimal("0.12"))
-    _, late = charge_late(UNKNOWN, hours(1), terms(owned(energy=power)), LATER)
+    _, late = charge_late(UNKNOWN, hours(1), cost_policy(owned(energy=power)), LATER)
 
     assert {entry.component for entry in entries(late)} == {"amortization"}
 
@@ -179,7 +179,7 @@ def test_energy_that_was_not_kept_is_not_invented() -> None:
 def test_overheads_are_not_charged_again() -> None:
     """They accrued when the time passed, with a price of the hardware or without."""
     network = overhead("network", "1.10", "hour", "host")
-    _, late = charge_late(UNKNOWN, hours(1), terms(rent("3.60"), overheads=(network,)), LATER)
+    _, late = charge_late(UNKNOWN, hours(1), cost_policy(rent("3.60"), overheads=(network,)), LATER)
 
     assert {entry.component for entry in entries(late)} == {"rent"}
 
@@ -187,10 +187,10 @@ def test_overheads_are_not_charged_again() -> None:
 def test_money_goes_to_the_month_that_the_time_is_in() -> None:
     """A gap over a month's end in Auckland, charged later: what falls in December is December's."""
     zone = ZoneInfo("Pacific/Auckland")
-    meter = Meter(terms(zone=zone), moment("2026-11-30T22:00:00+13:00"))
+    meter = CheckedMeter(cost_policy(zone=zone), moment("2026-11-30T22:00:00+13:00"))
     meter.tick(1, [h100()])
     gap = meter.pass_by(4 * HOUR, [h100()]).postings
-    _, late = charge_late(meter.state, by_hour([gap]), terms(rent("3.60"), zone=zone), LATER)
+    _, late = charge_late(meter.state, by_hour([gap]), cost_policy(rent("3.60"), zone=zone), LATER)
 
     months: dict[str, int] = {}
     for segment in late.segments:
@@ -202,10 +202,10 @@ def test_money_goes_to_the_month_that_the_time_is_in() -> None:
 
 def test_money_goes_to_those_who_held_the_gpu_then() -> None:
     """Chat was assistants' when the time passed; that it is search's now moves nothing."""
-    then = Meter(terms(ownership=(OwnershipRule("chat", "assistants"),)))
-    holders = (*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
+    then = CheckedMeter(cost_policy(ownership=(OwnershipRule("chat", "assistants"),)))
+    holders = (*allocate(CHAT, 0, share=0.7), *allocate(BATCH, 0, share=0.3))
     ticks = [then.tick(60, [h100(utilization_ratio=0.5)], [], holders).postings for _ in range(61)]
-    now = terms(rent("3.60"), ownership=(OwnershipRule("search", "retrieval"),))
+    now = cost_policy(rent("3.60"), ownership=(OwnershipRule("search", "retrieval"),))
     _, late = charge_late(then.state, by_hour(ticks), now, LATER)
 
     # An hour of one GPU, shared 0.7 to 0.3.
@@ -218,7 +218,7 @@ def test_money_goes_to_those_who_held_the_gpu_then() -> None:
 
 def test_the_last_hour_is_charged_by_the_minute() -> None:
     """Quotients look at whole minutes: each gets its 6 cents, and what is older falls by the hour."""
-    _, late = charge_late(UNKNOWN, hours(3), terms(rent("3.60")), START + 3 * HOUR + 30 * SECOND)
+    _, late = charge_late(UNKNOWN, hours(3), cost_policy(rent("3.60")), START + 3 * HOUR + 30 * SECOND)
 
     lengths = [segment.end - segment.start for segment in late.segments]
     # Of the second hour the last whole minute is within 62 minutes.
@@ -231,7 +231,7 @@ def test_what_accrual_leaves_is_carried_on() -> None:
     odd = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("1e-12"), gpus=3),)), "hardware[0]")
     period = 3 * HOUR
     state = State(gpus={"GPU-0": GpuState(GPU, 0, carries={"rent": Carry(1, period)})})
-    after, late = charge_late(state, hours(3), terms(odd), LATER)
+    after, late = charge_late(state, hours(3), cost_policy(odd), LATER)
 
     assert [segment.accrued for segment in late.segments] == [0, 0, 1]
     assert after.gpus["GPU-0"].carries == {"rent": Carry(1, period)}
@@ -241,14 +241,14 @@ def test_no_party_is_favored_by_rounding() -> None:
     """A picodollar an hour over ten hours, for two who used the same: five each."""
     usage = {OwnerPhase(owner, "idle"): GpuUse(HOUR // 2, HOUR // 2, 0) for owner in (ALICE, BOB)}
     waiting = [replace(hour, slots=usage) for hour in hours(10)]
-    _, late = charge_late(UNKNOWN, waiting, terms(rent("1e-12")), LATER)
+    _, late = charge_late(UNKNOWN, waiting, cost_policy(rent("1e-12")), LATER)
 
     assert (paid(late, owner=ALICE), paid(late, owner=BOB)) == (5, 5)
 
 
 def test_a_gpu_that_is_gone_is_charged_all_the_same() -> None:
     """Nothing is remembered of it but the time that waits."""
-    state, late = charge_late(State(accrued=5), hours(1), terms(rent("3.60")), LATER)
+    state, late = charge_late(State(accrued=5), hours(1), cost_policy(rent("3.60")), LATER)
 
     assert paid(late) == 36 * DOLLAR // 10
     assert state == State(accrued=5 + 36 * DOLLAR // 10)
@@ -256,21 +256,21 @@ def test_a_gpu_that_is_gone_is_charged_all_the_same() -> None:
 
 def test_free_hardware_settles_its_time() -> None:
     """A price of nothing is a price."""
-    _, late = charge_late(UNKNOWN, hours(1), terms(rent(0)), LATER)
+    _, late = charge_late(UNKNOWN, hours(1), cost_policy(rent(0)), LATER)
 
     assert (paid(late), [left.slots for left in late.left]) == (0, [{}])
-    assert sum(allocated.duration for segment in late.segments for allocated in segment.held) == HOUR
+    assert sum(allocated.duration for segment in late.segments for allocated in segment.gpu_times) == HOUR
 
 
 def test_a_stretch_of_no_length_is_charged_whole() -> None:
     """Wall clocks that were set back leave such; its time is real."""
     (hour,) = hours(1)
-    _, late = charge_late(UNKNOWN, [replace(hour, end=hour.start)], terms(rent("3.60")), LATER)
+    _, late = charge_late(UNKNOWN, [replace(hour, end=hour.start)], cost_policy(rent("3.60")), LATER)
 
     assert paid(late) == 36 * DOLLAR // 10
 
 
-def used(meter: Meter) -> dict[tuple[str, str], GpuUse]:
+def used(meter: CheckedMeter) -> dict[tuple[str, str], GpuUse]:
     """What the last tick says was used without a price, by server and phase."""
     assert meter.outcome is not None
     return {
@@ -283,10 +283,10 @@ def used(meter: Meter) -> dict[tuple[str, str], GpuUse]:
 
 def test_a_tick_tells_what_a_gpu_without_a_price_used() -> None:
     """Time by time and joules by what drew them: 100 W of idling for 7.5 s are 750 J of 4 kJ."""
-    meter = Meter(terms())
+    meter = CheckedMeter(cost_policy())
     for joules, busy in ((0, 0.0), (1000, 0.0), (5000, 0.25)):
         gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
-        meter.tick(10, [gpu], [], holding(CHAT, 0))
+        meter.tick(10, [gpu], [], allocate(CHAT, 0))
 
     assert used(meter) == {
         ("chat", "idle"): GpuUse(7_500_000_000, 7_500_000_000, 750_000),
@@ -297,7 +297,7 @@ def test_a_tick_tells_what_a_gpu_without_a_price_used() -> None:
 def test_a_tick_with_a_price_leaves_nothing_that_waits() -> None:
     """Overheads are no price of the hardware."""
     for hardware, waits in (((rent(1),), False), ((), True)):
-        meter = Meter(terms(*hardware, overheads=(overhead("network", "1.10", "hour", "host"),)))
+        meter = CheckedMeter(cost_policy(*hardware, overheads=(overhead("network", "1.10", "hour", "host"),)))
         for _ in range(2):
             meter.tick(10, [h100()])
         assert bool(used(meter)) == waits
@@ -305,12 +305,12 @@ def test_a_tick_with_a_price_leaves_nothing_that_waits() -> None:
 
 def test_a_gap_without_a_price_tells_how_long_the_host_was_up() -> None:
     """Down for 3 h 55 min of 4 h: up for two intervals after the last tick, and since the boot."""
-    requested = terms()
+    requested = cost_policy()
     last = Frame(elapsed=9 * HOUR, wall=START, gpus=(h100(),), boot="one")
     back = Frame(elapsed=5 * MINUTE, wall=START + 4 * HOUR, gpus=(h100(),), boot="two")
     outcome = advance(advance(State(), last, requested).state, back, requested)
     stored = by_hour([outcome.postings])
-    _, late = charge_late(outcome.state, stored, terms(rent("3.60")), LATER)
+    _, late = charge_late(outcome.state, stored, cost_policy(rent("3.60")), LATER)
 
     usages = [usage for unpriced in stored for usage in unpriced.slots.values()]
     assert sum(usage.time for usage in usages) == 4 * HOUR

@@ -9,9 +9,10 @@ from exporter.cost.accrual import charge_late
 from exporter.cost.postings import GpuUse, LateCharges, OwnerPhase, UnpricedTime
 from exporter.cost.state import State
 from exporter.tariff.rate import Rate
-from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, terms
+from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import by_hour
 from tests.cost.host_strategies import KILOWATT_HOUR, OVERHEADS, HostTimeline, StrategyHost, priced, timelines
+from tests.cost.readings import HOUR, MINUTE, SECOND, cost_policy
 from tests.depth import examples
 
 LATEST = 10**19
@@ -21,13 +22,13 @@ nanosecond costs 2 at most."""
 
 
 def unpriced(timeline: HostTimeline) -> HostTimeline:
-    return replace(timeline, policy=terms(overheads=OVERHEADS))
+    return replace(timeline, policy=cost_policy(overheads=OVERHEADS))
 
 
-def metered(timeline: HostTimeline) -> tuple[Meter, list[UnpricedTime]]:
+def metered(timeline: HostTimeline) -> tuple[CheckedMeter, list[UnpricedTime]]:
     """The world's story through a meter, and what waited for a price after it, by the hour."""
     host, ticks = StrategyHost(timeline), []
-    meter = Meter(timeline.policy, timeline.start - SECOND)
+    meter = CheckedMeter(timeline.policy, timeline.start - SECOND)
     meter.pass_by(SECOND, *host.first(), timeline.holders)
     for event in timeline.events:
         outcome = meter.pass_by(event.duration, *host.then(event), timeline.holders)
@@ -35,7 +36,7 @@ def metered(timeline: HostTimeline) -> tuple[Meter, list[UnpricedTime]]:
     return meter, by_hour(ticks)
 
 
-def settle(meter: Meter, late: LateCharges) -> None:
+def settle(meter: CheckedMeter, late: LateCharges) -> None:
     """Add what was charged late to a meter's money."""
     for segment in late.segments:
         assert segment.accrued == sum(entry.amount for entry in segment.money)
@@ -121,7 +122,7 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
         for segment in late.segments:
             assert segment.accrued == sum(entry.amount for entry in segment.money)
             assert segment.start >= timeline.start + offset
-            for allocated in segment.held:
+            for allocated in segment.gpu_times:
                 key = (allocated.gpu.uuid, allocated.owner_phase)
                 settled[key] = settled.get(key, 0) + allocated.duration
         left = {waiting_time.number: waiting_time for waiting_time in late.left}

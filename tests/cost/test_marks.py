@@ -21,7 +21,7 @@ from exporter.readings import (
     counter_readings,
 )
 from exporter.readings import series as columns
-from tests.cost.bench import HOUR, SECOND, START, page
+from tests.cost.readings import HOUR, SECOND, START, page
 from tests.depth import examples
 
 TEN = 10 * SECOND
@@ -267,14 +267,14 @@ def life_of(rounds: Iterable[Iterable[tuple[int, int, bool]]], crowded: int) -> 
     columns.CROWDED = deltas.CROWDED = crowded  # type: ignore[misc]
     try:
         for read, changes in enumerate(rounds):
-            seen = set(range(8))
+            visible = set(range(8))
             for number, tokens, there in changes:
                 totals[number] += tokens
                 if not there:
-                    seen.discard(number)
+                    visible.discard(number)
             if read == 0:
-                on_first = {number: totals[number] for number in seen}
-            watch.read(read * TEN, {f"s{number}": float(totals[number]) for number in sorted(seen)})
+                on_first = {number: totals[number] for number in visible}
+            watch.read(read * TEN, {f"s{number}": float(totals[number]) for number in sorted(visible)})
         watch.read((read + 1) * TEN, {f"s{number}": float(total) for number, total in totals.items()})
     finally:
         columns.CROWDED, deltas.CROWDED = before  # type: ignore[misc]
@@ -296,7 +296,7 @@ def test_no_token_is_lost_or_counted_twice_whatever_is_missing(
 URL = "http://127.0.0.1:4000/metrics/"
 
 
-def asked(**users: tuple[str, float]) -> GatewayReading:
+def gateway_reading(**users: tuple[str, float]) -> GatewayReading:
     """What users of teams had generated for them, each with a series of their own."""
     counters = tuple(
         GatewayCounter(user, "llama", "id", team, "generation", value)
@@ -314,9 +314,9 @@ def test_a_series_of_a_gateway_that_expires_makes_no_history_new() -> None:
     state: Mapping[str, GatewayState] = {}
     moved: dict[str, float] = {}
     pages = [
-        asked(ann=("Search", 1000), ben=("Search", 1000), eve=("Support", 1000)),
-        *[asked(ben=("Search", 1000), eve=("Support", 1500))] * 4,
-        asked(ann=("Search", 40), ben=("Search", 1005), eve=("Support", 1500)),
+        gateway_reading(ann=("Search", 1000), ben=("Search", 1000), eve=("Support", 1000)),
+        *[gateway_reading(ben=("Search", 1000), eve=("Support", 1500))] * 4,
+        gateway_reading(ann=("Search", 40), ben=("Search", 1005), eve=("Support", 1500)),
     ]
     for number, reading in enumerate(pages):
         state, ticks = gateway_deltas(state, [reading], START + number * TEN)
@@ -329,7 +329,7 @@ def test_a_gateway_whose_counter_jumps_divides_as_before() -> None:
     """To 1e15 and back: 20 tokens."""
     state, moved = {}, 0.0
     for number, value in enumerate((1_000.0, 1e15, 1_020.0)):
-        state, ticks = gateway_deltas(state, [asked(ann=("Search", value))], START + number * TEN)
+        state, ticks = gateway_deltas(state, [gateway_reading(ann=("Search", value))], START + number * TEN)
         moved += sum(count.generation for count in ticks[URL].counts)
         assert ticks[URL].implausible == (value == 1e15)
     assert moved == 20

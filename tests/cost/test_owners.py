@@ -7,7 +7,7 @@ from exporter.cost.policy import CostPolicy, OwnershipRule
 from exporter.cost.state import State
 from exporter.readings import Frame, Holder, PodOwnership, ServerKey
 from exporter.tariff.tariff import Tariff
-from tests.cost.bench import BATCH, CHAT, SECOND, START, h100, holding, page, rent, terms
+from tests.cost.readings import BATCH, CHAT, SECOND, START, allocate, cost_policy, h100, page, rent
 
 SEARCH = PodOwnership(CHAT, "search", "retrieval")
 
@@ -56,11 +56,11 @@ def test_the_same_owners_are_the_same_terms() -> None:
 
 def test_an_owner_is_remembered_while_its_server_is_here() -> None:
     """Labels that cannot be read are as they last were, also after a restart; a change holds from then on."""
-    by = terms(rent(3600))
-    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
-    state, first = paid_by_owner(state, frame(1, holders=holding(CHAT, 0)), by)
+    by = cost_policy(rent(3600))
+    state, _ = paid_by_owner(State(), frame(0, holders=allocate(CHAT, 0), owners=(SEARCH,)), by)
+    state, first = paid_by_owner(state, frame(1, holders=allocate(CHAT, 0)), by)
     moved = (PodOwnership(CHAT, "chat", "assistants"),)
-    state, second = paid_by_owner(state, frame(2, holders=holding(CHAT, 0), owners=moved), by)
+    state, second = paid_by_owner(state, frame(2, holders=allocate(CHAT, 0), owners=moved), by)
 
     assert first == {("search", "retrieval", "chat"): 10 * 10**12}
     assert second == {("chat", "assistants", "chat"): 10 * 10**12}
@@ -69,17 +69,17 @@ def test_an_owner_is_remembered_while_its_server_is_here() -> None:
 
 def test_an_owner_is_forgotten_with_its_server() -> None:
     """A server that holds nothing, is read nowhere and told by nobody leaves nothing behind."""
-    by = terms(rent(3600))
-    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
-    state, _ = paid_by_owner(state, frame(1, holders=holding(BATCH, 0), servers=()), by)
+    by = cost_policy(rent(3600))
+    state, _ = paid_by_owner(State(), frame(0, holders=allocate(CHAT, 0), owners=(SEARCH,)), by)
+    state, _ = paid_by_owner(state, frame(1, holders=allocate(BATCH, 0), servers=()), by)
 
     assert dict(state.owners) == {}
 
 
 def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
     """A GPU of which nothing is known is paid by whoever held it last; known to be free, by nobody."""
-    by = terms(rent(3600))
-    state, _ = paid_by_owner(State(), frame(0, holders=holding(CHAT, 0)), by)
+    by = cost_policy(rent(3600))
+    state, _ = paid_by_owner(State(), frame(0, holders=allocate(CHAT, 0)), by)
     state, unknown_gpus = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
     _, free = paid_by_owner(state, frame(2), by)
 
@@ -89,7 +89,7 @@ def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
 
 def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
     """There is no last holder to hold on."""
-    by = terms(rent(3600))
+    by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, unknown_gpus=frozenset({"GPU-0"})), by)
     _, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
 
@@ -98,7 +98,7 @@ def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
 
 def test_a_configured_holder_stands_beside_the_last_ones() -> None:
     """What is told of a GPU counts, whatever else is unsure; one holder is there once."""
-    by = terms(rent(3600))
+    by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
     reported = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
     _, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)

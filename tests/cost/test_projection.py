@@ -33,22 +33,22 @@ from exporter.cost.projection import (
 )
 from exporter.readings import Gpu
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice, Retirement
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import (
     BATCH,
     CHAT,
     DOLLAR,
     HOUR,
     MINUTE,
     SECOND,
-    Meter,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     moment,
     overhead,
     owned,
     page,
     rent,
-    terms,
 )
 
 DAY = 24 * HOUR
@@ -56,10 +56,10 @@ ON_THE_15TH = moment("2026-11-15T00:00:00+00:00")
 """14 days into a month of 30: 384 hours are left."""
 
 
-def now(meter: Meter) -> dict[str, float]:
+def now(meter: CheckedMeter) -> dict[str, float]:
     """Dollars per hour by server."""
     assert meter.outcome is not None
-    prices = price_now(meter.outcome.gpus, meter.wall, meter.terms)
+    prices = price_now(meter.outcome.gpus, meter.wall, meter.policy)
     return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).items()}
 
 
@@ -138,7 +138,7 @@ def whole_day(now: int = ON_THE_15TH, product: str = "chat", gpus: int = 1) -> R
 def test_a_projection_is_the_month_to_date_and_the_hours_left_by_the_tariff() -> None:
     """1000 dollars so far, 10 dollars an hour for 100 hours: 2000."""
     now = moment("2026-11-26T20:00:00+00:00")
-    actual = projected(terms(rent(10)), whole_day(now), now, {"chat": 1000 * DOLLAR})
+    actual = projected(cost_policy(rent(10)), whole_day(now), now, {"chat": 1000 * DOLLAR})
     assert ends(actual) == {"chat": 2000.0}
     assert actual.price_change_ratio == 1.0
 
@@ -148,7 +148,7 @@ def test_a_price_that_falls_on_the_16th() -> None:
 
     60 x 55.04 = 3,302.40 so far; 24 x 55.04 = 1,320.96; 15 x 24 x 10 = 3,600 would make 8,223.36.
     """
-    by = terms(rented((None, "55.04"), ("2026-11-16", "10")))
+    by = cost_policy(rented((None, "55.04"), ("2026-11-16", "10")))
     actual = projected(by, whole_day(), to_date={"chat": 330240 * DOLLAR // 100})
     assert ends(actual) == {"chat": pytest.approx(3302.40 + 1320.96 + 3600)}
     assert [(period.end - period.start) // HOUR for period in actual.periods] == [24, 360]
@@ -168,7 +168,7 @@ def test_a_dated_change_at_noon_of_the_15th(before: str, after: str, expected: f
     """A host metered for 24 hours, 12 hours before the change: the table of the issue."""
     now = ON_THE_15TH + 12 * HOUR
     so_far = int(Decimal(before) * 24 * DOLLAR)
-    by = terms(rented((None, before), ("2026-11-16", after)))
+    by = cost_policy(rented((None, before), ("2026-11-16", after)))
     actual = projected(by, whole_day(now), now, {"chat": so_far})
     assert ends(actual) == {"chat": pytest.approx(expected)}
 
@@ -185,7 +185,7 @@ def test_a_life_that_ends_in_the_month() -> None:
         life_years=Decimal(4),
     )
     so_far = 24 * 2_800_000 * DOLLAR // (4 * 8766)
-    assert ends(projected(terms(hardware), whole_day(), to_date={"chat": so_far})) == {
+    assert ends(projected(cost_policy(hardware), whole_day(), to_date={"chat": so_far})) == {
         "chat": pytest.approx(2874.74, abs=0.01)
     }
 
@@ -198,7 +198,7 @@ def test_a_product_that_is_an_hour_old_counts_by_its_own_hour() -> None:
         {0: [("unassigned", now - DAY, now - HOUR), ("chat", now - HOUR, now)]},
         first_held={"unassigned": 0, "chat": now - HOUR},
     )
-    actual = projected(terms(rent(10)), usage, now, {"chat": 10 * DOLLAR, "unassigned": 230 * DOLLAR})
+    actual = projected(cost_policy(rent(10)), usage, now, {"chat": 10 * DOLLAR, "unassigned": 230 * DOLLAR})
     assert ends(actual) == {"chat": 4680.0, "unassigned": 230.0}
 
 
@@ -212,7 +212,7 @@ def test_a_product_that_arrives_inside_an_hour() -> None:
         first_held={"old": 0, "new": arrived},
     )
     left = (moment("2026-12-01T00:00:00+00:00") - now) / HOUR
-    actual = projected(terms(rent(10)), usage, now, {"old": DOLLAR})
+    actual = projected(cost_policy(rent(10)), usage, now, {"old": DOLLAR})
     assert ends(actual) == {"new": pytest.approx(10 * left), "old": 1.0}
 
 
@@ -224,7 +224,7 @@ def test_a_newcomer_that_shares_a_gpu_takes_its_part() -> None:
     for start in range(arrived, now, 30 * MINUTE):
         spells += [("new", start, start + 15 * MINUTE), ("old", start + 15 * MINUTE, start + 30 * MINUTE)]
     usage = day(now, {0: spells}, first_held={"old": 0, "new": arrived})
-    actual = projected(terms(rent(10)), usage, now)
+    actual = projected(cost_policy(rent(10)), usage, now)
     assert actual.rest["new"] == actual.rest["old"] == sum(period.amount for period in actual.periods) // 2
 
 
@@ -236,7 +236,7 @@ def test_a_product_that_was_renamed_is_not_projected_on() -> None:
         {0: [("old", now - DAY, now - 10 * MINUTE), ("new", now - 10 * MINUTE, now)]},
         first_held={"old": 0, "new": now - 10 * MINUTE},
     )
-    actual = projected(terms(rent(10)), usage, to_date={"old": 500 * DOLLAR})
+    actual = projected(cost_policy(rent(10)), usage, to_date={"old": 500 * DOLLAR})
     assert ends(actual) == {"new": 3840.0, "old": 500.0}
 
 
@@ -244,9 +244,9 @@ def test_a_product_that_left_two_hours_ago_is_not_projected_on() -> None:
     """Nobody holds its GPU any more: the rest is unassigned. A product that comes and goes keeps its part."""
     now = ON_THE_15TH
     spells = {0: [("batch", now - DAY, now - 6 * HOUR), ("unassigned", now - 6 * HOUR, now)]}
-    gone = projected(terms(rent(10)), day(now, spells))
+    gone = projected(cost_policy(rent(10)), day(now, spells))
     assert ends(gone) == {"unassigned": 3840.0}
-    comes_and_goes = projected(terms(rent(10)), day(now, spells, intermittent=["batch"]))
+    comes_and_goes = projected(cost_policy(rent(10)), day(now, spells, intermittent=["batch"]))
     assert ends(comes_and_goes) == {"batch": 2880.0, "unassigned": 960.0}
 
 
@@ -254,19 +254,19 @@ def test_a_server_that_restarts_keeps_its_part() -> None:
     """Half an hour without its GPU out of 24 hours: 47 of 48."""
     now = ON_THE_15TH
     usage = day(now, {0: [("chat", now - DAY, now - HOUR // 2), ("unassigned", now - HOUR // 2, now)]})
-    assert ends(projected(terms(rent(10)), usage)) == {"chat": 3760.0, "unassigned": 80.0}
+    assert ends(projected(cost_policy(rent(10)), usage)) == {"chat": 3760.0, "unassigned": 80.0}
 
 
 def test_a_host_that_is_up_for_8_of_24_hours_goes_on_so() -> None:
     """Hourly rent for a third of the 384 hours; a lease and an overhead for all of them."""
     now = ON_THE_15TH
     usage = day(now, {0: [("chat", now - DAY, now)]}, down=[(now - DAY, now - 8 * HOUR)])
-    hourly = projected(terms(rent(6)), usage)
+    hourly = projected(cost_policy(rent(6)), usage)
     assert ends(hourly) == {"chat": 768.0}
     assert hourly.up_ratio == pytest.approx(1 / 3)
-    lease = projected(terms(rented((None, "6"), billing="always")), usage)
+    lease = projected(cost_policy(rented((None, "6"), billing="always")), usage)
     assert ends(lease) == {"chat": 2304.0}
-    with_storage = terms(rent(6), overheads=(overhead("storage", "1", "hour", "gpu"),))
+    with_storage = cost_policy(rent(6), overheads=(overhead("storage", "1", "hour", "gpu"),))
     assert ends(projected(with_storage, usage)) == {"chat": 768.0 + 384}
 
 
@@ -279,7 +279,7 @@ def test_the_hour_that_24_hours_cut_counts_by_its_part() -> None:
         begun=now - DAY - HOUR // 2,
         down=[(ON_THE_15TH - DAY, ON_THE_15TH - DAY + HOUR)],
     )
-    assert projected(terms(rent(6)), usage, now).up_ratio == pytest.approx(23.5 / 24)
+    assert projected(cost_policy(rent(6)), usage, now).up_ratio == pytest.approx(23.5 / 24)
 
 
 def test_energy_goes_on_at_its_mean() -> None:
@@ -288,7 +288,7 @@ def test_energy_goes_on_at_its_mean() -> None:
     price = rent(1, energy=Electricity(Decimal("0.1"), Decimal(2)))
     spells = {0: [("chat", now - DAY, now - 12 * HOUR), ("batch", now - 12 * HOUR, now)]}
     usage = day(now, spells, watts={"chat": 750, "batch": 250}, intermittent=["chat"])
-    actual = projected(terms(price), usage)
+    actual = projected(cost_policy(price), usage)
     assert ends(actual) == {
         "chat": pytest.approx(192 + 384 * 0.1 * 0.75),
         "batch": pytest.approx(192 + 384 * 0.1 * 0.25),
@@ -305,12 +305,12 @@ def test_the_energy_of_a_gpu_that_was_off_for_hours_is_a_mean_over_them() -> Non
         watts={"chat": 1000},
         down=[(now - 20 * HOUR, now - 4 * HOUR)],
     )
-    assert ends(projected(terms(price), usage)) == {"chat": pytest.approx(38.4)}
+    assert ends(projected(cost_policy(price), usage)) == {"chat": pytest.approx(38.4)}
 
 
 def test_a_gpu_that_retires_in_the_month_ends_with_it() -> None:
     """Two GPUs share 2 dollars an hour of the host; the second leaves after 84 hours with its 10."""
-    by = terms(rent(10), overheads=(overhead("rack", "2", "hour", "host"),))
+    by = cost_policy(rent(10), overheads=(overhead("rack", "2", "hour", "host"),))
     leaves = Retirement("GPU-1", ON_THE_15TH + 84 * HOUR)
     by = replace(by, tariff=replace(by.tariff, retired=(leaves,)))
     usage = day(
@@ -329,44 +329,44 @@ def test_a_gpu_that_retires_in_the_month_ends_with_it() -> None:
 
 def test_monthly_amounts_end_at_their_amount() -> None:
     """720 dollars a month of 720 hours: 384 in the 384 hours left."""
-    by = terms(overheads=(overhead("storage", "720", "month", "gpu"),))
+    by = cost_policy(overheads=(overhead("storage", "720", "month", "gpu"),))
     assert ends(projected(by, whole_day(), to_date={"chat": 336 * DOLLAR})) == {"chat": 720.0}
 
 
 def test_a_gpu_without_a_price_adds_nothing() -> None:
     """Nothing costs anything: no product has a projection, and there is no ratio."""
-    actual = projected(terms(), whole_day())
+    actual = projected(cost_policy(), whole_day())
     assert actual.totals() == {}
     assert actual.price_change_ratio is None
 
 
 def test_a_price_that_begins_later_in_the_month() -> None:
     """Nothing until the 16th, then 10 dollars an hour: the ratio to nothing is absent."""
-    actual = projected(terms(rented(("2026-11-16", "10"))), whole_day())
+    actual = projected(cost_policy(rented(("2026-11-16", "10"))), whole_day())
     assert ends(actual) == {"chat": 3600.0}
     assert actual.price_change_ratio is None
 
 
 def test_a_gpu_that_nobody_has_metered_yet_is_whose_it_is_now() -> None:
     """A GPU of this tick beside one that was metered all day."""
-    actual = projected(terms(rent(10)), whole_day(), gpus=[held_by(), held_by("batch", 1)])
+    actual = projected(cost_policy(rent(10)), whole_day(), gpus=[held_by(), held_by("batch", 1)])
     assert ends(actual) == {"batch": 3840.0, "chat": 3840.0}
 
 
 def test_a_gpu_that_is_gone_is_not_projected() -> None:
     """GPU-1 was used all day and is not here any more."""
     usage = day(ON_THE_15TH, {n: [("chat", ON_THE_15TH - DAY, ON_THE_15TH)] for n in range(2)})
-    assert ends(projected(terms(rent(10)), usage)) == {"chat": 3840.0}
+    assert ends(projected(cost_policy(rent(10)), usage)) == {"chat": 3840.0}
 
 
 def test_nothing_metered_is_no_projection() -> None:
     """Absent, not the month to date."""
-    assert project([held_by()], RecentUsage(), {"chat": DOLLAR}, ON_THE_15TH, terms(rent(1))) is None
+    assert project([held_by()], RecentUsage(), {"chat": DOLLAR}, ON_THE_15TH, cost_policy(rent(1))) is None
 
 
 def test_an_adjustment_is_not_projected() -> None:
     """A product that has nothing but a correction ends with it."""
-    actual = projected(terms(rent(10)), whole_day(), to_date={"chat": 10 * DOLLAR, "ads": -4 * DOLLAR})
+    actual = projected(cost_policy(rent(10)), whole_day(), to_date={"chat": 10 * DOLLAR, "ads": -4 * DOLLAR})
     assert ends(actual) == {"ads": -4.0, "chat": 3850.0}
 
 
@@ -393,7 +393,9 @@ def test_products_sum_to_the_host(
         watts={"a": 700, "b": 70},
         first_held={product: now - ago * MINUTE for product, ago in starts.items()},
     )
-    by = terms(rented((None, "6.88"), ("2026-11-16", "3")), overheads=(overhead("x", "7", "month", "host"),))
+    by = cost_policy(
+        rented((None, "6.88"), ("2026-11-16", "3")), overheads=(overhead("x", "7", "month", "host"),)
+    )
     actual = projected(by, usage, now)
     whole = sum(period.amount for period in actual.periods)
     assert sum(actual.rest.values()) == whole
@@ -446,7 +448,7 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
 )
 def test_the_first_price_is_the_first_that_is_not_zero(hardware: Hardware, expected: float) -> None:
     """Of dated prices the earliest, whether or not it has begun; without dates the one of now."""
-    (price,) = first_prices([held_by()], ON_THE_15TH, terms(hardware))
+    (price,) = first_prices([held_by()], ON_THE_15TH, cost_policy(hardware))
     assert [rate.rate.dollars_per_hour() for rate in price.rates] == [expected]
 
 
@@ -458,15 +460,15 @@ def test_the_first_price_of_owned_hardware_is_that_of_its_service() -> None:
         life_years=Decimal(1),
         in_service=moment("2020-01-01T00:00:00+00:00"),
     )
-    (price,) = first_prices([held_by()], ON_THE_15TH, terms(hardware))
+    (price,) = first_prices([held_by()], ON_THE_15TH, cost_policy(hardware))
     assert price.rates[0].rate.dollars_per_hour() == 1.0
 
 
 def test_rates_are_by_time_and_by_the_mean_power_of_five_minutes() -> None:
     """8 dollars of rent, 0.5 of storage and 500 W x 0.2 dollars a kWh, half of it each: 4.30."""
     price = rent(8, energy=Electricity(Decimal("0.1"), Decimal(2)))
-    meter = Meter(terms(price, overheads=(overhead("storage", "0.5", "hour", "gpu"),)))
-    holders = (*holding(CHAT, 0), *holding(BATCH, 0))
+    meter = CheckedMeter(cost_policy(price, overheads=(overhead("storage", "0.5", "hour", "gpu"),)))
+    holders = (*allocate(CHAT, 0), *allocate(BATCH, 0))
     for tick in range(4):
         meter.tick(10, [h100(energy=tick * 5_000_000)], [page()], holders)
     assert now(meter) == {"chat": pytest.approx(4.3), "batch": pytest.approx(4.3)}
@@ -474,22 +476,22 @@ def test_rates_are_by_time_and_by_the_mean_power_of_five_minutes() -> None:
 
 def test_rates_do_not_wait_for_power() -> None:
     """Before energy was measured the other components are told."""
-    meter = Meter(terms(rent(8, energy=Electricity(Decimal("0.1")))))
-    meter.tick(10, [h100()], [], holding(CHAT, 0))
+    meter = CheckedMeter(cost_policy(rent(8, energy=Electricity(Decimal("0.1")))))
+    meter.tick(10, [h100()], [], allocate(CHAT, 0))
     assert now(meter) == {"chat": 8.0}
 
 
 def test_an_unpriced_gpu_has_no_rate() -> None:
     """A party with nothing priced is absent, not at 0 dollars an hour; a priced neighbor is told."""
-    meter = Meter(terms(rent(2, match=HardwareMatch(uuid="GPU-1"))))
-    meter.tick(10, [h100(0), h100(1)], [], (*holding(CHAT, 0), *holding(BATCH, 1)))
+    meter = CheckedMeter(cost_policy(rent(2, match=HardwareMatch(uuid="GPU-1"))))
+    meter.tick(10, [h100(0), h100(1)], [], (*allocate(CHAT, 0), *allocate(BATCH, 1)))
     assert now(meter) == {"batch": 2.0}
 
 
 def test_a_host_amount_is_divided_in_rates_as_in_the_books() -> None:
     """1 dollar an hour over two GPUs."""
-    meter = Meter(terms(overheads=(overhead("rack", "1", "hour", "host"),)))
-    meter.tick(10, [h100(0), h100(1)], [], holding(CHAT, 1))
+    meter = CheckedMeter(cost_policy(overheads=(overhead("rack", "1", "hour", "host"),)))
+    meter.tick(10, [h100(0), h100(1)], [], allocate(CHAT, 1))
     assert now(meter) == {"unallocated": 0.5, "chat": 0.5}
 
 
@@ -502,6 +504,6 @@ def test_the_energy_of_an_hour() -> None:
 
 
 def price_now_of(hardware: object) -> object:
-    meter = Meter(terms(hardware))  # type: ignore[arg-type]
+    meter = CheckedMeter(cost_policy(hardware))  # type: ignore[arg-type]
     outcome = meter.tick(10, [h100()])
-    return price_now(outcome.gpus, meter.wall, meter.terms)[0]
+    return price_now(outcome.gpus, meter.wall, meter.policy)[0]

@@ -10,26 +10,29 @@ from exporter.cost.policy import CardinalityLimits, OwnershipRule
 from exporter.cost.postings import CostOwner
 from exporter.cost.servers import ServerTick
 from exporter.readings import CounterReading, Frame, LoadReading, ServerKey, ServerReading
-from tests.cost.bench import BATCH, CHAT, SECOND, Meter, down, h100, holding, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import BATCH, CHAT, SECOND, allocate, cost_policy, down, h100, page, rent
 
 
 @pytest.fixture
-def meter() -> Meter:
-    return Meter(terms(rent(1)))
+def meter() -> CheckedMeter:
+    return CheckedMeter(cost_policy(rent(1)))
 
 
-def tick_of(meter: Meter, key: ServerKey = CHAT) -> ServerTick:
+def tick_of(meter: CheckedMeter, key: ServerKey = CHAT) -> ServerTick:
     assert meter.outcome is not None
     return meter.outcome.ticks[key]
 
 
 def models(**generated: float) -> ServerReading:
     """One page that serves several models."""
-    told = tuple(CounterReading(f"g/{name}", name, "generation", value) for name, value in generated.items())
-    return replace(page(), counters=told, models=tuple(generated), loads=())
+    counters = tuple(
+        CounterReading(f"g/{name}", name, "generation", value) for name, value in generated.items()
+    )
+    return replace(page(), counters=counters, models=tuple(generated), loads=())
 
 
-def test_tokens_and_requests_by_model(meter: Meter) -> None:
+def test_tokens_and_requests_by_model(meter: CheckedMeter) -> None:
     """Deltas of each kind reach the party of the server and model."""
     meter.tick(10, [], [page(prompt=100, generation=50, requests=2)])
     meter.tick(10, [], [page(prompt=160, cached_prompt=30, generation=57, requests=5)])
@@ -41,7 +44,7 @@ def test_tokens_and_requests_by_model(meter: Meter) -> None:
     assert meter.requests == {("chat", "llama"): 3}
 
 
-def test_counters_that_a_server_lacks_are_not_posted_as_zero(meter: Meter) -> None:
+def test_counters_that_a_server_lacks_are_not_posted_as_zero(meter: CheckedMeter) -> None:
     """A kind that the engine does not tell has no row; one that stands still has a row of 0."""
     meter.tick(10, [], [page(generation=50)])
     outcome = meter.tick(10, [], [page(generation=50)])
@@ -49,7 +52,7 @@ def test_counters_that_a_server_lacks_are_not_posted_as_zero(meter: Meter) -> No
     assert outcome.postings.requests == ()
 
 
-def test_requests_that_stand_still_are_a_row_of_zero(meter: Meter) -> None:
+def test_requests_that_stand_still_are_a_row_of_zero(meter: CheckedMeter) -> None:
     """Nothing finished is nothing, in every tick of it; a fraction is rounded once."""
     for requests in (2, 2, 2, 3):
         meter.tick(10, [], [page(requests=requests)])
@@ -58,7 +61,7 @@ def test_requests_that_stand_still_are_a_row_of_zero(meter: Meter) -> None:
     assert [row.count for row in outcome.postings.requests] == [0]
 
 
-def test_replicas_of_one_server_add_up(meter: Meter) -> None:
+def test_replicas_of_one_server_add_up(meter: CheckedMeter) -> None:
     """Two endpoints of one key: deltas of each, then the sum. Trap: the last replica overwrites the first."""
 
     def both(a: float, b: float) -> list[ServerReading]:
@@ -73,7 +76,7 @@ def test_replicas_of_one_server_add_up(meter: Meter) -> None:
     assert tick_of(meter).loads == (LoadReading("llama", 5.0, None),)
 
 
-def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: Meter) -> None:
+def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: CheckedMeter) -> None:
     """Trap: sum, then clamp. 1.00 to 1.10 million, and 0.90 million over a restart to 0.05 million."""
 
     def both(a: float, b: float, process: str) -> list[ServerReading]:
@@ -87,14 +90,14 @@ def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: Meter) -> No
     assert meter.tokens["chat", "llama", "generation"] == 150_000
 
 
-def test_waiting_requests_are_told(meter: Meter) -> None:
+def test_waiting_requests_are_told(meter: CheckedMeter) -> None:
     """Loads of replicas are summed; what neither tells stays untold."""
     loads = (LoadReading("llama", None, 4.0),)
     meter.tick(10, [], [replace(page(), loads=loads), replace(page(url="http://b"), loads=loads)])
     assert tick_of(meter).loads == (LoadReading("llama", None, 8.0),)
 
 
-def test_a_server_that_is_down_is_not_up(meter: Meter) -> None:
+def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:
     """It counts as up when one of its endpoints answered."""
     meter.tick(10, [], [down(page())])
     assert not tick_of(meter).up
@@ -112,7 +115,7 @@ def test_a_server_that_is_down_is_not_up(meter: Meter) -> None:
     ],
 )
 def test_running_is_what_is_told_else_what_tokens_say(
-    meter: Meter, loads: tuple[LoadReading, ...], generated: int, running: object
+    meter: CheckedMeter, loads: tuple[LoadReading, ...], generated: int, running: object
 ) -> None:
     """A server that tells nothing of its load and moved nothing is unknown, not idle."""
     meter.tick(10, [], [replace(page(generation=0), loads=loads)])
@@ -120,25 +123,25 @@ def test_running_is_what_is_told_else_what_tokens_say(
     assert tick_of(meter).running is running
 
 
-def test_several_models_share_by_weighted_tokens(meter: Meter) -> None:
+def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
     """Busy money by this tick's weighted tokens, 300 x 3 to 100 x 3; idle money by what trails."""
     meter.tick(10, [], [models(a=0, b=0)])
     meter.tick(10, [], [models(a=300, b=100)])
     meter.tick(0, [], [models(a=300, b=100 + 900)])
-    told = tick_of(meter)
-    assert told.busy_models == {"b": WHOLE}
-    assert told.idle_models["a"] / WHOLE == pytest.approx(0.3 / 1.3, abs=1e-6)
-    assert told.idle_models["b"] / WHOLE == pytest.approx(1.0 / 1.3, abs=1e-6)
+    tick = tick_of(meter)
+    assert tick.busy_models == {"b": WHOLE}
+    assert tick.idle_models["a"] / WHOLE == pytest.approx(0.3 / 1.3, abs=1e-6)
+    assert tick.idle_models["b"] / WHOLE == pytest.approx(1.0 / 1.3, abs=1e-6)
 
 
-def test_models_that_never_moved_share_equally(meter: Meter) -> None:
+def test_models_that_never_moved_share_equally(meter: CheckedMeter) -> None:
     """With nothing that trails, no model is idler than another."""
     meter.tick(10, [], [models(a=5, b=9)])
-    told = tick_of(meter)
-    assert told.idle_models == told.busy_models == {"a": WHOLE // 2, "b": WHOLE // 2}
+    tick = tick_of(meter)
+    assert tick.idle_models == tick.busy_models == {"a": WHOLE // 2, "b": WHOLE // 2}
 
 
-def test_busy_without_tokens_goes_by_what_trails(meter: Meter) -> None:
+def test_busy_without_tokens_goes_by_what_trails(meter: CheckedMeter) -> None:
     """A long prefill moves no counter; it is not charged to the model that rests."""
     meter.tick(10, [], [models(a=0, b=0)])
     meter.tick(10, [], [models(a=100, b=0)])
@@ -146,17 +149,17 @@ def test_busy_without_tokens_goes_by_what_trails(meter: Meter) -> None:
     assert tick_of(meter).busy_models == {"a": WHOLE}
 
 
-def test_a_model_that_was_renamed_pays_no_idle_money(meter: Meter) -> None:
+def test_a_model_that_was_renamed_pays_no_idle_money(meter: CheckedMeter) -> None:
     """Idle money is for models that are served; the old name keeps its totals and gets nothing new."""
     meter.tick(10, [], [models(old=100)])
     meter.tick(10, [], [models(old=500)])
     meter.tick(10, [], [models(new=0)])
-    told = tick_of(meter)
-    assert told.idle_models == {"new": WHOLE}
-    assert set(told.splits) == {"old", "new"}
+    tick = tick_of(meter)
+    assert tick.idle_models == {"new": WHOLE}
+    assert set(tick.splits) == {"old", "new"}
 
 
-def test_a_loading_server_uses_its_last_known_models(meter: Meter) -> None:
+def test_a_loading_server_uses_its_last_known_models(meter: CheckedMeter) -> None:
     """It answers and lists nothing, or does not answer at all: money keeps its model."""
     meter.tick(10, [], [models(a=100)])
     meter.tick(10, [], [replace(page(), counters=(), models=(), loads=())])
@@ -165,17 +168,17 @@ def test_a_loading_server_uses_its_last_known_models(meter: Meter) -> None:
     assert tick_of(meter).idle_models == {"a": WHOLE}
 
 
-def test_a_server_that_never_told_a_model_has_an_empty_one(meter: Meter) -> None:
+def test_a_server_that_never_told_a_model_has_an_empty_one(meter: CheckedMeter) -> None:
     """Its money is its own all the same."""
     meter.tick(10, [], [down(page())])
-    outcome = meter.tick(10, [h100()], [down(page())], holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], [down(page())], allocate(CHAT, 0))
     assert tick_of(meter).idle_models == {"": WHOLE}
-    assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.seen
+    assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.owners
 
 
 def test_models_beyond_the_limit_are_other() -> None:
     """First come, first served; the rest are counted together and nothing is dropped."""
-    meter = Meter(terms(rent(1), limits=CardinalityLimits(models=2)))
+    meter = CheckedMeter(cost_policy(rent(1), limits=CardinalityLimits(models=2)))
     meter.tick(10, [], [models(a=0, b=0, c=0, d=0)])
     meter.tick(10, [], [models(d=1, c=20, b=300, a=4000)])
     assert meter.tokens == {
@@ -187,7 +190,7 @@ def test_models_beyond_the_limit_are_other() -> None:
 
 def test_the_limit_on_models_is_of_the_host() -> None:
     """Two servers share it; a row keeps its place when others come."""
-    meter = Meter(terms(rent(1), limits=CardinalityLimits(models=2)))
+    meter = CheckedMeter(cost_policy(rent(1), limits=CardinalityLimits(models=2)))
     second = replace(page(BATCH, "z", generation=0))
     meter.tick(10, [], [page(generation=0), second, page(ServerKey("", "third"), "y", generation=0)])
     meter.tick(
@@ -204,10 +207,10 @@ def test_the_limit_on_models_is_of_the_host() -> None:
 
 def test_servers_beyond_the_limit_are_other() -> None:
     """Both those that are read and those that only hold a GPU; every dollar and token stays in the books."""
-    meter = Meter(terms(rent(3600), limits=CardinalityLimits(servers=2)))
+    meter = CheckedMeter(cost_policy(rent(3600), limits=CardinalityLimits(servers=2)))
     names = [ServerKey("ml", f"s{number}") for number in range(4)]
     gpus = [h100(number) for number in range(4)]
-    holders = [holder for number, key in enumerate(names) for holder in holding(key, number)]
+    holders = [holder for number, key in enumerate(names) for holder in allocate(key, number)]
     for generated in (0, 10):
         meter.tick(1, gpus, [page(key, generation=generated) for key in names[:3]], holders)
     assert {key[0]: count for key, count in meter.tokens.items() if count} == {
@@ -221,21 +224,21 @@ def test_servers_beyond_the_limit_are_other() -> None:
 
 def test_two_servers_under_other_on_one_gpu_are_one_holder() -> None:
     """Their parts add up; the GPU is charged once."""
-    meter = Meter(terms(rent(3600), limits=CardinalityLimits(servers=1)))
+    meter = CheckedMeter(cost_policy(rent(3600), limits=CardinalityLimits(servers=1)))
     holders = [
-        *holding(CHAT, 0, share=0.5),
-        *holding(BATCH, 0, share=0.25),
-        *holding(ServerKey("", "x"), 0, share=0.25),
+        *allocate(CHAT, 0, share=0.5),
+        *allocate(BATCH, 0, share=0.25),
+        *allocate(ServerKey("", "x"), 0, share=0.25),
     ]
     for _ in range(2):
         meter.tick(1, [h100()], [], holders)
     assert meter.dollars(server="chat") == meter.dollars(server="other") == 10**12 // 2
 
 
-def test_cached_tokens_may_be_told_before_the_prompt_that_holds_them(meter: Meter) -> None:
+def test_cached_tokens_may_be_told_before_the_prompt_that_holds_them(meter: CheckedMeter) -> None:
     """What is taken out of the prompt counter waits as a debt: no kind falls, none is counted twice."""
 
-    def told(prompt: float, hits: float) -> ServerReading:
+    def reading(prompt: float, hits: float) -> ServerReading:
         return replace(
             page(),
             counters=(
@@ -247,16 +250,16 @@ def test_cached_tokens_may_be_told_before_the_prompt_that_holds_them(meter: Mete
 
     counts = []
     for prompt, hits in [(1000, 100), (1000, 160), (1030, 160), (1200, 160)]:
-        meter.tick(10, [], [told(prompt, hits)])
+        meter.tick(10, [], [reading(prompt, hits)])
         counts.append(meter.tokens["chat", "llama", "prompt"])
     assert counts == [0, 0, 0, 140]  # 200 told, 60 of them cached
     assert meter.tokens["chat", "llama", "cached_prompt"] == 60
 
 
-def test_a_restart_forgives_the_debt(meter: Meter) -> None:
+def test_a_restart_forgives_the_debt(meter: CheckedMeter) -> None:
     """The prompts that the old process never told will not come; the new one's are not reduced for them."""
 
-    def told(prompt: float, hits: float, process: str) -> ServerReading:
+    def reading(prompt: float, hits: float, process: str) -> ServerReading:
         return replace(
             page(),
             identity=process,
@@ -266,26 +269,26 @@ def test_a_restart_forgives_the_debt(meter: Meter) -> None:
             ),
         )
 
-    meter.tick(10, [], [told(1000, 100, "1")])
-    meter.tick(10, [], [told(1000, 700, "1")])
-    meter.tick(10, [], [told(50, 10, "2")])
+    meter.tick(10, [], [reading(1000, 100, "1")])
+    meter.tick(10, [], [reading(1000, 700, "1")])
+    meter.tick(10, [], [reading(50, 10, "2")])
     assert meter.tokens["chat", "llama", "prompt"] == 40
 
 
 def test_owners_are_those_of_the_moment() -> None:
     """A change of owner moves what comes, never what is posted."""
-    before = terms(rent(3600), ownership=(OwnershipRule("search", "retrieval", server="ch*"),))
-    meter = Meter(before)
-    meter.tick(1, [h100()], [], holding(CHAT, 0))
-    meter.tick(1, [h100()], [], holding(CHAT, 0))
-    meter.terms = replace(before, ownership=(OwnershipRule("chat", "assistants", server="ch*"),))
-    meter.tick(2, [h100()], [], holding(CHAT, 0))
+    before = cost_policy(rent(3600), ownership=(OwnershipRule("search", "retrieval", server="ch*"),))
+    meter = CheckedMeter(before)
+    meter.tick(1, [h100()], [], allocate(CHAT, 0))
+    meter.tick(1, [h100()], [], allocate(CHAT, 0))
+    meter.policy = replace(before, ownership=(OwnershipRule("chat", "assistants", server="ch*"),))
+    meter.tick(2, [h100()], [], allocate(CHAT, 0))
     assert (meter.dollars(product="search"), meter.dollars(product="chat")) == (10**12, 2 * 10**12)
 
 
 @pytest.mark.parametrize(("incomplete", "counted"), [(True, 17), (False, 0)])
 def test_servers_are_remembered_while_nobody_can_tell_which_are_here(
-    meter: Meter, *, incomplete: bool, counted: int
+    meter: CheckedMeter, *, incomplete: bool, counted: int
 ) -> None:
     """A daemon that starts while NVML hangs finds no server: what they serve meanwhile is counted later.
 
@@ -293,7 +296,7 @@ def test_servers_are_remembered_while_nobody_can_tell_which_are_here(
     """
     meter.tick(10, [], [page(generation=50)])
     silent = Frame(meter.elapsed + 10 * SECOND, meter.wall + 10 * SECOND, None, incomplete=incomplete)
-    meter.state = advance(meter.state, silent, meter.terms).state
+    meter.state = advance(meter.state, silent, meter.policy).state
     meter.elapsed, meter.wall = silent.elapsed, silent.wall
     meter.tick(10, [], [page(generation=67)])
     assert meter.tokens["chat", "llama", "generation"] == counted

@@ -12,7 +12,8 @@ from hypothesis import given
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
-from tests.cost.bench import HOUR, SECOND, START, Meter
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import HOUR, SECOND, START
 from tests.cost.shared_gpu_strategies import ExactShares, SharedGpuHost, SharedHostEvent, stories, tariff
 from tests.depth import examples
 from tests.ledger.ticks import StillClock
@@ -27,9 +28,9 @@ HOURLY = {
 """Dollars an hour, by hand."""
 
 
-def metered(story: list[SharedHostEvent]) -> tuple[Meter, list[tuple[Postings, State]]]:
+def metered(story: list[SharedHostEvent]) -> tuple[CheckedMeter, list[tuple[Postings, State]]]:
     """The story through the meter, and every tick of it."""
-    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), CheckedMeter(tariff(), START - SECOND)
     outcomes = [meter.pass_by(SECOND, *host.first())]
     outcomes += [
         meter.pass_by(reported.duration, *host.then(reported), reported.holders) for reported in story
@@ -60,7 +61,7 @@ def test_every_second_is_where_the_contract_says(story: list[SharedHostEvent]) -
     meter, _ = metered(story)
     elapsed = sum(reported.duration for reported in story)
     allocated: Counter[Any] = Counter()
-    for (uuid, owner, phase), duration in meter.held.items():
+    for (uuid, owner, phase), duration in meter.gpu_time.items():
         allocated[uuid, owner.server, KINDS[phase]] += duration
     expected = ExactShares(story).due
     for gpu in HOURLY:
@@ -93,7 +94,7 @@ def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent])
 @given(stories)
 def test_what_is_told_of_a_gpu_is_all_of_it(story: list[SharedHostEvent]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""
-    host, meter = SharedGpuHost(), Meter(tariff(), START - SECOND)
+    host, meter = SharedGpuHost(), CheckedMeter(tariff(), START - SECOND)
     meter.pass_by(SECOND, *host.first())
     for reported in story:
         outcome = meter.pass_by(reported.duration, *host.then(reported), reported.holders)

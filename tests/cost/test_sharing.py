@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.cost.attribution import GpuShare, shares
 from exporter.cost.money import WHOLE
 from exporter.readings import Holder, ServerKey
-from tests.cost.bench import BATCH, CHAT
+from tests.cost.readings import BATCH, CHAT
 
 GB = 10**9
 THIRD = ServerKey("ml", "third")

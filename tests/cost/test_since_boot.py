@@ -17,26 +17,26 @@ from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import (
+from tests.cost.readings import (
     CHAT,
     HOUR,
     MINUTE,
     SECOND,
+    allocate,
+    cost_policy,
     h100,
-    holding,
     moment,
     overhead,
     owned,
     page,
     rent,
-    terms,
 )
 
 NOON = moment("2026-11-25T12:00:00+00:00")
 MILLI = 10**9
 """A thousandth of a dollar in picodollars."""
 FRESH = State(fresh_in="boot-1")
-HOURLY = terms(rent("3.60"))
+HOURLY = cost_policy(rent("3.60"))
 
 
 def frame(
@@ -54,7 +54,7 @@ def frame(
         wall,
         gpus,
         (page(generation=tokens),),
-        holding(CHAT, 0),
+        allocate(CHAT, 0),
         awake=elapsed - asleep,
         boot=boot,
     )
@@ -71,7 +71,7 @@ def charged(outcome: TickOutcome) -> float:
     """Thousandths of a dollar, all of which went to somebody."""
     for segment in outcome.postings.segments:
         assert segment.accrued == sum(row.amount for row in segment.money)
-        assert {row.gpu for row in segment.money} <= {row.gpu for row in segment.held}
+        assert {row.gpu for row in segment.money} <= {row.gpu for row in segment.gpu_times}
     return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 
@@ -94,7 +94,7 @@ def test_hourly_rent_is_charged_since_the_boot() -> None:
 
     assert charged(outcome) == 1200
     assert components(outcome) == {("unallocated", "unobserved", "rent")}
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert sum(row.duration for row in allocated) == 20 * MINUTE
     assert {row.priced for row in allocated} == {True}
     assert outcome.state.accrued == 1200 * MILLI
@@ -129,9 +129,9 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
     power = Electricity(Decimal("0.36"))
     network = overhead("network", "3.60", "hour", "host")
     for reported in (
-        terms(leased, overheads=(network,)),
-        terms(owned(power)),
-        terms(overheads=(network,)),
+        cost_policy(leased, overheads=(network,)),
+        cost_policy(owned(power)),
+        cost_policy(overheads=(network,)),
     ):
         first = advance(FRESH, frame(), reported)
         assert first.postings.segments == ()
@@ -141,7 +141,7 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
 
 def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
     """20 minutes of rent alone; the tick after it has 10 s of each, and the joules since the first one."""
-    reported = terms(
+    reported = cost_policy(
         rent("3.60", energy=Electricity(Decimal("0.36"))),  # 1e-7 dollars a joule
         overheads=(overhead("network", "3.60", "hour", "host"),),
     )
@@ -156,10 +156,10 @@ def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
 
 def test_on_a_host_of_both_only_the_gpus_that_are_rented_are_charged() -> None:
     """GPU-0 is rented, GPU-1 is owned."""
-    reported = terms(rent("3.60", match=HardwareMatch(uuid="GPU-0")), owned())
+    reported = cost_policy(rent("3.60", match=HardwareMatch(uuid="GPU-0")), owned())
     outcome = advance(FRESH, frame(gpus=(h100(0), h100(1))), reported)
 
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert charged(outcome) == 1200
     assert {row.gpu.uuid for row in allocated} == {"GPU-0"}
     assert sum(row.duration for row in allocated) == 20 * MINUTE
@@ -216,7 +216,8 @@ def test_a_price_that_begins_meanwhile_holds_from_its_instant() -> None:
     doubled = Rented((RentPrice(Decimal("3.60")), RentPrice(Decimal("7.20"), since=cut)))
     begun = Rented((RentPrice(Decimal("7.20"), since=cut),))
     outcomes = [
-        advance(FRESH, frame(), terms(Hardware(HardwareMatch(), each, "x"))) for each in (doubled, begun)
+        advance(FRESH, frame(), cost_policy(Hardware(HardwareMatch(), each, "x")))
+        for each in (doubled, begun)
     ]
 
     assert [charged(outcome) for outcome in outcomes] == [720 + 960, 960]
@@ -225,7 +226,7 @@ def test_a_price_that_begins_meanwhile_holds_from_its_instant() -> None:
 
 def test_no_more_is_charged_than_is_believed() -> None:
     """With `gap.max_days` at five minutes, a quarter of an hour is counted as not charged."""
-    outcome = advance(FRESH, frame(), terms(rent("3.60"), gap_max=5 * MINUTE))
+    outcome = advance(FRESH, frame(), cost_policy(rent("3.60"), gap_max=5 * MINUTE))
 
     assert (charged(outcome), outcome.state.uncharged) == (300, 15 * MINUTE)
 
@@ -239,7 +240,7 @@ def test_what_is_shown_of_the_first_tick_is_what_is_read() -> None:
 
 def test_unpriced_hardware_is_not_counted_since_the_boot() -> None:
     """Nothing says that it is billed by the hour."""
-    reported: CostPolicy = terms()
+    reported: CostPolicy = cost_policy()
     assert advance(FRESH, frame(), reported).postings.segments == ()
 
 
@@ -255,7 +256,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 
     assert (charged(outcome), outcome.state.fresh_in) == (0, "")
-    allocated = [row for segment in outcome.postings.segments for row in segment.held]
+    allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
         ("unallocated", "unobserved", False)
     }
@@ -265,8 +266,8 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
     leased = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), "always"), "lease")
     for hardware, milli in ((rent("3.60", energy=power), 900), (leased, 0), (owned(power), 0)):
-        _, late = charge_late(outcome.state, waiting, terms(hardware), NOON)
+        _, late = charge_late(outcome.state, waiting, cost_policy(hardware), NOON)
         assert sum(segment.accrued for segment in late.segments) == milli * MILLI
-        settled = [row for segment in late.segments for row in segment.held]
+        settled = [row for segment in late.segments for row in segment.gpu_times]
         assert sum(row.duration for row in settled) == 20 * MINUTE
         assert not any(left.slots for left in late.left)

@@ -12,7 +12,7 @@ from exporter.cost import split
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
-from tests.cost.bench import MINUTE, SECOND
+from tests.cost.readings import MINUTE, SECOND
 
 TEN = 10 * SECOND
 AUTO = SplitRule()
@@ -34,28 +34,28 @@ class Model:
     ) -> PhaseSplit:
         """`requests` are their seconds of prefill and of decode."""
         tick = ModelDelta(tokens or {}, PhaseSeconds(*requests) if requests else None, running)
-        self.state, told = split.advance(self.state, tick, elapsed, self.rule)
-        return told
+        self.state, result = split.advance(self.state, tick, elapsed, self.rule)
+        return result
 
 
 def test_weights_are_one_a_tenth_and_three() -> None:
     """600 computed, 1000 cached, 100 generated: 600 + 100 to prefill, 300 to decode: 0.7."""
-    told = Model().tick({"prompt": 600, "cached_prompt": 1000, "generation": 100})
-    assert (told.method, told.prefill_ratio) == ("weights", pytest.approx(0.7))
-    assert told.weight == pytest.approx(1000)
+    result = Model().tick({"prompt": 600, "cached_prompt": 1000, "generation": 100})
+    assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.7))
+    assert result.weight == pytest.approx(1000)
 
 
 def test_weights_are_configurable() -> None:
     """At 1 to 1 to 1: 1600 of 1700."""
     even = Weights(Decimal(1), Decimal(1), Decimal(1))
-    told = Model(SplitRule(weights=even)).tick({"prompt": 600, "cached_prompt": 1000, "generation": 100})
-    assert told.prefill_ratio == pytest.approx(1600 / 1700)
+    result = Model(SplitRule(weights=even)).tick({"prompt": 600, "cached_prompt": 1000, "generation": 100})
+    assert result.prefill_ratio == pytest.approx(1600 / 1700)
 
 
 def test_nothing_ever_told_is_no_ratio() -> None:
     """The busy part of such a model is `other`, neither half."""
-    told = Model().tick(running=1.0)
-    assert told == PhaseSplit("weights", None, 0.0, 0.0)
+    result = Model().tick(running=1.0)
+    assert result == PhaseSplit("weights", None, 0.0, 0.0)
 
 
 def test_a_busy_tick_without_tokens_goes_by_what_trails() -> None:
@@ -69,20 +69,20 @@ def test_what_trails_is_halved_in_15_minutes() -> None:
     """1200 prompt tokens 15 minutes ago weigh as 600 now: 600 of 600 + 3 x 200."""
     model = Model()
     model.tick({"prompt": 1200})
-    told = model.tick({"generation": 200}, elapsed=15 * MINUTE)
-    assert told.trailing == pytest.approx(1200)
-    assert told.prefill_ratio == 0.0  # this tick's own tokens come first
+    result = model.tick({"generation": 200}, elapsed=15 * MINUTE)
+    assert result.trailing == pytest.approx(1200)
+    assert result.prefill_ratio == 0.0  # this tick's own tokens come first
     assert model.tick(elapsed=0).prefill_ratio == pytest.approx(0.5)
 
 
 def test_time_takes_the_batch_out_of_decode_seconds() -> None:
     """P = 20 s, D = 320 s over a batch of 16: p = 20 / (20 + 320 / 16) = 0.5; the raw ratio says 0.059."""
-    told = Model().tick(
+    result = Model().tick(
         {"prompt": 1, "generation": 1},
         (20.0, 320.0),
         running=16.0,
     )
-    assert (told.method, told.prefill_ratio) == ("time", pytest.approx(0.5))
+    assert (result.method, result.prefill_ratio) == ("time", pytest.approx(0.5))
 
 
 def test_the_batch_is_a_mean_over_ticks_with_any_running() -> None:
@@ -97,22 +97,22 @@ def test_a_mean_batch_weighs_recent_ticks_more() -> None:
     """8 running 15 minutes ago, 2 now: (8 x 1/2 + 2) / (1/2 + 1) = 4; P = 5 + 0, D = 20 / 4."""
     model = Model()
     model.tick({}, (10.0, 40.0), running=8.0)
-    told = model.tick(running=2.0, elapsed=15 * MINUTE)
+    result = model.tick(running=2.0, elapsed=15 * MINUTE)
     # the second tick is 90 times as long as the first: (8 x 10 x 1/2 + 2 x 900) / (10 x 1/2 + 900)
     batch = (40 + 1800) / 905
-    assert told.prefill_ratio == pytest.approx(5 / (5 + 20 / batch))
+    assert result.prefill_ratio == pytest.approx(5 / (5 + 20 / batch))
 
 
 def test_a_batch_below_one_is_one() -> None:
     """Half a request on average still decodes alone."""
-    told = Model().tick({}, (1.0, 3.0), running=0.5)
-    assert told.prefill_ratio == pytest.approx(0.25)
+    result = Model().tick({}, (1.0, 3.0), running=0.5)
+    assert result.prefill_ratio == pytest.approx(0.25)
 
 
 def test_an_unknown_batch_is_one() -> None:
     """A server that tells no running requests is taken at its word, undivided."""
-    told = Model().tick({}, (1.0, 3.0))
-    assert told.prefill_ratio == pytest.approx(0.25)
+    result = Model().tick({}, (1.0, 3.0))
+    assert result.prefill_ratio == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("method", ["auto", "time"])
@@ -130,31 +130,31 @@ def test_after_45_minutes_without_a_finished_request_weights_are_used(method: An
 
 def test_a_server_that_never_told_seconds_goes_by_weights() -> None:
     """There is nothing to divide by; `time` cannot make it up."""
-    told = Model(SplitRule(method="time")).tick({"prompt": 100, "generation": 100}, running=4.0)
-    assert (told.method, told.prefill_ratio) == ("weights", pytest.approx(0.25))
+    result = Model(SplitRule(method="time")).tick({"prompt": 100, "generation": 100}, running=4.0)
+    assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.25))
 
 
 def test_seconds_that_are_all_zero_go_by_weights() -> None:
     """Nothing finished, though the series are there."""
-    told = Model().tick({"prompt": 1}, (0.0, 0.0))
-    assert told == PhaseSplit("weights", 1.0, 1.0, 1.0)
+    result = Model().tick({"prompt": 1}, (0.0, 0.0))
+    assert result == PhaseSplit("weights", 1.0, 1.0, 1.0)
 
 
 def test_weights_may_be_asked_for() -> None:
     """A server that tells seconds is split by tokens where the configuration says so."""
-    told = Model(SplitRule(method="weights")).tick({"prompt": 1, "generation": 1}, (20.0, 20.0))
-    assert (told.method, told.prefill_ratio) == ("weights", pytest.approx(0.25))
+    result = Model(SplitRule(method="weights")).tick({"prompt": 1, "generation": 1}, (20.0, 20.0))
+    assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.25))
 
 
 def test_a_sum_of_seconds_never_falls_below_zero() -> None:
     """Prefill told as a difference of two counters can dip; it is no negative share."""
-    told = Model().tick({}, (-5.0, 3.0), running=1.0)
-    assert told.prefill_ratio == 0.0
+    result = Model().tick({}, (-5.0, 3.0), running=1.0)
+    assert result.prefill_ratio == 0.0
 
 
 def test_seconds_of_nothing_are_no_ratio() -> None:
     """Something finished and took no time at all: there is no time to split by."""
     model = Model()
     model.tick({}, (1.0, 0.0))
-    told = model.tick({"prompt": 1}, (-9.0, 0.0), elapsed=0)
-    assert told.method == "weights"
+    result = model.tick({"prompt": 1}, (-9.0, 0.0), elapsed=0)
+    assert result.method == "weights"

@@ -13,7 +13,8 @@ from exporter.cost import split
 from exporter.cost.policy import SplitMethod, SplitRule
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
-from tests.cost.bench import CHAT, DOLLAR, MINUTE, SECOND, Meter, h100, holding, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, DOLLAR, MINUTE, SECOND, allocate, cost_policy, h100, page, rent
 
 TEN = 10 * SECOND
 METHODS: tuple[SplitMethod, ...] = ("auto", "engine", "time", "weights")
@@ -23,21 +24,21 @@ def advanced(
     ticks: Iterable[ModelDelta], rule: SplitRule | None = None, elapsed: int = TEN
 ) -> tuple[ModelState, PhaseSplit]:
     """The state and the split after ticks of equal length."""
-    state, told = ModelState(), PhaseSplit("", None, 0.0, 0.0)
+    state, result = ModelState(), PhaseSplit("", None, 0.0, 0.0)
     for tick in ticks:
-        state, told = split.advance(state, tick, elapsed, rule or SplitRule())
-    return state, told
+        state, result = split.advance(state, tick, elapsed, rule or SplitRule())
+    return state, result
 
 
-def of(**told: Any) -> ModelDelta:
+def of(**values: Any) -> ModelDelta:
     """One tick of a model."""
-    return ModelDelta(**{"tokens": {}, **told})
+    return ModelDelta(**{"tokens": {}, **values})
 
 
 def test_gpu_seconds_do_not_overlap_and_are_not_divided_by_the_batch() -> None:
     """2 s of prefill and 6 s of decode: 2 / (2 + 6) = 0.25, with 40 requests running."""
-    _, told = advanced([of(engine_seconds=PhaseSeconds(2.0, 6.0), running=40.0)])
-    assert (told.method, told.prefill_ratio) == ("engine", 0.25)
+    _, result = advanced([of(engine_seconds=PhaseSeconds(2.0, 6.0), running=40.0)])
+    assert (result.method, result.prefill_ratio) == ("engine", 0.25)
 
 
 def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
@@ -48,10 +49,10 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
         "running": 2.0,
         "engine_seconds": PhaseSeconds(2.0, 6.0),
     }
-    told = [advanced([of(**everything)])[1]]
-    told.append(advanced([of(**{**everything, "engine_seconds": None})])[1])
-    told.append(advanced([of(tokens=everything["tokens"])])[1])
-    assert [(one.method, one.prefill_ratio) for one in told] == [
+    results = [advanced([of(**everything)])[1]]
+    results.append(advanced([of(**{**everything, "engine_seconds": None})])[1])
+    results.append(advanced([of(tokens=everything["tokens"])])[1])
+    assert [(one.method, one.prefill_ratio) for one in results] == [
         ("engine", 0.25),
         ("time", 0.5),
         ("weights", pytest.approx(0.1)),
@@ -59,20 +60,21 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("auto", "engine"), ("engine", "engine"), ("time", "time"), ("weights", "weights")]
+    ("configured", "expected"),
+    [("auto", "engine"), ("engine", "engine"), ("time", "time"), ("weights", "weights")],
 )
-def test_a_method_that_is_asked_for_is_taken(asked: SplitMethod, told: str) -> None:
+def test_a_method_that_is_asked_for_is_taken(configured: SplitMethod, expected: str) -> None:
     """Where the server tells what it takes, whatever else it tells."""
     tick = of(
         tokens={"prompt": 1}, request_seconds=PhaseSeconds(1.0, 1.0), engine_seconds=PhaseSeconds(1.0, 1.0)
     )
-    assert advanced([tick], SplitRule(method=asked))[1].method == told
+    assert advanced([tick], SplitRule(method=configured))[1].method == expected
 
 
-@pytest.mark.parametrize("asked", ["engine", "time"])
-def test_a_method_that_cannot_be_had_gives_way_to_the_next(asked: SplitMethod) -> None:
+@pytest.mark.parametrize("configured", ["engine", "time"])
+def test_a_method_that_cannot_be_had_gives_way_to_the_next(configured: SplitMethod) -> None:
     """Request seconds stand in for GPU seconds that are not told; never the other way round."""
-    rule = SplitRule(method=asked)
+    rule = SplitRule(method=configured)
     assert advanced([of(request_seconds=PhaseSeconds(1.0, 1.0))], rule)[1].method == "time"
     assert advanced([of(tokens={"prompt": 1})], rule)[1].method == "weights"
     own = of(tokens={"prompt": 1}, engine_seconds=PhaseSeconds(1.0, 1.0))
@@ -100,16 +102,16 @@ def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None
 
 def test_the_books_take_the_kind_of_prefill_seconds_from_the_decode_seconds_beside_them() -> None:
     """A replica tells GPU seconds, 1 of 4 prefill; the other request seconds, 9 of 10: a dollar a second."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     own = {"prefill_seconds": 0.0, "decode_seconds": 0.0, "generation": 0.0}
     other = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0}
-    meter.tick(1, [h100()], [page(url="http://a", **own), page(url="http://b", **other)], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(url="http://a", **own), page(url="http://b", **other)], allocate(CHAT, 0))
     own |= {"prefill_seconds": 1.0, "decode_seconds": 3.0, "generation": 5.0}
     other |= {"prefill_seconds": 9.0, "decode_request_seconds": 1.0}
     pages = [page(url="http://a", **own), page(url="http://b", **other)]
-    told = meter.tick(10, [h100()], pages, holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], pages, allocate(CHAT, 0))
     assert meter.dollars(phase="prefill") == 2.5 * DOLLAR
-    assert told.ticks[CHAT].splits["llama"].method == "engine"
+    assert outcome.ticks[CHAT].splits["llama"].method == "engine"
     state = meter.state.servers[CHAT].models["llama"]
     assert (state.prefill_seconds, state.decode_seconds) == (1.0, 3.0)
     assert (state.prefill_request_seconds, state.decode_request_seconds) == (9.0, 1.0)
@@ -117,25 +119,25 @@ def test_the_books_take_the_kind_of_prefill_seconds_from_the_decode_seconds_besi
 
 def test_each_replica_has_a_batch_of_its_own() -> None:
     """Two replicas of 16 each: P = 40, D = 640 in batches of 16 is 0.5. In one of 32 it would be 0.667."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     urls = ("http://a", "http://b", "http://quiet")
     none = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0, "generation": 0.0}
-    meter.tick(1, [h100()], [page(url=url, running=0.0, **none) for url in urls], holding(CHAT, 0))
+    meter.tick(1, [h100()], [page(url=url, running=0.0, **none) for url in urls], allocate(CHAT, 0))
     some = {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}
     busy = [page(url=url, running=16.0, **some) for url in urls[:2]]
-    told = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
-    assert told.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    outcome = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
+    assert outcome.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
     """One page of 4 ranks with 64 running: P = 20, D = 320 in batches of 16 is 0.5. In one of 64: 0.8."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     none = page(running=0.0, prefill_seconds=0.0, decode_request_seconds=0.0, generation=0.0)
-    meter.tick(1, [h100()], [none], holding(CHAT, 0))
+    meter.tick(1, [h100()], [none], allocate(CHAT, 0))
     some = page(running=64.0, prefill_seconds=20.0, decode_request_seconds=320.0, generation=9.0)
     some = replace(some, loads=(replace(some.loads[0], batches=4),))
-    told = meter.tick(10, [h100()], [some])
-    assert told.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    outcome = meter.tick(10, [h100()], [some])
+    assert outcome.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 seconds = st.builds(PhaseSeconds, *[st.floats(0, 1e6, allow_subnormal=False)] * 2)
@@ -150,32 +152,32 @@ ticks = st.builds(
 
 
 @given(st.lists(ticks, min_size=1, max_size=8), st.sampled_from(METHODS), st.integers(0, 3600 * SECOND))
-def test_a_share_is_a_share(told: list[ModelDelta], method: SplitMethod, elapsed: int) -> None:
+def test_a_share_is_a_share(deltas: list[ModelDelta], method: SplitMethod, elapsed: int) -> None:
     """Prefill and decode have 0 to 1 of the busy money each, and all of it together, or neither has any."""
-    found = advanced(told, SplitRule(method=method), elapsed)[1]
-    assert found.prefill_ratio is None or 0.0 <= found.prefill_ratio <= 1.0
-    assert found.method in {"engine", "time", "weights"}
+    result = advanced(deltas, SplitRule(method=method), elapsed)[1]
+    assert result.prefill_ratio is None or 0.0 <= result.prefill_ratio <= 1.0
+    assert result.method in {"engine", "time", "weights"}
 
 
 @given(st.lists(seconds, min_size=1, max_size=8), st.integers(0, 3600))
-def test_what_trails_is_the_sum_of_what_came_by_age(told: list[PhaseSeconds], elapsed: int) -> None:
+def test_what_trails_is_the_sum_of_what_came_by_age(durations: list[PhaseSeconds], elapsed: int) -> None:
     """Halved every 900 s: each tick's seconds times 2 to the minus its age over 900, summed apart."""
-    state, found = advanced([of(engine_seconds=one) for one in told], elapsed=elapsed * SECOND)
-    ages = [Fraction(elapsed * (len(told) - 1 - place), 900) for place in range(len(told))]
-    prefill = sum(one.prefill * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
-    decode = sum(one.decode * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
+    state, result = advanced([of(engine_seconds=one) for one in durations], elapsed=elapsed * SECOND)
+    ages = [Fraction(elapsed * (len(durations) - 1 - index), 900) for index in range(len(durations))]
+    prefill = sum(one.prefill * 2.0 ** -float(age) for one, age in zip(durations, ages, strict=True))
+    decode = sum(one.decode * 2.0 ** -float(age) for one, age in zip(durations, ages, strict=True))
     assert state.prefill_seconds == pytest.approx(prefill, rel=1e-9)
     assert state.decode_seconds == pytest.approx(decode, rel=1e-9)
-    if found.method == "engine":
-        assert found.prefill_ratio == pytest.approx(prefill / (prefill + decode), rel=1e-9)
+    if result.method == "engine":
+        assert result.prefill_ratio == pytest.approx(prefill / (prefill + decode), rel=1e-9)
 
 
 @given(st.lists(ticks, min_size=2, max_size=6), st.randoms(use_true_random=False))
-def test_the_order_of_what_comes_at_once_does_not_matter(told: list[ModelDelta], random: Any) -> None:
+def test_the_order_of_what_comes_at_once_does_not_matter(deltas: list[ModelDelta], random: Any) -> None:
     """Ticks of no length, in any order, leave the same sums."""
-    shuffled = told.copy()
+    shuffled = deltas.copy()
     random.shuffle(shuffled)
-    one, other = advanced(told, elapsed=0)[0], advanced(shuffled, elapsed=0)[0]
+    one, other = advanced(deltas, elapsed=0)[0], advanced(shuffled, elapsed=0)[0]
     for name in ("prefill_seconds", "decode_seconds", "prefill_request_seconds", "decode_request_seconds"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-9)
     assert split.trailing(one, SplitRule())[1] == pytest.approx(split.trailing(other, SplitRule())[1])

@@ -14,7 +14,6 @@ from exporter.cost.state import State
 from exporter.readings import Gpu, GpuReading, HostLocation
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
-from tests.cost.bench import HOUR, MINUTE, START, Meter, overhead, rent
 from tests.cost.changing_gpus import (
     BOUGHT,
     H100,
@@ -28,6 +27,8 @@ from tests.cost.changing_gpus import (
     of_models,
     whole,
 )
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import HOUR, MINUTE, START, overhead, rent
 
 LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
 
@@ -105,7 +106,7 @@ def test_a_gap_pays_for_an_unseen_gpu_too() -> None:
 
 def test_books_that_are_the_first_of_a_boot_charge_unseen_gpus_since_then() -> None:
     """7 of 8, booted 20 minutes before: 20 minutes of 55.04, of which an eighth is nobody's and `unseen`."""
-    meter = Meter(whole(), state=State(fresh_in="boot-1"), elapsed=20 * MINUTE)
+    meter = CheckedMeter(whole(), state=State(fresh_in="boot-1"), elapsed=20 * MINUTE)
     listed = [GpuReading(Gpu(board.uuid, board.model), n) for n, board in enumerate(boards("a", 7))]
     meter.pass_by(0, listed, boot="boot-1")
 
@@ -129,10 +130,10 @@ def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     host = ChangingGpusHost(expected, *boards("a", 7))
     asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
     for _ in range(3):
-        host.meter.terms = replace(host.meter.terms, tariff=asking)
+        host.meter.policy = replace(host.meter.policy, tariff=asking)
         host.restart(60, *boards("a", 6))
         assert (host.lost(), host.unseen()) == (["a6"], 1)
-    host.meter.terms = replace(host.meter.terms, tariff=expected.tariff)
+    host.meter.policy = replace(host.meter.policy, tariff=expected.tariff)
     assert host.hourly() == 55.04
 
 
@@ -167,7 +168,7 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
     retired = (Retirement("a7", START + 2 * HOUR if before else START),)
     priced = whole()
     host = ChangingGpusHost(priced, *boards("a"))
-    host.meter.terms = replace(host.meter.terms, tariff=replace(priced.tariff, retired=retired))
+    host.meter.policy = replace(host.meter.policy, tariff=replace(priced.tariff, retired=retired))
     host.tick(3 * 3600, boards("a")[:7])
     assert (host.lost(), host.unseen(), host.hourly()) == ([], 0, 48.16)
     assert host.tick().inventory.expected == 7

@@ -11,22 +11,22 @@ from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.terms import Electricity
-from tests.cost.bench import (
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.examples import EXAMPLES, MACHINE, money
+from tests.cost.readings import (
     BATCH,
     CHAT,
     DOLLAR,
     HOUR,
-    Meter,
+    allocate,
+    cost_policy,
     down,
     h100,
-    holding,
     overhead,
     owned,
     page,
     rent,
-    terms,
 )
-from tests.cost.examples import EXAMPLES, MACHINE, money
 
 
 def test_eight_h100_cost_1_9444_dollars_per_gpu_hour() -> None:
@@ -45,7 +45,7 @@ def test_eight_h100_cost_1_9444_dollars_per_gpu_hour() -> None:
 
 def test_a_machine_accrues_its_whole_price_over_its_life() -> None:
     """An eighth of 280,000 dollars on each GPU after 3 x 8766 hours, to the picodollar; then nothing more."""
-    meter = Meter(terms(owned(), gap_after=10**6 * HOUR), wall=1_767_225_600 * 10**9)
+    meter = CheckedMeter(cost_policy(owned(), gap_after=10**6 * HOUR), wall=1_767_225_600 * 10**9)
     meter.pass_by(0, [h100()])
     for _ in range(10):
         meter.pass_by(2700 * HOUR, [h100()])
@@ -73,8 +73,8 @@ def test_two_servers_on_one_gpu() -> None:
 
 def test_two_servers_on_one_gpu_have_their_own_prices() -> None:
     """Chat serves 10 million tokens for 2.569 dollars, batch 2 million for 1.101, in the same hour."""
-    meter = Meter(terms(rent("3.67")))
-    holders = (*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
+    meter = CheckedMeter(cost_policy(rent("3.67")))
+    holders = (*allocate(CHAT, 0, share=0.7), *allocate(BATCH, 0, share=0.3))
     for tick in range(361):
         reported = (
             page(generation=min(10_000_000, 100_000 * tick)),
@@ -101,8 +101,8 @@ def test_a_day_of_a_host() -> None:
     """
     power = Electricity(Decimal("0.10"), Decimal("1.2"))
     amounts = (overhead("rack", "1.20", "hour", "host"), overhead("storage", "9.20", "month", "gpu"))
-    meter = Meter(terms(rent("2.50", energy=power), overheads=amounts))
-    holders = (*holding(CHAT, 0, 1), *holding(BATCH, 2))
+    meter = CheckedMeter(cost_policy(rent("2.50", energy=power), overheads=amounts))
+    holders = (*allocate(CHAT, 0, 1), *allocate(BATCH, 2))
     for tick in range(1441):
         gpus = [
             h100(number, utilization_ratio=0.5, energy=500 * 60 * tick * 1000, power_limit_watts=700.0)
@@ -123,7 +123,7 @@ def test_a_day_of_a_host() -> None:
 
 def test_a_crash_of_the_server_costs_time_and_no_token() -> None:
     """60 s at 3600 dollars an hour; down for 20 s, back as another process: its tokens count from zero."""
-    meter = Meter(terms(rent(3600)))
+    meter = CheckedMeter(cost_policy(rent(3600)))
     story = [
         page(generation=0),
         page(generation=5000),
@@ -135,7 +135,7 @@ def test_a_crash_of_the_server_costs_time_and_no_token() -> None:
     for number, reported in enumerate([*story, page(generation=900)]):
         reading = down(page()) if reported is None else replace(reported, identity="1" if number < 3 else "2")
         busy = 0.0 if reported is None else 1.0
-        meter.tick(10, [h100(utilization_ratio=busy)], [reading], holding(CHAT, 0))
+        meter.tick(10, [h100(utilization_ratio=busy)], [reading], allocate(CHAT, 0))
     assert meter.tokens["chat", "llama", "generation"] == 5000 + 900
     assert meter.dollars() == 60 * DOLLAR
     assert meter.dollars(phase="idle") == 20 * DOLLAR
@@ -143,12 +143,16 @@ def test_a_crash_of_the_server_costs_time_and_no_token() -> None:
 
 def test_a_machine_of_many_teams_adds_up() -> None:
     """Three servers at 0.5, 0.3 and the rest on each of two GPUs at a third of a dollar a second."""
-    meter = Meter(terms(rent(1200)))
+    meter = CheckedMeter(cost_policy(rent(1200)))
     third = ServerKey("ml", "third")
     holders = [
         holder
         for gpu in (0, 1)
-        for holder in (*holding(CHAT, gpu, share=0.5), *holding(BATCH, gpu, share=0.3), *holding(third, gpu))
+        for holder in (
+            *allocate(CHAT, gpu, share=0.5),
+            *allocate(BATCH, gpu, share=0.3),
+            *allocate(third, gpu),
+        )
     ]
     for _ in range(4):
         meter.tick(1, [h100(0), h100(1)], [], holders)

@@ -216,11 +216,11 @@ def test_in_a_container_every_path_is_used_inside(
 
 def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its days are those of UTC, on either side of the date line."""
-    told = []
+    texts = []
     for zone in ("Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
-        told.append(
+        texts.append(
             (
                 facts(Storyline.before(noon().wall()), Site("", "", "")),
                 editions(Storyline.before(noon().wall())),
@@ -229,4 +229,4 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
     monkeypatch.undo()
     time.tzset()
 
-    assert told[0] == told[1] == told[2]
+    assert texts[0] == texts[1] == texts[2]

@@ -47,13 +47,13 @@ END: Final = "---- end of an answer ----"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DemoRun:
     """What the demo said, and what each of its commands answered."""
 
     plot: Storyline
     report: Report
     words: str
-    place: Site
+    site: Site
     answers: dict[str, str]
     page: str
     servers: dict[str, dict[str, Any]]
@@ -61,7 +61,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo")
     set_up = stage(SystemClock(), FakeFootprint(None), BUILD, folder=folder)
     level = logging.getLogger().level
@@ -77,16 +77,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     ticking.start()
     web = WebServer("127.0.0.1:0", set_up.current, set_up.clock, None, BUILD)
     web.start()
-    place = Site(web.url.rstrip("/"), str(folder), PROGRAM)
-    words = invitation(place, report, set_up.plot)
+    site = Site(web.url.rstrip("/"), str(folder), PROGRAM)
+    words = invitation(site, report, set_up.plot)
     (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
-    commands = [command for fact in facts(set_up.plot, place) for command in fact.shown_by]
+    commands = [command for fact in facts(set_up.plot, site) for command in fact.shown_by]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
     try:
         ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
         with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
             page = answer.read().decode()
-        with urllib.request.urlopen(f"{place.url}/cost.json") as answer:  # noqa: S310  # our own
+        with urllib.request.urlopen(f"{site.url}/cost.json") as answer:  # noqa: S310  # our own
             lines = json.load(answer)["host"]["servers"]
     finally:
         web.close()
@@ -96,22 +96,24 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     answers = ran.stdout.split(f"{END}\n")
     assert ran.stderr == ""
     servers = {line["server"]: line for line in lines}
-    return Told(set_up.plot, report, words, place, dict(zip(commands, answers, strict=False)), page, servers)
+    return DemoRun(
+        set_up.plot, report, words, site, dict(zip(commands, answers, strict=False)), page, servers
+    )
 
 
-def shown(told: Told, title: str) -> tuple[str, ...]:
+def shown(demo: DemoRun, title: str) -> tuple[str, ...]:
     """What the commands of one fact answered."""
-    (fact,) = (fact for fact in facts(told.plot, told.place) if fact.title == title)
-    assert f"{fact.title}. {fact.description}\n" in told.words
+    (fact,) = (fact for fact in facts(demo.plot, demo.site) if fact.title == title)
+    assert f"{fact.title}. {fact.description}\n" in demo.words
     for command in fact.shown_by:
-        assert f"       {command}\n" in told.words
-    return tuple(told.answers[command] for command in fact.shown_by)
+        assert f"       {command}\n" in demo.words
+    return tuple(demo.answers[command] for command in fact.shown_by)
 
 
-def test_every_hour_that_served_has_tokens(told: Told) -> None:
+def test_every_hour_that_served_has_tokens(demo: DemoRun) -> None:
     """All hours of the five weeks but those of the lost host; from each of the four servers."""
-    hour, plot = 3600 * 10**9, told.plot
-    with closing(sqlite3.connect(f"file:{told.place.folder}/ledger.db?mode=ro", uri=True)) as ledger:
+    hour, plot = 3600 * 10**9, demo.plot
+    with closing(sqlite3.connect(f"file:{demo.site.folder}/ledger.db?mode=ro", uri=True)) as ledger:
         rows = ledger.execute(
             "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party "
             "WHERE count > 0"
@@ -123,34 +125,34 @@ def test_every_hour_that_served_has_tokens(told: Told) -> None:
     assert len({server for _, server in rows}) == 4
 
 
-def test_the_wasted_model(told: Told) -> None:
+def test_the_wasted_model(demo: DemoRun) -> None:
     """Of a day's 24 GPU-hours, and those of this hour so far, each was idle; no price per token.
 
     Nor is it told how busy time would be split.
     """
-    (explained,) = shown(told, "one model is wasted")
+    (explained,) = shown(demo, "one model is wasted")
 
     assert re.search(
         r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
     )
-    assert f"    served no token since {timestamp(told.plot.deserted)}\n    no price per token" in explained
+    assert f"    served no token since {timestamp(demo.plot.deserted)}\n    no price per token" in explained
     assert "now split" not in explained
-    assert "archive-13b" in told.page
+    assert "archive-13b" in demo.page
 
 
-def test_the_wasted_model_tells_its_last_token(told: Told) -> None:
+def test_the_wasted_model_tells_its_last_token(demo: DemoRun) -> None:
     """Since when it serves nobody is told to the second, and on the page in days; the others serve now."""
-    deserted = told.plot.deserted
-    (fact,) = (fact for fact in facts(told.plot, told.place) if fact.title == "one model is wasted")
-    last = {name: line["last_token"] for name, line in told.servers.items()}
+    deserted = demo.plot.deserted
+    (fact,) = (fact for fact in facts(demo.plot, demo.site) if fact.title == "one model is wasted")
+    last = {name: line["last_token"] for name, line in demo.servers.items()}
 
     assert last["archive-13b"] == timestamp(deserted)
     assert fact.description.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
-    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*archive-13b(?:(?!</tr>).)*</tr>", told.page, re.DOTALL)[:1]
-    days = (told.report.wall - deserted) // (86_400 * 10**9)
+    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*archive-13b(?:(?!</tr>).)*</tr>", demo.page, re.DOTALL)[:1]
+    days = (demo.report.wall - deserted) // (86_400 * 10**9)
     assert days >= 2
     assert f">{days} d ago<" in row
-    lately = timestamp(told.report.wall - 3600 * 10**9)
+    lately = timestamp(demo.report.wall - 3600 * 10**9)
     assert sorted(name for name, at in last.items() if at is not None and at > lately) == [
         "chat-70b",
         "search-8b",
@@ -158,11 +160,11 @@ def test_the_wasted_model_tells_its_last_token(told: Told) -> None:
     ]
 
 
-def test_the_price_that_rose(told: Told) -> None:
+def test_the_price_that_rose(demo: DemoRun) -> None:
     """The configuration tells both prices; an hour of the last month costs less than one of now."""
-    configured, explained = shown(told, "a price rose")
+    configured, explained = shown(demo, "a price rose")
 
-    assert f"then 44.032 dollars per hour of 8 GPUs from {day(told.plot.repriced)}" in configured
+    assert f"then 44.032 dollars per hour of 8 GPUs from {day(demo.plot.repriced)}" in configured
     assert "4 x NVIDIA H100 80GB HBM3 rent x 5.504000 = 22.016000" in explained
     mean = re.search(r"GPU-hours = (\d\.\d+) dollars per GPU-hour", explained)
     assert mean is not None
@@ -170,21 +172,21 @@ def test_the_price_that_rose(told: Told) -> None:
     assert 4.816 + 0.14 < float(mean[1]) < 5.504 + 0.13
 
 
-def test_the_server_of_nobody(told: Told) -> None:
+def test_the_server_of_nobody(demo: DemoRun) -> None:
     """The month has dollars that no team owes, and trial-8b is among them."""
-    by_team, metrics = shown(told, "a server is nobody's")
+    by_team, metrics = shown(demo, "a server is nobody's")
 
     assert re.search(r"^unassigned +[\d,]+\.\d\d", by_team, re.MULTILINE)
     assert len(metrics.splitlines()) <= 3
     assert re.search(r'^inference_cost_dollars_per_hour{.*server="trial-8b".*} 5\.6', metrics, re.MULTILINE)
 
 
-def test_the_spot_node_that_was_lost(told: Told) -> None:
+def test_the_spot_node_that_was_lost(demo: DemoRun) -> None:
     """5.5 hours and the daemon's minute: 1.10 + 73.6 / hours of the month an hour, and 70 s of rent."""
-    log, metrics = shown(told, "a spot node was lost")
+    log, metrics = shown(demo, "a spot node was lost")
 
     (line,) = log.splitlines()
-    assert f"since={day(told.plot.lost)}T03:00:00+00:00 hours=5.52" in line
+    assert f"since={day(demo.plot.lost)}T03:00:00+00:00 hours=5.52" in line
     assert 'not_charged="hourly rent of 5.50 hours while the host was down or suspended"' in line
     dollars = float(line.split("dollars=")[1].split()[0])
     assert dollars == pytest.approx(5.5167 * (1.10 + 73.6 / 730) + 44.032 * 70 / 3600, abs=0.06)
@@ -192,13 +194,13 @@ def test_the_spot_node_that_was_lost(told: Told) -> None:
     assert sum(counted) == pytest.approx(dollars, abs=0.01)
 
 
-def test_the_gpu_that_had_no_price_for_a_day(told: Told) -> None:
+def test_the_gpu_that_had_no_price_for_a_day(demo: DemoRun) -> None:
     """24 GPU-hours at 4.816 dollars were charged when the price came."""
-    log, by_gpu, metrics = shown(told, "a GPU had no price for a day")
+    log, by_gpu, metrics = shown(demo, "a GPU had no price for a day")
 
     (line,) = log.splitlines()
     assert 'gpu_hours=24.0000 dollars=115.58 payers="unallocated 115.58" gpu_hours_waiting=0.0000' in line
-    assert line.startswith(f"ts={day(told.plot.corrected)}T09:0")  # when it was put right
+    assert line.startswith(f"ts={day(demo.plot.corrected)}T09:0")  # when it was put right
     assert re.search(
         r"^24\.0000 of [\d,]+\.\d{4} GPU-hours were charged when their price came\.$", by_gpu, re.MULTILINE
     )
@@ -207,9 +209,9 @@ def test_the_gpu_that_had_no_price_for_a_day(told: Told) -> None:
     assert 'uuid="GPU-de300000-0000-4000-8000-000000000007"' in row
 
 
-def test_the_server_that_was_restarted(told: Told) -> None:
+def test_the_server_that_was_restarted(demo: DemoRun) -> None:
     """Its endpoint was gone and came back, and its total is above what the new process can have served."""
-    log, metrics = shown(told, "a server was restarted")
+    log, metrics = shown(demo, "a server was restarted")
 
     assert [line.split(" level")[1].split(" source")[0] for line in log.splitlines()] == [
         '=warning msg="source failed"',
@@ -221,19 +223,19 @@ def test_the_server_that_was_restarted(told: Told) -> None:
     assert float(total[1]) > 6 * 340 * 7 * 3600
 
 
-def test_days_and_weeks(told: Told) -> None:
+def test_days_and_weeks(demo: DemoRun) -> None:
     """The chat's GPUs are idle for more of their time on each day of a weekend than on any other day.
 
     Compared are whole days that were watched from end to end.
     """
-    (focus,) = shown(told, "days and weeks differ")
+    (focus,) = shown(demo, "days and weeks differ")
 
-    held: dict[date, dict[str, float]] = {}
+    by_day: dict[date, dict[str, float]] = {}
     for row in csv.DictReader(io.StringIO(focus)):
         if row["x_Server"] == "chat-70b" and row["ConsumedUnit"] == "GPU-Hours":
-            phases = held.setdefault(date.fromisoformat(row["ChargePeriodStart"][:10]), {})
+            phases = by_day.setdefault(date.fromisoformat(row["ChargePeriodStart"][:10]), {})
             phases[row["x_Phase"]] = phases.get(row["x_Phase"], 0.0) + float(row["ConsumedQuantity"])
-    whole = {at: of for at, of in held.items() if sum(of.values()) > 95.9 and not of.get("unobserved")}
+    whole = {at: of for at, of in by_day.items() if sum(of.values()) > 95.9 and not of.get("unobserved")}
     idle = {at: of["idle"] / sum(of.values()) for at, of in whole.items()}
     weekends = [share for at, share in idle.items() if at.weekday() >= 5]
     others = [share for at, share in idle.items() if at.weekday() < 5]
@@ -241,27 +243,27 @@ def test_days_and_weeks(told: Told) -> None:
     assert not weekends or min(weekends) > max(others) + 0.05
 
 
-def test_the_month_ends_past_the_budget(told: Told) -> None:
+def test_the_month_ends_past_the_budget(demo: DemoRun) -> None:
     """The words, the page and the figures agree that it does."""
-    month = next(iter(told.report.month_ends))
-    end = sum(amount for (_, name), amount in told.report.projected.items() if name == month)
+    month = next(iter(demo.report.month_ends))
+    end = sum(amount for (_, name), amount in demo.report.projected.items() if name == month)
 
     assert end > 27_000
-    assert "past the budget of 27,000." in told.words
-    assert "over the fleet's budget of $27,000" in html.unescape(told.page)
+    assert "past the budget of 27,000." in demo.words
+    assert "over the fleet's budget of $27,000" in html.unescape(demo.page)
 
 
-def test_the_words_name_every_path(told: Told) -> None:
+def test_the_words_name_every_path(demo: DemoRun) -> None:
     """Paths are those of the server, figures those of the page: 1.10 and 8 x 9.20 by the month's hours."""
-    assert set(re.findall(rf"{told.place.url}(\S*) ", told.words)) >= {"/", "/metrics", "/cost.json"}
-    assert "It rents for 44.03 dollars an hour, plus 1.20 for network and storage.\n" in told.words
+    assert set(re.findall(rf"{demo.site.url}(\S*) ", demo.words)) >= {"/", "/metrics", "/cost.json"}
+    assert "It rents for 44.03 dollars an hour, plus 1.20 for network and storage.\n" in demo.words
     # 536,000 dollars a year of 8766 hours
     assert (
-        "Staff costs the whole fleet 61.15 dollars an hour, in none of this host's numbers.\n" in told.words
+        "Staff costs the whole fleet 61.15 dollars an hour, in none of this host's numbers.\n" in demo.words
     )
 
 
-def test_the_readme_shows_what_is_said(told: Told) -> None:
+def test_the_readme_shows_what_is_said(demo: DemoRun) -> None:
     """Its excerpt is of a real run: the same lines, other numbers and days; what is left out is marked."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (excerpt,) = re.findall(r"^```\n(A simulated host .*?)^```$", readme, re.DOTALL | re.MULTILINE)
@@ -271,16 +273,16 @@ def test_the_readme_shows_what_is_said(told: Told) -> None:
 
     # On the last days of a month the budget is spent, and another word stands before it.
     spent = r"(has spent \S+ dollars): it is past"
-    words = numberless(re.sub(spent, r"\1 and is heading for 1, past", told.words))
+    words = numberless(re.sub(spent, r"\1 and is heading for 1, past", demo.words))
     begin, end = numberless(excerpt).split("...\n")
     assert words.lstrip().startswith(begin)
     assert (begin.count("\n"), end) == (4, "")
 
 
-def test_what_is_in_force_is_the_file_of_the_folder(told: Told) -> None:
+def test_what_is_in_force_is_the_file_of_the_folder(demo: DemoRun) -> None:
     """By hash, as a rollout is checked: that of the page, of `check-config` and of the file's bytes agree."""
-    (configured, _) = shown(told, "a price rose")
-    digest = hashlib.sha256((Path(told.place.folder) / "demo.yaml").read_bytes()).hexdigest()
+    (configured, _) = shown(demo, "a price rose")
+    digest = hashlib.sha256((Path(demo.site.folder) / "demo.yaml").read_bytes()).hexdigest()
 
     assert f"sha256: {digest}\n" in configured
-    assert told.report.config.hash == digest
+    assert demo.report.config.hash == digest

@@ -22,9 +22,9 @@ def test_every_path_is_told() -> None:
     """What the web server answers to is on the page."""
     server = (Path(__file__).parents[2] / "exporter" / "web" / "server.py").read_text(encoding="utf-8")
     served = set(re.findall(r'^ +"(/[^"]*)": \(', server, re.MULTILINE))
-    told = re.findall(r"^\| `(/[^`]*)` \|", section("Listen address"), re.MULTILINE)
+    paths = re.findall(r"^\| `(/[^`]*)` \|", section("Listen address"), re.MULTILINE)
 
-    assert set(told) == served
+    assert set(paths) == served
 
 
 def test_every_variable_is_told() -> None:

@@ -23,7 +23,7 @@ from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import CONTAINERS
 from tests.sources.kubelet.kubelet_server import Kubelet
-from tests.sources.kubernetes.api_server import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Kubernetes
 
 NOBODY = 65532
 """The image's own user."""
@@ -128,16 +128,16 @@ def spec(folder: Path) -> restrictions.Manifest:
 
 
 @pytest.fixture(scope="module")
-def api_server(host: Host) -> Iterator[Cluster]:
+def api_server(host: Host) -> Iterator[Kubernetes]:
     """The API server of a cluster, which lists the node's pods, and what it gave ours to ask with."""
-    cluster = Cluster(host.folder / "account")
+    cluster = Kubernetes(host.folder / "account")
     cluster.server.set_reply(LISTED, json.dumps(PODS))
     yield cluster
     cluster.close()
 
 
 @pytest.fixture
-def asking(spec: restrictions.Manifest, api_server: Cluster) -> Callable[[str], restrictions.Manifest]:
+def asking(spec: restrictions.Manifest, api_server: Kubernetes) -> Callable[[str], restrictions.Manifest]:
     """The pod with a token, which says at which address its node's kubelet is."""
 
     def at(kubelet: str) -> restrictions.Manifest:
@@ -289,7 +289,7 @@ def test_with_look_up_of_pods(
     host: Host, restricted: Callable[..., Contained], asking: Callable[[str], restrictions.Manifest]
 ) -> None:
     """The kubelet tells what a pod wants to be called and who pays for it; nobody else is asked."""
-    kubelet = Cluster(host.folder / "kubelet-account", at=(KUBELET, 10250))
+    kubelet = Kubernetes(host.folder / "kubelet-account", at=(KUBELET, 10250))
     kubelet.server.set_reply("/pods", json.dumps(PODS))
     try:
         with host.installed(restricted, asking(KUBELET)) as daemon:
@@ -306,7 +306,7 @@ def test_with_look_up_by_the_api_server(
     host: Host,
     restricted: Callable[..., Contained],
     asking: Callable[[str], restrictions.Manifest],
-    api_server: Cluster,
+    api_server: Kubernetes,
 ) -> None:
     """No kubelet is there by https: the API server tells the same."""
     api_server.refused = {}
@@ -321,7 +321,7 @@ def test_without_look_up_of_pods(
     host: Host,
     restricted: Callable[..., Contained],
     asking: Callable[[str], restrictions.Manifest],
-    api_server: Cluster,
+    api_server: Kubernetes,
 ) -> None:
     """Nor may the API server be asked: the workload's name is cut from its pod's, and nobody is known to pay.
 

@@ -85,7 +85,7 @@ def demo_visit(demo: str, folder: Path) -> Any:
 def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A visit to a host whose servers, models and products are named to break a page."""
     report = hostile(host.report())
-    server = WebServer("127.0.0.1:0", lambda: report, host.HandClock(), None, report.build)
+    server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, report.build)
     server.start()
     try:
         yield look(tmp_path_factory.mktemp("names"), server.url, "--names")
@@ -235,7 +235,7 @@ def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
 def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
     """The daemon dies: the page says since when, and dims its figures; it comes back, and so do they."""
     report = host.report()
-    clock = host.HandClock()
+    clock = host.WebClock()
     server = WebServer("127.0.0.1:0", lambda: report, clock, None, report.build)
     server.start()
     address, out = server.url, tmp_path / "seen.json"

@@ -193,7 +193,7 @@ def test_where_metrics_are_and_whether_they_are_on(
 )
 def test_how_many_gpus_a_servers_page_tells_of(line: str, gpu_count: int | None) -> None:
     """The product of its dimensions; ranks that have pages of their own count for themselves."""
-    assert parse_launch(line).world == gpu_count
+    assert parse_launch(line).world_size == gpu_count
 
 
 @pytest.mark.parametrize(
@@ -328,4 +328,4 @@ def test_no_command_line_makes_the_reader_raise(argv: list[str]) -> None:
         assert len(parsed.host) <= 128
         assert parsed.model.isprintable()
         assert all(port is None or 0 < port < 65536 for port in (parsed.port, parsed.metrics_port))
-        assert parsed.world is None or parsed.world > 0
+        assert parsed.world_size is None or parsed.world_size > 0

@@ -55,7 +55,7 @@ class Counted:
 
 
 @dataclass
-class ExpectedTotals:
+class ExpectedCounts:
     """What is known now, and what a killed daemon would know."""
 
     now: Counted = field(default_factory=Counted)

@@ -34,9 +34,9 @@ from tests.corners.simulated_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
 from tests.faults import expected_totals
-from tests.faults.expected_totals import ALLOCATED, SECOND, UTILIZATION, WATTS, ExpectedTotals
+from tests.faults.expected_totals import ALLOCATED, SECOND, UTILIZATION, WATTS, ExpectedCounts
 from tests.faults.fault_plan import GPUS, SERVERS, TICKS, Fault, blinds
-from tests.faults.vllm_server import COUNTERS, MODEL, Server
+from tests.faults.vllm_server import COUNTERS, MODEL, VllmServer
 from tests.sampler.sampler_fixture import FakeFootprint
 
 INTERVAL: Final = 10 * SECOND
@@ -84,7 +84,7 @@ def configuration() -> str:
     return f"{ownership}servers:\n{servers}hardware:\n{hardware}discovery: {{processes: false, cloud: off}}\n"
 
 
-class Clock(HostClock):
+class FaultyHostClock(HostClock):
     """A host's clock whose waits are real, but for a call that hangs."""
 
     hanging = False
@@ -93,7 +93,7 @@ class Clock(HostClock):
         return stop.wait(0.0 if duration <= 0 else 0.05 if self.hanging else PATIENCE)
 
 
-class Disk:
+class FaultyDisk:
     """Opens connections whose commits fail, before or after they have reached the disk."""
 
     state = "well"
@@ -101,7 +101,7 @@ class Disk:
     def __call__(self, uri: str) -> sqlite3.Connection:
         disk = self
 
-        class Connection(sqlite3.Connection):
+        class FaultyConnection(sqlite3.Connection):
             def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
                 failing = sql == "COMMIT" and disk.state != "well"
                 if failing and disk.state != "lies":
@@ -111,7 +111,7 @@ class Disk:
                     raise sqlite3.OperationalError(ERRORS[disk.state])
                 return done
 
-        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=FaultyConnection)
 
 
 class FaultyHost:
@@ -121,15 +121,15 @@ class FaultyHost:
         self.faults = faults
         self.nvml_library = nvml
         self.tick_number = 0
-        self.clock = Clock(moment(START), moment(START) - 30 * 86_400 * SECOND)
+        self.clock = FaultyHostClock(moment(START), moment(START) - 30 * 86_400 * SECOND)
         self.began = self.clock.elapsed()
         self.elapsed = 0
         """Nanoseconds from the first tick to the last."""
-        self.disk = Disk()
-        self.servers = [Server(number, running=1) for number in range(SERVERS)]
+        self.disk = FaultyDisk()
+        self.servers = [VllmServer(number, running=1) for number in range(SERVERS)]
         self.drawn = dict.fromkeys(range(GPUS), 0)
         """Millijoules less than what a GPU's counter would say, had nobody meddled with it."""
-        self.expected = ExpectedTotals()
+        self.expected = ExpectedCounts()
         self.report: Report | None = None
         self.scrapes = 0
         self.file = folder / "config.yaml"
@@ -295,9 +295,9 @@ class FaultyHost:
             self.restart(0)
             return
         self._note()
-        books = self.report.books
-        assert books is not None
-        assert books.residual == 0
+        totals = self.report.books
+        assert totals is not None
+        assert totals.residual == 0
 
     def _note(self) -> None:
         """What the pages of this tick told, to a daemon that reads what can be read."""

@@ -31,44 +31,46 @@ def test_whatever_is_done_to_a_host_its_books_are_right(tmp_path: Path, seed: in
     with faulty_host(tmp_path, plan(seed)) as host:
         host.live()
         with LedgerReader.open(host.path) as reader:
-            books = reader.books(host.clock.wall(), ("2026-11",))
+            totals = reader.books(host.clock.wall(), ("2026-11",))
             days, hours = reader.days(0, 99_999_999), reader.hours(0, 10**9)
-        _check_money(host, books)
-        _check_time(host, books)
-        _check_counts(host, books)
+        _check_money(host, totals)
+        _check_time(host, totals)
+        _check_counts(host, totals)
         # However often it was asked and whatever had failed, every family of totals is the same money.
-        whole = sum(books.cost.values())
+        whole = sum(totals.cost.values())
         for history in (days, hours):
             assert history is not None
             for family in ("cost", "server_cost", "gpu_cost"):
                 assert sum(sum(getattr(sums, family).values()) for sums in history.values()) == whole
-        assert sum(books.months.values()) == whole
+        assert sum(totals.months.values()) == whole
         _check_recovered(host)
         assert host.scrapes >= TICKS
 
 
-def _check_money(host: FaultyHost, books: CommittedTotals) -> None:
+def _check_money(host: FaultyHost, totals: CommittedTotals) -> None:
     by_hand = expected_totals.money(host.elapsed)
-    by_gpu = {(UUIDS.index(gpu.uuid), component): value for (gpu, component), value in books.gpu_cost.items()}
+    by_gpu = {
+        (UUIDS.index(gpu.uuid), component): value for (gpu, component), value in totals.gpu_cost.items()
+    }
     assert by_gpu == by_hand
     servers = expected_totals.by_server(by_hand)
     named = {
         NAMES[number] if number is not None else "unallocated": amount for number, amount in servers.items()
     }
     by_phase: Counter[str] = Counter()
-    for owner_phase, value in books.cost.items():
+    for owner_phase, value in totals.cost.items():
         by_phase[owner_phase.owner.server] += value
     by_component: Counter[str] = Counter()
-    for (owner, _), value in books.server_cost.items():
+    for (owner, _), value in totals.server_cost.items():
         by_component[owner.server] += value
     assert dict(by_phase) == dict(by_component) == named
 
 
-def _check_time(host: FaultyHost, books: CommittedTotals) -> None:
+def _check_time(host: FaultyHost, totals: CommittedTotals) -> None:
     """GPUs times elapsed time; idle is at least what was told to be, at most that and what was not seen."""
     allocated: Counter[str] = Counter()
     idle: Counter[str] = Counter()
-    for owner_phase, duration in books.gpu_time.items():
+    for owner_phase, duration in totals.gpu_time.items():
         allocated[owner_phase.owner.server] += duration
         idle[owner_phase.owner.server] += duration if owner_phase.phase == "idle" else 0
     assert sum(allocated.values()) == GPUS * host.elapsed
@@ -79,11 +81,11 @@ def _check_time(host: FaultyHost, books: CommittedTotals) -> None:
         assert least - TICKS <= idle[name] <= most + TICKS
 
 
-def _check_counts(host: FaultyHost, books: CommittedTotals) -> None:
+def _check_counts(host: FaultyHost, totals: CommittedTotals) -> None:
     counts: Counter[tuple[int, str]] = Counter()
-    for (owner, kind), count in books.tokens.items():
+    for (owner, kind), count in totals.tokens.items():
         counts[NAMES.index(owner.server), kind] += count
-    for owner, count in books.requests.items():
+    for owner, count in totals.requests.items():
         counts[NAMES.index(owner.server), "requests"] += count
     assert dict(counts) == expected_totals.tokens(host.expected.now)
 

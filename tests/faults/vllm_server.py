@@ -29,7 +29,7 @@ class DescriptorsExhaustedError(OSError):
 
 
 @dataclass
-class Server:
+class VllmServer:
     """One process after another at one address. `counted` is what the present one has counted."""
 
     number: int
@@ -40,8 +40,8 @@ class Server:
 
     def serve(self, step: int) -> None:
         """Serve some requests: other numbers each time, and each kind its own."""
-        for place, quantity in enumerate(COUNTERS):
-            self.counted[quantity] += (step * (place + 3) * 7919 + self.number * 104_729) % 5_000
+        for index, quantity in enumerate(COUNTERS):
+            self.counted[quantity] += (step * (index + 3) * 7919 + self.number * 104_729) % 5_000
 
     def restart(self, now: int) -> None:
         """Another process, which has counted nothing: of this second, and never as old as the one before."""

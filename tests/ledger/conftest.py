@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-class Disk:
+class FailingDisk:
     """Opens connections; while `failure` is set, statements that begin with `at` raise it.
 
     With `late`, the statement is carried out first: a commit that reached the disk and still failed.
@@ -34,7 +34,7 @@ class Disk:
     def __call__(self, uri: str) -> sqlite3.Connection:
         disk = self
 
-        class Connection(sqlite3.Connection):
+        class FailingConnection(sqlite3.Connection):
             def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
                 disk.watch(sql)
                 fails = disk.failure is not None and sql.startswith(disk.at)
@@ -45,9 +45,9 @@ class Disk:
                     raise disk.failure  # type: ignore[misc]
                 return cursor
 
-        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=FailingConnection)
 
 
 @pytest.fixture
-def disk() -> Disk:
-    return Disk()
+def disk() -> FailingDisk:
+    return FailingDisk()

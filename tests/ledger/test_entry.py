@@ -19,7 +19,7 @@ from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, mone
 
 DOLLAR = 10**12
 ONE = AdjustmentRequest(DOLLAR, "2026-11-01", "chat", None, "invoice 4711")
-NOBODY: dict[str, frozenset[str]] = {}
+NO_PRODUCTS: dict[str, frozenset[str]] = {}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def ledger(path: Path, clock: StillClock) -> Path:
     return path
 
 
-def refused(path: Path, request: AdjustmentRequest, products: dict[str, frozenset[str]] = NOBODY) -> str:
+def refused(path: Path, request: AdjustmentRequest, products: dict[str, frozenset[str]] = NO_PRODUCTS) -> str:
     """What an entry is refused with; nothing is left of it."""
     before = path.read_bytes()
     with pytest.raises(EntryError) as raised:
@@ -42,7 +42,7 @@ def refused(path: Path, request: AdjustmentRequest, products: dict[str, frozense
 
 def test_it_is_one_row_that_waits(ledger: Path) -> None:
     """With the next number, of the product's only team, and nobody to post it now."""
-    done = enter(ledger, ONE, NOBODY, NOVEMBER + 5)
+    done = enter(ledger, ONE, NO_PRODUCTS, NOVEMBER + 5)
 
     row = Adjustment(
         1, "2026-11-01", "chat", "assistants", DOLLAR, "invoice 4711", NOVEMBER + 5, None, MANUAL
@@ -56,7 +56,7 @@ def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
     """The daemon's lock is a file of its own: neither waits for the other."""
     running = Ledger.open(path, clock)
     running.post(numbered(1), accrued(numbered(1)))
-    done = enter(path, ONE, NOBODY, NOVEMBER)
+    done = enter(path, ONE, NO_PRODUCTS, NOVEMBER)
     by = holder(path)
     running.close()
 
@@ -97,9 +97,9 @@ def test_where_a_month_has_several_teams_one_must_be_told(path: Path, clock: Sti
 
     assert refused(path, ONE) == several
     assert refused(path, replace(ONE, day="2026-09-30")) == several
-    october = enter(path, replace(ONE, day="2026-10-31"), NOBODY, NOVEMBER).adjustment
+    october = enter(path, replace(ONE, day="2026-10-31"), NO_PRODUCTS, NOVEMBER).adjustment
     assert october.team == "assistants"
-    assert enter(path, replace(ONE, team="platform"), NOBODY, NOVEMBER).adjustment.team == "platform"
+    assert enter(path, replace(ONE, team="platform"), NO_PRODUCTS, NOVEMBER).adjustment.team == "platform"
 
 
 def test_a_product_or_a_team_that_nobody_knows(ledger: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_product_that_only_an_adjustment_has_is_known_once_it_is_posted(
     daemon.post(numbered(2), accrued(numbered(1), numbered(2)))
     daemon.close()
 
-    again = enter(ledger, replace(batch, amount=-5), NOBODY, NOVEMBER)
+    again = enter(ledger, replace(batch, amount=-5), NO_PRODUCTS, NOVEMBER)
     assert (again.adjustment.number, again.adjustment.team) == (2, "night")
 
 
@@ -155,7 +155,7 @@ def test_the_same_twice_is_taken_for_a_mistake(ledger: Path) -> None:
         replace(ONE, product="search"),
         replace(ONE, reason="invoice 4712"),
     )
-    assert [enter(ledger, other, NOBODY, NOVEMBER).adjustment.number for other in others] == [2, 3, 4, 5]
+    assert [enter(ledger, other, NO_PRODUCTS, NOVEMBER).adjustment.number for other in others] == [2, 3, 4, 5]
 
 
 def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None:
@@ -178,13 +178,13 @@ def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None
     assert "would come to -8999999.999998999999 dollars" in refused(
         ledger, replace(ONE, amount=-8_000_000 * DOLLAR)
     )
-    assert enter(ledger, replace(ONE, day="2026-10-31"), NOBODY, NOVEMBER).adjustment.number == 4
+    assert enter(ledger, replace(ONE, day="2026-10-31"), NO_PRODUCTS, NOVEMBER).adjustment.number == 4
 
 
 def error_message(path: Path, request: AdjustmentRequest = ONE) -> str:
     """What a place is refused with, without its path."""
     with pytest.raises(LedgerError) as raised:
-        enter(path, request, NOBODY, NOVEMBER)
+        enter(path, request, NO_PRODUCTS, NOVEMBER)
     text = str(raised.value)
     assert text.startswith(str(path))
     return text.removeprefix(str(path))

@@ -17,12 +17,12 @@ MONTHS = ("2026-11",)
 FIRST = replace(
     tick(NOVEMBER + 10 * SECOND),
     equivalents=(HostedEquivalent(CHAT, "turbo", 5), HostedEquivalent(CHAT, "any", 0)),
-    seen=(CHAT,),
+    owners=(CHAT,),
 )
 SECOND_TICK = replace(
     tick(NOVEMBER + 20 * SECOND),
     equivalents=(HostedEquivalent(CHAT, "turbo", 7), HostedEquivalent(SEARCH, "any", 2)),
-    seen=(CHAT, SEARCH),
+    owners=(CHAT, SEARCH),
 )
 SUMS = {(CHAT, "turbo"): 12, (CHAT, "any"): 0, (SEARCH, "any"): 2}
 

@@ -9,7 +9,7 @@ from exporter.cost.state import State
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
 from exporter.readings import CounterReading, Frame, ServerReading, counter_readings
-from tests.cost.bench import CHAT, h100, holding, page, rent, terms
+from tests.cost.readings import CHAT, allocate, cost_policy, h100, page, rent
 from tests.ledger.ticks import HOUR, NOVEMBER, StillClock
 
 SERIES = 17_000
@@ -31,10 +31,10 @@ def test_a_week_of_made_up_series_is_as_large_as_its_first_hours(path: Path, clo
     """State, its text, the file and its log; and after the server is gone nothing of it is left."""
     ledger = Ledger.open(path, clock)
     sizes: list[int] = []
-    state, on = State(), terms(rent(1), gap_after=STEP)
+    state, on = State(), cost_policy(rent(1), gap_after=STEP)
     for read in range(READS):
         clock.now = NOVEMBER + read * STEP
-        frame = Frame(read * STEP, clock.now, (h100(),), (made_up(read),), holding(CHAT, 0))
+        frame = Frame(read * STEP, clock.now, (h100(),), (made_up(read),), allocate(CHAT, 0))
         outcome = advance(state, frame, on)
         ledger.post(outcome.postings, outcome.state)
         state = ledger.remembered()

@@ -32,10 +32,10 @@ from tests.ledger.ticks import (
     GPU_0,
     GPU_1,
     HOUR,
-    NOBODY,
     NOVEMBER,
     SEARCH,
     SECOND,
+    UNALLOCATED_OWNER,
     StillClock,
     accrued,
     filled,
@@ -45,7 +45,7 @@ FULL = sqlite3.OperationalError("database or disk is full")
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 Outcome = Literal["written", "refused", "failed late"]
 
-owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owners = st.sampled_from([CHAT, SEARCH, UNALLOCATED_OWNER])
 owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
@@ -93,7 +93,7 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
             segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, drawn))
         moved = st.builds(TokenPosting, owners, st.sampled_from(KINDS), st.integers(0, 10**6))
         token_postings = tuple(draw(st.lists(moved, max_size=3)))
-        ticks.append(Postings(now, tuple(segments), token_postings, seen=(CHAT,), day=local(now - 1, zone)))
+        ticks.append(Postings(now, tuple(segments), token_postings, owners=(CHAT,), day=local(now - 1, zone)))
     return ticks
 
 
@@ -112,7 +112,7 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["cost"][day, paid.owner_phase] += paid.amount
                 sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
                 sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
-            for time in segment.held:
+            for time in segment.gpu_times:
                 sums["held"][day, time.owner_phase] += time.duration - time.unowed
                 sums["gpu_held"][day, time.gpu] += time.duration
                 sums["gpu_unowed"][day, time.gpu] += time.unowed

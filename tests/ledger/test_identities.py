@@ -32,10 +32,10 @@ from tests.ledger.ticks import (
     GPU_1,
     HOUR,
     MINUTE,
-    NOBODY,
     NOVEMBER,
     SEARCH,
     SECOND,
+    UNALLOCATED_OWNER,
     ExpectedTotals,
     StillClock,
     accrued,
@@ -46,7 +46,7 @@ MONTHS = ("2026-11", "2026-12")
 FULL = sqlite3.OperationalError("database or disk is full")
 Outcome = Literal["written", "refused", "failed late"]
 
-owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owners = st.sampled_from([CHAT, SEARCH, UNALLOCATED_OWNER])
 owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
@@ -136,11 +136,11 @@ def usage_of(posted: list[Postings], now: int) -> dict[object, int]:
     begin = now - now % HOUR - 24 * HOUR
     expected: Counter[object] = Counter()
     segments = [segment for one in posted for segment in one.segments if segment.start >= begin]
-    used = {segment.start // HOUR for segment in segments if segment.held}
+    used = {segment.start // HOUR for segment in segments if segment.gpu_times}
     for segment in segments:
         if (hour := segment.start // HOUR) in used:
             expected[hour, "covered"] += segment.end - segment.start
-        for gpu_time in segment.held:
+        for gpu_time in segment.gpu_times:
             expected[hour, gpu_time.gpu, gpu_time.owner_phase.owner.product] += gpu_time.duration
     return filled(dict(expected))
 
@@ -151,7 +151,7 @@ def first_of(posted: list[Postings]) -> dict[str, int]:
     expected = [
         (segment.start, gpu_time.owner_phase.owner.product)
         for segment in segments
-        for gpu_time in segment.held
+        for gpu_time in segment.gpu_times
     ]
     return {product: start for start, product in sorted(expected, reverse=True)}
 

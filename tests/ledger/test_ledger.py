@@ -13,10 +13,10 @@ from tests.ledger.ticks import (
     GPU_0,
     GPU_1,
     HOUR,
-    NOBODY,
     NOVEMBER,
     SEARCH,
     SECOND,
+    UNALLOCATED_OWNER,
     StillClock,
     accrued,
     filled,
@@ -34,7 +34,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     entries = (
         money(700, CHAT, "prefill"),
         money(200, CHAT, "idle", GPU_1, "energy"),
-        money(100, NOBODY, "idle", GPU_1),
+        money(100, UNALLOCATED_OWNER, "idle", GPU_1),
     )
     posted = tick(
         END,
@@ -42,12 +42,12 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
         gpu_time=(
             GpuTimePosting(GPU_0, OwnerPhase(CHAT, "prefill"), 7 * SECOND, priced=True),
             GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), 4 * SECOND, priced=False),
-            GpuTimePosting(GPU_1, OwnerPhase(NOBODY, "idle"), 2 * SECOND, priced=False),
+            GpuTimePosting(GPU_1, OwnerPhase(UNALLOCATED_OWNER, "idle"), 2 * SECOND, priced=False),
         ),
         tokens=(tokens(5), tokens(3, kind="prompt")),
         requests=(RequestPosting(CHAT, 2),),
         energy=(EnergyPosting(GPU_0, 9000),),
-        owners=(CHAT, NOBODY),
+        owners=(CHAT, UNALLOCATED_OWNER),
     )
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
@@ -60,16 +60,16 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     assert filled(dict(totals.cost)) == {
         OwnerPhase(CHAT, "prefill"): 700,
         OwnerPhase(CHAT, "idle"): 200,
-        OwnerPhase(NOBODY, "idle"): 100,
+        OwnerPhase(UNALLOCATED_OWNER, "idle"): 100,
     }
     assert filled(dict(totals.gpu_time)) == {
         OwnerPhase(CHAT, "prefill"): 7 * SECOND,
         OwnerPhase(CHAT, "idle"): 4 * SECOND,
-        OwnerPhase(NOBODY, "idle"): 2 * SECOND,
+        OwnerPhase(UNALLOCATED_OWNER, "idle"): 2 * SECOND,
     }
     chat = ServerOwner("chat", "assistants", "llm", "chat-8b")
-    nobody = ServerOwner("unassigned", "unassigned", "", "unallocated")
-    assert totals.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (nobody, "rent"): 100}
+    unallocated = ServerOwner("unassigned", "unassigned", "", "unallocated")
+    assert totals.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (unallocated, "rent"): 100}
     assert totals.gpu_cost == {(GPU_0, "rent"): 700, (GPU_1, "energy"): 200, (GPU_1, "rent"): 100}
     assert totals.tokens == {(CHAT, "generation"): 5, (CHAT, "prompt"): 3}
     assert totals.requests == {CHAT: 2}
@@ -84,7 +84,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
 
 def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) -> None:
     """A party only seen has all phases at 0, also after a restart; tokens only if its server tells them."""
-    posted = Postings(END, seen=(SEARCH,), tokens=(tokens(0),))
+    posted = Postings(END, owners=(SEARCH,), tokens=(tokens(0),))
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
     ledger.close()

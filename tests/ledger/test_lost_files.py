@@ -22,7 +22,7 @@ from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
-from tests.ledger.conftest import Disk
+from tests.ledger.conftest import FailingDisk
 from tests.ledger.ticks import StillClock, expected_totals, numbered, post
 
 MONTHS = ("2026-11",)
@@ -553,7 +553,7 @@ DEEDS = {
 def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> None:
     """Served totals never fall; in the end all ticks are in one file, once, under the same id."""
     with tempfile.TemporaryDirectory() as folder:
-        path, disk, served = Path(folder) / "state" / "ledger.db", Disk(), 0
+        path, disk, served = Path(folder) / "state" / "ledger.db", FailingDisk(), 0
         ledger = Ledger.open(path, StillClock(), connect=disk)
         number = 1
         post(ledger, number)

@@ -157,7 +157,7 @@ def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
     """A verb sees the rows that a scrape no longer gets."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
-    ledger.post(Postings(NOVEMBER + 2 * DAY, seen=(SEARCH,)), accrued(numbered(1)))
+    ledger.post(Postings(NOVEMBER + 2 * DAY, owners=(SEARCH,)), accrued(numbered(1)))
     served = ledger.books(NOVEMBER + 2 * DAY, MONTHS)
     ledger.close()
     with LedgerReader.open(path) as reader:

@@ -152,7 +152,9 @@ def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, cl
         GPU_0, OwnerPhase(CHAT, "unobserved"), 20 * SECOND, priced=True, down=8 * SECOND, unowed=8 * SECOND
     )
     second = numbered(2)
-    second = replace(second, segments=(replace(second.segments[0], held=(gpu_time,)), *second.segments[1:]))
+    second = replace(
+        second, segments=(replace(second.segments[0], gpu_times=(gpu_time,)), *second.segments[1:])
+    )
     ledger.post(second, accrued(numbered(1), numbered(2)))
     ledger.close()
     with LedgerReader.open(path) as reader:

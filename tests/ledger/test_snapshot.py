@@ -68,11 +68,11 @@ def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
     What is left of a nanosecond is still something.
     """
-    uses = {
+    gpu_uses = {
         OwnerPhase(CHAT, "idle"): GpuUse(20 * MINUTE, 0, 0),
         OwnerPhase(SEARCH, "idle"): GpuUse(1, 0, 0),
     }
-    unpriced = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, uses)
+    unpriced = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, gpu_uses)
     segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(unpriced,))
     posted = Postings(NOON + 30 * MINUTE, (segment,), day="2026-11-01")
     ledger = opened(path, clock, posted)
@@ -292,7 +292,7 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
 ) -> None:
     """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
     last = tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,))
-    ledger = opened(path, clock, last, Postings(NOON + SECOND, seen=(SEARCH,)))
+    ledger = opened(path, clock, last, Postings(NOON + SECOND, owners=(SEARCH,)))
     totals = ledger.books(NOON + after, MONTHS)
     ledger.close()
 
@@ -318,7 +318,7 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
     """Gone for two days, then one picodollar more: the counter goes on where it stood."""
     ticks = [
         tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,)),
-        Postings(NOON + 2 * DAY, seen=(SEARCH,)),
+        Postings(NOON + 2 * DAY, owners=(SEARCH,)),
         tick(NOON + 2 * DAY + SECOND, money(1), owners=(CHAT,)),
     ]
     ledger = opened(path, clock, *ticks[:2])
@@ -336,7 +336,7 @@ def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock
     gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False)
     day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (gpu_time,))
     ledger = opened(
-        path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
+        path, clock, Postings(NOON, owners=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), owners=())
     )
     totals = ledger.books(NOON + DAY + HOUR, MONTHS)
     ledger.close()

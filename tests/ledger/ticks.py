@@ -30,7 +30,7 @@ NOVEMBER = 1_793_491_200 * SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SEARCH = CostOwner("search", "retrieval", "llm", "embed", "bge")
-NOBODY = CostOwner("unassigned", "unassigned", "", "unallocated", "")
+UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 GPU_0 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
 GPU_1 = Gpu("GPU-1", "NVIDIA H100 80GB HBM3")
 
@@ -134,7 +134,7 @@ class ExpectedTotals:
                 self.server_cost[owner, entry.component] += entry.amount
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
-            for time in segment.held:
+            for time in segment.gpu_times:
                 self.gpu_time[time.owner_phase] += time.duration - time.unowed
                 if not time.priced:
                     self.unpriced[time.gpu] += time.duration

@@ -16,8 +16,8 @@ CHAT = 'model="llama-70b",namespace="ml"'
 OF_CHAT = 'product="search",server="chat",team="retrieval"'
 BATCH = 'model="qwen-7b",namespace=""'
 OF_BATCH = 'product="unassigned",server="batch",team="unassigned"'
-NOBODY = 'model="",namespace=""'
-OF_NOBODY = 'product="unassigned",server="unallocated",team="unassigned"'
+NO_MODEL = 'model="",namespace=""'
+UNASSIGNED_OWNER = 'product="unassigned",server="unallocated",team="unassigned"'
 LEDGER = 'ledger="0190a1b2"'
 H100 = 'gpu_model="NVIDIA H100 80GB HBM3"'
 
@@ -33,16 +33,16 @@ EXPECTED = {
         f'{{{BATCH},phase="other",{OF_BATCH}}} 0.0',
         f'{{{BATCH},phase="prefill",{OF_BATCH}}} 0.0',
         f'{{{BATCH},phase="unobserved",{OF_BATCH}}} 0.0',
-        f'{{{NOBODY},phase="decode",{OF_NOBODY}}} 0.0',
-        f'{{{NOBODY},phase="idle",{OF_NOBODY}}} 3.0',
-        f'{{{NOBODY},phase="other",{OF_NOBODY}}} 0.0',
-        f'{{{NOBODY},phase="prefill",{OF_NOBODY}}} 0.0',
-        f'{{{NOBODY},phase="unobserved",{OF_NOBODY}}} 0.0',
+        f'{{{NO_MODEL},phase="decode",{UNASSIGNED_OWNER}}} 0.0',
+        f'{{{NO_MODEL},phase="idle",{UNASSIGNED_OWNER}}} 3.0',
+        f'{{{NO_MODEL},phase="other",{UNASSIGNED_OWNER}}} 0.0',
+        f'{{{NO_MODEL},phase="prefill",{UNASSIGNED_OWNER}}} 0.0',
+        f'{{{NO_MODEL},phase="unobserved",{UNASSIGNED_OWNER}}} 0.0',
     ],
     "inference_server_cost_dollars_total": [
         f'{{component="rent",namespace="ml",{OF_CHAT}}} 9.0',
         f'{{component="storage",namespace="ml",{OF_CHAT}}} 0.25',
-        f'{{component="rent",namespace="",{OF_NOBODY}}} 3.0',
+        f'{{component="rent",namespace="",{UNASSIGNED_OWNER}}} 3.0',
     ],
     "inference_gpu_cost_dollars_total": [
         f'{{component="rent",{H100},uuid="GPU-aaaa"}} 9.0',
@@ -76,7 +76,7 @@ EXPECTED = {
     "inference_cost_dollars_per_hour": [
         f"{{{CHAT},{OF_CHAT}}} 8.5",
         f"{{{BATCH},{OF_BATCH}}} 0.0",
-        f"{{{NOBODY},{OF_NOBODY}}} 4.25",
+        f"{{{NO_MODEL},{UNASSIGNED_OWNER}}} 4.25",
     ],
     "inference_cost_at_first_price_dollars_per_hour": [
         '{product="search",team="retrieval"} 17.0',
@@ -266,7 +266,7 @@ def test_gpu_seconds_have_all_phases_of_every_party(make_report: MakeReport, lin
         f'inference_gpu_seconds_total{{{CHAT},phase="idle",{OF_CHAT}}} 900.0',
         f'inference_gpu_seconds_total{{{CHAT},phase="prefill",{OF_CHAT}}} 1800.0',
         f'inference_gpu_seconds_total{{{BATCH},phase="unobserved",{OF_BATCH}}} 0.5',
-        f'inference_gpu_seconds_total{{{NOBODY},phase="idle",{OF_NOBODY}}} 2700.0',
+        f'inference_gpu_seconds_total{{{NO_MODEL},phase="idle",{UNASSIGNED_OWNER}}} 2700.0',
     ]
 
 

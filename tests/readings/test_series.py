@@ -40,23 +40,23 @@ def by_digest(counter: CounterReading) -> CounterReading:
 @given(COUNTERS)
 def test_columns_hold_every_counter_in_its_order(counters: list[CounterReading]) -> None:
     """All but the name, which is a digest."""
-    held = CounterColumns(counters)
+    columns = CounterColumns(counters)
 
-    assert list(held) == [by_digest(one) for one in counters]
-    assert [held[number] for number in range(len(held))] == list(held)
-    assert held[1:3] == tuple(held)[1:3]
-    assert held == CounterColumns(held)
-    assert held != CounterColumns([*counters, CounterReading("more", "m", "prompt", 1)])
+    assert list(columns) == [by_digest(one) for one in counters]
+    assert [columns[number] for number in range(len(columns))] == list(columns)
+    assert columns[1:3] == tuple(columns)[1:3]
+    assert columns == CounterColumns(columns)
+    assert columns != CounterColumns([*counters, CounterReading("more", "m", "prompt", 1)])
 
 
 @given(st.dictionaries(NAMES, st.floats(0, 2.0**53)))
 def test_numbers_come_back_from_their_bytes(values: dict[str, float]) -> None:
     """By the digest of each name."""
     numbers = {digest(name): value for name, value in values.items()}
-    held = SeriesColumns(numbers)
-    back = SeriesColumns.from_bytes(held.to_bytes())
+    columns = SeriesColumns(numbers)
+    back = SeriesColumns.from_bytes(columns.to_bytes())
 
-    assert (back, back.by_digest(), len(back)) == (held, numbers, len(numbers))
+    assert (back, back.by_digest(), len(back)) == (columns, numbers, len(numbers))
 
 
 def test_the_digest_of_a_digest_is_itself() -> None:

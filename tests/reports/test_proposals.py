@@ -29,14 +29,14 @@ from tests.reports.test_repricing import (
     NOW,
     OTHER,
     UTC,
-    Kept,
+    RecordedHistory,
     owned,
     rented,
     tariff,
 )
 
 CENT = DOLLAR // 100
-CHAT, SEARCH, NOBODY = ("chat", "assistants"), ("search", "retrieval"), ("unassigned", "unassigned")
+CHAT, SEARCH, UNOWNED = ("chat", "assistants"), ("search", "retrieval"), ("unassigned", "unassigned")
 FIRST_HOUR = NOVEMBER // HOUR
 
 
@@ -54,50 +54,52 @@ class Hold:
 
 
 def sums(*holds: Hold) -> HistorySums:
-    """What the books have of them."""
-    found: dict[str, dict[object, int]] = defaultdict(lambda: defaultdict(int))
+    """Their sums in the ledger."""
+    families: dict[str, dict[object, int]] = defaultdict(lambda: defaultdict(int))
     for hold in holds:
         product, team = hold.who
-        party = CostOwner(product, team, "", product, "m")
+        cost_owner = CostOwner(product, team, "", product, "m")
         owner = GpuOwner(hold.gpu, product, team)
-        found["gpu_held"][hold.gpu] += hold.time
-        found["held"][OwnerPhase(party, "decode")] += hold.time - (hold.down if hold.hourly else 0)
-        found["owner_held"][owner] += hold.time
-        found["gpu_cost"][hold.gpu, hold.component] += hold.amount
-        found["server_cost"][ServerOwner(product, team, "", product), hold.component, "configured"] += (
+        families["gpu_held"][hold.gpu] += hold.time
+        families["held"][OwnerPhase(cost_owner, "decode")] += hold.time - (hold.down if hold.hourly else 0)
+        families["owner_held"][owner] += hold.time
+        families["gpu_cost"][hold.gpu, hold.component] += hold.amount
+        families["server_cost"][ServerOwner(product, team, "", product), hold.component, "configured"] += (
             hold.amount
         )
         if hold.down:
-            found["gpu_down"][hold.gpu] += hold.down
-            found["owner_down"][owner] += hold.down
+            families["gpu_down"][hold.gpu] += hold.down
+            families["owner_down"][owner] += hold.down
             if hold.hourly:
-                found["gpu_unowed"][hold.gpu] += hold.down
-    return HistorySums(**{name: dict(family) for name, family in found.items()})  # type: ignore[arg-type]
+                families["gpu_unowed"][hold.gpu] += hold.down
+    return HistorySums(**{name: dict(family) for name, family in families.items()})  # type: ignore[arg-type]
 
 
-def owed(prices: Tariff, days: Mapping[int, HistorySums], **kept: object) -> Mapping[tuple[str, str], int]:
+def proposed_cents(
+    prices: Tariff, days: Mapping[int, HistorySums], **history: object
+) -> Mapping[tuple[str, str], int]:
     """Cents by product and team that the verb proposes."""
-    told = repricing(None, prices, Kept(days, **kept), UTC, NOW)  # type: ignore[arg-type]
-    return {} if told is None else {(one.product, one.team): one.cents for one in told.corrections}
+    result = repricing(None, prices, RecordedHistory(days, **history), UTC, NOW)  # type: ignore[arg-type]
+    return {} if result is None else {(one.product, one.team): one.cents for one in result.corrections}
 
 
-def executed(told: Repricing, why: str = "ticket 7") -> tuple[Adjustment, ...]:
+def executed(result: Repricing, why: str = "ticket 7") -> tuple[Adjustment, ...]:
     """The rows that the proposed lines make."""
     return tuple(
         Adjustment(
             number, one.day, one.product, one.team, one.cents * CENT, why, NOW, None, REPRICING, one.key
         )
-        for number, one in enumerate(told.corrections, 1)
+        for number, one in enumerate(result.corrections, 1)
     )
 
 
 def test_a_gpu_that_one_product_held_is_corrected_for_it_alone() -> None:
     """Two GPUs at 3.60, an hour each, one chat's and one nobody's; the first is 2.88 from that day on."""
     dear = 360 * CENT
-    day = sums(Hold(GPU, CHAT, HOUR, amount=dear), Hold(OTHER, NOBODY, HOUR, amount=dear))
+    day = sums(Hold(GPU, CHAT, HOUR, amount=dear), Hold(OTHER, UNOWNED, HOUR, amount=dear))
     new = tariff(rented(("2.88", NOVEMBER)), rented(("3.60", None), model="L4"))
 
-    assert owed(new, {20261101: day}) == {CHAT: -72}
+    assert proposed_cents(new, {20261101: day}) == {CHAT: -72}
 
 
 def test_two_owners_of_a_gpu_pay_for_the_hours_that_each_held_it() -> None:
@@ -109,7 +111,7 @@ def test_two_owners_of_a_gpu_pay_for_the_hours_that_each_held_it() -> None:
     )
     new = tariff(rented(("4", NOVEMBER)), rented(("1", NOVEMBER), model="L4"))
 
-    assert owed(new, {20261101: day}) == {CHAT: 1800, SEARCH: 600}
+    assert proposed_cents(new, {20261101: day}) == {CHAT: 1800, SEARCH: 600}
 
 
 def test_hourly_rent_is_owed_by_whoever_held_it_while_the_host_was_up() -> None:
@@ -119,10 +121,10 @@ def test_hourly_rent_is_owed_by_whoever_held_it_while_the_host_was_up() -> None:
         Hold(GPU, SEARCH, 10 * HOUR, down=9 * HOUR, amount=3 * DOLLAR),
     )
 
-    assert owed(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 200, SEARCH: 100}
+    assert proposed_cents(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 200, SEARCH: 100}
     # A lease is owed for all of it: 8 and 40, of which 6 and 3 are posted.
     lease = tariff(rented(("4", NOVEMBER), billing="always"))
-    assert owed(lease, {20261101: day}) == {CHAT: 200, SEARCH: 3700}
+    assert proposed_cents(lease, {20261101: day}) == {CHAT: 200, SEARCH: 3700}
 
 
 def test_rent_that_turns_out_to_be_amortization_is_divided_by_all_time() -> None:
@@ -132,7 +134,7 @@ def test_rent_that_turns_out_to_be_amortization_is_divided_by_all_time() -> None
         Hold(GPU, SEARCH, 10 * HOUR, down=9 * HOUR, amount=3 * DOLLAR),
     )
 
-    assert owed(tariff(owned(8766)), {20261101: day}) == {CHAT: -400, SEARCH: 700}
+    assert proposed_cents(tariff(owned(8766)), {20261101: day}) == {CHAT: -400, SEARCH: 700}
 
 
 def test_amortization_that_turns_out_to_be_rent_is_owed_while_the_host_was_up() -> None:
@@ -142,7 +144,7 @@ def test_amortization_that_turns_out_to_be_rent_is_owed_while_the_host_was_up() 
         Hold(GPU, SEARCH, 10 * HOUR, 9 * HOUR, 10 * DOLLAR, "amortization", hourly=False),
     )
 
-    assert owed(tariff(rented(("3", NOVEMBER))), {20261101: day}) == {CHAT: 400, SEARCH: -700}
+    assert proposed_cents(tariff(rented(("3", NOVEMBER))), {20261101: day}) == {CHAT: 400, SEARCH: -700}
 
 
 def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None:
@@ -151,9 +153,11 @@ def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None
     before.gpu_unowed[GPU] = 24 * HOUR
     after = sums(Hold(GPU, SEARCH, 24 * HOUR, 0, 24 * DOLLAR, "amortization"))
 
-    assert owed(tariff(owned(8766)), {20261101: before, 20261102: after}) == {CHAT: 2400}
+    assert proposed_cents(tariff(owned(8766)), {20261101: before, 20261102: after}) == {CHAT: 2400}
     # Where it began only on the second day nothing is said of the first, which may have been rented.
-    assert owed(tariff(owned(8766, since=NOVEMBER + DAY)), {20261101: before, 20261102: after}) == {}
+    assert (
+        proposed_cents(tariff(owned(8766, since=NOVEMBER + DAY)), {20261101: before, 20261102: after}) == {}
+    )
 
 
 def test_hours_of_an_earlier_release_are_divided_as_they_were_posted_and_counted() -> None:
@@ -162,17 +166,17 @@ def test_hours_of_an_earlier_release_are_divided_as_they_were_posted_and_counted
     old.owner_held.clear()
     new = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
     prices = tariff(rented(("4", NOVEMBER)))
-    kept = {20261101: old, 20261102: new}
-    told = repricing(None, prices, Kept(kept), UTC, NOW)
+    days = {20261101: old, 20261102: new}
+    result = repricing(None, prices, RecordedHistory(days), UTC, NOW)
 
-    assert owed(prices, kept) == {CHAT: 1500, SEARCH: 500}
-    assert told is not None
-    assert told.unknown_holders == 10 * HOUR
+    assert proposed_cents(prices, days) == {CHAT: 1500, SEARCH: 500}
+    assert result is not None
+    assert result.unknown_holders == 10 * HOUR
     # On the day of the upgrade both are in one row: of 20 hours, 10 have an owner. The others' 10 dollars
     # are divided as the day's rent was posted, 45 and 15.
     both = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
     both.add(old)
-    assert owed(prices, {20261101: both}) == {CHAT: 1750, SEARCH: 250}
+    assert proposed_cents(prices, {20261101: both}) == {CHAT: 1750, SEARCH: 250}
 
 
 @pytest.mark.parametrize(
@@ -189,12 +193,12 @@ def test_prices_that_are_as_posted_propose_nothing(hardware: tuple[object, ...])
     """Whatever is configured beside them."""
     day = sums(Hold(GPU, CHAT, 10 * HOUR, 4 * HOUR, 18 * DOLLAR))
 
-    assert proposals(tariff(*hardware), Kept({20261101: day}), UTC, NOW) == (f"# {NOTHING}",)  # type: ignore[arg-type]
+    assert proposals(tariff(*hardware), RecordedHistory({20261101: day}), UTC, NOW) == (f"# {NOTHING}",)  # type: ignore[arg-type]
 
 
-def hours(*found: HistorySums) -> dict[int, HistorySums]:
+def hours(*sums_by_hour: HistorySums) -> dict[int, HistorySums]:
     """The first hours of November."""
-    return {FIRST_HOUR + number: each for number, each in enumerate(found)}
+    return {FIRST_HOUR + number: each for number, each in enumerate(sums_by_hour)}
 
 
 CHANGE = tariff(rented(("3", None), ("6", NOVEMBER + HOUR // 2)))
@@ -209,8 +213,8 @@ def test_an_hour_in_which_a_price_changes_is_right_as_it_was_posted() -> None:
         whole = HistorySums()
         whole.add(first)
         whole.add(second)
-        kept = {"by_hour": hours(first, second)}
-        assert owed(CHANGE, {20261101: whole}, **kept) == {}
+        history = {"by_hour": hours(first, second)}
+        assert proposed_cents(CHANGE, {20261101: whole}, **history) == {}
 
 
 def test_an_hour_in_which_a_price_changed_afterwards_is_corrected_by_time() -> None:
@@ -220,7 +224,7 @@ def test_an_hour_in_which_a_price_changed_afterwards_is_corrected_by_time() -> N
     whole.add(first)
     whole.add(second)
 
-    assert owed(CHANGE, {20261101: whole}, by_hour=hours(first, second)) == {CHAT: 450}
+    assert proposed_cents(CHANGE, {20261101: whole}, by_hour=hours(first, second)) == {CHAT: 450}
 
 
 def test_what_waits_for_a_price_is_no_ones_debt() -> None:
@@ -229,7 +233,7 @@ def test_what_waits_for_a_price_is_no_ones_debt() -> None:
     day.gpu_held[GPU] += 4 * HOUR
     day.unpriced[GPU, CostOwner("search", "retrieval", "", "s", "m")] = 4 * HOUR
 
-    assert owed(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 600}
+    assert proposed_cents(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 600}
 
 
 DAYS = {20261101: sums(Hold(GPU, CHAT, 24 * HOUR, 0, 24 * 3 * DOLLAR))}
@@ -250,8 +254,8 @@ def test_a_correction_is_known_by_its_key_or_an_old_one_by_its_words(kind: str, 
     """A ticket's number before the words does not matter; 24 dollars are not proposed again."""
     made = Adjustment(1, "2026-11-24", *CHAT, 24 * DOLLAR, why, NOW, None, kind, name)
 
-    assert owed(FOUR, DAYS) == {CHAT: 2400}
-    assert owed(FOUR, DAYS, made=(made,)) == {}
+    assert proposed_cents(FOUR, DAYS) == {CHAT: 2400}
+    assert proposed_cents(FOUR, DAYS, made=(made,)) == {}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +271,7 @@ def test_other_adjustments_are_not_taken_for_corrections(kind: str, name: str) -
     """Another reason, a day that the calendar lacks, another key, and a kind of a later release."""
     made = Adjustment(1, "2026-11-24", *CHAT, 24 * DOLLAR, "a credit", NOW, None, kind, name)
 
-    assert owed(FOUR, DAYS, made=(made,)) == {CHAT: 2400}
+    assert proposed_cents(FOUR, DAYS, made=(made,)) == {CHAT: 2400}
 
 
 @pytest.mark.parametrize(
@@ -284,7 +288,7 @@ def test_labels_stay_in_their_comment_and_their_word() -> None:
     gpu = Gpu("GPU-0\nrm -r /", "H100")
     who = ("chat'; reboot #\n", "a b")
     day = sums(Hold(gpu, who, HOUR, 0, 3 * DOLLAR))
-    comment, of_gpu, *_, last = proposals(FOUR, Kept({20261101: day}), UTC, NOW)
+    comment, of_gpu, *_, last = proposals(FOUR, RecordedHistory({20261101: day}), UTC, NOW)
 
     assert comment.startswith("# 3.00 dollars")
     assert of_gpu == "# GPU-0?rm -r / (H100): 3.00 posted, 4.00 by date."
@@ -296,11 +300,11 @@ def test_rules_that_go_by_the_place_are_said() -> None:
     rule = replace(rented(("4", NOVEMBER)), match=HardwareMatch(lifecycle="spot"))
     spot = replace(tariff(rule), location=replace(Tariff().location, lifecycle="spot"))
 
-    assert f"# {BY_PLACE}" in proposals(spot, Kept(DAYS), UTC, NOW)
-    assert f"# {BY_PLACE}" not in proposals(FOUR, Kept(DAYS), UTC, NOW)
+    assert f"# {BY_PLACE}" in proposals(spot, RecordedHistory(DAYS), UTC, NOW)
+    assert f"# {BY_PLACE}" not in proposals(FOUR, RecordedHistory(DAYS), UTC, NOW)
 
 
-PAYERS = st.sampled_from([CHAT, SEARCH, NOBODY])
+ALL_OWNERS = st.sampled_from([CHAT, SEARCH, UNOWNED])
 RATES = st.integers(1, 900)
 """Cents an hour."""
 
@@ -320,7 +324,7 @@ def lives(draw: st.DrawFn) -> tuple[dict[int, HistorySums], dict[tuple[str, str]
                 time = draw(st.integers(1, 7 * 3600)) * 10**9
                 down = draw(st.sampled_from([0, 0, time // 2, time]))
                 up = time if leased else time - down
-                who = draw(PAYERS)
+                who = draw(ALL_OWNERS)
                 amount = before[gpu] * up * CENT // HOUR
                 short[who] += Fraction((after[gpu] - before[gpu]) * up, HOUR)
                 holds.append(Hold(gpu, who, time, down, amount, hourly=not leased))
@@ -341,13 +345,13 @@ def test_each_owner_is_corrected_by_what_it_held_and_only_once(
 ) -> None:
     """To the cent against a reckoning by stretches; the lines executed as proposed leave none."""
     days, short, prices = life
-    told = repricing(None, prices, Kept(days), UTC, NOW)
-    cents = owed(prices, days)
+    result = repricing(None, prices, RecordedHistory(days), UTC, NOW)
+    cents = proposed_cents(prices, days)
 
     assert all(abs(cents.get(who, 0) - amount) < 1 + Fraction(1, 10**3) for who, amount in short.items())
     assert cents.keys() <= short.keys()
-    made = () if told is None else executed(told)
-    assert repricing(None, prices, Kept(days, made=made), UTC, NOW) is None
+    made = () if result is None else executed(result)
+    assert repricing(None, prices, RecordedHistory(days, made=made), UTC, NOW) is None
     keys = [(each.key, each.month, each.product, each.team) for each in made]
     assert len(keys) == len(set(keys))
 
@@ -359,11 +363,11 @@ def test_prices_that_change_again_end_at_the_last(
 ) -> None:
     """Corrected to one tariff and then to another, each owner is where the other alone would have led."""
     days = one[0]
-    first = repricing(None, one[2], Kept(days), UTC, NOW)
+    first = repricing(None, one[2], RecordedHistory(days), UTC, NOW)
     made = () if first is None else executed(first)
-    second = repricing(None, other[2], Kept(days, made=made), UTC, NOW)
+    second = repricing(None, other[2], RecordedHistory(days, made=made), UTC, NOW)
     made += () if second is None else executed(second)
-    direct = repricing(None, other[2], Kept(days), UTC, NOW)
+    direct = repricing(None, other[2], RecordedHistory(days), UTC, NOW)
     comes: dict[tuple[str, str], int] = defaultdict(int)
     for each in made:
         comes[each.product, each.team] += each.amount // CENT
@@ -372,7 +376,7 @@ def test_prices_that_change_again_end_at_the_last(
         wanted[line.product, line.team] += line.cents
 
     assert all(abs(comes[who] - wanted[who]) <= 1 for who in {*comes, *wanted})
-    assert repricing(None, other[2], Kept(days, made=made), UTC, NOW) is None
+    assert repricing(None, other[2], RecordedHistory(days, made=made), UTC, NOW) is None
     keys = [(each.key, each.month, each.product, each.team) for each in made]
     assert len(keys) == len(set(keys))
 
@@ -380,10 +384,10 @@ def test_prices_that_change_again_end_at_the_last(
 def test_a_correction_is_dated_on_the_last_day_of_its_month() -> None:
     """October's and November's are two lines, whose keys name the first day that is corrected."""
     october = {20261031: sums(Hold(GPU, CHAT, HOUR, 0, 3 * DOLLAR))}
-    told = repricing(None, tariff(rented(("4", NOVEMBER - DAY))), Kept(october | DAYS), UTC, NOW)
+    result = repricing(None, tariff(rented(("4", NOVEMBER - DAY))), RecordedHistory(october | DAYS), UTC, NOW)
 
-    assert told is not None
-    assert told.corrections == (
+    assert result is not None
+    assert result.corrections == (
         Correction("2026-10-31", *CHAT, 100, "repricing/2026-10-31/1"),
         Correction("2026-11-01", *CHAT, 2400, "repricing/2026-10-31/1"),
     )

@@ -18,7 +18,7 @@ from tests.reports.test_repricing import (
     NOW,
     OTHER,
     UTC,
-    Kept,
+    RecordedHistory,
     month,
     rented,
     spent,
@@ -40,8 +40,8 @@ BOTH = (made("chat", "assistants", -19440), made("search", "retrieval", -6480))
 
 def corrected(*rules: Hardware, adjustments: tuple[Adjustment, ...] = BOTH) -> list[tuple[str, int]]:
     """Products and cents of the lines that a second reload gives, of books that had 3.60 until now."""
-    told = repricing(FIRST, tariff(*rules), Kept(month(), made=adjustments), UTC, NOW)
-    return [] if told is None else [(line.product, line.cents) for line in told.corrections]
+    result = repricing(FIRST, tariff(*rules), RecordedHistory(month(), made=adjustments), UTC, NOW)
+    return [] if result is None else [(line.product, line.cents) for line in result.corrections]
 
 
 def test_the_same_past_corrected_further() -> None:
@@ -88,7 +88,7 @@ def test_other_adjustments_are_nobodys_prices() -> None:
 def test_what_people_read_the_second_time() -> None:
     """What is posted, what was entered, what it should be: 1,296.00 less 259.20 less 172.80 are 864.00."""
     new = tariff(rented(("3.60", None), ("2.40", TENTH)))
-    lines = sentences(FIRST, new, Kept(month(), made=BOTH), (GPU,), UTC, NOW)
+    lines = sentences(FIRST, new, RecordedHistory(month(), made=BOTH), (GPU,), UTC, NOW)
 
     assert lines[:2] == (
         (
@@ -112,11 +112,18 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
     old = tariff(rented(("2.88", TENTH)), rented(("0.80", TENTH), model="L4"))
     h100 = rented(("2.40", TENTH))
     lines = sentences(
-        old, tariff(h100, rented(("0.70", None), model="L4")), Kept(both, made=BOTH), (GPU,), UTC, NOW
+        old,
+        tariff(h100, rented(("0.70", None), model="L4")),
+        RecordedHistory(both, made=BOTH),
+        (GPU,),
+        UTC,
+        NOW,
     )
     assert lines[1:] == (UNCOMPARABLE.format(made="-259.20"),)
     # At the price at which it was posted it needs no date.
-    same = repricing(old, tariff(h100, rented(("1.00", None), model="L4")), Kept(both, made=BOTH), UTC, NOW)
+    same = repricing(
+        old, tariff(h100, rented(("1.00", None), model="L4")), RecordedHistory(both, made=BOTH), UTC, NOW
+    )
     assert same is not None
     assert same.corrections == (
         Correction("2026-11-24", "chat", "assistants", -12960, "repricing/2026-11-10/2"),
@@ -127,19 +134,19 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
 @pytest.mark.parametrize("text", ["prices since 2026-13-45 were changed afterwards", "typing error", ""])
 def test_reasons_that_are_none_of_a_reload(text: str) -> None:
     """Another reason, and one whose day the calendar lacks."""
-    found = posted_corrections((made("chat", "assistants", -1, text),), UTC)
-    assert (found.since, found.amounts) == (None, {})
+    posted = posted_corrections((made("chat", "assistants", -1, text),), UTC)
+    assert (posted.since, posted.amounts) == (None, {})
 
 
 def test_a_month_that_history_has_lost_stays_as_it_is_corrected() -> None:
     """October's days are gone: what was posted cannot be compared, and its correction is not taken back."""
     october = replace(made("chat", "assistants", -1000, reason("2026-10-01")), day="2026-10-31")
-    kept = Kept({20261101: spent(24, 360)}, made=(october,))
-    told = repricing(FLAT, tariff(rented(("2.88", NOVEMBER))), kept, UTC, NOW)
+    history = RecordedHistory({20261101: spent(24, 360)}, made=(october,))
+    result = repricing(FLAT, tariff(rented(("2.88", NOVEMBER))), history, UTC, NOW)
 
     # A day at 0.72 less: 17.28.
-    assert told is not None
-    assert told.corrections == (
+    assert result is not None
+    assert result.corrections == (
         Correction("2026-11-01", "chat", "assistants", -1296, "repricing/2026-11-01/1"),
         Correction("2026-11-01", "search", "retrieval", -432, "repricing/2026-11-01/1"),
     )

@@ -63,7 +63,7 @@ def test_the_doctor_tells_it_of_what_a_look_found() -> None:
     """Two entries with a match, which the configuration alone cannot add up."""
     gpu = GpuReading(Gpu("GPU-a", "NVIDIA H100"), 0)
     actual = DiscoveryResult(holders=(Holder(CHAT, "GPU-a", 0.7), Holder(BATCH, "GPU-a", 0.6)))
-    inputs = DoctorInput((gpu,), "", (), "", "", found=actual)
+    inputs = DoctorInput((gpu,), "", (), "", "", discovery=actual)
     diagnosis = diagnose(Config(), CostPolicy(Tariff("h1")), inputs, 0)
 
     assert sum_warning("GPU 0", "1.3", "batch 0.6, chat 0.7") in [one.text for one in diagnosis.findings]

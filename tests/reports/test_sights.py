@@ -33,7 +33,7 @@ MUTE = DiscoveredServer(
 
 def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
     """The findings of what was found."""
-    return list(sight_findings(DiscoveryResult(sights=servers, **result), INDICES))  # type: ignore[arg-type]
+    return list(sight_findings(DiscoveryResult(servers=servers, **result), INDICES))  # type: ignore[arg-type]
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:

@@ -119,7 +119,7 @@ def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
 def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
     """Notes, since one file may speak for many hosts."""
     actual = [
-        f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, DiscoveryResult(sights=(CHAT,)), ())
+        f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, DiscoveryResult(servers=(CHAT,)), ())
     ]
 
     assert actual == [

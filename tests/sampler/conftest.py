@@ -8,7 +8,7 @@ from tests.sampler.sampler_fixture import (
     FakeEndpoint,
     FakeFootprint,
     FakeLedger,
-    FakeNvml,
+    FakeNvmlSource,
     SamplerFixture,
     inline,
     plan,
@@ -17,7 +17,7 @@ from tests.sampler.sampler_fixture import (
 
 @pytest.fixture
 def fixture() -> SamplerFixture:
-    clock, nvml, endpoint, ledger = ManualClock(), FakeNvml(), FakeEndpoint(), FakeLedger()
+    clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
     return SamplerFixture(
         clock,
         nvml,

@@ -39,7 +39,7 @@ H100 = Gpu("GPU-0", "H100")
 
 
 @dataclass(eq=False)
-class FakeNvml:
+class FakeNvmlSource:
     """One GPU, half busy; or a failure."""
 
     name: str = "nvml"
@@ -144,7 +144,7 @@ class SamplerFixture:
     """A sampler and everything around it."""
 
     clock: ManualClock
-    nvml: FakeNvml
+    nvml: FakeNvmlSource
     endpoint: FakeEndpoint
     ledger: FakeLedger
     sampler: Sampler

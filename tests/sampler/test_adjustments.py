@@ -11,7 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
 from exporter.sampler.sampler import Sampler
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvmlSource, inline, plan
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -31,7 +31,9 @@ class Host:
 
     def _sampler(self) -> Sampler:
         gather = inline(self.clock)
-        return Sampler(self.clock, gather, FakeNvml(), self.ledger, FakeFootprint(), plan(self.endpoint))
+        return Sampler(
+            self.clock, gather, FakeNvmlSource(), self.ledger, FakeFootprint(), plan(self.endpoint)
+        )
 
     def tick(self) -> Report:
         self.endpoint.generation += 50
@@ -79,8 +81,8 @@ def test_the_month_moves_and_its_projection_and_nothing_else(hosts: tuple[Host, 
         without.rates,
         without.run_rate,
     )
-    books = replace(with_it.books, months=without.books.months, ledger=without.books.ledger)
-    assert books == without.books
+    totals = replace(with_it.books, months=without.books.months, ledger=without.books.ledger)
+    assert totals == without.books
     assert with_it.books.residual == 0
 
 

@@ -20,7 +20,7 @@ from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvml, inline
+from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvmlSource, inline
 
 BATCH = ServerKey("", "batch")
 
@@ -65,16 +65,16 @@ class FakeDiscovery(Discovery):
 
 
 @pytest.fixture
-def nvml() -> FakeNvml:
-    return FakeNvml()
+def nvml() -> FakeNvmlSource:
+    return FakeNvmlSource()
 
 
-def reader(nvml: FakeNvml, discovery: FakeDiscovery | None) -> FrameReader:
+def reader(nvml: FakeNvmlSource, discovery: FakeDiscovery | None) -> FrameReader:
     clock = ManualClock()
     return FrameReader(clock, inline(clock), nvml, discovery)
 
 
-def test_without_discovery_the_configuration_says_all(nvml: FakeNvml) -> None:
+def test_without_discovery_the_configuration_says_all(nvml: FakeNvmlSource) -> None:
     """Its servers are read, and hold what it says."""
     read = reader(nvml, None).read(CONFIG, (FakeEndpoint(),), None)
     frame, gathered = read.frame, read.gathered
@@ -84,7 +84,7 @@ def test_without_discovery_the_configuration_says_all(nvml: FakeNvml) -> None:
     assert [answer.health.source for answer in gathered] == ["nvml", "server:chat"]
 
 
-def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvml) -> None:
+def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
     """Holders beside configured ones, who is unsure, who pays; how its sources fared beside the others."""
     health = SourceHealth("processes", up=True, duration=5)
     processes = Gathered(Pods("processes"), "groups", health)
@@ -103,7 +103,7 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvml) -> None:
     assert look == (CONFIG, frame.gpus, ["pods"], START)
 
 
-def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeNvml) -> None:
+def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeNvmlSource) -> None:
     """One that does not answer is there, and not up; it is unread, as one is that has no endpoint."""
     silent = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
     mute = UnreadServer(ServerKey("", "mute"), UnreadReason.NO_TOKENS)
@@ -114,7 +114,7 @@ def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeN
     assert frame.unread == (mute, UnreadServer(BATCH, UnreadReason.CONNECTION, silent.url))
 
 
-def test_an_endpoint_is_read_once(nvml: FakeNvml) -> None:
+def test_an_endpoint_is_read_once(nvml: FakeNvmlSource) -> None:
     """A reload may name a server that the last look found: its tokens must not come twice."""
     frame = (
         reader(nvml, FakeDiscovery(endpoints=(FakeEndpoint(BATCH),)))
@@ -125,7 +125,7 @@ def test_an_endpoint_is_read_once(nvml: FakeNvml) -> None:
     assert [reading.key for reading in frame.servers] == [CHAT]
 
 
-def test_nobody_looks_while_nvml_is_silent(nvml: FakeNvml) -> None:
+def test_nobody_looks_while_nvml_is_silent(nvml: FakeNvmlSource) -> None:
     """Nothing is known then, which is not that nobody holds anything."""
     nvml.failure = "nvmlDeviceGetCount has not returned"
     discovery = FakeDiscovery(DiscoveryResult((Holder(BATCH, "GPU-0"),)))
@@ -152,7 +152,7 @@ class MovingDiscovery(FakeDiscovery):
         return super().look(config, gpus, answers, gather, since)
 
 
-def test_what_was_found_now_is_read_now(nvml: FakeNvml) -> None:
+def test_what_was_found_now_is_read_now(nvml: FakeNvmlSource) -> None:
     """Its tokens are counted from this tick on; what was found before is read once."""
     first = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch")
     second = FakeEndpoint(ServerKey("", "new"), "http://10.0.0.9:8001/metrics", "server:new")
@@ -166,7 +166,7 @@ def test_what_was_found_now_is_read_now(nvml: FakeNvml) -> None:
     ]
 
 
-def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nvml: FakeNvml) -> None:
+def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nvml: FakeNvmlSource) -> None:
     """The look tells that another process listens there: its page is read as its own, and counted once."""
     url = "http://10.0.0.9:8000/metrics"
     before = FakeEndpoint(BATCH, url, "server:batch", generation=100.0)
@@ -179,7 +179,7 @@ def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nv
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:batch"]
 
 
-def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: FakeNvml) -> None:
+def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: FakeNvmlSource) -> None:
     """Something else may listen there since; a server that ended is no failed source either."""
     ended = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
     read = reader(nvml, MovingDiscovery(endpoints=(ended,))).read(CONFIG, (FakeEndpoint(),), None)
@@ -189,7 +189,7 @@ def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: FakeNvml) ->
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat"]
 
 
-def test_a_frame_tells_whether_anybody_could_look(nvml: FakeNvml) -> None:
+def test_a_frame_tells_whether_anybody_could_look(nvml: FakeNvmlSource) -> None:
     """Without NVML nobody does, without discovery nobody need to, and the processes may not be readable."""
     complete, incomplete = FakeDiscovery(), FakeDiscovery(DiscoveryResult(incomplete=True))
     assert [

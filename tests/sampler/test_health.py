@@ -8,7 +8,7 @@ from exporter.readings import SourceHealth
 from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gathered
 from tests.clocks import START
-from tests.sampler.sampler_fixture import FakeNvml
+from tests.sampler.sampler_fixture import FakeNvmlSource
 
 REFUSED = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=False)
 FAILED = SourceHealth("pods", up=False, duration=1, reason="forbidden")
@@ -19,7 +19,7 @@ def noted(
     health: Health, source_health: SourceHealth, problem: str = ""
 ) -> list[tuple[str, bool, dict[str, int]]]:
     """The rows after one tick."""
-    health.note([Gathered(FakeNvml(), None, source_health, problem)], START)
+    health.note([Gathered(FakeNvmlSource(), None, source_health, problem)], START)
     return [(row.source, row.up, dict(row.errors)) for row in health.rows()]
 
 

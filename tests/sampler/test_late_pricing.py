@@ -24,7 +24,15 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import H100, TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
+from tests.sampler.sampler_fixture import (
+    H100,
+    TICK,
+    FakeEndpoint,
+    FakeFootprint,
+    FakeNvmlSource,
+    inline,
+    plan,
+)
 
 HOUR = NANOSECONDS_PER_HOUR
 MINUTE = 6 * TICK
@@ -38,8 +46,8 @@ FIXTURE = Path(__file__).parents[1] / "ledger" / "fixtures" / "schema-1-history.
 def priced(since: int | None = None, hourly: str = "3.60") -> Tariff:
     """The GPU's rent, from an instant on or for all time."""
     price = RentPrice(Decimal(hourly), since=since, since_text="" if since is None else "then")
-    terms = Rented((price,))
-    return Tariff("host", (Hardware(HardwareMatch(), terms, "hardware[0].rented"),), (NETWORK,))
+    rented = Rented((price,))
+    return Tariff("host", (Hardware(HardwareMatch(), rented, "hardware[0].rented"),), (NETWORK,))
 
 
 class Disk:
@@ -69,7 +77,7 @@ class Daemon:
 
     def __init__(self, path: Path | None, tariff: Tariff = NOTHING, clock: ManualClock | None = None) -> None:
         self.path, self.clock, self.disk = path, clock or ManualClock(), Disk()
-        self.nvml, self.endpoint = FakeNvml(), FakeEndpoint()
+        self.nvml, self.endpoint = FakeNvmlSource(), FakeEndpoint()
         self.start(tariff)
 
     def start(self, tariff: Tariff) -> None:
@@ -109,9 +117,9 @@ def rent(report: Report) -> int:
 
 def families(report: Report) -> set[int]:
     """What each family of totals sums to."""
-    books = report.books
-    assert books is not None
-    totals = (books.cost, books.server_cost, books.gpu_cost, books.months)
+    committed = report.books
+    assert committed is not None
+    totals = (committed.cost, committed.server_cost, committed.gpu_cost, committed.months)
     return {sum(amounts.values()) for amounts in totals}  # type: ignore[attr-defined]
 
 
@@ -149,14 +157,14 @@ def test_late_money_falls_where_it_belongs(daemon: Daemon) -> None:
     daemon.reload(priced())
     report = daemon.ticks(1)
 
-    books = report.books
-    assert books is not None
-    (window,) = books.window.values()
+    totals = report.books
+    assert totals is not None
+    (window,) = totals.window.values()
     # The last 60 whole minutes at 3.60 and 0.36 an hour; before the reload all of it was half busy.
     assert sum(window.money.values()) == 396 * CENT
     assert (window.money["idle"], window.money["other"]) == (198 * CENT, 198 * CENT)
     # The hours know the money of the time that they cover, and that time once.
-    assert sum(hour.covered for hour in books.usage.hours) == 1081 * TICK
+    assert sum(hour.covered for hour in totals.usage.hours) == 1081 * TICK
     with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
         hours = reader.hours(START // HOUR, START // HOUR + 3)
     assert hours is not None
@@ -281,12 +289,12 @@ def test_a_month_that_ended_gets_its_money(tmp_path: Path) -> None:
     daemon.ticks(1)
     daemon.ticks(120, MINUTE)
     daemon.reload(priced())
-    books = daemon.ticks(1).books
+    totals = daemon.ticks(1).books
 
-    assert books is not None
-    months = {key.month: amount for key, amount in books.months.items()}
+    assert totals is not None
+    months = {key.month: amount for key, amount in totals.months.items()}
     assert months == {"2026-11": 396 * CENT, "2026-12": (361 * CENT * 11) // 10}
-    assert {key.product for key in books.months} == {"unassigned"}
+    assert {key.product for key in totals.months} == {"unassigned"}
 
 
 def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvml, inline, plan
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvmlSource, inline, plan
 
 L40S = Gpu("GPU-1", "L40S")
 MINUTE = 6 * TICK
@@ -23,7 +23,7 @@ SERVERS = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metric
 ALONE = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0,)),))
 
 
-class Two(FakeNvml):
+class Two(FakeNvmlSource):
     """An H100 and an L40S."""
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -73,10 +73,10 @@ def dollars_by_server(report: Report) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, kept: bool) -> None:
+@pytest.mark.parametrize("persistent", [True, False])
+def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, persistent: bool) -> None:
     """31 minutes at 3.60 and no price; then 1.80 for the other GPU: 5.40 an hour over 36,000 tokens."""
-    daemon = Daemon(tmp_path / "ledger.db" if kept else None, hourly(H100="3.60"))
+    daemon = Daemon(tmp_path / "ledger.db" if persistent else None, hourly(H100="3.60"))
     partly = daemon.minutes(31)
     assert partly.books is not None
     (window,) = [row for who, row in partly.books.window.items() if who.server == "chat"]
@@ -118,8 +118,8 @@ def test_a_restart_and_a_verb_know_it_too(tmp_path: Path) -> None:
     daemon.minutes(10)
     daemon.ledger.close()
     with LedgerReader.open(tmp_path / "ledger.db") as reader:
-        books = reader.books(START + daemon.clock.now, ())
-    assert sum(window.unpriced for window in books.window.values()) == 10 * MINUTE - TICK
+        totals = reader.books(START + daemon.clock.now, ())
+    assert sum(window.unpriced for window in totals.window.values()) == 10 * MINUTE - TICK
 
     daemon.start(hourly(H100="3.60"))
     assert daemon.minutes(1).quotients == ()

@@ -31,10 +31,10 @@ def report_of(
     servers = () if server is None else (server,)
     frame = Frame(0, START, (reading,), servers, holders)
     outcome = advance(State(), frame, SETTING.terms)
-    books = CommittedTotals(
+    totals = CommittedTotals(
         "id", True, True, None, 0, window={CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW}
     )
-    return build_report(SETTING, frame, outcome, books, (), None)
+    return build_report(SETTING, frame, outcome, totals, (), None)
 
 
 ENDPOINT = ServerReading(CHAT, "http://127.0.0.1:8000/metrics", up=True, models=("m",))
@@ -97,9 +97,9 @@ def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
     """NVML is silent and there is no server to ask: whether it rested is not known."""
     reading = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.0)
     holders = (Holder(CHAT, "GPU-0"),)
-    seen = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.terms)
+    observed = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.terms)
     later = Frame(10 * GB, START + 10 * GB, None, (), holders)
-    silent = build_report(SETTING, later, advance(seen.state, later, SETTING.terms), None, (), None)
+    silent = build_report(SETTING, later, advance(observed.state, later, SETTING.terms), None, (), None)
 
     assert [row.idle_ratio for row in silent.gpus] == [None]
 

@@ -12,7 +12,7 @@ from exporter.readings import MustRestartError
 from exporter.sampler.sampler import FAILING_MAX, Sampler
 from exporter.sources.gather import Gathered, read_source
 from tests.clocks import ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeLedger, FakeNvml, plan
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeLedger, FakeNvmlSource, plan
 
 FAILED = "tick failed"
 
@@ -33,7 +33,7 @@ class FailingGather:
 
 def sampler(clock: Clock, ledger: FakeLedger, *failures: Exception | None) -> Sampler:
     gather = FailingGather(clock, *failures)
-    return Sampler(clock, gather, FakeNvml(), ledger, FakeFootprint(), plan(FakeEndpoint()))
+    return Sampler(clock, gather, FakeNvmlSource(), ledger, FakeFootprint(), plan(FakeEndpoint()))
 
 
 def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(

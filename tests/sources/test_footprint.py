@@ -13,15 +13,15 @@ KERNEL_TICK_SECONDS = 0.01
 def test_it_is_what_the_kernel_says_of_this_process() -> None:
     """Memory in bytes, CPU of both kinds in seconds, and a start that lies behind us."""
     before = os.times()
-    told = Footprint().read()
+    footprint = Footprint().read()
     after = os.times()
-    assert told is not None
-    assert before.user + before.system - 2 * KERNEL_TICK_SECONDS <= told.cpu_seconds
-    assert told.cpu_seconds <= after.user + after.system + 2 * KERNEL_TICK_SECONDS
+    assert footprint is not None
+    assert before.user + before.system - 2 * KERNEL_TICK_SECONDS <= footprint.cpu_seconds
+    assert footprint.cpu_seconds <= after.user + after.system + 2 * KERNEL_TICK_SECONDS
     # The kernel counts pages by processor and sums them up now and then.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 4_000_000
-    assert 5_000_000 < told.resident_memory_bytes <= most
-    assert 0 < told.started / NANOSECONDS_PER_SECOND <= time.time()
+    assert 5_000_000 < footprint.resident_memory_bytes <= most
+    assert 0 < footprint.started / NANOSECONDS_PER_SECOND <= time.time()
 
 
 def test_without_a_descriptor_there_is_no_figure() -> None:
@@ -30,8 +30,8 @@ def test_without_a_descriptor_there_is_no_figure() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        told = footprint.read()
+        figures = footprint.read()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert told is None
+    assert figures is None
     assert footprint.read() is not None

@@ -18,32 +18,32 @@ TWO = """servers:
 
 
 @pytest.fixture
-def kept() -> Iterator[GatewaySources]:
+def sources() -> Iterator[GatewaySources]:
     made = GatewaySources(SystemClock())
     yield made
     made.close()
 
 
-def of(kept: GatewaySources, text: str) -> tuple[GatewaySource, ...]:
+def of(sources: GatewaySources, text: str) -> tuple[GatewaySource, ...]:
     """The sources that a configuration asks for."""
     config = parse(text.encode())
-    return kept.of(config.divides(), config.limits.body_bytes)
+    return sources.of(config.divides(), config.limits.body_bytes)
 
 
-def test_a_gateway_is_read_once(kept: GatewaySources) -> None:
+def test_a_gateway_is_read_once(sources: GatewaySources) -> None:
     """It divides two servers; another one divides a third, and the fourth is not divided."""
-    assert [source.name for source in of(kept, TWO)] == [
+    assert [source.name for source in of(sources, TWO)] == [
         "gateway:127.0.0.1:1/metrics/",
         "gateway:127.0.0.1:2/metrics",
     ]
 
 
-def test_a_gateway_that_a_reload_leaves_alone_keeps_its_source(kept: GatewaySources) -> None:
+def test_a_gateway_that_a_reload_leaves_alone_keeps_its_source(sources: GatewaySources) -> None:
     """Asked for something else it is another one, and what is not asked for any more is gone."""
-    first, second = of(kept, TWO)
-    again = of(kept, f"interval: 5s\n{TWO}")
+    first, second = of(sources, TWO)
+    again = of(sources, f"interval: 5s\n{TWO}")
     assert (again[0] is first, again[1] is second) == (True, True)
 
-    changed = of(kept, TWO.replace("by: adapter", "by: team"))
+    changed = of(sources, TWO.replace("by: adapter", "by: team"))
     assert (changed[0] is first, changed[1] is second) == (True, False)
-    assert of(kept, "interval: 5s\n") == ()
+    assert of(sources, "interval: 5s\n") == ()

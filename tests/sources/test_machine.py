@@ -118,7 +118,7 @@ def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
 def test_neither_id_is_told(tmp_path: Path) -> None:
     """The ledger may be read by others than root, and an installation's id is confidential."""
     both = host(tmp_path / "a", PRODUCT.encode(), None), host(tmp_path / "b", None, INSTALLATION.encode())
-    told = " ".join(machine.identity(root) for root in both)
+    identities = " ".join(machine.identity(root) for root in both)
 
-    assert PRODUCT not in told
-    assert INSTALLATION not in told
+    assert PRODUCT not in identities
+    assert INSTALLATION not in identities

@@ -54,7 +54,7 @@ from exporter.units import Instant, Nanoseconds
 from exporter.web.access import Access
 from exporter.web.listener import WebLimits
 from exporter.web.server import WebServer
-from tests.cost.bench import rent, terms
+from tests.cost.readings import cost_policy, rent
 from tests.web.certificates import request
 
 SECOND = 10**9
@@ -71,10 +71,10 @@ LOST = Gpu("GPU-cccc", "NVIDIA H100 80GB HBM3")
 
 CHAT = CostOwner("search", "retrieval", "ml", "chat", "llama-70b")
 BATCH = CostOwner("unassigned", "unassigned", "", "batch", "qwen-7b")
-NOBODY = CostOwner("unassigned", "unassigned", "", "unallocated", "")
+UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 
 
-class HandClock:
+class WebClock:
     """Time that stands still until a test moves it."""
 
     def __init__(self, elapsed: Nanoseconds = 1000 * SECOND, wall: Instant = NOON) -> None:
@@ -93,7 +93,7 @@ class HandClock:
 
 
 @dataclass
-class Site:
+class RunningServer:
     """A running server, and what it is handed."""
 
     clock: Clock
@@ -155,12 +155,12 @@ def course() -> RecentHistory:
     )
 
 
-def grounds() -> TickBasis:
+def tick_basis() -> TickBasis:
     """What explanations go by: two cards of chat's, of which it holds one and three quarters."""
     chat, batch = ServerKey("ml", "chat"), ServerKey("", "batch")
     shared = (Holder(chat, B.uuid, 0.75), Holder(batch, B.uuid, 0.25))
     cards = {A.uuid: GpuState(A, 0, holders=(Holder(chat, A.uuid),)), B.uuid: GpuState(B, 1, holders=shared)}
-    return TickBasis(terms(rent("4.00")), State(gpus=cards))
+    return TickBasis(cost_policy(rent("4.00")), State(gpus=cards))
 
 
 def committed_totals() -> CommittedTotals:
@@ -176,14 +176,14 @@ def committed_totals() -> CommittedTotals:
             OwnerPhase(CHAT, "prefill"): 2 * DOLLAR,
             OwnerPhase(CHAT, "decode"): 6 * DOLLAR + DOLLAR // 4,
             OwnerPhase(CHAT, "idle"): DOLLAR,
-            OwnerPhase(NOBODY, "idle"): 3 * DOLLAR,
+            OwnerPhase(UNALLOCATED_OWNER, "idle"): 3 * DOLLAR,
         },
         gpu_time={
             OwnerPhase(CHAT, "prefill"): 1800 * SECOND,
             OwnerPhase(CHAT, "decode"): 5400 * SECOND,
             OwnerPhase(CHAT, "idle"): 900 * SECOND,
             OwnerPhase(BATCH, "unobserved"): SECOND // 2,
-            OwnerPhase(NOBODY, "idle"): 2700 * SECOND,
+            OwnerPhase(UNALLOCATED_OWNER, "idle"): 2700 * SECOND,
         },
         server_cost={
             (ServerOwner("search", "retrieval", "ml", "chat"), "rent"): 9 * DOLLAR,
@@ -216,7 +216,7 @@ def committed_totals() -> CommittedTotals:
                 {"prefill": DOLLAR, "decode": 4 * DOLLAR, "idle": 5 * DOLLAR},
                 {"prompt": 500_000, "cached_prompt": 1_500_000, "generation": 250_000},
             ),
-            NOBODY: Window({"idle": 4 * DOLLAR + DOLLAR // 4}),
+            UNALLOCATED_OWNER: Window({"idle": 4 * DOLLAR + DOLLAR // 4}),
         },
         course=course(),
         months={
@@ -244,7 +244,7 @@ def report() -> Report:
         ),
         books=committed_totals(),
         process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
-        rates={CHAT: 8.5, BATCH: 0.0, NOBODY: 4.25},
+        rates={CHAT: 8.5, BATCH: 0.0, UNALLOCATED_OWNER: 4.25},
         prices=(
             ComponentPrice(A, "rent", 4.0, rented),
             ComponentPrice(A, "storage", 0.25, rented),
@@ -329,7 +329,7 @@ def report() -> Report:
         ),
         exposition_errors=(("raised", 3),),
         web_refused=(("wrong_password", 7), ("reload_off", 0)),
-        grounds=grounds(),
+        grounds=tick_basis(),
         expected_gpus=3,
         visible_gpus=2,
         hosted=(
@@ -340,8 +340,8 @@ def report() -> Report:
 
 
 @pytest.fixture
-def hand_clock() -> HandClock:
-    return HandClock()
+def hand_clock() -> WebClock:
+    return WebClock()
 
 
 @pytest.fixture
@@ -380,7 +380,7 @@ def lines(text: Callable[..., str]) -> Callable[[Report, str], list[str]]:
 
 
 @pytest.fixture
-def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
+def serve(hand_clock: WebClock) -> Iterator[Callable[..., RunningServer]]:
     """Starts a server on a free port: with the host's report, unless another or none is given."""
     with ExitStack() as servers:
 
@@ -394,8 +394,8 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
             web: Path | None = None,
             lifecycle: bool | None = None,
             allowed_hosts: tuple[str, ...] = (),
-        ) -> Site:
-            site = Site(clock, shown)
+        ) -> RunningServer:
+            site = RunningServer(clock, shown)
             access = Access(web, clock)
             access.load()
             site.server = WebServer(

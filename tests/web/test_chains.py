@@ -23,11 +23,11 @@ from exporter.readings import Gpu, Holder, Role, ServerKey
 from exporter.report import ServerOwner, Window
 from exporter.tariff.hosted import HostedPrice
 from exporter.web import explanation
-from tests.cost.bench import DOLLAR, HOUR, START, overhead, rent, terms
+from tests.cost.readings import DOLLAR, HOUR, START, cost_policy, overhead, rent
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "bge")
-NOBODY = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+UNALLOCATED_OWNER = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
 LEDGER = "11111111-2222-4333-8444-555555555555"
 MILLION = 1_000_000
 
@@ -39,7 +39,7 @@ SUMS = HistorySums(
         OwnerPhase(CHAT, "idle"): 48 * DOLLAR,
         OwnerPhase(EMBED, "prefill"): 18 * DOLLAR,
         OwnerPhase(EMBED, "idle"): 18 * DOLLAR,
-        OwnerPhase(NOBODY, "idle"): 36 * DOLLAR,
+        OwnerPhase(UNALLOCATED_OWNER, "idle"): 36 * DOLLAR,
     },
     held={
         OwnerPhase(CHAT, "prefill"): 8 * HOUR,
@@ -47,7 +47,7 @@ SUMS = HistorySums(
         OwnerPhase(CHAT, "idle"): 16 * HOUR,
         OwnerPhase(EMBED, "prefill"): 6 * HOUR,
         OwnerPhase(EMBED, "idle"): 6 * HOUR,
-        OwnerPhase(NOBODY, "idle"): 12 * HOUR,
+        OwnerPhase(UNALLOCATED_OWNER, "idle"): 12 * HOUR,
     },
     server_cost={
         (ServerOwner("chat", "assistants", "llm", "chat-8b"), "rent", "configured"): 120 * DOLLAR,
@@ -74,7 +74,7 @@ GPUS = tuple(
         )
     )
 )
-POLICY = terms(
+POLICY = cost_policy(
     rent("2.50"),
     overheads=(overhead("storage", "0.50", "hour", "gpu"), overhead("staff", "60", "hour", "fleet")),
     compare=(HostedPrice("turbo", Decimal(1), Decimal(3), model="llama*", cached_prompt=Decimal("0.1")),),

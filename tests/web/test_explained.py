@@ -15,7 +15,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.report import Build, Report, TickBasis
 from exporter.web import explanation, page
 from exporter.web.explanation import explained as explained_by_the_page
-from tests.cost.bench import rent, terms
+from tests.cost.readings import cost_policy, rent
 from tests.ledger.ticks import (
     CHAT,
     GPU_0,
@@ -72,7 +72,7 @@ def report(ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeRepor
         rates={CHAT: 180.0},
         servers=(),
         shares=(),
-        grounds=TickBasis(terms(rent("2.50")), ledger.state()),
+        grounds=TickBasis(cost_policy(rent("2.50")), ledger.state()),
     )
 
 

@@ -42,7 +42,7 @@ headers = st.tuples(
                 b"Accept-Encoding",
                 b"Authorization",
                 b"Origin",
-                b"Sec-Fetch-Site",
+                b"Sec-Fetch-RunningServer",
             ]
         ),
         st.binary(max_size=20),

@@ -21,7 +21,7 @@ from exporter.tariff.terms import Retirement
 from exporter.web.cost_json import document
 from exporter.web.page import page
 from exporter.web.wording import price_line
-from tests.web.conftest import CHAT, NOBODY
+from tests.web.conftest import CHAT, UNALLOCATED_OWNER
 
 MakeReport = Callable[..., Report]
 
@@ -300,7 +300,7 @@ def test_a_price_per_token_that_is_withheld_is_noted(make_report: MakeReport) ->
     """90 minutes of two holders wait for a price; of an old report nothing is said of the last hour."""
     window = {
         CHAT: Window({"decode": 1}, {}, unpriced=3600 * SECOND),
-        NOBODY: Window({}, {}, unpriced=1800 * SECOND),
+        UNALLOCATED_OWNER: Window({}, {}, unpriced=1800 * SECOND),
     }
     totals = replace(well(make_report).books, window=window)  # type: ignore[type-var]
 
@@ -376,5 +376,5 @@ def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeR
         (report.wall + SECOND, []),
     ):
         tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
-        grounds = replace(report.grounds, terms=replace(policy, tariff=tariff))
-        assert noted(replace(report, grounds=grounds)) == notes
+        basis = replace(report.grounds, terms=replace(policy, tariff=tariff))
+        assert noted(replace(report, grounds=basis)) == notes

@@ -39,7 +39,7 @@ NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
 CHAT = CostOwner("search", "retrieval", "ml", "chat", "llama-70b")
-NOBODY = CostOwner("unassigned", "unassigned", "", "unallocated", "")
+UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 FIGURES = ("gpus", "dollars_per_hour", "dollars_per_million_tokens")
 
 
@@ -193,20 +193,22 @@ def test_a_figure_that_went_wrong_is_null(wrong: float, make_report: MakeReport)
 def test_rates_without_a_sum_have_none(make_report: MakeReport) -> None:
     """Infinities of both signs, and numbers too large to be added."""
     for first, second in ((math.inf, -math.inf), (1.7e308, 1.7e308)):
-        assert embedded(make_report(rates={CHAT: first, NOBODY: second}))["dollars_per_hour"] is None
+        assert (
+            embedded(make_report(rates={CHAT: first, UNALLOCATED_OWNER: second}))["dollars_per_hour"] is None
+        )
 
 
 def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
     """What is left of three GPUs, also where it costs nothing that is known; nobody's nothing is no line."""
     report = make_report()
 
-    def nobody(shown: Report) -> list[float]:
+    def unallocated(shown: Report) -> list[float]:
         return [line["gpus"] for line in embedded(shown)["servers"] if line["server"] == "unallocated"]
 
-    assert nobody(make_report(shares=())) == [3.0]
-    assert nobody(make_report(rates={}, shares=report.shares[:1])) == [2.0]
+    assert unallocated(make_report(shares=())) == [3.0]
+    assert unallocated(make_report(rates={}, shares=report.shares[:1])) == [2.0]
     thirds = tuple(ShareRow(CHAT.key, "GPU-aaaa", 1 / 3, "equal") for _ in range(9))
-    assert nobody(make_report(rates={}, shares=thirds)) == []
+    assert unallocated(make_report(rates={}, shares=thirds)) == []
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ HOLDINGS: Final = {
 SHARES: Final = {"search": 0.7, "rank": 0.3}
 BATCH_LEAVES: Final = at(11, 11, 10, 10, 3)
 """After this tick GPU 6 is held by nobody, as GPU 7 is all year."""
-NOBODY: Final = ("unassigned", "unassigned")
+UNASSIGNED: Final = ("unassigned", "unassigned")
 OWNERS: Final[tuple[tuple[int, dict[str, tuple[str, str]]], ...]] = (
     (
         START,
@@ -292,7 +292,7 @@ def counter(server: str, kind: str, moment: int) -> int | None:
 
 
 @dataclass(frozen=True)
-class Moment:
+class YearTick:
     """One tick: when, how long after the last, the absence that it ends, whether its process is new."""
 
     at: int
@@ -305,19 +305,19 @@ TickSpan = tuple[int, int, int]
 """A span and the seconds that a tick takes in it."""
 
 
-def moments(rest: int, paces: Iterable[TickSpan] = (), around: int = HOUR // 2) -> Iterator[Moment]:
+def moments(rest: int, paces: Iterable[TickSpan] = (), around: int = HOUR // 2) -> Iterator[YearTick]:
     """The ticks: every 10 s for `around` s before and after each event, as `paces` say, else every `rest`."""
     left = {absence.last: absence for absence in ABSENCES}
     spans = [(event - around, event + around, TICK) for event in EVENTS]
     spans.extend(paces)
-    moment = Moment(START)
+    moment = YearTick(START)
     while moment.at <= END:
         yield moment
         now = moment.at
         absence = left.get(now)
         if absence is not None:
             restarted = absence.kind != "asleep"
-            moment = Moment(absence.first, absence.first - now, absence, restarted)
+            moment = YearTick(absence.first, absence.first - now, absence, restarted)
             continue
         step = min([length for since, until, length in spans if since <= now < until], default=rest)
         coming = min((since - now for since, _, _ in spans if since > now), default=step)

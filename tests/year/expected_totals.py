@@ -178,5 +178,5 @@ def _storage(moment: int) -> Fraction:
 
 def _owner(gpu: int, since: int) -> tuple[str, str]:
     """Product and team of a GPU from a tick on; servers that share one belong to one product all year."""
-    holding = events.holders(gpu, since + 1)
-    return events.owners(since + 1).get(holding[0], events.NOBODY) if holding else events.NOBODY
+    holders = events.holders(gpu, since + 1)
+    return events.owners(since + 1).get(holders[0], events.UNASSIGNED) if holders else events.UNASSIGNED

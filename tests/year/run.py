@@ -27,7 +27,7 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 from exporter.units import Instant, Nanoseconds
 from tests.year import events
-from tests.year.events import Moment
+from tests.year.events import YearTick
 
 SECOND = 10**9
 MACHINE = "installation:year"
@@ -102,7 +102,7 @@ TARIFF = Tariff(
 )
 
 
-def policy(moment: Moment) -> CostPolicy:
+def policy(moment: YearTick) -> CostPolicy:
     """Policy of a tick. Only a planned long tick may be longer than a minute."""
     watched = moment.step > 60 and moment.absence is None
     return _policy(events.owned(moment.at), moment.step * SECOND if watched else 60 * SECOND)
@@ -162,9 +162,9 @@ def _server(server: str, moment: int) -> ServerReading:
 
 def _holders(moment: int) -> Iterator[Holder]:
     for number, gpu in enumerate(GPUS):
-        holding = events.holders(number, moment)
-        for server in holding:
-            share = events.SHARES[server] if len(holding) > 1 else None
+        servers = events.holders(number, moment)
+        for server in servers:
+            share = events.SHARES[server] if len(servers) > 1 else None
             yield Holder(ServerKey("", server), gpu.uuid, share)
 
 
@@ -204,7 +204,7 @@ class Year:
 
 def run_year(
     path: Path,
-    moments: Iterable[Moment],
+    moments: Iterable[YearTick],
     timer: Callable[[], float],
     together: int = 1,
     closed: Callable[[Year, str], None] = lambda _year, _month: None,
@@ -261,7 +261,7 @@ def _as_one(ticks: list[Postings]) -> Postings:
         tokens=tuple(entry for tick in ticks for entry in tick.tokens),
         requests=tuple(entry for tick in ticks for entry in tick.requests),
         energy=tuple(entry for tick in ticks for entry in tick.energy),
-        seen=tuple(sorted({entry for tick in ticks for entry in tick.seen})),
+        owners=tuple(sorted({entry for tick in ticks for entry in tick.owners})),
         day=ticks[-1].day,
     )
 

@@ -11,12 +11,12 @@ from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
 from tests.depth import deep
 from tests.year import events, expected_totals, run
-from tests.year.events import Moment
+from tests.year.events import YearTick
 from tests.year.expected_totals import PICODOLLARS, ExpectedYear
 from tests.year.run import Year
 
 
-def year_moments() -> Iterator[Moment]:
+def year_moments() -> Iterator[YearTick]:
     """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
 
     Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes six

@@ -275,7 +275,7 @@ class Discovery:
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
     ) -> tuple[UnreadServer, ...]:
         """Those that are not read as they were before, either; each is logged once per change."""
-        read = {target.about.identity for target in targets} - {""}
+        read = {target.server_context.identity for target in targets} - {""}
         unread_servers = tuple(server for server in unread if server.identity not in read)
         now = {(server.key, server.reason) for server in unread_servers}
         for key, reason in sorted(now - self._lost):
@@ -289,7 +289,7 @@ class Discovery:
 
     def _with_refusals(self, looked: DiscoveryResult, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
         """Count the claims that a new list of processes made and did not get; each is logged once."""
-        refused = {(server.key, server.refused) for server in looked.sights if server.refused}
+        refused = {(server.key, server.refused) for server in looked.servers if server.refused}
         for key, why in sorted(refused - self._refused):
             log.warning(
                 "claim refused", extra={"server": key.server, "namespace": key.namespace, "problem": why}
@@ -358,18 +358,22 @@ class Discovery:
         """The targets by URL. One that was there before stays as it was, so that its source is kept."""
         by_url: dict[str, Target] = {}
         for target in targets:
-            identity = target.about.identity
+            identity = target.server_context.identity
             before = self._targets.get(target.url)
-            if before is not None and before.about.identity == identity:
-                about = replace(target.about, started=before.about.started, absent_at=before.about.absent_at)
+            if before is not None and before.server_context.identity == identity:
+                server_context = replace(
+                    target.server_context,
+                    started=before.server_context.started,
+                    absent_at=before.server_context.absent_at,
+                )
             else:
                 unread = self._unread.get(identity)
                 recent = unread is not None and moment.elapsed - unread.since <= LOADING
                 absent_at = unread.absent_at if unread is not None and recent else self._looked
-                about = replace(target.about, absent_at=absent_at)
+                server_context = replace(target.server_context, absent_at=absent_at)
             if identity in self._unread:  # what is read from here on is not counted from zero again
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
-            by_url[target.url] = replace(target, about=about)
+            by_url[target.url] = replace(target, server_context=server_context)
         return by_url
 
     def _targets_before(self, *, running: bool) -> dict[str, Target]:
@@ -381,7 +385,9 @@ class Discovery:
         return {
             url: target
             for url, target in self._targets.items()
-            if not running or not target.about.identity or target.about.identity in self._unread
+            if not running
+            or not target.server_context.identity
+            or target.server_context.identity in self._unread
         }
 
     def close(self) -> None:

@@ -130,8 +130,8 @@ def _may_serve(pod: Pod) -> bool:
 
 def workload_of(pod: str) -> str:
     """The workload that a pod's name was made of, else the name: without its cluster nobody knows better."""
-    for shape in (_GENERATED, _ORDINAL):
-        if match := shape.fullmatch(pod):
+    for pattern in (_GENERATED, _ORDINAL):
+        if match := pattern.fullmatch(pod):
             return match["workload"]
     return pod
 

@@ -165,11 +165,11 @@ def _target(one: NamedServer, where: str, start: Launch | None, moment: ScanTime
         bearer_token_file=None if rule is None else rule.bearer_token_file,
         ca_file=None if rule is None else rule.ca_file,
         server_name="" if rule is None else rule.server_name or "",
-        about=_about(one, moment),
+        server_context=_server_context(one, moment),
     )
 
 
-def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
+def _server_context(one: NamedServer, moment: ScanTime) -> ServerContext:
     rule, launch, pod = one.rule, one.launch, one.tenant.pod
     server = None if one.group is None else one.group.server
     identity, started = "", None
@@ -182,7 +182,7 @@ def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
         started=started,
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role="" if rule is None else rule.role,
-        world_size=None if launch is None else launch.world,
+        world_size=None if launch is None else launch.world_size,
         metrics_off=launch is not None
         and launch.metrics is False
         and (rule is None or not rule.metrics_port),
@@ -301,7 +301,7 @@ class DiscoveryResult:
     owners: tuple[PodOwnership, ...] = ()
     targets: tuple[Target, ...] = ()
     gathered: tuple[Gathered, ...] = ()
-    sights: tuple[DiscoveredServer, ...] = ()
+    servers: tuple[DiscoveredServer, ...] = ()
     unread: tuple[UnreadServer, ...] = ()
     refused: int = 0
     incomplete: bool = False
@@ -354,8 +354,8 @@ def find_servers(
     computes = {holder.key for holder in held_parts}
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
     configured = {_address_of_url(server.url) for server in config.servers}
-    targets_before = {target.about.identity: target for target in before}
-    holding = {holder.key for holder in held_parts}
+    targets_before = {target.server_context.identity: target for target in before}
+    holder_keys = {holder.key for holder in held_parts}
     listening = _listening(servers)
     targets: dict[str, Target] = {}
     discovered: dict[int, DiscoveredServer] = {}
@@ -369,7 +369,7 @@ def find_servers(
             where.target is not None and not configured.isdisjoint(_addresses(one, where.target))
         ):
             where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
-        elif where.target is not None and not _is_read(one, where.target, holding, targets_before):
+        elif where.target is not None and not _is_read(one, where.target, holder_keys, targets_before):
             where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
             where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
@@ -385,7 +385,7 @@ def find_servers(
         unknown_gpus=unknown_gpus,
         owners=tuple(_owners(servers)),
         targets=tuple(targets.values()),
-        sights=tuple(discovered[number] for number in range(len(servers))),
+        servers=tuple(discovered[number] for number in range(len(servers))),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
         unmatched=frozenset(one.key for one in servers if not one.matched),
@@ -509,18 +509,18 @@ def _is_nameless(one: NamedServer) -> bool:
 def _is_read(
     one: NamedServer,
     target: Target | None,
-    holding: Collection[ServerKey],
+    holder_keys: Collection[ServerKey],
     targets_before: Mapping[str, Target],
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
-    identity = _identity(one) if target is None else target.about.identity
+    identity = _identity(one) if target is None else target.server_context.identity
     before = targets_before.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = one.group is not None and bool(one.group.computing)
     ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
     configured = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
     again = before is not None and (target is None or before.url == target.url)
-    return configured or one.key in holding or again
+    return configured or one.key in holder_keys or again
 
 
 def _owners(servers: Iterable[NamedServer]) -> Iterable[PodOwnership]:

@@ -223,8 +223,8 @@ class PodSource:
             if remedy is None:
                 raise
             problem = str(failure)
-            about = problem if problem.startswith(call.subject) else f"{call.subject}: {problem}"
-            raise ReadFailedError(failure.reason, f"{about}; {remedy}") from failure
+            subject = problem if problem.startswith(call.subject) else f"{call.subject}: {problem}"
+            raise ReadFailedError(failure.reason, f"{subject}; {remedy}") from failure
 
     def _kubelet(self, account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
         try:

@@ -26,14 +26,14 @@ class ServerInfo:
 
 
 class ServerProbe:
-    """Remembers what one server answered. `ask` gets a path's body, or raises `ReadFailedError`.
+    """Remembers what one server answered. `fetch` gets a path's body, or raises `ReadFailedError`.
 
     A server that does not tell its model is asked for it again, since it may be loading; a version that it
     does not tell it never tells.
     """
 
-    def __init__(self, ask: Callable[[str], bytes]) -> None:
-        self._ask = ask
+    def __init__(self, fetch: Callable[[str], bytes]) -> None:
+        self._fetch = fetch
         self._of: tuple[str, str] | None = None
         self._known = ServerInfo()
 
@@ -41,15 +41,15 @@ class ServerProbe:
         """Ask again: what answers next may be another server."""
         self._of = None
 
-    def told(self, engine: Engine, identity: str) -> ServerInfo:
+    def info(self, engine: Engine, identity: str) -> ServerInfo:
         """The answers of the process `identity`, asked for where they are not known."""
-        asked = self._of == (engine.name, identity)
-        if not asked:
+        same = self._of == (engine.name, identity)
+        if not same:
             self._known = ServerInfo()
         self._of = engine.name, identity
         for question in engine.questions:
             model = question.model if not self._known.model else ()
-            version = question.version if not self._known.version and not asked else ()
+            version = question.version if not self._known.version and not same else ()
             if model or version:
                 body = self._body(question.path)
                 self._known = ServerInfo(
@@ -59,7 +59,7 @@ class ServerProbe:
 
     def _body(self, path: str) -> bytes:
         try:
-            return self._ask(path)
+            return self._fetch(path)
         except ReadFailedError:
             return b""
 

@@ -193,7 +193,7 @@ class ServerSource:
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
-        about: ServerContext | None = None,
+        context: ServerContext | None = None,
         counted_elsewhere: Collection[str] = (),
         on_page: OnPage | None = None,
     ) -> None:
@@ -201,8 +201,8 @@ class ServerSource:
         self._id, self._shown = endpoint_id(url), masked(url)
         self._clock = clock
         self._busy = busy
-        self._about = about or ServerContext()
-        division = self._about.division
+        self._context = context or ServerContext()
+        division = self._context.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._counted_elsewhere = counted_elsewhere
         self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
@@ -216,7 +216,7 @@ class ServerSource:
         self._unrecognized = True
         self._props: probe.LlamaCppProps | None = None
         self._turn = ParseLock(clock)
-        self._probe = ServerProbe(self._ask)
+        self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
         self._last: ServerReading | None = None
@@ -280,7 +280,7 @@ class ServerSource:
                     raise
                 reading = self._parsed(response)
         except ReadFailedError as failure:
-            if self._about.metrics_off and failure.reason in PERMANENT_FAILURES:
+            if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:
                 self._permanent_failure = failure
             self._unrecognized = True  # the next answer may be another server's
             self._probe.forget()
@@ -298,7 +298,7 @@ class ServerSource:
             raise ReadFailedError(
                 UnreadReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
             ) from failure
-        off = self._about.metrics_off or failure.reason == UnreadReason.METRICS_OFF
+        off = self._context.metrics_off or failure.reason == UnreadReason.METRICS_OFF
         if failure.reason in ABSENT and off:
             switch = "" if self._engine is None else self._engine.manual.switch
             more = f"; it serves metrics with {switch}" if switch else ""
@@ -349,13 +349,13 @@ class ServerSource:
             self._last_page = b""
             return None
         last, self._last_page = self._last_page, blake2b(answer.body).digest()
-        engine, kept = self._engine, self._last
+        engine, reading = self._engine, self._last
         same = self._last_page == last and not self._unrecognized
         # What stands beside a page, in a header or behind a question, may be another one.
-        if not same or kept is None or not kept.models or engine is None or engine.identity_header:
+        if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
         self._errors = self._last_errors
-        return kept
+        return reading
 
     def _taken_apart(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
@@ -378,7 +378,7 @@ class ServerSource:
             counters.begin(began(engine, read(answer.body, begun_names(engine), self._memory)))
         return reading
 
-    def _ask(self, path: str) -> bytes:
+    def _fetch_body(self, path: str) -> bytes:
         with self._turn.left():
             return self._page_body(path)
 
@@ -444,15 +444,15 @@ class ServerSource:
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._info = self._told(engine, process(engine, page, header)[0] or self._about.identity)
-        told = interpret(engine, page, model=self._info.model, header=header)
-        tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
+        self._info = self._server_info(engine, process(engine, page, header)[0] or self._context.identity)
+        interpretation = interpret(engine, page, model=self._info.model, header=header)
+        tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
             raise ReadFailedError(
                 UnreadReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
-        return told
+        return interpretation
 
     def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
         """Whether a page on which no token is told is the engine's all the same, before its first use."""
@@ -460,32 +460,32 @@ class ServerSource:
             return True
         return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
 
-    def _told(self, engine: Engine, identity: str) -> ServerInfo:
+    def _server_info(self, engine: Engine, identity: str) -> ServerInfo:
         """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
         props = self._props if engine is LLAMACPP else None
         if props is not None and props.model:
             return ServerInfo(props.model, props.build)
-        told = self._probe.told(engine, identity)
-        return told if props is None else replace(told, version=props.build)
+        info = self._probe.info(engine, identity)
+        return info if props is None else replace(info, version=props.build)
 
-    def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
+    def _reading(self, engine: Engine, interpretation: Interpretation) -> ServerReading:
         return ServerReading(
             key=self._key,
             url=self._id,
             up=True,
             engine=engine.name,
             engine_version=self._info.version,
-            pod=self._about.pod,
-            identity=told.identity or self._about.identity,
-            started=told.started or self._about.started,
-            absent_at=self._about.absent_at,
-            role=self._about.role or told.role,
-            spans_hosts=self._about.spans_hosts,
-            world_size=self._about.world_size,
+            pod=self._context.pod,
+            identity=interpretation.identity or self._context.identity,
+            started=interpretation.started or self._context.started,
+            absent_at=self._context.absent_at,
+            role=self._context.role or interpretation.role,
+            spans_hosts=self._context.spans_hosts,
+            world_size=self._context.world_size,
             division=self._division,
-            counters=told.counters,
-            loads=told.loads,
-            models=told.models,
+            counters=interpretation.counters,
+            loads=interpretation.loads,
+            models=interpretation.models,
         )
 
 

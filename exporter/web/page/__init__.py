@@ -12,7 +12,7 @@ from exporter.units import Nanoseconds
 from exporter.web.explanation import explained
 from exporter.web.page.derivation import reckoning, servers
 from exporter.web.page.layout import HEADERS, NAME, element, name, whole
-from exporter.web.page.overview import about, overview
+from exporter.web.page.overview import host_facts, overview
 from exporter.web.summary import summarize
 
 __all__ = ["HEADERS", "explanation", "page"]
@@ -28,7 +28,9 @@ def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
     summary = summarize(report, elapsed)
     host = summary.host
     heading = element("span", NAME, " on ", name(host)) if host else NAME
-    return whole(f"{host} - {NAME}" if host else NAME, heading, about(summary), overview(summary), build, "")
+    return whole(
+        f"{host} - {NAME}" if host else NAME, heading, host_facts(summary), overview(summary), build, ""
+    )
 
 
 def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build) -> bytes | None:
@@ -46,7 +48,7 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     if not server:
         main = [element("div", reckoning(report, summary), data_part="reckoning")]
         heading = "How the figures of this host are calculated"
-        return whole(f"{heading} - {of_host}", heading, (back, ". ", *about(summary)), main, build, UP)
+        return whole(f"{heading} - {of_host}", heading, (back, ". ", *host_facts(summary)), main, build, UP)
     try:
         explanation_found = explained(report, server)
     except ExplanationError:
@@ -56,4 +58,4 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     else:
         main = [element("div", servers(explanation_found, report.books.course), data_part="servers")]
     heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")
-    return whole(f"{server} - {of_host}", heading_of, (back, ". ", *about(summary)), main, build, UP)
+    return whole(f"{server} - {of_host}", heading_of, (back, ". ", *host_facts(summary)), main, build, UP)

@@ -119,7 +119,7 @@ HEADERS: Final = {
 
 
 def whole(
-    title: str, heading: Content, about: Iterable[Content], main: Iterable[Content], build: Build, root: str
+    title: str, heading: Content, facts: Iterable[Content], main: Iterable[Content], build: Build, root: str
 ) -> bytes:
     """A document. `root` is the way to the page, a relative one, so that a proxy may put it anywhere."""
     links = (
@@ -144,7 +144,7 @@ def whole(
             element(
                 "header",
                 element("h1", heading),
-                element("p", about, data_part="about"),
+                element("p", facts, data_part="about"),
                 element("p", id="refresh"),
             ),
             element("main", main),

@@ -17,7 +17,7 @@ from exporter.units import (
 )
 from exporter.web.page import charts
 from exporter.web.page.layout import EXPLAIN, Content, Element, element, figure, link, name, table
-from exporter.web.summary import NOBODY, ComponentSummary, GpuSummary, ServerSummary, Summary
+from exporter.web.summary import UNALLOCATED_KEY, ComponentSummary, GpuSummary, ServerSummary, Summary
 from exporter.web.wording import ABSENT, UNKNOWN, amount, count, local, rounded, server_name, share, timestamp
 
 UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
@@ -195,7 +195,7 @@ def _component(line: ComponentSummary) -> Iterator[Content]:
 
 def _named(key: ServerKey) -> Element:
     """A server's name, which leads to its explanation."""
-    word = "unallocated" if key == NOBODY else server_name(key)
+    word = "unallocated" if key == UNALLOCATED_KEY else server_name(key)
     return element("a", name(word), href=link(key))
 
 
@@ -234,7 +234,7 @@ def overview(summary: Summary) -> Iterator[Content]:
         yield element("p", f"Ledger {summary.ledger}.", class_="quiet")
 
 
-def about(summary: Summary) -> Iterator[Content]:
+def host_facts(summary: Summary) -> Iterator[Content]:
     """When, and of what."""
     yield name(summary.host) if summary.host else "This host"
     yield " alone, read at "

@@ -21,11 +21,11 @@ def all_keys(table: Table[object], path: str = "") -> Iterator[tuple[str, Key[ob
     for key in table.keys:
         yield path, key
         below = f"{path}.{key.name}" if path else key.name
-        shape: object = key.validator
-        if isinstance(shape, ListOf):
-            below, shape = f"{below}[]", shape.validator
-        if isinstance(shape, Table):
-            yield from all_keys(shape, below)
+        validator: object = key.validator
+        if isinstance(validator, ListOf):
+            below, validator = f"{below}[]", validator.validator
+        if isinstance(validator, Table):
+            yield from all_keys(validator, below)
 
 
 def test_the_page_is_what_the_schema_says() -> None:

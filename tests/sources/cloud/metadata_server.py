@@ -52,7 +52,7 @@ class MetadataServer:
         self._stop = threading.Event()
         metadata = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class MetadataHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -64,13 +64,13 @@ class MetadataServer:
             def log_message(self, *_: object) -> None:
                 """Nobody listens."""
 
-        class Server(ThreadingHTTPServer):
+        class MetadataHttpServer(ThreadingHTTPServer):
             daemon_threads = False
 
             def handle_error(self, *_: object) -> None:
                 """A client that does not trust us, or goes: the tests look at what it says."""
 
-        self._server = Server(at, Handler)
+        self._server = MetadataHttpServer(at, MetadataHandler)
         self.address = f"{'http' if tls is None else 'https'}://{at[0]}:{self._server.server_port}"
         if tls is not None:
             self._server.socket = tls.wrap_socket(

@@ -54,12 +54,12 @@ class Clock(SystemClock):
         self.goes_on.release()
 
 
-class Bench:
-    """What a poller said, in order, and the clock that it goes by."""
+class PollerHost:
+    """What a poller reported, in order, and the clock that it goes by."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.told: list[tuple[HostLocation | None, SourceRow | None]] = []
+        self.changes: list[tuple[HostLocation | None, SourceRow | None]] = []
         self.changed = threading.Semaphore(0)
         self.poller: BackgroundPoller[HostLocation] | None = None
 
@@ -68,16 +68,16 @@ class Bench:
     ) -> BackgroundPoller[HostLocation]:
         def changed() -> None:
             assert self.poller is not None
-            self.told.append((self.poller.value, self.poller.row))
+            self.changes.append((self.poller.value, self.poller.row))
             self.changed.release()
 
         self.poller = BackgroundPoller(source, self.clock, changed, renewal)
         return self.poller
 
     def next(self) -> tuple[HostLocation | None, SourceRow | None]:
-        """What was told at the next change."""
+        """The value and row of the next change."""
         assert self.changed.acquire(timeout=30)
-        return self.told[-1]
+        return self.changes[-1]
 
     def close(self) -> None:
         if self.poller is not None:
@@ -87,44 +87,46 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
+def poller_host() -> Iterator[PollerHost]:
+    made = PollerHost()
     yield made
     made.close()
 
 
 def test_nothing_is_told_until_the_cloud_has_answered(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
     azure(metadata)
-    poller = bench.begin(source("azure"))
+    poller = poller_host.begin(source("azure"))
     assert (poller.value, poller.row) == (None, None)
 
     poller.start()
-    place, row = bench.next()
+    location, row = poller_host.next()
 
-    assert place == ANSWER
+    assert location == ANSWER
     assert row is not None
     assert (row.source, row.up, row.last_success, row.errors) == ("cloud", True, NOW, {})
     assert 0 < row.read_duration < 30 * 10**9
 
 
-def test_starting_does_not_wait_and_starts_once(metadata: MetadataServer, source: Make, bench: Bench) -> None:
+def test_starting_does_not_wait_and_starts_once(
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
+) -> None:
     """While the service keeps silent, whoever started it goes on; one thread asks, however often."""
     answers = threading.Event()
     azure(metadata).before = lambda: assert_set(answers)
-    poller = bench.begin(source("azure", timeout=30.0))
+    poller = poller_host.begin(source("azure", timeout=30.0))
     poller.start()
     poller.start()
     assert metadata.arrived.acquire(timeout=30)
-    assert (poller.value, bench.told) == (None, [])
+    assert (poller.value, poller_host.changes) == (None, [])
     assert running("cloud") == 1
 
     answers.set()
-    place, _ = bench.next()
+    location, _ = poller_host.next()
 
-    assert place == ANSWER
+    assert location == ANSWER
 
 
 def assert_set(event: threading.Event) -> None:
@@ -132,92 +134,96 @@ def assert_set(event: threading.Event) -> None:
 
 
 def test_a_service_that_keeps_silent_is_given_up_in_time(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """Then what is known without it is the place."""
     azure(metadata).hangs.add(AZURE_PATH)
-    bench.begin(source("azure", timeout=0.3)).start()
-    place, row = bench.next()
+    poller_host.begin(source("azure", timeout=0.3)).start()
+    location, row = poller_host.next()
 
-    assert HostLocation("azure", source="configuration") == place
+    assert HostLocation("azure", source="configuration") == location
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 1})
 
 
-def test_an_answer_is_kept_and_asked_for_once(metadata: MetadataServer, source: Make, bench: Bench) -> None:
+def test_an_answer_is_kept_and_asked_for_once(
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
+) -> None:
     """For the life of the process: the thread is gone, and another start asks nobody."""
     azure(metadata)
-    poller = bench.begin(source("azure"))
+    poller = poller_host.begin(source("azure"))
     poller.start()
-    bench.next()
+    poller_host.next()
     assert ended("cloud")
     poller.start()
 
     assert metadata.paths == [AZURE_PATH]
-    assert bench.clock.waited == []
+    assert poller_host.clock.waited == []
     assert poller.value == ANSWER
 
 
 def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """5, 10, 20, ... 2,560 s, and an hour from then on."""
     azure(metadata).says_everywhere(Reply(b"", 503))
-    bench.begin(source("azure")).start()
+    poller_host.begin(source("azure")).start()
     for _ in range(12):
-        bench.next()
-        bench.clock.asked_again()
-    bench.next()
+        poller_host.next()
+        poller_host.clock.asked_again()
+    poller_host.next()
 
     expected = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
-    assert expected == bench.clock.waited[:12]
+    assert expected == poller_host.clock.waited[:12]
     assert len(metadata.requests) == 13
 
 
-def test_a_late_answer_replaces_what_was_known(metadata: MetadataServer, source: Make, bench: Bench) -> None:
+def test_a_late_answer_replaces_what_was_known(
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
+) -> None:
     """The network came up after the daemon. What failed before stays counted."""
-    poller = bench.begin(source("azure"))
+    poller = poller_host.begin(source("azure"))
     poller.start()
-    place, row = bench.next()
-    assert HostLocation("azure", source="configuration") == place
+    location, row = poller_host.next()
+    assert HostLocation("azure", source="configuration") == location
     assert row is not None
     assert (row.up, row.errors) == (False, {"http_status": 1})
 
     azure(metadata)
-    bench.clock.asked_again()
-    place, row = bench.next()
+    poller_host.clock.asked_again()
+    location, row = poller_host.next()
 
-    assert place == ANSWER
+    assert location == ANSWER
     assert row is not None
     assert (row.up, row.errors) == (True, {"http_status": 1})
 
 
 def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
-    metadata: MetadataServer, firmware: Callable[..., Path], source: Make, bench: Bench
+    metadata: MetadataServer, firmware: Callable[..., Path], source: Make, poller_host: PollerHost
 ) -> None:
     """Up, the failure counted beside it, and still asked for region and lifecycle."""
     firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
     aws(metadata).set_reply(AWS_SESSION_PATH, "", status=403)
-    poller = bench.begin(source("auto"))
+    poller = poller_host.begin(source("auto"))
     poller.start()
-    place, row = bench.next()
-    assert HostLocation("aws", "p5.48xlarge", source="dmi") == place
+    location, row = poller_host.next()
+    assert HostLocation("aws", "p5.48xlarge", source="dmi") == location
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (True, NOW, {"http_status": 1})
 
     aws(metadata)
-    bench.clock.asked_again()
+    poller_host.clock.asked_again()
 
-    place, _ = bench.next()
-    assert place is not None
-    assert (place.region, place.source) == ("us-east-1", "aws metadata")
+    location, _ = poller_host.next()
+    assert location is not None
+    assert (location.region, location.source) == ("us-east-1", "aws metadata")
 
 
 def test_on_bare_metal_there_is_no_thread_and_no_source(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """The place is known to be none from the start; no row of health is exported."""
-    poller = bench.begin(source("auto"))
+    poller = poller_host.begin(source("auto"))
     poller.start()
 
     assert HostLocation() == poller.value
@@ -226,21 +232,21 @@ def test_on_bare_metal_there_is_no_thread_and_no_source(
 
 
 def test_what_is_closed_changes_nothing_any_more(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """A reload has made another poller, and the answer of the old one comes late."""
     azure(metadata)
-    poller = bench.begin(source("azure"))
+    poller = poller_host.begin(source("azure"))
     metadata.before = poller.close
     poller.start()
     assert ended("cloud")
 
     assert (poller.value, poller.row) == (None, None)
-    assert bench.told == []
+    assert poller_host.changes == []
 
 
 def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
-    source: Make, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    source: Make, poller_host: PollerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts as `internal`; a thread that died unseen would leave the host unpriced for good."""
 
@@ -248,26 +254,26 @@ def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
         raise KeyError("x")
 
     monkeypatch.setattr(CloudSource, "read", slips)
-    bench.begin(source("azure")).start()
-    place, row = bench.next()
+    poller_host.begin(source("azure")).start()
+    location, row = poller_host.next()
 
-    assert HostLocation("azure", source="configuration") == place
+    assert HostLocation("azure", source="configuration") == location
     assert row is not None
     assert (row.up, row.errors) == (False, {"internal": 1})
 
 
 def test_the_log_tells_an_outage_once(
-    metadata: MetadataServer, source: Make, bench: Bench, caplog: pytest.LogCaptureFixture
+    metadata: MetadataServer, source: Make, poller_host: PollerHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is asked."""
     caplog.set_level("INFO", logger="exporter")
-    bench.begin(source("azure")).start()
+    poller_host.begin(source("azure")).start()
     for _ in range(3):
-        bench.next()
-        bench.clock.asked_again()
+        poller_host.next()
+        poller_host.clock.asked_again()
     azure(metadata)
-    while bench.next()[0] != ANSWER:
-        bench.clock.asked_again()
+    while poller_host.next()[0] != ANSWER:
+        poller_host.clock.asked_again()
 
     (failed,) = caplog.records
     problem = f"azure metadata at {metadata.address}: answers with HTTP status 404"
@@ -279,26 +285,26 @@ def test_the_log_tells_an_outage_once(
 
 
 def test_an_answer_that_may_change_is_asked_for_again(
-    metadata: MetadataServer, source: Make, bench: Bench
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
     """So long after each answer; a failure pauses as ever and leaves what was told, and the row tells it."""
     azure(metadata)
-    poller = bench.begin(source("azure"), renewal=600 * 10**9)
+    poller = poller_host.begin(source("azure"), renewal=600 * 10**9)
     poller.start()
-    bench.next()
-    bench.clock.asked_again()
-    assert bench.next()[0] == ANSWER
+    poller_host.next()
+    poller_host.clock.asked_again()
+    assert poller_host.next()[0] == ANSWER
     metadata.says_everywhere(Reply(b"", 503))
     for _ in range(3):
-        bench.clock.asked_again()
-        place, row = bench.next()
+        poller_host.clock.asked_again()
+        location, row = poller_host.next()
 
-    assert place == ANSWER
+    assert location == ANSWER
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (False, NOW, {"http_status": 3})
     azure(metadata).rules = lambda _: None
-    bench.clock.asked_again()
-    assert bench.next()[0] == ANSWER
-    bench.clock.asked_again()
-    bench.next()
-    assert bench.clock.waited[:6] == [600, 600, 5, 10, 20, 600]
+    poller_host.clock.asked_again()
+    assert poller_host.next()[0] == ANSWER
+    poller_host.clock.asked_again()
+    poller_host.next()
+    assert poller_host.clock.waited[:6] == [600, 600, 5, 10, 20, 600]

@@ -21,11 +21,11 @@ NEBIUS = (
 )
 GKE = (("cloud.google.com/gke-nodepool", "h100"), ("cloud.google.com/gke-provisioning", "standard"))
 
-TOLD = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
+REPORTED = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
 
 
 @pytest.mark.parametrize(
-    ("place", "labels", "expected"),
+    ("location", "labels", "expected"),
     [
         pytest.param(
             HostLocation(),
@@ -49,7 +49,7 @@ TOLD = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand"
         ),
         pytest.param(HostLocation(), PLAIN, HostLocation(node_labels=PLAIN), id="nobody-signed"),
         pytest.param(
-            TOLD,
+            REPORTED,
             EKS,
             HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata", EKS),
             id="metadata-told-all",
@@ -68,9 +68,9 @@ TOLD = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand"
             ),
             id="metadata-without-lifecycle",
         ),
-        pytest.param(TOLD, (), TOLD, id="no-labels"),
+        pytest.param(REPORTED, (), REPORTED, id="no-labels"),
         pytest.param(
-            TOLD,
+            REPORTED,
             (("example.com/billing", "lease"),),
             HostLocation(
                 "aws",
@@ -86,29 +86,29 @@ TOLD = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand"
     ],
 )
 def test_labels_fill_what_is_empty(
-    place: HostLocation, labels: tuple[tuple[str, str], ...], expected: HostLocation
+    location: HostLocation, labels: tuple[tuple[str, str], ...], expected: HostLocation
 ) -> None:
     """And are named among those who told only where they added something."""
-    assert located(place, labels) == (expected, "")
+    assert located(location, labels) == (expected, "")
 
 
 def test_labels_that_could_not_be_read_leave_the_place() -> None:
     """And are not known to be none."""
-    location, contradiction = located(TOLD, None)
+    location, contradiction = located(REPORTED, None)
 
     assert (location.instance_type, location.node_labels, contradiction) == ("p5.48xlarge", None, "")
 
 
 def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> None:
     """Google's flexible start is neither on demand nor spot, and its nodes are labeled as standard ones."""
-    place = HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "", "gcp metadata")
+    reported = HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "", "gcp metadata")
 
-    assert located(place, GKE)[0].lifecycle == ""
+    assert located(reported, GKE)[0].lifecycle == ""
     assert located(HostLocation("gcp", source="dmi"), GKE)[0].lifecycle == "on_demand"
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("reported", "words"),
     [
         (HostLocation("gcp", source="dmi"), "the node's labels say in aws, dmi says in gcp"),
         (
@@ -117,12 +117,12 @@ def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> No
         ),
     ],
 )
-def test_labels_of_another_place_fill_nothing(place: HostLocation, words: str) -> None:
+def test_labels_of_another_place_fill_nothing(reported: HostLocation, words: str) -> None:
     """They are told, and rules may still match on them."""
-    location, contradiction = located(place, EKS)
+    location, contradiction = located(reported, EKS)
 
     assert (location, contradiction) == (
-        HostLocation(place.cloud, place.instance_type, source=place.source, node_labels=EKS),
+        HostLocation(reported.cloud, reported.instance_type, source=reported.source, node_labels=EKS),
         words,
     )
 
@@ -133,8 +133,8 @@ def test_azure_is_spelled_in_either_case() -> None:
         ("kubernetes.azure.com/scalesetpriority", "spot"),
         ("node.kubernetes.io/instance-type", "Standard_nd96isr_h100_v5"),
     )
-    place = HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
-    location, contradiction = located(place, labels)
+    reported = HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
+    location, contradiction = located(reported, labels)
 
     assert (location.instance_type, location.lifecycle, contradiction) == (
         "Standard_ND96isr_H100_v5",

@@ -113,7 +113,7 @@ def test_each_request_has_the_header_that_its_cloud_wants(
 
 
 @pytest.mark.parametrize(
-    ("told", "lifecycle"),
+    ("reply", "lifecycle"),
     [
         ("on-demand", "on_demand"),
         ("spot", "spot"),
@@ -123,9 +123,9 @@ def test_each_request_has_the_header_that_its_cloud_wants(
         ("", ""),
     ],
 )
-def test_aws_life_cycles(metadata: MetadataServer, source: Make, told: str, lifecycle: str) -> None:
+def test_aws_life_cycles(metadata: MetadataServer, source: Make, reply: str, lifecycle: str) -> None:
     """What is paid otherwise than by the hour or the spot market is unknown, not on demand."""
-    aws(metadata).set_reply(AWS_LIFECYCLE_PATH, told)
+    aws(metadata).set_reply(AWS_LIFECYCLE_PATH, reply)
 
     assert lifecycle == source("aws").read().lifecycle
 
@@ -159,10 +159,10 @@ def test_gcp_lifecycles(
 ) -> None:
     """Spot and preemptible are one; other provisioning models have prices of their own."""
     gcp(metadata)
-    for path, told in zip(GCP_PATHS[2:], (preemptible, model), strict=True):
+    for path, reply in zip(GCP_PATHS[2:], (preemptible, model), strict=True):
         del metadata.replies[path]
-        if told is not None:
-            metadata.set_reply(path, told)
+        if reply is not None:
+            metadata.set_reply(path, reply)
 
     assert lifecycle == source("gcp").read().lifecycle
 

@@ -302,11 +302,11 @@ def test_a_redirect_is_not_followed(
 
 def test_a_body_is_bounded(metadata: MetadataServer, source: Make, failure: FailureOf) -> None:
     """64 KiB is read, and a byte more is too much."""
-    told = json.dumps(AZURE_COMPUTE)
-    azure(metadata).set_reply(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told)))
+    body = json.dumps(AZURE_COMPUTE)
+    azure(metadata).set_reply(AZURE_PATH, body + " " * (BODY_BYTES_MAX - len(body)))
     assert source("azure").read().instance_type == "Standard_ND96isr_H100_v5"
 
-    metadata.set_reply(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told) + 1))
+    metadata.set_reply(AZURE_PATH, body + " " * (BODY_BYTES_MAX - len(body) + 1))
     assert failure(source("azure")).reason == "too_large"
 
 

@@ -113,7 +113,7 @@ def look(
 
 def names(result: DiscoveryResult) -> list[str]:
     """Who was seen, in order: namespace/server."""
-    return [f"{one.key.namespace}/{one.key.server}" for one in result.sights]
+    return [f"{one.key.namespace}/{one.key.server}" for one in result.servers]
 
 
 def holders_by_part(result: DiscoveryResult) -> dict[str, list[str]]:
@@ -132,7 +132,7 @@ def urls(result: DiscoveryResult) -> dict[str, str]:
 
 def skipped(result: DiscoveryResult) -> list[str]:
     """Why what was seen is not read, by its word; the empty one for what is."""
-    return [one.skip_reason or "" for one in result.sights]
+    return [one.skip_reason or "" for one in result.servers]
 
 
 def holder(result: DiscoveryResult, name: str, number: int = 0) -> Holder:

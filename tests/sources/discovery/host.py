@@ -23,7 +23,7 @@ BEGAN = 1000 * SECOND
 URL = "http://127.0.0.1:8000/metrics"
 
 
-class HostClock(SystemClock):
+class DiscoveryClock(SystemClock):
     """Stands until it is told."""
 
     now: Nanoseconds = BEGAN
@@ -105,7 +105,7 @@ class DiscoveryHost:
     """One daemon's discovery on a host, looked at every ten seconds."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = HostClock()
+        self.clock = DiscoveryClock()
         self.processes = Processes()
         self.kubelet = KubeletStub(folder / "kubelet.sock")
         self.config = Config()

@@ -70,7 +70,7 @@ launches = st.builds(
     metrics_port=ports,
     metrics=st.sampled_from([True, False, None]),
     model=names,
-    world=st.sampled_from([None, 1, 2, 8]),
+    world_size=st.sampled_from([None, 1, 2, 8]),
     serves=st.booleans(),
     routes=st.sampled_from([False, False, False, True]),
 )
@@ -206,7 +206,7 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @dataclass(frozen=True)
-class StrategyHost:
+class RandomHost:
     """A host at one moment."""
 
     config: Config
@@ -217,9 +217,9 @@ class StrategyHost:
 
 def strategy_host(
     config: Config, cards: tuple[GpuReading, ...], count: int, answers: tuple[Any, Any, Any], elapsed: int
-) -> StrategyHost:
+) -> RandomHost:
     """A host of so many of the cards."""
-    return StrategyHost(config, cards[:count], HostSnapshot(*answers), elapsed)
+    return RandomHost(config, cards[:count], HostSnapshot(*answers), elapsed)
 
 
 strategy_hosts = st.builds(

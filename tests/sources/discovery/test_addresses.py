@@ -107,12 +107,12 @@ def test_a_server_whose_command_line_has_no_metrics_is_asked_once() -> None:
     (result,) = look((gpu(0, 7),), (sglang,)).targets
     (configured,) = look((gpu(0, 7),), (sglang,), rules=(rule(port=8000, metrics_port=8000),)).targets
 
-    assert (result.url, result.engine, result.about.metrics_off) == (
+    assert (result.url, result.engine, result.server_context.metrics_off) == (
         "http://127.0.0.1:8000/metrics",
         "sglang",
         True,
     )
-    assert (configured.url, configured.about.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
+    assert (configured.url, configured.server_context.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
 
 
 def test_a_trainer_has_no_address() -> None:
@@ -197,7 +197,7 @@ def test_a_rule_tells_where_to_read() -> None:
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(annotated_pod,), rules=(how,)).targets
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
     assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
-    assert (target.about.role, target.about.spans_hosts) == ("decode", True)
+    assert (target.server_context.role, target.server_context.spans_hosts) == ("decode", True)
 
 
 def test_a_rule_tells_what_divides_a_server() -> None:
@@ -206,7 +206,7 @@ def test_a_rule_tells_what_divides_a_server() -> None:
     how = rule(divide=divide, process="*")
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(pod("a-0", "a"),), rules=(how,)).targets
 
-    assert target.about.division == divide.division
+    assert target.server_context.division == divide.division
 
 
 def test_a_rule_that_says_nothing_changes_nothing() -> None:
@@ -216,7 +216,7 @@ def test_a_rule_that_says_nothing_changes_nothing() -> None:
     )
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(annotated_pod,), rules=(rule(process="*"),)).targets
     assert (target.url, target.engine) == ("http://10.0.0.0:9400/m", "vllm")
-    assert (target.about.role, target.about.spans_hosts) == ("", True)
+    assert (target.server_context.role, target.server_context.spans_hosts) == ("", True)
 
 
 def test_a_rule_for_what_is_no_known_engine() -> None:
@@ -237,7 +237,7 @@ def test_an_engine_that_is_not_known_is_told_by_the_page(engine: str, name: str 
 
 def test_what_is_known_of_the_server_behind_an_address() -> None:
     """Which process it is, when that started by the wall clock, and on how many GPUs it says that it runs."""
-    server = api(5, launch=Launch("vllm", 8000, world=4))
+    server = api(5, launch=Launch("vllm", 8000, world_size=4))
     annotated_pod = pod("a-0", "a", ips=())
     (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(annotated_pod,)).targets
     started = 100 * SECOND + 5
@@ -245,7 +245,9 @@ def test_what_is_known_of_the_server_behind_an_address() -> None:
         ServerKey("ml", "a"),
         "http://127.0.0.1:8000/metrics",
         "vllm",
-        about=ServerContext(pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4),
+        server_context=ServerContext(
+            pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4
+        ),
     )
 
 
@@ -258,7 +260,7 @@ def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
         ServerKey("ml", "a"),
         "http://10.0.0.0:9001/metrics",
         "vllm",
-        about=ServerContext(pod="a-0", world_size=2),
+        server_context=ServerContext(pod="a-0", world_size=2),
     )
 
 
@@ -295,7 +297,7 @@ def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
 
 
 @pytest.mark.parametrize(
-    ("ports", "told", "url"),
+    ("ports", "keys", "url"),
     [
         # A port in the match is enough, and so is one of its metrics.
         ((9000, 9001), {"port": 9000}, "http://127.0.0.1:9000/metrics"),
@@ -317,10 +319,10 @@ def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
     ],
 )
 def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
-    ports: tuple[int, ...], told: dict[str, Any], url: str
+    ports: tuple[int, ...], keys: dict[str, Any], url: str
 ) -> None:
     """On bare metal too, where no cluster tells an address."""
-    assert one_url(unknown(7, *ports), rules=(rule(**told),)) == url
+    assert one_url(unknown(7, *ports), rules=(rule(**keys),)) == url
 
 
 def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:

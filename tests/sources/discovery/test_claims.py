@@ -48,7 +48,7 @@ def test_a_port_on_a_command_line_is_not_a_name_where_another_user_listens() -> 
 
     assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:evil"]}
     assert skipped(result)[1] == ("port_taken")
-    assert [one.refused for one in result.sights][1].startswith("another user listens")
+    assert [one.refused for one in result.servers][1].startswith("another user listens")
 
 
 def test_without_an_entry_it_is_not_called_by_the_port_either() -> None:
@@ -64,7 +64,7 @@ def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
     result = look((gpu(0, 7), gpu(1, 8)), (serving(7), inside), rules=(rule("chat", port=18000),))
 
     assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:18000"]}
-    assert "add `user`, `unit` or `workload`" in result.sights[1].refused
+    assert "add `user`, `unit` or `workload`" in result.servers[1].refused
 
 
 def test_two_containers_with_one_port_are_not_one_server() -> None:
@@ -88,7 +88,7 @@ def test_two_containers_with_one_port_are_not_one_server() -> None:
     result = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000),))
 
     assert names(result) == ["/vllm:8000:a", "/vllm:8000:b"]
-    assert all("matches servers of several users or networks" in one.refused for one in result.sights)
+    assert all("matches servers of several users or networks" in one.refused for one in result.servers)
     assert names(look((gpu(0, 7),), groups[:1], rules=(rule("chat", port=8000),))) == ["/chat"]
 
 
@@ -146,7 +146,7 @@ def test_two_users_programs_of_one_name_are_two() -> None:
         "GPU-0": ["/unmatched:train.py:user-1000"],
         "GPU-1": ["/unmatched:train.py:user-1001"],
     }
-    assert result.sights[0].refused == "unmatched:train.py is also the name of another user's server"
+    assert result.servers[0].refused == "unmatched:train.py is also the name of another user's server"
     alone = look((gpu(0, 7, 8),), (group(7, name="a", user=1000), group(8, name="a", user=1000)))
     assert names(alone) == ["/unmatched:a", "/unmatched:a"]
 

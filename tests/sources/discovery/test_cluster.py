@@ -128,13 +128,13 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     config = Config(processes=False)
     lookout.look(config, (), (), lambda _: [], None)
     (source,) = lookout.sources(Config())
-    told = []
+    reports = []
     for expected in (False, True):
         health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)
         result = lookout.look(config, (), (Gathered(source, None, health, "no"),), lambda _: [], None)
-        told.append((result.unasked, result.problems, result.incomplete))
+        reports.append((result.unasked, result.problems, result.incomplete))
 
-    assert told == [((("pods", "no"),), (), False), ((), (("pods", "no"),), False)]
+    assert reports == [((("pods", "no"),), (), False), ((), (("pods", "no"),), False)]
 
 
 def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:

@@ -32,11 +32,12 @@ from tests.sources.discovery.builders import (
 from tests.sources.discovery.host import TICK, URL, DiscoveryHost, vllm
 
 
-def about(result: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
+def lifetime(result: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
     """Of the only server: when it started, and when it was not there, in seconds of boot time."""
     (target,) = result.targets
     return tuple(  # type: ignore[return-value]
-        None if at is None else (at - BOOT) / SECOND for at in (target.about.started, target.about.absent_at)
+        None if at is None else (at - BOOT) / SECOND
+        for at in (target.server_context.started, target.server_context.absent_at)
     )
 
 
@@ -44,25 +45,25 @@ def test_a_server_that_starts_while_it_is_watched(host: DiscoveryHost) -> None:
     """It was not there ten seconds ago, and what was known of its start stays while it runs."""
     host.look(gpu(0))
     host.runs(vllm(7, 1015, 7))
-    assert about(host.look(gpu(0, 7))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1010)
     (source,) = host.discovery.endpoints
     for _ in range(5):
-        assert about(host.look(gpu(0, 7))) == (1015, 1010)
+        assert lifetime(host.look(gpu(0, 7))) == (1015, 1010)
     assert host.discovery.endpoints == (source,)
 
 
 def test_a_server_that_was_there_first(host: DiscoveryHost) -> None:
     """With new books nothing is known of what it did before: it was never seen to be absent."""
     host.runs(vllm(7, 500, 7))
-    assert about(host.look(gpu(0, 7))) == (500, None)
-    assert about(host.look(gpu(0, 7))) == (500, None)
+    assert lifetime(host.look(gpu(0, 7))) == (500, None)
+    assert lifetime(host.look(gpu(0, 7))) == (500, None)
 
 
 def test_a_server_that_started_while_the_daemon_was_down(host: DiscoveryHost) -> None:
     """The last tick of the daemon before is when the host was last looked at."""
     host.since = BOOT + 900 * SECOND
     host.runs(vllm(7, 950, 7))
-    assert about(host.look(gpu(0, 7))) == (950, 900)
+    assert lifetime(host.look(gpu(0, 7))) == (950, 900)
 
 
 def test_a_server_that_loads_for_long(host: DiscoveryHost) -> None:
@@ -72,7 +73,7 @@ def test_a_server_that_loads_for_long(host: DiscoveryHost) -> None:
     for _ in range(20):
         assert host.look(gpu(0)).targets == ()
     host.runs(vllm(7, 1015, 8))
-    assert about(host.look(gpu(0, 8))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 8))) == (1015, 1010)
 
 
 def test_a_server_that_ran_for_hours_unread(host: DiscoveryHost) -> None:
@@ -82,7 +83,7 @@ def test_a_server_that_ran_for_hours_unread(host: DiscoveryHost) -> None:
     host.look(gpu(0))
     host.look(gpu(0), after=LOADING - TICK)
     host.config = Config(server_rules=(rule("front", port=8000),))
-    assert about(host.look(gpu(0), after=TICK)) == (1015, 1010)
+    assert lifetime(host.look(gpu(0), after=TICK)) == (1015, 1010)
 
 
 def test_a_server_that_ran_for_longer_than_an_hour_unread(host: DiscoveryHost) -> None:
@@ -92,18 +93,18 @@ def test_a_server_that_ran_for_longer_than_an_hour_unread(host: DiscoveryHost) -
     host.look(gpu(0))
     host.look(gpu(0), after=LOADING)
     host.config = Config(server_rules=(rule("front", port=8000),))
-    assert about(host.look(gpu(0))) == (1015, 1020 + 3600)
+    assert lifetime(host.look(gpu(0))) == (1015, 1020 + 3600)
 
 
 def test_a_server_that_is_found_again_is_not_new(host: DiscoveryHost) -> None:
     """It was read before, and was out of sight: what was counted is not counted again."""
     host.look(gpu(0))
     host.runs(vllm(7, 1015, 7))
-    assert about(host.look(gpu(0, 7))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1010)
     host.config = Config(servers=(server("chat", URL),))
     assert host.look(gpu(0, 7)).targets == ()
     host.config = Config()
-    assert about(host.look(gpu(0, 7))) == (1015, 1020)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1020)
 
 
 def test_a_server_that_a_look_missed_is_not_new(host: DiscoveryHost) -> None:
@@ -114,7 +115,7 @@ def test_a_server_that_a_look_missed_is_not_new(host: DiscoveryHost) -> None:
     host.runs(group(7))
     assert host.look(gpu(0, 7)).targets == ()
     host.runs(vllm(7, 1015, 7))
-    assert about(host.look(gpu(0, 7))) == (1015, 1030)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1030)
 
 
 def test_another_process_at_the_same_address_is_new(host: DiscoveryHost) -> None:
@@ -123,7 +124,7 @@ def test_another_process_at_the_same_address_is_new(host: DiscoveryHost) -> None
     host.look(gpu(0, 7))
     (source,) = host.discovery.endpoints
     host.runs(vllm(7, 1015, 7))
-    assert about(host.look(gpu(0, 7))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1010)
     assert host.discovery.endpoints != (source,)
 
 
@@ -132,7 +133,7 @@ def test_a_reading_that_is_kept_says_nothing_of_now(host: DiscoveryHost) -> None
     host.look(gpu(0))
     host.look(gpu(0))
     host.runs(vllm(7, 1015, 7))
-    assert about(host.look(gpu(0, 7))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 7))) == (1015, 1010)
 
 
 def test_a_look_that_fails_says_nothing(host: DiscoveryHost) -> None:
@@ -148,7 +149,7 @@ def test_a_look_that_fails_says_nothing(host: DiscoveryHost) -> None:
     )
     assert [answer.health.reason for answer in incomplete.gathered] == ["unreadable"]
     host.runs(vllm(9, 1015, 9))
-    assert about(host.look(gpu(0, 9))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0, 9))) == (1015, 1010)
 
 
 def test_a_first_look_that_fails_says_nothing(host: DiscoveryHost) -> None:
@@ -159,7 +160,7 @@ def test_a_first_look_that_fails_says_nothing(host: DiscoveryHost) -> None:
     host.since = BOOT + 1010 * SECOND
     host.runs(vllm(7, 950, 7))
     result = host.look(gpu(0, 7))
-    assert (about(result), result.incomplete) == ((950, 900), False)
+    assert (lifetime(result), result.incomplete) == ((950, 900), False)
 
 
 def test_a_server_that_has_ended_is_no_longer_read(host: DiscoveryHost) -> None:
@@ -182,7 +183,7 @@ def test_a_server_that_lets_go_of_its_gpu_is_read_on(host: DiscoveryHost) -> Non
     host.runs(vllm(7, 1015, 8))
     host.look(gpu(0, 8))
     host.runs(vllm(7, 1015))
-    assert about(host.look(gpu(0))) == (1015, 1010)
+    assert lifetime(host.look(gpu(0))) == (1015, 1010)
 
 
 def test_a_socket_that_a_look_misses_is_where_it_was(host: DiscoveryHost) -> None:
@@ -208,7 +209,7 @@ def test_a_reload_names_what_was_found(host: DiscoveryHost) -> None:
     host.config = Config(server_rules=(rule("chat", port=8000),))
     result = host.look(gpu(0, 7))
     assert holders_by_part(result) == {"GPU-0": ["/chat"]}
-    assert about(result) == (1015, 1010)
+    assert lifetime(result) == (1015, 1010)
     (renamed,) = host.discovery.endpoints
     assert (source.key, renamed.key, renamed.url) == (
         ServerKey("", "vllm:8000"),

@@ -227,7 +227,7 @@ def test_a_gpu_without_a_minor_number_is_not_one_without_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "seen", "kubelet", "unknown_gpus"),
+    ("processes", "groups", "kubelet", "unknown_gpus"),
     [
         ((), (), (), False),
         (None, (), (), True),  # NVML does not say who computes
@@ -238,17 +238,17 @@ def test_a_gpu_without_a_minor_number_is_not_one_without_a_number() -> None:
         (None, None, None, True),
     ],
 )
-def test_where_nobody_can_tell(processes: Any, seen: Any, kubelet: Any, *, unknown_gpus: bool) -> None:
+def test_where_nobody_can_tell(processes: Any, groups: Any, kubelet: Any, *, unknown_gpus: bool) -> None:
     """The last holders hold on to a GPU of which one of those who could tell of others is silent."""
     computing = None if processes is None else tuple(map(GpuProcess, processes))
-    result = look((gpu(0, processes=computing),), seen, kubelet)
+    result = look((gpu(0, processes=computing),), groups, kubelet)
     assert result.unknown_gpus == (frozenset({uuid(0)}) if unknown_gpus else frozenset())
 
 
-@pytest.mark.parametrize(("processes", "seen"), [(None, ()), ((GpuProcess(70, 5, 0.5),), None)])
-def test_what_was_given_is_held_where_processes_cannot_tell(processes: Any, seen: Any) -> None:
+@pytest.mark.parametrize(("processes", "groups"), [(None, ()), ((GpuProcess(70, 5, 0.5),), None)])
+def test_what_was_given_is_held_where_processes_cannot_tell(processes: Any, groups: Any) -> None:
     """And what its holder used is not known: a share that is told would be one of nothing."""
-    result = look((gpu(0, processes=processes), gpu(1, processes=processes)), seen, (given("a-0", 0),))
+    result = look((gpu(0, processes=processes), gpu(1, processes=processes)), groups, (given("a-0", 0),))
     assert result.holders == (Holder(ServerKey("ml", "unmatched:a"), uuid(0)),)
     assert result.unknown_gpus == {uuid(1)}
 

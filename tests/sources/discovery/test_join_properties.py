@@ -12,20 +12,21 @@ from exporter.sources import configured
 from exporter.sources.discovery.naming import name_servers, tenants
 from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
 from exporter.sources.server import ServerSource, shared_client
-from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import DOLLAR, SECOND, cost_policy, page, rent
 from tests.depth import examples
 from tests.sources.discovery.builders import BOOT, NOW, gpu
-from tests.sources.discovery.host_strategies import GPUS, StrategyHost, stories, strategy_hosts
+from tests.sources.discovery.host_strategies import GPUS, RandomHost, stories, strategy_hosts
 
 HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
 """The addresses that sources told. No workload did."""
 
 
-def look(simulated: StrategyHost) -> DiscoveryResult:
+def look(simulated: RandomHost) -> DiscoveryResult:
     return find_servers(simulated.config, simulated.gpus, simulated.snapshot, NOW)
 
 
-def claimed(simulated: StrategyHost) -> set[str]:
+def claimed(simulated: RandomHost) -> set[str]:
     """The GPUs whose holders the configuration says."""
     return {
         gpu.gpu.uuid
@@ -37,7 +38,7 @@ def claimed(simulated: StrategyHost) -> set[str]:
 
 @examples(200)
 @given(strategy_hosts)
-def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: StrategyHost) -> None:
+def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: RandomHost) -> None:
     """Nobody's is only one on which nobody computes and of which nobody was given a part; nothing raises."""
     result = look(simulated)
     here = {gpu.gpu.uuid: gpu for gpu in simulated.gpus if gpu.up}
@@ -58,7 +59,7 @@ def test_every_gpu_has_holders_or_is_unsure_or_nobodys(simulated: StrategyHost) 
 
 @examples(200)
 @given(strategy_hosts)
-def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: StrategyHost) -> None:
+def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: RandomHost) -> None:
     """By the parts that NVML tells; once each, and with all the memory that their processes hold."""
     result = look(simulated)
     keys = [(holder.key, holder.uuid, holder.instance) for holder in result.holders]
@@ -79,41 +80,41 @@ def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(simulated: 
 
 @examples(200)
 @given(strategy_hosts)
-def test_names_are_fit_to_be_printed_and_never_reserved(simulated: StrategyHost) -> None:
+def test_names_are_fit_to_be_printed_and_never_reserved(simulated: RandomHost) -> None:
     """Whatever is on a command line, in an annotation or in a rule."""
     result = look(simulated)
-    for key in {one.key for one in result.sights} | {holder.key for holder in result.holders}:
+    for key in {one.key for one in result.servers} | {holder.key for holder in result.holders}:
         assert key.server not in ("", "unallocated", "other")
         assert key.server.isprintable()
         assert len(key.server) <= LABEL_CHARACTERS
     for owned in result.owners:
         assert (owned.product + owned.team).isprintable()
-    for one in result.sights:
+    for one in result.servers:
         assert (one.model + one.engine).isprintable()
         assert bool(one.url) != (one.skip_reason is not None)
 
 
 @examples(200)
 @given(strategy_hosts)
-def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: StrategyHost) -> None:
+def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(simulated: RandomHost) -> None:
     """Unless that is as it should be, which has no remedy and no series."""
     result = look(simulated)
     unread = {(one.key, one.reason) for one in result.unread}
     assert all(reason.remedy for _, reason in unread)
-    assert {key for key, _ in unread} <= {one.key for one in result.sights}
-    for one in result.sights:
+    assert {key for key, _ in unread} <= {one.key for one in result.servers}
+    for one in result.servers:
         if one.gpus and one.skip_reason is not None and one.skip_reason.remedy:
             assert (one.key, one.skip_reason) in unread
 
 
 @examples(200)
 @given(strategy_hosts)
-def test_no_endpoint_is_read_twice_or_elsewhere(simulated: StrategyHost) -> None:
+def test_no_endpoint_is_read_twice_or_elsewhere(simulated: RandomHost) -> None:
     """Each url once, at an address that no workload told, and never at a configured server's."""
     result = look(simulated)
     urls = [target.url for target in result.targets]
     assert len(urls) == len(set(urls))
-    assert {one.url for one in result.sights if one.url} == set(urls)
+    assert {one.url for one in result.servers if one.url} == set(urls)
     addresses = {(urlsplit(url).hostname, urlsplit(url).port) for url in urls}
     assert {host for host, _ in addresses} <= HOSTS
     taken = {("127.0.0.1", 8000), ("127.0.0.1", 8001)}
@@ -128,7 +129,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(simulated: StrategyHost) -> None
 
 @examples(200)
 @given(strategy_hosts)
-def test_every_endpoint_can_be_made_a_source(simulated: StrategyHost) -> None:
+def test_every_endpoint_can_be_made_a_source(simulated: RandomHost) -> None:
     """A source refuses what is no url; one that would would end the tick."""
     for target in look(simulated).targets:
         ServerSource(target.key, target.url, shared_client(), SystemClock(), engine=target.engine).close()
@@ -136,7 +137,7 @@ def test_every_endpoint_can_be_made_a_source(simulated: StrategyHost) -> None:
 
 @examples(200)
 @given(strategy_hosts)
-def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: StrategyHost) -> None:
+def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: RandomHost) -> None:
     """Pods that ask for nothing, and all that is in no pod, are called what they would be without."""
     modest = tuple(
         replace(one, pod_annotations=replace(one.pod_annotations, name=""))
@@ -148,8 +149,8 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: St
         if one.pod_annotations.name
     }
     pods = None if simulated.snapshot.pods is None else modest
-    without = look(replace(simulated, snapshot=replace(simulated.snapshot, pods=pods))).sights
-    for now, before in zip(look(simulated).sights, without, strict=True):
+    without = look(replace(simulated, snapshot=replace(simulated.snapshot, pods=pods))).servers
+    for now, before in zip(look(simulated).servers, without, strict=True):
         if now.key != before.key:
             assert before.where in renamed
             assert now.key not in {one.key for one in without if one.where != before.where}
@@ -157,12 +158,12 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(simulated: St
 
 @examples(200)
 @given(stories)
-def test_no_dollar_and_no_second_is_lost(story: list[StrategyHost]) -> None:
+def test_no_dollar_and_no_second_is_lost(story: list[RandomHost]) -> None:
     """The books of any story of such hosts: each GPU's time and rent go to who holds it, whole.
 
     The meter checks on each tick that parts sum to the whole.
     """
-    meter = Meter(terms(rent("3.67")))
+    meter = CheckedMeter(cost_policy(rent("3.67")))
     before: DiscoveryResult = DiscoveryResult()
     now = NOW.elapsed
     meter.pass_by(0, tuple(gpu(number) for number in range(GPUS)))
@@ -181,14 +182,14 @@ def test_no_dollar_and_no_second_is_lost(story: list[StrategyHost]) -> None:
         )
     passed = now - NOW.elapsed
     for number in range(GPUS):
-        assert sum(time for (uuid, *_), time in meter.held.items() if uuid == f"GPU-{number}") == passed
+        assert sum(time for (uuid, *_), time in meter.gpu_time.items() if uuid == f"GPU-{number}") == passed
         rent_due = Fraction("3.67") * DOLLAR * passed / (3600 * SECOND)
         assert meter.dollars(uuid=f"GPU-{number}") == int(rent_due)
 
 
 @examples(200)
 @given(strategy_hosts)
-def test_no_name_is_of_two_users_by_what_they_claim(simulated: StrategyHost) -> None:
+def test_no_name_is_of_two_users_by_what_they_claim(simulated: RandomHost) -> None:
     """Where neither a cluster nor an entry that binds it says so, a name is one user's."""
     snapshot = simulated.snapshot
     everybody = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), simulated.gpus)
@@ -213,7 +214,7 @@ def test_no_name_is_of_two_users_by_what_they_claim(simulated: StrategyHost) -> 
 @examples(200)
 @given(strategy_hosts)
 def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host(
-    simulated: StrategyHost,
+    simulated: RandomHost,
 ) -> None:
     """Whatever command lines, units and annotations say."""
     pods = {address for pod in simulated.snapshot.pods or () for address in pod.ips}

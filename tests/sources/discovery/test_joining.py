@@ -35,7 +35,7 @@ URL = "http://127.0.0.1:8000/metrics"
 def test_a_host_on_which_nothing_runs() -> None:
     """Nothing is found, and nothing is missing."""
     result = look((gpu(0),))
-    assert (result.holders, result.targets, result.sights, result.owners, result.refused) == (
+    assert (result.holders, result.targets, result.servers, result.owners, result.refused) == (
         (),
         (),
         (),
@@ -127,7 +127,7 @@ def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
 
 
 def known_target(url: str, identity: str) -> Target:
-    return Target(ServerKey("", "x"), url, about=ServerContext(identity=identity))
+    return Target(ServerKey("", "x"), url, server_context=ServerContext(identity=identity))
 
 
 def test_what_let_go_of_its_gpu_is_read_as_long_as_it_runs() -> None:
@@ -152,7 +152,7 @@ def test_a_replica_beside_one_that_holds_a_gpu_is_read() -> None:
 def test_no_address_is_read_twice() -> None:
     """Of two that claim one port the first is read there: one that computes goes before one that does not."""
     result = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), contained(1, 8, server=api(8))))
-    assert [target.about.identity for target in result.targets] == [f"7:{100 * SECOND + 7}"]
+    assert [target.server_context.identity for target in result.targets] == [f"7:{100 * SECOND + 7}"]
     assert skipped(result) == ["", "address_taken"]
 
 
@@ -163,21 +163,21 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     result = look((gpu(0, 1, 2, 3),), groups)
     assert len(result.targets) == 2
     assert skipped(result) == ["", "", "too_many"]
-    assert [one.url for one in result.sights][2] == ""
+    assert [one.url for one in result.servers][2] == ""
     assert len(result.holders) == 3
 
 
 @pytest.mark.parametrize(
-    ("told", "owned"),
+    ("labels", "owned"),
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
-def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
+def test_who_pays_as_a_pod_says(labels: dict[str, object], owned: tuple[str, str]) -> None:
     """Its product and team, fit to be labels."""
-    result = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
+    result = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **labels),))
     assert result.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 
 
@@ -197,7 +197,7 @@ def test_what_people_are_told_of_a_server() -> None:
     result = look(
         (gpu(0, 7), gpu(1, 7)), (podded(0, 7, server=api(7, launch=launch)),), pods=(pod("a-0", "a"),)
     )
-    assert result.sights == (
+    assert result.servers == (
         DiscoveredServer(
             ServerKey("ml", "a"),
             engine="vllm",
@@ -211,7 +211,7 @@ def test_what_people_are_told_of_a_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "where"),
+    ("keys", "where"),
     [
         ({"unit": "chat.service"}, "chat.service"),
         ({"container": "ab" * 32, "runtime": "docker"}, "docker abababababab"),
@@ -219,16 +219,16 @@ def test_what_people_are_told_of_a_server() -> None:
         ({}, ""),
     ],
 )
-def test_where_a_process_runs(told: dict[str, str], where: str) -> None:
+def test_where_a_process_runs(keys: dict[str, str], where: str) -> None:
     """Outside of Kubernetes: its unit, or its container."""
-    (one,) = look((gpu(0, 7),), (group(7, **told),)).sights
+    (one,) = look((gpu(0, 7),), (group(7, **keys),)).servers
     assert (one.where, one.program, one.engine, one.gpus) == (where, "python", "", (uuid(0),))
 
 
 def test_a_cut_card_is_told_once() -> None:
     """Two instances of one card are on one GPU."""
     card = gpu(0, GpuProcess(7, instance="a"), GpuProcess(7, instance="b"), instances=cut("a", "b"))
-    assert look((card,), (group(7),)).sights[0].gpus == (uuid(0),)
+    assert look((card,), (group(7),)).servers[0].gpus == (uuid(0),)
 
 
 def test_what_is_configured_is_still_seen() -> None:

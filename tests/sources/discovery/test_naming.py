@@ -89,7 +89,7 @@ def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
     )
     assert names(result) == ["ml/chat"]
     assert urls(result) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
-    assert result.sights[0].engine == "vllm"
+    assert result.servers[0].engine == "vllm"
 
 
 def test_a_pod_may_ask_for_another_name() -> None:
@@ -198,7 +198,7 @@ def test_reserved_names_are_nobodys(name: str) -> None:
 def test_names_are_fit_to_be_labels() -> None:
     """No control characters, at most 128 characters: models come from command lines."""
     hostile = Launch("vllm", 8000, model='m"\n\x1b[31m' + "x" * 1000)
-    (one,) = look((gpu(0, 7),), (contained(1, 7, server=api(7, launch=hostile)),)).sights
+    (one,) = look((gpu(0, 7),), (contained(1, 7, server=api(7, launch=hostile)),)).servers
     assert one.key == ServerKey("", ('vllm:8000:m"[31m' + "x" * 1000)[:LABEL_CHARACTERS])
     assert "\n" not in one.model
     assert len(one.model) == LABEL_CHARACTERS
@@ -249,7 +249,7 @@ def test_a_rule_names_what_it_matches(match: dict[str, object], name: str) -> No
 def test_a_rule_names_workloads(pattern: str, name: str) -> None:
     """By namespace/workload, whether its processes are seen or not."""
     rules = (rule("x", workload=pattern),)
-    seen = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("r1-0", "r1"),), rules=rules)
+    visible = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("r1-0", "r1"),), rules=rules)
     unseen = look(
         (gpu(0),),
         (),
@@ -257,7 +257,7 @@ def test_a_rule_names_workloads(pattern: str, name: str) -> None:
         (pod("r1-0", "r1", pod_annotations=PodAnnotations(port=1)),),
         rules=rules,
     )
-    assert (names(seen), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
+    assert (names(visible), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
 
 
 def test_the_first_rule_that_matches_wins() -> None:
@@ -278,17 +278,17 @@ def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     assert names(result) == ["prod/x"]
 
 
-def unfound(pid: int, *, told: bool = False, **words: str) -> ProcessGroup:
+def unfound(pid: int, *, port_told: bool = False, **words: str) -> ProcessGroup:
     """A vLLM whose socket was not found: its port is its engine's default, or was told."""
-    how = Launch("vllm", 8000, port_told=told, model=words.pop("model", ""))
+    how = Launch("vllm", 8000, port_told=port_told, model=words.pop("model", ""))
     return group(pid, server=api(pid, None, launch=how, metrics_port=None, **words))
 
 
 def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
     """What a file or an environment says cannot be seen: two servers must not become one."""
-    found, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
-    assert names(look((gpu(0, 7), gpu(1, 8)), (found, other))) == ["/vllm:8000", "/vllm:qwen"]
-    loading = unfound(7, told=True)
+    one, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
+    assert names(look((gpu(0, 7), gpu(1, 8)), (one, other))) == ["/vllm:8000", "/vllm:qwen"]
+    loading = unfound(7, port_told=True)
     assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:qwen"]
     assert names(look((gpu(0, 7), gpu(1, 8)), (unfound(7, model="a"), unfound(8, model="b")))) == [
         "/vllm:a",

@@ -28,12 +28,12 @@ def message(body: bytes) -> bytes:
     return b"\0" + len(body).to_bytes(4, "big") + body
 
 
-def said(client: GrpcCall, *says: Say) -> bytes:
+def sent_bytes(client: GrpcCall, *steps: Say) -> bytes:
     """What a server of HTTP/2 sends to a client when it says this."""
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     server.receive_data(client.to_send())
-    for say in says:
+    for say in steps:
         say(server)
     return bytes(server.data_to_send())
 
@@ -55,18 +55,18 @@ def trailers(*fields: tuple[str, str]) -> Say:
     return headers(*fields, end=True)
 
 
-def answer(*says: Say, limit: int = LIMIT) -> bytes:
+def answer(*steps: Say, limit: int = LIMIT) -> bytes:
     """The message of a call in which the server says this, handed over byte by byte."""
     client = conversation(limit)
-    ended = [client.feed(bytes([byte])) for byte in said(client, *says)]
+    ended = [client.feed(bytes([byte])) for byte in sent_bytes(client, *steps)]
     assert ended == [False] * (len(ended) - 1) + [True]
     return client.message()
 
 
-def refused(*says: Say, limit: int = LIMIT) -> tuple[str, str]:
+def refused(*steps: Say, limit: int = LIMIT) -> tuple[str, str]:
     """Reason and message of a call that fails in one go."""
     client = conversation(limit)
-    return failed(client, [said(client, *says)])
+    return failed(client, [sent_bytes(client, *steps)])
 
 
 def failed(client: GrpcCall, pieces: Iterable[bytes]) -> tuple[str, str]:
@@ -93,10 +93,10 @@ def test_the_question_is_an_empty_message() -> None:
     events = server.receive_data(conversation().to_send())
     request = next(event for event in events if type(event).__name__ == "RequestReceived")
     data = next(event for event in events if type(event).__name__ == "DataReceived")
-    told = dict(request.headers)
+    fields = dict(request.headers)
     assert data.data == bytes(5)
     assert data.stream_ended is not None
-    assert {name: told[name] for name in told if name != b"user-agent"} == {
+    assert {name: fields[name] for name in fields if name != b"user-agent"} == {
         b":method": b"POST",
         b":scheme": b"http",
         b":path": b"/v1.PodResourcesLister/List",
@@ -130,8 +130,8 @@ def test_a_status_in_one_go_is_read() -> None:
 )
 def test_each_status_has_a_reason(status: str, reason: str) -> None:
     """Also behind a message: a status that is not zero wins."""
-    says = (headers(*GRPC), body(message(b"x")), trailers(("grpc-status", status), ("grpc-message", "no")))
-    assert refused(*says) == (reason, f"sock: gRPC status {status}: no")
+    steps = (headers(*GRPC), body(message(b"x")), trailers(("grpc-status", status), ("grpc-message", "no")))
+    assert refused(*steps) == (reason, f"sock: gRPC status {status}: no")
 
 
 def test_what_a_status_says_is_bounded_and_printable() -> None:
@@ -142,7 +142,7 @@ def test_what_a_status_says_is_bounded_and_printable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "what"),
+    ("steps", "what"),
     [
         pytest.param([body(message(b"x"), end=True)], "an answer without a status", id="no-status"),
         pytest.param(
@@ -174,21 +174,21 @@ def test_what_a_status_says_is_bounded_and_printable() -> None:
         ),
     ],
 )
-def test_what_is_no_message_is_malformed(says: list[Say], what: str) -> None:
+def test_what_is_no_message_is_malformed(steps: list[Say], what: str) -> None:
     """A status of zero makes no answer of it."""
-    assert refused(headers(*GRPC), *says) == ("malformed", f"sock: {what}")
+    assert refused(headers(*GRPC), *steps) == ("malformed", f"sock: {what}")
 
 
 def test_a_message_larger_than_the_limit_is_refused_by_its_prefix() -> None:
     """Before it is received."""
-    says = (headers(*GRPC), body(message(b"x" * (LIMIT + 1))[:5]))
-    assert refused(*says) == ("too_large", "sock: more than 1000 bytes")
+    steps = (headers(*GRPC), body(message(b"x" * (LIMIT + 1))[:5]))
+    assert refused(*steps) == ("too_large", "sock: more than 1000 bytes")
 
 
 def test_what_surrounds_a_message_is_bounded() -> None:
     """A server that sends pings for ever sends no answer."""
     client = conversation()
-    client.feed(said(client))
+    client.feed(sent_bytes(client))
     ping = b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
     assert failed(client, [ping * 100] * OVERHEAD_BYTES_MAX) == ("too_large", "sock: more than 1000 bytes")
 
@@ -250,8 +250,8 @@ def test_a_call_that_is_given_up_is_a_failed_connection(say: Say, what: str) -> 
 def test_a_server_that_stops_after_its_answer_has_answered() -> None:
     """The answer is whole, whatever comes behind it."""
     client = conversation()
-    says = (headers(*GRPC), body(message(b"x")), trailers(*OK), lambda server: server.close_connection())
-    assert client.feed(said(client, *says))
+    steps = (headers(*GRPC), body(message(b"x")), trailers(*OK), lambda server: server.close_connection())
+    assert client.feed(sent_bytes(client, *steps))
     assert client.message() == b"x"
 
 
@@ -270,15 +270,15 @@ def survives(client: GrpcCall, data: bytes) -> None:
 def test_no_bytes_break_the_conversation(data: bytes) -> None:
     """Whatever is behind a beginning that is HTTP/2."""
     client = conversation()
-    survives(client, said(client) + data)
+    survives(client, sent_bytes(client) + data)
 
 
 @given(st.integers(0, 200), st.binary(max_size=6), st.integers(0, 6))
-def test_no_damage_breaks_the_conversation(place: int, data: bytes, cut: int) -> None:
+def test_no_damage_breaks_the_conversation(offset: int, data: bytes, cut: int) -> None:
     """Bytes put in the place of others, anywhere in a good answer."""
     client = conversation()
-    whole = said(client, headers(*GRPC), body(message(b"x" * 40)), trailers(*OK))
-    survives(client, whole[:place] + data + whole[place + cut :])
+    whole = sent_bytes(client, headers(*GRPC), body(message(b"x" * 40)), trailers(*OK))
+    survives(client, whole[:offset] + data + whole[offset + cut :])
 
 
 FRAMES = st.tuples(
@@ -293,6 +293,6 @@ def test_no_frames_break_the_conversation(frames: list[tuple[int, int, int, byte
         len(load).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + load
         for kind, flags, stream, load in frames
     )
-    for says in ((), (headers(*GRPC),), (headers(*GRPC), body(message(b"x")), trailers(*OK))):
+    for steps in ((), (headers(*GRPC),), (headers(*GRPC), body(message(b"x")), trailers(*OK))):
         client = conversation()
-        survives(client, said(client, *says) + sent)
+        survives(client, sent_bytes(client, *steps) + sent)

@@ -43,9 +43,9 @@ def test_a_reply_without_pods_is_one() -> None:
 
 def test_fields_may_come_in_any_order() -> None:
     """The encoding promises none."""
-    (held,) = allocations(reply(GPU)).allocations
-    assert (held.pod, held.container, held.resource) == ("chat-0", "main", "nvidia.com/gpu")
-    assert held.device == Device(GPU.decode())
+    (allocation,) = allocations(reply(GPU)).allocations
+    assert (allocation.pod, allocation.container, allocation.resource) == ("chat-0", "main", "nvidia.com/gpu")
+    assert allocation.device == Device(GPU.decode())
 
 
 def test_the_same_id_twice_in_a_container_is_one_device() -> None:

@@ -40,7 +40,7 @@ def integer(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def told(*fields: bytes) -> Any:
+def only_pod(*fields: bytes) -> Any:
     """What a reply with one pod of these fields says."""
     (pod,) = listed(part(1, *fields))
     return pod
@@ -105,7 +105,7 @@ def test_what_go_writes_of_empty_fields_is_told() -> None:
     metadata = part(1, part(1, ""), part(11, part(1, "spot"), part(2, "")), part(11), part(8))
     spec = part(2, part(2, part(1, "main"), part(3, ""), part(5, "")))
 
-    assert told(metadata, spec) == {
+    assert only_pod(metadata, spec) == {
         "metadata": {"name": "", "labels": {"spot": "", "": ""}, "creationTimestamp": ""},
         "spec": {
             "containers": [{"name": "main", "command": [""]}],
@@ -129,14 +129,14 @@ def test_what_go_writes_of_empty_fields_is_told() -> None:
 )
 def test_a_time_is_told_as_json_tells_it(time: bytes, words: str) -> None:
     """A pod that is being deleted is, whatever the time says."""
-    assert told(part(1, part(9, time))) == {"metadata": {"deletionTimestamp": words}}
+    assert only_pod(part(1, part(9, time))) == {"metadata": {"deletionTimestamp": words}}
 
 
 def test_a_state_without_words_is_one() -> None:
     """Go leaves out what a container is not; what it is may be empty."""
     states = [part(8, part(1, name), part(2, state)) for name, state in (("a", part(2)), ("b", part(1)))]
 
-    assert told(part(3, *states)) == {
+    assert only_pod(part(3, *states)) == {
         "status": {
             "containerStatuses": [
                 {"name": "a", "state": {"running": {}}},
@@ -162,8 +162,8 @@ def test_what_a_later_release_adds_is_skipped(later: bytes) -> None:
     owner = part(1, "Job") + part(3, "nightly") + integer(6, 1)
     expected = {"kind": "Job", "name": "nightly", "controller": True}
 
-    assert told(part(1, part(13, later, owner)), later) == {"metadata": {"ownerReferences": [expected]}}
-    assert told(part(1, part(13, owner, later))) == {"metadata": {"ownerReferences": [expected]}}
+    assert only_pod(part(1, part(13, later, owner)), later) == {"metadata": {"ownerReferences": [expected]}}
+    assert only_pod(part(1, part(13, owner, later))) == {"metadata": {"ownerReferences": [expected]}}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ GPU, SHARED = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 DRIVER = "gpu.nvidia.com"
 SLICE = "MIG-a1b2c3d4-0000-5111-8222-33334444"
 
-TOLD = {
+EXPECTED = {
     "exclusive": Allocations(
         (
             Allocation("inference", "chat-7d9c5b6f4-x2x7q", "vllm", GPU, Device(CARD)),
@@ -121,7 +121,7 @@ def test_each_way_of_giving_out_gpus_is_understood(kubelet: Any, file: Path) -> 
     """From the socket to the allocations; what has no number in our table keeps its number alone."""
     kubelet.reply = file.read_bytes()
     source = PodResourcesSource(SystemClock(), lambda: MINORS, path=kubelet.path)
-    expected = TOLD[file.stem]
+    expected = EXPECTED[file.stem]
 
     assert source.read() == expected
     assert source.errors == ((("unknown_device", expected.unknown_count),) if expected.unknown_count else ())
@@ -130,7 +130,7 @@ def test_each_way_of_giving_out_gpus_is_understood(kubelet: Any, file: Path) -> 
 
 def test_every_reply_has_an_expectation() -> None:
     """And the other way round."""
-    assert {file.stem for file in BYTES} == set(TOLD)
+    assert {file.stem for file in BYTES} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("file", BYTES, ids=lambda file: file.stem)

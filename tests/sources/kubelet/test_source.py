@@ -87,9 +87,9 @@ def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandCl
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
     minors: dict[int, str] = {}
     source = PodResourcesSource(clock, lambda: minors, path=kubelet.path)
-    assert [held.device.uuid for held in source.read().allocations] == ["", "", "", ""]
+    assert [allocation.device.uuid for allocation in source.read().allocations] == ["", "", "", ""]
     minors[1] = "GPU-one"
-    assert [held.device.uuid for held in source.read().allocations] == ["", "GPU-one", "", ""]
+    assert [allocation.device.uuid for allocation in source.read().allocations] == ["", "GPU-one", "", ""]
     assert len(kubelet.requests) == 1
 
 
@@ -97,14 +97,14 @@ def test_who_asks_too_often_waits_ever_longer(kubelet: Any, clock: HandClock) ->
     """10, 20, 40 s and so on to five minutes, and 10 s again after an answer."""
     kubelet.status = grpc.StatusCode.RESOURCE_EXHAUSTED
     source = PodResourcesSource(clock, path=kubelet.path, keep=0)
-    asked = []
+    requested_at = []
     for second in range(0, 700, 10):
         before = len(kubelet.requests)
         assert reason_of(source) == "exhausted"
         if len(kubelet.requests) > before:
-            asked.append(second)
+            requested_at.append(second)
         clock.pass_seconds(10)
-    assert asked == [0, 10, 30, 70, 150, 310, 610]
+    assert requested_at == [0, 10, 30, 70, 150, 310, 610]
     kubelet.status = None
     clock.pass_seconds(300)
     assert reason_of(source) == ""
@@ -182,7 +182,9 @@ def test_a_large_answer_is_read(kubelet: Any) -> None:
     kubelet.reply = b"".join(pods)
     assert len(kubelet.reply) > 1_500_000
     reading = PodResourcesSource(SystemClock(), path=kubelet.path, timeout=20).read()
-    assert [held.pod for held in reading.allocations[2:]] == [f"e{number:06d}" for number in range(4000)]
+    assert [allocation.pod for allocation in reading.allocations[2:]] == [
+        f"e{number:06d}" for number in range(4000)
+    ]
 
 
 def test_more_than_16_megabytes_are_refused(kubelet: Any, failure_of: Failure) -> None:

@@ -52,7 +52,7 @@ def tls(certificate: str = "certificate.pem") -> ssl.SSLContext:
     return context
 
 
-class Cluster:
+class Kubernetes:
     """The API server of a cluster, and the files that a pod mounts. `tokens` are those that are good now."""
 
     def __init__(

@@ -7,18 +7,18 @@ import pytest
 
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource
-from tests.sources.kubernetes.api_server import Cluster
+from tests.sources.kubernetes.api_server import Kubernetes
 
-ClusterOf = Callable[..., Cluster]
+ClusterOf = Callable[..., Kubernetes]
 
 
 @pytest.fixture
 def certified_cluster(tmp_path: Path) -> Iterator[ClusterOf]:
     """Makes a cluster with a certificate of the folder `identity`."""
-    made: list[Cluster] = []
+    made: list[Kubernetes] = []
 
-    def make(certificate: str = "certificate.pem") -> Cluster:
-        made.append(Cluster(tmp_path / f"account-{len(made)}", certificate))
+    def make(certificate: str = "certificate.pem") -> Kubernetes:
+        made.append(Kubernetes(tmp_path / f"account-{len(made)}", certificate))
         return made[-1]
 
     yield make
@@ -27,7 +27,7 @@ def certified_cluster(tmp_path: Path) -> Iterator[ClusterOf]:
 
 
 @pytest.fixture
-def cluster(certified_cluster: ClusterOf) -> Cluster:
+def cluster(certified_cluster: ClusterOf) -> Kubernetes:
     return certified_cluster()
 
 

@@ -25,14 +25,14 @@ def changed(*path: str | int, to: Any) -> dict[str, Any]:
     return document
 
 
-def decoded(told: object) -> Pod:
-    pod = pod_of(told, NODE)
+def decoded(document: object) -> Pod:
+    pod = pod_of(document, NODE)
     assert pod is not None
     return pod
 
 
 @pytest.mark.parametrize(
-    "told",
+    "document",
     [
         pytest.param(None, id="null"),
         pytest.param([], id="list"),
@@ -51,9 +51,9 @@ def decoded(told: object) -> Pod:
         pytest.param(changed("spec", to=[]), id="spec-list"),
     ],
 )
-def test_what_is_no_pod_of_this_node_is_none(told: object) -> None:
+def test_what_is_no_pod_of_this_node_is_none(document: object) -> None:
     """Whoever told it."""
-    assert pod_of(told, NODE) is None
+    assert pod_of(document, NODE) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_phase_that_is_none_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "addresses"),
     [
         ("10.0.37.11", ("10.0.37.11",)),
         ("fd00:37:0:0::b", ("fd00:37::b",)),
@@ -103,14 +103,14 @@ def test_a_phase_that_is_none_is_unknown() -> None:
         ("", ()),
     ],
 )
-def test_addresses_are_those_of_a_pod(address: str, told: tuple[str, ...]) -> None:
+def test_addresses_are_those_of_a_pod(address: str, addresses: tuple[str, ...]) -> None:
     """Never this pod's own loopback, nor where metadata services listen."""
     status = {**CHAT["status"], "podIP": address, "podIPs": [{"ip": address}]}
-    assert decoded({**CHAT, "status": status}).ips == told
+    assert decoded({**CHAT, "status": status}).ips == addresses
 
 
 @pytest.mark.parametrize(
-    ("container_id", "told"),
+    ("container_id", "expected"),
     [
         ("containerd://" + "a" * 64, "a" * 64),
         ("cri-o://" + "0" * 64, "0" * 64),
@@ -122,10 +122,10 @@ def test_addresses_are_those_of_a_pod(address: str, told: tuple[str, ...]) -> No
         ("", ""),
     ],
 )
-def test_the_id_of_a_container_is_that_of_its_cgroup(container_id: str, told: str) -> None:
+def test_the_id_of_a_container_is_that_of_its_cgroup(container_id: str, expected: str) -> None:
     """Without the runtime's name; what is none is none."""
     path = ("status", "containerStatuses", 0, "containerID")
-    assert decoded(changed(*path, to=container_id)).containers[0].id == told
+    assert decoded(changed(*path, to=container_id)).containers[0].id == expected
 
 
 def test_labels_that_kubernetes_would_not_take_are_left_out() -> None:

@@ -8,16 +8,16 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeReading, NodeSource
 from tests.sources.cloud.metadata_server import MetadataServer
-from tests.sources.kubernetes.api_server import EKS, NODE_PATH, PARTIAL, Cluster, metadata
+from tests.sources.kubernetes.api_server import EKS, NODE_PATH, PARTIAL, Kubernetes, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 
 
-def source(cluster: Cluster, timeout: float = 30.0) -> NodeSource:
+def source(cluster: Kubernetes, timeout: float = 30.0) -> NodeSource:
     return NodeSource(SystemClock(), cluster.account, timeout=timeout)
 
 
-def test_the_labels_are_told(cluster: Cluster) -> None:
+def test_the_labels_are_told(cluster: Kubernetes) -> None:
     """All of them, sorted; an empty value is one."""
     labels = source(cluster).read().labels
 
@@ -25,7 +25,7 @@ def test_the_labels_are_told(cluster: Cluster) -> None:
     assert ("node-role.kubernetes.io/gpu", "") in (labels or ())
 
 
-def test_one_request_asks_for_the_metadata_alone(cluster: Cluster) -> None:
+def test_one_request_asks_for_the_metadata_alone(cluster: Kubernetes) -> None:
     """A GET of this node, with the token, and of it only what labels stand in."""
     source(cluster).read()
     (request,) = cluster.server.requests
@@ -35,7 +35,7 @@ def test_one_request_asks_for_the_metadata_alone(cluster: Cluster) -> None:
     assert request.headers["accept"] == f"{PARTIAL},application/json"
 
 
-def test_a_whole_node_is_understood_too(cluster: Cluster) -> None:
+def test_a_whole_node_is_understood_too(cluster: Kubernetes) -> None:
     """What else a server answers with is not looked at."""
     whole = {**metadata(), "kind": "Node", "apiVersion": "v1", "status": {"images": [{"names": ["a"]}] * 50}}
     cluster.set_reply(NODE_PATH, whole)
@@ -43,7 +43,7 @@ def test_a_whole_node_is_understood_too(cluster: Cluster) -> None:
     assert source(cluster).read().labels == tuple(sorted(EKS.items()))
 
 
-def test_a_node_may_have_no_labels(cluster: Cluster) -> None:
+def test_a_node_may_have_no_labels(cluster: Kubernetes) -> None:
     """That is known then, which is not the same as a failure."""
     bare = metadata()
     del bare["metadata"]["labels"]
@@ -60,13 +60,13 @@ def test_nobody_is_asked_without_an_account() -> None:
     assert NodeReading(()) == alone.fallback == alone.read()
 
 
-def test_what_is_not_told_is_not_none(cluster: Cluster) -> None:
+def test_what_is_not_told_is_not_none(cluster: Kubernetes) -> None:
     """In a cluster the labels are unknown until they were read."""
     assert source(cluster).asks
     assert source(cluster).fallback == NodeReading(None)
 
 
-def test_a_token_that_was_renewed_is_sent(cluster: Cluster) -> None:
+def test_a_token_that_was_renewed_is_sent(cluster: Kubernetes) -> None:
     """The kubelet renews it each hour; the one of the start is refused then, and read no more."""
     asking = source(cluster)
     asking.read()
@@ -78,7 +78,7 @@ def test_a_token_that_was_renewed_is_sent(cluster: Cluster) -> None:
     assert sent == ["Bearer first", "Bearer second"]
 
 
-def test_an_expired_token_is_told_by_its_kind(cluster: Cluster, failure: FailureOf) -> None:
+def test_an_expired_token_is_told_by_its_kind(cluster: Kubernetes, failure: FailureOf) -> None:
     """Never by what it holds; once it is renewed the labels are read."""
     cluster.tokens = {"second"}
     error = failure(source(cluster))
@@ -94,7 +94,7 @@ def test_an_expired_token_is_told_by_its_kind(cluster: Cluster, failure: Failure
     assert source(cluster).read().labels
 
 
-def test_a_token_that_is_gone_is_told_by_its_path(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_token_that_is_gone_is_told_by_its_path(cluster: Kubernetes, failure: FailureOf) -> None:
     """And nothing is asked without it."""
     (cluster.mount / "token").unlink()
     error = failure(source(cluster))
@@ -104,7 +104,7 @@ def test_a_token_that_is_gone_is_told_by_its_path(cluster: Cluster, failure: Fai
     assert cluster.server.requests == []
 
 
-def test_who_may_not_is_told_how_to_be_allowed(cluster: Cluster, failure: FailureOf) -> None:
+def test_who_may_not_is_told_how_to_be_allowed(cluster: Kubernetes, failure: FailureOf) -> None:
     """The rule itself, since a role of one's own may be elsewhere; or how to ask no more."""
     cluster.refused[NODE_PATH] = 403
     error = failure(source(cluster))
@@ -128,7 +128,7 @@ def test_who_may_not_is_told_how_to_be_allowed(cluster: Cluster, failure: Failur
     ],
 )
 def test_another_status_is_told(
-    cluster: Cluster, failure: FailureOf, status: int, reason: str, words: str
+    cluster: Kubernetes, failure: FailureOf, status: int, reason: str, words: str
 ) -> None:
     """An unknown node is most likely a name that somebody wrote."""
     cluster.refused[NODE_PATH] = status
@@ -149,7 +149,7 @@ def test_another_status_is_told(
     ],
 )
 def test_a_name_that_no_node_has_is_not_asked_for(
-    cluster: Cluster, failure: FailureOf, node: str, words: str
+    cluster: Kubernetes, failure: FailureOf, node: str, words: str
 ) -> None:
     """It would be part of the address."""
     given = cluster.account
@@ -161,7 +161,7 @@ def test_a_name_that_no_node_has_is_not_asked_for(
     assert cluster.server.requests == []
 
 
-def test_a_redirect_is_not_followed(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_redirect_is_not_followed(cluster: Kubernetes, failure: FailureOf) -> None:
     """The token goes to nobody else."""
     elsewhere = MetadataServer()
     try:
@@ -174,7 +174,7 @@ def test_a_redirect_is_not_followed(cluster: Cluster, failure: FailureOf) -> Non
     assert elsewhere.requests == []
 
 
-def test_no_proxy_of_the_environment_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_is_used(cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would see which node asks."""
     proxy = MetadataServer()
     try:

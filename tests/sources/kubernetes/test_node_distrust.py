@@ -12,18 +12,18 @@ from exporter.readings import ReadFailedError
 from exporter.sources.kubernetes import NodeSource, ServiceAccount
 from exporter.sources.kubernetes.api import BODY_BYTES_MAX
 from tests.sources.cloud.metadata_server import Reply
-from tests.sources.kubernetes.api_server import EKS, IDENTITY, NODE_PATH, Cluster, metadata
+from tests.sources.kubernetes.api_server import EKS, IDENTITY, NODE_PATH, Kubernetes, metadata
 
 FailureOf = Callable[[NodeSource], ReadFailedError]
 
 
-def source(cluster: Cluster, timeout: float = 30.0) -> NodeSource:
+def source(cluster: Kubernetes, timeout: float = 30.0) -> NodeSource:
     return NodeSource(SystemClock(), cluster.account, timeout=timeout)
 
 
 @pytest.mark.parametrize("certificate", ["expired.pem", "misnamed.pem"])
 def test_a_certificate_that_does_not_hold_gets_no_token(
-    certified_cluster: Callable[..., Cluster], failure: FailureOf, certificate: str
+    certified_cluster: Callable[..., Kubernetes], failure: FailureOf, certificate: str
 ) -> None:
     """The cluster's authority signed it, and it is over, or another host's."""
     cluster = certified_cluster(certificate)
@@ -32,7 +32,7 @@ def test_a_certificate_that_does_not_hold_gets_no_token(
     assert cluster.server.requests == []
 
 
-def test_another_authority_gets_no_token(cluster: Cluster, failure: FailureOf) -> None:
+def test_another_authority_gets_no_token(cluster: Kubernetes, failure: FailureOf) -> None:
     """Whoever sits at the address; once the right CA is mounted the labels are read, without a restart."""
     asking = source(cluster)
     (cluster.mount / "ca.crt").write_bytes((IDENTITY / "other-ca.pem").read_bytes())
@@ -45,7 +45,7 @@ def test_another_authority_gets_no_token(cluster: Cluster, failure: FailureOf) -
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_without_an_authority_nobody_is_trusted(
-    cluster: Cluster, failure: FailureOf, content: bytes | None
+    cluster: Kubernetes, failure: FailureOf, content: bytes | None
 ) -> None:
     """A file that is missing or broken is told by its path; public authorities do not stand in."""
     (cluster.mount / "ca.crt").unlink()
@@ -58,13 +58,13 @@ def test_without_an_authority_nobody_is_trusted(
     assert cluster.server.requests == []
 
 
-def test_a_server_that_keeps_silent_is_given_up(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_server_that_keeps_silent_is_given_up(cluster: Kubernetes, failure: FailureOf) -> None:
     """In the time of one read, after a handshake that went well."""
     cluster.server.hangs.add(NODE_PATH)
     assert failure(source(cluster, timeout=0.5)).reason == "timeout"
 
 
-def test_a_server_that_never_shakes_hands_is_given_up(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_server_that_never_shakes_hands_is_given_up(cluster: Kubernetes, failure: FailureOf) -> None:
     """It takes the connection and says nothing at all."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given = cluster.account
@@ -73,7 +73,7 @@ def test_a_server_that_never_shakes_hands_is_given_up(cluster: Cluster, failure:
         assert failure(NodeSource(SystemClock(), account, timeout=0.3)).reason == "timeout"
 
 
-def test_a_server_that_is_not_there_is_told(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_server_that_is_not_there_is_told(cluster: Kubernetes, failure: FailureOf) -> None:
     """By its address."""
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
@@ -85,7 +85,7 @@ def test_a_server_that_is_not_there_is_told(cluster: Cluster, failure: FailureOf
     assert f"node {given.node} at https://127.0.0.1:{port}: " in str(error)
 
 
-def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster, failure: FailureOf) -> None:
+def test_a_body_of_100_megabytes_is_not_read(cluster: Kubernetes, failure: FailureOf) -> None:
     """At most 2 MiB of it are held, and the rest is not waited for."""
     cluster.server.replies[NODE_PATH] = Reply(b" " * (1 << 20), times=100)
     error = failure(source(cluster))
@@ -117,7 +117,7 @@ def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster, failure: FailureO
     ],
 )
 def test_what_no_api_server_says_is_no_answer(
-    cluster: Cluster, failure: FailureOf, body: bytes, words: str
+    cluster: Kubernetes, failure: FailureOf, body: bytes, words: str
 ) -> None:
     """A portal, a proxy, another object: `not_recognized`, and what is known stays."""
     cluster.server.set_reply(NODE_PATH, body)
@@ -128,7 +128,9 @@ def test_what_no_api_server_says_is_no_answer(
 
 
 @pytest.mark.parametrize("labels", [["a"], "a=b", 7])
-def test_labels_that_are_no_mapping_are_no_answer(cluster: Cluster, failure: FailureOf, labels: Any) -> None:
+def test_labels_that_are_no_mapping_are_no_answer(
+    cluster: Kubernetes, failure: FailureOf, labels: Any
+) -> None:
     """Not "none"."""
     document = metadata()
     document["metadata"]["labels"] = labels
@@ -137,7 +139,7 @@ def test_labels_that_are_no_mapping_are_no_answer(cluster: Cluster, failure: Fai
     assert failure(source(cluster)).reason == "not_recognized"
 
 
-def test_more_labels_than_a_node_has_are_no_answer(cluster: Cluster, failure: FailureOf) -> None:
+def test_more_labels_than_a_node_has_are_no_answer(cluster: Kubernetes, failure: FailureOf) -> None:
     """1,000 are taken and one more is not."""
     many = {f"example.com/label-{number}": "x" for number in range(1000)}
     cluster.set_reply(NODE_PATH, metadata(labels=many))
@@ -168,7 +170,7 @@ def test_more_labels_than_a_node_has_are_no_answer(cluster: Cluster, failure: Fa
         pytest.param('x"} 1\nforged', "a", id="forged-series"),
     ],
 )
-def test_a_label_that_kubernetes_would_not_take_is_none(cluster: Cluster, name: str, value: Any) -> None:
+def test_a_label_that_kubernetes_would_not_take_is_none(cluster: Kubernetes, name: str, value: Any) -> None:
     """The others are told."""
     cluster.set_reply(NODE_PATH, metadata(labels={**EKS, name: value}))
 

@@ -13,7 +13,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.gather import read_source
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.units import Nanoseconds
-from tests.sources.kubernetes.api_server import IDENTITY, NODE, Cluster
+from tests.sources.kubernetes.api_server import IDENTITY, NODE, Kubernetes
 
 RECORDINGS = Path(__file__).parent / "recordings"
 KUBELET_PATH = "/pods"
@@ -39,14 +39,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def both(cluster: Cluster) -> Cluster:
+def both(cluster: Kubernetes) -> Kubernetes:
     """A kubelet and an API server at one address, each with its recording."""
     for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
         cluster.server.set_reply(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
     return cluster
 
 
-def source(cluster: Cluster, clock: Clock, choice: Any = "auto", **options: Any) -> PodSource:
+def source(cluster: Kubernetes, clock: Clock, choice: Any = "auto", **options: Any) -> PodSource:
     account = replace(cluster.account, node_ip=options.pop("node_ip", "127.0.0.1"))
     port = int(cluster.server.address.rpartition(":")[2])
     return PodSource(clock, account, choice, **{"timeout": 30.0, "kubelet_port": port, **options})
@@ -58,7 +58,7 @@ def failure(asking: PodSource) -> ReadFailedError:
     return caught.value
 
 
-def test_the_kubelet_tells_all_pods_of_the_node(both: Cluster, clock: Clock) -> None:
+def test_the_kubelet_tells_all_pods_of_the_node(both: Kubernetes, clock: Clock) -> None:
     """With one GET and this pod's token."""
     asking = source(both, clock)
     reading = asking.read()
@@ -70,7 +70,7 @@ def test_the_kubelet_tells_all_pods_of_the_node(both: Cluster, clock: Clock) -> 
     assert request.headers["accept"] == "application/json"
 
 
-def test_the_api_server_tells_them_where_it_is_chosen(both: Cluster, clock: Clock) -> None:
+def test_the_api_server_tells_them_where_it_is_chosen(both: Kubernetes, clock: Clock) -> None:
     """Those of this node alone, from its memory."""
     reading = source(both, clock, "api_server").read()
 
@@ -78,14 +78,14 @@ def test_the_api_server_tells_them_where_it_is_chosen(both: Cluster, clock: Cloc
     assert both.server.paths == [API_PATH]
 
 
-def test_nobody_is_asked_without_an_account_or_switched_off(both: Cluster, clock: Clock) -> None:
+def test_nobody_is_asked_without_an_account_or_switched_off(both: Kubernetes, clock: Clock) -> None:
     """No pods are known then, which is no failure."""
     assert PodSource(clock, None).read() == Pods()
     assert source(both, clock, "off").read() == Pods()
     assert both.server.requests == []
 
 
-def test_an_answer_is_kept_for_20_seconds(both: Cluster, clock: Clock) -> None:
+def test_an_answer_is_kept_for_20_seconds(both: Kubernetes, clock: Clock) -> None:
     """Ticks are more frequent than pods come and go."""
     asking = source(both, clock)
     first = asking.read()
@@ -96,7 +96,7 @@ def test_an_answer_is_kept_for_20_seconds(both: Cluster, clock: Clock) -> None:
     assert both.server.paths == [KUBELET_PATH] * 2
 
 
-def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
+def test_a_refusal_is_kept_as_well(both: Kubernetes, clock: Clock) -> None:
     """Who may not need not ask at each tick; a right that is given is found out."""
     both.refused[KUBELET_PATH] = 403
     asking = source(both, clock, "kubelet")
@@ -108,7 +108,7 @@ def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
     assert asking.read().source == "kubelet"
 
 
-def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
+def test_a_token_that_was_renewed_is_sent(both: Kubernetes, clock: Clock) -> None:
     """To the kubelet as to the API server."""
     asking = source(both, clock)
     asking.read()
@@ -124,7 +124,9 @@ def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_where_the_kubelet_refuses_the_api_server_is_asked(both: Cluster, clock: Clock, status: int) -> None:
+def test_where_the_kubelet_refuses_the_api_server_is_asked(
+    both: Kubernetes, clock: Clock, status: int
+) -> None:
     """And from then on first, until it fails itself."""
     both.refused[KUBELET_PATH] = status
     asking = source(both, clock)
@@ -138,14 +140,14 @@ def test_where_the_kubelet_refuses_the_api_server_is_asked(both: Cluster, clock:
     assert asking.read().source == "kubelet"
 
 
-def test_a_kubelet_that_keeps_silent_leaves_time_for_the_api_server(both: Cluster, clock: Clock) -> None:
+def test_a_kubelet_that_keeps_silent_leaves_time_for_the_api_server(both: Kubernetes, clock: Clock) -> None:
     """Each has half of it."""
     both.server.hangs.add(KUBELET_PATH)
 
     assert source(both, clock, timeout=2.0).read().source == "api_server"
 
 
-def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clock) -> None:
+def test_where_both_refuse_the_rights_of_each_are_told(both: Kubernetes, clock: Clock) -> None:
     """Either would do; the kubelet's reason counts."""
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     error = failure(source(both, clock))
@@ -162,7 +164,9 @@ def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clo
     assert api_server == f"{NODE} {expected}"
 
 
-def test_where_one_cannot_be_reached_and_one_refuses_each_has_its_remedy(both: Cluster, clock: Clock) -> None:
+def test_where_one_cannot_be_reached_and_one_refuses_each_has_its_remedy(
+    both: Kubernetes, clock: Clock
+) -> None:
     """No kubelet listens at that port, and the account may not list pods: either way out would do."""
     both.refused = {API_PATH: 403}
     error = failure(source(both, clock, kubelet_port=1))
@@ -192,7 +196,7 @@ def test_where_one_cannot_be_reached_and_one_refuses_each_has_its_remedy(both: C
     ],
 )
 def test_a_token_that_is_not_taken_has_its_remedy(
-    both: Cluster, clock: Clock, choice: str, path: str, status: int, remedy: str
+    both: Kubernetes, clock: Clock, choice: str, path: str, status: int, remedy: str
 ) -> None:
     """A kubelet may take none at all; an API server always takes those that are valid."""
     both.refused = {path: status}
@@ -202,7 +206,7 @@ def test_a_token_that_is_not_taken_has_its_remedy(
     )
 
 
-def test_a_silent_one_is_named_with_its_remedy(both: Cluster, clock: Clock) -> None:
+def test_a_silent_one_is_named_with_its_remedy(both: Kubernetes, clock: Clock) -> None:
     """A policy that drops what is sent looks so."""
     both.server.hangs.add(API_PATH)
     error = failure(source(both, clock, "api_server", timeout=0.5))
@@ -212,7 +216,7 @@ def test_a_silent_one_is_named_with_its_remedy(both: Cluster, clock: Clock) -> N
     assert str(error).endswith("; no network policy and no firewall may keep this pod from the API server")
 
 
-def test_a_certificate_that_does_not_hold_has_its_remedy(both: Cluster, clock: Clock) -> None:
+def test_a_certificate_that_does_not_hold_has_its_remedy(both: Kubernetes, clock: Clock) -> None:
     """Of a kubelet, whose CA the configuration names."""
     error = failure(source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem"))
 
@@ -235,7 +239,7 @@ def test_a_certificate_that_does_not_hold_has_its_remedy(both: Cluster, clock: C
     ],
 )
 def test_a_token_for_something_else_is_no_failure(
-    both: Cluster,
+    both: Kubernetes,
     clock: Clock,
     choice: str,
     kubelet: int,
@@ -249,7 +253,7 @@ def test_a_token_for_something_else_is_no_failure(
     assert (health.up, health.expected) == (False, expected)
 
 
-def test_a_right_that_is_taken_away_is_a_failure(both: Cluster, clock: Clock) -> None:
+def test_a_right_that_is_taken_away_is_a_failure(both: Kubernetes, clock: Clock) -> None:
     """Whoever told before was meant to. One that is given is found out within 20 seconds."""
     both.refused = {KUBELET_PATH: 403, API_PATH: 403}
     asking = source(both, clock)
@@ -269,7 +273,7 @@ def test_a_right_that_is_taken_away_is_a_failure(both: Cluster, clock: Clock) ->
     [("", "NODE_IP is not set"), ("kubelet.example.com", "NODE_IP is not set"), ("10.0.0.1/pods", "NODE_IP")],
 )
 def test_the_kubelet_is_asked_at_an_address_only(
-    both: Cluster, clock: Clock, node_ip: str, words: str
+    both: Kubernetes, clock: Clock, node_ip: str, words: str
 ) -> None:
     """A name may mean any host."""
     error = failure(source(both, clock, "kubelet", node_ip=node_ip))
@@ -279,7 +283,7 @@ def test_the_kubelet_is_asked_at_an_address_only(
     assert both.server.requests == []
 
 
-def test_a_node_that_nobody_named_is_not_asked_for(both: Cluster, clock: Clock) -> None:
+def test_a_node_that_nobody_named_is_not_asked_for(both: Kubernetes, clock: Clock) -> None:
     """Whose pods they are could not be told."""
     account = replace(both.account, node="")
     assert failure(PodSource(clock, account, "api_server")).reason == "node_name"
@@ -288,7 +292,7 @@ def test_a_node_that_nobody_named_is_not_asked_for(both: Cluster, clock: Clock) 
 
 @pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
 def test_a_kubelet_may_have_signed_its_certificate_itself(
-    certified_cluster: Callable[..., Cluster], clock: Clock, certificate: str
+    certified_cluster: Callable[..., Kubernetes], clock: Clock, certificate: str
 ) -> None:
     """As most have; with a CA it must hold, and no token is sent where it does not."""
     cluster = certified_cluster(certificate)
@@ -300,7 +304,7 @@ def test_a_kubelet_may_have_signed_its_certificate_itself(
     assert len(source(cluster, clock, "kubelet").read().pods) == 14
 
 
-def test_a_kubelet_is_checked_by_its_ca(both: Cluster, clock: Clock) -> None:
+def test_a_kubelet_is_checked_by_its_ca(both: Kubernetes, clock: Clock) -> None:
     """Where the cluster signs the certificates of kubelets."""
     good = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
     assert good.read().source == "kubelet"
@@ -310,7 +314,7 @@ def test_a_kubelet_is_checked_by_its_ca(both: Cluster, clock: Clock) -> None:
 
 @pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
 def test_the_api_server_is_always_checked(
-    certified_cluster: Callable[..., Cluster], clock: Clock, certificate: str
+    certified_cluster: Callable[..., Kubernetes], clock: Clock, certificate: str
 ) -> None:
     """What is sent to it leaves the node."""
     cluster = certified_cluster(certificate)

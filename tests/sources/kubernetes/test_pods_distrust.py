@@ -9,7 +9,7 @@ import pytest
 from exporter.sources.kubernetes import PodSource
 from exporter.sources.kubernetes.source import BODY_BYTES_MAX, PODS_MAX
 from tests.sources.cloud.metadata_server import MetadataServer, Reply
-from tests.sources.kubernetes.api_server import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Kubernetes
 from tests.sources.kubernetes.test_pods import KUBELET_PATH, PODS, Clock, failure, source
 
 BROKEN = PODS[10]  # asks for a path with a host in it
@@ -20,7 +20,7 @@ def listed(*pods: Any) -> bytes:
 
 
 @pytest.fixture
-def replying(cluster: Cluster) -> Callable[[bytes], PodSource]:
+def replying(cluster: Kubernetes) -> Callable[[bytes], PodSource]:
     """A source whose kubelet answers with a body."""
     clock = Clock()
 
@@ -51,7 +51,7 @@ def test_what_is_no_list_of_pods_is_no_answer(
     assert words in str(error)
 
 
-def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster) -> None:
+def test_a_body_of_100_megabytes_is_not_read(cluster: Kubernetes) -> None:
     """At 32 MiB it is given up, although the list in it has ended long before."""
     body = listed(PODS[0]) + b" " * (1 << 20)
     cluster.server.replies[KUBELET_PATH] = Reply(body, times=100)
@@ -62,7 +62,7 @@ def test_a_body_of_100_megabytes_is_not_read(cluster: Cluster) -> None:
     assert cluster.server.sent < 100 << 20
 
 
-def test_a_list_of_pods_without_end_is_given_up(cluster: Cluster) -> None:
+def test_a_list_of_pods_without_end_is_given_up(cluster: Kubernetes) -> None:
     """Each of its pods is whole; none of them is told."""
     item = b"," + json.dumps(PODS[0]).encode()
     body = listed(PODS[0]).removesuffix(b"]}") + item * (BODY_BYTES_MAX // len(item))
@@ -102,7 +102,7 @@ def test_pods_of_other_nodes_are_left_out(replying: Callable[[bytes], PodSource]
 
 
 def test_a_refused_annotation_is_counted_and_logged_once(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
+    cluster: Kubernetes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the pod named; again when it changes."""
     clock = Clock()
@@ -132,7 +132,7 @@ def test_a_refused_annotation_is_counted_and_logged_once(
     ]
 
 
-def test_a_redirect_is_not_followed(cluster: Cluster) -> None:
+def test_a_redirect_is_not_followed(cluster: Kubernetes) -> None:
     """The token goes to nobody else."""
     elsewhere = MetadataServer()
     try:
@@ -145,7 +145,7 @@ def test_a_redirect_is_not_followed(cluster: Cluster) -> None:
     assert elsewhere.requests == []
 
 
-def test_a_kubelet_that_keeps_silent_is_given_up(cluster: Cluster) -> None:
+def test_a_kubelet_that_keeps_silent_is_given_up(cluster: Kubernetes) -> None:
     """In the time of one read."""
     cluster.server.hangs.add(KUBELET_PATH)
     assert failure(source(cluster, Clock(), "kubelet", timeout=0.5)).reason == "timeout"

@@ -12,7 +12,7 @@ from exporter.sources.kubernetes import Pods, PodSource
 from exporter.sources.kubernetes.source import PODS_MAX
 from tests.sources.kubelet.kubelet_server import Kubelet
 from tests.sources.kubelet.test_pod_fields import part
-from tests.sources.kubernetes.api_server import NODE, Cluster
+from tests.sources.kubernetes.api_server import NODE, Kubernetes
 from tests.sources.kubernetes.test_pods import API_PATH, KUBELET_PATH, RECORDINGS, Clock, failure, source
 
 REPLY = (RECORDINGS / "kubelet-pods.binpb").read_bytes()
@@ -33,7 +33,7 @@ def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
 
 
 @pytest.fixture
-def both(cluster: Cluster) -> Cluster:
+def both(cluster: Kubernetes) -> Kubernetes:
     """A kubelet and an API server, asked by https."""
     for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
         cluster.server.set_reply(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
@@ -46,7 +46,7 @@ def alone(kubelet: Kubelet, clock: Clock, choice: Any = "auto") -> PodSource:
 
 
 def test_the_socket_tells_what_the_kubelet_tells_by_https(
-    both: Cluster, kubelet: Kubelet, clock: Clock
+    both: Kubernetes, kubelet: Kubelet, clock: Clock
 ) -> None:
     """The same pods, the same refusals of annotations; nobody is asked by https any more."""
     by_https = source(both, clock, "kubelet")
@@ -81,7 +81,7 @@ def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clo
 
 @pytest.mark.parametrize("choice", ["kubelet", "api_server", "off"])
 def test_the_socket_is_not_asked_where_others_are_chosen(
-    both: Cluster, kubelet: Kubelet, clock: Clock, choice: str
+    both: Kubernetes, kubelet: Kubelet, clock: Clock, choice: str
 ) -> None:
     """Whoever chose has a reason."""
     kubelet.start()
@@ -91,7 +91,9 @@ def test_the_socket_is_not_asked_where_others_are_chosen(
     assert kubelet.methods == []
 
 
-def test_the_socket_alone_is_asked_where_it_is_chosen(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
+def test_the_socket_alone_is_asked_where_it_is_chosen(
+    both: Kubernetes, kubelet: Kubelet, clock: Clock
+) -> None:
     """Also where there is none, which is told."""
     asking = source(both, clock, "pods_api", socket=kubelet.path)
     error = failure(asking)
@@ -117,7 +119,7 @@ def test_an_answer_is_kept_for_20_seconds(kubelet: Kubelet, clock: Clock) -> Non
 
 
 def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
-    both: Cluster, kubelet: Kubelet, clock: Clock
+    both: Kubernetes, kubelet: Kubelet, clock: Clock
 ) -> None:
     """Its https answers meanwhile; without an account there is no answer for so long."""
     kubelet.start()
@@ -133,7 +135,7 @@ def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
 
 
 def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
-    both: Cluster, kubelet: Kubelet, clock: Clock
+    both: Kubernetes, kubelet: Kubelet, clock: Clock
 ) -> None:
     """A kubelet that stops takes it away, and makes another one when it starts."""
     kubelet.start()
@@ -151,7 +153,7 @@ def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
     "status", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL]
 )
 def test_a_socket_that_does_not_tell_is_asked_last(
-    both: Cluster, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode
+    both: Kubernetes, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode
 ) -> None:
     """Whoever answered is asked first from then on, until it fails itself."""
     kubelet.start()
@@ -170,7 +172,7 @@ def test_a_socket_that_does_not_tell_is_asked_last(
 
 @pytest.mark.parametrize("broken", [b"<html></html>", REPLY[:-1], bytes(16 * 1024 * 1024 + 1)])
 def test_an_answer_that_is_none_leaves_the_others(
-    both: Cluster, kubelet: Kubelet, clock: Clock, broken: bytes
+    both: Kubernetes, kubelet: Kubelet, clock: Clock, broken: bytes
 ) -> None:
     """Nothing of it is kept, nor counted."""
     kubelet.start()
@@ -190,7 +192,7 @@ def test_an_answer_that_is_none_leaves_the_others(
     ],
 )
 def test_where_nobody_tells_the_reason_is_of_who_might(
-    both: Cluster, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode, reason: str
+    both: Kubernetes, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode, reason: str
 ) -> None:
     """A kubelet that starts will tell; a socket that is closed is as none. The messages are of all."""
     kubelet.start()
@@ -204,7 +206,7 @@ def test_where_nobody_tells_the_reason_is_of_who_might(
     assert f"; pods of {NODE} at {both.server.address}: " in str(error)
 
 
-def test_pods_of_other_nodes_are_left_out(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
+def test_pods_of_other_nodes_are_left_out(both: Kubernetes, kubelet: Kubelet, clock: Clock) -> None:
     """Where the node is known."""
     kubelet.start()
     elsewhere = PodSource(clock, replace(both.account, node="gpu-2"), "pods_api", socket=kubelet.path)

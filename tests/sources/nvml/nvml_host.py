@@ -22,7 +22,7 @@ SHORT = nanoseconds(0.02)
 """Patience with a call that is known to hang."""
 
 
-class StillClock:
+class NvmlClock:
     """Stands until a test moves it. Waiting is real, since it is for a thread."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class NvmlHost:
 
     def __init__(self, fake: FakeNvml) -> None:
         self.fake = fake
-        self.clock = StillClock()
+        self.clock = NvmlClock()
         self.source = NvmlSource(self.clock)
 
     def set(
@@ -69,7 +69,7 @@ class NvmlHost:
         """Which GPUs answer."""
         return {reading.gpu.uuid: reading.up for reading in self.read()}
 
-    def refusal(self) -> str:
+    def failure_reason(self) -> str:
         """Why a read fails, at this very moment."""
         try:
             self.source.read()
@@ -93,7 +93,7 @@ class NvmlHost:
         """Read while a function of the first GPU hangs; the read gives up."""
         self.set(*gpus, rules=(Hang(function, gpu=0),))
         self.source._timeout = SHORT
-        assert self.refusal() == "hung"
+        assert self.failure_reason() == "hung"
         self.source._timeout = nanoseconds(5)
         self.reached(f"{function} 0")
 
@@ -107,9 +107,9 @@ class NvmlHost:
 
 
 @contextmanager
-def nvml_host(folder: Path, *, lacking: tuple[str, ...] = ()) -> Iterator[NvmlHost]:
+def nvml_host(folder: Path, *, missing: tuple[str, ...] = ()) -> Iterator[NvmlHost]:
     """A host with an H100 in it."""
-    with FakeNvml(folder, Scenario((A,)), missing_symbols=lacking).loaded() as fake:
+    with FakeNvml(folder, Scenario((A,)), missing_symbols=missing).loaded() as fake:
         host = NvmlHost(fake)
         try:
             yield host

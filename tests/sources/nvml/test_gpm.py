@@ -75,10 +75,10 @@ def test_a_card_before_hopper_is_told_by_its_ring(nvml: NvmlHost) -> None:
     assert allocated_samples(nvml) == 0
 
 
-@pytest.mark.parametrize("lacking", [("nvmlGpmQueryDeviceSupport",), ("nvmlGpmSampleGet",)])
-def test_an_old_driver_is_told_by_its_ring(tmp_path: Path, lacking: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("missing", [("nvmlGpmQueryDeviceSupport",), ("nvmlGpmSampleGet",)])
+def test_an_old_driver_is_told_by_its_ring(tmp_path: Path, missing: tuple[str, ...]) -> None:
     """Symbols came with driver 520; what was allocated meanwhile is given back."""
-    with nvml_host(tmp_path, lacking=lacking) as nvml:
+    with nvml_host(tmp_path, missing=missing) as nvml:
         nvml.set(gpm(62.5))
         assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
         assert allocated_samples(nvml) == 0
@@ -320,7 +320,7 @@ def test_samples_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:
     assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]
     nvml.set(gpm(62.5), rules=(Return("nvmlDeviceGetCount_v2", 1, times=1),))
     nvml.clock.advance(30)
-    assert nvml.refusal() == "uninitialized"
+    assert nvml.failure_reason() == "uninitialized"
     assert allocated_samples(nvml) == 0
     nvml.set(gpm(62.5))
     nvml.clock.advance(30)

@@ -129,8 +129,8 @@ def test_a_gpu_that_never_answered_is_left_out(nvml: NvmlHost) -> None:
 def test_gpus_that_none_may_read_are_a_failure(nvml: NvmlHost, code: int, why: str) -> None:
     """Counted and never read is not "no GPUs"."""
     nvml.set(A, B, rules=(Return("nvmlDeviceGetHandleByIndex_v2", code),))
-    assert nvml.refusal() == why
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
+    assert nvml.failure_reason() == why
     nvml.set(A, B)
     nvml.clock.advance(30)
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
@@ -192,7 +192,7 @@ def test_an_absurd_count_is_not_a_reading(nvml: NvmlHost, monkeypatch: pytest.Mo
     """The count bounds what is asked for."""
     monkeypatch.setattr(exporter.sources.nvml.inventory, "LARGEST_COUNT", 1)
     nvml.set(A, B)
-    assert nvml.refusal() == "implausible"
+    assert nvml.failure_reason() == "implausible"
 
 
 @pytest.mark.parametrize("code", [16, 28])

@@ -32,13 +32,13 @@ def test_nvml_that_does_not_open_is_tried_every_30_seconds(
         nvml.source.read()
     assert first.value.reason == why
     nvml.clock.advance(29.9)
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
     assert nvml.fake.calls() == [INIT]
     nvml.clock.advance(0.1)
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
     assert nvml.fake.calls() == [INIT, INIT]
     nvml.set(A)
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
     nvml.clock.advance(30)
     assert nvml.up() == {"GPU-a": True}
 
@@ -53,7 +53,7 @@ def test_a_missing_library_may_appear(nvml: NvmlHost, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(pynvml, "nvmlLib", None)
         patch.setattr(pynvml, "CDLL", missing)
-        assert nvml.refusal() == "library_missing"
+        assert nvml.failure_reason() == "library_missing"
     nvml.clock.advance(30)
     assert nvml.up() == {"GPU-a": True}
 
@@ -62,16 +62,16 @@ def test_a_passing_unknown_error_is_survived(nvml: NvmlHost) -> None:
     """Two refusals, then it opens."""
     nvml.set(A, rules=(Return(INIT, 999, times=2),))
     for _ in range(2):
-        assert nvml.refusal() == "unknown"
+        assert nvml.failure_reason() == "unknown"
         nvml.clock.advance(30)
-    assert nvml.refusal() == ""
+    assert nvml.failure_reason() == ""
 
 
 def test_lasting_unknown_errors_need_a_new_container(nvml: NvmlHost) -> None:
     """The twentieth in a row, after ten minutes, says what happened to the container's devices."""
     nvml.set(A, rules=(Return(INIT, 999),))
     for _ in range(19):
-        assert nvml.refusal() == "unknown"
+        assert nvml.failure_reason() == "unknown"
         nvml.clock.advance(30)
     with pytest.raises(MustRestartError, match=r"20 times in 10 minutes.*daemon-reload.*new container"):
         nvml.source.read()
@@ -82,7 +82,7 @@ def test_only_unknown_errors_in_a_row_count(nvml: NvmlHost) -> None:
     for code, times, why in ((999, 19, "unknown"), (9, 1, "driver_not_loaded"), (999, 19, "unknown")):
         nvml.set(A, rules=(Return(INIT, code),))
         for _ in range(times):
-            assert nvml.refusal() == why
+            assert nvml.failure_reason() == why
             nvml.clock.advance(30)
 
 
@@ -91,12 +91,12 @@ def test_an_opening_ends_a_row_of_unknown_errors(nvml: NvmlHost) -> None:
     for _ in range(2):
         nvml.set(A, rules=(Return("*", 999), Return(INIT, 999)))
         for _ in range(19):
-            assert nvml.refusal() == "unknown"
+            assert nvml.failure_reason() == "unknown"
             nvml.clock.advance(30)
         nvml.set(A)
         assert nvml.up() == {"GPU-a": True}
         nvml.set(A, rules=(Return("*", 1),))
-        assert nvml.refusal() == "uninitialized"
+        assert nvml.failure_reason() == "uninitialized"
         nvml.clock.advance(30)
 
 
@@ -116,12 +116,12 @@ def test_a_driver_that_goes_and_comes_back(nvml: NvmlHost, code: int, why: str) 
     nvml.read()
     nvml.clock.advance(60)
     nvml.set(A, rules=(Return("*", code),))
-    assert nvml.refusal() == why
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
+    assert nvml.failure_reason() == why
     calls = nvml.fake.calls()
     assert (calls.count("nvmlShutdown"), calls.count(INIT)) == (1, 2)
     nvml.set(replace(A, energy_mj=17), driver="580.1")
-    assert nvml.refusal() == why
+    assert nvml.failure_reason() == why
     nvml.clock.advance(30)
     reading = nvml.one()
     assert (reading.energy, reading.driver_version) == (17, "580.1")
@@ -133,7 +133,7 @@ def test_nvml_that_ends_is_not_opened_again_at_once(nvml: NvmlHost) -> None:
     nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 1),))
     for _ in range(30):
         nvml.clock.advance(2)
-        nvml.refusal()
+        nvml.failure_reason()
     assert nvml.fake.calls().count(INIT) == 3
 
 
@@ -142,7 +142,7 @@ def test_another_driver_is_asked_for_everything(nvml: NvmlHost) -> None:
     nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 3),))
     assert nvml.one().power_watts is None
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 1),))
-    assert nvml.refusal() == "uninitialized"
+    assert nvml.failure_reason() == "uninitialized"
     nvml.set(A)
     nvml.clock.advance(30)
     assert nvml.one().power_watts == 70.0
@@ -152,7 +152,7 @@ def test_a_count_that_needs_nvml_reopened(nvml: NvmlHost) -> None:
     """Where no GPU can be counted before NVML is opened again, it is."""
     nvml.read()
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 28, times=1),))
-    assert nvml.refusal() == "gpu_not_found"
+    assert nvml.failure_reason() == "gpu_not_found"
     nvml.clock.advance(30)
     assert nvml.up() == {"GPU-a": True}
     assert nvml.fake.calls().count("nvmlShutdown") == 1
@@ -164,7 +164,7 @@ def test_a_failed_read_tells_no_partial_errors(nvml: NvmlHost) -> None:
     nvml.read()
     assert nvml.source.errors == (("unknown", 1),)
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 999),))
-    assert nvml.refusal() == "unknown"
+    assert nvml.failure_reason() == "unknown"
     assert nvml.source.errors == ()
 
 
@@ -172,5 +172,5 @@ def test_a_count_that_fails_costs_one_reading(nvml: NvmlHost) -> None:
     """Two transient errors, then all is well; NVML stays open."""
     nvml.read()
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 999, times=2),))
-    assert [nvml.refusal() for _ in range(3)] == ["unknown", "unknown", ""]
+    assert [nvml.failure_reason() for _ in range(3)] == ["unknown", "unknown", ""]
     assert "nvmlShutdown" not in nvml.fake.calls()

@@ -298,7 +298,7 @@ def test_an_instance_that_is_gone_is_looked_for_at_once(nvml: NvmlHost) -> None:
 
 def test_an_older_driver_tells_by_the_older_version(tmp_path: Path) -> None:
     """The lists of instances have the same two versions."""
-    with nvml_host(tmp_path, lacking=(COMPUTE, "nvmlDeviceGetMPSComputeRunningProcesses_v3")) as nvml:
+    with nvml_host(tmp_path, missing=(COMPUTE, "nvmlDeviceGetMPSComputeRunningProcesses_v3")) as nvml:
         nvml.set(cut(SMALL, processes=(Process(12, 5, gi=9, ci=0), Process(13, 6, "mps", gi=9, ci=0))))
         for _ in range(4):
             assert nvml.one().processes == (
@@ -330,7 +330,7 @@ def test_mps_that_instances_do_not_tell_is_asked_once(nvml: NvmlHost) -> None:
 def test_nvml_that_ends_within_a_look_ends_the_read(nvml: NvmlHost, function: str) -> None:
     """The driver was unloaded: no half reading."""
     nvml.set(cut(SMALL, processes=(Process(12, 5, gi=9, ci=0),)), rules=(Return(function, 9),))
-    assert nvml.refusal() == "driver_not_loaded"
+    assert nvml.failure_reason() == "driver_not_loaded"
 
 
 def test_handles_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:

@@ -109,7 +109,7 @@ def test_a_list_that_is_not_allowed_is_asked_once(nvml: NvmlHost, caplog: pytest
 
 def test_an_old_driver_tells_by_the_older_version(tmp_path: Path) -> None:
     """Before 510 there is no third version of the lists; without any they are None."""
-    with nvml_host(tmp_path, lacking=(COMPUTE, MPS)) as nvml:
+    with nvml_host(tmp_path, missing=(COMPUTE, MPS)) as nvml:
         nvml.set(computing(A, Process(12, 5), Process(13, 6, "mps")))
         assert nvml.one().processes == (GpuProcess(12, 5), GpuProcess(13, 6))
         nvml.set(A, rules=(Return("nvmlDeviceGetComputeRunningProcesses_v2", 3),))

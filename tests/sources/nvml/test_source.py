@@ -226,13 +226,13 @@ def test_a_field_that_fails_for_now_is_asked_again(nvml: NvmlHost, code: int, wh
 
 def test_an_old_driver_lacks_symbols(tmp_path: Path) -> None:
     """Memory comes from the first version; what has no other source is None."""
-    lacking = (
+    missing = (
         "nvmlDeviceGetMemoryInfo_v2",
         "nvmlDeviceGetTotalEnergyConsumption",
         "nvmlDeviceGetSamples",
         "nvmlDeviceGetEnforcedPowerLimit",
     )
-    with nvml_host(tmp_path, lacking=lacking) as nvml:
+    with nvml_host(tmp_path, missing=missing) as nvml:
         nvml.set(replace(A, memory_total=100, memory_used=30, memory_reserved=5, utilization=12))
         for _ in range(2):
             reading = nvml.one()

@@ -17,7 +17,7 @@ from exporter.units import nanoseconds
 from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
-from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost, StillClock
+from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlClock, NvmlHost
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_any_call_may_hang_and_return(nvml: NvmlHost, function: str, gpu: Gpu) -
     """The read is given up, the thread is the same, and once the driver lets go all is read again."""
     nvml.set(gpu)
     nvml.hang(function, gpu)
-    assert nvml.refusal() == "hung"
+    assert nvml.failure_reason() == "hung"
     nvml.set(gpu)
     nvml.settle()
     reading = nvml.one()
@@ -107,7 +107,7 @@ def test_opening_may_hang(nvml: NvmlHost) -> None:
     """A first call that hangs is watched as any other, and served once it returns."""
     nvml.set(A, rules=(Hang("nvmlInitWithFlags"),))
     nvml.source._timeout = SHORT
-    assert [nvml.refusal() for _ in range(3)] == ["hung"] * 3
+    assert [nvml.failure_reason() for _ in range(3)] == ["hung"] * 3
     nvml.reached("nvmlInitWithFlags")
     nvml.set(A)
     nvml.settle()
@@ -122,7 +122,7 @@ def test_closing_shuts_nvml_down_once(nvml: NvmlHost) -> None:
     nvml.source.close()
     assert nvml.fake.calls().count("nvmlShutdown") == 1
     assert ended("nvml")
-    assert nvml.refusal() == "closed"
+    assert nvml.failure_reason() == "closed"
 
 
 def test_closing_what_was_never_read(nvml: NvmlHost) -> None:
@@ -135,7 +135,7 @@ def test_closing_what_was_never_read(nvml: NvmlHost) -> None:
 def test_closing_without_nvml_open(nvml: NvmlHost) -> None:
     """What did not open is not shut down."""
     nvml.set(A, rules=(Return("nvmlInitWithFlags", 9),))
-    assert nvml.refusal() == "driver_not_loaded"
+    assert nvml.failure_reason() == "driver_not_loaded"
     nvml.source.close()
     assert "nvmlShutdown" not in nvml.fake.calls()
 
@@ -205,7 +205,7 @@ def test_a_process_ends_while_a_call_hangs(tmp_path: Path) -> None:
 
 def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
     """Results and exceptions cross to the asking thread, whose own thread never runs the work."""
-    worker = Worker("test-worker", StillClock())
+    worker = Worker("test-worker", NvmlClock())
     assert worker.run(threading.get_ident, nanoseconds(5)) != threading.get_ident()
     assert running("test-worker") == 1
     with pytest.raises(ZeroDivisionError):
@@ -215,7 +215,7 @@ def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
 
 def test_a_busy_worker_refuses_at_once() -> None:
     """One request at a time; after the slow one is done the next is served."""
-    worker = Worker("test-worker", StillClock())
+    worker = Worker("test-worker", NvmlClock())
     go = threading.Event()
     with pytest.raises(StuckError):
         worker.run(lambda: go.wait(5), SHORT)

@@ -27,8 +27,8 @@ def test_a_descriptor_tells_whose_of_one_user_a_socket_is(host: ProcHost, read: 
     """One that hides its own (PR_SET_DUMPABLE) has nobody else's."""
     network = (OURS, (ANY, 8000, 1, 1000))
     for pid in (10, 20):
-        told = ("vllm", "serve", "--port=8000")
-        host.process(pid, *told, cgroup=f"0::/a/{pid}.service", network=network, user=1000)
+        argv = ("vllm", "serve", "--port=8000")
+        host.process(pid, *argv, cgroup=f"0::/a/{pid}.service", network=network, user=1000)
     host.open(10, "socket:[1]")
 
     assert claims(read(10, 20)) == {10: (8000, ""), 20: (None, "contested")}
@@ -45,18 +45,18 @@ def test_a_default_port_is_no_claim(host: ProcHost, read: Read) -> None:
     ):
         host.process(pid, *words, cgroup=f"0::/a/{pid}.service", network=network)
 
-    found = claims(read(10, 20, 30, 40))
+    by_pid = claims(read(10, 20, 30, 40))
 
-    assert (found[10], found[20][0]) == ((8000, ""), None)
-    assert [found[pid] for pid in (30, 40)] == [(None, "contested"), (None, "contested")]
+    assert (by_pid[10], by_pid[20][0]) == ((8000, ""), None)
+    assert [by_pid[pid] for pid in (30, 40)] == [(None, "contested"), (None, "contested")]
 
 
 def test_one_port_at_two_addresses_is_two_servers(host: ProcHost, read: Read) -> None:
     """Each names its own address, and its user listens at both."""
     network = (OURS, ("127.0.0.1", 8000, 1), ("127.0.0.2", 8000, 2))
     for pid, at in ((10, "127.0.0.1"), (20, "127.0.0.2")):
-        told = ("vllm", "serve", f"--host={at}", "--port=8000")
-        host.process(pid, *told, cgroup=f"0::/a/{pid}.service", network=network)
+        argv = ("vllm", "serve", f"--host={at}", "--port=8000")
+        host.process(pid, *argv, cgroup=f"0::/a/{pid}.service", network=network)
 
     groups = read(10, 20)
 
@@ -70,14 +70,14 @@ def test_the_port_of_a_server_that_starts_again_is_reserved_for_its_user(
     """While it loads it listens nowhere; who names its port meanwhile has not its name."""
     source = ProcessSource(SystemClock(), root=host.root)
     cgroup_line, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
-    told = ("vllm", "serve", "--port=18000")
-    host.process(10, *told, cgroup=cgroup_line, network=network, user=1000)
+    argv = ("vllm", "serve", "--port=18000")
+    host.process(10, *argv, cgroup=cgroup_line, network=network, user=1000)
     assert claims(source.read([10]).groups) == {10: (18000, "")}
 
     host.end(10)
     host.network("self", OURS)
-    host.process(11, *told, cgroup=cgroup_line, user=1000)
-    host.process(20, *told, cgroup="0::/a/20.service", user=1001)
+    host.process(11, *argv, cgroup=cgroup_line, user=1000)
+    host.process(20, *argv, cgroup="0::/a/20.service", user=1001)
 
     assert claims(source.read([11, 20]).groups) == {11: (None, ""), 20: (None, "taken")}
 

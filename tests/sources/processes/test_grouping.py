@@ -15,7 +15,7 @@ SESSION = "0::/user.slice/user-1.slice/session-3.scope"
 APART = ((ANY, 8000, 1), (ANY, 8001, 2))
 
 
-def shape(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int]]]:
+def outline(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int]]]:
     """Each group's server, and what computes for it."""
     return [
         (group.server and group.server.process.pid, [member.pid for member in group.computing])
@@ -34,7 +34,7 @@ def test_an_ancestor_that_began_later_is_none(host: ProcHost, read: Read) -> Non
     host.process(10, "vllm", "serve", "m", ticks=900, cgroup=SESSION)
     host.process(20, "python", "train.py", parent=10, ticks=500, cgroup=SESSION)
 
-    assert shape(read(20)) == [(None, [20]), (10, [])]
+    assert outline(read(20)) == [(None, [20]), (10, [])]
 
 
 def test_a_circle_of_ancestors_ends(host: ProcHost, read: Read) -> None:
@@ -42,7 +42,7 @@ def test_a_circle_of_ancestors_ends(host: ProcHost, read: Read) -> None:
     host.process(10, "python", "a.py", parent=11, ticks=5, cgroup=SESSION)
     host.process(11, "python", "b.py", parent=10, ticks=5, cgroup=SESSION)
 
-    assert sorted(pid for _, computing in shape(read(10, 11)) for pid in computing) == [10, 11]
+    assert sorted(pid for _, computing in outline(read(10, 11)) for pid in computing) == [10, 11]
 
 
 def test_shells_of_one_session_start_groups_of_their_own(host: ProcHost, read: Read) -> None:
@@ -56,7 +56,7 @@ def test_shells_of_one_session_start_groups_of_their_own(host: ProcHost, read: R
 
     groups = read(11, 12, 20)
 
-    assert shape(groups) == [(None, [11, 12]), (None, [20])]
+    assert outline(groups) == [(None, [11, 12]), (None, [20])]
     assert [group.name for group in groups] == ["a.py", "b.c"]
     assert [group.id.rpartition("#")[2] for group in groups] == ["10.100000000", "20.200000000"]
 
@@ -67,7 +67,7 @@ def test_a_service_that_starts_what_it_is_asked_to_is_not_one_group(host: ProcHo
         host.process(pid, "python", name, parent=1, cgroup="0::/system.slice/cron.service")
         host.process(pid + 10, "python", name, parent=1, cgroup="0::/system.slice/job.service")
 
-    assert shape(read(10, 11, 20, 21)) == [(None, [10]), (None, [11]), (None, [20, 21])]
+    assert outline(read(10, 11, 20, 21)) == [(None, [10]), (None, [11]), (None, [20, 21])]
 
 
 @pytest.mark.parametrize("cgroup", [CONTAINER, "0::/system.slice/vllm.service"])
@@ -80,7 +80,7 @@ def test_whatever_computes_beside_a_containers_or_a_units_only_server_is_its(
 
     (group,) = read(11)
 
-    assert shape((group,)) == [(10, [11])]
+    assert outline((group,)) == [(10, [11])]
     assert [member.pid for member in group.members] == [10, 11]
     assert "#" not in group.id
 
@@ -91,7 +91,7 @@ def test_in_a_session_only_a_workers_own_title_tells_whose_it_is(host: ProcHost,
     host.process(11, "VLLM::Worker_TP0", parent=1, cgroup=SESSION)
     host.process(12, "python", "-c", "x", parent=1, cgroup=SESSION)
 
-    assert shape(read(11, 12)) == [(10, [11]), (None, [12])]
+    assert outline(read(11, 12)) == [(10, [11]), (None, [12])]
 
 
 def test_an_orphan_that_may_be_two_servers_is_neithers(host: ProcHost, read: Read) -> None:
@@ -105,7 +105,7 @@ def test_an_orphan_that_may_be_two_servers_is_neithers(host: ProcHost, read: Rea
 
     groups = read(11, 21, 31, 32)
 
-    assert shape(groups) == [(10, [11]), (20, [21]), (None, [31, 32])]
+    assert outline(groups) == [(10, [11]), (20, [21]), (None, [31, 32])]
     assert groups[2].container == C
     assert len({group.id for group in groups}) == 3
 
@@ -118,7 +118,7 @@ def test_a_server_that_a_server_started_is_part_of_it(host: ProcHost, read: Read
 
     (group,) = read(12)
 
-    assert shape((group,)) == [(10, [12])]
+    assert outline((group,)) == [(10, [12])]
     assert group.server is not None
     assert [inner.engine for inner in group.server.inner] == ["llamacpp"]
 
@@ -131,7 +131,7 @@ def test_another_containers_processes_are_not_joined_by_a_name_that_looks_like_i
     host.process(11, "VLLM::EngineCore", parent=10, cgroup=CONTAINER)
     host.process(12, "x", cgroup=f"0::/user.slice/user-1.slice/user@1.service/docker-{C}.scope")
 
-    assert shape(read(11, 12)) == [(10, [11]), (None, [12])]
+    assert outline(read(11, 12)) == [(10, [11]), (None, [12])]
 
 
 def test_a_port_of_a_configuration_is_told_by_the_open_socket(host: ProcHost, read: Read) -> None:
@@ -183,13 +183,13 @@ def test_a_metrics_port_that_nobody_listens_on_is_not_told(host: ProcHost, read:
     host.process(10, "tritonserver", cgroup=CONTAINER, network=((ANY, 8000, 1),))
     host.process(20, "tritonserver", cgroup=SESSION, network=(OURS, (ANY, 8000, 3), (ANY, 8002, 4)))
 
-    found = {
+    ports = {
         group.server.process.pid: (group.server.port, group.server.metrics_port)
         for group in read(10, 20)
         if group.server
     }
 
-    assert found == {10: (8000, None), 20: (8000, 8002)}
+    assert ports == {10: (8000, None), 20: (8000, 8002)}
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_a_network_is_read_once_where_the_kernel_names_it(host: ProcHost, read: 
     """Two servers of the host's network, one of another; this reader is in a pod's."""
     for pid in (10, 20, 30):
         listens = (OURS, (ANY, 8000, 1)) if pid == 30 else ((ANY, 8000, 5),)
-        told = ("--port=8000",) if pid == 10 else ()
-        host.process(pid, "vllm", "serve", "m", *told, cgroup=f"0::/a/{pid}.service", network=listens)
+        flags = ("--port=8000",) if pid == 10 else ()
+        host.process(pid, "vllm", "serve", "m", *flags, cgroup=f"0::/a/{pid}.service", network=listens)
     host.process(1, "init", network=((ANY, 8000, 5),))
 
     groups = {group.server.process.pid: group.server for group in read(10, 20, 30) if group.server}
@@ -329,7 +329,7 @@ def test_what_a_host_starts_first_is_no_program_that_computes(host: ProcHost, re
     host.process(10, "python", "a.py", parent=1)
     host.process(20, "python", "b.py", parent=1)
 
-    assert shape(read(10, 20)) == [(None, [10]), (None, [20])]
+    assert outline(read(10, 20)) == [(None, [10]), (None, [20])]
 
 
 def test_a_part_tells_of_the_only_server_of_its_engine(host: ProcHost, read: Read) -> None:
@@ -358,8 +358,8 @@ def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -
     mine, theirs, roots = (ANY, 8000, 1, 1000), (ANY, 8001, 2, 1001), (ANY, 8002, 3, 0)
     network = (OURS, mine, theirs, roots)
     for pid, whose, at in ((10, 1000, ""), (20, 1002, "8000"), (30, 1000, "8001"), (40, 1000, "8002")):
-        told = (f"--port={at}",) if at else ()
-        host.process(pid, "vllm", "serve", *told, cgroup=f"0::/a/{pid}.service", network=network, user=whose)
+        flags = (f"--port={at}",) if at else ()
+        host.process(pid, "vllm", "serve", *flags, cgroup=f"0::/a/{pid}.service", network=network, user=whose)
 
     groups = read(10, 20, 30, 40)
 
@@ -397,7 +397,7 @@ def test_each_model_of_a_router_is_a_server(
 
     groups = read(11, 13)
 
-    assert shape(groups) == [(11, [11]), (12, [13]), (10, [])]
+    assert outline(groups) == [(11, [11]), (12, [13]), (10, [])]
     assert [port(groups, pid) for pid in (10, 11, 12)] == [
         (8080, "descriptor"),
         (41001, "descriptor"),

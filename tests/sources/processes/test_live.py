@@ -75,8 +75,8 @@ def test_as_root_without_capabilities_the_port_is_told_by_the_command_line(tmp_p
         answer = read_as("capabilities", one.worker)
 
     server = server_of(answer, one.worker)
-    found = (server["process"][0], server["port"], server["reach"], server["hosts"])
-    assert found == (one.server, one.port, "here", ["127.0.0.1"])
+    row = (server["process"][0], server["port"], server["reach"], server["hosts"])
+    assert row == (one.server, one.port, "here", ["127.0.0.1"])
     assert server["evidence"] == ("command" if os.geteuid() == 0 else "descriptor")  # one's own may be traced
     assert answer["errors"].keys() <= {"not_listening"}  # of other tests' servers
     assert answer["problem"] == ""

@@ -69,15 +69,15 @@ def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
         return read(proc, process, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Proc, "read", noted)
-    register, found = Register(), []
+    register, readings = Register(), []
     for _ in range(2):
         opened.clear()
         clock.now += READING_TTL
-        found.append(census(Proc(host.root), clock, [10], [20], register))
+        readings.append(census(Proc(host.root), clock, [10], [20], register))
 
     assert opened == {10: 4, 20: 4, 30: 1}
-    assert found[0] == found[1]
-    assert sorted(found[0]) == [10, 20, 30]
+    assert readings[0] == readings[1]
+    assert sorted(readings[0]) == [10, 20, 30]
 
 
 def test_a_process_that_takes_another_name_is_read_again(

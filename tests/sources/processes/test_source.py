@@ -91,8 +91,8 @@ def test_a_process_that_could_not_be_read_is_looked_for_again(host: ProcHost, so
     assert source.read([11, 12]).unseen == (12,)
     assert source.errors == (("ended", 1),)
     assert source.problem == "1 of the processes that compute are not seen: they have ended"
-    kept = source.read([11, 12])
-    assert (kept.unseen, source.errors) == ((12,), ())
+    reading = source.read([11, 12])
+    assert (reading.unseen, source.errors) == ((12,), ())
     host.process(12, "VLLM::Worker_TP1", parent=10, cgroup=SERVICE)
 
     assert source.read([11, 12]).unseen == ()
@@ -320,9 +320,9 @@ def test_looking_for_sockets_that_takes_too_long_ends(
 ) -> None:
     """The servers that hold a GPU come first; of the others it is not known where they listen."""
     for pid in (10, 20):
-        told = f"--port={8000 + pid}"
+        flag = f"--port={8000 + pid}"
         cgroup_line = f"0::/system.slice/{pid}.service"
-        host.process(pid, "vllm", "serve", told, cgroup=cgroup_line, network=((ANY, 8010, 1), (ANY, 8020, 2)))
+        host.process(pid, "vllm", "serve", flag, cgroup=cgroup_line, network=((ANY, 8010, 1), (ANY, 8020, 2)))
     clock.step = 1
     monkeypatch.setattr(listening, "BUDGET", 1)
 

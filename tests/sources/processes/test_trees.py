@@ -17,7 +17,7 @@ TREES = Path(__file__).parent / "trees"
 NAMES = sorted(path.stem for path in TREES.glob("*.proc"))
 
 
-def told(group: ProcessGroup) -> dict[str, Any]:
+def description(group: ProcessGroup) -> dict[str, Any]:
     """A group in the words of the expectations; what is empty is left out."""
     words = {
         "kind": group.kind,
@@ -41,7 +41,7 @@ def serving(server: ApiServer) -> dict[str, Any]:
         "engine": launch.engine,
         "inner": [inner.engine for inner in server.inner],
         "model": launch.model,
-        "world": launch.world,
+        "world": launch.world_size,
         "nodes": launch.nodes if launch.nodes > 1 else None,
         "node_rank": launch.node_rank or None,
         "serves": launch.serves,
@@ -71,7 +71,7 @@ def test_a_recorded_tree_is_grouped_and_named_as_it_was_started(name: str, tmp_p
 
     reading = source.read(expected["computing"])
 
-    assert [told(group) for group in reading.groups] == expected["groups"]
+    assert [description(group) for group in reading.groups] == expected["groups"]
     assert dict(source.errors) == expected.get("errors", {})
     assert reading.unseen == ()
     assert len({group.id for group in reading.groups}) == len(reading.groups)

@@ -1,4 +1,4 @@
-"""Servers that answer as told: by a mocked transport, or as real threads on loopback."""
+"""Servers with scripted answers: by a mocked transport, or as real threads on loopback."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from exporter.readings import ServerKey
 from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource, shared_client
-from exporter.units import Instant, Nanoseconds, nanoseconds
+from tests.clocks import ManualClock
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
 vllm:num_requests_running{engine="0",model_name="m"} 2
@@ -25,56 +25,37 @@ Script = Callable[[socket.socket, threading.Event], None]
 Make = Callable[..., ServerSource]
 
 
-class HandClock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now: Nanoseconds = 0
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def wall(self) -> Instant:
-        return self.now
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        self.now += duration
-        return stop.is_set()
-
-    def pass_seconds(self, seconds: float) -> None:
-        self.now += nanoseconds(seconds)
-
-
-class Site:
-    """Answers by path and query. A path without an answer is 404; `asked` are the requests in order."""
+class ScriptedServer:
+    """Answers by path and query. A path without an answer is 404; `requests` are those of it, in order."""
 
     def __init__(self) -> None:
         self.answers: dict[str, httpx.Response | Exception | Callable[[], httpx.Response]] = {}
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     @property
     def paths(self) -> list[str]:
-        return [request.url.raw_path.decode() for request in self.asked]
+        return [request.url.raw_path.decode() for request in self.requests]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.get(request.url.raw_path.decode(), httpx.Response(404))
         if isinstance(answer, Exception):
             raise answer
         return answer() if callable(answer) else answer
 
-    def says(self, path: str, body: bytes, **headers: str) -> None:
+    def set_page(self, path: str, body: bytes, **headers: str) -> None:
         self.answers[path] = lambda: httpx.Response(200, headers=headers, content=iter([body]))
 
 
 @pytest.fixture
-def hand_clock() -> HandClock:
-    return HandClock()
+def hand_clock() -> ManualClock:
+    """Time that begins at zero, on both clocks."""
+    return ManualClock(uptime=0, start=0)
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
@@ -83,7 +64,7 @@ def vllm_page() -> bytes:
 
 
 @pytest.fixture
-def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
+def make(site: ScriptedServer, hand_clock: ManualClock) -> Iterator[Make]:
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     sources: list[ServerSource] = []
 
@@ -126,12 +107,12 @@ def serve() -> Iterator[Callable[[Script], int]]:
             with connection:
                 connection.settimeout(5)
                 try:
-                    asked = b""
-                    while waits and b"\r\n\r\n" not in asked:
+                    request = b""
+                    while waits and b"\r\n\r\n" not in request:
                         received = connection.recv(65536)
                         if not received:
                             break
-                        asked += received
+                        request += received
                     script(connection, stop)
                 except OSError:
                     continue

@@ -8,7 +8,7 @@ import pytest
 from exporter.sources.server import ServerContext, ServerSource
 from tests.sources.server.conftest import VLLM_PAGE
 
-ABOUT = ServerContext(
+CONTEXT = ServerContext(
     pod="chat-0",
     identity="7:1",
     started=1_700_000_000 * 10**9,
@@ -26,8 +26,8 @@ HEADER = {"Process-Start-Time-Unix": "1824948099"}
     [
         (VLLM_PAGE, {}, "started 1500000000.0", 1_500_000_000 * 10**9),
         # Which process, but not since when by any calendar: its start is what /proc says of who listens.
-        (LLAMA_PAGE, HEADER, "1824948099", ABOUT.started),
-        (LLAMA_PAGE, {}, ABOUT.identity, ABOUT.started),
+        (LLAMA_PAGE, HEADER, "1824948099", CONTEXT.started),
+        (LLAMA_PAGE, {}, CONTEXT.identity, CONTEXT.started),
     ],
 )
 def test_a_page_tells_who_it_is_of_as_far_as_it_can(
@@ -39,19 +39,19 @@ def test_a_page_tells_who_it_is_of_as_far_as_it_can(
     started: int,
 ) -> None:
     """What it does not tell is what was found beside it."""
-    site.says("/metrics", page, **headers)
-    reading = make(about=ABOUT).read()
+    site.set_page("/metrics", page, **headers)
+    reading = make(context=CONTEXT).read()
     assert (reading.identity, reading.started) == (identity, started)
 
 
 def test_what_no_page_tells(make: Callable[..., ServerSource], site: Any) -> None:
     """Pod, role and world are of whoever found the server."""
-    site.says("/metrics", VLLM_PAGE)
-    reading = make(about=ABOUT).read()
+    site.set_page("/metrics", VLLM_PAGE)
+    reading = make(context=CONTEXT).read()
     assert (reading.pod, reading.role, reading.spans_hosts, reading.world_size) == (
         "chat-0",
         "decode",
         True,
         4,
     )
-    assert reading.absent_at == ABOUT.absent_at
+    assert reading.absent_at == CONTEXT.absent_at

@@ -28,8 +28,8 @@ def listed(*models: str) -> bytes:
 
 def test_a_model_and_a_version_are_asked_of_the_page_that_has_both(make: Make, site: Any) -> None:
     """TGI: once per process, behind the same prefix."""
-    site.says("/tgi/metrics", TGI)
-    site.says("/tgi/info", b'{"model_id": "org/m", "version": "3.3.7", "sha": null}')
+    site.set_page("/tgi/metrics", TGI)
+    site.set_page("/tgi/info", b'{"model_id": "org/m", "version": "3.3.7", "sha": null}')
     source = make(ROOT + "/tgi/metrics", engine="tgi")
     for _ in range(3):
         reading = source.read()
@@ -39,26 +39,26 @@ def test_a_model_and_a_version_are_asked_of_the_page_that_has_both(make: Make, s
 
 def test_a_server_that_failed_is_asked_again(make: Make, site: Any) -> None:
     """What answers then may be another one."""
-    site.says("/metrics", TGI)
-    site.says("/info", b'{"model_id": "old", "version": "1"}')
+    site.set_page("/metrics", TGI)
+    site.set_page("/info", b'{"model_id": "old", "version": "1"}')
     source = make(engine="tgi")
     assert source.read().models == ("old",)
     site.answers["/metrics"] = httpx.ConnectError("refused")
     with pytest.raises(ReadFailedError):
         source.read()
-    site.says("/metrics", TGI)
-    site.says("/info", b'{"model_id": "new", "version": "2"}')
+    site.set_page("/metrics", TGI)
+    site.set_page("/info", b'{"model_id": "new", "version": "2"}')
     reading = source.read()
     assert (reading.models, reading.engine_version) == (("new",), "2")
 
 
 def test_a_model_that_is_not_told_yet_is_asked_for_again_and_a_version_is_not(make: Make, site: Any) -> None:
     """A server that loads tells its model later."""
-    site.says("/prometheus/metrics", TRTLLM)
+    site.set_page("/prometheus/metrics", TRTLLM)
     source = make(ROOT, engine="trtllm")
     assert source.read().models == ()
-    site.says("/v1/models", listed("served"))
-    site.says("/version", b'{"version": "1.2"}')
+    site.set_page("/v1/models", listed("served"))
+    site.set_page("/version", b'{"version": "1.2"}')
     reading = source.read()
     assert (reading.models, reading.engine_version) == (("served",), "")
     source.read()
@@ -70,10 +70,10 @@ def test_what_drains_a_queue_is_never_read_of_a_server_that_is_known(
     make: Make, site: Any, path: str
 ) -> None:
     """Trap: /metrics of trtllm-serve is gone once it is read. What else it tells is at its root."""
-    site.says("/metrics", DRAINED)
-    site.says("/prometheus/metrics", TRTLLM)
-    site.says("/v1/models", listed("served"))
-    site.says("/version", b'{"version": "1.2"}')
+    site.set_page("/metrics", DRAINED)
+    site.set_page("/prometheus/metrics", TRTLLM)
+    site.set_page("/v1/models", listed("served"))
+    site.set_page("/version", b'{"version": "1.2"}')
     reading = make(ROOT + path, engine="trtllm").read()
     assert (reading.engine, reading.models, reading.engine_version) == ("trtllm", ("served",), "1.2")
     assert site.paths == ["/prometheus/metrics", "/v1/models", "/version"]
@@ -81,21 +81,21 @@ def test_what_drains_a_queue_is_never_read_of_a_server_that_is_known(
 
 def test_a_server_behind_its_own_path_is_asked_at_its_root(make: Make, site: Any) -> None:
     """Also where the page had to tell whose it is."""
-    site.says("/prometheus/metrics", TRTLLM)
-    site.says("/v1/models", listed("served"))
+    site.set_page("/prometheus/metrics", TRTLLM)
+    site.set_page("/v1/models", listed("served"))
     assert make(ROOT + "/prometheus/metrics").read().models == ("served",)
 
 
 @pytest.mark.parametrize("engine", [None, "vllm"])
 def test_a_queue_that_was_drained_once_is_left_alone(make: Make, site: Any, engine: str | None) -> None:
     """Nothing tells an unknown server's page before it is read. Its own page is read from then on."""
-    site.says("/metrics", DRAINED)
+    site.set_page("/metrics", DRAINED)
     source = make(ROOT, engine=engine)
     for _ in range(3):
         with pytest.raises(ReadFailedError, match="HTTP status 404"):
             source.read()
     if engine is None:
-        site.says("/prometheus/metrics", TRTLLM)
+        site.set_page("/prometheus/metrics", TRTLLM)
         assert source.read().engine == "trtllm"
     assert site.paths.count("/metrics") == 1
 
@@ -104,20 +104,20 @@ def test_another_server_at_its_place_is_read_as_it_was_configured(
     make: Make, site: Any, vllm_page: bytes
 ) -> None:
     """What drained is gone when nobody listens any more."""
-    site.says("/metrics", DRAINED)
-    site.says("/prometheus/metrics", TRTLLM)
+    site.set_page("/metrics", DRAINED)
+    site.set_page("/prometheus/metrics", TRTLLM)
     source = make(ROOT)
     assert source.read().engine == "trtllm"
     site.answers["/prometheus/metrics"] = httpx.ConnectError("refused")
     with pytest.raises(ReadFailedError):
         source.read()
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     assert source.read().engine == "vllm"
 
 
 def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: Make, site: Any) -> None:
     """The message has the flag, unless it may be there already: the page may be behind a prefix."""
-    source = make(engine="sglang", about=ServerContext(metrics_off=True))
+    source = make(engine="sglang", context=ServerContext(metrics_off=True))
     with pytest.raises(ReadFailedError, match=r"HTTP status 404; it serves metrics with `--enable-metrics`$"):
         source.read()
     for engine in ("vllm", "sglang"):
@@ -130,8 +130,8 @@ def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: M
 
 def test_vllm_tells_its_version(make: Make, site: Any, vllm_page: bytes) -> None:
     """Its series name the model, so nothing else is asked."""
-    site.says("/metrics", vllm_page)
-    site.says("/version", b'{"version": "0.33.0"}')
+    site.set_page("/metrics", vllm_page)
+    site.set_page("/version", b'{"version": "0.33.0"}')
     source = make(engine="vllm")
     assert [source.read().engine_version, source.read().engine_version] == ["0.33.0", "0.33.0"]
     assert site.paths == ["/metrics", "/version", "/metrics"]
@@ -139,7 +139,7 @@ def test_vllm_tells_its_version(make: Make, site: Any, vllm_page: bytes) -> None
 
 def test_sglang_is_asked_nothing_and_tells_its_role(make: Make, site: Any) -> None:
     """Its page of versions stops the scheduler."""
-    site.says("/metrics", SGLANG)
+    site.set_page("/metrics", SGLANG)
     reading = make(engine="sglang").read()
     assert (reading.role, reading.models, reading.engine_version) == ("decode", ("m",), "")
     assert site.paths == ["/metrics"]
@@ -148,42 +148,42 @@ def test_sglang_is_asked_nothing_and_tells_its_role(make: Make, site: Any) -> No
 @pytest.mark.parametrize("engine", ["tgi", "tei"])
 def test_a_page_before_the_first_request_may_be_blank(make: Make, site: Any, engine: str) -> None:
     """Trap: these create every series with its first use. Absent is not zero, and no failure."""
-    site.says("/metrics", b"\n")
-    site.says("/info", b'{"model_id": "org/m", "version": "1"}')
+    site.set_page("/metrics", b"\n")
+    site.set_page("/info", b'{"model_id": "org/m", "version": "1"}')
     reading = make(engine=engine).read()
     assert (reading.up, reading.counters, reading.models) == (True, (), ("org/m",))
     with pytest.raises(ReadFailedError, match="no known engine"):
         make().read()
-    site.says("/metrics", b"other 1\n")
+    site.set_page("/metrics", b"other 1\n")
     with pytest.raises(ReadFailedError, match="no counter of tokens"):
         make(engine=engine).read()
 
 
 def test_a_server_without_token_counters_is_up(make: Make, site: Any) -> None:
     """Infinity: requests, and no token ever told."""
-    site.says("/metrics", EMBEDDED)
-    site.says("/models", listed("org/e"))
+    site.set_page("/metrics", EMBEDDED)
+    site.set_page("/models", listed("org/e"))
     reading = make().read()
     assert (reading.engine, reading.models) == ("infinity", ("org/e",))
     assert [(c.quantity, c.value, c.model) for c in reading.counters] == [("requests", 9.0, "org/e")]
-    site.says("/metrics", b'http_requests_total{handler="/health",status="2xx"} 9\n')
+    site.set_page("/metrics", b'http_requests_total{handler="/health",status="2xx"} 9\n')
     reading = make(engine="infinity").read()
     assert (reading.up, reading.counters, reading.models) == (True, (), ("org/e",))
-    site.says("/metrics", b"other 1\n")
+    site.set_page("/metrics", b"other 1\n")
     with pytest.raises(ReadFailedError, match="no counter of tokens"):
         make(engine="infinity").read()
 
 
 def test_infinity_behind_a_prefix_is_asked_there(make: Make, site: Any) -> None:
     """The second question is asked where the first one tells nothing."""
-    site.says("/metrics", EMBEDDED)
-    site.says("/v1/models", listed("org/e"))
+    site.set_page("/metrics", EMBEDDED)
+    site.set_page("/v1/models", listed("org/e"))
     assert make(engine="infinity").read().models == ("org/e",)
     assert site.paths == ["/metrics", "/models", "/v1/models"]
 
 
 @pytest.mark.parametrize(
-    ("body", "way", "told"),
+    ("body", "way", "value"),
     [
         (b'{"data": [{"id": "m"}]}', ("data", 0, "id"), "m"),
         (b'{"data": [{"id": "m\\u0000\\n"}]}', ("data", 0, "id"), "m"),
@@ -197,9 +197,9 @@ def test_infinity_behind_a_prefix_is_asked_there(make: Make, site: Any) -> None:
         (b'{"data": "m"}', (), ""),
     ],
 )
-def test_a_way_into_a_document_ends_at_a_text_or_nowhere(body: bytes, way: Way, told: str) -> None:
+def test_a_way_into_a_document_ends_at_a_text_or_nowhere(body: bytes, way: Way, value: str) -> None:
     """Whatever a server answers."""
-    assert text(body, way) == told
+    assert text(body, way) == value
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,6 @@ def test_a_way_into_a_document_ends_at_a_text_or_nowhere(body: bytes, way: Way, 
 )
 def test_a_served_name_comes_before_what_was_loaded(make: Make, site: Any, info: bytes, model: str) -> None:
     """TEI: clients ask for the served name; older ones have none."""
-    site.says("/metrics", b"te_request_input_length_sum 9\n")
-    site.says("/info", info)
+    site.set_page("/metrics", b"te_request_input_length_sum 9\n")
+    site.set_page("/info", info)
     assert make(engine="tei").read().models == (model,)

@@ -26,7 +26,7 @@ from tests.sampler.sampler_fixture import (
     FakeEndpoint,
     FakeFootprint,
     FakeLedger,
-    FakeNvml,
+    FakeNvmlSource,
     SamplerFixture,
     inline,
     plan,
@@ -88,12 +88,12 @@ class Rig:
 
     def tokens(self, kind: str = "generation") -> dict[str, int]:
         """Tokens by model since the beginning."""
-        told: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for postings in self.fixture.ledger.posted:
             for tokens in postings.tokens:
                 if tokens.kind == kind:
-                    told[tokens.owner.model] = told.get(tokens.owner.model, 0) + tokens.count
-        return told
+                    counts[tokens.owner.model] = counts.get(tokens.owner.model, 0) + tokens.count
+        return counts
 
     def paid(self) -> dict[str, int]:
         """Picodollars of the GPU by server since the beginning."""
@@ -121,7 +121,7 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         engine="vllm",
         timeout=30.0,
     )
-    clock, nvml, endpoint, ledger = ManualClock(), FakeNvml(), FakeEndpoint(), FakeLedger()
+    clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
     sampler = Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(source))
     made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
@@ -268,9 +268,9 @@ def test_ten_thousand_model_names_are_counted_under_other(rig: Rig) -> None:
     line = b'vllm:generation_tokens_total{model_name="m%d"} 7\n'
     rig.tick(OK, page(100))
     rig.tick(OK, page(100, *(line % number for number in range(10_000))))
-    told = rig.tokens()
-    assert (len(told), sum(told.values())) == (51, 70_000)
-    assert told["other"] == 70_000 - 49 * 7
+    tokens = rig.tokens()
+    assert (len(tokens), sum(tokens.values())) == (51, 70_000)
+    assert tokens["other"] == 70_000 - 49 * 7
     assert rig.errors() == {"too_many_models": 1}
     assert rig.paid() == {"chat": CENT}
 

@@ -17,7 +17,7 @@ from exporter.sources.server import ServerSource, repeated
 FIRST, SECOND, GATEWAY = (f"http://10.0.0.{last}:8000/metrics" for last in (1, 2, 9))
 
 
-class House:
+class Endpoints:
     """Hosts that answer by URL, their endpoints read tick by tick, and what moved there by quantity."""
 
     def __init__(self, clock: Any) -> None:
@@ -65,8 +65,8 @@ class House:
 
 
 @pytest.fixture
-def house(hand_clock: Any) -> Iterator[House]:
-    made = House(hand_clock)
+def endpoints(hand_clock: Any) -> Iterator[Endpoints]:
+    made = Endpoints(hand_clock)
     yield made
     made.client.close()
 
@@ -130,45 +130,47 @@ GATEWAYS = [
 @pytest.mark.parametrize("pages", GATEWAYS)
 @pytest.mark.parametrize("engines", [{}, {"gateway": "vllm"}], ids=["found", "mistaken-for-vllm"])
 def test_a_gateway_beside_its_engines_adds_nothing(
-    house: House, pages: tuple[str, str], engines: dict[str, str]
+    endpoints: Endpoints, pages: tuple[str, str], engines: dict[str, str]
 ) -> None:
     """Both engines moved by 50 + 90 prompt and 7 + 11 generated tokens, and the gateway tells them again."""
-    house.configure(GATEWAY, FIRST, SECOND, **engines)
+    endpoints.configure(GATEWAY, FIRST, SECOND, **engines)
 
-    house.tick({GATEWAY: pages[0], FIRST: vllm(100, 10), SECOND: vllm(200, 20)})
-    house.tick({GATEWAY: pages[1], FIRST: vllm(150, 17), SECOND: vllm(290, 31)})
+    endpoints.tick({GATEWAY: pages[0], FIRST: vllm(100, 10), SECOND: vllm(200, 20)})
+    endpoints.tick({GATEWAY: pages[1], FIRST: vllm(150, 17), SECOND: vllm(290, 31)})
 
-    assert house.tokens == {"prompt": 140, "generation": 18}
-    assert house.reasons == {GATEWAY: "gateway"}
+    assert endpoints.tokens == {"prompt": 140, "generation": 18}
+    assert endpoints.reasons == {GATEWAY: "gateway"}
 
 
-def test_a_frontend_of_dynamo_is_not_read_unless_it_is_named(house: House) -> None:
+def test_a_frontend_of_dynamo_is_not_read_unless_it_is_named(endpoints: Endpoints) -> None:
     """Its workers are: 50 prompt and 7 generated tokens."""
-    house.configure(GATEWAY, FIRST)
+    endpoints.configure(GATEWAY, FIRST)
 
-    house.tick({GATEWAY: frontend(100, 10), FIRST: vllm(100, 10, WORKER)})
-    house.tick({GATEWAY: frontend(150, 17), FIRST: vllm(150, 17, WORKER)})
+    endpoints.tick({GATEWAY: frontend(100, 10), FIRST: vllm(100, 10, WORKER)})
+    endpoints.tick({GATEWAY: frontend(150, 17), FIRST: vllm(150, 17, WORKER)})
 
-    assert house.tokens == {"prompt": 50, "generation": 7}
-    assert house.reasons == {GATEWAY: "gateway"}
+    assert endpoints.tokens == {"prompt": 50, "generation": 7}
+    assert endpoints.reasons == {GATEWAY: "gateway"}
 
 
 @pytest.mark.parametrize("engines", [{}, {"first": "dynamo"}, {"first": "vllm"}])
-def test_beside_a_frontend_that_is_named_workers_are_not_read(house: House, engines: dict[str, str]) -> None:
+def test_beside_a_frontend_that_is_named_workers_are_not_read(
+    endpoints: Endpoints, engines: dict[str, str]
+) -> None:
     """Whatever they are called, and also while the frontend does not answer: it tells the rest later."""
-    house.configure(FIRST, SECOND, GATEWAY, gateway="dynamo-frontend", **engines)
+    endpoints.configure(FIRST, SECOND, GATEWAY, gateway="dynamo-frontend", **engines)
     alone = vllm(900, 90)
 
-    house.tick({GATEWAY: frontend(100, 10), FIRST: vllm(100, 10, WORKER), SECOND: alone})
-    house.tick({FIRST: vllm(140, 15, WORKER), SECOND: alone})
-    house.tick({GATEWAY: frontend(150, 17), FIRST: vllm(150, 17, WORKER), SECOND: vllm(905, 93)})
+    endpoints.tick({GATEWAY: frontend(100, 10), FIRST: vllm(100, 10, WORKER), SECOND: alone})
+    endpoints.tick({FIRST: vllm(140, 15, WORKER), SECOND: alone})
+    endpoints.tick({GATEWAY: frontend(150, 17), FIRST: vllm(150, 17, WORKER), SECOND: vllm(905, 93)})
 
-    assert house.tokens == {"prompt": 50 + 5, "generation": 7 + 3}
-    assert house.reasons[FIRST] == "counted_twice"
-    assert SECOND not in house.reasons
+    assert endpoints.tokens == {"prompt": 50 + 5, "generation": 7 + 3}
+    assert endpoints.reasons[FIRST] == "counted_twice"
+    assert SECOND not in endpoints.reasons
 
 
-def test_a_pair_of_dynamo_counts_a_prompt_where_it_was_computed(house: House) -> None:
+def test_a_pair_of_dynamo_counts_a_prompt_where_it_was_computed(endpoints: Endpoints) -> None:
     """Trap: both workers count it, and the first token; here 60 prompt tokens, of which 20 were cached.
 
     What the decode worker fetched from the other one is cached there, until its role is configured.
@@ -186,22 +188,22 @@ def test_a_pair_of_dynamo_counts_a_prompt_where_it_was_computed(house: House) ->
             for source, count in sources
         )
 
-    house.configure(FIRST, SECOND)
+    endpoints.configure(FIRST, SECOND)
 
-    house.tick({FIRST: worker("prefill", 100, 10, 0, 5), SECOND: worker("backend", 0, 0, 110, 400)})
-    house.tick({FIRST: worker("prefill", 140, 30, 0, 7), SECOND: worker("backend", 0, 0, 170, 450)})
+    endpoints.tick({FIRST: worker("prefill", 100, 10, 0, 5), SECOND: worker("backend", 0, 0, 110, 400)})
+    endpoints.tick({FIRST: worker("prefill", 140, 30, 0, 7), SECOND: worker("backend", 0, 0, 170, 450)})
 
-    assert house.tokens == {"prompt": 40, "generation": 50, "cached_prompt": 20 + 60}
+    assert endpoints.tokens == {"prompt": 40, "generation": 50, "cached_prompt": 20 + 60}
 
 
-def test_engines_of_ranks_on_one_page_are_added_once_each(house: House) -> None:
+def test_engines_of_ranks_on_one_page_are_added_once_each(endpoints: Endpoints) -> None:
     """Data-parallel ranks are series of one page; a rank that begins anew counts from zero, alone."""
-    house.configure(FIRST)
+    endpoints.configure(FIRST)
 
-    house.tick({FIRST: vllm(100, 10) + vllm(500, 50, 'engine="1"')})
-    house.tick({FIRST: vllm(110, 11) + vllm(520, 52, 'engine="1"')})
+    endpoints.tick({FIRST: vllm(100, 10) + vllm(500, 50, 'engine="1"')})
+    endpoints.tick({FIRST: vllm(110, 11) + vllm(520, 52, 'engine="1"')})
 
-    assert house.tokens == {"prompt": 30, "generation": 3}
+    assert endpoints.tokens == {"prompt": 30, "generation": 3}
 
 
 @pytest.mark.parametrize(
@@ -233,27 +235,27 @@ def test_engines_of_ranks_on_one_page_are_added_once_each(house: House) -> None:
         ),
     ],
 )
-def test_the_first_tokens_of_a_process_count(house: House, engine: str, cold: str, warm: str) -> None:
+def test_the_first_tokens_of_a_process_count(endpoints: Endpoints, engine: str, cold: str, warm: str) -> None:
     """Trap: series appear with their first token, and a first sight of them would only set marks."""
-    house.configure(FIRST, first=engine)
+    endpoints.configure(FIRST, first=engine)
 
-    house.tick({FIRST: cold})
-    house.tick({FIRST: cold + warm})
+    endpoints.tick({FIRST: cold})
+    endpoints.tick({FIRST: cold + warm})
 
-    assert house.reasons == {}
-    assert +house.tokens == {"generation": 7}
+    assert endpoints.reasons == {}
+    assert +endpoints.tokens == {"generation": 7}
 
 
-def test_a_replica_of_ray_that_is_new_on_the_page_counts_from_zero(house: House) -> None:
+def test_a_replica_of_ray_that_is_new_on_the_page_counts_from_zero(endpoints: Endpoints) -> None:
     """One page speaks for all replicas of a node, and replicas come and go."""
 
     def replica(name: str, count: int) -> str:
         return f'ray_vllm_generation_tokens_total{{ReplicaId="{name}",model_name="m"}} {count}\n'
 
-    house.configure(FIRST)
+    endpoints.configure(FIRST)
 
-    house.tick({FIRST: replica("a", 1000) + replica("b", 500)})
-    house.tick({FIRST: replica("a", 1010)})  # b is silent for a while, or gone
-    house.tick({FIRST: replica("a", 1010) + replica("b", 503) + replica("c", 40)})
+    endpoints.tick({FIRST: replica("a", 1000) + replica("b", 500)})
+    endpoints.tick({FIRST: replica("a", 1010)})  # b is silent for a while, or gone
+    endpoints.tick({FIRST: replica("a", 1010) + replica("b", 503) + replica("c", 40)})
 
-    assert house.tokens == {"generation": 10 + 3 + 40}
+    assert endpoints.tokens == {"generation": 10 + 3 + 40}

@@ -44,15 +44,15 @@ def drips(start: bytes, drop: bytes) -> Callable[[socket.socket, threading.Event
     return script
 
 
-def hears(
-    asked: list[bytes], script: Callable[[socket.socket, threading.Event], None]
+def records(
+    requests: list[bytes], script: Callable[[socket.socket, threading.Event], None]
 ) -> Callable[[socket.socket, threading.Event], None]:
     """Note what was asked, then go on with a script; for a server that does not wait itself."""
 
     def listen(connection: socket.socket, stop: threading.Event) -> None:
-        asked.append(b"")
-        while not asked[-1].endswith(b"\r\n\r\n") and (received := connection.recv(65536)):
-            asked[-1] += received
+        requests.append(b"")
+        while not requests[-1].endswith(b"\r\n\r\n") and (received := connection.recv(65536)):
+            requests[-1] += received
         script(connection, stop)
 
     return listen
@@ -120,15 +120,15 @@ def test_a_body_of_exactly_the_limit_is_read(serve: Serve, real: Real, vllm_page
 
 def test_a_redirect_is_not_followed(serve: Serve, real: Real, vllm_page: bytes) -> None:
     """An endpoint must not send the meter, and its token, elsewhere."""
-    asked = []
+    connections = []
 
     def target(connection: socket.socket, stop: threading.Event) -> None:
-        asked.append(connection)
+        connections.append(connection)
         sends(OK, b"\r\n", vllm_page)(connection, stop)
 
     location = b"Location: http://127.0.0.1:%d/metrics\r\n\r\n" % serve(target)
     failure = failure_of(real(serve(sends(b"HTTP/1.1 302 Found\r\n", location))))
-    assert (failure.reason, asked) == ("redirect", [])
+    assert (failure.reason, connections) == ("redirect", [])
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_a_short_body_is_a_failed_connection(serve: Serve, real: Real, vllm_page
 
 def test_cookies_are_not_kept(serve: Serve, real: Real, vllm_page: bytes) -> None:
     """All ports of this host would share them, and no bound would hold them."""
-    asked: list[bytes] = []
-    script = hears(asked, sends(OK, b"Set-Cookie: a=b; Path=/\r\n\r\n", vllm_page))
+    requests: list[bytes] = []
+    script = records(requests, sends(OK, b"Set-Cookie: a=b; Path=/\r\n\r\n", vllm_page))
     source = real(serve(script, waits=False))
     assert [source.read().up, source.read().up] == [True, True]
-    assert len(asked) == 3  # once more for the version
-    assert b"cookie" not in b"".join(asked).lower()
+    assert len(requests) == 3  # once more for the version
+    assert b"cookie" not in b"".join(requests).lower()
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ def test_a_request_says_whom_it_asks_for_what(
     serve: Serve, real_client: HttpClientProtocol, method: str, path: str, line: bytes, length: list[bytes]
 ) -> None:
     """Nothing else than its own headers, whichever client sends it; no port where it is HTTP's own."""
-    asked: list[bytes] = []
-    port = serve(hears(asked, sends(b"HTTP/1.1 204 No Content\r\n\r\n")), waits=False)
+    requests: list[bytes] = []
+    port = serve(records(requests, sends(b"HTTP/1.1 204 No Content\r\n\r\n")), waits=False)
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "us"}
     request = HttpRequest(f"http://LocalHost:{port}{path}", headers, "chat", method)
     assert real_client.request(request, Deadline(SystemClock(), 3.0), 0) == HttpResponse(204, b"", {})
-    told, *lines = asked[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
-    assert told == line + b" HTTP/1.1"
+    request_line, *lines = requests[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert request_line == line + b" HTTP/1.1"
     assert sorted(lines) == sorted(
         [
             b"Host: localhost:%d" % port,

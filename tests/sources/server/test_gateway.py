@@ -39,13 +39,13 @@ def test_a_query_is_sent_and_never_named(site: Any, hand_clock: Any) -> None:
     """The page is asked for with it; the reading, the source's name and an error have its name alone."""
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     source = GatewaySource(f"{URL}?api_key=5ecret", ("team",), client, hand_clock)
-    site.says("/metrics/?api_key=5ecret", LITELLM)
+    site.set_page("/metrics/?api_key=5ecret", LITELLM)
     reading = source.read()
-    site.says("/metrics/?api_key=5ecret", b"a 1\n")
+    site.set_page("/metrics/?api_key=5ecret", b"a 1\n")
     _, problem = refused(source)
     client.close()
 
-    assert [str(asked.url) for asked in site.asked] == [f"{URL}?api_key=5ecret"] * 2
+    assert [str(request.url) for request in site.requests] == [f"{URL}?api_key=5ecret"] * 2
     assert source.name == "gateway:127.0.0.1:4000/metrics/?api_key=***"
     assert reading.url == source.url == endpoint_id(f"{URL}?api_key=5ecret")
     assert problem.startswith(f"{URL}?api_key=***: ")
@@ -56,7 +56,7 @@ def test_a_page_is_read_with_the_token_and_at_its_own_path(gateway: Make, site: 
     token = tmp_path / "token"
     token.write_text("secret\n", encoding="utf-8")
     token.chmod(0o600)
-    site.says("/metrics/", LITELLM)
+    site.set_page("/metrics/", LITELLM)
     source = gateway(bearer_token_file=token)
     reading = source.read()
 
@@ -67,14 +67,14 @@ def test_a_page_is_read_with_the_token_and_at_its_own_path(gateway: Make, site: 
         GatewayCounter(generation + labels, "m", "", "Search", "generation", 30.0),
     )
     assert (reading.title, reading.identity) == ("the LiteLLM proxy", "started 1500000000.0")
-    assert site.asked[0].headers["authorization"] == "Bearer secret"
+    assert site.requests[0].headers["authorization"] == "Bearer secret"
     assert source.name == "gateway:127.0.0.1:4000/metrics/"
     assert source.errors == ()
 
 
 def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
     """A malformed line and a repeated one cost themselves only."""
-    site.says("/metrics/", LITELLM + LITELLM + b"litellm_input_tokens_metric_total{ 5\n")
+    site.set_page("/metrics/", LITELLM + LITELLM + b"litellm_input_tokens_metric_total{ 5\n")
     source = gateway()
 
     assert [one.value for one in source.read().counters] == [70.0, 30.0]
@@ -141,14 +141,14 @@ def test_a_page_that_cannot_divide_says_what_to_do(
     gateway: Make, site: Any, page: bytes, by: str, reason: str, message: str
 ) -> None:
     """Each with its reason, which the source's health shows."""
-    site.says("/metrics/", page)
+    site.set_page("/metrics/", page)
 
     assert refused(gateway(by)) == (reason, message)
 
 
 def test_an_adapter_needs_no_team(gateway: Make, site: Any) -> None:
     """The picker's page divides by adapter."""
-    site.says("/metrics/", PICKER)
+    site.set_page("/metrics/", PICKER)
 
     assert [one.value for one in gateway("adapter").read().counters] == [9.0]
 
@@ -158,5 +158,5 @@ def test_it_is_no_more_trusted_than_a_server(gateway: Make, site: Any) -> None:
     site.answers["/metrics/"] = httpx.Response(307, headers={"location": "http://elsewhere/"})
     assert refused(gateway()) == ("redirect", f"{URL}: answers with HTTP status 307")
 
-    site.says("/metrics/", LITELLM)
+    site.set_page("/metrics/", LITELLM)
     assert refused(gateway(body_bytes=50)) == ("too_large", f"{URL}: larger than 50 bytes")

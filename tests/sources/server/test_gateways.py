@@ -22,7 +22,7 @@ def failure_of(source: ServerSource) -> tuple[str, str]:
 @pytest.mark.parametrize("engine", [None, "vllm"])
 def test_a_gateway_says_what_to_read_instead(make: Make, site: Any, engine: str | None) -> None:
     """Also where the configuration calls it an engine, whose names it may borrow."""
-    site.says("/metrics", b'vllm:num_requests_running{server="b"} 1')
+    site.set_page("/metrics", b'vllm:num_requests_running{server="b"} 1')
 
     assert failure_of(make(engine=engine)) == (
         "gateway",
@@ -35,7 +35,7 @@ def test_a_gateway_says_what_to_read_instead(make: Make, site: Any, engine: str 
 
 def test_a_frontend_of_dynamo_says_how_it_is_read(make: Make, site: Any) -> None:
     """It counts what its workers count."""
-    site.says("/metrics", b'dynamo_frontend_output_tokens_total{model="m"} 5')
+    site.set_page("/metrics", b'dynamo_frontend_output_tokens_total{model="m"} 5')
 
     for engine in (None, "dynamo"):
         assert failure_of(make(engine=engine)) == (
@@ -50,7 +50,7 @@ def test_a_frontend_of_dynamo_says_how_it_is_read(make: Make, site: Any) -> None
 
 def test_a_worker_beside_its_frontend_says_that_one_is_too_many(make: Make, site: Any) -> None:
     """Each would add the same tokens."""
-    site.says("/metrics", b'vllm:prompt_tokens_total{dynamo_component="backend",model_name="m"} 5')
+    site.set_page("/metrics", b'vllm:prompt_tokens_total{dynamo_component="backend",model_name="m"} 5')
 
     assert failure_of(make(counted_elsewhere={"dynamo"})) == (
         "counted_twice",
@@ -65,10 +65,12 @@ def test_a_worker_beside_its_frontend_says_that_one_is_too_many(make: Make, site
 def test_a_nim_is_read_as_the_engine_inside(make: Make, site: Any, engine: str | None) -> None:
     """2.x has other names than 1.x, at the same path; an upgrade takes no change of the configuration."""
     source = make("http://127.0.0.1:8000/v1/metrics", engine=engine)
-    site.says("/v1/metrics", b'num_request_max{model_name="m"} 8\nprompt_tokens_total{model_name="m"} 5\n')
+    site.set_page(
+        "/v1/metrics", b'num_request_max{model_name="m"} 8\nprompt_tokens_total{model_name="m"} 5\n'
+    )
     assert source.read().engine == "nim"
 
-    site.says("/v1/metrics", VLLM)
+    site.set_page("/v1/metrics", VLLM)
 
     assert [source.read().engine, source.read().engine] == ["vllm", "vllm"]
 
@@ -77,11 +79,11 @@ def test_kserve_is_read_as_vllm_once_vllm_is_loaded(make: Make, site: Any) -> No
     """Its own histograms stand on the page before and after, and hold no tokens."""
     own = b'request_predict_seconds_count{model_name="m"} 3\n'
     source = make()
-    site.says("/metrics", own)
+    site.set_page("/metrics", own)
     reading = source.read()
     assert (reading.engine, [c.quantity for c in reading.counters]) == ("kserve", ["requests"])
 
-    site.says("/metrics", own + VLLM)
+    site.set_page("/metrics", own + VLLM)
 
     reading = source.read()
     assert (reading.engine, [c.quantity for c in reading.counters]) == ("vllm", ["prompt"])
@@ -100,14 +102,14 @@ def test_a_page_without_tokens_is_no_failure_where_they_may_be_missing(
     make: Make, site: Any, page: bytes, engine: str
 ) -> None:
     """It counts none, or none yet."""
-    site.says("/metrics", page)
+    site.set_page("/metrics", page)
     reading = make().read()
     assert (reading.up, reading.engine) == (True, engine)
 
 
 def test_ollama_says_that_it_counts_no_tokens(make: Make, site: Any) -> None:
     """It has no page of metrics, and its root page is a greeting."""
-    site.says("/", b"Ollama is running")
+    site.set_page("/", b"Ollama is running")
 
     assert failure_of(make("http://127.0.0.1:11434/metrics")) == (
         "no_tokens",
@@ -123,12 +125,12 @@ def test_ollama_says_that_it_counts_no_tokens(make: Make, site: Any) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>Ollama is running</html>", b"It works!"])
 def test_another_greeting_is_not_ollama(make: Make, site: Any, body: bytes) -> None:
     """A missing page of metrics is then all that is known."""
-    site.says("/", body)
+    site.set_page("/", body)
     assert failure_of(make()) == ("not_found", f"{URL}: answers with HTTP status 404")
 
 
 def test_the_root_of_an_engine_is_not_asked(make: Make, site: Any) -> None:
     """Where the configuration says what it is, a missing page is a missing page."""
-    site.says("/", b"Ollama is running")
+    site.set_page("/", b"Ollama is running")
     assert failure_of(make(engine="vllm"))[0] == "not_found"
     assert site.paths == ["/metrics"]

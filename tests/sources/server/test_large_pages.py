@@ -39,13 +39,13 @@ def test_the_same_large_page_is_taken_apart_once(
 
     monkeypatch.setattr(source, "read", counted)
     server = make(engine="vllm")
-    site.says("/metrics", body)
+    site.set_page("/metrics", body)
     first = server.read()
     errors = server.errors
     assert server.read() is first
     assert (server.errors, errors) == (errors, (("malformed", 1),))
     assert len(reads) == 1
-    site.says("/metrics", body + b"\n")
+    site.set_page("/metrics", body + b"\n")
     assert server.read() is not first
     assert len(reads) == 2
 
@@ -53,32 +53,32 @@ def test_the_same_large_page_is_taken_apart_once(
 def test_a_large_page_after_a_failure_is_taken_apart(make: Make, site: Any) -> None:
     """What answers then may be another server."""
     server = make(engine="vllm")
-    site.says("/metrics", large())
+    site.set_page("/metrics", large())
     first = server.read()
-    site.says("/metrics", b"<html>")
+    site.set_page("/metrics", b"<html>")
     with pytest.raises(ReadFailedError):
         server.read()
-    site.says("/metrics", large())
+    site.set_page("/metrics", large())
     assert server.read() is not first
 
 
 @pytest.mark.parametrize("count", [SERIES, 17_000])
 def test_series_by_the_thousand_tell_when_they_began(make: Make, site: Any, count: int) -> None:
     """Also where these lines are as many again as there is room for: they are read apart."""
-    site.says("/metrics", large(count=count, created="1.6e9"))
+    site.set_page("/metrics", large(count=count, created="1.6e9"))
     server = make(engine="vllm")
     for _ in range(2):
         reading = server.read()
         assert isinstance(reading.counters, CounterColumns)
         assert len(reading.counters) == count
         assert {one.created for one in reading.counters} == {1_600_000_000 * NANOSECONDS_PER_SECOND}
-    site.says("/metrics", large(count=3, created="1.7e9"))
+    site.set_page("/metrics", large(count=3, created="1.7e9"))
     assert {one.created for one in server.read().counters} == {1_700_000_000 * NANOSECONDS_PER_SECOND}
 
 
 def test_a_page_of_more_series_than_there_is_room_for_is_refused(make: Make, site: Any) -> None:
     """Those that count alone are 20,001."""
-    site.says("/metrics", large(count=20_001))
+    site.set_page("/metrics", large(count=20_001))
     with pytest.raises(ReadFailedError, match="more series than an engine has"):
         make(engine="vllm").read()
 
@@ -122,7 +122,7 @@ def test_a_turn_ends_with_whatever_is_raised() -> None:
 
 def test_marks_of_a_large_page_are_of_its_series(make: Make, site: Any) -> None:
     """By the digest of each."""
-    site.says("/metrics", large())
+    site.set_page("/metrics", large())
     (first, *_) = make(engine="vllm").read().counters
     name = "generation_tokens_total{model_name=m,tenant=a-customer-of-ours-0}"
     assert digest(first.series) == digest(name)

@@ -26,8 +26,8 @@ def page(prompt: int, running: int = 0) -> bytes:
 
 
 def props(*, sleeping: bool | None = None, **more: object) -> bytes:
-    told = {"model_alias": "tiny", "build_info": "b10434-x", "total_slots": 2} | more
-    return json.dumps(told if sleeping is None else told | {"is_sleeping": sleeping}).encode()
+    document = {"model_alias": "tiny", "build_info": "b10434-x", "total_slots": 2} | more
+    return json.dumps(document if sleeping is None else document | {"is_sleeping": sleeping}).encode()
 
 
 def metrics_reads(site: Any) -> int:
@@ -36,8 +36,8 @@ def metrics_reads(site: Any) -> int:
 
 def test_the_model_and_the_build_come_from_props(make: Make, site: Any) -> None:
     """No series names them; the header is an opaque identity."""
-    site.says("/metrics", page(10), **HEADER)
-    site.says("/props", props())
+    site.set_page("/metrics", page(10), **HEADER)
+    site.set_page("/props", props())
     reading = make().read()
     assert (reading.engine, reading.engine_version) == ("llamacpp", "b10434-x")
     assert (reading.identity, reading.started) == ("1824948099", None)
@@ -47,12 +47,12 @@ def test_the_model_and_the_build_come_from_props(make: Make, site: Any) -> None:
 
 def test_without_props_the_model_is_asked_once_per_process(make: Make, site: Any) -> None:
     """Of /v1/models, by its first name."""
-    site.says("/metrics", page(10), **HEADER)
-    site.says("/v1/models", b'{"data": [{"id": "tiny"}, {"id": "other"}]}')
+    site.set_page("/metrics", page(10), **HEADER)
+    site.set_page("/v1/models", b'{"data": [{"id": "tiny"}, {"id": "other"}]}')
     source = make()
     assert [source.read().models, source.read().models] == [("tiny",), ("tiny",)]
     assert site.paths.count("/v1/models") == 1
-    site.says("/metrics", page(1), **{"Process-Start-Time-Unix": "2"})
+    site.set_page("/metrics", page(1), **{"Process-Start-Time-Unix": "2"})
     assert source.read().models == ("tiny",)
     assert site.paths.count("/v1/models") == 2
 
@@ -71,9 +71,9 @@ def test_without_props_the_model_is_asked_once_per_process(make: Make, site: Any
 )
 def test_a_model_that_cannot_be_told_is_empty(make: Make, site: Any, body: bytes) -> None:
     """Tokens are counted all the same."""
-    site.says("/metrics", page(10))
-    site.says("/props", body)
-    site.says("/v1/models", body)
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", body)
+    site.set_page("/v1/models", body)
     reading = make().read()
     assert reading.models == ()
     assert {(counter.model, counter.quantity) for counter in reading.counters} == {
@@ -84,15 +84,15 @@ def test_a_model_that_cannot_be_told_is_empty(make: Make, site: Any, body: bytes
 
 def test_pages_beside_the_metrics_are_asked_behind_the_same_prefix(make: Make, site: Any) -> None:
     """As with --api-prefix."""
-    site.says("/llm/metrics", page(10))
+    site.set_page("/llm/metrics", page(10))
     make("http://127.0.0.1:8080/llm/metrics").read()
     assert site.paths == ["/llm/props", "/llm/metrics", "/llm/v1/models"]
 
 
 def test_a_build_that_cannot_sleep_is_asked_for_props_once(make: Make, site: Any) -> None:
     """Its metrics are then read always."""
-    site.says("/metrics", page(10))
-    site.says("/props", props())
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", props())
     source = make(busy=lambda: False)
     for _ in range(3):
         source.read()
@@ -101,8 +101,8 @@ def test_a_build_that_cannot_sleep_is_asked_for_props_once(make: Make, site: Any
 
 def test_a_server_that_sleeps_is_not_woken_by_the_first_contact(make: Make, site: Any) -> None:
     """Its counters are not known to be zero, so that nothing is said of them."""
-    site.says("/metrics", page(10))
-    site.says("/props", props(sleeping=True))
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", props(sleeping=True))
     source = make()
     for _ in range(2):
         with pytest.raises(ReadFailedError) as failure:
@@ -113,11 +113,11 @@ def test_a_server_that_sleeps_is_not_woken_by_the_first_contact(make: Make, site
 
 def test_a_server_that_fell_asleep_answers_with_its_last_counters(make: Make, site: Any) -> None:
     """It is up, has nothing in hand, and its metrics are not read."""
-    site.says("/metrics", page(10, running=1))
-    site.says("/props", props(sleeping=False))
+    site.set_page("/metrics", page(10, running=1))
+    site.set_page("/props", props(sleeping=False))
     source = make()
     awake = source.read()
-    site.says("/props", props(sleeping=True))
+    site.set_page("/props", props(sleeping=True))
     asleep = source.read()
     assert (asleep.up, asleep.counters) == (True, awake.counters)
     assert [(load.running, load.waiting) for load in asleep.loads] == [(0.0, 0.0)]
@@ -126,10 +126,10 @@ def test_a_server_that_fell_asleep_answers_with_its_last_counters(make: Make, si
 
 def test_a_server_that_was_woken_is_read_again(make: Make, site: Any) -> None:
     """Something woke it, even if its GPU was not seen busy."""
-    site.says("/metrics", page(10))
+    site.set_page("/metrics", page(10))
     source = make(busy=lambda: False)
     for sleeping in (False, True, False):
-        site.says("/props", props(sleeping=sleeping))
+        site.set_page("/props", props(sleeping=sleeping))
         source.read()
     assert metrics_reads(site) == 2
 
@@ -140,15 +140,15 @@ def test_once_seen_asleep_it_is_read_while_busy_and_once_when_it_falls_idle(
     """Tokens count when a request ends: the last read is the one after the GPU fell idle."""
     busy = {"now": False}
     source = make(busy=lambda: busy["now"])
-    site.says("/metrics", page(10))
+    site.set_page("/metrics", page(10))
     for sleeping in (False, True, False):  # it sleeps, and is woken
-        site.says("/props", props(sleeping=sleeping))
+        site.set_page("/props", props(sleeping=sleeping))
         source.read()
     reads = []
     for step, now in enumerate((True, True, False, False, False, False)):
         busy["now"] = now
-        hand_clock.pass_seconds(36_000)
-        site.says("/metrics", page(20 + step if now else 30))
+        hand_clock.now += 36_000 * NANOSECONDS_PER_SECOND
+        site.set_page("/metrics", page(20 + step if now else 30))
         before = metrics_reads(site)
         reading = source.read()
         reads.append(metrics_reads(site) - before)
@@ -162,8 +162,8 @@ def test_an_idle_server_is_read_ever_more_rarely_so_that_it_may_fall_asleep(
     make: Make, site: Any, hand_clock: Any
 ) -> None:
     """Whether it sleeps at all is not told before it does."""
-    site.says("/metrics", page(10))
-    site.says("/props", props(sleeping=False))
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", props(sleeping=False))
     source = make(busy=lambda: False)
     at = []
     for tick in range(70):
@@ -171,7 +171,7 @@ def test_an_idle_server_is_read_ever_more_rarely_so_that_it_may_fall_asleep(
         source.read()
         if metrics_reads(site) > before:
             at.append(tick * 10)
-        hand_clock.pass_seconds(10)
+        hand_clock.now += 10 * NANOSECONDS_PER_SECOND
     # Two at the start (the second sees that nothing moved), then pauses of 10, 20, 40, ... seconds.
     assert at == [0, 10, 20, 40, 80, 160, 320, 640]
     assert site.paths.count("/props") == 70
@@ -179,8 +179,8 @@ def test_an_idle_server_is_read_ever_more_rarely_so_that_it_may_fall_asleep(
 
 def test_a_server_that_died_while_it_was_left_alone_is_not_up(make: Make, site: Any) -> None:
     """That it answers is seen without waking it."""
-    site.says("/metrics", page(10))
-    site.says("/props", props(sleeping=False))
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", props(sleeping=False))
     source = make(busy=lambda: False)
     source.read()
     site.answers["/props"] = httpx.ConnectError("refused")
@@ -192,8 +192,8 @@ def test_a_server_that_died_while_it_was_left_alone_is_not_up(make: Make, site: 
 def test_a_router_is_read_by_model_and_never_loads_one(make: Make, site: Any) -> None:
     """Trap: without autoload=false a scrape loads the model that it asks for."""
     query = "?model=a%2Fb&autoload=false"
-    site.says("/metrics" + query, page(10))
-    site.says("/props" + query, props(sleeping=False, model_alias="a/b"))
+    site.set_page("/metrics" + query, page(10))
+    site.set_page("/props" + query, props(sleeping=False, model_alias="a/b"))
     reading = make("http://127.0.0.1:8080/metrics?model=a%2Fb").read()
     assert reading.models == ("a/b",)
     assert site.paths == ["/props" + query, "/metrics" + query]
@@ -201,7 +201,7 @@ def test_a_router_is_read_by_model_and_never_loads_one(make: Make, site: Any) ->
 
 def test_a_router_without_a_model_says_what_to_configure(make: Make, site: Any) -> None:
     """Its own metrics are an error page."""
-    site.says("/props", props(role="router"))
+    site.set_page("/props", props(role="router"))
     with pytest.raises(ReadFailedError, match=r"\?model=NAME") as failure:
         make().read()
     assert failure.value.reason == "router"
@@ -226,7 +226,7 @@ def test_pauses_grow_to_four_hours_and_shrink_with_work() -> None:
     assert rest.due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
 
 
-def refusal(source: ServerSource) -> str:
+def failure_text(source: ServerSource) -> str:
     """How a read fails, in words."""
     with pytest.raises(ReadFailedError) as caught:
         source.read()
@@ -235,29 +235,29 @@ def refusal(source: ServerSource) -> str:
 
 def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site: Any) -> None:
     """LLAMA_ARG_ENDPOINT_METRICS=1 may have switched them on. It answers 501 where nothing has, and rests."""
-    site.says("/props", props())
+    site.set_page("/props", props())
     site.answers["/metrics"] = httpx.Response(501)
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
 
-    first = refusal(source)
-    asked = len(site.asked)
+    first = failure_text(source)
+    requests = len(site.requests)
 
     assert (
         first
         == f"metrics_off: {source.url}: answers with HTTP status 501; it serves metrics with `--metrics`"
     )
-    assert [refusal(source) for _ in range(3)] == [first] * 3
-    assert len(site.asked) == asked
+    assert [failure_text(source) for _ in range(3)] == [first] * 3
+    assert len(site.requests) == requests
 
 
 @pytest.mark.parametrize(("status", "reason"), [(503, "http_status"), (401, "unauthorized")])
 def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason: str) -> None:
     """It answers 503 while it loads its model, and 401 until the file of its token is right."""
     site.answers["/props"] = site.answers["/metrics"] = httpx.Response(status)
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
-    assert refusal(source).startswith(f"{reason}: ")
-    site.says("/props", props())
-    site.says("/metrics", page(10))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
+    assert failure_text(source).startswith(f"{reason}: ")
+    site.set_page("/props", props())
+    site.set_page("/metrics", page(10))
 
     assert source.read().up
 
@@ -265,9 +265,9 @@ def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason
 def test_one_that_does_not_answer_yet_is_asked_again(make: Make, site: Any) -> None:
     """While it loads nobody listens; what its environment switched on is read from then on."""
     site.answers["/props"] = httpx.ConnectError("refused")
-    source = make(engine="llamacpp", about=ServerContext(metrics_off=True))
-    assert refusal(source).startswith("connection: ")
-    site.says("/props", props())
-    site.says("/metrics", page(10))
+    source = make(engine="llamacpp", context=ServerContext(metrics_off=True))
+    assert failure_text(source).startswith("connection: ")
+    site.set_page("/props", props())
+    site.set_page("/metrics", page(10))
 
     assert source.read().models == ("tiny",)

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources.server import ServerSource, shared_client
+from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
 LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_total 20\n"
@@ -15,7 +16,7 @@ LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_tot
 
 def test_a_reading_says_what_stands_on_the_page(make: Make, site: Any, vllm_page: bytes) -> None:
     """Its server, address, engine, process, counters and loads."""
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     reading = make().read()
     assert (reading.key, reading.url, reading.up) == (
         ServerKey("", "chat"),
@@ -29,9 +30,9 @@ def test_a_reading_says_what_stands_on_the_page(make: Make, site: Any, vllm_page
 
 def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: bytes) -> None:
     """Uncompressed, without a token, by our name."""
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     make(engine="vllm").read()
-    request, _ = site.asked  # the other one is for the version
+    request, _ = site.requests  # the other one is for the version
     assert request.headers["accept"] == "text/plain;version=0.0.4"
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["user-agent"].startswith("inference-cost-exporter/")
@@ -50,7 +51,7 @@ def test_a_source_is_named_after_its_server(hand_clock: Any, key: ServerKey, nam
 
 def test_an_address_without_a_path_is_read_at_metrics(make: Make, site: Any, vllm_page: bytes) -> None:
     """The address is shown as it was configured."""
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     assert make("http://127.0.0.1:8000", engine="vllm").read().url == "http://127.0.0.1:8000"
 
 
@@ -85,16 +86,16 @@ def test_the_engine_is_recognized_once_and_again_when_it_no_longer_fits(
     make: Make, site: Any, vllm_page: bytes
 ) -> None:
     """Another server may take over a port."""
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     source = make()
     assert [source.read().engine, source.read().engine] == ["vllm", "vllm"]
-    site.says("/metrics", LLAMACPP_PAGE)
+    site.set_page("/metrics", LLAMACPP_PAGE)
     assert source.read().engine == "llamacpp"
-    site.says("/metrics", b"other 1")
+    site.set_page("/metrics", b"other 1")
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     assert failure.value.reason == "not_recognized"
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     assert source.read().engine == "vllm"
 
 
@@ -107,7 +108,7 @@ def test_the_engine_is_recognized_once_and_again_when_it_no_longer_fits(
 )
 def test_an_unknown_page_is_not_recognized(make: Make, site: Any, page: bytes, words: str) -> None:
     """Whatever it is, nothing of it is counted."""
-    site.says("/metrics", page)
+    site.set_page("/metrics", page)
     with pytest.raises(ReadFailedError, match=words) as failure:
         make().read()
     assert failure.value.reason == "not_recognized"
@@ -141,7 +142,7 @@ def test_a_missing_page_is_told_by_its_status(make: Make) -> None:
 
 def test_a_configured_engine_without_token_counters_has_no_tokens(make: Make, site: Any) -> None:
     """As vLLM with --disable-log-stats: the page is there and says nothing that can be charged."""
-    site.says("/metrics", b"process_start_time_seconds 1.5e9\nhttp_requests_total 5\n")
+    site.set_page("/metrics", b"process_start_time_seconds 1.5e9\nhttp_requests_total 5\n")
     with pytest.raises(ReadFailedError) as failure:
         make(engine="vllm").read()
     assert failure.value.reason == "no_tokens"
@@ -149,7 +150,7 @@ def test_a_configured_engine_without_token_counters_has_no_tokens(make: Make, si
 
 def test_series_that_come_with_the_first_token_are_waited_for(make: Make, site: Any) -> None:
     """A vLLM that has served nothing yet is read, so that its first tokens are counted from zero."""
-    site.says("/metrics", b'vllm:num_requests_running{model_name="m"} 0\n')
+    site.set_page("/metrics", b'vllm:num_requests_running{model_name="m"} 0\n')
     reading = make().read()
     assert (reading.up, reading.counters, reading.models) == (True, (), ("m",))
 
@@ -157,26 +158,26 @@ def test_series_that_come_with_the_first_token_are_waited_for(make: Make, site: 
 def test_a_family_that_has_no_series_yet_is_waited_for(make: Make, site: Any) -> None:
     """A KServe that was asked nothing yet writes of its histograms the types alone."""
     page = b"process_start_time_seconds 1.5e9\n# TYPE request_predict_seconds histogram\n"
-    site.says("/metrics", page)
+    site.set_page("/metrics", page)
     source = make(engine="kserve")
     reading = source.read()
     assert (reading.up, reading.counters, reading.identity) == (True, (), "started 1500000000.0")
 
-    site.says("/metrics", page + b'request_predict_seconds_count{model_name="m"} 3\n')
+    site.set_page("/metrics", page + b'request_predict_seconds_count{model_name="m"} 3\n')
     assert [(counter.quantity, counter.value) for counter in source.read().counters] == [("requests", 3.0)]
 
-    site.says("/metrics", page.replace(b"request_predict", b"request"))
+    site.set_page("/metrics", page.replace(b"request_predict", b"request"))
     with pytest.raises(ReadFailedError, match="no counter of tokens that kserve has"):
         source.read()
 
 
 def test_lines_that_were_lost_are_told(make: Make, site: Any, vllm_page: bytes) -> None:
     """They cost themselves only; a clean page takes the note back."""
-    site.says("/metrics", vllm_page * 2 + b"vllm:prompt_tokens_total{ 5\n")
+    site.set_page("/metrics", vllm_page * 2 + b"vllm:prompt_tokens_total{ 5\n")
     source = make()
     assert source.read().up
     assert source.errors == (("malformed", 1), ("duplicate", 4))
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     source.read()
     assert source.errors == ()
 
@@ -184,7 +185,7 @@ def test_lines_that_were_lost_are_told(make: Make, site: Any, vllm_page: bytes) 
 def test_a_page_of_endless_series_is_too_large(make: Make, site: Any) -> None:
     """Half of a page is not taken for all of it."""
     line = b'vllm:generation_tokens_total{model_name="m",a="%d"} 1\n'
-    site.says("/metrics", b"".join(line % number for number in range(20_001)))
+    site.set_page("/metrics", b"".join(line % number for number in range(20_001)))
     with pytest.raises(ReadFailedError) as failure:
         make().read()
     assert failure.value.reason == "too_large"
@@ -196,7 +197,7 @@ def test_the_deadline_is_looked_at_between_pieces_of_a_body(make: Make, site: An
     def slow() -> httpx.Response:
         def pieces() -> Iterator[bytes]:
             for _ in range(10):
-                hand_clock.pass_seconds(1)
+                hand_clock.now += NANOSECONDS_PER_SECOND
                 yield b"x"
 
         return httpx.Response(200, content=pieces())

@@ -35,20 +35,20 @@ def test_the_token_is_read_again_when_its_file_changes(
 ) -> None:
     """Something renews it; a newline at its end is not part of it."""
     token = tmp_path / "token"
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     source = make(engine="vllm", bearer_token_file=token)
     for version, content in enumerate((b"first\n", b"second")):
         write(token, content, version)
         source.read()
         source.read()
-    sent = [asked.headers["authorization"] for asked in site.asked if asked.url.path == "/metrics"]
+    sent = [request.headers["authorization"] for request in site.requests if request.url.path == "/metrics"]
     assert sent == ["Bearer first", "Bearer first", "Bearer second", "Bearer second"]
 
 
 def test_a_query_is_sent_and_never_named(make: Make, site: Any, vllm_page: bytes) -> None:
     """It may be a key: the page is asked for with it, and readings and errors have its name alone."""
     url = "http://127.0.0.1:8000/metrics?api_key=5ecret"
-    site.says("/metrics?api_key=5ecret", vllm_page)
+    site.set_page("/metrics?api_key=5ecret", vllm_page)
     source = make(url, engine="vllm")
     reading = source.read()
     site.answers.clear()
@@ -83,7 +83,7 @@ def test_a_token_that_cannot_be_sent_is_told_by_its_path(
     assert failure.value.reason == "token_file"
     assert str(token) in str(failure.value)
     assert "secret" not in str(failure.value)
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_a_token_file_that_comes_back_is_read(
@@ -91,7 +91,7 @@ def test_a_token_file_that_comes_back_is_read(
 ) -> None:
     """Even with the same time stamp."""
     token = tmp_path / "token"
-    site.says("/metrics", vllm_page)
+    site.set_page("/metrics", vllm_page)
     source = make(engine="vllm", bearer_token_file=token)
     with pytest.raises(ReadFailedError):
         source.read()
@@ -152,12 +152,12 @@ def test_a_certificate_is_verified_for_the_name_that_is_told(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     names: list[str | None] = []
-    context.sni_callback = lambda _socket, told, _context: names.append(told)
-    asked: list[bytes] = []
+    context.sni_callback = lambda _socket, sni, _context: names.append(sni)
+    requests: list[bytes] = []
 
     def script(connection: Any, _stop: Any) -> None:
         with context.wrap_socket(connection, server_side=True) as wrapped:
-            asked.append(wrapped.recv(65536))
+            requests.append(wrapped.recv(65536))
             wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(vllm_page) + vllm_page)
 
     port = serve(script, waits=False)
@@ -171,11 +171,11 @@ def test_a_certificate_is_verified_for_the_name_that_is_told(
 
     assert failure.value.reason == "certificate_name"
     assert names[-1] == (name if name[-1].isalpha() else None)
-    assert f"host: {name}:{port}\r\n".encode() in asked[-1].lower()
+    assert f"host: {name}:{port}\r\n".encode() in requests[-1].lower()
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("reply", "problem"),
     [
         (b"", "Server disconnected without sending a response; if it speaks TLS, try https://"),
         (b"\x15\x03\x03\x00\x02\x02\x46", "illegal request line; if it speaks TLS, try https://"),
@@ -186,20 +186,20 @@ def test_a_certificate_is_verified_for_the_name_that_is_told(
     ],
     ids=["hangs up", "alert", "status"],
 )
-def test_who_speaks_tls_and_is_asked_without(serve: Any, said: bytes, told: str) -> None:
+def test_who_speaks_tls_and_is_asked_without(serve: Any, reply: bytes, problem: str) -> None:
     """What such servers do: hang up, send an alert of TLS, or refuse."""
 
     def script(connection: Any, _stop: Any) -> None:
         with connection:
             connection.recv(65536)
-            connection.sendall(said)
+            connection.sendall(reply)
 
     url = f"http://127.0.0.1:{serve(script, waits=False)}/metrics"
     source = ServerSource(ServerKey("", "chat"), url, shared_client(), SystemClock(), engine="vllm")
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
-    assert str(failure.value) == f"{url}: {told}"
+    assert str(failure.value) == f"{url}: {problem}"
 
 
 def test_who_speaks_no_tls_and_is_asked_by_it(serve: Any) -> None:
@@ -248,5 +248,5 @@ def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
         "client.shared_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
         "client.unverified_client(); print('httpx' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout == "False False\nTrue\n"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "False False\nTrue\n"

@@ -1,132 +1,30 @@
-"""A bench for the cost model: short ways to say readings, and a meter that adds up and checks each tick."""
+"""A meter of the cost model that adds up what each tick posts, and checks it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, Segment
 from exporter.cost.state import State
-from exporter.readings import (
-    CounterReading,
-    Frame,
-    Gpu,
-    GpuReading,
-    Holder,
-    LoadReading,
-    Quantity,
-    ServerKey,
-    ServerReading,
-)
-from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
-
-SECOND = 1_000_000_000
-MINUTE = 60 * SECOND
-HOUR = 3600 * SECOND
-DOLLAR = 10**12
-
-CHAT = ServerKey("", "chat")
-BATCH = ServerKey("", "batch")
-
-
-def moment(text: str) -> int:
-    """Nanoseconds since the epoch of an ISO time that tells its offset."""
-    told = datetime.fromisoformat(text)
-    assert told.tzinfo is not None
-    return round(told.timestamp()) * SECOND
-
-
-START = moment("2026-11-10T00:00:00+00:00")
-
-
-def h100(number: int = 0, **told: Any) -> GpuReading:
-    """A reading of one GPU; busy all the time unless told."""
-    return GpuReading(Gpu(f"GPU-{number}", "NVIDIA H100"), number, **{"utilization_ratio": 1.0, **told})
-
-
-def counters(model: str, told: Mapping[Quantity, float]) -> tuple[CounterReading, ...]:
-    """One series for each quantity of a model."""
-    return tuple(CounterReading(f"{quantity}/{model}", model, quantity, told[quantity]) for quantity in told)
-
-
-def page(
-    key: ServerKey = CHAT,
-    model: str = "llama",
-    running: float | None = 1.0,
-    url: str | None = None,
-    **told: float,
-) -> ServerReading:
-    """What one endpoint of one model answered; keywords are lifetime counts by quantity."""
-    return ServerReading(
-        key,
-        url or f"http://{key.server}",
-        up=True,
-        identity=f"{key.server}-1",
-        counters=counters(model, told),  # type: ignore[arg-type]
-        loads=(LoadReading(model, running),),
-        models=(model,),
-    )
-
-
-def down(reading: ServerReading) -> ServerReading:
-    """The same endpoint when it does not answer."""
-    return ServerReading(reading.key, reading.url, up=False)
-
-
-def holding(key: ServerKey, *numbers: int, share: float | None = None) -> tuple[Holder, ...]:
-    """A server that holds these GPUs."""
-    return tuple(Holder(key, f"GPU-{number}", share) for number in numbers)
-
-
-def rent(
-    dollars: str | int, gpus: int = 1, energy: Electricity | None = None, match: HardwareMatch | None = None
-) -> Hardware:
-    """Flat rent by the hour."""
-    terms = Rented((RentPrice(Decimal(dollars), gpus),))
-    return Hardware(match or HardwareMatch(), terms, "hardware[0]", energy)
-
-
-def owned(energy: Electricity | None = None, **told: Any) -> Hardware:
-    """Owned hardware in service since the beginning of 2026, unless told."""
-    terms: dict[str, Any] = {
-        "purchase_dollars": Decimal(280_000),
-        "gpus": 8,
-        "in_service": moment("2026-01-01T00:00:00+00:00"),
-        "in_service_text": "2026-01-01",
-        "life_years": Decimal(3),
-        **told,
-    }
-    return Hardware(HardwareMatch(), Owned(**terms), "hardware[0]", energy)
-
-
-def overhead(name: str, dollars: str, period: Any, per: Any, host: str | None = None) -> Overhead:
-    """A configured amount beside the hardware."""
-    return Overhead(name, Decimal(dollars), period, per, "overheads[0]", host)
-
-
-def terms(*hardware: Hardware, overheads: tuple[Overhead, ...] = (), **told: Any) -> CostPolicy:
-    """Terms of a host with these prices."""
-    told.setdefault("gap_max", 10**7 * HOUR)  # a tick may be a year here; gaps have tests of their own
-    return CostPolicy(Tariff("host-1", hardware, overheads), **told)
+from exporter.readings import Frame, GpuReading, Holder, ServerReading
+from tests.cost.readings import SECOND, START
 
 
 @dataclass
-class Meter:
+class CheckedMeter:
     """Takes ticks, adds up what they post by plain sums, and checks on each that nothing is lost."""
 
-    terms: CostPolicy
+    policy: CostPolicy
     wall: int = START
     state: State = field(default_factory=State)
     elapsed: int = 5_000 * SECOND
     money: Counter[Any] = field(default_factory=Counter)
-    """By (uuid, component, party, phase)."""
-    held: Counter[Any] = field(default_factory=Counter)
-    """By (uuid, party, phase)."""
+    """By (uuid, component, owner, phase)."""
+    gpu_time: Counter[Any] = field(default_factory=Counter)
+    """By (uuid, owner, phase)."""
     tokens: Counter[Any] = field(default_factory=Counter)
     """By (server, model, kind)."""
     requests: Counter[Any] = field(default_factory=Counter)
@@ -151,26 +49,26 @@ class Meter:
         gpus: Iterable[GpuReading] | None,
         servers: Iterable[ServerReading] = (),
         holders: Iterable[Holder] = (),
-        **told: Any,
+        **more: Any,
     ) -> TickOutcome:
-        """As `tick`, in nanoseconds; `told` is what else the frame says."""
+        """As `tick`, in nanoseconds; `more` are other fields of the frame."""
         first = self.state.elapsed is None
         self.elapsed += nanoseconds
         self.wall += nanoseconds
         read = None if gpus is None else tuple(gpus)
-        frame = Frame(self.elapsed, self.wall, read, tuple(servers), tuple(holders), **told)
+        frame = Frame(self.elapsed, self.wall, read, tuple(servers), tuple(holders), **more)
         accrued, before = self.state.accrued, self.state
-        outcome = advance(self.state, frame, self.terms)
+        outcome = advance(self.state, frame, self.policy)
         self.state, self.outcome = outcome.state, outcome
         posted = outcome.postings
         for segment in posted.segments:
             assert segment.accrued == sum(row.amount for row in segment.money)
             assert all(row.amount > 0 for row in segment.money)
-            assert all(row.duration > 0 for row in segment.held)
+            assert all(row.duration > 0 for row in segment.gpu_times)
             spent: Counter[str] = Counter()
-            for held in segment.held:
-                self.held[held.gpu.uuid, held.owner_phase.owner, held.owner_phase.phase] += held.duration
-                spent[held.gpu.uuid] += held.duration
+            for time in segment.gpu_times:
+                self.gpu_time[time.gpu.uuid, time.owner_phase.owner, time.owner_phase.phase] += time.duration
+                spent[time.gpu.uuid] += time.duration
             length = segment.end - segment.start
             paid = self._paid(frame, before, segment)
             assert spent == {uuid: count * length for uuid, count in paid.items()}
@@ -201,7 +99,7 @@ class Meter:
         Not those that are said to have left; one that was lost before a gap may be released by it.
         """
         assert self.outcome is not None
-        tariff, seen = self.terms.tariff, {reading.gpu.uuid for reading in frame.gpus or ()}
+        tariff, listed = self.policy.tariff, {reading.gpu.uuid for reading in frame.gpus or ()}
         charged = self.outcome.charged
         assert charged is not None
         slots = {**before.gpus, **self.state.gpus}
@@ -218,7 +116,7 @@ class Meter:
             known = {uuid: gpu for uuid, gpu in slots.items() if uuid not in gone}
             known = {u: gpu for u, gpu in known.items() if u not in self.outcome.inventory.released}
         left = {uuid for uuid, gpu in slots.items() if tariff.has_left(gpu.gpu, segment.start)}
-        counts = Counter(set(known) - (left - seen))
+        counts = Counter(set(known) - (left - listed))
         counts.update({"unseen": sum(gpu.count for gpu in unseen.values())})
         return +counts
 
@@ -226,8 +124,8 @@ class Meter:
         """Picodollars, of all or of a `component`, `server`, `model`, `phase`, `uuid`, `product`."""
         return sum(
             amount
-            for (uuid, component, party, phase), amount in self.money.items()
-            if _fits({"uuid": uuid, "component": component, "phase": phase, **_words(party)}, by)
+            for (uuid, component, owner, phase), amount in self.money.items()
+            if _fits({"uuid": uuid, "component": component, "phase": phase, **_words(owner)}, by)
         )
 
     def seconds(self, **by: str) -> float:
@@ -235,24 +133,24 @@ class Meter:
         return (
             sum(
                 duration
-                for (uuid, party, phase), duration in self.held.items()
-                if _fits({"uuid": uuid, "phase": phase, **_words(party)}, by)
+                for (uuid, owner, phase), duration in self.gpu_time.items()
+                if _fits({"uuid": uuid, "phase": phase, **_words(owner)}, by)
             )
             / SECOND
         )
 
-    def reread(self, state: State) -> "Meter":
+    def reread(self, state: State) -> "CheckedMeter":
         """A daemon started again on what this one remembered: totals go on, the next tick has no start."""
         return replace(self, state=replace(state, elapsed=None))
 
 
-def _words(party: CostOwner) -> dict[str, str]:
+def _words(owner: CostOwner) -> dict[str, str]:
     return {
-        "product": party.product,
-        "team": party.team,
-        "namespace": party.namespace,
-        "server": party.server,
-        "model": party.model,
+        "product": owner.product,
+        "team": owner.team,
+        "namespace": owner.namespace,
+        "server": owner.server,
+        "model": owner.model,
     }
 
 

@@ -1,4 +1,4 @@
-"""A server that a gateway leads to: short ways to say what both counted."""
+"""Readings of a server and of the gateway in front of it, in short form."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 from exporter.cost.postings import RequestPosting, TokenPosting
 from exporter.readings import Division, GatewayCounter, GatewayReading, ServerReading
-from tests.cost.bench import CHAT, Meter, down, h100, holding, page
+from tests.cost.checked_meter import CheckedMeter
+from tests.cost.readings import CHAT, allocate, down, h100, page
 
 URL = "http://127.0.0.1:4000/metrics/"
 BY_TEAM = Division("team", URL)
@@ -14,24 +15,24 @@ BY_ADAPTER = Division("adapter", URL, models=("sql-*", "legal-*"))
 
 QUANTITIES: Final[tuple[Literal["prompt", "generation"], ...]] = ("prompt", "generation")
 
-Told = tuple[float, float]
+CounterPair = tuple[float, float]
 """Prompts and generated tokens that were ever counted."""
 
 
-def asked(
-    teams: dict[str, Told] | None = None,
-    adapters: dict[str, Told] | None = None,
+def gateway_reading(
+    teams: dict[str, CounterPair] | None = None,
+    adapters: dict[str, CounterPair] | None = None,
     model: str = "llama",
     deployment: str = "id-01",
     identity: str = "gateway-1",
 ) -> GatewayReading:
     """What a gateway counted: by team for one model, or by adapter, with one series for each count."""
-    counted = {(model, deployment, team): told for team, told in (teams or {}).items()}
-    counted |= {(name, "", ""): told for name, told in (adapters or {}).items()}
+    counted = {(model, deployment, team): pair for team, pair in (teams or {}).items()}
+    counted |= {(name, "", ""): pair for name, pair in (adapters or {}).items()}
     counters = [
         GatewayCounter(f"{quantity}/{'/'.join(asker)}", *asker, quantity, value)
-        for asker, told in counted.items()
-        for quantity, value in zip(QUANTITIES, told, strict=True)
+        for asker, pair in counted.items()
+        for quantity, value in zip(QUANTITIES, pair, strict=True)
     ]
     return GatewayReading(URL, up=True, identity=identity, counters=tuple(counters))
 
@@ -39,16 +40,16 @@ def asked(
 SILENT = GatewayReading(URL, up=False)
 
 
-def served(division: Division | None = BY_TEAM, **told: float) -> ServerReading:
+def served(division: Division | None = BY_TEAM, **counts: float) -> ServerReading:
     """What the server counted, and what it is divided by."""
-    return replace(page(**told), division=division)
+    return replace(page(**counts), division=division)
 
 
 @dataclass
 class Divided:
     """A meter of one server on one busy GPU, with what was posted by team and model."""
 
-    meter: Meter
+    meter: CheckedMeter
     tokens: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -63,12 +64,12 @@ class Divided:
         reading = down(page()) if server is None else server
         gpu = h100(utilization_ratio=busy)
         outcome = self.meter.pass_by(
-            round(seconds * 10**9), [gpu], [reading], holding(CHAT, 0), gateways=gateways
+            round(seconds * 10**9), [gpu], [reading], allocate(CHAT, 0), gateways=gateways
         )
         for row in outcome.postings.tokens:
             self._token(row)
-        for told in outcome.postings.requests:
-            self._request(told)
+        for posted in outcome.postings.requests:
+            self._request(posted)
 
     def _token(self, row: TokenPosting) -> None:
         self.tokens[row.owner.team, row.owner.model, row.kind] += row.count
