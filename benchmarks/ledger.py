@@ -129,11 +129,11 @@ def run(folder: Path, count: int) -> dict[str, float]:
         postings, state = tick(number)
         spent += time.process_time() - made
         timed(lambda: ledger.post(postings, state), posts)  # noqa: B023 - called at once
-        timed(lambda: ledger.books(postings.end, ("2026-11", "2026-10")), reads)  # noqa: B023
+        timed(lambda: ledger.totals(postings.end, ("2026-11", "2026-10")), reads)  # noqa: B023
     cpu = (time.process_time() - cpu - spent) * 1000 / count
     used = written() - begin
     log = Path(f"{path}-wal").stat().st_size
-    if residual := ledger.books(START, ()).residual:
+    if residual := ledger.totals(START, ()).residual:
         raise RuntimeError(f"a residual of {residual} picodollars")
     ledger.close()
     commit, totals = statistics.quantiles(posts, n=100), statistics.quantiles(reads, n=100)

@@ -119,7 +119,7 @@ def main() -> int:
         )
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         with LedgerReader.open(year.path) as reader:
-            totals = reader.books(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
+            totals = reader.totals(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
         size = year.path.stat().st_size
     done = year.ticks - year.skipped
     centiles = statistics.quantiles(year.commits, n=100)

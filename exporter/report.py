@@ -251,7 +251,7 @@ class TickBasis:
     They are passed on as they are: a tick spends nothing on explanations that nobody requests.
     """
 
-    terms: CostPolicy
+    policy: CostPolicy
     state: State
 
 
@@ -260,7 +260,7 @@ class Report:
     """Report of one tick.
 
     `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
-    `books` is `None` until money may be served.
+    `totals` is `None` until money may be served.
     `rates` are current dollars per hour by cost owner, `first_price_rates` those by product and team at the
     first prices of the configuration. `month_ends`, `metered_since` and `projected` are by month.
     `run_rate` is dollars a month, `None` with no priced GPU.
@@ -272,7 +272,7 @@ class Report:
     interval: Nanoseconds
     build: Build
     config: ConfigRow
-    books: CommittedTotals | None
+    totals: CommittedTotals | None
     process: ProcessRow | None = None
     rates: Mapping[CostOwner, float] = field(default_factory=dict)
     prices: tuple[ComponentPrice, ...] = ()
@@ -299,7 +299,7 @@ class Report:
     """HTTP requests refused since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
     """Hosted offers of the current comparison."""
-    grounds: TickBasis | None = None
+    basis: TickBasis | None = None
     price_list_date: Instant | None = None
     """Date of the newest list of instance prices in use; `None` if that file cannot be read."""
     expected_gpus: int | None = None

@@ -87,7 +87,7 @@ def test_the_example_is_a_good_configuration() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     config = parse(example.encode())
 
-    assert [type(rule.terms) for rule in config.hardware] == [Listed] * 3
+    assert [type(rule.pricing) for rule in config.hardware] == [Listed] * 3
     assert config.unmatched_hardware == "unpriced"
 
 

@@ -44,7 +44,7 @@ STRANGER = 65534
 """The user and the group of nobody."""
 
 
-def nobody(*argv: str) -> list[str]:
+def as_nobody(*argv: str) -> list[str]:
     """The command, begun by root for a user who has no rights and owns nothing."""
     return ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *argv]
 
@@ -55,4 +55,4 @@ def stranger(*argv: str) -> list[str]:
     The proc tree is mounted anew, for this command only, as hardened hosts have it (proc(5), hidepid).
     """
     mount = 'mount -t proc -o hidepid=invisible proc /proc && exec "$0" "$@"'
-    return ["unshare", "--mount", "sh", "-c", mount, *nobody(*argv)]
+    return ["unshare", "--mount", "sh", "-c", mount, *as_nobody(*argv)]

@@ -170,7 +170,7 @@ def _accounts(ledger: "LedgerReader", hours: int, now: Instant) -> "tuple[CostAc
     from exporter.cost.explanation import CostAccounts, ExplainedPeriod, ExplanationError  # noqa: PLC0415
 
     accounts = CostAccounts()
-    totals = ledger.books(now, ())
+    totals = ledger.totals(now, ())
     if not totals.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
     accounts.add_last(totals.last_token)

@@ -280,7 +280,7 @@ class _Daemon:
         ):
             return ()
         host, report, location = host_name(), self._current(), self._location.location
-        basis = None if report is None else report.grounds
+        basis = None if report is None else report.basis
         predecessors = () if basis is None else basis.state.predecessors
         change = TariffChange(
             replace(cost_policy(before, host, location).tariff, predecessors=predecessors),
@@ -311,7 +311,7 @@ class _Daemon:
     def _plan(self, *, succeeded: bool) -> SamplerPlan:
         setting = ReportContext(
             config=self._config,
-            terms=cost_policy(self._config, host_name(), self._location.location, all_gpus=lists_all_gpus()),
+            policy=cost_policy(self._config, host_name(), self._location.location, all_gpus=lists_all_gpus()),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,

@@ -500,7 +500,7 @@ def _hardware(mapping: MappingNode) -> Hardware:
         raise BrokenError
     return Hardware(
         match=match,
-        terms=rented or mapping[OWNED],
+        pricing=rented or mapping[OWNED],
         source=f"{mapping.path}.{RENTED.name if rented else OWNED.name}",
         **mapping.filled(),
     )

@@ -77,7 +77,7 @@ class TickOutcome:
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
     ticks: Mapping[ServerKey, ServerTick]
-    terms: CostPolicy
+    policy: CostPolicy
     """The policy of the tick, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
     charged: ChargedInterval | None = None
@@ -91,7 +91,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     nothing, or the time since boot.
     """
     owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
-    configured, policy = policy, policy.told(owners, state.predecessors)
+    configured, policy = policy, policy.with_owners(owners, state.predecessors)
     interval = intervals.since_last(state, frame, policy)
     elapsed = None if interval is None else interval.length
     unwatched = interval is not None and not interval.observed
@@ -105,7 +105,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     gpus = {**matched.lost, **_listed(matched.listed, state, frame, policy, server_states)}
     if matched.replaced:
         both = replace(state, gpus={**state.gpus, **gpus})
-        policy = configured.told(owners, both.predecessors)
+        policy = configured.with_owners(owners, both.predecessors)
     server_states |= _partial(server_states, gpus, served)
     beginning = intervals.since_boot(state, frame, policy)
     # Nothing but hourly rent begins before a GPU is read, energy neither.
@@ -310,6 +310,6 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     """Everybody of this tick, also with nothing to post: a series starts at zero."""
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
-        owners.update(policy.party(key, model) for model in (*tick.splits, *tick.idle_models))
+        owners.update(policy.owner_of(key, model) for model in (*tick.splits, *tick.idle_models))
         owners.update(owner for parts in tick.owner_shares.values() for owner in parts)
     return owners

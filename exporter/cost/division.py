@@ -148,7 +148,7 @@ class Divider:
         Returns:
             The sums, and the parts of `money.WHOLE` by cost owner.
         """
-        server, owner = self._servers.get(key), self._policy.party(key, model)
+        server, owner = self._servers.get(key), self._policy.owner_of(key, model)
         if server is None:
             return DivisionState(), {owner: WHOLE}
         weights = self._policy.split_rule(key.server, model).weights
@@ -173,8 +173,8 @@ class Divider:
 
     def _owner_of(self, server: DividedServer, model: str, name: str) -> CostOwner:
         if server.division.by == "adapter":
-            return self._policy.party(server.key, name)
-        return self._policy.party(server.key, model, name)
+            return self._policy.owner_of(server.key, name)
+        return self._policy.owner_of(server.key, model, name)
 
     def _tokens_of(self, server: DividedServer) -> dict[str, dict[str, float]]:
         """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""

@@ -222,7 +222,7 @@ class _Matching:
         if not self._replaced:
             return self._policy.tariff
         state = replace(self._state, gpus={**self._state.gpus, **self._listed})
-        return self._policy.told(self._policy.owners, state.predecessors).tariff
+        return self._policy.with_owners(self._policy.owners, state.predecessors).tariff
 
     @staticmethod
     def _gpus(gpus: Mapping[str, GpuState]) -> list[Gpu]:

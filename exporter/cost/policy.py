@@ -82,7 +82,7 @@ class CostPolicy:
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Product and team that servers report, for those without a rule of the configuration."""
 
-    def party(self, key: ServerKey, model: str, team: str = "") -> CostOwner:
+    def owner_of(self, key: ServerKey, model: str, team: str = "") -> CostOwner:
         """The owner of a server's model; `team` replaces the server's where a gateway reports one."""
         owner = self._owners.get((key, model, team))
         if owner is None:
@@ -108,7 +108,7 @@ class CostPolicy:
         product, team = ("", "") if reported is None else (reported.product, reported.team)
         return product or UNASSIGNED, team or UNASSIGNED
 
-    def told(
+    def with_owners(
         self, owners: Mapping[ServerKey, PodOwnership], predecessors: tuple[tuple[str, Gpu], ...] = ()
     ) -> "CostPolicy":
         """The policy with these reported owners, and with GPUs in the slots of `predecessors`.

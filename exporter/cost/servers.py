@@ -300,7 +300,7 @@ class ServersTick:
 
 def owner_shares(policy: CostPolicy, tick: ServerTick, model: str) -> Mapping[CostOwner, int]:
     """The parts of `money.WHOLE` that each owner pays for a server's model, by the rules of now."""
-    return tick.owner_shares.get(model) or {policy.party(tick.key, model): WHOLE}
+    return tick.owner_shares.get(model) or {policy.owner_of(tick.key, model): WHOLE}
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:

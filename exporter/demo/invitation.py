@@ -178,7 +178,7 @@ def _costs(report: Report) -> str:
 def _month(report: Report) -> str:
     """Where the month stands against the budget. The demo's month is that of UTC."""
     month = next(iter(report.month_ends))
-    cells = {} if report.books is None else report.books.months
+    cells = {} if report.totals is None else report.totals.months
     spent = dollars(sum(amount for cell, amount in cells.items() if cell.month == month))
     end = sum(amount for (_, name), amount in report.projected.items() if name == month)
     budget = sum(row.dollars for row in report.budgets)

@@ -423,7 +423,7 @@ class Ledger:
         except (DamagedError, OSError, sqlite3.Error):
             return None
 
-    def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
+    def totals(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """Committed totals with the cells of these months, as served at an instant.
 
         Empty while the ledger may be another machine's.

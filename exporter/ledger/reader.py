@@ -73,7 +73,7 @@ class LedgerReader:
         """State of the cost model."""
         return self._contents.state
 
-    def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
+    def totals(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """All totals, with rows that are no longer in a scrape."""
         return contents.committed_totals(self._contents, now, months, None, persistent=True, writable=True)
 

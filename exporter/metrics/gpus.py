@@ -11,16 +11,16 @@ from exporter.units import joules, seconds
 
 
 def _energy(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for gpu, energy in report.books.energy.items():
+    for gpu, energy in report.totals.energy.items():
         yield gpu_labels(gpu), joules(energy)
 
 
 def _unpriced(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for gpu, allocated in report.books.unpriced.items():
+    for gpu, allocated in report.totals.unpriced.items():
         yield gpu_labels(gpu), seconds(allocated)
 
 
@@ -44,8 +44,8 @@ def _visible(report: Report) -> Iterator[Row]:
 
 
 def _replaced(report: Report) -> Iterator[Row]:
-    if report.books is not None:
-        yield (), float(report.books.replaced)
+    if report.totals is not None:
+        yield (), float(report.totals.replaced)
 
 
 def _up(report: Report) -> Iterator[Row]:

@@ -54,30 +54,30 @@ def _web_refused(report: Report) -> Iterator[Row]:
 
 
 def _residual(report: Report) -> Iterator[Row]:
-    if report.books is not None:
-        yield (), dollars(report.books.residual)
+    if report.totals is not None:
+        yield (), dollars(report.totals.residual)
 
 
 def _uncharged(report: Report) -> Iterator[Row]:
-    if report.books is not None:
-        yield (), seconds(report.books.uncharged)
+    if report.totals is not None:
+        yield (), seconds(report.totals.uncharged)
 
 
 def _persistent(report: Report) -> Iterator[Row]:
-    if report.books is not None:
-        totals = report.books
+    if report.totals is not None:
+        totals = report.totals
         stays = not totals.fleeting and not totals.displaced
         yield (), float(totals.persistent and totals.writable and stays)
 
 
 def _last_commit(report: Report) -> Iterator[Row]:
-    if report.books is not None and report.books.last_commit is not None:
-        yield (), seconds(report.books.last_commit)
+    if report.totals is not None and report.totals.last_commit is not None:
+        yield (), seconds(report.totals.last_commit)
 
 
 def _begun(report: Report) -> Iterator[Row]:
-    if report.books is not None and report.books.begun is not None:
-        yield (), seconds(report.books.begun)
+    if report.totals is not None and report.totals.begun is not None:
+        yield (), seconds(report.totals.begun)
 
 
 def _config(report: Report) -> Iterator[Row]:

@@ -31,34 +31,34 @@ def _owners(totals: CommittedTotals) -> set[CostOwner]:
 
 
 def _cost(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for cost_owner in _owners(report.books):
+    for cost_owner in _owners(report.totals):
         for phase in PHASES:
-            amount = report.books.cost.get(OwnerPhase(cost_owner, phase), 0)
+            amount = report.totals.cost.get(OwnerPhase(cost_owner, phase), 0)
             yield (*owner_labels(cost_owner), phase), dollars(amount)
 
 
 def _server_cost(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for (owner, component), amount in report.books.server_cost.items():
+    for (owner, component), amount in report.totals.server_cost.items():
         yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
 
 
 def _gpu_cost(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for (gpu, component), amount in report.books.gpu_cost.items():
+    for (gpu, component), amount in report.totals.gpu_cost.items():
         yield (*gpu_labels(gpu), component), dollars(amount)
 
 
 def _gpu_time(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for cost_owner in _owners(report.books):
+    for cost_owner in _owners(report.totals):
         for phase in PHASES:
-            held_time = report.books.gpu_time.get(OwnerPhase(cost_owner, phase), 0)
+            held_time = report.totals.gpu_time.get(OwnerPhase(cost_owner, phase), 0)
             yield (*owner_labels(cost_owner), phase), seconds(held_time)
 
 
@@ -101,10 +101,10 @@ def _quotients(report: Report) -> Iterator[Row]:
 
 
 def _equivalents(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
     compared = {offer.reference for offer in report.hosted}
-    for (cost_owner, reference), amount in report.books.equivalents.items():
+    for (cost_owner, reference), amount in report.totals.equivalents.items():
         if reference in compared:
             yield (*owner_labels(cost_owner), reference), dollars(amount)
 
@@ -116,15 +116,15 @@ def _hosted_prices(report: Report) -> Iterator[Row]:
 
 
 def _run_rate(report: Report) -> Iterator[Row]:
-    if report.books is not None and report.run_rate is not None:
-        yield (report.books.ledger,), report.run_rate
+    if report.totals is not None and report.run_rate is not None:
+        yield (report.totals.ledger,), report.run_rate
 
 
 def _months(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for key, amount in report.books.months.items():
-        labels = (key.product, key.team, key.price_basis, key.month, report.books.ledger)
+    for key, amount in report.totals.months.items():
+        labels = (key.product, key.team, key.price_basis, key.month, report.totals.ledger)
         yield labels, dollars(amount)
 
 
@@ -134,20 +134,20 @@ def _month_ends(report: Report) -> Iterator[Row]:
 
 
 def _projected(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
     yield from report.projected.items()
 
 
 def _metered_since(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
     for month, since in report.metered_since.items():
         yield (month,), seconds(since)
 
 
 def _price_change(report: Report) -> Iterator[Row]:
-    if report.books is None or report.projection is None:
+    if report.totals is None or report.projection is None:
         return
     ratio = report.projection.price_change_ratio
     if ratio is not None:

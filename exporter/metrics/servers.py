@@ -11,23 +11,23 @@ from exporter.units import seconds
 
 
 def _tokens(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for (owner, kind), count in report.books.tokens.items():
+    for (owner, kind), count in report.totals.tokens.items():
         yield (*owner_labels(owner), kind), float(count)
 
 
 def _requests(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for owner, count in report.books.requests.items():
+    for owner, count in report.totals.requests.items():
         yield owner_labels(owner), float(count)
 
 
 def _last_token(report: Report) -> Iterator[Row]:
-    if report.books is None:
+    if report.totals is None:
         return
-    for owner, instant in report.books.last_token.items():
+    for owner, instant in report.totals.last_token.items():
         yield owner_labels(owner), seconds(instant)
 
 

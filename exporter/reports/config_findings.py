@@ -134,8 +134,8 @@ def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
         if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
             hint = _or_check(match.region, regions)
             yield f'match.region: no known region is spelled "{match.region}"; {hint}'
-        if isinstance(rule.terms, Listed):
-            yield from _list_price_problems(rule.terms, match, catalogue)
+        if isinstance(rule.pricing, Listed):
+            yield from _list_price_problems(rule.pricing, match, catalogue)
     except CatalogueError:
         return
 
@@ -221,8 +221,8 @@ def _is_here(host: str) -> bool:
 def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
     """Prices of 0, in force or to come."""
     instants = [now]
-    if isinstance(rule.terms, Rented):
-        instants += [price.since for price in rule.terms.prices if price.since is not None]
+    if isinstance(rule.pricing, Rented):
+        instants += [price.since for price in rule.pricing.prices if price.since is not None]
     zeros = (zero_price(rule, instant, config.timezone) for instant in instants if instant >= now)
     for zero in dict.fromkeys(filter(None, zeros)):
         # A GPU that was taken out is named by its UUID: somebody meant that. What is written off is a fact.
@@ -235,17 +235,17 @@ def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Fin
 
 def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
     """List prices that no list has for the type and region that a rule names."""
-    if not isinstance(rule.terms, Listed):
+    if not isinstance(rule.pricing, Listed):
         return
     try:
-        location = named_place(rule.terms, rule.match, config.catalogue)
+        location = named_place(rule.pricing, rule.match, config.catalogue)
         regions = config.catalogue.regions()
     except CatalogueError:
         return
     if location is None or (location.region and location.region.casefold() not in regions):
         return  # the host's own type, or a misspelled region, which has a finding of its own
     stand_ins = config.unmatched_hardware == "estimate"
-    quote = quotes.of_listed(config.catalogue, location, rule.terms, stand_ins=stand_ins)
+    quote = quotes.of_listed(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):
         if location.region:  # else it is the host's own, and a list may have it
             yield Finding("warning", f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")

@@ -109,7 +109,7 @@ def proposals(
             f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
             "component was posted then."
         )
-    if any(rule.depends_on_location and not isinstance(rule.terms, Listed) for rule in prices.hardware):
+    if any(rule.depends_on_location and not isinstance(rule.pricing, Listed) for rule in prices.hardware):
         comments.append(BY_PLACE)
     if difference.corrections:
         comments.extend(CAVEAT)

@@ -146,7 +146,7 @@ def _hardware_findings(
     config: Config, rule: Hardware, now: Instant, present: PresentHardware | None
 ) -> Iterator[Finding]:
     """One rule, for each GPU model that it prices."""
-    pricing = rule.terms
+    pricing = rule.pricing
     for subject in _subjects(config, rule.match, present):
         if isinstance(pricing, Rented):
             yield from _rent_findings(config, rule.source, pricing, subject)
@@ -213,20 +213,20 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
         ("host_factor_ratio", energy.host_factor_ratio, HOST_FACTOR),
     ):
         yield from _examine(config, f"{base}.{key}", amount, check)
-    if not isinstance(rule.terms, Owned):
+    if not isinstance(rule.pricing, Owned):
         message = (
             "rent usually includes power, which is then charged twice: does the landlord bill power on its "
             "own? If not, remove energy"
         )
         warning = _warning(config, base, message)
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
-        leased = isinstance(rule.terms, Rented) and rule.terms.billing == "always"
+        leased = isinstance(rule.pricing, Rented) and rule.pricing.billing == "always"
         yield Finding("note", warning.text) if leased else warning
 
 
 def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
     """Hardware that costs nothing yet."""
-    pricing = rule.terms
+    pricing = rule.pricing
     if isinstance(pricing, Rented) and pricing.prices[0].since is not None and pricing.prices[0].since > now:
         text, key = pricing.prices[0].since_text, "from"
         path = f"{rule.source}.prices[0].from"

@@ -33,7 +33,7 @@ def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
 
     Amounts beside it (electricity, support, insurance, overheads) are not looked at.
     """
-    pricing = rule.terms
+    pricing = rule.pricing
     if isinstance(pricing, Listed):
         whole = pricing.discount_ratio == 1
         return ZeroPrice("discount", "discount_ratio 1 takes off the whole list price") if whole else None

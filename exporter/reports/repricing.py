@@ -345,10 +345,10 @@ def _begin(new: Tariff, now: Instant) -> Instant | None:
     """The first past instant from which something dated holds."""
     begins: list[Instant] = []
     for rule in new.hardware:
-        if isinstance(rule.terms, Rented):
-            begins.extend(price.since for price in rule.terms.prices if price.since is not None)
-        elif isinstance(rule.terms, Owned):
-            begins.append(rule.terms.in_service)
+        if isinstance(rule.pricing, Rented):
+            begins.extend(price.since for price in rule.pricing.prices if price.since is not None)
+        elif isinstance(rule.pricing, Owned):
+            begins.append(rule.pricing.in_service)
     begins.extend(retirement.since for retirement in new.retired)
     return min((instant for instant in begins if instant < now), default=None)
 

@@ -69,7 +69,7 @@ def amount(
     rule: Hardware, now: Instant, catalogue: Catalogue = CATALOGUE, *, stand_ins: bool = True
 ) -> Amount:
     """What a rule comes to at an instant, wherever it matches; the other two as a `Tariff` has them."""
-    pricing = rule.terms
+    pricing = rule.pricing
     result = Amount(
         billing="always" if isinstance(pricing, Owned) else pricing.billing,
         dollars_per_kilowatt_hour=None if rule.energy is None else _kilowatt_hour(rule.energy),
@@ -121,10 +121,10 @@ def _kilowatt_hour(energy: Electricity) -> Decimal:
 
 def _open(rule: Hardware) -> str:
     """Why there is no price now."""
-    if isinstance(rule.terms, Owned):
-        return f"no price before {rule.terms.in_service_text}"
-    if isinstance(rule.terms, Rented):
-        return f"no price before {rule.terms.prices[0].since_text}"
+    if isinstance(rule.pricing, Owned):
+        return f"no price before {rule.pricing.in_service_text}"
+    if isinstance(rule.pricing, Rented):
+        return f"no price before {rule.pricing.prices[0].since_text}"
     return "the catalogue has no price"
 
 
@@ -172,13 +172,13 @@ def compare_words(offer: HostedPrice) -> str:
 
 def hardware_words(rule: Hardware) -> str:
     """What a rule of `hardware` says."""
-    if isinstance(rule.terms, Rented):
-        text = _rented(rule.terms)
-    elif isinstance(rule.terms, Listed):
-        text = _listed(rule.terms)
+    if isinstance(rule.pricing, Rented):
+        text = _rented(rule.pricing)
+    elif isinstance(rule.pricing, Listed):
+        text = _listed(rule.pricing)
     else:
-        text = _owned(rule.terms)
-    return f"{rule.source}: {which_words(rule.match)}: {text}; {_energy(rule.energy, rule.terms)}"
+        text = _owned(rule.pricing)
+    return f"{rule.source}: {which_words(rule.match)}: {text}; {_energy(rule.energy, rule.pricing)}"
 
 
 def which_words(match: HardwareMatch) -> str:

@@ -50,7 +50,7 @@ class ReportContext:
     """
 
     config: Config
-    terms: CostPolicy
+    policy: CostPolicy
     build: Build
     config_row: ConfigRow
     web_succeeded: Callable[[], bool | None] = lambda: None
@@ -74,7 +74,7 @@ def build_report(
     process: ProcessRow | None,
 ) -> Report:
     """Report of one tick; without committed totals it has no money yet."""
-    policy = outcome.terms
+    policy = outcome.policy
     month, before = months_served(frame, policy)
     prices = price_now(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
@@ -86,7 +86,7 @@ def build_report(
         interval=setting.config.interval,
         build=setting.build,
         config=replace(setting.config_row, web_last_reload_success=setting.web_succeeded()),
-        books=totals,
+        totals=totals,
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
@@ -117,7 +117,7 @@ def build_report(
         servers=published(frame.servers),
         unread=frame.unread,
         loads=tuple(
-            LoadRow(policy.party(key, load.model), load)
+            LoadRow(policy.owner_of(key, load.model), load)
             for key, tick in outcome.ticks.items()
             for load in tick.loads
         ),
@@ -128,7 +128,7 @@ def build_report(
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(
-            SplitRow(policy.party(key, model), split.method, split.prefill_ratio)
+            SplitRow(policy.owner_of(key, model), split.method, split.prefill_ratio)
             for key, tick in outcome.ticks.items()
             for model, split in tick.splits.items()
         ),
@@ -136,7 +136,7 @@ def build_report(
         exposition_errors=setting.left_out(),
         web_refused=setting.web_refused(),
         hosted=setting.config.compare,
-        grounds=TickBasis(policy, outcome.state),
+        basis=TickBasis(policy, outcome.state),
         price_list_date=policy.tariff.catalogue.list_date(),
         expected_gpus=outcome.inventory.expected,
         visible_gpus=outcome.inventory.visible,
@@ -172,7 +172,7 @@ def _projection(
     for cell, amount in totals.months.items():
         if cell.month == month.name:
             to_date[cell.product] = to_date.get(cell.product, 0) + amount
-    return project(outcome.gpus, totals.usage, to_date, frame.wall, outcome.terms)
+    return project(outcome.gpus, totals.usage, to_date, frame.wall, outcome.policy)
 
 
 def _metered_since(totals: CommittedTotals | None, months: Iterable[Month]) -> Mapping[str, Instant]:

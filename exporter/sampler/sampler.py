@@ -167,7 +167,7 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        policy = plan.setting.terms
+        policy = plan.setting.policy
         since = self._ledger.remembered().wall if self._bound else None
         read = self._reader.read(plan.setting.config, plan.endpoints, since, plan.gateways)
         frame = read.frame
@@ -223,14 +223,14 @@ class Sampler:
         """Commit, then publish: what is served is what a restart would find."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
-        policy = outcome.terms
+        policy = outcome.policy
         postings, state = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
         self._ledger.post(postings, state)
         self._late_pricing.charged()
         log_gap(outcome.charged, outcome.postings.segments, policy)
         self._changes.note_inventory(outcome.inventory, policy)
         months = tuple(month.name for month in months_served(frame, policy))
-        return self._ledger.books(frame.wall, months)
+        return self._ledger.totals(frame.wall, months)
 
     def _count_partial_failures(
         self, gathered: Iterable[Gathered], outcome: TickOutcome, before: State, frame: Frame

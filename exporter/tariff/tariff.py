@@ -127,7 +127,7 @@ class Tariff:
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:
-            owned = rule is not None and isinstance(rule.terms, Owned)
+            owned = rule is not None and isinstance(rule.pricing, Owned)
             return Price((), None, priced=False, in_service=not owned)
         energy = None if rule is None or rule.energy is None else _energy_price(rule.energy, rule.source)
         return Price(rates, energy, priced=True)
@@ -176,15 +176,17 @@ class Tariff:
         rule = self.rule(gpu)
         if rule is None:
             return None
-        if isinstance(rule.terms, Listed):
+        if isinstance(rule.pricing, Listed):
             quote = self.quote(gpu)
             # The type that such a rule names may be another one than the host's.
-            by_type = isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.terms.instance_type)
+            by_type = (
+                isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.pricing.instance_type)
+            )
             gpus = quote.devices if isinstance(quote, Quote) and by_type else 0
-        elif isinstance(rule.terms, Owned):
-            gpus = rule.terms.gpus if rule.terms.gpus > 1 else 0
+        elif isinstance(rule.pricing, Owned):
+            gpus = rule.pricing.gpus if rule.pricing.gpus > 1 else 0
         else:
-            gpus = max(price.gpus for price in rule.terms.prices)
+            gpus = max(price.gpus for price in rule.pricing.prices)
             gpus = gpus if gpus > 1 else 0
         if not gpus:
             return None
@@ -208,7 +210,7 @@ class Tariff:
         """Whether a GPU that has no price may get one, by the hour, from the host's location."""
         rule = self.rule(gpu)
         if rule is not None:
-            return isinstance(rule.terms, Listed)
+            return isinstance(rule.pricing, Listed)
         by_location = any(each.depends_on_location for each in self.hardware)
         return self.asking or self.unmatched == "estimate" or by_location
 
@@ -217,9 +219,9 @@ class Tariff:
         rule = self.rule(gpu)
         if rule is None and self.unmatched == "estimate":
             return quotes.of_unmatched(self.catalogue, self.location, gpu.gpu_model)
-        if rule is not None and isinstance(rule.terms, Listed):
+        if rule is not None and isinstance(rule.pricing, Listed):
             return quotes.of_listed(
-                self.catalogue, self.location, rule.terms, gpu.gpu_model, stand_ins=self.stand_ins
+                self.catalogue, self.location, rule.pricing, gpu.gpu_model, stand_ins=self.stand_ins
             )
         return None
 
@@ -230,10 +232,10 @@ class Tariff:
     def first_priced(self, gpu: Gpu, at: Instant) -> Instant:
         """The start of a GPU's first price that is not zero; `at` itself where its price has no date."""
         rule = self.rule(gpu)
-        if rule is not None and isinstance(rule.terms, Owned):
-            return rule.terms.in_service
-        if rule is not None and isinstance(rule.terms, Rented):
-            prices = rule.terms.prices
+        if rule is not None and isinstance(rule.pricing, Owned):
+            return rule.pricing.in_service
+        if rule is not None and isinstance(rule.pricing, Rented):
+            prices = rule.pricing.prices
             first = next((price for price in prices if price.dollars_per_hour), prices[0])
             return first.since or 0
         return at
@@ -249,10 +251,10 @@ class Tariff:
         self, rule: Hardware | None, gpu: Gpu, at: Instant
     ) -> tuple[ComponentRate, ...] | None:
         """Rates of the hardware at an instant; `None` before its first price or its service."""
-        if rule is not None and isinstance(rule.terms, Rented):
-            return _rent(rule.terms, rule.source, at)
-        if rule is not None and isinstance(rule.terms, Owned):
-            return _ownership(rule.terms, rule.source, at)
+        if rule is not None and isinstance(rule.pricing, Rented):
+            return _rent(rule.pricing, rule.source, at)
+        if rule is not None and isinstance(rule.pricing, Owned):
+            return _ownership(rule.pricing, rule.source, at)
         quote = self.quote(gpu)
         return _quoted(quote, rule) if isinstance(quote, Quote) else None
 
@@ -283,7 +285,7 @@ def annuity_dollars_per_year(owned: Owned) -> Decimal:
 
 def _quoted(quote: Quote, rule: Hardware | None) -> tuple[ComponentRate, ...]:
     source = quote.source if rule is None else f"{rule.source}: {quote.source}"
-    always = rule is not None and isinstance(rule.terms, Listed) and rule.terms.billing == "always"
+    always = rule is not None and isinstance(rule.pricing, Listed) and rule.pricing.billing == "always"
     rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
     provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
     return (ComponentRate(RENT, rate, provenance, while_up=not always),)
@@ -335,11 +337,11 @@ def end_of_life(owned: Owned) -> Instant:
 
 
 def _changes(rule: Hardware) -> Iterator[Instant]:
-    if isinstance(rule.terms, Rented):
-        yield from (price.since for price in rule.terms.prices if price.since is not None)
-    elif isinstance(rule.terms, Owned):
-        yield rule.terms.in_service
-        yield end_of_life(rule.terms)
+    if isinstance(rule.pricing, Rented):
+        yield from (price.since for price in rule.pricing.prices if price.since is not None)
+    elif isinstance(rule.pricing, Owned):
+        yield rule.pricing.in_service
+        yield end_of_life(rule.pricing)
 
 
 def _energy_price(energy: Electricity, source: str) -> EnergyPrice:

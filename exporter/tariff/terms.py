@@ -108,7 +108,7 @@ class Hardware:
     """One rule of `hardware`: the first that matches a GPU prices it. `source` is its key in the file."""
 
     match: HardwareMatch
-    terms: Rented | Listed | Owned
+    pricing: Rented | Listed | Owned
     source: str
     energy: Electricity | None = None
 
@@ -117,7 +117,7 @@ class Hardware:
         """Whether its match or its price depends on the host's location."""
         match = self.match
         anywhere = match.instance_type is match.lifecycle is match.region is None and not match.node_label
-        return not anywhere or isinstance(self.terms, Listed)
+        return not anywhere or isinstance(self.pricing, Listed)
 
 
 @dataclass(frozen=True, slots=True)

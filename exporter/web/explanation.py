@@ -247,7 +247,7 @@ def explained(report: Report, server: str) -> Explanation | None:
     Raises:
         ExplanationError: the report has no such server.
     """
-    totals, basis = report.books, report.grounds
+    totals, basis = report.totals, report.basis
     if totals is None or basis is None:
         return None
     accounts = CostAccounts()
@@ -264,7 +264,7 @@ def explained(report: Report, server: str) -> Explanation | None:
     return explain(
         accounts,
         ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),
-        basis.terms,
+        basis.policy,
         basis.state,
         report.wall,
         ledger=totals.ledger,

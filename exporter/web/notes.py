@@ -36,15 +36,15 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     """
     if stale:
         yield "No tick for more than three intervals: current spend is unknown."
-    yield from _withheld(report) if report.books is None else _ledger_notes(report.books)
+    yield from _withheld(report) if report.totals is None else _ledger_notes(report.totals)
     if not stale:
         yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
     yield from _without_price(report)
     if not stale:
         yield from chain(_down(report, nvml=False), _unread(report), _refused(report), _unpriced(report))
     yield from _gpus(report, stale=stale)
-    if report.books is not None and report.books.uncharged:
-        lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
+    if report.totals is not None and report.totals.uncharged:
+        lost, days = seconds(report.totals.uncharged), report.totals.uncharged / NANOSECONDS_PER_DAY
         yield (
             f"Downtime beyond gap.max_days is not charged: {lost:,.0f} s ({days:,.1f} days) since the "
             "ledger was created. These figures do not include its cost."
@@ -57,7 +57,7 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
 
 def _unpriced(report: Report) -> Iterator[str]:
     """Why there are no prices of tokens where there are dollars and tokens."""
-    unpriced_times = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
+    unpriced_times = [] if report.totals is None else [row.unpriced for row in report.totals.window.values()]
     if any(unpriced_times):
         yield (
             f"Unpriced GPU time of the last hour: {sum(unpriced_times) / NANOSECONDS_PER_HOUR:.2f} "
@@ -217,7 +217,7 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
     if by_list and (old := age_warning(report.price_list_date, report.wall)):
         yield old
-    tariff = None if report.grounds is None else report.grounds.terms.tariff
+    tariff = None if report.basis is None else report.basis.policy.tariff
     if tariff is not None and (
         returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
     ):

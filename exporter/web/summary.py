@@ -100,7 +100,7 @@ def server_lines(report: Report) -> Iterator[ServerSummary]:
     }
     splits = {row.owner: row for row in report.splits}
     tokens = _tokens(report)
-    last = {} if report.books is None else report.books.last_token
+    last = {} if report.totals is None else report.totals.last_token
     priced = {payer for payer, kind in prices if kind in {"all", "computed"}}
     owners = {*report.rates, *priced, *(row.owner for row in report.loads)}
     values = {payer.key for payer in owners}
@@ -149,7 +149,7 @@ def component_lines(report: Report, *, stale: bool) -> Iterator[ComponentSummary
     hourly: dict[str, list[float]] = {}
     for price in () if stale else report.prices:
         hourly.setdefault(price.component, []).append(price.dollars_per_hour * price.count)
-    spent = {} if report.books is None else report.books.course.components
+    spent = {} if report.totals is None else report.totals.course.components
     lines = [
         ComponentSummary(
             name,
@@ -186,16 +186,16 @@ def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
 
 def _tokens(report: Report) -> Mapping[CostOwner, int]:
     """Of the last day; a server that told some and served none then has none."""
-    if report.books is None:
+    if report.totals is None:
         return {}
-    tokens_by_owner = dict.fromkeys((payer for payer, _kind in report.books.tokens), 0)
-    for (payer, _kind), number in report.books.course.tokens.items():
+    tokens_by_owner = dict.fromkeys((payer for payer, _kind in report.totals.tokens), 0)
+    for (payer, _kind), number in report.totals.course.tokens.items():
         tokens_by_owner[payer] = tokens_by_owner.get(payer, 0) + number
     return tokens_by_owner
 
 
 def _busy(report: Report, owner: CostOwner) -> float | None:
-    window = None if report.books is None else report.books.window.get(owner)
+    window = None if report.totals is None else report.totals.window.get(owner)
     spent = 0 if window is None else sum(window.money.values())
     if window is None or spent <= 0:
         return None
@@ -285,11 +285,11 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     spent = None if month is None else _month_to_date(report, month)
     budget = next((row for row in report.budgets if not row.product), None)
     return Summary(
-        host=None if report.grounds is None else label(report.grounds.terms.tariff.host) or None,
+        host=None if report.basis is None else label(report.basis.policy.tariff.host) or None,
         taken=report.wall,
         stale=stale,
-        zone=UTC if report.grounds is None else report.grounds.terms.zone,
-        ledger=None if report.books is None else report.books.ledger,
+        zone=UTC if report.basis is None else report.basis.policy.zone,
+        ledger=None if report.totals is None else report.totals.ledger,
         dollars_per_hour=None if stale else total(report.rates.values()),
         run_rate_dollars=None if stale else finite(report.run_rate),
         idle=_idle(report),
@@ -303,7 +303,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         gpus=() if stale else tuple(gpu_lines(report)),
         components=tuple(component_lines(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
-        hours=() if report.books is None else report.books.course.hours,
+        hours=() if report.totals is None else report.totals.course.hours,
         first_money=None if stale else _first_money(report, elapsed),
         first_window=None if stale else _first_window(report, elapsed),
     )
@@ -317,14 +317,14 @@ def month_now(report: Report) -> str | None:
 
 def _first_money(report: Report, elapsed: Nanoseconds) -> float | None:
     """A tick charges the time since the one before it, so that the first of a new ledger charges none."""
-    if report.books is None or any(report.books.months.values()) or not total(report.rates.values()):
+    if report.totals is None or any(report.totals.months.values()) or not total(report.rates.values()):
         return None
     return max(0.0, seconds(report.elapsed + report.interval - elapsed))
 
 
 def _first_window(report: Report, elapsed: Nanoseconds) -> float | None:
     """The window is of whole minutes: the first tick after the end of the first one brings it."""
-    if report.books is None or report.books.window or not total(report.rates.values()):
+    if report.totals is None or report.totals.window or not total(report.rates.values()):
         return None
     ticks = max(1, -(-(NANOSECONDS_PER_MINUTE - report.wall % NANOSECONDS_PER_MINUTE) // report.interval))
     return max(0.0, seconds(report.elapsed + ticks * report.interval - elapsed))
@@ -332,9 +332,9 @@ def _first_window(report: Report, elapsed: Nanoseconds) -> float | None:
 
 def _month_to_date(report: Report, month: str) -> float | None:
     """`None` without a cell of the month: nothing was posted, which is not the same as nothing spent."""
-    if report.books is None:
+    if report.totals is None:
         return None
-    cells = [amount for key, amount in report.books.months.items() if key.month == month]
+    cells = [amount for key, amount in report.totals.months.items() if key.month == month]
     spent = sum(cells)
     if not cells or not (spent or any(row.priced for row in report.gpus)):
         return None
@@ -346,9 +346,9 @@ def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
     end = report.month_ends[name]
     start = max((past for past in report.month_ends.values() if past <= report.wall), default=None)
     points: tuple[Point, ...] = ()
-    if report.books is not None and spent is not None and start is not None:
+    if report.totals is not None and spent is not None and start is not None:
         hour = report.wall // NANOSECONDS_PER_HOUR
-        course = report.books.course
+        course = report.totals.course
         first = min(hour, max(hour - len(course.before), -(-start // NANOSECONDS_PER_HOUR)))
         whole = [dollars(amount) for amount in course.before[len(course.before) - (hour - first) :]]
         running = sum(dollars(sum(each.money.values())) for each in course.hours[-1:])
@@ -363,7 +363,7 @@ def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
 
 
 def _idle(report: Report) -> Idleness | None:
-    hours = () if report.books is None else report.books.course.hours
+    hours = () if report.totals is None else report.totals.course.hours
     spent = sum(sum(hour.money.values()) for hour in hours)
     if spent <= 0:
         return None
@@ -372,7 +372,7 @@ def _idle(report: Report) -> Idleness | None:
 
 def _projected(report: Report, month: str) -> dict[str, float]:
     """The month's end by product, and of all together under ""."""
-    if report.books is None:
+    if report.totals is None:
         return {}
     ends = {product: end for (product, of), end in report.projected.items() if of == month}
     every = total(ends.values())

@@ -24,8 +24,8 @@ def test_the_doctor_says_what_the_kernel_tells_of_the_clock(
     file.write_text('discovery: {cloud: "off"}\n')
     module.doctor(file, tmp_path / "ledger.db", as_json=False)
 
-    said = "note: the kernel says that the clock is not synchronized." in capsys.readouterr().out
-    assert said != synchronized
+    output = "note: the kernel says that the clock is not synchronized." in capsys.readouterr().out
+    assert output != synchronized
 
 
 def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,10 +80,10 @@ def test_where_only_a_new_process_can_read_the_doctor_says_so(
     """The daemon would end with the same words; the ledger and the place are told all the same."""
     nvml = Broken(MustRestartError("the driver was replaced"))
 
-    told = examined(nvml, tmp_path, monkeypatch, capsys)
+    shown = examined(nvml, tmp_path, monkeypatch, capsys)
 
-    assert "the driver was replaced" in told
-    assert f"{tmp_path}/ledger.db: not there yet; the daemon makes it" in told
+    assert "the driver was replaced" in shown
+    assert f"{tmp_path}/ledger.db: not there yet; the daemon makes it" in shown
     assert nvml.closed == 1
 
 

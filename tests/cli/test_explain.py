@@ -111,7 +111,7 @@ def test_one_hour_is_the_window_of_the_metrics(
     (server,) = explained_json(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
     with LedgerReader.open(ledger) as reader:
-        (window,) = reader.books(Clock().wall(), ()).window.values()
+        (window,) = reader.totals(Clock().wall(), ()).window.values()
     served = per_million(window.money, window.tokens, Weights())
 
     assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})

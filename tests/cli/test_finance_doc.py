@@ -209,7 +209,7 @@ def test_books_are_copied_restored_and_kept(folder: Path) -> None:
     ]
     again = Ledger.open(path, Clock())
     assert (again.id, again.problem) == (host.ledger.id, "")
-    assert sum(again.books(Clock().now, ("2026-10",)).months.values()) == 1488 * DOLLAR
+    assert sum(again.totals(Clock().now, ("2026-10",)).months.values()) == 1488 * DOLLAR
     again.close()
 
     (folder / "archive" / copy.name).unlink()

@@ -53,8 +53,8 @@ def test_a_start_that_cannot_listen_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_the_terms_of_a_host_know_where_it_runs() -> None:
     """Without a file an H100 costs 55.04 / 8 on a p5.48xlarge, its market price where nothing is known."""
     h100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
-    place = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
-    known = cost_policy(Config(), "h", place).tariff.quote(h100)
+    location = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
+    known = cost_policy(Config(), "h", location).tariff.quote(h100)
     unknown = cost_policy(Config(), "h").tariff.quote(h100)
 
     assert isinstance(known, Quote)
@@ -126,8 +126,10 @@ def after_noon(file: Path, ledger: Path) -> _Daemon:
     """A daemon whose ledger has 12 hours of one GPU at 3.60 dollars."""
     gpu, slot = Gpu("GPU-0", "H100"), OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode")
     paid = MoneyPosting(gpu, "rent", "configured", slot, 432 * 10**11)
-    held = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, priced=True)
-    segment = Segment(NOON - 12 * 3600 * 10**9, NOON, "2026-11", "2026-11-25", paid.amount, (paid,), (held,))
+    gpu_time = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, priced=True)
+    segment = Segment(
+        NOON - 12 * 3600 * 10**9, NOON, "2026-11", "2026-11-25", paid.amount, (paid,), (gpu_time,)
+    )
     file.write_text(PRICED % "3.60")
     daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", ledger), load(file), Noon())
     daemon._ledger = Ledger.open(ledger, Noon())
@@ -144,8 +146,8 @@ def enter(words: list[str], reason: str | None = None) -> int:
     """Run a printed line, with another reason where one is given."""
     assert words[:2] == ["inference-cost-exporter", "adjust"]
     chosen = program().parse_args(words[1:])
-    said = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
-    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
+    fields = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
+    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *fields), Noon())
 
 
 def test_a_reload_tells_what_is_posted_at_other_prices(
@@ -155,14 +157,14 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
     ledger = tmp_path / "ledger.db"
     daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
-    told = daemon.reload()
+    notice = daemon.reload()
     again = daemon.reload()
     assert proposed(file, ledger, Noon()) == 0
     proposals = capsys.readouterr().out
     assert daemon._ledger is not None
     daemon._ledger.close()
 
-    first, verb = told.splitlines()
+    first, verb = notice.splitlines()
     assert first.startswith("43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay")
     assert verb.startswith(
         f"`inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} --prop"
@@ -173,7 +175,7 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
         " --reason='prices since 2026-11-25 were changed afterwards'"
     )
     page = (Path(__file__).parents[2] / "docs" / "daemon.md").read_text(encoding="utf-8")
-    for printed in (f"reloaded\n{told}\n", proposals):
+    for printed in (f"reloaded\n{notice}\n", proposals):
         shown = printed.replace(str(file), "/etc/ice.yaml").replace(str(ledger), str(DEFAULT_LEDGER))
         assert f"\n{shown}```\n" in page
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -197,12 +199,12 @@ def test_the_line_that_is_proposed_corrects_the_month(
     assert capsys.readouterr().out == f"# {NOTHING}\n"
     assert daemon._ledger is not None
     daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
-    books = daemon._ledger.books(NOON, ("2026-11",))
+    committed = daemon._ledger.totals(NOON, ("2026-11",))
     assert proposed(file, ledger, Noon()) == 0
     assert capsys.readouterr().out == f"# {NOTHING}\n"
     daemon._ledger.close()
 
-    assert (sum(books.months.values()), books.residual) == (3456 * 10**10, 0)
+    assert (sum(committed.months.values()), committed.residual) == (3456 * 10**10, 0)
 
 
 def test_a_line_is_entered_once_whatever_its_reason(
@@ -242,22 +244,22 @@ def test_prices_that_change_twice_are_corrected_once(
     daemon._flags = ServeFlags(Path(file.name), "127.0.0.1:0", None)
     for price in ("2.88", "2.40"):
         file.write_text(PRICED % price)
-        told = daemon.reload()
-        (verb,) = re.findall("`(.*)`", told)
+        notice = daemon.reload()
+        (verb,) = re.findall("`(.*)`", notice)
         chosen = program().parse_args(shlex.split(verb)[1:])
         assert (chosen.proposals, chosen.config_file, chosen.ledger_path) == (True, file, ledger)
         assert proposed(chosen.config_file, chosen.ledger_path, Noon()) == 0
         (line,) = commands(capsys.readouterr().out)
         assert enter(line) == 0
         capsys.readouterr()
-    assert "Corrections of changed prices that were entered before, -8.64 dollars, are taken off." in told
+    assert "Corrections of changed prices that were entered before, -8.64 dollars, are taken off." in notice
     assert line[-2] == "--key=repricing/2026-11-25/2"
     assert daemon._ledger is not None
     daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
-    books = daemon._ledger.books(NOON, ("2026-11",))
+    committed = daemon._ledger.totals(NOON, ("2026-11",))
     daemon._ledger.close()
 
-    assert sum(books.months.values()) == 2880 * 10**10
+    assert sum(committed.months.values()) == 2880 * 10**10
 
 
 def test_prices_that_changed_while_it_was_stopped(
@@ -299,14 +301,14 @@ def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(
     ledger = tmp_path / "ledger.db"
     daemon = after_noon(file, ledger)
     file.write_text(PRICED % "3.60" + "retired: [{uuid: GPU-0, from: 2026-11-25}]\n")
-    told = daemon.reload()
+    notice = daemon.reload()
     again = daemon.reload()
     assert proposed(file, ledger, Noon()) == 0
     (line,) = commands(capsys.readouterr().out)
     assert daemon._ledger is not None
     daemon._ledger.close()
 
-    assert told.splitlines()[0] == (
+    assert notice.splitlines()[0] == (
         "43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay posted; by the dated "
         "prices it would have been 0.00."
     )

@@ -19,7 +19,7 @@ def test_a_list_price_is_read_with_what_the_rule_says(good: Good) -> None:
     config = good("good-catalogue.yaml")
 
     assert config.unmatched_hardware == "unpriced"
-    assert [rule.terms for rule in config.hardware] == [
+    assert [rule.pricing for rule in config.hardware] == [
         Listed("aws", "", "", Decimal("0.30"), "on_demand", "while_up"),
         Listed("azure", "", "", Decimal("0.15"), "on_demand", "always"),
         Listed("gcp", "a3-highgpu-8g", "us-central1", Decimal(0), "spot", "while_up"),

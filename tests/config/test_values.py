@@ -38,7 +38,7 @@ def test_owned_hardware(good: Good) -> None:
     """Purchase, life and energy as written; 2026-02-01 in UTC is 1769904000 s after the epoch."""
     assert good("good-design.yaml").hardware[0] == Hardware(
         match=HardwareMatch(host="dc1-*", gpu_model="*H100*"),
-        terms=Owned(
+        pricing=Owned(
             purchase_dollars=Decimal(280000),
             gpus=8,
             in_service=1_769_904_000 * SECOND,
@@ -60,7 +60,7 @@ def test_rented_hardware(good: Good) -> None:
     hardware = good("good-design.yaml").hardware
     assert hardware[1] == Hardware(
         match=HardwareMatch(uuid="GPU-5*"),
-        terms=Rented(
+        pricing=Rented(
             (
                 RentPrice(Decimal("55.04"), 8, 1_767_225_600 * SECOND, "2026-01-01", ""),
                 RentPrice(Decimal("41.28"), 8, 1_793_491_200 * SECOND, "2026-11-01", "EDP 25 %"),
@@ -112,13 +112,13 @@ def test_split_rules(good: Good) -> None:
 def test_dates_begin_with_the_local_day(good: Good) -> None:
     """Berlin's 2026-03-29 began at 23:00 UTC; an offset tells which of two 02:30 on 2026-10-25 is meant."""
     (rule,) = good("good-windows.yaml").hardware
-    assert isinstance(rule.terms, Rented)
-    assert [price.since for price in rule.terms.prices] == [
+    assert isinstance(rule.pricing, Rented)
+    assert [price.since for price in rule.pricing.prices] == [
         1_774_738_800 * SECOND,
         1_792_891_800 * SECOND,
         1_796_081_400 * SECOND,
     ]
-    assert rule.terms.prices[2].dollars_per_hour == Decimal("2.5")
+    assert rule.pricing.prices[2].dollars_per_hour == Decimal("2.5")
 
 
 def test_an_empty_file_is_all_defaults() -> None:
@@ -155,8 +155,8 @@ def test_a_number_is_exact() -> None:
     """Twelve decimals and trailing zeros survive: no float ever held the price."""
     config = parse(b"hardware: [{rented: {dollars_per_gpu_hour: 2.000000000001}}]\nhours_per_month: 730.10\n")
     (rule,) = config.hardware
-    assert isinstance(rule.terms, Rented)
-    assert str(rule.terms.prices[0].dollars_per_hour) == "2.000000000001"
+    assert isinstance(rule.pricing, Rented)
+    assert str(rule.pricing.prices[0].dollars_per_hour) == "2.000000000001"
     assert str(config.hours_per_month) == "730.10"
 
 
@@ -164,9 +164,9 @@ def test_capital_that_costs_nothing_is_a_straight_line() -> None:
     """An annuity at 0 would divide by zero; it is the straight line."""
     data = b"hardware: [{owned: {purchase_dollars_per_gpu: 1, in_service: 2026-01-01, life_years: 4, "
     (rule,) = parse(data + b"cost_of_capital_ratio: 0}}]\n").hardware
-    assert isinstance(rule.terms, Owned)
-    assert rule.terms.cost_of_capital_ratio is None
-    assert rule.terms.gpus == 1
+    assert isinstance(rule.pricing, Owned)
+    assert rule.pricing.cost_of_capital_ratio is None
+    assert rule.pricing.gpus == 1
 
 
 def test_one_component_may_differ_by_host() -> None:

@@ -162,8 +162,8 @@ class SimulatedHost:
         """Let time pass, then take a tick."""
         self.clock.true += after
         self.report = self.sampler.tick()
-        if self.report.books is not None:
-            assert self.report.books.residual == 0
+        if self.report.totals is not None:
+            assert self.report.totals.residual == 0
         return self.report
 
     def until(self, when: str, every: int = 6 * HOUR) -> None:
@@ -231,8 +231,8 @@ class SimulatedHost:
     def whole(self) -> int:
         """All money in picodollars: counters, months, days and hours say the same, or this fails."""
         assert self.report is not None
-        assert self.report.books is not None
-        totals = self.report.books
+        assert self.report.totals is not None
+        totals = self.report.totals
         sums = Counter(
             {
                 "cost": sum(totals.cost.values()),

@@ -46,8 +46,10 @@ def rent(host: SimulatedHost) -> int:
     """Picodollars, which counters, months, days and hours agree on."""
     host.whole()
     assert host.report is not None
-    assert host.report.books is not None
-    return sum(amount for (_, component), amount in host.report.books.gpu_cost.items() if component == "rent")
+    assert host.report.totals is not None
+    return sum(
+        amount for (_, component), amount in host.report.totals.gpu_cost.items() if component == "rent"
+    )
 
 
 def note(host: SimulatedHost, month: str = "2026-11") -> list[str]:

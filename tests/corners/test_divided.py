@@ -51,8 +51,8 @@ class DividedHost(SimulatedHost):
         """The page's rows of a counter, added up by one label."""
         actual: dict[str, float] = {}
         assert self.report is not None
-        assert self.report.books is not None
-        rows: Any = self.report.books.cost if name == COST else self.report.books.tokens
+        assert self.report.totals is not None
+        rows: Any = self.report.totals.cost if name == COST else self.report.totals.tokens
         for key, amount in rows.items():
             owner = key.owner if name == COST else key[0]
             actual[getattr(owner, what)] = actual.get(getattr(owner, what), 0) + amount

@@ -61,7 +61,7 @@ def priced(dated: int, **fields: Any) -> CostPolicy:
         adders_ratio=Decimal("0.15"),
         residual_ratio=Decimal("0.10"),
     )
-    own = Hardware(HardwareMatch(uuid="GPU-0"), own.terms, own.source, own.energy)
+    own = Hardware(HardwareMatch(uuid="GPU-0"), own.pricing, own.source, own.energy)
     leased = Rented((RentPrice(RENT), RentPrice(RENT_LATER, since=dated)))
     return cost_policy(
         own, Hardware(HardwareMatch(), leased, "x", KILOWATT_HOUR), overheads=OVERHEADS, **fields

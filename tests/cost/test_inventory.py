@@ -323,7 +323,7 @@ def test_time_without_a_price_is_charged_late_by_the_rule_of_the_slot() -> None:
     host.meter.policy = replace(host.meter.policy, tariff=named)
     later = host.tick()
     waiting = outcome.postings.segments[0].unpriced[0]
-    assert later.terms.tariff.hardware_price(waiting.gpu, waiting.start).priced
+    assert later.policy.tariff.hardware_price(waiting.gpu, waiting.start).priced
     assert host.hourly() == 3
 
 

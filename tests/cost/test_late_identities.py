@@ -115,8 +115,10 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
     for offset in froms:
         requested = priced(timeline.start, gap_max=LATEST)
         rule = requested.tariff.hardware[1]
-        since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=timeline.start + offset),))  # type: ignore[call-arg,union-attr]
-        tariff = replace(requested.tariff, hardware=(replace(rule, terms=since),))
+        since = replace(
+            rule.pricing, prices=(replace(rule.pricing.prices[0], since=timeline.start + offset),)
+        )  # type: ignore[call-arg,union-attr]
+        tariff = replace(requested.tariff, hardware=(replace(rule, pricing=since),))
         state, late = charge_late(state, waiting_times, replace(requested, tariff=tariff), LATEST)
         settled: dict[tuple[str, OwnerPhase], int] = {}
         for segment in late.segments:

@@ -80,7 +80,7 @@ def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent])
     ledger = Ledger.open(None, StillClock())
     for postings, state in ticks:
         ledger.post(postings, state)
-    totals = ledger.books(meter.wall, ())
+    totals = ledger.totals(meter.wall, ())
     ledger.close()
     accrued = meter.state.accrued
     assert [sum(family.values()) for family in (totals.cost, totals.server_cost, totals.gpu_cost)] == [

@@ -211,4 +211,4 @@ def test_dated_prices_per_host_say_it_too() -> None:
     prices = (RentPrice(Decimal(7)), RentPrice(Decimal("55.04"), 8, START))
     tariff = Tariff("host-1", (Hardware(HardwareMatch(), Rented(prices), "x"),))
     assert stated(tariff, [Gpu("a0", H100)]) == 8
-    assert isinstance(BOUGHT.terms, Owned)
+    assert isinstance(BOUGHT.pricing, Owned)

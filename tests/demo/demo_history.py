@@ -63,9 +63,9 @@ def logged_history() -> LoggedHistory:
     def published() -> None:
         report = set_up.current()
         assert report is not None
-        assert report.books is not None
+        assert report.totals is not None
         ticks[0] += 1
-        tokens = sum(n for (owner, _), n in report.books.tokens.items() if owner.server == "chat-70b")
+        tokens = sum(n for (owner, _), n in report.totals.tokens.items() if owner.server == "chat-70b")
         chat[report.wall // NANOSECONDS_PER_HOUR] = tokens
 
     with logged() as texts:

@@ -36,8 +36,8 @@ def first() -> DemoHistory:
 
 
 def spent(report: Report, month: str) -> float:
-    assert report.books is not None
-    return dollars(sum(amount for cell, amount in report.books.months.items() if cell.month == month))
+    assert report.totals is not None
+    return dollars(sum(amount for cell, amount in report.totals.months.items() if cell.month == month))
 
 
 def test_both_months_are_accrued_to_the_cent(report: Report) -> None:
@@ -52,9 +52,9 @@ def test_both_months_are_accrued_to_the_cent(report: Report) -> None:
 
     assert spent(report, "2026-10") == pytest.approx(october, abs=0.005)
     assert spent(report, "2026-11") == pytest.approx(november, abs=0.005)
-    assert report.books is not None
-    assert dollars(sum(report.books.cost.values())) == pytest.approx(october + november, abs=0.005)
-    assert report.books.residual == 0
+    assert report.totals is not None
+    assert dollars(sum(report.totals.cost.values())) == pytest.approx(october + november, abs=0.005)
+    assert report.totals.residual == 0
 
 
 def test_the_month_is_heading_past_the_budget(report: Report) -> None:
@@ -79,8 +79,8 @@ def test_the_idle_model_has_dollars_and_no_price_per_token(report: Report) -> No
 
 def test_prefix_cache_hits_are_apart_from_computed_prompts(report: Report) -> None:
     """55 % of the chat's prompt tokens come from the cache; they are counted once."""
-    assert report.books is not None
-    tokens = {kind: n for (owner, kind), n in report.books.tokens.items() if owner.server == "chat-70b"}
+    assert report.totals is not None
+    tokens = {kind: n for (owner, kind), n in report.totals.tokens.items() if owner.server == "chat-70b"}
 
     share = tokens["cached_prompt"] / (tokens["prompt"] + tokens["cached_prompt"])
     assert share == pytest.approx(0.55, abs=0.001)
@@ -88,10 +88,10 @@ def test_prefix_cache_hits_are_apart_from_computed_prompts(report: Report) -> No
 
 def test_neither_the_restart_nor_the_reboot_counts_a_token_twice(report: Report) -> None:
     """Seven hours ago the chat's counters began anew: the total is far above what its process tells now."""
-    assert report.books is not None
+    assert report.totals is not None
     generated = next(
         n
-        for (owner, kind), n in report.books.tokens.items()
+        for (owner, kind), n in report.totals.tokens.items()
         if owner.server == "chat-70b" and kind == "generation"
     )
     page = next(server for server in report.servers if server.key.server == "chat-70b")
@@ -105,12 +105,12 @@ def test_neither_the_restart_nor_the_reboot_counts_a_token_twice(report: Report)
 
 def test_time_without_a_price_was_charged_later(report: Report) -> None:
     """GPU 7 had no price for a day, and nothing waits any more: it cost what each of its sisters did."""
-    assert report.books is not None
-    assert {gpu.uuid[-1]: duration for gpu, duration in report.books.unpriced.items()} == {
+    assert report.totals is not None
+    assert {gpu.uuid[-1]: duration for gpu, duration in report.totals.unpriced.items()} == {
         "7": NANOSECONDS_PER_DAY
     }
     cost: dict[str, int] = {}
-    for (gpu, _), amount in report.books.gpu_cost.items():
+    for (gpu, _), amount in report.totals.gpu_cost.items():
         cost[gpu.uuid[-1]] = cost.get(gpu.uuid[-1], 0) + amount
     assert dollars(cost["7"]) == pytest.approx(dollars(cost["0"]), abs=1e-6)
     assert all(row.priced for row in report.gpus)
@@ -139,8 +139,8 @@ def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: DemoHistory
     for one in (demo_at_noon, first):
         report = one.report
         assert one.plot.now == report.wall
-        assert report.books is not None
-        assert report.books.residual == 0
+        assert report.totals is not None
+        assert report.totals.residual == 0
         month = next(iter(report.month_ends))
         assert sum(end for (_, name), end in report.projected.items() if name == month) > 27_000
 
@@ -158,9 +158,9 @@ def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(histor
     What the chat served: more by day than by night, and on a weekend about half.
     """
     first_run, again, other = (
-        history.report.books,
-        demo_history().report.books,
-        demo_history(seed=8).report.books,
+        history.report.totals,
+        demo_history().report.totals,
+        demo_history(seed=8).report.totals,
     )
 
     assert first_run is not None

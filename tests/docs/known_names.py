@@ -114,11 +114,11 @@ def rules() -> tuple[frozenset[str], frozenset[str]]:
 def _keys(table: Table[object], before: str = "") -> Iterator[str]:
     for key in table.keys:
         yield f"{before}{key.name}"
-        shape: object = key.validator
-        if isinstance(shape, ListOf):
-            shape = shape.validator
-        if isinstance(shape, Table):
-            yield from _keys(shape, f"{before}{key.name}.")
+        validator: object = key.validator
+        if isinstance(validator, ListOf):
+            validator = validator.validator
+        if isinstance(validator, Table):
+            yield from _keys(validator, f"{before}{key.name}.")
 
 
 @cache

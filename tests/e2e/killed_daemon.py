@@ -223,7 +223,7 @@ class KillSeries:
         """What a ledger says: exact at its own last tick, whichever that is."""
         ledger = Ledger.open(copy, SystemClock())
         assert (ledger.problem, ledger.moved_aside, ledger.dropped) == ("", None, ())
-        totals, state = ledger.books(0, ()), ledger.state()
+        totals, state = ledger.totals(0, ()), ledger.state()
         ledger.close()
         self._ledger = self._ledger or ledger.id
         assert ledger.id == self._ledger

@@ -32,7 +32,7 @@ def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> 
         under.away.set()
         assert under.daemon.terminate() == 0
     with LedgerReader.open(under.daemon.ledger) as reader:
-        account = HostTotals.of_ledger(reader.books(0, ()), GPUS)
+        account = HostTotals.of_ledger(reader.totals(0, ()), GPUS)
     assert account.differences() == []
     assert account.tokens == {name: server.expected() for name, server in under.load.servers.items()}
     # Absent while the report is stale, as after a standstill.

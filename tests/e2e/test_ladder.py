@@ -25,7 +25,7 @@ from tests.rights import CONTAINERS
 from tests.sources.kubelet.kubelet_server import Kubelet
 from tests.sources.kubernetes.api_server import NODE, Kubernetes
 
-NOBODY = 65532
+NONROOT = 65532
 """The image's own user."""
 UUIDS = [gpu.uuid for gpu in h100s(4)]
 CONFIG = """
@@ -229,7 +229,7 @@ def test_without_host_pid(
 
 def test_as_nobody(host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest) -> None:
     """The kubelet's socket is closed: a pod that sleeps on its GPU holds nothing. Processes are seen."""
-    spec["securityContext"] |= {"runAsUser": NOBODY, "runAsGroup": NOBODY}
+    spec["securityContext"] |= {"runAsUser": NONROOT, "runAsGroup": NONROOT}
     with host.installed(restricted, spec) as daemon:
         page = daemon.settled()
     assert holders(page) == ["unmatched:wait", "", f"llamacpp:{host.llama.port}", ""]
@@ -244,7 +244,7 @@ def test_nobody_and_a_ledger_of_roots(
     host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest, folder: Path
 ) -> None:
     """The folder that the kubelet makes for a hostPath is root's: the books are in memory, and said to be."""
-    spec["securityContext"] |= {"runAsUser": NOBODY, "runAsGroup": NOBODY}
+    spec["securityContext"] |= {"runAsUser": NONROOT, "runAsGroup": NONROOT}
     folder.chmod(0o755)
     try:
         with host.installed(restricted, spec) as daemon:

@@ -38,7 +38,7 @@ def host_totals(daemon: Daemon, folder: Path) -> HostTotals:
     for path in daemon.ledger.parent.glob(f"{daemon.ledger.name}*"):
         shutil.copyfile(path, copy / path.name)
     ledger = Ledger.open(copy / daemon.ledger.name, SystemClock())
-    account = HostTotals.of_ledger(ledger.books(0, ()))
+    account = HostTotals.of_ledger(ledger.totals(0, ()))
     ledger.close()
     return account
 

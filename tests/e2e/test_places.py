@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_and_is_relieved(
             shutil.copy(disk.folder / name, tmp_path / name)
         last = daemon.settled()
     with LedgerReader.open(tmp_path / "ledger.db") as reader:
-        totals = reader.books(0, ())
+        totals = reader.totals(0, ())
 
     # Counters stand still for at least two ticks while gauges go on.
     assert still.tick > first.tick >= before.tick

@@ -51,7 +51,7 @@ def daemon(folder: Path, gpus: FakeNvml) -> Daemon:
 @pytest.fixture
 def mine(folder: Path) -> Iterator[GpuProgram]:
     """A program of the daemon's own user."""
-    with GpuProgram(unprivileged.nobody(waiting(folder))) as program:
+    with GpuProgram(unprivileged.as_nobody(waiting(folder))) as program:
         yield program
 
 
@@ -107,7 +107,7 @@ def test_others_servers_are_found_by_their_command_lines(
 ) -> None:
     """Sockets of other users' processes are not told, and command lines are: nothing is missing here."""
     lists(gpus, llama, mine, other)
-    daemon.begin = unprivileged.nobody
+    daemon.begin = unprivileged.as_nobody
     with daemon:
         daemon.settled()
         for number in range(3):
@@ -149,7 +149,7 @@ def test_a_kubelets_folder_of_roots_is_told(daemon: Daemon) -> None:
     folder = "mount -t tmpfs kubelet /var/lib && mkdir -m 0700 /var/lib/kubelet"
     daemon.begin = lambda *argv: [
         *("unshare", "--mount", "sh", "-c", f'{folder} && exec "$0" "$@"'),
-        *unprivileged.nobody(*argv),
+        *unprivileged.as_nobody(*argv),
     ]
     with daemon:
         page = daemon.settled()

@@ -295,7 +295,7 @@ class FaultyHost:
             self.restart(0)
             return
         self._note()
-        totals = self.report.books
+        totals = self.report.totals
         assert totals is not None
         assert totals.residual == 0
 

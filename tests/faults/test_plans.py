@@ -31,7 +31,7 @@ def test_whatever_is_done_to_a_host_its_books_are_right(tmp_path: Path, seed: in
     with faulty_host(tmp_path, plan(seed)) as host:
         host.live()
         with LedgerReader.open(host.path) as reader:
-            totals = reader.books(host.clock.wall(), ("2026-11",))
+            totals = reader.totals(host.clock.wall(), ("2026-11",))
             days, hours = reader.days(0, 99_999_999), reader.hours(0, 10**9)
         _check_money(host, totals)
         _check_time(host, totals)
@@ -96,8 +96,8 @@ def _check_recovered(host: FaultyHost) -> None:
     assert report is not None
     assert {row.source for row in report.sources if not row.up} == set()
     assert all(gpu.up for gpu in report.gpus)
-    assert report.books is not None
-    assert (report.books.writable, report.books.persistent) == (True, True)
+    assert report.totals is not None
+    assert (report.totals.writable, report.totals.persistent) == (True, True)
 
 
 def test_every_kind_of_fault_is_in_the_first_plans() -> None:

@@ -71,7 +71,7 @@ def test_nothing_grows_with_uptime(tmp_path: Path) -> None:
         with LedgerReader.open(host.path) as reader:
             rents = {
                 UUIDS.index(gpu.uuid): value
-                for (gpu, component), value in reader.books(0, ()).gpu_cost.items()
+                for (gpu, component), value in reader.totals(0, ()).gpu_cost.items()
                 if component == "rent"
             }
         by_hand = expected_totals.money(host.elapsed)

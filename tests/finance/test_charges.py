@@ -33,7 +33,7 @@ SECOND = 10**9
 UTC = ZoneInfo("UTC")
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "")
-NOBODY = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+UNASSIGNED_OWNER = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
 GPU_0, GPU_1 = Gpu("GPU-0", "H100"), Gpu("GPU-1", "L4")
 
 DAY = HistorySums(

@@ -24,7 +24,7 @@ CENT = 10**10
 HOUR = 3600 * 10**9
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "llm", "embed", "bge")
-NOBODY = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+UNASSIGNED_OWNER = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
 GPU_0, GPU_1 = Gpu("GPU-0", "H100"), Gpu("GPU-1", "L4")
 
 RECORD = MonthRecord(
@@ -42,14 +42,14 @@ RECORD = MonthRecord(
             OwnerPhase(CHAT, "decode"): 900 * DOLLAR,
             OwnerPhase(CHAT, "idle"): 300 * DOLLAR,
             OwnerPhase(EMBED, "prefill"): 300 * DOLLAR + CENT // 2,
-            OwnerPhase(NOBODY, "idle"): 90 * DOLLAR,
-            OwnerPhase(NOBODY, "unobserved"): 9 * DOLLAR + CENT // 2,
+            OwnerPhase(UNASSIGNED_OWNER, "idle"): 90 * DOLLAR,
+            OwnerPhase(UNASSIGNED_OWNER, "unobserved"): 9 * DOLLAR + CENT // 2,
         },
         held={
             OwnerPhase(CHAT, "decode"): 300 * HOUR,
             OwnerPhase(CHAT, "idle"): 100 * HOUR,
             OwnerPhase(EMBED, "prefill"): 75 * HOUR,
-            OwnerPhase(NOBODY, "idle"): 25 * HOUR,
+            OwnerPhase(UNASSIGNED_OWNER, "idle"): 25 * HOUR,
         },
         server_cost={
             (ServerOwner("chat", "assistants", "llm", "chat-8b"), "rent", "configured"): 1000 * DOLLAR,

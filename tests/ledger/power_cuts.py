@@ -12,7 +12,7 @@ from tests.ledger.ticks import CHAT, StillClock, numbered
 
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 assert ledger.persistent, ledger.problem
-number = ledger.books(0, ()).requests.get(CHAT, 0)
+number = ledger.totals(0, ()).requests.get(CHAT, 0)
 accrued = ledger.state().accrued
 while True:
     number += 1

@@ -28,14 +28,14 @@ def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clo
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
     assert correct(path, -1234 * 10**10) == 1
-    waiting = ledger.books(numbered(1).end, MONTHS)
+    waiting = ledger.totals(numbered(1).end, MONTHS)
     clock.now += 7
     post(ledger, 2)
-    totals = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.totals(numbered(2).end, MONTHS)
     ledger.close()
     other = Ledger.open(path.with_name("other.db"), clock)
     post(other, 1, 2)
-    without = other.books(numbered(2).end, MONTHS)
+    without = other.totals(numbered(2).end, MONTHS)
     other.close()
 
     assert (adjusted_totals(1).differences(waiting), waiting.residual) == ({}, 0)
@@ -73,7 +73,7 @@ def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> No
     correct(path, -3, day="2026-10-31")
     correct(path, 10)
     post(ledger, 2)
-    totals = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.totals(numbered(2).end, MONTHS)
     ledger.close()
     with LedgerReader.open(path) as reader:
         october, november = reader.month("2026-10"), reader.month("2026-11")
@@ -108,7 +108,7 @@ def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillCloc
             correct(path, 10)
         ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(numbered(4).end, MONTHS)
+    totals = again.totals(numbered(4).end, MONTHS)
     again.close()
 
     assert adjusted_totals(4, 10).differences(totals) == {}
@@ -125,7 +125,7 @@ def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
     assert states(path) == [(10, False)]
     ledger = Ledger.open(path, clock)
     post(ledger, 2)
-    totals = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.totals(numbered(2).end, MONTHS)
     ledger.close()
 
     assert adjusted_totals(2, 10).differences(totals) == {}
@@ -144,14 +144,14 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
     correct(path, 100, "before")
     disk.failure, disk.at, disk.late = FULL, at, late
     post(ledger, 2)
-    during = ledger.books(numbered(2).end, MONTHS)
+    during = ledger.totals(numbered(2).end, MONTHS)
     reached = late and at == "COMMIT"
     assert states(path) == [(100, reached)]
     correct(path, 1000, "meanwhile")
     disk.failure = None
     if ends == "heals":
         post(ledger, 3)
-        healed = ledger.books(numbered(3).end, MONTHS)
+        healed = ledger.totals(numbered(3).end, MONTHS)
         ledger.close()
         assert (adjusted_totals(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
     else:  # as SIGKILL would: its connection goes, and nothing is written
@@ -159,11 +159,11 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
         ledger.close()
         ledger = Ledger.open(path, clock)
         expected_now = adjusted_totals(2, 100) if reached else adjusted_totals(1)
-        assert expected_now.differences(ledger.books(numbered(3).end, MONTHS)) == {}
+        assert expected_now.differences(ledger.totals(numbered(3).end, MONTHS)) == {}
         post(ledger, *(() if reached else (2,)), 3)
         ledger.close()
     again = Ledger.open(path, clock)
-    reopened = again.books(numbered(3).end, MONTHS)
+    reopened = again.totals(numbered(3).end, MONTHS)
     again.close()
 
     assert adjusted_totals(1).differences(during) == {}
@@ -182,7 +182,7 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
     disk.failure = None
     ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(numbered(4).end, MONTHS)
+    totals = again.totals(numbered(4).end, MONTHS)
     again.close()
 
     assert (adjusted_totals(4, 100, 1000, 10_000).differences(totals), totals.residual) == ({}, 0)
@@ -197,7 +197,7 @@ def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock
         shell.execute("UPDATE adjustment SET picodollars = ?", (LARGEST,))
         shell.commit()
     post(ledger, 2)
-    totals = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.totals(numbered(2).end, MONTHS)
     ledger.close()
 
     assert (ledger.writable, adjusted_totals(2).differences(totals)) == (True, {})
@@ -215,7 +215,7 @@ def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: S
     ledger = Ledger.open(path, clock)
     ledger.bind("product:bbbb", {"GPU-9"})
     post(ledger, 1)
-    totals = ledger.books(numbered(1).end, MONTHS)
+    totals = ledger.totals(numbered(1).end, MONTHS)
     ledger.close()
 
     assert ledger.moved_aside is not None
@@ -233,14 +233,14 @@ def test_it_is_not_posted_while_it_cannot_be_told_whose_the_books_are(path: Path
     correct(path, 10)
     ledger = Ledger.open(path, clock)
     assert ledger.bind("product:bbbb", ()) is False
-    assert ledger.books(numbered(1).end, MONTHS).months == {}
+    assert ledger.totals(numbered(1).end, MONTHS).months == {}
     assert states(path) == [(10, False)]
     assert ledger.bind("product:bbbb", {GPU_0.uuid}) is True
     later = tick(numbered(2).end, money(1))
     ledger.post(later, accrued(posted, later))
     ledger.close()
 
-    assert ledger.books(numbered(2).end, MONTHS).months == {CELL: 711}
+    assert ledger.totals(numbered(2).end, MONTHS).months == {CELL: 711}
 
 
 def test_books_in_memory_have_none(clock: StillClock) -> None:
@@ -248,7 +248,7 @@ def test_books_in_memory_have_none(clock: StillClock) -> None:
     ledger = Ledger.open(None, clock)
     post(ledger, 1)
 
-    assert adjusted_totals(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
+    assert adjusted_totals(1).differences(ledger.totals(numbered(1).end, MONTHS)) == {}
 
 
 def test_what_was_posted_is_logged_when_it_is_committed(
@@ -286,7 +286,7 @@ def test_a_ledger_of_the_release_before_is_corrected(path: Path, clock: StillClo
     assert correct(path, -1234 * 10**10) == 1
     ledger = Ledger.open(path, clock)
     post(ledger, 8)
-    totals = ledger.books(numbered(8).end, MONTHS)
+    totals = ledger.totals(numbered(8).end, MONTHS)
     ledger.close()
 
     assert (totals.months[CELL], totals.residual) == (8_000_036 - 12_340_000_000_000, 0)
@@ -312,7 +312,7 @@ def test_the_release_before_goes_on_with_a_ledger_that_was_corrected(path: Path,
     assert states(path) == [(10, True), (1000, False)]
     again = Ledger.open(path, clock)
     again.post(numbered(3), State())
-    totals = again.books(numbered(3).end, MONTHS)
+    totals = again.totals(numbered(3).end, MONTHS)
     again.close()
 
     assert totals.months[CELL] == 3_000_006 + 10 + 1000

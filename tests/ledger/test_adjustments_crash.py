@@ -34,7 +34,7 @@ def whole(path: Path, clock: StillClock) -> int:
     """How many ticks the file has; all of its books are those ticks and what it says was posted."""
     amounts, _waiting = posted(path)
     ledger = Ledger.open(path, clock)
-    totals = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.totals(NOVEMBER, MONTHS)
     ledger.close()
     count = totals.requests.get(CHAT, 0)
     assert (adjusted_totals(count, *amounts).differences(totals), totals.residual) == ({}, 0)
@@ -67,7 +67,7 @@ def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock
     count = whole(path, clock)
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(count + 1), accrued(*map(numbered, range(1, count + 2))))
-    totals = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.totals(NOVEMBER, MONTHS)
     ledger.close()
 
     assert adjusted_totals(count + 1, *amounts).differences(totals) == {}
@@ -100,7 +100,7 @@ def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
         again = Ledger.open(taken, clock)
         after = counts[-1] + 1
         again.post(numbered(after), accrued(*map(numbered, range(1, after + 1))))
-        totals = again.books(NOVEMBER, MONTHS)
+        totals = again.totals(NOVEMBER, MONTHS)
         again.close()
         assert totals.months[CELL] == adjusted_totals(after, 100, -1000).months[CELL]
 
@@ -131,7 +131,7 @@ def test_a_verb_that_is_cut_off_at_any_statement_has_entered_it_or_not(
         recovered.append(posted(taken))
         again = Ledger.open(taken, clock)
         again.post(numbered(2), accrued(numbered(1), numbered(2)))
-        totals = again.books(NOVEMBER, MONTHS)
+        totals = again.totals(NOVEMBER, MONTHS)
         again.close()
         assert adjusted_totals(2, *recovered[-1][1]).differences(totals) == {}
 

@@ -51,7 +51,7 @@ def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillCl
     ledger.close()
 
     assert (ledger.id, ledger.moved_aside, ledger.problem) == (old, None, "")
-    assert ledger.books(END, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 701
+    assert ledger.totals(END, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 701
     assert meta(path)["machine"] == THERE
 
 

@@ -164,7 +164,7 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
 
     with LedgerReader.open(path) as reader:
         (sums,) = reader.days(20261101, 20261101).values()  # type: ignore[union-attr]
-        totals = reader.books(NOVEMBER, ("2026-11",))
+        totals = reader.totals(NOVEMBER, ("2026-11",))
     assert (sum(sums.unpriced.values()), sum(sums.settled.values())) == (3 * ten, 2 * ten)
     assert (sums.covered, sums.held) == ({(): 2 * ten + ten}, {owner_phase: 3 * ten})
     assert (totals.residual, sum(totals.months.values()), totals.unpriced) == (0, 10, {GPU_0: 3 * ten})
@@ -361,4 +361,4 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
         )
     assert {key: time for key, time in history.items() if time} == ranges
     assert all(one.number for one in waiting(ledger))
-    assert ledger.books(now, ()).residual == 0
+    assert ledger.totals(now, ()).residual == 0

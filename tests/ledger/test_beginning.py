@@ -308,7 +308,7 @@ def test_a_ledger_that_ends_with_its_pod(
     boot = replace(BOOT, ends_with_pod=lambda file: ends_with_pod(file, mounts))
     for _ in range(2):
         ledger = Ledger.open(path, clock, boot=boot)
-        totals = ledger.books(NOVEMBER, ())
+        totals = ledger.totals(NOVEMBER, ())
         ledger.close()
 
         assert (totals.persistent, totals.writable, totals.fleeting) == (True, True, ends)

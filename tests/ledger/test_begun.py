@@ -11,7 +11,7 @@ MONTHS = ("2026-11",)
 
 
 def begun(ledger: Ledger) -> int | None:
-    return ledger.books(NOVEMBER, MONTHS).begun
+    return ledger.totals(NOVEMBER, MONTHS).begun
 
 
 def posted(path: Path | None, clock: StillClock, *numbers: int) -> int | None:

@@ -80,7 +80,7 @@ def test_books_that_may_be_ours_go_on(
 
     assert (bound, ledger.id, ledger.moved_aside, ledger.problem) == (True, old, None, "")
     assert ledger.remembered().same_machine == (machine == HERE)
-    assert spent(ledger.books(END, MONTHS)) == 700
+    assert spent(ledger.totals(END, MONTHS)) == 700
 
 
 def test_a_ledger_copied_to_another_machine_begins_anew(
@@ -98,7 +98,7 @@ def test_a_ledger_copied_to_another_machine_begins_anew(
 
     assert ledger.id != old
     assert ledger.state() == State()
-    assert spent(ledger.books(END, MONTHS)) == 0
+    assert spent(ledger.totals(END, MONTHS)) == 0
     assert (ledger.persistent, ledger.moved_aside, ledger.dropped) == (True, aside, ())
     assert ledger.problem == (
         f"{clone} is another machine's, none of whose GPUs is here: it was moved to {aside}, and a new "
@@ -106,16 +106,16 @@ def test_a_ledger_copied_to_another_machine_begins_anew(
         "`inference-cost-exporter ledger adopt`"
     )
     with LedgerReader.open(aside) as reader:
-        assert (reader.id, spent(reader.books(END, MONTHS))) == (old, 700)
+        assert (reader.id, spent(reader.totals(END, MONTHS))) == (old, 700)
 
     first = tick(END + SECOND, money(1, gpu=GPU_1))
     ledger.post(first, accrued(first))
     ledger.close()
     with LedgerReader.open(clone) as begun:
-        assert (begun.id, spent(begun.books(END, MONTHS))) == (ledger.id, 1)
+        assert (begun.id, spent(begun.totals(END, MONTHS))) == (ledger.id, 1)
     assert stored(clone, "machine") == THERE
     with LedgerReader.open(path) as original:
-        assert (original.id, spent(original.books(END, MONTHS))) == (old, 700)
+        assert (original.id, spent(original.totals(END, MONTHS))) == (old, 700)
 
 
 def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: StillClock) -> None:
@@ -226,11 +226,11 @@ def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, cl
     ledger = Ledger.open(path, clock)
 
     assert ledger.bind(THERE, ()) is False
-    totals = ledger.books(END, MONTHS)
+    totals = ledger.totals(END, MONTHS)
     assert (dict(totals.cost), dict(totals.months), dict(totals.gpu_cost)) == ({}, {}, {})
     assert (totals.ledger, totals.residual, ledger.problem) == (old, 0, WAITING)
     assert ledger.bind(THERE, {"GPU-0"}) is True
-    assert (spent(ledger.books(END, MONTHS)), ledger.problem) == (700, "")
+    assert (spent(ledger.totals(END, MONTHS)), ledger.problem) == (700, "")
     ledger.close()
 
 
@@ -260,7 +260,7 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
     posted = tick(END + SECOND, money(1))
     ledger.post(posted, accrued(posted))
     assert (ledger.persistent, ledger.writable, ledger.moved_aside) == (False, True, None)
-    assert spent(ledger.books(END, MONTHS)) == 1
+    assert spent(ledger.totals(END, MONTHS)) == 1
     assert ledger.problem == (
         f"{path} is another machine's, none of whose GPUs is here, and no other can be begun "
         "(Permission denied): the books are in memory and end with this process; "
@@ -268,7 +268,7 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
     )
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert (reader.id, spent(reader.books(END, MONTHS))) == (old, 700)
+        assert (reader.id, spent(reader.totals(END, MONTHS))) == (old, 700)
 
 
 def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any) -> None:
@@ -293,4 +293,8 @@ def test_books_in_memory_are_never_another_machines(clock: StillClock) -> None:
     assert ledger.belongs(THERE, {"GPU-9"}) is True
     ledger.start_over()
 
-    assert (ledger.id == first, spent(ledger.books(END, MONTHS)), ledger.state()) == (False, 0, State())
+    assert (ledger.id == first, spent(ledger.totals(END, MONTHS)), ledger.state()) == (
+        False,
+        0,
+        State(),
+    )

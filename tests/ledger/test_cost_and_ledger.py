@@ -67,7 +67,7 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
         ledger = Ledger.open(path, clock)
         outcome = advance(ledger.state(), frame(number), POLICY)
         ledger.post(outcome.postings, outcome.state)
-        totals = ledger.books(outcome.postings.end, ("2026-11",))
+        totals = ledger.totals(outcome.postings.end, ("2026-11",))
         ledger.close()
         again = Ledger.open(path, clock)
         remembered = again.state()
@@ -181,7 +181,7 @@ def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: Stil
         ledger = Ledger.open(path, clock)
         outcome = advance(ledger.state(), read, policy)
         ledger.post(outcome.postings, outcome.state)
-        totals = ledger.books(read.wall, ("2026-11",))
+        totals = ledger.totals(read.wall, ("2026-11",))
         ledger.close()
 
     # 14 dollars: 7 to the first instance as 1 to 3, 4 to the second, 3 to nobody.

@@ -79,7 +79,7 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
     name = os.path.realpath(path)
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     ledger.close()
 
     assert (totals.persistent, sum(totals.cost.values())) == (False, 1_000_008)
@@ -305,7 +305,7 @@ def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClo
     assert grown < 64
     assert path.stat().st_size < 8 * MEBIBYTE
     with LedgerReader.open(path) as reader:
-        totals = reader.books(0, MONTHS)
+        totals = reader.totals(0, MONTHS)
     expected = ExpectedTotals()
     expected.add(numbered(1))
     expected.add(numbered(2))

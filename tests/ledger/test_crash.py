@@ -48,7 +48,7 @@ def test_killed_at_any_instant_it_opens_with_the_last_committed_tick(path: Path,
             acknowledged = [int(child.stdout.readline()) for _ in range(chance.randint(1, 40))]
             child.send_signal(signal.SIGKILL)
         ledger = Ledger.open(path, clock)
-        count = whole_ticks(ledger.books(NOVEMBER, MONTHS), ledger.state().wall)
+        count = whole_ticks(ledger.totals(NOVEMBER, MONTHS), ledger.state().wall)
         ledger.close()
 
         assert acknowledged[0] == ticks + 1
@@ -95,7 +95,7 @@ def test_a_copy_taken_at_any_moment_opens_whole(
     ledger.close()
     for expected, taken in copies:
         again = Ledger.open(taken, clock)
-        assert whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall) == expected
+        assert whole_ticks(again.totals(NOVEMBER, MONTHS), again.state().wall) == expected
         again.close()
         assert again.moved_aside is None
     assert len(copies) > 10
@@ -115,13 +115,13 @@ def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: S
         torn = copied(taken, tmp_path / f"torn-{cut}")
         Path(f"{torn}-wal").write_bytes(log[:cut])
         again = Ledger.open(torn, clock)
-        counts.append(whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall))
+        counts.append(whole_ticks(again.totals(NOVEMBER, MONTHS), again.state().wall))
         again.close()
 
     assert counts == sorted(counts)
     assert 0 <= counts[0] < counts[-1] <= 20
     with LedgerReader.open(taken) as reader:
-        assert whole_ticks(reader.books(NOVEMBER, MONTHS), numbered(20).end) == 20
+        assert whole_ticks(reader.totals(NOVEMBER, MONTHS), numbered(20).end) == 20
 
 
 def checkpointed(path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path
                     file.seek(sector)
                     file.write(new[sector : sector + SECTOR_BYTES])
         again = Ledger.open(torn, clock)
-        assert whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall) == 20
+        assert whole_ticks(again.totals(NOVEMBER, MONTHS), again.state().wall) == 20
         again.close()
         assert again.moved_aside is None
 
@@ -177,7 +177,7 @@ def test_a_log_begun_anew_and_torn_opens_whole(path: Path, tmp_path: Path, clock
         torn = copied(taken, tmp_path / f"torn-{cut}")
         Path(f"{torn}-wal").write_bytes(new[:cut] + old[cut:])
         again = Ledger.open(torn, clock)
-        counts.append(whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall))
+        counts.append(whole_ticks(again.totals(NOVEMBER, MONTHS), again.state().wall))
         again.close()
         assert again.moved_aside is None
 

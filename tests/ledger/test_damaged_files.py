@@ -70,10 +70,10 @@ def test_no_bytes_keep_the_daemon_from_metering(
         assert str(path) in str(error)  # noqa: PT017 - a version of a later release is among what bytes can say
         return
     try:
-        before = ledger.books(NOVEMBER, MONTHS)
+        before = ledger.totals(NOVEMBER, MONTHS)
         number = TICKS + 1
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-        after = ledger.books(NOVEMBER, MONTHS)
+        after = ledger.totals(NOVEMBER, MONTHS)
     finally:
         ledger.close()
     posted = sum(segment.accrued for segment in numbered(number).segments)
@@ -100,7 +100,7 @@ def test_no_bytes_break_whoever_reads_beside_the_daemon(
     try:
         with LedgerReader.open(path) as reader:
             reader.state()
-            reader.books(NOVEMBER, MONTHS)
+            reader.totals(NOVEMBER, MONTHS)
             reader.hours(0, 10**9)
             reader.days(0, 99_999_999)
             reader.month("2026-11")
@@ -114,6 +114,6 @@ def test_the_file_is_one_that_opens_when_nothing_was_done_to_it(tmp_path: Path, 
     path = tmp_path / "ledger.db"
     path.write_bytes(whole.read_bytes())
     with LedgerReader.open(path) as reader:
-        assert sum(reader.books(NOVEMBER, MONTHS).cost.values()) > 0
+        assert sum(reader.totals(NOVEMBER, MONTHS).cost.values()) > 0
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)

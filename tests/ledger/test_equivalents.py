@@ -32,25 +32,25 @@ def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock)
     for number, one in enumerate((FIRST, SECOND_TICK), 1):
         ledger = Ledger.open(path, clock)
         ledger.post(one, accrued(*(FIRST, SECOND_TICK)[:number]))
-        totals = ledger.books(NOVEMBER, MONTHS)
+        totals = ledger.totals(NOVEMBER, MONTHS)
         ledger.close()
 
     assert (totals.equivalents, totals.residual) == (SUMS, 0)
     with LedgerReader.open(path) as reader:
-        assert reader.books(NOVEMBER, MONTHS).equivalents == SUMS
+        assert reader.totals(NOVEMBER, MONTHS).equivalents == SUMS
 
 
 def test_a_ledger_of_the_release_before_gets_them_with_the_first_tick(path: Path, clock: StillClock) -> None:
     """Its file has no such table: it opens all the same, and keeps them from then on."""
     shutil.copy(FIXTURE, path)
     ledger = Ledger.open(path, clock)
-    before = ledger.books(NOVEMBER, MONTHS).equivalents
+    before = ledger.totals(NOVEMBER, MONTHS).equivalents
     ledger.post(FIRST, ledger.state())
     ledger.close()
 
     assert (before, ledger.problem, ledger.moved_aside) == ({}, "", None)
     with LedgerReader.open(path) as reader:
-        assert reader.books(NOVEMBER, MONTHS).equivalents == {(CHAT, "turbo"): 5, (CHAT, "any"): 0}
+        assert reader.totals(NOVEMBER, MONTHS).equivalents == {(CHAT, "turbo"): 5, (CHAT, "any"): 0}
 
 
 def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> None:
@@ -61,7 +61,7 @@ def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> Non
     ledger.close()
 
     with LedgerReader.open(path) as reader:
-        assert reader.books(NOVEMBER, MONTHS).equivalents == {}
+        assert reader.totals(NOVEMBER, MONTHS).equivalents == {}
 
 
 def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: StillClock) -> None:
@@ -81,11 +81,11 @@ def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: St
     reported = []
     for number, one in enumerate((lie, after), 1):
         ledger.post(one, accrued(*(lie, after)[:number]))
-        totals = ledger.books(NOVEMBER, MONTHS)
+        totals = ledger.totals(NOVEMBER, MONTHS)
         reported.append((ledger.problem, totals.equivalents, sum(totals.cost.values()), totals.residual))
     ledger.close()
 
     full = {(CHAT, "turbo"): 9_223_372_036_854_775_807}
     assert reported == [("", full, 3, 0), ("", full, 7, 0)]
     with LedgerReader.open(path) as reader:
-        assert reader.books(NOVEMBER, MONTHS).equivalents == full
+        assert reader.totals(NOVEMBER, MONTHS).equivalents == full

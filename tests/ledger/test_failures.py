@@ -37,7 +37,7 @@ STANDS_STILL = (
 
 
 def after(ledger: Ledger, number: int) -> CommittedTotals:
-    return ledger.books(numbered(number).end, MONTHS)
+    return ledger.totals(numbered(number).end, MONTHS)
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "DELETE FROM minute_cost", "COMMIT"])
@@ -202,7 +202,7 @@ def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, cl
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     ledger.post(second, accrued(first, second))
-    totals = ledger.books(END, MONTHS)
+    totals = ledger.totals(END, MONTHS)
     ledger.close()
 
     assert ledger.problem == STANDS_STILL.format(
@@ -218,7 +218,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     ledger.post(second, accrued(first, second))
-    totals = ledger.books(END, MONTHS)
+    totals = ledger.totals(END, MONTHS)
     ledger.close()
 
     assert (totals.writable, totals.cost[OwnerPhase(CHAT, "decode")]) == (True, 11)

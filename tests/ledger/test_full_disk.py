@@ -25,7 +25,7 @@ states, expected = [], ExpectedTotals()
 def post(number):
     ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
     expected.add(numbered(number))
-    totals = ledger.books(numbered(number).end, ("2026-11",))
+    totals = ledger.totals(numbered(number).end, ("2026-11",))
     states.append((ledger.writable, ledger.problem, sum(totals.cost.values()), totals.residual))
 
 post(1)
@@ -36,7 +36,7 @@ ballast.unlink()
 post(12)
 ledger.close()
 again = Ledger.open(disk / "ledger.db", clock)
-totals = again.books(numbered(12).end, ("2026-11",))
+totals = again.totals(numbered(12).end, ("2026-11",))
 again.close()
 print(json.dumps([states, [str(family) for family in expected.differences(totals)], again.moved_aside]))
 """

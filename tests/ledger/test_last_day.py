@@ -40,7 +40,7 @@ def posted(ledger: Ledger, ticks: tuple[Postings, ...] = TICKS) -> None:
 
 def course(ledger: Ledger, now: int) -> RecentHistory:
     """What the page would draw."""
-    return ledger.books(now, MONTHS).course
+    return ledger.totals(now, MONTHS).course
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
@@ -120,7 +120,7 @@ def test_what_was_not_written_is_not_drawn(
     ledger.post(more, accrued(*TICKS, more))
 
     assert course(ledger, more.end).hours[-1].money == {"decode": 6}
-    assert ledger.books(more.end, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 1036
+    assert ledger.totals(more.end, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 1036
     ledger.close()
 
 

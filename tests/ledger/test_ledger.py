@@ -51,7 +51,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     )
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
-    totals = ledger.books(END, MONTHS)
+    totals = ledger.totals(END, MONTHS)
     ledger.close()
 
     assert totals.residual == 0
@@ -89,7 +89,7 @@ def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) ->
     ledger.post(posted, accrued(posted))
     ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(END, MONTHS)
+    totals = again.totals(END, MONTHS)
     again.close()
 
     phases = ("prefill", "decode", "other", "idle", "unobserved")
@@ -104,16 +104,16 @@ def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
     first = tick(END, money(700), tokens=(tokens(5),), owners=(CHAT,))
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
-    before = ledger.books(END, MONTHS)
+    before = ledger.totals(END, MONTHS)
     ledger.close()
 
     again = Ledger.open(path, clock)
     assert UUID(again.id).version == 4
     assert (again.problem, again.moved_aside, again.dropped) == ("", None, ())
-    assert again.books(END, MONTHS) == before
+    assert again.totals(END, MONTHS) == before
     second = tick(END + 10 * SECOND, money(1), tokens=(tokens(2),))
     again.post(second, accrued(first, second))
-    totals = again.books(END + 10 * SECOND, MONTHS)
+    totals = again.totals(END + 10 * SECOND, MONTHS)
     again.close()
 
     assert totals.cost[OwnerPhase(CHAT, "decode")] == 701
@@ -126,7 +126,7 @@ def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -
     first, second = tick(END, money(700)), tick(END + SECOND, money(1))
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
-    totals = ledger.books(END, MONTHS)
+    totals = ledger.totals(END, MONTHS)
     ledger.post(second, accrued(first, second))
     ledger.close()
 
@@ -141,8 +141,8 @@ def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> 
     ledger = Ledger.open(path, clock)
     for posted in ticks:
         ledger.post(posted, accrued(*ticks))
-    served = {key.month: amount for key, amount in ledger.books(END, MONTHS).months.items()}
-    september = {key.month: amount for key, amount in ledger.books(END, ("2026-09",)).months.items()}
+    served = {key.month: amount for key, amount in ledger.totals(END, MONTHS).months.items()}
+    september = {key.month: amount for key, amount in ledger.totals(END, ("2026-09",)).months.items()}
     ledger.close()
 
     assert served == {"2026-10": 2, "2026-11": 3}
@@ -170,7 +170,7 @@ def test_a_planted_inconsistency_shows_in_the_residual(
     )
     ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(END, MONTHS)
+    totals = again.totals(END, MONTHS)
     again.close()
 
     assert totals.residual == residual
@@ -184,7 +184,7 @@ def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock
     )
     ledger = Ledger.open(path, clock)
     ledger.post(lost, accrued(lost))
-    residual = ledger.books(END, MONTHS).residual
+    residual = ledger.totals(END, MONTHS).residual
     ledger.close()
 
     assert residual == 1
@@ -196,7 +196,7 @@ def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: StillCl
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     ledger.post(third, accrued(first, second, third))
-    residual = ledger.books(END, MONTHS).residual
+    residual = ledger.totals(END, MONTHS).residual
     ledger.close()
 
     assert residual == 200 - 300

@@ -102,7 +102,10 @@ def test_a_lost_file_is_back_with_the_next_tick(
     messages = {the_logs: ["ledger log restored"], the_lock: []}.get(lose, ["ledger restored"])
     assert caplog.messages == messages
     with LedgerReader.open(killed(path, tmp_path / "killed")) as reader:
-        assert (reader.id, expected_totals(4).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(4).differences(reader.totals(0, MONTHS))) == (
+            ledger.id,
+            {},
+        )
         record = reader.month("2026-11")
         assert record.sums is not None
         assert sum(record.sums.cost.values()) == sum(record.cells.values()) == 4 * 1_000_007 + 10
@@ -110,7 +113,7 @@ def test_a_lost_file_is_back_with_the_next_tick(
     post(ledger, 5)
     ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(0, MONTHS)
+    totals = again.totals(0, MONTHS)
     again.close()
     assert (again.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
     assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
@@ -125,7 +128,10 @@ def test_a_lost_file_is_back_after_the_last_tick(
     lose(path)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert (reader.id, expected_totals(3).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(3).differences(reader.totals(0, MONTHS))) == (
+            ledger.id,
+            {},
+        )
 
 
 @pytest.mark.parametrize("lose", [everything, the_lock, the_folder], ids=lambda lose: lose.__name__)
@@ -164,7 +170,7 @@ def test_a_log_that_a_stranger_began_is_not_replayed(path: Path, clock: StillClo
     post(ledger, 4, 5)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert expected_totals(5).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(5).differences(reader.totals(0, MONTHS)) == {}
     assert path.with_name("ledger.db.stray-1").exists()
 
 
@@ -177,11 +183,14 @@ def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: StillClock) -
         post(ledger, 4)
         the_logs(path)
         post(ledger, 5)
-        assert (ledger.writable, expected_totals(4).differences(ledger.books(0, MONTHS))) == (False, {})
+        assert (ledger.writable, expected_totals(4).differences(ledger.totals(0, MONTHS))) == (
+            False,
+            {},
+        )
         assert "its log was deleted, and a reader still uses it" in ledger.problem
         shell.execute("COMMIT")
     post(ledger, 6)
-    assert (ledger.writable, expected_totals(6).differences(ledger.books(0, MONTHS))) == (True, {})
+    assert (ledger.writable, expected_totals(6).differences(ledger.totals(0, MONTHS))) == (True, {})
     ledger.close()
 
 
@@ -216,7 +225,7 @@ def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: Sti
 
     assert beside == path.with_name("ledger.db.displaced-1")
     with LedgerReader.open(beside) as reader:
-        assert expected_totals(4).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
 HOLDS_THE_LEDGER = """
@@ -257,7 +266,10 @@ def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
         print(file=daemon.stdin, flush=True)
         assert daemon.wait(60) == 0
     with LedgerReader.open(path) as reader:
-        assert (reader.waiting(), expected_totals(4).differences(reader.books(0, MONTHS))) == (1, {})
+        assert (reader.waiting(), expected_totals(4).differences(reader.totals(0, MONTHS))) == (
+            1,
+            {},
+        )
 
 
 def other_ledger(path: Path, clock: StillClock) -> bytes:
@@ -295,7 +307,7 @@ def test_another_file_in_its_place_is_left_alone(
 
     assert path.read_bytes() == content
     assert (ledger.displaced, ledger.writable) == (beside, True)
-    assert ledger.books(0, MONTHS).displaced == "ledger.db.displaced-1"
+    assert ledger.totals(0, MONTHS).displaced == "ledger.db.displaced-1"
     assert ledger.problem == (
         f"{path} was replaced by another file while the daemon ran: it is left alone, and the books go on in "
         f"{beside}; the next start takes {path}: before it, stop the daemon and put the right one of the two "
@@ -309,7 +321,10 @@ def test_another_file_in_its_place_is_left_alone(
         Ledger.open(beside, clock)
     ledger.close()
     with LedgerReader.open(beside) as reader:
-        assert (reader.id, expected_totals(5).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(5).differences(reader.totals(0, MONTHS))) == (
+            ledger.id,
+            {},
+        )
     assert path.read_bytes() == content
 
 
@@ -326,7 +341,7 @@ def test_books_beside_another_file_are_watched_too(path: Path, clock: StillClock
     assert ledger.displaced == path.with_name("ledger.db.displaced-2")
     ledger.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-2")) as reader:
-        assert expected_totals(6).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(6).differences(reader.totals(0, MONTHS)) == {}
 
 
 def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: StillClock) -> None:
@@ -341,12 +356,12 @@ def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: Sti
     assert (first.displaced, second.displaced) == (beside, None)
     assert first.problem.startswith(f"{path} is in use by process {os.getpid()}")
     post(second, 5, 6)
-    assert expected_totals(6).differences(second.books(0, MONTHS)) == {}
+    assert expected_totals(6).differences(second.totals(0, MONTHS)) == {}
     first.close()
     second.close()
     for file, ticks in ((path, 6), (beside, 5)):
         with LedgerReader.open(file) as reader:
-            totals = reader.books(0, MONTHS)
+            totals = reader.totals(0, MONTHS)
             assert (expected_totals(ticks).differences(totals), totals.residual) == ({}, 0)
 
 
@@ -360,7 +375,7 @@ def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock)
     first.close()
     second.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
-        totals = reader.books(0, MONTHS)
+        totals = reader.totals(0, MONTHS)
         assert (expected_totals(4).differences(totals), totals.residual) == ({}, 0)
     assert "history by hour and day" in first.problem
 
@@ -380,10 +395,10 @@ def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: St
         "history by hour and day, and the list of corrections with those that waited, are lost"
     )
     assert (ledger.persistent, ledger.writable, ledger.displaced) == (True, True, None)
-    begun_at = ledger.books(0, MONTHS).begun
+    begun_at = ledger.totals(0, MONTHS).begun
     ledger.close()
     again = Ledger.open(path, clock)
-    totals = again.books(0, MONTHS)
+    totals = again.totals(0, MONTHS)
     assert (again.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
     assert (totals.begun, again.state().wall) == (begun_at, numbered(5).end)
     assert state.gpus == again.state().gpus
@@ -412,7 +427,7 @@ def test_a_lost_log_that_cannot_be_read_loses_no_totals(path: Path, clock: Still
 
     assert ledger.writable
     with LedgerReader.open(ledger.displaced or path) as reader:
-        totals = reader.books(0, MONTHS)
+        totals = reader.totals(0, MONTHS)
     assert (reader.id, expected_totals(6).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
@@ -422,12 +437,15 @@ def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: Still
     everything(path)
     disk.failure, disk.at = FULL, "VACUUM"
     post(ledger, 4, 5)
-    assert (ledger.writable, expected_totals(3).differences(ledger.books(0, MONTHS))) == (False, {})
+    assert (ledger.writable, expected_totals(3).differences(ledger.totals(0, MONTHS))) == (
+        False,
+        {},
+    )
     assert f"({path} was deleted and cannot be put back: database or disk is full)" in ledger.problem
     assert not path.exists()
     disk.failure = None
     post(ledger, 6)
-    assert (ledger.problem, expected_totals(6).differences(ledger.books(0, MONTHS))) == ("", {})
+    assert (ledger.problem, expected_totals(6).differences(ledger.totals(0, MONTHS))) == ("", {})
     ledger.close()
     with LedgerReader.open(path) as reader:
         assert sum(reader.month("2026-11").cells.values()) == 6 * 1_000_007 + 21
@@ -479,13 +497,13 @@ def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
             post(ledger, 4)
     if at == "unlink":
         with LedgerReader.open(killed(path, tmp_path / "killed")) as reader:
-            assert expected_totals(3).differences(reader.books(0, MONTHS)) == {}
+            assert expected_totals(3).differences(reader.totals(0, MONTHS)) == {}
     else:
         assert not path.exists()
     post(ledger, 5)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert expected_totals(5).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(5).differences(reader.totals(0, MONTHS)) == {}
 
 
 def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock) -> None:
@@ -501,7 +519,7 @@ def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock
 
     assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
     with LedgerReader.open(path) as reader:
-        assert expected_totals(4).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
 def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
@@ -523,7 +541,7 @@ def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
     assert (ledger.writable, ledger.displaced) == (True, path.with_name("ledger.db.displaced-1"))
     ledger.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
-        totals = reader.books(0, MONTHS)
+        totals = reader.totals(0, MONTHS)
         assert (reader.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
@@ -565,12 +583,12 @@ def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> 
                 disk.failure = None
             number += 1
             post(ledger, number)
-            totals = ledger.books(0, MONTHS)
+            totals = ledger.totals(0, MONTHS)
             money = sum(totals.cost.values())
             assert (money >= served, totals.residual) == (True, 0)
             served = money
         assert (ledger.writable, expected_totals(number).differences(totals)) == (True, {})
         ledger.close()
         with LedgerReader.open(ledger.displaced or path) as reader:
-            totals = reader.books(0, MONTHS)
+            totals = reader.totals(0, MONTHS)
         assert (reader.id, expected_totals(number).differences(totals), totals.residual) == (ledger.id, {}, 0)

@@ -288,7 +288,7 @@ def test_a_scope_that_cannot_be_read_is_dropped(
         shell.execute("INSERT OR REPLACE INTO state (scope, key, body) VALUES (?, ?, ?)", (scope, key, text))
         shell.commit()
     again = Ledger.open(path, clock)
-    state, totals = again.state(), again.books(NOVEMBER, ())
+    state, totals = again.state(), again.totals(NOVEMBER, ())
     again.post(Postings(NOVEMBER), REMEMBERED)
     again.close()
     healed = Ledger.open(path, clock)

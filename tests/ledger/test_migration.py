@@ -50,7 +50,7 @@ def test_a_migration_leaves_a_copy_that_the_earlier_release_reads(
     assert copy == path.with_name(f"ledger.db.backup-{schema.VERSION}")
     assert (version, reader, tables - before[2]) == (NEXT + 1, NEXT, {"holding", "novelty"})
     with LedgerReader.open(copy) as backup:
-        assert backup.books(END, ("2026-11",)).cost[OwnerPhase(CHAT, "decode")] == 700
+        assert backup.totals(END, ("2026-11",)).cost[OwnerPhase(CHAT, "decode")] == 700
     with contextlib.closing(sqlite3.connect(copy)) as shell:
         assert schema_state(shell) == before
 

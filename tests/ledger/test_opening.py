@@ -34,7 +34,7 @@ def made(path: Path, clock: StillClock, amount: int = 700) -> str:
 
 
 def spent(ledger: Ledger) -> int:
-    return ledger.books(END, MONTHS).cost.get(OwnerPhase(CHAT, "decode"), 0)
+    return ledger.totals(END, MONTHS).cost.get(OwnerPhase(CHAT, "decode"), 0)
 
 
 def test_without_a_path_the_books_are_in_memory(clock: StillClock) -> None:
@@ -177,7 +177,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
 
     assert ledger.moved_aside == path.with_name("ledger.db.corrupt-1")
     assert (ledger.persistent, spent(ledger), ledger.id == old) == (True, 0, False)
-    assert ledger.books(NOVEMBER, ()).moved_aside == "ledger.db.corrupt-1"
+    assert ledger.totals(NOVEMBER, ()).moved_aside == "ledger.db.corrupt-1"
     assert re.fullmatch(
         r".+ could not be used \(.+\): it was moved to .+, and a new ledger was created; .+", ledger.problem
     )
@@ -237,7 +237,7 @@ def test_a_file_that_cannot_be_moved_aside(
         f"{path} cannot be written (Permission denied) and cannot be read (file is not a database): "
         f"{MEMORY}; once it can be read, what is counted meanwhile may be counted twice; {WRITABLE}"
     )
-    assert ledger.books(NOVEMBER, ()).unread is True
+    assert ledger.totals(NOVEMBER, ()).unread is True
     assert path.read_bytes() == b"no books"
 
 

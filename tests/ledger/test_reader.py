@@ -24,9 +24,9 @@ def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> 
     ledger = Ledger.open(path, clock)
     for number in (1, 2, 3):
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-        served = ledger.books(NOVEMBER, MONTHS)
+        served = ledger.totals(NOVEMBER, MONTHS)
         with LedgerReader.open(path) as reader:
-            read = reader.books(NOVEMBER, MONTHS)
+            read = reader.totals(NOVEMBER, MONTHS)
             assert replace(read, course=served.course) == served
             assert (reader.id, reader.state()) == (ledger.id, ledger.state())
     ledger.close()
@@ -36,7 +36,12 @@ def answers(reader: LedgerReader) -> tuple[object, ...]:
     """Everything that a reader tells, of the totals and of the tables of history."""
     first = NOVEMBER // HOUR - 1
     return (
-        (reader.id, reader.state(), reader.books(NOVEMBER, MONTHS), reader.covered(first, first + 2)),
+        (
+            reader.id,
+            reader.state(),
+            reader.totals(NOVEMBER, MONTHS),
+            reader.covered(first, first + 2),
+        ),
         (reader.month("2026-11"), reader.hours(first, first + 2), reader.days(20261101, 20261130)),
         (reader.waiting(), reader.adjustments(20261101, 20261130)),
     )
@@ -81,7 +86,7 @@ def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: St
         assert answers(reader) == before
         with LedgerReader.open(path) as now:
             assert now.id == ledger.id != reader.id
-            assert now.books(NOVEMBER, MONTHS).requests != reader.books(NOVEMBER, MONTHS).requests
+            assert now.totals(NOVEMBER, MONTHS).requests != reader.totals(NOVEMBER, MONTHS).requests
     ledger.close()
 
 
@@ -127,7 +132,7 @@ def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: Sti
         if statement == "COMMIT" and path.exists():
             # Before there are books the tables are being made.
             with contextlib.suppress(LedgerError), LedgerReader.open(path) as reader:
-                numbers.append(reader.books(NOVEMBER, MONTHS).requests.get(CHAT, 0))
+                numbers.append(reader.totals(NOVEMBER, MONTHS).requests.get(CHAT, 0))
 
     disk.watch = look
     ledger = Ledger.open(path, clock, connect=disk)
@@ -149,7 +154,7 @@ def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: Still
         assert ledger.writable is True
         assert shell.execute("SELECT count(*) FROM cost").fetchone() == before == (0,)
     with LedgerReader.open(path) as reader:
-        assert reader.books(NOVEMBER, MONTHS).requests == {CHAT: 1}
+        assert reader.totals(NOVEMBER, MONTHS).requests == {CHAT: 1}
     ledger.close()
 
 
@@ -158,10 +163,10 @@ def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
     ledger.post(Postings(NOVEMBER + 2 * DAY, owners=(SEARCH,)), accrued(numbered(1)))
-    served = ledger.books(NOVEMBER + 2 * DAY, MONTHS)
+    served = ledger.totals(NOVEMBER + 2 * DAY, MONTHS)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        read = reader.books(NOVEMBER + 2 * DAY, MONTHS)
+        read = reader.totals(NOVEMBER + 2 * DAY, MONTHS)
 
     assert OwnerPhase(CHAT, "decode") not in served.cost
     assert read.cost[OwnerPhase(CHAT, "decode")] == 1_000_001

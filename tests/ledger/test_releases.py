@@ -42,7 +42,7 @@ def test_the_ledger_of_the_release_before_opens_and_goes_on(path: Path, clock: S
     """Totals, id and state are as they were left; the next tick adds to them."""
     ledger = Ledger.open(of_the_release_before(path), clock)
     ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
-    totals = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.totals(NOVEMBER, MONTHS)
     ledger.close()
 
     expected = ExpectedTotals()

@@ -54,10 +54,10 @@ def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> Non
     ledger = opened(path, clock, *ticks)
 
     # At 13:01:45 the last whole minute is 13:00; the window starts with 12:01, the minute of 10.
-    late = ledger.books(NOON + 61 * MINUTE + 45 * SECOND, MONTHS).window
+    late = ledger.totals(NOON + 61 * MINUTE + 45 * SECOND, MONTHS).window
     assert late == {CHAT: Window({"decode": 10 + 59 * 100}, {})}
     # At 13:00:00 sharp the minute 12:59 has just become whole; the window starts with 12:00, the minute of 1.
-    sharp = ledger.books(NOON + 60 * MINUTE, MONTHS).window
+    sharp = ledger.totals(NOON + 60 * MINUTE, MONTHS).window
     assert sharp == {CHAT: Window({"decode": 1 + 10 + 58 * 100}, {})}
     ledger.close()
 
@@ -78,7 +78,7 @@ def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) 
     ledger = opened(path, clock, posted)
 
     def waiting(moment: int) -> dict[CostOwner, int]:
-        window = ledger.books(NOON + moment, MONTHS).window
+        window = ledger.totals(NOON + moment, MONTHS).window
         return {owner: row.unpriced for owner, row in window.items()}
 
     assert waiting(75 * MINUTE) == {CHAT: 10 * MINUTE, SEARCH: 1}
@@ -97,7 +97,7 @@ def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: StillClock)
         tick(NOON + 140 * SECOND, money(8), tokens=(tokens(9),)),
     ]
     ledger = opened(path, clock, *ticks)
-    window = ledger.books(NOON + 150 * SECOND, MONTHS).window
+    window = ledger.totals(NOON + 150 * SECOND, MONTHS).window
     ledger.close()
 
     assert window == {
@@ -111,7 +111,7 @@ def test_tokens_told_at_a_minutes_stroke_belong_to_the_minute_that_ended(
 ) -> None:
     """A tick that ends at 12:01:00 sharp has its money and its tokens in the minute 12:00."""
     ledger = opened(path, clock, tick(NOON + MINUTE, money(3), tokens=(tokens(4),)))
-    window = ledger.books(NOON + MINUTE, MONTHS).window
+    window = ledger.totals(NOON + MINUTE, MONTHS).window
     ledger.close()
 
     assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
@@ -122,7 +122,7 @@ def test_the_window_survives_a_restart(path: Path, clock: StillClock) -> None:
     ledger = opened(path, clock, tick(NOON + 20 * SECOND, money(3), tokens=(tokens(4),)))
     ledger.close()
     again = Ledger.open(path, clock)
-    window = again.books(NOON + MINUTE, MONTHS).window
+    window = again.totals(NOON + MINUTE, MONTHS).window
     again.close()
 
     assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
@@ -133,9 +133,9 @@ def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock:
     ahead, back = tick(NOON + HOUR + 30 * SECOND, money(1)), tick(NOON + 30 * SECOND, money(2))
     ledger = opened(path, clock, ahead, back)
 
-    assert ledger.books(NOON + MINUTE, MONTHS).window == {CHAT: Window({"decode": 2}, {})}
-    assert ledger.books(NOON + 62 * MINUTE, MONTHS).window == {}
-    assert ledger.books(NOON + MINUTE, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 3
+    assert ledger.totals(NOON + MINUTE, MONTHS).window == {CHAT: Window({"decode": 2}, {})}
+    assert ledger.totals(NOON + 62 * MINUTE, MONTHS).window == {}
+    assert ledger.totals(NOON + MINUTE, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 3
     ledger.close()
 
 
@@ -157,10 +157,10 @@ def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: St
         using(NOON + MINUTE, CHAT, length=30 * SECOND),
     ]
     ledger = opened(path, clock, *ticks)
-    totals = ledger.books(NOON + MINUTE, MONTHS)
+    totals = ledger.totals(NOON + MINUTE, MONTHS)
     ledger.close()
     again = Ledger.open(path, clock)
-    reopened = again.books(NOON + MINUTE, MONTHS)
+    reopened = again.totals(NOON + MINUTE, MONTHS)
     again.close()
 
     half = MINUTE // 2
@@ -186,7 +186,7 @@ def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clo
     off = tick(NOON + HOUR, money(1), length=HOUR)
     off = replace(off, segments=(replace(off.segments[0], down=HOUR),))
     ledger = opened(path, clock, off, tick(NOON + HOUR + MINUTE, money(1), length=MINUTE))
-    hours = ledger.books(NOON + HOUR + MINUTE, MONTHS).usage.hours
+    hours = ledger.totals(NOON + HOUR + MINUTE, MONTHS).usage.hours
     ledger.close()
 
     assert hours == (UsageHour(NOON, HOUR, HOUR),)
@@ -200,7 +200,7 @@ def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clo
     intermittent = []
     for number, one in enumerate(posted):
         ledger.post(one, accrued(*posted[: number + 1]))
-        intermittent.append("chat" in ledger.books(one.end, MONTHS).usage.intermittent)
+        intermittent.append("chat" in ledger.totals(one.end, MONTHS).usage.intermittent)
 
     assert intermittent == [hour in {7, 8, 9} for hour in range(12)]
 
@@ -226,12 +226,12 @@ def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock)
 def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClock) -> None:
     """A tick that charges time before the file was made counts; nothing metered is no answer."""
     ledger = Ledger.open(path, clock)
-    assert ledger.books(NOON, MONTHS).metered_since is None
+    assert ledger.totals(NOON, MONTHS).metered_since is None
     clock.now = NOON + 5 * MINUTE
     ledger.post(using(NOON + MINUTE, CHAT), accrued(using(NOON + MINUTE, CHAT)))
-    assert ledger.books(NOON + 5 * MINUTE, MONTHS).metered_since == NOON
+    assert ledger.totals(NOON + 5 * MINUTE, MONTHS).metered_since == NOON
     # A wall clock that was ahead when the books began says nothing.
-    assert ledger.books(NOON - HOUR, MONTHS).metered_since is None
+    assert ledger.totals(NOON - HOUR, MONTHS).metered_since is None
     ledger.close()
 
 
@@ -246,9 +246,9 @@ def test_a_file_of_an_earlier_release_begins_its_usage_with_the_first_write(
         file.execute("UPDATE meta SET value = ? WHERE key = 'begun'", (NOON - DAY,))
         file.commit()
     ledger = Ledger.open(path, clock)
-    before = ledger.books(NOON + MINUTE, MONTHS).usage
+    before = ledger.totals(NOON + MINUTE, MONTHS).usage
     ledger.post(using(NOON + 2 * MINUTE, CHAT), accrued(*[using(NOON + MINUTE, CHAT)] * 2))
-    after = ledger.books(NOON + 2 * MINUTE, MONTHS)
+    after = ledger.totals(NOON + 2 * MINUTE, MONTHS)
     ledger.close()
 
     assert before == RecentUsage()
@@ -293,7 +293,7 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
     """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
     last = tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,))
     ledger = opened(path, clock, last, Postings(NOON + SECOND, owners=(SEARCH,)))
-    totals = ledger.books(NOON + after, MONTHS)
+    totals = ledger.totals(NOON + after, MONTHS)
     ledger.close()
 
     rows = (OwnerPhase(CHAT, "decode") in totals.cost, OwnerPhase(CHAT, "idle") in totals.gpu_time)
@@ -308,7 +308,7 @@ def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock:
     renamed = CostOwner(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
     later = tick(NOON + 2 * DAY, money(1, renamed), owners=(renamed,))
     ledger = opened(path, clock, tick(NOON, money(5), owners=(CHAT,)), later)
-    cost = ledger.books(NOON + 2 * DAY, MONTHS).cost
+    cost = ledger.totals(NOON + 2 * DAY, MONTHS).cost
     ledger.close()
 
     assert (cost[OwnerPhase(CHAT, "decode")], cost[OwnerPhase(renamed, "decode")]) == (5, 1)
@@ -322,9 +322,9 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
         tick(NOON + 2 * DAY + SECOND, money(1), owners=(CHAT,)),
     ]
     ledger = opened(path, clock, *ticks[:2])
-    gone = ledger.books(NOON + 2 * DAY, MONTHS)
+    gone = ledger.totals(NOON + 2 * DAY, MONTHS)
     ledger.post(ticks[2], accrued(*ticks))
-    back = ledger.books(NOON + 2 * DAY + SECOND, MONTHS)
+    back = ledger.totals(NOON + 2 * DAY + SECOND, MONTHS)
     ledger.close()
 
     assert OwnerPhase(CHAT, "decode") not in gone.cost
@@ -338,7 +338,7 @@ def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock
     ledger = opened(
         path, clock, Postings(NOON, owners=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), owners=())
     )
-    totals = ledger.books(NOON + DAY + HOUR, MONTHS)
+    totals = ledger.totals(NOON + DAY + HOUR, MONTHS)
     ledger.close()
 
     assert totals.gpu_time[OwnerPhase(CHAT, "idle")] == SECOND

@@ -50,7 +50,7 @@ def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: StillClo
     before = ledger.remembered()
     assert ledger.problem == STANDS_STILL.format(path, "unable to open database file")
     post(ledger, 4, 5)
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     ledger.close()
 
     assert (ledger.id, before.wall) == (ledger_id, numbered(3).end)
@@ -66,11 +66,14 @@ def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
     post(ledger, 4, 5)
     disk.writable = True
     post(ledger, 6)
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     assert (ledger.writable, ledger.problem, expected_totals(6).differences(totals)) == (True, "", {})
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert (reader.id, expected_totals(6).differences(reader.books(0, MONTHS))) == (ledger_id, {})
+        assert (reader.id, expected_totals(6).differences(reader.totals(0, MONTHS))) == (
+            ledger_id,
+            {},
+        )
 
 
 def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) -> None:
@@ -81,7 +84,7 @@ def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) 
     ledger.close()
     again = Ledger.open(path, clock)
     assert (again.id, again.state().wall) == (ledger_id, numbered(3).end)
-    assert expected_totals(3).differences(again.books(0, MONTHS)) == {}
+    assert expected_totals(3).differences(again.totals(0, MONTHS)) == {}
     again.close()
 
 
@@ -94,7 +97,7 @@ def test_books_without_a_ledger_beside_them_are_honest(
         path.write_bytes(content)
     ledger = Ledger.open(path, clock, connect=Refusing())
     post(ledger, 1, 2)
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     ledger.close()
 
     assert (totals.persistent, totals.writable, totals.unread) == (False, True, False)
@@ -110,7 +113,7 @@ def test_a_ledger_that_cannot_be_read_either(path: Path, clock: StillClock) -> N
         raise sqlite3.OperationalError("disk I/O error")
 
     ledger = Ledger.open(path, clock, connect=refuse)
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     ledger.close()
 
     assert (ledger.id == ledger_id, totals.persistent, totals.unread) == (False, False, True)
@@ -135,7 +138,7 @@ def remount(how):
 path, states = Path(sys.argv[1]) / "ledger.db", []
 
 def record(ledger, ticks):
-    totals = ledger.books(0, MONTHS)
+    totals = ledger.totals(0, MONTHS)
     differences = [str(family) for family in expected_totals(ticks).differences(totals)]
     states.append([ledger.id, totals.persistent, totals.writable, differences])
 
@@ -233,7 +236,7 @@ def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: StillC
         for file in (path.parent, *path.parent.iterdir()):
             os.chown(file, 0, unprivileged.STRANGER)
         done = subprocess.run(
-            unprivileged.nobody(sys.executable, "-c", OPENED, str(path)),
+            unprivileged.as_nobody(sys.executable, "-c", OPENED, str(path)),
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -108,9 +108,9 @@ def test_two_scrapes_are_identical(form: Any, zipped: bool, make_report: MakeRep
 def test_the_order_of_the_books_does_not_show(make_report: MakeReport) -> None:
     """Rows are sorted: the same figures in another order are the same bytes."""
     report = make_report()
-    assert report.books is not None
+    assert report.totals is not None
     turned = {
-        name: dict(reversed(getattr(report.books, name).items()))
+        name: dict(reversed(getattr(report.totals, name).items()))
         for name in ("cost", "gpu_time", "server_cost", "gpu_cost", "tokens", "energy", "months")
     }
     other = make_report(

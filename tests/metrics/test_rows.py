@@ -308,7 +308,7 @@ def test_without_books_no_money_is_told(make_report: MakeReport, text: Callable[
     every = {metric.name for metric in METRICS}
 
     assert names(text(make_report())) == every
-    assert names(text(make_report(books=None))) == every - OF_THE_BOOKS
+    assert names(text(make_report(totals=None))) == every - OF_THE_BOOKS
 
 
 def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable[..., str]) -> None:
@@ -334,7 +334,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             sources=(),
             exposition_errors=(),
             web_refused=(),
-            books=None,
+            totals=None,
             process=None,
             rates={},
             month_ends={},

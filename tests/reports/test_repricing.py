@@ -341,7 +341,10 @@ def test_history_is_read_a_month_at_a_time_and_no_further_than_it_goes() -> None
     [
         (FLAT, tariff(rented(("2.88", None)))),
         (FLAT, tariff(rented(("3.60", None)), overheads=(Overhead("x", Decimal(1), "hour", "gpu", "o"),))),
-        (FLAT, tariff(Hardware(HardwareMatch(), rented(("3.60", None)).terms, "h", Electricity(Decimal(1))))),
+        (
+            FLAT,
+            tariff(Hardware(HardwareMatch(), rented(("3.60", None)).pricing, "h", Electricity(Decimal(1)))),
+        ),
     ],
     ids=["rent", "overheads", "energy"],
 )

@@ -106,7 +106,7 @@ class FakeLedger(Ledger):
         self.posted.append(postings)
         self.last_state = state
 
-    def books(self, now: int, months: tuple[str, ...]) -> CommittedTotals:
+    def totals(self, now: int, months: tuple[str, ...]) -> CommittedTotals:
         assert now >= START
         self.months = months
         return self.served

@@ -69,11 +69,11 @@ def test_the_month_moves_and_its_projection_and_nothing_else(hosts: tuple[Host, 
     one.correct(2 * DOLLAR, "2026-10-31")
     with_it, without = one.tick(), other.tick()
 
-    assert with_it.books is not None
-    assert without.books is not None
+    assert with_it.totals is not None
+    assert without.totals is not None
     # 3 ticks of 10 s after the first, at 3.60 dollars an hour: a cent each.
-    assert without.books.months == {NOVEMBER: 3 * DOLLAR // 100}
-    assert with_it.books.months == {NOVEMBER: -1231 * DOLLAR // 100, OCTOBER: 2 * DOLLAR}
+    assert without.totals.months == {NOVEMBER: 3 * DOLLAR // 100}
+    assert with_it.totals.months == {NOVEMBER: -1231 * DOLLAR // 100, OCTOBER: 2 * DOLLAR}
     ends = with_it.projected[PRODUCT, "2026-11"], without.projected[PRODUCT, "2026-11"]
     assert ends[0] - ends[1] == pytest.approx(-12.34)
     assert (with_it.quotients, with_it.rates, with_it.run_rate) == (
@@ -81,9 +81,9 @@ def test_the_month_moves_and_its_projection_and_nothing_else(hosts: tuple[Host, 
         without.rates,
         without.run_rate,
     )
-    totals = replace(with_it.books, months=without.books.months, ledger=without.books.ledger)
-    assert totals == without.books
-    assert with_it.books.residual == 0
+    totals = replace(with_it.totals, months=without.totals.months, ledger=without.totals.ledger)
+    assert totals == without.totals
+    assert with_it.totals.residual == 0
 
 
 def test_hours_later_rates_and_quotients_are_still_those_of_the_gpus(hosts: tuple[Host, Host]) -> None:
@@ -99,7 +99,7 @@ def test_hours_later_rates_and_quotients_are_still_those_of_the_gpus(hosts: tupl
 
     assert reports[0].quotients == reports[1].quotients
     assert len(reports[0].quotients) > 0
-    first, second = (report.books for report in reports)
+    first, second = (report.totals for report in reports)
     assert first is not None
     assert second is not None
     assert (first.usage, first.window, first.cost) == (second.usage, second.window, second.cost)
@@ -114,7 +114,7 @@ def test_one_that_came_while_the_daemon_was_down_is_in_its_first_report(hosts: t
     for host in hosts:
         host.clock.now += HOUR
         host.restart()
-    first, second = (host.tick().books for host in hosts)
+    first, second = (host.tick().totals for host in hosts)
 
     assert first is not None
     assert second is not None

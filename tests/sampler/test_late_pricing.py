@@ -104,20 +104,20 @@ class Daemon:
         for _ in range(count):
             self.clock.now += length
             report = self.sampler.tick()
-            assert report.books is not None
-            assert report.books.residual == 0
+            assert report.totals is not None
+            assert report.totals.residual == 0
         return report
 
 
 def rent(report: Report) -> int:
     """Picodollars of rent that were posted."""
-    assert report.books is not None
-    return sum(amount for (_, component), amount in report.books.gpu_cost.items() if component == "rent")
+    assert report.totals is not None
+    return sum(amount for (_, component), amount in report.totals.gpu_cost.items() if component == "rent")
 
 
 def families(report: Report) -> set[int]:
     """What each family of totals sums to."""
-    committed = report.books
+    committed = report.totals
     assert committed is not None
     totals = (committed.cost, committed.server_cost, committed.gpu_cost, committed.months)
     return {sum(amounts.values()) for amounts in totals}  # type: ignore[attr-defined]
@@ -139,8 +139,8 @@ def test_a_price_without_from_covers_everything(daemon: Daemon, caplog: pytest.L
     assert (rent(charged), rent(after)) == (13 * CENT, 14 * CENT)
     # And the network at a tenth of it throughout.
     assert families(charged) == {13 * CENT + 13 * CENT // 10}
-    assert charged.books is not None
-    assert charged.books.unpriced == {H100: 12 * TICK}
+    assert charged.totals is not None
+    assert charged.totals.unpriced == {H100: 12 * TICK}
     charges = [
         vars(record) for record in caplog.records if record.message.startswith("unpriced time charged")
     ]
@@ -157,7 +157,7 @@ def test_late_money_falls_where_it_belongs(daemon: Daemon) -> None:
     daemon.reload(priced())
     report = daemon.ticks(1)
 
-    totals = report.books
+    totals = report.totals
     assert totals is not None
     (window,) = totals.window.values()
     # The last 60 whole minutes at 3.60 and 0.36 an hour; before the reload all of it was half busy.
@@ -289,7 +289,7 @@ def test_a_month_that_ended_gets_its_money(tmp_path: Path) -> None:
     daemon.ticks(1)
     daemon.ticks(120, MINUTE)
     daemon.reload(priced())
-    totals = daemon.ticks(1).books
+    totals = daemon.ticks(1).totals
 
     assert totals is not None
     months = {key.month: amount for key, amount in totals.months.items()}
@@ -309,9 +309,9 @@ def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:
     whole = daemon.ticks(1)
 
     def by_phase(report: Report) -> dict[tuple[str, str], int]:
-        assert report.books is not None
+        assert report.totals is not None
         amounts: dict[tuple[str, str], int] = {}
-        for owner_phase, amount in report.books.cost.items():
+        for owner_phase, amount in report.totals.cost.items():
             key = owner_phase.owner.product, owner_phase.phase
             if amount and owner_phase.phase == "unobserved" and key[0] != "unassigned":
                 amounts[key] = amounts.get(key, 0) + amount

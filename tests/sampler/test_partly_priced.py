@@ -78,8 +78,8 @@ def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, persistent: bo
     """31 minutes at 3.60 and no price; then 1.80 for the other GPU: 5.40 an hour over 36,000 tokens."""
     daemon = Daemon(tmp_path / "ledger.db" if persistent else None, hourly(H100="3.60"))
     partly = daemon.minutes(31)
-    assert partly.books is not None
-    (window,) = [row for who, row in partly.books.window.items() if who.server == "chat"]
+    assert partly.totals is not None
+    (window,) = [row for who, row in partly.totals.window.items() if who.server == "chat"]
     assert window.unpriced == 31 * MINUTE - TICK
     assert sum(window.money.values()) > 0
     assert sum(window.tokens.values()) > 18_000
@@ -118,7 +118,7 @@ def test_a_restart_and_a_verb_know_it_too(tmp_path: Path) -> None:
     daemon.minutes(10)
     daemon.ledger.close()
     with LedgerReader.open(tmp_path / "ledger.db") as reader:
-        totals = reader.books(START + daemon.clock.now, ())
+        totals = reader.totals(START + daemon.clock.now, ())
     assert sum(window.unpriced for window in totals.window.values()) == 10 * MINUTE - TICK
 
     daemon.start(hourly(H100="3.60"))

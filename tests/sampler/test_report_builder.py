@@ -30,7 +30,7 @@ def report_of(
     reading = gpu or GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.5)
     servers = () if server is None else (server,)
     frame = Frame(0, START, (reading,), servers, holders)
-    outcome = advance(State(), frame, SETTING.terms)
+    outcome = advance(State(), frame, SETTING.policy)
     totals = CommittedTotals(
         "id", True, True, None, 0, window={CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW}
     )
@@ -97,16 +97,16 @@ def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
     """NVML is silent and there is no server to ask: whether it rested is not known."""
     reading = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.0)
     holders = (Holder(CHAT, "GPU-0"),)
-    observed = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.terms)
+    observed = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.policy)
     later = Frame(10 * GB, START + 10 * GB, None, (), holders)
-    silent = build_report(SETTING, later, advance(observed.state, later, SETTING.terms), None, (), None)
+    silent = build_report(SETTING, later, advance(observed.state, later, SETTING.policy), None, (), None)
 
     assert [row.idle_ratio for row in silent.gpus] == [None]
 
 
 def test_explanations_go_by_what_the_tick_went_by() -> None:
     """The terms and the state that made the other numbers, not copies that may differ."""
-    basis = report_of(ENDPOINT).grounds
+    basis = report_of(ENDPOINT).basis
     assert basis is not None
-    assert basis.terms.tariff is TARIFF
+    assert basis.policy.tariff is TARIFF
     assert [gpu.holders for gpu in basis.state.gpus.values()] == [(Holder(CHAT, "GPU-0"),)]

@@ -45,7 +45,7 @@ def test_what_is_published_was_committed_first(fixture: SamplerFixture) -> None:
 
     report = fixture.tick()
 
-    assert report.books == fixture.ledger.served
+    assert report.totals == fixture.ledger.served
     assert fixture.sampler.current() is report
     assert fixture.ledger.months == ("2026-11", "2026-10")
 
@@ -189,7 +189,7 @@ def test_another_plan_holds_from_the_next_tick(fixture: SamplerFixture) -> None:
         fixture.tick()
     double = replace(
         TARIFF.hardware[0],
-        terms=Rented((RentPrice(Decimal("7.20")),)),
+        pricing=Rented((RentPrice(Decimal("7.20")),)),
     )
     fixture.sampler.set_plan(plan(fixture.endpoint, tariff=Tariff("host", (double,))))
     fixture.tick()
@@ -292,10 +292,10 @@ def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(fixture: Sam
     fixture.clock.is_synchronized = True
     right = restarted.tick()
 
-    assert (waiting.books, waiting.rates != {}) == (None, True)
+    assert (waiting.totals, waiting.rates != {}) == (None, True)
     assert [(row.source, row.up) for row in waiting.sources][-1] == ("clock", False)
     assert posted_meanwhile == 1
-    assert right.books is not None
+    assert right.totals is not None
     # 20 s since the tick before the boot, at 3.60 dollars an hour.
     assert sum(segment.accrued for segment in fixture.ledger.posted[-1].segments) == (
         2 * PICODOLLARS_PER_DOLLAR // 100
@@ -317,7 +317,7 @@ def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(fixture: 
 
     served = []
     for _ in range(13):
-        served.append(restarted.tick().books is not None)
+        served.append(restarted.tick().totals is not None)
         fixture.clock.now += TICK
 
     assert served == [False] * 12 + [True]

@@ -76,11 +76,11 @@ class Daemon:
 def posted(report: Report) -> dict[str, int]:
     """Picodollars by GPU; none where the report has no books."""
     amounts: dict[str, int] = {}
-    if report.books is None:
+    if report.totals is None:
         return amounts
-    for (gpu, _component), amount in report.books.gpu_cost.items():
+    for (gpu, _component), amount in report.totals.gpu_cost.items():
         amounts[gpu.uuid] = amounts.get(gpu.uuid, 0) + amount
-    assert report.books.residual == 0
+    assert report.totals.residual == 0
     return amounts
 
 
@@ -113,7 +113,7 @@ def test_a_clone_on_other_hardware_starts_books_of_its_own(
         daemon.ticks(3)
     daemon.ledger.close()
 
-    assert (first.books.ledger == old, sum(posted(first).values())) == (False, 0)
+    assert (first.totals.ledger == old, sum(posted(first).values())) == (False, 0)
     assert {gpu.gpu.uuid for gpu in second.gpus} == {"GPU-7"}
     assert posted(second) == {"GPU-7": CENT}
     assert daemon.ledger.moved_aside == clone.with_name("ledger.db.foreign-1")
@@ -148,7 +148,7 @@ def test_nothing_is_posted_before_it_is_known_whose_the_books_are(
         settled = daemon.ticks(1)
     daemon.ledger.close()
 
-    assert (settled.books.ledger, daemon.ledger.problem) == (old, "")
+    assert (settled.totals.ledger, daemon.ledger.problem) == (old, "")
     assert posted(settled)["GPU-0"] >= 2 * CENT
     messages = [record.getMessage() for record in caplog.records]
     assert [line for line in messages if "ledger" in line] == [
@@ -164,7 +164,7 @@ def test_the_same_machine_needs_no_gpu_to_be_known(clock: ManualClock, disk: tup
     report = daemon.ticks(3)
     daemon.ledger.close()
 
-    assert (report.books.ledger, {gpu.gpu.uuid for gpu in report.gpus}) == (old, {"GPU-0", "GPU-1"})
+    assert (report.totals.ledger, {gpu.gpu.uuid for gpu in report.gpus}) == (old, {"GPU-0", "GPU-1"})
     assert posted(report)["GPU-0"] >= 4 * CENT
 
 
@@ -179,7 +179,7 @@ def test_a_swap_of_all_gpus_while_it_runs_changes_no_books(
     report = daemon.ticks(2)
     daemon.ledger.close()
 
-    assert (report.books.ledger, daemon.ledger.moved_aside) == (old, None)
+    assert (report.totals.ledger, daemon.ledger.moved_aside) == (old, None)
 
 
 def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
@@ -197,4 +197,4 @@ def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
     )
     sampler.tick()
 
-    assert sampler.tick().books.ledger == ledger.id
+    assert sampler.tick().totals.ledger == ledger.id

@@ -242,7 +242,7 @@ def report() -> Report:
             last_reload=NOON - 3600 * SECOND,
             web_last_reload_success=True,
         ),
-        books=committed_totals(),
+        totals=committed_totals(),
         process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
         rates={CHAT: 8.5, BATCH: 0.0, UNALLOCATED_OWNER: 4.25},
         prices=(
@@ -329,7 +329,7 @@ def report() -> Report:
         ),
         exposition_errors=(("raised", 3),),
         web_refused=(("wrong_password", 7), ("reload_off", 0)),
-        grounds=tick_basis(),
+        basis=tick_basis(),
         expected_gpus=3,
         visible_gpus=2,
         hosted=(
@@ -351,7 +351,7 @@ def make_report() -> Callable[..., Report]:
     def make(*, in_books: dict[str, Any] | None = None, **changes: Any) -> Report:
         whole = report()
         if in_books is not None:
-            changes["books"] = replace(committed_totals(), **in_books)
+            changes["totals"] = replace(committed_totals(), **in_books)
         return replace(whole, **changes)
 
     return make

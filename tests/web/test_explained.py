@@ -67,12 +67,12 @@ def report(ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeRepor
     """What the daemon would publish of these books."""
     _, ledger, clock = ledger_files
     return make_report(
-        books=ledger.books(clock.now, ("2026-11",)),
+        totals=ledger.totals(clock.now, ("2026-11",)),
         wall=clock.now,
         rates={CHAT: 180.0},
         servers=(),
         shares=(),
-        grounds=TickBasis(cost_policy(rent("2.50")), ledger.state()),
+        basis=TickBasis(cost_policy(rent("2.50")), ledger.state()),
     )
 
 
@@ -120,7 +120,7 @@ def test_who_is_known_and_cost_nothing_is_explained(
     ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport
 ) -> None:
     """A server of this tick has an explanation, also before its first minute; nobody else has."""
-    young = make_report(books=ledger_files[1].books(ledger_files[2].now, ("2026-11",)))
+    young = make_report(totals=ledger_files[1].totals(ledger_files[2].now, ("2026-11",)))
     on_page = explained_by_the_page(young, "ml/chat")
     assert on_page is not None
 
@@ -134,7 +134,7 @@ def test_who_is_known_and_cost_nothing_is_explained(
 
 def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> None:
     """While they are withheld the page says so, of the host as of a server."""
-    waiting = make_report(books=None)
+    waiting = make_report(totals=None)
 
     for link in ("", "ml%2Fchat"):
         body = page.explanation(waiting, 1000 * 10**9, link, BUILD)

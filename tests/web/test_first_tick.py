@@ -91,4 +91,4 @@ def test_it_promises_nothing_that_no_tick_brings(
     earlier = {MonthKey("search", "retrieval", "configured", "2026-10"): 10**12}
     for shown in (cards(rates={}), cards(months=earlier), cards(TICK + 31 * SECOND)):
         assert not any("next tick" in card for card in shown)
-    assert b"next tick" not in page(make_report(books=None), TICK, BUILD)
+    assert b"next tick" not in page(make_report(totals=None), TICK, BUILD)

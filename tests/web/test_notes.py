@@ -270,7 +270,7 @@ def test_books_that_are_withheld_say_what_they_wait_for(make_report: MakeReport)
     clock, nvml = down("clock"), down("nvml")
 
     def first(**changes: Any) -> str:
-        return noted(well(make_report, books=None, projected={}, **changes))[0]
+        return noted(well(make_report, totals=None, projected={}, **changes))[0]
 
     assert first(sources=(clock,)) == f"No totals are shown until {UNSET}."
     assert first(sources=(nvml,), gpus=()) == f"No totals are shown until {WHOSE}."
@@ -302,15 +302,15 @@ def test_a_price_per_token_that_is_withheld_is_noted(make_report: MakeReport) ->
         CHAT: Window({"decode": 1}, {}, unpriced=3600 * SECOND),
         UNALLOCATED_OWNER: Window({}, {}, unpriced=1800 * SECOND),
     }
-    totals = replace(well(make_report).books, window=window)  # type: ignore[type-var]
+    totals = replace(well(make_report).totals, window=window)  # type: ignore[type-var]
 
-    assert noted(well(make_report, books=totals)) == [
+    assert noted(well(make_report, totals=totals)) == [
         (
             "Unpriced GPU time of the last hour: 1.50 GPU-hours. Its servers have no cost per "
             "million tokens until it is charged."
         )
     ]
-    assert noted(well(make_report, books=totals), OLD) == [STALE]
+    assert noted(well(make_report, totals=totals), OLD) == [STALE]
 
 
 def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> None:
@@ -368,13 +368,13 @@ def test_an_old_list_is_noted_where_a_price_of_it_is_charged(make_report: MakeRe
 def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeReport) -> None:
     """It is charged; one that is not read any more has no row, and one whose day lies ahead is no note."""
     report = well(make_report)
-    assert report.grounds is not None
-    policy = report.grounds.terms
+    assert report.basis is not None
+    policy = report.basis.policy
     here = next(row.gpu.uuid for row in report.gpus if row.reading)
     for since, notes in (
         (report.wall, ["GPUs marked `retired` that are present and charged: 1 of 2."]),
         (report.wall + SECOND, []),
     ):
         tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
-        basis = replace(report.grounds, terms=replace(policy, tariff=tariff))
-        assert noted(replace(report, grounds=basis)) == notes
+        basis = replace(report.basis, policy=replace(policy, tariff=tariff))
+        assert noted(replace(report, basis=basis)) == notes

@@ -110,7 +110,7 @@ def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> N
 def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
     """No rates, no books, no month: nulls, not zeros, and `not known` on the page."""
     report = make_report(
-        books=None, rates={}, month_ends={}, projected={}, budgets=(), quotients=(), run_rate=None
+        totals=None, rates={}, month_ends={}, projected={}, budgets=(), quotients=(), run_rate=None
     )
     host = embedded(report)
 
@@ -126,7 +126,7 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
     }
     assert shown(report).count('<dd class="big">not known</dd>') == 4
     assert [host["hours"], host["days"]] == [[], []]
-    assert "$0" not in shown(make_report(books=None, rates={}, prices=(), quotients=()))
+    assert "$0" not in shown(make_report(totals=None, rates={}, prices=(), quotients=()))
 
 
 def test_an_old_report_tells_no_rates(make_report: MakeReport) -> None:
@@ -327,7 +327,7 @@ def test_it_says_whose_figures_these_are(make_report: MakeReport) -> None:
     for path in ("", "ml%2Fchat"):
         explained = (explanation(make_report(), NOW, path, BUILD) or b"").decode()
         assert " - host-1 - Inference Cost Exporter</title>" in explained
-    nameless = make_report(grounds=None)
+    nameless = make_report(basis=None)
     assert (embedded(nameless)["name"], "This host alone, read at" in shown(nameless)) == (None, True)
 
 

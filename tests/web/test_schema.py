@@ -34,7 +34,9 @@ def test_the_schema_is_one() -> None:
 def test_every_document_is_what_it_says(make_report: MakeReport) -> None:
     """Whole, old, before the first tick, without books, without a month, and with hostile names."""
     host = make_report()
-    empty = make_report(books=None, rates={}, month_ends={}, projected={}, budgets=(), gpus=(), run_rate=None)
+    empty = make_report(
+        totals=None, rates={}, month_ends={}, projected={}, budgets=(), gpus=(), run_rate=None
+    )
 
     for document_ in (
         rendered(host),

@@ -245,7 +245,7 @@ def run_year(
         closing = year.passed(before, moment.at)
         if closing:
             with LedgerReader.open(path) as reader:
-                year.closed[closing] = moment.at, reader.books(clock.wall(), names)
+                year.closed[closing] = moment.at, reader.totals(clock.wall(), names)
             closed(year, closing)
     if waiting:
         ledger.post(_as_one(waiting), state)
@@ -269,9 +269,9 @@ def _as_one(ticks: list[Postings]) -> Postings:
 def _reopened(
     ledger: Ledger, path: Path, clock: YearClock, names: tuple[str, ...]
 ) -> tuple[Ledger, tuple[CommittedTotals, CommittedTotals]]:
-    before = ledger.books(clock.wall(), names)
+    before = ledger.totals(clock.wall(), names)
     ledger.close()
     again = Ledger.open(path, clock)
     assert (again.problem, again.dropped) == ("", ())
     with LedgerReader.open(path) as reader:
-        return again, (before, reader.books(clock.wall(), names))
+        return again, (before, reader.totals(clock.wall(), names))

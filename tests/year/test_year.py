@@ -55,7 +55,7 @@ def expected(year: Year) -> ExpectedYear:
 @pytest.fixture(scope="module")
 def totals(year: Year) -> CommittedTotals:
     with LedgerReader.open(year.path) as reader:
-        return reader.books(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
+        return reader.totals(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
 
 
 def month_of(totals: CommittedTotals, name: str) -> dict[tuple[str, str], int]:

@@ -23,7 +23,7 @@ def as_json(answer: TcoAnswer) -> str:
     document = {
         "report": "tco",
         "scenario": scenario.name,
-        "about": scenario.about,
+        "about": scenario.description,
         "currency": "USD",
         "horizon_years": scenario.horizon_years,
         "hours_per_month": float(scenario.hours_per_month),

@@ -283,7 +283,7 @@ ITEMS = Key(
 )
 
 NAME = Key("name", Prose("name"), "Name of the scenario.", required=True)
-ABOUT = Key("about", Prose("description"), "Description of the scenario.")
+DESCRIPTION = Key("about", Prose("description"), "Description of the scenario.")
 CURRENCY = Key("currency", Currency(), "The currency of every amount; there is one.", default="USD")
 HORIZON = Key("horizon_years", Whole("years", 1, MOST_YEARS), "Years to compare.", required=True)
 HOURS_PER_MONTH = Key(
@@ -298,7 +298,7 @@ HOURS_PER_MONTH = Key(
 def _scenario(mapping: MappingNode) -> Scenario:
     return Scenario(
         name=mapping[NAME],
-        about=mapping.get(ABOUT) or "",
+        description=mapping.get(DESCRIPTION) or "",
         horizon_years=mapping[HORIZON],
         hours_per_month=Fraction(mapping[HOURS_PER_MONTH]),
         load=mapping.get(LOAD),
@@ -311,7 +311,7 @@ def scenario_table(*, measured: bool = False) -> Table[Scenario]:
     """The whole schema; `measured` says that the load will come from elsewhere."""
     rules = () if measured else (bought_tokens_have_a_load(LOAD, OPTIONS),)
     return Table(
-        (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
+        (NAME, DESCRIPTION, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
         _scenario,
         (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *rules),
         expected="scenario",

@@ -203,7 +203,7 @@ class Scenario:
     """Options to compare over years of twelve equal months of `hours_per_month`."""
 
     name: str
-    about: str
+    description: str
     horizon_years: int
     hours_per_month: Fraction
     load: Load | None

@@ -216,8 +216,8 @@ def text(answer: TcoAnswer) -> str:
 def _head(answer: TcoAnswer) -> Iterator[str]:
     scenario = answer.scenario
     yield scenario.name
-    if scenario.about:
-        yield from wrap(scenario.about, WIDTH)
+    if scenario.description:
+        yield from wrap(scenario.description, WIDTH)
     years = "1 year" if scenario.horizon_years == 1 else f"{scenario.horizon_years} years"
     yield f"{years} of {MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours. US dollars."
     measured = answer.measured

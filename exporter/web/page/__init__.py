@@ -53,9 +53,9 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
         explanation_found = explained(report, server)
     except ExplanationError:
         return None
-    if explanation_found is None or report.books is None:
+    if explanation_found is None or report.totals is None:
         main = [element("p", "No data to explain yet.")]
     else:
-        main = [element("div", servers(explanation_found, report.books.course), data_part="servers")]
+        main = [element("div", servers(explanation_found, report.totals.course), data_part="servers")]
     heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")
     return whole(f"{server} - {of_host}", heading_of, (back, ". ", *host_facts(summary)), main, build, UP)

@@ -71,10 +71,10 @@ def _rate(summary: Summary) -> Iterator[Element]:
 
 
 def _month(report: Report, summary: Summary) -> Iterator[Element]:
-    if report.books is None or summary.month is None or summary.month_to_date_dollars is None:
+    if report.totals is None or summary.month is None or summary.month_to_date_dollars is None:
         return
     cells = sorted(
-        (key, value) for key, value in report.books.months.items() if key.month == summary.month.name
+        (key, value) for key, value in report.totals.months.items() if key.month == summary.month.name
     )
     columns: Columns = (("Product", False), ("Team", False), ("Price", False), ("$", True))
     yield _section(

@@ -18,7 +18,7 @@ HOURS_PER_MONTH = 730
 
 Owner = tuple[str, str]
 """Product and team."""
-NOBODY: Owner = ("unassigned", "unassigned")
+UNASSIGNED_OWNER: Owner = ("unassigned", "unassigned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class FleetServer:
     """What serves a model, for whom and at what rate; it may be on several hosts."""
 
     name: str
-    owner: Owner = NOBODY
+    owner: Owner = UNASSIGNED_OWNER
     namespace: str = ""
     model: str = ""
     shares: tuple[int, int, int, int, int] = (0, 0, 0, 1000, 0)

@@ -10,8 +10,8 @@ from tests.e2e.fleet.expected_hosts import (
     DAY,
     FOREVER,
     HOUR,
-    NOBODY,
     UNALLOCATED,
+    UNASSIGNED_OWNER,
     ExpectedFleet,
     ExpectedHost,
     FleetGpu,
@@ -42,7 +42,7 @@ DECODE = FleetServer(
     "draft-decode", RESEARCH, "lab", "Draft-32B", (0, 700, 0, 300, 0), (0, 0, 600_000), "role"
 )
 TRIAL = FleetServer("trial", RESEARCH, "lab", "Trial-1B", (100, 100, 0, 800, 0), (50_000, 0, 50_000))
-ARCHIVE = FleetServer("archive-13b", NOBODY, "", "Archive-13B", up=False)
+ARCHIVE = FleetServer("archive-13b", UNASSIGNED_OWNER, "", "Archive-13B", up=False)
 
 
 def gpus(

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet.expected_hosts import DAY, HOUR, NOBODY, ExpectedFleet, ExpectedHost, FleetServer
+from tests.e2e.fleet.expected_hosts import (
+    DAY,
+    HOUR,
+    UNASSIGNED_OWNER,
+    ExpectedFleet,
+    ExpectedHost,
+    FleetServer,
+)
 from tests.e2e.fleet.fleets import gpus
 from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
@@ -22,7 +29,7 @@ HOSTS = 20
 APART = STEP
 """Between the installation of two hosts."""
 DISCOVERED = FleetServer(
-    "vllm", NOBODY, "default", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
+    "vllm", UNASSIGNED_OWNER, "default", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
 )
 """What discovery finds by itself: a server with a model and without an owner."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.daemon import until
 from tests.e2e.fleet.conftest import FleetPast
-from tests.e2e.fleet.expected_hosts import NOBODY, ExpectedHost, Owner
+from tests.e2e.fleet.expected_hosts import UNASSIGNED_OWNER, ExpectedHost, Owner
 from tests.e2e.fleet.fleets import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, h100s, make_host
 from tests.e2e.fleet.seeded_prometheus import Life, seeded
 from tests.rules.dashboard_queries import queries_by_board
@@ -109,7 +109,7 @@ def test_the_fleet_is_the_sum_of_its_hosts(life: Life) -> None:
     assert life.prometheus.value(hosts) + forgotten == pytest.approx(month_total(life), abs=CENT)
 
 
-@pytest.mark.parametrize("owner", [CHAT, SEARCH, RESEARCH, NOBODY])
+@pytest.mark.parametrize("owner", [CHAT, SEARCH, RESEARCH, UNASSIGNED_OWNER])
 def test_each_owner_is_the_sum_of_its_hosts(life: Life, owner: Owner) -> None:
     """Product and team, the unassigned among them."""
     product, team = owner

@@ -100,7 +100,7 @@ items:
 """
     )
     given = scenario_files.scenario(path)
-    assert (given.name, given.about, given.horizon_years, float(given.hours_per_month)) == (
+    assert (given.name, given.description, given.horizon_years, float(given.hours_per_month)) == (
         "all",
         "everything",
         2,

@@ -17,7 +17,7 @@ HOUR = 3600 * 10**9
 DOLLAR = 10**12
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 CHAT_OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")
-NOBODY = ServerOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED)
+UNASSIGNED_OWNER = ServerOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED)
 
 
 def day(hours: int, tokens: int = 1000, dollars: int = 10) -> HistorySums:
@@ -25,7 +25,7 @@ def day(hours: int, tokens: int = 1000, dollars: int = 10) -> HistorySums:
     return HistorySums(
         server_cost={
             (CHAT_OWNER, "rent", "configured"): dollars * DOLLAR,
-            (NOBODY, "rent", "estimate"): dollars * DOLLAR,
+            (UNASSIGNED_OWNER, "rent", "estimate"): dollars * DOLLAR,
             (CHAT_OWNER, "energy", "configured"): dollars * DOLLAR // 2,
         },
         tokens={(CHAT, "prompt"): tokens, (CHAT, "generation"): 2 * tokens},
