@@ -258,7 +258,7 @@ def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
         assert daemon.stdout is not None
         assert daemon.stdout.readline() == "open\n"
         the_logs(path)
-        with pytest.raises(LedgerError, match=f"the log beside {path} was deleted; .*ask again"):
+        with pytest.raises(LedgerError, match=f"the log of {path} was deleted; .*try again"):
             enter(path, entry, {}, numbered(3).end)
         print(file=daemon.stdin, flush=True)
         assert daemon.stdout.readline() == "posted\n"
