@@ -36,7 +36,8 @@ def paid_by_owner(
 def test_labels_say_who_pays_where_no_rule_does() -> None:
     """A rule goes before labels; what labels do not say is unassigned."""
     reported = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
-    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).with_owners(reported)
+    rules = (OwnershipRule("batch", "night", server="batch"),)
+    by = CostPolicy(Tariff(), ownership=rules).with_owners(reported)
 
     assert by.product_and_team(CHAT) == ("search", "retrieval")
     assert by.product_and_team(BATCH) == ("batch", "night")
