@@ -157,7 +157,7 @@ def test_a_connection_that_fails_is_an_error() -> None:
     def handler(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Connection refused")
 
-    with pytest.raises(PrometheusError, match=r"prefix cannot be requested: Connection refused") as raised:
+    with pytest.raises(PrometheusError, match=r"prefix cannot be asked: Connection refused") as raised:
         client(handler).instant("x", 0)
     assert raised.value.problem is PrometheusProblem.UNREACHABLE
 
@@ -224,10 +224,10 @@ def test_credentials_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hunter2\n")
     (tmp_path / "token").write_text("t0k3n\n")
     headers = (("X-Scope-OrgID", Header(("team-a",))), ("X-Token", Header(files=(tmp_path / "token",))))
-    seen = []
+    sent = []
 
     def handler(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers)
+        sent.append(request.headers)
         return success([])
 
     config = HttpClientConfig(basic_auth=BasicAuth("alice", tmp_path / "password"), headers=headers)
@@ -238,9 +238,9 @@ def test_credentials_come_from_files(tmp_path: Path) -> None:
     )
 
     assert basic.sends_secrets_in_the_clear
-    assert seen[0]["Authorization"] == "Basic YWxpY2U6aHVudGVyMg=="
-    assert (seen[0]["X-Scope-OrgID"], seen[0]["X-Token"]) == ("team-a", "t0k3n")
-    assert seen[1]["Authorization"] == "Bearer t0k3n"
+    assert sent[0]["Authorization"] == "Basic YWxpY2U6aHVudGVyMg=="
+    assert (sent[0]["X-Scope-OrgID"], sent[0]["X-Token"]) == ("team-a", "t0k3n")
+    assert sent[1]["Authorization"] == "Bearer t0k3n"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"two\nlines", b"\xff", b"x" * 70_000])
