@@ -1,0 +1,323 @@
+"""A month of every ledger that a Prometheus knows: its money exact to the cent, where and when it reported.
+
+Money is the last value of each ledger's `inference_month_to_date_dollars`, never a rise of counters, which
+misses what was posted before a host's first scrape.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+from zoneinfo import ZoneInfo
+
+from exporter.finance.fleet.record import HostMonth, HostName, instant_text
+from exporter.finance.focus import billing_period
+from exporter.finance.prometheus.client import (
+    PrometheusClient,
+    PrometheusError,
+    PrometheusProblem,
+    QuerySeries,
+)
+from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.report import MonthKey
+from exporter.tariff.rate import PriceBasis
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Picodollars
+
+RAW: Final = "inference_month_to_date_dollars"
+RECORD: Final = "inference:month_to_date_dollars:posting"
+MEMORY: Final = "inference:month_to_date_dollars:posting_hourly"
+SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+MONTH_END: Final = "inference_month_end_timestamp_seconds"
+METERED_SINCE: Final = "inference_month_metered_since_timestamp_seconds"
+
+REMEMBERED: Final = 39 * NANOSECONDS_PER_DAY
+"""How long after a month its memory is recorded: 40 days, less one for rules that were late."""
+
+FRESH: Final = "10m"
+"""Last values of records of a minute are looked back for so long."""
+
+BASES: Final = frozenset({"configured", "catalogue", "estimate"})
+
+WHOLE_HOURS: Final = range(-12, 15)
+"""Offsets from UTC of the zones Etc/GMT+12 to Etc/GMT-14."""
+
+Progress = Callable[[str, float], None]
+"""Is called with what is being read, and how much of it has been, from 0 to 1."""
+
+CellKey = tuple[str, str, str, PriceBasis]
+"""Ledger, product, team and price basis."""
+
+
+@dataclass(slots=True)
+class _Presence:
+    """When a ledger reported, and by which names."""
+
+    hours: set[Instant] = field(default_factory=set)
+    names: dict[HostName, Instant] = field(default_factory=dict)
+    last: Instant = 0
+
+
+def host_months(
+    client: PrometheusClient,
+    month: str,
+    zones: Sequence[str],
+    now: Instant,
+    progress: Progress = lambda _what, _part: None,
+) -> list[HostMonth]:
+    """A month of each ledger.
+
+    Args:
+        client: the server.
+        month: a name like 2026-10.
+        zones: time zones that the hosts may have, the likeliest first.
+        now: the present.
+        progress: is told how far the reading is.
+
+    Raises:
+        PrometheusError: there is no whole answer, or the server has nothing of the month.
+    """
+    zone = _zone(client, month, zones, now)
+    period = billing_period(month, ZoneInfo(zone))
+    cells = _cells(client, month, period.start, period.end, now, progress)
+    if not cells:
+        raise PrometheusError(
+            PrometheusProblem.REJECTED,
+            f"{client.name} holds no {RAW} of {month}: its retention ended, or another place has the fleet",
+        )
+    presence = _presence(client, month, period.start, min(period.end, now), progress)
+    by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
+    for (ledger, product, team, basis), amount in cells.items():
+        by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
+    return [
+        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start)
+        for ledger, amounts in sorted(by_ledger.items())
+    ]
+
+
+def _host(
+    client: PrometheusClient,
+    month: str,
+    zone: str,
+    ledger: str,
+    cells: Mapping[MonthKey, Picodollars],
+    presence: _Presence | None,
+    start: Instant,
+) -> HostMonth:
+    covered = 0 if presence is None else len(presence.hours) * NANOSECONDS_PER_HOUR
+    first = None if presence is None else max(start, min(presence.hours))
+    last = None if presence is None else presence.last
+    return HostMonth(
+        record=MonthRecord(
+            ledger=ledger,
+            last_commit=last,
+            month=month,
+            months=(month,),
+            cells=cells,
+            sums=HistorySums(covered={(): covered}),
+        ),
+        origin="prometheus",
+        location=client.name,
+        zone=zone,
+        names=() if presence is None else tuple(sorted(presence.names, key=presence.names.__getitem__)),
+        first=first,
+        last=last,
+        apportioned=True,
+    )
+
+
+def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Instant) -> str:
+    """The time zone in which the hosts' month ends.
+
+    Raises:
+        PrometheusError: the hosts have several, or one that is neither given nor of whole hours.
+    """
+    ends = _month_ends(client, month, now)
+    if len(ends) > 1:
+        listed = "; ".join(
+            f"{instant_text(end)} ({len(hosts)}: {', '.join(sorted(hosts)[:10])})"
+            for end, hosts in sorted(ends.items())
+        )
+        raise PrometheusError(
+            PrometheusProblem.REJECTED,
+            f"{client.name}: {month} ends at several instants, hosts have different time zones: {listed}; "
+            "read the ledgers of one zone at a time, or give all hosts one `timezone`",
+        )
+    candidates = (*zones, "UTC", *(f"Etc/GMT{-offset:+d}" for offset in WHOLE_HOURS if offset))
+    if not ends:  # an exporter of an earlier release, or a center that does not receive them
+        return candidates[0]
+    (end,) = ends
+    for zone in candidates:
+        if billing_period(month, ZoneInfo(zone)).end == end:
+            return zone
+    raise PrometheusError(
+        PrometheusProblem.REJECTED,
+        f"{client.name}: {month} ends at {instant_text(end)} on the hosts; "
+        "give their `timezone` by --config.file",
+    )
+
+
+def _month_ends(client: PrometheusClient, month: str, now: Instant) -> dict[Instant, set[str]]:
+    """The instants at which the month ends, with the clusters or hosts that say so."""
+    last = min(now, billing_period(month, ZoneInfo("UTC")).end)
+    record = "inference:month_end_timestamp_seconds"
+    of_month = f'{{month="{month}"}}'
+    queries = (
+        f"max by (cluster, instance) (last_over_time({MONTH_END}{of_month}[1h]))",
+        f"max by (cluster) (last_over_time({record}:cluster{of_month}[1h]))",
+        f"max by (cluster) (last_over_time({record}_hourly{of_month}[2h]))",
+    )
+    for query in queries:
+        # Twice: hosts that are gone at the end of the month said theirs before.
+        ends: dict[Instant, set[str]] = {}
+        for at in {last, last - 15 * NANOSECONDS_PER_DAY}:
+            for series in client.instant(query, at):
+                labels = series.labels
+                name = labels.get("instance") or labels.get("cluster") or "all hosts"
+                end = round(series.samples[-1].number) * 10**9
+                ends.setdefault(end, set()).add(name)
+        if ends:
+            return ends
+    return {}
+
+
+def _cells(
+    client: PrometheusClient,
+    month: str,
+    start: Instant,
+    end: Instant,
+    now: Instant,
+    progress: Progress,
+) -> dict[CellKey, Picodollars]:
+    """The last value of every ledger's month by product, team and price basis.
+
+    The fleet's rules keep it for 40 days after the month. Where they do not run, every hour is looked at.
+    """
+    progress("month", 0)
+    at = min(now, end + REMEMBERED)
+    cells = _instant(client, MEMORY, month, "2h", at)
+    if not cells:
+        for name in (RECORD, RAW):
+            cells = _walk(client, name, month, start, min(now, end + 2 * NANOSECONDS_PER_HOUR), progress)
+            if cells:
+                break
+    for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
+        latest = _instant(client, name, month, FRESH, at)
+        cells |= latest
+        if latest:
+            break
+    progress("month", 1)
+    return cells
+
+
+def _keys(series: QuerySeries) -> CellKey:
+    labels = series.labels
+    basis = labels.get("price_basis", "")
+    if basis not in BASES:
+        raise PrometheusError(
+            PrometheusProblem.FAULTY, f"{RAW} has the price basis {basis!r}, which this release does not know"
+        )
+    return (
+        labels.get("ledger", ""),
+        labels.get("product", ""),
+        labels.get("team", ""),
+        cast("PriceBasis", basis),
+    )
+
+
+def _expression(name: str, month: str, window: str, matcher: str) -> str:
+    selector = f'{name}{{month="{month}",{matcher}}}'
+    return f"max by (ledger, product, team, price_basis) (last_over_time({selector}[{window}]))"
+
+
+def _instant(
+    client: PrometheusClient, name: str, month: str, window: str, at: Instant
+) -> dict[CellKey, Picodollars]:
+    answer = client.instant_by_ledger(lambda matcher: _expression(name, month, window, matcher), at)
+    return {_keys(series): series.samples[-1].picodollars for series in answer}
+
+
+def _walk(
+    client: PrometheusClient, name: str, month: str, start: Instant, until: Instant, progress: Progress
+) -> dict[CellKey, Picodollars]:
+    """The last value over every hour of the month.
+
+    Raises:
+        PrometheusError: the retention of the server ended within the month.
+    """
+    latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
+    first: Instant | None = None
+    query = _expression(name, month, "1h", 'ledger!=""')
+    for day in _days(start, until):
+        for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+            sample, key = series.samples[-1], _keys(series)
+            first = min(series.samples[0].at, first or sample.at)
+            before = latest.get(key)
+            if before is None or sample.at >= before[0]:
+                latest[key] = sample.at, sample.picodollars
+        progress("month", (day[1] - start) / max(1, until - start))
+    if first is not None:
+        _refuse_cut(client, month, first - NANOSECONDS_PER_HOUR, until)
+    return {key: amount for key, (_at, amount) in latest.items()}
+
+
+def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Instant) -> None:
+    """Check that hosts were not metered before the first hour that the server still has.
+
+    Raises:
+        PrometheusError: they were; what hosts spent that ended before is not to be had.
+    """
+    of_month = f'{{month="{month}"}}'
+    for query in (
+        f"min(min_over_time({METERED_SINCE}{of_month}[1h]))",
+        f"min(min_over_time(inference:month_metered_since_timestamp_seconds{of_month}[1h]))",
+    ):
+        for series in client.instant(query, until):
+            since = round(series.samples[-1].number * 10**9)
+            if since < first - NANOSECONDS_PER_HOUR:
+                raise PrometheusError(
+                    PrometheusProblem.PARTIAL,
+                    f"{client.name} has {month} from {instant_text(first)} on, and hosts are metered since "
+                    f"{instant_text(since)}: its retention ended, and hosts that were gone by then would be "
+                    "missing; read the ledgers, or a place that keeps samples for longer",
+                )
+
+
+def _days(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
+    """Ranges of a day whose steps of an hour end hours, the first one an hour after the start."""
+    first = start + NANOSECONDS_PER_HOUR
+    while first < until + NANOSECONDS_PER_HOUR:
+        last = min(first + NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, until)
+        yield first, max(first, last)
+        first += NANOSECONDS_PER_DAY
+
+
+def _presence(
+    client: PrometheusClient, month: str, start: Instant, until: Instant, progress: Progress
+) -> dict[str, _Presence]:
+    """When each ledger reported, and by which names, by the hour."""
+    queries = (
+        f"max by (cluster, ledger, instance, node) (last_over_time({SEEN}[1h]))",
+        (
+            "max by (cluster, ledger, instance, node) "
+            f'(timestamp(last_over_time({RAW}{{month="{month}"}}[1h])))'
+        ),
+    )
+    found: dict[str, _Presence] = {}
+    for query in queries:
+        for day in _days(start, until):
+            for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+                _add_presence(found, series)
+            progress("hosts", (day[1] - start) / max(1, until - start))
+        if found:
+            break
+    return found
+
+
+def _add_presence(found: dict[str, _Presence], series: QuerySeries) -> None:
+    labels = series.labels
+    presence = found.setdefault(labels.get("ledger", ""), _Presence())
+    name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
+    for sample in series.samples:
+        presence.hours.add(sample.at - NANOSECONDS_PER_HOUR)
+        scraped = min(sample.at, round(sample.number * 10**9))
+        presence.last = max(presence.last, scraped)
+        presence.names[name] = max(presence.names.get(name, 0), scraped)
