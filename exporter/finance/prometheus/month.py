@@ -196,7 +196,9 @@ def _cells(
     cells = _instant(client, MEMORY, month, "2h", at)
     if not cells:
         for name in (RECORD, RAW):
-            cells = _walk(client, name, month, start, min(now, end + 2 * NANOSECONDS_PER_HOUR), progress)
+            cells = _values_by_hour(
+                client, name, month, start, min(now, end + 2 * NANOSECONDS_PER_HOUR), progress
+            )
             if cells:
                 break
     for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
@@ -235,7 +237,7 @@ def _instant(
     return {_keys(series): series.samples[-1].picodollars for series in answer}
 
 
-def _walk(
+def _values_by_hour(
     client: PrometheusClient, name: str, month: str, start: Instant, until: Instant, progress: Progress
 ) -> dict[CellKey, Picodollars]:
     """The last value over every hour of the month.
@@ -301,20 +303,20 @@ def _presence(
             f'(timestamp(last_over_time({RAW}{{month="{month}"}}[1h])))'
         ),
     )
-    found: dict[str, _Presence] = {}
+    presences: dict[str, _Presence] = {}
     for query in queries:
         for day in _days(start, until):
             for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
-                _add_presence(found, series)
+                _add_presence(presences, series)
             progress("hosts", (day[1] - start) / max(1, until - start))
-        if found:
+        if presences:
             break
-    return found
+    return presences
 
 
-def _add_presence(found: dict[str, _Presence], series: QuerySeries) -> None:
+def _add_presence(presences: dict[str, _Presence], series: QuerySeries) -> None:
     labels = series.labels
-    presence = found.setdefault(labels.get("ledger", ""), _Presence())
+    presence = presences.setdefault(labels.get("ledger", ""), _Presence())
     name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
     for sample in series.samples:
         presence.hours.add(sample.at - NANOSECONDS_PER_HOUR)

@@ -49,15 +49,15 @@ class Server:
         if request.url.path.endswith("query_range"):
             start, end, step = (float(form[name]) for name in ("start", "end", "step"))
             times = [int(start + number * step) for number in range(int((end - start) // step) + 1)]
-            result = [
-                {"metric": labels, "values": values_at}
+            result: list[dict[str, object]] = [
+                {"metric": labels, "values": [list(pair) for pair in values_at]}
                 for labels, values in chosen
                 if (values_at := list(last(values, times, window)))
             ]
         else:
             at = int(float(form["time"]))
             result = [
-                {"metric": labels, "value": value_at[0]}
+                {"metric": labels, "value": list(value_at[0])}
                 for labels, values in chosen
                 if (value_at := list(last(values, [at], window)))
             ]
