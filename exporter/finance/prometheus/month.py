@@ -4,7 +4,7 @@ Money is the last value of each ledger's `inference_month_to_date_dollars`, neve
 misses what was posted before a host's first scrape.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from exporter.finance.prometheus.client import (
     PrometheusProblem,
     QuerySeries,
 )
+from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis
@@ -25,7 +26,7 @@ from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, P
 RAW: Final = "inference_month_to_date_dollars"
 RECORD: Final = "inference:month_to_date_dollars:posting"
 MEMORY: Final = "inference:month_to_date_dollars:posting_hourly"
-SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+LAST_SCRAPES: Final = "inference:ledger_seen_timestamp_seconds"
 MONTH_END: Final = "inference_month_end_timestamp_seconds"
 METERED_SINCE: Final = "inference_month_metered_since_timestamp_seconds"
 
@@ -40,9 +41,6 @@ BASES: Final = frozenset({"configured", "catalogue", "estimate"})
 WHOLE_HOURS: Final = range(-12, 15)
 """Offsets from UTC of the zones Etc/GMT+12 to Etc/GMT-14."""
 
-Progress = Callable[[str, float], None]
-"""Is called with what is being read, and how much of it has been, from 0 to 1."""
-
 CellKey = tuple[str, str, str, PriceBasis]
 """Ledger, product, team and price basis."""
 
@@ -52,6 +50,7 @@ class _Presence:
     """When a ledger reported, and by which names."""
 
     hours: set[Instant] = field(default_factory=set)
+    targets: dict[ScrapeTarget, set[Instant]] = field(default_factory=dict)
     names: dict[HostName, Instant] = field(default_factory=dict)
     last: Instant = 0
 
@@ -62,6 +61,8 @@ def host_months(
     zones: Sequence[str],
     now: Instant,
     progress: Progress = lambda _what, _part: None,
+    *,
+    finer: bool = False,
 ) -> list[HostMonth]:
     """A month of each ledger.
 
@@ -70,7 +71,8 @@ def host_months(
         month: a name like 2026-10.
         zones: time zones that the hosts may have, the likeliest first.
         now: the present.
-        progress: is told how far the reading is.
+        progress: is called with what is being read, and how much of it has been, from 0 to 1.
+        finer: read rows by server, model, phase, GPU and component as well, and tokens.
 
     Raises:
         PrometheusError: there is no whole answer, or the server has nothing of the month.
@@ -87,10 +89,15 @@ def host_months(
     by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
     for (ledger, product, team, basis), amount in cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
-    return [
+    hosts = [
         _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start)
         for ledger, amounts in sorted(by_ledger.items())
     ]
+    if not finer:
+        return hosts
+    until = min(period.end, now)
+    rise = rises(client, _holders(presence), period.start, until, progress)
+    return [apportioned(host, rise.get(host.record.ledger)) for host in hosts]
 
 
 def _host(
@@ -297,7 +304,7 @@ def _presence(
 ) -> dict[str, _Presence]:
     """When each ledger reported, and by which names, by the hour."""
     queries = (
-        f"max by (cluster, ledger, instance, node) (last_over_time({SEEN}[1h]))",
+        f"max by (cluster, ledger, instance, node) (last_over_time({LAST_SCRAPES}[1h]))",
         (
             "max by (cluster, ledger, instance, node) "
             f'(timestamp(last_over_time({RAW}{{month="{month}"}}[1h])))'
@@ -318,8 +325,19 @@ def _add_presence(presences: dict[str, _Presence], series: QuerySeries) -> None:
     labels = series.labels
     presence = presences.setdefault(labels.get("ledger", ""), _Presence())
     name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
+    hours = presence.targets.setdefault(ScrapeTarget(name.cluster, name.instance), set())
     for sample in series.samples:
-        presence.hours.add(sample.at - NANOSECONDS_PER_HOUR)
+        hours.add(sample.at - NANOSECONDS_PER_HOUR)
         scraped = min(sample.at, round(sample.number * 10**9))
         presence.last = max(presence.last, scraped)
         presence.names[name] = max(presence.names.get(name, 0), scraped)
+    presence.hours |= hours
+
+
+def _holders(presences: Mapping[str, _Presence]) -> Holders:
+    """The ledger of each target, by the hour."""
+    holders: dict[ScrapeTarget, dict[Instant, str]] = {}
+    for ledger, presence in sorted(presences.items()):
+        for target, hours in presence.targets.items():
+            holders.setdefault(target, {}).update(dict.fromkeys(hours, ledger))
+    return {target: sorted(hours.items()) for target, hours in holders.items()}
