@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -238,6 +239,14 @@ class PrometheusClient:
     def close(self) -> None:
         """Close its connections. Idempotent."""
         self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _result(self, path: str, parameters: Mapping[str, str]) -> tuple[QuerySeries, ...]:
         # Thanos answers in part unless it is told not to; the others ignore what they do not know.

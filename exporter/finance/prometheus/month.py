@@ -85,7 +85,7 @@ def host_months(
             PrometheusProblem.REJECTED,
             f"{client.name} holds no {RAW} of {month}: its retention ended, or another place has the fleet",
         )
-    presence = _presence(client, month, period.start, min(period.end, now), progress)
+    presence = _presence(client, month, period.start, period.end, now, progress)
     by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
     for (ledger, product, team, basis), amount in cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
@@ -109,13 +109,14 @@ def _host(
     presence: _Presence | None,
     start: Instant,
 ) -> HostMonth:
-    covered = 0 if presence is None else len(presence.hours) * NANOSECONDS_PER_HOUR
-    first = None if presence is None else max(start, min(presence.hours))
-    last = None if presence is None else presence.last
+    # A ledger of which only money is kept counts as silent for the whole month.
+    presence = presence or _Presence(last=start)
+    covered = len(presence.hours) * NANOSECONDS_PER_HOUR
+    first = max(start, min(presence.hours, default=start))
     return HostMonth(
         record=MonthRecord(
             ledger=ledger,
-            last_commit=last,
+            last_commit=presence.last,
             month=month,
             months=(month,),
             cells=cells,
@@ -124,9 +125,9 @@ def _host(
         origin="prometheus",
         location=client.name,
         zone=zone,
-        names=() if presence is None else tuple(sorted(presence.names, key=presence.names.__getitem__)),
+        names=tuple(sorted(presence.names, key=presence.names.__getitem__)),
         first=first,
-        last=last,
+        last=presence.last,
         apportioned=True,
     )
 
@@ -300,9 +301,13 @@ def _days(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
 
 
 def _presence(
-    client: PrometheusClient, month: str, start: Instant, until: Instant, progress: Progress
+    client: PrometheusClient, month: str, start: Instant, end: Instant, now: Instant, progress: Progress
 ) -> dict[str, _Presence]:
-    """When each ledger reported, and by which names, by the hour."""
+    """When each ledger reported, and by which names, by the hour.
+
+    The hour after the month says whether a host went on, and is none of its hours.
+    """
+    until = min(end + NANOSECONDS_PER_HOUR, now)
     queries = (
         f"max by (cluster, ledger, instance, node) (last_over_time({LAST_SCRAPES}[1h]))",
         (
@@ -314,20 +319,22 @@ def _presence(
     for query in queries:
         for day in _days(start, until):
             for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
-                _add_presence(presences, series)
+                _add_presence(presences, series, end)
             progress("hosts", (day[1] - start) / max(1, until - start))
         if presences:
             break
     return presences
 
 
-def _add_presence(presences: dict[str, _Presence], series: QuerySeries) -> None:
+def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant) -> None:
     labels = series.labels
     presence = presences.setdefault(labels.get("ledger", ""), _Presence())
     name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
     hours = presence.targets.setdefault(ScrapeTarget(name.cluster, name.instance), set())
     for sample in series.samples:
-        hours.add(sample.at - NANOSECONDS_PER_HOUR)
+        hour = sample.at - NANOSECONDS_PER_HOUR
+        if hour < end:
+            hours.add(hour)
         scraped = min(sample.at, round(sample.number * 10**9))
         presence.last = max(presence.last, scraped)
         presence.names[name] = max(presence.names.get(name, 0), scraped)
