@@ -34,6 +34,9 @@ _DAMAGED: Final = (
 )
 """`ERROR` is a statement that does not fit the file's tables, `TOOBIG` a value of another writer."""
 
+CHECKS_TABLES: Final = (3, 33, 0)
+"""The first version of SQLite that checks single tables."""
+
 MARK_BYTES: Final = 4 * 1024 * 1024
 """Largest mark of one GPU, endpoint, gateway or server. Longer ones are neither read nor written."""
 
@@ -130,8 +133,10 @@ def refuse_other_files(path: Path) -> None:
             raise DamagedError("file is not a database")
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
+def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = ()) -> None:
     """Check that the file is a whole ledger that this release may use.
+
+    With `tables` only these are checked for damage, those that the file has: hours of a year are most of it.
 
     Raises:
         DamagedError: it is not ours or not whole.
@@ -142,9 +147,13 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     if application != schema.APPLICATION_ID:
         raise DamagedError("it is another program's database")
     refuse_programs(connection)
-    (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if first != "ok":
-        raise DamagedError(str(first).replace("\n", " "))
+    checked: Iterable[str] = ("1",)  # one problem is enough
+    if tables and sqlite3.sqlite_version_info >= CHECKS_TABLES:
+        checked = [f"'{name}'" for name in sorted(rows.tables(connection).intersection(tables))]
+    for argument in checked:
+        (first, *_rest) = connection.execute(f"PRAGMA quick_check({argument})").fetchone()
+        if first != "ok":
+            raise DamagedError(str(first).replace("\n", " "))
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     reader = _integer(meta_of(connection), "reader") or schema.VERSION
     if version > schema.VERSION and reader > schema.VERSION:
