@@ -24,7 +24,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 _KEY_SHOWN: Final = 200
 """Characters of a row's key in a message."""
 
-_MAGIC: Final = b"SQLite format 3\0"
+MAGIC: Final = b"SQLite format 3\0"
 
 _DAMAGED: Final = (
     sqlite3.SQLITE_CORRUPT,
@@ -127,9 +127,9 @@ def refuse_other_files(path: Path) -> None:
     """
     # Before SQLite opens it: SQLite deletes the log of a file that is not its own, and that may be evidence.
     with suppress(FileNotFoundError), path.open("rb") as file:
-        begin = file.read(len(_MAGIC))
+        begin = file.read(len(MAGIC))
         # A file of one byte is an empty one to SQLite.
-        if len(begin) > 1 and begin != _MAGIC:
+        if len(begin) > 1 and begin != MAGIC:
             raise DamagedError("file is not a database")
 
 

@@ -1,5 +1,6 @@
 """The sums of one period of a ledger, and nothing else of it: many ledgers are read in seconds."""
 
+import marshal
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,13 +57,28 @@ class PeriodReader(ReadOnlyLedger):
         self._zone_named(header.zone)
         return header
 
+    def packed_sums(self, period: Period) -> bytes | None:
+        """The history of a period, added up, for `unpacked`; `None` if the file has none.
+
+        It takes a fifth of the memory: the months of a fleet wait in this form.
+
+        Raises:
+            LedgerError: the file cannot be read, or its sums do not agree.
+        """
+        return self._answer(partial(_packed, period=period))
+
     def sums(self, period: Period) -> HistorySums | None:
         """The history of a period, added up; `None` if the file has none.
 
         Raises:
             LedgerError: the file cannot be read, or its sums do not agree.
         """
-        return self._answer(partial(_sums, period=period))
+
+        def read(connection: sqlite3.Connection) -> HistorySums | None:
+            packed = _packed(connection, period=period)
+            return None if packed is None else unpacked(packed)
+
+        return self._answer(read)
 
     def days(self, period: Period) -> Mapping[int, HistorySums]:
         """The history of each day of a period, a number like 20261130."""
@@ -139,22 +155,40 @@ def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict
     return cells
 
 
-def _sums(connection: sqlite3.Connection, *, period: Period) -> HistorySums | None:
+def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes | None:
     there = tables(connection)
     if "daily_covered" not in there:
         return None
-    sums = HistorySums()
-    with references():
-        names = Names(connection)
-        for family in FAMILIES:
-            if f"daily_{family}" in there:
-                amounts: dict[Any, int] = getattr(sums, family)
-                for key, amount in _added(connection, f"daily_{family}", period):
-                    amounts[history_rows.key_of(family, names, key)] = amount
-    totals = {name: sum(getattr(sums, name).values()) for name in ("cost", "server_cost", "gpu_cost")}
+    families = {
+        family: _added(connection, f"daily_{family}", period)
+        for family in FAMILIES
+        if f"daily_{family}" in there
+    }
+    totals = {
+        name: sum(amount for _key, amount in families[name])
+        for name in ("cost", "server_cost", "gpu_cost")
+        if name in families
+    }
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
         raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
+    return marshal.dumps((Names(connection).rows, families))
+
+
+def unpacked(packed: bytes) -> HistorySums:
+    """Sums in the form of `PeriodReader.packed_sums`.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    rows, families = marshal.loads(packed)  # noqa: S302 - bytes of this process
+    sums = HistorySums()
+    with references():
+        names = Names.of(rows)
+        for family, added in families.items():
+            amounts: dict[Any, int] = getattr(sums, family)
+            for key, amount in added:
+                amounts[history_rows.key_of(family, names, key)] = amount
     return sums
 
 
