@@ -1,4 +1,4 @@
-"""The verbs `report month`, `report chargeback` and `report focus`: a month of the daemon's ledger."""
+"""The verbs `report month`, `report chargeback` and `report focus`: a month of one ledger or of many."""
 
 import argparse
 import os
@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, status
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
+from exporter.config import load
 
 if TYPE_CHECKING:
-    from exporter.finance.month import By
+    from exporter.finance.month import By, Statement
     from exporter.finance.statement import Form
     from exporter.ledger.history import MonthRecord
 
@@ -49,6 +51,7 @@ def add(verbs: "flags.Verbs") -> None:
             help="the month (default: the current month)",
         )
     for verb in statements:
+        fleet_source.add(verb)
         form = verb.add_mutually_exclusive_group()
         form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
         form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
@@ -64,6 +67,7 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
             ("", "this month so far, by product"),
             ("--month=2026-10 --by=server", "a month that is over, by server"),
             ("--month=2026-10 --by=team --json", "the same for programs"),
+            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
         ),
         exits=PRINTED,
         of="report",
@@ -80,6 +84,7 @@ def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
         examples=(
             ("--month=2026-10", "chargeback as a table"),
             ("--month=2026-10 --csv", "the same for a spreadsheet"),
+            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
         ),
         exits=PRINTED,
         of="report",
@@ -113,7 +118,10 @@ def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
     by = getattr(options, "by", None)
-    return report(ReportOptions(options.config_file, options.ledger_path, options.month, by, options.form))
+    fleet = FleetSource.of(options)
+    return report(
+        ReportOptions(options.config_file, options.ledger_path, options.month, by, options.form, fleet)
+    )
 
 
 def _run_focus(options: argparse.Namespace) -> int:
@@ -123,29 +131,62 @@ def _run_focus(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What to print. Without a `month` it is the current one; without a `by` it is a chargeback."""
+    """What to print. Without a `month` it is the current one; without a `by` it is a chargeback.
+
+    With a `fleet` it is of all its hosts.
+    """
 
     config_file: Path | None
     ledger_path: Path | None
     month: str | None
     by: "By | None"
     form: "Form"
+    fleet: FleetSource | None = None
 
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance import month as months  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.finance.statement import sheet  # noqa: PLC0415
+    from exporter.finance.statement import sheet  # noqa: PLC0415 - the module is imported for its flags
 
     def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> int:
-        if options.by is None:
-            statement = months.chargeback(record, current, zone)
-        else:
-            statement = months.month(record, options.by, current, zone)
-        sys.stdout.write(sheet(statement, options.form))
+        sys.stdout.write(sheet(_statement(options, record, current, zone), options.form))
         return status.OK
 
+    if options.fleet is not None:
+        return _write_fleet(options, options.fleet, clock)
     return _write_month(options.config_file, options.ledger_path, options.month, write, clock)
+
+
+def _statement(options: ReportOptions, record: "MonthRecord", current: str, zone: ZoneInfo) -> "Statement":
+    from exporter.finance import month as months  # noqa: PLC0415 - as in `report`
+
+    if options.by is None:
+        return months.chargeback(record, current, zone)
+    return months.month(record, options.by, current, zone)
+
+
+@with_exit_status
+def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | None) -> int:
+    """Read the month of all hosts and print it; returns as `report` does."""
+    from exporter.finance.fleet.forms import fleet_sheet  # noqa: PLC0415 - as in `report`
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415
+    from exporter.finance.month import ReportError  # noqa: PLC0415
+    from exporter.tariff.calendar import month_of  # noqa: PLC0415
+    from exporter.tariff.period import Period  # noqa: PLC0415
+
+    zone = load(options.config_file).timezone
+    now = (clock or SystemClock()).wall()
+    period = Period.named(options.month or month_of(now, zone).name)
+    fleet = source.read(period, zone, now)
+    current = period.name if now < period.bounds(fleet.zone)[1] else ""
+    try:
+        statement = _statement(options, fleet.record, current, fleet.zone)
+    except ReportError as error:
+        raise NoAnswerError(f"{', '.join(map(str, source.sources))}: {error}") from error
+    if options.form == "csv":
+        write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    sys.stdout.write(fleet_sheet(fleet, statement, options.form))
+    return status.OK
 
 
 def focus_file(

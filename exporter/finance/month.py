@@ -11,7 +11,7 @@ from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
-from exporter.tariff.calendar import first_instant, month_of
+from exporter.tariff.period import Period
 from exporter.units import (
     Instant,
     Nanoseconds,
@@ -70,16 +70,21 @@ def _notes(
         if unpriced:
             hours = hours_text(unpriced)
             yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
-        year, number = map(int, record.month.split("-"))
-        length = month_of(first_instant(year, number, 1, zone), zone).length
-        covered = sum(sums.covered.values())
-        yield (f"{hours_text(covered)} of the {hours_text(length)} hours of the whole month are metered")
+        covered = hours_text(sum(sums.covered.values()))
+        if not record.ledger:
+            yield f"{covered} host-hours are metered"
+            return
+        period = Period.named(record.month)
+        start, end = period.bounds(zone)
+        whole = "whole month" if period.months == (period.name,) else period.name
+        yield f"{covered} of the {hours_text(end - start)} hours of the {whole} are metered"
 
 
 def _correction(adjustment: Adjustment) -> str:
     state = "" if adjustment.posted is not None else " waits for the daemon and is in no sum"
+    of_ledger = f" of ledger {adjustment.ledger}" if adjustment.ledger else ""
     return (
-        f"adjustment {adjustment.number}{state}: {plain_dollars(adjustment.amount)} dollars of "
+        f"adjustment {adjustment.number}{of_ledger}{state}: {plain_dollars(adjustment.amount)} dollars of "
         f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
         f'"{adjustment.reason}"'
     )
@@ -127,6 +132,8 @@ class StatementLine:
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A month by something. The money of `lines` sums to all that the ledger posted in that month.
+
+    `ledger` is empty in a statement of several ledgers.
 
     `columns` name the labels. `idle`, `estimated`, `gpu_time` and `tokens` say whether lines tell theirs, and
     with `gpu_time` what of it waits for a price.
@@ -208,7 +215,10 @@ def refuse_unknown(record: MonthRecord) -> None:
     """
     if record.month not in record.months:
         available = f"it has {', '.join(record.months)}" if record.months else EMPTY
-        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+        if record.ledger:
+            raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+        available = f"they have {', '.join(record.months)}" if record.months else "they are empty"
+        raise ReportError(f"the ledgers have nothing of {record.month}: {available}")
 
 
 def _statement(

@@ -39,6 +39,26 @@ def sheet(statement: Statement, form: Form) -> str:
 
 def text(statement: Statement) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row."""
+    lines = [
+        f"{title(statement)}, ledger {statement.ledger}, as of {as_of(statement)}",
+        "",
+        *table(statement),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def title(statement: Statement) -> str:
+    """The name of its month, and whether that goes on."""
+    return f"{statement.month} to date" if statement.to_date else statement.month
+
+
+def as_of(statement: Statement) -> str:
+    """The time of its last commit."""
+    return _time(statement.last_commit) or "never"
+
+
+def table(statement: Statement) -> Iterator[str]:
+    """Lines of its table and its notes."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
     columns = [values for _heading, values in _columns(statement)]
     rows = [
@@ -46,41 +66,40 @@ def text(statement: Statement) -> str:
         for row_number, line in enumerate(statement.lines)
     ]
     total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in columns)]
-    title = f"{statement.month} to date" if statement.to_date else statement.month
-    lines = [
-        f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
-        "",
-        *ruled_table(headings, rows, total, labels=len(statement.columns)),
-        "",
-        *(f"{printable(note)}." for note in statement.notes),
-    ]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    yield from ruled_table(headings, rows, total, labels=len(statement.columns))
+    yield ""
+    yield from (f"{printable(note)}." for note in statement.notes)
 
 
 def as_json(statement: Statement) -> str:
+    """For machines, as `document` is."""
+    return json.dumps(document(statement), indent=2) + "\n"
+
+
+def document(statement: Statement) -> dict[str, Any]:
     """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
     cents = list(zip(*_cents(statement), *_origin_cents(statement), strict=True))
     rows = [
         {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
         for line, amounts in zip(statement.lines, cents[:-1], strict=True)
     ]
-    document = {
+    return {
         "report": statement.report,
         "month": statement.month,
         "to_date": statement.to_date,
-        "ledger": statement.ledger,
+        "ledger": statement.ledger or None,
         "last_commit": _time(statement.last_commit),
         "rows": rows,
         "total": _amounts(statement, _total(statement), *cents[-1]),
         "adjustments": [_adjustment(each) for each in statement.adjustments],
         "notes": statement.notes,
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
-def as_csv(statement: Statement) -> str:
+def as_csv(statement: Statement, last: Mapping[str, str] | None = None) -> str:
     """For spreadsheets: one row a line and none for the total, so that sums are sums.
 
+    `last` are columns at the end that have one value in all rows.
     A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers are numbers.
     """
     out = io.StringIO()
@@ -89,10 +108,17 @@ def as_csv(statement: Statement) -> str:
         (name, [value.replace(",", "") for value in values])
         for name, values in _columns(statement, plain=True)
     ]
-    writer.writerow(["month", *statement.columns, *(name for name, _values in columns)])
+    writer.writerow(["month", *statement.columns, *(name for name, _values in columns), *(last or {})])
     for row_number, line in enumerate(statement.lines):
         labels = [_cell(label) for label in line.labels]
-        writer.writerow([statement.month, *labels, *(values[row_number] for _name, values in columns)])
+        writer.writerow(
+            [
+                statement.month,
+                *labels,
+                *(values[row_number] for _name, values in columns),
+                *(last or {}).values(),
+            ]
+        )
     return out.getvalue()
 
 
@@ -194,7 +220,9 @@ def _amounts(
 
 def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
     """`posted` is null while it waits for the daemon; it is then in no row."""
+    of_ledger = {"ledger": adjustment.ledger} if adjustment.ledger else {}
     return {
+        **of_ledger,
         "number": adjustment.number,
         "date": adjustment.day,
         "product": adjustment.product,

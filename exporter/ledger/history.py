@@ -179,7 +179,8 @@ class HistoryCache:
 class MonthRecord:
     """One month in the file, as of one commit.
 
-    `months` are all months in the ledger, with or without this one.
+    `month` may also be the name of another period, like 2026-Q3, and the record the sum of several ledgers,
+    whose `ledger` is empty. `months` are all months in the ledger, with or without this one.
     `cells` are posted amounts; `sums` is their history, which is less where an earlier release posted a part,
     or where days expired. `None`: the file has no history.
     `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from exporter.ledger import adjustments, schema, unpriced_time
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.contents import meta_of
 from exporter.ledger.history import (
     FAMILIES,
@@ -189,6 +190,26 @@ def _rows(
                 yield family, period, tuple(key), value
 
 
+def months(
+    connection: sqlite3.Connection, cells: Iterable[MonthKey], adjusted: Iterable[Adjustment]
+) -> set[str]:
+    """Months of these cells, of the history, and of these adjustments."""
+    available = {cell.month for cell in cells} | {each.month for each in adjusted}
+    if _has_history(connection):
+        metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
+        available.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
+    return available
+
+
+def key_of(family: str, names: Names, key: Key) -> Any:
+    """The key of a family of history from a row's integer keys.
+
+    Raises:
+        KeyError: the row refers to what is not there.
+    """
+    return _SHAPES[family].built(names, key)
+
+
 def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
     """One month like 2026-11, inside the running transaction.
 
@@ -201,13 +222,10 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
             SHAPES["months"].built(names, tuple(key)): amount
             for *key, amount in connection.execute(schema.select("months"))
         }
-        months = {cell.month for cell in cells}
-        if _has_history(connection):
-            metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
-            months.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
         first, last = day_number(f"{month}-01"), day_number(f"{month}-31")
         days = read(connection, "daily", first, last)
         adjusted = adjustments.read(connection, names, first, last)
+        available = months(connection, cells, adjusted)
         meta = meta_of(connection)
     sums = None
     if days is not None:
@@ -219,7 +237,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         ledger=str(meta.get("ledger")),
         last_commit=committed if isinstance(committed, int) else None,
         month=month,
-        months=tuple(sorted(months.union(adjustment.month for adjustment in adjusted))),
+        months=tuple(sorted(available)),
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
         adjustments=adjusted,

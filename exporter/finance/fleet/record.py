@@ -12,12 +12,12 @@ from itertools import combinations
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.finance.focus import ChargePeriod, billing_period
 from exporter.ledger.accumulator import add_all
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
 
 Origin = Literal["ledger", "statement", "prometheus"]
@@ -82,12 +82,12 @@ class HostName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostMonth:
-    """One month of one ledger, and where it comes from.
+    """One month of one ledger, or another period of it, and where it comes from.
 
     `record` is without `sums` in a header. `location` is a file or an address, without credentials.
     `zone` is the time zone of its days. `names` are the host's labels, the latest last.
     `first` and `last` are the first and the last instant for which the ledger is known.
-    `commits` counts commits of the ledger, 0 where unknown.
+    `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
     `apportioned`: rows finer than product, team and price basis are scaled and not exact.
     """
 
@@ -100,12 +100,13 @@ class HostMonth:
     last: Instant | None = None
     commits: int = 0
     apportioned: bool = False
+    short_name: str = ""
 
     @property
     def name(self) -> str:
-        """The host's name for people: its node, else its instance, else the location."""
+        """The host's name for people: its node, else its instance, else a short name or the location."""
         latest = self.names[-1] if self.names else HostName()
-        return latest.node or latest.instance or self.location
+        return latest.node or latest.instance or self.short_name or self.location
 
     @property
     def total(self) -> Picodollars:
@@ -361,17 +362,16 @@ def _summary(host: HostMonth) -> HostSummary:
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     """Findings on one host."""
     host = summary.host
-    period = billing_period(host.record.month, ZoneInfo(host.zone))
-    if host.last is not None:
-        begun = _begun(host, period)
-        over = now >= period.end
-        end = period.end if over else now
+    start, end = _bounds(host)
+    if host.last is not None and now > start:
+        over = now >= end
+        end = end if over else now
         if host.last < (end if over else end - SILENT_AFTER):
-            silent = end - max(host.last, period.start)
-            yield _finding("silent", host, duration=silent, instant=host.last)
-        unmetered = min(host.last, end) - begun - summary.covered
-        if host.first is not None and unmetered >= UNMETERED_FROM:
-            yield _finding("unmetered", host, duration=unmetered)
+            yield _finding("silent", host, duration=end - max(host.last, start), instant=host.last)
+        if host.first is not None:
+            unmetered = min(host.last, end) - max(host.first, start) - summary.covered
+            if unmetered >= UNMETERED_FROM:
+                yield _finding("unmetered", host, duration=unmetered)
     if summary.unpriced:
         yield _finding("unpriced", host, duration=summary.unpriced)
     for each in host.record.adjustments:
@@ -382,8 +382,8 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
         yield _finding("relabeled", host, text=labels)
 
 
-def _begun(host: HostMonth, period: ChargePeriod) -> Instant:
-    return max(host.first if host.first is not None else period.start, period.start)
+def _bounds(host: HostMonth) -> tuple[Instant, Instant]:
+    return Period.named(host.record.month).bounds(ZoneInfo(host.zone))
 
 
 def _shared_gpus(summaries: Sequence[HostSummary]) -> Iterator[HostFinding]:
@@ -397,10 +397,10 @@ def _shared_gpus(summaries: Sequence[HostSummary]) -> Iterator[HostFinding]:
         for one, other in combinations(sorted(sharing, key=_life), 2):
             pairs[one.ledger, other.ledger] = one, other
     for earlier, later in pairs.values():
-        period = billing_period(earlier.host.record.month, ZoneInfo(earlier.host.zone))
-        begun = _begun(later.host, period)
+        start, end = _bounds(earlier.host)
+        begins = [host.first for host in (earlier.host, later.host) if host.first is not None]
         ends = [host.last for host in (earlier.host, later.host) if host.last is not None]
-        overlap = min([*ends, period.end]) - begun
+        overlap = min([*ends, end]) - max([*begins, start])
         if overlap >= UNMETERED_FROM:
             yield _finding("overlap", earlier.host, duration=overlap, text=later.host.name)
         else:

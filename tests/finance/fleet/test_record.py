@@ -209,7 +209,7 @@ def test_a_month_that_no_host_has_is_refused_by_reports() -> None:
     fleet = combine([empty], LATER)
 
     assert fleet.hosts == ()
-    with pytest.raises(ReportError, match="nothing of 2026-10: it has 2026-09"):
+    with pytest.raises(ReportError, match=r"^the ledgers have nothing of 2026-10: they have 2026-09$"):
         month(fleet.record, "product", "2026-11", fleet.zone)
 
 
