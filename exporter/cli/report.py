@@ -177,7 +177,8 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | Non
     zone = load(options.config_file).timezone
     now = (clock or SystemClock()).wall()
     period = Period.named(options.month or month_of(now, zone).name)
-    fleet = source.read(period, zone, now)
+    finer = options.by not in ("product", "team")
+    fleet = source.read(period, zone, now, finer=finer)
     current = period.name if now < period.bounds(fleet.zone)[1] else ""
     try:
         statement = _statement(options, fleet.record, current, fleet.zone)

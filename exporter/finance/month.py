@@ -44,15 +44,16 @@ def _notes(
     total, estimated = sum(record.cells.values()), record.estimated
     if estimated:
         yield (f"{dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated prices")
-    if missing and not by_owner:
-        yield (
-            f"{dollars_text(missing)} dollars are known by product and team only: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
+    if missing:
+        unknown = (
+            "are known by product and team only"
+            if not by_owner
+            else "have no idle part, GPU-hours or tokens here"
         )
-    elif missing:
+        elsewhere = "" if record.ledger else ", or only Prometheus has them"
         yield (
-            f"{dollars_text(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
+            f"{dollars_text(missing)} dollars {unknown}: they were posted "
+            f"by an earlier release, or their days are past the 13 months that are kept{elsewhere}"
         )
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
     if by_phase and phased and phased != total:

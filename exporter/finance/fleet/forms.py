@@ -23,21 +23,34 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form) -> str:
     if form == "json":
         return as_json(fleet, statement)
     if form == "csv":
-        return as_csv(statement, {"incomplete_hosts": str(incomplete_hosts(fleet))})
+        apportioned = "true" if _apportioned(fleet) else "false"
+        return as_csv(
+            statement, {"incomplete_hosts": str(incomplete_hosts(fleet)), "apportioned": apportioned}
+        )
     return "\n".join(_text(fleet, statement)).rstrip("\n") + "\n"
 
 
 def _text(fleet: FleetMonth, statement: Statement) -> Iterator[str]:
-    count = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
+    ledgers = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
     without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
-    yield f"{title(statement)}, {count}{without}, time zone {fleet.zone.key}, as of {as_of(statement)}"
+    yield f"{title(statement)}, {ledgers}{without}, time zone {fleet.zone.key}, as of {as_of(statement)}"
     yield ""
     yield from section(fleet)
     yield ""
     yield from table(statement)
+    if count := _apportioned(fleet):
+        divided = "one ledger" if count == 1 else f"{count:,} ledgers"
+        yield ""
+        yield f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;"
+        yield "only dollars by product, team and price basis are to the cent there."
     if remind := reminder(fleet):
         yield ""
         yield remind
+
+
+def _apportioned(fleet: FleetMonth) -> int:
+    """Hosts whose finer rows are apportioned."""
+    return sum(summary.host.apportioned for summary in fleet.hosts)
 
 
 def as_json(fleet: FleetMonth, statement: Statement) -> str:
@@ -51,6 +64,7 @@ def as_json(fleet: FleetMonth, statement: Statement) -> str:
         "ledgers": len(fleet.hosts),
         "ledgers_without_the_month": fleet.without,
         "incomplete_hosts": incomplete_hosts(fleet),
+        "apportioned_hosts": _apportioned(fleet),
         "missing": missing_json(fleet),
         "hosts": hosts_json(fleet),
     }

@@ -89,6 +89,7 @@ class HostMonth:
     `first` and `last` are the first and the last instant for which the ledger is known.
     `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
     `apportioned`: rows finer than product, team and price basis are scaled and not exact.
+    `covered` is the time in which the host reported, where the record has no sums.
     """
 
     record: MonthRecord
@@ -100,6 +101,7 @@ class HostMonth:
     last: Instant | None = None
     commits: int = 0
     apportioned: bool = False
+    covered: Nanoseconds = 0
     short_name: str = ""
 
     @property
@@ -244,7 +246,7 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
         best = chosen.setdefault(host.record.ledger, host)
         if host is best:
             continue
-        if host.origin != best.origin:
+        if host.origin != best.origin or (host.origin == "prometheus" and _commit(host) != _commit(best)):
             difference = host.total - best.total
             if abs(difference) >= CENT:
                 findings.append(_finding("difference", host, amount=difference, text=best.location))
@@ -352,7 +354,7 @@ def _summary(host: HostMonth) -> HostSummary:
     sums = host.record.sums or HistorySums()
     return HostSummary(
         host=replace(host, record=replace(host.record, sums=None, days={})),
-        covered=sum(sums.covered.values()),
+        covered=sum(sums.covered.values()) if host.record.sums is not None else host.covered,
         gpu_time=sum(sums.held.values()),
         unpriced=sum(sums.waiting().values()),
         gpus=frozenset(gpu.uuid for gpu in sums.gpu_held),

@@ -226,7 +226,7 @@ def apportioned(host: HostMonth, rise: CounterRises | None) -> HostMonth:
         held=dict(families["held"]),
         tokens=dict(families["tokens"]),
         unpriced=dict(families["unpriced"]),
-        covered=dict(host.record.sums.covered) if host.record.sums is not None else {},
+        covered={(): host.covered},
     )
     weights: dict[tuple[str, str], dict[OwnerPhase, int]] = {}
     for key, risen in families["cost"].items():

@@ -4,7 +4,7 @@ Money is the last value of each ledger's `inference_month_to_date_dollars`, neve
 misses what was posted before a host's first scrape.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from exporter.finance.prometheus.client import (
     QuerySeries,
 )
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
-from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Picodollars
@@ -120,7 +120,7 @@ def _host(
             month=month,
             months=(month,),
             cells=cells,
-            sums=HistorySums(covered={(): covered}),
+            sums=None,
         ),
         origin="prometheus",
         location=client.name,
@@ -128,7 +128,7 @@ def _host(
         names=tuple(sorted(presence.names, key=presence.names.__getitem__)),
         first=first,
         last=presence.last,
-        apportioned=True,
+        covered=covered,
     )
 
 
@@ -322,8 +322,18 @@ def _presence(
                 _add_presence(presences, series, end)
             progress("hosts", (day[1] - start) / max(1, until - start))
         if presences:
+            _add_latest(presences, client.instant(query, now))
             break
     return presences
+
+
+def _add_latest(presences: Mapping[str, _Presence], answer: Iterable[QuerySeries]) -> None:
+    """Note the last scrape of hosts that still report: what they posted late is in their month."""
+    for series in answer:
+        presence = presences.get(series.labels.get("ledger", ""))
+        if presence is not None:
+            sample = series.samples[-1]
+            presence.last = max(presence.last, min(sample.at, round(sample.number * 10**9)))
 
 
 def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant) -> None:

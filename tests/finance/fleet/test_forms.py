@@ -118,7 +118,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
     fleet = combine([*thirds, replace(thirds[0], location="old.db")], LATER)
     document = json.loads(as_json(fleet, products(fleet)))
 
-    assert list(document)[:9] == [
+    assert list(document)[:10] == [
         "report",
         "month",
         "to_date",
@@ -126,6 +126,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
         "ledgers",
         "ledgers_without_the_month",
         "incomplete_hosts",
+        "apportioned_hosts",
         "missing",
         "hosts",
     ]
