@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -134,7 +134,15 @@ class FleetSource:
         """Addresses of servers."""
         return tuple(source for source in self.sources if isinstance(source, str))
 
-    def read(self, period: "Period", zone: ZoneInfo, now: Instant, *, finer: bool = True) -> "FleetMonth":
+    def read(
+        self,
+        period: "Period",
+        zone: ZoneInfo,
+        now: Instant,
+        *,
+        finer: bool = True,
+        each: "Callable[[HostMonth], None] | None" = None,
+    ) -> "FleetMonth":
         """The period of all hosts.
 
         Args:
@@ -142,6 +150,7 @@ class FleetSource:
             zone: the time zone of ledgers that do not name theirs.
             now: the present.
             finer: read rows finer than product and team from addresses as well, which takes longer.
+            each: is called with the whole month of each host that counts.
 
         Raises:
             NoAnswerError: a source cannot be read, or the months cannot be added up.
@@ -152,7 +161,10 @@ class FleetSource:
         folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable)
 
         def load(header: HostMonth) -> HostMonth:
-            return folder.load(header) if header.origin == "ledger" else header
+            month = folder.load(header) if header.origin == "ledger" else header
+            if each is not None:
+                each(month)
+            return month
 
         try:
             headers: list[HostMonth] = []

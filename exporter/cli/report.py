@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, fleet_source, status
+from exporter.cli import closing, flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
@@ -68,11 +68,14 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
             ("--month=2026-10 --by=server", "a month that is over, by server"),
             ("--month=2026-10 --by=team --json", "the same for programs"),
             ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
+            ("--month=2026-10 --close --output=2026-10.json", "close the month into a file that stands"),
+            ("--against=2026-10.json", "what changed since it was closed"),
         ),
         exits=PRINTED,
         of="report",
     )
     month.add_argument("--by", choices=BYS, default="product", help="group by (default product)")
+    closing.add(month)
     return month
 
 
@@ -117,6 +120,8 @@ def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
+    if closing_options := closing.chosen(options):
+        return closing.run(closing_options)
     by = getattr(options, "by", None)
     fleet = FleetSource.of(options)
     return report(

@@ -84,7 +84,7 @@ def document(closed: ClosedMonth) -> str:
     return text.replace('"hosts": []', f'"hosts": [\n{hosts}\n ]', 1) + "\n"
 
 
-def load(path: Path) -> ClosedMonth:
+def read_closed_month(path: Path) -> ClosedMonth:
     """Read a statement.
 
     Raises:
@@ -210,6 +210,7 @@ def _host(host: HostMonth) -> dict[str, Any]:
     record = host.record
     return {
         "ledger": record.ledger,
+        "name": host.name,
         "origin": host.origin,
         "location": host.location,
         "timezone": host.zone,
@@ -338,6 +339,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         last=_instant(host["last"]),
         commits=_integer(host["commits"]),
         apportioned=bool(host["apportioned"]),
+        short_name=str(host["name"]),
     )
 
 

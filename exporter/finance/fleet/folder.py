@@ -1,4 +1,4 @@
-"""A folder of ledgers as months of hosts: copies, archives, and files of running daemons."""
+"""A folder of ledgers and statements as months of hosts: copies, archives, and files of running daemons."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
 from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
@@ -17,6 +18,9 @@ MOST_ENTRIES: Final = 200_000
 """Entries of a folder that are looked at: more is not a folder of ledgers."""
 
 MOST_LEVELS: Final = 32
+
+HEAD_BYTES: Final = 512
+"""Of a file, to see what it is."""
 
 ERRORS_LISTED: Final = 20
 
@@ -51,7 +55,7 @@ class UnreadableFile:
 
 @dataclass(slots=True)
 class LedgerFolder:
-    """Ledgers of folders and files. Nothing in them is changed.
+    """Ledgers of folders and files, and statements of closed months. Nothing in them is changed.
 
     Files are recognized by their content or the suffix .db; others are ignored. Folders are read to all
     depths. Links are not followed: one to a file in the folder is that file, and others are unreadable.
@@ -85,11 +89,14 @@ class LedgerFolder:
             if progress is not None:
                 progress(number, len(paths))
             try:
+                if _is_statement(path):
+                    headers += self._stated(path)
+                    continue
                 with PeriodReader.open(path) as reader:
                     headers.append(self._header(reader, path))
                     if self.waiting_bytes > 0 and not self.days and headers[-1].has_month:
                         self._keep(path, reader.packed_sums(self.period))
-            except LedgerError as error:
+            except (LedgerError, ClosedMonthError) as error:
                 unreadable.append(UnreadableFile(str(path), str(error)))
         if progress is not None:
             progress(len(paths), len(paths))
@@ -106,6 +113,8 @@ class LedgerFolder:
         Raises:
             FolderError: it cannot be read. With `skip`, `unreadable` has it: combine the other headers.
         """
+        if header.origin == "statement":  # which is whole already
+            return header
         path = Path(header.location)
         try:
             if header.location in self._waiting:
@@ -122,6 +131,11 @@ class LedgerFolder:
                 self.unreadable.append(unreadable)
             raise _unreadable_error([unreadable], 1) from error
         return replace(month, record=replace(month.record, sums=sums, days=days))
+
+    def _stated(self, path: Path) -> list[HostMonth]:
+        """The months that a statement has, if it is of the period."""
+        closed = read_closed_month(path)
+        return list(closed.hosts) if closed.month == self.period.name else []
 
     def _keep(self, path: Path, packed: bytes | None) -> None:
         self._waiting[str(path)] = packed
@@ -213,11 +227,24 @@ def _is_ledger(entry: os.DirEntry[str], path: Path, unreadable: list[UnreadableF
     if not entry.is_file(follow_symlinks=False):
         return False
     try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+        head = _head(path)
     except OSError as error:
         unreadable.append(UnreadableFile(str(path), f"{path} cannot be read ({error.strerror})"))
         return False
+    return head.startswith(MAGIC) or is_statement(head)
+
+
+def _is_statement(path: Path) -> bool:
+    """Whether a file is a statement; one that cannot be read is reported as a ledger that cannot be."""
+    try:
+        return is_statement(_head(path))
+    except OSError:
+        return False
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _unreadable_error(unreadable: Sequence[UnreadableFile], files: int) -> FolderError:

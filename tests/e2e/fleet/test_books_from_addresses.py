@@ -146,7 +146,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     status, body, kind = 200, b"", "application/json"
     health = b""
-    held = threading.Event()
+    released = threading.Event()
     delay = False
 
     def do_POST(self) -> None:
@@ -154,7 +154,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.delay:
-            self.held.wait(60)
+            self.released.wait(60)
         health = self.path == "/api/health" and self.health
         self.send_response(200 if health else self.status)
         self.send_header("Content-Type", self.kind)
@@ -221,8 +221,8 @@ def test_each_bad_address_has_its_words(answer: dict[str, object], words: str) -
 
 def test_an_interrupted_run_prints_no_total() -> None:
     """Control-C while a server does not answer."""
-    held = threading.Event()
-    with server(delay=True, held=held) as address:
+    released = threading.Event()
+    with server(delay=True, released=released) as address:
         process = subprocess.Popen(
             command("month", f"--from={address}"),
             stdout=subprocess.PIPE,
@@ -235,7 +235,7 @@ def test_an_interrupted_run_prints_no_total() -> None:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         finally:
-            held.set()
+            released.set()
             process.kill()
             process.wait(10)
 

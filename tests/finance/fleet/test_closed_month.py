@@ -17,7 +17,7 @@ from exporter.finance.fleet.closed_month import (
     changes,
     document,
     is_statement,
-    load,
+    read_closed_month,
 )
 from exporter.finance.fleet.record import HostMonth, HostName, combine
 from exporter.ledger.adjustments import Adjustment
@@ -86,13 +86,16 @@ def test_a_statement_has_the_month_whole(tmp_path: Path) -> None:
     file = tmp_path / "2026-10.json"
     file.write_text(document(month))
 
-    read = load(file)
+    read = read_closed_month(file)
 
     assert is_statement(file.read_bytes()[:200])
     assert read.total == month.total == 90 * DOLLAR + 7
     assert read == replace(
         month,
-        hosts=tuple(replace(each, origin="statement", location=str(file)) for each in month.hosts),
+        hosts=tuple(
+            replace(each, origin="statement", location=str(file), short_name=each.name)
+            for each in month.hosts
+        ),
         digest=read.digest,
     )
     assert json.loads(file.read_text())["sha256"] == read.digest
@@ -124,7 +127,7 @@ def test_an_edited_statement_is_refused(
     edited(file, change)
 
     with pytest.raises(ClosedMonthError, match=message) as raised:
-        load(file)
+        read_closed_month(file)
     assert str(file) in str(raised.value)
 
 
@@ -135,9 +138,9 @@ def test_another_file_is_no_statement(tmp_path: Path, text: str) -> None:
     file.write_text(text)
 
     with pytest.raises(ClosedMonthError, match="is no statement"):
-        load(file)
+        read_closed_month(file)
     with pytest.raises(ClosedMonthError, match="cannot be read: No such file"):
-        load(tmp_path / "other.json")
+        read_closed_month(tmp_path / "other.json")
 
 
 def test_a_layout_of_another_program_is_no_edit(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_a_layout_of_another_program_is_no_edit(tmp_path: Path) -> None:
     file.write_text(document(closed(host())))
     edited(file, lambda _content: None)
 
-    assert load(file).total == 90 * DOLLAR
+    assert read_closed_month(file).total == 90 * DOLLAR
 
 
 def test_a_month_that_did_not_change_has_no_change() -> None:
