@@ -43,8 +43,8 @@ def add(verbs: "flags.Verbs") -> None:
             ("chat-70b --window=24h", "one server over a day"),
             ("chat-70b --window=7d --against=1.10", "and why somebody says 1.10 dollars per million tokens"),
             ("--window=24h --json", "all of it for programs"),
-            ("--why --month=2026-10 --against=2026-09", "why two months cost different amounts"),
-            ("--why --month=2026-10 --against=2026-09 --from=/srv/archive", "the same for all hosts"),
+            ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
+            ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
         ),
         exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
     )

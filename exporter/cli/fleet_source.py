@@ -62,8 +62,8 @@ def add(verb: argparse.ArgumentParser) -> None:
         action="append",
         type=_source,
         metavar="SOURCE",
-        help="report for all hosts of a folder of ledgers, of one ledger file, or of the address of a "
-        "Prometheus, Thanos, Mimir or VictoriaMetrics, in place of the daemon's ledger; repeatable",
+        help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+        "VictoriaMetrics, in place of the daemon's ledger; repeatable",
     )
     group.add_argument(
         "--http.config.file",
