@@ -195,12 +195,19 @@ def test_ledgers_of_a_folder_are_added_up(folder: Path) -> None:
         host = Host(folder / "archive" / f"{name}.db", *owners)
         host.tick()
         host.ledger.close()
-    (line,) = verbs(section("Fleet bill"))
-    output = verb(line, folder)
+    (folder / "fleet.yaml").write_text(
+        "overheads:\n  - {name: staff, dollars_per_month: 44666.67, per: fleet}\n"
+    )
+    added, with_overheads = (verb(line, folder) for line in verbs(section("Fleet bill")))
 
-    assert "2026-10, 2 ledgers, time zone UTC" in output
-    assert "total" in output
-    assert "4,464.00" in output
+    assert "2026-10, 2 ledgers, time zone UTC" in added
+    assert total(added)[:2] == ["total", "4,464.00"]
+    assert total(with_overheads)[1:6] == ["4,464.00", "4,464.00", "100.0", "44,666.67", "49,130.67"]
+
+
+def total(table: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith("total")]
+    return line.split()
 
 
 def test_books_are_copied_restored_and_kept(folder: Path) -> None:
