@@ -49,7 +49,7 @@ BUILT: Final = 6
 SPOT_HOURS: Final = 3
 SECONDS_MAX: Final = 10.0
 MEBIBYTES_MAX: Final = 150.0
-RUNS: Final = 5
+RUNS: Final = 3
 
 
 @dataclass

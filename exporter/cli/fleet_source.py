@@ -3,8 +3,9 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:
+    from exporter.config import Config
+    from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
     from exporter.finance.fleet.record import FleetMonth, HostMonth
     from exporter.tariff.period import Period
 
@@ -91,15 +94,59 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
 
 
+WITHOUT: Final = "none"
+"""Value of `--overheads` that leaves them out."""
+
+
+def add_overheads(verb: argparse.ArgumentParser) -> None:
+    """Add the flag of overheads of the fleet."""
+    verb.add_argument(
+        "--overheads",
+        type=_rule_value,
+        metavar="RULE",
+        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
+        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
+    )
+
+
+def _rule_value(text: str) -> "SpreadRule | str":
+    from exporter.finance.fleet.overheads import BASES, SHARE_PARTS, SpreadRule  # noqa: PLC0415 - for this flag
+
+    if text == WITHOUT:
+        return WITHOUT
+    for basis in BASES:
+        if text == basis != "shares":
+            return SpreadRule(basis)
+    shares: dict[str, int] = {}
+    for part in text.split(","):
+        product, equals, share = part.rpartition("=")
+        if not equals or not product or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", share):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no rule: expected gpu-hours, dollars, equal, none, or shares like "
+                "chat=60,search=40"
+            )
+        if product in shares:
+            raise argparse.ArgumentTypeError(f"product {product!r} has two shares")
+        shares[product] = int(Decimal(share) * SHARE_PARTS)
+    if not any(shares.values()):
+        raise argparse.ArgumentTypeError("all shares are 0")
+    return SpreadRule("shares", shares)
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSource:
-    """Where the months of several hosts are read from, and what is allowed of them."""
+    """Where the months of several hosts are read from, and what is allowed of them.
+
+    `overheads` is the rule by which those of the fleet are spread, `WITHOUT` to leave them out. `None`: by
+    GPU-hours, if the configuration has any.
+    """
 
     sources: Sequence[Source]
     mixed_zones: bool = False
     skip_unreadable: bool = False
     http_config_file: Path | None = None
     timeout: Nanoseconds | None = None
+    overheads: "SpreadRule | str | None" = None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "FleetSource | None":
@@ -108,10 +155,11 @@ class FleetSource:
             for flag, name in (
                 ("--mixed-zones", "mixed_zones"),
                 ("--skip-unreadable", "skip_unreadable"),
+                ("--overheads", "overheads"),
                 ("--http.config.file", "http_config_file"),
                 ("--timeout", "timeout"),
             ):
-                if getattr(options, name):
+                if getattr(options, name, None):
                     options.parser.error(f"{flag} needs --from")
             return None
         if options.ledger_path is not None:
@@ -122,6 +170,7 @@ class FleetSource:
             options.skip_unreadable,
             options.http_config_file,
             options.timeout,
+            getattr(options, "overheads", None),
         )
 
     @property
@@ -139,6 +188,7 @@ class FleetSource:
         period: "Period",
         zone: ZoneInfo,
         now: Instant,
+        days: Collection[str] = (),
         *,
         finer: bool = True,
         each: "Callable[[HostMonth], None] | None" = None,
@@ -149,6 +199,7 @@ class FleetSource:
             period: the month or other period.
             zone: the time zone of ledgers that do not name theirs.
             now: the present.
+            days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
             each: is called with the whole month of each host that counts.
 
@@ -158,7 +209,7 @@ class FleetSource:
         from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415 - for these flags
         from exporter.finance.fleet.record import FleetError, HostMonth, combine  # noqa: PLC0415
 
-        folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable)
+        folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable, days=days)
 
         def load(header: HostMonth) -> HostMonth:
             month = folder.load(header) if header.origin == "ledger" else header
@@ -226,3 +277,28 @@ class FleetSource:
                     )
         except PrometheusError as error:
             raise NoAnswerError(str(error)) from error
+
+    def fleet_overheads(
+        self, config: "Config", period: "Period", zone: ZoneInfo, now: Instant
+    ) -> "FleetOverheads | None":
+        """Overheads of the fleet in a period, up to now; `None` to leave them out.
+
+        Raises:
+            NoAnswerError: a rule is given, and the configuration has no such overhead.
+        """
+        from exporter.finance.fleet.overheads import (  # noqa: PLC0415 - as in `read`
+            BY_GPU_HOURS,
+            FleetOverheads,
+            fleet_amounts,
+        )
+
+        if isinstance(self.overheads, str):
+            return None
+        if not any(overhead.per == "fleet" for overhead in config.overheads):
+            if self.overheads is not None:
+                raise NoAnswerError(
+                    "--overheads: the configuration has no overhead `per: fleet`: give it with --config.file"
+                )
+            return None
+        amounts = fleet_amounts(config.overheads, period, zone, now)
+        return FleetOverheads(amounts, self.overheads or BY_GPU_HOURS)

@@ -6,25 +6,36 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import closing, flags, fleet_source, status
+from exporter.cli import closing, flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.units import Instant
 
 if TYPE_CHECKING:
+    from exporter.finance.chargeback import Column, Idle
+    from exporter.finance.fleet.overheads import FleetOverheads
     from exporter.finance.month import By, Statement
     from exporter.finance.statement import Form
     from exporter.ledger.history import MonthRecord
+    from exporter.tariff.period import Period
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
 """Values of `--by`, spelled here: `exporter.finance` is imported when a report is printed."""
+
+COLUMNS: Final = ("day", "product", "team", "namespace", "server", "model")
+CHARGEBACK_BY: Final = ("product", "team")
+IDLE_FORMS: Final = ("apart", "spread")
+"""Values of the flags of a chargeback, spelled here for the same reason."""
 
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
 
@@ -42,16 +53,19 @@ def add(verbs: "flags.Verbs") -> None:
     group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
     statements = _add_month(reports), _add_chargeback(reports)
-    for verb in (*statements, _add_focus(reports)):
+    focus = _add_focus(reports)
+    for verb in (*statements, focus):
         flags.daemon_ledger(verb)
-        verb.add_argument(
-            "--month",
-            type=flags.month_value,
-            metavar="YYYY-MM",
-            help="the month (default: the current month)",
-        )
+    focus.add_argument(
+        "--month",
+        type=flags.month_value,
+        metavar="YYYY-MM",
+        help="the month (default: the current month)",
+    )
     for verb in statements:
+        period_flags.add(verb)
         fleet_source.add(verb)
+        fleet_source.add_overheads(verb)
         form = verb.add_mutually_exclusive_group()
         form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
         form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
@@ -80,18 +94,47 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
 
 
 def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
-    return flags.add_verb(
+    chargeback = flags.add_verb(
         reports,
         "chargeback",
-        "print a month's chargeback by product and team, with idle cost, GPU-hours and tokens",
+        "print a chargeback by product and team or other owners, with idle cost, GPU-hours and tokens",
         examples=(
             ("--month=2026-10", "chargeback as a table"),
             ("--month=2026-10 --csv", "the same for a spreadsheet"),
+            ("--month=2026-10 --by=team,model --idle=spread", "by team and model, with idle cost spread"),
+            ("--since=2026-10-05 --until=2026-10-11 --by=day,product", "a week by day"),
             ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
         ),
         exits=PRINTED,
         of="report",
     )
+    chargeback.add_argument(
+        "--by",
+        dest="columns",
+        type=_columns_value,
+        default=CHARGEBACK_BY,
+        metavar="COLUMN,...",
+        help=f"columns, in this order, of {', '.join(COLUMNS)} (default {','.join(CHARGEBACK_BY)})",
+    )
+    chargeback.add_argument(
+        "--idle",
+        choices=IDLE_FORMS,
+        help="apart: idle cost in a row of its own; spread: over owners in proportion to their busy cost "
+        "(default: in the row of its owner)",
+    )
+    return chargeback
+
+
+def _columns_value(text: str) -> tuple[str, ...]:
+    columns = tuple(text.split(","))
+    for column in columns:
+        if column not in COLUMNS:
+            raise argparse.ArgumentTypeError(
+                f"{column!r} is no column: choose from {', '.join(COLUMNS)}, with commas between them"
+            )
+    if len(set(columns)) < len(columns):
+        raise argparse.ArgumentTypeError(f"{text!r} has a column twice")
+    return columns
 
 
 def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
@@ -122,10 +165,20 @@ def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
     if closing_options := closing.chosen(options):
         return closing.run(closing_options)
-    by = getattr(options, "by", None)
-    fleet = FleetSource.of(options)
+    period = PeriodFlags.of(options)
     return report(
-        ReportOptions(options.config_file, options.ledger_path, options.month, by, options.form, fleet)
+        ReportOptions(
+            options.config_file,
+            options.ledger_path,
+            period.month,
+            getattr(options, "by", None),
+            options.form,
+            FleetSource.of(options),
+            since=period.since,
+            until=period.until,
+            columns=getattr(options, "columns", CHARGEBACK_BY),
+            idle=getattr(options, "idle", None),
+        )
     )
 
 
@@ -136,9 +189,9 @@ def _run_focus(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What to print. Without a `month` it is the current one; without a `by` it is a chargeback.
+    """What to print. Without a `month` and `since` it is the current month; without a `by` a chargeback.
 
-    With a `fleet` it is of all its hosts.
+    With a `fleet` it is of all its hosts. `columns` and `idle` are those of a chargeback.
     """
 
     config_file: Path | None
@@ -147,6 +200,15 @@ class ReportOptions:
     by: "By | None"
     form: "Form"
     fleet: FleetSource | None = None
+    since: date | None = None
+    until: date | None = None
+    columns: "tuple[Column, ...]" = CHARGEBACK_BY
+    idle: "Idle | None" = None
+
+    @property
+    def period(self) -> PeriodFlags:
+        """The period."""
+        return PeriodFlags(self.month, self.since, self.until)
 
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
@@ -159,34 +221,43 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
 
     if options.fleet is not None:
         return _write_fleet(options, options.fleet, clock)
-    return _write_month(options.config_file, options.ledger_path, options.month, write, clock)
+    return _write_month(options.config_file, options.ledger_path, options.period, write, clock)
 
 
-def _statement(options: ReportOptions, record: "MonthRecord", current: str, zone: ZoneInfo) -> "Statement":
-    from exporter.finance import month as months  # noqa: PLC0415 - as in `report`
+def _statement(
+    options: ReportOptions,
+    record: "MonthRecord",
+    current: str,
+    zone: ZoneInfo,
+    overheads: "FleetOverheads | None" = None,
+) -> "Statement":
+    from exporter.finance.chargeback import ChargebackLayout, chargeback  # noqa: PLC0415 - as in `report`
+    from exporter.finance.month import month  # noqa: PLC0415
 
     if options.by is None:
-        return months.chargeback(record, current, zone)
-    return months.month(record, options.by, current, zone)
+        return chargeback(record, current, zone, ChargebackLayout(options.columns, options.idle), overheads)
+    return month(record, options.by, current, zone, overheads)
 
 
 @with_exit_status
 def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | None) -> int:
     """Read the month of all hosts and print it; returns as `report` does."""
+    from exporter.finance.chargeback import DAY_FAMILIES  # noqa: PLC0415
     from exporter.finance.fleet.forms import fleet_sheet  # noqa: PLC0415 - as in `report`
     from exporter.finance.fleet.missing import section  # noqa: PLC0415
     from exporter.finance.month import ReportError  # noqa: PLC0415
-    from exporter.tariff.calendar import month_of  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
 
-    zone = load(options.config_file).timezone
+    config = load(options.config_file)
     now = (clock or SystemClock()).wall()
-    period = Period.named(options.month or month_of(now, zone).name)
+    period = _period(options.period, config.timezone, now)
+    days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
     finer = options.by not in ("product", "team")
-    fleet = source.read(period, zone, now, finer=finer)
-    current = period.name if now < period.bounds(fleet.zone)[1] else ""
+    fleet = source.read(period, config.timezone, now, days, finer=finer)
+    overheads = source.fleet_overheads(config, period, fleet.zone, now)
     try:
-        statement = _statement(options, fleet.record, current, fleet.zone)
+        statement = _statement(
+            options, fleet.record, _current(period, fleet.zone, now), fleet.zone, overheads
+        )
     except ReportError as error:
         raise NoAnswerError(f"{', '.join(map(str, source.sources))}: {error}") from error
     if options.form == "csv":
@@ -221,30 +292,47 @@ def focus_file(
             write_colored(FORMULAS, sys.stderr)
         return written
 
-    return _write_month(config_file, ledger_path, month, write, clock)
+    return _write_month(config_file, ledger_path, PeriodFlags(month), write, clock)
 
 
 @with_exit_status
 def _write_month(
     config_file: Path | None,
     ledger_path: Path | None,
-    month: str | None,
+    flags_of_period: PeriodFlags,
     write: WriteMonth,
     clock: Clock | None,
 ) -> int:
-    """Read a month, without a name the current one, and print it; returns as `report` does."""
+    """Read a month or another period and print it; returns as `report` does."""
     from exporter.finance.month import ReportError  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.tariff.calendar import month_of  # noqa: PLC0415
+    from exporter.ledger.period_reader import PeriodReader  # noqa: PLC0415
 
     session = LedgerSession.of(config_file, ledger_path)
     now = (clock or SystemClock()).wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        current = month_of(now, zone).name
-        record = ledger.month(month or current)
+        period = _period(flags_of_period, zone, now)
+        if period.months == (period.name,):
+            record = ledger.month(period.name)
+        else:
+            with PeriodReader.open(session.path) as reader:
+                record = reader.record(period)
     try:
-        return write(record, current, zone)
+        return write(record, _current(period, zone, now), zone)
     except ReportError as error:
         raise NoAnswerError(f"{session.path}: {error}") from error
+
+
+def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> "Period":
+    try:
+        return flags_of_period.period(zone, now)
+    except ValueError as error:
+        raise NoAnswerError(str(error)) from error
+
+
+def _current(period: "Period", zone: ZoneInfo, now: Instant) -> str:
+    """The name of the period while it goes on, else nothing."""
+    start, end = period.bounds(zone)
+    return period.name if start <= now < end else ""
 
 
 class _Formulas:

@@ -78,7 +78,7 @@ def as_json(statement: Statement) -> str:
 
 def document(statement: Statement) -> dict[str, Any]:
     """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
-    cents = list(zip(*_cents(statement), *_origin_cents(statement), strict=True))
+    cents = list(zip(*_cents(statement), *_origin_cents(statement), _overhead_cents(statement), strict=True))
     rows = [
         {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
         for line, amounts in zip(statement.lines, cents[:-1], strict=True)
@@ -92,8 +92,21 @@ def document(statement: Statement) -> dict[str, Any]:
         "rows": rows,
         "total": _amounts(statement, _total(statement), *cents[-1]),
         "adjustments": [_adjustment(each) for each in statement.adjustments],
+        **_overheads(statement),
         "notes": statement.notes,
     }
+
+
+def _overheads(statement: Statement) -> dict[str, Any]:
+    if statement.overheads is None:
+        return {}
+    amounts = statement.overheads.amounts
+    cents = rounded(list(amounts.values()), CENT)
+    rows = [
+        {"name": name, "dollars": each / 100, "picodollars": amount}
+        for (name, amount), each in zip(amounts.items(), cents, strict=True)
+    ]
+    return {"fleet_overheads": {"rule": str(statement.overheads.rule), "rows": rows}}
 
 
 def as_csv(statement: Statement, last: Mapping[str, str] | None = None) -> str:
@@ -137,6 +150,11 @@ def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str
             yield "idle_ratio", ["" if ratio is None else f"{ratio:.4f}" for ratio in ratios]
         else:
             yield "idle %", ["-" if ratio is None else f"{100 * ratio:.1f}" for ratio in ratios]
+    if statement.overheads is not None:
+        overhead = _overhead_cents(statement)
+        yield "overhead_dollars" if plain else "overheads", [hundredths(cents) for cents in overhead]
+        whole = [hundredths(own + part) for own, part in zip(money, overhead, strict=True)]
+        yield "dollars_with_overheads" if plain else "with overheads", whole
     if statement.gpu_time:
         yield "gpu_hours" if plain else "GPU-hours", _hours([line.gpu_time for line in lines])
     if statement.tokens:
@@ -167,6 +185,11 @@ def _cents(statement: Statement) -> tuple[list[int], list[int]]:
     return [*money, sum(money)], [*idle, sum(idle)]
 
 
+def _overhead_cents(statement: Statement) -> list[int]:
+    """Cents of overheads of the fleet, of each line and, last, of the total."""
+    return _summed([line.overhead for line in statement.lines], CENT)
+
+
 def _origin_cents(statement: Statement) -> tuple[list[int], list[int]]:
     """Cents at estimated prices, and of corrections, of each line and, last, of the total."""
     lines = statement.lines
@@ -192,15 +215,29 @@ def _total(statement: Statement) -> StatementLine:
         total.adjusted += line.adjusted
         total.unpriced += line.unpriced
         total.gpu_time += line.gpu_time
+        total.overhead += line.overhead
         for kind, count in line.tokens.items():
             total.tokens[kind] = total.tokens.get(kind, 0) + count
     return total
 
 
 def _amounts(
-    statement: Statement, line: StatementLine, cents: int, idle: int, estimated: int, adjusted: int
+    statement: Statement,
+    line: StatementLine,
+    cents: int,
+    idle: int,
+    estimated: int,
+    adjusted: int,
+    overhead: int,
 ) -> dict[str, Any]:
     amounts: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    if statement.overheads is not None:
+        amounts |= {
+            "overhead_dollars": overhead / 100,
+            "overhead_picodollars": line.overhead,
+            "dollars_with_overheads": (cents + overhead) / 100,
+            "picodollars_with_overheads": line.money + line.overhead,
+        }
     if statement.estimated:
         amounts["estimated_dollars"] = estimated / 100
     amounts["adjustment_dollars"] = adjusted / 100

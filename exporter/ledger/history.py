@@ -186,6 +186,7 @@ class MonthRecord:
     `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
     `days` are the parts of `sums` by local day, a number like 20261130.
+    `undated` is set for a part of a month: money of its months without a known day, which is not in `cells`.
     """
 
     ledger: str
@@ -196,6 +197,7 @@ class MonthRecord:
     sums: HistorySums | None
     adjustments: tuple[Adjustment, ...] = ()
     days: Mapping[int, HistorySums] = field(default_factory=dict)
+    undated: Picodollars = 0
 
     @property
     def adjusted(self) -> Picodollars:

@@ -1,7 +1,7 @@
 """History as rows. Only the rows of the latest hour and day stay in memory."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from exporter.ledger import adjustments, schema, unpriced_time
@@ -154,7 +154,11 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
 
 
 def read(
-    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+    connection: sqlite3.Connection,
+    grain: Grain,
+    first: int,
+    last: int,
+    families: Collection[str] = FAMILIES,
 ) -> dict[int, HistorySums] | None:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
@@ -169,7 +173,7 @@ def read(
     history: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
-        for family, period, key, value in _rows(connection, grain, first, last):
+        for family, period, key, value in _rows(connection, grain, first, last, families):
             sums: dict[Any, int] = getattr(history.setdefault(period, HistorySums()), family)
             sums[_SHAPES[family].built(names, key)] = value
     return history
@@ -180,10 +184,10 @@ def _has_history(connection: sqlite3.Connection) -> bool:
 
 
 def _rows(
-    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+    connection: sqlite3.Connection, grain: Grain, first: int, last: int, families: Iterable[str]
 ) -> Iterator[tuple[str, int, Key, int]]:
     there = tables(connection)
-    for family in FAMILIES:
+    for family in families:
         table = f"{grain}_{family}"
         if table in schema.HISTORY and table in there:
             for period, *key, value in connection.execute(schema.select_periods(table), (first, last)):

@@ -2,8 +2,8 @@
 
 import marshal
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -80,10 +80,19 @@ class PeriodReader(ReadOnlyLedger):
 
         return self._answer(read)
 
-    def days(self, period: Period) -> Mapping[int, HistorySums]:
-        """The history of each day of a period, a number like 20261130."""
+    def days(self, period: Period, families: Collection[str] = FAMILIES) -> Mapping[int, HistorySums]:
+        """These families of the history of each day of a period, a number like 20261130."""
         first, last = _numbers(period)
-        return self._answer(lambda connection: history_rows.read(connection, "daily", first, last)) or {}
+
+        def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
+            return history_rows.read(connection, "daily", first, last, families)
+
+        return self._answer(read) or {}
+
+    def record(self, period: Period) -> MonthRecord:
+        """Everything of a period."""
+        record = self.header(period).record
+        return replace(record, sums=self.sums(period), days=self.days(period))
 
 
 def _numbers(period: Period) -> tuple[int, int]:
@@ -103,6 +112,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         }
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history_rows.months(connection, posted, adjusted)
+        undated = 0
         if period.whole_months:
             cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}
         else:
@@ -110,6 +120,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
             for each in adjusted:
                 if each.posted is not None:
                     add(cells, MonthKey(each.product, each.team, PRICE_BASIS, period.name), each.amount)
+            undated = _undated(connection, names, posted, period)
     if months.intersection(period.months):
         months.add(period.name)
     return PeriodHeader(
@@ -121,6 +132,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
             cells=cells,
             sums=None,
             adjustments=adjusted,
+            undated=undated,
         ),
         commits=_integer(meta, "commits") or 0,
         zone=zone if isinstance(zone, str) else "",
@@ -153,6 +165,22 @@ def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict
             owner, _component, basis = history_rows.key_of("server_cost", names, key)
             add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
     return cells
+
+
+def _undated(
+    connection: sqlite3.Connection, names: Names, posted: Mapping[MonthKey, Picodollars], period: Period
+) -> Picodollars:
+    """Money of the months of a period that no day has: of an earlier release, or of days that expired."""
+    undated = 0
+    for month in map(Period.named, period.months):
+        undated += sum(amount for cell, amount in posted.items() if cell.month == month.name)
+        undated -= sum(
+            each.amount
+            for each in adjustments.read(connection, names, *_numbers(month))
+            if each.posted is not None
+        )
+        undated -= sum(_cells(connection, names, month).values())
+    return undated
 
 
 def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes | None:

@@ -99,6 +99,7 @@ def run(
         words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]
         words = [word.replace("/etc/web.yml", str(web)) for word in words]
         words = [re.sub(r"/var/lib/.*/ledger\.db", str(ledger), word) for word in words]
+        words = [word.replace("/srv/archive", str(ledger.parent)) for word in words]
         words = [word.replace("http://127.0.0.1:8000", server) for word in words]
         takes = dict(verbs(program()))[name]
         if not any("--config.file" in word for word in words) and "--config.file" in flags(takes):

@@ -257,3 +257,30 @@ def test_a_reader_changes_nothing(path: Path, clock: StillClock) -> None:
         reader.header(Period.named("2026-11"))
 
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
+
+
+def test_money_without_a_day_is_in_no_part_of_a_month(tmp_path: Path) -> None:
+    """An earlier release posted it: it is named, and a whole month has it."""
+    path = tmp_path / "ledger.db"
+    shutil.copy(FIXTURES / "schema-1.db", path)
+    with PeriodReader.open(path) as reader:
+        whole = reader.record(Period.named("2026-11"))
+        part = reader.record(Period.named("2026-11-01/2026-11-02"))
+
+    assert whole.undated == 0
+    assert part.undated == sum(whole.cells.values()) != 0
+    assert (part.cells, part.sums) == ({}, None)
+
+
+def test_days_of_some_families(path: Path, clock: StillClock) -> None:
+    """Others stay empty."""
+    post(path, clock).close()
+    period = Period.named("2026-Q4")
+    with PeriodReader.open(path) as reader:
+        whole, some = reader.days(period), reader.days(period, ("cost", "tokens"))
+
+    assert {day: sums.cost for day, sums in some.items()} == {day: sums.cost for day, sums in whole.items()}
+    assert {day: sums.tokens for day, sums in some.items()} == {
+        day: sums.tokens for day, sums in whole.items()
+    }
+    assert all(sums.held == {} for sums in some.values())

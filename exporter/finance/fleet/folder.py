@@ -1,7 +1,7 @@
 """A folder of ledgers and statements as months of hosts: copies, archives, and files of running daemons."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -61,7 +61,7 @@ class LedgerFolder:
     depths. Links are not followed: one to a file in the folder is that file, and others are unreadable.
 
     `zone` is the time zone of ledgers of early releases, which did not write it.
-    With `days`, months have the sums of each day.
+    `days` are the families of `HistorySums` that months have by day, too.
     `skip` leaves out what cannot be read; `unreadable` then has it.
 
     Each file is opened once while the sums that wait take `waiting_bytes` at most, and then a second time.
@@ -71,7 +71,7 @@ class LedgerFolder:
     period: Period
     zone: str
     skip: bool = False
-    days: bool = False
+    days: Collection[str] = ()
     waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
     _waiting: dict[str, bytes | None] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class LedgerFolder:
             with PeriodReader.open(path) as reader:
                 month = self._header(reader, path)
                 sums = reader.sums(self.period)
-                days = reader.days(self.period) if self.days else {}
+                days = reader.days(self.period, self.days) if self.days else {}
         except (LedgerError, DamagedError) as error:
             unreadable = UnreadableFile(header.location, str(error))
             if self.skip:

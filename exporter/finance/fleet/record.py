@@ -319,6 +319,7 @@ class _Merged:
         self._days: dict[int, HistorySums] = {}
         self._adjustments: list[tuple[str, Adjustment]] = []
         self._last_commit: Instant | None = None
+        self._undated = 0
 
     def add(self, host: HostMonth) -> HostSummary:
         """Add a month. Returns what stays of it."""
@@ -331,6 +332,7 @@ class _Merged:
             self._sums.add(record.sums)
         adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
         self._adjustments += [(host.name, each) for each in adjustments]
+        self._undated += record.undated
         if record.last_commit is not None:
             self._last_commit = max(record.last_commit, self._last_commit or 0)
         return _summary(replace(host, record=replace(record, adjustments=adjustments)))
@@ -347,6 +349,7 @@ class _Merged:
             sums=self._sums,
             adjustments=tuple(each for _name, each in ordered),
             days=self._days,
+            undated=self._undated,
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 from exporter.finance.fleet import folder as folders
 from exporter.finance.fleet.folder import FolderError, LedgerFolder
 from exporter.finance.fleet.record import FleetMonth, combine
+from exporter.ledger.history import FAMILIES
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.period import Period
 from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER
@@ -56,7 +57,7 @@ def test_files_of_a_folder_at_any_depth(tmp_path: Path) -> None:
 def test_a_fleet_of_one_is_its_ledger(waiting_bytes: int, tmp_path: Path, *, days: bool) -> None:
     """The sums are those of the whole reader, whether or not they waited in memory."""
     path = MeteredHost(tmp_path / "ledger.db").meter(OCTOBER, 30, 7).close()
-    ledgers = LedgerFolder([path], MONTH, "UTC", days=days, waiting_bytes=waiting_bytes)
+    ledgers = LedgerFolder([path], MONTH, "UTC", days=FAMILIES if days else (), waiting_bytes=waiting_bytes)
     fleet = combine(ledgers.headers(), LATER, load=ledgers.load)
     with LedgerReader.open(path) as reader:
         record = reader.month("2026-10")

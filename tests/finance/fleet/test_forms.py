@@ -5,10 +5,11 @@ import io
 import json
 from dataclasses import replace
 
+from exporter.finance.chargeback import chargeback
 from exporter.finance.fleet.forms import as_json, fleet_sheet
 from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import FleetMonth, HostFinding, HostName, combine
-from exporter.finance.month import Statement, chargeback, month
+from exporter.finance.month import Statement, month
 from tests.finance.fleet.host_months import (
     DOLLAR,
     HOUR,
