@@ -18,6 +18,7 @@ from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:
     from exporter.config import Config
+    from exporter.finance.fleet.host_resources import NodeName, ProviderIds
     from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
     from exporter.finance.fleet.record import FleetMonth, HostMonth
     from exporter.tariff.period import Period
@@ -277,6 +278,30 @@ class FleetSource:
                     )
         except PrometheusError as error:
             raise NoAnswerError(str(error)) from error
+
+    def provider_ids(self, period: "Period", zone: ZoneInfo, now: Instant) -> "ProviderIds":
+        """The providers' ids of nodes, from all addresses.
+
+        Raises:
+            NoAnswerError: an address has no whole answer.
+        """
+        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
+        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
+        from exporter.finance.prometheus.provider_ids import provider_ids  # noqa: PLC0415
+
+        start, end = period.bounds(zone)
+        config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
+        ids: dict[NodeName, frozenset[str]] = {}
+        for address in self.addresses:
+            try:
+                with PrometheusClient(
+                    address, config, SystemClock(), self.timeout or _timeout(TIMEOUT)
+                ) as client:
+                    for node, found in provider_ids(client, start, min(end, now)).items():
+                        ids[node] = ids.get(node, frozenset()) | found
+            except PrometheusError as error:
+                raise NoAnswerError(str(error)) from error
+        return ids
 
     def fleet_overheads(
         self, config: "Config", period: "Period", zone: ZoneInfo, now: Instant

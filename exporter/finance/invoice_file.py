@@ -31,6 +31,8 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
 """Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
+PROVIDERS: Final = ("providername", "serviceprovidername")
+"""FOCUS 1.4 has the second one alone."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,
@@ -45,6 +47,8 @@ SECONDS: Final = {
     **dict.fromkeys(("second", "seconds"), 1),
     **dict.fromkeys(("day", "days"), 86_400),
 }
+OVER_TIME: Final = ("-seconds", "-hours", " seconds", " hours", " second", " hour")
+"""Ends of units that multiply a size by time."""
 DAYS: Final = ("date", "day")
 DOLLARS: Final = ("dollars", "amount", "cost", "usd")
 HOSTS: Final = ("host", "resource", "resourceid")
@@ -89,7 +93,7 @@ class FocusRows:
         self._class = self._columns.get("chargeclass")
         self._resource = self._columns.get("resourceid")
         self._name = self._columns.get("resourcename")
-        self._provider = self._columns.get("providername")
+        self._providers = [self._columns[name] for name in PROVIDERS if name in self._columns]
         self._service = self._columns.get("servicename")
         self._skus = [self._columns[name.lower()] for name in SKUS if name.lower() in self._columns]
         quantities: tuple[int | None, int | None] = next(
@@ -132,7 +136,7 @@ class FocusRows:
             service=cell_text(row, self._service),
             sku=next(filter(None, (cell_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
-            own=cell_text(row, self._provider) == PROVIDER,
+            own=any(cell_text(row, index) == PROVIDER for index in self._providers),
             commitment=self._commitment(row, apart),
             support=self._commitments is not None and self._commitments.is_support(row),
         )
@@ -157,10 +161,12 @@ class FocusRows:
     def _time(self, row: Sequence[str]) -> Nanoseconds | None:
         if self._quantity is None or self._unit is None:
             return None
-        seconds = SECONDS.get(cell_text(row, self._unit).lower())
+        unit = cell_text(row, self._unit).lower()
+        seconds = SECONDS.get(unit)
         quantity = cell_text(row, self._quantity)
         if seconds is None or not quantity:
-            return None
+            # Memory of a machine in byte-seconds is charged as long as the machine, and tells no hours.
+            return 0 if self._commitments is not None and unit.endswith(OVER_TIME) else None
         try:
             return round(number(quantity) * seconds * NANOSECONDS_PER_SECOND)
         except ValueError as error:
@@ -277,7 +283,7 @@ def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
         yield from _charges(path, _InvoiceLines(path, text), reading)
 
 
-def refuse_own(path: Path, line: int, remedy: str) -> InvoiceError:
+def own_row_error(path: Path, line: int, remedy: str = "") -> InvoiceError:
     """The error of a row that this program wrote itself."""
     return InvoiceError(
         f"{path}:{line}: ProviderName: {shown(PROVIDER)} is what report focus writes: books are set "
@@ -377,7 +383,7 @@ def _charges(path: Path, lines: "_InvoiceLines", reading: Reading) -> Iterator[N
 def _add(path: Path, row: int, invoice: Invoice, charge: InvoiceCharge, reading: Reading) -> None:
     chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
     if chosen and charge.own:
-        raise refuse_own(path, row, ", or choose its rows with --resource")
+        raise own_row_error(path, row, ", or choose its rows with --resource")
     try:
         invoice.add(charge, chosen=chosen)
     except InvoiceError as error:
