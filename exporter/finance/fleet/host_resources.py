@@ -146,8 +146,12 @@ class HostResources:
         self.unknown = tuple(dict.fromkeys(unknown))
         self._hosts_by_key: dict[str, int] = {}
         ids = _IdsByNode(provider_ids or {})
+        repeated = _repeated_names(hosts)
         for number, host in enumerate(hosts):
-            for key in resources.get(number) or (*ids.keys(host), *_name_keys(host.names)):
+            keys = resources.get(number) or list(ids.keys(host))
+            if number not in resources:
+                keys += [key for key in _name_keys(host.names) if not keys or key not in repeated]
+            for key in keys:
                 first = self._hosts_by_key.setdefault(_normal(key), number)
                 self._join(first, number)
         self._cached = lru_cache(maxsize=65_536)(self._matched)
@@ -207,6 +211,15 @@ def _name_keys(names: Iterable[str]) -> Iterator[str]:
         for key in (name, name.partition(".")[0]):
             if _LETTER.search(key):  # a number is the end of many ids, and an address the name of none
                 yield key
+
+
+def _repeated_names(hosts: Sequence[HostIdentity]) -> frozenset[str]:
+    """Names that hosts of several clusters have: they tell nothing where a node has an id."""
+    clusters: dict[str, set[str]] = {}
+    for host in hosts:
+        for key in _name_keys(host.names):
+            clusters.setdefault(key, set()).update(node.cluster for node in host.nodes)
+    return frozenset(key for key, known in clusters.items() if len(known) > 1)
 
 
 def _normal(text: str) -> str:
