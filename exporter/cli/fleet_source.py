@@ -297,8 +297,8 @@ class FleetSource:
                 with PrometheusClient(
                     address, config, SystemClock(), self.timeout or _timeout(TIMEOUT)
                 ) as client:
-                    for node, found in provider_ids(client, start, min(end, now)).items():
-                        ids[node] = ids.get(node, frozenset()) | found
+                    for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
+                        ids[node] = ids.get(node, frozenset()) | ids_of_node
             except PrometheusError as error:
                 raise NoAnswerError(str(error)) from error
         return ids

@@ -246,12 +246,12 @@ def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "Flee
     fleet = source.read(period, config.timezone, now, each=collected.add)
     if not fleet.hosts:
         raise NoAnswerError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
-    books = collected.of(fleet)
-    identities = [each.identity for each in books]
+    host_books = collected.of(fleet)
+    identities = [each.identity for each in host_books]
     resources = HostResources(identities, listed, source.provider_ids(period, fleet.zone, now))
     with waiting("reading the bill"):
         bill = read_fleet_bill(options.invoice, Reading(fleet.zone, options.cost), period, resources.machine)
-    return reconcile_fleet(fleet, books, resources, bill, options.components, now)
+    return reconcile_fleet(fleet, host_books, resources, bill, options.components, now)
 
 
 def _month_of(options: FleetReconcileOptions, zone: ZoneInfo) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from exporter.finance.invoice import CommitmentCharge
@@ -55,7 +56,7 @@ class CommitmentColumns:
 
     def is_support(self, row: Sequence[str]) -> bool:
         """Whether a row is for the provider's support."""
-        return any(_SUPPORT.search(cell_text(row, index)) for index in self._support)
+        return any(_sells_support(cell_text(row, index)) for index in self._support)
 
     @property
     def effective(self) -> int | None:
@@ -63,6 +64,12 @@ class CommitmentColumns:
         return self._effective
 
 
+@lru_cache(maxsize=4096)
+def _sells_support(service: str) -> bool:
+    return _SUPPORT.search(service) is not None
+
+
+@lru_cache(maxsize=4096)
 def _billionths(text: str) -> int | None:
     if not text or len(text) > MOST_DIGITS or not NUMBER.fullmatch(text):
         return None

@@ -34,6 +34,7 @@ _INSTANT: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def number(text: str) -> Decimal:
     """A number as bills write it, exact. Exports of AWS have costs like `6.123E-7`.
 
@@ -51,6 +52,7 @@ def number(text: str) -> Decimal:
     return value
 
 
+@lru_cache(maxsize=4096)
 def money(text: str) -> Picodollars:
     """Dollars as `number`, rounded half to even below a picodollar."""
     return picodollars(number(text))

@@ -108,7 +108,7 @@ class Commitment:
     total: Picodollars = 0
     unused: Picodollars = 0
     prepaid: Picodollars = 0
-    uses: dict[Machine, _CommitmentUse] = field(default_factory=dict)
+    users: dict[Machine, _CommitmentUse] = field(default_factory=dict)
     rest: _CommitmentUse = field(default_factory=_CommitmentUse)
 
     def add(self, charge: CommitmentCharge, machine: Machine, cost: Picodollars) -> _CommitmentUse | None:
@@ -116,7 +116,7 @@ class Commitment:
         self.total += cost
         if charge.used is None:
             return None
-        use = self.uses.setdefault(machine, _CommitmentUse()) if charge.used else self.rest
+        use = self.users.setdefault(machine, _CommitmentUse()) if charge.used else self.rest
         use.cost += cost
         use.effective += charge.effective or 0
         if not use.quantities:
@@ -127,38 +127,38 @@ class Commitment:
 
     def spread(self) -> dict[Machine, Picodollars]:
         """What each machine owes of it; sets what no machine does."""
-        every = [*self.uses.values(), self.rest]
+        every = [*self.users.values(), self.rest]
         if any(use.effective for use in every):
-            parts = {machine: use.effective for machine, use in self.uses.items()}
+            parts = {machine: use.effective for machine, use in self.users.items()}
             self.unused = self.rest.effective
         else:
             fee = self.total - sum(use.cost for use in every)
-            shares = _shares(fee, [self.rest, *self.uses.values()])
+            shares = _shares(fee, [self.rest, *self.users.values()])
             self.unused = self.rest.cost + shares[0]
             parts = {
                 machine: use.cost + share
-                for (machine, use), share in zip(self.uses.items(), shares[1:], strict=True)
+                for (machine, use), share in zip(self.users.items(), shares[1:], strict=True)
             }
         self.prepaid = self.total - self.unused - sum(parts.values())
         return parts
 
 
-def _shares(fee: Picodollars, uses: list[_CommitmentUse]) -> list[Picodollars]:
+def _shares(fee: Picodollars, commitment_uses: list[_CommitmentUse]) -> list[Picodollars]:
     """A fee by the first quantity that all uses have, or by time; nothing where there is neither."""
-    present = [use for use in uses if use.quantities]
+    present = [use for use in commitment_uses if use.quantities]
     columns = [
-        [use.quantities[number] if use.quantities else 0 for use in uses]
+        [use.quantities[number] if use.quantities else 0 for use in commitment_uses]
         for number in range(min((len(use.quantities) for use in present), default=0))
         if all(use.quantities[number] for use in present)
     ]
-    columns.append([use.time for use in uses])
+    columns.append([use.time for use in commitment_uses])
     for column in columns:
         weights = {number: weight for number, weight in enumerate(column) if weight > 0}
         if weights:
             sign = -1 if fee < 0 else 1
             parts, _rounding = split(abs(fee), weights)
-            return [sign * parts.get(number, 0) for number in range(len(uses))]
-    return [0] * len(uses)
+            return [sign * parts.get(number, 0) for number in range(len(commitment_uses))]
+    return [0] * len(commitment_uses)
 
 
 class NamedAmount(NamedTuple):
@@ -392,7 +392,7 @@ class _BillSums:
     def _spread(self) -> None:
         for commitment in self._commitments.values():
             for machine, amount in commitment.spread().items():
-                use = commitment.uses[machine]
+                use = commitment.users[machine]
                 if machine is None:
                     self._of("other_resources").add(f"covered by {commitment.name}", amount)
                 elif use.resource:

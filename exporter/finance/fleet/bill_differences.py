@@ -90,14 +90,14 @@ class FleetReconciliation:
     notes: tuple[str, ...]
 
     @property
-    def books(self) -> Picodollars:
+    def posted(self) -> Picodollars:
         """The books that are compared, with posted adjustments."""
         return sum(each.compared.posted + each.compared.adjusted for each in self.machines)
 
     @property
     def difference(self) -> Picodollars:
         """Bill minus books."""
-        return self.bill.total - self.books
+        return self.bill.total - self.posted
 
     @property
     def unbilled(self) -> tuple[ComparedMachine, ...]:
@@ -112,22 +112,22 @@ class FleetReconciliation:
 
 def reconcile_fleet(
     fleet: FleetMonth,
-    books: Sequence[HostBook],
+    host_books: Sequence[HostBook],
     resources: HostResources,
     bill: FleetBill,
     components: frozenset[str],
     now: Instant,
 ) -> FleetReconciliation:
-    """Set the books of all hosts against a bill. `books` are in the order of the hosts of `resources`."""
+    """Set the books of all hosts, in the order of those of `resources`, against a bill."""
     members: dict[int, list[HostBook]] = {}
-    for number, each in enumerate(books):
+    for number, each in enumerate(host_books):
         members.setdefault(resources.machine_of(number), []).append(each)
     compared = [
         _machine(hosts, bill.machines.get(number), crowded=bill.crowded) for number, hosts in members.items()
     ]
     machines = tuple(each for each in compared if _any(each))
     others: dict[str, Picodollars] = {}
-    for each in books:
+    for each in host_books:
         for component, amount in each.book.others.items():
             others[component] = others.get(component, 0) + amount
     end = Period.named(fleet.record.month).bounds(fleet.zone)[1]
@@ -139,7 +139,7 @@ def reconcile_fleet(
         machines=machines,
         parts=tuple(_summed(each.compared for each in machines if each.rows)),
         others=others,
-        notes=tuple(_notes(fleet, books, bill, resources.unknown)),
+        notes=tuple(_notes(fleet, host_books, bill, resources.unknown)),
     )
 
 
@@ -180,7 +180,7 @@ def _summed(days: Iterable[ComparedDay]) -> Iterator[Difference]:
 
 
 def _notes(
-    fleet: FleetMonth, books: Sequence[HostBook], bill: FleetBill, unknown: Sequence[str]
+    fleet: FleetMonth, host_books: Sequence[HostBook], bill: FleetBill, unknown: Sequence[str]
 ) -> Iterator[str]:
     if bill.others.rows:
         rows = "1 row" if bill.others.rows == 1 else f"{bill.others.rows:,} rows"
@@ -192,13 +192,13 @@ def _notes(
         )
     if bill.crowded:
         yield "the bill has so many different periods that its hours were not summed"
-    undivided = sum(each.undivided for each in books)
+    undivided = sum(each.undivided for each in host_books)
     if abs(undivided) >= CENT:
         yield f"{dollars_text(undivided)} dollars of the books have no component and are not compared"
     for basis, words in (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue")):
-        if amount := sum(each.book.money.get(basis, 0) for each in books):
+        if amount := sum(each.book.money.get(basis, 0) for each in host_books):
             yield f"{dollars_text(amount)} dollars of the books come from {words}"
-    if count := sum(each.apportioned for each in books):
+    if count := sum(each.apportioned for each in host_books):
         ledgers = "1 ledger" if count == 1 else f"{count:,} ledgers"
         yield f"{ledgers} known from Prometheus only: components are apportioned as counters rose"
     if unknown:

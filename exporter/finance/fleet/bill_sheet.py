@@ -105,7 +105,7 @@ def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
         amount = sum(each.compared.difference for each in unbilled)
         steps.append((amount, f"{UNBILLED}: {_listed([each.name for each in unbilled])}"))
     steps += [(each.amount, RESIDUE_WORDS[each.kind]) for each in reconciliation.residue]
-    amounts = [reconciliation.books, *(amount for amount, _words in steps)]
+    amounts = [reconciliation.posted, *(amount for amount, _words in steps)]
     cents = rounded(amounts, CENT)
     lines = [("books of these hosts", cents[0]), *zip((words for _, words in steps), cents[1:], strict=True)]
     lines.append(("bill", sum(cents)))
@@ -210,7 +210,7 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
             "rows": bill.rows,
             "rows_of_other_months": bill.others.rows,
         },
-        "books": _money(reconciliation.books),
+        "books": _money(reconciliation.posted),
         "bill": _money(bill.total),
         "difference": _money(reconciliation.difference),
         "parts": [_part(part) for part in reconciliation.parts],

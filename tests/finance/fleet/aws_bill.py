@@ -6,7 +6,7 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).parents[1] / "invoices" / "aws.csv"
 PLAN = "arn:aws:savingsplans::123456789012:savingsplan/0f1e2d3c"
-BLOCK = "cr-0123456789abcdef0"
+RESERVATION = "cr-0123456789abcdef0"
 
 Row = dict[str, str]
 
@@ -55,8 +55,8 @@ def story() -> list[Row]:
         "CommitmentDiscountName": "three years",
         "CommitmentDiscountType": "Compute Savings Plan",
     }
-    block = {"CapacityReservationId": BLOCK}
-    blocked = {**block, "CapacityReservationStatus": "Used"}
+    reservation = {"CapacityReservationId": RESERVATION}
+    blocked = {**reservation, "CapacityReservationStatus": "Used"}
     spot = ((5, "100.80", "24"), (6, "100.80", "24"), (7, "100.80", "24"), (8, "100.80", "24"))
     return [
         row("7500.0", OCTOBER_WHOLE, "Purchase", **{**plan, "EffectiveCost": "0.0", "ResourceId": PLAN}),
@@ -74,10 +74,10 @@ def story() -> list[Row]:
             "1500.0",
             10,
             "Purchase",
-            ResourceId=f"arn:aws:ec2:us-east-1:123456789012:capacity-reservation/{BLOCK}",
+            ResourceId=f"arn:aws:ec2:us-east-1:123456789012:capacity-reservation/{RESERVATION}",
         ),
         *(instance("0.0", number, "24", "i-0ccc", **blocked) for number in (10, 11)),
-        row("0.0", 12, **block, CapacityReservationStatus="Unused", PricingQuantity="24"),
+        row("0.0", 12, **reservation, CapacityReservationStatus="Unused", PricingQuantity="24"),
         *(instance(cost, number, hours, "i-0ddd", PricingCategory="Dynamic") for number, cost, hours in spot),
         instance("13.65", 9, "3.25", "i-0ddd", PricingCategory="Dynamic"),
         instance("-10.0", 3, "-1", "i-0aaa", ChargeClass="Correction"),
