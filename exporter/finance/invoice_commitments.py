@@ -10,6 +10,10 @@ from exporter.finance.invoice import CommitmentCharge
 from exporter.finance.invoice_values import MOST_DIGITS, NUMBER, cell_text, money
 
 BILLIONTHS: Final = 10**9
+COMMITTED: Final = "committed"
+"""Pricing category of usage that a commitment covers."""
+UNNAMED: Final = "commitments"
+"""Name of commitments whose rows have no id."""
 _SUPPORT: Final = re.compile(r"\bsupport\b|^awssupport|premiumsupport", re.IGNORECASE)
 """Services and their categories by which providers sell support."""
 
@@ -27,7 +31,7 @@ class CommitmentColumns:
         self._kind, self._category = of("CommitmentDiscountType"), of("CommitmentDiscountCategory")
         self._status = of("CommitmentDiscountStatus")
         self._reservation, self._reserved = of("CapacityReservationId"), of("CapacityReservationStatus")
-        self._effective = of("EffectiveCost")
+        self._pricing, self._effective = of("PricingCategory"), of("EffectiveCost")
         self._quantities = tuple(map(of, self._QUANTITIES))
         self._support = tuple(map(of, ("ServiceSubcategory", "ServiceCategory", "ServiceName")))
 
@@ -42,6 +46,8 @@ class CommitmentColumns:
         if not identifier:
             identifier, status = cell_text(row, self._reservation), cell_text(row, self._reserved)
             kind = "Capacity Reservation"
+        if not identifier and cell_text(row, self._pricing).lower() == COMMITTED:
+            identifier, status, kind = UNNAMED, "", "no id on the bill"
         if not identifier:
             return None
         effective = cell_text(row, self._effective)

@@ -194,6 +194,16 @@ def test_dates_and_dollars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert cents(document["residue"]) == {"other_resources": 1.0}
 
 
+def test_hosts_of_other_names(fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing matches, the answer says what to do."""
+    path = written([instance("24", 1, "24", "i-other")], tmp_path / "other.csv")
+    assert reconcile(f"--invoice={path}", f"--from={fleet}") == 0
+    printed = capsys.readouterr().out
+
+    assert "the bill has no row of these hosts by their names: list them" in printed
+    assert "-16,270.00  hosts without a row of the bill: eu/i-0bbb, i-0aaa, i-0ccc" in printed
+
+
 def test_a_statement_stands_for_its_hosts(
     fleet: Path, bill: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,8 @@ def _summed(days: Iterable[ComparedDay]) -> Iterator[Difference]:
 def _notes(
     fleet: FleetMonth, host_books: Sequence[HostBook], bill: FleetBill, unknown: Sequence[str]
 ) -> Iterator[str]:
+    if not bill.machines:
+        yield "the bill has no row of these hosts by their names: list them with their resources in --hosts"
     if bill.others.rows:
         rows = "1 row" if bill.others.rows == 1 else f"{bill.others.rows:,} rows"
         yield f"{rows} ({dollars_text(bill.others.cost)} dollars) of other months: not compared"

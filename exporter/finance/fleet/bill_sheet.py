@@ -34,7 +34,7 @@ JSON_NAMES_MAX: Final = 100
 
 RESIDUE_WORDS: Final[Mapping[Residue, str]] = {
     "unused_commitments": "commitments and reserved capacity that nothing used",
-    "prepaid_commitments": "fees of commitments for other months, or paid in one",
+    "prepaid_commitments": "fees of commitments less what the month used of them",
     "other_resources": "resources that are none of these hosts",
     "no_resource": "usage without a resource",
     "support": "support",

@@ -95,6 +95,38 @@ def test_reserved_capacity_that_is_not_used(tmp_path: Path) -> None:
     assert residue(bill) == {"unused_commitments": 48 * DOLLAR}
 
 
+def test_committed_usage_without_an_id(tmp_path: Path) -> None:
+    """Its price is the effective one, and a fee of the same pricing pays for it."""
+    priced = {"PricingCategory": "Committed"}
+    rows = [
+        row("100", 1, "Purchase", **priced, EffectiveCost="0"),
+        instance("0", 1, "24", "i-0aaa", **priced, EffectiveCost="90"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert dollars(bill.machines[0]) == 90
+    assert residue(bill) == {"prepaid_commitments": 10 * DOLLAR}
+
+
+def test_a_reservation_of_azure(tmp_path: Path) -> None:
+    """Used and unused hours of a month's fee, in its spelling of ids; the unused ones are of no resource."""
+    order = "/providers/Microsoft.Capacity/reservationOrders/8d2e/reservations/5f3a"
+    reserved = {"CommitmentDiscountId": order, "CommitmentDiscountType": "Reservation"}
+    used, unused = {"CommitmentDiscountStatus": "Used"}, {"CommitmentDiscountStatus": "Unused"}
+    rows = [
+        row("744", 1, "Purchase", **reserved, EffectiveCost="0", ResourceId=order),
+        instance("0", 1, "24", "i-0aaa", **reserved, **used, EffectiveCost="24"),
+        row("0", 1, **reserved, **unused, EffectiveCost="720", PricingQuantity="720"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert dollars(bill.machines[0]) == 24
+    assert residue(bill) == {"unused_commitments": 720 * DOLLAR}
+    assert [(each.name, each.amount) for each in bill.residue[0].names] == [
+        (f"{order} (Reservation)", 720 * DOLLAR)
+    ]
+
+
 def test_hours_of_several_meters_count_once(tmp_path: Path) -> None:
     """Two meters at once are one machine; one after the other they are as long as both."""
     rows = [
