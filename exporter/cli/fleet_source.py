@@ -193,6 +193,7 @@ class FleetSource:
         *,
         finer: bool = True,
         each: "Callable[[HostMonth], None] | None" = None,
+        every: "Callable[[HostMonth], None] | None" = None,
     ) -> "FleetMonth":
         """The period of all hosts.
 
@@ -203,6 +204,7 @@ class FleetSource:
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
             each: is called with the whole month of each host that counts.
+            every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
             NoAnswerError: a source cannot be read, or the months cannot be added up.
@@ -226,6 +228,8 @@ class FleetSource:
             zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
             for address in self.addresses:
                 headers += self._queried(address, period, tuple(zones), now, finer=finer)
+            for header in headers if every is not None else ():
+                every(header)
             while True:
                 try:
                     return combine(

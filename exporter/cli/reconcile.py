@@ -243,7 +243,7 @@ def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "Flee
     month = options.month or _month_of(options, config.timezone)
     period = Period.named(month)
     collected = HostBooks(options.components, now)
-    fleet = source.read(period, config.timezone, now, each=collected.add)
+    fleet = source.read(period, config.timezone, now, each=collected.add, every=collected.name)
     if not fleet.hosts:
         raise NoAnswerError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
     host_books = collected.of(fleet)

@@ -1,7 +1,7 @@
 """The books of a fleet against one bill: named parts that sum to the difference, to the picodollar. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from exporter.finance.fleet.bill import BilledMachine, FleetBill, ResidueAmount
@@ -39,6 +39,13 @@ class HostBooks:
     components: frozenset[str]
     now: Instant
     by_ledger: dict[str, HostBook] = field(default_factory=dict)
+    _identities: dict[str, HostIdentity] = field(default_factory=dict)
+
+    def name(self, host: HostMonth) -> None:
+        """Note by which names a source knows a host, even if the month of another source counts."""
+        identity = HostIdentity.of(host)
+        known = self._identities.setdefault(identity.ledger, identity)
+        self._identities[identity.ledger] = known.known_as(identity)
 
     def add(self, host: HostMonth) -> None:
         """Take a host in; a later month of the same ledger replaces it."""
@@ -53,7 +60,10 @@ class HostBooks:
 
     def of(self, fleet: FleetMonth) -> tuple[HostBook, ...]:
         """The books of the hosts that count, by name."""
-        return tuple(self.by_ledger[summary.ledger] for summary in fleet.hosts)
+        return tuple(
+            replace(book, identity=book.identity.known_as(self._identities.get(ledger, book.identity)))
+            for ledger, book in ((each.ledger, self.by_ledger[each.ledger]) for each in fleet.hosts)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ HostsFileError
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -76,6 +76,10 @@ class HostIdentity:
             frozenset(name.casefold() for name in names if name),
             frozenset(node for node in nodes if node.node),
         )
+
+    def known_as(self, other: "HostIdentity") -> "HostIdentity":
+        """The same host with the names of another source, too."""
+        return replace(self, names=self.names | other.names, nodes=self.nodes | other.nodes)
 
 
 def read_hosts_file(path: Path) -> tuple[ListedHost, ...]:
@@ -218,7 +222,7 @@ def _repeated_names(hosts: Sequence[HostIdentity]) -> frozenset[str]:
     clusters: dict[str, set[str]] = {}
     for host in hosts:
         for key in _name_keys(host.names):
-            clusters.setdefault(key, set()).update(node.cluster for node in host.nodes)
+            clusters.setdefault(key, set()).update(node.cluster for node in host.nodes if node.cluster)
     return frozenset(key for key, known in clusters.items() if len(known) > 1)
 
 

@@ -11,8 +11,8 @@ import pytest
 from exporter.finance.fleet.bill import read_fleet_bill
 from exporter.finance.fleet.bill_differences import FleetReconciliation, HostBooks, reconcile_fleet
 from exporter.finance.fleet.bill_sheet import as_json, as_text
-from exporter.finance.fleet.host_resources import HostResources
-from exporter.finance.fleet.record import HostMonth, combine
+from exporter.finance.fleet.host_resources import HostResources, NodeName
+from exporter.finance.fleet.record import HostMonth, HostName, combine
 from exporter.finance.invoice import CostColumn
 from exporter.finance.invoice_file import Reading
 from exporter.tariff.period import Period
@@ -124,6 +124,21 @@ def test_a_fleet_of_many_hosts_has_a_line_for_those_that_differ_most(tmp_path: P
     (largest,) = [line for line in lines if "1,200,000.00" in line]
     assert largest.startswith("a-node-of-a-ver")
     assert len(largest) <= 80
+
+
+def test_names_of_other_sources_count() -> None:
+    """A ledger's file knows no node; a Prometheus that has the ledger does."""
+    ledger = replace(host_month("l", 24 * DOLLAR), names=(), short_name="archive-7")
+    collected = HostBooks(COMPONENTS, NOW)
+    collected.name(ledger)
+    collected.name(replace(ledger, origin="prometheus", names=(HostName("east", "n1:9844", "n1"),)))
+    collected.add(ledger)
+    (book,) = collected.of(combine([ledger], NOW))
+    ids = {NodeName("east", "n1"): frozenset({"aws:///us-east-1a/i-0abc"})}
+
+    assert book.identity.name == "archive-7"
+    resources = HostResources([book.identity], (), ids)
+    assert (resources.machine("i-0abc", ""), resources.machine("", "archive-7")) == (0, 0)
 
 
 def test_money_without_a_component_is_named(tmp_path: Path) -> None:
