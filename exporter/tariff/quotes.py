@@ -14,11 +14,10 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from exporter.readings import HostLocation
-from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.catalogue import Catalogue, Market
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.instances import CLOUDS, EVERYWHERE, LARGE, Lifecycle, Listing
-from exporter.tariff.market import Market
 from exporter.tariff.rate import Derivation, PriceBasis
 from exporter.tariff.terms import Listed
 
@@ -235,16 +234,6 @@ def _of_large_cloud(
         "" if listing is None else listing.gpu_model,
         "large_cloud",
     )
-
-
-def of_model(catalogue: Catalogue, gpu_name: str) -> Quote | NoQuote:
-    """The market price of a GPU's model: always an estimate, of one GPU."""
-    missing: list[str] = []
-    try:
-        quote = _of_gpu(catalogue, "", None, Listed(), gpu_name, missing)
-    except CatalogueError as error:
-        return NoQuote(f"it is damaged: {error}")
-    return quote or NoQuote("; ".join(missing))
 
 
 def _of_market(market: Market, match: GpuNameMatch | None, listed: Listed, caveat: str) -> Quote:

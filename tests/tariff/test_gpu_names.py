@@ -217,22 +217,21 @@ def test_a_virtual_gpu_is_the_part_of_a_board_that_its_memory_is(
 
 
 @pytest.mark.parametrize(
-    ("name", "profile"),
+    "name",
     [
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "1g.5gb"),
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", "1g.5gb+me"),
-        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb.me", "1g.5gb+me"),
-        ("NVIDIA-A100-SXM4-40GB-MIG-1c.3g.20gb", "1c.3g.20gb"),
-        ("NVIDIA A100-SXM4-40GB", ""),
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb+me",
+        "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb.me",
+        "NVIDIA-A100-SXM4-40GB-MIG-1c.3g.20gb",
+        "NVIDIA A100-SXM4-40GB",
     ],
 )
-def test_a_mig_profile_is_told_apart_from_the_model(name: str, profile: str) -> None:
+def test_a_mig_profile_is_no_part_of_the_model(name: str) -> None:
     """The name of a slice is its GPU's with the profile behind it."""
     named = CATALOGUE.gpu(name)
 
     assert named is not None
     assert named.model.gpu_model == "A100-SXM4-40GB"
-    assert profile == named.mig_profile
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GB10", "NVIDIA Thor", "Orin (nvgpu)"])

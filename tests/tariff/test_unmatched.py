@@ -343,5 +343,5 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
 def test_the_market_of_every_model_fits_a_label() -> None:
     """All models that have one."""
     for row in rows(BUNDLED, "gpu_models.csv"):
-        actual = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
+        actual = quotes.of_unmatched(CATALOGUE, UNKNOWN_LOCATION, row["names"].split("|")[0].strip("*"))
         assert isinstance(actual, NoQuote) or len(actual.source) <= LABEL_CHARACTERS
