@@ -10,11 +10,12 @@ from typing import Final
 
 from exporter.cost.counters import GatewayTick
 from exporter.cost.money import WHOLE, portions, split
-from exporter.cost.policy import CostPolicy, Weights, matches
+from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
+from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds
 
 

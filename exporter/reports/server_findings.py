@@ -5,13 +5,13 @@ from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
-from exporter.cost.policy import matches
 from exporter.readings import Division, Gpu, ServerKey, ServerReading, UnreadReason, masked
 from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.rule_matching import unmatched_rules
 from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import matches
 
 NAMED: Final = 8
 """So many names are told in a line; the others are counted."""

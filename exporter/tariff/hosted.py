@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Final
 
 from exporter.readings import Kind
 from exporter.tariff.csv_tables import CatalogueError, Row
+from exporter.tariff.terms import matches
 from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION, Picodollars
 
 PRICE_DECIMALS: Final = 6
@@ -35,10 +35,7 @@ class HostedPrice:
 
     def covers(self, server: str, model: str) -> bool:
         """Whether a server's model is compared with it."""
-        return all(
-            pattern is None or fnmatchcase(text, pattern)
-            for pattern, text in ((self.server, server), (self.model, model))
-        )
+        return matches(self.server, server) and matches(self.model, model)
 
     def by_kind(self) -> Mapping[Kind, Decimal]:
         """Dollars per million tokens of each kind."""

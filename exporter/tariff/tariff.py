@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
@@ -20,7 +19,6 @@ from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, 
 from exporter.tariff.terms import (
     Electricity,
     Hardware,
-    HardwareMatch,
     Listed,
     Overhead,
     Owned,
@@ -28,6 +26,7 @@ from exporter.tariff.terms import (
     Rented,
     Retirement,
     Unmatched,
+    matches,
 )
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -152,7 +151,7 @@ class Tariff:
 
     def _first(self, gpu: Gpu) -> Hardware | None:
         for rule in self.hardware:
-            if _matches(rule.match, self.host, self.location, gpu):
+            if next(rule.match.mismatches(self.host, self.location, gpu), None) is None:
                 return rule
         return None
 
@@ -260,7 +259,7 @@ class Tariff:
 
     def _overheads(self, month: Month, gpus_on_host: int) -> Iterator[ComponentRate]:
         for overhead in self.overheads:
-            if overhead.per == "fleet" or not _covers(overhead.host, self.host):
+            if overhead.per == "fleet" or not matches(overhead.host, self.host):
                 continue
             sharers = gpus_on_host if overhead.per == "host" else 1
             rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
@@ -355,29 +354,6 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     if period == "month":
         return month.length
     return NANOSECONDS_PER_YEAR
-
-
-def _matches(match: HardwareMatch, host: str, location: HostLocation, gpu: Gpu) -> bool:
-    # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
-    short = location.instance_type.removeprefix("Standard_")
-    return (
-        _covers(match.host, host)
-        and _covers(match.gpu_model, gpu.gpu_model)
-        and _covers(match.uuid, gpu.uuid)
-        and (_covers(match.instance_type, location.instance_type) or _covers(match.instance_type, short))
-        and _covers(match.lifecycle, location.lifecycle)
-        and _covers(match.region, location.region)
-        and _labeled(match, location)
-    )
-
-
-def _labeled(match: HardwareMatch, location: HostLocation) -> bool:
-    labels = dict(location.node_labels or ())
-    return all(name in labels and fnmatchcase(labels[name], pattern) for name, pattern in match.node_label)
-
-
-def _covers(pattern: str | None, text: str) -> bool:
-    return pattern is None or fnmatchcase(text, pattern)
 
 
 def amortization_dollars_per_year(owned: Owned) -> Fraction:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from exporter.tariff.rule_matching import covers
+from exporter.tariff.terms import matches
 from tests.depth import examples
 
 
@@ -80,3 +81,11 @@ def test_it_says_what_trying_all_texts_says(wider: str, narrower: str) -> None:
     tried = all(fnmatchcase(text, wider) for text in TEXTS if fnmatchcase(text, narrower))
 
     assert covers(wider, narrower) == tried
+
+
+def test_patterns_cover_the_whole_text_and_case_counts() -> None:
+    """A name inside a longer one is another server."""
+    assert matches(None, "anything")
+    assert matches("chat*", "chat-8b")
+    assert not matches("chat", "chat-8b")
+    assert not matches("Chat*", "chat-8b")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from exporter.config.settings import ServerMatch, ServerRule
-from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
 from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup
+from exporter.tariff.terms import matches
 
 
 class GpuPart(NamedTuple):
