@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cost.postings import UNASSIGNED
-from exporter.ledger import adjustments, contents, files, rows, schema
+from exporter.ledger import adjustments, contents, files, schema
 from exporter.ledger.accumulator import add
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import day_number
+from exporter.ledger.schema import Keys, Names
 from exporter.ledger.totals import day_name
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
@@ -131,7 +132,7 @@ def _append(
 def _insert(
     connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
-    names = rows.Names(connection)
+    names = Names(connection)
     products = _products(connection, names, configured)
     if entry.product not in products:
         raise EntryError(_no_product(entry.product, products))
@@ -141,7 +142,7 @@ def _insert(
     draft = Adjustment(
         0, entry.day, entry.product, team, entry.amount, entry.reason, now, None, kind, entry.key
     )
-    keys = rows.Keys(connection)
+    keys = Keys(connection)
     values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
     _refuse_duplicate(connection, draft, values)
     _check_month(connection, draft, keys)
@@ -171,7 +172,7 @@ def _refuse_duplicate(
 
 def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     """The entry with the sums of its month in the file."""
-    keys = rows.Keys(connection)
+    keys = Keys(connection)
     product = keys.of(made.product)
     days = day_number(f"{made.month}-01"), day_number(f"{made.month}-31")
     totals: dict[int, Picodollars] = {}
@@ -183,15 +184,13 @@ def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     ):
         add(totals, key, amount)
     first = None
-    if "daily_covered" in rows.tables(connection):
+    if "daily_covered" in schema.tables(connection):
         (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
     begun = "" if first is None else day_name(first)
     return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
 
 
-def _products(
-    connection: sqlite3.Connection, names: rows.Names, configured: ProductTeams
-) -> dict[str, set[str]]:
+def _products(connection: sqlite3.Connection, names: Names, configured: ProductTeams) -> dict[str, set[str]]:
     """All products and their teams: of the ledger, of the configuration, and unassigned."""
     every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
     for product, teams in configured.items():
@@ -202,7 +201,7 @@ def _products(
     return every
 
 
-def _billed(connection: sqlite3.Connection, names: rows.Names, product: str, month: str) -> set[str]:
+def _billed(connection: sqlite3.Connection, names: Names, product: str, month: str) -> set[str]:
     """Teams that a product's cost of a month was posted to."""
     cells = connection.execute("SELECT month, product, team FROM months").fetchall()
     return {
@@ -229,7 +228,7 @@ def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:
     return only
 
 
-def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: rows.Keys) -> None:
+def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: Keys) -> None:
     """Check that the cell can hold the posted amount, the waiting ones and this one."""
     owner = keys.of(draft.product), keys.of(draft.team)
     (posted,) = connection.execute(

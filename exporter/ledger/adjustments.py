@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.ledger import schema
-from exporter.ledger.rows import Names, tables
-from exporter.ledger.totals import LARGEST
+from exporter.ledger.schema import LARGEST, Names, tables
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
 

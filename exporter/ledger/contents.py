@@ -12,11 +12,11 @@ from exporter.config.problems import shown
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
-from exporter.ledger import marks, rows, schema, unpriced_time
+from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.accumulator import add
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -146,7 +146,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     if first != "ok":
         raise DamagedError(str(first).replace("\n", " "))
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    reader = _integer(meta_of(connection), "reader") or schema.VERSION
+    reader = _integer(schema.meta_of(connection), "reader") or schema.VERSION
     if version > schema.VERSION and reader > schema.VERSION:
         raise LedgerError(
             f"{path} has schema {version}, which releases before schema {reader} must not use; "
@@ -212,8 +212,8 @@ def read(connection: sqlite3.Connection) -> Contents:
         DamagedError: a part that every ledger has is missing.
         sqlite3.Error: it cannot be read.
     """
-    meta = meta_of(connection)
-    totals = rows.read(connection)
+    meta = schema.meta_of(connection)
+    totals = read_totals(connection)
     last_unpriced = unpriced_time.last_number(connection)
     recent = unpriced_time.read_recent(connection, _integer(meta, "wall") or 0)
     stored, oversized, too_large = _marks(connection)
@@ -248,11 +248,6 @@ def read(connection: sqlite3.Connection) -> Contents:
         recent=recent,
         oversized=oversized,
     )
-
-
-def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
-    """Single values of the ledger, by key."""
-    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:

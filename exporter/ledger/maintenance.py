@@ -168,7 +168,7 @@ def _unbind(path: Path, clock: Clock) -> Adopted:
         contents.check(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
         with contents.transaction(connection):
-            meta = contents.meta_of(connection)
+            meta = schema.meta_of(connection)
             ledger = meta.get("ledger")
             if not isinstance(ledger, str):
                 raise DamagedError("its id is missing")

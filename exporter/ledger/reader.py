@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.state import State
-from exporter.ledger import adjustments, contents, history_rows, schema
+from exporter.ledger import adjustments, contents, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
-from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.ledger.rows import Names, references
+from exporter.ledger.history import HistorySums, MonthRecord, read_history, read_month
+from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
 from exporter.units import Instant, Nanoseconds
 
@@ -79,7 +79,7 @@ class LedgerReader:
 
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""
-        return self._answer(lambda connection: history_rows.read_month(connection, name))
+        return self._answer(lambda connection: read_month(connection, name))
 
     def waiting(self) -> int:
         """How many adjustments wait for the daemon."""
@@ -99,11 +99,11 @@ class LedgerReader:
 
         Hours have no `covered`.
         """
-        return self._answer(lambda connection: history_rows.read(connection, "hourly", first, last))
+        return self._answer(lambda connection: read_history(connection, "hourly", first, last))
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
-        return self._answer(lambda connection: history_rows.read(connection, "daily", first, last))
+        return self._answer(lambda connection: read_history(connection, "daily", first, last))
 
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""

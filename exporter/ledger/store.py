@@ -14,14 +14,13 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import files, history_rows, marks, rows, schema, unpriced_time
+from exporter.ledger import files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.contents import (
     MARK_BYTES,
     Contents,
     check,
     failures,
-    meta_of,
     read,
     refuse_other_files,
     refuse_programs,
@@ -29,9 +28,17 @@ from exporter.ledger.contents import (
 )
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.files import make_part
-from exporter.ledger.history import DAY_HOURS, History, HistoryCache
-from exporter.ledger.history_rows import HistoryWriter
-from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
+from exporter.ledger.history import DAY_HOURS, History, HistoryCache, HistoryWriter, read_history
+from exporter.ledger.schema import Keys, bounded, meta_of
+from exporter.ledger.totals import (
+    USAGE,
+    USAGE_HOURS_KEPT,
+    Totals,
+    hour_of,
+    hours_floor,
+    minutes_kept,
+    write_totals,
+)
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
 from exporter.units import Instant
 
@@ -266,7 +273,7 @@ class Store:
         """
         copied = self._copy(target, contents, shared=shared)
         if not copied:
-            _write_totals(target, self.connect, contents, now)
+            _write_from_memory(target, self.connect, contents, now)
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path, self._state_known, self._suspect = target, False, False
@@ -315,7 +322,7 @@ class Store:
                 totals.months, pending.adjusted = self._poster.take(
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
-                rows.write(connection, self._keys, before.totals, totals)
+                write_totals(connection, self._keys, before.totals, totals)
                 floor = _prune(connection, before.totals, pending)
                 history = self._history_writer.write(
                     connection, self._keys, before.history, pending.history, floor
@@ -323,8 +330,8 @@ class Store:
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if state_known else None, pending.texts)
                 meta = {
-                    "accrued": rows.bounded(before.totals.accrued + totals.accrued, "accrued"),
-                    "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
+                    "accrued": bounded(before.totals.accrued + totals.accrued, "accrued"),
+                    "accrued_by_state": bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
                     "commits": before.commits + 1,
@@ -351,7 +358,7 @@ class Store:
         with suppress(OSError):
             if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
                 # The open file has no name any more: closing the connection would lose it.
-                self._keys = rows.Keys(self._connection)
+                self._keys = Keys(self._connection)
                 return
         self.close()
 
@@ -386,7 +393,7 @@ class Store:
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
-        self._connection, self._keys = connection, rows.Keys(connection)
+        self._connection, self._keys = connection, Keys(connection)
 
     def close(self) -> None:
         """Close the connection. Idempotent; the next write opens another one."""
@@ -418,7 +425,7 @@ def _read(connection: sqlite3.Connection) -> Contents:
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
+            opened.day.fill(read_history(connection, "hourly", last - DAY_HOURS, last) or {})
     return opened
 
 
@@ -518,7 +525,7 @@ def _whole(connection: sqlite3.Connection) -> bool:
     return bool(first == "ok")
 
 
-def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
+def _write_from_memory(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
     """Make a ledger from memory: the id, totals and marks, without history and adjustments.
 
     Unpriced time is that of the last hour.

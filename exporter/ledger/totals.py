@@ -1,12 +1,15 @@
-"""Running totals in memory: those that are served, and those that are not written yet."""
+"""Running totals: those that are served and those that are not written yet, and their rows in the file."""
 
-from collections.abc import Collection, Container, Mapping
+import sqlite3
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import energy_use
+from exporter.ledger import schema
 from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
+from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, ServerOwner
 from exporter.units import (
@@ -26,9 +29,6 @@ HOURS_KEPT: Final = 40 * 24 + 1
 
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
-
-LARGEST: Final = 2**63 - 1
-"""The largest integer that SQLite holds."""
 
 WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equivalents"})
 """Totals that come from what a server reports."""
@@ -270,3 +270,84 @@ def hours_floor(hours: Collection[int], most: int | None = None) -> int:
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:
     counts[key] = min(counts.get(key, 0) + count, LARGEST)
+
+
+def _owner_phase(names: Names, key: tuple[int, ...]) -> OwnerPhase:
+    return OwnerPhase(names.owner(key[0]), names.label(key[1]))  # type: ignore[arg-type]
+
+
+_BY_OWNER_PHASE: Final = RowLayout(lambda key: (key.owner, key.phase), _owner_phase)
+_BY_OWNER: Final = RowLayout(lambda owner: (owner,), lambda n, k: n.owner(k[0]))
+
+LAYOUTS: Final[dict[str, RowLayout]] = {
+    "cost": _BY_OWNER_PHASE,
+    "held": _BY_OWNER_PHASE,
+    "server_cost": RowLayout(
+        lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
+        lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4])),
+    ),
+    "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
+    "tokens": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "requests": _BY_OWNER,
+    "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
+    "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.owner(k[1]))),
+    "months": RowLayout(
+        lambda key: (key.month, key.product, key.team, key.price_basis),
+        lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
+    ),
+    "minute_cost": RowLayout(
+        lambda key: (key[0], key[1].owner, key[1].phase), lambda n, k: (k[0], _owner_phase(n, k[1:]))
+    ),
+    "minute_tokens": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), n.label(k[2]))),
+    "hour_cost": RowLayout(tuple, lambda n, k: (k[0], n.label(k[1]))),
+    "hour_covered": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_down": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_usage": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "hour_energy": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
+    "equivalents": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "last_token": _BY_OWNER,
+    "changed": _BY_OWNER,
+}
+
+
+def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
+    """Write each total that `pending` changes as a whole: writing it twice changes nothing.
+
+    Raises:
+        OverflowError: a total passes what the file holds.
+    """
+    for name in SUMS:
+        if name in schema.ADDED:
+            if not getattr(pending, name):
+                continue
+            connection.execute(schema.create(name))
+        connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
+
+
+def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
+    flat, before = LAYOUTS[name].flat, getattr(served, name)
+    for key, added in getattr(pending, name).items():
+        earlier = before.get(key)
+        total = combined(name, earlier, added)
+        if total != earlier:
+            yield *map(keys.of, flat(key)), schema.bounded(total, name)
+
+
+def read_totals(connection: sqlite3.Connection) -> Totals:
+    """All totals of the file.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    totals = Totals()
+    with schema.references():
+        names = Names(connection)
+        there = schema.tables(connection)
+        for name in SUMS:
+            if name in schema.ADDED and name not in there:
+                continue
+            layout, sums = LAYOUTS[name], getattr(totals, name)
+            for *key, value in connection.execute(schema.select(name)):
+                sums[layout.built(names, tuple(key))] = value
+    return totals

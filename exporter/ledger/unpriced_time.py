@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.ledger import schema
 from exporter.ledger.accumulator import add
-from exporter.ledger.rows import Keys, Names, bounded, references, tables
+from exporter.ledger.schema import Keys, Names, bounded, references, tables
 from exporter.ledger.totals import MINUTES_KEPT, day_name, hour_of
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Day, day_of, first_instant

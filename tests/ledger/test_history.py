@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
-from exporter.ledger import history, history_rows, totals
+from exporter.ledger import history, totals
 from exporter.ledger.accumulator import TickSums
 from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger, LedgerError
@@ -182,7 +182,7 @@ def test_hours_stay_40_days_and_days_13_months(
 ) -> None:
     """Scaled down to three hours and two days; those that were lived are counted, and none goes at once."""
     monkeypatch.setattr(totals, "HOURS_KEPT", 3)
-    monkeypatch.setattr(history_rows, "DAYS_KEPT", 2)
+    monkeypatch.setattr(history, "DAYS_KEPT", 2)
     lived = [0, 1, 2, 24, 30, 90]
     ticks = [
         tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**n), day=f"2026-11-{1 + hour // 24:02d}")
@@ -207,7 +207,7 @@ def test_hours_stay_40_days_and_days_13_months(
 
 def test_the_real_retention_is_40_days_and_13_months() -> None:
     """40 whole days and the hour that goes on; 13 months of at most 31 days."""
-    assert (totals.HOURS_KEPT, history_rows.DAYS_KEPT) == (961, 403)
+    assert (totals.HOURS_KEPT, history.DAYS_KEPT) == (961, 403)
 
 
 def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, clock: StillClock) -> None:
