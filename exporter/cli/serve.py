@@ -19,8 +19,8 @@ from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
 from exporter.ledger.boot import BootClaim
-from exporter.ledger.errors import LedgerLockedError
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext

@@ -135,7 +135,7 @@ def _scenario(options: TcoOptions) -> "Scenario":
 
 def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
     from exporter.finance.tco import DAYS, NotMeasuredError, measurement  # noqa: PLC0415 - as in `tco`
-    from exporter.ledger.history import day_number  # noqa: PLC0415
+    from exporter.ledger.schema import day_number  # noqa: PLC0415
     from exporter.tariff.calendar import day_of  # noqa: PLC0415
 
     session = LedgerSession.of(options.config_file, options.ledger_path)

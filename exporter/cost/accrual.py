@@ -404,7 +404,7 @@ class _LateAccrual:
         prices = [self._price(waiting, start) for start, _ in cuts]
         if all(price.waits for price in prices):
             return
-        pool, left = _UsagePool.of(waiting.slots), _UsagePool()
+        pool, left = _UsagePool.of(waiting.usage), _UsagePool()
         sums, length = pool.sums(), max(1, waiting.end - waiting.start)
         left_until = waiting.start
         for (start, end), price in zip(cuts, prices, strict=True):
@@ -420,7 +420,7 @@ class _LateAccrual:
                 left.add(part)
             else:
                 self._segments.append(self._segment(waiting, start, end, price, part))
-        self._left.append(replace(waiting, end=left_until, slots=left.usage()))
+        self._left.append(replace(waiting, end=left_until, usage=left.usage()))
 
     def _price(self, waiting: UnpricedTime, at: Instant) -> Price:
         price = self._policy.tariff.hardware_price(waiting.gpu, at)

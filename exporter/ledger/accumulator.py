@@ -31,16 +31,15 @@ def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
 class SegmentSums:
     """Money and GPU time of one segment by key, each key in the order in which it first came.
 
-    The families have the names and meanings of those in `HistorySums`, whose `held` is `gpu_time` here. Two
-    have other keys: `owner_held` and `owner_down` are by GPU and cost owner. `usage` is all held time by GPU
-    and product.
+    The families have the names and meanings of those in `HistorySums`, but `owner_held` and `owner_down` are
+    by GPU and cost owner. `usage` is all GPU time by GPU and product.
     """
 
     segment: Segment
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    gpu_time: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
@@ -64,7 +63,7 @@ class SegmentSums:
             add(sums.server_cost, (server_owner, component, basis), amount)
         for time in segment.gpu_times:
             gpu, owner = time.gpu, time.owner_phase.owner
-            add(sums.gpu_time, time.owner_phase, time.chargeable)
+            add(sums.held, time.owner_phase, time.chargeable)
             add(sums.usage, (gpu, owner.product), time.duration)
             add(sums.gpu_held, gpu, time.duration)
             if time.unowed:

@@ -1,4 +1,4 @@
-"""Entry of an adjustment while a daemon may be running: one row, in its own transaction."""
+"""Entry of an adjustment while a daemon may run: one row, in its own transaction."""
 
 import os
 import sqlite3
@@ -15,9 +15,7 @@ from exporter.ledger.accumulator import add
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
-from exporter.ledger.history import day_number
-from exporter.ledger.schema import Keys, Names
-from exporter.ledger.totals import day_name
+from exporter.ledger.schema import Keys, Names, day_name, day_number, month_days
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
@@ -156,8 +154,8 @@ def _refuse_duplicate(
     """Refuse a second entry, by its key if it has one: two price changes may have the same amount."""
     _day, product, team, _amount, _reason = values
     if draft.key:
-        days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-        for (number,) in connection.execute(_KEYED, (draft.key, product, team, *days)):
+        keyed = connection.execute(_KEYED, (draft.key, product, team, *month_days(draft.month)))
+        for (number,) in keyed:
             raise EntryError(
                 f"adjustment {number} has the key {draft.key}: nothing was entered; "
                 "`adjust --proposals` prints what is still missing"
@@ -174,13 +172,12 @@ def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     """The entry with the sums of its month in the file."""
     keys = Keys(connection)
     product = keys.of(made.product)
-    days = day_number(f"{made.month}-01"), day_number(f"{made.month}-31")
     totals: dict[int, Picodollars] = {}
     for key, amount in (
         *connection.execute(
             "SELECT product, picodollars FROM months WHERE month = ?", (keys.of(made.month),)
         ),
-        *connection.execute(_MONTH_WAITS, days),
+        *connection.execute(_MONTH_WAITS, month_days(made.month)),
     ):
         add(totals, key, amount)
     first = None
@@ -234,8 +231,7 @@ def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: Keys) 
     (posted,) = connection.execute(
         _CELL, (keys.of(draft.month), *owner, keys.of(draft.cell.price_basis))
     ).fetchone()
-    first, last = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-    (waiting,) = connection.execute(_CELL_WAITS, (*owner, first, last)).fetchone()
+    (waiting,) = connection.execute(_CELL_WAITS, (*owner, *month_days(draft.month))).fetchone()
     before = posted + waiting
     after = before + draft.amount
     if abs(after) > max(abs(before), MOST_DOLLARS * PICODOLLARS_PER_DOLLAR):

@@ -1,4 +1,4 @@
-"""Contents of a ledger's file, read and checked, and what is served of them."""
+"""Contents of a ledger's file: read, checked, and served as committed totals."""
 
 import sqlite3
 import uuid
@@ -339,7 +339,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
         if inside > 0:
-            for owner_phase, used in time.slots.items():
+            for owner_phase, used in time.usage.items():
                 part = -(-used.time * inside // (time.end - time.start))
                 add(unpriced, owner_phase.owner, part)
     return {

@@ -1,4 +1,4 @@
-"""Sums by hour and local day: in memory until they are written, then rows in the file."""
+"""History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,18 @@ from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger import adjustments, schema, unpriced_time
 from exporter.ledger.accumulator import SegmentSums, ServerCost, TickSums, add, add_all
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout, bounded, meta_of, references, tables
+from exporter.ledger.schema import (
+    LARGEST,
+    Keys,
+    Names,
+    RowLayout,
+    bounded,
+    day_number,
+    meta_of,
+    month_days,
+    references,
+    tables,
+)
 from exporter.ledger.totals import LAYOUTS, Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
@@ -93,7 +104,7 @@ class HistorySums:
         """Add the money and the GPU time of one segment."""
         add(self.covered, (), sums.segment.end - sums.segment.start)
         self._add_money(sums)
-        add_all(self.held, sums.gpu_time)
+        add_all(self.held, sums.held)
         add_all(self.gpu_held, sums.gpu_held)
         add_all(self.gpu_unowed, sums.gpu_unowed)
         add_all(self.gpu_down, sums.gpu_down)
@@ -125,7 +136,7 @@ FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
 class History:
     """Sums since the last commit, by (day, hour): an hour in which a local day ends is two cells.
 
-    A day is the number of its digits: 2026-11-30 is 20261130. An hour is counted since 1970.
+    A day is a number like 20261130, an hour is counted since 1970.
     While writes fail for longer than `CELLS_WAITING` hours, the oldest are added to a later hour of their
     day, so that memory stays bounded. Days stay exact.
     """
@@ -208,11 +219,6 @@ class MonthRecord:
     def estimated(self) -> Picodollars:
         """The part of `cells` at estimated prices."""
         return sum(amount for cell, amount in self.cells.items() if cell.price_basis == ESTIMATE)
-
-
-def day_number(day: str) -> int:
-    """A day like 2026-11-30 as a number that sorts: 20261130."""
-    return int(day.replace("-", ""))
 
 
 DAY_HOURS: Final = 24
@@ -498,7 +504,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         if _has_history(connection):
             metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
             months.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
-        first, last = day_number(f"{month}-01"), day_number(f"{month}-31")
+        first, last = month_days(month)
         days = read_history(connection, "daily", first, last)
         adjusted = adjustments.read(connection, names, first, last)
         meta = meta_of(connection)

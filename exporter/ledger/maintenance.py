@@ -63,7 +63,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _latest_displaced(path: Path) -> Path | None:
-    """Latest ledger that a daemon wrote beside the file because another file had replaced its own."""
+    """Latest ledger that a daemon wrote next to the file because another file had replaced its own."""
     others = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
     ledgers = [other for other in others if other.name.rpartition("-")[2].isdecimal()]
     return ledgers[-1] if ledgers else None
@@ -146,7 +146,7 @@ def adopt(path: Path, clock: Clock) -> Adopted:
     no_wait.set()  # a daemon holds the lock until somebody stops it
     lock: Lock | None = None
     try:
-        # Before a lock file is made beside it.
+        # Before a lock file is made next to it.
         contents.refuse_other_files(path)
         lock = Lock.take(path, clock, no_wait, STOP_FIRST)
         return _unbind(path, clock)

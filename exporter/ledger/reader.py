@@ -1,4 +1,4 @@
-"""A ledger as a verb reads it, beside a daemon that writes it."""
+"""Reader of a ledger for the verbs, while a daemon may write it."""
 
 import os
 import sqlite3

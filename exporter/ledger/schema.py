@@ -296,6 +296,21 @@ def connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
+def day_number(day: str) -> int:
+    """A day like 2026-11-30 as the file has it, a number that sorts: 20261130."""
+    return int(day.replace("-", ""))
+
+
+def day_name(number: int) -> str:
+    """A day like 2026-11-30 from its number, 20261130."""
+    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
+
+
+def month_days(month: str) -> tuple[int, int]:
+    """Numbers of the first and the last day that a month like 2026-11 may have."""
+    return day_number(f"{month}-01"), day_number(f"{month}-31")
+
+
 LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 

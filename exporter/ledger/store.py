@@ -42,71 +42,21 @@ from exporter.ledger.totals import (
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
 from exporter.units import Instant
 
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
-
-    version: int
-    reader: int
-    statements: tuple[str, ...]
-
-
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""In the order of their versions."""
-
-
-def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
-) -> Path | None:
-    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
-
-    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
-
-    Raises:
-        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
-        OSError: the copy could not be put in its place.
-    """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    due = [migration for migration in migrations if migration.version > version]
-    if not due:
-        return None
-    copy = path.with_name(f"{path.name}.backup-{version}")
-    _back_up(connection, copy)
-    with transaction(connection):
-        for migration in due:
-            for statement in migration.statements:
-                connection.execute(statement)
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
-            connection.execute(f"PRAGMA user_version = {migration.version}")
-    return copy
-
-
-def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    """Make a whole copy: an earlier one stays until this one can take its place."""
-    part = make_part(copy)
-    with closing(sqlite3.connect(part)) as target:
-        connection.backup(target)
-    part.replace(copy)
-
-
 log = logging.getLogger(__name__)
+
+SPARE_BYTES: Final = 16 * 1024 * 1024
+"""Free space inside the file above which a start returns it to the disk."""
+
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class FilePresence(Enum):
-    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps beside it is missing."""
+    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps next to it is missing."""
 
     IN_PLACE = "in place"
     LOG_GONE = "log gone"
     GONE = "gone"
     REPLACED = "replaced"
-
-
-SPARE_BYTES: Final = 16 * 1024 * 1024
-"""Free space inside the file above which a start returns it to the disk."""
-
-
-_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(slots=True)
@@ -417,6 +367,53 @@ def after(before: Contents, pending: Pending, now: Instant | None, history: Hist
         begun=now if before.last_commit is None else before.begun,
         recent=recent(before.recent, pending.unpriced, pending.end),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
+
+    version: int
+    reader: int
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = ()
+"""In the order of their versions."""
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
+) -> Path | None:
+    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
+
+    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
+
+    Raises:
+        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
+        OSError: the copy could not be put in its place.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    due = [migration for migration in migrations if migration.version > version]
+    if not due:
+        return None
+    copy = path.with_name(f"{path.name}.backup-{version}")
+    _back_up(connection, copy)
+    with transaction(connection):
+        for migration in due:
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
+            connection.execute(f"PRAGMA user_version = {migration.version}")
+    return copy
+
+
+def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
+    """Make a whole copy: an earlier one stays until this one can take its place."""
+    part = make_part(copy)
+    with closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+    part.replace(copy)
 
 
 def _read(connection: sqlite3.Connection) -> Contents:

@@ -117,8 +117,8 @@ class Totals:
             self._add_segment(sums, end)
         for sums in tick.late:
             self._add_money(sums, end)
-            add_all(self.held, sums.gpu_time)
-        # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
+            add_all(self.held, sums.held)
+        # A tick's tokens came before its end: at the end of a minute they are of that minute.
         minute = minute_of(end - 1)
         for tokens in postings.tokens:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
@@ -149,12 +149,12 @@ class Totals:
         if segment.down:
             add(self.hour_down, hour, segment.down)
         self._add_money(sums, end)
-        add_all(self.held, sums.gpu_time)
+        add_all(self.held, sums.held)
         add_all(self.unpriced, sums.unpriced)
         for (gpu, product), duration in sums.usage.items():
             add(self.hour_usage, (hour, gpu, product), duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
-        for owner_phase in sums.gpu_time:
+        for owner_phase in sums.held:
             self.changed[owner_phase.owner] = end
 
     def _add_money(self, sums: SegmentSums, end: Instant) -> None:
@@ -247,11 +247,6 @@ def minute_of(instant: Instant) -> int:
 def hour_of(instant: Instant) -> int:
     """The hour that holds an instant, since 1970."""
     return instant // NANOSECONDS_PER_HOUR
-
-
-def day_name(number: int) -> str:
-    """A day like 2026-11-30 from its number, 20261130."""
-    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
 
 
 def minutes_kept(end: Instant) -> tuple[int, int]:

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.adjustments import REPRICING, Adjustment
-from exporter.ledger.history import HistorySums, day_number
+from exporter.ledger.history import HistorySums
+from exporter.ledger.schema import day_number
 from exporter.readings import Gpu
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of

@@ -260,7 +260,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
         ("unallocated", "unobserved", False)
     }
-    used = [usage for one in waiting for usage in one.slots.values()]
+    used = [usage for one in waiting for usage in one.usage.values()]
     assert {one.hourly_only for one in waiting} == {True}
     assert sum(usage.time for usage in used) == sum(row.duration for row in allocated) == 20 * MINUTE
     assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
@@ -270,4 +270,4 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
         assert sum(segment.accrued for segment in late.segments) == milli * MILLI
         settled = [row for segment in late.segments for row in segment.gpu_times]
         assert sum(row.duration for row in settled) == 20 * MINUTE
-        assert not any(left.slots for left in late.left)
+        assert not any(left.usage for left in late.left)

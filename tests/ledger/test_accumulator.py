@@ -45,7 +45,7 @@ def test_gpu_time_of_a_segment() -> None:
     """Owed time by owner and phase. Time by GPU contains all of it, priced or not; parts of 0 make no key."""
     sums = SegmentSums.of(SEGMENT)
 
-    assert sums.gpu_time == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
+    assert sums.held == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
     assert sums.usage == {(GPU_0, "chat"): 10, (GPU_1, "search"): 10}
     assert (sums.gpu_held, sums.gpu_unowed) == ({GPU_0: 10, GPU_1: 10}, {GPU_0: 1, GPU_1: 2})
     assert sums.gpu_down == {GPU_0: 3, GPU_1: 2}

@@ -10,8 +10,9 @@ import pytest
 
 from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import Lock
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import Adopted, adopt
 from tests.ledger.ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
 

@@ -71,13 +71,13 @@ def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, am
     """A tick that charges from a stretch all but what is left; its GPU time was counted when it passed."""
     times = {
         owner_phase: used.time - left.get(owner_phase, GpuUse(0, 0, 0)).time
-        for owner_phase, used in unpriced.slots.items()
+        for owner_phase, used in unpriced.usage.items()
     }
     gpu_time = tuple(
         GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, counted=time)
         for owner_phase, time in times.items()
     )
-    owner_phase = next(iter(unpriced.slots))
+    owner_phase = next(iter(unpriced.usage))
     money = (MoneyPosting(unpriced.gpu, "rent", "configured", owner_phase, amount),)
     until = unpriced.start if left else unpriced.end
     segment = Segment(unpriced.start, unpriced.end, unpriced.day[:7], unpriced.day, amount, money, gpu_time)
@@ -184,7 +184,7 @@ def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock:
         assert ledger.unpriced(UTC) is None
     ledger.post(Postings(NOVEMBER + 20 * SECOND), State(wall=NOVEMBER))
 
-    assert [one.slots[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
+    assert [one.usage[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
 
 
 def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock) -> None:
@@ -204,7 +204,7 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
         day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
         backlog.add(passing(NOVEMBER + hour * HOUR, HOUR, day=day))
     assert len(backlog.unwritten) == RANGES_MAX
-    total = sum(used.time for one in backlog.unwritten.values() for used in one.slots.values())
+    total = sum(used.time for one in backlog.unwritten.values() for used in one.usage.values())
     assert total == (RANGES_MAX + 100) * HOUR
 
     ledger = Ledger.open(None, clock)
@@ -244,7 +244,7 @@ def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: St
     again = Ledger.open(path, clock)
     first, second = waiting(again)
     assert (first.number, second.number) == (1, 0)
-    assert list(second.slots.values()) == [GpuUse(1000, 1000, 0)]
+    assert list(second.usage.values()) == [GpuUse(1000, 1000, 0)]
 
     again.post(charged(second, {}, NOVEMBER + 2 * HOUR), State(wall=NOVEMBER + 2 * HOUR, accrued=5))
     assert waiting(again) == [first]
@@ -263,7 +263,7 @@ def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock
         ("2026-11-01", NOVEMBER - 13 * HOUR),
         ("2026-11-02", NOVEMBER + 11 * HOUR),
     ]
-    assert [sum(used.time for used in one.slots.values()) for one in ranges] == [2 * HOUR, HOUR]
+    assert [sum(used.time for used in one.usage.values()) for one in ranges] == [2 * HOUR, HOUR]
 
 
 def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
@@ -329,7 +329,7 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
         for unpriced in batch.unpriced[:1] if batch is not None else ():
             left = {
                 owner_phase: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
-                for owner_phase, used in unpriced.slots.items()
+                for owner_phase, used in unpriced.usage.items()
                 if thirds
             }
             late = charged(unpriced, left, now).late

@@ -11,7 +11,8 @@ import pytest
 
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.state import GpuState, State
-from exporter.ledger.ledger import Ledger, LedgerLockedError
+from exporter.ledger.errors import LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
 from tests.ledger.ticks import (

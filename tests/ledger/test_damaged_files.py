@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
 from tests.ledger.ticks import NOVEMBER, StillClock, accrued, numbered

@@ -12,8 +12,9 @@ import pytest
 from exporter.ledger import adjustment_entry, schema
 from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.adjustments import MANUAL, Adjustment
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import holder
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.ledger import Ledger
 from tests.ledger.adjustments import correct, states
 from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from exporter.ledger import files
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.ledger import Ledger, LedgerLockedError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples

@@ -14,7 +14,8 @@ import pytest
 
 from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
-from exporter.ledger.ledger import Ledger, LedgerError, LedgerLockedError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
 
 MONTHS = ("2026-11",)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from exporter.cost.postings import OwnerPhase, Postings
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
 
