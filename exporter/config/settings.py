@@ -193,7 +193,7 @@ def cost_policy(
     elif location.node_labels is None:
         hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
     left_out = len(hardware) < len(config.hardware)
-    asking = left_out or (location is None and unmatched == "estimate")
+    location_pending = left_out or (location is None and unmatched == "estimate")
     if location is None or left_out:
         unmatched = "unpriced"
     where = _priced_by(location or UNKNOWN_LOCATION, hardware)
@@ -205,7 +205,7 @@ def cost_policy(
             where,
             unmatched,
             config.catalogue,
-            asking=asking,
+            location_pending=location_pending,
             retired=config.retired,
             stand_ins=config.unmatched_hardware == "estimate",
         ),

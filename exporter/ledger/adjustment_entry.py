@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from exporter.cost.money import add
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger import adjustments, contents, files, schema
-from exporter.ledger.accumulator import add
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
@@ -105,7 +105,7 @@ def enter(
         raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
-    return replace(made, daemon=files.holder(path))
+    return replace(made, daemon=files.lock_holder(path))
 
 
 def _advice(error: Exception) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.problems import shown
+from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
-from exporter.ledger.accumulator import add
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache, LastDay
 from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals

@@ -333,7 +333,7 @@ class Lock:
             self._descriptor = None
 
 
-def holder(ledger: Path) -> str:
+def lock_holder(ledger: Path) -> str:
     """Pid of the process that has locked a ledger, "unknown" without one in the file; empty for none.
 
     Creates nothing: a ledger without a lock file is not in use.

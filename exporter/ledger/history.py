@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
+from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger import adjustments, schema, unpriced_time
-from exporter.ledger.accumulator import SegmentSums, ServerCost, TickSums, add, add_all
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.schema import (
     LARGEST,
@@ -22,6 +22,7 @@ from exporter.ledger.schema import (
     references,
     tables,
 )
+from exporter.ledger.tick_sums import SegmentSums, ServerCost, TickSums
 from exporter.ledger.totals import LAYOUTS, Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner

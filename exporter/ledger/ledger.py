@@ -15,13 +15,13 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import contents, files, marks, schema, store
-from exporter.ledger.accumulator import TickSums
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache, LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
+from exporter.ledger.tick_sums import TickSums
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey

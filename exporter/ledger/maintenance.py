@@ -48,7 +48,7 @@ def inspect(path: Path) -> Inspection:
             state, remembered = _described(path)
     except (LedgerError, OSError) as error:
         return Inspection(str(path), f"{error}{_what_then(path, error)}")
-    if process := files.holder(path):
+    if process := files.lock_holder(path):
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
         problem = _unwritable(needed, folder=needed == path.parent) if os.path.lexists(needed) else None
@@ -70,7 +70,7 @@ def _latest_displaced(path: Path) -> Path | None:
 
 
 def _displaced_problem(path: Path, latest: Path) -> str:
-    process = files.holder(latest)
+    process = files.lock_holder(latest)
     writer = f"process {process} writes" if process else "a daemon wrote"
     return (
         f"{writer} {latest}, since another file took the place of its ledger: stop the daemon, put the right "

@@ -5,11 +5,12 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
+from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.projection import energy_use
+from exporter.cost.projection import energy_by_product
 from exporter.ledger import schema
-from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
+from exporter.ledger.tick_sums import SegmentSums, TickSums
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, ServerOwner
 from exporter.units import (
@@ -134,7 +135,7 @@ class Totals:
                 self.changed[requests.owner] = end
         for energy in postings.energy:
             add(self.energy, energy.gpu, energy.energy)
-        for at, gpu, product, used in energy_use(postings):
+        for at, gpu, product, used in energy_by_product(postings):
             add(self.hour_energy, (hour_of(at), gpu, product), used)
         posted = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
         for owner in posted.union(postings.owners):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.ledger import schema
-from exporter.ledger.accumulator import add
 from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references, tables
 from exporter.ledger.totals import MINUTES_KEPT, hour_of
 from exporter.readings import Gpu
@@ -21,7 +21,7 @@ RANGES_MAX: Final = 2000
 BATCH_RANGES: Final = 64
 """Ranges in a batch: a tick that charges them takes some 15 ms longer."""
 
-RECENT: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
+RECENT_TIME: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
 """Time range of the quotients, with room for the edges."""
 
 Cursor = tuple[int, int]
@@ -120,11 +120,11 @@ class UnpricedBuffer:
 def recent(
     before: Mapping[int, UnpricedTime], written: Mapping[int, UnpricedTime], end: Instant
 ) -> dict[int, UnpricedTime]:
-    """Unpriced time of the last `RECENT` nanoseconds up to a tick's end, after a write."""
+    """Unpriced time of the last `RECENT_TIME` nanoseconds up to a tick's end, after a write."""
     return {
         number: time
         for number, time in {**before, **written}.items()
-        if time.usage and time.end > end - RECENT
+        if time.usage and time.end > end - RECENT_TIME
     }
 
 
@@ -134,7 +134,7 @@ def _use_sum(before: GpuUse | None, used: GpuUse) -> GpuUse:
     return GpuUse(before.time + used.time, before.up + used.up, before.energy + used.energy)
 
 
-DAYS: Final = 10
+BATCH_DAYS: Final = 10
 """Days in a batch of unpriced time of an earlier release."""
 
 _TimeByKey = dict[tuple[int, int], int]
@@ -227,17 +227,17 @@ def read_batch(
             day
             for (day,) in connection.execute(
                 "SELECT DISTINCT day FROM daily_unpriced WHERE day > ? ORDER BY day LIMIT ?",
-                (cursor[1], DAYS),
+                (cursor[1], BATCH_DAYS),
             )
         ]
         older = tuple(
             time for day in days for time in _unpriced_of_day(connection, names, present, day, zone, until)
         )
-    return UnpricedBatch(older, (1, days[-1]) if len(days) == DAYS else None)
+    return UnpricedBatch(older, (1, days[-1]) if len(days) == BATCH_DAYS else None)
 
 
 def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, UnpricedTime]:
-    """Ranges of the last `RECENT` nanoseconds up to an instant, by number.
+    """Ranges of the last `RECENT_TIME` nanoseconds up to an instant, by number.
 
     Raises:
         DamagedError: a row refers to what is not there.
@@ -246,7 +246,9 @@ def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpri
     if "stretch" not in tables(connection):
         return {}
     with references():
-        numbered = connection.execute(f"{_select(connection)} WHERE until > ?", (end - RECENT,)).fetchall()
+        numbered = connection.execute(
+            f"{_select(connection)} WHERE until > ?", (end - RECENT_TIME,)
+        ).fetchall()
         if not numbered:
             return {}
         return {time.number: time for time in _read_ranges(connection, Names(connection), numbered)}

@@ -37,7 +37,7 @@ from exporter.reports.amount_checks import (
 )
 from exporter.reports.diagnosis import Finding
 from exporter.tariff.calendar import day_of
-from exporter.tariff.catalogue import REMEMBERED, Catalogue
+from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.hosted import HostedPrice
@@ -119,7 +119,7 @@ def _subjects(config: Config, match: HardwareMatch, present: PresentHardware | N
         yield subject
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LOOK_UPS_CACHED)
 def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
     """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
     model = match.gpu_model

@@ -132,7 +132,7 @@ class ChangeLog:
                 log.warning(condition.begins, extra={"gpus": text, "see": condition.see})
             else:
                 log.info(condition.ends)
-        if config is not self._rules_checked and not tariff.asking:
+        if config is not self._rules_checked and not tariff.location_pending:
             self._rules_checked = config
             _log_unmatched_rules(tariff, gpus)
 

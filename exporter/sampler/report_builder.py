@@ -10,9 +10,9 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
     Projection,
+    current_prices,
     energy_dollars_per_hour,
     first_prices,
-    price_now,
     project,
     rates,
 )
@@ -76,7 +76,7 @@ def build_report(
     """Report of one tick; without committed totals it has no money yet."""
     policy = outcome.policy
     month, before = months_served(frame, policy)
-    prices = price_now(outcome.gpus, frame.wall, policy)
+    prices = current_prices(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(setting.config.hours_per_month)

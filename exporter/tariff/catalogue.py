@@ -17,7 +17,7 @@ from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, 
 from exporter.tariff.price_file import FILE, PriceFile, instant
 from exporter.units import Instant
 
-MAGNITUDE: Final = 10
+FAR_OFF_FACTOR: Final = 10
 """A price so many times off the market is a mistake: a month's price per hour is 730 times."""
 
 
@@ -43,7 +43,7 @@ class Market:
     def far_off(self, dollars_per_hour: Decimal) -> bool:
         """Whether a price is ten times below the lowest or above the highest of the market; 0 is not."""
         return dollars_per_hour != 0 and not (
-            self.low / MAGNITUDE <= dollars_per_hour <= self.high * MAGNITUDE
+            self.low / FAR_OFF_FACTOR <= dollars_per_hour <= self.high * FAR_OFF_FACTOR
         )
 
 
@@ -97,7 +97,7 @@ def _median(prices: list[Decimal]) -> Decimal:
     return (ordered[half] + ordered[-half - 1]) / 2
 
 
-REMEMBERED: Final = 64
+LOOK_UPS_CACHED: Final = 64
 """Cached look-ups of each kind; a host needs one instance type and a few models."""
 
 
@@ -110,10 +110,10 @@ class Catalogue:
     def __init__(self, folder: Path = BUNDLED, price_file: PriceFile | None = None) -> None:
         self._folder = folder
         self._price_file = price_file
-        self.instance = lru_cache(REMEMBERED)(self._instance)
-        self.gpu = lru_cache(REMEMBERED)(self._gpu)
-        self.market = lru_cache(REMEMBERED)(self._market)
-        self.source = lru_cache(REMEMBERED)(self._source)
+        self.instance = lru_cache(LOOK_UPS_CACHED)(self._instance)
+        self.gpu = lru_cache(LOOK_UPS_CACHED)(self._gpu)
+        self.market = lru_cache(LOOK_UPS_CACHED)(self._market)
+        self.source = lru_cache(LOOK_UPS_CACHED)(self._source)
         self.newest = lru_cache(1)(self._newest)
 
     def __eq__(self, other: object) -> bool:

@@ -15,7 +15,7 @@ from exporter.tariff.csv_tables import Row
 CLOUDS: Final = ("aws", "azure", "gcp", "nebius", "oci")
 """Clouds of the catalogue."""
 
-LARGE: Final = frozenset({"aws", "azure", "gcp", "oci"})
+LARGE_CLOUDS: Final = frozenset({"aws", "azure", "gcp", "oci"})
 """Large clouds: a GPU costs about the same at each of them, and about half at a GPU cloud."""
 
 Lifecycle = Literal["on_demand", "spot"]
@@ -23,17 +23,17 @@ Lifecycle = Literal["on_demand", "spot"]
 Standing = Literal["listed", "scaled", "elsewhere"]
 """Source of a price: a row of a list, another region's price scaled, or another region's unscaled."""
 
-EVERYWHERE: Final = "*"
+ALL_REGIONS: Final = "*"
 """The region of a list price that is the same in all of them."""
 
-REFERENCE: Final[Mapping[str, tuple[str, ...]]] = {
+REFERENCE_REGIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "aws": ("us-east-1",),
     "azure": ("eastus", "eastus2", "westus2"),
     "gcp": ("us-central1", "us-east4"),
 }
 """Regions whose price replaces a missing one, in order of preference."""
 
-ELSEWHERE: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
+SEPARATE_PARTITIONS: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
 """Partitions with price lists (and, in China, a currency) of their own: no other region replaces them."""
 
 MICRODOLLAR: Final = Decimal("0.000001")
@@ -99,15 +99,15 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     }
     if not by_region:
         return None
-    for exact in (here, EVERYWHERE):
+    for exact in (here, ALL_REGIONS):
         if exact in by_region:
             return _listing(by_region[exact])
-    if here.startswith(ELSEWHERE):
+    if here.startswith(SEPARATE_PARTITIONS):
         row = next(iter(by_region.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    common = [_listing(row) for name, row in by_region.items() if not name.startswith(ELSEWHERE)]
+    common = [_listing(row) for name, row in by_region.items() if not name.startswith(SEPARATE_PARTITIONS)]
     regions = {each.region: each for each in common or map(_listing, by_region.values())}
-    preferred = (regions[name] for name in REFERENCE.get(cloud, ()) if name in regions)
+    preferred = (regions[name] for name in REFERENCE_REGIONS.get(cloud, ()) if name in regions)
     cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
     return replace(next(preferred, cheapest), standing="elsewhere")
 
@@ -192,7 +192,7 @@ def lowest(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     return best
 
 
-_HOMES: Final = {cloud: (EVERYWHERE, *REFERENCE.get(cloud, ())) for cloud in LARGE}
+_HOMES: Final = {cloud: (ALL_REGIONS, *REFERENCE_REGIONS.get(cloud, ())) for cloud in LARGE_CLOUDS}
 
 
 def _home(listing: Listing) -> int:
@@ -254,4 +254,4 @@ def regions(table: Iterable[Row]) -> frozenset[str]:
     Raises:
         CatalogueError: the table is damaged.
     """
-    return WITHOUT_PRICES | {row["region"] for row in table if row["region"] != EVERYWHERE}
+    return WITHOUT_PRICES | {row["region"] for row in table if row["region"] != ALL_REGIONS}

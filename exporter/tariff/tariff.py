@@ -47,7 +47,7 @@ ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
-PRICES_REMEMBERED: Final = 1024
+PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
 
 
@@ -70,7 +70,7 @@ class Tariff:
 
     `unmatched` decides whether a GPU without a rule is estimated or unpriced; `stand_ins`: whether a rule
     with a list price takes an estimate where no list has it. `location` is the host's, as far as it is known.
-    `asking`: it is not known yet, and rules that depend on it were left out.
+    `location_pending`: it is not known yet, and rules that depend on it were left out.
     `retired` are the retired GPUs. `predecessors` are, by the UUID of a GPU that took the slot of another,
     that other one: its rule prices the slot until a rule names the new GPU.
     """
@@ -81,7 +81,7 @@ class Tariff:
     location: HostLocation = UNKNOWN_LOCATION
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
-    asking: bool = False
+    location_pending: bool = False
     retired: tuple[Retirement, ...] = ()
     stand_ins: bool = True
     predecessors: tuple[tuple[str, Gpu], ...] = ()
@@ -92,7 +92,7 @@ class Tariff:
         key = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
         price = self._prices.get(key)
         if price is None:
-            if len(self._prices) >= PRICES_REMEMBERED:
+            if len(self._prices) >= PRICES_CACHED:
                 self._prices.clear()
             price = self._prices[key] = self._resolved(gpu, at, month, gpus_on_host)
         return price
@@ -162,7 +162,7 @@ class Tariff:
     def host_count(self, gpu: Gpu) -> HostCount | None:
         """The number of GPUs of the host by the rule of a GPU; `None` where its price is of one GPU."""
         if gpu not in self._counts:
-            if len(self._counts) >= PRICES_REMEMBERED:
+            if len(self._counts) >= PRICES_CACHED:
                 self._counts.clear()
             self._counts[gpu] = self._host_count(gpu)
         return self._counts[gpu]
@@ -211,7 +211,7 @@ class Tariff:
         if rule is not None:
             return isinstance(rule.pricing, Listed)
         by_location = any(each.depends_on_location for each in self.hardware)
-        return self.asking or self.unmatched == "estimate" or by_location
+        return self.location_pending or self.unmatched == "estimate" or by_location
 
     def quote(self, gpu: Gpu) -> Quote | NoQuote | None:
         """The catalogue's price of a GPU; `None` where the configuration decides."""

@@ -256,9 +256,9 @@ def explained(report: Report, server: str) -> Explanation | None:
     accounts.add_mix(totals.course.mix)
     accounts.add_last(totals.last_token)
     for key in (*(owner.key for owner in report.rates), *(read.key for read in report.servers)):
-        accounts.know(key)
+        accounts.add_server(key)
     for share in report.shares:
-        accounts.know(share.key)
+        accounts.add_server(share.key)
     end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
     covered = sum(hour.covered for hour in totals.course.hours[-TRAILING_HOURS:])
     return explain(

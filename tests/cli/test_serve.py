@@ -341,4 +341,4 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
         daemon.run(stop)
     assert closed == list(parts)
     assert daemon._ledger is not None
-    assert (daemon._ledger._closed, files.holder(path)) == (True, "")
+    assert (daemon._ledger._closed, files.lock_holder(path)) == (True, "")

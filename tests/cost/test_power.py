@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.cost import energy
-from exporter.cost.energy import Used
+from exporter.cost.energy import EnergyUse
 from exporter.cost.state import GpuState
 from exporter.readings import Gpu
 from tests.cost.energy_meter import TEN, EnergyMeter, counter, power
@@ -89,6 +89,6 @@ def test_a_counter_that_stands_still_does_not_teach_0_watts(meter: EnergyMeter) 
 def test_the_idle_ratio_is_of_the_time_the_energy_was_used_in() -> None:
     """100 W idle over 20 s are 2 kJ: half of the 4 kJ that arrived."""
     state = GpuState(Gpu("GPU-0", "H100"), 0, idle_watts=100.0)
-    assert energy.idle_ratio(state, Used(4_000_000, 2 * TEN)) == 0.5
-    assert energy.idle_ratio(state, Used(0, TEN)) is None
-    assert energy.idle_ratio(GpuState(state.gpu, 0), Used(4_000_000, TEN)) is None
+    assert energy.idle_ratio(state, EnergyUse(4_000_000, 2 * TEN)) == 0.5
+    assert energy.idle_ratio(state, EnergyUse(0, TEN)) is None
+    assert energy.idle_ratio(GpuState(state.gpu, 0), EnergyUse(4_000_000, TEN)) is None

@@ -24,10 +24,10 @@ from exporter.cost.projection import (
     Projection,
     RecentUsage,
     UsageHour,
+    current_prices,
+    energy_by_product,
     energy_dollars_per_hour,
-    energy_use,
     first_prices,
-    price_now,
     project,
     rates,
 )
@@ -59,7 +59,7 @@ ON_THE_15TH = moment("2026-11-15T00:00:00+00:00")
 def now(meter: CheckedMeter) -> dict[str, float]:
     """Dollars per hour by server."""
     assert meter.outcome is not None
-    prices = price_now(meter.outcome.gpus, meter.wall, meter.policy)
+    prices = current_prices(meter.outcome.gpus, meter.wall, meter.policy)
     return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).items()}
 
 
@@ -428,13 +428,13 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
         ),
         energy=(EnergyPosting(gpu(), 16_000), EnergyPosting(gpu(1), 5)),
     )
-    assert list(energy_use(postings)) == [
+    assert list(energy_by_product(postings)) == [
         (start, gpu(), "chat", 3000),
         (start, gpu(), "batch", 1000),
         (start + MINUTE, gpu(), "chat", 4000),
         (start + MINUTE, gpu(), "batch", 4000),
     ]
-    assert list(energy_use(Postings(start, energy=(EnergyPosting(gpu(), 1),)))) == []
+    assert list(energy_by_product(Postings(start, energy=(EnergyPosting(gpu(), 1),)))) == []
 
 
 @pytest.mark.parametrize(
@@ -506,4 +506,4 @@ def test_the_energy_of_an_hour() -> None:
 def price_now_of(hardware: object) -> object:
     meter = CheckedMeter(cost_policy(hardware))  # type: ignore[arg-type]
     outcome = meter.tick(10, [h100()])
-    return price_now(outcome.gpus, meter.wall, meter.policy)[0]
+    return current_prices(outcome.gpus, meter.wall, meter.policy)[0]

@@ -251,7 +251,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     """
     power = Electricity(Decimal("0.36"))
     network = overhead("network", "3.60", "hour", "host")
-    asking = CostPolicy(Tariff("host-1", (), (network,), asking=True))
+    asking = CostPolicy(Tariff("host-1", (), (network,), location_pending=True))
     outcome = advance(FRESH, frame(asleep=5 * MINUTE), asking)
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 

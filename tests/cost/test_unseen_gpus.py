@@ -128,7 +128,7 @@ def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
     expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
     host = ChangingGpusHost(expected, *boards("a", 7))
-    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), location_pending=True)
     for _ in range(3):
         host.meter.policy = replace(host.meter.policy, tariff=asking)
         host.restart(60, *boards("a", 6))

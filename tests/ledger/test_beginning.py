@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.state import GpuState, State
-from exporter.ledger.boot import MARK, NO_BOOT, BootClaim, ends_with_pod, fleeting
+from exporter.ledger.boot import MARK_NAME, NO_BOOT, BootClaim, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
 from tests.ledger.ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
 
@@ -47,7 +47,7 @@ def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytes
     assert opened(path, clock) == "b00t-1"
     assert creations(caplog) == [(*FROM_BOOT, None)]
     assert vars(caplog.records[0])["booted_seconds_ago"] == "1200"
-    assert (path.parent / MARK).read_text() == "b00t-1\n"
+    assert (path.parent / MARK_NAME).read_text() == "b00t-1\n"
 
 
 def test_a_new_ledger_begins_now_unless_it_is_told_of_a_boot(
@@ -106,7 +106,7 @@ def test_a_ledger_of_an_earlier_boot_is_no_new_one(
 
     assert opened(path, clock, NEXT) == "b00t-1"
     assert creations(caplog) == []
-    assert (path.parent / MARK).read_text() == "b00t-2\n"
+    assert (path.parent / MARK_NAME).read_text() == "b00t-2\n"
 
 
 @pytest.mark.parametrize("removed", ["ledger.db", "ledger.db*"])
@@ -212,10 +212,10 @@ def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tm
 
 def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
     """The next ledger here could not know of this one."""
-    (path.parent / MARK).mkdir()
+    (path.parent / MARK_NAME).mkdir()
 
     assert opened(path, clock) == ""
-    assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK} cannot be used (Is a directory)")]
+    assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK_NAME} cannot be used (Is a directory)")]
 
 
 def test_books_in_memory_begin_now(clock: StillClock, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_mark_that_is_no_file_is_neither_waited_for_nor_followed(
     path: Path, clock: StillClock, make: Callable[[Path], None]
 ) -> None:
     """The books begin now, and what lies there stays."""
-    mark = path.parent / MARK
+    mark = path.parent / MARK_NAME
     make(mark)
     before = os.lstat(mark)
     assert opened(path, clock) == ""

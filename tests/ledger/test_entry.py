@@ -13,7 +13,7 @@ from exporter.ledger import adjustment_entry, schema
 from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.errors import LedgerError
-from exporter.ledger.files import holder
+from exporter.ledger.files import lock_holder
 from exporter.ledger.ledger import Ledger
 from tests.ledger.adjustments import correct, states
 from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
@@ -58,7 +58,7 @@ def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
     running = Ledger.open(path, clock)
     running.post(numbered(1), accrued(numbered(1)))
     done = enter(path, ONE, NO_PRODUCTS, NOVEMBER)
-    by = holder(path)
+    by = lock_holder(path)
     running.close()
 
     assert (done.daemon, by.isdecimal(), clock.waited) == (by, True, [])

@@ -8,11 +8,11 @@ import pytest
 
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.ledger import history, totals
-from exporter.ledger.accumulator import TickSums
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.tick_sums import TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import (
     CHAT,

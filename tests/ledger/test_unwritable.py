@@ -128,7 +128,7 @@ ON_A_READ_ONLY_DISK = """
 import json, subprocess, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.files import holder
+from exporter.ledger.files import lock_holder
 from tests.ledger.test_unwritable import MONTHS
 from tests.ledger.ticks import StillClock, expected_totals, post
 

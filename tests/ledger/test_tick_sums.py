@@ -1,7 +1,7 @@
 """Sums of one segment, by every key that totals and history need."""
 
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
-from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
+from exporter.ledger.tick_sums import SegmentSums, TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
 
@@ -19,16 +19,6 @@ SEGMENT = Segment(
         GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 10, priced=False, down=2, unowed=2),
     ),
 )
-
-
-def test_an_amount_is_added_to_its_key() -> None:
-    """A new key starts at the amount, and zeros make keys."""
-    sums = {"a": 1}
-    add(sums, "a", 2)
-    add(sums, "b", 0)
-    add_all(sums, {"a": -3, "c": 7})
-
-    assert list(sums.items()) == [("a", 0), ("b", 0), ("c", 7)]
 
 
 def test_money_of_a_segment() -> None:

@@ -1,30 +1,17 @@
-"""Sums by key, and the sums of one tick that totals and history are both made of."""
+"""Sums of one tick, which totals and history are both made of."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Nanoseconds, Picodollars
 
-K = TypeVar("K")
-
 ServerCost = tuple[ServerOwner, str, str]
 """Owner, component, price basis."""
-
-
-def add(sums: dict[K, int], key: K, amount: int) -> None:
-    """Add an amount to the sum of a key."""
-    sums[key] = sums.get(key, 0) + amount
-
-
-def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
-    """Add each amount to the sum of its key."""
-    for key, amount in amounts.items():
-        sums[key] = sums.get(key, 0) + amount
 
 
 @dataclass(slots=True)
