@@ -1,4 +1,4 @@
-"""The cost model told a second time, in rationals and without care for speed: what each party is due.
+"""A second cost model, in rationals and without care for speed: the amount that each owner is charged.
 
 It follows the written contract and shares no arithmetic with the code. Time-based components only.
 """

@@ -281,7 +281,7 @@ def used(meter: CheckedMeter) -> dict[tuple[str, str], GpuUse]:
     }
 
 
-def test_a_tick_tells_what_a_gpu_without_a_price_used() -> None:
+def test_a_tick_posts_the_usage_of_a_gpu_without_a_price() -> None:
     """Time by time and joules by what drew them: 100 W of idling for 7.5 s are 750 J of 4 kJ."""
     meter = CheckedMeter(cost_policy())
     for joules, busy in ((0, 0.0), (1000, 0.0), (5000, 0.25)):
@@ -303,7 +303,7 @@ def test_a_tick_with_a_price_leaves_nothing_that_waits() -> None:
         assert bool(used(meter)) == waits
 
 
-def test_a_gap_without_a_price_tells_how_long_the_host_was_up() -> None:
+def test_a_gap_without_a_price_keeps_the_time_that_the_host_was_up() -> None:
     """Down for 3 h 55 min of 4 h: up for two intervals after the last tick, and since the boot."""
     requested = cost_policy()
     last = Frame(elapsed=9 * HOUR, wall=START, gpus=(h100(),), boot="one")

@@ -29,7 +29,7 @@ def test_the_mean_power_is_of_five_minutes(meter: EnergyMeter) -> None:
     assert len(meter.state.recent) == 30
 
 
-def test_a_mean_power_is_forgotten_when_nothing_is_told_for_five_minutes(meter: EnergyMeter) -> None:
+def test_a_mean_power_is_forgotten_when_nothing_is_reported_for_five_minutes(meter: EnergyMeter) -> None:
     """A lost GPU is not said to draw what it drew before."""
     meter.joules(power(700.0), None)
     meter.joules(power(700.0))

@@ -475,14 +475,14 @@ def test_rates_are_by_time_and_by_the_mean_power_of_five_minutes() -> None:
 
 
 def test_rates_do_not_wait_for_power() -> None:
-    """Before energy was measured the other components are told."""
+    """Before energy was measured the other components are reported."""
     meter = CheckedMeter(cost_policy(rent(8, energy=Electricity(Decimal("0.1")))))
     meter.tick(10, [h100()], [], allocate(CHAT, 0))
     assert now(meter) == {"chat": 8.0}
 
 
 def test_an_unpriced_gpu_has_no_rate() -> None:
-    """A party with nothing priced is absent, not at 0 dollars an hour; a priced neighbor is told."""
+    """An owner with nothing priced is absent, not at 0 dollars an hour; a priced neighbor is reported."""
     meter = CheckedMeter(cost_policy(rent(2, match=HardwareMatch(uuid="GPU-1"))))
     meter.tick(10, [h100(0), h100(1)], [], (*allocate(CHAT, 0), *allocate(BATCH, 1)))
     assert now(meter) == {"batch": 2.0}

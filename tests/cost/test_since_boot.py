@@ -139,7 +139,7 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
         assert first.state.fresh_in == ""
 
 
-def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
+def test_with_hourly_rent_overheads_and_energy_begin_now() -> None:
     """20 minutes of rent alone; the tick after it has 10 s of each, and the joules since the first one."""
     reported = cost_policy(
         rent("3.60", energy=Electricity(Decimal("0.36"))),  # 1e-7 dollars a joule

@@ -89,13 +89,13 @@ def test_a_compute_instance_alone_has_the_whole_gpu_instance() -> None:
     assert parts(A100, 40, instance("1c.3g", 1, 20)) == {"MIG-1-0": 0.5}
 
 
-def test_compute_slices_that_are_not_told_are_equal() -> None:
+def test_compute_slices_that_are_not_reported_are_equal() -> None:
     """Halves of the half."""
     reported = (instance("1c.3g", 1, 20, 0), instance("2c.3g", 1, 20, 1, compute_slices=None))
     assert parts(A100, 40, *reported) == {"MIG-1-0": 0.25, "MIG-1-1": 0.25}
 
 
-def test_memory_that_is_not_told_leaves_compute() -> None:
+def test_memory_that_is_not_reported_leaves_compute() -> None:
     """3 of 7, whether the card's or the instance's is missing."""
     assert parts(A100, None, instance("3g", 1, 20)) == {"MIG-1-0": round(3 / 7, 6)}
     assert parts(A100, 40, instance("3g", 1, 0, memory_bytes=None)) == {"MIG-1-0": round(3 / 7, 6)}
@@ -114,7 +114,7 @@ def test_a_profile_stands_in_for_slices() -> None:
     assert parts(A100, 40, *reported)["MIG-1-0"] == round(1 / 6, 6)
 
 
-def test_an_instance_of_which_nothing_is_told_is_one_slice() -> None:
+def test_an_instance_of_which_nothing_is_reported_is_one_slice() -> None:
     """The smallest that there is."""
     assert parts(A100, 40, MigInstance("MIG-x", 1)) == {"MIG-x": round(1 / 7, 6)}
     assert parts("NVIDIA A30", 24, MigInstance("MIG-x", 1)) == {"MIG-x": 0.25}

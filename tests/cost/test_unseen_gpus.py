@@ -45,7 +45,7 @@ LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "h
     ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
 )
 def test_seven_of_eight(priced: CostPolicy, hourly: float) -> None:
-    """The eighth was never listed: it is in the books as `unseen`, unallocated and idle."""
+    """The eighth was never listed: it is in the ledger as `unseen`, unallocated and idle."""
     host = ChangingGpusHost(priced, *boards("a", 7))
     assert host.unseen() == 1
     assert host.hourly() == hourly

@@ -137,7 +137,7 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
 
 
 def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
-    """A part of a stretch, then the rest; meanwhile it goes on, and history tells what was settled."""
+    """A part of a range, then the rest; meanwhile it goes on, and history has the settled part."""
     ledger = Ledger.open(path, clock)
     owner_phase, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER + ten))
@@ -174,7 +174,7 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     ]
 
 
-def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock: StillClock) -> None:
+def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: StillClock) -> None:
     """What is not on the disk is no basis for charging anything."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -187,7 +187,7 @@ def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock:
     assert [one.usage[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
 
 
-def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock) -> None:
+def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: StillClock) -> None:
     """The tick goes on without."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock)
 
 
 def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
-    """A stretch goes on for its day; books in memory keep the latest, and no time is told twice."""
+    """A range goes on for its day; a ledger in memory keeps the latest, and no time is there twice."""
     backlog = UnpricedBuffer()
     for hour in range(RANGES_MAX + 100):
         day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
@@ -215,7 +215,7 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     assert len(ledger.unpriced(UTC).unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
-def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: StillClock) -> None:
+def test_time_of_an_earlier_release_is_read_by_hour_and_holder(path: Path, clock: StillClock) -> None:
     """It knows no phase and no energy; of the hour that goes on only what has passed can be meant."""
     shutil.copy(FIXTURES / "schema-1-history.db", path)
     ledger = Ledger.open(path, clock)
@@ -233,7 +233,7 @@ def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: 
     ]
 
 
-def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: StillClock) -> None:
+def test_time_that_another_release_added_meanwhile_is_read_once(path: Path, clock: StillClock) -> None:
     """A downgrade and an upgrade again: its rows count for what they have beyond what waits here."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER, HOUR), State(wall=NOVEMBER + HOUR))
@@ -250,7 +250,7 @@ def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: St
     assert waiting(again) == [first]
 
 
-def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock) -> None:
+def test_days_without_their_hours_are_read_as_days(path: Path, clock: StillClock) -> None:
     """Hours go after 40 days; in Auckland a day begins at its own midnight."""
     shutil.copy(FIXTURES / "schema-1-history.db", path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -228,7 +228,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
 def test_another_ledger_in_the_files_place_is_not_written_to(
     path: Path, tmp_path: Path, clock: StillClock, disk: Any
 ) -> None:
-    """After a failure the file is opened again: if it is not the same ledger, the books go on beside it."""
+    """After a failure the file is opened again: if it is another one, the ledger goes on next to it."""
     other = Ledger.open(tmp_path / "other.db", clock)
     other.close()
     ledger = Ledger.open(path, clock, connect=disk)

@@ -110,7 +110,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
     }
 
 
-def test_a_tick_over_midnight_is_told_in_both_days(path: Path, clock: StillClock) -> None:
+def test_a_tick_over_midnight_is_posted_to_both_days(path: Path, clock: StillClock) -> None:
     """Money by the time that it covers, at 00:00 in Kathmandu (18:15Z); tokens where the tick ended."""
     midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
     over = Postings(
@@ -151,7 +151,7 @@ def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, cl
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_commit_that_failed_is_told_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
+def test_a_commit_that_failed_counts_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
     """Whether or not the failed one had reached the disk; over the turn of an hour."""
     ticks = [
         tick(NOVEMBER + HOUR + shift * SECOND, money(amount), tokens=(tokens(amount),))
@@ -262,7 +262,7 @@ def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: p
 
 
 def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> None:
-    """Three weeks that were charged at once (`gap.max_days`) are told by the hour: 504 of them, one each."""
+    """Three weeks that were charged at once (`gap.max_days`) are posted by hour: 504, one each."""
     cuts = [NOVEMBER + hour * HOUR for hour in range(21 * 24 + 1)]
     segments = tuple(
         segment(end, money(1), day=f"2026-11-{1 + number // 24:02d}", length=HOUR)
@@ -276,7 +276,7 @@ def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> N
 
 
 def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
-    """A server that lies about its tokens cannot stop the books, in history no more than in totals."""
+    """A server with absurd counts cannot stop the ledger, neither in history nor in totals."""
     liar = CostOwner("chat", "assistants", "llm", "liar", "m")
     posted(
         path,
@@ -289,7 +289,7 @@ def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: Sti
 
 
 def test_a_row_without_its_label_is_damage(path: Path, clock: StillClock) -> None:
-    """Told as such, not as a crash."""
+    """An error with its reason, not a crash."""
     posted(path, clock, tick(NOVEMBER + 10 * SECOND, money(5)))
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM gpu")

@@ -280,7 +280,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
 def test_a_scope_that_cannot_be_read_is_dropped(
     path: Path, clock: StillClock, scope: str, key: str, text: str, why: str
 ) -> None:
-    """It is told, the other scopes and all totals stay, and the next tick writes it anew."""
+    """It is dropped, the other scopes and all totals stay, and the next tick writes it again."""
     ledger = Ledger.open(path, clock)
     ledger.post(tick(NOVEMBER, money(42)), REMEMBERED)
     ledger.close()

@@ -89,7 +89,7 @@ def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) 
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_books_without_a_ledger_beside_them_are_honest(
+def test_a_ledger_in_memory_without_a_file_counts_nothing_twice(
     path: Path, clock: StillClock, content: bytes | None
 ) -> None:
     """Nobody else counted that time: a new id, totals that rise, and no word of counting twice."""

@@ -119,7 +119,7 @@ LABELS = {
 }
 
 NONE = (
-    "NVIDIA A100",  # 40 or 80 GB: the memory tells
+    "NVIDIA A100",  # 40 or 80 GB: the memory decides
     "NVIDIA A100X",  # with a network processor on the board
     "NVIDIA A100-SXM-64GB",  # made for one machine
     "NVIDIA A100-PG509-200",
@@ -145,7 +145,7 @@ NONE = (
 
 @pytest.mark.parametrize("name", NVML)
 def test_a_name_from_a_driver_means_its_model(name: str) -> None:
-    """77 names that drivers have told."""
+    """77 names that drivers report."""
     named = CATALOGUE.gpu(name)
 
     assert named is not None

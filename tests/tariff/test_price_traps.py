@@ -238,7 +238,7 @@ def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
 
 
 def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
-    """Both reasons are told."""
+    """The answer has both reasons."""
     location = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
     actual = Tariff(location=location, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
 

@@ -256,7 +256,7 @@ def test_overheads_of_other_hosts_stay_there() -> None:
 
 
 def test_fleet_overheads_never_enter_a_host() -> None:
-    """They are told as rates for the fleet's rules, and no GPU accrues them."""
+    """They are rates for the fleet's rules, and no GPU accrues them."""
     tariff = Tariff(
         "h",
         (rule(flat("1")),),
