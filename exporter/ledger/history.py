@@ -22,8 +22,7 @@ from exporter.ledger.schema import (
     references,
     tables,
 )
-from exporter.ledger.tick_sums import SegmentSums, ServerCost, TickSums
-from exporter.ledger.totals import LAYOUTS, Totals, hour_of
+from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
 from exporter.tariff.rate import PriceBasis

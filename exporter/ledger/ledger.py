@@ -21,8 +21,7 @@ from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache, LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
-from exporter.ledger.tick_sums import TickSums
-from exporter.ledger.totals import Totals
+from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
 from exporter.report import CommittedTotals

@@ -23,7 +23,7 @@ from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, ch
 from exporter.finance.month import chargeback, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.ledger.tick_sums import SegmentSums
+from exporter.ledger.totals import SegmentSums
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 

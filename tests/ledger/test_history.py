@@ -12,7 +12,7 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.tick_sums import TickSums
+from exporter.ledger.totals import TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import (
     CHAT,

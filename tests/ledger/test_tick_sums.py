@@ -1,7 +1,7 @@
 """Sums of one segment, by every key that totals and history need."""
 
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
-from exporter.ledger.tick_sums import SegmentSums, TickSums
+from exporter.ledger.totals import SegmentSums, TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
 
