@@ -90,7 +90,7 @@ class GpuRemainders:
     ) -> dict[OwnerPhase, int]:
         """The parts of an amount that are not zero.
 
-        Rounding of others waits for their turn: of all of them, or while their owner is `present`.
+        Keys without a weight keep their rounding: all of them, or those whose owner is `present`.
         """
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
@@ -187,8 +187,8 @@ class _SegmentPostings:
 class GpuAccrual:
     """One GPU in one tick. `seen_before` is false for a GPU that is new in it.
 
-    Its time is that of `charged`, the GPU in its slot then, `count` times.
-    `remainders` are moved on by each segment.
+    `charged` is the GPU in its slot at that time; its time counts `count` times.
+    Each segment advances `remainders`.
     """
 
     state: GpuState

@@ -138,9 +138,9 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
 def break_even(
     account: ModelAccount, span: Nanoseconds, price: float, reference: str
 ) -> HostedBreakEven | None:
-    """An account against one price for any million tokens.
+    """An account against one price for a million tokens of any kind.
 
-    `None` without either, and with unpriced time.
+    `None` without a price, without cost or tokens, and with unpriced time.
     """
     served = sum(account.tokens.values())
     if span <= 0 or price <= 0 or not served or not account.spent or account.unpriced:

@@ -65,7 +65,7 @@ def _used(
         yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
         return
     for share in parts:
-        if share.key == UNALLOCATED_KEY and reading is not None and _is_deserted(reading, instance):
+        if share.key == UNALLOCATED_KEY and reading is not None and _has_no_process(reading, instance):
             yield ShareUsage(share, 0)
         else:
             yield ShareUsage(_all_idle(share), _busy_by_requests(ticks.get(share.key)))
@@ -84,7 +84,7 @@ def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) ->
     return next(ratios, None)
 
 
-def _is_deserted(reading: GpuReading, instance: str) -> bool:
+def _has_no_process(reading: GpuReading, instance: str) -> bool:
     """Whether NVML lists processes, and none of them runs there."""
     return reading.processes is not None and all(one.instance != instance for one in reading.processes)
 

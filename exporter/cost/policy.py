@@ -113,7 +113,7 @@ class CostPolicy:
     ) -> "CostPolicy":
         """The policy with these reported owners, and with GPUs in the slots of `predecessors`.
 
-        The same object again while both stay.
+        Returns the same object while both stay the same.
         """
         if owners == self.owners and predecessors == self.tariff.predecessors:
             return self

@@ -138,10 +138,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         LedgerError: a later release wrote it, and this one must not use it.
         sqlite3.Error: it cannot be read.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != schema.APPLICATION_ID:
-        raise DamagedError("it is another program's database")
-    refuse_programs(connection)
+    refuse_foreign(connection)
     (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if first != "ok":
         raise DamagedError(str(first).replace("\n", " "))
@@ -154,12 +151,18 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def refuse_programs(connection: sqlite3.Connection) -> None:
-    """Refuse a schema that runs SQL of its own: no schema of the exporter does.
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Refuse another program's database, and a schema that runs SQL of its own.
 
     A later release may add tables, columns, indexes and views. Views are for people: the exporter reads
     none, unless one has the name of a table.
+
+    Raises:
+        DamagedError: it is not ours.
     """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DamagedError("it is another program's database")
     objects = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
     for kind, name, virtual in objects:
         if kind == "trigger" or virtual:

@@ -121,6 +121,12 @@ def irregular(path: Path) -> IrregularFile | None:
     return None
 
 
+def other_name(path: Path) -> str:
+    """Advice where a file that is not regular has one of the ledger's names."""
+    name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
+    return f"name a file, such as {name}"
+
+
 def identity(name: Path | str) -> Identity | None:
     """Identity of the file with a name; `None` without one.
 

@@ -140,8 +140,7 @@ class Ledger:
         linked = os.path.islink(path)  # noqa: PTH114 - it returns false on an error
         path = Path(os.path.realpath(path))
         if (irregular := files.irregular(path)) is not None:
-            name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-            return cls._in_memory(clock, str(irregular), f"name a file, such as {name}")
+            return cls._in_memory(clock, str(irregular), files.other_name(path))
         try:
             files.make_folder(path.parent)
             lock = Lock.take(path, clock, stop or threading.Event())

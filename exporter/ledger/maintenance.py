@@ -30,8 +30,7 @@ def inspect(path: Path) -> Inspection:
     """Inspect a ledger, or the path of a future one, as this process's user."""
     path = Path(os.path.realpath(path))
     if (irregular := files.irregular(path)) is not None:
-        name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-        return _memory(path, str(irregular), f"name a file, such as {name}")
+        return _memory(path, str(irregular), files.other_name(path))
     if (latest := _latest_displaced(path)) is not None:
         return Inspection(str(path), _displaced_problem(path, latest))
     if not os.path.lexists(path):

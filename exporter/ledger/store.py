@@ -22,8 +22,8 @@ from exporter.ledger.contents import (
     check,
     failures,
     read,
+    refuse_foreign,
     refuse_other_files,
-    refuse_programs,
     transaction,
 )
 from exporter.ledger.errors import DamagedError
@@ -501,10 +501,7 @@ def _same(connection: sqlite3.Connection, before: Contents) -> None:
     Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
     the disk the file is ahead.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != schema.APPLICATION_ID:
-        raise DamagedError("it is another program's database")
-    refuse_programs(connection)
+    refuse_foreign(connection)
     meta = meta_of(connection)
     if meta.get("ledger") != before.ledger:
         raise DamagedError("it is another ledger")

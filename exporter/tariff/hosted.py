@@ -90,8 +90,8 @@ def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
     """Offers of the same weights, dearest last; empty where none is known.
 
     Names are compared without what says how a model is served: organization, precision, instruct, turbo. A
-    model of another version, size or date is another one. It is for people to choose from: a quantized
-    variant answers to the same name.
+    model of another version, size or date is another one. People choose among the offers: a quantized
+    variant has the same name.
 
     Raises:
         CatalogueError: the table is damaged.
