@@ -12,7 +12,7 @@ from exporter.cost import attribution, split
 from exporter.cost.money import WHOLE, add, add_all
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.quotients import Basis, TokenKind, carried, counted, per_million
+from exporter.cost.quotients import Basis, TokenKind, carried_dollars, per_million, token_counts
 from exporter.cost.state import GpuState, State
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.calendar import month_of
@@ -93,8 +93,8 @@ class HostedBreakEven:
 
 def prices(account: ModelAccount, weights: Weights) -> tuple[PerMillion, ...]:
     """Every quotient that exists, as in the metrics: by kind, the full basis before the busy."""
-    counts = counted(account.tokens)
-    parts = carried(account.money, account.tokens, weights)
+    counts = token_counts(account.tokens)
+    parts = carried_dollars(account.money, account.tokens, weights)
     quotients = per_million(account.money, account.tokens, weights, account.unpriced)
     return tuple(
         PerMillion(kind, basis, parts[kind, basis], counts[kind], quotients[kind, basis])
@@ -111,7 +111,7 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
     """
     if account.unpriced:
         return ()
-    counts = counted(account.tokens)
+    counts = token_counts(account.tokens)
     rungs: list[tuple[float, int, str]] = []
     everything, worked = dollars(account.spent), dollars(account.worked)
     mix = account.components or account.mix

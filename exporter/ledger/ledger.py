@@ -245,7 +245,7 @@ class Ledger:
 
         The next tick charges the time since then, in this process or the next.
         """
-        return marks.settled(self._committed.state)
+        return marks.without_rounding(self._committed.state)
 
     def remembered(self) -> State:
         """State of the last post that was accepted, whether or not it is written yet."""

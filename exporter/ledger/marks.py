@@ -132,18 +132,20 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
     return state, tuple(dropped)
 
 
-def settled(state: State) -> State:
+def without_rounding(state: State) -> State:
     """The state without rounding carries, as it is read back from its texts."""
     gpus = {uuid: replace(gpu, rounding={}) for uuid, gpu in state.gpus.items()}
     unseen = {model: replace(gpu, rounding={}) for model, gpu in state.unseen.items()}
     servers = {
-        key: replace(server, models={name: _settled(model) for name, model in server.models.items()})
+        key: replace(
+            server, models={name: _model_without_rounding(model) for name, model in server.models.items()}
+        )
         for key, server in state.servers.items()
     }
     return replace(state, gpus=gpus, unseen=unseen, servers=servers)
 
 
-def _settled(model: ModelState) -> ModelState:
+def _model_without_rounding(model: ModelState) -> ModelState:
     if not model.division.rounding:
         return model
     return replace(model, division=replace(model.division, rounding={}))

@@ -39,7 +39,7 @@ from exporter.ledger.totals import (
     minutes_kept,
     write_totals,
 )
-from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
+from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
 from exporter.units import Instant
 
 log = logging.getLogger(__name__)
@@ -365,7 +365,7 @@ def after(before: Contents, pending: Pending, now: Instant | None, history: Hist
         last_commit=now,
         commits=before.commits + 1,
         begun=now if before.last_commit is None else before.begun,
-        recent=recent(before.recent, pending.unpriced, pending.end),
+        recent=recent_ranges(before.recent, pending.unpriced, pending.end),
     )
 
 

@@ -259,7 +259,7 @@ class Totals:
         copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
         for name, mine in copies.items():
             for key, value in getattr(later, name).items():
-                mine[key] = combined(name, mine.get(key), value)
+                mine[key] = combine(name, mine.get(key), value)
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
         if prunes:
@@ -302,7 +302,7 @@ SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory
 """The totals that have keys."""
 
 
-def combined(name: str, earlier: int | None, later: int) -> int:
+def combine(name: str, earlier: int | None, later: int) -> int:
     """One total after an addition: reported counts stop at a ceiling, instants are replaced."""
     if name in {"last_token", "changed"}:
         return later
@@ -397,7 +397,7 @@ def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[t
     flat, before = LAYOUTS[name].flat, getattr(served, name)
     for key, added in getattr(pending, name).items():
         earlier = before.get(key)
-        total = combined(name, earlier, added)
+        total = combine(name, earlier, added)
         if total != earlier:
             yield *map(keys.of, flat(key)), schema.bounded(total, name)
 

@@ -117,7 +117,7 @@ class UnpricedBuffer:
         return near and before.day == after.day and hour_of(before.start) == hour_of(after.start)
 
 
-def recent(
+def recent_ranges(
     before: Mapping[int, UnpricedTime], written: Mapping[int, UnpricedTime], end: Instant
 ) -> dict[int, UnpricedTime]:
     """Unpriced time of the last `RECENT_TIME` nanoseconds up to a tick's end, after a write."""

@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
-from exporter.tariff.gpu_models import GpuNameMatch, driver_names, named
+from exporter.tariff.gpu_models import GpuNameMatch, driver_names, match_name
 from exporter.tariff.hosted import Offer, offers
-from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, spelled
+from exporter.tariff.instances import (
+    Listing,
+    catalogue_spelling,
+    find_listing,
+    lowest_listings,
+    regions,
+    scale_to_region,
+)
 from exporter.tariff.price_file import FILE, PriceFile, instant
 from exporter.units import Instant
 
@@ -55,7 +62,7 @@ def market(
     Args:
         table: prices of GPU clouds.
         gpu_model: by its name in the catalogue.
-        large: as `instances.lowest` of that model.
+        large: as `instances.lowest_listings` of that model.
         dated: the date of a source of `table`.
 
     Raises:
@@ -150,19 +157,19 @@ class Catalogue:
             return None
 
     def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
-        """As `instances.listed`, scaled to the region where it has no list price."""
-        starts = f"{cloud},{spelled(cloud, instance_type)},"
-        listing = listed(self.instances(starts), cloud, instance_type, region)
-        return listing and scaled(self.instances(f"{cloud},"), listing, region)
+        """As `instances.find_listing`, scaled to the region where it has no list price."""
+        starts = f"{cloud},{catalogue_spelling(cloud, instance_type)},"
+        listing = find_listing(self.instances(starts), cloud, instance_type, region)
+        return listing and scale_to_region(self.instances(f"{cloud},"), listing, region)
 
     def _gpu(self, name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
-        """As `gpu_models.named`."""
-        return named(self.gpu_models(), name, memory_bytes)
+        """As `gpu_models.match_name`."""
+        return match_name(self.gpu_models(), name, memory_bytes)
 
     def _market(self, gpu_model: str) -> Market | None:
         """As `market`; the model by its name in the catalogue."""
         try:
-            large = lowest(self.instances(has=f",{gpu_model},"), gpu_model)
+            large = lowest_listings(self.instances(has=f",{gpu_model},"), gpu_model)
         except CatalogueError:  # costs the prices that would have come from it, not those of GPU clouds
             large = {}
         of_gpu_clouds = rows(self._folder, "market.csv", f"{gpu_model},")

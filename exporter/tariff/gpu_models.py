@@ -108,7 +108,7 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
         return None
     problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
     for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
-        better = [(name, match) for name in known_names if (match := meant(part, name))]
+        better = [(name, match) for name in known_names if (match := corrected_pattern(part, name))]
         # The end of a name before a part in its midst: L4 is one, and begins L40S.
         for name, match in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
             return f'{problem}, as in "{name}": write "{match}"'
@@ -117,7 +117,7 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
 
 
-def meant(pattern: str, text: str) -> str:
+def corrected_pattern(pattern: str, text: str) -> str:
     """The correct pattern for a text that a pattern misses by case, dashes, or by covering only a part.
 
     Empty where the text was not meant.
@@ -175,7 +175,7 @@ class GpuNameMatch:
     part: Fraction = Fraction(1)
 
 
-def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
+def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
     """The model of a name; `None` without a match or with several.
 
     The memory that NVML reports decides an ambiguous name (NVIDIA A100). A board whose memory is not the

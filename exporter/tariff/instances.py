@@ -72,13 +72,13 @@ class Listing:
         return self.on_demand / self.devices
 
 
-def spelled(cloud: str, instance_type: str) -> str:
+def catalogue_spelling(cloud: str, instance_type: str) -> str:
     """The name as the catalogue spells it, but for case: Azure's prefix may be missing."""
     text = instance_type.strip().casefold()
     return f"standard_{text}" if cloud == "azure" and not text.startswith("standard_") else text
 
 
-def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
+def find_listing(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
     """The instance type in a region, or at another region's price; `None` where no row has the type.
 
     Args:
@@ -90,7 +90,7 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     Raises:
         CatalogueError: the table is damaged.
     """
-    wanted = spelled(cloud, instance_type)
+    wanted = catalogue_spelling(cloud, instance_type)
     here = region.strip().casefold()
     by_region = {
         row["region"]: row
@@ -112,14 +112,14 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     return replace(next(preferred, cheapest), standing="elsewhere")
 
 
-def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
+def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     """A listing of another region, scaled to a region; unchanged where that region has no row to scale by.
 
     Its price times the ratio of both regions for the types most alike by name.
 
     Args:
         table: rows of the cloud at least.
-        listing: what `listed` found.
+        listing: from `find_listing`.
         region: as the cloud spells it; empty where it is not known.
 
     Raises:
@@ -168,7 +168,7 @@ def _alike(name: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
 
 
-def lowest(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
+def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     """The listing with the lowest price of one GPU of a model at each large cloud that lists it.
 
     Each type at its first reference region; slices of a GPU, and types sold elsewhere only, are left out.

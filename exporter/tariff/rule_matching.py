@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from exporter.readings import Gpu
-from exporter.tariff.gpu_models import meant
+from exporter.tariff.gpu_models import corrected_pattern
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Mismatch
 
@@ -154,7 +154,7 @@ def _unmatched(rule: str, mismatch: Mismatch) -> UnmatchedRule:
     shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
     if fnmatchcase(text.casefold(), pattern.casefold()):
         return UnmatchedRule(rule, f'{key} "{pattern}" differs in case from "{shown}"', slip=True)
-    if better := meant(pattern, text):
+    if better := corrected_pattern(pattern, text):
         why = f'{key} "{pattern}" does not cover all of "{shown}": write "{better}"'
         return UnmatchedRule(rule, why, slip=True)
     return UnmatchedRule(rule, f'{key} "{pattern}" is not "{shown}"', slip=False)

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import BUNDLED, rows
-from exporter.tariff.instances import listed, scaled
+from exporter.tariff.instances import find_listing, scale_to_region
 
 WORKED = [
     # cloud, type, region, GPU, GPUs, the instance's hour, the hour of a GPU that NVML shows
@@ -173,9 +173,9 @@ def test_a_scaled_price_is_near_what_the_region_lists() -> None:
         off = []
         for row in table[::7]:
             others = [each for each in table if each is not row]
-            actual = listed(others, cloud, row["instance_type"], row["region"])
+            actual = find_listing(others, cloud, row["instance_type"], row["region"])
             if actual is not None and not row["region"].startswith(("us-gov", "usgov", "china")):
-                price = scaled(others, actual, row["region"]).on_demand
+                price = scale_to_region(others, actual, row["region"]).on_demand
                 assert price is not None
                 off.append(abs(price / Decimal(row["on_demand"]) - 1))
 
