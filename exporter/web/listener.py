@@ -229,7 +229,7 @@ class Listener:
         self._changed = threading.Condition(self._lock)
         self._connections: set[_Connection] = set()
         self._order = itertools.count()
-        self._accepting = False
+        self._acceptor: threading.Thread | None = None
         self._trouble = ""
         self._troubled: Nanoseconds = 0
 
@@ -239,16 +239,16 @@ class Listener:
         Raises:
             RuntimeError: the system has no thread for it.
         """
-        self._accepting = True
-        start(self._accept, "web")
+        self._acceptor = start(self._accept, "web")
 
     def close(self) -> None:
-        """Stop accepting, cut every connection, and wait a moment for their threads."""
+        """Stop accepting, cut every connection, and wait a moment for the threads of both."""
         self._stop.set()
         _cut(self._listening)  # wakes accept(2)
-        with self._lock:
-            self._changed.wait_for(lambda: not self._accepting, _FAREWELL_SECONDS)
-        self._listening.close()
+        if self._acceptor is not None:
+            self._acceptor.join(_FAREWELL_SECONDS)
+        with contextlib.suppress(OSError):
+            self._listening.close()
         with self._lock:
             for connection in self._connections:
                 _cut(connection.socket)
@@ -274,9 +274,6 @@ class Listener:
                 if not self._stop.is_set():
                     self._warn(str(error) or type(error).__name__)
                     self._clock.wait(self._stop, _PAUSE)  # one that stays pending would be tried at once
-        with self._lock:
-            self._accepting = False
-            self._changed.notify_all()
 
     def _accept_one(self) -> None:
         """Accept one connection, and see that it is served or told to come again."""
@@ -343,7 +340,7 @@ class Listener:
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
             _LOG.exception("connection failed", extra={"peer": connection.peer})
         finally:
-            connection.socket.close()
+            _close(connection)
             self._remove(connection)
 
 
@@ -367,6 +364,14 @@ def _has_spoken(connection: _Connection) -> bool:
     with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
         return any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
     return False
+
+
+def _close(connection: _Connection) -> None:
+    """Close its socket. close(2) lets go of the descriptor even where it reports an error."""
+    try:
+        connection.socket.close()
+    except OSError as error:
+        _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
 
 
 def _cut(connection: socket.socket) -> None:
