@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.cost.explanation import (
@@ -29,11 +28,11 @@ from exporter.units import (
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
     TOKENS_PER_MILLION,
-    Instant,
     Nanoseconds,
     Picodollars,
     dollars,
 )
+from exporter.web.wording import printable, server_name, timestamp
 
 HOURS: Final = "GPU-hours"
 
@@ -50,7 +49,7 @@ def text(explanation: Explanation) -> str:
     """For people."""
     period = explanation.period
     hours = period.covered / NANOSECONDS_PER_HOUR
-    when = f"{_time(period.start)} to {_time(period.end)}, {hours:.2f} hours of it metered"
+    when = f"{timestamp(period.start)} to {timestamp(period.end)}, {hours:.2f} hours of it metered"
     lines = [f"{when}; ledger {explanation.ledger}"]
     for server in explanation.servers:
         lines += ["", *_server(server)]
@@ -64,8 +63,8 @@ def as_json(explanation: Explanation) -> str:
     """For machines. Money in dollars, GPU time in seconds."""
     document = {
         "ledger": explanation.ledger,
-        "start": _time(explanation.period.start),
-        "end": _time(explanation.period.end),
+        "start": timestamp(explanation.period.start),
+        "end": timestamp(explanation.period.end),
         "metered_seconds": explanation.period.covered / NANOSECONDS_PER_SECOND,
         "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
         "servers": [
@@ -94,25 +93,20 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
         "split": None if model.split is None else asdict(model.split),
         "tokens": dict(account.tokens),
-        "last_token": None if account.last_token is None else _time(account.last_token),
+        "last_token": None if account.last_token is None else timestamp(account.last_token),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
         "against": [asdict(one) for one in model.against],
     }
 
 
-def _server(explained_server: ServerExplanation) -> Iterator[str]:
-    name = (
-        f"{explained_server.key.namespace}/{explained_server.key.server}"
-        if explained_server.key.namespace
-        else explained_server.key.server
-    )
-    yield printable(name)
-    yield from _prices_now(explained_server.allocated)
-    for model in explained_server.models:
+def _server(server: ServerExplanation) -> Iterator[str]:
+    yield printable(server_name(server.key))
+    yield from _prices_now(server.allocated)
+    for model in server.models:
         yield f"  model {printable(model.account.model) or NO_MODEL}"
         yield from _spent(model)
-        if explained_server.partial:
+        if server.partial:
             yield f"    {PARTIAL}"
         else:
             yield from _quotients(model)
@@ -196,7 +190,7 @@ def unserved_words(account: ModelAccount) -> str | None:
     """Since when a model serves nobody; `None` where it served in the time, or never."""
     if any(account.tokens.values()) or account.last_token is None:
         return None
-    return f"served no token since {_time(account.last_token)}"
+    return f"served no token since {timestamp(account.last_token)}"
 
 
 def split_words(split: CurrentSplit) -> str:
@@ -226,15 +220,6 @@ def against_words(break_even: HostedBreakEven) -> Iterator[str]:
 
 def _money(amount: Picodollars) -> str:
     return f"{dollars(amount):,.6f}"
-
-
-def printable(label: str) -> str:
-    """A label that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in label)
-
-
-def _time(instant: Instant) -> str:
-    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 TRAILING_HOURS: Final = 2
