@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Final, get_args
 
 from exporter.config.kubernetes import MATCH_NODE_LABEL
-from exporter.config.problems import BrokenError
 from exporter.config.schema import (
     Context,
     Key,
@@ -77,15 +76,12 @@ DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
 WITH_CATALOGUE: Final = (INSTANCE_TYPE, REGION, DISCOUNT, DISCOUNT_OF)
 
 
-def go_with_catalogue(mapping: MappingNode) -> bool:
+def go_with_catalogue(mapping: MappingNode) -> None:
     """A rule: keys of list prices need `catalogue`."""
-    good = True
     if CATALOGUE not in mapping and CATALOGUE.name not in mapping.intended:
         for key in WITH_CATALOGUE:
             if key in mapping:
                 mapping.refuse(key, "goes with catalogue only; remove it")
-                good = False
-    return good
 
 
 def _listed(mapping: MappingNode) -> Listed:
@@ -230,16 +226,13 @@ def _price(mapping: MappingNode) -> RentPrice:
     )
 
 
-def _in_order(items: list[ListItem[RentPrice]], context: Context) -> bool:
-    good = True
+def _in_order(items: list[ListItem[RentPrice]], context: Context) -> None:
     for earlier, later in pairwise(items):
         if (later.value.since or 0) <= (earlier.value.since or 0):
             message = (
                 f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
             )
             later.refuse(FROM.name, message, context)
-            good = False
-    return good
 
 
 PRICES = Key(
@@ -254,25 +247,24 @@ PRICES = Key(
 )
 
 
-def _host_prices_have_gpus(mapping: MappingNode) -> bool:
+def _host_prices_have_gpus(mapping: MappingNode) -> None:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
     of_host = PER_HOST_HOUR in mapping
     if of_host and (PER_GPU_HOUR in mapping or PRICES in mapping):
-        return True  # two prices, a problem that is noted already; which of them stays is open
+        return  # two prices, a problem that is noted already; which of them stays is open
     prices = mapping.get(PRICES)
     if prices is not None:
         of_host = any(price.gpus == PER_HOST for price in prices)
     elif PRICES in mapping:
-        return True  # broken prices are noted already; whether they are per host is open
+        return  # broken prices are noted already; whether they are per host is open
     if of_host == (GPUS_PER_HOST in mapping):
-        return True
+        return
     if not mapping.intended.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
-        return False
+        return
     if of_host:
         mapping.refuse(None, missing(GPUS_PER_HOST))
     else:
         mapping.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
-    return False
 
 
 BILLINGS: Choice[Billing] = Choice(get_args(Billing))
@@ -443,7 +435,6 @@ def _owned(mapping: MappingNode) -> Owned:
     )
     if owned.purchase_dollars * (1 + owned.adders_ratio) > owned.life_years * DOLLARS_PER_YEAR.high:
         mapping.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
-        raise BrokenError
     return owned
 
 
@@ -497,7 +488,6 @@ def _hardware(mapping: MappingNode) -> Hardware:
         problem := instance_type_problem(rented, match, mapping.context.catalogue)
     ):
         mapping.refuse(RENTED, problem)
-        raise BrokenError
     return Hardware(
         match=match,
         pricing=rented or mapping[OWNED],

@@ -184,26 +184,21 @@ def _overhead(mapping: MappingNode) -> Overhead:
     return Overhead(amount_dollars=mapping[key], period=period, source=mapping.path, **mapping.filled())
 
 
-def _fleet_is_everywhere(mapping: MappingNode) -> bool:
-    if mapping.values.get(PER.name) != "fleet" or OVERHEAD_MATCH not in mapping:
-        return True
-    mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
-    return False
+def _fleet_is_everywhere(mapping: MappingNode) -> None:
+    if mapping.values.get(PER.name) == "fleet" and OVERHEAD_MATCH in mapping:
+        mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
 
 
-def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> bool:
+def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> None:
     """One name twice is fine for different hosts, and a mistake where both would be charged to one host."""
-    good = True
     by_name: dict[str, list[Overhead]] = {}
     for item in items:
         for other in by_name.setdefault(item.value.name, []):
             if None in (item.value.host, other.host) or item.value.host == other.host:
                 message = f'"{other.name}" is already given by {other.source}; choose another name'
                 item.refuse(OVERHEAD_NAME.name, message, context)
-                good = False
                 break
         by_name[item.value.name].append(item.value)
-    return good
 
 
 OVERHEADS = Key(
@@ -295,11 +290,9 @@ PRODUCT = Key("product", Label("product"), "The product that pays.", RecordField
 TEAM = Key("team", Label("team"), "The team that owns the product.", RecordField(OwnershipRule, "team"))
 
 
-def _names_an_owner(mapping: MappingNode) -> bool:
-    if PRODUCT in mapping or TEAM in mapping:
-        return True
-    mapping.refuse(None, "names no owner; give product, team or both")
-    return False
+def _names_an_owner(mapping: MappingNode) -> None:
+    if PRODUCT not in mapping and TEAM not in mapping:
+        mapping.refuse(None, "names no owner; give product, team or both")
 
 
 RULES = Key(

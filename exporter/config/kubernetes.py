@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
-from exporter.config.problems import BrokenError, RefusedError, shown
+from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, Key, RecordField, Table, builds, describe
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
@@ -49,19 +49,16 @@ class NodeLabel:
             )
         if len(node.entries) > MOST_PATTERNS:
             raise RefusedError(f"has {len(node.entries)} labels; it takes 1 to {MOST_PATTERNS}")
-        for position, fault in node.faults:
-            context.problems.note(position, path, fault)
-        good = not node.faults
         patterns = []
-        for name, (position, value) in node.entries.items():
-            problem = _problem(name, value)
-            if problem is not None:
-                context.problems.note(position, path, problem)
-                good = False
-            elif isinstance(value, Scalar):
-                patterns.append((name, value.text))
-        if not good:
-            raise BrokenError
+        with context.problems.fatal():
+            for position, fault in node.faults:
+                context.problems.note(position, path, fault)
+            for name, (position, value) in node.entries.items():
+                problem = _problem(name, value)
+                if problem is not None:
+                    context.problems.note(position, path, problem)
+                elif isinstance(value, Scalar):
+                    patterns.append((name, value.text))
         return tuple(patterns)
 
 

@@ -1,5 +1,7 @@
 """What is wrong with a configuration: every problem of the file, each with its place and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 MOST_PROBLEMS = 50
@@ -68,6 +70,18 @@ class Problems:
             self.noted.append(last)
             raise TooManyProblemsError
         self.noted.append(Problem(position, path, message))
+
+    @contextmanager
+    def fatal(self) -> Iterator[None]:
+        """A part of the file of which every problem is fatal.
+
+        Raises:
+            BrokenError: a problem was noted in the part.
+        """
+        before = len(self.noted)
+        yield
+        if len(self.noted) > before:
+            raise BrokenError
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems in the file's order, those of the file as a whole first."""

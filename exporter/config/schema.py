@@ -196,8 +196,8 @@ class MappingNode:
         self.context.problems.note(node.position if node else self.node.position, path, message)
 
 
-Rule = Callable[[MappingNode], bool]
-"""Whether a mapping with these keys can be built; a rule notes what is wrong."""
+Rule = Callable[[MappingNode], object]
+"""A check of several keys of a mapping together. It notes what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +214,18 @@ class Table(Generic[T_co]):
         if not isinstance(node, Mapping):
             raise RefusedError(f"must be a mapping of keys to values, not {describe(node)}")
         mapping = MappingNode(node, path, context, self.keys)
-        good = self._names_are_valid(mapping)
-        for key in self.keys:
-            value = node.value(key.name)
-            if value is not None:
-                good &= read_into(
-                    mapping.values, key.name, key.validator, value, dotted(path, key.name), context
-                )
-            elif key.required:
-                good = False
-                if key.name in mapping.intended:
-                    continue
-                context.problems.note(node.position, path, missing(key))
-        for rule in self.rules:
-            good &= rule(mapping)
-        if not good:
-            raise BrokenError
-        return self.build(mapping)
+        with context.problems.fatal():
+            self._check_names(mapping)
+            for key in self.keys:
+                value = node.value(key.name)
+                if value is not None:
+                    read_into(mapping.values, key.name, key.validator, value, dotted(path, key.name), context)
+                elif key.required and key.name not in mapping.intended:
+                    context.problems.note(node.position, path, missing(key))
+            for rule in self.rules:
+                rule(mapping)
+        with context.problems.fatal():
+            return self.build(mapping)
 
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""
@@ -240,12 +235,10 @@ class Table(Generic[T_co]):
             elif isinstance(key.validator, Table):
                 yield from key.validator.field_names()
 
-    def _names_are_valid(self, mapping: MappingNode) -> bool:
+    def _check_names(self, mapping: MappingNode) -> None:
         names = [key.name for key in self.keys]
-        good = not mapping.node.faults
         for name, (position, value) in mapping.node.entries.items():
             if name not in names:
-                good = False
                 best = self._synonym(name, value) or did_you_mean(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
                 if both := best and did_you_mean_pair(name, best, names):
@@ -268,7 +261,6 @@ class Table(Generic[T_co]):
                     self._check_misspelled(best, value, path, mapping.context)
         for position, fault in mapping.node.faults:
             mapping.context.problems.note(position, mapping.path, fault)
-        return good
 
     def _synonym(self, name: str, value: Node) -> str | None:
         """The key that people call by another word."""
@@ -310,8 +302,8 @@ def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
     return lambda mapping: record(**mapping.filled())
 
 
-ListRule = Callable[[list[ListItem[T]], Context], bool]
-"""Whether the good items can stand together; a rule notes what is wrong."""
+ListRule = Callable[[list[ListItem[T]], Context], object]
+"""A check of the good items of a list together. It notes what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,32 +327,29 @@ class ListOf(Generic[T]):
             raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
+        read: dict[str, T] = {}
         items: list[ListItem[T]] = []
-        for index, child in enumerate(node.items):
-            read: dict[str, T] = {}
-            item_path = f"{path}[{index}]"
-            if read_into(read, "", self.validator, child, item_path, context):
-                items.append(ListItem(child, item_path, read[""]))
-        good = len(items) == len(node.items)
-        for rule in self.rules:
-            good &= rule(items, context)
-        if not good:
-            raise BrokenError
+        with context.problems.fatal():
+            for index, child in enumerate(node.items):
+                item_path = f"{path}[{index}]"
+                read_into(read, item_path, self.validator, child, item_path, context)
+                if item_path in read:
+                    items.append(ListItem(child, item_path, read[item_path]))
+            for rule in self.rules:
+                rule(items, context)
         return tuple(item.value for item in items)
 
 
 def read_into(
     values: dict[str, T], name: str, validator: Validator[T], node: Node, path: str, context: Context
-) -> bool:
-    """Put a node's value under a name; false, with the problem noted, where it cannot be used."""
+) -> None:
+    """Put a node's value under a name; where it cannot be used, the problem is noted instead."""
     try:
         values[name] = validator.read(node, path, context)
     except RefusedError as refused:
         context.problems.note(node.position, path, str(refused))
-        return False
     except BrokenError:
-        return False
-    return True
+        pass
 
 
 def describe(node: Node) -> str:
@@ -398,17 +387,13 @@ def dotted(path: str, name: str) -> str:
 def exactly_one(*keys: Key[object]) -> Rule:
     """A rule: one of the keys must be given, and only one."""
 
-    def rule(mapping: MappingNode) -> bool:
+    def rule(mapping: MappingNode) -> None:
         given = [key for key in keys if key in mapping]
-        if len(given) == 1:
-            return True
         names = ", ".join(key.name for key in keys)
-        if given:
-            for key in given[1:]:
-                mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
-        elif mapping.intended.isdisjoint(key.name for key in keys):
+        for key in given[1:]:
+            mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
+        if not given and mapping.intended.isdisjoint(key.name for key in keys):
             mapping.refuse(None, f"says none of {names}; give exactly one")
-        return False
 
     return rule
 
@@ -416,16 +401,15 @@ def exactly_one(*keys: Key[object]) -> Rule:
 def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
     """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
 
-    def rule(mapping: MappingNode) -> bool:
+    def rule(mapping: MappingNode) -> None:
         if (key in mapping) == (needed in mapping) or (key in mapping and other in mapping):
-            return True
+            return
         if needed.name in mapping.intended or key.name in mapping.intended:
-            return False
+            return
         if key in mapping:
             mapping.refuse(None, missing(needed))
         else:
             mapping.refuse(needed, f"goes with {key.name} only; remove it")
-        return False
 
     return rule
 
@@ -433,15 +417,12 @@ def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
 def unique(key: Key[str], of: Callable[[T], str], advice: str) -> ListRule[T]:
     """A rule: no two items have the same value of a key; the advice is for the later one."""
 
-    def rule(items: list[ListItem[T]], context: Context) -> bool:
+    def rule(items: list[ListItem[T]], context: Context) -> None:
         paths: dict[str, str] = {}
-        good = True
         for item in items:
             value = of(item.value)
             if value in paths:
                 item.refuse(key.name, f'"{value}" is already given by {paths[value]}; {advice}', context)
-                good = False
             paths.setdefault(value, item.path)
-        return good
 
     return rule

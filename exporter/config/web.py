@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
-from exporter.config.problems import BrokenError, RefusedError, shown
+from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.units import Nanoseconds
@@ -100,19 +100,18 @@ class BasicUsers:
         if len(node.entries) > MOST_USERS:
             raise RefusedError(f"has {len(node.entries)} users; it takes {MOST_USERS} at most")
         users: dict[str, bytes] = {}
-        for position, fault in node.faults:
-            context.problems.note(position, path, fault)
-        for name, (position, value) in node.entries.items():
-            where = dotted(path, shown(name)[1:-1])
-            problem = _user_fault(name)
-            if problem:
-                context.problems.note(position, where, problem)
-            elif problem := _hash_fault(value):
-                context.problems.note(value.position, where, problem)
-            elif isinstance(value, Scalar):
-                users[name] = value.text.encode()
-        if len(users) < len(node.entries) or node.faults:
-            raise BrokenError
+        with context.problems.fatal():
+            for position, fault in node.faults:
+                context.problems.note(position, path, fault)
+            for name, (position, value) in node.entries.items():
+                where = dotted(path, shown(name)[1:-1])
+                problem = _user_fault(name)
+                if problem:
+                    context.problems.note(position, where, problem)
+                elif problem := _hash_fault(value):
+                    context.problems.note(value.position, where, problem)
+                elif isinstance(value, Scalar):
+                    users[name] = value.text.encode()
         return users
 
 
@@ -265,63 +264,51 @@ HEADERS = (
 )
 
 
-def _proves_itself(mapping: MappingNode) -> bool:
-    good = True
+def _proves_itself(mapping: MappingNode) -> None:
     for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
         if key not in mapping and inline not in mapping and key.name not in mapping.intended:
             mapping.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
-            good = False
-    return good
 
 
-def _knows_its_clients(mapping: MappingNode) -> bool:
+def _knows_its_clients(mapping: MappingNode) -> None:
     kind = mapping.get(CLIENT_AUTH)
+    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
         mapping.refuse(
             CLIENT_AUTH,
             f"{kind} accepts any self-made certificate; write RequireAndVerifyClientCert with client_ca_file",
         )
-        return False
-    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-    if verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
+    elif verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
         mapping.refuse(
             CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
         )
-        return False
-    if CLIENT_CA_FILE in mapping and not verified:
+    elif CLIENT_CA_FILE in mapping and not verified:
         mapping.refuse(
             CLIENT_CA_FILE,
             f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
         )
-        return False
-    if CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
+    elif CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
         mapping.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
-        return False
-    return True
 
 
-def _speaks_a_version(mapping: MappingNode) -> bool:
+def _speaks_a_version(mapping: MappingNode) -> None:
     for key in (MIN_VERSION, MAX_VERSION):
         if mapping.get(key) in ("TLS10", "TLS11"):
             mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
-            return False
+            return
     if (mapping.get(MIN_VERSION), mapping.get(MAX_VERSION)) == ("TLS13", "TLS12"):
         mapping.refuse(MAX_VERSION, "is older than min_version; exchange them")
-        return False
+        return
     names = mapping.get(CIPHER_SUITES)
     if mapping.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
         mapping.refuse(
             CIPHER_SUITES, "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
         )
-        return False
-    return True
 
 
-def _draws_one_curve(mapping: MappingNode) -> bool:
+def _draws_one_curve(mapping: MappingNode) -> None:
     if len(mapping.get(CURVE) or ()) > 1:
         mapping.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
-        return False
-    return True
 
 
 def _tls(mapping: MappingNode) -> TlsConfig:
