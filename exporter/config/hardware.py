@@ -14,7 +14,6 @@ from exporter.config.schema import (
     ListItem,
     ListOf,
     MappingNode,
-    RecordField,
     Table,
     builds,
     exactly_one,
@@ -53,13 +52,13 @@ INSTANCE_TYPE: Final = Key(
     "instance_type",
     Label("instance type", exact=True),
     "The instance type, where the host does not report it; with catalogue only.",
-    RecordField(Listed, "instance_type"),
+    record=Listed,
 )
 REGION: Final = Key(
     "region",
     Label("region", exact=True),
     "The region of the list price, where the host does not report it; with catalogue only.",
-    RecordField(Listed, "region"),
+    record=Listed,
 )
 DISCOUNT: Final = Key(
     "discount_ratio",
@@ -202,7 +201,7 @@ FROM = Key(
     "exactly once.",
     required=True,
 )
-NOTE = Key("note", Label("note"), "Note on the source of the price.", RecordField(RentPrice, "note"))
+NOTE = Key("note", Label("note"), "Note on the source of the price.", record=RentPrice)
 
 
 PER_HOST: Final = 0
@@ -273,7 +272,7 @@ BILLING = Key(
     BILLINGS,
     "Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always` "
     "charges all time, as leases and reservations do.",
-    RecordField(Rented, "billing"),
+    record=Rented,
 )
 
 
@@ -315,33 +314,27 @@ MATCH_HOST = Key(
     "host",
     Pattern(),
     "The host's name, as configured for the exporter or else the operating system's.",
-    RecordField(HardwareMatch, "host"),
+    record=HardwareMatch,
 )
 MATCH_GPU_MODEL = Key(
     "gpu_model",
     Pattern(),
     "The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
-    RecordField(HardwareMatch, "gpu_model"),
+    record=HardwareMatch,
 )
-MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML reports it.", RecordField(HardwareMatch, "uuid"))
+MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML reports it.", record=HardwareMatch)
 
 MATCH_INSTANCE_TYPE = Key(
     "instance_type",
     Pattern(),
     "The host's instance type, like p5.48xlarge; Azure's with or without Standard_.",
-    RecordField(HardwareMatch, "instance_type"),
+    record=HardwareMatch,
 )
 MATCH_LIFECYCLE = Key(
-    "lifecycle",
-    Pattern(),
-    "The host's lifecycle: on_demand, spot, reserved.",
-    RecordField(HardwareMatch, "lifecycle"),
+    "lifecycle", Pattern(), "The host's lifecycle: on_demand, spot, reserved.", record=HardwareMatch
 )
 MATCH_REGION = Key(
-    "region",
-    Pattern(),
-    "The host's region as its cloud spells it, like us-east-1.",
-    RecordField(HardwareMatch, "region"),
+    "region", Pattern(), "The host's region as its cloud spells it, like us-east-1.", record=HardwareMatch
 )
 
 MATCH = Table(
@@ -375,32 +368,29 @@ LIFE_YEARS = Key(
     "life_years",
     Number("years", Decimal(100), Decimal("0.1")),
     "Years of amortization, of 8766 hours each; after them the hardware costs nothing.",
-    RecordField(Owned, "life_years"),
+    record=Owned,
     required=True,
 )
 RESIDUAL = Key(
     "residual_ratio",
     Number("ratio", Decimal(1), excess=PERCENT),
     "Value at the end of its life, as a part of the purchase.",
-    RecordField(Owned, "residual_ratio"),
+    record=Owned,
 )
 ADDERS = Key(
     "adders_ratio",
     Number("ratio", Decimal(10), excess=PERCENT),
     "Racks, network and installation, as a part of the purchase.",
-    RecordField(Owned, "adders_ratio"),
+    record=Owned,
 )
 SUPPORT = Key(
     "support_dollars_per_year",
     DOLLARS_PER_YEAR,
     "Support contract per year; component support.",
-    RecordField(Owned, "support_dollars_per_year"),
+    record=Owned,
 )
 INSURANCE = Key(
-    "insurance_dollars_per_year",
-    DOLLARS_PER_YEAR,
-    "Insurance per year; component insurance.",
-    RecordField(Owned, "insurance_dollars_per_year"),
+    "insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance per year; component insurance.", record=Owned
 )
 COST_OF_CAPITAL = Key(
     "cost_of_capital_ratio",
@@ -455,27 +445,27 @@ KILOWATT_HOUR = Key(
     "dollars_per_kilowatt_hour",
     Number("dollars", Decimal(100), decimals=DOLLAR_DECIMALS),
     "Price of a kilowatt-hour, grid fees included.",
-    RecordField(Electricity, "dollars_per_kilowatt_hour"),
+    record=Electricity,
     required=True,
 )
 PUE = Key(
     "pue_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "Power usage effectiveness: the building's power over that of its machines.",
-    RecordField(Electricity, "pue_ratio"),
+    record=Electricity,
 )
 HOST_FACTOR = Key(
     "host_factor_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "The host's power over that of its GPUs: processors, fans and power supplies.",
-    RecordField(Electricity, "host_factor_ratio"),
+    record=Electricity,
 )
 ENERGY = Key(
     "energy",
     Table((KILOWATT_HOUR, PUE, HOST_FACTOR), builds(Electricity)),
     "Price of electricity; without it none is charged. Rent usually includes power: with rented, give it "
     "only where power is billed separately.",
-    RecordField(Hardware, "energy"),
+    record=Hardware,
 )
 
 RULE_MATCH = Key("match", MATCH, "GPUs of the rule; all patterns given must match. Without it: every GPU.")
@@ -502,7 +492,7 @@ HARDWARE = Key(
         Table((RULE_MATCH, RENTED, OWNED, ENERGY), _hardware, (exactly_one(RENTED, OWNED),), expected="rule")
     ),
     "Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest.",
-    RecordField(Config, "hardware"),
+    record=Config,
 )
 
 UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
@@ -512,5 +502,5 @@ UNMATCHED = Key(
     "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as "
     "an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, "
     "or of its market. `unpriced`: no price, and the cost is absent.",
-    RecordField(Config, "unmatched_hardware"),
+    record=Config,
 )

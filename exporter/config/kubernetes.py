@@ -6,7 +6,7 @@ from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, RecordField, Table, builds, describe
+from exporter.config.schema import Context, Key, Table, builds, describe
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
 from exporter.tariff.terms import HardwareMatch, LabelPatterns
@@ -78,7 +78,7 @@ MATCH_NODE_LABEL: Final = Key(
     NodeLabel(),
     "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
     "matches nothing. GPUs of such a rule are charged once the labels are read.",
-    RecordField(HardwareMatch, "node_label"),
+    record=HardwareMatch,
 )
 
 
@@ -97,22 +97,16 @@ class LabelName(ScalarValidator[str]):
 
 
 POD_PRODUCT: Final = Key(
-    "product",
-    LabelName(),
-    'The label whose value is the product that pays; "" for none.',
-    RecordField(PodLabels, "product"),
+    "product", LabelName(), 'The label whose value is the product that pays; "" for none.', record=PodLabels
 )
 POD_TEAM: Final = Key(
-    "team",
-    LabelName(),
-    'The label whose value is the team that owns it; "" for none.',
-    RecordField(PodLabels, "team"),
+    "team", LabelName(), 'The label whose value is the team that owns it; "" for none.', record=PodLabels
 )
 POD_LABELS: Final = Key(
     "pod_labels",
     Table((POD_PRODUCT, POD_TEAM), builds(PodLabels)),
     "Labels of a server's pods that name its owner, where no rule does.",
-    RecordField(Config, "pod_labels"),
+    record=Config,
 )
 
 CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
@@ -123,12 +117,12 @@ KUBERNETES: Final = Key(
     "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of "
     "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
     "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
-    RecordField(Config, "kubernetes"),
+    record=Config,
 )
 KUBELET_CA_FILE: Final = Key(
     "kubelet_ca_file",
     AbsolutePath(),
     "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
     "their own by default, and these requests do not leave the node.",
-    RecordField(Config, "kubelet_ca_file"),
+    record=Config,
 )

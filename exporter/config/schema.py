@@ -112,40 +112,36 @@ class Validator(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordField:
-    """A field of a dataclass that a key fills."""
-
-    record: type[Any]
-    name: str
-
-    @property
-    def default(self) -> Any:
-        """The default of the field, `None` where it has none."""
-        (declaration,) = (each for each in fields(self.record) if each.name == self.name)
-        if declaration.default is not MISSING:
-            return declaration.default
-        return None if declaration.default_factory is MISSING else declaration.default_factory()
-
-
-@dataclass(frozen=True, slots=True)
 class Key(Generic[T_co]):
     """One key of a mapping, declared once.
 
-    `field` is the field that its value fills; the field's default is the key's. `default` is for a key that
-    fills no field. `also` are words that people write in its place before a single value.
+    `record` is the dataclass whose field its value fills: the field of the key's name, unless `field` names
+    another. The default of the field is the key's. `default` is for a key that fills no field.
+    `also` are words that people write in its place before a single value.
     """
 
     name: str
     validator: Validator[T_co]
     help: str
-    field: RecordField | None = None
+    record: type[Any] | None = None
+    field: str = ""
     default: T_co | None = None
     required: bool = False
     also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.field is not None:
-            object.__setattr__(self, "default", self.field.default)
+        if self.record is not None:
+            name = self.field or self.name
+            object.__setattr__(self, "field", name)
+            object.__setattr__(self, "default", _default(self.record, name))
+
+
+def _default(record: type[Any], name: str) -> Any:
+    """The default of a dataclass's field, `None` where it has none."""
+    (declaration,) = (each for each in fields(record) if each.name == name)
+    if declaration.default is not MISSING:
+        return declaration.default
+    return None if declaration.default_factory is MISSING else declaration.default_factory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +181,8 @@ class MappingNode:
             value = self.values.get(key.name)
             if isinstance(value, MappingNode):
                 filled.update(value.filled())
-            elif key.name in self.values and key.field is not None:
-                filled[key.field.name] = value
+            elif key.name in self.values and key.field:
+                filled[key.field] = value
         return filled
 
     def refuse(self, key: Key[object] | None, message: str) -> None:
@@ -230,8 +226,8 @@ class Table(Generic[T_co]):
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""
         for key in self.keys:
-            if key.field is not None:
-                yield key.field.name
+            if key.field:
+                yield key.field
             elif isinstance(key.validator, Table):
                 yield from key.validator.field_names()
 

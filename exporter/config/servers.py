@@ -16,7 +16,6 @@ from exporter.config.schema import (
     ListItem,
     ListOf,
     MappingNode,
-    RecordField,
     Table,
     describe,
     group,
@@ -211,13 +210,10 @@ BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
     "A file with the token to send; the LiteLLM proxy needs one.",
-    RecordField(ServerRule, "bearer_token_file"),
+    record=ServerRule,
 )
 CA_FILE = Key(
-    "ca_file",
-    AbsolutePath(),
-    "A file of certificates (PEM) to trust; https only.",
-    RecordField(ServerRule, "ca_file"),
+    "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
 )
 
 
@@ -253,7 +249,7 @@ DIVIDE = Key(
     ),
     "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
     "server's owner, as does everything before the first count.",
-    RecordField(ServerRule, "divide"),
+    record=ServerRule,
 )
 
 
@@ -297,14 +293,14 @@ NAME = Key(
     "name",
     Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
     "The server's name. Entries with the same name are replicas, and their tokens add up.",
-    RecordField(ServerRule, "name"),
+    record=ServerRule,
 )
 URL = Key(
     "url",
     Url(),
     "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
     "wherever it is shown.",
-    RecordField(ConfiguredServer, "url"),
+    record=ConfiguredServer,
 )
 GPUS = Key(
     "gpus",
@@ -315,25 +311,22 @@ ENGINE = Key(
     "engine",
     Choice(tuple(sorted(ENGINES))),
     "Engine name (default: recognized from its metrics page).",
-    RecordField(ServerRule, "engine"),
+    record=ServerRule,
 )
 NAMESPACE = Key(
-    "namespace",
-    Label("namespace"),
-    "Namespace of the server; empty without it.",
-    RecordField(ServerRule, "namespace"),
+    "namespace", Label("namespace"), "Namespace of the server; empty without it.", record=ServerRule
 )
 SHARE = Key(
     "gpu_share_ratio",
     Number("ratio", Decimal(1), above_low=True),
     "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
-    RecordField(ServerRule, "gpu_share_ratio"),
+    record=ServerRule,
 )
 SPANS_HOSTS = Key(
     "spans_hosts",
     Truth(),
     "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
-    RecordField(ServerRule, "spans_hosts"),
+    record=ServerRule,
 )
 ROLE = Key(
     "role",
@@ -346,29 +339,31 @@ METRICS_SCHEME = Key(
     "scheme",
     Choice(("http", "https")),
     "Scheme of its metrics, with match only.",
-    RecordField(ServerRule, "metrics_scheme"),
+    record=ServerRule,
+    field="metrics_scheme",
 )
 METRICS_PORT = Key(
     "port",
     Whole("port", 1, 65535),
     "Port of its metrics, with match only.",
-    RecordField(ServerRule, "metrics_port"),
+    record=ServerRule,
+    field="metrics_port",
 )
 METRICS_PATH_KEY = Key(
-    "path", UrlPath(), "Path of its metrics, with match only.", RecordField(ServerRule, "metrics_path")
+    "path", UrlPath(), "Path of its metrics, with match only.", record=ServerRule, field="metrics_path"
 )
 METRICS_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
     "A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs "
     "a user, a unit, or a workload of one namespace.",
-    RecordField(ServerRule, "bearer_token_file"),
+    record=ServerRule,
 )
 SERVER_NAME = Key(
     "server_name",
     ServerName(),
     "Host name to verify in the certificate, if it differs from the address; https only.",
-    RecordField(ServerRule, "server_name"),
+    record=ServerRule,
 )
 
 
