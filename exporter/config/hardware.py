@@ -266,10 +266,9 @@ def _host_prices_have_gpus(mapping: MappingNode) -> None:
         mapping.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
 
 
-BILLINGS: Choice[Billing] = Choice(get_args(Billing))
-BILLING = Key(
+BILLING: Key[Billing] = Key(
     "billing",
-    BILLINGS,
+    Choice(get_args(Billing)),
     "Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always` "
     "charges all time, as leases and reservations do.",
     record=Rented,
@@ -495,10 +494,9 @@ HARDWARE = Key(
     record=Config,
 )
 
-UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
-UNMATCHED = Key(
+UNMATCHED: Key[Unmatched] = Key(
     "unmatched_hardware",
-    UNMATCHED_CHOICE,
+    Choice(get_args(Unmatched)),
     "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as "
     "an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, "
     "or of its market. `unpriced`: no price, and the cost is absent.",

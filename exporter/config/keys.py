@@ -163,10 +163,9 @@ PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
     (PER_MONTH, "month"),
     (PER_YEAR, "year"),
 )
-PER_CHOICE: Choice[Per] = Choice(get_args(Per))
-PER = Key(
+PER: Key[Per] = Key(
     "per",
-    PER_CHOICE,
+    Choice(get_args(Per)),
     "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its GPUs. A "
     "fleet's amount enters no host's ledger: the fleet rules record it.",
     record=Overhead,
@@ -332,18 +331,21 @@ SPLIT_MATCH = Key(
     "Which servers and models; all patterns given must match.",
     required=True,
 )
-OTHER_METHOD = Key("method", METHODS, "As split.method.")
-OTHER_PROMPT = Key("prompt", POSITIVE_WEIGHT, "As split.weights.prompt.")
-OTHER_CACHED_PROMPT = Key("cached_prompt", WEIGHT, "As split.weights.cached_prompt.")
-OTHER_GENERATION = Key("generation", POSITIVE_WEIGHT, "As split.weights.generation.")
-OTHER_WEIGHTS = Key(
+OVERRIDE_METHOD = Key("method", METHODS, "As split.method.")
+OVERRIDE_WEIGHTS = Key(
     "weights",
-    group((OTHER_PROMPT, OTHER_CACHED_PROMPT, OTHER_GENERATION)),
+    group(
+        (
+            Key("prompt", POSITIVE_WEIGHT, "As split.weights.prompt."),
+            Key("cached_prompt", WEIGHT, "As split.weights.cached_prompt."),
+            Key("generation", POSITIVE_WEIGHT, "As split.weights.generation."),
+        )
+    ),
     "As split.weights; a weight that is not given is inherited.",
 )
 OVERRIDES = Key(
     "overrides",
-    ListOf(Table((SPLIT_MATCH, OTHER_METHOD, OTHER_WEIGHTS), lambda mapping: mapping, expected="rule")),
+    ListOf(Table((SPLIT_MATCH, OVERRIDE_METHOD, OVERRIDE_WEIGHTS), lambda mapping: mapping, expected="rule")),
     "Overrides; the first match applies. Missing keys are inherited.",
 )
 
@@ -356,10 +358,10 @@ def _split(mapping: MappingNode) -> tuple[SplitRule, ...]:
 
 def _override(override: MappingNode, general: SplitRule) -> SplitRule:
     """A rule of its own; the keys that it lacks are those of the general rule."""
-    weights = override.get(OTHER_WEIGHTS)
+    weights = override.get(OVERRIDE_WEIGHTS)
     return replace(
         general,
-        method=override.get(OTHER_METHOD) or general.method,
+        method=override.get(OVERRIDE_METHOD) or general.method,
         weights=general.weights if weights is None else replace(general.weights, **weights.values),
         **override[SPLIT_MATCH].filled(),
     )
@@ -372,10 +374,9 @@ SPLIT = Key(
     record=Config,
 )
 
-CLOUDS: Choice[CloudChoice] = Choice(get_args(CloudChoice))
-CLOUD = Key(
+CLOUD: Key[CloudChoice] = Key(
     "cloud",
-    CLOUDS,
+    Choice(get_args(CloudChoice)),
     "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware, "
     "if any; off: no request and no firmware; a cloud's name: that cloud.",
     record=Config,
@@ -387,10 +388,9 @@ PROCESSES = Key(
     "only the servers configured here.",
     record=Config,
 )
-LISTED: Choice[GpusChoice] = Choice(get_args(GpusChoice))
-GPUS = Key(
+GPUS: Key[GpusChoice] = Key(
     "gpus",
-    LISTED,
+    Choice(get_args(GpusChoice)),
     "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists. With "
     "all, every GPU; with visible, those that NVML lists (two exporters with half of the GPUs each). With "
     "auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",

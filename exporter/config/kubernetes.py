@@ -109,10 +109,9 @@ POD_LABELS: Final = Key(
     record=Config,
 )
 
-CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
-KUBERNETES: Final = Key(
+KUBERNETES: Final[Key[KubernetesChoice]] = Key(
     "kubernetes",
-    CHOICES,
+    Choice(get_args(KubernetesChoice)),
     "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
     "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of "
     "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "

@@ -210,7 +210,7 @@ BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
     "A file with the token to send; the LiteLLM proxy needs one.",
-    record=ServerRule,
+    record=GatewayDivision,
 )
 CA_FILE = Key(
     "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
@@ -264,23 +264,31 @@ def _match_has_keys(mapping: MappingNode) -> None:
         )
 
 
-PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.")
-WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.")
-UNIT = Key("unit", Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager.")
-PROCESS = Key("process", Pattern(), "The name of its program: the part after `unmatched:`, or its engine.")
-USER = Key("user", User(), "The user that it runs as, by name or uid; in a container write the uid.")
+PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.", record=ServerMatch)
+WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.", record=ServerMatch)
+UNIT = Key(
+    "unit",
+    Pattern(),
+    "Its system unit, like vllm@chat.service; no unit of a user's own manager.",
+    record=ServerMatch,
+)
+PROCESS = Key(
+    "process",
+    Pattern(),
+    "The name of its program: the part after `unmatched:`, or its engine.",
+    record=ServerMatch,
+)
+USER = Key(
+    "user",
+    User(),
+    "The user that it runs as, by name or uid; in a container write the uid.",
+    record=ServerMatch,
+)
 
 
 def _match(mapping: MappingNode) -> ServerMatch:
     user = mapping.get(USER)
-    return ServerMatch(
-        mapping.get(PORT),
-        mapping.get(WORKLOAD),
-        mapping.get(UNIT),
-        mapping.get(PROCESS),
-        user,
-        None if user is None else uid_of(user),
-    )
+    return ServerMatch(uid=None if user is None else uid_of(user), **mapping.filled())
 
 
 MATCH = Key(

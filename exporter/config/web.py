@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
+from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.units import Nanoseconds
 
@@ -360,12 +360,22 @@ HTTP = Key(
 )
 USERS = Key("basic_auth_users", BasicUsers(), "Users and the bcrypt hashes of their passwords.")
 INTERVAL = Key(
-    "interval", Duration("0s", "60m"), "The time between two requests; 0s for no limit.", required=True
+    "interval",
+    Duration("0s", "60m"),
+    "The time between two requests; 0s for no limit.",
+    record=RateConfig,
+    required=True,
 )
-BURST = Key("burst", Whole("requests", 1, 1_000_000), "Requests that may come at once.", required=True)
+BURST = Key(
+    "burst",
+    Whole("requests", 1, 1_000_000),
+    "Requests that may come at once.",
+    record=RateConfig,
+    required=True,
+)
 RATE = Key(
     "rate_limit",
-    Table((INTERVAL, BURST), lambda mapping: RateConfig(mapping[INTERVAL], mapping[BURST])),
+    Table((INTERVAL, BURST), builds(RateConfig)),
     "Limit of the request rate.",
 )
 
