@@ -328,7 +328,7 @@ def test_stopping_does_not_wait_for_ever(serve: Serve, monkeypatch: pytest.Monke
     """An acceptor thread that hangs is left behind: it is a daemon thread."""
     go = threading.Event()
     monkeypatch.setattr("exporter.web.listener.start", ends_after(go))
-    monkeypatch.setattr("exporter.web.listener._FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.web.listener._CLOSE_SECONDS", 0.05)
     site = serve(None)
     site.server.close()
 
