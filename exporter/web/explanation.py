@@ -1,4 +1,4 @@
-"""The explanation of a report's last hour: what the verb `explain` says, at the same tick."""
+"""Text and JSON of an explanation for `explain` and the page, and the explanation of a report."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ from exporter.web.wording import printable, server_name, timestamp
 
 HOURS: Final = "GPU-hours"
 
-# The words of the verb and of the page.
+# Phrases of the verb and of the page.
 HOLDS: Final = "an hour of what it holds now, energy apart"
 QUOTIENTS: Final = "dollars per million tokens, as in the metrics"
 LADDER: Final = "why two people say different numbers, and neither is wrong"
@@ -180,26 +180,26 @@ def _ladder(model: ModelExplanation) -> Iterator[str]:
 
 
 def current_split(model: ModelExplanation) -> CurrentSplit | None:
-    """How its busy money is split; `None` also where nothing was busy that could be split."""
+    """The split of its busy dollars; `None` without busy time."""
     account = model.account
     spent = {phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)}
     return None if spent == {"idle"} else model.split
 
 
 def unserved_words(account: ModelAccount) -> str | None:
-    """Since when a model serves nobody; `None` where it served in the time, or never."""
+    """Since when a model has served no token; `None` if it served in the period, or never."""
     if any(account.tokens.values()) or account.last_token is None:
         return None
     return f"served no token since {timestamp(account.last_token)}"
 
 
 def split_words(split: CurrentSplit) -> str:
-    """By what busy money is split now, and what that is worth."""
+    """The method that splits busy dollars now, and its meaning."""
     return f"now split by {split.method}, prefill {split.prefill_ratio:.1%} of busy: {MEANING[split.method]}"
 
 
 def unpriced_words(unpriced: Nanoseconds) -> str:
-    """Why there is no quotient while GPU time has no price."""
+    """Why a model has no quotient while GPU time has no price."""
     return (
         f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS} that it held have no price, so "
         "that what it cost is not known; a price under `hardware` that covers them charges them"
@@ -207,7 +207,7 @@ def unpriced_words(unpriced: Nanoseconds) -> str:
 
 
 def against_words(break_even: HostedBreakEven) -> Iterator[str]:
-    """One's own cost beside a price, and where both come to the same."""
+    """Own cost against a hosted price, and the break-even."""
     own, price = break_even.own_dollars_per_million, break_even.dollars_per_million
     times = break_even.tokens_per_day / break_even.served_per_day
     name = break_even.reference if break_even.reference == YOURS else f"at {break_even.reference}"
@@ -223,11 +223,11 @@ def _money(amount: Picodollars) -> str:
 
 
 TRAILING_HOURS: Final = 2
-"""In so many hours the last 60 minutes lie."""
+"""Calendar hours that contain the last 60 minutes."""
 
 
-def explained(report: Report, server: str) -> Explanation | None:
-    """Explain one server, as `name` or `namespace/name`; `None` without books.
+def explain_server(report: Report, server: str) -> Explanation | None:
+    """Explain one server, given as `name` or `namespace/name`, over the last hour; `None` without totals.
 
     Raises:
         ExplanationError: the report has no such server.
