@@ -115,7 +115,7 @@ class CommittedTotals:
     window: Mapping[CostOwner, Window] = field(default_factory=dict)
     usage: RecentUsage = field(default_factory=RecentUsage)
     metered_since: Instant | None = None
-    course: RecentHistory = RecentHistory()
+    history: RecentHistory = RecentHistory()
     replaced: int = 0
     """UUIDs that took the slot of another GPU."""
 

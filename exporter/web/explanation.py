@@ -238,14 +238,14 @@ def explain_server(report: Report, server: str) -> Explanation | None:
     accounts = CostAccounts()
     for owner, window in totals.window.items():
         accounts.add_window(owner, window.money, window.tokens, window.unpriced)
-    accounts.add_mix(totals.course.mix)
+    accounts.add_mix(totals.history.mix)
     accounts.add_last(totals.last_token)
     for key in (*(owner.key for owner in report.rates), *(read.key for read in report.servers)):
         accounts.know(key)
     for share in report.shares:
         accounts.know(share.key)
     end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
-    covered = sum(hour.covered for hour in totals.course.hours[-TRAILING_HOURS:])
+    covered = sum(hour.covered for hour in totals.history.hours[-TRAILING_HOURS:])
     return explain(
         accounts,
         ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),

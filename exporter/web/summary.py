@@ -186,7 +186,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         gpus=() if stale else tuple(_gpus(report)),
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
-        hours=() if report.totals is None else report.totals.course.hours,
+        hours=() if report.totals is None else report.totals.history.hours,
         first_money=None if stale else _first_money(report, elapsed),
         first_window=None if stale else _first_window(report, elapsed),
     )
@@ -253,7 +253,7 @@ def _components(report: Report, *, stale: bool) -> Iterator[ComponentSummary]:
     hourly: dict[str, list[float]] = {}
     for price in () if stale else report.prices:
         hourly.setdefault(price.component, []).append(price.dollars_per_hour * price.count)
-    spent = {} if report.totals is None else report.totals.course.components
+    spent = {} if report.totals is None else report.totals.history.components
     lines = [
         ComponentSummary(
             name,
@@ -293,7 +293,7 @@ def _tokens(report: Report) -> Mapping[CostOwner, int]:
     if report.totals is None:
         return {}
     tokens_by_owner = dict.fromkeys((owner for owner, _kind in report.totals.tokens), 0)
-    for (owner, _kind), number in report.totals.course.tokens.items():
+    for (owner, _kind), number in report.totals.history.tokens.items():
         tokens_by_owner[owner] = tokens_by_owner.get(owner, 0) + number
     return tokens_by_owner
 
@@ -345,10 +345,10 @@ def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
     points: tuple[Point, ...] = ()
     if report.totals is not None and spent is not None and start is not None:
         hour = report.wall // NANOSECONDS_PER_HOUR
-        course = report.totals.course
-        first = min(hour, max(hour - len(course.before), -(-start // NANOSECONDS_PER_HOUR)))
-        whole = [dollars(amount) for amount in course.before[len(course.before) - (hour - first) :]]
-        running = sum(dollars(sum(each.money.values())) for each in course.hours[-1:])
+        history = report.totals.history
+        first = min(hour, max(hour - len(history.before), -(-start // NANOSECONDS_PER_HOUR)))
+        whole = [dollars(amount) for amount in history.before[len(history.before) - (hour - first) :]]
+        running = sum(dollars(sum(each.money.values())) for each in history.hours[-1:])
         before = spent - sum(whole) - running
         sums = accumulate(whole, initial=before)
         ends = range(first, hour + 1)
@@ -360,7 +360,7 @@ def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
 
 
 def _idle(report: Report) -> Idleness | None:
-    hours = () if report.totals is None else report.totals.course.hours
+    hours = () if report.totals is None else report.totals.history.hours
     spent = sum(sum(hour.money.values()) for hour in hours)
     if spent <= 0:
         return None

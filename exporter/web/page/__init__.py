@@ -56,6 +56,6 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     if of_server is None or report.totals is None:
         main = [element("p", "No data to explain yet.")]
     else:
-        main = [element("div", server_derivation(of_server, report.totals.course), data_part="servers")]
+        main = [element("div", server_derivation(of_server, report.totals.history), data_part="servers")]
     server_heading = element("span", "What ", name(server.lstrip("/") or server), " costs")
     return whole(f"{server} - {of_host}", server_heading, (back, ". ", *host_facts(summary)), main, build, UP)

@@ -217,7 +217,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         yield element("p", f"Idle {row.idle_ratio:.1%} of the last tick: {idle} dollars per hour.")
 
 
-def server_derivation(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
+def server_derivation(explanation: Explanation, history: RecentHistory) -> Iterator[Content]:
     """The cost of the explained servers."""
     period = explanation.period
     hours = period.covered / NANOSECONDS_PER_HOUR
@@ -237,7 +237,7 @@ def server_derivation(explanation: Explanation, course: RecentHistory) -> Iterat
             None if server.models else element("p", "No cost in this period."),
             id="models",
         )
-        yield _day(server, course)
+        yield _day(server, history)
     if explanation.fleet_dollars_per_hour:
         fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
         yield element("p", f"Not included: {fleet} of fleet overheads.")
@@ -341,10 +341,10 @@ def _quotients(server: ServerExplanation, model: ModelExplanation) -> Iterator[C
         )
 
 
-def _day(server: ServerExplanation, course: RecentHistory) -> Element:
+def _day(server: ServerExplanation, history: RecentHistory) -> Element:
     counts_by_owner = sorted(
-        (owner, [course.tokens.get((owner, kind), 0) for kind in KINDS])
-        for owner in {owner for owner, _kind in course.tokens}
+        (owner, [history.tokens.get((owner, kind), 0) for kind in KINDS])
+        for owner in {owner for owner, _kind in history.tokens}
         if owner.key == server.key
     )
     content: Content = element("p", "None.")
