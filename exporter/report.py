@@ -248,7 +248,7 @@ class Build:
 class TickBasis:
     """Policy and cost state of the tick. With the totals they are enough for an explanation.
 
-    They are passed on as they are: a tick spends nothing on explanations that nobody requests.
+    A tick passes them on unchanged: it spends nothing on explanations that are not requested.
     """
 
     policy: CostPolicy

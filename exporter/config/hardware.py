@@ -1,4 +1,4 @@
-"""The keys of `hardware`: what each GPU costs, rented or owned, and its electricity."""
+"""The keys of `hardware`: the price of each GPU, rented or owned, and its electricity."""
 
 import re
 from dataclasses import replace
@@ -94,9 +94,9 @@ def _listed(mapping: MappingNode) -> Listed:
 
 
 def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
-    """What is wrong with an instance type that the configuration itself names; `None` where nothing is.
+    """The problem of an instance type that the configuration names, if any.
 
-    A catalogue that is damaged is no fault of the configuration: the doctor tells it.
+    A damaged catalogue is no problem of the configuration: the doctor reports it.
     """
     try:
         location = named_place(listed, match, catalogue)
@@ -113,9 +113,9 @@ def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catal
 
 
 def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
-    """Where hosts run that a rule names by instance type, `None` where the type is the host's own.
+    """The location of hosts whose instance type a rule names; `None` if it names none.
 
-    The cloud is the first that has it, empty where none has; region and lifecycle are empty where the rule
+    The cloud is the first that has the type, empty if none has; region and lifecycle are empty if the rule
     does not name one.
 
     Raises:
@@ -143,7 +143,7 @@ def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
 
 
 def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Catalogue) -> list[str]:
-    """Up to two types of the series that is named, with one GPU model: another GPU is another price."""
+    """Up to two types of the named series, with one GPU model: another GPU is another price."""
     series = _series(named)
     near = [name for name in get_close_matches(named, types, n=8) if _series(name) == series]
     models = {}
@@ -154,7 +154,7 @@ def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Cat
 
 
 def _series(instance_type: str) -> str:
-    """The part of a name that its GPU goes by: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
+    """The part of a name that tells its GPU: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
     text = instance_type.strip().casefold().removeprefix("standard_")
     match = _FAMILY.match(text) or _GPU.search(text)
     return match[0] if match else ""
@@ -165,7 +165,7 @@ _GPU: Final = re.compile(r"(?<![a-z0-9])(?:gb|[abhltv])\d{2,3}s?(?![a-z0-9])|rtx
 
 
 def exact(pattern: str | None) -> str:
-    """A pattern that stands for one text only, empty where it does not."""
+    """A pattern that matches one text only; empty for any other."""
     return "" if pattern is None or any(c in pattern for c in "*?[") else pattern
 
 
@@ -205,7 +205,7 @@ NOTE = Key("note", Label("note"), "Note on the source of the price.", record=Ren
 
 
 PER_HOST: Final = 0
-"""Stands for `gpus_per_host`, which is a key beside the list of prices, until that key is read."""
+"""Stands for `gpus_per_host`, a key of the mapping around the list of prices, until that is read."""
 
 
 def gpus_of(mapping: MappingNode) -> int:
@@ -250,7 +250,7 @@ def _host_prices_have_gpus(mapping: MappingNode) -> None:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
     of_host = PER_HOST_HOUR in mapping
     if of_host and (PER_GPU_HOUR in mapping or PRICES in mapping):
-        return  # two prices, a problem that is noted already; which of them stays is open
+        return  # two prices, a problem noted already; which of them stays is open
     prices = mapping.get(PRICES)
     if prices is not None:
         of_host = any(price.gpus == PER_HOST for price in prices)

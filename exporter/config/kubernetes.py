@@ -1,4 +1,4 @@
-"""How Kubernetes spells labels, and the keys of the configuration that are about them."""
+"""Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ _PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?\[\]!-]*")
 
 
 def is_label_name(text: str) -> bool:
-    """Whether Kubernetes takes a text for a label's name: name or prefix/name."""
+    """Whether a text is a label's name in Kubernetes: name or prefix/name."""
     prefix, slash, name = text.rpartition("/")
     return bool(_NAME.fullmatch(name)) and (not slash or bool(_PREFIX.fullmatch(prefix)))
 
 
 def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes a text for a label's value, which may be empty."""
+    """Whether a text is a label's value in Kubernetes, which may be empty."""
     return text == "" or bool(_NAME.fullmatch(text))
 
 
 def is_node_name(text: str) -> bool:
-    """Whether a text may be the name of a node, or of a pod: a DNS subdomain (RFC 1123)."""
+    """Whether a text is the name of a node or pod: a DNS subdomain (RFC 1123)."""
     return bool(_PREFIX.fullmatch(text))
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLabel:
-    """Patterns of the values of labels, by their names; as pairs, in the order of the file."""
+    """Labels with a pattern of their values, as pairs in the order of the file."""
 
     expected: str = "mapping of labels to patterns"
 
@@ -63,7 +63,7 @@ class NodeLabel:
 
 
 def _problem(name: str, value: Node) -> str | None:
-    """What is wrong with a label and its pattern, `None` where nothing is."""
+    """The problem of a label and its pattern, if any."""
     if not is_label_name(name):
         return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
     if not isinstance(value, Scalar) or value.empty:

@@ -1,7 +1,7 @@
-"""The schema's parts: keys, mappings and lists. They drive reading and the documentation.
+"""The parts of a schema: keys, mappings and lists, for reading and for the documentation.
 
-A validator reads a node to a value. It refuses what cannot be used (`RefusedError`); its mapping or list
-notes the problem with its position and path and goes on, so that one run reports everything that is wrong.
+A validator reads a node to a value, or refuses it (`RefusedError`). The mapping or list around it notes the
+problem with its position and path, and goes on: one run reports all problems.
 """
 
 import re
@@ -18,7 +18,7 @@ from exporter.tariff.catalogue import CATALOGUE, Catalogue
 _CURRENCY: Final = re.compile(
     r"euros?|eur|pounds?|gbp|francs?|chf|yen|jpy|yuan|rmb|cny|rupees?|inr|won|krw|usd", re.IGNORECASE
 )
-"""What people write where it says dollars."""
+"""Currencies that people write in place of dollars."""
 
 DOLLARS: Final = "dollars"
 
@@ -67,7 +67,7 @@ def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str]
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word can only be a misspelling of a name."""
+    """Whether a word is so similar to a name that it can only be a misspelling."""
     return _similarity(word, name) >= MISSPELLED_FROM
 
 
@@ -86,7 +86,7 @@ _START: Final = Position(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One reading of a file: the zone of its local times, its list prices, and what was wrong so far."""
+    """One reading of a file: the zone of its local times, its list prices, and its problems so far."""
 
     zone: ZoneInfo
     problems: Problems
@@ -105,8 +105,8 @@ class Validator(Protocol[T_co]):
         """The value of a node.
 
         Raises:
-            RefusedError: it cannot be used; the message says why and what to do.
-            BrokenError: the same, for reasons that have been noted.
+            RefusedError: it cannot be used; the message has the reason and the remedy.
+            BrokenError: it cannot be used; its problems are noted.
         """
         ...
 
@@ -146,9 +146,9 @@ def _default(record: type[Any], name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class MappingNode:
-    """A mapping as read, with the values of its good keys by name.
+    """A mapping as read, with the values of its valid keys by name.
 
-    `intended` are the keys that its unknown keys are most similar to: they are not reported as missing too.
+    `intended` are the keys that its unknown keys are most similar to: these are not reported as missing too.
     """
 
     node: Mapping
@@ -175,7 +175,7 @@ class MappingNode:
         return value
 
     def filled(self) -> dict[str, Any]:
-        """The values that were given, by the fields that they fill; those of groups below are among them."""
+        """The given values by the fields that they fill, those of groups below included."""
         filled: dict[str, Any] = {}
         for key in self.keys:
             value = self.values.get(key.name)
@@ -186,7 +186,7 @@ class MappingNode:
         return filled
 
     def refuse(self, key: Key[object] | None, message: str) -> None:
-        """Note a problem at a key's value, at the mapping without a key (or where it is not given)."""
+        """Note a problem at a key's value, or at the mapping if there is no key or it is not given."""
         node = key and self.node.value(key.name)
         path = dotted(self.path, key.name) if key else self.path
         self.context.problems.note(node.position if node else self.node.position, path, message)
@@ -198,7 +198,7 @@ Rule = Callable[[MappingNode], object]
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T_co]):
-    """A mapping with known keys, built to a value once each of them is good."""
+    """A mapping with known keys, built to a value if all of it is valid."""
 
     keys: tuple[Key[object], ...]
     build: Callable[[MappingNode], T_co]
@@ -259,7 +259,7 @@ class Table(Generic[T_co]):
             mapping.context.problems.note(position, mapping.path, fault)
 
     def _synonym(self, name: str, value: Node) -> str | None:
-        """The key that people call by another word."""
+        """The key that has the name as a synonym."""
         synonyms = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
         return next(synonyms, None)
 
@@ -269,37 +269,37 @@ class Table(Generic[T_co]):
         return [key for key, table in tables if any(child.name == name for child in table.keys)]
 
     def _check_misspelled(self, intended: str, value: Node, path: str, context: Context) -> None:
-        """Report what is wrong with the value of a misspelled key, too: one run reports everything."""
+        """Note the problems of a misspelled key's value too: one run reports all problems."""
         key = next(key for key in self.keys if key.name == intended)
         read_into({}, intended, key.validator, value, path, context)
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One good item of a list, with its node and its path."""
+    """One valid item of a list, with its node and its path."""
 
     node: Node
     path: str
     value: T
 
     def refuse(self, name: str, message: str, context: Context) -> None:
-        """Note a problem at one key of the item, or at the item where that key is not given."""
+        """Note a problem at one key of the item, or at the item if that key is not given."""
         node = self.node.value(name) if isinstance(self.node, Mapping) else None
         context.problems.note((node or self.node).position, dotted(self.path, name), message)
 
 
 def group(keys: tuple[Key[object], ...], rules: tuple[Rule, ...] = ()) -> Table[MappingNode]:
-    """A mapping that is no record of its own: its keys fill fields of the record around it."""
+    """A mapping without a record of its own: its keys fill fields of the record around it."""
     return Table(keys, lambda mapping: mapping, rules)
 
 
 def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
-    """A record from the fields that the keys of a mapping fill."""
+    """A function that builds a record from the fields that the keys of a mapping fill."""
     return lambda mapping: record(**mapping.filled())
 
 
 ListRule = Callable[[list[ListItem[T]], Context], object]
-"""A check of the good items of a list together. It notes what is wrong; what it returns is not used."""
+"""A check of the valid items of a list together. It notes what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class ListOf(Generic[T]):
     rules: tuple[ListRule[T], ...] = ()
     least: int = 0
     advice: str = "begin each item with a dash"
-    """What to do where it is no list."""
+    """The remedy for a value that is no list."""
 
     @property
     def expected(self) -> str:
@@ -339,7 +339,7 @@ class ListOf(Generic[T]):
 def read_into(
     values: dict[str, T], name: str, validator: Validator[T], node: Node, path: str, context: Context
 ) -> None:
-    """Put a node's value under a name; where it cannot be used, the problem is noted instead."""
+    """Put a node's value under a name, or note the problem that it has."""
     try:
         values[name] = validator.read(node, path, context)
     except RefusedError as refused:
@@ -349,7 +349,7 @@ def read_into(
 
 
 def describe(node: Node) -> str:
-    """What a node is, for "must be this, not ..."."""
+    """A node in words, for "must be this, not ..."."""
     if isinstance(node, Mapping):
         return "a mapping"
     if isinstance(node, Sequence):
@@ -395,7 +395,7 @@ def exactly_one(*keys: Key[object]) -> Rule:
 
 
 def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
+    """A rule: two keys are given both or neither, unless `other` is given too, a problem of another rule."""
 
     def rule(mapping: MappingNode) -> None:
         if (key in mapping) == (needed in mapping) or (key in mapping and other in mapping):

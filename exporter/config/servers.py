@@ -49,12 +49,12 @@ _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
-"""Stands for `all`, which an empty list never does: it is refused."""
+"""Stands for `all`: an empty list is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Url(ScalarValidator[str]):
-    """Where metrics are scraped: http or https, without a password or a fragment."""
+    """A URL to scrape: http or https, without a password or a fragment."""
 
     expected: str = "URL"
     instead: str = "metrics.bearer_token_file"
@@ -103,7 +103,7 @@ def _is_host(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServerName(ScalarValidator[str]):
-    """The name of a certificate's subject: a DNS name or an address, nothing of a URL."""
+    """The name of a certificate's subject: a DNS name or an address, and no URL."""
 
     expected: str = "name like chat.example.com"
 
@@ -114,7 +114,7 @@ class ServerName(ScalarValidator[str]):
             return str(ipaddress.ip_address(text))
         except ValueError:
             pass
-        # What consists of digits and dots is an address that was mistyped.
+        # Digits and dots alone are a mistyped address.
         if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
             raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
         return text.removesuffix(".").lower()
@@ -254,7 +254,7 @@ DIVIDE = Key(
 
 
 ANY_GPU: Final = "(any)"
-"""Stands for a GPU that only servers on all GPUs use."""
+"""Stands for the GPUs that no entry names, which servers on all GPUs share."""
 
 
 def _match_has_keys(mapping: MappingNode) -> None:

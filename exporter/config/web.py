@@ -1,7 +1,7 @@
 """The web configuration: authentication and TLS, in the format of the Prometheus exporter toolkit.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
-A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
+A file that is accepted here passes `promtool check web-config`. What Python's TLS cannot do is refused.
 """
 
 import re
@@ -20,14 +20,14 @@ HEADER_CHARACTERS: Final = 2048
 USER_CHARACTERS: Final = 255
 MOST_USERS: Final = 100
 DEAREST: Final = 18
-"""The highest cost of bcrypt: one look at a password takes about 15 s then, longer than a scraper waits."""
+"""The highest cost of bcrypt: a comparison then takes about 15 s, longer than a scraper waits."""
 
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class FilePath(ScalarValidator[Path]):
-    """A file, from the folder of the file that names it on where it does not begin with /."""
+    """A file, relative to the folder of the file that names it unless it begins with /."""
 
     expected: str = "path"
 
@@ -41,7 +41,7 @@ class FilePath(ScalarValidator[Path]):
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A key that is refused: the message says what to write instead."""
+    """A key that is refused; the message has what to write instead."""
 
     message: str
     expected: str = "nothing"
@@ -54,7 +54,7 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class Text(ScalarValidator[str]):
-    """Printable ASCII, as a header or a name in a certificate has it; it may be empty."""
+    """Printable ASCII, for a header or a name in a certificate; it may be empty."""
 
     expected: str
 
@@ -71,7 +71,7 @@ class Text(ScalarValidator[str]):
 
 @dataclass(frozen=True, slots=True)
 class OrBlank:
-    """One of a few words, or nothing between quotes, which is as if the key were not there."""
+    """One of a few words, or an empty text, which is as if the key were not given."""
 
     choice: Choice[str]
 
@@ -147,7 +147,7 @@ SUITES: Final = {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
-"""What Go's crypto/tls calls secure, with OpenSSL's names. Those of TLS 1.3 are always on, as in Go."""
+"""Secure cipher suites of Go's crypto/tls, with OpenSSL's names. Those of TLS 1.3 are always on, as in Go."""
 
 CURVES: Final = {
     "CurveP256": "prime256v1",
@@ -160,7 +160,7 @@ CURVES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Which client certificates are asked for. Without `names`, each that an authority has signed will do."""
+    """Which client certificates are accepted; without `names`, all that an authority has signed."""
 
     authorities: Path
     required: bool
@@ -169,7 +169,7 @@ class ClientConfig:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """How connections are encrypted. `suites` and `curve` have OpenSSL's names; without them it chooses."""
+    """TLS of connections. `suites` and `curve` have OpenSSL's names; without them it chooses."""
 
     certificate: Path
     key: Path
@@ -182,7 +182,7 @@ class TlsConfig:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read beside the web configuration."""
+        """Files that are read with the web configuration."""
         return (self.certificate, self.key, *((self.clients.authorities,) if self.clients else ()))
 
 
@@ -196,7 +196,7 @@ class RateConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every answer."""
+    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every response."""
 
     tls: TlsConfig | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -206,7 +206,7 @@ class WebConfig:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read beside the web configuration."""
+        """Files that are read with the web configuration."""
         return self.tls.files if self.tls else ()
 
 
@@ -396,10 +396,10 @@ WEB: Final = Table((TLS, HTTP, USERS, RATE), _web)
 
 
 def load_web(path: Path) -> WebConfig:
-    """Read a web configuration; the files that it names are looked for from its own folder on.
+    """Read a web configuration; the files that it names are relative to its own folder.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or says something that cannot be used.
+        ConfigError: it cannot be read, is empty, or has a problem.
     """
     config = read(contents(path), str(path), WEB)
     tls, folder = config.tls, path.parent

@@ -1,4 +1,4 @@
-"""Metrics of the GPUs: what they are, what they do, what they draw, who holds them."""
+"""Metrics of the GPUs: identity, utilization, energy and holders."""
 
 import math
 from collections.abc import Callable, Iterator

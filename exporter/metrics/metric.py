@@ -1,4 +1,4 @@
-"""One metric: its name, what its labels are, what it means, and the pure function that yields its rows."""
+"""One metric of the table: name, labels, help, and the pure function that yields its rows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ GPU: Final = ("uuid", "gpu_model")
 class Metric:
     """One row of the table.
 
-    `rows` yields nothing where nothing is known: an absent series, never a zero in its stead.
-    `lasting` rows are served from a report that is older than three intervals too: counters, and the few
+    `rows` yields nothing for an unknown value: an absent series, never 0.
+    `lasting` rows are also served from a report that is older than three intervals: counters, and the few
     gauges that stay true without a tick.
     """
 
@@ -47,12 +47,12 @@ class Metric:
 
 
 def counter(name: str, labels: tuple[str, ...], help_text: str, rows: Rows) -> Metric:
-    """A total. It is served however old the report is: a total that stands still is still true."""
+    """A total. It is served from a report of any age: an old total is still true."""
     return Metric(name, "counter", labels, help_text, rows, lasting=True)
 
 
 def gauge(name: str, labels: tuple[str, ...], help_text: str, rows: Rows, *, lasting: bool = False) -> Metric:
-    """A state of this moment, absent once the report is old; `lasting` for what a missed tick leaves true."""
+    """A current state, absent once the report is old; `lasting` if it stays true without ticks."""
     return Metric(name, "gauge", labels, help_text, rows, lasting)
 
 

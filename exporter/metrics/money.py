@@ -1,4 +1,4 @@
-"""Metrics of money: what was spent, what is being spent, what a token costs, months and budgets."""
+"""Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
 from collections.abc import Iterator
 from typing import Final

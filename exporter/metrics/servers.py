@@ -1,4 +1,4 @@
-"""Metrics of the inference servers: what they are, what they serve, how they are read."""
+"""Metrics of the inference servers: identity, tokens, load and how they are read."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -39,7 +39,7 @@ def _last_token(totals: CommittedTotals) -> Iterator[Row]:
 
 
 def _info(report: Report) -> Iterator[Row]:
-    """One row per server: an endpoint that is down cannot tell its engine, its replicas can."""
+    """One row per server: an endpoint that is down has no engine, but its replicas have."""
     engines: dict[ServerKey, str] = {}
     for server in sorted(report.servers, key=lambda server: server.url):
         engines[server.key] = engines.get(server.key) or server.engine
