@@ -1,6 +1,6 @@
 """Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
@@ -11,6 +11,7 @@ from exporter.metrics.metric import (
     OWNER_AND_MODEL,
     Metric,
     Row,
+    Rows,
     counter,
     gauge,
     gpu_labels,
@@ -29,12 +30,18 @@ def _owners(totals: CommittedTotals) -> set[CostOwner]:
     return charged | {owner for owner, _ in totals.tokens} | set(totals.requests)
 
 
-@of_totals
-def _cost(totals: CommittedTotals) -> Iterator[Row]:
-    for owner in _owners(totals):
-        for phase in PHASES:
-            amount = totals.cost.get(OwnerPhase(owner, phase), 0)
-            yield (*owner_labels(owner), phase), dollars(amount)
+def _by_phase(
+    sums: Callable[[CommittedTotals], Mapping[OwnerPhase, int]], convert: Callable[[int], float]
+) -> Rows:
+    """A row of each phase of every owner, 0 for a phase without postings."""
+
+    def rows(totals: CommittedTotals) -> Iterator[Row]:
+        by_phase = sums(totals)
+        for owner in _owners(totals):
+            for phase in PHASES:
+                yield (*owner_labels(owner), phase), convert(by_phase.get(OwnerPhase(owner, phase), 0))
+
+    return of_totals(rows)
 
 
 @of_totals
@@ -47,14 +54,6 @@ def _server_cost(totals: CommittedTotals) -> Iterator[Row]:
 def _gpu_cost(totals: CommittedTotals) -> Iterator[Row]:
     for (gpu, component), amount in totals.gpu_cost.items():
         yield (*gpu_labels(gpu), component), dollars(amount)
-
-
-@of_totals
-def _gpu_time(totals: CommittedTotals) -> Iterator[Row]:
-    for owner in _owners(totals):
-        for phase in PHASES:
-            charged_time = totals.gpu_time.get(OwnerPhase(owner, phase), 0)
-            yield (*owner_labels(owner), phase), seconds(charged_time)
 
 
 def _rates(report: Report) -> Iterator[Row]:
@@ -154,7 +153,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Dollars accrued on this host, by owner and by phase of the GPU. Includes energy and overheads; "
         "phase unobserved is time without a reading. GPUs without a price (inference_gpu_priced 0) add only "
         f"their overheads. Absent {CHARGED}.",
-        _cost,
+        _by_phase(lambda totals: totals.cost, dollars),
     ),
     counter(
         "inference_server_cost_dollars_total",
@@ -176,7 +175,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, owned "
         "hardware from in_service on. Dollars over GPU-hours are the price. Time without a price counts "
         f"while the host is up. Its other hours count once a price charges them late. Absent {CHARGED}.",
-        _gpu_time,
+        _by_phase(lambda totals: totals.gpu_time, seconds),
     ),
     gauge(
         "inference_cost_dollars_per_hour",
