@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted
+from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted, missing
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.units import Nanoseconds
 
@@ -264,13 +264,13 @@ HEADERS = (
 )
 
 
-def _proves_itself(mapping: MappingNode) -> None:
+def _has_certificate_and_key(mapping: MappingNode) -> None:
     for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
         if key not in mapping and inline not in mapping and key.name not in mapping.intended:
-            mapping.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
+            mapping.refuse(None, missing(key))
 
 
-def _knows_its_clients(mapping: MappingNode) -> None:
+def _clients_are_verified(mapping: MappingNode) -> None:
     kind = mapping.get(CLIENT_AUTH)
     verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
@@ -291,7 +291,7 @@ def _knows_its_clients(mapping: MappingNode) -> None:
         mapping.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
 
 
-def _speaks_a_version(mapping: MappingNode) -> None:
+def _version_is_served(mapping: MappingNode) -> None:
     for key in (MIN_VERSION, MAX_VERSION):
         if mapping.get(key) in ("TLS10", "TLS11"):
             mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
@@ -306,7 +306,7 @@ def _speaks_a_version(mapping: MappingNode) -> None:
         )
 
 
-def _draws_one_curve(mapping: MappingNode) -> None:
+def _takes_one_curve(mapping: MappingNode) -> None:
     if len(mapping.get(CURVE) or ()) > 1:
         mapping.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
 
@@ -340,7 +340,7 @@ TLS = Key(
             *(CIPHER_SUITES, SERVER_ORDER, CURVE, CERT, KEY, CLIENT_CA),
         ),
         _tls,
-        (_proves_itself, _knows_its_clients, _speaks_a_version, _draws_one_curve),
+        (_has_certificate_and_key, _clients_are_verified, _version_is_served, _takes_one_curve),
     ),
     "TLS of the server; without it, plain HTTP.",
 )
