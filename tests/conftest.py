@@ -42,7 +42,7 @@ SLOW = (
     "tests/year/",
     "tests/rules/",
     "tests/faults/",
-    "tests/demo/test_story.py",
+    "tests/demo/test_daemon.py",
     "tests/demo/test_facts.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",

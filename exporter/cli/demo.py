@@ -22,8 +22,8 @@ from exporter.cli.flags import DEMO_ADDRESS
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
-from exporter.demo.invitation import LOG, Site, invitation, prometheus_configuration
-from exporter.demo.story import Stage, replay, stage
+from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
+from exporter.demo.daemon import DemoDaemon, replay
 from exporter.sources.footprint import Footprint
 from exporter.web.access import Access
 from exporter.web.listener import ListenError, parse_address
@@ -89,11 +89,13 @@ class _Demo:
         self._folder = folder
         self._listen_address = listen_address
         self._live = False
-        self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
+        self._daemon: DemoDaemon = DemoDaemon(
+            clock, Footprint(), build(), self._published, folder=folder, seed=seed
+        )
         self._web = WebServer(
             listen_address,
-            self._set_up.current,
-            self._set_up.clock,
+            self._daemon.current,
+            self._daemon.clock,
             None,
             build(),
             access=access,
@@ -101,26 +103,26 @@ class _Demo:
         )
 
     def run(self, stop: threading.Event) -> int:
-        set_up, web = self._set_up, self._web
+        daemon, web = self._daemon, self._web
         try:
             web.bind()  # a port in use fails at once; early requests wait for the first live tick
         except ListenError as error:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-            set_up.close()
+            daemon.close()
             return status.FAILED
         try:
-            with logged_to(self._folder / LOG, set_up.clock):
-                replay(set_up, stop)
+            with logged_to(self._folder / LOG, daemon.clock):
+                replay(daemon, stop)
             if not stop.is_set():
                 self._live = True
-                report = set_up.sampler.tick()
+                report = daemon.sampler.tick()
                 web.start()
-                sys.stdout.write(invitation(self._site(), report, set_up.plot))
+                sys.stdout.write(banner(self._site(), report, daemon.timeline))
                 sys.stdout.flush()
-                set_up.sampler.run(stop)
+                daemon.sampler.run(stop)
         finally:
             web.close()
-            set_up.close()
+            daemon.close()
         return status.OK
 
     def _site(self) -> Site:

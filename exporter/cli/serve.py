@@ -199,7 +199,7 @@ class _Daemon:
         try:
             start(self._reload_quietly, "reload")
         except RuntimeError as error:
-            _log_error("configuration not reloaded; the old one stays", error)
+            _log_error("configuration reload failed; keeping the previous one", error)
 
     def _begin(self, stop: threading.Event) -> Sampler:
         """Open the ledger, and make the sampler.
@@ -250,7 +250,7 @@ class _Daemon:
             try:
                 config = load(self._flags.config_file)
             except ConfigError as error:
-                _log_error("configuration not reloaded; the old one stays", error)
+                _log_error("configuration reload failed; keeping the previous one", error)
                 self._go_by(succeeded=False)
                 raise
             if config.ledger_path != self._config.ledger_path:

@@ -311,7 +311,7 @@ def committed_totals(
         window=window(totals, contents.recent.values(), now),
         usage=recent_usage(totals, now),
         metered_since=_metered_since(contents, now),
-        course=contents.day.recent(totals, now),
+        history=contents.day.recent(totals, now),
     )
 
 

@@ -101,7 +101,7 @@ def test_a_content_that_is_refused_is_told_once(tmp_path: Path, caplog: pytest.L
         daemon._prepare()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "configuration not reloaded; the old one stays"
+        "configuration reload failed; keeping the previous one"
     ]
     assert not daemon._succeeded
     file.write_text("interval: 10s\n")

@@ -28,7 +28,7 @@ def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> 
         served = ledger.totals(NOVEMBER, MONTHS)
         with LedgerReader.open(path) as reader:
             read = reader.totals(NOVEMBER, MONTHS)
-            assert replace(read, course=served.course) == served
+            assert replace(read, history=served.history) == served
             assert (reader.id, reader.state()) == (ledger.id, ledger.state())
     ledger.close()
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.invitation import Site, facts
-from exporter.demo.plot import Storyline
-from exporter.demo.story import replay, stage
+from exporter.demo.banner import Site, facts
+from exporter.demo.daemon import DemoDaemon, replay
+from exporter.demo.timeline import Timeline
 from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.report import Build, ProcessRow, Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
@@ -107,7 +107,7 @@ def series() -> dict[str, str]:
     values: dict[str, list[str]] = {}
 
     def published() -> None:
-        report: Report | None = set_up.current()
+        report: Report | None = daemon.current()
         assert report is not None
         minute = (report.wall // NANOSECONDS_PER_SECOND - NOON) // 60 + MINUTES - 1
         if minute < 0:
@@ -116,9 +116,9 @@ def series() -> dict[str, str]:
         for name, value in lines_of(page):
             values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
 
-    set_up = stage(noon(), Footprint(), BUILD, published)
-    replay(set_up, fine=NANOSECONDS_PER_DAY)
-    set_up.sampler.tick()
+    daemon = DemoDaemon(noon(), Footprint(), BUILD, published)
+    replay(daemon, fine=NANOSECONDS_PER_DAY)
+    daemon.sampler.tick()
     return {name: " ".join(minutes) for name, minutes in values.items()}
 
 
@@ -256,7 +256,7 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
 
-    assert {fact.title for fact in facts(Storyline.before(noon().wall()), Site("", "", ""))} == set(ANSWERS)
+    assert {fact.title for fact in facts(Timeline.before(noon().wall()), Site("", "", ""))} == set(ANSWERS)
     checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in ANSWERS.items()]
     passed = "sum(inference:budget_projected_ratio > bool 1)"
     checks.append(
