@@ -11,7 +11,7 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import UNALLOCATED, CostOwner
 from exporter.metrics.rendering import is_stale
 from exporter.readings import ServerKey, label
-from exporter.report import ComponentPrice, GpuRow, Hour, Report
+from exporter.report import ComponentPrice, GpuRow, Hour, RecentHistory, Report
 from exporter.tariff.calendar import day_of
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -186,7 +186,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         gpus=() if stale else tuple(_gpus(report)),
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
-        hours=() if report.totals is None else report.totals.history.hours,
+        hours=_history(report).hours,
         first_money=None if stale else _first_money(report, elapsed),
         first_window=None if stale else _first_window(report, elapsed),
     )
@@ -253,7 +253,7 @@ def _components(report: Report, *, stale: bool) -> Iterator[ComponentSummary]:
     hourly: dict[str, list[float]] = {}
     for price in () if stale else report.prices:
         hourly.setdefault(price.component, []).append(price.dollars_per_hour * price.count)
-    spent = {} if report.totals is None else report.totals.history.components
+    spent = _history(report).components
     lines = [
         ComponentSummary(
             name,
@@ -277,6 +277,11 @@ def total(figures: Iterable[float]) -> float | None:
         return finite(fsum(values)) if values else None
     except (OverflowError, ValueError):  # beyond a float, and infinities of both signs
         return None
+
+
+def _history(report: Report) -> RecentHistory:
+    """The history of the totals, empty without totals."""
+    return RecentHistory() if report.totals is None else report.totals.history
 
 
 def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
@@ -360,7 +365,7 @@ def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
 
 
 def _idle(report: Report) -> Idleness | None:
-    hours = () if report.totals is None else report.totals.history.hours
+    hours = _history(report).hours
     spent = sum(sum(hour.money.values()) for hour in hours)
     if spent <= 0:
         return None
