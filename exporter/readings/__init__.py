@@ -3,15 +3,17 @@
 A frame is all readings of one tick. Data and health are kept apart: an absent reading says nothing about why.
 """
 
-from exporter.readings.frame import (
+from exporter.readings.failures import (
+    REMEDIES,
     AccessDeniedError,
     FailureReason,
-    Frame,
     MustRestartError,
     ReadFailedError,
-    Source,
-    SourceHealth,
+    UnreadReason,
+    UnreadServer,
+    unread_reason,
 )
+from exporter.readings.frame import Frame, Source, SourceHealth
 from exporter.readings.gateways import DividedBy, Division, GatewayCount, GatewayCounter, GatewayReading
 from exporter.readings.hardware import (
     UNKNOWN_LOCATION,
@@ -36,7 +38,6 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
-from exporter.readings.unread import REMEDIES, UnreadReason, UnreadServer, unread_reason
 from exporter.readings.urls import endpoint_id, masked, published
 from exporter.readings.values import LABEL_CHARACTERS, label, ratio
 

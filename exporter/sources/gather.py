@@ -14,7 +14,14 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from exporter.clock import Clock
-from exporter.readings import AccessDeniedError, MustRestartError, ReadFailedError, Source, SourceHealth
+from exporter.readings import (
+    AccessDeniedError,
+    FailureReason,
+    MustRestartError,
+    ReadFailedError,
+    Source,
+    SourceHealth,
+)
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
@@ -79,7 +86,7 @@ def _duration(source: Source[Any], clock: Clock, began: Nanoseconds) -> Nanoseco
     return max(0, clock.elapsed() - began - waited)
 
 
-def _failed(source: Source[Any], reason: str, problem: str, duration: Nanoseconds = 0) -> Gathered:
+def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: Nanoseconds = 0) -> Gathered:
     health = SourceHealth(source.name, up=False, duration=duration, reason=reason)
     return Gathered(source, None, health, f"{source.name}: {problem}")
 
@@ -112,7 +119,7 @@ class _Read:
         if isinstance(failure, MustRestartError):
             raise failure
         # A source promises to fail with ReadFailedError only. A slip must not take the meter down with it.
-        return _failed(self.source, "internal", f"{type(failure).__name__}: {failure}")
+        return _failed(self.source, FailureReason.INTERNAL, f"{type(failure).__name__}: {failure}")
 
 
 @dataclass(slots=True)
@@ -138,7 +145,7 @@ class _History:
         pause = BACKOFF_MIN << min(self.failures - 2, 8) if self.failures > 1 else 0
         self.due = now + min(pause, BACKOFF_MAX)
 
-    def unread(self, source: Source[Any], reason: str, problem: str) -> Gathered:
+    def unread(self, source: Source[Any], reason: FailureReason, problem: str) -> Gathered:
         """Answer for a source that was not read in this tick; the problem of its last read still stands."""
         health = SourceHealth(source.name, up=False, duration=self.duration, reason=reason)
         return Gathered(source, None, health, self.problem or f"{source.name}: {problem}")
@@ -293,13 +300,13 @@ class Gatherer:
             return answer
         late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
         if history is None:
-            return _failed(source, "busy", f"still reading {late}", self.deadline)
+            return _failed(source, FailureReason.BUSY, f"still reading {late}", self.deadline)
         if history.late is not None:
             (reading, health), history.late = history.late, None
             return Gathered(source, reading, health, history.problem)
         if source not in self._unfinished:
-            return history.unread(source, "backoff", "was slow to fail")
+            return history.unread(source, FailureReason.BACKOFF, "was slow to fail")
         if read is not None and not read.begun:
-            return history.unread(source, "queued", "waits for its turn behind slow ones")
+            return history.unread(source, FailureReason.QUEUED, "waits for its turn behind slow ones")
         history.slow = True
-        return history.unread(source, "busy", f"still reading {late}")
+        return history.unread(source, FailureReason.BUSY, f"still reading {late}")

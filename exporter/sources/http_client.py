@@ -56,7 +56,8 @@ def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[by
             made += len(piece)
             if made > RATIO_FREE and made > RATIO_MAX * taken:
                 raise ReadFailedError(
-                    "too_large", f"{subject}: gzip that expands to more than {RATIO_MAX} times its size"
+                    FailureReason.TOO_LARGE,
+                    f"{subject}: gzip that expands to more than {RATIO_MAX} times its size",
                 )
             rest = inflation.unconsumed_tail
             if piece:

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
@@ -29,8 +29,6 @@ BACKOFF_MIN: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Pauses between attempts, doubled each time. A host's network may come up after the daemon, and network
 policies may keep a pod from the metadata service for good."""
-
-UNEXPECTED: Final = "internal"
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -144,7 +142,7 @@ class BackgroundPoller(Generic[T]):
         except ReadFailedError as failure:
             reasons, problem = ((failure.reason, 1),), str(failure)
         except Exception as slip:  # noqa: BLE001 - a slip of ours must not leave the host without any price
-            reasons, problem = ((UNEXPECTED, 1),), f"{type(slip).__name__}: {slip}"
+            reasons, problem = ((FailureReason.INTERNAL, 1),), f"{type(slip).__name__}: {slip}"
         if self._stop.is_set():
             return True
         self._errors.update(dict(reasons))

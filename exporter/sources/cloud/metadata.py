@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, HttpResponse
 
 LONGEST_WORD: Final = 128
@@ -146,12 +146,14 @@ def read_metadata(
         return service.understand(replies)
     except ValueError as error:
         message = f"{subject}: answers, but not as the metadata of {service.cloud} does: {error}"
-        raise ReadFailedError("not_recognized", message) from error
+        raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
 
 def _checked(service: MetadataService, answer: HttpResponse, subject: str) -> bytes:
     if answer.status != HTTPStatus.OK:
-        raise ReadFailedError("http_status", f"{subject}: answers with HTTP status {answer.status}")
+        raise ReadFailedError(
+            FailureReason.HTTP_STATUS, f"{subject}: answers with HTTP status {answer.status}"
+        )
     if service.echo is not None:
         name, value = service.echo
         if answer.headers.get(name) != value:

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.cloud.metadata import (
     AWS,
     AZURE,
@@ -163,7 +163,7 @@ class CloudSource:
             return default
         if default.instance_type not in ("", location.instance_type):
             raise ReadFailedError(
-                "contradiction",
+                FailureReason.CONTRADICTION,
                 f"the firmware says that this is a {default.instance_type}, "
                 f"{location.source} at {self._address} that it is a {location.instance_type}",
             )

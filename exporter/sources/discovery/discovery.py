@@ -8,7 +8,15 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
-from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
+from exporter.readings import (
+    FailureReason,
+    GpuReading,
+    ServerKey,
+    Source,
+    SourceHealth,
+    UnreadReason,
+    UnreadServer,
+)
 from exporter.sources import kubernetes
 from exporter.sources.discovery.servers import (
     DiscoveryResult,
@@ -30,12 +38,17 @@ POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what was told of pods stands while nobody can be asked."""
 
 PODS_DENIED: Final = frozenset(
-    {"forbidden", "unauthorized", "node_ip", "node_name", "token_file", "denied", "unimplemented"}
+    {
+        FailureReason.FORBIDDEN,
+        FailureReason.UNAUTHORIZED,
+        FailureReason.NODE_IP,
+        FailureReason.NODE_NAME,
+        FailureReason.TOKEN_FILE,
+        FailureReason.DENIED,
+        FailureReason.UNIMPLEMENTED,
+    }
 )
 """Why pods are not told for good: servers then go by the names that the host tells."""
-
-NOT_THERE: Final = "absent"
-"""The kubelet has no socket: for good where it had none before, else until it has started again."""
 
 
 class PodCache:
@@ -83,7 +96,9 @@ class PodCache:
         elif self._pods is not None and now - self._pods[1] > POD_CACHE_TTL:
             self._pods = None
         if self._pods is None:
-            return () if answer is not None and answer.health.reason == NOT_THERE else None
+            # A kubelet without a socket has left this host, or is starting again.
+            absent = answer is not None and answer.health.reason == FailureReason.ABSENT
+            return () if absent else None
         return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
     def close(self) -> None:
@@ -108,13 +123,10 @@ log = logging.getLogger(__name__)
 ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
-ABSENT: Final = "absent"
-"""There is no socket. One that restarts takes it away for a moment; else the host has left its cluster."""
-
-NOT_HERE: Final = frozenset({ABSENT, "unimplemented"})
+NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
 """Why a kubelet that is not there says nothing: then nobody was given anything by one."""
 
-ALLOCATIONS_DENIED: Final = frozenset({"denied"})
+ALLOCATIONS_DENIED: Final = frozenset({FailureReason.DENIED})
 """Why a kubelet will not tell us, ever. Who computes is then all that is known, or else a server that ended
 would hold its GPU for ever.
 """
@@ -337,7 +349,7 @@ class Discovery:
         reading: Allocations | None = answer.reading
         if reading is not None:
             self._allocations = _CachedAllocations(located(reading, self._minors).allocations, now)
-        elif self._restarts(answer.health.reason, now):
+        elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
             self._allocations = None
@@ -346,10 +358,10 @@ class Discovery:
             self._allocations = None
         return None if self._allocations is None else self._allocations.allocations
 
-    def _restarts(self, reason: str, now: Nanoseconds) -> bool:
+    def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
         """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
         return (
-            reason == ABSENT
+            health.reason == FailureReason.ABSENT
             and self._allocations is not None
             and now - self._allocations.at <= ALLOCATION_CACHE_TTL
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import LABEL_CHARACTERS, ReadFailedError
+from exporter.readings import LABEL_CHARACTERS, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -185,7 +185,7 @@ def allocations(reply: bytes) -> Allocations:
     count = 0
     for number, (container, resource, identifier, device) in enumerate(_devices(Message(reply))):
         if number >= DEVICES_MAX:
-            raise ReadFailedError("too_large", f"more than {DEVICES_MAX} GPUs given out")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"more than {DEVICES_MAX} GPUs given out")
         if device is not None:
             by_device[Allocation(*container, resource, device)] = None
             continue
@@ -287,7 +287,7 @@ def _of_claim(message: Message, start: int, end: int) -> Iterator[tuple[str, str
 def _check(owner: _AllocatedContainer) -> None:
     for name in owner:
         if NAME.fullmatch(name) is None:
-            raise ReadFailedError("malformed", f"a GPU held by {shown(name)!r}, which is no name")
+            raise ReadFailedError(FailureReason.MALFORMED, f"a GPU held by {shown(name)!r}, which is no name")
 
 
 KUBELET: Final = "kubelet"
@@ -380,7 +380,9 @@ class PodResourcesSource:
             self._cached = None
             if self._pause and now - self._asked_at < self._pause:
                 pause = f"{seconds(self._pause):g} s"
-                raise ReadFailedError("exhausted", f"{self._path}: asked too often, and again after {pause}")
+                raise ReadFailedError(
+                    FailureReason.EXHAUSTED, f"{self._path}: asked too often, and again after {pause}"
+                )
             self._asked_at = now
             self._cached = self._call()
             if self._cached.unknown_count:
@@ -397,7 +399,7 @@ class PodResourcesSource:
         try:
             answer = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
         except ReadFailedError as failure:
-            exhausted = failure.reason == "exhausted"
+            exhausted = failure.reason is FailureReason.EXHAUSTED
             self._pause = min(2 * self._pause or BACKOFF_MIN, BACKOFF_MAX) if exhausted else 0
             raise
         self._pause = 0

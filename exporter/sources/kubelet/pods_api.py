@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 
@@ -153,7 +153,7 @@ def listed(reply: bytes) -> Iterator[JsonObject]:
     for number, start, end in message.fields():
         if number == 1:
             if end - start > POD_BYTES_MAX:
-                raise ReadFailedError("too_large", f"a pod of more than {POD_BYTES_MAX} bytes")
+                raise ReadFailedError(FailureReason.TOO_LARGE, f"a pod of more than {POD_BYTES_MAX} bytes")
             yield _POD.read(message, start, end)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
-from exporter.readings import NodeLabels, ReadFailedError
+from exporter.readings import FailureReason, NodeLabels, ReadFailedError
 from exporter.sources.http_client import (
     HEADERS,
     Deadline,
@@ -60,10 +60,10 @@ def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Ser
     )
 
 
-REFUSALS: Final = {
-    HTTPStatus.UNAUTHORIZED: "unauthorized",
-    HTTPStatus.FORBIDDEN: "forbidden",
-    HTTPStatus.NOT_FOUND: "not_found",
+REFUSALS: Final[Mapping[int, FailureReason]] = {
+    HTTPStatus.UNAUTHORIZED: FailureReason.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: FailureReason.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: FailureReason.NOT_FOUND,
 }
 """Statuses that have a reason of their own, since each asks for another remedy."""
 
@@ -92,9 +92,13 @@ def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: De
     try:
         value = json.loads(answer.body)
     except (ValueError, RecursionError) as error:
-        raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with JSON") from error
+        raise ReadFailedError(
+            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with JSON"
+        ) from error
     if not isinstance(value, dict):
-        raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with a JSON object")
+        raise ReadFailedError(
+            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with a JSON object"
+        )
     return value
 
 
@@ -108,7 +112,7 @@ def get(
     """
     answer = _exchange(call, connect, deadline, sink)
     if answer.status != HTTPStatus.OK:
-        reason = {int(status): word for status, word in REFUSALS.items()}.get(answer.status, "http_status")
+        reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
         raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")
     return answer
 
@@ -137,13 +141,13 @@ ACCEPT: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,ap
 KINDS: Final = frozenset({"Node", "PartialObjectMetadata"})
 
 RIGHT: Final = '{apiGroups: [""], resources: [nodes], verbs: [get]}'
-REMEDIES: Final[Mapping[str, str]] = {
-    "forbidden": (
+REMEDIES: Final[Mapping[FailureReason, str]] = {
+    FailureReason.FORBIDDEN: (
         f"; allow it by a ClusterRole with the rule {RIGHT}, as deploy/kubernetes/node-labels.yaml does, or "
         "set `discovery: {kubernetes: off}`"
     ),
-    "not_found": "; set NODE_NAME by the fieldRef spec.nodeName",
-    "unauthorized": "; the token of the service account is not, or no longer, valid",
+    FailureReason.NOT_FOUND: "; set NODE_NAME by the fieldRef spec.nodeName",
+    FailureReason.UNAUTHORIZED: "; the token of the service account is not, or no longer, valid",
 }
 
 
@@ -200,7 +204,9 @@ class NodeSource:
             return self.fallback
         if not is_node_name(account.node):
             fault = "is not set" if not account.node else "is no name of a node"
-            raise ReadFailedError("node_name", f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName")
+            raise ReadFailedError(
+                FailureReason.NODE_NAME, f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName"
+            )
         subject = f"node {account.node} at {account.server}"
         call = Call(
             f"{account.server}/api/v1/nodes/{account.node}",
@@ -219,7 +225,7 @@ class NodeSource:
             return NodeReading(_labels(node_object, account.node))
         except ValueError as error:
             message = f"{subject}: answers, but not as Kubernetes does: {error}"
-            raise ReadFailedError("not_recognized", message) from error
+            raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
     def close(self) -> None:
         """Nothing is held between reads."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import AccessDeniedError, ReadFailedError
+from exporter.readings import AccessDeniedError, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.api import Call, ServiceAccount, get
@@ -41,13 +41,13 @@ WAYS: Final = (PODS_API, KUBELET, API_SERVER)
 
 KUBELET_PORT: Final = 10250
 
-PASSING: Final = frozenset({"absent", "refused", "starting"})
+PASSING: Final = frozenset({FailureReason.ABSENT, FailureReason.REFUSED, FailureReason.STARTING})
 """Failures of a socket that a restart of the kubelet brings, and that are told at once."""
 
-CLOSED: Final = frozenset({"denied", "unimplemented"})
+CLOSED: Final = frozenset({FailureReason.DENIED, FailureReason.UNIMPLEMENTED})
 """Failures of a socket that last, so that it is as if there were none."""
 
-NOT_ALLOWED: Final = frozenset({"forbidden", "unauthorized"})
+NOT_ALLOWED: Final = frozenset({FailureReason.FORBIDDEN, FailureReason.UNAUTHORIZED})
 """How a token that is for something else is refused; a kubelet that takes no tokens says the second."""
 
 RIGHTS: Final = {
@@ -61,15 +61,21 @@ _ALLOW: Final = "allow it by a ClusterRole with the rule"
 _REACH: Final = "no network policy and no firewall may keep this pod from"
 
 REMEDIES: Final = {
-    (KUBELET, "forbidden"): f"{_ALLOW} {RIGHTS[KUBELET]}",
-    (KUBELET, "unauthorized"): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
-    (KUBELET, "connection"): f"{_REACH} its node's kubelet",
-    (KUBELET, "timeout"): f"{_REACH} its node's kubelet",
-    (KUBELET, "tls"): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
-    (API_SERVER, "forbidden"): f"{_ALLOW} {RIGHTS[API_SERVER]}",
-    (API_SERVER, "unauthorized"): "the token of the service account is not, or no longer, valid",
-    (API_SERVER, "connection"): f"{_REACH} the API server",
-    (API_SERVER, "timeout"): f"{_REACH} the API server",
+    (KUBELET, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[KUBELET]}",
+    (
+        KUBELET,
+        FailureReason.UNAUTHORIZED,
+    ): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
+    (KUBELET, FailureReason.CONNECTION): f"{_REACH} its node's kubelet",
+    (KUBELET, FailureReason.TIMEOUT): f"{_REACH} its node's kubelet",
+    (
+        KUBELET,
+        FailureReason.TLS,
+    ): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
+    (API_SERVER, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[API_SERVER]}",
+    (API_SERVER, FailureReason.UNAUTHORIZED): "the token of the service account is not, or no longer, valid",
+    (API_SERVER, FailureReason.CONNECTION): f"{_REACH} the API server",
+    (API_SERVER, FailureReason.TIMEOUT): f"{_REACH} the API server",
 }
 """What to do, by who failed and why. Any one of those that are asked suffices."""
 
@@ -179,8 +185,12 @@ class PodSource:
         first = failed[0] if len(failed) == 1 or failed[0].reason not in CLOSED else failed[1]
         problem = "; ".join(map(str, failed))
         reasons = {failure.reason for failure in failed}
-        if self._choice == "auto" and not self._answered and "forbidden" in reasons <= NOT_ALLOWED:
-            return AccessDeniedError("forbidden", problem)
+        if (
+            self._choice == "auto"
+            and not self._answered
+            and FailureReason.FORBIDDEN in reasons <= NOT_ALLOWED
+        ):
+            return AccessDeniedError(FailureReason.FORBIDDEN, problem)
         return ReadFailedError(first.reason, problem)
 
     def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
@@ -210,14 +220,18 @@ class PodSource:
         """Hand over the pods that one of the two tells by https, as they come."""
         account = self._account
         if account is None or not is_node_name(account.node):
-            raise ReadFailedError("node_name", "NODE_NAME is not set; set it by the fieldRef spec.nodeName")
+            raise ReadFailedError(
+                FailureReason.NODE_NAME, "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
+            )
         call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
         listing = PodListing()
         try:
             get(call, connect, deadline, lambda piece: take(listing.feed(piece)))
             take(listing.end())
         except NotAListError as fault:
-            raise ReadFailedError("not_recognized", f"{call.subject}: answers, {fault}") from fault
+            raise ReadFailedError(
+                FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, {fault}"
+            ) from fault
         except ReadFailedError as failure:
             remedy = REMEDIES.get((way, failure.reason))
             if remedy is None:
@@ -231,7 +245,7 @@ class PodSource:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
             raise ReadFailedError(
-                "node_ip", "NODE_IP is not set; set it by the fieldRef status.hostIP"
+                FailureReason.NODE_IP, "NODE_IP is not set; set it by the fieldRef status.hostIP"
             ) from None
         host = f"[{address}]" if address.version == 6 else str(address)
         server = f"https://{host}:{self._kubelet_port}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.readings import Gpu, ReadFailedError, label
+from exporter.readings import FailureReason, Gpu, ReadFailedError, label
 from exporter.sources.nvml.library import (
     ARGUMENT_VERSION_MISMATCH,
     ENDED,
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class NvmlGpu:
     """One counted GPU.
 
-    `handle` is `None` where it cannot be read, and `reason` says why.
+    `handle` is `None` where it cannot be read, for `reason`.
     `gpu` is then what was last known of it, `None` if it never answered.
     """
 
@@ -51,7 +51,7 @@ class NvmlGpu:
     gpu: Gpu | None
     pci_bus_id: str = ""
     handle: Any = None
-    reason: str = ""
+    reason: FailureReason = FailureReason.OTHER
     minor: int | None = None
 
     @property
@@ -86,7 +86,7 @@ class NvmlInventory:
         """
         count = self._library.call("nvmlDeviceGetCount")
         if count > LARGEST_COUNT:
-            raise ReadFailedError("implausible", f"NVML counts {count} GPUs")
+            raise ReadFailedError(FailureReason.IMPLAUSIBLE, f"NVML counts {count} GPUs")
         probe = (
             any(nvml_gpu.handle is None for nvml_gpu in self._gpus)
             and self._clock.elapsed() >= self._probe_at
@@ -97,7 +97,7 @@ class NvmlInventory:
             raise ReadFailedError(self._gpus[0].reason, f"NVML counts {count} GPUs and lets none be read")
         return tuple(self._gpus)
 
-    def lose(self, nvml_gpu: NvmlGpu, why: str) -> None:
+    def lose(self, nvml_gpu: NvmlGpu, why: FailureReason) -> None:
         """Leave a GPU alone for 30 s, because it stopped answering."""
         self.errors.append(why)
         self._probe_at = self._clock.elapsed() + self._patience
@@ -129,13 +129,13 @@ class NvmlInventory:
         uuids: set[str] = set()
         for index, nvml_gpu in enumerate(gpus):
             if nvml_gpu.uuid in uuids:  # two handles for one GPU would bill it twice
-                self.errors.append("duplicate")
-                gpus[index] = NvmlGpu(index, None, reason="duplicate")
+                self.errors.append(FailureReason.DUPLICATE)
+                gpus[index] = NvmlGpu(index, None, reason=FailureReason.DUPLICATE)
             elif nvml_gpu.gpu is not None:
                 uuids.add(nvml_gpu.uuid)
         missing = [nvml_gpu for uuid, nvml_gpu in before_by_uuid.items() if uuid not in uuids]
         for index, nvml_gpu in enumerate(gpus):
-            if nvml_gpu.gpu is None and nvml_gpu.reason != "duplicate":
+            if nvml_gpu.gpu is None and nvml_gpu.reason != FailureReason.DUPLICATE:
                 gpus[index] = _recall(nvml_gpu, missing)
         for nvml_gpu in gpus:
             before = before_by_uuid.get(nvml_gpu.uuid)
@@ -163,8 +163,8 @@ class NvmlInventory:
             self._note(error)
             return NvmlGpu(index, None, pci_bus_id, reason=reason(error.code))
         if not uuid:
-            self.errors.append("garbled")
-            return NvmlGpu(index, None, pci_bus_id, reason="garbled")
+            self.errors.append(FailureReason.GARBLED)
+            return NvmlGpu(index, None, pci_bus_id, reason=FailureReason.GARBLED)
         before = before_by_uuid.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
         gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
@@ -179,7 +179,7 @@ class NvmlInventory:
         except CallFailedError as error:
             self._note(error)
         except UnicodeDecodeError:  # struct members are decoded when they are read
-            self.errors.append("garbled")
+            self.errors.append(FailureReason.GARBLED)
         return ""
 
     def _minor(self, handle: Any) -> int | None:

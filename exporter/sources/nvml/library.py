@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import pynvml
 
 from exporter.clock import Clock
-from exporter.readings import MustRestartError, ReadFailedError
+from exporter.readings import FailureReason, MustRestartError, ReadFailedError
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -138,19 +138,19 @@ UNKNOWN_OPENINGS: Final = 20
 """So many refusals with "Unknown Error" in a row (10 minutes) do not heal without a new container."""
 
 REASONS: Final = {
-    UNINITIALIZED: "uninitialized",
-    NOT_SUPPORTED: "not_supported",
-    NO_PERMISSION: "no_permission",
-    DRIVER_NOT_LOADED: "driver_not_loaded",
-    LIBRARY_NOT_FOUND: "library_missing",
-    FUNCTION_NOT_FOUND: "function_missing",
-    GPU_IS_LOST: "gpu_lost",
-    RESET_REQUIRED: "reset_required",
-    LIB_RM_VERSION_MISMATCH: "version_mismatch",
-    ARGUMENT_VERSION_MISMATCH: "version_mismatch",
-    GPU_NOT_FOUND: "gpu_not_found",
-    UNKNOWN: "unknown",
-    GARBLED: "garbled",
+    UNINITIALIZED: FailureReason.UNINITIALIZED,
+    NOT_SUPPORTED: FailureReason.NOT_SUPPORTED,
+    NO_PERMISSION: FailureReason.NO_PERMISSION,
+    DRIVER_NOT_LOADED: FailureReason.DRIVER_NOT_LOADED,
+    LIBRARY_NOT_FOUND: FailureReason.LIBRARY_MISSING,
+    FUNCTION_NOT_FOUND: FailureReason.FUNCTION_MISSING,
+    GPU_IS_LOST: FailureReason.GPU_LOST,
+    RESET_REQUIRED: FailureReason.RESET_REQUIRED,
+    LIB_RM_VERSION_MISMATCH: FailureReason.VERSION_MISMATCH,
+    ARGUMENT_VERSION_MISMATCH: FailureReason.VERSION_MISMATCH,
+    GPU_NOT_FOUND: FailureReason.GPU_NOT_FOUND,
+    UNKNOWN: FailureReason.UNKNOWN,
+    GARBLED: FailureReason.GARBLED,
 }
 
 ADVICE: Final = {
@@ -180,9 +180,9 @@ class CallFailedError(Exception):
         self.code = code
 
 
-def reason(code: int) -> str:
-    """A fixed word for a code."""
-    return REASONS.get(code, "other")
+def reason(code: int) -> FailureReason:
+    """The reason of a failure with this code."""
+    return REASONS.get(code, FailureReason.OTHER)
 
 
 class Library:
@@ -193,7 +193,7 @@ class Library:
         self._is_open = False
         self._retry_at: Nanoseconds | None = None
         self._reopen_at: Nanoseconds = 0
-        self._last_failure = ("", "")
+        self._last_failure = (FailureReason.OTHER, "")
         self._unknown_openings = 0
         self.wants_reopening = False
         """Set when a GPU says that it will not answer before NVML is opened again."""

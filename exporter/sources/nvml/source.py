@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import Gpu, GpuReading, ReadFailedError, label
+from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, label
 from exporter.sources.nvml.fields import Gpm, GpuFields
 from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory
 from exporter.sources.nvml.library import (
@@ -103,14 +103,16 @@ class NvmlSource:
         """
         self._errors = ()
         if self._closed:
-            raise ReadFailedError("closed", "NVML was closed")
+            raise ReadFailedError(FailureReason.CLOSED, "NVML was closed")
         marks = self._marks
         try:
             answer = self._worker.run(lambda: self._read(marks), self._timeout)
         except StuckError:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
-            raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
+            raise ReadFailedError(
+                FailureReason.HUNG, f"{calling} has not returned; a read waits {waited}"
+            ) from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
         self._marks, self._errors = answer.marks, answer.errors
         return answer.gpus
@@ -177,7 +179,7 @@ class NvmlSource:
             self._slow.add(gpu.uuid)  # once may be the driver's doing
         else:  # nobody waits that long for it, and it would silence the others
             self._slow.discard(gpu.uuid)
-            self._inventory.lose(nvml_gpu, "hung")
+            self._inventory.lose(nvml_gpu, FailureReason.HUNG)
             return replace(reading, up=False), mark
         return answer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
@@ -90,7 +90,7 @@ class ProcessSource:
         try:
             processes = census(proc, self._clock, sorted(computing), self._servers, self._register)
         except OSError as failure:
-            raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
+            raise ReadFailedError(FailureReason.UNREADABLE, f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()

@@ -21,7 +21,6 @@ from exporter.readings import (
     FailureReason,
     GatewayReading,
     ReadFailedError,
-    UnreadReason,
     endpoint_id,
     label,
     masked,
@@ -101,7 +100,7 @@ class GatewaySource:
             counts = count_gateway(gateway, page)
         if page.cut or counts.cut:
             raise ReadFailedError(
-                UnreadReason.TOO_LARGE, f"{self._shown}: more models and teams than the limit"
+                FailureReason.TOO_LARGE, f"{self._shown}: more models and teams than the limit"
             )
         self._check_teams(gateway, counts)
         errors = (("malformed", page.malformed), ("duplicate", page.duplicates))
@@ -122,7 +121,7 @@ class GatewaySource:
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
         what = f"the page of {title}, which does not name its clients" if title else UNKNOWN_PAGE
         raise ReadFailedError(
-            UnreadReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
+            FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
 
     def _check_teams(self, gateway: GatewaySpec, counts: GatewayCounts) -> None:

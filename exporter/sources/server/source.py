@@ -39,7 +39,6 @@ from exporter.readings import (
     Role,
     ServerKey,
     ServerReading,
-    UnreadReason,
     endpoint_id,
     masked,
 )
@@ -97,24 +96,24 @@ def engine_of_page(
     """
     if isinstance(row, GatewaySpec):
         raise ReadFailedError(
-            UnreadReason.GATEWAY, f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
+            FailureReason.GATEWAY, f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
         )
     if row is not None and row.repeats and row is not configured:
         counted = f"which counts what {' and '.join(row.repeats)} counts"
         raise ReadFailedError(
-            UnreadReason.GATEWAY,
+            FailureReason.GATEWAY,
             f"{url}: answers with the page of {row.manual.title}, {counted}: {row.instead}",
         )
     engine = configured
     if row is not None and (configured is None or row.name in configured.disguises):
         engine = row
     if engine is None:
-        raise ReadFailedError(UnreadReason.NOT_RECOGNIZED, f"{url}: answers with {UNKNOWN_PAGE}")
+        raise ReadFailedError(FailureReason.NOT_RECOGNIZED, f"{url}: answers with {UNKNOWN_PAGE}")
     for one in (engine, row):
         if one is not None and one.name in counted_elsewhere:
             counted = "whose tokens the configuration has counted at another endpoint: remove one of the two"
             raise ReadFailedError(
-                UnreadReason.COUNTED_TWICE,
+                FailureReason.COUNTED_TWICE,
                 f"{url}: answers with the page of {one.manual.title or one.name}, {counted}",
             )
     return engine
@@ -125,30 +124,30 @@ TIMEOUT_SECONDS: Final = 3.0
 
 PERMANENT_FAILURES: Final = frozenset(
     {
-        UnreadReason.NOT_FOUND,
-        UnreadReason.METRICS_OFF,
-        UnreadReason.NOT_RECOGNIZED,
-        UnreadReason.NO_TOKENS,
+        FailureReason.NOT_FOUND,
+        FailureReason.METRICS_OFF,
+        FailureReason.NOT_RECOGNIZED,
+        FailureReason.NO_TOKENS,
     }
 )
 """Failures that stay as long as the server runs."""
 
 NO_ANSWER: Final = frozenset(
     {
-        UnreadReason.CONNECTION,
-        UnreadReason.TIMEOUT,
-        UnreadReason.TLS,
-        UnreadReason.CERTIFICATE,
-        UnreadReason.CERTIFICATE_NAME,
-        UnreadReason.TOKEN_FILE,
+        FailureReason.CONNECTION,
+        FailureReason.TIMEOUT,
+        FailureReason.TLS,
+        FailureReason.CERTIFICATE,
+        FailureReason.CERTIFICATE_NAME,
+        FailureReason.TOKEN_FILE,
     }
 )
 """Failures without an answer of the server."""
 
-ABSENT: Final = frozenset({UnreadReason.NOT_FOUND, UnreadReason.METRICS_OFF})
+ABSENT: Final = frozenset({FailureReason.NOT_FOUND, FailureReason.METRICS_OFF})
 """Failures of a server that has no such page, or has switched it off."""
 
-REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), UnreadReason.HTTP_STATUS})
+REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATUS})
 """Failures by an HTTP status other than 200."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -260,7 +259,7 @@ class ServerSource:
 
         Raises:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
-                `router`, `asleep` of llama.cpp. Each reason is an `UnreadReason`.
+                `router`, `asleep` of llama.cpp.
         """
         self._errors, self._turn.waited = (), 0
         if self._permanent_failure is not None:
@@ -296,13 +295,13 @@ class ServerSource:
             return
         if self._engine is None and self._is_ollama():
             raise ReadFailedError(
-                UnreadReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
+                FailureReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
             ) from failure
-        off = self._context.metrics_off or failure.reason == UnreadReason.METRICS_OFF
+        off = self._context.metrics_off or failure.reason == FailureReason.METRICS_OFF
         if failure.reason in ABSENT and off:
             switch = "" if self._engine is None else self._engine.manual.switch
             more = f"; it serves metrics with {switch}" if switch else ""
-            raise ReadFailedError(UnreadReason.METRICS_OFF, f"{failure}{more}") from failure
+            raise ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{more}") from failure
 
     def _is_ollama(self) -> bool:
         """Whether the server's root page is that of Ollama, which has no metrics."""
@@ -403,14 +402,14 @@ class ServerSource:
         self._props = probe.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
-                UnreadReason.ROUTER,
+                FailureReason.ROUTER,
                 f"{self._shown}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
             )
 
     def _asleep(self) -> ServerReading:
         if self._last is None:
             raise ReadFailedError(
-                UnreadReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
+                FailureReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
             )
         return replace(
             self._last, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._last.loads)
@@ -439,7 +438,7 @@ class ServerSource:
                 True,
             )
         if page.cut:
-            raise ReadFailedError(UnreadReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
         return page
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
@@ -450,7 +449,7 @@ class ServerSource:
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
             raise ReadFailedError(
-                UnreadReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
+                FailureReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
         return interpretation
 
