@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import Final, get_args
 
 from exporter.engines.catalogue import ENGINES
-from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import (
@@ -237,8 +236,7 @@ def _rests(manual: Manual) -> str:
 def _switch(engine: Engine) -> str:
     if engine.manual.switch:
         return f"Metrics are switched on with {engine.manual.switch}."
-    rows = [row for row in COMMANDS if row.engine == engine.name]
-    off = _list(dict.fromkeys(flag for row in rows for flag in row.metrics_off), "or")
+    off = _list(dict.fromkeys(flag for row in engine.commands for flag in row.metrics_off), "or")
     return f"Metrics are on, unless it is started with {off}." if off else "Metrics are on by themselves."
 
 

@@ -1,13 +1,14 @@
-"""Engines: names, not code. `exposition` reads pages, `catalogue` whose, `interpretation` what they say.
+"""Engines: names, not code. Pure: bytes in, readings out.
 
-`launch` reads command lines by the table in `commands`.
-Pure: bytes in, readings out; nothing here asks, waits or logs.
+`spec` is the description of an engine, and each engine is a file. `catalogue` recognizes pages, `exposition`
+parses them, `interpretation` makes readings of them, `launch` reads command lines.
 """
 
 from exporter.engines.catalogue import (
     COUNTED,
     ENGINES,
     EVERYTHING,
+    UNCOUNTED,
     announces,
     match,
     mistaken_engine,
@@ -17,13 +18,14 @@ from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
 from exporter.engines.gateway_counts import TALLIED, GatewayCounts, count_gateway
 from exporter.engines.gateways import GatewaySpec
 from exporter.engines.interpretation import Interpretation, began, interpret, process
-from exporter.engines.spec import Engine, MetadataQuery, Way, begun_names, counted, wanted
+from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, begun_names, counted, wanted
 
 __all__ = [
     "COUNTED",
     "ENGINES",
     "EVERYTHING",
     "TALLIED",
+    "UNCOUNTED",
     "Engine",
     "GatewayCounts",
     "GatewaySpec",
@@ -31,6 +33,7 @@ __all__ = [
     "MetadataQuery",
     "Page",
     "SeriesCache",
+    "Uncounted",
     "WantedSeries",
     "Way",
     "announces",

@@ -17,7 +17,17 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
+from exporter.engines.spec import (
+    LOOPBACK,
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    MetadataQuery,
+)
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
 _CACHED: Final = "llamacpp:prompt_tokens_cached_total"
@@ -48,6 +58,19 @@ LLAMACPP: Final = Engine(
     identity_header="process-start-time-unix",
     questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     six_digits=True,
+    commands=(
+        Command(
+            programs=("llama-server", "llama serve"),  # one binary for all commands since May 2026
+            port=8080,
+            host=LOOPBACK,
+            tls=("--ssl-key-file",),
+            metrics="off",
+            metrics_on=("--metrics",),
+            models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
+            files=("--model", "-m"),
+            routes=("--models-dir", "--models-preset"),
+        ),
+    ),
     manual=Manual(
         title="llama.cpp",
         versions="builds of December 2025 and b10434",

@@ -14,8 +14,10 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    Command,
     Count,
     Engine,
+    Factor,
     Fingerprint,
     Gauge,
     Manual,
@@ -51,6 +53,20 @@ LMDEPLOY: Final = Engine(
     ),
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting"),),
+    commands=(
+        Command(
+            programs=("lmdeploy serve api_server",),
+            modules=("lmdeploy serve api_server", "lmdeploy.serve.openai.api_server"),
+            port=23333,
+            ports=("--server-port",),
+            hosts=("--server-name",),
+            tls=("--ssl",),
+            metrics_off=("--disable-metrics",),
+            models=("--model-name",),
+            positional=True,
+            world_factors=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
+        ),
+    ),
     manual=Manual(
         title="LMDeploy",
         versions="0.16.0",

@@ -1,8 +1,10 @@
-"""How an engine is described: names, not code. One small file per engine holds one `Engine`.
+"""Description of an engine: names, not code. One small file per engine holds one `Engine`.
 
 To add an engine, write its exact sample names as its own source emits them, with the version in which each
-appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram). The catalogue
-imports every file of this folder. Put a captured page with hand-made expectations beside the others' tests.
+appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram).
+Write the `Command`s that start it, by its argument parser or CLI page.
+The catalogue imports every file of this folder.
+Put a captured page with hand-made expectations next to those in tests/engines/captures.
 """
 
 from collections.abc import Iterator, Mapping
@@ -151,6 +153,81 @@ class Manual:
     cannot_tell: tuple[str, ...] = ()
 
 
+Metrics: TypeAlias = Literal["on", "off", "configured", "never"]
+"""Whether metrics are served without a flag; `configured`: a file or the environment decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One factor of a server's world size: the number that its flags give, else one.
+
+    `unless`: with one of these flags it is one, since another factor has it or each rank has a page.
+    `narrow`: with one of these flags `narrowed` gives the number, since the page covers this host only.
+    `needed`: without its flags the world size is unknown. `alone`: above one the world size is unknown,
+    since other factors are divided by it.
+    """
+
+    flags: tuple[str, ...]
+    unless: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
+    needed: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One way in which an engine's API server is started.
+
+    `programs` and `modules` are programs (paths where they begin with a slash) and Python modules, each with
+    the words that must follow; `foreign` are words that must not follow.
+    `titles` and `workers` match the start of a process title: of an API server, and of processes that compute
+    for one. `part` is a process without an API, whose command line completes that of the server.
+    Defaults are the program's own: a port or host that an image sets by its environment is not visible, and
+    is found by the listening socket instead.
+    `host` is empty for all interfaces. `addresses` are flags that take host and port together.
+    With a flag of `metrics_next` the metrics are at the port after the API's.
+    With `metrics_apart` they are at the API's port only if a flag says so.
+    A flag written `--name=value` counts only with that value.
+    With a flag of `routes`, and no model, it is a router, which starts a server for each model.
+    `models` are flags, best first; `files` those of them that take a path; with `positional` the first free
+    word is a model. `world_factors` is empty where the command line does not give the number of GPUs.
+    """
+
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    part: bool = False
+    port: int | None = None
+    ports: tuple[str, ...] = ("--port",)
+    host: str = ""
+    hosts: tuple[str, ...] = ("--host",)
+    addresses: tuple[str, ...] = ()
+    unix: tuple[str, ...] = ()
+    tls: tuple[str, ...] = ()
+    metrics: Metrics = "on"
+    metrics_on: tuple[str, ...] = ()
+    metrics_off: tuple[str, ...] = ()
+    metrics_path: str = "/metrics"
+    metrics_port: int | None = None
+    metrics_ports: tuple[str, ...] = ()
+    metrics_next: tuple[str, ...] = ()
+    metrics_apart: bool = False
+    models: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    positional: bool = False
+    world_factors: tuple[Factor, ...] = ()
+    nodes: tuple[str, ...] = ("--nnodes",)
+    ranks: tuple[str, ...] = ("--node-rank",)
+    followers: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+
+LOOPBACK: Final = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One engine's metrics.
@@ -174,6 +251,7 @@ class Engine:
     `disguises` are engines by name whose page it may show as its own, and which then is read as theirs.
     `repeats` are engines by name whose tokens it counts again. It is read only where the configuration names
     it, and they are then not; `instead` says as an order what is read otherwise.
+    `commands` are the ways in which its API server is started.
     """
 
     name: str
@@ -200,12 +278,29 @@ class Engine:
     repeats: tuple[str, ...] = ()
     instead: str = ""
     manual: Manual = Manual()
+    commands: tuple[Command, ...] = ()
 
     def counts(self) -> Iterator[Count]:
         """All counters of all alternatives."""
         for group in self.groups:
             for alternative in group:
                 yield from alternative.counts
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """A server without a page of metrics, recognized by `greeting`, its whole root page.
+
+    `what` is a clause that says what it lacks, `remedy` an order that says what to do about it.
+    """
+
+    name: str
+    title: str
+    greeting: bytes
+    default_port: int
+    what: str
+    remedy: str
+    commands: tuple[Command, ...] = ()
 
 
 def created_name(name: str) -> str:

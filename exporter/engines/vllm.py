@@ -16,7 +16,17 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Factor,
+    Fingerprint,
+    Gauge,
+    Manual,
+    MetadataQuery,
+)
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
 
@@ -45,6 +55,23 @@ def _less(*hits: str) -> Alternative:
         ),
     )
 
+
+_WORLD: Final = (
+    Factor(("--tensor-parallel-size", "-tp")),
+    Factor(("--pipeline-parallel-size", "-pp")),
+    Factor(("--prefill-context-parallel-size", "-pcp")),
+    Factor(
+        ("--data-parallel-size", "-dp"),
+        # External load balancing: one server, and one page, per rank.
+        unless=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
+        # Hybrid: one page per host.
+        narrow=("--data-parallel-hybrid-lb", "-dph", "--data-parallel-start-rank", "-dpr"),
+        narrowed=("--data-parallel-size-local", "-dpl"),
+    ),
+)
+
+_ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
+"""vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
 
 VLLM: Final = Engine(
     name="vllm",
@@ -96,6 +123,24 @@ VLLM: Final = Engine(
     created="vllm:prompt_tokens_created",
     creates_late=True,
     questions=(MetadataQuery("version", version=("version",)),),
+    commands=(
+        Command(
+            programs=("vllm serve", "vllm-rs serve"),  # the Rust one starts a headless Python one
+            modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
+            titles=(r"[\w.-]+::APIServer",),
+            workers=(_ENGINE_CORE,),
+            port=8000,
+            unix=("--uds",),
+            tls=("--ssl-keyfile", "--ssl-certfile"),
+            metrics_off=("--disable-log-stats",),
+            models=("--served-model-name", "--model"),
+            positional=True,
+            world_factors=_WORLD,
+            nodes=("--nnodes", "-n"),
+            ranks=("--node-rank", "-r"),
+            followers=("--headless",),
+        ),
+    ),
     manual=Manual(
         title="vLLM",
         versions="0.2.7 to 0.33.0",

@@ -7,9 +7,8 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from exporter.config.settings import Config, ConfiguredServer, ServerRule
-from exporter.engines.catalogue import ENGINES
+from exporter.engines.catalogue import ENGINES, UNCOUNTED
 from exporter.engines.launch import Launch
-from exporter.engines.ollama import OLLAMA
 from exporter.readings import (
     GpuReading,
     Holder,
@@ -50,9 +49,6 @@ CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
     "contested": UnreadReason.PORT_CONTESTED,
 }
 """Why a server that names a port does not get it."""
-
-UNCOUNTED: Final = frozenset({OLLAMA.name})
-"""Engines that tell no tokens to anybody, however they are asked."""
 
 
 @dataclass(frozen=True, slots=True)

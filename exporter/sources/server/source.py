@@ -12,11 +12,13 @@ from exporter.engines import (
     COUNTED,
     ENGINES,
     EVERYTHING,
+    UNCOUNTED,
     Engine,
     GatewaySpec,
     Interpretation,
     Page,
     SeriesCache,
+    Uncounted,
     announces,
     began,
     begun_names,
@@ -30,7 +32,6 @@ from exporter.engines import (
 )
 from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.ollama import OLLAMA
 from exporter.readings import (
     CounterColumns,
     Division,
@@ -293,24 +294,25 @@ class ServerSource:
         """Raise a failure of the metrics page that says more than this one, where there is one."""
         if failure.reason not in REFUSED:
             return
-        if self._engine is None and self._is_ollama():
-            raise ReadFailedError(
-                FailureReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
-            ) from failure
+        uncounted = self._uncounted() if self._engine is None else None
+        if uncounted is not None:
+            problem = f"{self._shown}: {uncounted.title}, {uncounted.what}: {uncounted.remedy}"
+            raise ReadFailedError(FailureReason.NO_TOKENS, problem) from failure
         off = self._context.metrics_off or failure.reason == FailureReason.METRICS_OFF
         if failure.reason in ABSENT and off:
             switch = "" if self._engine is None else self._engine.manual.switch
             more = f"; it serves metrics with {switch}" if switch else ""
             raise ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{more}") from failure
 
-    def _is_ollama(self) -> bool:
-        """Whether the server's root page is that of Ollama, which has no metrics."""
+    def _uncounted(self) -> Uncounted | None:
+        """The engine without metrics whose root page this is, if any."""
         root = urlsplit(self._address)._replace(path="/", query="").geturl()
         try:
             response = self._fetcher.get(root, GREETING_BYTES_MAX)
         except ReadFailedError:
-            return False
-        return response.body.strip() == OLLAMA.greeting
+            return None
+        greeting = response.body.strip()
+        return next((engine for engine in UNCOUNTED.values() if engine.greeting == greeting), None)
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""
