@@ -27,7 +27,7 @@ from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources import machine
 from exporter.sources.discovery import discovery
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
@@ -319,7 +319,7 @@ class _Daemon:
             web_refused=lambda: self._web.refused,
         )
         body_bytes = self._config.limits.body_bytes
-        endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)
+        endpoints = self._endpoints.of(configured_targets(self._config.servers), body_bytes)
         gateways = self._gateways.of(self._config.divides(), body_bytes)
         return SamplerPlan(setting, endpoints, self._location.rows, gateways)
 

@@ -56,7 +56,7 @@ def _less(*hits: str) -> Alternative:
     )
 
 
-_WORLD: Final = (
+_WORLD_FACTORS: Final = (
     Factor(("--tensor-parallel-size", "-tp")),
     Factor(("--pipeline-parallel-size", "-pp")),
     Factor(("--prefill-context-parallel-size", "-pcp")),
@@ -135,7 +135,7 @@ VLLM: Final = Engine(
             metrics_off=("--disable-log-stats",),
             models=("--served-model-name", "--model"),
             positional=True,
-            world_factors=_WORLD,
+            world_factors=_WORLD_FACTORS,
             nodes=("--nnodes", "-n"),
             ranks=("--node-rank", "-r"),
             followers=("--headless",),

@@ -3,6 +3,7 @@
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +65,7 @@ class HttpsClient:
                 return read_response(request, stream, deadline, limit, sink)
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
-        except (httpx.RequestError, httpx.InvalidURL) as failure:
+        except (httpx.RequestError, httpx.InvalidURL, OSError) as failure:  # the last: while it is closed
             error = _of_tls(failure)
             if error is not None and error.reason in NO_TLS:
                 raise ReadFailedError(
@@ -79,8 +80,9 @@ class HttpsClient:
             raise ReadFailedError(reason, f"{subject}: {failure}") from failure
 
     def close(self) -> None:
-        """Close what connections there are."""
-        self._client.close()
+        """Close open connections; one that the system cannot close is dropped all the same."""
+        with suppress(OSError):
+            self._client.close()
 
 
 def trusting(ca_file: Path | None) -> HttpsClient:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -403,12 +404,13 @@ class Discovery:
         }
 
     def close(self) -> None:
-        """Let go of all that is held."""
-        self._processes.close()
-        if self._kubelet is not None:
-            self._kubelet.close()
-        self._cluster.close()
-        self._endpoints.close()
+        """Close all sources."""
+        with ExitStack() as closing:  # each is closed whatever the others raise
+            closing.callback(self._endpoints.close)
+            closing.callback(self._cluster.close)
+            if self._kubelet is not None:
+                closing.callback(self._kubelet.close)
+            closing.callback(self._processes.close)
 
 
 def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:

@@ -175,9 +175,9 @@ class Fetcher:
 
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""
-        if self._secure is not None:
-            self._secure.close()
-            self._secure = None
+        secure, self._secure = self._secure, None
+        if secure is not None:
+            secure.close()
 
     def _client(self, url: str) -> HttpClientProtocol:
         if urlsplit(url).scheme != "https":

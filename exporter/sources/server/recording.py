@@ -63,8 +63,10 @@ class RecordingReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._source.close()
-        self._client.close()
+        try:
+            self._source.close()
+        finally:
+            self._client.close()
 
     def look(self) -> RecordedRead:
         """Read once.

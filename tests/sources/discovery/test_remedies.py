@@ -17,7 +17,7 @@ from exporter.engines.launch import Launch
 from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
 from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
-from exporter.sources.endpoints import EndpointSources, configured
+from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
@@ -119,7 +119,7 @@ class Host:
         result = find_servers(config, self.gpus, HostSnapshot(self.groups, (), self.pods), NOW)
         reasons = {one.reason for one in result.unread}
         endpoints = EndpointSources(SystemClock())
-        targets = (*configured(config.servers), *result.targets)
+        targets = (*configured_targets(config.servers), *result.targets)
         sources = endpoints.of(targets, config.limits.body_bytes)
         assert sources or reasons
         for source in sources if len(targets) < 3 else ():
