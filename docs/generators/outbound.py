@@ -9,7 +9,7 @@ from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
 from exporter.readings import FailureReason
 from exporter.sources.cloud.metadata import SERVICES
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX
-from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
+from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS
 from generators.tables import table
 
 

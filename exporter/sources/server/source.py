@@ -17,7 +17,6 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
-    SeriesCache,
     Uncounted,
     announces,
     began,
@@ -41,14 +40,19 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
     endpoint_id,
-    masked,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
-from exporter.sources.server.fetch import REASON_BY_STATUS, Fetcher, metrics_url, sibling_url
-from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
+from exporter.sources.server.endpoint import (
+    BODY_BYTES_MAX,
+    LARGE_BYTES,
+    TIMEOUT_SECONDS,
+    UNKNOWN_PAGE,
+    EndpointSource,
+)
+from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
 from exporter.sources.server.probe import JSON_BYTES_MAX, ServerInfo, ServerProbe
-from exporter.units import Instant, Nanoseconds
+from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,6 @@ class ServerContext:
     world_size: int | None = None
     division: Division | None = None
     metrics_off: bool = False
-
-
-UNKNOWN_PAGE: Final = "a page of no known engine"
 
 
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
@@ -120,9 +121,6 @@ def engine_of_page(
     return engine
 
 
-TIMEOUT_SECONDS: Final = 3.0
-"""For one read, however many requests it takes."""
-
 PERMANENT_FAILURES: Final = frozenset(
     {
         FailureReason.NOT_FOUND,
@@ -151,33 +149,27 @@ ABSENT: Final = frozenset({FailureReason.NOT_FOUND, FailureReason.METRICS_OFF})
 REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATUS})
 """Failures by an HTTP status other than 200."""
 
-BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-
 GREETING_BYTES_MAX: Final = 4096
 
 OnPage = Callable[[str, HttpResponse], None]
 """Gets each page of a read: its path from the root without a slash, empty for the metrics."""
 
 
-class ServerSource:
-    """Reads one endpoint.
+class ServerSource(EndpointSource):
+    """Reads one endpoint of a server.
 
-    `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `counted_elsewhere` are engines whose tokens another endpoint counts already, by name
-    (see `engine_of_page`).
-    `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
-    by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
-    A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
-    moves: what it does meanwhile, and whether it was restarted, shows in the next read.
-    `on_page` gets each page but those that only show what a server is not.
-    One whose command line switches metrics off is asked until it has refused once (see `ServerContext`).
-    One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
+    `engine` is a name of `engines.ENGINES`; without one the page decides. `counted_elsewhere` are names of
+    engines whose tokens another endpoint counts already (see `engine_of_page`).
+    `busy` is whether a GPU of this server was busy in the last tick, true while that is unknown: an idle
+    llama.cpp server is read ever less often, so that it may fall asleep (see `IdleBackoff`).
+    While it is not read, or asleep, its reading has its last counters. Tokens and restarts of that time show
+    in the next read.
+    `on_page` gets each page of a read, but for the root page that identifies Ollama.
+    A server whose command line switches metrics off is read until it has refused once (see `ServerContext`).
+    A server that sleeps and was never read fails as `asleep`, since its counters are not known to be zero.
 
-    Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
+    The timeout does not bound the look-up of a host's name; addresses need no look-up.
     """
-
-    may_be_slow: Final = True
-    """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(
         self,
@@ -197,25 +189,29 @@ class ServerSource:
         counted_elsewhere: Collection[str] = (),
         on_page: OnPage | None = None,
     ) -> None:
+        super().__init__(
+            url,
+            client,
+            clock,
+            bearer_token_file=bearer_token_file,
+            ca_file=ca_file,
+            server_name=server_name,
+            timeout=timeout,
+            body_bytes=body_bytes,
+        )
         self._key = key
-        self._id, self._shown = endpoint_id(url), masked(url)
         self._clock = clock
         self._busy = busy
         self._context = context or ServerContext()
         division = self._context.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._counted_elsewhere = counted_elsewhere
-        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._address = self._configured_address = metrics_url(url, self._configured)
-        self._body_bytes = body_bytes
         self._on_page = on_page
-        self._memory = SeriesCache()
-        self._errors: tuple[tuple[str, int], ...] = ()
         self._unrecognized = True
         self._props: probe.LlamaCppProps | None = None
-        self._turn = ParseLock(clock)
         self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
@@ -236,25 +232,6 @@ class ServerSource:
         """The server that the endpoint belongs to."""
         return self._key
 
-    @property
-    def url(self) -> str:
-        """The endpoint's name: its URL, a query masked and told by a digest."""
-        return self._id
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """What did not cost the last reading, by reason: `malformed`, `duplicate` and `implausible` lines."""
-        return self._errors
-
-    @property
-    def waited(self) -> Nanoseconds:
-        """How long the last read waited until other large pages were taken apart."""
-        return self._turn.waited
-
-    def close(self) -> None:
-        """Close what is this endpoint's own."""
-        self._fetcher.close()
-
     def read(self) -> ServerReading:
         """Read once.
 
@@ -262,7 +239,7 @@ class ServerSource:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
                 `router`, `asleep` of llama.cpp.
         """
-        self._errors, self._turn.waited = (), 0
+        self._reset()
         if self._permanent_failure is not None:
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
         self._fetcher.begin_read()
@@ -337,7 +314,7 @@ class ServerSource:
     def _parsed(self, response: HttpResponse) -> ServerReading:
         if self._on_page is not None:
             self._on_page("", response)
-        with self._turn.taken(response.body):
+        with self._parse_lock.taken(response.body):
             reading = self._unchanged(response) or self._begun(self._taken_apart(response), response)
         self._rest.was(active=self._moved(reading))
         self._unrecognized = False
@@ -360,15 +337,7 @@ class ServerSource:
 
     def _taken_apart(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
-        self._errors = tuple(
-            (reason, count)
-            for reason, count in (
-                ("malformed", page.malformed),
-                ("duplicate", page.duplicates),
-                ("implausible", implausible(engine, page)),
-            )
-            if count
-        )
+        self._note_errors(page, implausible=implausible(engine, page))
         self._last_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
@@ -380,7 +349,7 @@ class ServerSource:
         return reading
 
     def _fetch_body(self, path: str) -> bytes:
-        with self._turn.left():
+        with self._parse_lock.left():
             return self._page_body(path)
 
     def _moved(self, reading: ServerReading) -> bool:
