@@ -14,7 +14,7 @@ from exporter.engines.spec import (
     Engine,
     Manual,
     MetadataQuery,
-    beginnings,
+    created_names,
 )
 from exporter.readings import KINDS, Quantity
 
@@ -213,7 +213,7 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield _model(engine)
     yield f"Restarts are told by {_process(engine)}."
     if engine.created:
-        names = _list(dict.fromkeys(beginnings(engine)))
+        names = _list(dict.fromkeys(created_names(engine)))
         yield f"Series of tokens tell when they began by {names}, where the page has them."
     if engine.repeated:
         ranks = _list(sorted(engine.repeated))

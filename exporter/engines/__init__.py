@@ -8,6 +8,7 @@ from exporter.engines.catalogue import (
     COUNTED,
     ENGINES,
     EVERYTHING,
+    TALLIED,
     UNCOUNTED,
     announces,
     match,
@@ -15,10 +16,16 @@ from exporter.engines.catalogue import (
     recognize,
 )
 from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
-from exporter.engines.gateway_counts import TALLIED, GatewayCounts, count_gateway
 from exporter.engines.gateways import GatewaySpec
-from exporter.engines.interpretation import Interpretation, began, interpret, process
-from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, begun_names, counted, wanted
+from exporter.engines.interpretation import (
+    GatewayCounts,
+    Interpretation,
+    count_gateway,
+    created_by_digest,
+    interpret,
+    process_identity,
+)
+from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, counted, created_series, wanted
 
 __all__ = [
     "COUNTED",
@@ -37,14 +44,14 @@ __all__ = [
     "WantedSeries",
     "Way",
     "announces",
-    "began",
-    "begun_names",
     "count_gateway",
     "counted",
+    "created_by_digest",
+    "created_series",
     "interpret",
     "match",
     "mistaken_engine",
-    "process",
+    "process_identity",
     "read",
     "recognize",
     "wanted",

@@ -14,7 +14,7 @@ from exporter.engines.exposition import Page, WantedSeries
 from exporter.engines.gateways import GATEWAYS, GatewaySpec
 from exporter.engines.spec import Command, Engine, Uncounted, counted, wanted
 
-USERS: Final = frozenset({"catalogue", "gateway_counts", "launch"})
+USERS: Final = frozenset({"catalogue", "launch"})
 """Modules of this folder that use the catalogue. They define no engine and are not imported here."""
 
 MATCH_ORDER: Final = (
@@ -88,6 +88,17 @@ COUNTED: Final = WantedSeries(
 
 EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
 """These, and every other that the reading of any engine looks at."""
+
+TALLIED: Final = WantedSeries(
+    EVERYTHING.names.union(
+        *(
+            {*gateway.shares.prompt, *gateway.shares.generation, *gateway.shares.created_names}
+            for gateway in GATEWAYS
+            if gateway.shares is not None
+        )
+    )
+)
+"""Every name that recognition, or the reading of any gateway, looks at."""
 
 
 def match(page: Page) -> Engine | GatewaySpec | None:

@@ -50,7 +50,7 @@ class Shares:
     created: str = ""
 
     @property
-    def beginnings(self) -> tuple[str, ...]:
+    def created_names(self) -> tuple[str, ...]:
         """The names under which it tells when series began."""
         if not self.created:
             return ()

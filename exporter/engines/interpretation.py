@@ -1,13 +1,23 @@
-"""What a page means, given the engine that wrote it."""
+"""Readings of a page, given the engine or the gateway that wrote it."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.gateways import GatewaySpec, Shares
 from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
-from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, digest, label
+from exporter.readings import (
+    OTHER_MODELS,
+    CounterReading,
+    GatewayCounter,
+    LoadReading,
+    Role,
+    counter_readings,
+    digest,
+    label,
+)
 from exporter.units import LARGEST_COUNT, Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
@@ -47,7 +57,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
         for counter in _counters(engine, alternative, page, models)
     )
     loads = _loads(engine, page, models)
-    identity, started = process(engine, page, header)
+    identity, started = process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
@@ -90,7 +100,7 @@ def _counters(
     engine: Engine, alternative: Alternative, page: Page, models: _Models
 ) -> Iterator[CounterReading]:
     for count in alternative.counts:
-        beginnings = created(page, count.name) if engine.created else {}
+        created = created_by_labels(page, count.name) if engine.created else {}
         for sample in _samples(engine, page, count.name, count.where, count.unless):
             yield CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
@@ -98,11 +108,11 @@ def _counters(
                 quantity=count.quantity,
                 value=sample.value * count.scale,
                 sign=count.sign,
-                created=beginnings.get(sample.series.key.removeprefix(count.name)),
+                created=created.get(sample.series.key.removeprefix(count.name)),
             )
 
 
-def created(page: Page, name: str) -> dict[str, Instant]:
+def created_by_labels(page: Page, name: str) -> dict[str, Instant]:
     """When the series of a counter began, by their labels, as far as the page tells."""
     beginning = created_name(name)
     return {
@@ -112,12 +122,12 @@ def created(page: Page, name: str) -> dict[str, Instant]:
     }
 
 
-def began(engine: Engine, page: Page) -> dict[int, Instant]:
-    """When series began, by the digest of each, by a page that was read for `begun_names`."""
+def created_by_digest(engine: Engine, page: Page) -> dict[int, Instant]:
+    """When series began, by the digest of each, by a page that was read for `created_series`."""
     return {
         digest(f"{count.name}{labels}".removeprefix(engine.prefix)): moment
         for count in engine.counts()
-        for labels, moment in created(page, count.name).items()
+        for labels, moment in created_by_labels(page, count.name).items()
     }
 
 
@@ -199,16 +209,16 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Mode
     return {}
 
 
-def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+def process_identity(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
     """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
 
     An identity that changes is a restart, and a restart counts from zero.
     """
-    identified = begun(page, engine.created)
+    identified = process_start(page, engine.created)
     return (label(header), None) if identified is None else identified
 
 
-def begun(page: Page, created: str) -> tuple[str, Instant | None] | None:
+def process_start(page: Page, created: str) -> tuple[str, Instant | None] | None:
     """Identity and start of the process by its page: its own, else its oldest series'; `None`: not told."""
     for name in (PROCESS_START, created):
         if name in page.names:
@@ -231,3 +241,67 @@ def implausible(engine: Engine, page: Page) -> int:
         for name in {count.name for count in engine.counts()}
         for sample in page.samples.get(name, ())
     )
+
+
+COUNTS_MAX: Final = 1000
+"""Models, deployments and teams that are told apart on one page; of a page with more nothing is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounts:
+    """One page. `teams`: its counters have a label that could name one. `cut`: it had more than is told."""
+
+    counters: tuple[GatewayCounter, ...]
+    teams: bool
+    cut: bool = False
+    identity: str = ""
+    started: Instant | None = None
+
+
+def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
+    """Read a page that was read for `TALLIED`. A counter that is NaN, infinite or negative is no reading.
+
+    Each series is told by itself, since those of keys and users go and come back one by one.
+    """
+    shares = gateway.shares
+    if shares is None:
+        return GatewayCounts((), teams=False)
+    counters: list[GatewayCounter] = []
+    label_sets: set[tuple[str, str, str]] = set()
+    teams = False
+    quantities: tuple[tuple[Literal["prompt", "generation"], tuple[str, ...]], ...] = (
+        ("prompt", shares.prompt),
+        ("generation", shares.generation),
+    )
+    for quantity, names in quantities:
+        # The first of these names that is on the page: the others repeat it.
+        counted = next((name for name in names if name in page.names), "")
+        created = created_by_labels(page, counted) if shares.created else {}
+        for sample in _numbers(page, counted):
+            labels = sample.series.labels
+            teams |= any(name in labels for name in shares.teams)
+            who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
+            label_sets.add(who)
+            if len(label_sets) > COUNTS_MAX:
+                # Some of them would be those that a later read leaves out, and count from zero in another.
+                return GatewayCounts((), teams, cut=True)
+            since = created.get(sample.series.key.removeprefix(counted))
+            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
+    identity, started = process_start(page, shares.created) or ("", None)
+    return GatewayCounts(tuple(counters), teams, identity=identity, started=started)
+
+
+def _numbers(page: Page, name: str) -> Iterable[Sample]:
+    return (s for s in page.samples.get(name, ()) if math.isfinite(s.value) and s.value >= 0)
+
+
+def _model(shares: Shares, labels: Mapping[str, str]) -> str:
+    name = labels.get(shares.model, "")
+    provider = labels.get(shares.provider, "") if shares.provider else ""
+    name = name.removeprefix(f"{provider}/") if provider else name
+    return "" if name in shares.unnamed else label(name)
+
+
+def _team(shares: Shares, labels: Mapping[str, str]) -> str:
+    teams = (labels.get(name, "") for name in shares.teams)
+    return next((label(team) for team in teams if team not in shares.unnamed), "")

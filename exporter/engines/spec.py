@@ -308,7 +308,7 @@ def created_name(name: str) -> str:
     return name.removesuffix("_total").removesuffix("_sum") + "_created"
 
 
-def beginnings(engine: Engine) -> Iterator[str]:
+def created_names(engine: Engine) -> Iterator[str]:
     """The names by which series that count tokens tell when they began, where an engine has such."""
     if engine.created:
         yield from (created_name(count.name) for count in engine.counts() if count.quantity in KINDS)
@@ -317,7 +317,7 @@ def beginnings(engine: Engine) -> Iterator[str]:
 @cache
 def wanted(engine: Engine) -> WantedSeries:
     """Every name to read on a page of an engine."""
-    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *beginnings(engine)})
+    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *created_names(engine)})
 
 
 @cache
@@ -332,9 +332,9 @@ def counted(engine: Engine) -> WantedSeries:
 
 
 @cache
-def begun_names(engine: Engine) -> WantedSeries:
+def created_series(engine: Engine) -> WantedSeries:
     """The names that tell when series began, and none else."""
-    return WantedSeries(beginnings(engine))
+    return WantedSeries(created_names(engine))
 
 
 def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from exporter.readings.failures import FailureReason, UnreadServer
-from exporter.readings.gateways import GatewayReading
 from exporter.readings.hardware import GpuReading
-from exporter.readings.serving import Holder, PodOwnership, ServerReading
+from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerReading
 from exporter.units import Instant, Nanoseconds
 
 

@@ -19,13 +19,13 @@ from exporter.engines import (
     Page,
     Uncounted,
     announces,
-    began,
-    begun_names,
     counted,
+    created_by_digest,
+    created_series,
     interpret,
     match,
     mistaken_engine,
-    process,
+    process_identity,
     read,
     wanted,
 )
@@ -218,7 +218,7 @@ class ServerSource(EndpointSource):
         self._last: ServerReading | None = None
         self._last_errors: tuple[tuple[str, int], ...] = ()
         self._last_page = b""
-        self._begun_read_separately = False
+        self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
     @property
@@ -255,7 +255,7 @@ class ServerSource(EndpointSource):
                 except ReadFailedError as failure:
                     self._explain(failure)
                     raise
-                reading = self._parsed(response)
+                reading = self._read_response(response)
         except ReadFailedError as failure:
             if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:
                 self._permanent_failure = failure
@@ -311,11 +311,11 @@ class ServerSource(EndpointSource):
         due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
         return None if due or self._last is None else replace(self._last, loads=())
 
-    def _parsed(self, response: HttpResponse) -> ServerReading:
+    def _read_response(self, response: HttpResponse) -> ServerReading:
         if self._on_page is not None:
             self._on_page("", response)
         with self._parse_lock.taken(response.body):
-            reading = self._unchanged(response) or self._begun(self._taken_apart(response), response)
+            reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
         self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
@@ -335,17 +335,17 @@ class ServerSource(EndpointSource):
         self._errors = self._last_errors
         return reading
 
-    def _taken_apart(self, answer: HttpResponse) -> ServerReading:
+    def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
         self._note_errors(page, implausible=implausible(engine, page))
         self._last_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
-    def _begun(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
+    def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with when its series began, where that is read apart, so that both are never held."""
         counters, engine = reading.counters, self._engine
-        if self._begun_read_separately and isinstance(counters, CounterColumns) and engine is not None:
-            counters.begin(began(engine, read(answer.body, begun_names(engine), self._memory)))
+        if self._created_read_separately and isinstance(counters, CounterColumns) and engine is not None:
+            counters.begin(created_by_digest(engine, read(answer.body, created_series(engine), self._memory)))
         return reading
 
     def _fetch_body(self, path: str) -> bytes:
@@ -400,11 +400,11 @@ class ServerSource(EndpointSource):
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         everything = EVERYTHING if engine is None else wanted(engine)
-        self._begun_read_separately = self._begun_read_separately and len(body) >= LARGE_BYTES
-        page = None if self._begun_read_separately else read(body, everything, self._memory)
+        self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
+        page = None if self._created_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
             # As many as it has counters may say when these began: they are read apart.
-            page, self._begun_read_separately = (
+            page, self._created_read_separately = (
                 read(body, COUNTED if engine is None else counted(engine), self._memory),
                 True,
             )
@@ -414,7 +414,9 @@ class ServerSource(EndpointSource):
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._info = self._server_info(engine, process(engine, page, header)[0] or self._context.identity)
+        self._info = self._server_info(
+            engine, process_identity(engine, page, header)[0] or self._context.identity
+        )
         interpretation = interpret(engine, page, model=self._info.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
