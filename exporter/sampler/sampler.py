@@ -51,7 +51,7 @@ class SamplerPlan:
     `others` are the health of sources that no tick reads.
     """
 
-    setting: ReportContext
+    context: ReportContext
     endpoints: tuple[Endpoint, ...]
     others: tuple[SourceRow, ...] = ()
     gateways: tuple[GatewaySource, ...] = ()
@@ -100,10 +100,10 @@ class Sampler:
 
         Reloads since then are in it: one that failed is an alert, and a tick may be 15 seconds away.
         """
-        report, setting = self._report, self._plan.setting
+        report, context = self._report, self._plan.context
         if report is None:
             return None
-        outcome = setting.config_row.last_reload_success, setting.web_succeeded()
+        outcome = context.config_row.last_reload_success, context.web_succeeded()
         if outcome == (report.config.last_reload_success, report.config.web_last_reload_success):
             return report
         reloaded = self._reloaded
@@ -132,7 +132,7 @@ class Sampler:
         due = self._clock.elapsed()
         while not stop.is_set():
             self._attempt()
-            interval = self._plan.setting.config.interval
+            interval = self._plan.context.config.interval
             due += interval
             now = self._clock.elapsed()
             if due <= now:
@@ -167,9 +167,9 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        policy = plan.setting.policy
+        policy = plan.context.policy
         since = self._ledger.remembered().wall if self._bound else None
-        read = self._reader.read(plan.setting.config, plan.endpoints, since, plan.gateways)
+        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways)
         frame = read.frame
         synchronized = self._clock.synchronized()
         self._health.note(read.gathered, frame.wall)
@@ -187,14 +187,14 @@ class Sampler:
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
         self._report = build_report(
-            plan.setting,
+            plan.context,
             frame,
             outcome,
             totals,
             (*self._health.rows(), *plan.others),
             self._footprint.read(),
         )
-        self._changes.note_prices(plan.setting.config, self._report, frame, policy.tariff)
+        self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
         self._changes.note_holders(frame)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})

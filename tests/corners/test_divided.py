@@ -42,7 +42,7 @@ class DividedHost(SimulatedHost):
         config = load(self.file)
         body_bytes = config.limits.body_bytes
         return SamplerPlan(
-            super()._plan().setting,
+            super()._plan().context,
             self.endpoints.of(configured_targets(config.servers), body_bytes),
             gateways=self.gateways.of(config.divides(), body_bytes),
         )

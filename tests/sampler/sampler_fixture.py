@@ -157,5 +157,5 @@ class SamplerFixture:
 
 
 def plan(*endpoints: Endpoint, tariff: Tariff = TARIFF, config: Config = CONFIG) -> SamplerPlan:
-    setting = ReportContext(config, CostPolicy(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
-    return SamplerPlan(setting, endpoints)
+    context = ReportContext(config, CostPolicy(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
+    return SamplerPlan(context, endpoints)

@@ -280,7 +280,9 @@ class Discovery:
             gathered=gathered,
             incomplete=incomplete,
             problems=tuple(self._problems((*by_source.values(), *gathered))),
-            unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
+            unasked=tuple(
+                (answer.health.source, answer.problem) for answer in answers if not answer.health.expected
+            ),
         )
         return self.last
 

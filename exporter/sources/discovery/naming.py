@@ -12,7 +12,7 @@ from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
 from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.kubernetes import Pod
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup
 
 
 class GpuPart(NamedTuple):
@@ -43,12 +43,16 @@ def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
     if gpu.instances is None:
         return (GpuPart(uuid),) if device.every or (here and whole) else ()
     if device.mig_uuid:
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.uuid == device.mig_uuid)
+        return tuple(
+            GpuPart(uuid, instance.uuid) for instance in gpu.instances if instance.uuid == device.mig_uuid
+        )
     if here and device.gpu_instance is not None:
         wanted = device.gpu_instance
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.gpu_instance == wanted)
+        return tuple(
+            GpuPart(uuid, instance.uuid) for instance in gpu.instances if instance.gpu_instance == wanted
+        )
     if here and whole:
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances)
+        return tuple(GpuPart(uuid, instance.uuid) for instance in gpu.instances)
     return ()
 
 
@@ -195,6 +199,16 @@ class NamedServer:
     matched: bool = True
 
     @property
+    def api(self) -> ApiServer | None:
+        """Its API server, where its processes are seen."""
+        return None if self.group is None else self.group.server
+
+    @property
+    def pod(self) -> Pod | None:
+        """Its pod, where its cluster tells of one."""
+        return self.tenant.pod
+
+    @property
     def is_claimed(self) -> bool:
         """Whether its command line alone says what it is called: no cluster does, and no entry."""
         ruled = self.rule is not None and self.rule.name is not None
@@ -235,43 +249,43 @@ def _ruled_once(
     """
     servers = tuple(servers)
     owners: dict[int, set[tuple[int | None, str]]] = {}
-    for one in servers:
-        if one.rule is not None and _may_mislead(one):
-            owners.setdefault(rules.index(one.rule), set()).add(_owner(one, one.rule))
+    for server in servers:
+        if server.rule is not None and _may_mislead(server):
+            owners.setdefault(rules.index(server.rule), set()).add(_owner(server, server.rule))
     for number, theirs in owners.items():
         here = {owner for owner in theirs if not owner[1]}
         owners[number] = here if rules[number].match.port is not None and len(here) == 1 else theirs
-    for one in servers:
-        if one.rule is None or not _may_mislead(one):
-            yield one
+    for server in servers:
+        if server.rule is None or not _may_mislead(server):
+            yield server
             continue
-        theirs = owners[rules.index(one.rule)]
-        if theirs == {_owner(one, one.rule)}:
-            yield one
+        theirs = owners[rules.index(server.rule)]
+        if theirs == {_owner(server, server.rule)}:
+            yield server
             continue
-        plain = _named(one.tenant, one.group, one.launch, "", (), ports)
-        why = f"{one.rule.source or 'an entry of servers'} matches servers of several users or networks"
+        plain = _named(server.tenant, server.group, server.launch, "", (), ports)
+        why = f"{server.rule.source or 'an entry of servers'} matches servers of several users or networks"
         yield replace(plain, refused=f"{why}: add `user`, `unit` or `workload` to its match")
 
 
-def _may_mislead(one: NamedServer) -> bool:
+def _may_mislead(server: NamedServer) -> bool:
     """Whether an entry gives a name, or money, to whoever claims to be meant."""
-    rule = one.rule
-    if rule is None or rule.match.binds or one.group is None or one.tenant.workload or one.group.pod:
+    rule = server.rule
+    if rule is None or rule.match.binds or server.group is None or server.tenant.workload or server.group.pod:
         return False
     gives = (rule.name, rule.namespace, rule.gpu_share_ratio, rule.divide)
     return any(value is not None for value in gives)
 
 
-def _owner(one: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
+def _owner(server: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
     """Who claims an entry: the user, and for a port the network unless it is the host's."""
-    if one.group is None:
+    if server.group is None:
         return None, ""
-    server, sockets = one.group.server, one.group.sockets
+    api, sockets = server.group.server, server.group.sockets
     network, on_host = ("", True) if sockets is None else (sockets.network, sockets.on_host)
-    if server is not None:
-        network, on_host = server.network, server.on_host
-    return one.group.user, network if rule.match.port is not None and not on_host else ""
+    if api is not None:
+        network, on_host = api.network, api.on_host
+    return server.group.user, network if rule.match.port is not None and not on_host else ""
 
 
 def _separated_by_user(servers: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
@@ -281,17 +295,21 @@ def _separated_by_user(servers: Iterable[NamedServer], given: Collection[ServerK
     """
     servers = tuple(servers)
     users: dict[ServerKey, set[int | None]] = {}
-    for one in servers:
-        if one.is_claimed and one.group is not None:
-            users.setdefault(one.key, set()).add(one.group.user)
-    for one in servers:
-        if not one.is_claimed or one.group is None or (len(users[one.key]) == 1 and one.key not in given):
-            yield one
+    for server in servers:
+        if server.is_claimed and server.group is not None:
+            users.setdefault(server.key, set()).add(server.group.user)
+    for server in servers:
+        if (
+            not server.is_claimed
+            or server.group is None
+            or (len(users[server.key]) == 1 and server.key not in given)
+        ):
+            yield server
             continue
-        behind = f":user-{'unknown' if one.group.user is None else one.group.user}"
-        key = ServerKey(one.key.namespace, one.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
-        why = one.refused or f"{one.key.server} is also the name of another user's server"
-        yield replace(one, key=key, refused=why)
+        behind = f":user-{'unknown' if server.group.user is None else server.group.user}"
+        key = ServerKey(server.key.namespace, server.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
+        why = server.refused or f"{server.key.server} is also the name of another user's server"
+        yield replace(server, key=key, refused=why)
 
 
 def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
@@ -303,14 +321,13 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     own is another one each time.
     """
     listed = {group.id: group.server for group in groups if group.server is not None}
-    servers = {name: server for name, server in listed.items() if server.router is None}
+    servers = {name: api for name, api in listed.items() if api.router is None}
     certain = {
-        name: server.port or (server.launch.port if server.launch.port_told and not server.claim else None)
-        for name, server in servers.items()
+        name: api.port or (api.launch.port if api.launch.port_told and not api.claim else None)
+        for name, api in servers.items()
     }
     possible = {
-        name: certain[name] or (None if server.claim else server.launch.port)
-        for name, server in servers.items()
+        name: certain[name] or (None if api.claim else api.launch.port) for name, api in servers.items()
     }
 
     def contested(name: str) -> bool:
@@ -323,8 +340,8 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
         )
 
     ports = {name: certain[name] or (None if contested(name) else possible[name]) for name in servers}
-    of_routers = {server.process: ports[name] for name, server in servers.items()}
-    routed = {name: server.router for name, server in listed.items() if server.router is not None}
+    of_routers = {api.process: ports[name] for name, api in servers.items()}
+    routed = {name: api.router for name, api in listed.items() if api.router is not None}
     return ports | {name: of_routers.get(router.process) for name, router in routed.items()}
 
 
@@ -334,7 +351,7 @@ def _owners(
     """The workloads whose each name is without anybody asking for one: their own, or the configuration's."""
     owners: dict[ServerKey, set[tuple[str, str]]] = {}
     for tenant in tenants:
-        keys = {one.key for one in _of(tenant, "", rules, ports)}
+        keys = {server.key for server in _of(tenant, "", rules, ports)}
         if tenant.workload:  # also where what it is called begins with `unmatched:`
             keys.add(ServerKey(tenant.namespace, label(tenant.workload)))
         for key in keys:
@@ -347,7 +364,7 @@ def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports
     if tenant.pod is not None and not starts:
         launches = (launch(container.argv) for container in tenant.pod.containers)
         yield _named(
-            tenant, None, next((one for one in launches if one is not None), None), wished, rules, ports
+            tenant, None, next((start for start in launches if start is not None), None), wished, rules, ports
         )
         return
     if not starts:
@@ -391,11 +408,11 @@ def _default_name(
     if start is None:
         return f"{UNMATCHED}{group.name}", False
     router = None if group.server is None else group.server.router
-    server = router or group.server
+    api = router or group.server
     apart = bool(group.container) or port is None  # each container may have all ports to itself
     words = [start.engine]
-    if not apart and server is not None and server.reach == "address" and server.hosts:
-        words.append(server.hosts[0])
+    if not apart and api is not None and api.reach == "address" and api.hosts:
+        words.append(api.hosts[0])
     words.append(str(port or ""))
     if apart or router is not None:
         words.append(start.model)
@@ -405,9 +422,9 @@ def _default_name(
 def _matches(
     match: ServerMatch, tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
 ) -> bool:
-    server = None if group is None else group.server
-    ports = {port, None if server is None else server.metrics_port}
-    if server is None and group is not None and group.sockets is not None:
+    api = None if group is None else group.server
+    ports = {port, None if api is None else api.metrics_port}
+    if api is None and group is not None and group.sockets is not None:
         ports.update(listener.port for listener in group.sockets.listening)
     program = "" if group is None else group.name
     return (

@@ -73,9 +73,9 @@ class _CachedLayout:
 class Layouts:
     """The layouts of all cards."""
 
-    def __init__(self, library: Library, answers: NvmlCapabilities, clock: Clock) -> None:
+    def __init__(self, library: Library, capabilities: NvmlCapabilities, clock: Clock) -> None:
         self._library = library
-        self._answers = answers
+        self._capabilities = capabilities
         self._clock = clock
         self._cached: dict[str, _CachedLayout] = {}
         self._reopened_for: dict[str, tuple[MigInstance, ...] | None] = {}
@@ -126,13 +126,13 @@ class Layouts:
 
     def _look(self, gpu: Gpu, handle: Any, before: Layout) -> tuple[Layout | None, bool]:
         """A layout, `None` where nothing is told for now; and whether nothing is missing in it."""
-        mode = self._answers.query(gpu, "nvmlDeviceGetMigMode", handle)
+        mode = self._capabilities.query(gpu, "nvmlDeviceGetMigMode", handle)
         if mode is None:
-            unsupported = self._answers.is_unsupported(gpu, "nvmlDeviceGetMigMode")
+            unsupported = self._capabilities.is_unsupported(gpu, "nvmlDeviceGetMigMode")
             return (WHOLE if unsupported else None), unsupported
         if mode[0] != 1:
             return WHOLE, True
-        count = self._answers.query(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
+        count = self._capabilities.query(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
         if count is None or count > LARGEST_COUNT:
             return None, False
         instances_before = {instance.uuid: instance for instance in before.instances or ()}
@@ -163,7 +163,7 @@ class Layouts:
         """Count a failure that costs one instance; false, for the layout is not complete."""
         if error.code in ENDED:
             raise error
-        self._answers.errors.append(reason(error.code))
+        self._capabilities.errors.append(reason(error.code))
         return False
 
     def _instance(self, handle: Any, instances_before: Mapping[str, MigInstance]) -> MigInstance:

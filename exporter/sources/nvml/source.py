@@ -71,11 +71,11 @@ class NvmlSource:
         self._worker = Worker("nvml", clock)
         self._library = Library(clock)
         self._inventory = NvmlInventory(self._library, clock)
-        self._answers = NvmlCapabilities(self._library)
-        self._layouts = Layouts(self._library, self._answers, clock)
-        self._gpm = Gpm(self._library, self._answers, self._layouts, clock)
-        self._fields = GpuFields(self._answers, self._gpm)
-        self._processes = GpuProcesses(self._library, self._answers, self._layouts, clock)
+        self._capabilities = NvmlCapabilities(self._library)
+        self._layouts = Layouts(self._library, self._capabilities, clock)
+        self._gpm = Gpm(self._library, self._capabilities, self._layouts, clock)
+        self._fields = GpuFields(self._capabilities, self._gpm)
+        self._processes = GpuProcesses(self._library, self._capabilities, self._layouts, clock)
         self._driver_version = ""
         self._slow: set[str] = set()
         self._marks: Mapping[str, _SampleMarks] = {}
@@ -130,9 +130,9 @@ class NvmlSource:
     def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:
         """One read, on the thread."""
         self._inventory.errors.clear()
-        self._answers.errors.clear()
+        self._capabilities.errors.clear()
         if self._library.open():
-            for memory in (self._inventory, self._answers, self._layouts, self._gpm):
+            for memory in (self._inventory, self._capabilities, self._layouts, self._gpm):
                 memory.expire()
             self._driver_version = ""
         try:
@@ -150,7 +150,7 @@ class NvmlSource:
         return _NvmlRead(
             gpus=tuple(reading for reading, _ in read),
             marks={reading.gpu.uuid: mark for reading, mark in read},
-            errors=tuple(sorted(Counter(self._inventory.errors + self._answers.errors).items())),
+            errors=tuple(sorted(Counter(self._inventory.errors + self._capabilities.errors).items())),
         )
 
     def _gpu(self, nvml_gpu: NvmlGpu, gpu: Gpu, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
