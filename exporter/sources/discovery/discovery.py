@@ -1,4 +1,4 @@
-"""Looks at a host at each tick, and remembers what it saw."""
+"""Discovery at each tick: reads pods, kubelet and processes, and keeps their answers while they fail."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long what was told of pods stands while nobody can be asked."""
+"""How long the last list of pods stands while it cannot be read."""
 
 PODS_DENIED: Final = frozenset(
     {
@@ -49,13 +49,13 @@ PODS_DENIED: Final = frozenset(
         FailureReason.UNIMPLEMENTED,
     }
 )
-"""Why pods are not told for good: servers then go by the names that the host tells."""
+"""Permanent reasons that pods are not listed: servers then have names without their cluster."""
 
 
 class PodCache:
-    """Asks for the pods of this node as a configuration says; `account` is `None` in a pod without a token.
+    """The last list of this node's pods; `account` is `None` outside a pod, and in a pod without a token.
 
-    Then, and outside a pod, the kubelet's socket alone is asked, from the moment on at which there is one.
+    Without an account only the kubelet's socket is read, once there is one.
     """
 
     def __init__(self, clock: Clock, account: ServiceAccount | None, socket: Path = pods_api.SOCKET) -> None:
@@ -68,11 +68,11 @@ class PodCache:
 
     @property
     def source(self) -> PodSource | None:
-        """What is to be read, `None` where nobody is asked."""
+        """The source to read; `None` where there is none."""
         return self._source if self._source is not None and self._source.asks else None
 
     def go_by(self, config: Config) -> None:
-        """Ask as a configuration says; what was told stays where it asks no otherwise."""
+        """Read as a configuration says. The last list stays if nothing changes for it."""
         choice = config.kubernetes, config.kubelet_ca_file
         if choice == self._choice:
             return
@@ -83,7 +83,7 @@ class PodCache:
             self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
 
     def pods(self, config: Config, answers: Mapping[Source[Any], Gathered]) -> tuple[Pod, ...] | None:
-        """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
+        """The pods of this node: `()` without access to a source, `None` before the first answer."""
         source = self.source
         if source is None:
             return ()
@@ -103,13 +103,13 @@ class PodCache:
         return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Close the source."""
         if self._source is not None:
             self._source.close()
 
 
 def cluster(clock: Clock) -> PodCache:
-    """Of the cluster that this process is in, if it is in one."""
+    """For the cluster of this process, if it is in one."""
     return PodCache(clock, kubernetes.account())
 
 
@@ -122,14 +122,14 @@ def _with_owner(pod: Pod, config: Config) -> Pod:
 log = logging.getLogger(__name__)
 
 ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
+"""How long the last allocations stand while the kubelet restarts or is upgraded."""
 
 NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
-"""Why a kubelet that is not there says nothing: then nobody was given anything by one."""
+"""Reasons that mean that there is no kubelet, and so no allocations."""
 
 ALLOCATIONS_DENIED: Final = frozenset({FailureReason.DENIED})
-"""Why a kubelet will not tell us, ever. Who computes is then all that is known, or else a server that ended
-would hold its GPU for ever.
+"""Permanent reasons of a kubelet that is here. Holders are then known by processes alone: with old
+allocations a server that ended would hold its GPU for ever.
 """
 
 LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
@@ -138,10 +138,10 @@ LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A server's process that may be read much later, once it has loaded its model.
+    """A server's process that is read later, once it has loaded its model.
 
-    `absent_at` is a moment at which it was not there, or since which it is read; `since` is when in boot time
-    it was first seen, or last to be read.
+    `absent_at` is a moment at which it did not exist yet, or since which it is read; `since` is the boot time
+    at which it was first seen, or last a target.
     """
 
     absent_at: Instant | None
@@ -150,25 +150,25 @@ class _Unread:
 
 @dataclass(frozen=True, slots=True)
 class _CachedAllocations:
-    """What a kubelet gave out, and when it said so in boot time."""
+    """Allocations of a kubelet, and the boot time of that answer."""
 
     allocations: tuple[Allocation, ...]
     at: Nanoseconds
 
 
 class _ProcessQuery:
-    """The processes, asked about those that compute now."""
+    """One read of the processes, for those that compute now."""
 
     def __init__(self, processes: ProcessSource, pids: frozenset[int]) -> None:
         self._processes = processes
         self._pids = pids
 
     def __eq__(self, other: object) -> bool:
-        """One that is still busy is not asked again, whatever about."""
+        """Equal for all processes, so that no second read begins while one is busy."""
         return isinstance(other, _ProcessQuery) and self._processes is other._processes
 
     def __hash__(self) -> int:
-        """As equality has it."""
+        """Consistent with equality."""
         return hash(id(self._processes))
 
     @property
@@ -190,10 +190,10 @@ class _ProcessQuery:
 
 
 class Discovery:
-    """Finds who holds which GPU and where servers are read, without being told.
+    """Finds the holders of GPUs and the targets of servers.
 
-    A server that is found is read from the next tick on. What sources that fail said before stands for a
-    while; after that, GPUs of which nothing else tells are held by who held them last.
+    A discovered server is read in the same tick. The last answer of a failing source stands for a while;
+    after that its GPUs are reported as unknown.
     """
 
     def __init__(
@@ -222,10 +222,10 @@ class Discovery:
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = DiscoveryResult()
-        """What the last look found."""
+        """Result of the last scan."""
 
     def sources(self, config: Config) -> tuple[Source[Any], ...]:
-        """What a configuration has read beside NVML: a cluster, and a kubelet once there is one."""
+        """Sources to read before a scan: the kubelet, once there is one, and the cluster."""
         self._cluster.go_by(config)
         self._kubelet_off = config.kubernetes == "off"
         if self._kubelet is not None and not self._kubelet_off:
@@ -235,7 +235,7 @@ class Discovery:
 
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
-        """The sources of the servers that the last look found."""
+        """The sources of the servers of the last scan."""
         return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines)
 
     def look(
@@ -246,7 +246,15 @@ class Discovery:
         gather: Gather,
         since: Instant | None,
     ) -> DiscoveryResult:
-        """As `sampler.frames.Discovery.look`."""
+        """Scan the host.
+
+        Args:
+            config: servers and sources to read.
+            gpus: readings of this tick, with their processes.
+            answers: of `sources`, in this tick.
+            gather: reads the processes.
+            since: when this host was last scanned, by this daemon or by the one before it.
+        """
         moment = ScanTime(self._clock.elapsed(), self._clock.wall())
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
@@ -289,7 +297,7 @@ class Discovery:
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
     ) -> tuple[UnreadServer, ...]:
-        """Those that are not read as they were before, either; each is logged once per change."""
+        """The unread servers that no kept target reads; each is logged once per change."""
         read = {target.server_context.identity for target in targets} - {""}
         unread_servers = tuple(server for server in unread if server.identity not in read)
         now = {(server.key, server.reason) for server in unread_servers}
@@ -303,7 +311,7 @@ class Discovery:
         return unread_servers
 
     def _with_refusals(self, looked: DiscoveryResult, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
-        """Count the claims that a new list of processes made and did not get; each is logged once."""
+        """Count the refused claims of a new list of processes; each is logged once."""
         refused = {(server.key, server.refused) for server in looked.servers if server.refused}
         for key, why in sorted(refused - self._refused):
             log.warning(
@@ -332,7 +340,7 @@ class Discovery:
         if reading is None:
             return None, gathered
         before, listed = self._listed
-        if reading is not before:  # one that is kept does not say who is there now
+        if reading is not before:  # a cached reading does not say which processes exist now
             first = _Unread(self._looked if before is None else listed, moment.elapsed)
             running = [
                 identity_of(group.server.process) for group in reading.groups if group.server is not None
@@ -342,7 +350,7 @@ class Discovery:
         return reading.groups, gathered
 
     def _look_at_kubelet(self, by_source: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
-        """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
+        """The allocations; `()` without a kubelet, `None` after it has not answered for long."""
         if self._kubelet_off:
             self._allocations = None
         if self._kubelet is None or self._kubelet_off or self._kubelet not in by_source:
@@ -362,7 +370,7 @@ class Discovery:
         return None if self._allocations is None else self._allocations.allocations
 
     def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
-        """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
+        """Whether a kubelet that had a socket a moment ago, and has none, may be starting again."""
         return (
             health.reason == FailureReason.ABSENT
             and self._allocations is not None
@@ -370,7 +378,7 @@ class Discovery:
         )
 
     def _targets_by_url(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:
-        """The targets by URL. One that was there before stays as it was, so that its source is kept."""
+        """The targets by URL. An unchanged target keeps its context, and so its source."""
         by_url: dict[str, Target] = {}
         for target in targets:
             identity = target.server_context.identity
@@ -386,16 +394,16 @@ class Discovery:
                 recent = unread is not None and moment.elapsed - unread.since <= LOADING
                 absent_at = unread.absent_at if unread is not None and recent else self._looked
                 server_context = replace(target.server_context, absent_at=absent_at)
-            if identity in self._unread:  # what is read from here on is not counted from zero again
+            if identity in self._unread:  # from here on a read is not counted from zero
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
             by_url[target.url] = replace(target, server_context=server_context)
         return by_url
 
     def _targets_before(self, *, running: bool) -> dict[str, Target]:
-        """The targets of before.
+        """The last targets, which stay while processes or pods are unknown.
 
-        Without a look at the processes nothing is known to have ended, nor to have been absent; without one
-        at the pods, what those are called that are still `running`.
+        Without processes none is known to have ended. Without pods those stay whose processes run, since
+        their names are unknown.
         """
         return {
             url: target
@@ -416,7 +424,7 @@ class Discovery:
 
 
 def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:
-    """Of this host, with its own processes, its own kubelet, and the cluster of this pod if it is in one."""
+    """For this host: its processes, its kubelet, and the cluster of this pod if it is in one."""
     own = cluster(clock)
     own.go_by(config)
     return Discovery(

@@ -42,18 +42,18 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
 Listening = Mapping[tuple[str, int], str]
-"""The group that holds a port of a network, by its id."""
+"""The id of the group that listens, by network and port."""
 
 CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
     "taken": UnreadReason.PORT_TAKEN,
     "contested": UnreadReason.PORT_CONTESTED,
 }
-"""Why a server that names a port does not get it."""
+"""Reasons by the fault of a port claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanTime:
-    """When a look was taken, by both clocks: what began at a boot time began at a wall time."""
+    """Time of a scan on both clocks, by which boot times become wall times."""
 
     elapsed: Nanoseconds
     wall: Instant
@@ -65,7 +65,7 @@ class ScanTime:
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where one server is read, or why it is not: one of the two."""
+    """The target of one server, or the reason that it has none: one of the two."""
 
     target: Target | None = None
     skip_reason: UnreadReason | None = None
@@ -80,15 +80,12 @@ class SkipServerError(Exception):
 
 
 def identity_of(process: ProcessId) -> str:
-    """What a process is and no later one will be."""
+    """Identity of a process, which no later one shares."""
     return f"{process.pid}:{process.started}"
 
 
 def server_address(server: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
-    """The address to read a server at, or the reason that it has none.
-
-    `listening` are the groups that hold ports, by network and port.
-    """
+    """The address to read a server at, or the reason that it has none."""
     try:
         return ServerAddress(_metrics_target(server, moment, listening))
     except SkipServerError as skipped:
@@ -151,7 +148,7 @@ def _is_safe(server: NamedServer, target: Target, port: int, host: str) -> bool:
 
 
 def _target(server: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
-    """What is read there. `start` is how that was started which listens there."""
+    """The target at an address. `start` is the launch of the process that listens there."""
     rule, launch = server.rule, server.launch
     scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
     engine = rule.engine if rule is not None and rule.engine else None
@@ -210,7 +207,7 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
 
 
 def _network(server: NamedServer) -> str:
-    """The network that a server listens in, as far as it is known."""
+    """The network that a server listens in; empty if unknown."""
     if server.group is None:
         return ""
     api, sockets = server.group.server, server.group.sockets
@@ -218,12 +215,12 @@ def _network(server: NamedServer) -> str:
 
 
 def _is_named_by(rule: ServerRule | None) -> bool:
-    """Whether an entry says that a program is a server, whatever its command line."""
+    """Whether an entry makes a program a server, whatever its command line."""
     return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
 
 
 def _port_of_a_rule(server: NamedServer) -> int | None:
-    """Where a program that is no known server is read, as its entry and its own sockets say."""
+    """The port of a program that is no known server, by its entry and its own sockets."""
     rule = server.rule
     if rule is None or server.group is None or server.group.sockets is None:
         return None
@@ -240,7 +237,7 @@ def _hosts(server: NamedServer, api: ApiServer | None, port: int) -> tuple[str, 
         SkipServerError: there is none.
     """
     pod = server.pod
-    # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
+    # A port of a pod annotation or a rule is of another listener, which may use all addresses.
     if api is not None and api.reach == "loopback" and port in (api.port, api.metrics_port):
         raise SkipServerError(UnreadReason.LOOPBACK)
     sockets = None if server.group is None else server.group.sockets
@@ -263,11 +260,11 @@ def _host(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredServer:
-    """One server, or other holder, as it was found; for people.
+    """One discovered server, or other holder, for `doctor`.
 
-    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
-    not: `skip_reason` then says why. `rule` is the entry of `servers` that matched it. `refused`
-    is a name, an address or an entry that it claims and does not get.
+    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty with a
+    `skip_reason`. `rule` is the entry of `servers` that matches it. `refused` is the fault of a name, address
+    or entry that it claims and does not get.
     """
 
     key: ServerKey
@@ -284,15 +281,16 @@ class DiscoveredServer:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """Who holds which GPU, where each server is read, and who pays as their labels say.
+    """Result of one scan: GPU holders, targets to read, and cost owners by pod labels.
 
-    `unsure` are GPUs of which nobody could tell who holds them this time.
+    `unknown_gpus` are GPUs whose holders no source could name in this scan.
     `unread` are the servers that should be read and are not.
-    `gathered` is how the sources fared that were asked for it.
-    `refused` counts pods that asked for the name of another workload.
-    `problems` are sources that said less than they should, and why, for people; `unasked` those of which
-    nobody said that they should, and that may not ask.
-    `blind`: processes could not be looked at, or pods not asked for: which servers are here is not known.
+    `gathered` are the answers of the sources that this scan read.
+    `refused` counts pods whose annotation claims the name of another workload.
+    `problems` are sources with an incomplete answer, each with its problem; `unasked` are sources to which
+    access is denied and that the configuration does not require.
+    `incomplete`: processes or pods could not be listed, so that there may be other servers.
+    `unmatched` are the keys of holders that are no known server.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -313,15 +311,15 @@ LOOPBACK: Final = "127.0.0.1"
 PORTS: Final = {"http": 80, "https": 443}
 
 GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
-"""Programs that NVML lists as computing, and that compute for the clients that it lists beside them (MPS)."""
+"""Programs that NVML lists next to their clients, for which they compute (MPS)."""
 
 TARGETS_MAX: Final = 256
-"""Endpoints that are found on one host; more are not read."""
+"""Endpoints discovered on one host; more are not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSnapshot:
-    """What the sources said. `None` is one that could not say, `()` one that has nothing to say."""
+    """Answers of the sources; `None` is a source that failed, `()` one without anything to report."""
 
     groups: tuple[ProcessGroup, ...] | None = ()
     given: tuple[Allocation, ...] | None = ()
@@ -335,11 +333,11 @@ def find_servers(
     moment: ScanTime,
     before: Collection[Target] = (),
 ) -> DiscoveryResult:
-    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold.
+    """Servers of this host, without those that the configuration names by URL, and without their GPUs.
 
-    A server is read if it holds a GPU, if its pod or the configuration says where, or if it was read before:
-    one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
-    its engines count already. Of two that are read at one address, it is the one that listens there.
+    A server is read if it holds a GPU, if its pod or the configuration gives its address, or if it was read
+    before: a sleeping server may release its GPU. Any other server without a GPU may be a router, whose
+    tokens its engines count. Of two servers at one address, the one that listens there is read.
     """
     snapshot, gpus = _without_go_betweens(snapshot, gpus)
     tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
@@ -396,7 +394,7 @@ def find_servers(
 def _without_go_betweens(
     snapshot: HostSnapshot, gpus: tuple[GpuReading, ...]
 ) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
-    """What is left without processes that compute for others, who are listed themselves."""
+    """Snapshot and GPUs without `GO_BETWEENS`, whose clients are listed themselves."""
     between = {
         group.id for group in snapshot.groups or () if group.name in GO_BETWEENS and group.server is None
     }
@@ -415,14 +413,14 @@ def _without_go_betweens(
 
 
 def _address_of_url(url: str) -> tuple[str, int | None]:
-    """The host and the port of a URL, by which it is the same server, whatever its path."""
+    """Host and port of a URL: URLs that share them are of one server, whatever the path."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
 def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None]]:
-    """Where a server is read, and where the router is that started it: one of them may be configured."""
+    """Addresses of a server and of the router that started it: one of them may be configured."""
     api = server.api
     addresses = {_address_of_url(target.url)}
     if api is not None and (router := api.router) is not None:
@@ -431,7 +429,7 @@ def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None
 
 
 def _configured_gpus(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
-    """The GPUs that the configuration says the holders of."""
+    """The GPUs whose holders the configuration names."""
     servers = tuple(servers)
     return frozenset(
         gpu.gpu.uuid
@@ -448,7 +446,7 @@ def _is_configured(
     computing: Mapping[int, frozenset[GpuPart]],
     configured_gpus: Collection[str],
 ) -> bool:
-    """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
+    """Whether it has GPUs of configured servers only: it is then one of them, perhaps by another address."""
     pids = () if server.group is None else tuple(member.pid for member in server.group.computing)
     parts = {part for pid in pids for part in computing.get(pid, ())}
     for allocation in server.tenant.allocations:
@@ -457,13 +455,13 @@ def _is_configured(
 
 
 def _listens(server: NamedServer) -> bool:
-    """Whether its own socket was found."""
+    """Whether its own socket is known."""
     api = server.api
     return api is not None and api.port is not None
 
 
 def _listening(servers: Iterable[NamedServer]) -> Listening:
-    """Who holds which port of which network."""
+    """The groups that listen, by network and port."""
     return {
         (api.network, port): server.group.id
         for server in servers
@@ -476,7 +474,7 @@ def _listening(servers: Iterable[NamedServer]) -> Listening:
 def _address(
     server: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
 ) -> ServerAddress:
-    """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
+    """Where a server is read. A scan may miss its socket: the last target then stays."""
     where = server_address(server, moment, listening)
     identity = _identity(server)
     if (
@@ -489,20 +487,20 @@ def _address(
 
 
 def _identity(server: NamedServer) -> str:
-    """What a server's process is, empty where it is not seen; of no target then."""
+    """Identity of a server's process; empty if it is not visible."""
     api = server.api
     return "" if api is None else identity_of(api.process)
 
 
 def _unread(server: NamedServer, reason: UnreadReason | None) -> Iterator[UnreadServer]:
-    """The server, where that reason is none of those that are as they should be."""
+    """The server, if the reason has a remedy."""
     if reason is not None and reason.remedy:
         engine = "" if server.launch is None else server.launch.engine
         yield UnreadServer(server.key, reason, engine=engine, identity=_identity(server))
 
 
 def _is_nameless(server: NamedServer) -> bool:
-    """Whether it is of a pod of which only the uid is known: as soon as its cluster answers it has a name."""
+    """Whether only the uid of its pod is known: it has a name as soon as its cluster answers."""
     return server.group is not None and bool(server.group.pod) and not server.tenant.workload
 
 
