@@ -39,7 +39,7 @@ MATCH_ORDER: Final = (
 whose page may contain another's after it. All others follow by name."""
 
 MATCHED_LAST: Final = ("infinity",)
-"""Engines whose names other programs write as well."""
+"""Engines whose names other programs write too."""
 
 
 def _described() -> Iterator[Engine | Uncounted]:
@@ -84,10 +84,10 @@ COUNTED: Final = WantedSeries(
         *(counted(engine).names for engine in ENGINES.values())
     )
 )
-"""Every name that recognition looks at, or that any engine counts by."""
+"""The names for recognition, and of the counters of all engines."""
 
 EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
-"""These, and every other that the reading of any engine looks at."""
+"""The names for recognition, and for reading any engine."""
 
 TALLIED: Final = WantedSeries(
     EVERYTHING.names.union(
@@ -98,7 +98,7 @@ TALLIED: Final = WantedSeries(
         )
     )
 )
-"""Every name that recognition, or the reading of any gateway, looks at."""
+"""The names for recognition, and for reading any gateway."""
 
 
 def match(page: Page) -> Engine | GatewaySpec | None:
@@ -122,7 +122,7 @@ def announces(engine: Engine, body: bytes) -> bool:
 
 
 def mistaken_engine(body: bytes) -> Engine | None:
-    """The engine of which this body is a page that must not be read; `None` if it is of none."""
+    """The engine that has this body as a page that must not be read, if any."""
     for engine in ENGINES.values():
         if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):
             return engine

@@ -24,15 +24,15 @@ LATEST_SECONDS: Final = 1e11
 """Unix times beyond this (the year 5138) are none."""
 
 MODELS_MAX: Final = 1000
-"""Models that are told apart on one page, first come first served: the most that `limits.models` allows."""
+"""Models that are distinguished on one page, in its order: the most that `limits.models` allows."""
 
 REQUESTS_MAX: Final = 1_000_000
-"""Requests that one series may say are there at a moment; a gauge above it says nothing."""
+"""Largest plausible value of a gauge of requests; a larger one is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """One page in the words of `ServerReading`; `role` is empty where both roles are on the page."""
+    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page."""
 
     counters: Sequence[CounterReading]
     loads: tuple[LoadReading, ...]
@@ -45,7 +45,7 @@ class Interpretation:
 def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") -> Interpretation:
     """Read a page by its engine's names.
 
-    `model` is the model of series that do not name one, as something else told it.
+    `model` is the model of series that do not name one, from another page.
     `header` is the value of the engine's identity header, empty where there is none.
     A counter that is NaN, infinite or negative is not a reading.
     """
@@ -67,7 +67,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
 
 
 def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
-    """The first alternative that the page can tell, if any."""
+    """The first alternative whose names are on the page, if any."""
     for alternative in group:
         if page.names.issuperset(alternative.requires):
             yield alternative
@@ -113,7 +113,7 @@ def _counters(
 
 
 def created_by_labels(page: Page, name: str) -> dict[str, Instant]:
-    """When the series of a counter began, by their labels, as far as the page tells."""
+    """When the series of a counter began, by their labels, as far as the page has it."""
     beginning = created_name(name)
     return {
         sample.series.key.removeprefix(beginning): nanoseconds(sample.value)
@@ -132,9 +132,9 @@ def created_by_digest(engine: Engine, page: Page) -> dict[int, Instant]:
 
 
 def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:
-    """The numbers that are meant. Of ranks that count the same work the largest, under a name of its own.
+    """The plausible samples of a choice. Of ranks that count the same work the largest, under a common name.
 
-    So a series keeps its name and its mark when a rank leaves, and another one tells it.
+    So a series keeps its name and its mark when a rank leaves and another one has it.
     """
     samples = [
         sample
@@ -210,16 +210,16 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Mode
 
 
 def process_identity(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
-    """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
+    """Identity and start of the process; none from a start that cannot be read.
 
-    An identity that changes is a restart, and a restart counts from zero.
+    A changed identity is a restart, and a restart counts from zero.
     """
     identified = process_start(page, engine.created)
     return (label(header), None) if identified is None else identified
 
 
 def process_start(page: Page, created: str) -> tuple[str, Instant | None] | None:
-    """Identity and start of the process by its page: its own, else its oldest series'; `None`: not told."""
+    """Identity and start of the process by its page, else by its oldest series; `None` without."""
     for name in (PROCESS_START, created):
         if name in page.names:
             oldest = min(_moments(page.samples.get(name, ())), default=None)
@@ -232,9 +232,9 @@ def _moments(samples: Iterable[Sample]) -> Iterator[float]:
 
 
 def implausible(engine: Engine, page: Page) -> int:
-    """Series of an engine's counters that are no counts: negative, beyond 2**53, infinite or not a number.
+    """Number of series of an engine's counters that are negative, beyond 2**53, infinite or not a number.
 
-    Nothing is made of them: a series keeps its mark, and what it counted comes with its next good value.
+    They are ignored: a series keeps its mark, and its tokens arrive with its next good value.
     """
     return sum(
         not 0 <= sample.value <= LARGEST_COUNT
@@ -244,12 +244,12 @@ def implausible(engine: Engine, page: Page) -> int:
 
 
 COUNTS_MAX: Final = 1000
-"""Models, deployments and teams that are told apart on one page; of a page with more nothing is told."""
+"""Models, deployments and teams of one page; a page with more is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayCounts:
-    """One page. `teams`: its counters have a label that could name one. `cut`: it had more than is told."""
+    """Counts of one gateway page. `teams`: it has a label for teams. `cut`: it exceeds `COUNTS_MAX`."""
 
     counters: tuple[GatewayCounter, ...]
     teams: bool
@@ -261,7 +261,7 @@ class GatewayCounts:
 def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
     """Read a page that was read for `TALLIED`. A counter that is NaN, infinite or negative is no reading.
 
-    Each series is told by itself, since those of keys and users go and come back one by one.
+    Each series is a counter of its own, since those of keys and users go and come back one by one.
     """
     shares = gateway.shares
     if shares is None:
@@ -283,7 +283,7 @@ def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
             who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
             label_sets.add(who)
             if len(label_sets) > COUNTS_MAX:
-                # Some of them would be those that a later read leaves out, and count from zero in another.
+                # A later read may leave out others: they would count from zero when they are back.
                 return GatewayCounts((), teams, cut=True)
             since = created.get(sample.series.key.removeprefix(counted))
             counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))

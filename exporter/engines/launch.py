@@ -16,7 +16,7 @@ from exporter.engines.spec import Command, Factor
 from exporter.readings import label
 
 WORDS_MAX: Final = 512
-"""Words of a command line that are looked at; a long one has about a hundred."""
+"""Words of a command line that are read; a long one has about a hundred."""
 
 LARGEST_PORT: Final = 65_535
 LARGEST_WORLD: Final = 65_536
@@ -59,20 +59,20 @@ def _spellings(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Sp
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How an API server was started, as far as its command line tells.
+    """Launch of an API server, as far as its command line has it.
 
-    `port` is where its API listens, `None` where that cannot be known or it is a Unix socket; it is the
-    engine's default unless `port_told`. `host` is what it binds, empty for all interfaces.
-    `metrics_port` and `metrics_path` are where its metrics are; `metrics` is false where they are switched
-    off, `None` where a file or the environment decides.
-    `world_size` is how many GPUs the server's page tells of, `None` where that is not said.
-    `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
+    `port` is the port of its API, `None` if unknown or a Unix socket; it is the engine's default unless
+    `explicit_port`. `host` is the address that it binds, empty for all interfaces.
+    `metrics_port` and `metrics_path` are the address of its metrics; `metrics` is false where they are
+    switched off, `None` where a file or the environment decides.
+    `world_size` is the number of GPUs that the server's page covers, `None` if unknown.
+    `serves` is false for a follower, whose API is on another host. `part` belongs to a server, and is none.
     `routes` is true for a router, which starts a server for each model.
     """
 
     engine: str
     port: int | None = None
-    port_told: bool = False
+    explicit_port: bool = False
     host: str = ""
     scheme: str = "http"
     metrics_port: int | None = None
@@ -134,7 +134,7 @@ def launch(argv: Sequence[str]) -> Launch | None:
 
 
 def works_for(argv: Sequence[str]) -> frozenset[str]:
-    """The engines for whose servers a process of this command line computes; empty where it does not say."""
+    """The engines for whose servers a process of this command line computes; empty if unknown."""
     title, spoken = _title(argv), " ".join([_program(argv)[0], *_program(argv)[2][:1]])
     return frozenset(
         engine
@@ -145,7 +145,7 @@ def works_for(argv: Sequence[str]) -> frozenset[str]:
 
 
 def program(argv: Sequence[str], otherwise: str = "") -> str:
-    """What a process is called: its program, of an interpreter the script or module; never an argument.
+    """Name of a process: its program, of an interpreter the script or module; never an argument.
 
     `otherwise` is the kernel's name of it (`comm`), for a process without a command line.
     """
@@ -222,7 +222,7 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     return Launch(
         engine=engine,
         port=port,
-        port_told=stated is not None and port is not None,
+        explicit_port=stated is not None and port is not None,
         host="" if host in _WILDCARDS else label(host),
         scheme="https" if options.has(command.tls) else "http",
         metrics_port=_port(metrics_port),

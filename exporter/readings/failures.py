@@ -95,7 +95,7 @@ class MustRestartError(Exception):
 class UnreadReason(StrEnum):
     """A value of the label `reason` of `inference_server_unread_info`.
 
-    The last five are of what is not to be read, and are no values of that label.
+    The last five are of servers that should not be read, and are no values of that label.
     """
 
     NOT_LISTENING = "not_listening"
@@ -139,17 +139,17 @@ class UnreadReason(StrEnum):
 
     @property
     def problem(self) -> str:
-        """What is wrong, to follow a name and a colon."""
+        """The problem, to follow a name and a colon."""
         return REMEDIES[self].problem
 
     @property
     def remedy(self) -> str:
-        """What to do, a sentence without its period; empty where the server is not to be read."""
+        """The remedy, a sentence without its period; empty where the server should not be read."""
         return REMEDIES[self].remedy
 
 
 class Remedy(NamedTuple):
-    """What is wrong, and what to do about it."""
+    """A problem and its remedy."""
 
     problem: str
     remedy: str = ""
@@ -284,8 +284,8 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
 class UnreadServer:
     """A server that should be read and is not.
 
-    `url` is the endpoint whose read failed, empty for a server that was found without one. `engine` is what
-    its command line says. `identity` is of its process.
+    `url` is the endpoint whose read failed, empty for a discovered server without one. `engine` is that of
+    its command line. `identity` is of its process.
     """
 
     key: ServerKey

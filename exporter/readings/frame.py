@@ -56,7 +56,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Source(Protocol[T_co]):
-    """Something that is read. Reading is bounded in time and never changes what is read."""
+    """Something that is read. A read is bounded in time and changes nothing."""
 
     @property
     def name(self) -> str:
@@ -78,5 +78,5 @@ class Source(Protocol[T_co]):
         ...
 
     def close(self) -> None:
-        """Let go of what is held. Idempotent."""
+        """Release connections and files. Idempotent."""
         ...

@@ -15,7 +15,7 @@ LABEL_CHARACTERS: Final = 128
 
 
 def label(text: str) -> str:
-    """A label value made of text from outside: no control characters, at most 128 characters."""
+    """Text from outside as a label value: no control characters, at most 128 characters."""
     printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
     return printable[:LABEL_CHARACTERS]
 
@@ -45,7 +45,7 @@ def masked(url: str) -> str:
 
 
 def endpoint_id(url: str) -> str:
-    """What names an endpoint in the state and in the ledger: its URL, a query masked and told by a digest.
+    """Name of an endpoint in the state and in the ledger: its URL, with a digest in place of a query.
 
     Two URLs that differ in the query alone have two names. A name is its own name.
     """

@@ -324,7 +324,7 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     listed = {group.id: group.server for group in groups if group.server is not None}
     servers = {name: api for name, api in listed.items() if api.router is None}
     certain = {
-        name: api.port or (api.launch.port if api.launch.port_told and not api.claim else None)
+        name: api.port or (api.launch.port if api.launch.explicit_port and not api.claim else None)
         for name, api in servers.items()
     }
     possible = {

@@ -372,7 +372,7 @@ class _CgroupProcesses:
 def _is_routed(own: Launch, above: Launch) -> bool:
     """Whether a llama.cpp started this one for one model: it then names a port of its own."""
     alike = own.engine == above.engine == LLAMACPP.name
-    return alike and own.port_told and own.port != above.port
+    return alike and own.explicit_port and own.port != above.port
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
@@ -380,8 +380,8 @@ def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
     for other in others:
         if other.engine != own.engine:
             continue
-        if other.port_told and not own.port_told:
-            own = replace(own, port=other.port, port_told=True, host=other.host)
+        if other.explicit_port and not own.explicit_port:
+            own = replace(own, port=other.port, explicit_port=True, host=other.host)
             if own.metrics_port is not None:
                 own = replace(own, metrics_port=other.metrics_port)
         if own.metrics_port is None and other.metrics_port is not None:

@@ -104,7 +104,7 @@ def located(
     taken = {
         (open_sockets[name].network.id, port): name
         for name, (port, how) in ports.items()
-        if port is not None and (how == "descriptor" or open_sockets[name].server.launch.port_told)
+        if port is not None and (how == "descriptor" or open_sockets[name].server.launch.explicit_port)
     }
     answer = []
     for one in groups:
@@ -118,7 +118,7 @@ def located(
             for (network, at), who in taken.items()
             if network == open_sockets[name].network.id and who != name
         }
-        is_explicit = open_sockets[name].server.launch.port_told
+        is_explicit = open_sockets[name].server.launch.explicit_port
         if how == "command" and not is_explicit and port in others:
             port, how = None, ""
         if port is None:
@@ -220,7 +220,7 @@ def _contested(
         if _are_apart([_bound(open_sockets[name], port) for name in names]):
             continue
         guesses = [name for name in names if ports[name][1] != "descriptor"]
-        named = [name for name in guesses if open_sockets[name].server.launch.port_told]
+        named = [name for name in guesses if open_sockets[name].server.launch.explicit_port]
         if len(names) > 1 and (len(guesses) < len(names) or len(named) != 1):
             disputed.update(guesses)
     return disputed
@@ -328,7 +328,7 @@ def _port(one: _OpenSockets) -> tuple[int | None, PortEvidence]:
         return None, ""
     if launch.port in {listener.port for listener in _mine(one)}:
         return launch.port, "command" if one.open is None else "descriptor"
-    if launch.port_told:
+    if launch.explicit_port:
         return None, ""
     # A file or the environment says another one: the only one of the first process that has any, for workers
     # listen too, for each other.
@@ -342,7 +342,7 @@ def _port(one: _OpenSockets) -> tuple[int | None, PortEvidence]:
 def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, PortEvidence]:
     """The only port that nobody else has, in a network that is a pod's or a container's own."""
     launch = one.server.launch
-    if one.open is not None or one.network.shared or launch.port_told:
+    if one.open is not None or one.network.shared or launch.explicit_port:
         return None, ""
     if not launch.serves or launch.port is None:
         return None, ""

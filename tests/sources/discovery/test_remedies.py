@@ -105,7 +105,7 @@ class Host:
 
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
-        start = Launch(engine, port, port_told=True, metrics_port=port)
+        start = Launch(engine, port, explicit_port=True, metrics_port=port)
         listening = (ListeningSocket("127.0.0.1", port, port, 990),)
         words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **fields}
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
