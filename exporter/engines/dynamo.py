@@ -30,6 +30,7 @@ from exporter.engines.spec import (
     Fingerprint,
     Gauge,
     Manual,
+    phase_seconds,
     prompt_holding,
 )
 from exporter.engines.trtllm import TRTLLM
@@ -120,11 +121,7 @@ DYNAMO_FRONTEND: Final = Engine(
             ),
         ),
         (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)),),
-        (
-            Alternative(
-                (_TTFT, _ITL), (Count(_TTFT, "prefill_seconds"), Count(_ITL, "decode_request_seconds"))
-            ),
-        ),
+        (phase_seconds(_TTFT, _ITL),),
     ),
     running=(Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
     creates_late=True,

@@ -27,6 +27,8 @@ from exporter.engines.spec import (
     Gauge,
     Manual,
     MetadataQuery,
+    counter,
+    phase_seconds,
 )
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
@@ -42,16 +44,8 @@ LLAMACPP: Final = Engine(
     fingerprint=Fingerprint(names=(_PROMPT, _GENERATION)),
     groups=(
         (Alternative((_PROMPT,), (Count(_PROMPT, "prompt"), Count(_CACHED, "cached_prompt"))),),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
-        (
-            Alternative(
-                (_PROMPT_SECONDS, _GENERATION_SECONDS),
-                (
-                    Count(_PROMPT_SECONDS, "prefill_seconds"),
-                    Count(_GENERATION_SECONDS, "decode_request_seconds"),
-                ),
-            ),
-        ),
+        counter(_GENERATION, "generation"),
+        (phase_seconds(_PROMPT_SECONDS, _GENERATION_SECONDS),),
     ),
     running=(Gauge("llamacpp:requests_processing"),),
     waiting=(Gauge("llamacpp:requests_deferred"),),

@@ -13,15 +13,14 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 from typing import Final
 
 from exporter.engines.spec import (
-    Alternative,
     Command,
-    Count,
     Engine,
     Factor,
     Fingerprint,
     Gauge,
     Manual,
     counter,
+    phase_seconds,
     prompt_holding,
 )
 
@@ -44,12 +43,7 @@ LMDEPLOY: Final = Engine(
         (prompt_holding(_CACHED, _PROMPT),),
         counter(_GENERATION, "generation"),
         counter(_REQUESTS, "requests"),
-        (
-            Alternative(
-                (_PREFILL, _DECODE),
-                (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_request_seconds")),
-            ),
-        ),
+        (phase_seconds(_PREFILL, _DECODE),),
     ),
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting"),),

@@ -23,6 +23,7 @@ from exporter.engines.spec import (
     Manual,
     MetadataQuery,
     counter,
+    phase_seconds,
 )
 
 _PROMPT: Final = "prompt_tokens_sum"
@@ -48,11 +49,7 @@ MLC: Final = Engine(
             ),
         ),
         counter(_GENERATION, "generation"),
-        (
-            Alternative(
-                (_PREFILL, _DECODE), (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_seconds"))
-            ),
-        ),
+        (phase_seconds(_PREFILL, _DECODE, "decode_seconds"),),
     ),
     questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     commands=(

@@ -10,7 +10,17 @@ of 2.x are not documented: its page is read as that of the engine inside.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Command, Count, Engine, Fingerprint, Gauge, Manual, counter
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    phase_seconds,
+)
 
 _TTFT: Final = "time_to_first_token_seconds_sum"
 _TPOT: Final = "time_per_output_token_seconds_sum"
@@ -29,11 +39,7 @@ NIM: Final = Engine(
             Alternative(("request_success_total",), (Count("request_success_total", "requests"),)),
             Alternative(("request_finish_total",), (Count("request_finish_total", "requests"),)),
         ),
-        (
-            Alternative(
-                (_TTFT, _TPOT), (Count(_TTFT, "prefill_seconds"), Count(_TPOT, "decode_request_seconds"))
-            ),
-        ),
+        (phase_seconds(_TTFT, _TPOT),),
     ),
     running=(Gauge("num_requests_running"),),
     waiting=(Gauge("num_requests_waiting"),),

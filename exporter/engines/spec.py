@@ -86,6 +86,15 @@ def counter(name: str, quantity: Quantity) -> Group:
     return (Alternative((name,), (Count(name, quantity),)),)
 
 
+def phase_seconds(
+    prefill: str,
+    decode: str,
+    decode_quantity: Literal["decode_seconds", "decode_request_seconds"] = "decode_request_seconds",
+) -> Alternative:
+    """Seconds of both phases, each with a counter of its own."""
+    return Alternative((prefill, decode), (Count(prefill, "prefill_seconds"), Count(decode, decode_quantity)))
+
+
 def prompt_holding(cached: str, prompt: str) -> Alternative:
     """A prompt counter that includes the cached tokens, which an optional counter of their own has."""
     return Alternative(

@@ -26,14 +26,11 @@ from exporter.engines.spec import (
     Gauge,
     Manual,
     MetadataQuery,
+    counter,
+    phase_seconds,
 )
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
-
-_GENERATION = Alternative(
-    ("vllm:generation_tokens_total",), (Count("vllm:generation_tokens_total", "generation"),)
-)
-_REQUESTS = Alternative(("vllm:request_success_total",), (Count("vllm:request_success_total", "requests"),))
 
 _BY_SOURCE = Alternative(  # 0.16.0 and later
     ("vllm:prompt_tokens_by_source_total",),
@@ -98,16 +95,11 @@ VLLM: Final = Engine(
             _less("vllm:gpu_prefix_cache_hits_total"),  # V1 0.7.3 to 0.9.1
             Alternative(("vllm:prompt_tokens_total",), (Count("vllm:prompt_tokens_total", "prompt"),)),  # V0
         ),
-        (_GENERATION,),
-        (_REQUESTS,),
+        counter("vllm:generation_tokens_total", "generation"),
+        counter("vllm:request_success_total", "requests"),
         (
-            Alternative(  # 0.6.6 and later
-                ("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
-                (
-                    Count("vllm:request_prefill_time_seconds_sum", "prefill_seconds"),
-                    Count("vllm:request_decode_time_seconds_sum", "decode_request_seconds"),
-                ),
-            ),
+            # 0.6.6 and later
+            phase_seconds("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
             Alternative(  # before; the first token's time holds the queue's where that is not told
                 ("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
                 (
