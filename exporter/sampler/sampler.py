@@ -41,7 +41,7 @@ CLOCK_WAIT_MAX: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
 """How long a rebooted host is given to set its clock."""
 
 FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
-"""After so long without a successful tick only a new process may have what this one lacks."""
+"""Time without a successful tick after which the process exits for a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class SamplerPlan:
 class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
-    The state between ticks is the ledger's, so that it always matches what is posted.
+    The state between ticks is the ledger's, so that it always matches the postings.
     `published` is called after each tick, in the sampler's thread.
     `machine` is the identity of this machine, empty if unknown.
     """
@@ -109,12 +109,12 @@ class Sampler:
         reloaded = self._reloaded
         if reloaded is None or reloaded[0] is not report or reloaded[1] != outcome:
             row = replace(report.config, last_reload_success=outcome[0], web_last_reload_success=outcome[1])
-            # Kept, so that a page of it is rendered once, as that of any report.
+            # Cached, so that each page of it is rendered once.
             self._reloaded = reloaded = (report, outcome, replace(report, config=row))
         return reloaded[2]
 
     def set_plan(self, plan: SamplerPlan) -> None:
-        """Go by another plan from the next tick on."""
+        """Use another plan from the next tick on."""
         self._plan = plan
 
     def was_busy(self, key: ServerKey) -> bool:
@@ -175,7 +175,7 @@ class Sampler:
         self._health.note(read.gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
         self._bind(frame)
-        # Of a ledger that may be another machine's, nothing is read, posted or served.
+        # A ledger that may be another machine's is neither read, posted to, nor served.
         state = self._ledger.remembered() if self._bound else State()
         outcome = advance(state, frame, policy)
         totals = None
@@ -201,7 +201,7 @@ class Sampler:
         return self._report
 
     def _bind(self, frame: Frame) -> None:
-        """Settle whose ledger this is, once a process: before the first posting, at the latest with GPUs."""
+        """Bind the ledger to this machine once: before the first posting, at the latest with GPUs."""
         if self._bound:
             return
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
@@ -220,7 +220,7 @@ class Sampler:
         return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
     def _post(self, outcome: TickOutcome, frame: Frame) -> CommittedTotals:
-        """Commit, then publish: what is served is what a restart would find."""
+        """Commit, then return the committed totals: a restart would find the same."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
         policy = outcome.policy

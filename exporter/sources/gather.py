@@ -2,8 +2,8 @@
 
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
-Servers and gateways may be slow. A slow one, or one that was never read, gets only the threads for slow
-reads, the longest-waiting first. After slow failures in a row it is read less and less often.
+Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
+longest-waiting first. After slow failures in a row it is read less and less often.
 """
 
 import threading
@@ -94,7 +94,7 @@ def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: 
 class _Read:
     """One read of one source in the pool. `begun`: a thread has taken it. `done`: it has an outcome.
 
-    Its outcome is an `answer`, or the `failure` that only a new process can mend.
+    Its outcome is an `answer`, or a `failure` that is no `ReadFailedError`.
     """
 
     __slots__ = ("answer", "begun", "done", "failure", "slow", "source")
@@ -108,7 +108,7 @@ class _Read:
         self.failure: BaseException | None = None
 
     def outcome(self) -> Gathered:
-        """What came of it.
+        """The answer; an unexpected failure is one with the reason `internal`.
 
         Raises:
             MustRestartError: only a new process can read the source again.
@@ -118,13 +118,14 @@ class _Read:
         failure, self.failure = self.failure, None  # it holds this read, by its trace
         if isinstance(failure, MustRestartError):
             raise failure
-        # A source promises to fail with ReadFailedError only. A slip must not take the meter down with it.
+        # A source raises ReadFailedError only. A bug in one must not stop the others.
         return _failed(self.source, FailureReason.INTERNAL, f"{type(failure).__name__}: {failure}")
 
 
 @dataclass(slots=True)
 class _History:
-    """Past reads of a source that may be slow, and when it may be read again. It does not hold the source.
+    """Past reads of a source that may be slow, and when it may be read again. It has no reference to the
+    source.
 
     `slow` until a read has shown otherwise. `problem` and `duration` are those of the last read. `late` is
     the answer of a read that ended after its tick.
@@ -210,7 +211,7 @@ class Gatherer:
     def _settle(self, sources: Iterable[Source[Any]]) -> None:
         """Forget reads that ended since the last tick, and cancel those that are to be repeated unbegun.
 
-        The answer of a read that ended meanwhile is as good as that of one that begins now.
+        The answer of a read that ended meanwhile replaces that of a new read.
         """
         repeated = set(sources)
         for source, read in list(self._unfinished.items()):

@@ -28,7 +28,7 @@ CA_BYTES_MAX: Final = 1 << 20
 """Largest file of certificate authorities."""
 
 NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
-"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+"""Errors of OpenSSL, in one version or another, for an answer that is no TLS."""
 
 OF_ANOTHER: Final = frozenset({62, 64})
 """`X509_V_ERR_HOSTNAME_MISMATCH` and `X509_V_ERR_IP_ADDRESS_MISMATCH` (openssl/x509_vfy.h)."""
@@ -136,8 +136,7 @@ def _authority(request: HttpRequest) -> str:
 def _load_transport() -> None:
     """Load what httpx sends by, without HTTP/2.
 
-    httpcore imports `h2` wherever that is installed, used or not: 1.2 MiB that only a host with a kubelet
-    needs.
+    httpcore imports `h2` wherever it is installed: 1.2 MiB that only a host with a kubelet needs.
     """
     if "httpcore" in sys.modules or "h2" in sys.modules:
         return
@@ -149,7 +148,7 @@ def _load_transport() -> None:
 
 
 def _of_tls(failure: BaseException) -> ssl.SSLError | None:
-    """What a failure has of certificates or of TLS itself."""
+    """The error of TLS or certificates behind a failure, if any."""
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLError):

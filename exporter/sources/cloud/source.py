@@ -42,7 +42,7 @@ EC2_VENDOR: Final = "Amazon EC2"
 """`sys_vendor` of Nitro, whose `product_name` is the instance type."""
 
 EC2_BIOS: Final = ".amazon"
-"""How `bios_version` ends on the instances before Nitro, which are Xen guests: 4.11.amazon."""
+"""End of `bios_version` on instances before Nitro, which are Xen guests: 4.11.amazon."""
 
 GCP_PRODUCT: Final = "Google Compute Engine"
 AZURE_TAG: Final = "7783-7084-3265-9085-8269-3286-77"
@@ -50,11 +50,11 @@ AZURE_TAG: Final = "7783-7084-3265-9085-8269-3286-77"
 
 OCI_TAG: Final = "OracleCloud.com"
 NEBIUS_WORD: Final = "nebius"
-"""Nebius documents no sign; a vendor or product that has its name in it is taken for one."""
+"""Nebius documents no sign; a vendor or product with its name counts as one."""
 
 
 def sign(root: Path = Path("/")) -> HostLocation:
-    """The cloud of this machine, on AWS with its instance type; an empty place without a sign of one.
+    """The cloud of this machine by firmware, on AWS with its instance type; empty without a sign of one.
 
     Args:
         root: where the files of the host are found.
@@ -91,7 +91,7 @@ def _nitro(product: str) -> HostLocation:
 
 
 def _is_ec2(uuid: str, serial: str) -> bool:
-    """Root alone may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
+    """Only root may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
     return uuid.lower().startswith("ec2") and uuid.lower() == serial.lower()
 
 
@@ -103,10 +103,10 @@ CONFIGURATION: Final = "configuration"
 
 
 class CloudSource:
-    """Asks one metadata service, each question once a read; caching is the caller's.
+    """Reads one metadata service; the caller caches.
 
-    `choice` is `auto` (the cloud that the firmware names, and nobody without such a sign), `off`, or a cloud.
-    `root` is where the files of the host are found, `address` where the services listen.
+    `choice` is `auto` (the cloud of the firmware, none without such a sign), `off`, or a cloud.
+    `root` is the folder with the files of the host, `address` is that of the services.
     """
 
     def __init__(
@@ -137,26 +137,26 @@ class CloudSource:
 
     @property
     def problem(self) -> str:
-        """What `errors` counts, for people."""
+        """Problem behind `errors`, for people."""
         return self._problem
 
     @property
     def asks(self) -> bool:
-        """Whether there is a cloud to ask."""
+        """Whether there is a cloud to request."""
         return bool(self._default.cloud)
 
     @property
     def fallback(self) -> HostLocation:
-        """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
+        """Location without a request: the cloud, and on AWS the instance type; empty without a cloud."""
         return self._default
 
     def read(self) -> HostLocation:
-        """Where this host runs. Without a cloud to ask an empty place, and no request.
+        """Location of this host; empty, and no request, without a cloud.
 
-        Where the metadata service fails and the firmware told the instance type, that is the reading.
+        If the metadata service fails and the firmware has the instance type, that is the reading.
 
         Raises:
-            ReadFailedError: as `metadata.ask`; or `contradiction`, the firmware names another instance type.
+            ReadFailedError: as `read_metadata`; or `contradiction`, the firmware names another instance type.
         """
         self._errors, self._problem = (), ""
         default = self._default
@@ -211,8 +211,8 @@ SIGNS: Final[tuple[tuple[str, str], ...]] = (
     ("nebius.com/", NEBIUS),
     ("topology.nebius.com/", NEBIUS),
 )
-"""How labels begin that one cloud's nodes have. Well-known ones alone name no cloud: flavors of private
-clouds are called g1.large too."""
+"""Prefixes of labels that only one cloud's nodes have. Well-known labels name no cloud: private clouds have
+flavors such as g1.large too."""
 
 INSTANCE_TYPE: Final = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
 REGION: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
@@ -235,9 +235,9 @@ LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 
 
 def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocation:
-    """The place that a node's labels tell; an empty one where they contradict each other or are no words.
+    """Location by a node's labels; empty where they contradict each other or are malformed.
 
-    `cloud` is the one that is known otherwise, for labels that no cloud has signed.
+    `cloud` is known from another source, for labels without a prefix of a cloud.
     """
     clouds = {signed for label in labels for start, signed in SIGNS if label.startswith(start)}
     if not clouds and cloud and any(name in labels for name in (*INSTANCE_TYPE, *REGION, *ZONE)):
@@ -282,10 +282,10 @@ FIELDS = ("cloud", "instance_type", "region", "zone", "lifecycle")
 
 
 def located(host_location: HostLocation, labels: NodeLabels | None) -> tuple[HostLocation, str]:
-    """A place that firmware and metadata told, with what a node's labels add; `None` could not be read.
+    """Location by firmware and metadata, completed by a node's labels; `None` are unreadable labels.
 
-    Labels fill what is empty. Where they name another cloud or instance type they fill nothing, and the text
-    says so; else it is empty.
+    Labels fill empty fields. If they name another cloud or instance type they fill none, and the text has the
+    contradiction; else it is empty.
     """
     labeled = location_of_labels(dict(labels or ()), host_location.cloud)
     labeled_location = replace(host_location, node_labels=labels)
@@ -299,7 +299,7 @@ def located(host_location: HostLocation, labels: NodeLabels | None) -> tuple[Hos
                 f"the node's labels say {what} {label}, {host_location.source} says {what} {reported}",
             )
     if labeled.lifecycle == ON_DEMAND and host_location.source == source_name(host_location.cloud):
-        # A service that answered and named no lifecycle knows of one that is neither on demand nor spot.
+        # A service that answers without a lifecycle means one that is neither on demand nor spot.
         labeled = replace(labeled, lifecycle="")
     added = {
         field: getattr(labeled, field)

@@ -108,11 +108,6 @@ class PodCache:
             self._source.close()
 
 
-def cluster(clock: Clock) -> PodCache:
-    """For the cluster of this process, if it is in one."""
-    return PodCache(clock, kubernetes.account())
-
-
 def _with_owner(pod: Pod, config: Config) -> Pod:
     """The pod with its product and team, looked up at each scan: a reload needs no new answer."""
     product, team = owner_of(pod, config.pod_labels)
@@ -425,7 +420,7 @@ class Discovery:
 
 def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:
     """For this host: its processes, its kubelet, and the cluster of this pod if it is in one."""
-    own = cluster(clock)
+    own = PodCache(clock, kubernetes.account())
     own.go_by(config)
     return Discovery(
         clock, EndpointSources(clock, busy), ProcessSource(clock), PodResourcesSource(clock), own

@@ -1,8 +1,8 @@
 """One unary call of gRPC over a Unix socket, in plain text, as the kubelet serves it.
 
 gRPC over HTTP/2 is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. The status of a call
-comes in trailers, which httpx drops, so that this speaks to `h2` itself. Only who calls imports this module:
-`h2` is megabytes that a host without a kubelet does without.
+comes in trailers, which httpx drops, so this uses `h2` itself.
+It is imported at the first call: `h2` takes megabytes, which a host without a kubelet saves.
 """
 
 import socket
@@ -46,8 +46,8 @@ STATUSES: Final = {
     12: FailureReason.UNIMPLEMENTED,
     16: FailureReason.DENIED,
 }
-"""Reasons for those statuses of gRPC that ask for different things to be done. Status 9, FAILED_PRECONDITION,
-is what a kubelet says that does not know all of its pods yet."""
+"""Reasons of gRPC statuses with different remedies. A kubelet that does not know all of its pods yet answers
+with status 9, FAILED_PRECONDITION."""
 
 Headers = dict[bytes, bytes]
 
@@ -86,11 +86,11 @@ class GrpcCall:
         self._http.increment_flow_control_window(limit + OVERHEAD_BYTES_MAX, stream)
 
     def to_send(self) -> bytes:
-        """What is to be sent now."""
+        """Bytes to send now."""
         return self._http.data_to_send()
 
     def feed(self, data: bytes) -> bool:
-        """Take what was received; true once the answer is whole.
+        """Take received bytes; true once the answer is whole.
 
         Raises:
             ReadFailedError: `not_kubelet`, `connection`, `malformed`, `too_large`, and those of the status.
@@ -206,7 +206,7 @@ def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
     except ConnectionRefusedError as failure:
         what = failure.strerror if _is_socket(path) else "no socket"
         raise ReadFailedError(FailureReason.REFUSED, f"{path}: {what}") from failure
-    except (TimeoutError, BlockingIOError) as failure:  # the second: nobody takes connections from its queue
+    except (TimeoutError, BlockingIOError) as failure:  # the second: its queue is full
         raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: takes no connection") from failure
     except OSError as failure:  # a path longer than an address may be, say
         raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure}") from failure

@@ -1,7 +1,7 @@
-"""What a protocol buffers message holds, without generated code: strings, messages and integers, by number.
+"""Parser of protocol buffers without generated code: strings, messages and integers, by number.
 
-The encoding is https://protobuf.dev/programming-guides/encoding/. Numbers that nobody asks for, and fields of
-other wire types, are skipped as newer senders have them.
+The encoding is https://protobuf.dev/programming-guides/encoding/.
+Unwanted numbers, and fields of other wire types, are skipped: newer senders have them.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Final
 from exporter.readings import FailureReason, ReadFailedError
 
 FIELDS_MAX: Final = 1 << 20
-"""Fields looked at in one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
+"""Fields read of one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
 
 VARINT_BYTES_MAX: Final = 10
 TAG_BYTES_MAX: Final = 5

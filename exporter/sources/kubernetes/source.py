@@ -1,4 +1,4 @@
-"""The pods of this node, asked of its kubelet, by socket or by https, or of the API server."""
+"""The pods of this node: from its kubelet, by socket or HTTPS, or from the API server."""
 
 import codecs
 import ipaddress
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "pods"
 TIMEOUT_SECONDS: Final = 4.0
-"""For one read, in equal parts for those that are asked: below the five in which a tick wants answers."""
+"""For one read, shared equally by all ways: below the five seconds of a tick."""
 
 RENEWAL: Final[Nanoseconds] = 20 * NANOSECONDS_PER_SECOND
 """How old an answer, or a refusal, may be; pods come and go more rarely."""
@@ -39,25 +39,25 @@ PODS_API: Final = "pods_api"
 KUBELET: Final = "kubelet"
 API_SERVER: Final = "api_server"
 WAYS: Final = (PODS_API, KUBELET, API_SERVER)
-"""Who is asked in `auto`, the first one first."""
+"""Ways to read pods, in the order of `auto`."""
 
 KUBELET_PORT: Final = 10250
 
 PASSING: Final = frozenset({FailureReason.ABSENT, FailureReason.REFUSED, FailureReason.STARTING})
-"""Failures of a socket that a restart of the kubelet brings, and that are told at once."""
+"""Failures of a socket while the kubelet restarts, which come at once."""
 
 CLOSED: Final = frozenset({FailureReason.DENIED, FailureReason.UNIMPLEMENTED})
-"""Failures of a socket that last, so that it is as if there were none."""
+"""Permanent failures of a socket, which count as no socket."""
 
 NOT_ALLOWED: Final = frozenset({FailureReason.FORBIDDEN, FailureReason.UNAUTHORIZED})
-"""How a token that is for something else is refused; a kubelet that takes no tokens says the second."""
+"""Refusals of a token without the right; a kubelet that takes no tokens gives the second."""
 
 RIGHTS: Final = {
     KUBELET: '{apiGroups: [""], resources: [nodes/pods], verbs: [get]}',
     API_SERVER: '{apiGroups: [""], resources: [pods], verbs: [list]}',
 }
-"""The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets ask for instead: with
-it one may run commands in every pod of the node."""
+"""The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets need instead: it
+allows running commands in every pod of the node."""
 
 _ALLOW: Final = "allow it by a ClusterRole with the rule"
 _REACH: Final = "no network policy and no firewall may keep this pod from"
@@ -79,21 +79,21 @@ REMEDIES: Final = {
     (API_SERVER, FailureReason.CONNECTION): f"{_REACH} the API server",
     (API_SERVER, FailureReason.TIMEOUT): f"{_REACH} the API server",
 }
-"""What to do, by who failed and why. Any one of those that are asked suffices."""
+"""Remedies by way and reason. One way that works suffices."""
 
 
 ITEM_CHARACTERS_MAX: Final = 4 * 1024 * 1024
-"""etcd takes objects of 1.5 MiB unless told otherwise; what has no end after that is no pod."""
+"""etcd takes objects of 1.5 MiB by default; a longer item is no pod."""
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
 class NotAListError(Exception):
-    """What was fed is no PodList; the message says why, as the rest of a sentence."""
+    """The body is no PodList; the message is the rest of a sentence."""
 
 
 class _UnfinishedError(Exception):
-    """What is there does not suffice."""
+    """More bytes are needed."""
 
 
 class PodListing:
@@ -112,7 +112,7 @@ class PodListing:
         self._kind = ""
 
     def feed(self, piece: bytes) -> list[Any]:
-        """What a piece of the body makes whole. What comes after the list is not looked at.
+        """The pods that a piece of the body completes. Bytes after the list are ignored.
 
         Raises:
             NotAListError: the body is none of a PodList.
@@ -127,7 +127,7 @@ class PodListing:
         return self._items() if len(self._text) >= 2 * self._left else []
 
     def end(self) -> list[Any]:
-        """What was not given yet; nothing is fed any more.
+        """The remaining pods, at the end of the body.
 
         Raises:
             NotAListError: the list has not ended.
@@ -208,17 +208,17 @@ class PodListing:
 
 
 class PodSource:
-    """Reads the pods of one node; `account` is `None` where kubelet and API server would not answer.
+    """Reads the pods of one node; `account` is `None` without access to kubelet and API server by HTTPS.
 
-    `choice` is `pods_api`, the kubelet's socket; `kubelet`, by https; `api_server`; or `auto`: the socket
-    from the moment on at which there is one, then the kubelet and the API server where there is an account,
-    each where the one before does not tell. The socket needs no account, but root. There `auto` finds out
-    whether it may ask: a token may be mounted for the labels of the node alone.
+    `choice` is `pods_api`, the kubelet's socket; `kubelet`, by HTTPS; `api_server`; or `auto`: the socket
+    once there is one, then with an account the kubelet and the API server, each if the one before fails. The
+    socket needs no account, but root. In `auto` a refusal of all is no failure: a token may be mounted for
+    the labels of the node alone.
 
-    By https the kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`;
-    without one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is
-    sent to an address of the node itself does not leave it; only who is on the node's network while its
-    kubelet is down could listen in its place, and would get a token that reads this cluster's nodes or pods.
+    The kubelet is requested at the node's own address. Its certificate is checked by `kubelet_ca_file`;
+    without one any is accepted, since kubelets sign their own by default. A request to an address of the
+    node does not leave it. Only a process in the node's network, while the kubelet is down, could listen in
+    its place and get a token that reads this cluster's nodes or pods.
     """
 
     def __init__(
@@ -254,14 +254,14 @@ class PodSource:
 
     @property
     def asks(self) -> bool:
-        """Whether there is anybody to ask, now or before; the answer is no pods where there is not."""
+        """Whether there is any way to read pods; without one the reading is no pods."""
         return bool(self._ways())
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
-        """What was left out of the last reading, by reason; what is refused of a pod counts once.
+        """Omissions of the last reading, by reason; a refused annotation of a pod counts once.
 
-        `pod` (what is no pod of this node), `too_many_pods`, `annotation_...` (see `annotations`).
+        `pod` (no pod of this node), `too_many_pods`, `annotation_...` (see `parse_annotations`).
         """
         return self._errors
 
@@ -269,10 +269,10 @@ class PodSource:
         """The pods of this node, at most 20 seconds old.
 
         Raises:
-            NotAllowedError: in `auto` nobody ever told, and all who can be asked refuse this account.
+            AccessDeniedError: in `auto` no way ever worked, and all refuse this account.
             ReadFailedError: `node_ip`, `node_name`, as `api.document`, or as `pods_api.pods`. In `auto` the
-                one of the first in `WAYS`, unless that is a socket that is closed to us, with the messages of
-                all.
+                reason is that of the first way, unless that is a socket without access, and the message has
+                those of all.
         """
         self._errors = ()
         ways = self._ways()
@@ -287,10 +287,10 @@ class PodSource:
         return self._answer
 
     def close(self) -> None:
-        """Nothing is held between reads but what was told."""
+        """Nothing is open between reads."""
 
     def _ways(self) -> tuple[str, ...]:
-        """Who can be asked, the first one first."""
+        """Ways to read pods now, in their order."""
         if self._choice == "auto":
             self._socket_seen = self._socket_seen or pods_api.is_served(self._socket)
         able = {PODS_API: self._socket_seen, KUBELET: self._account, API_SERVER: self._account}
@@ -305,7 +305,7 @@ class PodSource:
             except ReadFailedError as failure:
                 failures[way] = failure
                 if way != PODS_API or failure.reason not in PASSING:
-                    self._order = [*(other for other in self._order if other != way), way]  # asked last now
+                    self._order = [*(other for other in self._order if other != way), way]  # last from now on
             else:
                 return Pods(pods, way)
         failed = [failures[way] for way in WAYS if way in failures]
@@ -344,7 +344,7 @@ class PodSource:
         return tuple(pods)
 
     def _stream(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
-        """Hand over the pods that one of the two tells by https, as they come."""
+        """Read pods by HTTPS, and hand each over as it comes."""
         account = self._account
         if account is None or not is_node_name(account.node):
             raise ReadFailedError(
@@ -384,7 +384,7 @@ class PodSource:
 
     @staticmethod
     def _api_server(account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
-        # From the API server's memory, as kubelets read it: no question goes to etcd.
+        # From the API server's memory, as kubelets read it: no request goes to etcd.
         query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
         call = Call(
             f"{account.server}/api/v1/pods?{query}",
@@ -395,7 +395,7 @@ class PodSource:
         return call, partial(secure_client, account.ca_file)
 
     def _new_refusals(self, pods: list[Pod]) -> Iterator[str]:
-        """The reason of each annotation that is refused and was not before; the log says which pod has it."""
+        """The reason of each newly refused annotation; the log has its pod."""
         refused = {
             (f"{pod.namespace}/{pod.name}", annotation, fault)
             for pod in pods

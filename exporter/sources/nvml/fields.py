@@ -1,4 +1,4 @@
-"""Fields of one GPU. A field that it does not report is `None`, and so is a value that cannot be true.
+"""Fields of one GPU. A field that it does not report is `None`, and so is an impossible value.
 
 Units and sentinels are those of nvml.h: milliwatts, millijoules, percent; all ones is "not available".
 GPM, the monitoring of Hopper and later, fills a sample at each read: two samples give the mean between them.
@@ -25,7 +25,7 @@ from exporter.units import (
 )
 
 GRAPHICS_UTIL: Final = 1
-"""nvmlGpmMetricId_t: percent of the time in which anything ran, what the ring tells too."""
+"""nvmlGpmMetricId_t: percent of the time in which anything ran, as in the ring of samples."""
 
 METRICS_VERSION: Final = 1
 """NVML_GPM_METRICS_GET_VERSION."""
@@ -37,10 +37,10 @@ LONGEST: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """A mean over more is not one of the time since the last read."""
 
 ROUNDING: Final = 0.005
-"""So much above 1 is 1."""
+"""Excess up to which a ratio above 1 is 1."""
 
 FAILURES: Final = 2
-"""So many of one scope without a mean in between, and its GPU is not asked again."""
+"""Failures of one scope in a row after which its GPU is not sampled again."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Gpm:
         library.closing.append(self._free)
 
     def expire(self) -> None:
-        """NVML was opened again: what failed may work now."""
+        """NVML was opened again: failed calls may work now."""
         self._supported.clear()
         self._failures.clear()
         self._off.clear()
@@ -88,7 +88,7 @@ class Gpm:
         self._forget({scope for scope in self._scopes() if scope[0] not in uuids})
 
     def card(self, gpu: Gpu, handle: Any) -> float | None:
-        """The mean utilization of a whole card since the last read, `None` where GPM does not tell it.
+        """The mean utilization of a whole card since the last read, `None` without GPM.
 
         Raises:
             CallFailedError: the card does not answer any more, or NVML has ended.
@@ -183,7 +183,7 @@ class Gpm:
         return 1.0 if 1.0 < utilization <= 1.0 + ROUNDING else ratio(utilization)
 
     def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
-        """One failure may be a layout that has just changed; what will not change is not asked again."""
+        """Count a failure: one may be a layout that has just changed; permanent ones end the sampling."""
         self._capabilities.errors.append(reason(error.code))
         self._drop({scope})
         if scope[1]:
@@ -195,7 +195,7 @@ class Gpm:
             self._forget(self._scopes(gpu))
 
     def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
-        """Of what is remembered, about one card or all."""
+        """Scopes with samples or failures, of one card or all."""
         remembered = self._windows.keys() | self._failures.keys()
         return {scope for scope in remembered if gpu is None or scope[0] == gpu.uuid}
 

@@ -1,9 +1,9 @@
-"""Who computes on a GPU, and how much memory each process holds there.
+"""Processes that compute on a GPU, with their memory and utilization.
 
 On a whole card the list is read at every tick.
-On a card that is cut each instance is asked, since the card itself tells its list to the privileged only;
-that is a call or two for each instance, so the list is kept for up to 30 s there.
-The list of graphics processes is never asked for: it takes the driver's lock for milliseconds.
+On a card in MIG mode each instance is read, since the list of the card itself needs privileges; that is a
+call or two for each instance, so the list is kept for up to 30 s there.
+Graphics processes are never listed: that takes the driver's lock for milliseconds.
 Utilization by process is nvmlDeviceGetProcessUtilization's. Its successor, `...GetProcessesUtilizationInfo`,
 adds only JPEG and optical flow engines, and drivers before 550 do not have it.
 """
@@ -38,7 +38,7 @@ def usage(
     """Mean use of the multiprocessors by process, 0 to 1, since `mark`.
 
     Args:
-        capabilities: by which the GPU is asked.
+        capabilities: of the GPUs.
         gpu: its identity.
         handle: of the GPU.
         pids: processes that compute now; others have ended.
@@ -76,13 +76,13 @@ VERSIONS: Final = ("_v3", "_v2")
 """Their versions, newest first; without one `pynvml` hides which of them a driver lacks."""
 
 OF_INSTANCES: Final = "processes of instances"
-"""What a card whose instances tell no list is remembered by."""
+"""Name, among unsupported fields, of the lists of a card's instances."""
 
 LARGEST_PID: Final = 2**22
 """PID_MAX_LIMIT of Linux. A zero is a process that this PID namespace does not see."""
 
 LARGEST_COUNT: Final = 256
-"""Processes of a GPU that are told, those with the most memory first; the others are counted as errors."""
+"""Processes of a GPU that are reported, those with the most memory first; others count as errors."""
 
 Entry = tuple[int, int | None, str]
 """A process: its pid, its bytes of memory, and the UUID of its instance."""
@@ -99,7 +99,7 @@ class _CachedProcesses:
 
 @dataclass(frozen=True, slots=True)
 class _Mps:
-    """When a GPU was asked for clients of MPS, and what was then known. `serves`: it had some."""
+    """Last read of the MPS clients of a GPU, and its processes then. `serves`: it had clients."""
 
     until: Nanoseconds
     pids: frozenset[int]
@@ -107,7 +107,7 @@ class _Mps:
 
 
 class GpuProcesses:
-    """Reads who computes."""
+    """Reads the processes of each GPU."""
 
     def __init__(
         self, library: Library, capabilities: NvmlCapabilities, layouts: Layouts, clock: Clock
@@ -128,16 +128,16 @@ class GpuProcesses:
     def read(
         self, gpu: Gpu, handle: Any, layout: Layout, mark: int | None
     ) -> tuple[tuple[GpuProcess, ...] | None, int | None]:
-        """Who computes on one GPU.
+        """The processes on one GPU.
 
         Args:
             gpu: its identity.
             handle: of the card.
-            layout: how the card is cut.
+            layout: of the card.
             mark: timestamp of the newest sample of use that was delivered (microseconds), `None` for none.
 
         Returns:
-            The processes by pid, `None` where they are not told; and the newest sample used now.
+            The processes by pid, `None` where they cannot be listed; and the newest sample used now.
 
         Raises:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
@@ -149,7 +149,7 @@ class GpuProcesses:
             return None, mark
         clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in entries)) if entries else []
         processes = self._bounded([*entries, *clients])
-        # With one process nothing is to be divided, and of clients of MPS the driver tells no use.
+        # One process needs no division, and for MPS clients the driver has no utilization.
         if len(processes) < 2 or clients:
             return processes, None
         used, newest = usage(
@@ -162,7 +162,7 @@ class GpuProcesses:
     def _list(
         self, gpu: Gpu, function: str, handle: Any, instances: Sequence[MigInstance] = ()
     ) -> list[Entry] | None:
-        """A list of a card, `None` where it is not told."""
+        """A list of a card, `None` where it cannot be read."""
         for version in VERSIONS:
             reply = self._capabilities.query(gpu, function + version, handle)
             if reply is not None:
@@ -172,7 +172,7 @@ class GpuProcesses:
         return None
 
     def _never(self, gpu: Gpu, function: str) -> bool:
-        """Whether a card is known not to tell a list."""
+        """Whether a card is known not to support a list."""
         newest, older = (function + version for version in VERSIONS)
         lacks = self._capabilities.lacks_function(gpu, newest)
         return self._capabilities.is_unsupported(gpu, older if lacks else newest)
@@ -207,7 +207,7 @@ class GpuProcesses:
         return processes
 
     def _of_instances(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
-        """What the instances tell, `None` where one of them does not."""
+        """The lists of all instances, `None` where one of them fails."""
         entries: list[Entry] = []
         for instance in layout.instances or ():
             part = layout.handles.get(instance.uuid)

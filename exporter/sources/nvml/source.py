@@ -1,14 +1,14 @@
-"""GPUs, as NVML tells them.
+"""All GPUs of this host, read by NVML.
 
 A tick costs one call for the count and for each GPU that answers everything:
 - five for UUID, memory, power, power limit and energy;
 - two for its utilization, by GPM or from the ring of samples (its length, then it);
-- one for the list of who computes, two where it is not empty (its length, then it);
-- two for what each process used, only where several share the GPU.
-A card cut into MIG instances has two for the utilization of each GPU instance, by GPM, and none for its own.
-Every 30 s its layout is looked at and each instance asked for its list.
-Every 30 s a GPU on which anything computes is asked for clients of MPS.
-Fan, PCIe throughput and graphics processes are never asked for: they take the driver's lock for milliseconds.
+- one for the list of processes, two where it is not empty (its length, then it);
+- two for the utilization of each process, only where several share the GPU.
+A card in MIG mode has two for the utilization of each GPU instance, by GPM, and none for its own.
+Every 30 s its layout is read, and the list of each instance.
+Every 30 s the MPS clients of a GPU with processes are read.
+Fan, PCIe throughput and graphics processes are never read: they take the driver's lock for milliseconds.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ class _SampleMarks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _NvmlRead:
-    """What one read brought. `marks` are by UUID."""
+    """Result of one read. `marks` are by UUID."""
 
     gpus: tuple[GpuReading, ...]
     marks: Mapping[str, _SampleMarks]
@@ -177,7 +177,7 @@ class NvmlSource:
             self._slow.discard(gpu.uuid)
         elif gpu.uuid not in self._slow:
             self._slow.add(gpu.uuid)  # once may be the driver's doing
-        else:  # nobody waits that long for it, and it would silence the others
+        else:  # no read waits that long, and the GPU would delay the others
             self._slow.discard(gpu.uuid)
             self._inventory.lose(nvml_gpu, FailureReason.HUNG)
             return replace(reading, up=False), mark
@@ -186,7 +186,7 @@ class NvmlSource:
     def _read_gpu(
         self, reading: GpuReading, handle: Any, mark: _SampleMarks
     ) -> tuple[GpuReading, _SampleMarks]:
-        """All that a GPU tells of itself."""
+        """All fields of one GPU."""
         layout = self._layouts.read(reading.gpu, handle)
         reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
         processes, used = self._processes.read(reading.gpu, handle, layout, mark.processes)

@@ -57,12 +57,12 @@ from exporter.units import Instant
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """What is known of a server beside what its endpoint says.
+    """Facts about a server from other sources than its endpoint.
 
-    `identity` and `started` are of the process that listens, for pages that tell neither.
-    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
-    `division` is by whose counts it is divided. `metrics_off`: its command line switches no metrics on, which
-    a file or its environment may do, so that it is asked once.
+    `identity` and `started` are of the process that listens, for pages that have neither.
+    `absent_at` is a moment at which it did not exist yet. `world_size` is the number of its GPUs.
+    `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
+    a file or its environment may do so, and it is read until it refuses.
     """
 
     pod: str = ""
@@ -77,7 +77,7 @@ class ServerContext:
 
 
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
-    """The engines whose tokens some of these count again, by name; `None` is one that is not named."""
+    """Names of the engines whose tokens any of these engines counts again; `None` is an unknown one."""
     return frozenset(name for engine in engines if engine for name in ENGINES[engine].repeats)
 
 
@@ -87,11 +87,11 @@ def engine_of_page(
     counted_elsewhere: Collection[str],
     url: str,
 ) -> Engine:
-    """The engine by whose names to read a page that looks like `row`'s.
+    """The engine by which to read a page that matches `row`.
 
-    The configured engine has the last word but in three cases: a gateway's page is nobody's, an engine that
-    repeats others is read only where it is configured itself, and one that shows another's page as its own
-    is that other one. `counted_elsewhere` are engines whose tokens a configured endpoint counts already.
+    It is the configured one but in three cases: a gateway's page is none, an engine that repeats others is
+    read only if it is configured itself, and one that shows another's page as its own is that other one.
+    `counted_elsewhere` are engines whose tokens another endpoint counts already.
 
     Raises:
         ReadFailedError: `gateway`, `counted_twice`, `not_recognized`.
@@ -249,7 +249,7 @@ class ServerSource(EndpointSource):
                 try:
                     response = self._fetcher.get(self._address, self._body_bytes)
                     other = mistaken_engine(response.body)
-                    if other is not None:  # from now on the metrics of the server itself
+                    if other is not None:  # from now on its real metrics page
                         self._address = sibling_url(self._address, self._engine, other.default_path)
                         response = self._fetcher.get(self._address, self._body_bytes)
                 except ReadFailedError as failure:
@@ -268,7 +268,7 @@ class ServerSource(EndpointSource):
         return reading
 
     def _explain(self, failure: ReadFailedError) -> None:
-        """Raise a failure of the metrics page that says more than this one, where there is one."""
+        """Raise a more specific failure of the metrics page, if there is one."""
         if failure.reason not in REFUSED:
             return
         uncounted = self._uncounted() if self._engine is None else None
@@ -322,14 +322,14 @@ class ServerSource(EndpointSource):
         return reading
 
     def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
-        """The last reading, where it was of the very same large page, which is as good as taken apart."""
+        """The last reading, if it was of the very same large page, which need not be parsed again."""
         if len(answer.body) < LARGE_BYTES:
             self._last_page = b""
             return None
         last, self._last_page = self._last_page, blake2b(answer.body).digest()
         engine, reading = self._engine, self._last
         same = self._last_page == last and not self._unrecognized
-        # What stands beside a page, in a header or behind a question, may be another one.
+        # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
         self._errors = self._last_errors
@@ -342,7 +342,7 @@ class ServerSource(EndpointSource):
         return self._reading(engine, self._interpreted(engine, page, answer))
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
-        """The reading with when its series began, where that is read apart, so that both are never held."""
+        """The reading with the start of its series, read separately to save memory."""
         counters, engine = reading.counters, self._engine
         if self._created_read_separately and isinstance(counters, CounterColumns) and engine is not None:
             counters.begin(created_by_digest(engine, read(answer.body, created_series(engine), self._memory)))
@@ -353,13 +353,13 @@ class ServerSource(EndpointSource):
             return self._page_body(path)
 
     def _moved(self, reading: ServerReading) -> bool:
-        """Whether a server did anything since the last read, or has requests now."""
+        """Whether counters moved since the last read, or requests are running or waiting."""
         if self._last is None or self._last.counters != reading.counters:
             return True
         return any(load.running or load.waiting for load in reading.loads)
 
     def _read_props(self) -> None:
-        """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
+        """Read whether a llama.cpp, or a new server, sleeps, before a read of its metrics may wake it."""
         may_sleep = self._unrecognized and self._engine in (None, LLAMACPP)
         if not may_sleep and (self._props is None or self._props.sleeping is None):
             return
@@ -368,7 +368,7 @@ class ServerSource(EndpointSource):
         except ReadFailedError as failure:
             if failure.reason in NO_ANSWER:
                 raise
-            self._props = None  # no such page, or a model that is not loaded: the metrics will tell
+            self._props = None  # no such page, or a model that is not loaded: the metrics have the reason
             return
         self._props = probe.props(body)
         if self._props is not None and self._props.router:
@@ -387,7 +387,7 @@ class ServerSource(EndpointSource):
         )
 
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
-        """The page as its engine writes it. An engine that no longer fits is looked for again."""
+        """The page, and its engine; one that no longer matches is recognized again."""
         engine = self._engine
         if engine is not None and not engine.disguises and engine.name not in self._counted_elsewhere:
             page = self._page(body, engine)
@@ -403,7 +403,7 @@ class ServerSource(EndpointSource):
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
         page = None if self._created_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
-            # As many as it has counters may say when these began: they are read apart.
+            # Each counter may have a `_created` series: those are read separately.
             page, self._created_read_separately = (
                 read(body, COUNTED if engine is None else counted(engine), self._memory),
                 True,
@@ -427,13 +427,13 @@ class ServerSource(EndpointSource):
         return interpretation
 
     def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
-        """Whether a page on which no token is told is the engine's all the same, before its first use."""
+        """Whether a page without token counters is the engine's, before its first use."""
         if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
             return True
         return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
 
     def _server_info(self, engine: Engine, identity: str) -> ServerInfo:
-        """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
+        """Model and version that the metrics lack; a llama.cpp has them in its `/props`."""
         props = self._props if engine is LLAMACPP else None
         if props is not None and props.model:
             return ServerInfo(props.model, props.build)
