@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import Final, get_args
 
 from exporter.engines.catalogue import ENGINES
-from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import (
@@ -15,7 +14,7 @@ from exporter.engines.spec import (
     Engine,
     Manual,
     MetadataQuery,
-    beginnings,
+    created_names,
 )
 from exporter.readings import KINDS, Quantity
 
@@ -214,7 +213,7 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield _model(engine)
     yield f"Restarts are told by {_process(engine)}."
     if engine.created:
-        names = _list(dict.fromkeys(beginnings(engine)))
+        names = _list(dict.fromkeys(created_names(engine)))
         yield f"Series of tokens tell when they began by {names}, where the page has them."
     if engine.repeated:
         ranks = _list(sorted(engine.repeated))
@@ -237,8 +236,7 @@ def _rests(manual: Manual) -> str:
 def _switch(engine: Engine) -> str:
     if engine.manual.switch:
         return f"Metrics are switched on with {engine.manual.switch}."
-    rows = [row for row in COMMANDS if row.engine == engine.name]
-    off = _list(dict.fromkeys(flag for row in rows for flag in row.metrics_off), "or")
+    off = _list(dict.fromkeys(flag for row in engine.commands for flag in row.metrics_off), "or")
     return f"Metrics are on, unless it is started with {off}." if off else "Metrics are on by themselves."
 
 

@@ -18,7 +18,7 @@ from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.cloud import CloudSource
 from exporter.sources.discovery import discovery
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
 from exporter.sources.nvml.source import NvmlSource
@@ -84,7 +84,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         body_bytes = config.limits.body_bytes
         return FrameReader(clock, gatherer, nvml, servers).read(
             config,
-            endpoints.of(configured(config.servers), body_bytes),
+            endpoints.of(configured_targets(config.servers), body_bytes),
             None,
             gateways.of(config.divides(), body_bytes),
         )

@@ -27,7 +27,7 @@ from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources import machine
 from exporter.sources.discovery import discovery
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
@@ -309,7 +309,7 @@ class _Daemon:
             self._sampler.set_plan(self._plan(succeeded=succeeded))
 
     def _plan(self, *, succeeded: bool) -> SamplerPlan:
-        setting = ReportContext(
+        context = ReportContext(
             config=self._config,
             policy=cost_policy(self._config, host_name(), self._location.location, all_gpus=lists_all_gpus()),
             build=build(),
@@ -319,9 +319,9 @@ class _Daemon:
             web_refused=lambda: self._web.refused,
         )
         body_bytes = self._config.limits.body_bytes
-        endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)
+        endpoints = self._endpoints.of(configured_targets(self._config.servers), body_bytes)
         gateways = self._gateways.of(self._config.divides(), body_bytes)
-        return SamplerPlan(setting, endpoints, self._location.rows, gateways)
+        return SamplerPlan(context, endpoints, self._location.rows, gateways)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

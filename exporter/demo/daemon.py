@@ -181,8 +181,8 @@ class DemoDaemon:
         return [read_source(source, self.clock) for source in sources]
 
     def _go_by(self, plan: SamplerPlan) -> None:
-        if plan.setting.config != self._plan.setting.config:
-            log.info("configuration reloaded", extra={"hash": plan.setting.config.hash})
+        if plan.context.config != self._plan.context.config:
+            log.info("configuration reloaded", extra={"hash": plan.context.config.hash})
         self._plan = plan
         self.sampler.set_plan(plan)
 

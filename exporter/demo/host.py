@@ -10,7 +10,7 @@ from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
-from exporter.readings import Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
+from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_DAY,
@@ -248,11 +248,13 @@ class SimulatedServer:
             ReadFailedError: its process is absent now, or the page is not an engine's.
         """
         if self._host.down(self.key.server):
-            raise ReadFailedError("connection", f"{self.url}: connection refused")
+            raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
         page = read(self._host.page(self.key.server), EVERYTHING, self._memory)
         engine = recognize(page)
         if engine is None:
-            raise ReadFailedError("not_recognized", f"{self.url}: the simulated page is no engine's")
+            raise ReadFailedError(
+                FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
+            )
         interpretation = interpret(engine, page)
         return ServerReading(
             self.key,

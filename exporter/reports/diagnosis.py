@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter.cost.state import State
-from exporter.readings import GatewayReading, GpuReading, HostLocation, ServerReading
+from exporter.readings import FailureReason, GatewayReading, GpuReading, HostLocation, ServerReading
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 
 Severity = Literal["note", "warning", "error"]
@@ -65,16 +65,16 @@ class DoctorServer:
     models: tuple[str, ...]
     tokens: Mapping[str, int]
     gpus: tuple[int, ...]
-    reason: str
+    reason: FailureReason | Literal[""]
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What one endpoint said; `reason` (as sources tell it) and `problem` are empty where it said enough."""
+    """Reading of one endpoint, with reason and problem of a failed read."""
 
     reading: ServerReading
-    reason: str = ""
+    reason: FailureReason | Literal[""] = ""
     problem: str = ""
 
 

@@ -28,7 +28,7 @@ from exporter.config.settings import cost_policy
 from exporter.ledger import unpriced_time
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation, ReadFailedError
+from exporter.readings import UNKNOWN_LOCATION, FailureReason, Gpu, GpuReading, HostLocation, ReadFailedError
 from exporter.reports.repricing import repricing
 from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
@@ -59,7 +59,7 @@ class Meters:
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failing:
-            raise ReadFailedError("hung", "told to")
+            raise ReadFailedError(FailureReason.HUNG, "told to")
         drawn = self.clock.awake() * 300_000 // SECOND
         return tuple(
             GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5, energy=drawn)

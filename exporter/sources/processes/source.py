@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
@@ -13,10 +13,10 @@ from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""How long a reading is good while nothing that it is about ended."""
+"""How long a reading is reused while none of its processes ends."""
 
 COMPUTING_MAX: Final = 4096
-"""Processes of NVML that are looked at."""
+"""Processes of NVML that are read."""
 
 NAME: Final = "processes"
 
@@ -56,7 +56,7 @@ class ProcessSource:
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
-        """What did not cost the last reading, by reason; empty for one that is kept.
+        """Partial failures of the last reading, by reason; empty for a cached one.
 
         Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and
         `time`, more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a
@@ -66,13 +66,13 @@ class ProcessSource:
 
     @property
     def problem(self) -> str:
-        """What `errors` counts of processes that were not seen, for people."""
+        """Problem of the processes that could not be read, for people."""
         return self._problem
 
     def read(self, pids: Iterable[int]) -> ProcessReading:
         """The groups of the processes that NVML lists as computing.
 
-        A reading is kept for 30 s, until other processes compute, or until one of its processes ends.
+        A reading is reused for 30 s, until other processes compute, or until one of its processes ends.
 
         Raises:
             ReadFailedError: `unreadable`, there is no proc tree.
@@ -90,7 +90,7 @@ class ProcessSource:
         try:
             processes = census(proc, self._clock, sorted(computing), self._servers, self._register)
         except OSError as failure:
-            raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
+            raise ReadFailedError(FailureReason.UNREADABLE, f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
@@ -127,4 +127,4 @@ class ProcessSource:
 
 
 _OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")
-"""Failures of looking for sockets that say something; others are of processes that ended meanwhile."""
+"""Failures while sockets are read that count; others are of processes that ended meanwhile."""

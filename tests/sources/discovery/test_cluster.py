@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config, PodLabels
-from exporter.readings import SourceHealth
+from exporter.readings import FailureReason, SourceHealth
 from exporter.sources import kubernetes
 from exporter.sources.discovery.discovery import Discovery, PodCache
 from exporter.sources.endpoints import EndpointSources
@@ -130,7 +130,7 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     (source,) = lookout.sources(Config())
     reports = []
     for expected in (False, True):
-        health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)
+        health = SourceHealth("pods", up=False, duration=1, reason=FailureReason.FORBIDDEN, expected=expected)
         result = lookout.look(config, (), (Gathered(source, None, health, "no"),), lambda _: [], None)
         reports.append((result.unasked, result.problems, result.incomplete))
 
