@@ -22,7 +22,7 @@ DAEMON: Final = Exits(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status, 1 where its answer cannot be written."""
-    if sys.stderr is None:  # closed: what would be told is told nobody, and no file gets its number
+    if sys.stderr is None:  # closed: the next file that is opened would get its number
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
     try:
         with standard_output():
@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code: int = chosen.run(chosen)
     except KeyboardInterrupt:
-        return 130
+        return status.INTERRUPTED
     return code
 
 
@@ -57,9 +57,9 @@ def _with_verb(arguments: list[str]) -> list[str]:
 
 
 def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
-    """The parser of the whole program, with all verbs under it.
+    """The parser of the whole program.
 
-    Those of the others are 0.8 MiB, which would stay with a daemon that runs for months.
+    With `daemon_only` it has the verb `serve` alone: the others take 0.8 MiB, which a daemon would keep.
     """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -149,20 +149,10 @@ def _add_others(verbs: "flags.Verbs") -> None:
         verb.add(verbs)
 
 
-def _serve(chosen: argparse.Namespace) -> int:
+def _serve(parsed: argparse.Namespace) -> int:
     from exporter.cli.serve import ServeFlags, serve  # noqa: PLC0415 - see the module's first line
 
-    return serve(
-        ServeFlags(
-            chosen.config_file,
-            chosen.listen_address,
-            chosen.ledger_path,
-            chosen.web_config_file,
-            lifecycle=chosen.lifecycle,
-            allowed_hosts=tuple(chosen.allowed_hosts),
-            watch=chosen.watch,
-        )
-    )
+    return serve(flags.chosen(ServeFlags, parsed))
 
 
 def _demo(chosen: argparse.Namespace) -> int:

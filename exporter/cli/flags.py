@@ -3,10 +3,12 @@
 import argparse
 import re
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from exporter.cli import logs
+from exporter.cli import logs, status
+from exporter.config.settings import DEFAULT_LEDGER
 from exporter.web.access import host_of
 from exporter.web.listener import AddressError, parse_address
 
@@ -45,9 +47,7 @@ def month_value(text: str) -> str:
 
 DEFAULT_ADDRESS: Final = ":9844"
 DEMO_ADDRESS: Final = "127.0.0.1:9844"
-"""Invented dollars are for who started it."""
-LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
-"""The default of `exporter.config`, repeated here to load its code late."""
+"""Loopback: the dollars are invented."""
 
 PROGRAM: Final = "inference-cost-exporter"
 
@@ -57,10 +57,23 @@ Example = tuple[str, str]
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
+Options = TypeVar("Options")
+
+
+def chosen(kind: type[Options], parsed: argparse.Namespace) -> Options:
+    """The options of a verb, from its parsed flags: those have the names of the fields."""
+    return kind(**{name: getattr(parsed, name) for name in signature(kind).parameters})
+
+
+def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, ...]:
+    """The flags by which a printed command, run anywhere, reads the same configuration and ledger."""
+    files = (("--config.file", config_file), ("--ledger.path", ledger_path))
+    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """Meanings of a verb's exit codes; an empty text: the code is not used."""
+    """Meanings of a verb's exit statuses; an empty text: the status is not used."""
 
     fine: str
     failed: str = ""
@@ -69,7 +82,12 @@ class Exits:
 
     def rows(self) -> tuple[tuple[int, str], ...]:
         """Code and meaning, those that there are."""
-        every = ((0, self.fine), (1, self.failed), (2, self.wrong), (130, self.interrupted))
+        every = (
+            (status.OK, self.fine),
+            (status.FAILED, self.failed),
+            (status.CONFIGURATION, self.wrong),
+            (status.INTERRUPTED, self.interrupted),
+        )
         return tuple((code, meaning) for code, meaning in every if meaning)
 
     def text(self) -> str:
@@ -77,7 +95,7 @@ class Exits:
         return "exit codes:\n" + "".join(f"  {code:<4} {meaning}\n" for code, meaning in self.rows())
 
 
-def add_verb(  # what each verb has
+def add_verb(
     verbs: "Verbs",
     name: str,
     text: str,
@@ -116,7 +134,7 @@ def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.Ar
 
 
 def of_the_daemon() -> str:
-    """The lines of its help that tell its flags."""
+    """The flags of the daemon, as the lines of its help."""
     flags = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     daemon(flags)
     _logs(flags)
@@ -164,7 +182,7 @@ def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
         dest="ledger_path",
         type=absolute_path_value,
         metavar="FILE",
-        help=f"{text} (default: ledger.path of the configuration, else {LEDGER_PATH})",
+        help=f"{text} (default: ledger.path of the configuration, else {DEFAULT_LEDGER})",
     )
 
 
