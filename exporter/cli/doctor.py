@@ -56,7 +56,7 @@ def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
             ledger=contents.state,
             ledger_problem=contents.problem,
             location=location,
-            place_problem=metadata.problem or cloud.problem,
+            location_problem=metadata.problem or cloud.problem,
             synchronized=clock.synchronized(),
             label_problem=labels.problem or contradiction,
             remembered=contents.remembered,

@@ -33,7 +33,7 @@ R = TypeVar("R")
 Fields = tuple[str | None, ...]
 
 
-def idle_rules(config: Config) -> Iterator[Finding]:
+def rule_findings(config: Config) -> Iterator[Finding]:
     """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
     yield from _covered_rules(
         config.hardware,
@@ -190,7 +190,7 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
         yield from _zero_findings(rule, config, now)
         yield from _stand_in_findings(rule, config)
     yield from plausibility_findings(config, now)
-    yield from idle_rules(config)
+    yield from rule_findings(config)
     if not config.servers and not config.processes:
         yield Finding(
             "warning",
