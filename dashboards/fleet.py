@@ -5,10 +5,10 @@ from typing import Final
 import links as to
 import queries as q
 from alerts import firing
-from board import board
+from board import board, with_panels
 from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SHARE_OF_BUDGET, WARNING, lines, number, rows
+from panels import IDLE, NEUTRAL, SERVER_KEYS, SHARE_OF_BUDGET, WARNING, Panel, lines, number, rows
 from queries import Query
 
 UID: Final = to.FLEET
@@ -213,204 +213,183 @@ _GPU_HOUR: Final = Query(
 
 def fleet() -> dashboard.Dashboard:
     """Four questions in the order in which they are asked; the first one fills the first screen."""
-    built = board(
+    empty = board(
         "fleet",
         UID,
         "What do we spend, and will we pass the budget? Who spends it? What is wasted? What changed?",
         ("cluster", "product", "team"),
         refresh="1m",
     )
-    built = built.with_row(dashboard.Row("1. What do we spend, and will we pass the budget? The whole fleet"))
-    built = _budget(_month(_now(built)))
-    built = built.with_row(dashboard.Row("2. Who spends it? The clusters, products and teams chosen above"))
-    built = _servers(_owners(built))
-    built = built.with_row(dashboard.Row("3. What is wasted, and where?"))
-    built = _where_wasted(_wasted(built))
-    built = built.with_row(dashboard.Row("4. What changed?"))
-    return _why(_changed(built))
+    built = with_panels(
+        empty.with_row(dashboard.Row("1. What do we spend, and will we pass the budget? The whole fleet")),
+        *_now(),
+        *_month(),
+        *_budget(),
+    )
+    built = with_panels(
+        built.with_row(dashboard.Row("2. Who spends it? The clusters, products and teams chosen above")),
+        *_owners(),
+        *_servers(),
+    )
+    built = with_panels(
+        built.with_row(dashboard.Row("3. What is wasted, and where?")), *_wasted(), *_where_wasted()
+    )
+    return with_panels(built.with_row(dashboard.Row("4. What changed?")), *_changed(), *_why())
 
 
-def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _now() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Spend now, dollars per hour",
-                "What all servers and unallocated GPUs cost at this moment, silent hosts at their last rate. "
-                f"Fleet overheads are not in it. {_ALL} "
-                "Absent: no host has answered for longer than a silent host is believed to run.",
-                _SPEND,
-                decimals=2,
-            )
-        )
-        .with_panel(
-            number(
-                "Of it not answering, per hour",
-                "The part of the spend that continues at its last rate: hosts whose exporter does not "
-                "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
-                "answers.",
-                _SILENT,
-                _LOST,
-                steps=WARNING,
-                decimals=2,
-                links=(to.Link("Which hosts", to.METER),),
-            )
-        )
-        .with_panel(
-            number(
-                "Run-rate, per month",
-                "The spend of this moment for a whole month, at the hours that the hosts are configured "
-                f"with. {_ALL} Absent: nothing is spent, or the hours are unknown.",
-                _RUN_RATE,
-            )
-        )
-        .with_panel(
-            number(
-                "Month to date",
-                "Spent in the months that go on, hosts and clusters that are gone included. Two months are "
-                f"shown while the second one has begun in one time zone only. {_ALL} "
-                "Absent: nothing is metered yet.",
-                _MONTH,
-            )
-        )
-        .with_panel(
-            number(
-                "Metered since",
-                "When the first host began to meter the month, in UTC. What was spent before is in no "
-                "figure. Absent: nothing is metered yet.",
-                _SINCE,
-            )
-        )
-        .with_panel(
-            number(
-                "Not metered this month",
-                "Time of the month before metering began, in the cluster that began last. The month's total "
-                "is too small by what was spent then. Absent: nothing is metered yet.",
-                _UNMETERED,
-            )
-        )
+        number(
+            "Spend now, dollars per hour",
+            "What all servers and unallocated GPUs cost at this moment, silent hosts at their last rate. "
+            f"Fleet overheads are not in it. {_ALL} "
+            "Absent: no host has answered for longer than a silent host is believed to run.",
+            _SPEND,
+            decimals=2,
+        ),
+        number(
+            "Of it not answering, per hour",
+            "The part of the spend that continues at its last rate: hosts whose exporter does not "
+            "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
+            "answers.",
+            _SILENT,
+            _LOST,
+            steps=WARNING,
+            decimals=2,
+            links=(to.Link("Which hosts", to.METER),),
+        ),
+        number(
+            "Run-rate, per month",
+            "The spend of this moment for a whole month, at the hours that the hosts are configured "
+            f"with. {_ALL} Absent: nothing is spent, or the hours are unknown.",
+            _RUN_RATE,
+        ),
+        number(
+            "Month to date",
+            "Spent in the months that go on, hosts and clusters that are gone included. Two months are "
+            f"shown while the second one has begun in one time zone only. {_ALL} "
+            "Absent: nothing is metered yet.",
+            _MONTH,
+        ),
+        number(
+            "Metered since",
+            "When the first host began to meter the month, in UTC. What was spent before is in no "
+            "figure. Absent: nothing is metered yet.",
+            _SINCE,
+        ),
+        number(
+            "Not metered this month",
+            "Time of the month before metering began, in the cluster that began last. The month's total "
+            "is too small by what was spent then. Absent: nothing is metered yet.",
+            _UNMETERED,
+        ),
     )
 
 
-def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _month() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Projected at month end",
-                "Month to date plus the rest of the month, by the level and the growth of the last three "
-                "weeks at the prices of these days. Low and high enclose what the last day alone would say; "
-                f"a change counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
-                _LOW,
-                _PROJECTED,
-                _HIGH,
-                width=9,
-            )
-        )
-        .with_panel(
-            number(
-                "Projected share of the fleet's budgets",
-                "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used "
-                f"most; those of products are below. {_ALL} "
-                "Absent: no projection yet, or every budget names a product.",
-                _SHARE,
-                _DEFAULT_SHARE,
-                width=6,
-                steps=SHARE_OF_BUDGET,
-                decimals=0,
-            )
-        )
-        .with_panel(
-            number(
-                "The fleet's budget runs out",
-                "The day, in UTC, on which it is spent at the projected rate. "
-                f"{_ALL} Absent: every budget of the fleet lasts until the month ends.",
-                _RUNS_OUT,
-                width=6,
-                steps=WARNING,
-            )
-        )
-        .with_panel(
-            number(
-                "Overheads, per hour",
-                "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
-                "not in the month, not against the budget, not in the price of a token. "
-                "Absent: none is configured, or no exporter answers.",
-                _OVERHEAD,
-                width=3,
-                decimals=2,
-            )
-        )
+        number(
+            "Projected at month end",
+            "Month to date plus the rest of the month, by the level and the growth of the last three "
+            "weeks at the prices of these days. Low and high enclose what the last day alone would say; "
+            f"a change counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
+            _LOW,
+            _PROJECTED,
+            _HIGH,
+            width=9,
+        ),
+        number(
+            "Projected share of the fleet's budgets",
+            "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used "
+            f"most; those of products are below. {_ALL} "
+            "Absent: no projection yet, or every budget names a product.",
+            _SHARE,
+            _DEFAULT_SHARE,
+            width=6,
+            steps=SHARE_OF_BUDGET,
+            decimals=0,
+        ),
+        number(
+            "The fleet's budget runs out",
+            "The day, in UTC, on which it is spent at the projected rate. "
+            f"{_ALL} Absent: every budget of the fleet lasts until the month ends.",
+            _RUNS_OUT,
+            width=6,
+            steps=WARNING,
+        ),
+        number(
+            "Overheads, per hour",
+            "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
+            "not in the month, not against the budget, not in the price of a token. "
+            "Absent: none is configured, or no exporter answers.",
+            _OVERHEAD,
+            width=3,
+            decimals=2,
+        ),
     )
 
 
-def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _budget() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            rows(
-                f"Budgets, by projected share: the first {_SHOWN}",
-                "Scope of each budget: the whole fleet where it names no product, else that product in "
-                "all clusters. Follows the chosen products. An empty day: the budget lasts until the "
-                "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
-                "row: nothing is metered yet.",
-                (("budget", "Budget"), ("product", "Product")),
-                columns(_of_budget, spent_share=True),
-                links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
-                first="Projected share",
-                width=14,
-                height=8,
-            )
-        )
-        .with_panel(
-            rows(
-                "Alerts",
-                "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: "
-                "none fires, or the fleet rules are not loaded.",
-                (
-                    ("alertname", "Alert"),
-                    ("severity", "Severity"),
-                    ("cluster", "Cluster"),
-                    ("product", "Product"),
-                    ("board", "Dashboard"),
-                ),
-                (("Firing", _ALERTS, NEUTRAL),),
-                links={
-                    "alertname": (to.Runbook(), to.Named("Dashboard of this alert", "board")),
-                    "board": (to.Named("Dashboard of this alert", "board"),),
-                },
-                width=10,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "The month against the budgets of the fleet",
-                "Spent, projected, and the band of the projection; each budget without a product is a dashed "
-                f"line of its own. {_ALL} A gap: nothing was known.",
-                _SPENT_LINE,
-                *_PROJECTED_LINES,
-                _BUDGET_LINES,
-                width=12,
-                height=7,
-                back="31d",
-                limit="^budget .*",
-            )
-        )
-        .with_panel(
-            lines(
-                "Dollars per hour",
-                "The spend, and the silent part of it, which continues at its last rate. "
-                f"{_ALL} A gap: nothing was known.",
-                Query(_SPEND.expr, "currencyUSD", "spend"),
-                _SILENT,
-                _LOST,
-                width=12,
-                height=7,
-            )
-        )
+        rows(
+            f"Budgets, by projected share: the first {_SHOWN}",
+            "Scope of each budget: the whole fleet where it names no product, else that product in "
+            "all clusters. Follows the chosen products. An empty day: the budget lasts until the "
+            "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
+            "row: nothing is metered yet.",
+            (("budget", "Budget"), ("product", "Product")),
+            columns(_of_budget, spent_share=True),
+            links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
+            first="Projected share",
+            width=14,
+            height=8,
+        ),
+        rows(
+            "Alerts",
+            "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: "
+            "none fires, or the fleet rules are not loaded.",
+            (
+                ("alertname", "Alert"),
+                ("severity", "Severity"),
+                ("cluster", "Cluster"),
+                ("product", "Product"),
+                ("board", "Dashboard"),
+            ),
+            (("Firing", _ALERTS, NEUTRAL),),
+            links={
+                "alertname": (to.Runbook(), to.Named("Dashboard of this alert", "board")),
+                "board": (to.Named("Dashboard of this alert", "board"),),
+            },
+            width=10,
+            height=8,
+        ),
+        lines(
+            "The month against the budgets of the fleet",
+            "Spent, projected, and the band of the projection; each budget without a product is a dashed "
+            f"line of its own. {_ALL} A gap: nothing was known.",
+            _SPENT_LINE,
+            *_PROJECTED_LINES,
+            _BUDGET_LINES,
+            width=12,
+            height=7,
+            back="31d",
+            limit="^budget .*",
+        ),
+        lines(
+            "Dollars per hour",
+            "The spend, and the silent part of it, which continues at its last rate. "
+            f"{_ALL} A gap: nothing was known.",
+            Query(_SPEND.expr, "currencyUSD", "spend"),
+            _SILENT,
+            _LOST,
+            width=12,
+            height=7,
+        ),
     )
 
 
-def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _owners() -> tuple[Panel, ...]:
+    return (
         rows(
             "Clusters",
             "Not yet posted: what silent hosts and lost clusters have spent since they were last seen. "
@@ -456,8 +435,7 @@ def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"cluster": _CLUSTER_LINKS},
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"Dollars per hour, by product: the first {_DRAWN}",
             "The products that spend most at the end of the shown time; silent hosts at their last rate. A "
@@ -468,13 +446,13 @@ def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=8,
             stacked=True,
-        )
+        ),
     )
 
 
-def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _servers() -> tuple[Panel, ...]:
     product = to.Link("Months of this product", to.CHARGEBACK, ("product", "team"))
-    return built.with_panel(
+    return (
         rows(
             f"Products and teams: the first {_SHOWN}, by what they spend now",
             "Month to date and projection are of the whole fleet: a product is projected across clusters. "
@@ -495,20 +473,13 @@ def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"product": _OWNER_LINKS, "team": _OWNER_LINKS},
             width=24,
             height=8,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Servers: the first {_SHOWN}, by what they spend now",
             "Servers of hosts that answer; `unallocated` is GPUs that no server holds. An empty price: fewer "
             "than 1,000 tokens in the last hour, or a GPU without a price. An empty cell elsewhere: the "
             "exporter does not know, as with tokens of a server that exports none.",
-            (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
+            SERVER_KEYS,
             (
                 ("Dollars per hour", Query(f"topk({_SHOWN}, {_SERVER_SPEND})", "currencyUSD"), NEUTRAL),
                 ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
@@ -518,85 +489,67 @@ def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _wasted() -> tuple[Panel, ...]:
     waste = (to.Link("Which ones", to.WASTE),)
     return (
-        built.with_panel(
-            number(
-                "Wasted, per month",
-                "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a "
-                "part can be saved while there are peaks. Absent: no GPU has a price.",
-                _WASTED,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Switch off, per month",
-                "Servers whose GPUs did nothing for 12 hours. Absent: there is none, or no GPU has a price.",
-                _UNUSED,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Give back, per month",
-                "GPUs that no server holds, at what they cost now. "
-                "Absent: every GPU is held, or none has a price.",
-                _FREE,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Repair, per month",
-                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
-                "Absent: every server answers.",
-                _DOWN,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Shrink, per month",
-                "Idle time of servers, those to switch off or to repair among it. "
-                "Absent: no server holds a GPU with a price.",
-                _SERVERS_IDLE,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Idle share, last 24 h",
-                "Of the money of servers that are here now and of unallocated GPUs. Time that was not "
-                "observed is left out. Orange from 20 %, red from 50 %. "
-                "Absent: nothing was spent, or nothing was observed.",
-                _IDLE_SHARE,
-                steps=IDLE,
-                decimals=0,
-                links=waste,
-            )
-        )
+        number(
+            "Wasted, per month",
+            "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a "
+            "part can be saved while there are peaks. Absent: no GPU has a price.",
+            _WASTED,
+            links=waste,
+        ),
+        number(
+            "Switch off, per month",
+            "Servers whose GPUs did nothing for 12 hours. Absent: there is none, or no GPU has a price.",
+            _UNUSED,
+            links=waste,
+        ),
+        number(
+            "Give back, per month",
+            "GPUs that no server holds, at what they cost now. "
+            "Absent: every GPU is held, or none has a price.",
+            _FREE,
+            links=waste,
+        ),
+        number(
+            "Repair, per month",
+            "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+            "Absent: every server answers.",
+            _DOWN,
+            links=waste,
+        ),
+        number(
+            "Shrink, per month",
+            "Idle time of servers, those to switch off or to repair among it. "
+            "Absent: no server holds a GPU with a price.",
+            _SERVERS_IDLE,
+            links=waste,
+        ),
+        number(
+            "Idle share, last 24 h",
+            "Of the money of servers that are here now and of unallocated GPUs. Time that was not "
+            "observed is left out. Orange from 20 %, red from 50 %. "
+            "Absent: nothing was spent, or nothing was observed.",
+            _IDLE_SHARE,
+            steps=IDLE,
+            decimals=0,
+            links=waste,
+        ),
     )
 
 
-def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _where_wasted() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Where: the {_SHOWN} servers whose idle time costs most",
             "By the mean of the last 24 h, or of the time for which a server is younger. An empty cell: not "
             "known. No row: nothing is idle, or no GPU has a price.",
-            (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
+            SERVER_KEYS,
             (
                 ("Wasted, per month", _WASTE_MONTH, NEUTRAL),
                 ("Idle share, 24 h", _WASTE_SHARE, IDLE),
@@ -609,8 +562,7 @@ def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
             },
             width=14,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"When: idle dollars per hour, by product: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
@@ -620,24 +572,18 @@ def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=10,
             height=8,
             stacked=True,
-        )
+        ),
     )
 
 
-def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _changed() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Servers that cost more or less than a day ago: the first {_SHOWN}",
             "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. New: it was not "
             "here a day ago. Gone: what it cost then. An empty cell: not so, or not known. "
             "No row: nothing changed.",
-            (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
+            SERVER_KEYS,
             (
                 ("Change, per hour", _CHANGE, NEUTRAL),
                 ("New, per hour", _CAME, NEUTRAL),
@@ -652,48 +598,42 @@ def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"server": _SERVER_LINKS, "product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _why() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            rows(
-                "This week over the week before",
-                "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
-                f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
-                (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
-                (
-                    ("Dollars", _WEEK_DOLLARS, NEUTRAL),
-                    ("GPU-hours", _WEEK_HOURS, NEUTRAL),
-                    ("Price of one", _WEEK_PRICE, NEUTRAL),
-                    ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
-                ),
-                links={"product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
-                width=10,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "What an hour of a GPU costs, by model",
-                "The mean over GPUs of a model, all components together. Filtered by cluster only. "
-                "A gap: no GPU of that model has a price.",
-                _GPU_HOUR,
-                width=7,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "What the money was for, dollars per hour",
-                "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
-                "time without an exporter. A gap: nothing was spent.",
-                _PHASES,
-                width=7,
-                height=8,
-                stacked=True,
-            )
-        )
+        rows(
+            "This week over the week before",
+            "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
+            f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
+            (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
+            (
+                ("Dollars", _WEEK_DOLLARS, NEUTRAL),
+                ("GPU-hours", _WEEK_HOURS, NEUTRAL),
+                ("Price of one", _WEEK_PRICE, NEUTRAL),
+                ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
+            ),
+            links={"product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
+            width=10,
+            height=8,
+        ),
+        lines(
+            "What an hour of a GPU costs, by model",
+            "The mean over GPUs of a model, all components together. Filtered by cluster only. "
+            "A gap: no GPU of that model has a price.",
+            _GPU_HOUR,
+            width=7,
+            height=8,
+        ),
+        lines(
+            "What the money was for, dollars per hour",
+            "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
+            "time without an exporter. A gap: nothing was spent.",
+            _PHASES,
+            width=7,
+            height=8,
+            stacked=True,
+        ),
     )

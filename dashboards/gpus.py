@@ -4,9 +4,9 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard, stat
-from panels import ANY_IS_BAD, NEUTRAL, lines, number, rows
+from panels import ANY_IS_BAD, GPU_KEYS, NEUTRAL, Panel, lines, number, rows
 from queries import Query
 
 UID: Final = to.GPUS
@@ -77,48 +77,42 @@ def gpus() -> dashboard.Dashboard:
         refresh="1m",
         single=("instance",),
     )
-    return _holders(_lines(_table(_all(empty))))
+    return with_panels(empty, *_all(), *_table(), *_lines(), *_holders())
 
 
-def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _all() -> tuple[Panel, ...]:
     return (
-        built.with_panel(number("GPUs", "By model. Absent: no exporter sees a GPU.", _GPUS, decimals=0))
-        .with_panel(unreadable())
-        .with_panel(
-            number(
-                "Utilization, mean",
-                "Busy share of the time since the previous tick. Absent: no GPU reports it.",
-                _BUSY,
-                decimals=0,
-            )
-        )
-        .with_panel(
-            number(
-                "Memory in use",
-                "Share of total GPU memory. Absent: no GPU reports it.",
-                _FULL,
-                decimals=0,
-            )
-        )
-        .with_panel(number("Power", "Power of GPUs alone. Absent: no GPU reports it.", _POWER, decimals=1))
-        .with_panel(
-            number(
-                "Dollars per hour, all components",
-                "Rent or amortization, support, energy and overheads by GPU. Absent: no GPU has a price.",
-                _HOUR,
-                decimals=2,
-            )
-        )
+        number("GPUs", "By model. Absent: no exporter sees a GPU.", _GPUS, decimals=0),
+        unreadable(),
+        number(
+            "Utilization, mean",
+            "Busy share of the time since the previous tick. Absent: no GPU reports it.",
+            _BUSY,
+            decimals=0,
+        ),
+        number(
+            "Memory in use",
+            "Share of total GPU memory. Absent: no GPU reports it.",
+            _FULL,
+            decimals=0,
+        ),
+        number("Power", "Power of GPUs alone. Absent: no GPU reports it.", _POWER, decimals=1),
+        number(
+            "Dollars per hour, all components",
+            "Rent or amortization, support, energy and overheads by GPU. Absent: no GPU has a price.",
+            _HOUR,
+            decimals=2,
+        ),
     )
 
 
-def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _table() -> tuple[Panel, ...]:
+    return (
         rows(
             "Each GPU",
             "An empty price: no price is known. An empty cell elsewhere: the GPU does not report it. "
             "`nvidia-smi -L` lists UUIDs with the driver's numbers.",
-            (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
+            GPU_KEYS,
             (
                 ("Dollars per hour", _ROW_PRICE, NEUTRAL),
                 ("Utilization", _ROW_BUSY, NEUTRAL),
@@ -130,48 +124,42 @@ def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"uuid": _GPU_LINKS, "instance": _GPU_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _lines() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            lines(
-                "Utilization, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _BUSY_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-                full=1,
-            )
-        )
-        .with_panel(
-            lines(
-                "Memory in use, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _USED_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-            )
-        )
-        .with_panel(
-            lines(
-                "Power, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _POWER_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-            )
-        )
+        lines(
+            "Utilization, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _BUSY_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+            full=1,
+        ),
+        lines(
+            "Memory in use, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _USED_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+        ),
+        lines(
+            "Power, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _POWER_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+        ),
     )
 
 
-def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _holders() -> tuple[Panel, ...]:
+    return (
         rows(
             "Who holds which GPU",
             "The part of its time that a server was charged in the last tick. "
@@ -187,8 +175,7 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"server": _SERVER_LINKS, "instance": _GPU_LINKS},
             width=12,
             height=7,
-        )
-    ).with_panel(
+        ),
         lines(
             "Energy by host, mean power",
             "From energy counters, so that nothing between two scrapes is missed. A gap: no GPU there "
@@ -198,5 +185,5 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=7,
             stacked=True,
-        )
+        ),
     )

@@ -4,9 +4,9 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import NEUTRAL, RATIO_TO_HOSTED, bars, lines, rows
+from panels import NEUTRAL, RATIO_TO_HOSTED, Panel, bars, lines, rows
 from queries import Query
 
 UID: Final = to.MODELS
@@ -104,11 +104,11 @@ def models() -> dashboard.Dashboard:
         ("cluster", "product", "team", "model", "basis", "tokens"),
         back="7d",
     )
-    return _course(_kinds(_compared(empty)))
+    return with_panels(empty, *_compared(), *_kinds(), *_course())
 
 
-def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _compared() -> tuple[Panel, ...]:
+    return (
         bars(
             f"Dollars per million tokens by model, last 24 h: the {_DRAWN} dearest",
             "Dollars over tokens, as Basis and Tokens choose: `full` is everything, idle time included, "
@@ -120,8 +120,7 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
             steps=NEUTRAL,
             decimals=2,
             links=_LINKS,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Ours or hosted, last 24 h: the {_SHOWN} largest",
             "The same tokens at each offer under `compare`, an upper bound; ours is everything, not as Basis "
@@ -142,12 +141,12 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"model": _LINKS, "cluster": (to.Link("Waste of this cluster", to.WASTE, ("cluster",)),)},
             width=16,
             height=8,
-        )
+        ),
     )
 
 
-def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _kinds() -> tuple[Panel, ...]:
+    return (
         lines(
             f"Dollars per million tokens by model, of each hour: the {_DRAWN} that cost most",
             "As Basis and Tokens choose. It falls as load rises. "
@@ -157,8 +156,7 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
             points=_HOURS,
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         bars(
             f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
             "Everything that the model cost, as each host divides it between kinds of tokens; of several "
@@ -170,12 +168,12 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
             steps=NEUTRAL,
             decimals=2,
             links=_LINKS,
-        )
+        ),
     )
 
 
-def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _course() -> tuple[Panel, ...]:
+    return (
         lines(
             f"Tokens per second by model: the {_DRAWN} that cost most",
             "As Tokens chooses. A gap: no exporter answered.",
@@ -184,8 +182,7 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             points=_HOURS,
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"Busy share of the money by model, of each hour: the {_DRAWN} that cost most",
             "Prefill and decode over everything: the rest to 100 % is why `full` exceeds `busy`. A gap: "
@@ -196,5 +193,5 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=8,
             full=1,
-        )
+        ),
     )

@@ -4,22 +4,15 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, lines, number, rows
+from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, lines, number, rows
 from queries import Query
 
 UID: Final = to.WASTE
 
 _SHOWN: Final = 50
 _DRAWN: Final = 10
-_KEYS: Final = (
-    ("server", "Server"),
-    ("namespace", "Namespace"),
-    ("product", "Product"),
-    ("team", "Team"),
-    ("cluster", "Cluster"),
-)
 _LINKS: Final = {
     "server": (
         to.Link("Models of its product", to.MODELS, ("cluster", "product", "team")),
@@ -108,69 +101,58 @@ def waste() -> dashboard.Dashboard:
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
-    return _when(_which(_how_much(empty)))
+    return with_panels(empty, *_how_much(), *_which(), *_when())
 
 
-def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _how_much() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Switch off: saves per month",
-                "Servers whose GPUs were idle for 12 hours; the table below names them. "
-                "Absent: there is none, or no GPU has a price.",
-                _SAVED,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Give back: unallocated, per month",
-                "GPUs without a server, at what they cost now. "
-                "Absent: every GPU is held, or none has a price.",
-                _FREE,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Repair: down and paid for, per month",
-                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
-                "Absent: every server answers.",
-                _DOWN,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Shrink: idle while held, per month",
-                "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
-                "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
-                _IDLE_MONTH,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Idle share, last 24 h",
-                "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks "
-                "and failures need about as much. Red from 50 %: every second dollar buys nothing. "
-                "Absent: nothing was spent, or nothing was observed.",
-                _IDLE_SHARE,
-                width=4,
-                steps=IDLE,
-                decimals=0,
-            )
-        )
+        number(
+            "Switch off: saves per month",
+            "Servers whose GPUs were idle for 12 hours; the table below names them. "
+            "Absent: there is none, or no GPU has a price.",
+            _SAVED,
+            width=5,
+        ),
+        number(
+            "Give back: unallocated, per month",
+            "GPUs without a server, at what they cost now. Absent: every GPU is held, or none has a price.",
+            _FREE,
+            width=5,
+        ),
+        number(
+            "Repair: down and paid for, per month",
+            "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+            "Absent: every server answers.",
+            _DOWN,
+            width=5,
+        ),
+        number(
+            "Shrink: idle while held, per month",
+            "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
+            "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
+            _IDLE_MONTH,
+            width=5,
+        ),
+        number(
+            "Idle share, last 24 h",
+            "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks "
+            "and failures need about as much. Red from 50 %: every second dollar buys nothing. "
+            "Absent: nothing was spent, or nothing was observed.",
+            _IDLE_SHARE,
+            width=4,
+            steps=IDLE,
+            decimals=0,
+        ),
     )
 
 
-def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _which() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Switch off: idle for 12 hours, the first {_SHOWN}",
             "Ask who owns it first. No row: every server did something. "
             "An empty age: it never served a token, or its engine counts none.",
-            _KEYS,
+            SERVER_KEYS,
             (
                 ("Saves per month", _SAVES, NEUTRAL),
                 ("GPUs", _UNUSED_GPUS, NEUTRAL),
@@ -179,14 +161,13 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links=_LINKS,
             width=12,
             height=9,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Shrink: the others, by what their idle time costs, the first {_SHOWN}",
             "Fewer replicas, a smaller GPU, or two models on one. By the mean of the last 24 h, or of the "
             "time for which a server is younger. No row: no other server holds a GPU. "
             "An empty cell: the engine counts no tokens.",
-            _KEYS,
+            SERVER_KEYS,
             (
                 ("Idle, per month", _SHRINK, NEUTRAL),
                 ("Idle share, 24 h", _SHRINK_SHARE, IDLE),
@@ -196,12 +177,12 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links=_LINKS,
             width=12,
             height=9,
-        )
+        ),
     )
 
 
-def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _when() -> tuple[Panel, ...]:
+    return (
         lines(
             f"When: idle dollars per hour, by server: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
@@ -211,8 +192,7 @@ def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=9,
             stacked=True,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Give back: hosts with unallocated GPUs, the first {_SHOWN}",
             "Filtered by cluster only. No row: every GPU is held, or those that are not have no price.",
@@ -228,5 +208,5 @@ def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
             },
             width=12,
             height=9,
-        )
+        ),
     )
