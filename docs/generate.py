@@ -28,7 +28,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),
     ("configuration.md", configuration.documentation),
     ("engines.md", engines.documentation),
-    ("glossary.md", glossary.page),
+    ("glossary.md", glossary.documentation),
     ("metrics.md", metrics.documentation),
     ("scenario-keys.md", scenario_keys.documentation),
     ("unread.md", unread.documentation),
