@@ -1,13 +1,18 @@
 """Columns of a table of budgets, which two dashboards have."""
 
-from collections.abc import Callable
-
+import queries as q
 from panels import NEUTRAL, SHARE_OF_BUDGET, WARNING, Column
 from queries import Query
 
 
-def columns(of: Callable[[str], str], *, spent_share: bool) -> tuple[Column, ...]:
-    """Columns of each budget; `of` makes a record's name a query of the budgets that are shown."""
+def columns(selector: str, shown: int, *, spent_share: bool) -> tuple[Column, ...]:
+    """Columns of the selected budgets; so many are shown, by their projected share."""
+    keys = "budget, product"
+    projected = f"max by ({keys}) (inference:budget_projected_ratio{{{selector}}})"
+    largest = q.largest(shown, projected, keys)
+
+    def of(record: str) -> str:
+        return f"max by ({keys}) ({record}{{{selector}}}) {largest}"
 
     def dollars(heading: str, record: str) -> Column:
         return heading, Query(of(record), "currencyUSD"), NEUTRAL

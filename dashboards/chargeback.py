@@ -72,17 +72,7 @@ _OTHERS: Final = Query(
     "all others {{month}}",
 )
 
-_BUDGET: Final = "budget, product"
 _BUDGETS: Final = 'product=~"$product",product!=""'
-_TOP_BUDGETS: Final = q.largest(
-    _SHOWN, f"max by ({_BUDGET}) (inference:budget_projected_ratio{{{_BUDGETS}}})", _BUDGET
-)
-
-
-def _of_budget(record: str) -> str:
-    return f"max by ({_BUDGET}) ({record}{{{_BUDGETS}}}) {_TOP_BUDGETS}"
-
-
 _OWNER_RATE: Final = Query(
     f"sum by ({q.BY_OWNER}) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD"
 )
@@ -209,7 +199,7 @@ def _course() -> tuple[Panel, ...]:
             "Of all clusters: a cluster is not compared with a budget. An empty day: the budget lasts "
             "until the month ends. No row: no budget names a product.",
             (("budget", "Budget"), ("product", "Product")),
-            columns(_of_budget, spent_share=False),
+            columns(_BUDGETS, _SHOWN, spent_share=False),
             links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
             first="Projected share",
             width=9,

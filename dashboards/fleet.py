@@ -71,17 +71,8 @@ _RUNS_OUT: Final = Query(
 )
 _OVERHEAD: Final = Query("inference:fleet_overhead_dollars_per_hour", "currencyUSD")
 
-_BUDGET: Final = "budget, product"
 _BUDGETS: Final = 'product=~"$product|"'
 """Budgets of the chosen products, and those of the whole fleet."""
-_TOP_BUDGETS: Final = q.largest(
-    _SHOWN, f"max by ({_BUDGET}) (inference:budget_projected_ratio{{{_BUDGETS}}})", _BUDGET
-)
-
-
-def _of_budget(record: str) -> str:
-    return f"max by ({_BUDGET}) ({record}{{{_BUDGETS}}}) {_TOP_BUDGETS}"
-
 
 _ALERTS: Final = Query(
     f"count by (alertname, severity, cluster, product, board) ({firing()})",
@@ -98,13 +89,8 @@ _BUDGET_LINES: Final = Query(
 )
 
 # Who
-_BY_PRODUCT: Final = f"sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})"
-_TOP_PRODUCTS: Final = (
-    f"topk({_DRAWN}, sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}} @ end()))"
-)
-_PRODUCT_LINES: Final = Query(f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "currencyUSD", "{{product}}")
-_OTHER_LINE: Final = Query(
-    f"sum({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})", "currencyUSD", "all others"
+_PRODUCT_LINES: Final = q.first_and_others(
+    _DRAWN, f"inference:spend_dollars_per_hour:owner{{{q.OWNER}}}", "product"
 )
 
 
@@ -159,16 +145,7 @@ _WASTE_SHARE: Final = Query(
 _WASTE_GPUS: Final = Query(
     f"sum by ({q.BY_SERVER}) (inference:party_gpus:rate5m{{{q.OWNER}}}) {_TOP_WASTE}", "short"
 )
-_WASTE_PRODUCT: Final = f"sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}})"
-_TOP_WASTE_PRODUCTS: Final = (
-    f"topk({_DRAWN}, sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}} @ end()))"
-)
-_WASTE_LINES: Final = Query(
-    f"{_WASTE_PRODUCT} and on (product) {_TOP_WASTE_PRODUCTS}", "currencyUSD", "{{product}}"
-)
-_WASTE_OTHERS: Final = Query(
-    f"sum({_WASTE_PRODUCT} unless on (product) {_TOP_WASTE_PRODUCTS})", "currencyUSD", "all others"
-)
+_WASTE_LINES: Final = q.first_and_others(_DRAWN, f"inference:waste_dollars_per_hour{{{q.OWNER}}}", "product")
 
 # What changed
 _YESTERDAY: Final = f"{_SERVER_SPEND[:-1]} offset 1d)"
@@ -338,7 +315,7 @@ def _budget() -> tuple[Panel, ...]:
             "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
             "row: nothing is metered yet.",
             (("budget", "Budget"), ("product", "Product")),
-            columns(_of_budget, spent_share=True),
+            columns(_BUDGETS, _SHOWN, spent_share=True),
             links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
             first="Projected share",
             width=14,
@@ -440,8 +417,7 @@ def _owners() -> tuple[Panel, ...]:
             f"Dollars per hour, by product: the first {_DRAWN}",
             "The products that spend most at the end of the shown time; silent hosts at their last rate. A "
             "price change is a step. A gap: no exporter answered.",
-            _PRODUCT_LINES,
-            _OTHER_LINE,
+            *_PRODUCT_LINES,
             links=_PRODUCT_LINKS,
             width=12,
             height=8,
@@ -566,8 +542,7 @@ def _where_wasted() -> tuple[Panel, ...]:
         lines(
             f"When: idle dollars per hour, by product: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
-            _WASTE_LINES,
-            _WASTE_OTHERS,
+            *_WASTE_LINES,
             links=(to.Link("Waste of this product", to.WASTE, ("product",)),),
             width=10,
             height=8,

@@ -71,6 +71,16 @@ def slow(record: str, selector: str) -> str:
     return f"last_over_time({record}{{{selector}}}[{SLOW}])"
 
 
+def first_and_others(count: int, vector: str, by: str) -> tuple[Query, Query]:
+    """Lines of dollars: those of the labels that are largest at the end of the shown time, and all others."""
+    each = f"sum by ({by}) ({vector})"
+    first = f"topk({count}, sum by ({by}) ({vector} @ end()))"
+    return (
+        Query(f"{each} and on ({by}) {first}", "currencyUSD", f"{{{{{by}}}}}"),
+        Query(f"sum({each} unless on ({by}) {first})", "currencyUSD", "all others"),
+    )
+
+
 def largest(count: int, expr: str, by: str) -> str:
     """The rows of the largest values alone: what follows the query of another column of a table."""
     return f"and on ({by}) topk({count}, {expr})"

@@ -72,12 +72,9 @@ _SHRINK_TOKENS: Final = Query(
     f"{_by_server(q.slow('inference:server_tokens:rate1d', _SELECTED))} {_TOP_USED}", "short"
 )
 
-_IDLE_NOW: Final = f"sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}})"
-_TOP_IDLE: Final = (
-    f"topk({_DRAWN}, sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}} @ end()))"
+_IDLE_LINES: Final = q.first_and_others(
+    _DRAWN, f"inference:waste_dollars_per_hour:server{{{q.SERVER}}}", "server"
 )
-_IDLE_LINES: Final = Query(f"{_IDLE_NOW} and on (server) {_TOP_IDLE}", "currencyUSD", "{{server}}")
-_IDLE_OTHERS: Final = Query(f"sum({_IDLE_NOW} unless on (server) {_TOP_IDLE})", "currencyUSD", "all others")
 
 _BY_HOST: Final = "cluster, instance, gpu_model"
 _FREE_HOST: Final = f"max by ({_BY_HOST}) (inference:unallocated_dollars_per_hour:host{{{q.CLUSTER}}})"
@@ -186,8 +183,7 @@ def _when() -> tuple[Panel, ...]:
         lines(
             f"When: idle dollars per hour, by server: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
-            _IDLE_LINES,
-            _IDLE_OTHERS,
+            *_IDLE_LINES,
             links=(to.Link("This server alone", to.WASTE, ("server",)),),
             width=12,
             height=9,
