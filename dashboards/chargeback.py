@@ -8,7 +8,7 @@ from board import board, with_panels
 from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
 from panels import ANY_IS_BAD, NEUTRAL, Panel, bars, lines, number, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.CHARGEBACK
 
@@ -35,49 +35,42 @@ def _share(part: str) -> str:
     return f"{part} / on (month) group_left () (sum by (month) ({part}) > 0)"
 
 
-_CLOSED_MONTHS: Final = Query(f"sum by (month) ({_CLOSED})", "currencyUSD", "{{month}}")
-_THIS: Final = Query(f"sum by (month) ({_GOING_ON})", "currencyUSD", "{{month}}")
+_CLOSED_MONTHS: Final = dollars(f"sum by (month) ({_CLOSED})", "{{month}}")
+_THIS: Final = dollars(f"sum by (month) ({_GOING_ON})", "{{month}}")
 _SINCE: Final = Query(f"time() - max({_ENDS} <= time())", "s")
 _HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "locale", "answering")
 _SILENT: Final = Query(
     f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "locale", "silent"
 )
 _UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "locale")
-_BASIS: Final = Query(
+_BASIS: Final = ratio(
     _share(f"sum by (month, price_basis) (inference:closed_month_dollars:price_basis{{{q.CLUSTER}}})"),
-    "percentunit",
     "{{month}} {{price_basis}}",
 )
 
 _TOP_CLOSED: Final = q.largest(_SHOWN, _CLOSED, _MONTHLY)
 _TOP_THIS: Final = q.largest(_SHOWN, _GOING_ON, _MONTHLY)
-_CLOSED_OWNER: Final = Query(f"topk({_SHOWN}, {_CLOSED})", "currencyUSD")
-_CLOSED_SHARE: Final = Query(f"{_share(_CLOSED)} {_TOP_CLOSED}", "percentunit")
-_THIS_OWNER: Final = Query(f"topk({_SHOWN}, {_GOING_ON})", "currencyUSD")
-_THIS_SHARE: Final = Query(f"{_share(_GOING_ON)} {_TOP_THIS}", "percentunit")
-_PROJECTED: Final = Query(
-    f"sum by ({_MONTHLY}) (inference:month_projected_dollars:owner{{{q.PRODUCT}}}) {_TOP_THIS}", "currencyUSD"
+_CLOSED_OWNER: Final = dollars(f"topk({_SHOWN}, {_CLOSED})")
+_CLOSED_SHARE: Final = ratio(f"{_share(_CLOSED)} {_TOP_CLOSED}")
+_THIS_OWNER: Final = dollars(f"topk({_SHOWN}, {_GOING_ON})")
+_THIS_SHARE: Final = ratio(f"{_share(_GOING_ON)} {_TOP_THIS}")
+_PROJECTED: Final = dollars(
+    f"sum by ({_MONTHLY}) (inference:month_projected_dollars:owner{{{q.PRODUCT}}}) {_TOP_THIS}"
 )
 
 _BY_PRODUCT: Final = f"sum by (product, month) (inference:month_to_date_dollars:owner{{{q.OWNER}}})"
 _TOP_PRODUCTS: Final = (
     f"topk({_DRAWN}, sum by (product) (inference:month_to_date_dollars:owner{{{q.OWNER}}} @ end()))"
 )
-_COURSE: Final = Query(
-    f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "currencyUSD", "{{product}} {{month}}"
-)
-_OTHERS: Final = Query(
-    f"sum by (month) ({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})",
-    "currencyUSD",
-    "all others {{month}}",
+_COURSE: Final = dollars(f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "{{product}} {{month}}")
+_OTHERS: Final = dollars(
+    f"sum by (month) ({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})", "all others {{month}}"
 )
 
 _BUDGETS: Final = 'product=~"$product",product!=""'
-_OWNER_RATE: Final = Query(
-    f"sum by ({q.BY_OWNER}) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD"
-)
-_OVERHEAD: Final = Query(
-    f"sum by ({q.BY_OWNER}) (inference:fleet_overhead_dollars_per_hour:owner{{{q.PRODUCT}}})", "currencyUSD"
+_OWNER_RATE: Final = dollars(f"sum by ({q.BY_OWNER}) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})")
+_OVERHEAD: Final = dollars(
+    f"sum by ({q.BY_OWNER}) (inference:fleet_overhead_dollars_per_hour:owner{{{q.PRODUCT}}})"
 )
 
 

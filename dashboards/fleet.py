@@ -9,7 +9,7 @@ from board import board, with_panels
 from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
 from panels import IDLE, NEUTRAL, SERVER_KEYS, SHARE_OF_BUDGET, WARNING, Panel, lines, number, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.FLEET
 """The alerts point at it."""
@@ -41,11 +41,11 @@ _CLUSTER_LINKS: Final = (
 )
 
 # What do we spend, and will we pass the budget. Of the whole fleet: a part is not compared with its budget.
-_SPEND: Final = Query("sum(inference:spend_dollars_per_hour)", "currencyUSD")
-_SILENT: Final = Query("sum(inference:silent_dollars_per_hour:owner)", "currencyUSD", "silent hosts")
-_LOST: Final = Query("sum(inference:lost_dollars_per_hour:owner)", "currencyUSD", "lost clusters")
-_RUN_RATE: Final = Query("sum(inference:monthly_run_rate_dollars)", "currencyUSD")
-_MONTH: Final = Query("sum by (month) (inference:month_to_date_dollars)", "currencyUSD", "{{month}}")
+_SPEND: Final = dollars("sum(inference:spend_dollars_per_hour)")
+_SILENT: Final = dollars("sum(inference:silent_dollars_per_hour:owner)", "silent hosts")
+_LOST: Final = dollars("sum(inference:lost_dollars_per_hour:owner)", "lost clusters")
+_RUN_RATE: Final = dollars("sum(inference:monthly_run_rate_dollars)")
+_MONTH: Final = dollars("sum by (month) (inference:month_to_date_dollars)", "{{month}}")
 _SINCE: Final = Query(
     "1000 * min by (month) (inference:month_metered_since_timestamp_seconds)",
     "time:YYYY-MM-DD HH:mm",
@@ -53,23 +53,19 @@ _SINCE: Final = Query(
 )
 _UNMETERED: Final = Query("max by (month) (inference:month_unmetered_hours)", "h", "{{month}}")
 _LOW, _PROJECTED, _HIGH = (
-    Query(
-        f"max by (month) (inference:fleet_month_projected_dollars{level})",
-        "currencyUSD",
-        f"{word}{{{{month}}}}",
-    )
+    dollars(f"max by (month) (inference:fleet_month_projected_dollars{level})", f"{word}{{{{month}}}}")
     for level, word in ((":low", "low, "), ("", ""), (":high", "high, "))
 )
 _SHARES: Final = 'topk(3, inference:budget_projected_ratio{product=""})'
 _CONFIGURED: Final = "on () (inference:budget_configured == 1)"
-_SHARE: Final = Query(f"{_SHARES} and {_CONFIGURED}", "percentunit", "{{budget}}")
-_DEFAULT_SHARE: Final = Query(f"{_SHARES} unless {_CONFIGURED}", "percentunit", "{{budget}}, the default")
+_SHARE: Final = ratio(f"{_SHARES} and {_CONFIGURED}", "{{budget}}")
+_DEFAULT_SHARE: Final = ratio(f"{_SHARES} unless {_CONFIGURED}", "{{budget}}, the default")
 _RUNS_OUT: Final = Query(
     '1000 * bottomk(3, inference:budget_runs_out_timestamp_seconds{product=""})',
     "time:YYYY-MM-DD",
     "{{budget}}",
 )
-_OVERHEAD: Final = Query("inference:fleet_overhead_dollars_per_hour", "currencyUSD")
+_OVERHEAD: Final = dollars("inference:fleet_overhead_dollars_per_hour")
 
 _BUDGETS: Final = 'product=~"$product|"'
 """Budgets of the chosen products, and those of the whole fleet."""
@@ -79,14 +75,12 @@ _ALERTS: Final = Query(
     "short",
 )
 
-_SPENT_LINE: Final = Query(_MONTH.expr, "currencyUSD", "spent {{month}}")
+_SPENT_LINE: Final = dollars(_MONTH.expr, "spent {{month}}")
 _PROJECTED_LINES: Final = tuple(
-    Query(query.expr, "currencyUSD", f"{word} {{{{month}}}}")
+    dollars(query.expr, f"{word} {{{{month}}}}")
     for query, word in ((_PROJECTED, "projected"), (_LOW, "low"), (_HIGH, "high"))
 )
-_BUDGET_LINES: Final = Query(
-    'max by (budget) (inference:budget_dollars{product=""})', "currencyUSD", "budget {{budget}}"
-)
+_BUDGET_LINES: Final = dollars('max by (budget) (inference:budget_dollars{product=""})', "budget {{budget}}")
 
 # Who
 _PRODUCT_LINES: Final = q.first_and_others(
@@ -104,7 +98,7 @@ _TOP_OWNERS: Final = q.largest(
 
 
 def _of_owner(record: str, selector: str) -> Query:
-    return Query(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}", "currencyUSD")
+    return dollars(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}")
 
 
 _SERVER_SPEND: Final = f"sum by ({q.BY_SERVER}) (inference:cost_dollars_per_hour:server{{{q.OWNER}}})"
@@ -122,25 +116,18 @@ _TOKEN_PRICE: Final = (
 
 # What is wasted
 _WASTE: Final = "inference:waste_dollars_per_hour:server_1d"
-_WASTED: Final = Query(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"), "currencyUSD")
-_UNUSED: Final = Query(
-    q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"), "currencyUSD"
-)
-_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
-_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
-_SERVERS_IDLE: Final = Query(
-    q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"), "currencyUSD"
-)
+_WASTED: Final = dollars(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"))
+_UNUSED: Final = dollars(q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"))
+_FREE: Final = dollars(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"))
+_DOWN: Final = dollars(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"))
+_SERVERS_IDLE: Final = dollars(q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"))
 _OBSERVED: Final = "inference:observed_dollars_per_hour:server_1d"
-_IDLE_SHARE: Final = Query(
-    f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)", "percentunit"
-)
+_IDLE_SHARE: Final = ratio(f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)")
 _WASTE_BY_SERVER: Final = f"sum by ({q.BY_SERVER}) ({q.slow(_WASTE, q.OWNER)})"
 _TOP_WASTE: Final = q.largest(_SHOWN, _WASTE_BY_SERVER, q.BY_SERVER)
-_WASTE_MONTH: Final = Query(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_WASTE_SHARE: Final = Query(
-    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}",
-    "percentunit",
+_WASTE_MONTH: Final = dollars(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}")
+_WASTE_SHARE: Final = ratio(
+    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}"
 )
 _WASTE_GPUS: Final = Query(
     f"sum by ({q.BY_SERVER}) (inference:party_gpus:rate5m{{{q.OWNER}}}) {_TOP_WASTE}", "short"
@@ -151,9 +138,9 @@ _WASTE_LINES: Final = q.first_and_others(_DRAWN, f"inference:waste_dollars_per_h
 _YESTERDAY: Final = f"{_SERVER_SPEND[:-1]} offset 1d)"
 _MOVED: Final = f"{_SERVER_SPEND} - {_YESTERDAY}"
 _TOP_MOVED: Final = q.largest(_SHOWN, f"abs({_MOVED}) > 0", q.BY_SERVER)
-_CHANGE: Final = Query(f"({_MOVED}) {_TOP_MOVED}", "currencyUSD")
-_CAME: Final = Query(f"topk({_SHOWN}, {_SERVER_SPEND} unless {_YESTERDAY})", "currencyUSD")
-_WENT: Final = Query(f"topk({_SHOWN}, {_YESTERDAY} unless {_SERVER_SPEND})", "currencyUSD")
+_CHANGE: Final = dollars(f"({_MOVED}) {_TOP_MOVED}")
+_CAME: Final = dollars(f"topk({_SHOWN}, {_SERVER_SPEND} unless {_YESTERDAY})")
+_WENT: Final = dollars(f"topk({_SHOWN}, {_YESTERDAY} unless {_SERVER_SPEND})")
 
 
 def _change(record: str) -> str:
@@ -171,19 +158,13 @@ _TOP_WEEK: Final = q.largest(
     _WEEK,
 )
 _WEEK_DOLLARS, _WEEK_HOURS, _WEEK_PRICE, _WEEK_TOKENS = (
-    Query(
-        f"max by ({_WEEK}) (last_over_time(inference:{name}:week_ratio{{{q.OWNER}}}[2h])) {_TOP_WEEK}",
-        "percentunit",
-    )
+    ratio(f"max by ({_WEEK}) (last_over_time(inference:{name}:week_ratio{{{q.OWNER}}}[2h])) {_TOP_WEEK}")
     for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour")
 )
-_PHASES: Final = Query(
-    f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD", "{{phase}}"
-)
-_GPU_HOUR: Final = Query(
+_PHASES: Final = dollars(f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "{{phase}}")
+_GPU_HOUR: Final = dollars(
     f"sum by (gpu_model) (inference:gpu_price_dollars_per_hour:model{{{q.CLUSTER}}})"
     f" / sum by (gpu_model) (inference:gpus_priced:model{{{q.CLUSTER}}})",
-    "currencyUSD",
     "{{gpu_model}}",
 )
 
@@ -356,7 +337,7 @@ def _budget() -> tuple[Panel, ...]:
             "Dollars per hour",
             "The spend, and the silent part of it, which continues at its last rate. "
             f"{_ALL} A gap: nothing was known.",
-            Query(_SPEND.expr, "currencyUSD", "spend"),
+            dollars(_SPEND.expr, "spend"),
             _SILENT,
             _LOST,
             width=12,
@@ -376,22 +357,22 @@ def _owners() -> tuple[Panel, ...]:
             (
                 (
                     "Dollars per hour",
-                    Query(_of_cluster("inference:spend_dollars_per_hour"), "currencyUSD"),
+                    dollars(_of_cluster("inference:spend_dollars_per_hour")),
                     NEUTRAL,
                 ),
                 (
                     "Month to date",
-                    Query(_of_cluster("inference:month_to_date_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_to_date_dollars")),
                     NEUTRAL,
                 ),
                 (
                     "Projected",
-                    Query(_of_cluster("inference:month_projected_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_projected_dollars")),
                     NEUTRAL,
                 ),
                 (
                     "Not yet posted",
-                    Query(_of_cluster("inference:month_unposted_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_unposted_dollars")),
                     WARNING,
                 ),
                 (
@@ -457,10 +438,10 @@ def _servers() -> tuple[Panel, ...]:
             "exporter does not know, as with tokens of a server that exports none.",
             SERVER_KEYS,
             (
-                ("Dollars per hour", Query(f"topk({_SHOWN}, {_SERVER_SPEND})", "currencyUSD"), NEUTRAL),
+                ("Dollars per hour", dollars(f"topk({_SHOWN}, {_SERVER_SPEND})"), NEUTRAL),
                 ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
                 ("Tokens per second", Query(_of_server("inference:server_tokens:rate5m"), "short"), NEUTRAL),
-                ("Dollars per million tokens, 1 h", Query(_TOKEN_PRICE, "currencyUSD"), NEUTRAL),
+                ("Dollars per million tokens, 1 h", dollars(_TOKEN_PRICE), NEUTRAL),
             ),
             links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
             width=24,

@@ -7,7 +7,7 @@ import queries as q
 from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard, stat
 from panels import ANY_IS_BAD, GPU_KEYS, NEUTRAL, Panel, lines, number, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.GPUS
 
@@ -15,24 +15,21 @@ _NAME: Final = "{{uuid}}"
 
 _GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "locale", "{{gpu_model}}")
 _UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "locale")
-_BUSY: Final = Query(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
-_FULL: Final = Query(
-    f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})",
-    "percentunit",
+_BUSY: Final = ratio(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})")
+_FULL: Final = ratio(
+    f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})"
 )
 _POWER: Final = Query(f"sum(inference_gpu_power_watts{{{q.HOST}}})", "watt")
-_HOUR: Final = Query(f"sum(inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD")
+_HOUR: Final = dollars(f"sum(inference_gpu_price_dollars_per_hour{{{q.HOST}}})")
 
-_ROW_PRICE: Final = Query(
-    f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD"
-)
-_ROW_BUSY: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
+_ROW_PRICE: Final = dollars(f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST}}})")
+_ROW_BUSY: Final = ratio(f"max by ({q.BY_GPU}) (inference_gpu_utilization_ratio{{{q.HOST}}})")
 _ROW_USED: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_used_bytes{{{q.HOST}}})", "bytes")
 _ROW_TOTAL: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_total_bytes{{{q.HOST}}})", "bytes")
 _ROW_POWER: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_power_watts{{{q.HOST}}})", "watt")
 _ROW_LOST: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0)", "short")
 
-_BUSY_LINE: Final = Query(f"inference_gpu_utilization_ratio{{{q.HOST}}}", "percentunit", _NAME)
+_BUSY_LINE: Final = ratio(f"inference_gpu_utilization_ratio{{{q.HOST}}}", _NAME)
 _USED_LINE: Final = Query(f"inference_gpu_memory_used_bytes{{{q.HOST}}}", "bytes", _NAME)
 _GPU_LINKS: Final = (to.Link("Meter of this host", to.METER, ("cluster", "instance")),)
 _SERVER_LINKS: Final = (
@@ -42,10 +39,9 @@ _SERVER_LINKS: Final = (
 
 _POWER_LINE: Final = Query(f"inference_gpu_power_watts{{{q.HOST}}}", "watt", _NAME)
 
-_GPUS_OF_SERVER: Final = Query(
+_GPUS_OF_SERVER: Final = ratio(
     "sum by (cluster, instance, uuid, namespace, server)"
-    f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})',
-    "percentunit",
+    f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})'
 )
 _ENERGY: Final = Query(
     f"sum by (cluster, instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",

@@ -8,7 +8,7 @@ from board import board, with_panels
 from gpus import unreadable
 from grafana_foundation_sdk.builders import dashboard
 from panels import ANY_IS_BAD, BALANCE_STEPS, GPU_KEYS, NEUTRAL, STALE, Panel, lines, number, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.METER
 
@@ -32,7 +32,7 @@ _SILENT: Final = Query(
 _LOST: Final = Query(
     f"count(inference:cluster_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "locale", "clusters lost"
 )
-_RESIDUAL: Final = Query(f"max(abs(inference_ledger_residual_dollars{{{q.HOST}}}))", "currencyUSD")
+_RESIDUAL: Final = dollars(f"max(abs(inference_ledger_residual_dollars{{{q.HOST}}}))")
 _FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "locale")
 _UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.HOST}}})", "locale")
 _OLDEST: Final = Query(f"time() - min(inference_last_tick_timestamp_seconds{{{q.HOST}}})", "s")
@@ -57,11 +57,10 @@ _NOT_READABLE: Final = Query(
     f"topk({_SHOWN}, count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0))", "short"
 )
 # Of a rent, whose origin one row tells: several components would be several rows of the same GPU.
-_ESTIMATED: Final = Query(
+_ESTIMATED: Final = dollars(
     f"topk({_SHOWN},"
     f' max by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST},component="rent"}})'
-    f' and on ({q.BY_GPU}) inference_price_info{{{q.HOST},component="rent",price_basis="estimate"}})',
-    "currencyUSD",
+    f' and on ({q.BY_GPU}) inference_price_info{{{q.HOST},component="rent",price_basis="estimate"}})'
 )
 _UNPRICED_TIME: Final = Query(
     f"topk({_SHOWN}, max by ({q.BY_GPU}) (inference_gpu_unpriced_seconds_total{{{q.HOST}}} > 0))", "s"
@@ -71,8 +70,8 @@ _SILENT_HOST: Final = (
     f"max by (cluster, node, instance) (inference:host_silent_since_timestamp_seconds{{{q.HOST}}})"
 )
 _SILENT_SINCE: Final = Query(f"topk({_SHOWN}, time() - ({_SILENT_HOST} > 0))", "s")
-_SILENT_RATE: Final = Query(
-    f"sum by (cluster, node, instance) (inference:silent_dollars_per_hour:host{{{q.HOST}}})", "currencyUSD"
+_SILENT_RATE: Final = dollars(
+    f"sum by (cluster, node, instance) (inference:silent_dollars_per_hour:host{{{q.HOST}}})"
 )
 _NEVER_SEEN: Final = Query(f"count by (cluster, node, instance) ({_SILENT_HOST} == 0)", "short")
 _UNMETERED: Final = Query(
@@ -112,9 +111,8 @@ _STARTED: Final = Query(
 _MEMORY: Final = Query(
     _of_exporter(f"max by ({_BY_HOST}) (process_resident_memory_bytes{{{q.HOST}}} {_OURS})"), "bytes"
 )
-_CPU: Final = Query(
-    _of_exporter(f"max by ({_BY_HOST}) (rate(process_cpu_seconds_total{{{q.HOST}}}[5m]) {_OURS})"),
-    "percentunit",
+_CPU: Final = ratio(
+    _of_exporter(f"max by ({_BY_HOST}) (rate(process_cpu_seconds_total{{{q.HOST}}}[5m]) {_OURS})")
 )
 
 _VERSIONS: Final = Query(f"sum by (version) (inference:exporters{{{q.CLUSTER}}})", "short", "{{version}}")

@@ -7,7 +7,7 @@ import queries as q
 from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
 from panels import NEUTRAL, RATIO_TO_HOSTED, Panel, bars, lines, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.MODELS
 
@@ -49,15 +49,12 @@ def _drawn(expr: str) -> str:
 
 
 _NAME: Final = "{{model}} {{cluster}}"
-_DAY: Final = Query(
-    f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", "currencyUSD", _NAME
-)
-_HOUR: Final = Query(
+_DAY: Final = dollars(f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", _NAME)
+_HOUR: Final = dollars(
     _drawn(
         f"1e6 * {_priced(_sum('inference:model_cost_dollars:1h', _BASIS), '70m')}"
         f" / ({_sum('inference:model_tokens:1h', _KINDS)} >= 1000)"
     ),
-    "currencyUSD",
     _NAME,
 )
 
@@ -71,26 +68,24 @@ _MEAN_LOAD: Final = _sum("inference:model_tokens:rate1d", slow=True)
 _LOSS_ALL: Final = f"-({_HOSTED} - {_WITH} {_OURS})"
 _TOP: Final = q.largest(_SHOWN, _HOSTED, _OFFER)
 
-_HOSTED_PRICE: Final = Query(f"1e6 * {_HOSTED} / {_WITH} {_tokens_of_day()} {_TOP}", "currencyUSD")
+_HOSTED_PRICE: Final = dollars(f"1e6 * {_HOSTED} / {_WITH} {_tokens_of_day()} {_TOP}")
 _RATIO_ALL: Final = f"1 / ({_HOSTED} / {_WITH} {_OURS})"
-_RATIO: Final = Query(f"{_RATIO_ALL} {_TOP}", "percentunit")
-_BUSY_RATIO: Final = Query(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY}) {_TOP}", "percentunit")
-_LOSS: Final = Query(f"{_LOSS_ALL} {_TOP}", "currencyUSD")
+_RATIO: Final = ratio(f"{_RATIO_ALL} {_TOP}")
+_BUSY_RATIO: Final = ratio(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY}) {_TOP}")
+_LOSS: Final = dollars(f"{_LOSS_ALL} {_TOP}")
 _LOAD: Final = Query(f"{_HOSTED} / {_HOSTED} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
 _BREAK_EVEN: Final = Query(f"{_RATIO_ALL} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
 
-_BUSY_SHARE: Final = Query(
+_BUSY_SHARE: Final = ratio(
     _drawn(
         f"{_sum('inference:model_cost_dollars:1h', _BUSY)} / ({_sum('inference:model_cost_dollars:1h')} > 0)"
     ),
-    "percentunit",
     _NAME,
 )
 _SPEED: Final = Query(_drawn(_sum("inference:model_tokens:rate5m", _KINDS)), "short", _NAME)
-_BY_KIND: Final = Query(
+_BY_KIND: Final = dollars(
     f"topk({_DRAWN}, max by (cluster, model, kind)"
     f" (inference:model_dollars_per_million_tokens:kind{{{q.MODEL}}}))",
-    "currencyUSD",
     "{{model}} {{kind}} {{cluster}}",
 )
 

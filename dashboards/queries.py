@@ -36,6 +36,16 @@ class Query:
     legend: str = ""
 
 
+def dollars(expr: str, legend: str = "") -> Query:
+    """A query of dollars."""
+    return Query(expr, "currencyUSD", legend)
+
+
+def ratio(expr: str, legend: str = "") -> Query:
+    """A query of a part of 1, shown in percent."""
+    return Query(expr, "percentunit", legend)
+
+
 # What a reader's choice selects; the dashboards differ in which labels their metrics have.
 CLUSTER: Final = 'cluster=~"$cluster"'
 HOST: Final = f'{CLUSTER},instance=~"$instance"'
@@ -76,8 +86,8 @@ def first_and_others(count: int, vector: str, by: str) -> tuple[Query, Query]:
     each = f"sum by ({by}) ({vector})"
     first = f"topk({count}, sum by ({by}) ({vector} @ end()))"
     return (
-        Query(f"{each} and on ({by}) {first}", "currencyUSD", f"{{{{{by}}}}}"),
-        Query(f"sum({each} unless on ({by}) {first})", "currencyUSD", "all others"),
+        dollars(f"{each} and on ({by}) {first}", f"{{{{{by}}}}}"),
+        dollars(f"sum({each} unless on ({by}) {first})", "all others"),
     )
 
 

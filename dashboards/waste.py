@@ -7,7 +7,7 @@ import queries as q
 from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
 from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, lines, number, rows
-from queries import Query
+from queries import Query, dollars, ratio
 
 UID: Final = to.WASTE
 
@@ -38,18 +38,17 @@ _IDLE_DAY: Final = q.slow("inference:waste_dollars_per_hour:server_1d", _SELECTE
 _OBSERVED_DAY: Final = q.slow("inference:observed_dollars_per_hour:server_1d", _SELECTED)
 _GPUS: Final = _by_server(f"inference:party_gpus:rate5m{{{_SELECTED}}}")
 
-_SAVED: Final = Query(q.per_month(f"sum({_UNUSED_NOW})"), "currencyUSD")
-_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
-_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
-_IDLE_MONTH: Final = Query(q.per_month(f"sum({_IDLE_DAY})"), "currencyUSD")
-_IDLE_SHARE: Final = Query(
+_SAVED: Final = dollars(q.per_month(f"sum({_UNUSED_NOW})"))
+_FREE: Final = dollars(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.SERVER}}})"))
+_DOWN: Final = dollars(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})"))
+_IDLE_MONTH: Final = dollars(q.per_month(f"sum({_IDLE_DAY})"))
+_IDLE_SHARE: Final = ratio(
     f"sum({q.slow('inference:waste_dollars_per_hour:server_1d', q.SERVER)})"
-    f" / (sum({q.slow('inference:observed_dollars_per_hour:server_1d', q.SERVER)}) > 0)",
-    "percentunit",
+    f" / (sum({q.slow('inference:observed_dollars_per_hour:server_1d', q.SERVER)}) > 0)"
 )
 
 _UNUSED: Final = _by_server(_UNUSED_NOW)
-_SAVES: Final = Query(f"topk({_SHOWN}, {_UNUSED}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_SAVES: Final = dollars(f"topk({_SHOWN}, {_UNUSED}) {q.HOURS_PER_MONTH}")
 _UNUSED_GPUS: Final = Query(f"{_GPUS} {q.largest(_SHOWN, _UNUSED, q.BY_SERVER)}", "short")
 _UNUSED_SINCE: Final = Query(
     f"(time() - max by ({q.BY_SERVER}) (inference:server_last_token_timestamp_seconds{{{_SELECTED}}}))"
@@ -63,10 +62,8 @@ _USED: Final = (
     f" unless on ({q.BY_SERVER}) ({_UNUSED})"
 )
 _TOP_USED: Final = q.largest(_SHOWN, _USED, q.BY_SERVER)
-_SHRINK: Final = Query(f"topk({_SHOWN}, {_USED}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_SHRINK_SHARE: Final = Query(
-    f"{_by_server(_IDLE_DAY)} / ({_by_server(_OBSERVED_DAY)} > 0) {_TOP_USED}", "percentunit"
-)
+_SHRINK: Final = dollars(f"topk({_SHOWN}, {_USED}) {q.HOURS_PER_MONTH}")
+_SHRINK_SHARE: Final = ratio(f"{_by_server(_IDLE_DAY)} / ({_by_server(_OBSERVED_DAY)} > 0) {_TOP_USED}")
 _SHRINK_GPUS: Final = Query(f"{_GPUS} {_TOP_USED}", "short")
 _SHRINK_TOKENS: Final = Query(
     f"{_by_server(q.slow('inference:server_tokens:rate1d', _SELECTED))} {_TOP_USED}", "short"
@@ -78,8 +75,8 @@ _IDLE_LINES: Final = q.first_and_others(
 
 _BY_HOST: Final = "cluster, instance, gpu_model"
 _FREE_HOST: Final = f"max by ({_BY_HOST}) (inference:unallocated_dollars_per_hour:host{{{q.CLUSTER}}})"
-_FREE_MONTH: Final = Query(f"topk({_SHOWN}, {_FREE_HOST}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_FREE_HOUR: Final = Query(f"topk({_SHOWN}, {_FREE_HOST})", "currencyUSD")
+_FREE_MONTH: Final = dollars(f"topk({_SHOWN}, {_FREE_HOST}) {q.HOURS_PER_MONTH}")
+_FREE_HOUR: Final = dollars(f"topk({_SHOWN}, {_FREE_HOST})")
 _FREE_GPUS: Final = Query(
     f"max by ({_BY_HOST}) (inference:unallocated_gpus:host{{{q.CLUSTER}}})"
     f" {q.largest(_SHOWN, _FREE_HOST, _BY_HOST)}",
