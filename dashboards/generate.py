@@ -1,4 +1,4 @@
-"""Write the dashboards: `python dashboards/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the dashboards: `python dashboards/generate.py`; `--check` reports those that are out of date."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Meter health: can the figures be believed, and where is the meter blind."""
+"""Meter health: whether the figures are right, and what is not metered."""
 
 from typing import Final
 
@@ -37,7 +37,7 @@ _FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "locale")
 _UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.HOST}}})", "locale")
 _OLDEST: Final = Query(f"time() - min(inference_last_tick_timestamp_seconds{{{q.HOST}}})", "s")
 
-# Which ones: rows of what is wrong, no row where all is well
+# Tables of faults, empty without any
 _BY_SOURCE: Final = "cluster, instance, source"
 _DOWN: Final = f"inference_source_up{{{q.HOST}}} == 0"
 _SOURCE_SILENT: Final = Query(
@@ -56,7 +56,7 @@ _NOT_PRICED: Final = Query(
 _NOT_READABLE: Final = Query(
     f"topk({_SHOWN}, count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0))", "short"
 )
-# Of a rent, whose origin one row tells: several components would be several rows of the same GPU.
+# Rent alone, which has one row: several components would be several rows of the same GPU.
 _ESTIMATED: Final = dollars(
     f"topk({_SHOWN},"
     f' max by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST},component="rent"}})'
@@ -127,7 +127,7 @@ _ERRORS: Final = Query(
 
 
 def meter() -> dashboard.Dashboard:
-    """First row: each number is 0, or says how much of the money is not seen."""
+    """First row: numbers that are 0 unless a part of the cost is not metered."""
     empty = board(
         "meter health",
         UID,

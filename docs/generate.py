@@ -33,7 +33,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("scenario-keys.md", scenario_keys.documentation),
     ("unread.md", unread.documentation),
 )
-"""Each page beside this file, and the function that returns its text."""
+"""Each page in this folder, and the function that returns its text."""
 
 REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **alerts.REGIONS,

@@ -1,6 +1,6 @@
 """Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
 
-`python deploy/rules/generate.py`; `--check` only tells whether they are up to date.
+`python deploy/rules/generate.py`; `--check` reports those that are out of date.
 """
 
 import sys
@@ -76,7 +76,7 @@ To have whole addresses in the notifications, replace the two prefixes where the
 
 
 def main() -> int:
-    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
+    """Return 0 when every file is written or up to date, 1 where one is not or names an unknown series."""
     check = flags(__doc__).parse_args().check
     everything = tuple(group for _, groups in FILES.values() for group in groups)
     if crowded(everything):

@@ -10,7 +10,7 @@ NAMED: Final = "cluster, namespace, server"
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
-    """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
+    """A counter's rise a second over the fleet: a target counts once, whatever scrapes it."""
     by = ", ".join((SERVER_MODEL, *labels))
     series = ", ".join((by, *summed))
     return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"

@@ -47,7 +47,7 @@ LABELS: Final = {
     "revision": "the commit that the exporter was built from, empty where unknown",
     "python": "the Python version that the exporter runs on",
 }
-"""Every label there is, and what it says."""
+"""Every label with its meaning."""
 
 _INTRODUCTION: Final = f"""\
 # Metrics

@@ -14,7 +14,7 @@ from exporter.web.listener import AddressError, parse_address
 
 
 def absolute_path_value(text: str) -> Path:
-    """A path from / on, as the configuration asks for: a daemon's folder is nobody's choice."""
+    """An absolute path, as the configuration requires: the working folder of a daemon is arbitrary."""
     path = Path(text)
     if not path.is_absolute():
         raise argparse.ArgumentTypeError(f"{text!r} is no absolute path; write {path.absolute()}")
@@ -22,7 +22,7 @@ def absolute_path_value(text: str) -> Path:
 
 
 def address_value(text: str) -> str:
-    """An address that can be listened on, as far as its form goes."""
+    """An address of valid form to listen on."""
     try:
         parse_address(text)
     except AddressError as error:
@@ -31,7 +31,7 @@ def address_value(text: str) -> str:
 
 
 def host_value(text: str) -> str:
-    """A host name that browsers may ask for."""
+    """A host name that browsers may request."""
     try:
         return host_of(text)
     except ValueError as error:
@@ -52,7 +52,7 @@ DEMO_ADDRESS: Final = "127.0.0.1:9844"
 PROGRAM: Final = "inference-cost-exporter"
 
 Example = tuple[str, str]
-"""The words after the verb, and their effect."""
+"""The arguments of a verb, and their effect."""
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -170,7 +170,7 @@ def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
 
 
 def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
-    """The flag of the configuration, and in words its purpose."""
+    """The flag of the configuration, with its purpose."""
     verb.add_argument(
         "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
     )

@@ -170,7 +170,7 @@ def _read(source: Path | None) -> bytes:
 
 
 def _replace(target: Path, checked: PriceFile) -> None:
-    """Write beside the target, and rename: a reader sees the old file or the new one, whole."""
+    """Write a temporary file in the same folder, and rename it: readers see the old file or the new one."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:

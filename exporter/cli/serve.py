@@ -48,7 +48,7 @@ M_TOP_PAD, how much of what is free at the end of the heap is kept."""
 
 
 def make_lean() -> None:
-    """Have glibc give back what is not used: pages of servers come and go, an arena for each thread stays.
+    """Have glibc return unused memory: pages of servers come and go, an arena for each thread stays.
 
     The thresholds alone are 0.8 MiB on a host of 8 GPUs and 8 servers.
     """
@@ -109,7 +109,7 @@ class ServeFlags:
 
 
 def serve(flags: ServeFlags) -> int:
-    """Run the daemon until it is told to stop; returns the exit status."""
+    """Run the daemon until a signal stops it; returns the exit status."""
     make_lean()
     clock = SystemClock()
     stop = threading.Event()
@@ -167,14 +167,14 @@ class _Daemon:
             _log_error("cannot listen", error)
             return status.FAILED
         try:
-            with ExitStack() as closing:  # each is closed whatever the others raise, in the order said below
+            with ExitStack() as closing:  # closes each even if another raises, last first
                 closing.callback(self._close_ledger)
                 for part in (self._discovery, self._gateways, self._endpoints, self._nvml, self._gatherer):
                     closing.callback(part.close)
                 closing.callback(self._location.close)
                 closing.callback(self._web.close)
                 with self._reloading:
-                    self._location.start()  # beside the wait for the ledger; no tick waits for it
+                    self._location.start()  # during the wait for the ledger; no tick waits for it
                 self._begin(stop).run(stop)
         except LedgerError as error:
             if not (stop.is_set() and isinstance(error, LedgerLockedError)):  # the wait for it was ended
@@ -191,7 +191,7 @@ class _Daemon:
             self._ledger.close()
 
     def _hang_up(self) -> None:
-        """Reload beside the tick under way. A signal's handler must not raise into it."""
+        """Reload in a thread: the handler of a signal must not raise into the tick under way."""
         try:
             start(self._reload_quietly, "reload")
         except RuntimeError as error:

@@ -33,7 +33,7 @@ MAGNITUDE: Final = 10
 """An amount so many times off the prices that are known is suspicious, whatever explains it."""
 
 USUAL_GPUS: Final = 8
-"""GPUs of a host whose model is not known: what HGX boards, and the large clouds' H100 to B300, have."""
+"""GPUs of a host of unknown model: the number of HGX boards, and of H100 to B300 at large clouds."""
 
 _FIGURES: Final = Context(prec=6)
 
@@ -87,7 +87,7 @@ class AmountCheck:
 
 
 def figure(amount: Decimal) -> str:
-    """An amount that was divided, as a person would write it."""
+    """A divided amount in at most six digits."""
     return plain(_FIGURES.plus(amount))
 
 
@@ -147,7 +147,7 @@ RESIDUAL: Final = AmountCheck(
     tolerated=_range("0", "0.6"),
     slips=_slips(_rest("residual_ratio", "the part that is written off")),
 )
-# Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation beside them.
+# Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
 ADDERS: Final = AmountCheck(
     usual=_range("0", "0.5"),
     typical=Decimal("0.2"),
@@ -358,7 +358,7 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     return AmountCheck(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
 
 
-# Prices of one GPU beside those of the catalogue, with its part of the server where that is known. H100 used
+# Prices of one GPU in addition to the catalogue's, with its part of the server where that is known. H100 used
 # to list, H200 and A100 by retail; B200 from 37,000 alone to 650,000 for a server of eight; GB200 by 3.1
 # million for a rack of 72; L40S and L4 by retail.
 PURCHASES: Final = {
@@ -424,7 +424,7 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
 
 
 def yearly_check(key: str, owned: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
-    """Support or insurance of a year, as a part of the purchase beside it."""
+    """Support or insurance of a year, as a part of the purchase."""
     parts, tolerated, typical = YEARLY[key]
     purchase = owned.purchase_dollars
     usual = Range(parts.low * purchase, parts.high * purchase)

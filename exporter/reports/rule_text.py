@@ -239,12 +239,12 @@ def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str
 
 
 def retired_words(gone: Retirement) -> str:
-    """A GPU that was taken out."""
+    """A retired GPU."""
     return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
 
 
 def overhead_words(amount: Overhead) -> str:
-    """A named amount beside the hardware."""
+    """A named overhead."""
     where = "" if amount.per == "fleet" else f", host {pattern_words(amount.host)}"
     per = "GPU" if amount.per == "gpu" else amount.per
     return f"{amount.name}: {plain(amount.amount_dollars)} dollars per {amount.period} per {per}{where}"

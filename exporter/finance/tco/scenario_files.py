@@ -305,7 +305,7 @@ def _text(node: Node | None) -> str:
 
 
 def scenario_table(*, measured: bool = False) -> Table[Scenario]:
-    """The whole schema; `measured` says that the load will come from elsewhere."""
+    """The whole schema; with `measured` the load may be missing."""
     rules = () if measured else (_bought_tokens_have_a_load,)
     return Table(
         (NAME, DESCRIPTION, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
@@ -323,7 +323,7 @@ _SUFFIX: Final = ".yaml"
 
 
 def scenario(path: Path, *, measured: bool = False) -> Scenario:
-    """The scenario of a file; `measured` says that its load will come from elsewhere.
+    """The scenario of a file; with `measured` its load may be missing.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be used.
