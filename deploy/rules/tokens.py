@@ -6,7 +6,9 @@ from hosts import OWNER, OWNER_LABELS, SERVER, SERVER_LABELS, UNIQUE
 from statement import Group, Record
 
 SERVER_MODEL: Final = f"{SERVER}, model"
-NAMED: Final = "cluster, namespace, server"
+MODEL_LABELS: Final = ("cluster", "model")
+NAMED_LABELS: Final = ("cluster", "namespace", "server")
+NAMED: Final = ", ".join(NAMED_LABELS)
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
@@ -42,25 +44,25 @@ RATES: Final = (
         "inference:cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',
         meaning="dollars per second of a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:busy_cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!="",phase=~"prefill|decode"})',
         meaning="dollars per second of a model's prefill and decode",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:tokens:rate5m",
         "sum by (cluster, model) (inference:kind_tokens:rate5m)",
         meaning="tokens per second of a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:model_gpus:rate5m",
         'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})',
         meaning="GPUs that serve a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:server_cost_dollars:rate5m",
@@ -186,7 +188,7 @@ PRICES: Final = (
         f"group by ({NAMED}) {UNPRICED}",
         "Servers that hold a GPU without a price now, and their models: their dollars are a part of what they cost.",
         meaning="1: a GPU that the server holds has no price, so its cost per token is absent",
-        labels=("cluster", "namespace", "server"),
+        labels=NAMED_LABELS,
     ),
     Record(
         "inference:model_unpriced",
@@ -198,7 +200,7 @@ group by (cluster, model) (
 )
 """,
         meaning="1: a GPU that serves the model has no price, so its cost per token is absent",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:server_one_sided",
@@ -212,7 +214,7 @@ unless on ({NAMED}) (
 """,
         "Servers that only prefill, or only decode, and whose other half has another name: the price of the model joins them.",
         meaning="1: the server only prefills or only decodes, and its other half has another name",
-        labels=("cluster", "namespace", "server"),
+        labels=NAMED_LABELS,
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:1h",
@@ -221,13 +223,13 @@ unless on ({NAMED}) (
         "absent below 1,000 tokens, and while a part of the window has no price: ten minutes more, for what is charged late\n"
         "is a step in the counters. x 60: this group's interval.",
         meaning="everything included, over an hour",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:24h",
         by_model("inference:cost_dollars:rate5m", "1d", "1450m"),
         meaning="everything included, over a day",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     *(
         Record(
@@ -237,7 +239,7 @@ unless on ({NAMED}) (
             labels=labels,
         )
         for what, rule, meaning, labels in (
-            ("busy_cost_dollars", by_model, "prefill and decode alone", ("cluster", "model")),
+            ("busy_cost_dollars", by_model, "prefill and decode alone", MODEL_LABELS),
             ("server_cost_dollars", by_server, "a server's price over all of its hosts", SERVER_LABELS),
             ("server_busy_cost_dollars", by_server, "a server's prefill and decode alone", SERVER_LABELS),
         )
