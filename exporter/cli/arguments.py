@@ -104,6 +104,13 @@ def _add_others(verbs: "flags.Verbs") -> None:
         tco,
     )
 
+    _add_demo(verbs)
+    _add_doctor(verbs)
+    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
+        verb.add(verbs)
+
+
+def _add_demo(verbs: "flags.Verbs") -> None:
     demo = flags.add_verb(
         verbs,
         "demo",
@@ -130,6 +137,8 @@ def _add_others(verbs: "flags.Verbs") -> None:
     )
     demo.set_defaults(run=_demo)
 
+
+def _add_doctor(verbs: "flags.Verbs") -> None:
     doctor = flags.add_verb(
         verbs,
         "doctor",
@@ -145,9 +154,6 @@ def _add_others(verbs: "flags.Verbs") -> None:
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
-    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
-        verb.add(verbs)
-
 
 def _serve(parsed: argparse.Namespace) -> int:
     from exporter.cli.serve import ServeFlags, serve  # noqa: PLC0415 - see the module's first line
@@ -155,15 +161,15 @@ def _serve(parsed: argparse.Namespace) -> int:
     return serve(flags.chosen(ServeFlags, parsed))
 
 
-def _demo(chosen: argparse.Namespace) -> int:
+def _demo(parsed: argparse.Namespace) -> int:
     from exporter.cli.demo import demo, print_prometheus_configuration  # noqa: PLC0415
 
-    if chosen.print_prometheus_config:
-        return print_prometheus_configuration(chosen.listen_address)
-    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file, tuple(chosen.allowed_hosts))
+    if parsed.print_prometheus_config:
+        return print_prometheus_configuration(parsed.listen_address)
+    return demo(parsed.listen_address, parsed.seed, parsed.web_config_file, tuple(parsed.allowed_hosts))
 
 
-def _doctor(chosen: argparse.Namespace) -> int:
+def _doctor(parsed: argparse.Namespace) -> int:
     from exporter.cli.doctor import doctor  # noqa: PLC0415
 
-    return doctor(chosen.config_file, chosen.ledger_path, as_json=chosen.json)
+    return doctor(parsed.config_file, parsed.ledger_path, as_json=parsed.json)
