@@ -62,7 +62,7 @@ ELSEWHERE = re.compile(
 
 
 def main() -> int:
-    """Write the table anew and say what changed."""
+    """Write the table and print what changed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -42,7 +42,7 @@ Line = dict[str, str]
 
 
 def main() -> int:
-    """Write the table anew."""
+    """Write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

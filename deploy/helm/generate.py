@@ -4,7 +4,6 @@
 `--copies` leaves out what needs helm.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tools.generated import flags, update
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "helm" / "inference-cost-exporter"
@@ -150,31 +151,17 @@ def rendered(plain: Plain) -> str:
 
 def main() -> int:
     """Return 0 when every file is written or up to date, 1 when `--check` finds one that is not."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
-    )
+    parser = flags(__doc__)
     parser.add_argument("--copies", action="store_true", help="only what is copied, which needs no helm")
     chosen = parser.parse_args()
     wanted = dict(copies())
     there = {file for folder in ("rules", "dashboards") for file in (CHART / "files" / folder).glob("*")}
     if not chosen.copies:
         wanted |= {PLAIN / name: rendered(plain) for name, plain in FILES.items()}
-    stale = 0
-    for file in sorted(wanted.keys() | there):
-        name = file.relative_to(ROOT)
-        if file in there and file not in wanted:
-            print(f"{name} is of nothing: remove it")
-            stale = 1
-        elif file.is_file() and file.read_text(encoding="utf-8") == wanted[file]:
-            continue
-        elif chosen.check:
-            print(f"{name} is out of date: python deploy/helm/generate.py")
-            stale = 1
-        else:
-            file.write_text(wanted[file], encoding="utf-8")
-            print(f"wrote {name}")
-    return stale
+    orphans = sorted(there - wanted.keys())
+    for file in orphans:
+        print(f"{file.relative_to(ROOT)} is of nothing: remove it")
+    return update(wanted, Path(__file__), ROOT, check=chosen.check) or int(bool(orphans))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-from hosts import OWNER, POSTING, SERVER
+from hosts import POSTING
 from statement import Group, Record
-
-__all__ = ["DEPARTED", "MEMORY", "OWNER", "SERVER", "THIS"]
 
 MTD: Final = "inference:month_to_date_dollars"
 POSTED: Final = f"{MTD}:posting"

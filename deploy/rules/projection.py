@@ -33,7 +33,7 @@ def recent(name: str, window: str = "20m", offset: str = "") -> str:
 
 
 def tagged(expr: str, value: str, label: str = "from") -> str:
-    """The same with a label, so that `or` keeps it beside the others."""
+    """The same with a label, so that `or` keeps it and the others."""
     return f'label_replace({expr}, "{label}", "{value}", "", "")'
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hosts import SILENT, SPENDS
+from hosts import OWNER_LABELS, SILENT, SPENDS
 from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, OWNED_HOURLY
 from statement import Group, Record
 
@@ -103,14 +103,14 @@ unless on (cluster) {RENAMED}
             f"sum by (cluster, product, team) ({LOST})",
             "",
             "Last spend by owner of clusters that send nothing.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             f"{SPEND}:owner",
             f"sum by (cluster, product, team) {ALL}",
             "By ledger, so that replicas, a cluster that was renamed and a host that moved count once.",
             "Spend by owner: hosts that answer, and the last spend of silent hosts and of clusters that send nothing.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             SPEND,
@@ -208,7 +208,7 @@ or
             f"{SPEND}:owner * on () group_left () {HOURS}",
             "",
             "The same by owner.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from exporter.readings import REMEDIES
+from generators.tables import table
 
 _INTRODUCTION: Final = """\
 # Servers that are not scraped
@@ -24,9 +25,6 @@ inference_server_unread_info
 [Configuration](configuration.md#servers) has the keys.
 Each server is scraped again at every tick, so a remedy shows within half a minute. \
 A server whose command line leaves its metrics off is scraped once per process.
-
-| reason | what is wrong | what to do |
-|---|---|---|
 """
 
 _AS_IT_SHOULD_BE: Final = """
@@ -39,10 +37,11 @@ _AS_IT_SHOULD_BE: Final = """
 
 def documentation() -> str:
     """The page docs/unread.md, Markdown."""
-    rows = "".join(
-        f"| `{reason}` | {remedy.problem} | {remedy.remedy}. |\n"
+    rows = [
+        (f"`{reason}`", remedy.problem, f"{remedy.remedy}.")
         for reason, remedy in REMEDIES.items()
         if remedy.remedy
-    )
+    ]
+    reasons = table(("reason", "what is wrong", "what to do"), rows)
     others = "".join(f"- {remedy.problem}\n" for remedy in REMEDIES.values() if not remedy.remedy)
-    return f"{_INTRODUCTION}{rows}{_AS_IT_SHOULD_BE}{others}"
+    return f"{_INTRODUCTION}\n{reasons}\n{_AS_IT_SHOULD_BE}{others}"

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import logs, status
+from exporter.cli import status
 from exporter.cli.build import build
-from exporter.cli.flags import DEMO_ADDRESS
+from exporter.cli.flags import DEMO_ADDRESS, PROGRAM
+from exporter.cli.logs import LogFormatter
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
@@ -31,8 +32,7 @@ from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "inference-cost-exporter"
-PREFIX: Final = f"{NAME}-demo-"
+PREFIX: Final = f"{PROGRAM}-demo-"
 
 CONTAINER_ID: Final = re.compile(
     r"/([0-9a-f]{12})[0-9a-f]{52}/(?:userdata/)?(?:hostname|hosts|resolv\.conf) "
@@ -131,7 +131,7 @@ class _Demo:
         return Site(
             self._web.url.rstrip("/"),
             str(self._folder),
-            f"{inside} {NAME}" if (inside := container()) else _program(),
+            f"{inside} {PROGRAM}" if (inside := container()) else _program(),
             "" if address == DEMO_ADDRESS else address,
             inside,
         )
@@ -146,7 +146,7 @@ def logged_to(file: Path, clock: Clock) -> Iterator[None]:
     """Log to a file, with the timestamps of a clock: replayed events are no news on the terminal."""
     root = logging.getLogger()
     handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logs.formatter("logfmt"))
+    handler.setFormatter(LogFormatter("logfmt"))
 
     def dated(record: logging.LogRecord) -> bool:
         record.created = clock.wall() / 10**9
@@ -171,7 +171,7 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
     podman = os.path.exists(root / "run/.containerenv")
     if not podman and not os.path.exists(root / ".dockerenv"):
         return ""
-    with contextlib.suppress(OSError):  # a container may have a host name of somebody's choice
+    with contextlib.suppress(OSError):  # the host name of a container may be chosen freely
         mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
         if match := CONTAINER_ID.search(mounts):
             name = match[1]
@@ -179,7 +179,7 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
 
 
 def _program() -> str:
-    """How to call this program again, from any folder, as a shell reads it."""
+    """The command that calls this program again, from any folder, as a shell reads it."""
     called = Path(sys.argv[0])
     if called.name != "__main__.py":
         return shlex.quote(str(called.absolute()))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from exporter.cli import flags, status
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
@@ -54,6 +55,7 @@ def add(verbs: "flags.Verbs") -> None:
     )
     verb.add_argument(
         "--window",
+        dest="hours",
         type=_hours,
         default="60m",
         metavar="TIME",
@@ -65,7 +67,7 @@ def add(verbs: "flags.Verbs") -> None:
         metavar="DOLLARS",
         help="a price per million tokens to compare with",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     flags.daemon_ledger(
         verb,
         use=" and the prices of now; without one, those are estimates of the bundled catalogue",
@@ -98,16 +100,7 @@ def _price(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Print an explanation; returns the exit status."""
-    return explained(
-        ExplainOptions(
-            options.config_file,
-            options.ledger_path,
-            options.server,
-            options.window,
-            options.against,
-            options.json,
-        )
-    )
+    return explained(flags.chosen(ExplainOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +126,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
         with waiting("reading the ledger"):
             explanation = _explanation(options, session, clock or SystemClock())
     except ExplanationError as error:
-        raise NoAnswerError(f"{session.path}: {error}") from error
+        raise VerbFailedError(f"{session.path}: {error}") from error
     if options.config_file is None and any(server.allocated for server in explanation.servers):
         write_colored(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(forms.as_json(explanation) if options.as_json else forms.text(explanation))

@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
 from exporter.units import Instant
@@ -55,6 +57,7 @@ def add(verbs: "flags.Verbs") -> None:
         dest="resources",
         type=_resource,
         action="append",
+        default=[],
         metavar="ID",
         help="this host on the bill, by id, the last part of its id, or name; may be repeated "
         "(default: every row counts)",
@@ -72,7 +75,7 @@ def add(verbs: "flags.Verbs") -> None:
         default="billed",
         help="BilledCost, or EffectiveCost with commitments amortized (default billed)",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     flags.daemon_ledger(verb)
     verb.set_defaults(run=run)
 
@@ -93,18 +96,7 @@ def _components(text: str) -> frozenset[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Print ledger against bill; returns the exit status."""
-    return reconciled(
-        ReconcileOptions(
-            config_file=options.config_file,
-            ledger_path=options.ledger_path,
-            invoice=options.invoice,
-            month=options.month,
-            resources=tuple(options.resources or ()),
-            components=options.components,
-            cost=options.cost,
-            as_json=options.json,
-        )
-    )
+    return reconciled(flags.chosen(ReconcileOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +107,7 @@ class ReconcileOptions:
     ledger_path: Path | None
     invoice: Path
     month: str | None
-    resources: tuple[str, ...]
+    resources: Sequence[str]
     components: frozenset[str]
     cost: "CostColumn"
     as_json: bool
@@ -133,16 +125,11 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
         with waiting("reading the bill"), session.open() as (ledger, zone):
             reconciliation = _reconciliation(options, ledger, zone, now)
     except InvoiceError as error:
-        raise NoAnswerError(str(error)) from error
+        raise VerbFailedError(str(error)) from error
     form = as_json if options.as_json else as_text
-    sys.stdout.write(form(reconciliation, str(options.invoice), _ledger_flags(options)))
+    ledger_flags = flags.of_files(options.config_file, options.ledger_path)
+    sys.stdout.write(form(reconciliation, str(options.invoice), ledger_flags))
     return status.OK
-
-
-def _ledger_flags(options: ReconcileOptions) -> tuple[str, ...]:
-    """The flags that name the configuration and the ledger, for a command that is to be run next."""
-    files = (("--config.file", options.config_file), ("--ledger.path", options.ledger_path))
-    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
 def _reconciliation(
@@ -157,7 +144,7 @@ def _reconciliation(
         reconcile,
     )
 
-    invoice = read_invoice(options.invoice, Reading(zone, options.cost, options.resources))
+    invoice = read_invoice(options.invoice, Reading(zone, options.cost, tuple(options.resources)))
     try:
         month = options.month or month_billed(invoice)
         record = ledger.month(month)

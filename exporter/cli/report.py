@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
-from exporter.cli.terminal import complain, waiting, write_colored
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ FORMULAS: Final = (
     "Use --spreadsheet before opening the file in a spreadsheet.\n"
 )
 
-WriteMonth = Callable[["MonthRecord", str, ZoneInfo], int]
-"""Prints a month, given the name of the current one and the time zone; returns the exit status."""
+WriteMonth = Callable[["MonthRecord", str, ZoneInfo], None]
+"""Prints a month, given the name of the current one and the time zone."""
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -73,7 +74,7 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
 
 
 def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
-    return flags.add_verb(
+    chargeback = flags.add_verb(
         reports,
         "chargeback",
         "print a month's chargeback by product and team, with idle cost, GPU-hours and tokens",
@@ -84,6 +85,8 @@ def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
         exits=PRINTED,
         of="report",
     )
+    chargeback.set_defaults(by=None)
+    return chargeback
 
 
 def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
@@ -112,13 +115,17 @@ def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
-    by = getattr(options, "by", None)
-    return report(ReportOptions(options.config_file, options.ledger_path, options.month, by, options.form))
+    return report(flags.chosen(ReportOptions, options))
 
 
 def _run_focus(options: argparse.Namespace) -> int:
-    ledger = options.config_file, options.ledger_path
-    return focus_file(*ledger, options.month, options.output, guarded=options.spreadsheet)
+    return focus_file(
+        options.config_file,
+        options.ledger_path,
+        options.month,
+        options.output,
+        guarded=options.spreadsheet,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +144,12 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
     from exporter.finance import month as months  # noqa: PLC0415 - the module is imported for its flags
     from exporter.finance.statement import sheet  # noqa: PLC0415
 
-    def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> int:
+    def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> None:
         if options.by is None:
             statement = months.chargeback(record, current, zone)
         else:
             statement = months.month(record, options.by, current, zone)
         sys.stdout.write(sheet(statement, options.form))
-        return status.OK
 
     return _write_month(options.config_file, options.ledger_path, options.month, write, clock)
 
@@ -163,16 +169,14 @@ def focus_file(
     """
     from exporter.finance.focus import focus  # noqa: PLC0415 - the module is imported for its flags
 
-    def write(record: "MonthRecord", _current: str, zone: ZoneInfo) -> int:
+    def write(record: "MonthRecord", _current: str, zone: ZoneInfo) -> None:
         formulas = _Formulas(focus(record, zone, guarded=guarded))
-        written = status.OK
         if output is None:
             sys.stdout.writelines(formulas.lines())
         else:
-            written = _save(formulas.lines(), output)
+            _save(formulas.lines(), output)
         if formulas.any:
             write_colored(FORMULAS, sys.stderr)
-        return written
 
     return _write_month(config_file, ledger_path, month, write, clock)
 
@@ -195,9 +199,10 @@ def _write_month(
         current = month_of(now, zone).name
         record = ledger.month(month or current)
     try:
-        return write(record, current, zone)
+        write(record, current, zone)
     except ReportError as error:
-        raise NoAnswerError(f"{session.path}: {error}") from error
+        raise VerbFailedError(f"{session.path}: {error}") from error
+    return status.OK
 
 
 class _Formulas:
@@ -215,14 +220,12 @@ class _Formulas:
             yield line
 
 
-def _save(lines: Iterable[str], output: Path) -> int:
+def _save(lines: Iterable[str], output: Path) -> None:
     try:
         with _replaced(output) as file:
             file.writelines(lines)
     except OSError as error:
-        complain(f"{output} cannot be written: {error.strerror}")
-        return status.FAILED
-    return status.OK
+        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

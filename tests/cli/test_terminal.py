@@ -140,4 +140,4 @@ def test_progress_by_number_is_replaced_and_then_gone(monkeypatch: pytest.Monkey
 
 def test_two_seconds_are_the_promise() -> None:
     """What the docs say."""
-    assert terminal.PATIENCE == 2 * SECOND
+    assert terminal.PROGRESS_AFTER == 2 * SECOND

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.cli.logs import formatter
+from exporter.cli.logs import LogFormatter
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import Timeline
 from exporter.report import Build, Report
@@ -85,8 +85,8 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """What is logged from `info` on, as logfmt and as JSON."""
     root, texts = logging.getLogger(), (io.StringIO(), io.StringIO())
     level, handlers = root.level, [logging.StreamHandler(text) for text in texts]
-    handlers[0].setFormatter(formatter("logfmt"))
-    handlers[1].setFormatter(formatter("json"))
+    handlers[0].setFormatter(LogFormatter("logfmt"))
+    handlers[1].setFormatter(LogFormatter("json"))
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(logging.INFO)
