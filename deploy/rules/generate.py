@@ -1,6 +1,6 @@
 """Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
 
-`python deploy/rules/generate.py`; `--check` only tells whether they are up to date.
+`python deploy/rules/generate.py`; `--check` writes nothing and reports stale files.
 """
 
 import argparse
@@ -75,7 +75,7 @@ To have whole addresses in the notifications, replace the two prefixes where the
 
 
 def main() -> int:
-    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
+    """Return 0 when every file is written or up to date, 1 where one is not or names an unknown metric."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
