@@ -1,4 +1,4 @@
-"""Write the dashboards: `python dashboards/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the dashboards: `python dashboards/generate.py`; `--check` writes nothing and reports stale files."""
 
 import argparse
 import sys

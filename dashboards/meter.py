@@ -56,7 +56,7 @@ _NOT_PRICED: Final = Query(
 _NOT_READABLE: Final = Query(
     f"topk({_SHOWN}, count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0))", "short"
 )
-# Of a rent, whose origin one row tells: several components would be several rows of the same GPU.
+# Rent only, whose origin is one row: several components would be several rows of the same GPU.
 _ESTIMATED: Final = Query(
     f"topk({_SHOWN},"
     f' max by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST},component="rent"}})'
@@ -79,7 +79,7 @@ _UNMETERED: Final = Query(
     f"topk({_SHOWN}, count by (cluster, node) (inference:gpu_nodes_unmetered{{{q.CLUSTER}}}))", "short"
 )
 
-# One row per exporter. Every program has process_ metrics: those beside inference_exporter_info are ours.
+# One row per exporter. Every program has process_ metrics; the exporter's have inference_exporter_info too.
 _BY_HOST: Final = "cluster, instance"
 _OURS: Final = f"and on ({_BY_HOST}) inference_exporter_info{{{q.HOST}}}"
 _AGE: Final = f"time() - max by ({_BY_HOST}) (inference_last_tick_timestamp_seconds{{{q.HOST}}})"

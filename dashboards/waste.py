@@ -98,7 +98,7 @@ _FREE_GPUS: Final = Query(
 
 
 def waste() -> dashboard.Dashboard:
-    """First row: what a month of each kind of waste comes to, the one that is saved at once first."""
+    """First row: what a month of each kind of waste comes to, immediate savings first."""
     empty = board(
         "waste",
         UID,

@@ -1,4 +1,4 @@
-"""Write the generated pages, or with `--check` tell which ones are stale."""
+"""Write the generated pages; `--check` writes nothing and reports stale pages."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("scenario-keys.md", scenario_keys.documentation),
     ("unread.md", unread.documentation),
 )
-"""Each page beside this file, and the function that returns its text."""
+"""Each page of this folder, and the function that returns its text."""
 
 REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **alerts.REGIONS,
