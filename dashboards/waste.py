@@ -143,7 +143,7 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Shrink: idle while held, per month",
-                "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
+                "A month of the idle time of the last 24 h, including servers to switch off; only a part "
                 "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
                 _IDLE_MONTH,
                 width=5,
