@@ -75,7 +75,7 @@ _OVERHEAD: Final = dollars(
 
 
 def chargeback() -> dashboard.Dashboard:
-    """First row: the months that are over, the one that goes on, and what stands between it and a bill."""
+    """First row: closed months, the current month, and what prevents a bill."""
     empty = board(
         "chargeback",
         UID,

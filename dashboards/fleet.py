@@ -224,8 +224,8 @@ def _now() -> tuple[Panel, ...]:
         ),
         number(
             "Month to date",
-            "Spent in the months that go on, hosts and clusters that are gone included. Two months are "
-            f"shown while the second one has begun in one time zone only. {_ALL} "
+            "Spent in open months, removed hosts and clusters included. Two months are shown while time "
+            f"zones differ. {_ALL} "
             "Absent: nothing is metered yet.",
             _MONTH,
         ),
@@ -258,8 +258,8 @@ def _month() -> tuple[Panel, ...]:
         ),
         number(
             "Projected share of the fleet's budgets",
-            "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used "
-            f"most; those of products are below. {_ALL} "
+            "Orange from 80 %, red from 100 %. The three budgets of the fleet that are used most; those "
+            f"of products are below. {_ALL} "
             "Absent: no projection yet, or every budget names a product.",
             _SHARE,
             _DEFAULT_SHARE,
@@ -304,7 +304,7 @@ def _budget() -> tuple[Panel, ...]:
         ),
         rows(
             "Alerts",
-            "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: "
+            "Firing alerts, with links to the runbook and to the dashboard of the subject. No row: "
             "none fires, or the fleet rules are not loaded.",
             (
                 ("alertname", "Alert"),
@@ -482,7 +482,7 @@ def _wasted() -> tuple[Panel, ...]:
         ),
         number(
             "Shrink, per month",
-            "Idle time of servers, those to switch off or to repair among it. "
+            "Idle time of servers, including those to switch off or to repair. "
             "Absent: no server holds a GPU with a price.",
             _SERVERS_IDLE,
             links=waste,

@@ -78,7 +78,7 @@ _UNMETERED: Final = Query(
     f"topk({_SHOWN}, count by (cluster, node) (inference:gpu_nodes_unmetered{{{q.CLUSTER}}}))", "short"
 )
 
-# One row per exporter. Every program has process_ metrics: those beside inference_exporter_info are ours.
+# One row per exporter. Every program has process_ metrics; the exporter's have inference_exporter_info too.
 _BY_HOST: Final = "cluster, instance"
 _OURS: Final = f"and on ({_BY_HOST}) inference_exporter_info{{{q.HOST}}}"
 _AGE: Final = f"time() - max by ({_BY_HOST}) (inference_last_tick_timestamp_seconds{{{q.HOST}}})"

@@ -107,7 +107,7 @@ def _compared() -> tuple[Panel, ...]:
         bars(
             f"Dollars per million tokens by model, last 24 h: the {_DRAWN} dearest",
             "Dollars over tokens, as Basis and Tokens choose: `full` is everything, idle time included, "
-            "`busy` is prefill and decode; `computed` leaves cached prompts out. The night is in it. Absent: "
+            "`busy` is prefill and decode; `computed` leaves cached prompts out. Nights count. Absent: "
             "fewer than 1,000 tokens in that day, or GPU time without a price; an idle model is not free.",
             _DAY,
             width=8,
@@ -118,10 +118,10 @@ def _compared() -> tuple[Panel, ...]:
         ),
         rows(
             f"Ours or hosted, last 24 h: the {_SHOWN} largest",
-            "The same tokens at each offer under `compare`, an upper bound; ours is everything, not as Basis "
-            "and Tokens choose. Over 100 %: hosted would have been cheaper. "
+            "The same tokens at each offer under `compare`, an upper bound; ours is always `full` and `all`, "
+            "whatever Basis and Tokens are. Over 100 %: hosted would have been cheaper. "
             "Break-even is the load at which both cost the same, while these GPUs cost what they do. "
-            "Busy over 100 %: more load alone does not pay, since even without idle time it is dearer. "
+            "Busy over 100 %: more load alone does not pay, since busy time alone costs more than hosted. "
             "No row: no offer matches a model with tokens. An empty cell: GPU time without a price, or fewer "
             "than 1,000 tokens.",
             (("model", "Model"), ("reference", "Hosted offer"), ("cluster", "Cluster")),
@@ -154,8 +154,8 @@ def _kinds() -> tuple[Panel, ...]:
         ),
         bars(
             f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
-            "Everything that the model cost, as each host divides it between kinds of tokens; of several "
-            "servers and hosts the dearest. Prompt against cached follows configured weights "
+            "Everything that the model cost, as each host divides it between kinds of tokens; the "
+            "highest of its servers and hosts. Prompt against cached follows configured weights "
             "(docs/split.md). Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
             _BY_KIND,
             width=12,

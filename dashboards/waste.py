@@ -85,7 +85,7 @@ _FREE_GPUS: Final = Query(
 
 
 def waste() -> dashboard.Dashboard:
-    """First row: what a month of each kind of waste comes to, the one that is saved at once first."""
+    """First row: what a month of each kind of waste comes to, immediate savings first."""
     empty = board(
         "waste",
         UID,
@@ -122,7 +122,7 @@ def _how_much() -> tuple[Panel, ...]:
         ),
         number(
             "Shrink: idle while held, per month",
-            "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
+            "A month of the idle time of the last 24 h, including servers to switch off; only a part "
             "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
             _IDLE_MONTH,
             width=5,

@@ -62,7 +62,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A mutant, who killed it (`fast`, `slow` or nobody: empty), and how many tests were asked."""
+    """A mutant, the tests that killed it (`fast`, `slow`, or empty for none), and how many tests ran."""
 
     mutant: Mutant
     killer: str

@@ -59,7 +59,7 @@ class Moment:
         return True
 
     def wait(self, stop: object, duration: int) -> bool:
-        """Nobody waits."""
+        """No request waits."""
         raise NotImplementedError
 
 

@@ -1,6 +1,6 @@
 """Write what is copied into the chart, and deploy/kubernetes, which is rendered from it.
 
-`python deploy/helm/generate.py` after `tools/charts`; `--check` only tells whether all is up to date, and
+`python deploy/helm/generate.py` after `tools/charts`; `--check` writes nothing and reports stale files, and
 `--copies` leaves out what needs helm.
 """
 
@@ -74,7 +74,7 @@ FILES: Final = {
         f"""\
 # Lets the exporter read the labels of its node: kubectl apply -f daemonset.yaml -f node-labels.yaml
 #
-# Only where they are used: for prices by `match: {{node_label: ...}}`, or to tell instance type, region and
+# Only where they are used: for prices by `match: {{node_label: ...}}`, or for instance type, region and
 # lifecycle where pods do not reach the cloud's metadata service.
 {PATCH}""",
         ("rbac-node-labels",),
@@ -87,14 +87,14 @@ FILES: Final = {
 # Their names, labels, annotations, addresses and owners say which server a process belongs to and who pays.
 # Kubernetes 1.33 and later know this right (KubeletFineGrainedAuthz). Older kubelets ask for nodes/proxy,
 # by which one may run commands in any pod of the node: do not grant it, take pods-api-server.yaml instead.
-# Kubelets of 1.37 and later tell the same by a socket: pods-socket.yaml, which needs neither right nor token.
+# Kubelets of 1.37 and later offer the same by a socket: pods-socket.yaml, which needs no role and no token.
 {PATCH}""",
         ("rbac-pods",),
         ("access.podLookup=kubelet",),
     ),
     "pods-api-server.yaml": Plain(
         f"""\
-# Lets the exporter ask the API server for the pods of its node, where the kubelet does not tell them:
+# Lets the exporter list the pods of its node from the API server, where the kubelet does not serve them:
 #   kubectl apply -f daemonset.yaml -f pods-api-server.yaml
 #
 # The right is wider than that of pods.yaml: it covers the pods of all nodes, since RBAC knows no nodes.

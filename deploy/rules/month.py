@@ -322,7 +322,7 @@ and on (cluster, month) {ENDS}
 or
 0 * {METERED}
 """,
-            "A month in which the clocks change begins an hour beside where days of 24 hours put it.",
+            "A month with a change of clocks begins an hour off the multiple of 24 hours.",
             "Hours of the month before the first host of the cluster was metered.",
             ("cluster", "month"),
         ),

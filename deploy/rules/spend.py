@@ -132,7 +132,7 @@ or
 or
   last_over_time({FIRST_RATIO}:owner[1d])
 """,
-            "For silent hosts and lost clusters, of which nobody reports the first price.",
+            "For silent hosts and lost clusters, which do not report a first price.",
             "First prices over prices of now, by the spend of hosts that answer; remembered for a day.",
             ("product", "team"),
         ),

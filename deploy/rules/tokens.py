@@ -97,7 +97,7 @@ RATES: Final = (
     Record(
         "inference:gpus:owner",
         f"sum by ({OWNER}) (inference:party_gpus:rate5m)",
-        "GPUs that each owner holds, in fractions where they are shared; those that nobody holds are in it.",
+        "GPUs of each owner, in fractions where they are shared; unallocated GPUs are included.",
         meaning="GPUs of an owner, unallocated ones included",
         labels=OWNER_LABELS,
     ),
@@ -112,8 +112,8 @@ IDLE: Final = (
     Record(
         "inference:busy_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode|other"}})',
-        "What the money is for, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that\n"
-        "answers; idle at one that holds GPUs and answers on no endpoint; at no server; and seen by nobody.",
+        "Spend by kind, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that\n"
+        "answers; idle at one that holds GPUs and does not answer; unallocated; and unobserved.",
         meaning="spend on GPUs that compute",
         labels=SERVER_LABELS,
     ),

@@ -68,9 +68,9 @@ After a restart the totals are absent until they are right. Two conditions must 
 Take month figures from `inference_month_to_date_dollars`, never from `increase()`, \
 which misses what was posted before a series' first scrape.
 Cost is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it. \
-Compare a budget with `inference:month_projected_dollars`, which the rules record of all hosts \
-over a mean of seven days. `inference_month_projected_dollars` is one host's, \
-over the owners of the last 24 hours. Both include dated prices.
+Compare a budget with `inference:month_projected_dollars`, which the rules \
+project for all hosts from three weeks of spend. `inference_month_projected_dollars` is one host's, \
+from the owners of the last 24 hours. Both include dated prices.
 
 A scrape changes nothing: it shows the last tick.
 When that is more than {STALE_INTERVALS} intervals old, gauges are absent and counters stay; \

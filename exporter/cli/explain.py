@@ -38,11 +38,11 @@ def add(verbs: "flags.Verbs") -> None:
     verb = flags.add_verb(
         verbs,
         "explain",
-        "say how a server's cost per token comes about",
+        "show how a server's cost per token is calculated",
         examples=(
             ("", "each server over the last hour, as the metrics have it"),
             ("chat-70b --window=24h", "one server over a day"),
-            ("chat-70b --window=7d --against=1.10", "and why somebody says 1.10 dollars per million tokens"),
+            ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
             ("--window=24h --json", "all of it for programs"),
         ),
         exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),

@@ -157,7 +157,7 @@ def daemon(verb: argparse.ArgumentParser) -> None:
 def sources(verb: argparse.ArgumentParser) -> None:
     """The flags of configuration and ledger of a verb that meters."""
     config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
-    _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
+    _ledger(verb, "file of the ledger, an absolute path; its folder is created if missing")
 
 
 def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:

@@ -31,7 +31,7 @@ def add(verbs: "flags.Verbs") -> None:
     verb = flags.add_verb(
         verbs,
         "reconcile",
-        "set the books against a bill, by day, and say why they differ",
+        "compare the ledger with a bill, by day, and explain the difference",
         examples=(
             ("--invoice=dates.csv", "a CSV of dates and dollars"),
             (
@@ -67,7 +67,7 @@ def add(verbs: "flags.Verbs") -> None:
         type=_components,
         default="rent",
         metavar="NAMES",
-        help="components of the books that are on the bill, like rent,storage (default rent)",
+        help="components that are on the bill, like rent,storage (default rent)",
     )
     verb.add_argument(
         "--cost",

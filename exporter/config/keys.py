@@ -230,7 +230,7 @@ BUDGET_MATCH = Key(
 BUDGET_DOLLARS = Key(
     "dollars_per_month",
     Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS),
-    "Monthly budgets in calendar months.",
+    "Amount that may be spent per calendar month.",
     record=Budget,
     required=True,
 )

@@ -84,7 +84,7 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
     return (
         Fact(
             "one model is wasted",
-            f"{ARCHIVE.server} holds a GPU and has served nobody since {_hour(timeline.deserted)}.",
+            f"{ARCHIVE.server} holds a GPU and has served no request since {_hour(timeline.deserted)}.",
             (f"demo explain {ARCHIVE.server} --window=24h",),
         ),
         Fact(
@@ -93,8 +93,8 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
             ("demo check-config", f"demo explain {CHAT.server} --window=30d"),
         ),
         Fact(
-            "a server is nobody's",
-            f"{TRIAL.server} runs since {_hour(timeline.tried)}, and no rule says who pays for it.",
+            "a server has no owner",
+            f"{TRIAL.server} runs since {_hour(timeline.tried)}, and no ownership rule matches it.",
             (
                 "demo report month --by team",
                 f'{metrics} | grep \'dollars_per_hour{{.*product="unassigned".*server="{TRIAL.server}"\'',
@@ -108,7 +108,7 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
         ),
         Fact(
             "a GPU had no price for a day",
-            f"The price of GPU 7 began a day late; that was put right on {_hour(timeline.corrected)}, and "
+            f"The price of GPU 7 began a day late; corrected on {_hour(timeline.corrected)}, and "
             f"{day(timeline.leased)} was charged then.",
             (
                 f"{grep} 'unpriced time charged' {log}",
@@ -124,7 +124,7 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
         ),
         Fact(
             "days and weeks differ",
-            "Nights and weekends are quiet, and the money is spent all the same.",
+            "Nights and weekends are quiet, and cost the same.",
             (f"demo report focus --month={day(timeline.lost)[:7]}",),
         ),
     )
@@ -149,8 +149,8 @@ What happened in these weeks, by UTC, and where it shows. In another terminal, p
   demo() {{ {site.program} "$@" --config.file={site.folder}/demo.yaml; }}
 
 {"".join(_paragraphs(timeline, site))}
-`doctor` asks the real host, not this one: with this configuration it finds none of it, and exits with 2.
-{site.program} demo --print-prometheus-config{address} prints how Prometheus scrapes it.
+`doctor` checks the real host, not the simulated one: with this configuration it exits with 2.
+{site.program} demo --print-prometheus-config{address} prints a Prometheus configuration.
 Stop with Ctrl-C; {"its files are" if site.container else f"{site.folder} is"} removed then.
 """
 

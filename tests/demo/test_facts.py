@@ -176,7 +176,7 @@ def test_the_price_that_rose(demo: DemoRun) -> None:
 
 def test_the_server_of_nobody(demo: DemoRun) -> None:
     """The month has dollars that no team owes, and trial-8b is among them."""
-    by_team, metrics = shown(demo, "a server is nobody's")
+    by_team, metrics = shown(demo, "a server has no owner")
 
     assert re.search(r"^unassigned +[\d,]+\.\d\d", by_team, re.MULTILINE)
     assert len(metrics.splitlines()) <= 3

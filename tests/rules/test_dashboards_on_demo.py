@@ -211,7 +211,7 @@ ANSWERS: dict[str, tuple[str, Samples]] = {
         f'{MEAN_RENT} < bool max(inference_gpu_price_dollars_per_hour{{component="rent"}})',
         {"{}": 1},
     ),
-    "a server is nobody's": (
+    "a server has no owner": (
         (
             "group by (server)"
             ' (inference:cost_dollars_per_hour:server{product="unassigned",server!="unallocated"})'
