@@ -103,13 +103,13 @@ def test_an_interrupted_run_goes_on(
     monkeypatch.setattr(tool, "BUILD", tmp_path / "build")
     first, second, third = tool.mutants(Path("p.py"), TEXT)[:3]
     maps = {"fast": {"p.py": {line: ["t"] for line in range(1, 8)}}}
-    seen: list[str] = []
+    tried: list[str] = []
 
     def is_killed(copy: Path, _tests: list[str]) -> bool:
-        if len(seen) == 2:
+        if len(tried) == 2:
             raise KeyboardInterrupt
-        seen.append((copy / "p.py").read_text())
-        return len(seen) == 1
+        tried.append((copy / "p.py").read_text())
+        return len(tried) == 1
 
     monkeypatch.setattr(tool, "is_killed", is_killed)
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on(
 
     assert [(one.mutant, one.killer) for one in outcomes] == [(first, "fast"), (second, ""), (third, "fast")]
     assert tool.earlier(file) == outcomes
-    assert seen == [tool.mutated(TEXT, first), tool.mutated(TEXT, second)]
+    assert tried == [tool.mutated(TEXT, first), tool.mutated(TEXT, second)]
 
 
 def test_a_test_with_a_bar_in_its_name_is_found(tool: ModuleType, tmp_path: Path) -> None:
