@@ -111,6 +111,7 @@ def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:
         ((LoadReading("llama", 2.0),), 0, True),
         ((LoadReading("llama", 0.0),), 50, False),
         ((), 50, True),  # it does not tell, and tokens do not come by themselves
+        ((), 1, True),
         ((LoadReading("llama", None, 1.0),), 0, None),
     ],
 )
