@@ -189,11 +189,19 @@ def tests_by_line(data_file: Path) -> dict[str, dict[int, list[str]]]:
 
 
 def tests_of(mutant: Mutant, lines: Mapping[str, Mapping[int, list[str]]]) -> list[str]:
-    """Tests that run its line; of a line that runs at import, those that run anything of the file."""
+    """Tests that run its line; of a line that runs at import, those that run anything of the file.
+
+    Tests of the file come first, then those of its package, each by how many lines of the file they run.
+    """
     by_line = lines.get(mutant.path, {})
-    names = by_line.get(mutant.line) or [test for tests in by_line.values() for test in tests]
-    counted = Counter(names)
-    return sorted(counted, key=lambda test: (counted[test], test))[:TESTS_MAX]
+    counted = Counter(test for tests in by_line.values() for test in tests)
+    folder, stem = Path(mutant.path).parent.name, Path(mutant.path).stem
+
+    def rank(test: str) -> tuple[bool, bool, int, str]:
+        file = Path(test.partition("::")[0])
+        return stem not in file.stem, file.parent.name != folder, -counted[test], test
+
+    return sorted(by_line.get(mutant.line) or counted, key=rank)[:TESTS_MAX]
 
 
 def is_killed(copy: Path, tests: list[str]) -> bool:
