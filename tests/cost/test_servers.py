@@ -111,7 +111,6 @@ def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:
         ((LoadReading("llama", 2.0),), 0, True),
         ((LoadReading("llama", 0.0),), 50, False),
         ((), 50, True),  # it does not tell, and tokens do not come by themselves
-        ((), 1, True),
         ((LoadReading("llama", None, 1.0),), 0, None),
     ],
 )
@@ -122,6 +121,13 @@ def test_running_is_what_is_told_else_what_tokens_say(
     meter.tick(10, [], [replace(page(generation=0), loads=loads)])
     meter.tick(10, [], [replace(page(generation=generated), loads=loads)])
     assert tick_of(meter).running is running
+
+
+def test_one_prompt_token_says_that_a_server_runs(meter: CheckedMeter) -> None:
+    """The least that a counter can add."""
+    meter.tick(10, [], [replace(page(prompt=0), loads=())])
+    meter.tick(10, [], [replace(page(prompt=1), loads=())])
+    assert tick_of(meter).running is True
 
 
 def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
