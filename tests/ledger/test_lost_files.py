@@ -21,7 +21,6 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.store import FilePresence
 from tests.depth import examples
 from tests.ledger.conftest import FailingDisk
 from tests.ledger.ticks import StillClock, expected_totals, numbered, post
@@ -133,27 +132,6 @@ def test_a_lost_file_is_back_after_the_last_tick(
             ledger.id,
             {},
         )
-
-
-def test_a_folder_that_may_not_be_entered_any_more_is_no_loss(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The open file can be written: each tick is in it."""
-    ledger = begun(path, clock)
-
-    def refuse(_path: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "identity", refuse)
-        assert ledger._store is not None
-        assert ledger._store.presence() is FilePresence.IN_PLACE
-        post(ledger, 4)
-    ledger.close()
-
-    assert caplog.messages == []
-    with LedgerReader.open(path) as reader:
-        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
 @pytest.mark.parametrize("lose", [everything, the_lock, the_folder], ids=lambda lose: lose.__name__)
