@@ -311,7 +311,6 @@ def test_whatever_happens_it_costs_what_it_should(
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
-        patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), name, location, gpus)
         live(life, events_drawn)
         life.disk.state = "well"
@@ -339,7 +338,6 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
 ) -> None:
     """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), "agreed", UNKNOWN_LOCATION, gpus, RISE)
         live(life, events_drawn)

@@ -123,6 +123,13 @@ def test_running_is_what_is_reported_else_what_tokens_say(
     assert tick_of(meter).running is running
 
 
+def test_one_prompt_token_says_that_a_server_runs(meter: CheckedMeter) -> None:
+    """The least that a counter can add."""
+    meter.tick(10, [], [replace(page(prompt=0), loads=())])
+    meter.tick(10, [], [replace(page(prompt=1), loads=())])
+    assert tick_of(meter).running is True
+
+
 def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
     """Busy money by this tick's weighted tokens, 300 x 3 to 100 x 3; idle money by what trails."""
     meter.tick(10, [], [models(a=0, b=0)])

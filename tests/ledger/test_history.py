@@ -178,6 +178,18 @@ def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
     assert waiting.cells == {}
 
 
+def test_hours_that_an_earlier_release_kept_go_one_a_tick(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks of one hour are enough: after a deletion the next tick looks again."""
+    posted(path, clock, *[tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**hour)) for hour in range(6)])
+    assert sorted(hour - FIRST_HOUR for hour in hours(path)) == [0, 1, 2, 3, 4, 5]
+    monkeypatch.setattr(totals, "HOURS_KEPT", 3)
+    posted(path, clock, *[tick(NOVEMBER + 5 * HOUR + (20 + n) * SECOND, length=SECOND) for n in range(4)])
+
+    assert sorted(hour - FIRST_HOUR for hour in hours(path)) == [3, 4, 5]
+
+
 def test_hours_stay_40_days_and_days_13_months(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

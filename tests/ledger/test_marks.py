@@ -60,7 +60,7 @@ REMEMBERED = State(
                 Holder(ALPHA, "GPU-1", instance="MIG-b"),
             ),
             rounding={"rent": {OwnerPhase(CHAT, "idle"): 3}},
-            slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
+            slices={"MIG-a": 428_571_429, "MIG-b": 571_428_571},
             pci_bus_id="00000000:1A:00.0",
             boots_missed=1,
             predecessor="GPU-9",

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.store import FilePresence
 from tests import rights, tmpfs, unprivileged
 from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
 
@@ -255,3 +257,25 @@ from tests.ledger.ticks import StillClock
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 print(ledger.id, ledger.writable, ledger.persistent)
 """
+
+
+def test_a_folder_that_may_not_be_entered_any_more_is_no_loss(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The open file can be written: each tick is in it."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1, 2, 3)
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "identity", refuse)
+        assert ledger._store is not None
+        assert ledger._store.presence() is FilePresence.IN_PLACE
+        post(ledger, 4)
+    ledger.close()
+
+    assert caplog.messages == []
+    with LedgerReader.open(path) as reader:
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}

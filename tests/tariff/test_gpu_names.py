@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.gpu_models import meant
 
 GIBIBYTE = 2**30
 
@@ -232,6 +233,21 @@ def test_a_mig_profile_is_no_part_of_the_model(name: str) -> None:
 
     assert named is not None
     assert named.model.gpu_model == "A100-SXM4-40GB"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "correct"),
+    [
+        ("nvidia-h100*", "NVIDIA H100 80GB HBM3", "NVIDIA H100*"),
+        ("H?00", "NVIDIA H100", "*H?00*"),
+        ("nvidia?h100*", "NVIDIA H100 80GB HBM3", ""),  # where its ? stands is not known
+        ("nvidia", "NVIDIA Gro\u00df", ""),  # in lower case it is a letter longer
+        ("A100", "NVIDIA H100", ""),
+    ],
+)
+def test_a_pattern_that_misses_a_name_is_corrected(pattern: str, name: str, correct: str) -> None:
+    """By case, dashes and stars; a pattern with other wildcards by stars alone."""
+    assert meant(pattern, name) == correct
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GB10", "NVIDIA Thor", "Orin (nvgpu)"])

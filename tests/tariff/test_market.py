@@ -14,6 +14,15 @@ def rows(*lines: str) -> list[Row]:
     return [Row(COLUMNS["market.csv"], line.split(","), "market.csv") for line in lines]
 
 
+def test_of_types_with_one_price_the_first_by_name_is_taken() -> None:
+    """p5.48xlarge is 55.04 dollars of 8 GPUs and p5.4xlarge 6.88 dollars of one."""
+    market = CATALOGUE.market("H100-SXM5-80GB")
+
+    assert market is not None
+    assert market.large is not None
+    assert (market.large.instance_type, market.large.dollars_per_gpu) == ("p5.48xlarge", Decimal("6.88"))
+
+
 @pytest.mark.parametrize(
     ("name", "dollars", "vendors"),
     [

@@ -88,6 +88,17 @@ def test_trap_5_what_is_sold_in_blocks_has_no_list_price() -> None:
     )
 
 
+def test_trap_5_a_slice_has_its_part_of_the_lowest_price() -> None:
+    """g6f.large has an eighth of an L4. Google's is the lowest of a large cloud: 0.70683 / 8 dollars."""
+    actual = quote("g6f.large", gpu="NVIDIA L4", region="us-gov-west-1")
+
+    assert (actual.price_basis, actual.dollars_per_hour, actual.devices) == (
+        "estimate",
+        Decimal("0.08835375"),
+        1,
+    )
+
+
 def test_trap_5_china_is_not_priced_in_dollars() -> None:
     """Its list is in yuan; no other region stands in, and the GPU is estimated."""
     actual = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")

@@ -355,7 +355,7 @@ def test_the_default_budget_is_said_to_be_one(make_report: MakeReport) -> None:
     default = make_report(budgets=(BudgetRow("fleet", "", 27000.0, configured=False),))
     over = replace(default, projected={("search", "2026-11"): 27000.01})
 
-    assert "of the fleet&#x27;s default budget of" not in shown(make_report())
+    assert "default budget" not in shown(make_report())
     assert "the fleet&#x27;s default budget of $27,000.00, as no budget is configured" in shown(default)
     assert ">default budget $27,000<" in shown(default)
     assert "Over the default budget &quot;fleet&quot;" in shown(over)

@@ -69,6 +69,22 @@ def test_a_pod_has_its_product_and_team() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("annotated", "expected"),
+    [
+        (kubernetes.PodAnnotations(product="search"), ("search", "conversation")),
+        (kubernetes.PodAnnotations(team="red"), ("assistants", "red")),
+    ],
+)
+def test_an_annotation_goes_before_a_label(
+    annotated: kubernetes.PodAnnotations, expected: tuple[str, str]
+) -> None:
+    """One of the two; the other is by its label."""
+    (pod,) = ClusterSource().pods(Pods((replace(CHAT, pod_annotations=annotated),), "kubelet")) or ()
+
+    assert (pod.product, pod.team) == expected
+
+
 def test_the_configuration_says_which_labels_tell_who_pays() -> None:
     """They are looked up at each look: a reload needs no new answer."""
     (pod,) = (
