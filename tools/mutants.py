@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,12 +86,11 @@ def _silent(tree: ast.AST) -> set[ast.AST]:
     return left
 
 
-def _changes(node: ast.AST, text: str) -> Iterator[tuple[ast.AST, str]]:
+Positioned = ast.expr | ast.stmt
+
+
+def _changes(node: ast.AST, source: Callable[[Positioned], str]) -> Iterator[tuple[Positioned, str]]:
     """What a node may become: the node whose text is replaced, and the new text."""
-
-    def source(part: ast.AST) -> str:
-        return ast.get_source_segment(text, part) or ""
-
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
         yield node, f"{source(node.left)} {COMPARISONS[type(node.ops[0])]} {source(node.comparators[0])}"
     elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
@@ -122,17 +121,22 @@ def mutants(path: Path, text: str) -> list[Mutant]:
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
+    data = text.encode()
+
+    def source(part: Positioned) -> str:
+        """As `ast.get_source_segment`, which takes the whole file apart each time."""
+        end = starts[(part.end_lineno or part.lineno) - 1] + (part.end_col_offset or 0)
+        return data[starts[part.lineno - 1] + part.col_offset : end].decode()
+
     made = set()
     for node in ast.walk(tree):
         if node in silent:
             continue
-        for part, after in _changes(node, text):
+        for part, after in _changes(node, source):
             if part.lineno != part.end_lineno:
                 continue
-            before = ast.get_source_segment(text, part)
-            made.add(
-                Mutant(path.as_posix(), starts[part.lineno - 1] + part.col_offset, part.lineno, before, after)
-            )
+            start = starts[part.lineno - 1] + part.col_offset
+            made.add(Mutant(path.as_posix(), start, part.lineno, source(part), after))
     return sorted(made)
 
 
