@@ -15,7 +15,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from pathlib import Path
 from queue import Queue
 
@@ -87,7 +86,10 @@ def _silent(tree: ast.AST) -> set[ast.AST]:
     return left
 
 
-def _changes(node: ast.AST, source: Callable[[ast.AST], str]) -> Iterator[tuple[ast.AST, str]]:
+Positioned = ast.expr | ast.stmt
+
+
+def _changes(node: ast.AST, source: Callable[[Positioned], str]) -> Iterator[tuple[Positioned, str]]:
     """What a node may become: the node whose text is replaced, and the new text."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
         yield node, f"{source(node.left)} {COMPARISONS[type(node.ops[0])]} {source(node.comparators[0])}"
@@ -116,25 +118,25 @@ def mutants(path: Path, text: str) -> list[Mutant]:
     """All mutants of a file, in the order of the text."""
     tree = ast.parse(text)
     silent = _silent(tree)
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line.encode()))
     data = text.encode()
-    starts = [0, *accumulate(len(line) for line in data.splitlines(keepends=True))]
 
-    def source(part: ast.AST) -> str:
-        """Text of a node; `ast.get_source_segment` splits the whole file at each call."""
-        begin, end = (
-            starts[part.lineno - 1] + part.col_offset,
-            starts[part.end_lineno - 1] + part.end_col_offset,
-        )
-        return data[begin:end].decode()
+    def source(part: Positioned) -> str:
+        """As `ast.get_source_segment`, which takes the whole file apart each time."""
+        end = starts[(part.end_lineno or part.lineno) - 1] + (part.end_col_offset or 0)
+        return data[starts[part.lineno - 1] + part.col_offset : end].decode()
 
     made = set()
     for node in ast.walk(tree):
         if node in silent:
             continue
         for part, after in _changes(node, source):
-            if part.lineno == part.end_lineno:
-                start = starts[part.lineno - 1] + part.col_offset
-                made.add(Mutant(path.as_posix(), start, part.lineno, source(part), after))
+            if part.lineno != part.end_lineno:
+                continue
+            start = starts[part.lineno - 1] + part.col_offset
+            made.add(Mutant(path.as_posix(), start, part.lineno, source(part), after))
     return sorted(made)
 
 

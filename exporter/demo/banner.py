@@ -103,7 +103,7 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
         Fact(
             "a spot node was lost",
             f"The host was taken away from {_hour(timeline.lost)} to {_hour(timeline.returned)}, and came "
-            "back with its disk: no rent for that time, storage and network go on.",
+            "back with its disk: no rent for that time, but storage and network.",
             (f"{grep} 'unobserved time' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
         ),
         Fact(
