@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import day, footprint, growth, ledger, reader, scrape
+from benchmarks import day, fleet_books, footprint, growth, ledger, reader, scrape
 
 Work = Callable[[], int | None]
 
@@ -23,6 +23,7 @@ WHOLE: Final[dict[str, Work]] = {
     "footprint": lambda: footprint.main(minutes=10, runs=3),
     "growth": lambda: growth.main(ticks=30, runs=3),
     "day": day.main,
+    "fleet-books": fleet_books.main,
 }
 
 QUICK: Final[dict[str, Work]] = {

@@ -42,7 +42,7 @@ FOREIGN = {
     "h2": r"sources/kubelet/.+",
     "h11": r"sources/http_client\.py",
     "httpcore": r"sources/https_client\.py",
-    "httpx": r"sources/https_client\.py",
+    "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
     "yaml": r"config/.+",
     "prometheus_client": r"metrics/.+",
     "bcrypt": r"web/.+",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.cli import flags, status
+from exporter.cli import flags, status, why
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
 from exporter.cli.ledger_session import LedgerSession
@@ -44,6 +44,8 @@ def add(verbs: "flags.Verbs") -> None:
             ("chat-70b --window=24h", "one server over a day"),
             ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
             ("--window=24h --json", "all of it for programs"),
+            ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
+            ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
         ),
         exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
     )
@@ -63,11 +65,11 @@ def add(verbs: "flags.Verbs") -> None:
     )
     verb.add_argument(
         "--against",
-        type=_price,
         metavar="DOLLARS",
-        help="a price per million tokens to compare with",
+        help="a price per million tokens to compare with; with --why, the month to compare with",
     )
     verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    why.add(verb)
     flags.daemon_ledger(
         verb,
         use=" and the prices of now; without one, those are estimates of the bundled catalogue",
@@ -100,6 +102,13 @@ def _price(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Print an explanation; returns the exit status."""
+    if why_options := why.chosen(options):
+        return why.run(why_options)
+    if options.against is not None:
+        try:
+            options.against = _price(options.against)
+        except argparse.ArgumentTypeError as error:
+            options.parser.error(f"argument --against: {error}")
     return explained(flags.chosen(ExplainOptions, options))
 
 

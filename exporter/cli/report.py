@@ -1,4 +1,4 @@
-"""The verbs `report month`, `report chargeback` and `report focus`: a month of the daemon's ledger."""
+"""The verbs `report month`, `report chargeback` and `report focus`: a month of one ledger or of many."""
 
 import argparse
 import os
@@ -6,24 +6,37 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, status
+from exporter.cli import closing, flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
+from exporter.config import load
+from exporter.units import Instant
 
 if TYPE_CHECKING:
-    from exporter.finance.month import By
+    from exporter.finance.chargeback import Column, Idle
+    from exporter.finance.fleet.overheads import FleetOverheads
+    from exporter.finance.month import By, Statement
     from exporter.finance.statement import Form
     from exporter.ledger.history import MonthRecord
+    from exporter.tariff.period import Period
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
 """Values of `--by`, spelled here: `exporter.finance` is imported when a report is printed."""
+
+COLUMNS: Final = ("day", "product", "team", "namespace", "server", "model")
+CHARGEBACK_BY: Final = ("product", "team")
+IDLE_FORMS: Final = ("apart", "spread")
+"""Values of the flags of a chargeback, spelled here for the same reason."""
 
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
 
@@ -41,15 +54,19 @@ def add(verbs: "flags.Verbs") -> None:
     group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
     statements = _add_month(reports), _add_chargeback(reports)
-    for verb in (*statements, _add_focus(reports)):
+    focus = _add_focus(reports)
+    for verb in (*statements, focus):
         flags.daemon_ledger(verb)
-        verb.add_argument(
-            "--month",
-            type=flags.month_value,
-            metavar="YYYY-MM",
-            help="the month (default: the current month)",
-        )
+    focus.add_argument(
+        "--month",
+        type=flags.month_value,
+        metavar="YYYY-MM",
+        help="the month (default: the current month)",
+    )
     for verb in statements:
+        period_flags.add(verb)
+        fleet_source.add(verb)
+        fleet_source.add_overheads(verb)
         form = verb.add_mutually_exclusive_group()
         form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
         form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
@@ -65,11 +82,15 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
             ("", "this month so far, by product"),
             ("--month=2026-10 --by=server", "a month that is over, by server"),
             ("--month=2026-10 --by=team --json", "the same for programs"),
+            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
+            ("--month=2026-10 --close --output=2026-10.json", "close the month into a file that stands"),
+            ("--against=2026-10.json", "what changed since it was closed"),
         ),
         exits=PRINTED,
         of="report",
     )
     month.add_argument("--by", choices=BYS, default="product", help="group by (default product)")
+    closing.add(month)
     return month
 
 
@@ -77,16 +98,44 @@ def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
     chargeback = flags.add_verb(
         reports,
         "chargeback",
-        "print a month's chargeback by product and team, with idle cost, GPU-hours and tokens",
+        "print a chargeback by product and team or other owners, with idle cost, GPU-hours and tokens",
         examples=(
             ("--month=2026-10", "chargeback as a table"),
             ("--month=2026-10 --csv", "the same for a spreadsheet"),
+            ("--month=2026-10 --by=team,model --idle=spread", "by team and model, with idle cost spread"),
+            ("--since=2026-10-05 --until=2026-10-11 --by=day,product", "a week by day"),
+            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
         ),
         exits=PRINTED,
         of="report",
     )
-    chargeback.set_defaults(by=None)
+    chargeback.add_argument(
+        "--by",
+        dest="columns",
+        type=_columns_value,
+        default=CHARGEBACK_BY,
+        metavar="COLUMN,...",
+        help=f"columns, in this order, of {', '.join(COLUMNS)} (default {','.join(CHARGEBACK_BY)})",
+    )
+    chargeback.add_argument(
+        "--idle",
+        choices=IDLE_FORMS,
+        help="apart: idle cost in a row of its own; spread: over owners in proportion to their busy cost "
+        "(default: in the row of its owner)",
+    )
     return chargeback
+
+
+def _columns_value(text: str) -> tuple[str, ...]:
+    columns = tuple(text.split(","))
+    for column in columns:
+        if column not in COLUMNS:
+            raise argparse.ArgumentTypeError(
+                f"{column!r} is no column: choose from {', '.join(COLUMNS)}, with commas between them"
+            )
+    if len(set(columns)) < len(columns):
+        raise argparse.ArgumentTypeError(f"{text!r} has a column twice")
+    return columns
 
 
 def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
@@ -115,7 +164,23 @@ def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
-    return report(flags.chosen(ReportOptions, options))
+    if closing_options := closing.chosen(options):
+        return closing.run(closing_options)
+    period = PeriodFlags.of(options)
+    return report(
+        ReportOptions(
+            options.config_file,
+            options.ledger_path,
+            period.month,
+            getattr(options, "by", None),
+            options.form,
+            FleetSource.of(options),
+            since=period.since,
+            until=period.until,
+            columns=getattr(options, "columns", CHARGEBACK_BY),
+            idle=getattr(options, "idle", None),
+        )
+    )
 
 
 def _run_focus(options: argparse.Namespace) -> int:
@@ -130,28 +195,80 @@ def _run_focus(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What to print. Without a `month` it is the current one; without a `by` it is a chargeback."""
+    """What to print. Without a `month` and `since` it is the current month; without a `by` a chargeback.
+
+    With a `fleet` it is of all its hosts. `columns` and `idle` are those of a chargeback.
+    """
 
     config_file: Path | None
     ledger_path: Path | None
     month: str | None
     by: "By | None"
     form: "Form"
+    fleet: FleetSource | None = None
+    since: date | None = None
+    until: date | None = None
+    columns: "tuple[Column, ...]" = CHARGEBACK_BY
+    idle: "Idle | None" = None
+
+    @property
+    def period(self) -> PeriodFlags:
+        """The period."""
+        return PeriodFlags(self.month, self.since, self.until)
 
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance import month as months  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.finance.statement import sheet  # noqa: PLC0415
+    from exporter.finance.statement import sheet  # noqa: PLC0415 - the module is imported for its flags
 
     def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> None:
-        if options.by is None:
-            statement = months.chargeback(record, current, zone)
-        else:
-            statement = months.month(record, options.by, current, zone)
-        sys.stdout.write(sheet(statement, options.form))
+        sys.stdout.write(sheet(_statement(options, record, current, zone), options.form))
 
-    return _write_month(options.config_file, options.ledger_path, options.month, write, clock)
+    if options.fleet is not None:
+        return _write_fleet(options, options.fleet, clock)
+    return _write_month(options.config_file, options.ledger_path, options.period, write, clock)
+
+
+def _statement(
+    options: ReportOptions,
+    record: "MonthRecord",
+    current: str,
+    zone: ZoneInfo,
+    overheads: "FleetOverheads | None" = None,
+) -> "Statement":
+    from exporter.finance.chargeback import ChargebackLayout, chargeback  # noqa: PLC0415 - as in `report`
+    from exporter.finance.month import month  # noqa: PLC0415
+
+    if options.by is None:
+        return chargeback(record, current, zone, ChargebackLayout(options.columns, options.idle), overheads)
+    return month(record, options.by, current, zone, overheads)
+
+
+@with_exit_status
+def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | None) -> int:
+    """Read the month of all hosts and print it; returns as `report` does."""
+    from exporter.finance.chargeback import DAY_FAMILIES  # noqa: PLC0415
+    from exporter.finance.fleet.forms import fleet_sheet  # noqa: PLC0415 - as in `report`
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415
+    from exporter.finance.month import ReportError  # noqa: PLC0415
+
+    config = load(options.config_file)
+    now = (clock or SystemClock()).wall()
+    period = _period(options.period, config.timezone, now)
+    days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
+    finer = options.by not in ("product", "team")
+    fleet = source.read(period, config.timezone, now, days, finer=finer)
+    overheads = source.fleet_overheads(config, period, fleet.zone, now)
+    try:
+        statement = _statement(
+            options, fleet.record, _current(period, fleet.zone, now), fleet.zone, overheads
+        )
+    except ReportError as error:
+        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
+    if options.form == "csv":
+        write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    sys.stdout.write(fleet_sheet(fleet, statement, options.form))
+    return status.OK
 
 
 def focus_file(
@@ -178,31 +295,48 @@ def focus_file(
         if formulas.any:
             write_colored(FORMULAS, sys.stderr)
 
-    return _write_month(config_file, ledger_path, month, write, clock)
+    return _write_month(config_file, ledger_path, PeriodFlags(month), write, clock)
 
 
 @with_exit_status
 def _write_month(
     config_file: Path | None,
     ledger_path: Path | None,
-    month: str | None,
+    flags_of_period: PeriodFlags,
     write: WriteMonth,
     clock: Clock | None,
 ) -> int:
-    """Read a month, without a name the current one, and print it; returns as `report` does."""
+    """Read a month or another period and print it; returns as `report` does."""
     from exporter.finance.month import ReportError  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.tariff.calendar import month_of  # noqa: PLC0415
+    from exporter.ledger.period_reader import PeriodReader  # noqa: PLC0415
 
     session = LedgerSession.of(config_file, ledger_path)
     now = (clock or SystemClock()).wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        current = month_of(now, zone).name
-        record = ledger.month(month or current)
+        period = _period(flags_of_period, zone, now)
+        if period.months == (period.name,):
+            record = ledger.month(period.name)
+        else:
+            with PeriodReader.open(session.path) as reader:
+                record = reader.record(period)
     try:
-        write(record, current, zone)
+        write(record, _current(period, zone, now), zone)
     except ReportError as error:
         raise VerbFailedError(f"{session.path}: {error}") from error
     return status.OK
+
+
+def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> "Period":
+    try:
+        return flags_of_period.period(zone, now)
+    except ValueError as error:
+        raise VerbFailedError(str(error)) from error
+
+
+def _current(period: "Period", zone: ZoneInfo, now: Instant) -> str:
+    """The name of the period while it goes on, else nothing."""
+    start, end = period.bounds(zone)
+    return period.name if start <= now < end else ""
 
 
 class _Formulas:

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Final, TextIO, cast
+from typing import Final, Self, TextIO, cast
 
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -164,3 +164,39 @@ def progress(what: str, done: int, of: int) -> None:
 def _show(text: str) -> None:
     sys.stderr.write(f"{_CLEAR}{text}")
     sys.stderr.flush()
+
+
+BAR_CHARACTERS: Final = 30
+LINE_EVERY: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
+
+
+class ProgressBar:
+    """Progress of long work on standard error: a bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, what: str, clock: Clock | None = None) -> None:
+        self._what = what
+        self._clock = clock or SystemClock()
+        self._next = 0
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        self._next = self._clock.elapsed() + (PROGRESS_AFTER if sys.stderr.isatty() else LINE_EVERY)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._shown and sys.stderr.isatty():
+            _show("")
+
+    def show(self, done: int, of: int) -> None:
+        """Show how much is done, when it is time to."""
+        now = self._clock.elapsed()
+        if now < self._next or done >= of:
+            return
+        self._shown = True
+        if sys.stderr.isatty():
+            self._next = now + PROGRESS_EVERY // 5
+            filled = BAR_CHARACTERS * done // of
+            _show(f"{self._what} [{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] {done} of {of}")
+        else:
+            self._next = now + LINE_EVERY
+            _say(f"{self._what}: {done} of {of}\n", sys.stderr)

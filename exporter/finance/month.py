@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
+from exporter.finance.fleet.overheads import FleetOverheads, spread
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
-from exporter.tariff.calendar import first_instant, month_of
+from exporter.tariff.period import Period
 from exporter.units import (
     Instant,
     Nanoseconds,
@@ -38,21 +40,36 @@ def notes(
     )
 
 
+def overhead_notes(overheads: FleetOverheads | None) -> Iterator[str]:
+    """Sentences on overheads of the fleet."""
+    if overheads is not None and overheads.total:
+        listed = ", ".join(f"{name} {dollars_text(amount)}" for name, amount in overheads.amounts.items())
+        yield (
+            f"{dollars_text(overheads.total)} dollars are overheads of the fleet ({listed}), spread "
+            f"{overheads.rule}"
+        )
+
+
 def _notes(
     record: MonthRecord, missing: Picodollars, zone: ZoneInfo, *, by_owner: bool, by_phase: bool
 ) -> Iterator[str]:
     total, estimated = sum(record.cells.values()), record.estimated
     if estimated:
         yield (f"{dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated prices")
-    if missing and not by_owner:
-        yield (
-            f"{dollars_text(missing)} dollars are known by product and team only: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
+    if record.undated:
+        months = " and ".join(Period.named(record.month).months)
+        undated = dollars_text(record.undated)
+        yield f"{undated} dollars of {months} have no known day and are not in this report"
+    if missing:
+        unknown = (
+            "are known by product and team only"
+            if not by_owner
+            else "have no idle part, GPU-hours or tokens here"
         )
-    elif missing:
+        elsewhere = "" if record.ledger else ", or only Prometheus has them"
         yield (
-            f"{dollars_text(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
+            f"{dollars_text(missing)} dollars {unknown}: they were posted "
+            f"by an earlier release, or their days are past the 13 months that are kept{elsewhere}"
         )
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
     if by_phase and phased and phased != total:
@@ -70,16 +87,21 @@ def _notes(
         if unpriced:
             hours = hours_text(unpriced)
             yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
-        year, number = map(int, record.month.split("-"))
-        length = month_of(first_instant(year, number, 1, zone), zone).length
-        covered = sum(sums.covered.values())
-        yield (f"{hours_text(covered)} of the {hours_text(length)} hours of the whole month are metered")
+        covered = hours_text(sum(sums.covered.values()))
+        if not record.ledger:
+            yield f"{covered} host-hours are metered"
+            return
+        period = Period.named(record.month)
+        start, end = period.bounds(zone)
+        whole = "the whole month" if period.months == (period.name,) else period.name
+        yield f"{covered} of the {hours_text(end - start)} hours of {whole} are metered"
 
 
 def _correction(adjustment: Adjustment) -> str:
     state = "" if adjustment.posted is not None else " waits for the daemon and is in no sum"
+    of_ledger = f" of ledger {adjustment.ledger}" if adjustment.ledger else ""
     return (
-        f"adjustment {adjustment.number}{state}: {plain_dollars(adjustment.amount)} dollars of "
+        f"adjustment {adjustment.number}{of_ledger}{state}: {plain_dollars(adjustment.amount)} dollars of "
         f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
         f'"{adjustment.reason}"'
     )
@@ -96,6 +118,9 @@ NOT_ITEMIZED: Final = "(not itemized)"
 ADJUSTED: Final = f"({COMPONENT})"
 """The name of corrections where lines are by what a correction has none of: a server, a model, a GPU."""
 
+OVERHEADS: Final = "(overheads)"
+"""The name of overheads of the fleet where lines are by GPU."""
+
 Labels = tuple[str, ...]
 
 
@@ -111,6 +136,7 @@ class StatementLine:
     GPUs that did nothing. `estimated` is the part at estimated prices, `adjusted` the part that is posted
     corrections. `gpu_time` is GPU time that is owed, `unpriced` what waits for a price, as it passed: what of
     it is owed while the host was down, that price will tell.
+    `overhead` is a part of the overheads of the fleet, which is not in `money`.
     """
 
     labels: Labels
@@ -122,16 +148,20 @@ class StatementLine:
     unpriced: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
+    overhead: Picodollars = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A month by something. The money of `lines` sums to all that the ledger posted in that month.
 
+    `ledger` is empty in a statement of several ledgers.
+
     `columns` name the labels. `idle`, `estimated`, `gpu_time` and `tokens` say whether lines tell theirs, and
     with `gpu_time` what of it waits for a price.
     `to_date` says that the month goes on. `notes` are sentences on what the numbers leave open.
     `adjustments` are the month's corrections: posted ones are in `lines`, those that wait are not.
+    `overheads` are those of the fleet that lines carry; `None` where they were not looked at.
     """
 
     report: Literal["month", "chargeback"]
@@ -147,6 +177,7 @@ class Statement:
     tokens: bool
     notes: tuple[str, ...]
     adjustments: tuple[Adjustment, ...] = ()
+    overheads: FleetOverheads | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,29 +206,17 @@ _GROUPINGS: Final[Mapping[By, _Grouping]] = {
     "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
     "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
 }
-_CHARGEBACK: Final = _Grouping(
-    ("product", "team"),
-    lambda cell: (cell.product, cell.team),
-    lambda owner: (owner.product, owner.team),
-)
 
 
-def month(record: MonthRecord, by: By, current: str, zone: ZoneInfo) -> Statement:
+def month(
+    record: MonthRecord, by: By, current: str, zone: ZoneInfo, overheads: FleetOverheads | None = None
+) -> Statement:
     """A month by one thing. `current` is the month that goes on now, `zone` the one that months are of.
 
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    return _statement("month", record, _GROUPINGS[by], current, zone)
-
-
-def chargeback(record: MonthRecord, current: str, zone: ZoneInfo) -> Statement:
-    """A month by product and team, those included that no rule names.
-
-    Raises:
-        ReportError: the ledger has nothing of that month.
-    """
-    return _statement("chargeback", record, _CHARGEBACK, current, zone)
+    return _statement(record, _GROUPINGS[by], current, zone, overheads)
 
 
 def refuse_unknown(record: MonthRecord) -> None:
@@ -208,19 +227,22 @@ def refuse_unknown(record: MonthRecord) -> None:
     """
     if record.month not in record.months:
         available = f"it has {', '.join(record.months)}" if record.months else EMPTY
-        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+        if record.ledger:
+            raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+        available = f"they have {', '.join(record.months)}" if record.months else "they are empty"
+        raise ReportError(f"the ledgers have nothing of {record.month}: {available}")
 
 
 def _statement(
-    report: Literal["month", "chargeback"],
     record: MonthRecord,
     grouping: _Grouping,
     current: str,
     zone: ZoneInfo,
+    overheads: FleetOverheads | None,
 ) -> Statement:
     refuse_unknown(record)
     sums = record.sums or HistorySums()
-    lines = _StatementLines()
+    lines = StatementLines()
     total = sum(record.cells.values())
     missing = total - record.adjusted - sum(sums.cost.values())
     if grouping.cell is not None:
@@ -236,8 +258,10 @@ def _statement(
     if grouping.server_cost is not None:
         itemized = sum(line.estimated for line in lines.lines())
         lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - itemized
+    if overheads is not None:
+        _carry(lines, record, grouping, overheads)
     return Statement(
-        report=report,
+        report="month",
         month=record.month,
         columns=grouping.columns,
         ledger=record.ledger,
@@ -248,21 +272,55 @@ def _statement(
         estimated=grouping.cell is not None or grouping.server_cost is not None,
         gpu_time=record.sums is not None and (grouping.owner is not None or grouping.gpu is not None),
         tokens=record.sums is not None and grouping.owner is not None,
-        notes=notes(
-            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.owner is not None
+        notes=(
+            *overhead_notes(overheads),
+            *notes(
+                record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.owner is not None
+            ),
         ),
         adjustments=record.adjustments,
+        overheads=overheads,
     )
 
 
-class _StatementLines:
+def owner_dollars(record: MonthRecord) -> dict[CostOwner, Picodollars]:
+    """Cost by owner. What is known by product and team only has an owner without a server."""
+    sums: dict[CostOwner, Picodollars] = {}
+    for owner_phase, amount in (record.sums or HistorySums()).cost.items():
+        add(sums, owner_phase.owner, amount)
+    rest: dict[CostOwner, Picodollars] = {}
+    for cell, amount in record.cells.items():
+        add(rest, unitemized_owner(cell.product, cell.team), amount)
+    for owner, amount in sums.items():
+        add(rest, unitemized_owner(owner.product, owner.team), -amount)
+    return {owner: amount for owner, amount in (sums | rest).items() if amount}
+
+
+def unitemized_owner(product: str, team: str) -> CostOwner:
+    """The owner of money that is known by product and team only."""
+    return CostOwner(product, team, "", NOT_ITEMIZED, NOT_ITEMIZED)
+
+
+def owner_gpu_time(record: MonthRecord) -> dict[CostOwner, Nanoseconds]:
+    """GPU time that is owed, by owner."""
+    times: dict[CostOwner, Nanoseconds] = {}
+    for owner_phase, time in (record.sums or HistorySums()).held.items():
+        add(times, owner_phase.owner, time)
+    return times
+
+
+class StatementLines:
+    """Lines of a statement by their labels."""
+
     def __init__(self) -> None:
         self._lines: dict[Labels, StatementLine] = {}
 
     def of(self, labels: Labels) -> StatementLine:
+        """The line with these labels, made if it is missing."""
         return self._lines.setdefault(labels, StatementLine(labels))
 
     def lines(self) -> Collection[StatementLine]:
+        """All lines, in the order in which they were made."""
         return self._lines.values()
 
     def ordered(self) -> tuple[StatementLine, ...]:
@@ -275,12 +333,13 @@ class _StatementLines:
             or line.estimated
             or line.gpu_time
             or line.unpriced
+            or line.overhead
             or any(line.tokens.values())
         ]
         return tuple(sorted(relevant, key=lambda line: (-line.money, line.labels)))
 
 
-def _fill(lines: _StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
+def _fill(lines: StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
     if grouping.owner is not None:
         for owner_phase, amount in sums.cost.items():
             line = lines.of(grouping.owner(owner_phase.owner))
@@ -310,7 +369,22 @@ def _fill(lines: _StatementLines, sums: HistorySums, grouping: _Grouping) -> Non
             lines.of(grouping.gpu(gpu)).unpriced += time
 
 
-def _correct(lines: _StatementLines, record: MonthRecord, grouping: _Grouping) -> None:
+def _carry(
+    lines: StatementLines, record: MonthRecord, grouping: _Grouping, overheads: FleetOverheads
+) -> None:
+    """Add overheads of the fleet to the lines that carry them."""
+    if grouping.columns == ("component",):
+        for name, amount in overheads.amounts.items():
+            lines.of((name,)).overhead += amount
+    elif grouping.owner is None:
+        lines.of((OVERHEADS, *("" for _ in grouping.columns[1:]))).overhead += overheads.total
+    else:
+        parts = spread(overheads, owner_gpu_time(record), owner_dollars(record))
+        for owner, amount in parts.items():
+            lines.of(grouping.owner(owner)).overhead += amount
+
+
+def _correct(lines: StatementLines, record: MonthRecord, grouping: _Grouping) -> None:
     """Tell posted corrections where their money is."""
     for each in record.adjustments:
         if each.posted is None:

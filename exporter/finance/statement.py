@@ -39,6 +39,26 @@ def sheet(statement: Statement, form: Form) -> str:
 
 def text(statement: Statement) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row."""
+    lines = [
+        f"{title(statement)}, ledger {statement.ledger}, as of {as_of(statement)}",
+        "",
+        *table(statement),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def title(statement: Statement) -> str:
+    """The name of its month, and whether that goes on."""
+    return f"{statement.month} to date" if statement.to_date else statement.month
+
+
+def as_of(statement: Statement) -> str:
+    """The time of its last commit."""
+    return _time(statement.last_commit) or "never"
+
+
+def table(statement: Statement) -> Iterator[str]:
+    """Lines of its table and its notes."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
     columns = [values for _heading, values in _columns(statement)]
     rows = [
@@ -46,41 +66,53 @@ def text(statement: Statement) -> str:
         for row_number, line in enumerate(statement.lines)
     ]
     total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in columns)]
-    title = f"{statement.month} to date" if statement.to_date else statement.month
-    lines = [
-        f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
-        "",
-        *ruled_table(headings, rows, total, labels=len(statement.columns)),
-        "",
-        *(f"{printable(note)}." for note in statement.notes),
-    ]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    yield from ruled_table(headings, rows, total, labels=len(statement.columns))
+    yield ""
+    yield from (f"{printable(note)}." for note in statement.notes)
 
 
 def as_json(statement: Statement) -> str:
+    """For machines, as `document` is."""
+    return json.dumps(document(statement), indent=2) + "\n"
+
+
+def document(statement: Statement) -> dict[str, Any]:
     """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
-    cents = list(zip(*_cents(statement), *_origin_cents(statement), strict=True))
+    cents = list(zip(*_cents(statement), *_origin_cents(statement), _overhead_cents(statement), strict=True))
     rows = [
         {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
         for line, amounts in zip(statement.lines, cents[:-1], strict=True)
     ]
-    document = {
+    return {
         "report": statement.report,
         "month": statement.month,
         "to_date": statement.to_date,
-        "ledger": statement.ledger,
+        "ledger": statement.ledger or None,
         "last_commit": _time(statement.last_commit),
         "rows": rows,
         "total": _amounts(statement, _total(statement), *cents[-1]),
         "adjustments": [_adjustment(each) for each in statement.adjustments],
+        **_overheads(statement),
         "notes": statement.notes,
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
-def as_csv(statement: Statement) -> str:
+def _overheads(statement: Statement) -> dict[str, Any]:
+    if statement.overheads is None:
+        return {}
+    amounts = statement.overheads.amounts
+    cents = rounded(list(amounts.values()), CENT)
+    rows = [
+        {"name": name, "dollars": each / 100, "picodollars": amount}
+        for (name, amount), each in zip(amounts.items(), cents, strict=True)
+    ]
+    return {"fleet_overheads": {"rule": str(statement.overheads.rule), "rows": rows}}
+
+
+def as_csv(statement: Statement, last: Mapping[str, str] | None = None) -> str:
     """For spreadsheets: one row a line and none for the total, so that sums are sums.
 
+    `last` are columns at the end that have one value in all rows.
     A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers are numbers.
     """
     out = io.StringIO()
@@ -89,10 +121,17 @@ def as_csv(statement: Statement) -> str:
         (name, [value.replace(",", "") for value in values])
         for name, values in _columns(statement, plain=True)
     ]
-    writer.writerow(["month", *statement.columns, *(name for name, _values in columns)])
+    writer.writerow(["month", *statement.columns, *(name for name, _values in columns), *(last or {})])
     for row_number, line in enumerate(statement.lines):
         labels = [_cell(label) for label in line.labels]
-        writer.writerow([statement.month, *labels, *(values[row_number] for _name, values in columns)])
+        writer.writerow(
+            [
+                statement.month,
+                *labels,
+                *(values[row_number] for _name, values in columns),
+                *(last or {}).values(),
+            ]
+        )
     return out.getvalue()
 
 
@@ -111,6 +150,11 @@ def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str
             yield "idle_ratio", ["" if ratio is None else f"{ratio:.4f}" for ratio in ratios]
         else:
             yield "idle %", ["-" if ratio is None else f"{100 * ratio:.1f}" for ratio in ratios]
+    if statement.overheads is not None:
+        overhead = _overhead_cents(statement)
+        yield "overhead_dollars" if plain else "overheads", [hundredths(cents) for cents in overhead]
+        whole = [hundredths(own + part) for own, part in zip(money, overhead, strict=True)]
+        yield "dollars_with_overheads" if plain else "with overheads", whole
     if statement.gpu_time:
         yield "gpu_hours" if plain else "GPU-hours", _hours([line.gpu_time for line in lines])
     if statement.tokens:
@@ -141,6 +185,11 @@ def _cents(statement: Statement) -> tuple[list[int], list[int]]:
     return [*money, sum(money)], [*idle, sum(idle)]
 
 
+def _overhead_cents(statement: Statement) -> list[int]:
+    """Cents of overheads of the fleet, of each line and, last, of the total."""
+    return _summed([line.overhead for line in statement.lines], CENT)
+
+
 def _origin_cents(statement: Statement) -> tuple[list[int], list[int]]:
     """Cents at estimated prices, and of corrections, of each line and, last, of the total."""
     lines = statement.lines
@@ -166,15 +215,29 @@ def _total(statement: Statement) -> StatementLine:
         total.adjusted += line.adjusted
         total.unpriced += line.unpriced
         total.gpu_time += line.gpu_time
+        total.overhead += line.overhead
         for kind, count in line.tokens.items():
             total.tokens[kind] = total.tokens.get(kind, 0) + count
     return total
 
 
 def _amounts(
-    statement: Statement, line: StatementLine, cents: int, idle: int, estimated: int, adjusted: int
+    statement: Statement,
+    line: StatementLine,
+    cents: int,
+    idle: int,
+    estimated: int,
+    adjusted: int,
+    overhead: int,
 ) -> dict[str, Any]:
     amounts: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    if statement.overheads is not None:
+        amounts |= {
+            "overhead_dollars": overhead / 100,
+            "overhead_picodollars": line.overhead,
+            "dollars_with_overheads": (cents + overhead) / 100,
+            "picodollars_with_overheads": line.money + line.overhead,
+        }
     if statement.estimated:
         amounts["estimated_dollars"] = estimated / 100
     amounts["adjustment_dollars"] = adjusted / 100
@@ -194,7 +257,9 @@ def _amounts(
 
 def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
     """`posted` is null while it waits for the daemon; it is then in no row."""
+    of_ledger = {"ledger": adjustment.ledger} if adjustment.ledger else {}
     return {
+        **of_ledger,
         "number": adjustment.number,
         "date": adjustment.day,
         "product": adjustment.product,

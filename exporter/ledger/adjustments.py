@@ -33,6 +33,7 @@ class Adjustment:
     `day` is like 2026-10-31 in the configured time zone. The money belongs to its month. `reason` is free
     text. `kind` is `MANUAL` or `REPRICING`, empty in a row of an earlier release. `key` is empty without one.
     `posted` is when the daemon posted it. `None`: it waits, and is in no sum.
+    `ledger` is the id of its ledger where those of several are listed, else empty.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Adjustment:
     posted: Instant | None
     kind: str = ""
     key: str = ""
+    ledger: str = ""
 
     @property
     def month(self) -> str:

@@ -24,7 +24,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 _KEY_SHOWN: Final = 200
 """Characters of a row's key in a message."""
 
-_MAGIC: Final = b"SQLite format 3\0"
+MAGIC: Final = b"SQLite format 3\0"
 
 _DAMAGED: Final = (
     sqlite3.SQLITE_CORRUPT,
@@ -33,6 +33,9 @@ _DAMAGED: Final = (
     sqlite3.SQLITE_TOOBIG,
 )
 """`ERROR` is a statement that does not fit the file's tables, `TOOBIG` a value of another writer."""
+
+CHECKS_TABLES: Final = (3, 33, 0)
+"""The first version of SQLite that checks single tables."""
 
 MARK_BYTES: Final = 4 * 1024 * 1024
 """Largest mark of one GPU, endpoint, gateway or server. Longer ones are neither read nor written."""
@@ -124,14 +127,16 @@ def refuse_other_files(path: Path) -> None:
     """
     # Before SQLite opens it: SQLite deletes the log of a file that is not its own, and that may be evidence.
     with suppress(FileNotFoundError), path.open("rb") as file:
-        begin = file.read(len(_MAGIC))
+        begin = file.read(len(MAGIC))
         # A file of one byte is an empty one to SQLite.
-        if len(begin) > 1 and begin != _MAGIC:
+        if len(begin) > 1 and begin != MAGIC:
             raise DamagedError("file is not a database")
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
+def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = ()) -> None:
     """Check that the file is a whole ledger that this release may use.
+
+    With `tables` only these are checked for damage, those that the file has: hours of a year are most of it.
 
     Raises:
         DamagedError: it is not ours or not whole.
@@ -139,9 +144,13 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         sqlite3.Error: it cannot be read.
     """
     refuse_foreign(connection)
-    (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if first != "ok":
-        raise DamagedError(str(first).replace("\n", " "))
+    checked: Iterable[str] = ("1",)  # one problem is enough
+    if tables and sqlite3.sqlite_version_info >= CHECKS_TABLES:
+        checked = [f"'{name}'" for name in sorted(schema.tables(connection).intersection(tables))]
+    for argument in checked:
+        (first, *_rest) = connection.execute(f"PRAGMA quick_check({argument})").fetchone()
+        if first != "ok":
+            raise DamagedError(str(first).replace("\n", " "))
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     reader = _integer(schema.meta_of(connection), "reader") or schema.VERSION
     if version > schema.VERSION and reader > schema.VERSION:

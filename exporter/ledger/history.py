@@ -1,7 +1,7 @@
 """History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
@@ -193,12 +193,14 @@ class HistoryCache:
 class MonthRecord:
     """One month in the file, as of one commit.
 
-    `months` are all months in the ledger, with or without this one.
+    `month` may also be the name of another period, like 2026-Q3, and the record the sum of several ledgers,
+    whose `ledger` is empty. `months` are all months in the ledger, with or without this one.
     `cells` are posted amounts; `sums` is their history, which is less where an earlier release posted a part,
     or where days expired. `None`: the file has no history.
     `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
     `days` are the parts of `sums` by local day, a number like 20261130.
+    `undated` is set for a part of a month: money of its months without a known day, which is not in `cells`.
     """
 
     ledger: str
@@ -209,6 +211,7 @@ class MonthRecord:
     sums: HistorySums | None
     adjustments: tuple[Adjustment, ...] = ()
     days: Mapping[int, HistorySums] = field(default_factory=dict)
+    undated: Picodollars = 0
 
     @property
     def adjusted(self) -> Picodollars:
@@ -452,7 +455,11 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
 
 
 def read_history(
-    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+    connection: sqlite3.Connection,
+    grain: Grain,
+    first: int,
+    last: int,
+    families: Collection[str] = FAMILIES,
 ) -> dict[int, HistorySums] | None:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
@@ -467,7 +474,7 @@ def read_history(
     history: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
-        for family, period, key, value in _rows(connection, grain, first, last):
+        for family, period, key, value in _rows(connection, grain, first, last, families):
             sums: dict[Any, int] = getattr(history.setdefault(period, HistorySums()), family)
             sums[_LAYOUTS[family].built(names, key)] = value
     return history
@@ -478,14 +485,34 @@ def _has_history(connection: sqlite3.Connection) -> bool:
 
 
 def _rows(
-    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+    connection: sqlite3.Connection, grain: Grain, first: int, last: int, families: Iterable[str]
 ) -> Iterator[tuple[str, int, Key, int]]:
     there = tables(connection)
-    for family in FAMILIES:
+    for family in families:
         table = f"{grain}_{family}"
         if table in schema.HISTORY and table in there:
             for period, *key, value in connection.execute(schema.select_periods(table), (first, last)):
                 yield family, period, tuple(key), value
+
+
+def months(
+    connection: sqlite3.Connection, cells: Iterable[MonthKey], adjusted: Iterable[Adjustment]
+) -> set[str]:
+    """Months of these cells, of the history, and of these adjustments."""
+    available = {cell.month for cell in cells} | {each.month for each in adjusted}
+    if _has_history(connection):
+        metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
+        available.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
+    return available
+
+
+def key_of(family: str, names: Names, key: Key) -> Any:
+    """The key of a family of history from a row's integer keys.
+
+    Raises:
+        KeyError: the row refers to what is not there.
+    """
+    return _LAYOUTS[family].built(names, key)
 
 
 def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
@@ -500,13 +527,10 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
             LAYOUTS["months"].built(names, tuple(key)): amount
             for *key, amount in connection.execute(schema.select("months"))
         }
-        months = {cell.month for cell in cells}
-        if _has_history(connection):
-            metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
-            months.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
         first, last = month_days(month)
         days = read_history(connection, "daily", first, last)
         adjusted = adjustments.read(connection, names, first, last)
+        available = months(connection, cells, adjusted)
         meta = meta_of(connection)
     sums = None
     if days is not None:
@@ -518,7 +542,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         ledger=str(meta.get("ledger")),
         last_commit=committed if isinstance(committed, int) else None,
         month=month,
-        months=tuple(sorted(months.union(adjustment.month for adjustment in adjusted))),
+        months=tuple(sorted(available)),
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
         adjustments=adjusted,

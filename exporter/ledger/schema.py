@@ -381,21 +381,36 @@ class Keys:
         return int(self._connection.execute(insert, values).lastrowid or 0)
 
 
+NameRows = tuple[list[tuple[int, str]], list[tuple[int, ...]], list[tuple[int, ...]]]
+"""Rows of labels, owners and GPUs."""
+
+
 class Names:
     """Labels, owners and GPUs by their integer keys in the file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._labels: dict[int, str] = dict(connection.execute("SELECT id, text FROM label"))
-        self._owners = {
-            key: CostOwner(*map(self.label, labels))
-            for key, *labels in connection.execute(
-                "SELECT id, product, team, namespace, server, model FROM party"
+        self._fill(
+            (
+                connection.execute("SELECT id, text FROM label").fetchall(),
+                connection.execute(
+                    "SELECT id, product, team, namespace, server, model FROM party"
+                ).fetchall(),
+                connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
             )
-        }
-        self._gpus = {
-            key: Gpu(*map(self.label, labels))
-            for key, *labels in connection.execute("SELECT id, uuid, gpu_model FROM gpu")
-        }
+        )
+
+    @classmethod
+    def of(cls, rows: NameRows) -> "Names":
+        """Names of rows that were read before."""
+        names = cls.__new__(cls)
+        names._fill(rows)  # noqa: SLF001 - of this class
+        return names
+
+    def _fill(self, rows: NameRows) -> None:
+        labels, owners, gpus = self.rows = rows
+        self._labels: dict[int, str] = dict(labels)
+        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in owners}
+        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in gpus}
 
     def label(self, key: int) -> str:
         """The text of a label."""

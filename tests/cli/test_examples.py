@@ -90,10 +90,16 @@ def run(
     text = re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text())
     config.write_text(f"{text}\nprices: {{path: {tmp_path / 'in-use.csv'}}}\n")
 
+    closing = ["--month=2026-10", "--close", "--output=closed.json"]
+    assert main(["report", "month", *closing, f"--config.file={config}"]) == 0
+
     def ran(name: str, tail: str) -> int:
+        tail = tail.replace("--against=2026-10.json", "--against=closed.json")
+        tail = tail.replace("/srv/archive", str(ledger.parent))
         words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]
         words = [word.replace("/etc/web.yml", str(web)) for word in words]
         words = [re.sub(r"/var/lib/.*/ledger\.db", str(ledger), word) for word in words]
+        words = [word.replace("/srv/archive", str(ledger.parent)) for word in words]
         words = [word.replace("http://127.0.0.1:8000", server) for word in words]
         takes = dict(verbs(program()))[name]
         if not any("--config.file" in word for word in words) and "--config.file" in flags(takes):

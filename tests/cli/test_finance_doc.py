@@ -133,7 +133,7 @@ def verb(line: str, folder: Path) -> str:
     line, _, file = line.replace(ARCHIVE, str(folder / "archive")).partition(" > ")
     program, *words = shlex.split(line.removeprefix("$ "))
     assert program == "inference-cost-exporter"
-    if "--ledger.path" not in line:
+    if "--ledger.path" not in line and "--from" not in line:
         words.append(f"--ledger.path={folder / 'kept' / 'ledger.db'}")
     printed, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
@@ -187,6 +187,27 @@ def test_a_month_is_closed_and_hosts_are_added(folder: Path) -> None:
         "unassigned,unassigned,1488.00,14888.89\n"
         "total,,4468.00,44666.67\n"
     )
+
+
+def test_ledgers_of_a_folder_are_added_up(folder: Path) -> None:
+    """Two hosts: 1,488.00 of chat and of a GPU that nobody had, and 1,488.00 of search."""
+    for name, owners in (("gpu-1", (CHAT, NO_ONE)), ("gpu-2", (SEARCH,))):
+        host = Host(folder / "archive" / f"{name}.db", *owners)
+        host.tick()
+        host.ledger.close()
+    (folder / "fleet.yaml").write_text(
+        "overheads:\n  - {name: staff, dollars_per_month: 44666.67, per: fleet}\n"
+    )
+    added, with_overheads = (verb(line, folder) for line in verbs(section("Fleet bill")))
+
+    assert "2026-10, 2 ledgers, time zone UTC" in added
+    assert total(added)[:2] == ["total", "4,464.00"]
+    assert total(with_overheads)[1:6] == ["4,464.00", "4,464.00", "100.0", "44,666.67", "49,130.67"]
+
+
+def total(table: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith("total")]
+    return line.split()
 
 
 def test_books_are_copied_restored_and_kept(folder: Path) -> None:
@@ -259,7 +280,7 @@ def test_every_metric_and_rule_of_the_page_is_there() -> None:
 def test_every_flag_of_the_page_is_there() -> None:
     """Also those that no command of it shows."""
     flags = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter" / "cli").glob("*.py"))
-    own = set(re.findall(r"(?<![\w-])--[a-z][a-z.]+", PAGE))
+    own = set(re.findall(r"(?<![\w-])--[a-z][a-z.]+(?:-[a-z]+)*", PAGE))
     assert {flag for flag in own if f'"{flag}"' not in flags} == set()
     assert {"--ledger.path", "--invoice", "--json", "--by"} <= own
 

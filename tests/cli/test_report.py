@@ -137,7 +137,22 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
         (["report", "year"], "invalid choice: 'year'"),
         (["report", "month", "--by=phase"], "invalid choice: 'phase'"),
         (["report", "month", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
-        (["report", "chargeback", "--by=team"], "unknown here: --by=team"),
+        (["report", "focus", "--by=team"], "unknown here: --by=team"),
+        (
+            ["report", "chargeback", "--by=team,phase"],
+            "argument --by: 'phase' is no column: choose from day, product, team, namespace, server, model",
+        ),
+        (["report", "chargeback", "--by=team,team"], "argument --by: 'team,team' has a column twice"),
+        (["report", "chargeback", "--idle=hidden"], "argument --idle: invalid choice: 'hidden'"),
+        (["report", "month", "--since=31.10.2026"], "'31.10.2026' is no date: expected one like 2026-10-31"),
+        (["report", "month", "--since=2026-02-30"], "'2026-02-30' is no date: expected one like 2026-10-31"),
+        (["report", "month", "--month=2026-Q1", "--since=2026-01-01"], "--month takes the place of --since"),
+        (["report", "month", "--until=2026-01-01"], "--until needs --since"),
+        (
+            ["report", "month", "--since=2026-01-02", "--until=2026-01-01"],
+            "--until=2026-01-01 is before --since=2026-01-02",
+        ),
+        (["report", "month", "--overheads=equal"], "--overheads needs --from"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(

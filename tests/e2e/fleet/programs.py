@@ -142,10 +142,13 @@ class FleetPrometheus(Queried):
     `flags` are further arguments.
     """
 
-    def __init__(self, folder: Path, config: str, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, config: str, flags: Sequence[str] = (), *, retention: str = "40d"
+    ) -> None:
         super().__init__("prometheus", folder, "/-/ready")
         self.data = folder / "data"
         self._flags = flags
+        self._retention = retention
         self.data.mkdir(exist_ok=True)
         self.configure(config)
 
@@ -154,7 +157,7 @@ class FleetPrometheus(Queried):
         return (
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
-            "--storage.tsdb.retention.time=40d",
+            f"--storage.tsdb.retention.time={self._retention}",
             "--rules.alert.resend-delay=2s",  # an Alertmanager that is not known yet is told again
             f"--web.listen-address=127.0.0.1:{self.port}",
             *self._flags,
@@ -245,7 +248,7 @@ class Victoria(Queried):
             "-search.maxStepForPointsAdjustment=0s",
             f"-search.minStalenessInterval={self._stale}",  # it would guess by uneven intervals
             f"-search.maxStalenessInterval={self._stale}",
-            "-retentionPeriod=60d",
+            "-retentionPeriod=90d",
             f"-httpListenAddr=127.0.0.1:{self.port}",
         )
 

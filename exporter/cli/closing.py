@@ -1,0 +1,164 @@
+"""`report month --close` and `--against`: a month as a file that stands, and what changed since."""
+
+import argparse
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter import __version__
+from exporter.cli import status
+from exporter.cli.fleet_source import FleetSource
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import write_colored
+from exporter.clock import Clock, SystemClock
+from exporter.tariff.period import Period
+
+if TYPE_CHECKING:
+    from exporter.finance.fleet.record import FleetMonth, HostMonth
+
+
+EXISTS: Final = (
+    "{output} exists, and a closed month is not written over: "
+    "`report month --against={output}` prints what changed since"
+)
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = verb.add_argument_group("a closed month")
+    group.add_argument(
+        "--close",
+        action="store_true",
+        help="write the month as a statement to --output: a file with a hash that stands for what was billed",
+    )
+    group.add_argument(
+        "--output", type=Path, metavar="FILE", help="the statement to write; it must not exist"
+    )
+    group.add_argument(
+        "--against", type=Path, metavar="FILE", help="print what changed since the month of a statement"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingOptions:
+    """Which month of which hosts is closed into `output`, or compared with the statement `against`."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    month: str | None
+    source: FleetSource | None
+    output: Path | None
+    against: Path | None
+    as_json: bool
+
+
+def chosen(options: argparse.Namespace) -> ClosingOptions | None:
+    """The options, if flags ask to close or compare. Exits on flags that clash."""
+    against = getattr(options, "against", None)
+    if not getattr(options, "close", False) and against is None:
+        if getattr(options, "output", None) is not None:
+            options.parser.error("--output needs --close")
+        return None
+    if options.close and against is not None:
+        options.parser.error("--close and --against exclude each other")
+    if options.close and (options.output is None or options.month is None):
+        options.parser.error("--close needs --month and --output")
+    if against is not None and options.output is not None:
+        options.parser.error("--output needs --close")
+    return ClosingOptions(
+        config_file=options.config_file,
+        ledger_path=options.ledger_path,
+        month=options.month,
+        source=FleetSource.of(options),
+        output=options.output,
+        against=against,
+        as_json=options.form == "json",
+    )
+
+
+@with_exit_status
+def run(options: ClosingOptions, clock: Clock | None = None) -> int:
+    """Write or compare a statement; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
+    from exporter.finance.fleet.closed_month import ClosedMonthError  # noqa: PLC0415 - for these flags
+
+    try:
+        if options.against is not None:
+            return _compare(options, options.against, clock or SystemClock())
+        if options.output is None or options.month is None:
+            raise VerbFailedError("a month is closed into a file: name both")
+        return _close(options, options.month, options.output, clock or SystemClock())
+    except ClosedMonthError as error:
+        raise VerbFailedError(str(error)) from error
+
+
+def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:
+    from exporter.finance.fleet.closed_month import ClosedMonth, document, restated  # noqa: PLC0415
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415
+    from exporter.finance.fleet.record import instant_text  # noqa: PLC0415
+    from exporter.reports.rounding import dollars_text  # noqa: PLC0415
+
+    if os.path.lexists(output):
+        raise VerbFailedError(EXISTS.format(output=output))
+    hosts: list[HostMonth] = []
+    fleet = _read(options, month, clock, hosts)
+    now, end = clock.wall(), Period.named(month).bounds(fleet.zone)[1]
+    if now < end:
+        raise VerbFailedError(f"{month} is not over: close it from {instant_text(end)} on")
+    if not fleet.hosts:
+        raise VerbFailedError(f"there is nothing of {month}: no statement was written")
+    waiting = [finding for finding in fleet.findings if finding.kind == "waiting"]
+    if waiting:
+        names = ", ".join(f"{each.name} ({each.text})" for each in waiting[:10])
+        raise VerbFailedError(
+            f"adjustments wait for their daemon, {len(waiting)} in all: {names}; "
+            "close the month once they are posted"
+        )
+    findings = tuple(line for line in section(fleet) if line)
+    closed = ClosedMonth(month, fleet.zone, now, __version__, restated(hosts), findings)
+    _write_new(output, document(closed))
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    sys.stdout.write(
+        f"{month} is closed: {dollars_text(closed.total)} dollars of {len(closed.hosts):,} "
+        f"{'ledger' if len(closed.hosts) == 1 else 'ledgers'} in {output}\n"
+    )
+    return status.OK
+
+
+def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
+    from exporter.finance.fleet import closed_month_changes as forms  # noqa: PLC0415 - for these flags
+    from exporter.finance.fleet.closed_month import changes, read_closed_month  # noqa: PLC0415
+
+    closed = read_closed_month(against)
+    if options.month not in (None, closed.month):
+        raise VerbFailedError(f"{against} is of {closed.month}, not of {options.month}")
+    fleet = _read(replace(options, month=closed.month), closed.month, clock, [])
+    noted = changes(closed, fleet)
+    form = forms.as_json if options.as_json else forms.text
+    sys.stdout.write(form(closed, fleet.total, noted, str(against)))
+    return status.OK
+
+
+def _read(options: ClosingOptions, month: str, clock: Clock, hosts: "list[HostMonth]") -> "FleetMonth":
+    """The month of all hosts; each one, whole, is added to `hosts`."""
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    source = options.source or FleetSource((session.path,))
+    return source.read(Period.named(month), session.config.timezone, clock.wall(), each=hosts.append)
+
+
+def _write_new(output: Path, text: str) -> None:
+    """Write a file that was not there: it is whole, or not there."""
+    temporary = output.with_name(f".{output.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        output.hardlink_to(temporary)  # which fails where the file has come to be, as a rename does not
+    except FileExistsError:
+        raise VerbFailedError(EXISTS.format(output=output)) from None
+    except OSError as error:
+        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,304 @@
+"""The flags of a fleet's sources, and the months that they give."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from exporter.cli.status import VerbFailedError
+from exporter.cli.terminal import ProgressBar, write_colored
+from exporter.clock import Clock, SystemClock
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+
+if TYPE_CHECKING:
+    from exporter.config import Config
+    from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
+    from exporter.finance.fleet.record import FleetMonth, HostMonth
+    from exporter.tariff.period import Period
+
+
+TIMEOUT: Final = "60s"
+TIMEOUT_SECONDS_MAX: Final = 3600
+
+Source = Path | str
+"""A folder or file, or an address."""
+
+
+def _source(text: str) -> Source:
+    """A folder, a file, or an address."""
+    if not re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+        return Path(text)
+    try:
+        parts = urlsplit(text)
+        port_is_number = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_number:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
+    if parts.username or parts.password:
+        raise argparse.ArgumentTypeError("an address takes no password: name its file in --http.config.file")
+    if parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError(f"{text!r}: leave out what follows the path")
+    return text.rstrip("/").removesuffix("/api/v1")
+
+
+def _timeout(text: str) -> Nanoseconds:
+    match = re.fullmatch(r"(\d{1,4})(s|m)", text, re.ASCII)
+    seconds = int(match[1]) * (60 if match[2] == "m" else 1) if match else 0
+    if not 1 <= seconds <= TIMEOUT_SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no timeout: write one from 1s to 60m")
+    return seconds * NANOSECONDS_PER_SECOND
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = verb.add_argument_group("several hosts")
+    group.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        type=_source,
+        metavar="SOURCE",
+        help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+        "VictoriaMetrics, in place of the daemon's ledger; repeatable",
+    )
+    group.add_argument(
+        "--http.config.file",
+        dest="http_config_file",
+        type=Path,
+        metavar="FILE",
+        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_timeout,
+        default=None,
+        metavar="TIME",
+        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
+    )
+    group.add_argument(
+        "--mixed-zones",
+        action="store_true",
+        help="add up hosts of different time zones (default: refuse and list them)",
+    )
+    group.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out files that cannot be read, and name them (default: refuse)",
+    )
+
+
+WITHOUT: Final = "none"
+"""Value of `--overheads` that leaves them out."""
+
+
+def add_overheads(verb: argparse.ArgumentParser) -> None:
+    """Add the flag of overheads of the fleet."""
+    verb.add_argument(
+        "--overheads",
+        type=_rule_value,
+        metavar="RULE",
+        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
+        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
+    )
+
+
+def _rule_value(text: str) -> "SpreadRule | str":
+    from exporter.finance.fleet.overheads import BASES, SHARE_PARTS, SpreadRule  # noqa: PLC0415 - for this flag
+
+    if text == WITHOUT:
+        return WITHOUT
+    for basis in BASES:
+        if text == basis != "shares":
+            return SpreadRule(basis)
+    shares: dict[str, int] = {}
+    for part in text.split(","):
+        product, equals, share = part.rpartition("=")
+        if not equals or not product or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", share):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no rule: expected gpu-hours, dollars, equal, none, or shares like "
+                "chat=60,search=40"
+            )
+        if product in shares:
+            raise argparse.ArgumentTypeError(f"product {product!r} has two shares")
+        shares[product] = int(Decimal(share) * SHARE_PARTS)
+    if not any(shares.values()):
+        raise argparse.ArgumentTypeError("all shares are 0")
+    return SpreadRule("shares", shares)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSource:
+    """Where the months of several hosts are read from, and what is allowed of them.
+
+    `overheads` is the rule by which those of the fleet are spread, `WITHOUT` to leave them out. `None`: by
+    GPU-hours, if the configuration has any.
+    """
+
+    sources: Sequence[Source]
+    mixed_zones: bool = False
+    skip_unreadable: bool = False
+    http_config_file: Path | None = None
+    timeout: Nanoseconds | None = None
+    overheads: "SpreadRule | str | None" = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "FleetSource | None":
+        """The source that flags name; `None` for the daemon's ledger. Exits on flags that clash."""
+        if not options.sources:
+            for flag, name in (
+                ("--mixed-zones", "mixed_zones"),
+                ("--skip-unreadable", "skip_unreadable"),
+                ("--overheads", "overheads"),
+                ("--http.config.file", "http_config_file"),
+                ("--timeout", "timeout"),
+            ):
+                if getattr(options, name, None):
+                    options.parser.error(f"{flag} needs --from")
+            return None
+        if options.ledger_path is not None:
+            options.parser.error("--from takes the place of --ledger.path: give one of them")
+        return cls(
+            tuple(options.sources),
+            options.mixed_zones,
+            options.skip_unreadable,
+            options.http_config_file,
+            options.timeout,
+            getattr(options, "overheads", None),
+        )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Folders and files."""
+        return tuple(source for source in self.sources if isinstance(source, Path))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Addresses of servers."""
+        return tuple(source for source in self.sources if isinstance(source, str))
+
+    def read(
+        self,
+        period: "Period",
+        zone: ZoneInfo,
+        now: Instant,
+        days: Collection[str] = (),
+        *,
+        finer: bool = True,
+        each: "Callable[[HostMonth], None] | None" = None,
+    ) -> "FleetMonth":
+        """The period of all hosts.
+
+        Args:
+            period: the month or other period.
+            zone: the time zone of ledgers that do not name theirs.
+            now: the present.
+            days: families of history that are needed by day.
+            finer: read rows finer than product and team from addresses as well, which takes longer.
+            each: is called with the whole month of each host that counts.
+
+        Raises:
+            VerbFailedError: a source cannot be read, or the months cannot be added up.
+        """
+        from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415 - for these flags
+        from exporter.finance.fleet.record import FleetError, HostMonth, combine  # noqa: PLC0415
+
+        folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable, days=days)
+
+        def load(header: HostMonth) -> HostMonth:
+            month = folder.load(header) if header.origin == "ledger" else header
+            if each is not None:
+                each(month)
+            return month
+
+        try:
+            headers: list[HostMonth] = []
+            if self.paths:
+                with ProgressBar("reading ledgers") as bar:
+                    headers = folder.headers(bar.show)
+            zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
+            for address in self.addresses:
+                headers += self._queried(address, period, tuple(zones), now, finer=finer)
+            while True:
+                try:
+                    return combine(
+                        headers,
+                        now,
+                        mixed_zones=self.mixed_zones,
+                        load=load,
+                        unreadable=[each.finding for each in folder.unreadable],
+                    )
+                except FolderError:
+                    # A file that was read before cannot be read again. Without it, a copy may count.
+                    if not self.skip_unreadable:
+                        raise
+                    failed = {each.location for each in folder.unreadable}
+                    headers = [header for header in headers if header.location not in failed]
+        except FleetError as error:
+            raise VerbFailedError(str(error)) from error
+
+    def _queried(
+        self, address: str, period: "Period", zones: Sequence[str], now: Instant, *, finer: bool
+    ) -> "list[HostMonth]":
+        """Months of the ledgers that a server knows.
+
+        Raises:
+            VerbFailedError: it has no whole answer.
+        """
+        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
+        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
+        from exporter.finance.prometheus.month import host_months  # noqa: PLC0415
+
+        if period.months != (period.name,):
+            raise VerbFailedError(
+                f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
+            )
+        config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
+        clock: Clock = SystemClock()
+        timeout = self.timeout or _timeout(TIMEOUT)
+        try:
+            with PrometheusClient(address, config, clock, timeout) as client:
+                if client.sends_secrets_in_the_clear:
+                    write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
+                with ProgressBar(f"reading {client.name}") as bar:
+                    return host_months(
+                        client,
+                        period.name,
+                        zones,
+                        now,
+                        lambda _what, part: bar.show(int(part * 100), 100),
+                        finer=finer,
+                    )
+        except PrometheusError as error:
+            raise VerbFailedError(str(error)) from error
+
+    def fleet_overheads(
+        self, config: "Config", period: "Period", zone: ZoneInfo, now: Instant
+    ) -> "FleetOverheads | None":
+        """Overheads of the fleet in a period, up to now; `None` to leave them out.
+
+        Raises:
+            VerbFailedError: a rule is given, and the configuration has no such overhead.
+        """
+        from exporter.finance.fleet.overheads import (  # noqa: PLC0415 - as in `read`
+            BY_GPU_HOURS,
+            FleetOverheads,
+            fleet_amounts,
+        )
+
+        if isinstance(self.overheads, str):
+            return None
+        if not any(overhead.per == "fleet" for overhead in config.overheads):
+            if self.overheads is not None:
+                raise VerbFailedError(
+                    "--overheads: the configuration has no overhead `per: fleet`: give it with --config.file"
+                )
+            return None
+        amounts = fleet_amounts(config.overheads, period, zone, now)
+        return FleetOverheads(amounts, self.overheads or BY_GPU_HOURS)

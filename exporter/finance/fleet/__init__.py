@@ -1,0 +1,1 @@
+"""The month of all hosts: from ledgers, statements and Prometheus."""

@@ -1,0 +1,375 @@
+"""Statement of a closed month: a file that says what was billed, and what changed since.
+
+The file is JSON (`docs/statement.schema.json`) with a hash of its content, so that an edit is noticed. It has
+each ledger's month whole: it can stand for a ledger that is gone.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+from zoneinfo import ZoneInfo
+
+from exporter.config.problems import shown
+from exporter.config.times import zone_named
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.finance.fleet.record import FleetError, FleetMonth, HostMonth, HostName, instant_text
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
+from exporter.readings import Gpu
+from exporter.report import MonthKey, ServerOwner
+from exporter.units import Instant, Nanoseconds, Picodollars
+
+SCHEMA: Final = "inference-cost-exporter/statement/1"
+_SCHEMA_NAME: Final = SCHEMA.rpartition("/")[0]
+BYTES_MAX: Final = 256 * 1024 * 1024
+
+
+class ClosedMonthError(FleetError):
+    """A file is no statement that can be used; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedMonth:
+    """A closed month as its file has it. `findings` are sentences on what was missing when it was closed."""
+
+    month: str
+    zone: ZoneInfo
+    closed: Instant
+    version: str
+    hosts: tuple[HostMonth, ...]
+    findings: tuple[str, ...]
+    digest: str = ""
+
+    @property
+    def total(self) -> Picodollars:
+        """All money of the month."""
+        return sum(host.total for host in self.hosts)
+
+
+ChangeKind = Literal["adjustment", "late price", "posted", "new ledger", "missing ledger"]
+"""Why a closed month has other money now.
+
+adjustment: a correction that was posted since.
+late price: GPU time of the month was without a price when it was closed, and was charged since.
+posted: other money of the month, such as downtime that was charged when the host came back.
+new ledger: a ledger that the statement lacks.
+missing ledger: a ledger that the statement has, and that is not read now.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedMonthChange:
+    """Money that changed since a month was closed. `duration` is GPU time that got a price."""
+
+    kind: ChangeKind
+    ledger: str
+    name: str
+    product: str
+    team: str
+    amount: Picodollars
+    duration: Nanoseconds = 0
+    number: int = 0
+    text: str = ""
+
+
+def document(closed: ClosedMonth) -> str:
+    """The file's text, one line for each host."""
+    content = _content(closed)
+    head = {**content, "hosts": [], "sha256": _digest(content)}
+    text = json.dumps(head, ensure_ascii=False, indent=1)
+    hosts = ",\n".join("  " + _compact(host) for host in content["hosts"])
+    return text.replace('"hosts": []', f'"hosts": [\n{hosts}\n ]', 1) + "\n"
+
+
+def read_closed_month(path: Path) -> ClosedMonth:
+    """Read a statement.
+
+    Raises:
+        ClosedMonthError: it cannot be read, is no statement, was edited, or a newer release wrote it.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise ClosedMonthError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > BYTES_MAX:
+        raise ClosedMonthError(f"{path} is larger than {BYTES_MAX} bytes; no statement is")
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ClosedMonthError(f"{path} is no statement: {error}") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, str) or schema.rpartition("/")[0] != _SCHEMA_NAME:
+        raise ClosedMonthError(f"{path} is no statement: `report month --close --output=FILE` writes one")
+    if schema != SCHEMA:
+        raise ClosedMonthError(
+            f"{path} is of a newer release (schema {shown(schema)}); read it with that release"
+        )
+    digest = content.pop("sha256", None)
+    if digest != _digest(content):
+        raise ClosedMonthError(
+            f"{path} was edited: its content has another hash than its sha256; restore the file, "
+            "or close the month again under another name"
+        )
+    try:
+        return _closed(content, path, str(digest))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ClosedMonthError(f"{path} is no statement: {type(error).__name__}: {error}") from None
+
+
+def is_statement(head: bytes) -> bool:
+    """Whether a file that begins so is a statement."""
+    return head.lstrip().startswith(b"{") and _SCHEMA_NAME.encode() in head
+
+
+def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, ...]:
+    """What changed since: money that sums to the difference of the totals.
+
+    Ledgers that are not read now change nothing and are named, with 0.
+    """
+    before = {host.record.ledger: host for host in closed.hosts}
+    after = {summary.ledger: summary.host for summary in fleet.hosts}
+    unpriced = {summary.ledger: summary.unpriced for summary in fleet.hosts}
+    noted: list[ClosedMonthChange] = []
+    for ledger in sorted(before.keys() | after.keys()):
+        one, other = before.get(ledger), after.get(ledger)
+        if other is None and one is not None:
+            noted.append(ClosedMonthChange("missing ledger", ledger, one.name, "", "", 0, text=one.location))
+        elif one is None and other is not None:
+            noted += [
+                ClosedMonthChange(
+                    "new ledger", ledger, other.name, product, team, amount, text=other.location
+                )
+                for (product, team), amount in sorted(_owners(other).items())
+            ]
+        elif one is not None and other is not None:
+            noted += _changes_of(one, other, _waiting(one) - unpriced[ledger])
+    return tuple(noted)
+
+
+def _changes_of(one: HostMonth, other: HostMonth, priced: Nanoseconds) -> Iterator[ClosedMonthChange]:
+    ledger, name = one.record.ledger, other.name
+    difference = _owners(other)
+    for owner, amount in _owners(one).items():
+        difference[owner] = difference.get(owner, 0) - amount
+    posted = {each.number for each in one.record.adjustments if each.posted is not None}
+    for each in other.record.adjustments:
+        if each.posted is None or each.number in posted:
+            continue
+        difference[each.product, each.team] = difference.get((each.product, each.team), 0) - each.amount
+        yield ClosedMonthChange(
+            *("adjustment", ledger, name, each.product, each.team, each.amount),
+            number=each.number,
+            text=each.reason,
+        )
+    kind: ChangeKind = "late price" if priced > 0 else "posted"
+    for (product, team), amount in sorted(difference.items()):
+        if amount:
+            yield ClosedMonthChange(kind, ledger, name, product, team, amount, duration=max(0, priced))
+
+
+def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
+    sums: dict[tuple[str, str], Picodollars] = {}
+    for cell, amount in host.record.cells.items():
+        sums[cell.product, cell.team] = sums.get((cell.product, cell.team), 0) + amount
+    return sums
+
+
+def _waiting(host: HostMonth) -> Nanoseconds:
+    return sum(host.record.sums.waiting().values()) if host.record.sums is not None else 0
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Hash of the content, whatever its layout."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(closed: ClosedMonth) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "month": closed.month,
+        "timezone": closed.zone.key,
+        "closed": instant_text(closed.closed),
+        "closed_nanoseconds": closed.closed,
+        "version": closed.version,
+        "total_picodollars": closed.total,
+        "findings": list(closed.findings),
+        "hosts": [_host(host) for host in closed.hosts],
+    }
+
+
+def _host(host: HostMonth) -> dict[str, Any]:
+    record = host.record
+    return {
+        "ledger": record.ledger,
+        "name": host.name,
+        "origin": host.origin,
+        "location": host.location,
+        "timezone": host.zone,
+        "names": [list(name) for name in host.names],
+        "first": host.first,
+        "last": host.last,
+        "last_commit": record.last_commit,
+        "commits": host.commits,
+        "apportioned": host.apportioned,
+        "picodollars": host.total,
+        "cells": [
+            [cell.product, cell.team, cell.price_basis, amount]
+            for cell, amount in sorted(record.cells.items())
+        ],
+        "adjustments": [_adjustment(each) for each in record.adjustments],
+        "sums": None if record.sums is None else _sums(record.sums),
+    }
+
+
+def _adjustment(each: Adjustment) -> dict[str, Any]:
+    return {
+        "number": each.number,
+        "date": each.day,
+        "product": each.product,
+        "team": each.team,
+        "picodollars": each.amount,
+        "reason": each.reason,
+        "entered": each.entered,
+        "posted": each.posted,
+        "kind": each.kind,
+        "key": each.key,
+    }
+
+
+def _sums(sums: HistorySums) -> dict[str, list[list[Any]]]:
+    return {
+        family: sorted([*_flat(key), value] for key, value in getattr(sums, family).items())
+        for family in FAMILIES
+    }
+
+
+def _flat(key: Any) -> Iterator[str]:
+    """The labels of a key, whose parts may be keys themselves."""
+    if isinstance(key, tuple):
+        for part in key:
+            yield from _flat(part)
+    else:
+        yield key
+
+
+def _gpu(labels: Sequence[str]) -> Gpu:
+    (uuid, gpu_model) = labels
+    return Gpu(uuid, gpu_model)
+
+
+_KEYS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
+    **dict.fromkeys(("cost", "held"), lambda k: OwnerPhase(CostOwner(*k[:5]), cast("Any", _only(k[5:])))),
+    "server_cost": lambda k: (ServerOwner(*k[:4]), *_pair(k[4:])),
+    "gpu_cost": lambda k: (_gpu(k[:2]), _only(k[2:])),
+    **dict.fromkeys(("gpu_held", "gpu_down", "gpu_unowed"), _gpu),
+    "tokens": lambda k: (CostOwner(*k[:5]), _only(k[5:])),
+    **dict.fromkeys(("unpriced", "settled"), lambda k: (_gpu(k[:2]), CostOwner(*k[2:]))),
+    "covered": tuple,
+    **dict.fromkeys(("owner_held", "owner_down"), lambda k: GpuOwner(_gpu(k[:2]), *_pair(k[2:]))),
+}
+
+
+def _only(labels: Sequence[str]) -> str:
+    (label,) = labels
+    return label
+
+
+def _pair(labels: Sequence[str]) -> tuple[str, str]:
+    one, other = labels
+    return one, other
+
+
+def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
+    zone = zone_named(content["timezone"])
+    if zone is None:
+        raise ValueError(f"this machine does not know the time zone {shown(str(content['timezone']))}")
+    month = str(content["month"])
+    closed = ClosedMonth(
+        month=month,
+        zone=zone,
+        closed=_integer(content["closed_nanoseconds"]),
+        version=str(content["version"]),
+        hosts=tuple(_host_month(host, month, str(path)) for host in content["hosts"]),
+        findings=tuple(map(str, content["findings"])),
+        digest=digest,
+    )
+    if closed.total != content["total_picodollars"]:
+        raise ValueError("its hosts do not sum to its total")
+    return closed
+
+
+def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
+    sums = None
+    if host["sums"] is not None:
+        sums = HistorySums(
+            **{
+                family: {_KEYS[family](row[:-1]): _integer(row[-1]) for row in host["sums"].get(family, ())}
+                for family in FAMILIES
+            }
+        )
+    cells = {
+        MonthKey(product, team, basis, month): _integer(amount)
+        for product, team, basis, amount in host["cells"]
+    }
+    record = MonthRecord(
+        ledger=str(host["ledger"]),
+        last_commit=_instant(host["last_commit"]),
+        month=month,
+        months=(month,),
+        cells=cells,
+        sums=sums,
+        adjustments=tuple(_adjusted(each, str(host["ledger"])) for each in host["adjustments"]),
+    )
+    return HostMonth(
+        record=record,
+        origin="statement",
+        location=path,
+        zone=str(host["timezone"]),
+        names=tuple(HostName(*map(str, name)) for name in host["names"]),
+        first=_instant(host["first"]),
+        last=_instant(host["last"]),
+        commits=_integer(host["commits"]),
+        apportioned=bool(host["apportioned"]),
+        short_name=str(host["name"]),
+    )
+
+
+def _adjusted(each: Mapping[str, Any], ledger: str) -> Adjustment:
+    return Adjustment(
+        number=_integer(each["number"]),
+        day=str(each["date"]),
+        product=str(each["product"]),
+        team=str(each["team"]),
+        amount=_integer(each["picodollars"]),
+        reason=str(each["reason"]),
+        entered=_integer(each["entered"]),
+        posted=_instant(each["posted"]),
+        kind=str(each["kind"]),
+        key=str(each["key"]),
+        ledger=ledger,
+    )
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no integer")
+    return value
+
+
+def _instant(value: Any) -> Instant | None:
+    return None if value is None else _integer(value)
+
+
+def restated(hosts: Iterable[HostMonth]) -> tuple[HostMonth, ...]:
+    """Hosts as a statement keeps them: by ledger, without the sums of days."""
+    without_days = (replace(host, record=replace(host.record, days={})) for host in hosts)
+    return tuple(sorted(without_days, key=lambda host: host.record.ledger))

@@ -1,0 +1,91 @@
+"""What changed since a month was closed, as a table and as JSON. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
+from exporter.finance.fleet.record import instant_text
+from exporter.reports.rounding import (
+    CENT,
+    dollars_text,
+    hours_text,
+    hundredths,
+    printable,
+    rounded,
+    ruled_table,
+)
+from exporter.units import Picodollars
+
+_MEANINGS: Final[Mapping[ChangeKind, str]] = {
+    "adjustment": "an adjustment was posted",
+    "late price": "time that was unpriced got a price",
+    "posted": "charged since the month was closed",
+    "new ledger": "the statement lacks this ledger",
+    "missing ledger": "not read now; the statement stands for it",
+}
+
+
+def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:
+    """For people. Cents sum to the last row."""
+    closed_at = f"{instant_text(closed.closed)} with {dollars_text(closed.total)} dollars"
+    head = f"{closed.month}, closed {closed_at} ({file})"
+    if not noted:
+        return f"{head}\n\nNothing changed since.\n"
+    cents = rounded([each.amount for each in noted], CENT)
+    rows = [
+        [each.kind, each.name, each.product or "-", each.team or "-", hundredths(amount), _detail(each)]
+        for each, amount in zip(noted, cents, strict=True)
+    ]
+    headings = ["change", "host", "product", "team", "dollars", "what"]
+    table = ruled_table(
+        headings[:5],
+        [[printable(cell) for cell in row[:5]] for row in rows],
+        ["total", "", "", "", hundredths(sum(cents))],
+        labels=4,
+    )
+    details = [f"  {printable(row[1])}: {printable(row[5])}" for row in rows]
+    stands = sum(host.total for host in closed.hosts if _is_missing(host.record.ledger, noted))
+    now = f"{closed.month} is {dollars_text(total + stands)} dollars now."
+    return "\n".join([head, "", *table, "", *details, "", now]) + "\n"
+
+
+def _is_missing(ledger: str, noted: Sequence[ClosedMonthChange]) -> bool:
+    return any(each.kind == "missing ledger" and each.ledger == ledger for each in noted)
+
+
+def _detail(each: ClosedMonthChange) -> str:
+    meaning = _MEANINGS[each.kind]
+    if each.kind == "adjustment":
+        return f'adjustment {each.number}: "{each.text}"'
+    if each.kind == "late price":
+        return f"{meaning}: {hours_text(each.duration)} GPU-hours"
+    return f"{meaning} ({each.text})" if each.text else meaning
+
+
+def as_json(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:
+    """For machines. `picodollars` are exact."""
+    document: dict[str, Any] = {
+        "month": closed.month,
+        "statement": file,
+        "sha256": closed.digest,
+        "closed": instant_text(closed.closed),
+        "closed_picodollars": closed.total,
+        "read_picodollars": total,
+        "changed_picodollars": sum(each.amount for each in noted),
+        "changes": [
+            {
+                "kind": each.kind,
+                "ledger": each.ledger,
+                "host": each.name,
+                "product": each.product or None,
+                "team": each.team or None,
+                "picodollars": each.amount,
+                "gpu_seconds": each.duration / 1e9 if each.duration else None,
+                "adjustment": each.number or None,
+                "text": each.text or None,
+            }
+            for each in noted
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"

@@ -1,0 +1,72 @@
+"""A statement of a fleet as a table, as JSON and as CSV: what is missing comes first. Pure."""
+
+import json
+from collections.abc import Iterator
+
+from exporter.finance.fleet.missing import (
+    hosts_json,
+    incomplete_hosts,
+    missing_json,
+    reminder,
+    section,
+)
+from exporter.finance.fleet.record import FleetMonth
+from exporter.finance.month import Statement
+from exporter.finance.statement import Form, as_csv, as_of, document, table, title
+
+
+def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form) -> str:
+    """A statement of `fleet.record` in one of its forms.
+
+    CSV has no place for what is missing but a count in each row: print `section` elsewhere.
+    """
+    if form == "json":
+        return as_json(fleet, statement)
+    if form == "csv":
+        apportioned = "true" if _apportioned(fleet) else "false"
+        return as_csv(
+            statement, {"incomplete_hosts": str(incomplete_hosts(fleet)), "apportioned": apportioned}
+        )
+    return "\n".join(_text(fleet, statement)).rstrip("\n") + "\n"
+
+
+def _text(fleet: FleetMonth, statement: Statement) -> Iterator[str]:
+    ledgers = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
+    without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
+    yield f"{title(statement)}, {ledgers}{without}, time zone {fleet.zone.key}, as of {as_of(statement)}"
+    yield ""
+    yield from section(fleet)
+    yield ""
+    yield from table(statement)
+    if count := _apportioned(fleet):
+        divided = "one ledger" if count == 1 else f"{count:,} ledgers"
+        yield ""
+        yield f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;"
+        yield "only dollars by product, team and price basis are to the cent there."
+    if remind := reminder(fleet):
+        yield ""
+        yield remind
+
+
+def _apportioned(fleet: FleetMonth) -> int:
+    """Hosts whose finer rows are apportioned."""
+    return sum(summary.host.apportioned for summary in fleet.hosts)
+
+
+def as_json(fleet: FleetMonth, statement: Statement) -> str:
+    """For machines. `missing` names what is missing or doubtful; `hosts` sum to the total."""
+    whole = document(statement)
+    head = {
+        "report": whole.pop("report"),
+        "month": whole.pop("month"),
+        "to_date": whole.pop("to_date"),
+        "time_zone": fleet.zone.key,
+        "ledgers": len(fleet.hosts),
+        "ledgers_without_the_month": fleet.without,
+        "incomplete_hosts": incomplete_hosts(fleet),
+        "apportioned_hosts": _apportioned(fleet),
+        "missing": missing_json(fleet),
+        "hosts": hosts_json(fleet),
+    }
+    del whole["ledger"]
+    return json.dumps({**head, **whole}, indent=2) + "\n"

@@ -1,0 +1,172 @@
+"""What is missing of a fleet's month, or doubtful in it, for people and for programs. Pure."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from exporter.finance.fleet.record import FindingKind, FleetMonth, HostFinding, HostSummary, instant_text
+from exporter.reports.rounding import CENT, dollars_text, hours_text, printable, rounded
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
+
+DETAILED: Final = 20
+"""Hosts of one kind of finding that have a line of their own; the names of others follow."""
+
+LINE_CHARACTERS: Final = 100
+
+INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
+    {"silent", "unmetered", "unpriced", "waiting", "unreadable"}
+)
+"""Findings by which cost may be missing in the total."""
+
+_MEANINGS: Final[Mapping[FindingKind, str]] = {
+    "silent": "Silent before the end: cost after the last tick is not in the total",
+    "unmetered": "Hours without ticks: they are not charged",
+    "unpriced": "Unpriced GPU-hours: they cost nothing until a price covers them",
+    "waiting": "Waiting adjustments: they are not in the total until their daemon posts them",
+    "overlap": "GPUs in two ledgers at the same time: their cost may be in the total twice",
+    "replaced": "Replaced ledgers: a later ledger meters their GPUs, and both are in the total",
+    "relabeled": "Hosts with several names",
+    "zone": "Other time zones: these months begin and end at another instant",
+    "copy": "Copies: a later copy of the same ledger is in the total, these are not",
+    "difference": "Sources that differ: a more exact source is in the total, these are not",
+    "unreadable": "Unreadable files: nothing of them is in the total",
+}
+
+_DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
+    "silent": lambda each: (
+        f"last tick {instant_text(each.instant or 0)}, {hours_text(each.duration)} hours before the end"
+    ),
+    "unmetered": lambda each: f"{hours_text(each.duration)} hours",
+    "unpriced": lambda each: f"{hours_text(each.duration)} GPU-hours",
+    "waiting": lambda each: f"adjustment {each.text}, {dollars_text(each.amount)} dollars",
+    "overlap": lambda each: f"{hours_text(each.duration)} hours, also in {each.text}",
+    "replaced": lambda each: f"by {each.text}",
+    "relabeled": lambda each: each.text,
+    "zone": lambda each: each.text,
+    "copy": lambda each: (
+        f"{each.location}, last commit {_time(each.instant)}, {dollars_text(each.amount)} dollars; "
+        f"counted: {each.text}"
+    ),
+    "difference": lambda each: (
+        f"{each.location}: {dollars_text(each.amount)} dollars from {each.text}, which is counted"
+    ),
+    "unreadable": lambda each: each.text,
+}
+
+
+def section(fleet: FleetMonth) -> Iterator[str]:
+    """Lines for people. Every host with a finding is named."""
+    if not fleet.findings:
+        yield "Nothing is missing: each host is metered and priced for all of its time."
+        return
+    yield _headline(fleet)
+    for kind, group in groupby(fleet.findings, key=lambda each: each.kind):
+        findings = list(group)
+        yield ""
+        yield f"{_MEANINGS[kind]} ({_extent(findings)})"
+        for each in findings[:DETAILED]:
+            yield f"  {printable(_line(each))}"
+        if rest := findings[DETAILED:]:
+            names = f"and {', '.join(printable(each.name) for each in rest)}"
+            indent = " " * 2
+            yield from textwrap.wrap(
+                names,
+                LINE_CHARACTERS,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )
+
+
+def reminder(fleet: FleetMonth) -> str:
+    """A sentence that points to the section; empty where nothing is missing."""
+    return f"{_headline(fleet)}: see above." if fleet.findings else ""
+
+
+def _headline(fleet: FleetMonth) -> str:
+    word = "INCOMPLETE" if incomplete_hosts(fleet) else "CHECK"
+    concerned = len({(each.ledger, each.location if not each.ledger else "") for each in fleet.findings})
+    return f"{word}: {concerned:,} of {_all_hosts(fleet):,} hosts"
+
+
+def _all_hosts(fleet: FleetMonth) -> int:
+    return len(fleet.hosts) + sum(each.kind == "unreadable" for each in fleet.findings)
+
+
+def incomplete_hosts(fleet: FleetMonth) -> int:
+    """Hosts and files by which cost may be missing in the total."""
+    return len({each.ledger or each.location for each in fleet.findings if each.kind in INCOMPLETE})
+
+
+def _line(finding: HostFinding) -> str:
+    if finding.kind == "unreadable":
+        return finding.text
+    ledger = f" ({finding.ledger[:8]})" if finding.ledger[:8] not in finding.name else ""
+    return f"{finding.name}{ledger}: {_DETAILS[finding.kind](finding)}"
+
+
+def _extent(findings: Sequence[HostFinding]) -> str:
+    parts = [f"{len(findings):,}"]
+    if duration := sum(each.duration for each in findings):
+        parts.append(f"{hours_text(duration)} hours")
+    if findings[0].kind in {"waiting", "difference"}:
+        parts.append(f"{dollars_text(sum(each.amount for each in findings))} dollars")
+    return ", ".join(parts)
+
+
+def missing_json(fleet: FleetMonth) -> list[dict[str, Any]]:
+    """Findings for programs: a value that a kind does not have is null."""
+    return [
+        {
+            "kind": each.kind,
+            "host": each.name,
+            "ledger": each.ledger or None,
+            "location": each.location,
+            "hours": each.duration / NANOSECONDS_PER_HOUR if each.duration else None,
+            "picodollars": each.amount if each.kind in {"waiting", "copy", "difference"} else None,
+            "time": None if each.instant is None else instant_text(each.instant),
+            "text": each.text or None,
+            "meaning": _MEANINGS[each.kind],
+        }
+        for each in fleet.findings
+    ]
+
+
+def hosts_json(fleet: FleetMonth) -> list[dict[str, Any]]:
+    """Hosts for programs. `dollars` are whole cents and sum to the total's."""
+    kinds: dict[str, list[str]] = {}
+    for each in fleet.findings:
+        if each.kind not in kinds.setdefault(each.ledger, []):
+            kinds[each.ledger].append(each.kind)
+    cents = rounded([summary.total for summary in fleet.hosts], CENT)
+    return [
+        _host(summary, amount, kinds.get(summary.ledger, []))
+        for summary, amount in zip(fleet.hosts, cents, strict=True)
+    ]
+
+
+def _host(summary: HostSummary, cents: int, kinds: Sequence[str]) -> dict[str, Any]:
+    host = summary.host
+    return {
+        "host": host.name,
+        "ledger": summary.ledger,
+        "origin": host.origin,
+        "location": host.location,
+        "names": [name._asdict() for name in host.names],
+        "time_zone": host.zone,
+        "metered_since": _time(host.first),
+        "metered_until": _time(host.last),
+        "last_commit": _time(host.record.last_commit),
+        "apportioned": host.apportioned,
+        "dollars": cents / 100,
+        "picodollars": summary.total,
+        "metered_hours": summary.covered / NANOSECONDS_PER_HOUR,
+        "gpu_hours": summary.gpu_time / NANOSECONDS_PER_HOUR,
+        "unpriced_gpu_hours": summary.unpriced / NANOSECONDS_PER_HOUR,
+        "missing": list(kinds),
+    }
+
+
+def _time(instant: Instant | None) -> str | None:
+    return None if instant is None else instant_text(instant)

@@ -1,0 +1,433 @@
+"""The month of a fleet, added up from the months of its hosts. Pure.
+
+FleetError
+    ConflictingCopiesError
+    MixedZonesError
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Final, Literal, NamedTuple, get_args
+from zoneinfo import ZoneInfo
+
+from exporter.cost.money import add_all
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.report import MonthKey
+from exporter.reports.rounding import CENT, dollars_text
+from exporter.tariff.period import Period
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
+
+Origin = Literal["ledger", "statement", "prometheus"]
+"""What a host's month was read from, the most exact first."""
+
+_RANKS: Final[Mapping[Origin, int]] = {"ledger": 0, "statement": 1, "prometheus": 2}
+
+SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
+"""Time without a commit after which a host counts as silent in a month that goes on."""
+
+UNMETERED_FROM: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""Time without ticks from which it is reported: the tick in progress is always missing."""
+
+FindingKind = Literal[
+    "silent",
+    "unmetered",
+    "unpriced",
+    "waiting",
+    "overlap",
+    "replaced",
+    "relabeled",
+    "zone",
+    "copy",
+    "difference",
+    "unreadable",
+]
+"""What may be missing of a host's month, or doubtful in it.
+
+silent: the host stopped reporting before the month's end, for `duration` of the month.
+unmetered: no tick covers `duration` of the time in which the host reported.
+unpriced: `duration` is GPU time without a price.
+waiting: an adjustment of `amount` waits for the daemon.
+overlap: for `duration`, another ledger metered the same GPU.
+replaced: a later ledger meters its GPUs.
+relabeled: the host had several names.
+zone: its month is of another time zone.
+copy: another copy of the same ledger counts, `amount` is the total of this one.
+difference: another source counts. This one differs from it by `amount`.
+unreadable: the file cannot be read and was skipped.
+"""
+
+
+class FleetError(Exception):
+    """The months of hosts cannot be added up; the message has the remedy."""
+
+
+class ConflictingCopiesError(FleetError):
+    """Two copies of one ledger differ, and neither is later."""
+
+
+class MixedZonesError(FleetError):
+    """Months of different time zones."""
+
+
+class HostName(NamedTuple):
+    """Labels by which monitoring knows a host; empty where unknown."""
+
+    cluster: str = ""
+    instance: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostMonth:
+    """One month of one ledger, or another period of it, and where it comes from.
+
+    `record` is without `sums` in a header. `location` is a file or an address, without credentials.
+    `zone` is the time zone of its days. `names` are the host's labels, the latest last.
+    `first` and `last` are the first and the last instant for which the ledger is known.
+    `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
+    `apportioned`: rows finer than product, team and price basis are scaled and not exact.
+    `covered` is the time in which the host reported, where the record has no sums.
+    """
+
+    record: MonthRecord
+    origin: Origin
+    location: str
+    zone: str
+    names: tuple[HostName, ...] = ()
+    first: Instant | None = None
+    last: Instant | None = None
+    commits: int = 0
+    apportioned: bool = False
+    covered: Nanoseconds = 0
+    short_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The host's name for people: its node, else its instance, else a short name or the location."""
+        latest = self.names[-1] if self.names else HostName()
+        return latest.node or latest.instance or self.short_name or self.location
+
+    @property
+    def total(self) -> Picodollars:
+        """All money of the month."""
+        return sum(self.record.cells.values())
+
+    @property
+    def has_month(self) -> bool:
+        """Whether the ledger has anything of the month."""
+        return self.record.month in self.record.months
+
+
+@dataclass(frozen=True, slots=True)
+class HostSummary:
+    """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
+
+    `covered` is wall time of ticks and gaps, `gpu_time` the GPU time that is owed, `unpriced` the GPU time
+    that waits for a price. `gpus` are UUIDs.
+    """
+
+    host: HostMonth
+    covered: Nanoseconds = 0
+    gpu_time: Nanoseconds = 0
+    unpriced: Nanoseconds = 0
+    gpus: frozenset[str] = frozenset()
+
+    @property
+    def ledger(self) -> str:
+        """Id of its ledger."""
+        return self.host.record.ledger
+
+    @property
+    def total(self) -> Picodollars:
+        """All money of the month."""
+        return self.host.total
+
+
+@dataclass(frozen=True, slots=True)
+class HostFinding:
+    """Something that is missing of a host's month, or doubtful in it. `kind` says what the values mean."""
+
+    kind: FindingKind
+    ledger: str
+    name: str
+    location: str
+    duration: Nanoseconds = 0
+    amount: Picodollars = 0
+    instant: Instant | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMonth:
+    """A month of all hosts, each ledger once.
+
+    `record` is the sum of the hosts' records: its ledger is empty, and its `covered` is host time.
+    `hosts` are those with anything of the month, by name. `without` counts ledgers that have nothing of it.
+    `zone` is the time zone of most hosts.
+    """
+
+    record: MonthRecord
+    zone: ZoneInfo
+    hosts: tuple[HostSummary, ...]
+    findings: tuple[HostFinding, ...]
+    without: int = 0
+
+    @property
+    def total(self) -> Picodollars:
+        """All money of the month."""
+        return sum(self.record.cells.values())
+
+
+Load = Callable[[HostMonth], HostMonth]
+"""Reads the whole month that a header is of."""
+
+
+def combine(
+    hosts: Iterable[HostMonth],
+    now: Instant,
+    *,
+    mixed_zones: bool = False,
+    load: Load | None = None,
+    unreadable: Sequence[HostFinding] = (),
+) -> FleetMonth:
+    """Add up one month of many hosts. Copies of one ledger count once.
+
+    Of several copies the one with the latest commit counts. A ledger counts before a statement, and that
+    before Prometheus.
+
+    Args:
+        hosts: at least one; all of the same month. With `load` they may be headers.
+        now: the end of what can be known of a month that goes on.
+        mixed_zones: add up months of different time zones, and name the hosts.
+        load: reads the month of a header once it is chosen, so that one whole month at a time is in memory.
+        unreadable: findings on what could not be read.
+
+    Raises:
+        ConflictingCopiesError: two copies of one ledger differ, and neither is later.
+        MixedZonesError: the time zones differ.
+    """
+    every = list(hosts)
+    month = every[0].record.month
+    present = [host for host in every if host.has_month]
+    chosen, findings = _choose(present)
+    zone = _zone(chosen, findings, mixed_zones=mixed_zones)
+    merged = _Merged()
+    summaries = [merged.add(load(host) if load is not None else host) for host in chosen]
+    summaries.sort(key=lambda each: (each.host.name, each.ledger))
+    findings += [each for summary in summaries for each in _missing(summary, now)]
+    findings += _shared_gpus(summaries)
+    findings += unreadable
+    findings.sort(key=_order)
+    return FleetMonth(
+        record=merged.record(month, {name for host in every for name in host.record.months}),
+        zone=zone,
+        hosts=tuple(summaries),
+        findings=tuple(findings),
+        without=len({host.record.ledger for host in every} - {host.record.ledger for host in present}),
+    )
+
+
+_KINDS: Final[Sequence[FindingKind]] = get_args(FindingKind)
+
+
+def _order(finding: HostFinding) -> tuple[int, str, str, str, Picodollars]:
+    return _KINDS.index(finding.kind), finding.name, finding.ledger, finding.location, finding.amount
+
+
+def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFinding]]:
+    """One month of each ledger, and findings on the others."""
+    ordered = sorted(hosts, key=_preference)
+    chosen: dict[str, HostMonth] = {}
+    findings: list[HostFinding] = []
+    for host in ordered:
+        best = chosen.setdefault(host.record.ledger, host)
+        if host is best:
+            continue
+        if host.origin != best.origin or (host.origin == "prometheus" and _commit(host) != _commit(best)):
+            difference = host.total - best.total
+            if abs(difference) >= CENT:
+                findings.append(_finding("difference", host, amount=difference, text=best.location))
+            continue
+        if _commit(host) == _commit(best) and _differ(host, best):
+            raise _conflict(best, host)
+        findings.append(
+            _finding("copy", host, amount=host.total, instant=host.record.last_commit, text=best.location)
+        )
+    return list(chosen.values()), findings
+
+
+def _differ(one: HostMonth, other: HostMonth) -> bool:
+    if one.origin == "prometheus":  # which has rounded floats
+        return abs(one.total - other.total) >= CENT
+    return one.record.cells != other.record.cells
+
+
+def _commit(host: HostMonth) -> tuple[Instant, int]:
+    return host.record.last_commit or 0, host.commits
+
+
+def _preference(host: HostMonth) -> tuple[int, int, int, str]:
+    """Sorts the copy that counts first, whatever the order in which copies are read."""
+    instant, commits = _commit(host)
+    return _RANKS[host.origin], -instant, -commits, host.location
+
+
+def _conflict(one: HostMonth, other: HostMonth) -> ConflictingCopiesError:
+    record = one.record
+    commit = "never" if record.last_commit is None else instant_text(record.last_commit)
+    return ConflictingCopiesError(
+        f"{one.location} and {other.location} are ledger {record.ledger} at one commit ({commit}), "
+        f"with {dollars_text(one.total)} and {dollars_text(other.total)} dollars of {record.month}: "
+        "remove the wrong one"
+    )
+
+
+def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zones: bool) -> ZoneInfo:
+    """The time zone of most hosts. Adds a finding on each host of another one."""
+    by_zone: dict[str, list[str]] = {}
+    for host in hosts:
+        by_zone.setdefault(host.zone, []).append(host.name)
+    ordered = sorted(by_zone, key=lambda zone: (-len(by_zone[zone]), zone))
+    if len(ordered) > 1 and not mixed_zones:
+        listed = ", ".join(f"{zone} ({_names(by_zone[zone])})" for zone in ordered)
+        raise MixedZonesError(
+            f"the months of these hosts are of different time zones: {listed}; "
+            "--mixed-zones adds them all the same"
+        )
+    findings += [_finding("zone", host, text=host.zone) for host in hosts if host.zone != ordered[0]]
+    return ZoneInfo(ordered[0] if ordered else "UTC")
+
+
+NAMES_LISTED: Final = 10
+
+
+def _names(names: Sequence[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - NAMES_LISTED} more" if len(listed) > NAMES_LISTED else ""
+    return f"{len(listed)}: {', '.join(listed[:NAMES_LISTED])}{more}"
+
+
+class _Merged:
+    """Sums over hosts."""
+
+    def __init__(self) -> None:
+        self._cells: dict[MonthKey, Picodollars] = {}
+        self._sums: HistorySums | None = None
+        self._days: dict[int, HistorySums] = {}
+        self._adjustments: list[tuple[str, Adjustment]] = []
+        self._last_commit: Instant | None = None
+        self._undated = 0
+
+    def add(self, host: HostMonth) -> HostSummary:
+        """Add a month. Returns what stays of it."""
+        record = host.record
+        add_all(self._cells, record.cells)
+        for day, sums in record.days.items():
+            self._days.setdefault(day, HistorySums()).add(sums)
+        if record.sums is not None:
+            self._sums = self._sums or HistorySums()
+            self._sums.add(record.sums)
+        adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
+        self._adjustments += [(host.name, each) for each in adjustments]
+        self._undated += record.undated
+        if record.last_commit is not None:
+            self._last_commit = max(record.last_commit, self._last_commit or 0)
+        return _summary(replace(host, record=replace(record, adjustments=adjustments)))
+
+    def record(self, month: str, months: Iterable[str]) -> MonthRecord:
+        """The sum."""
+        ordered = sorted(self._adjustments, key=lambda each: (each[0], each[1].ledger, each[1].number))
+        return MonthRecord(
+            ledger="",
+            last_commit=self._last_commit,
+            month=month,
+            months=tuple(sorted(months)),
+            cells=self._cells,
+            sums=self._sums,
+            adjustments=tuple(each for _name, each in ordered),
+            days=self._days,
+            undated=self._undated,
+        )
+
+
+def _summary(host: HostMonth) -> HostSummary:
+    sums = host.record.sums or HistorySums()
+    return HostSummary(
+        host=replace(host, record=replace(host.record, sums=None, days={})),
+        covered=sum(sums.covered.values()) if host.record.sums is not None else host.covered,
+        gpu_time=sum(sums.held.values()),
+        unpriced=sum(sums.waiting().values()),
+        gpus=frozenset(gpu.uuid for gpu in sums.gpu_held),
+    )
+
+
+def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
+    """Findings on one host."""
+    host = summary.host
+    start, end = _bounds(host)
+    if host.last is not None and now > start:
+        over = now >= end
+        end = end if over else now
+        if host.last < (end if over else end - SILENT_AFTER):
+            yield _finding("silent", host, duration=end - max(host.last, start), instant=host.last)
+        if host.first is not None:
+            unmetered = min(host.last, end) - max(host.first, start) - summary.covered
+            if unmetered >= UNMETERED_FROM:
+                yield _finding("unmetered", host, duration=unmetered)
+    if summary.unpriced:
+        yield _finding("unpriced", host, duration=summary.unpriced)
+    for each in host.record.adjustments:
+        if each.posted is None:
+            yield _finding("waiting", host, amount=each.amount, text=f"{each.number}: {each.reason}")
+    if len(host.names) > 1:
+        labels = ", ".join("/".join(filter(None, name)) for name in host.names)
+        yield _finding("relabeled", host, text=labels)
+
+
+def _bounds(host: HostMonth) -> tuple[Instant, Instant]:
+    return Period.named(host.record.month).bounds(ZoneInfo(host.zone))
+
+
+def _shared_gpus(summaries: Sequence[HostSummary]) -> Iterator[HostFinding]:
+    """Findings on ledgers that meter GPUs of another one, after it or at the same time."""
+    holders: dict[str, list[HostSummary]] = {}
+    for summary in summaries:
+        for gpu in summary.gpus:
+            holders.setdefault(gpu, []).append(summary)
+    pairs: dict[tuple[str, str], tuple[HostSummary, HostSummary]] = {}
+    for sharing in holders.values():
+        for one, other in combinations(sorted(sharing, key=_life), 2):
+            pairs[one.ledger, other.ledger] = one, other
+    for earlier, later in pairs.values():
+        start, end = _bounds(earlier.host)
+        begins = [host.first for host in (earlier.host, later.host) if host.first is not None]
+        ends = [host.last for host in (earlier.host, later.host) if host.last is not None]
+        overlap = min([*ends, end]) - max([*begins, start])
+        if overlap >= UNMETERED_FROM:
+            yield _finding("overlap", earlier.host, duration=overlap, text=later.host.name)
+        else:
+            yield _finding("replaced", earlier.host, instant=earlier.host.last, text=later.host.name)
+
+
+def _life(summary: HostSummary) -> tuple[Instant, Instant, str]:
+    return summary.host.first or 0, summary.host.last or 0, summary.ledger
+
+
+def _finding(
+    kind: FindingKind,
+    host: HostMonth,
+    *,
+    duration: Nanoseconds = 0,
+    amount: Picodollars = 0,
+    instant: Instant | None = None,
+    text: str = "",
+) -> HostFinding:
+    return HostFinding(kind, host.record.ledger, host.name, host.location, duration, amount, instant, text)
+
+
+def instant_text(instant: Instant) -> str:
+    """An instant like 2026-11-30T12:00:00Z."""
+    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""What a Prometheus, Thanos, Mimir or VictoriaMetrics holds of a fleet."""

@@ -1,0 +1,459 @@
+"""Client of Prometheus' HTTP API, which Thanos, Mimir and VictoriaMetrics answer too.
+
+https://prometheus.io/docs/prometheus/latest/querying/api/
+An answer is whole or an error: partial answers of Thanos and VictoriaMetrics are refused.
+"""
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from exporter.clock import Clock
+from exporter.config.http_client import SECRET_BYTES_MAX, HttpClientConfig
+from exporter.config.problems import shown
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Longest answer. A longer one is asked for in parts."""
+
+STEPS_MAX: Final = 10_000
+"""Steps of one range query. Prometheus refuses more than 11,000."""
+
+ATTEMPTS: Final = 4
+FIRST_PAUSE: Final = NANOSECONDS_PER_SECOND
+"""Before the second attempt; it doubles with each."""
+
+TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which the same query may succeed."""
+
+EXCESSIVE: Final = (
+    "too many samples",  # Prometheus: query processing would load too many samples into memory
+    "exceeded maximum resolution",  # Prometheus, beyond 11,000 points a series
+    "too many points",  # VictoriaMetrics: -search.maxPointsPerTimeseries
+    "maxsamplesperquery",  # VictoriaMetrics
+    "maxuniquetimeseries",  # VictoriaMetrics
+    "max-fetched",  # Mimir: max_fetched_series_per_query and its like, err-mimir-max-...-per-query
+    "err-mimir-max",
+    "the query time range exceeds the limit",  # Mimir: max_total_query_length
+    "expanded matching posting: fetch",  # Thanos store limits
+    "exceeded series limit",  # Thanos
+    "exceeded samples limit",  # Thanos
+)
+"""Parts of the messages by which a server says that a query asks for too much, in lower case."""
+
+GRAFANA: Final = (
+    "is Grafana, not Prometheus: give the address of the Prometheus that it reads, or "
+    "{address}/api/datasources/proxy/uid/UID with a token of a service account in --http.config.file"
+)
+
+
+class PrometheusProblem(Enum):
+    """Why a query has no answer."""
+
+    NOT_PROMETHEUS = "something else answers"
+    UNAUTHORIZED = "the credentials are refused"
+    UNREACHABLE = "nothing answers"
+    EXCESSIVE = "the query asks for more than the server allows"
+    TIMEOUT = "the answer takes too long"
+    REJECTED = "the server refuses the query"
+    PARTIAL = "the answer is incomplete"
+    FAULTY = "the answer cannot be read"
+    CREDENTIALS = "a file of credentials cannot be used"
+
+
+class PrometheusError(Exception):
+    """A query has no answer; the message says where, why and what to do."""
+
+    def __init__(self, problem: PrometheusProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySample:
+    """One value of a series. `value` is the text that the server sent, which loses nothing."""
+
+    at: Instant
+    value: str
+
+    @property
+    def number(self) -> float:
+        """The value as a float."""
+        return float(self.value)
+
+    @property
+    def picodollars(self) -> Picodollars:
+        """The value as money, if it is in dollars.
+
+        Raises:
+            PrometheusError: it is no finite number.
+        """
+        try:
+            return int((Decimal(self.value) * PICODOLLARS_PER_DOLLAR).to_integral_value())
+        except (InvalidOperation, ValueError, OverflowError):
+            raise PrometheusError(
+                PrometheusProblem.FAULTY, f"{shown(self.value)} is no amount of dollars"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySeries:
+    """A series of an answer: its labels without the name, and its samples in order of time."""
+
+    labels: Mapping[str, str]
+    samples: tuple[QuerySample, ...]
+
+
+class PrometheusClient:
+    """Queries one server, one query at a time."""
+
+    def __init__(
+        self,
+        address: str,
+        config: HttpClientConfig,
+        clock: Clock,
+        timeout: Nanoseconds,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Args:
+            address: http(s)://HOST[:PORT][/PREFIX], without the path of the API.
+            config: credentials, TLS and headers.
+            clock: bounds each query, and waits between attempts.
+            timeout: of one query.
+            transport: of tests.
+
+        Raises:
+            PrometheusError: a file of credentials cannot be used.
+        """
+        self.address = address.rstrip("/")
+        self._clock = clock
+        self._timeout = timeout
+        headers, auth = _headers(config), None
+        if config.basic_auth is not None:
+            password = _secret(config.basic_auth.password_file)
+            auth = httpx.BasicAuth(config.basic_auth.username, password)
+        self._server_name = config.tls.server_name
+        self._client = httpx.Client(
+            verify=_tls(config) if self.address.startswith("https:") else False,
+            auth=auth,
+            headers=headers,
+            trust_env=False,
+            follow_redirects=False,
+            transport=transport,
+        )
+        self.sends_secrets_in_the_clear = self.address.startswith("http:") and (
+            auth is not None or config.authorization is not None
+        )
+
+    @property
+    def name(self) -> str:
+        """The address as a message may repeat it, without a password."""
+        parts = urlsplit(self.address)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+    def instant(self, query: str, at: Instant) -> tuple[QuerySeries, ...]:
+        """The value of each series at an instant.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        return self._result("query", {"query": query, "time": _seconds(at)})
+
+    def instant_by_ledger(self, query: Callable[[str], str], at: Instant) -> tuple[QuerySeries, ...]:
+        """As `instant`, in parts by ledger where the server refuses the whole.
+
+        Args:
+            query: makes the query of a matcher of the label `ledger`, such as `ledger=~"a.*"`.
+            at: the instant.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        return tuple(self._by_ledger(query, at, ""))
+
+    def _by_ledger(self, query: Callable[[str], str], at: Instant, prefix: str) -> Iterator[QuerySeries]:
+        try:
+            yield from self.instant(query(f'ledger=~"{prefix}.+"'), at)
+        except PrometheusError as error:
+            divisible = error.problem in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT)
+            if not divisible or len(prefix) >= 2:  # a 256th of all ledgers
+                raise
+            for digit in "0123456789abcdef":
+                yield from self._by_ledger(query, at, prefix + digit)
+            yield from self.instant(query(f'ledger=~"{prefix}[^0-9a-f].*"'), at)
+
+    def range(
+        self,
+        query: str,
+        start: Instant,
+        end: Instant,
+        step: Nanoseconds,
+        progress: Callable[[Instant], None] = lambda _reached: None,
+    ) -> Iterator[QuerySeries]:
+        """The values of each series at `start`, `start + step` and so on up to `end`.
+
+        A range that the server refuses is asked for in halves: a series may then come in several parts.
+
+        Args:
+            query: the expression.
+            start: the first instant.
+            end: the last instant, at most.
+            step: between two instants.
+            progress: is called with the end of each part.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        first = start
+        while first <= end:
+            last = min(end, first + (STEPS_MAX - 1) * step)
+            yield from self._halves(query, first, last, step)
+            progress(last)
+            first = last - (last - first) % step + step
+
+    def _halves(self, query: str, start: Instant, end: Instant, step: Nanoseconds) -> Iterable[QuerySeries]:
+        parameters = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
+        try:
+            return self._result("query_range", parameters)
+        except PrometheusError as error:
+            steps = (end - start) // step
+            if error.problem not in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT) or not steps:
+                raise
+            middle = start + steps // 2 * step
+            return [
+                *self._halves(query, start, middle, step),
+                *self._halves(query, middle + step, end, step),
+            ]
+
+    def close(self) -> None:
+        """Close its connections. Idempotent."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _result(self, path: str, parameters: Mapping[str, str]) -> tuple[QuerySeries, ...]:
+        # Thanos answers in part unless it is told not to; the others ignore what they do not know.
+        form = {**parameters, "partial_response": "false", "timeout": _seconds(self._timeout)}
+        pause = FIRST_PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(path, form)
+            except _TransientError as error:
+                if attempt == ATTEMPTS:
+                    raise error.last from error
+                self._clock.wait(threading.Event(), pause)
+                pause *= 2
+        raise AssertionError
+
+    def _once(self, path: str, form: Mapping[str, str]) -> tuple[QuerySeries, ...]:
+        url = f"{self.address}/api/v1/{path}"
+        status, kind, body = self._post(url, form)
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
+            raise self._of_another(status, kind)
+        if answer["status"] == "error":
+            raise self._refused(status, str(answer.get("error") or answer.get("errorType") or ""))
+        if answer.get("isPartial") is True:
+            raise PrometheusError(
+                PrometheusProblem.PARTIAL,
+                f"{self.name}: the answer is partial, a storage node is down: ask again when it is up",
+            )
+        for warning in answer.get("warnings") or ():
+            if "partial" in str(warning).lower() or "store" in str(warning).lower():
+                raise PrometheusError(
+                    PrometheusProblem.PARTIAL, f"{self.name}: the answer is partial: {shown(str(warning))}"
+                )
+        try:
+            return tuple(map(_series, answer["data"]["result"]))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            raise PrometheusError(
+                PrometheusProblem.FAULTY, f"{self.name}: the answer has no series in the form of the API"
+            ) from None
+
+    def _post(self, url: str, form: Mapping[str, str]) -> tuple[int, str, bytes]:
+        deadline = self._clock.elapsed() + self._timeout
+        body = bytearray()
+        extensions = {"sni_hostname": self._server_name} if self._server_name else {}
+        try:
+            with self._client.stream(
+                "POST",
+                url,
+                data=dict(form),
+                timeout=self._timeout / NANOSECONDS_PER_SECOND,
+                extensions=extensions,
+            ) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > BODY_BYTES_MAX:
+                        raise PrometheusError(
+                            PrometheusProblem.EXCESSIVE,
+                            f"{self.name}: an answer is longer than {BODY_BYTES_MAX} bytes",
+                        )
+                    if self._clock.elapsed() > deadline:
+                        raise self._late()
+                return response.status_code, response.headers.get("Content-Type", ""), bytes(body)
+        except httpx.TimeoutException:
+            raise self._late() from None
+        except httpx.InvalidURL as error:
+            raise PrometheusError(PrometheusProblem.UNREACHABLE, f"{self.name}: {error}") from None
+        except httpx.RequestError as error:
+            message = f"{self.name} cannot be asked: {error}"
+            raise _TransientError(PrometheusError(PrometheusProblem.UNREACHABLE, message)) from None
+
+    def _late(self) -> PrometheusError:
+        seconds = _seconds(self._timeout)
+        return PrometheusError(
+            PrometheusProblem.TIMEOUT, f"{self.name}: no answer within {seconds} s; give a longer --timeout"
+        )
+
+    def _refused(self, status: int, message: str) -> Exception:
+        text = _quoted(message)
+        if any(part in message.lower() for part in EXCESSIVE):
+            return PrometheusError(
+                PrometheusProblem.EXCESSIVE,
+                f"{self.name} refuses even the smallest part: {text}; raise its limit (--query.max-samples "
+                "of Prometheus)",
+            )
+        if status in (401, 403):
+            return self._unauthorized(status)
+        if "timed out" in message or "timeout" in message.lower():
+            return PrometheusError(
+                PrometheusProblem.TIMEOUT, f"{self.name}: {text}; raise --query.timeout there"
+            )
+        error = PrometheusError(PrometheusProblem.REJECTED, f"{self.name}: HTTP {status}: {text}")
+        return _TransientError(error) if status in TRANSIENT else error
+
+    def _unauthorized(self, status: int) -> PrometheusError:
+        return PrometheusError(
+            PrometheusProblem.UNAUTHORIZED,
+            f"{self.name}: HTTP {status}: give credentials, or others, in --http.config.file",
+        )
+
+    def _of_another(self, status: int, kind: str) -> Exception:
+        """The error of an answer that is not the API's."""
+        if status not in TRANSIENT and self._is_grafana():
+            return PrometheusError(
+                PrometheusProblem.NOT_PROMETHEUS, f"{self.name} {GRAFANA.format(address=self.name)}"
+            )
+        if status in (401, 403):
+            return self._unauthorized(status)
+        what = "HTML" if "html" in kind else "no JSON of the API"
+        error = PrometheusError(
+            PrometheusProblem.NOT_PROMETHEUS,
+            f"{self.name}/api/v1 answers HTTP {status} with {what}: give the address of a Prometheus, "
+            "Thanos, Mimir or VictoriaMetrics, with its prefix (Mimir: /prometheus)",
+        )
+        return _TransientError(error) if status in TRANSIENT else error
+
+    def _is_grafana(self) -> bool:
+        parts = urlsplit(self.address)
+        try:
+            answer = self._client.get(
+                urlunsplit((parts.scheme, parts.netloc, "/api/health", "", "")), timeout=5, auth=None
+            )
+            health = json.loads(answer.content[:10_000])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return False
+        return isinstance(health, dict) and "database" in health
+
+
+class _TransientError(Exception):
+    """A failure after which the query is asked again; `last` is what is raised when it fails for good."""
+
+    def __init__(self, last: PrometheusError) -> None:
+        super().__init__(str(last))
+        self.last = last
+
+
+def _quoted(text: str) -> str:
+    """A server's message, printable and on one line."""
+    clean = "".join(character if character.isprintable() else " " for character in text[:300])
+    return f'"{clean}"'
+
+
+def _series(item: Any) -> QuerySeries:
+    labels = {str(name): str(value) for name, value in item["metric"].items() if name != "__name__"}
+    pairs = item["values"] if "values" in item else [item["value"]]
+    return QuerySeries(
+        labels, tuple(QuerySample(round(at * 1000) * 1_000_000, str(value)) for at, value in pairs)
+    )
+
+
+def _seconds(duration: Nanoseconds) -> str:
+    """Seconds, to the millisecond, as the API takes them."""
+    milliseconds = duration // 1_000_000
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
+def _headers(config: HttpClientConfig) -> httpx.Headers:
+    fields: list[tuple[str, str]] = [
+        ("User-Agent", "inference-cost-exporter"),
+        ("Accept", "application/json"),
+    ]
+    if config.authorization is not None:
+        token = _secret(config.authorization.credentials_file)
+        fields.append(("Authorization", f"{config.authorization.scheme} {token}"))
+    for name, header in config.headers:
+        fields += [(name, value) for value in (*header.values, *map(_secret, header.files))]
+    return httpx.Headers(fields)
+
+
+def _secret(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        PrometheusError: it cannot be read, or is no text of one line.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(SECRET_BYTES_MAX + 1)
+        text = data.decode("ascii").strip()
+    except OSError as error:
+        raise PrometheusError(
+            PrometheusProblem.CREDENTIALS, f"{path} cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable() or len(data) > SECRET_BYTES_MAX:
+        raise PrometheusError(
+            PrometheusProblem.CREDENTIALS, f"{path} holds no credentials: one line of printable ASCII"
+        )
+    return text
+
+
+def _tls(config: HttpClientConfig) -> ssl.SSLContext:
+    """A context that verifies the server.
+
+    Raises:
+        PrometheusError: a file of it cannot be used.
+    """
+    tls = config.tls
+    path = tls.ca_file
+    try:
+        context = ssl.create_default_context(cafile=None if path is None else str(path))
+        if tls.cert_file is not None and tls.key_file is not None:
+            path = tls.cert_file
+            context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise PrometheusError(PrometheusProblem.CREDENTIALS, f"{path} cannot be used: {error}") from error
+    return context

@@ -1,0 +1,360 @@
+"""A month of every ledger that a Prometheus knows: its money exact to the cent, where and when it reported.
+
+Money is the last value of each ledger's `inference_month_to_date_dollars`, never a rise of counters, which
+misses what was posted before a host's first scrape.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+from zoneinfo import ZoneInfo
+
+from exporter.finance.fleet.record import HostMonth, HostName, instant_text
+from exporter.finance.focus import billing_period
+from exporter.finance.prometheus.client import (
+    PrometheusClient,
+    PrometheusError,
+    PrometheusProblem,
+    QuerySeries,
+)
+from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
+from exporter.ledger.history import MonthRecord
+from exporter.report import MonthKey
+from exporter.tariff.rate import PriceBasis
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Picodollars
+
+RAW: Final = "inference_month_to_date_dollars"
+RECORD: Final = "inference:month_to_date_dollars:posting"
+MEMORY: Final = "inference:month_to_date_dollars:posting_hourly"
+LAST_SCRAPES: Final = "inference:ledger_seen_timestamp_seconds"
+MONTH_END: Final = "inference_month_end_timestamp_seconds"
+METERED_SINCE: Final = "inference_month_metered_since_timestamp_seconds"
+
+REMEMBERED: Final = 39 * NANOSECONDS_PER_DAY
+"""How long after a month its memory is recorded: 40 days, less one for rules that were late."""
+
+FRESH: Final = "10m"
+"""Last values of records of a minute are looked back for so long."""
+
+BASES: Final = frozenset({"configured", "catalogue", "estimate"})
+
+WHOLE_HOURS: Final = range(-12, 15)
+"""Offsets from UTC of the zones Etc/GMT+12 to Etc/GMT-14."""
+
+CellKey = tuple[str, str, str, PriceBasis]
+"""Ledger, product, team and price basis."""
+
+
+@dataclass(slots=True)
+class _Presence:
+    """When a ledger reported, and by which names."""
+
+    hours: set[Instant] = field(default_factory=set)
+    targets: dict[ScrapeTarget, set[Instant]] = field(default_factory=dict)
+    names: dict[HostName, Instant] = field(default_factory=dict)
+    last: Instant = 0
+
+
+def host_months(
+    client: PrometheusClient,
+    month: str,
+    zones: Sequence[str],
+    now: Instant,
+    progress: Progress = lambda _what, _part: None,
+    *,
+    finer: bool = False,
+) -> list[HostMonth]:
+    """A month of each ledger.
+
+    Args:
+        client: the server.
+        month: a name like 2026-10.
+        zones: time zones that the hosts may have, the likeliest first.
+        now: the present.
+        progress: is called with what is being read, and how much of it has been, from 0 to 1.
+        finer: read rows by server, model, phase, GPU and component as well, and tokens.
+
+    Raises:
+        PrometheusError: there is no whole answer, or the server has nothing of the month.
+    """
+    zone = _zone(client, month, zones, now)
+    period = billing_period(month, ZoneInfo(zone))
+    cells = _cells(client, month, period.start, period.end, now, progress)
+    if not cells:
+        raise PrometheusError(
+            PrometheusProblem.REJECTED,
+            f"{client.name} holds no {RAW} of {month}: its retention ended, or another place has the fleet",
+        )
+    presence = _presence(client, month, period.start, period.end, now, progress)
+    by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
+    for (ledger, product, team, basis), amount in cells.items():
+        by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
+    hosts = [
+        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start)
+        for ledger, amounts in sorted(by_ledger.items())
+    ]
+    if not finer:
+        return hosts
+    until = min(period.end, now)
+    rise = rises(client, _holders(presence), period.start, until, progress)
+    return [apportioned(host, rise.get(host.record.ledger)) for host in hosts]
+
+
+def _host(
+    client: PrometheusClient,
+    month: str,
+    zone: str,
+    ledger: str,
+    cells: Mapping[MonthKey, Picodollars],
+    presence: _Presence | None,
+    start: Instant,
+) -> HostMonth:
+    # A ledger of which only money is kept counts as silent for the whole month.
+    presence = presence or _Presence(last=start)
+    covered = len(presence.hours) * NANOSECONDS_PER_HOUR
+    first = max(start, min(presence.hours, default=start))
+    return HostMonth(
+        record=MonthRecord(
+            ledger=ledger,
+            last_commit=presence.last,
+            month=month,
+            months=(month,),
+            cells=cells,
+            sums=None,
+        ),
+        origin="prometheus",
+        location=client.name,
+        zone=zone,
+        names=tuple(sorted(presence.names, key=presence.names.__getitem__)),
+        first=first,
+        last=presence.last,
+        covered=covered,
+    )
+
+
+def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Instant) -> str:
+    """The time zone in which the hosts' month ends.
+
+    Raises:
+        PrometheusError: the hosts have several, or one that is neither given nor of whole hours.
+    """
+    ends = _month_ends(client, month, now)
+    if len(ends) > 1:
+        listed = "; ".join(
+            f"{instant_text(end)} ({len(hosts)}: {', '.join(sorted(hosts)[:10])})"
+            for end, hosts in sorted(ends.items())
+        )
+        raise PrometheusError(
+            PrometheusProblem.REJECTED,
+            f"{client.name}: {month} ends at several instants, hosts have different time zones: {listed}; "
+            "read the ledgers of one zone at a time, or give all hosts one `timezone`",
+        )
+    candidates = (*zones, "UTC", *(f"Etc/GMT{-offset:+d}" for offset in WHOLE_HOURS if offset))
+    if not ends:  # an exporter of an earlier release, or a center that does not receive them
+        return candidates[0]
+    (end,) = ends
+    for zone in candidates:
+        if billing_period(month, ZoneInfo(zone)).end == end:
+            return zone
+    raise PrometheusError(
+        PrometheusProblem.REJECTED,
+        f"{client.name}: {month} ends at {instant_text(end)} on the hosts; "
+        "give their `timezone` by --config.file",
+    )
+
+
+def _month_ends(client: PrometheusClient, month: str, now: Instant) -> dict[Instant, set[str]]:
+    """The instants at which the month ends, with the clusters or hosts that say so."""
+    last = min(now, billing_period(month, ZoneInfo("UTC")).end)
+    record = "inference:month_end_timestamp_seconds"
+    of_month = f'{{month="{month}"}}'
+    queries = (
+        f"max by (cluster, instance) (last_over_time({MONTH_END}{of_month}[1h]))",
+        f"max by (cluster) (last_over_time({record}:cluster{of_month}[1h]))",
+        f"max by (cluster) (last_over_time({record}_hourly{of_month}[2h]))",
+    )
+    for query in queries:
+        # Twice: hosts that are gone at the end of the month said theirs before.
+        ends: dict[Instant, set[str]] = {}
+        for at in {last, last - 15 * NANOSECONDS_PER_DAY}:
+            for series in client.instant(query, at):
+                labels = series.labels
+                name = labels.get("instance") or labels.get("cluster") or "all hosts"
+                end = round(series.samples[-1].number) * 10**9
+                ends.setdefault(end, set()).add(name)
+        if ends:
+            return ends
+    return {}
+
+
+def _cells(
+    client: PrometheusClient,
+    month: str,
+    start: Instant,
+    end: Instant,
+    now: Instant,
+    progress: Progress,
+) -> dict[CellKey, Picodollars]:
+    """The last value of every ledger's month by product, team and price basis.
+
+    The fleet's rules keep it for 40 days after the month. Where they do not run, every hour is looked at.
+    """
+    progress("month", 0)
+    at = min(now, end + REMEMBERED)
+    cells = _instant(client, MEMORY, month, "2h", at)
+    if not cells:
+        for name in (RECORD, RAW):
+            cells = _values_by_hour(
+                client, name, month, start, min(now, end + 2 * NANOSECONDS_PER_HOUR), progress
+            )
+            if cells:
+                break
+    for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
+        latest = _instant(client, name, month, FRESH, at)
+        cells |= latest
+        if latest:
+            break
+    progress("month", 1)
+    return cells
+
+
+def _keys(series: QuerySeries) -> CellKey:
+    labels = series.labels
+    basis = labels.get("price_basis", "")
+    if basis not in BASES:
+        raise PrometheusError(
+            PrometheusProblem.FAULTY, f"{RAW} has the price basis {basis!r}, which this release does not know"
+        )
+    return (
+        labels.get("ledger", ""),
+        labels.get("product", ""),
+        labels.get("team", ""),
+        cast("PriceBasis", basis),
+    )
+
+
+def _expression(name: str, month: str, window: str, matcher: str) -> str:
+    selector = f'{name}{{month="{month}",{matcher}}}'
+    return f"max by (ledger, product, team, price_basis) (last_over_time({selector}[{window}]))"
+
+
+def _instant(
+    client: PrometheusClient, name: str, month: str, window: str, at: Instant
+) -> dict[CellKey, Picodollars]:
+    answer = client.instant_by_ledger(lambda matcher: _expression(name, month, window, matcher), at)
+    return {_keys(series): series.samples[-1].picodollars for series in answer}
+
+
+def _values_by_hour(
+    client: PrometheusClient, name: str, month: str, start: Instant, until: Instant, progress: Progress
+) -> dict[CellKey, Picodollars]:
+    """The last value over every hour of the month.
+
+    Raises:
+        PrometheusError: the retention of the server ended within the month.
+    """
+    latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
+    first: Instant | None = None
+    query = _expression(name, month, "1h", 'ledger!=""')
+    for day in _days(start, until):
+        for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+            sample, key = series.samples[-1], _keys(series)
+            first = min(series.samples[0].at, first or sample.at)
+            before = latest.get(key)
+            if before is None or sample.at >= before[0]:
+                latest[key] = sample.at, sample.picodollars
+        progress("month", (day[1] - start) / max(1, until - start))
+    if first is not None:
+        _refuse_cut(client, month, first - NANOSECONDS_PER_HOUR, until)
+    return {key: amount for key, (_at, amount) in latest.items()}
+
+
+def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Instant) -> None:
+    """Check that hosts were not metered before the first hour that the server still has.
+
+    Raises:
+        PrometheusError: they were; what hosts spent that ended before is not to be had.
+    """
+    of_month = f'{{month="{month}"}}'
+    for query in (
+        f"min(min_over_time({METERED_SINCE}{of_month}[1h]))",
+        f"min(min_over_time(inference:month_metered_since_timestamp_seconds{of_month}[1h]))",
+    ):
+        for series in client.instant(query, until):
+            since = round(series.samples[-1].number * 10**9)
+            if since < first - NANOSECONDS_PER_HOUR:
+                raise PrometheusError(
+                    PrometheusProblem.PARTIAL,
+                    f"{client.name} has {month} from {instant_text(first)} on, and hosts are metered since "
+                    f"{instant_text(since)}: its retention ended, and hosts that were gone by then would be "
+                    "missing; read the ledgers, or a place that keeps samples for longer",
+                )
+
+
+def _days(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
+    """Ranges of a day whose steps of an hour end hours, the first one an hour after the start."""
+    first = start + NANOSECONDS_PER_HOUR
+    while first < until + NANOSECONDS_PER_HOUR:
+        last = min(first + NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, until)
+        yield first, max(first, last)
+        first += NANOSECONDS_PER_DAY
+
+
+def _presence(
+    client: PrometheusClient, month: str, start: Instant, end: Instant, now: Instant, progress: Progress
+) -> dict[str, _Presence]:
+    """When each ledger reported, and by which names, by the hour.
+
+    The hour after the month says whether a host went on, and is none of its hours.
+    """
+    until = min(end + NANOSECONDS_PER_HOUR, now)
+    queries = (
+        f"max by (cluster, ledger, instance, node) (last_over_time({LAST_SCRAPES}[1h]))",
+        (
+            "max by (cluster, ledger, instance, node) "
+            f'(timestamp(last_over_time({RAW}{{month="{month}"}}[1h])))'
+        ),
+    )
+    presences: dict[str, _Presence] = {}
+    for query in queries:
+        for day in _days(start, until):
+            for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+                _add_presence(presences, series, end)
+            progress("hosts", (day[1] - start) / max(1, until - start))
+        if presences:
+            _add_latest(presences, client.instant(query, now))
+            break
+    return presences
+
+
+def _add_latest(presences: Mapping[str, _Presence], answer: Iterable[QuerySeries]) -> None:
+    """Note the last scrape of hosts that still report: what they posted late is in their month."""
+    for series in answer:
+        presence = presences.get(series.labels.get("ledger", ""))
+        if presence is not None:
+            sample = series.samples[-1]
+            presence.last = max(presence.last, min(sample.at, round(sample.number * 10**9)))
+
+
+def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant) -> None:
+    labels = series.labels
+    presence = presences.setdefault(labels.get("ledger", ""), _Presence())
+    name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
+    hours = presence.targets.setdefault(ScrapeTarget(name.cluster, name.instance), set())
+    for sample in series.samples:
+        hour = sample.at - NANOSECONDS_PER_HOUR
+        if hour < end:
+            hours.add(hour)
+        scraped = min(sample.at, round(sample.number * 10**9))
+        presence.last = max(presence.last, scraped)
+        presence.names[name] = max(presence.names.get(name, 0), scraped)
+    presence.hours |= hours
+
+
+def _holders(presences: Mapping[str, _Presence]) -> Holders:
+    """The ledger of each target, by the hour."""
+    holders: dict[ScrapeTarget, dict[Instant, str]] = {}
+    for ledger, presence in sorted(presences.items()):
+        for target, hours in presence.targets.items():
+            holders.setdefault(target, {}).update(dict.fromkeys(hours, ledger))
+    return {target: sorted(hours.items()) for target, hours in holders.items()}

@@ -1,0 +1,237 @@
+"""The sums of one period of a ledger, and nothing else of it: many ledgers are read in seconds."""
+
+import marshal
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from exporter.cost.money import add
+from exporter.ledger import adjustments, contents, history, schema
+from exporter.ledger.adjustments import PRICE_BASIS
+from exporter.ledger.errors import DamagedError
+from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
+from exporter.ledger.read_only import ReadOnlyLedger
+from exporter.ledger.schema import Names, day_number, references, tables
+from exporter.ledger.totals import LAYOUTS
+from exporter.report import MonthKey
+from exporter.tariff.period import Period
+from exporter.units import Instant, Picodollars
+
+_TABLES: Final = frozenset(
+    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held", *schema.HISTORY}
+    - {f"hourly_{family}" for family in schema.HOURLY}
+)
+"""Tables that are read here."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodHeader:
+    """The amounts of a period by product, team and price basis, and what identifies the ledger.
+
+    `record` has no sums. In a part of a month its cells are of days that history has.
+    `zone` is the time zone of the last tick, empty if an earlier release wrote it.
+    `first` and `last` are the start of the first metered time and the end of the last tick.
+    """
+
+    record: MonthRecord
+    commits: int
+    zone: str
+    first: Instant | None
+    last: Instant | None
+
+
+class PeriodReader(ReadOnlyLedger):
+    """A ledger of which one period is read. Tables that are not read are not checked for damage."""
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, _TABLES)
+
+    def header(self, period: Period) -> PeriodHeader:
+        """The amounts of a period.
+
+        Raises:
+            LedgerError: the file cannot be read, or this machine does not know its time zone.
+        """
+        header = self._answer(partial(_header, period=period))
+        self._zone_named(header.zone)
+        return header
+
+    def packed_sums(self, period: Period) -> bytes | None:
+        """The history of a period, added up, for `unpacked`; `None` if the file has none.
+
+        It takes a fifth of the memory: the months of a fleet wait in this form.
+
+        Raises:
+            LedgerError: the file cannot be read, or its sums do not agree.
+        """
+        return self._answer(partial(_packed, period=period))
+
+    def sums(self, period: Period) -> HistorySums | None:
+        """The history of a period, added up; `None` if the file has none.
+
+        Raises:
+            LedgerError: the file cannot be read, or its sums do not agree.
+        """
+
+        def read(connection: sqlite3.Connection) -> HistorySums | None:
+            packed = _packed(connection, period=period)
+            return None if packed is None else unpacked(packed)
+
+        return self._answer(read)
+
+    def days(self, period: Period, families: Collection[str] = FAMILIES) -> Mapping[int, HistorySums]:
+        """These families of the history of each day of a period, a number like 20261130."""
+        first, last = _numbers(period)
+
+        def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
+            return history.read_history(connection, "daily", first, last, families)
+
+        return self._answer(read) or {}
+
+    def record(self, period: Period) -> MonthRecord:
+        """Everything of a period."""
+        record = self.header(period).record
+        return replace(record, sums=self.sums(period), days=self.days(period))
+
+
+def _numbers(period: Period) -> tuple[int, int]:
+    return day_number(period.first.isoformat()), day_number(period.last.isoformat())
+
+
+def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
+    meta = schema.meta_of(connection)
+    ledger, zone = meta.get("ledger"), meta.get("timezone")
+    if not isinstance(ledger, str):
+        raise DamagedError("its id is missing")
+    with references():
+        names = Names(connection)
+        posted: dict[MonthKey, Picodollars] = {
+            LAYOUTS["months"].built(names, tuple(key)): amount
+            for *key, amount in connection.execute(schema.select("months"))
+        }
+        adjusted = adjustments.read(connection, names, *_numbers(period))
+        months = history.months(connection, posted, adjusted)
+        undated = 0
+        if period.whole_months:
+            cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}
+        else:
+            cells = _cells(connection, names, period)
+            for each in adjusted:
+                if each.posted is not None:
+                    add(cells, MonthKey(each.product, each.team, PRICE_BASIS, period.name), each.amount)
+            undated = _undated(connection, names, posted, period)
+    if months.intersection(period.months):
+        months.add(period.name)
+    return PeriodHeader(
+        record=MonthRecord(
+            ledger=ledger,
+            last_commit=_integer(meta, "committed"),
+            month=period.name,
+            months=tuple(sorted(months)),
+            cells=cells,
+            sums=None,
+            adjustments=adjusted,
+            undated=undated,
+        ),
+        commits=_integer(meta, "commits") or 0,
+        zone=zone if isinstance(zone, str) else "",
+        first=_first(connection, meta),
+        last=_integer(meta, "wall") or _integer(meta, "committed"),
+    )
+
+
+def _integer(meta: Mapping[str, object], key: str) -> int | None:
+    value = meta.get(key)
+    if value is None or isinstance(value, int):
+        return value
+    raise DamagedError(f"its {key} is no number")
+
+
+def _first(connection: sqlite3.Connection, meta: Mapping[str, object]) -> Instant | None:
+    """Start of the first metered time. A clock that was ahead does not count."""
+    begun, committed = _integer(meta, "begun"), _integer(meta, "committed")
+    instants = [begun] if begun is not None else []
+    if "first_held" in tables(connection):
+        instants += [instant for (instant,) in connection.execute("SELECT instant FROM first_held")]
+    return min((each for each in instants if committed is None or each <= committed), default=None)
+
+
+def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict[MonthKey, Picodollars]:
+    """Amounts of a part of a month, which only the history tells from the rest."""
+    cells: dict[MonthKey, Picodollars] = {}
+    if "daily_server_cost" in tables(connection):
+        for key, amount in _added(connection, "daily_server_cost", period):
+            owner, _component, basis = history.key_of("server_cost", names, key)
+            add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
+    return cells
+
+
+def _undated(
+    connection: sqlite3.Connection, names: Names, posted: Mapping[MonthKey, Picodollars], period: Period
+) -> Picodollars:
+    """Money of the months of a period that no day has: of an earlier release, or of days that expired."""
+    undated = 0
+    for month in map(Period.named, period.months):
+        undated += sum(amount for cell, amount in posted.items() if cell.month == month.name)
+        undated -= sum(
+            each.amount
+            for each in adjustments.read(connection, names, *_numbers(month))
+            if each.posted is not None
+        )
+        undated -= sum(_cells(connection, names, month).values())
+    return undated
+
+
+def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes | None:
+    there = tables(connection)
+    if "daily_covered" not in there:
+        return None
+    families = {
+        family: _added(connection, f"daily_{family}", period)
+        for family in FAMILIES
+        if f"daily_{family}" in there
+    }
+    totals = {
+        name: sum(amount for _key, amount in families[name])
+        for name in ("cost", "server_cost", "gpu_cost")
+        if name in families
+    }
+    if len(set(totals.values())) > 1:
+        listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
+        raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
+    return marshal.dumps((Names(connection).rows, families))
+
+
+def unpacked(packed: bytes) -> HistorySums:
+    """Sums in the form of `PeriodReader.packed_sums`.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    rows, families = marshal.loads(packed)  # noqa: S302 - bytes of this process
+    sums = HistorySums()
+    with references():
+        names = Names.of(rows)
+        for family, added in families.items():
+            amounts: dict[Any, int] = getattr(sums, family)
+            for key, amount in added:
+                amounts[history.key_of(family, names, key)] = amount
+    return sums
+
+
+def _added(connection: sqlite3.Connection, table: str, period: Period) -> list[tuple[tuple[int, ...], int]]:
+    """Rows of a table, added up over the days of a period."""
+    _day, *keys, value = schema.HISTORY[table]
+    columns = ", ".join(keys)
+    # In two halves: a sum of days may pass what one number of SQLite holds.
+    statement = (
+        f"SELECT sum({value} >> 32), sum({value} & 4294967295){f', {columns}' if keys else ''}"  # noqa: S608 - constants
+        f" FROM {table} WHERE day BETWEEN ? AND ?{f' GROUP BY {columns}' if keys else ''}"
+    )
+    return [
+        (tuple(key), (high << 32) + low)
+        for high, low, *key in connection.execute(statement, _numbers(period))
+        if high is not None  # the sum of no rows
+    ]

@@ -1,0 +1,205 @@
+"""`report month --close` and `--against`: a month that stands, and what changed since, over real ledgers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import closing, main
+from exporter.cli.closing import ClosingOptions
+from exporter.cli.fleet_source import FleetSource
+from exporter.cost.postings import GpuTimePosting, LateCharges, MoneyPosting, OwnerPhase, Postings, Segment
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, LENGTH, OCTOBER
+from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
+
+NOVEMBER = OCTOBER + LENGTH
+IDLE = OwnerPhase(CHAT, "idle")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A host of 31 dollars, and one of 4 dollars with two hours of a GPU that has no price."""
+    october(tmp_path / "fleet" / "a.db", DOLLAR, "GPU-a")
+    host = MeteredHost(tmp_path / "fleet" / "b.db", "GPU-b").meter(NOVEMBER - 6 * HOUR, 4, DOLLAR)
+    start = NOVEMBER - 2 * HOUR
+    time = GpuTimePosting(host.gpu, IDLE, 2 * HOUR, priced=False)
+    segment = Segment(start, NOVEMBER, "2026-10", "2026-10-31", 0, (), (time,))
+    host.clock.now = NOVEMBER
+    host.ledger.post(
+        Postings(NOVEMBER, (segment,), day="2026-10-31"), State(wall=NOVEMBER, accrued=4 * DOLLAR)
+    )
+    host.close()
+    return tmp_path / "fleet"
+
+
+def run(*arguments: str) -> int:
+    return main(["report", "month", *arguments])
+
+
+def close(folder: Path, output: Path) -> int:
+    return run("--month=2026-10", f"--from={folder}", "--close", f"--output={output}")
+
+
+def price_comes_late(file: Path) -> None:
+    """The daemon charges the two hours with 6 dollars."""
+    ledger = Ledger.open(file, SetClock(NOVEMBER + HOUR))
+    unit = Gpu("GPU-b", "H100")
+    start = NOVEMBER - 2 * HOUR
+    money = (MoneyPosting(unit, "rent", "configured", IDLE, 6 * DOLLAR),)
+    times = (GpuTimePosting(unit, IDLE, 2 * HOUR, priced=True, counted=2 * HOUR),)
+    late = Segment(start, NOVEMBER, "2026-10", "2026-10-31", 6 * DOLLAR, money, times)
+    ledger.post(
+        Postings(NOVEMBER + HOUR, (), day="2026-11-01", late=LateCharges((late,))),
+        State(wall=NOVEMBER + HOUR, accrued=10 * DOLLAR),
+    )
+    ledger.close()
+
+
+def adjustment_is_posted(file: Path) -> None:
+    """A person enters a refund of 3 dollars, and the daemon posts it at its next tick."""
+    arguments = ["--amount=-3", "--date=2026-10-31", "--product=chat", "--team=assistants"]
+    assert main(["adjust", *arguments, "--reason=invoice 4711", f"--ledger.path={file}"]) == 0
+    ledger = Ledger.open(file, SetClock(NOVEMBER + HOUR))
+    ledger.post(Postings(NOVEMBER + HOUR, day="2026-11-01"), State(wall=NOVEMBER + HOUR, accrued=31 * DOLLAR))
+    ledger.close()
+
+
+def test_a_late_price_and_an_adjustment_are_named_and_nothing_else(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the month was closed with 35 dollars it comes to 38."""
+    statement = tmp_path / "2026-10.json"
+    assert close(folder, statement) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"2026-10 is closed: 35.00 dollars of 2 ledgers in {statement}\n"
+    assert "Unpriced GPU-hours: they cost nothing until a price covers them (1, 2.0000 hours)" in printed.err
+    assert run(f"--from={folder}", f"--against={statement}") == 0
+    assert capsys.readouterr().out.endswith("\n\nNothing changed since.\n")
+
+    price_comes_late(folder / "b.db")
+    adjustment_is_posted(folder / "a.db")
+    capsys.readouterr()
+    assert run(f"--from={folder}", f"--against={statement}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+
+    assert sorted((each["kind"], each["host"], each["picodollars"]) for each in document["changes"]) == [
+        ("adjustment", "a", -3 * DOLLAR),
+        ("late price", "b", 6 * DOLLAR),
+    ]
+    assert (document["closed_picodollars"], document["read_picodollars"]) == (35 * DOLLAR, 38 * DOLLAR)
+    assert run(f"--from={folder}", f"--against={statement}") == 0
+    printed = capsys.readouterr()
+    assert 'a: adjustment 1: "invoice 4711"' in printed.out
+    assert "b: time that was unpriced got a price: 2.0000 GPU-hours" in printed.out
+    assert printed.out.endswith("\n2026-10 is 38.00 dollars now.\n")
+
+
+def test_a_statement_stands_for_ledgers_that_are_gone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder with the statement and one of the two ledgers, both hosts count once."""
+    statement = folder / "2026-10.json"
+    assert close(folder, statement) == 0
+    (folder / "a.db").unlink()
+    capsys.readouterr()
+
+    assert run("--month=2026-10", f"--from={folder}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["total"]["picodollars"] == 35 * DOLLAR
+    assert [(host["host"], host["origin"]) for host in document["hosts"]] == [
+        ("a", "statement"),
+        ("b", "ledger"),
+    ]
+    assert run(f"--from={folder / 'b.db'}", f"--against={statement}") == 0
+    printed = capsys.readouterr()
+    assert "a: not read now; the statement stands for it" in printed.out
+    assert printed.out.endswith("\n2026-10 is 35.00 dollars now.\n")
+
+
+def test_one_host_closes_its_own_month(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --from it is the daemon's ledger."""
+    ledger, statement = october(tmp_path / "ledger.db", DOLLAR), tmp_path / "2026-10.json"
+
+    assert run("--month=2026-10", f"--ledger.path={ledger}", "--close", f"--output={statement}") == 0
+    assert capsys.readouterr().out == f"2026-10 is closed: 31.00 dollars of 1 ledger in {statement}\n"
+    assert json.loads(statement.read_text())["total_picodollars"] == 31 * DOLLAR
+
+
+def test_a_closed_month_is_not_written_over(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The statement is what was billed."""
+    statement = tmp_path / "2026-10.json"
+    assert close(folder, statement) == 0
+    before = statement.read_bytes()
+    capsys.readouterr()
+
+    assert close(folder, statement) == 1
+    assert f"{statement} exists, and a closed month is not written over" in capsys.readouterr().err
+    assert statement.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [statement, folder]
+
+
+def test_a_month_that_goes_on_is_not_closed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor one with an adjustment that waits."""
+    options = ClosingOptions(
+        None, None, "2026-10", FleetSource([folder]), tmp_path / "x.json", None, as_json=False
+    )
+    assert closing.run(options, SetClock(NOVEMBER - HOUR)) == 1
+    assert "2026-10 is not over: close it from 2026-11-01T00:00:00Z on" in capsys.readouterr().err
+
+    arguments = [
+        "--amount=-3",
+        "--date=2026-10-31",
+        "--product=chat",
+        "--team=assistants",
+        "--reason=late fee",
+    ]
+    assert main(["adjust", *arguments, f"--ledger.path={folder / 'a.db'}"]) == 0
+    capsys.readouterr()
+    assert close(folder, tmp_path / "x.json") == 1
+    assert "adjustments wait for their daemon, 1 in all: a (1: late fee)" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--close", "--month=2026-10"], "--close needs --month and --output"),
+        (["--close", "--output=x"], "--close needs --month and --output"),
+        (["--output=x"], "--output needs --close"),
+        (
+            ["--close", "--month=2026-10", "--output=x", "--against=y"],
+            "--close and --against exclude each other",
+        ),
+    ],
+)
+def test_flags_that_clash_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is read."""
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_statement_of_another_month_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one that is none."""
+    statement = tmp_path / "2026-10.json"
+    assert close(folder, statement) == 0
+    capsys.readouterr()
+
+    assert run("--month=2026-09", f"--from={folder}", f"--against={statement}") == 1
+    assert f"{statement} is of 2026-10, not of 2026-09" in capsys.readouterr().err
+    statement.write_text(statement.read_text().replace('"chat"', '"that"'))
+    assert run(f"--from={folder}", f"--against={statement}") == 1
+    assert "was edited" in capsys.readouterr().err
+    assert run(f"--from={folder}", f"--against={tmp_path / 'none.json'}") == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err

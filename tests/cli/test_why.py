@@ -1,0 +1,121 @@
+"""`explain --why`: the difference of two months of real ledgers, by effect and by server."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
+from tests.finance.fleet.ledger_files import MeteredHost
+
+SEPTEMBER = OCTOBER - 720 * HOUR
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One host: 10 hours of 2 dollars in September, half of them idle, and 20 hours of 3 in October.
+
+    Another one is new in October: 4 hours of 5 dollars.
+    """
+    host = MeteredHost(tmp_path / "fleet" / "a.db", "GPU-a").meter(SEPTEMBER, 10, 2 * DOLLAR)
+    host.meter(OCTOBER, 20, 3 * DOLLAR).close()
+    MeteredHost(tmp_path / "fleet" / "b.db", "GPU-b").meter(OCTOBER, 4, 5 * DOLLAR).close()
+    return tmp_path / "fleet"
+
+
+def run(*arguments: str) -> int:
+    return main(["explain", *arguments])
+
+
+MONTHS = ("--why", "--month=2026-10", "--against=2026-09")
+
+
+def test_effects_sum_to_the_difference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """80 dollars against 20: 24 hours at a mean of 3.33 dollars against 10 at 2.
+
+    September's 20 dollars would be 20.67 in a month of 744 hours. Half of each month's hours were idle: 12
+    against 5 x 744/720 at 2 dollars. Tokens are 100 an hour of metering: 2,400 against 1,000 in time.
+    """
+    assert run(*MONTHS, f"--from={folder}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+
+    effects = {each["effect"]: each["picodollars"] for each in document["effects"] if each["picodollars"]}
+    assert (document["before_picodollars"], document["after_picodollars"]) == (20 * DOLLAR, 80 * DOLLAR)
+    assert sum(effects.values()) == document["difference_picodollars"] == 60 * DOLLAR
+    longer = 20 * DOLLAR * 24 // 720
+    assert effects == {
+        "hours": pytest.approx(longer, abs=1),
+        "idle": pytest.approx(12 * 2 * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
+        "tokens": pytest.approx(12 * 2 * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
+        "price": 80 * DOLLAR - 24 * 2 * DOLLAR,
+    }
+    assert [(each["server"], each["picodollars"]) for each in document["servers"]] == [
+        ("chat-8b", 60 * DOLLAR)
+    ]
+    assert [each["kind"] for each in document["missing"]["2026-10"]] == ["silent", "silent"]
+
+
+def test_the_table_fits_a_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cents sum, and what is missing of a month stands above."""
+    assert run(*MONTHS, f"--from={folder}") == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[0] == "2026-10 against 2026-09: +60.00 dollars"
+    assert lines[1:3] == ["2026-09: INCOMPLETE: 1 of 1 hosts", "2026-10: INCOMPLETE: 2 of 2 hosts"]
+    assert max(map(len, lines)) <= 80
+    (total,) = [line for line in lines if line.startswith("total")]
+    assert total.split() == ["total", "60.00", "20.00", "80.00", "dollars"]
+    assert any(line.endswith("llm/chat-8b, most of it price 32.00") for line in lines)
+
+
+@pytest.mark.parametrize("scope", [["chat-8b"], ["llm/chat-8b"], ["--product=chat"]])
+def test_a_server_or_a_product(folder: Path, capsys: pytest.CaptureFixture[str], scope: list[str]) -> None:
+    """The one server and the one product have all the money."""
+    assert run(*MONTHS, *scope, f"--from={folder}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["difference_picodollars"] == 60 * DOLLAR
+
+
+def test_one_ledger_explains_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --from it is the daemon's: 60 dollars against 20."""
+    assert run(*MONTHS, f"--ledger.path={folder / 'a.db'}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["difference_picodollars"] == 40 * DOLLAR
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--why", "--month=2026-10"], "--why needs --month and --against"),
+        (["--why", "--month=2026-10", "--against=1.10"], "'1.10' is no month"),
+        (["--month=2026-10"], "--month needs --why"),
+        (["--product=chat"], "--product needs --why"),
+        (["--from=/srv"], "--from needs --why"),
+        (["--against=2026-09"], "'2026-09' is no price"),
+        ([*MONTHS, "--product=chat", "chat-8b"], "--product and SERVER exclude each other"),
+    ],
+)
+def test_flags_that_clash_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is read."""
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--why", "--month=2026-10", "--against=2026-08"], "there is nothing of 2026-08"),
+        ([*MONTHS, "--product=search"], "there is no product 'search': there are chat"),
+        ([*MONTHS, "other"], "there is no server 'other': llm/chat-8b"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what there is."""
+    assert run(*arguments, f"--from={folder}") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err

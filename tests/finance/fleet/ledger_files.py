@@ -1,0 +1,89 @@
+"""Files of ledgers, metered through the ledger's own code."""
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+from tests.finance.fleet.host_months import CHAT, HOUR, LENGTH, OCTOBER, SECOND
+
+
+@dataclass
+class SetClock:
+    """A clock that a test sets."""
+
+    now: int = OCTOBER
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+class MeteredHost:
+    """A daemon whose ledger is open: one GPU of chat, charged by the hour."""
+
+    def __init__(self, path: Path, gpu: str = "GPU-0", *, zone: str = "UTC") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.gpu, self.zone = path, Gpu(gpu, "H100"), zone
+        self.clock = SetClock()
+        self.ledger = Ledger.open(path, self.clock)
+        self.posted = 0
+
+    def meter(self, start: int, hours: int, amount: int) -> "MeteredHost":
+        """Post an amount for each of these hours from an instant on."""
+        for number in range(hours):
+            begin = start + number * HOUR
+            day = datetime.fromtimestamp(begin // SECOND, UTC).strftime("%Y-%m-%d")
+            owner_phase = OwnerPhase(CHAT, "idle" if number % 2 else "decode")
+            segment = Segment(
+                begin,
+                begin + HOUR,
+                day[:7],
+                day,
+                amount,
+                (MoneyPosting(self.gpu, "rent", "configured", owner_phase, amount),),
+                (GpuTimePosting(self.gpu, owner_phase, HOUR, priced=True),),
+            )
+            self.posted += amount
+            self.clock.now = begin + HOUR
+            tokens = (TokenPosting(CHAT, "generation", 100),)
+            self.ledger.post(
+                Postings(self.clock.now, (segment,), tokens, day=day),
+                State(wall=self.clock.now, accrued=self.posted),
+            )
+        return self
+
+    def close(self) -> Path:
+        """End the daemon. Returns its file."""
+        self.ledger.close()
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('timezone', ?)", (self.zone,))
+        return self.path
+
+
+def october(path: Path, amount: int, gpu: str = "GPU-0", *, zone: str = "UTC") -> Path:
+    """A host of the whole of October, charged once a day for its hours."""
+    host = MeteredHost(path, gpu, zone=zone)
+    segments = []
+    for day in range(31):
+        start, name = OCTOBER + 24 * day * HOUR, f"2026-10-{day + 1:02d}"
+        owner_phase = OwnerPhase(CHAT, "decode")
+        money = (MoneyPosting(host.gpu, "rent", "configured", owner_phase, amount),)
+        times = (GpuTimePosting(host.gpu, owner_phase, 24 * HOUR, priced=True),)
+        segments.append(Segment(start, start + 24 * HOUR, "2026-10", name, amount, money, times))
+    host.clock.now = OCTOBER + LENGTH
+    host.ledger.post(
+        Postings(host.clock.now, tuple(segments), day="2026-10-31"),
+        State(wall=host.clock.now, accrued=31 * amount),
+    )
+    return host.close()

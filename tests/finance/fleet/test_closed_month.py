@@ -1,0 +1,200 @@
+"""The statement of a closed month: whole in its file, proof against edits; and what changed since."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.finance.fleet.closed_month import (
+    ClosedMonth,
+    ClosedMonthChange,
+    ClosedMonthError,
+    changes,
+    document,
+    is_statement,
+    read_closed_month,
+)
+from exporter.finance.fleet.record import HostMonth, HostName, combine
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import GpuOwner, HistorySums, MonthRecord
+from exporter.readings import Gpu
+from exporter.report import MonthKey, ServerOwner
+
+DOLLAR, HOUR = 10**12, 3600 * 10**9
+NOVEMBER = 1_793_491_200 * 10**9
+"""2026-11-01T00:00:00Z."""
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", 'llama "8b"')
+GPU_0 = Gpu("GPU-0", "H100")
+CELL = MonthKey("chat", "assistants", "configured", "2026-10")
+ESTIMATE = MonthKey("chat", "assistants", "estimate", "2026-10")
+OTHER = MonthKey("search", "ranking", "configured", "2026-10")
+REFUND = Adjustment(
+    3, "2026-10-31", "chat", "assistants", -12 * DOLLAR, "invoice 4711", 1, NOVEMBER, "manual"
+)
+
+
+def host(ledger: str = "l1", cells: dict[MonthKey, int] | None = None, **more: Any) -> HostMonth:
+    """A host with a row in every family of sums; `waits` are hours without a price."""
+    waits = more.pop("waits", 0)
+    server = ServerOwner(*CHAT[:4])
+    sums = HistorySums(
+        cost={OwnerPhase(CHAT, "decode"): 90 * DOLLAR},
+        held={OwnerPhase(CHAT, "decode"): 40 * HOUR},
+        server_cost={(server, "rent", "configured"): 60 * DOLLAR, (server, "rent", "estimate"): 30 * DOLLAR},
+        gpu_cost={(GPU_0, "rent"): 90 * DOLLAR},
+        gpu_held={GPU_0: 41 * HOUR},
+        tokens={(CHAT, "generation"): 123_456},
+        unpriced={(GPU_0, CHAT): 5 * HOUR},
+        covered={(): 700 * HOUR},
+        settled={(GPU_0, CHAT): (5 - waits) * HOUR},
+        gpu_down={GPU_0: HOUR},
+        gpu_unowed={GPU_0: HOUR},
+        owner_held={GpuOwner(GPU_0, "chat", "assistants"): 40 * HOUR},
+        owner_down={GpuOwner(GPU_0, "chat", "assistants"): HOUR},
+    )
+    record = MonthRecord(
+        ledger=ledger,
+        last_commit=NOVEMBER + HOUR,
+        month="2026-10",
+        months=("2026-10",),
+        cells={CELL: 60 * DOLLAR, ESTIMATE: 30 * DOLLAR} if cells is None else cells,
+        sums=sums,
+        adjustments=more.pop("adjustments", ()),
+    )
+    names = (HostName("east", f"{ledger}:9844", f"node-{ledger}"),)
+    return HostMonth(
+        record, "ledger", f"/srv/{ledger}.db", "UTC", names, first=0, last=NOVEMBER + HOUR, commits=7, **more
+    )
+
+
+def closed(*hosts: HostMonth) -> ClosedMonth:
+    return ClosedMonth("2026-10", ZoneInfo("UTC"), NOVEMBER + 2 * HOUR, "0.1.0", hosts, ("l9 is silent",))
+
+
+def since(before: ClosedMonth, *hosts: HostMonth) -> tuple[ClosedMonthChange, ...]:
+    return changes(before, combine(hosts, NOVEMBER + 3 * HOUR))
+
+
+def test_a_statement_has_the_month_whole(tmp_path: Path) -> None:
+    """What is read of the file is what was written, to the picodollar, but for where it came from."""
+    month = closed(host(adjustments=(replace(REFUND, ledger="l1"),)), host("l2", {OTHER: 7}))
+    file = tmp_path / "2026-10.json"
+    file.write_text(document(month))
+
+    read = read_closed_month(file)
+
+    assert is_statement(file.read_bytes()[:200])
+    assert read.total == month.total == 90 * DOLLAR + 7
+    assert read == replace(
+        month,
+        hosts=tuple(
+            replace(each, origin="statement", location=str(file), short_name=each.name)
+            for each in month.hosts
+        ),
+        digest=read.digest,
+    )
+    assert json.loads(file.read_text())["sha256"] == read.digest
+    assert document(month) == document(month)
+
+
+def edited(file: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["hosts"][0]["cells"][0].__setitem__(3, 1), "was edited: its content has another hash"),
+        (lambda c: c.__setitem__("total_picodollars", 1), "was edited"),
+        (lambda c: c.pop("sha256"), "was edited"),
+        (lambda c: c.__setitem__("schema", "inference-cost-exporter/statement/2"), "of a newer release"),
+        (lambda c: c.__setitem__("schema", "else/1"), "is no statement: `report month --close"),
+    ],
+)
+def test_an_edited_statement_is_refused(
+    tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    """And so is one of a newer release, each with what to do."""
+    file = tmp_path / "2026-10.json"
+    file.write_text(document(closed(host())))
+    edited(file, change)
+
+    with pytest.raises(ClosedMonthError, match=message) as raised:
+        read_closed_month(file)
+    assert str(file) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', "no json"])
+def test_another_file_is_no_statement(tmp_path: Path, text: str) -> None:
+    """Nor is one that is not there."""
+    file = tmp_path / "2026-10.json"
+    file.write_text(text)
+
+    with pytest.raises(ClosedMonthError, match="is no statement"):
+        read_closed_month(file)
+    with pytest.raises(ClosedMonthError, match="cannot be read: No such file"):
+        read_closed_month(tmp_path / "other.json")
+
+
+def test_a_layout_of_another_program_is_no_edit(tmp_path: Path) -> None:
+    """A formatter may have been over the file: the hash is of the content."""
+    file = tmp_path / "2026-10.json"
+    file.write_text(document(closed(host())))
+    edited(file, lambda _content: None)
+
+    assert read_closed_month(file).total == 90 * DOLLAR
+
+
+def test_a_month_that_did_not_change_has_no_change() -> None:
+    """Nothing is named."""
+    assert since(closed(host(), host("l2")), host("l2"), host()) == ()
+
+
+def test_a_late_price_and_an_adjustment_are_named_and_nothing_else() -> None:
+    """Two of the waiting hours were charged with 14 dollars, and a refund of 12 was posted."""
+    before = closed(host(waits=2), host("l2"))
+    cells = {CELL: (60 + 14 - 12) * DOLLAR, ESTIMATE: 30 * DOLLAR}
+
+    assert since(before, host(cells=cells, adjustments=(REFUND,)), host("l2")) == (
+        ClosedMonthChange(
+            "adjustment", "l1", "node-l1", "chat", "assistants", -12 * DOLLAR, number=3, text="invoice 4711"
+        ),
+        ClosedMonthChange(
+            "late price", "l1", "node-l1", "chat", "assistants", 14 * DOLLAR, duration=2 * HOUR
+        ),
+    )
+
+
+def test_other_money_of_the_month_is_posted_since() -> None:
+    """Downtime that was charged when the host came back; by owner."""
+    noted = since(closed(host()), host(cells={CELL: 61 * DOLLAR, ESTIMATE: 30 * DOLLAR, OTHER: 5}))
+
+    assert [(each.kind, each.product, each.amount) for each in noted] == [
+        ("posted", "chat", DOLLAR),
+        ("posted", "search", 5),
+    ]
+
+
+def test_an_adjustment_that_waited_is_a_change_once_it_is_posted() -> None:
+    """It was in no sum when the month was closed."""
+    before = closed(host(adjustments=(replace(REFUND, posted=None),)))
+    after = host(cells={CELL: 48 * DOLLAR, ESTIMATE: 30 * DOLLAR}, adjustments=(REFUND,))
+
+    assert [(each.kind, each.amount) for each in since(before, after)] == [("adjustment", -12 * DOLLAR)]
+
+
+def test_ledgers_that_came_and_went_are_named() -> None:
+    """A ledger that is not read now is no change of money: its statement stands."""
+    noted = since(closed(host(), host("l2")), host(), host("l3", {OTHER: 9}))
+
+    assert [(each.kind, each.ledger, each.amount) for each in noted] == [
+        ("missing ledger", "l2", 0),
+        ("new ledger", "l3", 9),
+    ]

@@ -1,0 +1,300 @@
+"""The client of Prometheus' API: whole answers, and a clear error for each kind of refusal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+
+from exporter.config.http_client import Authorization, BasicAuth, Header, HttpClientConfig
+from exporter.finance.prometheus.client import (
+    PrometheusClient,
+    PrometheusError,
+    PrometheusProblem,
+    QuerySample,
+    QuerySeries,
+)
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import ManualClock
+
+SECOND = NANOSECONDS_PER_SECOND
+HOUR = 3600 * SECOND
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client(
+    handler: Handler, config: HttpClientConfig | None = None, clock: ManualClock | None = None
+) -> PrometheusClient:
+    """A client whose requests a function answers."""
+    return PrometheusClient(
+        "http://prometheus.example:9090/prefix/",
+        config or HttpClientConfig(),
+        clock or ManualClock(),
+        30 * SECOND,
+        httpx.MockTransport(handler),
+    )
+
+
+def success(result: object, **more: object) -> httpx.Response:
+    return httpx.Response(200, json={"status": "success", "data": {"result": result}, **more})
+
+
+def failure(status: int, message: str) -> httpx.Response:
+    return httpx.Response(status, json={"status": "error", "errorType": "execution", "error": message})
+
+
+def form(request: httpx.Request) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
+
+
+def test_an_instant_query_answers_labels_and_exact_text() -> None:
+    """A value keeps all digits that the server sent; the metric's name is no label."""
+    requested = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requested.append((request.method, str(request.url), form(request)))
+        metric = {"__name__": "x", "ledger": "l1"}
+        return success([{"metric": metric, "value": [1793404800.5, "1204.170000000001"]}])
+
+    answer = client(handler).instant("x", 1_793_404_800 * SECOND)
+
+    assert answer == (
+        QuerySeries({"ledger": "l1"}, (QuerySample(1_793_404_800_500_000_000, "1204.170000000001"),)),
+    )
+    assert answer[0].samples[0].picodollars == 1_204_170_000_000_001
+    assert requested == [
+        (
+            "POST",
+            "http://prometheus.example:9090/prefix/api/v1/query",
+            {
+                "query": "x",
+                "time": "1793404800.000",
+                "partial_response": "false",
+                "timeout": "30.000",
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "money"])
+def test_what_is_no_amount_is_refused(value: str) -> None:
+    """It would make a total that nobody can trust."""
+    with pytest.raises(PrometheusError, match="no amount of dollars"):
+        _ = QuerySample(0, value).picodollars
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "message"),
+    [
+        (
+            failure(422, "query processing would load too many samples into memory"),
+            "EXCESSIVE",
+            "too many samples",
+        ),
+        (failure(400, "invalid parameter"), "REJECTED", 'HTTP 400: "invalid parameter"'),
+        (failure(401, "no"), "UNAUTHORIZED", "--http.config.file"),
+        (httpx.Response(403, text="forbidden"), "UNAUTHORIZED", "--http.config.file"),
+        (httpx.Response(404, text="404 page not found"), "NOT_PROMETHEUS", "no JSON of the API"),
+        (
+            httpx.Response(302, headers={"Location": "/login", "Content-Type": "text/html"}),
+            "NOT_PROMETHEUS",
+            "HTTP 302 with HTML",
+        ),
+        (success([], isPartial=True), "PARTIAL", "a storage node is down"),
+        (success([], warnings=["partial response: store a is down"]), "PARTIAL", "store a is down"),
+        (success("text"), "FAULTY", "no series in the form of the API"),
+        (success([{"metric": {}, "value": ["now"]}]), "FAULTY", "no series in the form of the API"),
+        (httpx.Response(200, json=[1]), "NOT_PROMETHEUS", "no JSON of the API"),
+        (failure(422, "query timed out in expression evaluation"), "TIMEOUT", "--query.timeout"),
+    ],
+)
+def test_each_refusal_says_what_to_do(answer: httpx.Response, problem: str, message: str) -> None:
+    """An error, never an empty answer."""
+    with pytest.raises(PrometheusError) as raised:
+        client(lambda _request: answer).instant("x", 0)
+
+    assert raised.value.problem is PrometheusProblem[problem]
+    assert message in str(raised.value)
+    assert "http://prometheus.example:9090/prefix" in str(raised.value)
+
+
+def test_grafana_is_named() -> None:
+    """Its API answers 401 or a page of its own; its health names its database."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/health":
+            return httpx.Response(200, json={"database": "ok", "version": "11.6.0"})
+        return httpx.Response(401, json={"message": "Unauthorized"})
+
+    with pytest.raises(
+        PrometheusError, match=r"is Grafana, not Prometheus: .*/api/datasources/proxy/uid/UID"
+    ):
+        client(handler).instant("x", 0)
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(503, text="busy"), failure(429, "slow down")])
+def test_what_passes_is_asked_again(answer: httpx.Response) -> None:
+    """After one, two and four seconds; then it is an error."""
+    clock, left = ManualClock(), [answer] * 2
+
+    def handler(_request: httpx.Request) -> httpx.Response:
+        return left.pop() if left else success([])
+
+    assert client(handler, clock=clock).instant("x", 0) == ()
+    assert clock.waited == [1 * SECOND, 2 * SECOND]
+
+    clock = ManualClock()
+    with pytest.raises(PrometheusError):
+        client(lambda _request: answer, clock=clock).instant("x", 0)
+    assert clock.waited == [1 * SECOND, 2 * SECOND, 4 * SECOND]
+
+
+def test_a_connection_that_fails_is_an_error() -> None:
+    """After four attempts; the message has the address."""
+
+    def handler(_request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused")
+
+    with pytest.raises(PrometheusError, match=r"prefix cannot be asked: Connection refused") as raised:
+        client(handler).instant("x", 0)
+    assert raised.value.problem is PrometheusProblem.UNREACHABLE
+
+
+def test_a_refused_range_is_asked_for_in_halves() -> None:
+    """Each instant comes once, whatever the server takes at a time."""
+    ranges = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requested = form(request)
+        start, end, step = (float(requested[name]) for name in ("start", "end", "step"))
+        steps = [start + number * step for number in range(int((end - start) // step) + 1)]
+        if len(steps) > 3:
+            return failure(422, "query processing would load too many samples into memory in query execution")
+        ranges.append((start, end))
+        return success([{"metric": {"ledger": "l1"}, "values": [[at, "1"] for at in steps]}])
+
+    answer = list(client(handler).range("x", 0, 9 * HOUR, HOUR))
+
+    assert [sample.at // HOUR for series in answer for sample in series.samples] == list(range(10))
+    assert len(ranges) == 4
+
+
+def test_a_refused_instant_is_asked_for_by_ledger() -> None:
+    """By the first digits of its id; ids of other forms are requested for as well."""
+    ledgers = {"0a": "1", "0b": "2", "f0": "3", "history-x": "4"}
+    matchers = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        matcher = form(request)["query"]
+        if matcher == 'ledger=~".+"':
+            return failure(422, "query processing would load too many samples into memory in query execution")
+        matchers.append(matcher)
+        prefix = matcher.removeprefix('ledger=~"')
+        if prefix.startswith("["):
+            chosen = {name for name in ledgers if name[0] not in "0123456789abcdef"}
+        else:
+            chosen = {name for name in ledgers if name.startswith(prefix[0])}
+        return success([{"metric": {"ledger": name}, "value": [0, ledgers[name]]} for name in sorted(chosen)])
+
+    answer = client(handler).instant_by_ledger(lambda matcher: matcher, 0)
+
+    assert [(series.labels["ledger"], series.samples[0].value) for series in answer] == sorted(
+        ledgers.items()
+    )
+    assert len(matchers) == 17
+
+
+def test_a_range_of_many_steps_is_cut() -> None:
+    """Prometheus takes 11,000 at a time."""
+    starts = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requested = form(request)
+        starts.append((requested["start"], requested["end"]))
+        return success([])
+
+    assert list(client(handler).range("x", 0, 25_000 * SECOND, SECOND)) == []
+    assert starts == [("0.000", "9999.000"), ("10000.000", "19999.000"), ("20000.000", "25000.000")]
+
+
+def test_credentials_come_from_files(tmp_path: Path) -> None:
+    """They are sent in every request, and said to be in the clear where they are."""
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "token").write_text("t0k3n\n")
+    headers = (("X-Scope-OrgID", Header(("team-a",))), ("X-Token", Header(files=(tmp_path / "token",))))
+    sent = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers)
+        return success([])
+
+    config = HttpClientConfig(basic_auth=BasicAuth("alice", tmp_path / "password"), headers=headers)
+    basic = client(handler, config)
+    basic.instant("x", 0)
+    client(handler, HttpClientConfig(authorization=Authorization("Bearer", tmp_path / "token"))).instant(
+        "x", 0
+    )
+
+    assert basic.sends_secrets_in_the_clear
+    assert sent[0]["Authorization"] == "Basic YWxpY2U6aHVudGVyMg=="
+    assert (sent[0]["X-Scope-OrgID"], sent[0]["X-Token"]) == ("team-a", "t0k3n")
+    assert sent[1]["Authorization"] == "Bearer t0k3n"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"two\nlines", b"\xff", b"x" * 70_000])
+def test_a_file_without_credentials_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """By name; what it holds is not repeated."""
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(PrometheusError, match=str(file)) as raised:
+        client(lambda _request: success([]), HttpClientConfig(authorization=Authorization("Bearer", file)))
+    assert raised.value.problem is PrometheusProblem.CREDENTIALS
+
+
+def test_a_password_in_the_address_is_not_repeated() -> None:
+    """Not in any message."""
+
+    def handler(_request: httpx.Request) -> httpx.Response:
+        return failure(400, "no")
+
+    requested = PrometheusClient(
+        "http://u:hunter2@a.example", HttpClientConfig(), ManualClock(), SECOND, httpx.MockTransport(handler)
+    )
+    with pytest.raises(PrometheusError) as raised:
+        requested.instant("x", 0)
+    assert str(raised.value).startswith("http://a.example:")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_an_endless_answer_is_cut() -> None:
+    """By size: it is then requested for in parts. By time: a body that drips is left at the deadline."""
+    clock = ManualClock()
+
+    def endless() -> object:
+        while True:
+            yield b" " * (1 << 20)
+
+    with pytest.raises(PrometheusError) as raised:
+        client(lambda _request: httpx.Response(200, content=endless())).instant("x", 0)  # type: ignore[arg-type]
+    assert raised.value.problem is PrometheusProblem.EXCESSIVE
+
+    def dripping() -> object:
+        while True:
+            clock.now += 20 * SECOND
+            yield b" "
+
+    with pytest.raises(PrometheusError) as raised:
+        client(lambda _request: httpx.Response(200, content=dripping()), clock=clock).instant("x", 0)  # type: ignore[arg-type]
+    assert raised.value.problem is PrometheusProblem.TIMEOUT
+    assert "--timeout" in str(raised.value)
+
+
+def test_the_answer_is_plain_json() -> None:
+    """As the API documents it: nothing else is needed of the server."""
+    body = {"status": "success", "data": {"resultType": "vector", "result": []}, "infos": ["x"]}
+
+    assert client(lambda _request: httpx.Response(200, content=json.dumps(body))).instant("x", 0) == ()

@@ -1,0 +1,268 @@
+"""A month of each ledger from a Prometheus: last values, names, hours; against answers made by hand."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+
+from exporter.config.http_client import HttpClientConfig
+from exporter.finance.fleet.record import HostName
+from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
+from exporter.finance.prometheus.month import host_months
+from exporter.report import MonthKey
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import ManualClock
+
+SECOND = NANOSECONDS_PER_SECOND
+HOUR = 3600
+OCTOBER, NOVEMBER = 1_790_812_800, 1_793_491_200
+"""The first instants of both months of 2026 in UTC."""
+DECEMBER = 1_796_083_200
+NOW = NOVEMBER + 10 * 24 * HOUR
+
+Answered = dict[str, list[tuple[dict[str, str], dict[int, str]]]]
+"""By metric: series as labels and values by second since the epoch."""
+
+
+class Server:
+    """Answers the queries of the reader: the last value in the window of each series of the metric."""
+
+    def __init__(self, series: Answered) -> None:
+        self.series = series
+        self.queries: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
+        query = form["query"]
+        self.queries.append(query)
+        match = re.search(r"(inference[\w:]+)(?:\{([^}]*)\})?\[(\d+)([mh])\]", query)
+        assert match is not None, query
+        window = int(match[3]) * (HOUR if match[4] == "h" else 60)
+        month = re.search(r'month="([^"]+)"', match[2] or "")
+        chosen = [
+            (labels, values)
+            for labels, values in self.series.get(match[1], [])
+            if month is None or labels.get("month") == month[1]
+        ]
+        if request.url.path.endswith("query_range"):
+            start, end, step = (float(form[name]) for name in ("start", "end", "step"))
+            times = [int(start + number * step) for number in range(int((end - start) // step) + 1)]
+            result: list[dict[str, object]] = [
+                {"metric": labels, "values": [list(pair) for pair in values_at]}
+                for labels, values in chosen
+                if (values_at := list(last(values, times, window)))
+            ]
+        else:
+            at = int(float(form["time"]))
+            result = [
+                {"metric": labels, "value": list(value_at[0])}
+                for labels, values in chosen
+                if (value_at := list(last(values, [at], window)))
+            ]
+        return httpx.Response(200, json={"status": "success", "data": {"result": result}})
+
+
+def last(values: dict[int, str], times: Iterable[int], window: int) -> Iterable[tuple[int, str]]:
+    """The last value in each window (time - window, time]."""
+    for time in times:
+        within = [second for second in values if time - window < second <= time]
+        if within:
+            yield time, values[max(within)]
+
+
+def client(server: Server) -> PrometheusClient:
+    return PrometheusClient(
+        "http://prometheus.example:9090",
+        HttpClientConfig(),
+        ManualClock(),
+        30 * SECOND,
+        httpx.MockTransport(server),
+    )
+
+
+def cell(
+    ledger: str, product: str = "chat", basis: str = "configured", month: str = "2026-10"
+) -> dict[str, str]:
+    return {"ledger": ledger, "product": product, "team": "a", "price_basis": basis, "month": month}
+
+
+def names(ledger: str, instance: str, cluster: str = "east") -> dict[str, str]:
+    return {"cluster": cluster, "ledger": ledger, "instance": instance, "node": instance.partition(":")[0]}
+
+
+ENDS = [({"cluster": "east", "instance": "n1:9844", "month": "2026-10"}, {NOW: f"{NOVEMBER}"})]
+
+
+def test_the_memory_of_the_rules_is_the_month_and_live_hosts_have_the_latest() -> None:
+    """A dead ledger keeps its last value; a live one may have posted late."""
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [
+                (cell("live"), {NOW - 600: "100.25"}),
+                (cell("dead"), {NOW - 600: "7.5"}),
+                (cell("dead", basis="estimate"), {NOW - 600: "0.5"}),
+                (cell("live", month="2026-11"), {NOW - 600: "1"}),
+            ],
+            "inference:month_to_date_dollars:posting": [(cell("live"), {NOW - 30: "101.000000000001"})],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at - 5}" for at in range(OCTOBER + 60, NOVEMBER, 1800)}),
+                (names("dead", "n2:9844"), {OCTOBER + 5400: f"{OCTOBER + 5390}"}),
+            ],
+            "inference_month_end_timestamp_seconds": ENDS,
+        }
+    )
+
+    dead, live = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+    assert live.record.cells == {MonthKey("chat", "a", "configured", "2026-10"): 101_000_000_000_001}
+    assert dead.record.cells == {
+        MonthKey("chat", "a", "configured", "2026-10"): 7_500_000_000_000,
+        MonthKey("chat", "a", "estimate", "2026-10"): 500_000_000_000,
+    }
+    assert (live.names, dead.names) == (
+        (HostName("east", "n1:9844", "n1"),),
+        (HostName("east", "n2:9844", "n2"),),
+    )
+    assert (dead.first, dead.last) == ((OCTOBER + HOUR) * SECOND, (OCTOBER + 5390) * SECOND)
+    assert live.record.sums is None
+    assert live.covered == 744 * HOUR * SECOND
+    assert {(host.apportioned, host.origin, host.zone) for host in (dead, live)} == {
+        (False, "prometheus", "UTC")
+    }
+
+
+def test_without_rules_every_hour_is_looked_at() -> None:
+    """A node of three hours that died on the second day is in the month."""
+    server = Server(
+        {
+            "inference_month_to_date_dollars": [
+                (cell("spot"), {OCTOBER + 90_000 + at: f"{at / 1000}" for at in range(0, 3 * HOUR, 600)}),
+                (cell("live"), dict.fromkeys(range(OCTOBER, NOW + 1, 600), "5")),
+            ],
+            "inference_month_metered_since_timestamp_seconds": [
+                ({"month": "2026-10"}, {NOVEMBER + 2 * HOUR: f"{OCTOBER}"})
+            ],
+        }
+    )
+
+    live, spot = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+    assert (live.total, spot.total) == (5 * 10**12, 10_200_000_000_000)
+
+
+def test_a_month_whose_beginning_is_gone_is_no_month() -> None:
+    """Hosts that ended before would be missing, and nobody would see it."""
+    kept_from = OCTOBER + 15 * 24 * HOUR
+    server = Server(
+        {
+            "inference_month_to_date_dollars": [
+                (cell("live"), dict.fromkeys(range(kept_from, NOW + 1, 600), "5"))
+            ],
+            "inference_month_metered_since_timestamp_seconds": [
+                ({"month": "2026-10"}, {NOVEMBER + 2 * HOUR: f"{OCTOBER}"})
+            ],
+        }
+    )
+
+    with pytest.raises(PrometheusError, match=r"from 2026-10-15T23:00:00Z on, .* since 2026-10-01T00:00:00Z"):
+        host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+
+def test_a_server_without_the_month_says_so() -> None:
+    """It is no empty month."""
+    with pytest.raises(PrometheusError, match="holds no inference_month_to_date_dollars of 2026-10"):
+        host_months(client(Server({})), "2026-10", ["UTC"], NOW * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("end", "zones", "zone"),
+    [
+        (NOVEMBER, ("UTC",), "UTC"),
+        (NOVEMBER + 4 * HOUR, ("UTC",), "Etc/GMT+4"),
+        (NOVEMBER + 4 * HOUR, ("UTC", "America/New_York"), "America/New_York"),
+        (NOVEMBER - 5 * HOUR - 1800, ("Asia/Kolkata",), "Asia/Kolkata"),
+    ],
+)
+def test_the_time_zone_is_that_of_the_months_end(end: int, zones: tuple[str, ...], zone: str) -> None:
+    """Of those that are given, else by its whole hours."""
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [(cell("live"), {NOW - 600: "1"})],
+            "inference_month_end_timestamp_seconds": [
+                ({"instance": "n1", "month": "2026-10"}, {NOVEMBER - 60: f"{end}"})
+            ],
+        }
+    )
+
+    (live,) = host_months(client(server), "2026-10", zones, NOW * SECOND)
+
+    assert live.zone == zone
+
+
+def test_hosts_of_different_zones_are_named() -> None:
+    """Their months cannot be added up."""
+    server = Server(
+        {
+            "inference_month_end_timestamp_seconds": [
+                ({"instance": "n1", "month": "2026-10"}, {NOVEMBER - 60: f"{NOVEMBER}"}),
+                ({"instance": "n2", "month": "2026-10"}, {NOVEMBER - 60: f"{NOVEMBER + 4 * HOUR}"}),
+            ],
+        }
+    )
+
+    with pytest.raises(
+        PrometheusError, match=r"2026-11-01T00:00:00Z \(1: n1\); 2026-11-01T04:00:00Z \(1: n2\)"
+    ):
+        host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+
+def test_a_zone_that_nobody_named_is_an_error() -> None:
+    """Half hours are of several zones."""
+    server = Server(
+        {
+            "inference_month_end_timestamp_seconds": [
+                ({"instance": "n1", "month": "2026-10"}, {NOVEMBER - 60: f"{NOVEMBER - 5 * HOUR - 1800}"})
+            ],
+        }
+    )
+
+    with pytest.raises(PrometheusError, match=r"give their `timezone` by --config.file"):
+        host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+
+def test_a_price_basis_of_a_newer_release_is_an_error() -> None:
+    """Its money would be dropped otherwise."""
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [
+                (cell("live", basis="auction"), {NOW - 600: "1"})
+            ]
+        }
+    )
+
+    with pytest.raises(PrometheusError, match="the price basis 'auction'"):
+        host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+
+def test_the_current_month_is_read_as_of_now() -> None:
+    """Nothing is queried beyond the present."""
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [
+                (cell("live", month="2026-11"), {NOW - 600: "3"})
+            ],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at}" for at in range(NOVEMBER, NOW + 1, 1800)})
+            ],
+            "inference_month_end_timestamp_seconds": [
+                ({"instance": "n1", "month": "2026-11"}, {NOW - 60: f"{DECEMBER}"})
+            ],
+        }
+    )
+
+    (live,) = host_months(client(server), "2026-11", ["UTC"], NOW * SECOND)
+
+    assert live.total == 3 * 10**12
+    assert live.last == NOW * SECOND
