@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -130,7 +131,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     output = options.output
     temporary = output.with_name(f"{output.name}.partial")
     try:
-        onlooker = RecordingReader(
+        reader = RecordingReader(
             options.url,
             clock,
             engine=options.engine,
@@ -140,13 +141,13 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     except ValueError as error:
         return _refused(f"{error}", status.CONFIGURATION)
     recording = Recording(clock.wall())
-    with onlooker:
+    with closing(reader):
         for path in (output, temporary):
             if os.path.lexists(path):
                 return _refused(f"{path} exists already: name a folder that does not", status.CONFIGURATION)
         try:
             temporary.mkdir()
-            _watch(options, clock, onlooker, recording, temporary)
+            _watch(options, clock, reader, recording, temporary)
             (temporary / MANIFEST).write_bytes(recording.manifest())
             temporary.rename(output)
         except ReadFailedError as failure:
@@ -162,7 +163,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
 
 
 def _watch(
-    options: RecordOptions, clock: Clock, onlooker: "RecordingReader", recording: "Recording", folder: Path
+    options: RecordOptions, clock: Clock, reader: "RecordingReader", recording: "Recording", folder: Path
 ) -> None:
     """Read at each interval, and write each page as it comes.
 
@@ -177,7 +178,7 @@ def _watch(
             clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
             after = clock.elapsed() - begun
             try:
-                look = onlooker.look()
+                look = reader.read()
             except ReadFailedError as failure:
                 if number == 0:
                     raise
