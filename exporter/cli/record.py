@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -133,7 +134,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     except ValueError as error:
         raise RefusedError(str(error)) from error
     recording = Recording(clock.wall())
-    with reader:
+    with closing(reader):
         for path in (output, temporary):
             if os.path.lexists(path):
                 raise RefusedError(f"{path} exists already: name a folder that does not")
@@ -170,7 +171,7 @@ def _watch(
             clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
             after = clock.elapsed() - begun
             try:
-                look = reader.look()
+                look = reader.read()
             except ReadFailedError as failure:
                 if number == 0:
                     raise

@@ -13,7 +13,7 @@ from exporter.readings.failures import (
     UnreadServer,
     unread_reason,
 )
-from exporter.readings.frame import Frame, Source, SourceHealth
+from exporter.readings.frame import ErrorCounts, Frame, Source, SourceHealth
 from exporter.readings.hardware import (
     UNKNOWN_LOCATION,
     Gpu,
@@ -56,6 +56,7 @@ __all__ = [
     "CounterReading",
     "DividedBy",
     "Division",
+    "ErrorCounts",
     "FailureReason",
     "Frame",
     "GatewayCount",

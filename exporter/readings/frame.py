@@ -1,12 +1,15 @@
 """Frame: all readings of one tick; and the protocol of their sources."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from exporter.readings.failures import FailureReason, UnreadServer
 from exporter.readings.hardware import GpuReading
 from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerReading
 from exporter.units import Instant, Nanoseconds
+
+ErrorCounts: TypeAlias = tuple[tuple[str, int], ...]
+"""Failures that did not cost a reading: each reason with its count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +20,7 @@ class SourceHealth:
     up: bool
     duration: Nanoseconds
     reason: FailureReason | Literal[""] = ""
-    errors: tuple[tuple[str, int], ...] = ()
-    """Partial failures that did not cost the reading, by reason."""
+    errors: ErrorCounts = ()
     expected: bool = True
     """False where access is denied and the configuration does not require it: such a source is not shown."""
 
@@ -64,8 +66,8 @@ class Source(Protocol[T_co]):
         ...
 
     @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Failures that did not cost the last reading, by reason."""
+    def errors(self) -> ErrorCounts:
+        """Partial failures of the last reading; empty after a failed one."""
         ...
 
     def read(self) -> T_co:

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.readings import FailureReason, HostLocation, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, HostLocation, ReadFailedError, Source
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
@@ -34,13 +34,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class PolledSource(Protocol[T_co]):
+class PolledSource(Source[T_co], Protocol[T_co]):
     """A source whose answer is valid for long, with a fallback."""
-
-    @property
-    def name(self) -> str:
-        """Value of the `source` label."""
-        ...
 
     @property
     def asks(self) -> bool:
@@ -53,21 +48,8 @@ class PolledSource(Protocol[T_co]):
         ...
 
     @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Reasons that the last reading is incomplete."""
-        ...
-
-    @property
     def problem(self) -> str:
-        """Description of what `errors` counts."""
-        ...
-
-    def read(self) -> T_co:
-        """Read once, within a timeout of its own.
-
-        Raises:
-            ReadFailedError: no answer this time.
-        """
+        """Problem behind `errors`, for people."""
         ...
 
 
@@ -135,7 +117,7 @@ class BackgroundPoller(Generic[T]):
         """Read once; true when the answer is whole."""
         began = self._clock.elapsed()
         value: T | None = None
-        reasons: tuple[tuple[str, int], ...]
+        reasons: ErrorCounts
         try:
             value = self._source.read()
             reasons, problem = self._source.errors, self._source.problem

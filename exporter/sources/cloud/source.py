@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.readings import FailureReason, HostLocation, NodeLabels, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, HostLocation, NodeLabels, ReadFailedError
 from exporter.sources.cloud.metadata import (
     AWS,
     AZURE,
@@ -98,7 +98,6 @@ def _is_ec2(uuid: str, serial: str) -> bool:
 TIMEOUT_SECONDS: Final = 1.0
 """For all requests of one read together. On bare metal nothing answers there, not even a refusal."""
 
-NAME: Final = "cloud"
 CONFIGURATION: Final = "configuration"
 
 
@@ -108,6 +107,8 @@ class CloudSource:
     `choice` is `auto` (the cloud of the firmware, none without such a sign), `off`, or a cloud.
     `root` is the folder with the files of the host, `address` is that of the services.
     """
+
+    name: Final = "cloud"
 
     def __init__(
         self,
@@ -122,23 +123,10 @@ class CloudSource:
         self._address = address
         self._timeout = timeout
         self._default = _configured_location(choice, root)
-        self._errors: tuple[tuple[str, int], ...] = ()
-        self._problem = ""
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Why the last reading is the firmware's alone, by reason."""
-        return self._errors
-
-    @property
-    def problem(self) -> str:
+        self.errors: ErrorCounts = ()
+        """Why the last reading is the firmware's alone."""
+        self.problem = ""
         """Problem behind `errors`, for people."""
-        return self._problem
 
     @property
     def asks(self) -> bool:
@@ -158,7 +146,7 @@ class CloudSource:
         Raises:
             ReadFailedError: as `read_metadata`; or `contradiction`, the firmware names another instance type.
         """
-        self._errors, self._problem = (), ""
+        self.errors, self.problem = (), ""
         default = self._default
         if not default.cloud:
             return default
@@ -167,7 +155,7 @@ class CloudSource:
         except ReadFailedError as failure:
             if not default.instance_type:
                 raise
-            self._errors, self._problem = ((failure.reason, 1),), str(failure)
+            self.errors, self.problem = ((failure.reason, 1),), str(failure)
             return default
         if default.instance_type not in ("", location.instance_type):
             raise ReadFailedError(

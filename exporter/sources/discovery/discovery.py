@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import (
+    ErrorCounts,
     FailureReason,
     GpuReading,
     ServerKey,
@@ -151,34 +152,29 @@ class _CachedAllocations:
     at: Nanoseconds
 
 
+@dataclass(frozen=True)
 class _ProcessQuery:
-    """One read of the processes, for those that compute now."""
+    """One read of the processes, for those that compute now.
 
-    def __init__(self, processes: ProcessSource, pids: frozenset[int]) -> None:
-        self._processes = processes
-        self._pids = pids
+    Queries with other `pids` are equal, so that no second read begins while one is busy.
+    """
 
-    def __eq__(self, other: object) -> bool:
-        """Equal for all processes, so that no second read begins while one is busy."""
-        return isinstance(other, _ProcessQuery) and self._processes is other._processes
-
-    def __hash__(self) -> int:
-        """Consistent with equality."""
-        return hash(id(self._processes))
+    processes: ProcessSource
+    pids: frozenset[int] = field(compare=False)
 
     @property
     def name(self) -> str:
         """The value of the `source` label."""
-        return self._processes.name
+        return self.processes.name
 
     @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
+    def errors(self) -> ErrorCounts:
         """Failures that did not cost the last reading, by reason."""
-        return self._processes.errors
+        return self.processes.errors
 
     def read(self) -> ProcessReading:
         """The groups of these processes."""
-        return self._processes.read(self._pids)
+        return self.processes.read(self.pids)
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import LABEL_CHARACTERS, FailureReason, ReadFailedError
+from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -290,8 +290,6 @@ def _check(owner: _AllocatedContainer) -> None:
             raise ReadFailedError(FailureReason.MALFORMED, f"a GPU held by {shown(name)!r}, which is no name")
 
 
-KUBELET: Final = "kubelet"
-
 SOCKET: Final = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 """The kubelet recreates it at each start, so a container mounts its directory."""
 
@@ -331,6 +329,8 @@ class PodResourcesSource:
     a restart of the kubelet.
     """
 
+    name: Final = "kubelet"
+
     def __init__(
         self,
         clock: Clock,
@@ -348,22 +348,13 @@ class PodResourcesSource:
         self._cached: Allocations | None = None
         self._asked_at: Nanoseconds = 0
         self._pause: Nanoseconds = 0
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Unknown device ids of a read with a request: `unknown_device`."""
 
     @property
     def path(self) -> Path:
         """The socket."""
         return self._path
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return KUBELET
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Unknown device ids of a read with a request: `unknown_device`."""
-        return self._errors
 
     def read(self) -> Allocations:
         """The allocations, at most `keep` old.
@@ -374,7 +365,7 @@ class PodResourcesSource:
                 `too_large`; `exhausted`, too many requests, or still in the pause after that; `starting`, it
                 does not know its pods yet; `unimplemented`; `grpc_status`, any other refusal.
         """
-        self._errors = ()
+        self.errors = ()
         now = self._clock.elapsed()
         if self._cached is None or now - self._asked_at >= self._keep:
             self._cached = None
@@ -386,7 +377,7 @@ class PodResourcesSource:
             self._asked_at = now
             self._cached = self._call()
             if self._cached.unknown_count:
-                self._errors = (("unknown_device", self._cached.unknown_count),)
+                self.errors = (("unknown_device", self._cached.unknown_count),)
         return located(self._cached, self._minors())
 
     def close(self) -> None:

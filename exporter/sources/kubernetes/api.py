@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
-from exporter.readings import FailureReason, NodeLabels, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, NodeLabels, ReadFailedError
 from exporter.sources.http_client import (
     HEADERS,
     Deadline,
@@ -121,7 +121,6 @@ def get(
     return answer
 
 
-NAME: Final = "node_labels"
 TIMEOUT_SECONDS: Final = 5.0
 
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -156,17 +155,16 @@ class NodeReading:
 class NodeSource:
     """Reads the labels of one node. `account` is `None` outside a cluster."""
 
+    name: Final = "node_labels"
+    errors: Final[ErrorCounts] = ()
+    problem: Final = ""
+
     def __init__(
         self, clock: Clock, account: ServiceAccount | None, *, timeout: float = TIMEOUT_SECONDS
     ) -> None:
         self._clock = clock
         self._account = account
         self._timeout = timeout
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
 
     @property
     def asks(self) -> bool:
@@ -177,16 +175,6 @@ class NodeSource:
     def fallback(self) -> NodeReading:
         """Reading without a request: no labels outside a cluster, else unknown ones."""
         return NodeReading(None if self.asks else ())
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """A read is whole or fails."""
-        return ()
-
-    @property
-    def problem(self) -> str:
-        """As `errors`."""
-        return ""
 
     def read(self) -> NodeReading:
         """The labels of the node; none, and no request, outside a cluster.

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import AccessDeniedError, FailureReason, ReadFailedError
+from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.api import Call, ServiceAccount, get
@@ -24,7 +24,6 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "pods"
 TIMEOUT_SECONDS: Final = 4.0
 """For one read, shared equally by all ways: below the five seconds of a tick."""
 
@@ -221,6 +220,8 @@ class PodSource:
     its place and get a token that reads this cluster's nodes or pods.
     """
 
+    name: Final = "pods"
+
     def __init__(
         self,
         clock: Clock,
@@ -244,26 +245,17 @@ class PodSource:
         self._answer: Pods | ReadFailedError | None = None
         self._at: Nanoseconds = 0
         self._answered = False
-        self._errors: tuple[tuple[str, int], ...] = ()
-        self._refused: frozenset[tuple[str, str, str]] = frozenset()
+        self.errors: ErrorCounts = ()
+        """Omissions of the last reading; a refused annotation of a pod counts once.
 
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
+        `pod` (no pod of this node), `too_many_pods`, `annotation_...` (see `parse_annotations`).
+        """
+        self._refused: frozenset[tuple[str, str, str]] = frozenset()
 
     @property
     def asks(self) -> bool:
         """Whether there is any way to read pods; without one the reading is no pods."""
         return bool(self._ways())
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Omissions of the last reading, by reason; a refused annotation of a pod counts once.
-
-        `pod` (no pod of this node), `too_many_pods`, `annotation_...` (see `parse_annotations`).
-        """
-        return self._errors
 
     def read(self) -> Pods:
         """The pods of this node, at most 20 seconds old.
@@ -274,7 +266,7 @@ class PodSource:
                 reason is that of the first way, unless that is a socket without access, and the message has
                 those of all.
         """
-        self._errors = ()
+        self.errors = ()
         ways = self._ways()
         if not ways:
             return Pods()
@@ -340,7 +332,7 @@ class PodSource:
         else:
             self._stream(way, deadline, take)
         left_out.update(self._new_refusals(pods))
-        self._errors = tuple(sorted(left_out.items()))
+        self.errors = tuple(sorted(left_out.items()))
         return tuple(pods)
 
     def _stream(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, label
+from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, ReadFailedError, label
 from exporter.sources.nvml.fields import Gpm, GpuFields
 from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory
 from exporter.sources.nvml.library import (
@@ -54,7 +54,7 @@ class _NvmlRead:
 
     gpus: tuple[GpuReading, ...]
     marks: Mapping[str, _SampleMarks]
-    errors: tuple[tuple[str, int], ...]
+    errors: ErrorCounts
 
 
 class NvmlSource:
@@ -64,6 +64,8 @@ class NvmlSource:
     one that never answered has none and is left out.
     While a call hangs in the driver every read fails at once; there is never more than one thread.
     """
+
+    name: Final = "nvml"
 
     def __init__(self, clock: Clock, timeout: Nanoseconds = TIMEOUT) -> None:
         self._clock = clock
@@ -79,18 +81,9 @@ class NvmlSource:
         self._driver_version = ""
         self._slow: set[str] = set()
         self._marks: Mapping[str, _SampleMarks] = {}
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Partial failures of the last reading; empty after a failed one."""
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return "nvml"
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Failures that did not cost the last reading, by reason; empty after a failed one."""
-        return self._errors
 
     def read(self) -> tuple[GpuReading, ...]:
         """Read every GPU once, within the timeout.
@@ -101,7 +94,7 @@ class NvmlSource:
                 failed.
             MustRestartError: the driver was replaced, or a container lost its devices for good.
         """
-        self._errors = ()
+        self.errors = ()
         if self._closed:
             raise ReadFailedError(FailureReason.CLOSED, "NVML was closed")
         marks = self._marks
@@ -114,7 +107,7 @@ class NvmlSource:
                 FailureReason.HUNG, f"{calling} has not returned; a read waits {waited}"
             ) from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
-        self._marks, self._errors = answer.marks, answer.errors
+        self._marks, self.errors = answer.marks, answer.errors
         return answer.gpus
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.readings import FailureReason, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
@@ -17,8 +17,6 @@ READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 
 COMPUTING_MAX: Final = 4096
 """Processes of NVML that are read."""
-
-NAME: Final = "processes"
 
 _WHY: Final = {
     "namespace": "this daemon has a process namespace of its own; it needs the host's (hostPID, --pid=host)",
@@ -37,6 +35,8 @@ class ProcessSource:
     `root` is where the proc tree is.
     """
 
+    name: Final = "processes"
+
     def __init__(self, clock: Clock, *, root: Path = Path("/proc")) -> None:
         self._clock = clock
         self._root = root
@@ -46,28 +46,15 @@ class ProcessSource:
         self._servers: tuple[int, ...] = ()
         self._holders: dict[tuple[str, int], int] = {}
         self._register = Register()
-        self._errors: tuple[tuple[str, int], ...] = ()
-        self._problem = ""
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Partial failures of the last reading, by reason; empty for a cached one.
+        self.errors: ErrorCounts = ()
+        """Partial failures of the last reading; empty for a cached one.
 
         Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and
         `time`, more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a
         server whose port was not found; `contested`, servers whose socket cannot be told from another's.
         """
-        return self._errors
-
-    @property
-    def problem(self) -> str:
+        self.problem = ""
         """Problem of the processes that could not be read, for people."""
-        return self._problem
 
     def read(self, pids: Iterable[int]) -> ProcessReading:
         """The groups of the processes that NVML lists as computing.
@@ -77,7 +64,7 @@ class ProcessSource:
         Raises:
             ReadFailedError: `unreadable`, there is no proc tree.
         """
-        self._errors = ()
+        self.errors = ()
         computing = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
         proc = Proc(self._root)
         if self._cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
@@ -116,14 +103,14 @@ class ProcessSource:
         ) and all(started(proc, pid) is None for pid in reading.unseen)
 
     def _report_failures(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
-        self._problem = ""
+        self.problem = ""
         if unseen:
             incomplete = proc.blindness()
             if incomplete and failures.get("ended"):  # what is hidden looks as if it were gone
                 failures[incomplete] = failures.pop("ended")
             why = next((_WHY[reason] for reason in _WHY if failures.get(reason)), "they cannot be read")
-            self._problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
-        self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
+            self.problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
+        self.errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
 
 
 _OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")

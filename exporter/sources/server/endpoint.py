@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines import Page, SeriesCache
-from exporter.readings import endpoint_id, masked
+from exporter.readings import ErrorCounts, endpoint_id, masked
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.fetch import Fetcher
 from exporter.units import Nanoseconds
@@ -93,17 +93,13 @@ class EndpointSource:
         self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
         self._memory = SeriesCache()
         self._parse_lock = ParseLock(clock)
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Lines and series that the last reading leaves out: `malformed`, `duplicate`, ..."""
 
     @property
     def url(self) -> str:
         """The endpoint's name: its URL, a query masked and replaced by a digest."""
         return self._id
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Lines and series that the last reading leaves out, by reason: `malformed`, `duplicate`, ..."""
-        return self._errors
 
     @property
     def waited(self) -> Nanoseconds:
@@ -116,9 +112,9 @@ class EndpointSource:
 
     def _reset(self) -> None:
         """Begin a read."""
-        self._errors, self._parse_lock.waited = (), 0
+        self.errors, self._parse_lock.waited = (), 0
 
     def _note_errors(self, page: Page, **others: int) -> None:
         """Count what is left out of a page."""
         counts = {"malformed": page.malformed, "duplicate": page.duplicates, **others}
-        self._errors = tuple((reason, count) for reason, count in counts.items() if count)
+        self.errors = tuple((reason, count) for reason, count in counts.items() if count)

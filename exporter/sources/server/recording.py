@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from exporter.clock import Clock
 from exporter.readings import ServerKey, ServerReading
@@ -57,18 +55,14 @@ class RecordingReader:
             on_page=self._pages.__setitem__,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         try:
             self._source.close()
         finally:
             self._client.close()
 
-    def look(self) -> RecordedRead:
+    def read(self) -> RecordedRead:
         """Read once.
 
         Raises:

@@ -34,6 +34,7 @@ from exporter.engines.llamacpp import LLAMACPP
 from exporter.readings import (
     CounterColumns,
     Division,
+    ErrorCounts,
     FailureReason,
     ReadFailedError,
     Role,
@@ -216,7 +217,7 @@ class ServerSource(EndpointSource):
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
         self._last: ServerReading | None = None
-        self._last_errors: tuple[tuple[str, int], ...] = ()
+        self._last_errors: ErrorCounts = ()
         self._last_page = b""
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
@@ -332,13 +333,13 @@ class ServerSource(EndpointSource):
         # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
-        self._errors = self._last_errors
+        self.errors = self._last_errors
         return reading
 
     def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
         self._note_errors(page, implausible=implausible(engine, page))
-        self._last_errors = self._errors
+        self._last_errors = self.errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
