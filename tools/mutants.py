@@ -193,7 +193,8 @@ def tests_by_line(data_file: Path) -> dict[str, dict[int, list[str]]]:
 def tests_of(mutant: Mutant, lines: Mapping[str, Mapping[int, list[str]]]) -> list[str]:
     """Tests that run its line; of a line that runs at import, those that run anything of the file.
 
-    Tests of the file come first, then those of its package, each by how many lines of the file they run.
+    A file of data runs in no test: tests of its package are asked. Tests of the file come first, then those
+    of its package, each by how many lines of the file they run.
     """
     by_line = lines.get(mutant.path, {})
     counted = Counter(test for tests in by_line.values() for test in tests)
@@ -203,7 +204,9 @@ def tests_of(mutant: Mutant, lines: Mapping[str, Mapping[int, list[str]]]) -> li
         file = Path(test.partition("::")[0])
         return stem not in file.stem, file.parent.name != folder, -counted[test], test
 
-    return sorted(by_line.get(mutant.line) or counted, key=rank)[:TESTS_MAX]
+    every = {test for file in lines.values() for tests in file.values() for test in tests}
+    package = {test for test in every if Path(test.partition("::")[0]).parent.name == folder}
+    return sorted(by_line.get(mutant.line) or counted or package, key=rank)[:TESTS_MAX]
 
 
 def is_killed(copy: Path, tests: list[str]) -> bool:

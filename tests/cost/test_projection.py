@@ -257,6 +257,18 @@ def test_a_server_that_restarts_keeps_its_part() -> None:
     assert ends(projected(cost_policy(rent(10)), usage)) == {"chat": 3760.0, "unassigned": 80.0}
 
 
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [(1, {"chat": 3680.0, "unassigned": 160.0}), (2, {"unassigned": 3840.0})],
+)
+def test_a_product_has_left_after_two_hours_without_a_gpu(hours: int, expected: dict[str, float]) -> None:
+    """After one hour it has its 23 of 24."""
+    now = ON_THE_15TH
+    ended = now - hours * HOUR
+    usage = day(now, {0: [("chat", now - DAY, ended), ("unassigned", ended, now)]})
+    assert ends(projected(cost_policy(rent(10)), usage)) == expected
+
+
 def test_a_host_that_is_up_for_8_of_24_hours_goes_on_so() -> None:
     """Hourly rent for a third of the 384 hours; a lease and an overhead for all of them."""
     now = ON_THE_15TH

@@ -137,6 +137,19 @@ def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     assert host.hourly() == 55.04
 
 
+def test_unseen_gpus_that_are_listed_while_the_cloud_is_being_asked_are_unseen_no_more() -> None:
+    """Five of eight, then seven: one is unseen, and eight are charged."""
+    expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
+    host = ChangingGpusHost(expected, *boards("a", 5))
+    assert host.unseen() == 3
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
+    host.meter.policy = replace(host.meter.policy, tariff=asking)
+    host.restart(60, *boards("a", 7))
+    assert (host.lost(), host.unseen()) == ([], 1)
+    host.meter.policy = replace(host.meter.policy, tariff=expected.tariff)
+    assert host.hourly() == 55.04
+
+
 def test_two_models_of_one_host_with_a_count_each() -> None:
     """4 H100 for 20 dollars and 4 L4 for 4: a missing L4 is an L4, and a lost H100 stays one."""
     mixed = whole(of_models("*H100*", "20", 4), of_models("*L4*", "4", 4))

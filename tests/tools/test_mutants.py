@@ -93,6 +93,14 @@ def test_tests_of_the_file_are_asked_before_those_of_the_package(tool: ModuleTyp
     assert tool.tests_of(tool.Mutant("exporter/cost/late.py", 0, 1, "x", "y"), lines) == [own, package, other]
 
 
+def test_of_data_the_tests_of_the_package_are_asked(tool: ModuleType) -> None:
+    """No test runs a line of such a file: its values are read at import."""
+    own, other = "tests/engines/test_launch.py::a", "tests/cli/test_tco.py::b"
+    lines = {"exporter/engines/nim.py": {1: []}, "exporter/engines/spec.py": {1: [own, other]}}
+
+    assert tool.tests_of(tool.Mutant("exporter/engines/nim.py", 0, 1, "x", "y"), lines) == [own]
+
+
 def test_a_mutant_is_killed_by_a_test_that_fails(tool: ModuleType, tmp_path: Path) -> None:
     """And survives where none does."""
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['.']\n")
