@@ -37,7 +37,7 @@ update: programs develop ## Regenerate goldens, docs, dashboards, rules and mani
 e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library
 	@tools/e2e programs
 	@tools/e2e downloads
-	@$(with_tools) pytest tests/e2e --daemon image -n 4 --dist loadgroup $(ARGS) # most of their time they wait
+	@$(with_tools) tools/e2e tests $(ARGS)
 
 .PHONY: deep
 deep: programs develop ## Run the tests with 20 times the examples, new ones each run, 200 fault plans and a year with more ticks
