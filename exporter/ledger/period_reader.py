@@ -25,6 +25,9 @@ _TABLES: Final = frozenset(
 """Tables that are read here."""
 
 
+_IDENTITY: Final = frozenset({"meta"})
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodHeader:
     """The amounts of a period by product, team and price basis, and what identifies the ledger.
@@ -93,6 +96,13 @@ class PeriodReader(ReadOnlyLedger):
         """Everything of a period."""
         record = self.header(period).record
         return replace(record, sums=self.sums(period), days=self.days(period))
+
+
+class CheckedPeriodReader(PeriodReader):
+    """A ledger that was checked for damage a moment ago, and is opened again."""
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, _IDENTITY)
 
 
 def _numbers(period: Period) -> tuple[int, int]:
