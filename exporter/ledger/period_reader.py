@@ -3,7 +3,7 @@
 import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -34,7 +34,8 @@ class PeriodHeader:
 
     `record` has no sums. In a part of a month its cells are of days that history has.
     `zone` is the time zone of the last tick, empty if an earlier release wrote it.
-    `first` and `last` are the start of the first metered time and the end of the last tick.
+    `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
+    first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
 
     record: MonthRecord
@@ -42,6 +43,7 @@ class PeriodHeader:
     zone: str
     first: Instant | None
     last: Instant | None
+    gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -122,6 +124,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         }
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history_rows.months(connection, posted, adjusted)
+        gpus = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
         undated = 0
         if period.whole_months:
             cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}
@@ -148,7 +151,17 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         zone=zone if isinstance(zone, str) else "",
         first=_first(connection, meta),
         last=_integer(meta, "wall") or _integer(meta, "committed"),
+        gpus=gpus,
     )
+
+
+def _gpu_days(connection: sqlite3.Connection, period: Period) -> list[tuple[int, int, int]]:
+    if "daily_gpu_held" not in tables(connection):
+        return []
+    return connection.execute(
+        "SELECT gpu, min(day), max(day) FROM daily_gpu_held WHERE day BETWEEN ? AND ? GROUP BY gpu",
+        _numbers(period),
+    ).fetchall()
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:

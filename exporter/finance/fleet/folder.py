@@ -137,6 +137,7 @@ class LedgerFolder:
             first=header.first,
             last=header.last,
             commits=header.commits,
+            gpus=header.gpus,
             short_name=_short_name(path, self.sources),
         )
 
