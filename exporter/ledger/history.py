@@ -474,9 +474,15 @@ def read_history(
     history: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
-        for family, period, key, value in _rows(connection, grain, first, last, families):
-            sums: dict[Any, int] = getattr(history.setdefault(period, HistorySums()), family)
-            sums[_LAYOUTS[family].built(names, key)] = value
+        for family in families:
+            built: dict[Key, Any] = {}  # each day has the same owners and GPUs
+            sums: dict[int, dict[Any, int]] = {}
+            for period, key, value in _rows(connection, f"{grain}_{family}", first, last):
+                if key not in built:
+                    built[key] = _LAYOUTS[family].built(names, key)
+                if period not in sums:
+                    sums[period] = getattr(history.setdefault(period, HistorySums()), family)
+                sums[period][built[key]] = value
     return history
 
 
@@ -485,14 +491,11 @@ def _has_history(connection: sqlite3.Connection) -> bool:
 
 
 def _rows(
-    connection: sqlite3.Connection, grain: Grain, first: int, last: int, families: Iterable[str]
-) -> Iterator[tuple[str, int, Key, int]]:
-    there = tables(connection)
-    for family in families:
-        table = f"{grain}_{family}"
-        if table in schema.HISTORY and table in there:
-            for period, *key, value in connection.execute(schema.select_periods(table), (first, last)):
-                yield family, period, tuple(key), value
+    connection: sqlite3.Connection, table: str, first: int, last: int
+) -> Iterator[tuple[int, Key, int]]:
+    if table in schema.HISTORY and table in tables(connection):
+        for row in connection.execute(schema.select_periods(table), (first, last)):
+            yield row[0], row[1:-1], row[-1]
 
 
 def months(

@@ -3,7 +3,7 @@
 import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,13 +26,17 @@ _TABLES: Final = frozenset(
 """Tables that are read here."""
 
 
+_IDENTITY: Final = frozenset({"meta"})
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodHeader:
     """The amounts of a period by product, team and price basis, and what identifies the ledger.
 
     `record` has no sums. In a part of a month its cells are of days that history has.
     `zone` is the time zone of the last tick, empty if an earlier release wrote it.
-    `first` and `last` are the start of the first metered time and the end of the last tick.
+    `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
+    first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
 
     record: MonthRecord
@@ -40,6 +44,7 @@ class PeriodHeader:
     zone: str
     first: Instant | None
     last: Instant | None
+    gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -96,6 +101,13 @@ class PeriodReader(ReadOnlyLedger):
         return replace(record, sums=self.sums(period), days=self.days(period))
 
 
+class CheckedPeriodReader(PeriodReader):
+    """A ledger that was checked for damage a moment ago, and is opened again."""
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, _IDENTITY)
+
+
 def _numbers(period: Period) -> tuple[int, int]:
     return day_number(period.first.isoformat()), day_number(period.last.isoformat())
 
@@ -113,6 +125,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         }
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history.months(connection, posted, adjusted)
+        gpus = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
         undated = 0
         if period.whole_months:
             cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}
@@ -139,7 +152,17 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         zone=zone if isinstance(zone, str) else "",
         first=_first(connection, meta),
         last=_integer(meta, "wall") or _integer(meta, "committed"),
+        gpus=gpus,
     )
+
+
+def _gpu_days(connection: sqlite3.Connection, period: Period) -> list[tuple[int, int, int]]:
+    if "daily_gpu_held" not in tables(connection):
+        return []
+    return connection.execute(
+        "SELECT gpu, min(day), max(day) FROM daily_gpu_held WHERE day BETWEEN ? AND ? GROUP BY gpu",
+        _numbers(period),
+    ).fetchall()
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:

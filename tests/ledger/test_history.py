@@ -180,7 +180,7 @@ def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
 
 def test_history_is_of_40_days_by_hour_and_of_13_months_by_day() -> None:
     """960 hours and the current one; 13 months of at most 31 days."""
-    assert (totals.HOURS_KEPT, history_rows.DAYS_KEPT) == (961, 403)
+    assert (totals.HOURS_KEPT, history.DAYS_KEPT) == (961, 403)
 
 
 def test_hours_that_an_earlier_release_kept_go_one_a_tick(

@@ -11,7 +11,7 @@ from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
-from exporter.ledger.period_reader import PeriodReader, unpacked
+from exporter.ledger.period_reader import CheckedPeriodReader, PeriodReader, unpacked
 from exporter.tariff.period import Period
 
 MOST_ENTRIES: Final = 200_000
@@ -121,7 +121,7 @@ class LedgerFolder:
                 packed = self._waiting[header.location]
                 sums = None if packed is None else unpacked(packed)
                 return replace(header, record=replace(header.record, sums=sums))
-            with PeriodReader.open(path) as reader:
+            with CheckedPeriodReader.open(path) as reader:
                 month = self._header(reader, path)
                 sums = reader.sums(self.period)
                 days = reader.days(self.period, self.days) if self.days else {}
@@ -151,6 +151,7 @@ class LedgerFolder:
             first=header.first,
             last=header.last,
             commits=header.commits,
+            gpus=header.gpus,
             short_name=_short_name(path, self.sources),
         )
 
