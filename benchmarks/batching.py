@@ -6,8 +6,8 @@ decodes; attention over a prompt is added to computing.
 
 A prompt is computed in chunks: all requests that decode take one token each of an iteration's budget, prompts
 take the rest (Agrawal et al. 2024, Sarathi-Serve; vLLM's scheduler). An engine that does not mix computes
-waiting prompts in iterations of their own, before it goes on decoding (Yu et al. 2022, Orca; SGLang unless
-told otherwise, TGI, MLC).
+waiting prompts in iterations of their own, before it goes on decoding (Yu et al. 2022, Orca; SGLang by
+default, TGI, MLC).
 
 Nothing of a real GPU was measured: figures say which way an estimate errs, and roughly how far.
 """
@@ -37,7 +37,7 @@ ATTENTION: Final = 4 * LAYERS * HIDDEN / FLOPS
 MEMORY: Final = 80e9 * 0.9 - 2 * PARAMETERS
 """H100 SXM, from its data sheet (dense BF16), at half of its arithmetic and seven tenths of its bandwidth.
 
-Memory is what vLLM takes unless told otherwise (0.9), less the weights.
+Memory is vLLM's default share (0.9), less the weights.
 """
 
 LAUNCH: Final = 1e-3
@@ -139,7 +139,7 @@ class Engine:
         return len(self.prefilling) + len(self.decoding)
 
     def run(self, workload: Workload, until: float, seed: int) -> Iterator[Tick]:
-        """Serve a workload and tell each tick."""
+        """Serve a workload and yield each tick."""
         coming = request_arrivals(workload, until, Random(seed))  # noqa: S311  # nothing is secret here
         following = next(coming, None)
         for tick in range(1, round(until / TICK) + 1):

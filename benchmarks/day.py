@@ -1,4 +1,4 @@
-"""A simulated day in one process: 8,640 ticks and as many scrapes, on a clock that is told.
+"""A simulated day in one process: 8,640 ticks and as many scrapes, on a simulated clock.
 
 The real NVML binding on a fake library, the real reader, ledger and web server; only the servers' answers
 come without a network. A figure every simulated hour, then a line through those after the second.

@@ -170,14 +170,14 @@ print(json.dumps([time.perf_counter() - begin, time.process_time() - cpu, used])
 
 def measure(folder: Path, report: str) -> tuple[int, list[float]]:
     """Run the verb in a process of its own: picodollars, and seconds, CPU seconds and MiB."""
-    verb = ["report", report, "--month=2026-10", f"--from={folder}", "--json"]
+    verb = ["report", *report.split(), "--month=2026-10", f"--from={folder}", "--json"]
     done = subprocess.run([sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)["total"]["picodollars"], json.loads(done.stderr.splitlines()[-1])
 
 
 def figures(folder: Path, expected: int) -> Iterator[tuple[str, float]]:
     """One run of each report: what and unit, and the value."""
-    for report in ("month", "chargeback"):
+    for report in ("month", "chargeback", "chargeback --by=day,product"):
         total, (seconds, cpu, used) = measure(folder, report)
         if total != expected:
             raise RuntimeError(f"{total} picodollars, and {expected} were posted")

@@ -1,4 +1,4 @@
-"""What the daemon takes on a host of 8 GPUs and 8 vLLM servers, beside nvitop-exporter and node_exporter.
+"""Footprint of the daemon on a host of 8 GPUs and 8 vLLM servers, and of nvitop-exporter and node_exporter.
 
 Each is scraped every 10 s by one scraper. Several such hosts run side by side, each a run of its own.
 
@@ -82,7 +82,7 @@ def measure(made: Host, minutes: float, figures: FootprintFigures, lock: threadi
 
 
 def starts(folder: Path, figures: FootprintFigures) -> None:
-    """From the start of the process to the first page that tells of every GPU, some times."""
+    """Times from the start of the process to the first page with every GPU."""
     with host(folder, servers=8) as made:
         daemon = made.daemon
         for _ in range(STARTS):
@@ -95,7 +95,7 @@ def starts(folder: Path, figures: FootprintFigures) -> None:
 
 
 def calls(folder: Path, figures: FootprintFigures) -> None:
-    """NVML calls of a tick, counted where nobody else makes any."""
+    """NVML calls of a tick, without other callers."""
     with host(folder, interval=1) as made:
         for _ in range(3):
             made.daemon.settled()

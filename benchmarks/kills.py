@@ -30,7 +30,7 @@ def main() -> int:
     """Kill, compare, print."""
     parser = argparse.ArgumentParser(description="SIGKILL at random instants, and what the ledger then says.")
     parser.add_argument("--times", type=int, default=500, help="how many processes are killed")
-    parser.add_argument("--gaps", type=int, default=3, help="how often nobody watches for more than a minute")
+    parser.add_argument("--gaps", type=int, default=3, help="how many gaps of more than a minute")
     parser.add_argument("--seed", type=int, default=20261125, help="of the instants")
     parser.add_argument("--folder", type=Path, help="where the ledger goes")
     options = parser.parse_args()

@@ -44,7 +44,7 @@ WORKLOADS: Final = (
 )
 
 Report = Callable[[Tick], ModelDelta]
-"""What a server's page tells of a tick."""
+"""The deltas of a tick that a server's page reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ class Outcome:
 
 
 def engine_seconds(tick: Tick) -> ModelDelta:
-    """A server that tells its GPU seconds by phase."""
+    """A server that reports GPU seconds by phase."""
     return ModelDelta(_tokens(tick), None, tick.running, 1, PhaseSeconds(tick.prefill, tick.decode))
 
 
 def request_seconds(tick: Tick) -> ModelDelta:
-    """A server that tells the seconds of its requests."""
+    """A server that reports request seconds."""
     seconds = PhaseSeconds(tick.request_prefill, tick.request_decode)
     return ModelDelta(_tokens(tick), seconds, tick.running, 1)
 
@@ -118,11 +118,11 @@ def text(mixing: tuple[Outcome, ...], apart: tuple[Outcome, ...]) -> str:
     """Both tables: of an engine that mixes, and of one that does not."""
     return "\n".join(
         [
-            "An engine that computes prompts while others decode, and tells the seconds of its requests:",
+            "An engine that computes prompts while others decode, and reports request seconds:",
             "",
             *_table(mixing, "time"),
             "",
-            "One that computes prompts in iterations of their own, and tells its GPU seconds:",
+            "An engine that computes prompts in iterations of their own, and reports GPU seconds:",
             "",
             *_table(apart, "engine"),
             "",

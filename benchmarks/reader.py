@@ -1,7 +1,7 @@
-"""The fast reader of exposition pages beside prometheus_client's parser, in CPU time on this machine.
+"""CPU time of the exposition reader and of prometheus_client's parser on this machine.
 
 Both read the same bytes and must extract the same values: all series of the names that an engine is read by.
-Times differ from machine to machine; their ratio hardly does, so that is what to watch. A ratio is of
+Times differ between machines, the ratio barely does: watch the ratio. A ratio is of
 medians; it must be at least 40 on every page, and the largest page must take at most 10 ms.
 
 Usage: python -m benchmarks.reader
@@ -148,8 +148,8 @@ def main() -> int:
     text = (
         f"{machine()}; {RUNS} runs of {ROUNDS} rounds.\n\n"
         + plain(("page", "lines", "kB", "series read", "reader", "parser", "ratio", "least to most"), lines)
-        + f"\nTo say what the last page means takes another {figure(meaning)} ms; its first read, which "
-        f"tells the engine and remembers the labels, takes {figure(first)} ms.\n"
+        + f"\nInterpreting the last page takes another {figure(meaning)} ms; its first read, which "
+        f"identifies the engine and caches the labels, takes {figure(first)} ms.\n"
         f"After {MORE_READS:,} more reads of it {grown:+} blocks of memory are held.\n"
     )
     print(text)

@@ -44,7 +44,7 @@ def figure(value: float) -> str:
 
 
 def table(rows: Iterable[Row], ours: str) -> str:
-    """Rows as Markdown; beside a peer's row of the same subject, how many times ours it is of it."""
+    """Rows as Markdown; a peer's row also has our figure as a multiple of it."""
     rows = tuple(rows)
     if all(row.program == ours for row in rows):
         return plain(
@@ -57,8 +57,8 @@ def table(rows: Iterable[Row], ours: str) -> str:
     mine = {row.subject: row.median for row in rows if row.program == ours}
     lines = ["| what | program | median | least to most | runs | ours is |", "|---|---|---:|---:|---:|---:|"]
     for row in rows:
-        beside = row.program != ours and row.subject in mine and row.median > 0
-        ratio = f"{mine[row.subject] / row.median:.2g} times it" if beside else ""
+        comparable = row.program != ours and row.subject in mine and row.median > 0
+        ratio = f"{mine[row.subject] / row.median:.2g} times it" if comparable else ""
         lines.append(
             f"| {row.subject} | {row.program} | {figure(row.median)} {row.unit} | {row.spread} "
             f"| {len(row.values)} | {ratio} |"

@@ -74,7 +74,7 @@ def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> lis
 
 
 class Progress:
-    """Tells each month as it closes."""
+    """Prints each month as it closes."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which dashboard each alert is about: as its annotation says."""
+"""The dashboard of each alert, by its annotation."""
 
 import re
 from pathlib import Path

@@ -102,7 +102,7 @@ class Prometheus:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A dashboard that somebody opened at a moment, on a Prometheus."""
+    """A dashboard as it is opened at a moment, on a Prometheus."""
 
     board: dict[str, Any]
     prometheus: Prometheus

@@ -1,4 +1,4 @@
-"""What all dashboards have in common: who chooses what, links between them, and marks on their time axes.
+"""What all dashboards have in common: variables, links between them, and marks on their time axes.
 
 Every dashboard carries every variable, so that a choice survives a visit to a dashboard that has no use for
 it; those without use there are hidden.
@@ -11,7 +11,7 @@ from typing import Final
 import queries as q
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
-from panels import DATASOURCE
+from panels import DATASOURCE, Panel
 
 TAG: Final = "inference-cost"
 """Links go to all dashboards that carry it."""
@@ -199,4 +199,11 @@ def board(
         built = built.with_variable(_choice(choice, hidden=choice not in shown))
     for mark in MARKS:
         built = built.annotation(mark)
+    return built
+
+
+def with_panels(built: dashboard.Dashboard, *panels: Panel) -> dashboard.Dashboard:
+    """A dashboard with more panels, in reading order."""
+    for panel in panels:
+        built = built.with_panel(panel)
     return built

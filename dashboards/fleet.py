@@ -5,11 +5,11 @@ from typing import Final
 import links as to
 import queries as q
 from alerts import firing
-from board import board
+from board import board, with_panels
 from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SHARE_OF_BUDGET, WARNING, lines, number, rows
-from queries import Query
+from panels import IDLE, NEUTRAL, SERVER_KEYS, SHARE_OF_BUDGET, WARNING, Panel, lines, number, rows
+from queries import Query, dollars, ratio
 
 UID: Final = to.FLEET
 """The alerts point at it."""
@@ -41,11 +41,11 @@ _CLUSTER_LINKS: Final = (
 )
 
 # What do we spend, and will we pass the budget. Of the whole fleet: a part is not compared with its budget.
-_SPEND: Final = Query("sum(inference:spend_dollars_per_hour)", "currencyUSD")
-_SILENT: Final = Query("sum(inference:silent_dollars_per_hour:owner)", "currencyUSD", "silent hosts")
-_LOST: Final = Query("sum(inference:lost_dollars_per_hour:owner)", "currencyUSD", "lost clusters")
-_RUN_RATE: Final = Query("sum(inference:monthly_run_rate_dollars)", "currencyUSD")
-_MONTH: Final = Query("sum by (month) (inference:month_to_date_dollars)", "currencyUSD", "{{month}}")
+_SPEND: Final = dollars("sum(inference:spend_dollars_per_hour)")
+_SILENT: Final = dollars("sum(inference:silent_dollars_per_hour:owner)", "silent hosts")
+_LOST: Final = dollars("sum(inference:lost_dollars_per_hour:owner)", "lost clusters")
+_RUN_RATE: Final = dollars("sum(inference:monthly_run_rate_dollars)")
+_MONTH: Final = dollars("sum by (month) (inference:month_to_date_dollars)", "{{month}}")
 _SINCE: Final = Query(
     "1000 * min by (month) (inference:month_metered_since_timestamp_seconds)",
     "time:YYYY-MM-DD HH:mm",
@@ -53,58 +53,38 @@ _SINCE: Final = Query(
 )
 _UNMETERED: Final = Query("max by (month) (inference:month_unmetered_hours)", "h", "{{month}}")
 _LOW, _PROJECTED, _HIGH = (
-    Query(
-        f"max by (month) (inference:fleet_month_projected_dollars{level})",
-        "currencyUSD",
-        f"{word}{{{{month}}}}",
-    )
+    dollars(f"max by (month) (inference:fleet_month_projected_dollars{level})", f"{word}{{{{month}}}}")
     for level, word in ((":low", "low, "), ("", ""), (":high", "high, "))
 )
 _SHARES: Final = 'topk(3, inference:budget_projected_ratio{product=""})'
 _CONFIGURED: Final = "on () (inference:budget_configured == 1)"
-_SHARE: Final = Query(f"{_SHARES} and {_CONFIGURED}", "percentunit", "{{budget}}")
-_DEFAULT_SHARE: Final = Query(f"{_SHARES} unless {_CONFIGURED}", "percentunit", "{{budget}}, the default")
+_SHARE: Final = ratio(f"{_SHARES} and {_CONFIGURED}", "{{budget}}")
+_DEFAULT_SHARE: Final = ratio(f"{_SHARES} unless {_CONFIGURED}", "{{budget}}, the default")
 _RUNS_OUT: Final = Query(
     '1000 * bottomk(3, inference:budget_runs_out_timestamp_seconds{product=""})',
     "time:YYYY-MM-DD",
     "{{budget}}",
 )
-_OVERHEAD: Final = Query("inference:fleet_overhead_dollars_per_hour", "currencyUSD")
+_OVERHEAD: Final = dollars("inference:fleet_overhead_dollars_per_hour")
 
-_BUDGET: Final = "budget, product"
 _BUDGETS: Final = 'product=~"$product|"'
 """Budgets of the chosen products, and those of the whole fleet."""
-_TOP_BUDGETS: Final = q.largest(
-    _SHOWN, f"max by ({_BUDGET}) (inference:budget_projected_ratio{{{_BUDGETS}}})", _BUDGET
-)
-
-
-def _of_budget(record: str) -> str:
-    return f"max by ({_BUDGET}) ({record}{{{_BUDGETS}}}) {_TOP_BUDGETS}"
-
 
 _ALERTS: Final = Query(
     f"count by (alertname, severity, cluster, product, board) ({firing()})",
     "short",
 )
 
-_SPENT_LINE: Final = Query(_MONTH.expr, "currencyUSD", "spent {{month}}")
+_SPENT_LINE: Final = dollars(_MONTH.expr, "spent {{month}}")
 _PROJECTED_LINES: Final = tuple(
-    Query(query.expr, "currencyUSD", f"{word} {{{{month}}}}")
+    dollars(query.expr, f"{word} {{{{month}}}}")
     for query, word in ((_PROJECTED, "projected"), (_LOW, "low"), (_HIGH, "high"))
 )
-_BUDGET_LINES: Final = Query(
-    'max by (budget) (inference:budget_dollars{product=""})', "currencyUSD", "budget {{budget}}"
-)
+_BUDGET_LINES: Final = dollars('max by (budget) (inference:budget_dollars{product=""})', "budget {{budget}}")
 
 # Who
-_BY_PRODUCT: Final = f"sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})"
-_TOP_PRODUCTS: Final = (
-    f"topk({_DRAWN}, sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}} @ end()))"
-)
-_PRODUCT_LINES: Final = Query(f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "currencyUSD", "{{product}}")
-_OTHER_LINE: Final = Query(
-    f"sum({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})", "currencyUSD", "all others"
+_PRODUCT_LINES: Final = q.first_and_others(
+    _DRAWN, f"inference:spend_dollars_per_hour:owner{{{q.OWNER}}}", "product"
 )
 
 
@@ -118,7 +98,7 @@ _TOP_OWNERS: Final = q.largest(
 
 
 def _of_owner(record: str, selector: str) -> Query:
-    return Query(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}", "currencyUSD")
+    return dollars(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}")
 
 
 _SERVER_SPEND: Final = f"sum by ({q.BY_SERVER}) (inference:cost_dollars_per_hour:server{{{q.OWNER}}})"
@@ -136,47 +116,31 @@ _TOKEN_PRICE: Final = (
 
 # What is wasted
 _WASTE: Final = "inference:waste_dollars_per_hour:server_1d"
-_WASTED: Final = Query(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"), "currencyUSD")
-_UNUSED: Final = Query(
-    q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"), "currencyUSD"
-)
-_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
-_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
-_SERVERS_IDLE: Final = Query(
-    q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"), "currencyUSD"
-)
+_WASTED: Final = dollars(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"))
+_UNUSED: Final = dollars(q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"))
+_FREE: Final = dollars(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"))
+_DOWN: Final = dollars(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"))
+_SERVERS_IDLE: Final = dollars(q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"))
 _OBSERVED: Final = "inference:observed_dollars_per_hour:server_1d"
-_IDLE_SHARE: Final = Query(
-    f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)", "percentunit"
-)
+_IDLE_SHARE: Final = ratio(f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)")
 _WASTE_BY_SERVER: Final = f"sum by ({q.BY_SERVER}) ({q.slow(_WASTE, q.OWNER)})"
 _TOP_WASTE: Final = q.largest(_SHOWN, _WASTE_BY_SERVER, q.BY_SERVER)
-_WASTE_MONTH: Final = Query(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_WASTE_SHARE: Final = Query(
-    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}",
-    "percentunit",
+_WASTE_MONTH: Final = dollars(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}")
+_WASTE_SHARE: Final = ratio(
+    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}"
 )
 _WASTE_GPUS: Final = Query(
     f"sum by ({q.BY_SERVER}) (inference:party_gpus:rate5m{{{q.OWNER}}}) {_TOP_WASTE}", "short"
 )
-_WASTE_PRODUCT: Final = f"sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}})"
-_TOP_WASTE_PRODUCTS: Final = (
-    f"topk({_DRAWN}, sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}} @ end()))"
-)
-_WASTE_LINES: Final = Query(
-    f"{_WASTE_PRODUCT} and on (product) {_TOP_WASTE_PRODUCTS}", "currencyUSD", "{{product}}"
-)
-_WASTE_OTHERS: Final = Query(
-    f"sum({_WASTE_PRODUCT} unless on (product) {_TOP_WASTE_PRODUCTS})", "currencyUSD", "all others"
-)
+_WASTE_LINES: Final = q.first_and_others(_DRAWN, f"inference:waste_dollars_per_hour{{{q.OWNER}}}", "product")
 
 # What changed
 _YESTERDAY: Final = f"{_SERVER_SPEND[:-1]} offset 1d)"
 _MOVED: Final = f"{_SERVER_SPEND} - {_YESTERDAY}"
 _TOP_MOVED: Final = q.largest(_SHOWN, f"abs({_MOVED}) > 0", q.BY_SERVER)
-_CHANGE: Final = Query(f"({_MOVED}) {_TOP_MOVED}", "currencyUSD")
-_CAME: Final = Query(f"topk({_SHOWN}, {_SERVER_SPEND} unless {_YESTERDAY})", "currencyUSD")
-_WENT: Final = Query(f"topk({_SHOWN}, {_YESTERDAY} unless {_SERVER_SPEND})", "currencyUSD")
+_CHANGE: Final = dollars(f"({_MOVED}) {_TOP_MOVED}")
+_CAME: Final = dollars(f"topk({_SHOWN}, {_SERVER_SPEND} unless {_YESTERDAY})")
+_WENT: Final = dollars(f"topk({_SHOWN}, {_YESTERDAY} unless {_SERVER_SPEND})")
 
 
 def _change(record: str) -> str:
@@ -194,223 +158,196 @@ _TOP_WEEK: Final = q.largest(
     _WEEK,
 )
 _WEEK_DOLLARS, _WEEK_HOURS, _WEEK_PRICE, _WEEK_TOKENS = (
-    Query(
-        f"max by ({_WEEK}) (last_over_time(inference:{name}:week_ratio{{{q.OWNER}}}[2h])) {_TOP_WEEK}",
-        "percentunit",
-    )
+    ratio(f"max by ({_WEEK}) (last_over_time(inference:{name}:week_ratio{{{q.OWNER}}}[2h])) {_TOP_WEEK}")
     for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour")
 )
-_PHASES: Final = Query(
-    f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD", "{{phase}}"
-)
-_GPU_HOUR: Final = Query(
+_PHASES: Final = dollars(f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "{{phase}}")
+_GPU_HOUR: Final = dollars(
     f"sum by (gpu_model) (inference:gpu_price_dollars_per_hour:model{{{q.CLUSTER}}})"
     f" / sum by (gpu_model) (inference:gpus_priced:model{{{q.CLUSTER}}})",
-    "currencyUSD",
     "{{gpu_model}}",
 )
 
 
 def fleet() -> dashboard.Dashboard:
     """Four questions in the order in which they are asked; the first one fills the first screen."""
-    built = board(
+    empty = board(
         "fleet",
         UID,
         "What do we spend, and will we pass the budget? Who spends it? What is wasted? What changed?",
         ("cluster", "product", "team"),
         refresh="1m",
     )
-    built = built.with_row(dashboard.Row("1. What do we spend, and will we pass the budget? The whole fleet"))
-    built = _budget(_month(_now(built)))
-    built = built.with_row(dashboard.Row("2. Who spends it? The clusters, products and teams chosen above"))
-    built = _servers(_owners(built))
-    built = built.with_row(dashboard.Row("3. What is wasted, and where?"))
-    built = _where_wasted(_wasted(built))
-    built = built.with_row(dashboard.Row("4. What changed?"))
-    return _why(_changed(built))
+    built = with_panels(
+        empty.with_row(dashboard.Row("1. What do we spend, and will we pass the budget? The whole fleet")),
+        *_now(),
+        *_month(),
+        *_budget(),
+    )
+    built = with_panels(
+        built.with_row(dashboard.Row("2. Who spends it? The clusters, products and teams chosen above")),
+        *_owners(),
+        *_servers(),
+    )
+    built = with_panels(
+        built.with_row(dashboard.Row("3. What is wasted, and where?")), *_wasted(), *_where_wasted()
+    )
+    return with_panels(built.with_row(dashboard.Row("4. What changed?")), *_changed(), *_why())
 
 
-def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _now() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Spend now, dollars per hour",
-                "What all servers and unallocated GPUs cost at this moment, silent hosts at their last rate. "
-                f"Fleet overheads are not in it. {_ALL} "
-                "Absent: no host has answered for longer than a silent host is believed to run.",
-                _SPEND,
-                decimals=2,
-            )
-        )
-        .with_panel(
-            number(
-                "Of it not answering, per hour",
-                "The part of the spend that continues at its last rate: hosts whose exporter does not "
-                "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
-                "answers.",
-                _SILENT,
-                _LOST,
-                steps=WARNING,
-                decimals=2,
-                links=(to.Link("Which hosts", to.METER),),
-            )
-        )
-        .with_panel(
-            number(
-                "Run-rate, per month",
-                "The spend of this moment for a whole month, at the hours that the hosts are configured "
-                f"with. {_ALL} Absent: nothing is spent, or the hours are unknown.",
-                _RUN_RATE,
-            )
-        )
-        .with_panel(
-            number(
-                "Month to date",
-                "Spent in the months that go on, hosts and clusters that are gone included. Two months are "
-                f"shown while the second one has begun in one time zone only. {_ALL} "
-                "Absent: nothing is metered yet.",
-                _MONTH,
-            )
-        )
-        .with_panel(
-            number(
-                "Metered since",
-                "When the first host began to meter the month, in UTC. What was spent before is in no "
-                "figure. Absent: nothing is metered yet.",
-                _SINCE,
-            )
-        )
-        .with_panel(
-            number(
-                "Not metered this month",
-                "Time of the month before metering began, in the cluster that began last. The month's total "
-                "is too small by what was spent then. Absent: nothing is metered yet.",
-                _UNMETERED,
-            )
-        )
+        number(
+            "Spend now, dollars per hour",
+            "What all servers and unallocated GPUs cost at this moment, silent hosts at their last rate. "
+            f"Fleet overheads are not in it. {_ALL} "
+            "Absent: no host has answered for longer than a silent host is believed to run.",
+            _SPEND,
+            decimals=2,
+        ),
+        number(
+            "Of it not answering, per hour",
+            "The part of the spend that continues at its last rate: hosts whose exporter does not "
+            "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
+            "answers.",
+            _SILENT,
+            _LOST,
+            steps=WARNING,
+            decimals=2,
+            links=(to.Link("Which hosts", to.METER),),
+        ),
+        number(
+            "Run-rate, per month",
+            "The spend of this moment for a whole month, at the hours that the hosts are configured "
+            f"with. {_ALL} Absent: nothing is spent, or the hours are unknown.",
+            _RUN_RATE,
+        ),
+        number(
+            "Month to date",
+            "Spent in open months, removed hosts and clusters included. Two months are shown while time "
+            f"zones differ. {_ALL} "
+            "Absent: nothing is metered yet.",
+            _MONTH,
+        ),
+        number(
+            "Metered since",
+            "When the first host began to meter the month, in UTC. What was spent before is in no "
+            "figure. Absent: nothing is metered yet.",
+            _SINCE,
+        ),
+        number(
+            "Not metered this month",
+            "Time of the month before metering began, in the cluster that began last. The month's total "
+            "is too small by what was spent then. Absent: nothing is metered yet.",
+            _UNMETERED,
+        ),
     )
 
 
-def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _month() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Projected at month end",
-                "Month to date plus the rest of the month, by the level and the growth of the last three "
-                "weeks at the prices of these days. Low and high enclose what the last day alone would say; "
-                f"a change counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
-                _LOW,
-                _PROJECTED,
-                _HIGH,
-                width=9,
-            )
-        )
-        .with_panel(
-            number(
-                "Projected share of the fleet's budgets",
-                "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used "
-                f"most; those of products are below. {_ALL} "
-                "Absent: no projection yet, or every budget names a product.",
-                _SHARE,
-                _DEFAULT_SHARE,
-                width=6,
-                steps=SHARE_OF_BUDGET,
-                decimals=0,
-            )
-        )
-        .with_panel(
-            number(
-                "The fleet's budget runs out",
-                "The day, in UTC, on which it is spent at the projected rate. "
-                f"{_ALL} Absent: every budget of the fleet lasts until the month ends.",
-                _RUNS_OUT,
-                width=6,
-                steps=WARNING,
-            )
-        )
-        .with_panel(
-            number(
-                "Overheads, per hour",
-                "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
-                "not in the month, not against the budget, not in the price of a token. "
-                "Absent: none is configured, or no exporter answers.",
-                _OVERHEAD,
-                width=3,
-                decimals=2,
-            )
-        )
+        number(
+            "Projected at month end",
+            "Month to date plus the rest of the month, by the level and the growth of the last three "
+            "weeks at the prices of these days. Low and high enclose what the last day alone would say; "
+            f"a change counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
+            _LOW,
+            _PROJECTED,
+            _HIGH,
+            width=9,
+        ),
+        number(
+            "Projected share of the fleet's budgets",
+            "Orange from 80 %, red from 100 %. The three budgets of the fleet that are used most; those "
+            f"of products are below. {_ALL} "
+            "Absent: no projection yet, or every budget names a product.",
+            _SHARE,
+            _DEFAULT_SHARE,
+            width=6,
+            steps=SHARE_OF_BUDGET,
+            decimals=0,
+        ),
+        number(
+            "The fleet's budget runs out",
+            "The day, in UTC, on which it is spent at the projected rate. "
+            f"{_ALL} Absent: every budget of the fleet lasts until the month ends.",
+            _RUNS_OUT,
+            width=6,
+            steps=WARNING,
+        ),
+        number(
+            "Overheads, per hour",
+            "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
+            "not in the month, not against the budget, not in the price of a token. "
+            "Absent: none is configured, or no exporter answers.",
+            _OVERHEAD,
+            width=3,
+            decimals=2,
+        ),
     )
 
 
-def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _budget() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            rows(
-                f"Budgets, by projected share: the first {_SHOWN}",
-                "Scope of each budget: the whole fleet where it names no product, else that product in "
-                "all clusters. Follows the chosen products. An empty day: the budget lasts until the "
-                "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
-                "row: nothing is metered yet.",
-                (("budget", "Budget"), ("product", "Product")),
-                columns(_of_budget, spent_share=True),
-                links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
-                first="Projected share",
-                width=14,
-                height=8,
-            )
-        )
-        .with_panel(
-            rows(
-                "Alerts",
-                "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: "
-                "none fires, or the fleet rules are not loaded.",
-                (
-                    ("alertname", "Alert"),
-                    ("severity", "Severity"),
-                    ("cluster", "Cluster"),
-                    ("product", "Product"),
-                    ("board", "Dashboard"),
-                ),
-                (("Firing", _ALERTS, NEUTRAL),),
-                links={
-                    "alertname": (to.Runbook(), to.Named("Dashboard of this alert", "board")),
-                    "board": (to.Named("Dashboard of this alert", "board"),),
-                },
-                width=10,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "The month against the budgets of the fleet",
-                "Spent, projected, and the band of the projection; each budget without a product is a dashed "
-                f"line of its own. {_ALL} A gap: nothing was known.",
-                _SPENT_LINE,
-                *_PROJECTED_LINES,
-                _BUDGET_LINES,
-                width=12,
-                height=7,
-                back="31d",
-                limit="^budget .*",
-            )
-        )
-        .with_panel(
-            lines(
-                "Dollars per hour",
-                "The spend, and the silent part of it, which continues at its last rate. "
-                f"{_ALL} A gap: nothing was known.",
-                Query(_SPEND.expr, "currencyUSD", "spend"),
-                _SILENT,
-                _LOST,
-                width=12,
-                height=7,
-            )
-        )
+        rows(
+            f"Budgets, by projected share: the first {_SHOWN}",
+            "Scope of each budget: the whole fleet where it names no product, else that product in "
+            "all clusters. Follows the chosen products. An empty day: the budget lasts until the "
+            "month ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. No "
+            "row: nothing is metered yet.",
+            (("budget", "Budget"), ("product", "Product")),
+            columns(_BUDGETS, _SHOWN, spent_share=True),
+            links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
+            first="Projected share",
+            width=14,
+            height=8,
+        ),
+        rows(
+            "Alerts",
+            "Firing alerts, with links to the runbook and to the dashboard of the subject. No row: "
+            "none fires, or the fleet rules are not loaded.",
+            (
+                ("alertname", "Alert"),
+                ("severity", "Severity"),
+                ("cluster", "Cluster"),
+                ("product", "Product"),
+                ("board", "Dashboard"),
+            ),
+            (("Firing", _ALERTS, NEUTRAL),),
+            links={
+                "alertname": (to.Runbook(), to.Named("Dashboard of this alert", "board")),
+                "board": (to.Named("Dashboard of this alert", "board"),),
+            },
+            width=10,
+            height=8,
+        ),
+        lines(
+            "The month against the budgets of the fleet",
+            "Spent, projected, and the band of the projection; each budget without a product is a dashed "
+            f"line of its own. {_ALL} A gap: nothing was known.",
+            _SPENT_LINE,
+            *_PROJECTED_LINES,
+            _BUDGET_LINES,
+            width=12,
+            height=7,
+            back="31d",
+            limit="^budget .*",
+        ),
+        lines(
+            "Dollars per hour",
+            "The spend, and the silent part of it, which continues at its last rate. "
+            f"{_ALL} A gap: nothing was known.",
+            dollars(_SPEND.expr, "spend"),
+            _SILENT,
+            _LOST,
+            width=12,
+            height=7,
+        ),
     )
 
 
-def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _owners() -> tuple[Panel, ...]:
+    return (
         rows(
             "Clusters",
             "Not yet posted: what silent hosts and lost clusters have spent since they were last seen. "
@@ -420,22 +357,22 @@ def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
             (
                 (
                     "Dollars per hour",
-                    Query(_of_cluster("inference:spend_dollars_per_hour"), "currencyUSD"),
+                    dollars(_of_cluster("inference:spend_dollars_per_hour")),
                     NEUTRAL,
                 ),
                 (
                     "Month to date",
-                    Query(_of_cluster("inference:month_to_date_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_to_date_dollars")),
                     NEUTRAL,
                 ),
                 (
                     "Projected",
-                    Query(_of_cluster("inference:month_projected_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_projected_dollars")),
                     NEUTRAL,
                 ),
                 (
                     "Not yet posted",
-                    Query(_of_cluster("inference:month_unposted_dollars"), "currencyUSD"),
+                    dollars(_of_cluster("inference:month_unposted_dollars")),
                     WARNING,
                 ),
                 (
@@ -456,25 +393,23 @@ def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"cluster": _CLUSTER_LINKS},
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"Dollars per hour, by product: the first {_DRAWN}",
             "The products that spend most at the end of the shown time; silent hosts at their last rate. A "
             "price change is a step. A gap: no exporter answered.",
-            _PRODUCT_LINES,
-            _OTHER_LINE,
+            *_PRODUCT_LINES,
             links=_PRODUCT_LINKS,
             width=12,
             height=8,
             stacked=True,
-        )
+        ),
     )
 
 
-def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _servers() -> tuple[Panel, ...]:
     product = to.Link("Months of this product", to.CHARGEBACK, ("product", "team"))
-    return built.with_panel(
+    return (
         rows(
             f"Products and teams: the first {_SHOWN}, by what they spend now",
             "Month to date and projection are of the whole fleet: a product is projected across clusters. "
@@ -495,108 +430,83 @@ def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"product": _OWNER_LINKS, "team": _OWNER_LINKS},
             width=24,
             height=8,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Servers: the first {_SHOWN}, by what they spend now",
             "Servers of hosts that answer; `unallocated` is GPUs that no server holds. An empty price: fewer "
             "than 1,000 tokens in the last hour, or a GPU without a price. An empty cell elsewhere: the "
             "exporter does not know, as with tokens of a server that exports none.",
+            SERVER_KEYS,
             (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
-            (
-                ("Dollars per hour", Query(f"topk({_SHOWN}, {_SERVER_SPEND})", "currencyUSD"), NEUTRAL),
+                ("Dollars per hour", dollars(f"topk({_SHOWN}, {_SERVER_SPEND})"), NEUTRAL),
                 ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
                 ("Tokens per second", Query(_of_server("inference:server_tokens:rate5m"), "short"), NEUTRAL),
-                ("Dollars per million tokens, 1 h", Query(_TOKEN_PRICE, "currencyUSD"), NEUTRAL),
+                ("Dollars per million tokens, 1 h", dollars(_TOKEN_PRICE), NEUTRAL),
             ),
             links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _wasted() -> tuple[Panel, ...]:
     waste = (to.Link("Which ones", to.WASTE),)
     return (
-        built.with_panel(
-            number(
-                "Wasted, per month",
-                "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a "
-                "part can be saved while there are peaks. Absent: no GPU has a price.",
-                _WASTED,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Switch off, per month",
-                "Servers whose GPUs did nothing for 12 hours. Absent: there is none, or no GPU has a price.",
-                _UNUSED,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Give back, per month",
-                "GPUs that no server holds, at what they cost now. "
-                "Absent: every GPU is held, or none has a price.",
-                _FREE,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Repair, per month",
-                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
-                "Absent: every server answers.",
-                _DOWN,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Shrink, per month",
-                "Idle time of servers, those to switch off or to repair among it. "
-                "Absent: no server holds a GPU with a price.",
-                _SERVERS_IDLE,
-                links=waste,
-            )
-        )
-        .with_panel(
-            number(
-                "Idle share, last 24 h",
-                "Of the money of servers that are here now and of unallocated GPUs. Time that was not "
-                "observed is left out. Orange from 20 %, red from 50 %. "
-                "Absent: nothing was spent, or nothing was observed.",
-                _IDLE_SHARE,
-                steps=IDLE,
-                decimals=0,
-                links=waste,
-            )
-        )
+        number(
+            "Wasted, per month",
+            "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a "
+            "part can be saved while there are peaks. Absent: no GPU has a price.",
+            _WASTED,
+            links=waste,
+        ),
+        number(
+            "Switch off, per month",
+            "Servers whose GPUs did nothing for 12 hours. Absent: there is none, or no GPU has a price.",
+            _UNUSED,
+            links=waste,
+        ),
+        number(
+            "Give back, per month",
+            "GPUs that no server holds, at what they cost now. "
+            "Absent: every GPU is held, or none has a price.",
+            _FREE,
+            links=waste,
+        ),
+        number(
+            "Repair, per month",
+            "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+            "Absent: every server answers.",
+            _DOWN,
+            links=waste,
+        ),
+        number(
+            "Shrink, per month",
+            "Idle time of servers, including those to switch off or to repair. "
+            "Absent: no server holds a GPU with a price.",
+            _SERVERS_IDLE,
+            links=waste,
+        ),
+        number(
+            "Idle share, last 24 h",
+            "Of the money of servers that are here now and of unallocated GPUs. Time that was not "
+            "observed is left out. Orange from 20 %, red from 50 %. "
+            "Absent: nothing was spent, or nothing was observed.",
+            _IDLE_SHARE,
+            steps=IDLE,
+            decimals=0,
+            links=waste,
+        ),
     )
 
 
-def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _where_wasted() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Where: the {_SHOWN} servers whose idle time costs most",
             "By the mean of the last 24 h, or of the time for which a server is younger. An empty cell: not "
             "known. No row: nothing is idle, or no GPU has a price.",
-            (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
+            SERVER_KEYS,
             (
                 ("Wasted, per month", _WASTE_MONTH, NEUTRAL),
                 ("Idle share, 24 h", _WASTE_SHARE, IDLE),
@@ -609,35 +519,27 @@ def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
             },
             width=14,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"When: idle dollars per hour, by product: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
-            _WASTE_LINES,
-            _WASTE_OTHERS,
+            *_WASTE_LINES,
             links=(to.Link("Waste of this product", to.WASTE, ("product",)),),
             width=10,
             height=8,
             stacked=True,
-        )
+        ),
     )
 
 
-def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _changed() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Servers that cost more or less than a day ago: the first {_SHOWN}",
             "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. New: it was not "
             "here a day ago. Gone: what it cost then. An empty cell: not so, or not known. "
             "No row: nothing changed.",
-            (
-                ("server", "Server"),
-                ("namespace", "Namespace"),
-                ("product", "Product"),
-                ("team", "Team"),
-                ("cluster", "Cluster"),
-            ),
+            SERVER_KEYS,
             (
                 ("Change, per hour", _CHANGE, NEUTRAL),
                 ("New, per hour", _CAME, NEUTRAL),
@@ -652,48 +554,42 @@ def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"server": _SERVER_LINKS, "product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _why() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            rows(
-                "This week over the week before",
-                "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
-                f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
-                (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
-                (
-                    ("Dollars", _WEEK_DOLLARS, NEUTRAL),
-                    ("GPU-hours", _WEEK_HOURS, NEUTRAL),
-                    ("Price of one", _WEEK_PRICE, NEUTRAL),
-                    ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
-                ),
-                links={"product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
-                width=10,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "What an hour of a GPU costs, by model",
-                "The mean over GPUs of a model, all components together. Filtered by cluster only. "
-                "A gap: no GPU of that model has a price.",
-                _GPU_HOUR,
-                width=7,
-                height=8,
-            )
-        )
-        .with_panel(
-            lines(
-                "What the money was for, dollars per hour",
-                "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
-                "time without an exporter. A gap: nothing was spent.",
-                _PHASES,
-                width=7,
-                height=8,
-                stacked=True,
-            )
-        )
+        rows(
+            "This week over the week before",
+            "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
+            f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
+            (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
+            (
+                ("Dollars", _WEEK_DOLLARS, NEUTRAL),
+                ("GPU-hours", _WEEK_HOURS, NEUTRAL),
+                ("Price of one", _WEEK_PRICE, NEUTRAL),
+                ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
+            ),
+            links={"product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
+            width=10,
+            height=8,
+        ),
+        lines(
+            "What an hour of a GPU costs, by model",
+            "The mean over GPUs of a model, all components together. Filtered by cluster only. "
+            "A gap: no GPU of that model has a price.",
+            _GPU_HOUR,
+            width=7,
+            height=8,
+        ),
+        lines(
+            "What the money was for, dollars per hour",
+            "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
+            "time without an exporter. A gap: nothing was spent.",
+            _PHASES,
+            width=7,
+            height=8,
+            stacked=True,
+        ),
     )

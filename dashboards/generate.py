@@ -1,6 +1,5 @@
-"""Write the dashboards: `python dashboards/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the dashboards: `python dashboards/generate.py`; `--check` reports those that are out of date."""
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from meter import meter
 from models import models
 from waste import waste
+
+from tools.generated import flags, update
 
 FOLDER: Final = Path(__file__).parent
 DASHBOARDS: Final[dict[str, Callable[[], Dashboard]]] = {
@@ -39,24 +40,9 @@ def rendered(builder: Dashboard) -> str:
 
 def main() -> int:
     """Return 0 when every file is written or up to date, 1 when `--check` finds one that is not."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
-    )
-    check = parser.parse_args().check
-    stale = 0
-    for name, build in DASHBOARDS.items():
-        text = rendered(build())
-        file = FOLDER / name
-        if file.is_file() and file.read_text(encoding="utf-8") == text:
-            continue
-        if check:
-            print(f"dashboards/{name} is out of date: python dashboards/generate.py")
-            stale = 1
-        else:
-            file.write_text(text, encoding="utf-8")
-            print(f"wrote dashboards/{name}")
-    return stale
+    check = flags(__doc__).parse_args().check
+    wanted = {FOLDER / name: rendered(build()) for name, build in DASHBOARDS.items()}
+    return update(wanted, Path(__file__), FOLDER.parent, check=check)
 
 
 if __name__ == "__main__":

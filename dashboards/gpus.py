@@ -4,10 +4,10 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard, stat
-from panels import ANY_IS_BAD, NEUTRAL, lines, number, rows
-from queries import Query
+from panels import ANY_IS_BAD, GPU_KEYS, NEUTRAL, Panel, lines, number, rows
+from queries import Query, dollars, ratio
 
 UID: Final = to.GPUS
 
@@ -15,24 +15,21 @@ _NAME: Final = "{{uuid}}"
 
 _GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "locale", "{{gpu_model}}")
 _UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "locale")
-_BUSY: Final = Query(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
-_FULL: Final = Query(
-    f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})",
-    "percentunit",
+_BUSY: Final = ratio(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})")
+_FULL: Final = ratio(
+    f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})"
 )
 _POWER: Final = Query(f"sum(inference_gpu_power_watts{{{q.HOST}}})", "watt")
-_HOUR: Final = Query(f"sum(inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD")
+_HOUR: Final = dollars(f"sum(inference_gpu_price_dollars_per_hour{{{q.HOST}}})")
 
-_ROW_PRICE: Final = Query(
-    f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD"
-)
-_ROW_BUSY: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
+_ROW_PRICE: Final = dollars(f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST}}})")
+_ROW_BUSY: Final = ratio(f"max by ({q.BY_GPU}) (inference_gpu_utilization_ratio{{{q.HOST}}})")
 _ROW_USED: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_used_bytes{{{q.HOST}}})", "bytes")
 _ROW_TOTAL: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_total_bytes{{{q.HOST}}})", "bytes")
 _ROW_POWER: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_power_watts{{{q.HOST}}})", "watt")
 _ROW_LOST: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0)", "short")
 
-_BUSY_LINE: Final = Query(f"inference_gpu_utilization_ratio{{{q.HOST}}}", "percentunit", _NAME)
+_BUSY_LINE: Final = ratio(f"inference_gpu_utilization_ratio{{{q.HOST}}}", _NAME)
 _USED_LINE: Final = Query(f"inference_gpu_memory_used_bytes{{{q.HOST}}}", "bytes", _NAME)
 _GPU_LINKS: Final = (to.Link("Meter of this host", to.METER, ("cluster", "instance")),)
 _SERVER_LINKS: Final = (
@@ -42,10 +39,9 @@ _SERVER_LINKS: Final = (
 
 _POWER_LINE: Final = Query(f"inference_gpu_power_watts{{{q.HOST}}}", "watt", _NAME)
 
-_GPUS_OF_SERVER: Final = Query(
+_GPUS_OF_SERVER: Final = ratio(
     "sum by (cluster, instance, uuid, namespace, server)"
-    f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})',
-    "percentunit",
+    f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})'
 )
 _ENERGY: Final = Query(
     f"sum by (cluster, instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",
@@ -77,48 +73,42 @@ def gpus() -> dashboard.Dashboard:
         refresh="1m",
         single=("instance",),
     )
-    return _holders(_lines(_table(_all(empty))))
+    return with_panels(empty, *_all(), *_table(), *_lines(), *_holders())
 
 
-def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _all() -> tuple[Panel, ...]:
     return (
-        built.with_panel(number("GPUs", "By model. Absent: no exporter sees a GPU.", _GPUS, decimals=0))
-        .with_panel(unreadable())
-        .with_panel(
-            number(
-                "Utilization, mean",
-                "Busy share of the time since the previous tick. Absent: no GPU reports it.",
-                _BUSY,
-                decimals=0,
-            )
-        )
-        .with_panel(
-            number(
-                "Memory in use",
-                "Share of total GPU memory. Absent: no GPU reports it.",
-                _FULL,
-                decimals=0,
-            )
-        )
-        .with_panel(number("Power", "Power of GPUs alone. Absent: no GPU reports it.", _POWER, decimals=1))
-        .with_panel(
-            number(
-                "Dollars per hour, all components",
-                "Rent or amortization, support, energy and overheads by GPU. Absent: no GPU has a price.",
-                _HOUR,
-                decimals=2,
-            )
-        )
+        number("GPUs", "By model. Absent: no exporter sees a GPU.", _GPUS, decimals=0),
+        unreadable(),
+        number(
+            "Utilization, mean",
+            "Busy share of the time since the previous tick. Absent: no GPU reports it.",
+            _BUSY,
+            decimals=0,
+        ),
+        number(
+            "Memory in use",
+            "Share of total GPU memory. Absent: no GPU reports it.",
+            _FULL,
+            decimals=0,
+        ),
+        number("Power", "Power of GPUs alone. Absent: no GPU reports it.", _POWER, decimals=1),
+        number(
+            "Dollars per hour, all components",
+            "Rent or amortization, support, energy and overheads by GPU. Absent: no GPU has a price.",
+            _HOUR,
+            decimals=2,
+        ),
     )
 
 
-def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _table() -> tuple[Panel, ...]:
+    return (
         rows(
             "Each GPU",
             "An empty price: no price is known. An empty cell elsewhere: the GPU does not report it. "
             "`nvidia-smi -L` lists UUIDs with the driver's numbers.",
-            (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
+            GPU_KEYS,
             (
                 ("Dollars per hour", _ROW_PRICE, NEUTRAL),
                 ("Utilization", _ROW_BUSY, NEUTRAL),
@@ -130,48 +120,42 @@ def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"uuid": _GPU_LINKS, "instance": _GPU_LINKS},
             width=24,
             height=8,
-        )
+        ),
     )
 
 
-def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _lines() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            lines(
-                "Utilization, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _BUSY_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-                full=1,
-            )
-        )
-        .with_panel(
-            lines(
-                "Memory in use, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _USED_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-            )
-        )
-        .with_panel(
-            lines(
-                "Power, by GPU",
-                "A gap: the GPU does not report it, or no exporter answered.",
-                _POWER_LINE,
-                links=_GPU_LINKS,
-                width=8,
-                height=7,
-            )
-        )
+        lines(
+            "Utilization, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _BUSY_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+            full=1,
+        ),
+        lines(
+            "Memory in use, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _USED_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+        ),
+        lines(
+            "Power, by GPU",
+            "A gap: the GPU does not report it, or no exporter answered.",
+            _POWER_LINE,
+            links=_GPU_LINKS,
+            width=8,
+            height=7,
+        ),
     )
 
 
-def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _holders() -> tuple[Panel, ...]:
+    return (
         rows(
             "Who holds which GPU",
             "The part of its time that a server was charged in the last tick. "
@@ -187,8 +171,7 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"server": _SERVER_LINKS, "instance": _GPU_LINKS},
             width=12,
             height=7,
-        )
-    ).with_panel(
+        ),
         lines(
             "Energy by host, mean power",
             "From energy counters, so that nothing between two scrapes is missed. A gap: no GPU there "
@@ -198,5 +181,5 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=7,
             stacked=True,
-        )
+        ),
     )

@@ -46,7 +46,7 @@ class Runbook:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A link to the dashboard whose uid a column of the row says."""
+    """A link to the dashboard whose uid is in a column of the row."""
 
     title: str
     label: str

@@ -4,10 +4,10 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import NEUTRAL, RATIO_TO_HOSTED, bars, lines, rows
-from queries import Query
+from panels import NEUTRAL, RATIO_TO_HOSTED, Panel, bars, lines, rows
+from queries import Query, dollars, ratio
 
 UID: Final = to.MODELS
 
@@ -49,15 +49,12 @@ def _drawn(expr: str) -> str:
 
 
 _NAME: Final = "{{model}} {{cluster}}"
-_DAY: Final = Query(
-    f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", "currencyUSD", _NAME
-)
-_HOUR: Final = Query(
+_DAY: Final = dollars(f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", _NAME)
+_HOUR: Final = dollars(
     _drawn(
         f"1e6 * {_priced(_sum('inference:model_cost_dollars:1h', _BASIS), '70m')}"
         f" / ({_sum('inference:model_tokens:1h', _KINDS)} >= 1000)"
     ),
-    "currencyUSD",
     _NAME,
 )
 
@@ -71,26 +68,24 @@ _MEAN_LOAD: Final = _sum("inference:model_tokens:rate1d", slow=True)
 _LOSS_ALL: Final = f"-({_HOSTED} - {_WITH} {_OURS})"
 _TOP: Final = q.largest(_SHOWN, _HOSTED, _OFFER)
 
-_HOSTED_PRICE: Final = Query(f"1e6 * {_HOSTED} / {_WITH} {_tokens_of_day()} {_TOP}", "currencyUSD")
+_HOSTED_PRICE: Final = dollars(f"1e6 * {_HOSTED} / {_WITH} {_tokens_of_day()} {_TOP}")
 _RATIO_ALL: Final = f"1 / ({_HOSTED} / {_WITH} {_OURS})"
-_RATIO: Final = Query(f"{_RATIO_ALL} {_TOP}", "percentunit")
-_BUSY_RATIO: Final = Query(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY}) {_TOP}", "percentunit")
-_LOSS: Final = Query(f"{_LOSS_ALL} {_TOP}", "currencyUSD")
+_RATIO: Final = ratio(f"{_RATIO_ALL} {_TOP}")
+_BUSY_RATIO: Final = ratio(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY}) {_TOP}")
+_LOSS: Final = dollars(f"{_LOSS_ALL} {_TOP}")
 _LOAD: Final = Query(f"{_HOSTED} / {_HOSTED} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
 _BREAK_EVEN: Final = Query(f"{_RATIO_ALL} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
 
-_BUSY_SHARE: Final = Query(
+_BUSY_SHARE: Final = ratio(
     _drawn(
         f"{_sum('inference:model_cost_dollars:1h', _BUSY)} / ({_sum('inference:model_cost_dollars:1h')} > 0)"
     ),
-    "percentunit",
     _NAME,
 )
 _SPEED: Final = Query(_drawn(_sum("inference:model_tokens:rate5m", _KINDS)), "short", _NAME)
-_BY_KIND: Final = Query(
+_BY_KIND: Final = dollars(
     f"topk({_DRAWN}, max by (cluster, model, kind)"
     f" (inference:model_dollars_per_million_tokens:kind{{{q.MODEL}}}))",
-    "currencyUSD",
     "{{model}} {{kind}} {{cluster}}",
 )
 
@@ -104,15 +99,15 @@ def models() -> dashboard.Dashboard:
         ("cluster", "product", "team", "model", "basis", "tokens"),
         back="7d",
     )
-    return _course(_kinds(_compared(empty)))
+    return with_panels(empty, *_compared(), *_kinds(), *_course())
 
 
-def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _compared() -> tuple[Panel, ...]:
+    return (
         bars(
             f"Dollars per million tokens by model, last 24 h: the {_DRAWN} dearest",
             "Dollars over tokens, as Basis and Tokens choose: `full` is everything, idle time included, "
-            "`busy` is prefill and decode; `computed` leaves cached prompts out. The night is in it. Absent: "
+            "`busy` is prefill and decode; `computed` leaves cached prompts out. Nights count. Absent: "
             "fewer than 1,000 tokens in that day, or GPU time without a price; an idle model is not free.",
             _DAY,
             width=8,
@@ -120,14 +115,13 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
             steps=NEUTRAL,
             decimals=2,
             links=_LINKS,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Ours or hosted, last 24 h: the {_SHOWN} largest",
-            "The same tokens at each offer under `compare`, an upper bound; ours is everything, not as Basis "
-            "and Tokens choose. Over 100 %: hosted would have been cheaper. "
+            "The same tokens at each offer under `compare`, an upper bound; ours is always `full` and `all`, "
+            "whatever Basis and Tokens are. Over 100 %: hosted would have been cheaper. "
             "Break-even is the load at which both cost the same, while these GPUs cost what they do. "
-            "Busy over 100 %: more load alone does not pay, since even without idle time it is dearer. "
+            "Busy over 100 %: more load alone does not pay, since busy time alone costs more than hosted. "
             "No row: no offer matches a model with tokens. An empty cell: GPU time without a price, or fewer "
             "than 1,000 tokens.",
             (("model", "Model"), ("reference", "Hosted offer"), ("cluster", "Cluster")),
@@ -142,12 +136,12 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links={"model": _LINKS, "cluster": (to.Link("Waste of this cluster", to.WASTE, ("cluster",)),)},
             width=16,
             height=8,
-        )
+        ),
     )
 
 
-def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _kinds() -> tuple[Panel, ...]:
+    return (
         lines(
             f"Dollars per million tokens by model, of each hour: the {_DRAWN} that cost most",
             "As Basis and Tokens choose. It falls as load rises. "
@@ -157,12 +151,11 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
             points=_HOURS,
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         bars(
             f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
-            "Everything that the model cost, as each host divides it between kinds of tokens; of several "
-            "servers and hosts the dearest. Prompt against cached follows configured weights "
+            "Everything that the model cost, as each host divides it between kinds of tokens; the "
+            "highest of its servers and hosts. Prompt against cached follows configured weights "
             "(docs/split.md). Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
             _BY_KIND,
             width=12,
@@ -170,12 +163,12 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
             steps=NEUTRAL,
             decimals=2,
             links=_LINKS,
-        )
+        ),
     )
 
 
-def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _course() -> tuple[Panel, ...]:
+    return (
         lines(
             f"Tokens per second by model: the {_DRAWN} that cost most",
             "As Tokens chooses. A gap: no exporter answered.",
@@ -184,8 +177,7 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             points=_HOURS,
             width=12,
             height=8,
-        )
-    ).with_panel(
+        ),
         lines(
             f"Busy share of the money by model, of each hour: the {_DRAWN} that cost most",
             "Prefill and decode over everything: the rest to 100 % is why `full` exceeds `busy`. A gap: "
@@ -196,5 +188,5 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             width=12,
             height=8,
             full=1,
-        )
+        ),
     )

@@ -5,7 +5,7 @@ A panel takes its unit from its queries, so that a number and its unit cannot dr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as options
@@ -15,6 +15,9 @@ from links import AnyLink, of_row, of_series
 from queries import Query
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+Panel = stat.Panel | bargauge.Panel | timeseries.Panel | table.Panel
+AnyPanel = TypeVar("AnyPanel", stat.Panel, bargauge.Panel, timeseries.Panel, table.Panel)
 
 Step = tuple[float | None, str]
 """From this value on, in this color; `None` is from minus infinity."""
@@ -87,6 +90,10 @@ def _refs(queries: Sequence[Query]) -> list[tuple[str, Query]]:
     return [(chr(ord("A") + position), query) for position, query in enumerate(queries)]
 
 
+def _framed(panel: AnyPanel, title: str, description: str, width: int, height: int) -> AnyPanel:
+    return panel.title(title).description(description).datasource(DATASOURCE).span(width).height(height)
+
+
 def number(
     title: str,
     description: str,
@@ -104,12 +111,7 @@ def number(
     Grafana writes 14,380 dollars as 14.38K, and with 0 decimals as 14K: leave dollars theirs.
     """
     panel = (
-        stat.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
+        _framed(stat.Panel(), title, description, width, height)
         .unit(_unit(queries))
         .thresholds(_thresholds(steps))
         .color_mode(options.BigValueColorMode.VALUE)
@@ -143,12 +145,7 @@ def bars(
 ) -> bargauge.Panel:
     """One horizontal bar for each series; `full` is the value at the right edge, else the largest one is."""
     panel = (
-        bargauge.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
+        _framed(bargauge.Panel(), title, description, width, height)
         .unit(_unit(queries))
         .min(0)
         .thresholds(_thresholds(steps))
@@ -184,12 +181,7 @@ def lines(
     `back` is how much time is shown, whatever the reader has chosen.
     """
     panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
+        _framed(timeseries.Panel(), title, description, width, height)
         .unit(_unit(queries))
         .min(0)
         .interval("1m")  # what is recorded; and the least scrape interval that $__rate_interval assumes
@@ -231,7 +223,18 @@ def lines(
 
 
 Column = tuple[str, Query, Sequence[Step]]
-"""Its heading, what fills it, and its colors."""
+"""Its heading, its query and its colors."""
+
+SERVER_KEYS: Final = (
+    ("server", "Server"),
+    ("namespace", "Namespace"),
+    ("product", "Product"),
+    ("team", "Team"),
+    ("cluster", "Cluster"),
+)
+"""The keys of a table of servers."""
+GPU_KEYS: Final = (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster"))
+"""The keys of a table of GPUs."""
 
 
 def rows(
@@ -256,12 +259,7 @@ def rows(
     names = [f"Value #{ref}" for ref, _ in refs] if len(refs) > 1 else ["Value"]
     headings = dict(keys) | {name: heading for name, (heading, _, _) in zip(names, columns, strict=True)}
     panel = (
-        table.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
+        _framed(table.Panel(), title, description, width, height)
         .thresholds(_thresholds(NEUTRAL))
         .sort_by([common.TableSortByFieldState().display_name(first or columns[0][0]).desc(not ascending)])
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))

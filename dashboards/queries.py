@@ -36,6 +36,16 @@ class Query:
     legend: str = ""
 
 
+def dollars(expr: str, legend: str = "") -> Query:
+    """A query of dollars."""
+    return Query(expr, "currencyUSD", legend)
+
+
+def ratio(expr: str, legend: str = "") -> Query:
+    """A query of a part of 1, shown in percent."""
+    return Query(expr, "percentunit", legend)
+
+
 # What a reader's choice selects; the dashboards differ in which labels their metrics have.
 CLUSTER: Final = 'cluster=~"$cluster"'
 HOST: Final = f'{CLUSTER},instance=~"$instance"'
@@ -69,6 +79,16 @@ def per_month(dollars_per_hour: str) -> str:
 def slow(record: str, selector: str) -> str:
     """The last value of a record of the group of 10 minutes."""
     return f"last_over_time({record}{{{selector}}}[{SLOW}])"
+
+
+def first_and_others(count: int, vector: str, by: str) -> tuple[Query, Query]:
+    """Lines of dollars: those of the labels that are largest at the end of the shown time, and all others."""
+    each = f"sum by ({by}) ({vector})"
+    first = f"topk({count}, sum by ({by}) ({vector} @ end()))"
+    return (
+        dollars(f"{each} and on ({by}) {first}", f"{{{{{by}}}}}"),
+        dollars(f"sum({each} unless on ({by}) {first})", "all others"),
+    )
 
 
 def largest(count: int, expr: str, by: str) -> str:

@@ -4,22 +4,15 @@ from typing import Final
 
 import links as to
 import queries as q
-from board import board
+from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, lines, number, rows
-from queries import Query
+from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, lines, number, rows
+from queries import Query, dollars, ratio
 
 UID: Final = to.WASTE
 
 _SHOWN: Final = 50
 _DRAWN: Final = 10
-_KEYS: Final = (
-    ("server", "Server"),
-    ("namespace", "Namespace"),
-    ("product", "Product"),
-    ("team", "Team"),
-    ("cluster", "Cluster"),
-)
 _LINKS: Final = {
     "server": (
         to.Link("Models of its product", to.MODELS, ("cluster", "product", "team")),
@@ -45,18 +38,17 @@ _IDLE_DAY: Final = q.slow("inference:waste_dollars_per_hour:server_1d", _SELECTE
 _OBSERVED_DAY: Final = q.slow("inference:observed_dollars_per_hour:server_1d", _SELECTED)
 _GPUS: Final = _by_server(f"inference:party_gpus:rate5m{{{_SELECTED}}}")
 
-_SAVED: Final = Query(q.per_month(f"sum({_UNUSED_NOW})"), "currencyUSD")
-_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
-_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
-_IDLE_MONTH: Final = Query(q.per_month(f"sum({_IDLE_DAY})"), "currencyUSD")
-_IDLE_SHARE: Final = Query(
+_SAVED: Final = dollars(q.per_month(f"sum({_UNUSED_NOW})"))
+_FREE: Final = dollars(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.SERVER}}})"))
+_DOWN: Final = dollars(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})"))
+_IDLE_MONTH: Final = dollars(q.per_month(f"sum({_IDLE_DAY})"))
+_IDLE_SHARE: Final = ratio(
     f"sum({q.slow('inference:waste_dollars_per_hour:server_1d', q.SERVER)})"
-    f" / (sum({q.slow('inference:observed_dollars_per_hour:server_1d', q.SERVER)}) > 0)",
-    "percentunit",
+    f" / (sum({q.slow('inference:observed_dollars_per_hour:server_1d', q.SERVER)}) > 0)"
 )
 
 _UNUSED: Final = _by_server(_UNUSED_NOW)
-_SAVES: Final = Query(f"topk({_SHOWN}, {_UNUSED}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_SAVES: Final = dollars(f"topk({_SHOWN}, {_UNUSED}) {q.HOURS_PER_MONTH}")
 _UNUSED_GPUS: Final = Query(f"{_GPUS} {q.largest(_SHOWN, _UNUSED, q.BY_SERVER)}", "short")
 _UNUSED_SINCE: Final = Query(
     f"(time() - max by ({q.BY_SERVER}) (inference:server_last_token_timestamp_seconds{{{_SELECTED}}}))"
@@ -70,26 +62,21 @@ _USED: Final = (
     f" unless on ({q.BY_SERVER}) ({_UNUSED})"
 )
 _TOP_USED: Final = q.largest(_SHOWN, _USED, q.BY_SERVER)
-_SHRINK: Final = Query(f"topk({_SHOWN}, {_USED}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_SHRINK_SHARE: Final = Query(
-    f"{_by_server(_IDLE_DAY)} / ({_by_server(_OBSERVED_DAY)} > 0) {_TOP_USED}", "percentunit"
-)
+_SHRINK: Final = dollars(f"topk({_SHOWN}, {_USED}) {q.HOURS_PER_MONTH}")
+_SHRINK_SHARE: Final = ratio(f"{_by_server(_IDLE_DAY)} / ({_by_server(_OBSERVED_DAY)} > 0) {_TOP_USED}")
 _SHRINK_GPUS: Final = Query(f"{_GPUS} {_TOP_USED}", "short")
 _SHRINK_TOKENS: Final = Query(
     f"{_by_server(q.slow('inference:server_tokens:rate1d', _SELECTED))} {_TOP_USED}", "short"
 )
 
-_IDLE_NOW: Final = f"sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}})"
-_TOP_IDLE: Final = (
-    f"topk({_DRAWN}, sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}} @ end()))"
+_IDLE_LINES: Final = q.first_and_others(
+    _DRAWN, f"inference:waste_dollars_per_hour:server{{{q.SERVER}}}", "server"
 )
-_IDLE_LINES: Final = Query(f"{_IDLE_NOW} and on (server) {_TOP_IDLE}", "currencyUSD", "{{server}}")
-_IDLE_OTHERS: Final = Query(f"sum({_IDLE_NOW} unless on (server) {_TOP_IDLE})", "currencyUSD", "all others")
 
 _BY_HOST: Final = "cluster, instance, gpu_model"
 _FREE_HOST: Final = f"max by ({_BY_HOST}) (inference:unallocated_dollars_per_hour:host{{{q.CLUSTER}}})"
-_FREE_MONTH: Final = Query(f"topk({_SHOWN}, {_FREE_HOST}) {q.HOURS_PER_MONTH}", "currencyUSD")
-_FREE_HOUR: Final = Query(f"topk({_SHOWN}, {_FREE_HOST})", "currencyUSD")
+_FREE_MONTH: Final = dollars(f"topk({_SHOWN}, {_FREE_HOST}) {q.HOURS_PER_MONTH}")
+_FREE_HOUR: Final = dollars(f"topk({_SHOWN}, {_FREE_HOST})")
 _FREE_GPUS: Final = Query(
     f"max by ({_BY_HOST}) (inference:unallocated_gpus:host{{{q.CLUSTER}}})"
     f" {q.largest(_SHOWN, _FREE_HOST, _BY_HOST)}",
@@ -98,7 +85,7 @@ _FREE_GPUS: Final = Query(
 
 
 def waste() -> dashboard.Dashboard:
-    """First row: what a month of each kind of waste comes to, the one that is saved at once first."""
+    """First row: what a month of each kind of waste comes to, immediate savings first."""
     empty = board(
         "waste",
         UID,
@@ -108,69 +95,58 @@ def waste() -> dashboard.Dashboard:
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
-    return _when(_which(_how_much(empty)))
+    return with_panels(empty, *_how_much(), *_which(), *_when())
 
 
-def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _how_much() -> tuple[Panel, ...]:
     return (
-        built.with_panel(
-            number(
-                "Switch off: saves per month",
-                "Servers whose GPUs were idle for 12 hours; the table below names them. "
-                "Absent: there is none, or no GPU has a price.",
-                _SAVED,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Give back: unallocated, per month",
-                "GPUs without a server, at what they cost now. "
-                "Absent: every GPU is held, or none has a price.",
-                _FREE,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Repair: down and paid for, per month",
-                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
-                "Absent: every server answers.",
-                _DOWN,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Shrink: idle while held, per month",
-                "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
-                "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
-                _IDLE_MONTH,
-                width=5,
-            )
-        )
-        .with_panel(
-            number(
-                "Idle share, last 24 h",
-                "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks "
-                "and failures need about as much. Red from 50 %: every second dollar buys nothing. "
-                "Absent: nothing was spent, or nothing was observed.",
-                _IDLE_SHARE,
-                width=4,
-                steps=IDLE,
-                decimals=0,
-            )
-        )
+        number(
+            "Switch off: saves per month",
+            "Servers whose GPUs were idle for 12 hours; the table below names them. "
+            "Absent: there is none, or no GPU has a price.",
+            _SAVED,
+            width=5,
+        ),
+        number(
+            "Give back: unallocated, per month",
+            "GPUs without a server, at what they cost now. Absent: every GPU is held, or none has a price.",
+            _FREE,
+            width=5,
+        ),
+        number(
+            "Repair: down and paid for, per month",
+            "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+            "Absent: every server answers.",
+            _DOWN,
+            width=5,
+        ),
+        number(
+            "Shrink: idle while held, per month",
+            "A month of the idle time of the last 24 h, including servers to switch off; only a part "
+            "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
+            _IDLE_MONTH,
+            width=5,
+        ),
+        number(
+            "Idle share, last 24 h",
+            "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks "
+            "and failures need about as much. Red from 50 %: every second dollar buys nothing. "
+            "Absent: nothing was spent, or nothing was observed.",
+            _IDLE_SHARE,
+            width=4,
+            steps=IDLE,
+            decimals=0,
+        ),
     )
 
 
-def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _which() -> tuple[Panel, ...]:
+    return (
         rows(
             f"Switch off: idle for 12 hours, the first {_SHOWN}",
             "Ask who owns it first. No row: every server did something. "
             "An empty age: it never served a token, or its engine counts none.",
-            _KEYS,
+            SERVER_KEYS,
             (
                 ("Saves per month", _SAVES, NEUTRAL),
                 ("GPUs", _UNUSED_GPUS, NEUTRAL),
@@ -179,14 +155,13 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links=_LINKS,
             width=12,
             height=9,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Shrink: the others, by what their idle time costs, the first {_SHOWN}",
             "Fewer replicas, a smaller GPU, or two models on one. By the mean of the last 24 h, or of the "
             "time for which a server is younger. No row: no other server holds a GPU. "
             "An empty cell: the engine counts no tokens.",
-            _KEYS,
+            SERVER_KEYS,
             (
                 ("Idle, per month", _SHRINK, NEUTRAL),
                 ("Idle share, 24 h", _SHRINK_SHARE, IDLE),
@@ -196,23 +171,21 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
             links=_LINKS,
             width=12,
             height=9,
-        )
+        ),
     )
 
 
-def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
+def _when() -> tuple[Panel, ...]:
+    return (
         lines(
             f"When: idle dollars per hour, by server: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",
-            _IDLE_LINES,
-            _IDLE_OTHERS,
+            *_IDLE_LINES,
             links=(to.Link("This server alone", to.WASTE, ("server",)),),
             width=12,
             height=9,
             stacked=True,
-        )
-    ).with_panel(
+        ),
         rows(
             f"Give back: hosts with unallocated GPUs, the first {_SHOWN}",
             "Filtered by cluster only. No row: every GPU is held, or those that are not have no price.",
@@ -228,5 +201,5 @@ def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
             },
             width=12,
             height=9,
-        )
+        ),
     )

@@ -1,6 +1,5 @@
-"""Write the generated pages, or with `--check` tell which ones are stale."""
+"""Write the generated pages, or with `--check` report those that are out of date."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,16 +22,18 @@ from generators import (
 )
 from generators.tables import with_region
 
+from tools.generated import flags, update
+
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),
     ("configuration.md", configuration.documentation),
     ("engines.md", engines.documentation),
-    ("glossary.md", glossary.page),
+    ("glossary.md", glossary.documentation),
     ("metrics.md", metrics.documentation),
     ("scenario-keys.md", scenario_keys.documentation),
     ("unread.md", unread.documentation),
 )
-"""Each page beside this file, and the function that returns its text."""
+"""Each page in this folder, and the function that returns its text."""
 
 REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **alerts.REGIONS,
@@ -59,22 +60,11 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Exit status: 0, or 1 where `--check` found a stale page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is stale")
-    check = parser.parse_args().check
-    stale = 0
-    for name, text in pages():
-        path = Path(__file__).parent / name
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        if check:
-            print(f"{name} is stale: run python docs/generate.py")
-            stale = 1
-        else:
-            path.write_text(text, encoding="utf-8")
-            print(f"{name} written")
-    return stale
+    """Return 0 when every page is written or up to date, 1 when `--check` finds one that is not."""
+    check = flags(__doc__).parse_args().check
+    folder = Path(__file__).parent
+    wanted = {folder / name: text for name, text in pages()}
+    return update(wanted, Path(__file__), folder.parent, check=check)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Ask every address that the pages lead to whether it is there: `python docs/links.py [PAGE ...]`.
+"""Request every address on the pages, and report the broken ones: `python docs/links.py [PAGE ...]`.
 
-This needs a network, so that `make links` is for people and CI does not run it. That they are well formed is
-tested without one. What stands behind a `#` is not looked for: many sites make it in the browser.
+This needs a network, so CI does not run `make links`. A test without a network checks that addresses are well
+formed. Fragments after a `#` are not checked: many sites create them in the browser.
 """
 
 import re
@@ -22,7 +22,7 @@ CODE = re.compile(r"^( *)```.*?^\1```$|<!--.*?-->|`[^`\n]+`", re.DOTALL | re.MUL
 ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"'|)\]]+", re.IGNORECASE)
 
 GUARDED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
-"""What sites answer to whoever is no browser: it says nothing of the page."""
+"""What sites answer to programs that are no browser; it says nothing about the page."""
 
 MOVED = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT}
 
@@ -53,10 +53,10 @@ def answer(client: httpx.Client, address: str) -> tuple[bool, str]:
     return True, f"moved for good to {moved[-1]}" if moved else ""
 
 
-def told(asked: Sequence[Path], client: httpx.Client) -> Iterator[tuple[bool, str]]:
-    """Of each address about which there is something to say: whether it may stand, and a line."""
+def findings(checked: Sequence[Path], client: httpx.Client) -> Iterator[tuple[bool, str]]:
+    """Notes and errors about addresses: whether it is only a note, and its line."""
     where: dict[str, list[str]] = {}
-    for page in asked:
+    for page in checked:
         name = page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name
         for address in addresses(page.read_text(encoding="utf-8")):
             where.setdefault(address, []).append(name)
@@ -67,10 +67,10 @@ def told(asked: Sequence[Path], client: httpx.Client) -> Iterator[tuple[bool, st
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit status: 0, or 1 where an address cannot stand."""
+    """Exit status: 0, or 1 for a broken address."""
     headers = {"User-Agent": "inference-cost-exporter docs"}
     with httpx.Client(follow_redirects=True, timeout=SECONDS, headers=headers) as client:
-        lines = list(told([Path(word).resolve() for word in words] or pages(), client))
+        lines = list(findings([Path(word).resolve() for word in words] or pages(), client))
     for fine, line in lines:
         print(f"{'note' if fine else 'wrong'}: {line}")
     wrong = sum(not fine for fine, _ in lines)

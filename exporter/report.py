@@ -115,7 +115,7 @@ class CommittedTotals:
     window: Mapping[CostOwner, Window] = field(default_factory=dict)
     usage: RecentUsage = field(default_factory=RecentUsage)
     metered_since: Instant | None = None
-    course: RecentHistory = RecentHistory()
+    history: RecentHistory = RecentHistory()
     replaced: int = 0
     """UUIDs that took the slot of another GPU."""
 
@@ -248,7 +248,7 @@ class Build:
 class TickBasis:
     """Policy and cost state of the tick. With the totals they are enough for an explanation.
 
-    They are passed on as they are: a tick spends nothing on explanations that nobody requests.
+    A tick passes them on unchanged: it spends nothing on explanations that are not requested.
     """
 
     policy: CostPolicy

@@ -1,6 +1,6 @@
 """Unit types and the only conversion constants.
 
-Inside the books money is an integer count of picodollars and time of nanoseconds, so that sums are exact.
+In the ledger money is an integer count of picodollars and time of nanoseconds, so that sums are exact.
 SQLite's 64-bit integer then holds 9.2 million dollars per total.
 Floats appear at the edges only: in readings, ratios, and what is exported.
 """
@@ -37,7 +37,7 @@ TOKENS_PER_MILLION: Final = 1_000_000
 BYTES_PER_MEBIBYTE: Final = 2**20
 BYTES_PER_GIBIBYTE: Final = 2**30
 LARGEST_COUNT: Final = 2.0**53
-"""A float counts by one up to here; what is above, negative or not a number is no count."""
+"""Largest float that counts by one; a value above it, below 0 or not finite is no count."""
 
 
 def picodollars(dollars: Decimal) -> Picodollars:
@@ -51,7 +51,7 @@ def dollars(amount: Picodollars) -> float:
 
 
 def plain_dollars(amount: Picodollars) -> str:
-    """Money exactly, for people: two decimals or as many as it takes, like -12.34 and 0.000000000001."""
+    """Exact money for people: two decimals or more where needed, like -12.34 and 0.000000000001."""
     whole, rest = divmod(abs(amount), PICODOLLARS_PER_DOLLAR)
     cents = f"{rest:012d}".rstrip("0").ljust(2, "0")
     return f"{'-' if amount < 0 else ''}{whole}.{cents}"
@@ -68,5 +68,5 @@ def seconds(duration: Nanoseconds) -> float:
 
 
 def nanoseconds(duration_seconds: float) -> Nanoseconds:
-    """Convert seconds, as an operating system tells them, to the nearest nanosecond."""
+    """Convert seconds to the nearest nanosecond."""
     return round(duration_seconds * NANOSECONDS_PER_SECOND)

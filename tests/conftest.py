@@ -42,8 +42,10 @@ SLOW = (
     "tests/year/",
     "tests/rules/",
     "tests/faults/",
-    "tests/demo/test_story.py",
+    "tests/demo/test_daemon.py",
     "tests/demo/test_facts.py",
+    "tests/demo/test_log.py",  # with the others that share the demo's story: it is told once
+    "tests/cli/test_examples.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",
     "tests/ledger/test_crash.py",
@@ -54,6 +56,15 @@ SLOW = (
 
 ID_CHARACTERS = 60
 """Of a parameter in a test's id: some are megabytes, and each worker sends all ids."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Have `make slow` look for its tests where they are: each process else imports all tests for a few."""
+    if config.getoption("markexpr") != "slow" or collection_path.suffix != ".py":
+        return None
+    name = collection_path.relative_to(config.rootpath).as_posix()
+    wanted = (one.partition("::")[0] for one in SLOW)
+    return None if name.startswith(tuple(wanted)) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

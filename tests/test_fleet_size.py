@@ -11,6 +11,8 @@ from benchmarks.fleet.history import GONE, HOURLY, POSTING, Past, gone, lookback
 from benchmarks.fleet.hosts import Fleet, Moving, targets
 from benchmarks.fleet.panels import Panel, Query
 
+pytestmark = pytest.mark.xdist_group("fleet size")  # made once, not once by each process of `pytest -n`
+
 HOSTS = 3
 DAY = 86_400
 

@@ -53,7 +53,7 @@ CLOSED = re.compile(
     r"palmyra|mistral-(medium|code|vibe|tiny)|codestral|gpt-chat|mai-|embed|rerank|guard|moderation|router",
     re.IGNORECASE,
 )
-"""Weights that nobody else can serve, and models that write no text."""
+"""Weights of a single host, and models that write no text."""
 
 ELSEWHERE = re.compile(
     r"^(us|eu|apac|au|in|jp|global|us-gov|ca|sa|ap|me)([.-][a-z0-9-]+)*[./]|\d-[a-z]+/|-region-"
@@ -62,7 +62,7 @@ ELSEWHERE = re.compile(
 
 
 def main() -> int:
-    """Write the table anew and say what changed."""
+    """Write the table and print what changed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

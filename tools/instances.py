@@ -28,7 +28,7 @@ HOME = "us-east-1"
 """The region of Amazon that others are scaled from."""
 GPU_FAMILY = {"aws": re.compile(r"(p|g|gr)\d(?!ad)"), "azure": re.compile(r"Standard_N[CDV]\d")}
 NOT_QUOTED = re.compile(r"GB200_v6$|^p5e\.")
-"""Known without a price: sold in blocks, or at a list price that nobody pays."""
+"""Known without a price: sold in blocks, or at a list price that is no real quote."""
 
 SCALED = {"ec2-shop": "scaled"}
 """Sources whose prices no list has."""
@@ -42,7 +42,7 @@ Line = dict[str, str]
 
 
 def main() -> int:
-    """Write the table anew."""
+    """Write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

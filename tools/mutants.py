@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A mutant, who killed it (`fast`, `slow` or nobody: empty), and how many tests were asked."""
+    """A mutant, the tests that killed it (`fast`, `slow`, or empty for none), and how many tests ran."""
 
     mutant: Mutant
     killer: str
@@ -86,12 +86,11 @@ def _silent(tree: ast.AST) -> set[ast.AST]:
     return left
 
 
-def _changes(node: ast.AST, text: str) -> Iterator[tuple[ast.AST, str]]:
+Positioned = ast.expr | ast.stmt
+
+
+def _changes(node: ast.AST, source: Callable[[Positioned], str]) -> Iterator[tuple[Positioned, str]]:
     """What a node may become: the node whose text is replaced, and the new text."""
-
-    def source(part: ast.AST) -> str:
-        return ast.get_source_segment(text, part) or ""
-
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
         yield node, f"{source(node.left)} {COMPARISONS[type(node.ops[0])]} {source(node.comparators[0])}"
     elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
@@ -122,22 +121,30 @@ def mutants(path: Path, text: str) -> list[Mutant]:
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
+    data = text.encode()
+
+    def source(part: Positioned) -> str:
+        """As `ast.get_source_segment`, which takes the whole file apart each time."""
+        end = starts[(part.end_lineno or part.lineno) - 1] + (part.end_col_offset or 0)
+        return data[starts[part.lineno - 1] + part.col_offset : end].decode()
+
     made = set()
     for node in ast.walk(tree):
         if node in silent:
             continue
-        for part, after in _changes(node, text):
+        for part, after in _changes(node, source):
             if part.lineno != part.end_lineno:
                 continue
-            before = ast.get_source_segment(text, part)
-            made.add(
-                Mutant(path.as_posix(), starts[part.lineno - 1] + part.col_offset, part.lineno, before, after)
-            )
+            start = starts[part.lineno - 1] + part.col_offset
+            made.add(Mutant(path.as_posix(), start, part.lineno, source(part), after))
     return sorted(made)
 
 
 def sample(seed: int, count: int, root: Path = ROOT) -> list[Mutant]:
-    """So many mutants, by the shares of the packages, the same for the same seed and source."""
+    """So many mutants, by the shares of the packages, the same for the same seed and source.
+
+    They are shuffled, so that the first of them are a fair sample of all.
+    """
     chosen = random.Random(seed)  # noqa: S311 (a sample, no secret)
     picked: list[Mutant] = []
     for package, share in SHARES.items():
@@ -147,6 +154,7 @@ def sample(seed: int, count: int, root: Path = ROOT) -> list[Mutant]:
             for mutant in mutants(path.relative_to(root), path.read_text(encoding="utf-8"))
         ]
         picked += chosen.sample(candidates, min(len(candidates), count * share // sum(SHARES.values())))
+    chosen.shuffle(picked)
     return picked
 
 
@@ -175,7 +183,7 @@ def tests_by_line(data_file: Path) -> dict[str, dict[int, list[str]]]:
     data.read()
     return {
         Path(name).relative_to(ROOT).as_posix(): {
-            line: sorted({context.partition("|")[0] for context in contexts if context})
+            line: sorted({context.rpartition("|")[0] for context in contexts if context})
             for line, contexts in data.contexts_by_lineno(name).items()
         }
         for name in data.measured_files()
@@ -183,11 +191,22 @@ def tests_by_line(data_file: Path) -> dict[str, dict[int, list[str]]]:
 
 
 def tests_of(mutant: Mutant, lines: Mapping[str, Mapping[int, list[str]]]) -> list[str]:
-    """Tests that run its line; of a line that runs at import, those that run anything of the file."""
+    """Tests that run its line; of a line that runs at import, those that run anything of the file.
+
+    A file of data runs in no test: tests of its package are asked. Tests of the file come first, then those
+    of its package, each by how many lines of the file they run.
+    """
     by_line = lines.get(mutant.path, {})
-    names = by_line.get(mutant.line) or [test for tests in by_line.values() for test in tests]
-    counted = Counter(names)
-    return sorted(counted, key=lambda test: (counted[test], test))[:TESTS_MAX]
+    counted = Counter(test for tests in by_line.values() for test in tests)
+    folder, stem = Path(mutant.path).parent.name, Path(mutant.path).stem
+
+    def rank(test: str) -> tuple[bool, bool, int, str]:
+        file = Path(test.partition("::")[0])
+        return stem not in file.stem, file.parent.name != folder, -counted[test], test
+
+    every = {test for file in lines.values() for tests in file.values() for test in tests}
+    package = {test for test in every if Path(test.partition("::")[0]).parent.name == folder}
+    return sorted(by_line.get(mutant.line) or counted or package, key=rank)[:TESTS_MAX]
 
 
 def is_killed(copy: Path, tests: list[str]) -> bool:
@@ -204,10 +223,26 @@ def is_killed(copy: Path, tests: list[str]) -> bool:
     return done.returncode != 0
 
 
+def earlier(file: Path) -> list[Outcome]:
+    """Outcomes of a run that was interrupted, from the file in which it wrote them."""
+    if not file.exists():
+        return []
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [Outcome(Mutant(**line.pop("mutant")), **line) for line in lines]
+
+
 def run(
-    chosen: list[Mutant], maps: Mapping[str, Mapping[str, Mapping[int, list[str]]]], jobs: int
+    chosen: list[Mutant],
+    maps: Mapping[str, Mapping[str, Mapping[int, list[str]]]],
+    jobs: int,
+    file: Path,
 ) -> list[Outcome]:
-    """Try each mutant in a copy of the repository: the fast tests first, the slow ones for what survives."""
+    """Try each mutant in a copy of the repository: the fast tests first, the slow ones for what survives.
+
+    Each outcome is written to `file` at once. What is there already is not tried again.
+    """
+    results = [one for one in earlier(file) if one.mutant in chosen]
+    tried_before = {one.mutant for one in results}
     copies: Queue[Path] = Queue()
     for number in range(jobs):
         copy = BUILD / f"copy-{number}"
@@ -235,10 +270,11 @@ def run(
             path.write_text(original, encoding="utf-8")
             copies.put(copy)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        results = []
-        for one in pool.map(outcome, chosen):
+    with ThreadPoolExecutor(jobs) as pool, file.open("a", encoding="utf-8") as written:
+        for one in pool.map(outcome, [mutant for mutant in chosen if mutant not in tried_before]):
             results.append(one)
+            written.write(json.dumps(asdict(one)) + "\n")
+            written.flush()
             mutant = one.mutant
             change = f"{mutant.path}:{mutant.line}: {mutant.before} -> {mutant.after}"
             print(f"{one.killer or 'SURVIVED':8} {change}", flush=True)
@@ -267,6 +303,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--fast-only", action="store_true", help="leave the slow tests out")
     parser.add_argument("--keep-map", action="store_true", help="choose tests by the last measurement")
+    parser.add_argument("--resume", action="store_true", help="keep the outcomes of an interrupted run")
     options = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     maps = {}
@@ -275,10 +312,10 @@ def main() -> int:
         if not (options.keep_map and data_file.exists()):
             measure(suite, data_file)
         maps[suite] = tests_by_line(data_file)
-    outcomes = run(sample(options.seed, options.count), maps, options.jobs)
-    (BUILD / "outcomes.json").write_text(
-        json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8"
-    )
+    file = BUILD / "outcomes.jsonl"
+    if not options.resume:
+        file.unlink(missing_ok=True)
+    outcomes = run(sample(options.seed, options.count), maps, options.jobs, file)
     print(table(outcomes))
     return 1 if any(one.killer == "slow" for one in outcomes) else 0
 

@@ -8,7 +8,7 @@ One process serves the pages of all hosts. A first Prometheus scrapes them until
 past that the rules and the dashboards look back on is written from what it then had, and another Prometheus
 begins with that past and is measured.
 Groups that wait for longer than a minute are evaluated every two and a half, and held to their own interval.
-`--save` keeps the figures of a release, and `--before` puts them beside those of another.
+`--save` keeps the figures of a release, and `--before` compares with those of another.
 On a machine with other work give it its share: `nice` in the shell that starts it, or /proc/self/autogroup.
 Fails where an evaluation takes more than a twentieth of its interval, a panel more than a second or two
 million samples, or a host or a ledger is not seen.
@@ -115,7 +115,7 @@ def run(fleet: Fleet, options: argparse.Namespace) -> Figures:
 def later(warm: Prometheus, recorded: Rows, spans: Pasts, folder: Path) -> Rows:
     """What is recorded once there is a past of what is recorded already.
 
-    Prometheus finds blocks that are written beside it within a minute. Records with a series for each ledger
+    Prometheus finds new blocks in its folder within a minute. Records with a series for each ledger
     are left out: nothing else that is looked back on is made of their past.
     """
     missing = [record for record, rows in recorded.items() if not rows]
@@ -141,7 +141,7 @@ def main() -> int:
     parser.add_argument("--ledgers", type=int, default=30_000, help="of the month; most of them are gone")
     parser.add_argument("--minutes", type=float, default=2.6, help="for which it is watched")
     parser.add_argument("--save", type=Path, help="keep the figures in this file")
-    parser.add_argument("--before", type=Path, default=BEFORE, help="figures of a release to put beside it")
+    parser.add_argument("--before", type=Path, default=BEFORE, help="figures of a release to compare with")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/operations.md")
     options = parser.parse_args()
     before = restored(options.before.read_text(encoding="utf-8")) if options.before.exists() else None

@@ -86,7 +86,7 @@ def saved(figures: Figures) -> str:
 
 
 class Evaluations:
-    """How long each evaluation of each group took, as Prometheus tells it."""
+    """Duration of each evaluation of each group, as Prometheus reports it."""
 
     def __init__(self, intervals: dict[str, int]) -> None:
         self._intervals = intervals

@@ -142,9 +142,9 @@ def write(past: Iterable[PastSeries], folder: Path, now: int) -> int:
     """Blocks of all series below a folder, two at a time; how many samples."""
     listed = list(past)
     begin = min(one.start for one in listed) // BLOCK_SECONDS * BLOCK_SECONDS
-    with ThreadPoolExecutor(CORES) as beside:
+    with ThreadPoolExecutor(CORES) as pool:
         counts = [
-            beside.submit(_write_block, listed, folder, start, min(start + BLOCK_SECONDS, now))
+            pool.submit(_write_block, listed, folder, start, min(start + BLOCK_SECONDS, now))
             for start in range(begin, now, BLOCK_SECONDS)
         ]
         return sum(count.result() for count in counts)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.demo.story import replay, stage
+from exporter.demo.daemon import DemoDaemon, replay
 from exporter.metrics.rendering import OPENMETRICS, Exposition, Variant
 from exporter.report import Build, ProcessRow
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -59,7 +59,7 @@ class Moment:
         return True
 
     def wait(self, stop: object, duration: int) -> bool:
-        """Nobody waits."""
+        """No request waits."""
         raise NotImplementedError
 
 
@@ -79,12 +79,12 @@ class Footprint:
 def demo(now: int) -> tuple[str, str]:
     """The demo's page at a moment, in nanoseconds, and a period later."""
     clock = Moment(now)
-    set_up = stage(clock, Footprint(clock), BUILD)
-    replay(set_up)
+    daemon = DemoDaemon(clock, Footprint(clock), BUILD)
+    replay(daemon)
     exposition = Exposition(BUILD)
     pages = []
     for _ in range(2):
-        report = set_up.sampler.tick()
+        report = daemon.sampler.tick()
         pages.append(exposition.render(report, Variant(OPENMETRICS, gzip=False), stale=False).decode())
         clock.move(PERIOD_SECONDS * NANOSECONDS_PER_SECOND)
     return pages[0], pages[1]

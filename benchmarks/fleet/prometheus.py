@@ -75,7 +75,7 @@ def configured(
         rules = (RULES / name).read_text(encoding="utf-8")
         text = BETWEEN.sub(lambda match: match[1] + (often if match[2] == OFTEN else seldom), rules)
         (folder / name).write_text(text, encoding="utf-8")
-    del config["alerting"]  # nobody is to be told
+    del config["alerting"]  # no Alertmanager runs here
     (job,) = config["scrape_configs"]
     address = [f"127.0.0.1:{port}"]
     job["static_configs"] = [
@@ -135,7 +135,7 @@ class Prometheus:
         self._stop()
 
     def _stop(self) -> None:
-        self._process.kill()  # nobody reads its data any more, and a long query would hold it up
+        self._process.kill()  # its data is not used again, and a long query would delay a clean stop
         self._process.wait(60)
 
     def _get(self, path: str) -> tuple[int, bytes]:

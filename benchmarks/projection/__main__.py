@@ -20,7 +20,7 @@ from benchmarks.projection.score import AFTER, Band, Rates, Score, band, score
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "projection.md"
 WAIT: Final = 24
-"""Hours of data before the alert on a projection speaks."""
+"""Hours of data before the alert on a projection can fire."""
 
 BOUND: Final = 0.9
 """Part of all hours in which the band holds the month."""

@@ -1,7 +1,7 @@
 """Whether the exporter in this container answers: exit status 0 or 1, for the image's HEALTHCHECK.
 
-Asks `HEALTH_URL`; set it where `--web.listen-address` or TLS make it another.
-Any answer is one, a refusal to somebody unknown included: what is asked is whether the process lives.
+Requests `HEALTH_URL`; set it for another `--web.listen-address` or for TLS.
+Any response counts, also 401: the check is whether the process lives.
 """
 
 import os
@@ -17,7 +17,7 @@ def answer(url: str) -> bytes:
     Sockets and no HTTP library: this runs every minute, and imports would be most of what it costs.
 
     Raises:
-        OSError: nobody listens, or nothing comes in time.
+        OSError: no listener, or no response in time.
     """
     scheme, _, rest = url.partition("://")
     address, _, path = rest.partition("/")

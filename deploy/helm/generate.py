@@ -1,10 +1,9 @@
 """Write what is copied into the chart, and deploy/kubernetes, which is rendered from it.
 
-`python deploy/helm/generate.py` after `tools/charts`; `--check` only tells whether all is up to date, and
+`python deploy/helm/generate.py` after `tools/charts`; `--check` writes nothing and reports stale files, and
 `--copies` leaves out what needs helm.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tools.generated import flags, update
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "helm" / "inference-cost-exporter"
@@ -73,7 +74,7 @@ FILES: Final = {
         f"""\
 # Lets the exporter read the labels of its node: kubectl apply -f daemonset.yaml -f node-labels.yaml
 #
-# Only where they are used: for prices by `match: {{node_label: ...}}`, or to tell instance type, region and
+# Only where they are used: for prices by `match: {{node_label: ...}}`, or for instance type, region and
 # lifecycle where pods do not reach the cloud's metadata service.
 {PATCH}""",
         ("rbac-node-labels",),
@@ -86,14 +87,14 @@ FILES: Final = {
 # Their names, labels, annotations, addresses and owners say which server a process belongs to and who pays.
 # Kubernetes 1.33 and later know this right (KubeletFineGrainedAuthz). Older kubelets ask for nodes/proxy,
 # by which one may run commands in any pod of the node: do not grant it, take pods-api-server.yaml instead.
-# Kubelets of 1.37 and later tell the same by a socket: pods-socket.yaml, which needs neither right nor token.
+# Kubelets of 1.37 and later offer the same by a socket: pods-socket.yaml, which needs no role and no token.
 {PATCH}""",
         ("rbac-pods",),
         ("access.podLookup=kubelet",),
     ),
     "pods-api-server.yaml": Plain(
         f"""\
-# Lets the exporter ask the API server for the pods of its node, where the kubelet does not tell them:
+# Lets the exporter list the pods of its node from the API server, where the kubelet does not serve them:
 #   kubectl apply -f daemonset.yaml -f pods-api-server.yaml
 #
 # The right is wider than that of pods.yaml: it covers the pods of all nodes, since RBAC knows no nodes.
@@ -150,31 +151,17 @@ def rendered(plain: Plain) -> str:
 
 def main() -> int:
     """Return 0 when every file is written or up to date, 1 when `--check` finds one that is not."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
-    )
+    parser = flags(__doc__)
     parser.add_argument("--copies", action="store_true", help="only what is copied, which needs no helm")
     chosen = parser.parse_args()
     wanted = dict(copies())
     there = {file for folder in ("rules", "dashboards") for file in (CHART / "files" / folder).glob("*")}
     if not chosen.copies:
         wanted |= {PLAIN / name: rendered(plain) for name, plain in FILES.items()}
-    stale = 0
-    for file in sorted(wanted.keys() | there):
-        name = file.relative_to(ROOT)
-        if file in there and file not in wanted:
-            print(f"{name} is of nothing: remove it")
-            stale = 1
-        elif file.is_file() and file.read_text(encoding="utf-8") == wanted[file]:
-            continue
-        elif chosen.check:
-            print(f"{name} is out of date: python deploy/helm/generate.py")
-            stale = 1
-        else:
-            file.write_text(wanted[file], encoding="utf-8")
-            print(f"wrote {name}")
-    return stale
+    orphans = sorted(there - wanted.keys())
+    for file in orphans:
+        print(f"{file.relative_to(ROOT)} is of nothing: remove it")
+    return update(wanted, Path(__file__), ROOT, check=chosen.check) or int(bool(orphans))
 
 
 if __name__ == "__main__":

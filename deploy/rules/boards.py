@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from hosts import OWNER, SERVER, UNIQUE
+from hosts import OWNER, OWNER_LABELS, SERVER, SERVER_LABELS, UNIQUE
 from statement import Group, Record
 
 MODEL: Final = f"{OWNER}, model"
-MODEL_LABELS: Final = ("cluster", "product", "team", "model")
-SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
+MODEL_LABELS: Final = (*OWNER_LABELS, "model")
 HOST: Final = "cluster, instance"
 GPU: Final = f"{HOST}, uuid, gpu_model"
 NEW: Final = "5m"
@@ -83,7 +82,7 @@ LINES: Final = Group(
             f"3600 * sum by ({OWNER}, phase) (inference:phase_cost_dollars:rate5m)",
             "",
             "Spend by what the GPUs did for it.",
-            ("cluster", "product", "team", "phase"),
+            (*OWNER_LABELS, "phase"),
         ),
         Record(
             "inference:waste_dollars_per_hour:server",

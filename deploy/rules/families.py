@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from statement import Alert, Group, Record
+from statement import Group, Record, query_texts
 
 DASHBOARDS: Final = Path(__file__).parents[2] / "dashboards"
 
@@ -24,12 +24,7 @@ TOP: Final = (
 def of_rules(groups: tuple[Group, ...]) -> set[str]:
     """What expressions and the queries of annotations and labels read and no rule of these groups records."""
     rules = [rule for group in groups for rule in group.rules]
-    texts = [rule.expr for rule in rules]
-    for rule in rules:
-        if isinstance(rule, Alert):
-            templates = [*rule.annotations.values(), *rule.labels.values()]
-            texts += re.findall(r"\{\{(.*?)\}\}", " ".join(templates))
-    mentioned = {name for text in texts for name in NAME.findall(text)}
+    mentioned = {name for text in query_texts(rules) for name in NAME.findall(text)}
     return mentioned - {rule.name for rule in rules if isinstance(rule, Record)}
 
 

@@ -1,9 +1,8 @@
 """Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
 
-`python deploy/rules/generate.py`; `--check` only tells whether they are up to date.
+`python deploy/rules/generate.py`; `--check` reports those that are out of date.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,8 @@ from projection import PROJECTIONS
 from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
+
+from tools.generated import flags, update
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "prometheus"
@@ -75,12 +76,8 @@ To have whole addresses in the notifications, replace the two prefixes where the
 
 
 def main() -> int:
-    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
-    )
-    check = parser.parse_args().check
+    """Return 0 when every file is written or up to date, 1 where one is not or names an unknown series."""
+    check = flags(__doc__).parse_args().check
     everything = tuple(group for _, groups in FILES.values() for group in groups)
     if crowded(everything):
         print(f"more than {MOST} rules: {', '.join(crowded(everything))}")
@@ -93,18 +90,7 @@ def main() -> int:
     cluster, fleet = (groups for _, groups in FILES.values())
     wanted |= {FOLDER / name: written for name, written in families.files(cluster, fleet).items()}
     wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in FILES.items()})
-    stale = 0
-    for file, written in wanted.items():
-        name = file.relative_to(ROOT)
-        if file.is_file() and file.read_text(encoding="utf-8") == written:
-            continue
-        if check:
-            print(f"{name} is out of date: python deploy/rules/generate.py")
-            stale = 1
-        else:
-            file.write_text(written, encoding="utf-8")
-            print(f"wrote {name}")
-    return stale
+    return update(wanted, Path(__file__), ROOT, check=check)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from typing import Final
 
 from statement import Group, Record
 
-OWNER: Final = "cluster, product, team"
-SERVER: Final = "cluster, product, team, namespace, server"
+OWNER_LABELS: Final = ("cluster", "product", "team")
+SERVER_LABELS: Final = (*OWNER_LABELS, "namespace", "server")
+OWNER: Final = ", ".join(OWNER_LABELS)
+SERVER: Final = ", ".join(SERVER_LABELS)
 HOST: Final = "cluster, ledger, instance, node"
 POSTING: Final = "ledger, month, product, team, price_basis"
 """One line of one ledger's month. A ledger's id is unique in the world, so no cluster is in it."""
@@ -195,14 +197,14 @@ HOST_SPEND: Final = Group(
             f"sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})",
             "",
             "Spend of each server, on hosts that answer.",
-            ("cluster", "product", "team", "namespace", "server"),
+            SERVER_LABELS,
         ),
         Record(
             "inference:cost_dollars_per_hour:owner",
             f"sum by ({OWNER}) ({SPENDS})",
             "",
             "Spend by owner, on hosts that answer.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             "inference:cost_dollars_per_hour",
@@ -216,7 +218,7 @@ HOST_SPEND: Final = Group(
             f"sum by ({OWNER}) ({SILENT})",
             "",
             "Last spend by owner of hosts that are silent.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             "inference:cost_at_first_price_dollars_per_hour:owner",
@@ -229,14 +231,14 @@ sum by ({OWNER}) (
 """,
             "A mean of it over days is one of use: a price that changed on a date is no change of it.",
             "Spend by owner at the first price that is configured for each GPU, on hosts that answer.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             "inference:cost_at_rest_price_dollars_per_hour:owner",
             at_rest_price(SPENDS),
             "Dated prices, ends of life, retirements, by each host's tariff.",
             "Spend by owner at the mean price of the rest of the month, on hosts that answer.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
     ),
     "Sums over hosts, apart from the group of hosts: at 2,000 hosts one group of both took a twelfth of a minute.",

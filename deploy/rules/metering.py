@@ -152,8 +152,8 @@ or
         severity=PAGE,
         summary=f"No GPU{OF_CLUSTER} is metered: no exporter reads the driver, or none answers.",
         description="Spend continues at the last known rates, and GPU activity is unknown. Look at the "
-        "driver, the runtime class and the DaemonSet of the exporter: what fails everywhere "
-        "at once is a roll-out.",
+        "driver, the runtime class and the DaemonSet of the exporter: a failure everywhere "
+        "at once is usually a rollout.",
         top=servers(f"last_over_time({SPEND}{{cluster=%q}}[1d])", "cluster"),
         waiting=f"The meter is blind: the cluster last spent {CLUSTER_NIGHT} in eight hours.",
     ),
@@ -216,7 +216,7 @@ or
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{NODE_OR_INSTANCE} answers, but has taken no tick for {{{{ $value | humanizeDuration }}}}.",
+        summary=f"{NODE_OR_INSTANCE} answers, but has completed no tick for {{{{ $value | humanizeDuration }}}}.",
         description="Its counters are frozen and its gauges absent. The log names the cause: a hanging "
         "driver call or a disk. Restart it; it charges the time at its next tick.",
         top=HOST_OWNERS,
@@ -306,7 +306,7 @@ LEDGER_ALERTS: Final = (
         by=("ledger",),
         summary="{{ $value }} exporters report ledger {{ $labels.ledger }}: its file was copied, as in a cloned disk image. "
         + WHERE,
-        description="The fleet's figures count one of them, so the money of the others is missing. Give each cloned host a ledger of"
+        description="The fleet's figures count one of them, so the cost of the others is missing. Give each cloned host a ledger of"
         " its own: stop its exporter, move ledger.db aside, and start it.",
         top=OF_LEDGER,
         waiting="No figure of the fleet has what the other hosts spend until then.",
@@ -347,7 +347,7 @@ LEDGER_ALERTS: Final = (
         by=HOST,
         summary=f"The ledger of {NODE_OR_INSTANCE} began at {{{{ $value | {TIME} }}}}, and another one was there before.",
         description="The ledger's file was lost, or moved aside as damaged or as another machine's. The exporter's log says which,"
-        " and where the file is. Put it back if it is whole, before a bill rests on this month.",
+        " and where the file is. Put it back if it is whole, before you bill this month.",
         top=HOST_OWNERS,
         waiting="The fleet's month keeps what was scraped before. The longer the new ledger runs, the more a return to the old one"
         " leaves out.",
@@ -359,7 +359,7 @@ LEDGER_ALERTS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{NODE_OR_INSTANCE} rejected its configuration and goes on with the previous one.",
+        summary=f"{NODE_OR_INSTANCE} rejected its configuration and continues with the previous one.",
         description="Changed prices, servers and budgets are not in force, and a restart would fail. The verb check-config names"
         " the line and the key. Correct it and reload.",
         top=HOST_OWNERS,
@@ -371,7 +371,7 @@ LEDGER_ALERTS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{NODE_OR_INSTANCE} rejected its web configuration and goes on with the previous one.",
+        summary=f"{NODE_OR_INSTANCE} rejected its web configuration and continues with the previous one.",
         description="A new certificate or password is not in force, and a restart would fail. The exporter's log names the file and"
         " the error. Correct it; the exporter reads it again by itself.",
         top=HOST_OWNERS,

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-from hosts import OWNER, POSTING, SERVER
+from hosts import POSTING
 from statement import Group, Record
-
-__all__ = ["DEPARTED", "MEMORY", "OWNER", "SERVER", "THIS"]
 
 MTD: Final = "inference:month_to_date_dollars"
 POSTED: Final = f"{MTD}:posting"
@@ -324,7 +322,7 @@ and on (cluster, month) {ENDS}
 or
 0 * {METERED}
 """,
-            "A month in which the clocks change begins an hour beside where days of 24 hours put it.",
+            "A month with a change of clocks begins an hour off the multiple of 24 hours.",
             "Hours of the month before the first host of the cluster was metered.",
             ("cluster", "month"),
         ),

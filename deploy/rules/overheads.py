@@ -30,7 +30,7 @@ OVERHEADS: Final = Group(
             f"sum(max by (component) ({AMOUNT}:component))",
             "Every host of every cluster exports the same amount, so each component counts once; while a change is rolled\n"
             "out, the largest amount counts.",
-            meaning="Overheads of the whole fleet, beside what hosts are charged.",
+            meaning="Overheads of the whole fleet, in no host's cost.",
         ),
         Record("inference:gpus", f"sum({GPUS})", meaning="GPUs in use or idle, shares of one added up."),
         Record(

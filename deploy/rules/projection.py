@@ -33,7 +33,7 @@ def recent(name: str, window: str = "20m", offset: str = "") -> str:
 
 
 def tagged(expr: str, value: str, label: str = "from") -> str:
-    """The same with a label, so that `or` keeps it beside the others."""
+    """The same with a label, so that `or` keeps it and the others."""
     return f'label_replace({expr}, "{label}", "{value}", "", "")'
 
 
@@ -431,7 +431,7 @@ or
   {own}
 """,
             "Owners sum to the fleet. One that is gone, which is six hours of nothing where a week ago there was something,\n"
-            "has no rest. One that is new shares what the others leave of the fleet's, so that it shrinks nobody.",
+            "has no rest. A new one shares what the others leave of the fleet's, so that it reduces no other owner's.",
             meaning="Rate of the hours left by the owner's own spend, at first prices; 0 once an owner is gone for 6 h.",
             labels=keys,
         ),

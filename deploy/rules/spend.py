@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hosts import SILENT, SPENDS
+from hosts import OWNER_LABELS, SILENT, SPENDS
 from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, OWNED_HOURLY
 from statement import Group, Record
 
@@ -103,14 +103,14 @@ unless on (cluster) {RENAMED}
             f"sum by (cluster, product, team) ({LOST})",
             "",
             "Last spend by owner of clusters that send nothing.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             f"{SPEND}:owner",
             f"sum by (cluster, product, team) {ALL}",
             "By ledger, so that replicas, a cluster that was renamed and a host that moved count once.",
             "Spend by owner: hosts that answer, and the last spend of silent hosts and of clusters that send nothing.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
         Record(
             SPEND,
@@ -132,7 +132,7 @@ or
 or
   last_over_time({FIRST_RATIO}:owner[1d])
 """,
-            "For silent hosts and lost clusters, of which nobody reports the first price.",
+            "For silent hosts and lost clusters, which do not report a first price.",
             "First prices over prices of now, by the spend of hosts that answer; remembered for a day.",
             ("product", "team"),
         ),
@@ -208,7 +208,7 @@ or
             f"{SPEND}:owner * on () group_left () {HOURS}",
             "",
             "The same by owner.",
-            ("cluster", "product", "team"),
+            OWNER_LABELS,
         ),
     ),
 )

@@ -278,7 +278,7 @@ unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5
         wait="1h",
         by=WHO,
         labels=OWNER,
-        summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its money has no price per token.",
+        summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its cost has no price per token.",
         description="Its metrics cannot be read, or it exports none. The metric inference_server_unread_info has the reason."
         " docs/unread.md says what to do about each: a flag, a port, a path, a token or a certificate.",
         top=OF_PRODUCT,
@@ -291,7 +291,7 @@ unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5
         by=(),
         summary="{{ $value | humanizePercentage }} of the spend has no product.",
         description="No ownership rule and no pod label names a product for these servers. Add a rule; it counts from then on,"
-        " and posted money never moves. Unallocated GPUs are not in this figure.",
+        " and posted cost never moves. Unallocated GPUs are not in this figure.",
         top=servers(NO_PRODUCT),
         waiting=f"Eight hours post {number(f'8 * sum(max by ({SERVER}) ({NO_PRODUCT}))', DOLLARS)} to no product, for good.",
     ),
@@ -307,10 +307,10 @@ and on ()
         dashboard=METER,
         wait="6h",
         by=(),
-        summary="{{ $value | humanizePercentage }} of the month rests on estimated prices.",
-        description="The catalogue's prices of other clouds or regions stand where no price is configured. The metric"
+        summary="{{ $value | humanizePercentage }} of the month is at estimated prices.",
+        description="Where no price is configured, the catalogue's price of another cloud or region applies. The metric"
         " inference_price_info names the GPUs, and doctor prints the line that replaces each. A new price does not change posted"
-        " money: adjust does.",
+        " cost: adjust does.",
         top=servers(),
         waiting="Every hour is posted at the estimate, and stays posted.",
         why="A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part\n"

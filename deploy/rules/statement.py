@@ -1,6 +1,7 @@
 """What a rule file is made of, checked against the table of metrics before it is written."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,18 +55,22 @@ def crowded(groups: tuple[Group, ...]) -> list[str]:
     return [f"{group.name} ({len(group.rules)})" for group in groups if len(group.rules) > MOST]
 
 
+def query_texts(rules: Iterable[Record | Alert]) -> Iterator[str]:
+    """Expressions, and the templates in annotations and labels."""
+    for rule in rules:
+        yield rule.expr
+        if isinstance(rule, Alert):
+            yield from re.findall(
+                r"\{\{(.*?)\}\}", " ".join([*rule.annotations.values(), *rule.labels.values()])
+            )
+
+
 def unknown(groups: tuple[Group, ...], pending: frozenset[str] = frozenset()) -> list[str]:
     """Names in expressions and in the queries of annotations that no table and no rule has."""
     rules = [rule for group in groups for rule in group.rules]
     defined = {metric.name for metric in METRICS} | FOREIGN | pending
     defined |= {rule.name for rule in rules if isinstance(rule, Record)}
-    texts = [rule.expr for rule in rules]
-    for rule in rules:
-        if isinstance(rule, Alert):
-            texts += re.findall(
-                r"\{\{(.*?)\}\}", " ".join([*rule.annotations.values(), *rule.labels.values()])
-            )
-    return sorted({name for text in texts for name in NAME.findall(text)} - defined)
+    return sorted({name for text in query_texts(rules) for name in NAME.findall(text)} - defined)
 
 
 def text(header: str, groups: tuple[Group, ...]) -> str:

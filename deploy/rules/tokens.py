@@ -2,16 +2,17 @@
 
 from typing import Final
 
-from hosts import OWNER, SERVER, UNIQUE
+from hosts import OWNER, OWNER_LABELS, SERVER, SERVER_LABELS, UNIQUE
 from statement import Group, Record
 
 SERVER_MODEL: Final = f"{SERVER}, model"
-NAMED: Final = "cluster, namespace, server"
-SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
+MODEL_LABELS: Final = ("cluster", "model")
+NAMED_LABELS: Final = ("cluster", "namespace", "server")
+NAMED: Final = ", ".join(NAMED_LABELS)
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
-    """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
+    """A counter's rise a second over the fleet: a target counts once, whatever scrapes it."""
     by = ", ".join((SERVER_MODEL, *labels))
     series = ", ".join((by, *summed))
     return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"
@@ -25,80 +26,80 @@ RATES: Final = (
         "Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
         "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
         meaning="dollars per second by phase",
-        labels=("cluster", "product", "team", "namespace", "server", "model", "phase"),
+        labels=(*SERVER_LABELS, "model", "phase"),
     ),
     Record(
         "inference:kind_tokens:rate5m",
         rate("inference_tokens_total", "kind"),
         meaning="tokens per second by kind",
-        labels=("cluster", "product", "team", "namespace", "server", "model", "kind"),
+        labels=(*SERVER_LABELS, "model", "kind"),
     ),
     Record(
         "inference:party_gpus:rate5m",
         rate("inference_gpu_seconds_total", summed=("phase",)),
         meaning="GPUs held, in fractions where they are shared",
-        labels=("cluster", "product", "team", "namespace", "server", "model"),
+        labels=(*SERVER_LABELS, "model"),
     ),
     Record(
         "inference:cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',
         meaning="dollars per second of a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:busy_cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!="",phase=~"prefill|decode"})',
         meaning="dollars per second of a model's prefill and decode",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:tokens:rate5m",
         "sum by (cluster, model) (inference:kind_tokens:rate5m)",
         meaning="tokens per second of a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:model_gpus:rate5m",
         'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})',
         meaning="GPUs that serve a model",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:server_cost_dollars:rate5m",
         f"sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)",
         meaning="dollars per second of a server",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:server_busy_cost_dollars:rate5m",
         f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode"}})',
         meaning="dollars per second of a server's prefill and decode",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:server_tokens:rate5m",
         f"sum by ({SERVER}) (inference:kind_tokens:rate5m)",
         meaning="tokens per second of a server",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:owner_cost_dollars:rate5m",
         f"sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)",
         meaning="dollars per second of an owner",
-        labels=("cluster", "product", "team"),
+        labels=OWNER_LABELS,
     ),
     Record(
         "inference:owner_tokens:rate5m",
         f"sum by ({OWNER}) (inference:kind_tokens:rate5m)",
         meaning="tokens per second of an owner",
-        labels=("cluster", "product", "team"),
+        labels=OWNER_LABELS,
     ),
     Record(
         "inference:gpus:owner",
         f"sum by ({OWNER}) (inference:party_gpus:rate5m)",
-        "GPUs that each owner holds, in fractions where they are shared; those that nobody holds are in it.",
+        "GPUs of each owner, in fractions where they are shared; unallocated GPUs are included.",
         meaning="GPUs of an owner, unallocated ones included",
-        labels=("cluster", "product", "team"),
+        labels=OWNER_LABELS,
     ),
 )
 
@@ -111,40 +112,40 @@ IDLE: Final = (
     Record(
         "inference:busy_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode|other"}})',
-        "What the money is for, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that\n"
-        "answers; idle at one that holds GPUs and answers on no endpoint; at no server; and seen by nobody.",
+        "Spend by kind, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that\n"
+        "answers; idle at one that holds GPUs and does not answer; unallocated; and unobserved.",
         meaning="spend on GPUs that compute",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:idle_up_dollars_per_hour",
         f"3600 * {IDLE_SPEND}\nunless on ({NAMED}) {DOWN}",
         meaning="idle spend of servers that answer",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:idle_down_dollars_per_hour",
         f"3600 * {IDLE_SPEND}\nand on ({NAMED}) {DOWN}",
         meaning="idle spend of servers that hold GPUs and do not answer",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:unallocated_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server="unallocated"}})',
         meaning="idle spend of GPUs that no server holds",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:unobserved_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="unobserved"}})',
         meaning="spend of time that no source covered; busy, idle, unallocated and this sum to the spend",
-        labels=("cluster", "product", "team", "namespace", "server"),
+        labels=SERVER_LABELS,
     ),
     Record(
         "inference:waste_dollars_per_hour",
         f'3600 * sum by ({OWNER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})',
         meaning="the three kinds of idle spend together",
-        labels=("cluster", "product", "team"),
+        labels=OWNER_LABELS,
     ),
 )
 
@@ -187,7 +188,7 @@ PRICES: Final = (
         f"group by ({NAMED}) {UNPRICED}",
         "Servers that hold a GPU without a price now, and their models: their dollars are a part of what they cost.",
         meaning="1: a GPU that the server holds has no price, so its cost per token is absent",
-        labels=("cluster", "namespace", "server"),
+        labels=NAMED_LABELS,
     ),
     Record(
         "inference:model_unpriced",
@@ -199,7 +200,7 @@ group by (cluster, model) (
 )
 """,
         meaning="1: a GPU that serves the model has no price, so its cost per token is absent",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:server_one_sided",
@@ -213,7 +214,7 @@ unless on ({NAMED}) (
 """,
         "Servers that only prefill, or only decode, and whose other half has another name: the price of the model joins them.",
         meaning="1: the server only prefills or only decodes, and its other half has another name",
-        labels=("cluster", "namespace", "server"),
+        labels=NAMED_LABELS,
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:1h",
@@ -222,13 +223,13 @@ unless on ({NAMED}) (
         "absent below 1,000 tokens, and while a part of the window has no price: ten minutes more, for what is charged late\n"
         "is a step in the counters. x 60: this group's interval.",
         meaning="everything included, over an hour",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:24h",
         by_model("inference:cost_dollars:rate5m", "1d", "1450m"),
         meaning="everything included, over a day",
-        labels=("cluster", "model"),
+        labels=MODEL_LABELS,
     ),
     *(
         Record(
@@ -238,7 +239,7 @@ unless on ({NAMED}) (
             labels=labels,
         )
         for what, rule, meaning, labels in (
-            ("busy_cost_dollars", by_model, "prefill and decode alone", ("cluster", "model")),
+            ("busy_cost_dollars", by_model, "prefill and decode alone", MODEL_LABELS),
             ("server_cost_dollars", by_server, "a server's price over all of its hosts", SERVER_LABELS),
             ("server_busy_cost_dollars", by_server, "a server's prefill and decode alone", SERVER_LABELS),
         )
@@ -280,19 +281,19 @@ WEEK: Final = Group(
             COST,
             "sum_over_time(inference:owner_cost_dollars:rate5m[7d]) * 60",
             meaning="dollars of seven days",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             HOURS,
             "sum_over_time(inference:gpus:owner[7d]) / 60",
             meaning="GPU-hours of seven days",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             TOKENS,
             "sum_over_time(inference:owner_tokens:rate5m[7d]) * 60",
             meaning="tokens of seven days",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             "inference:cost_dollars:week_ratio",
@@ -300,32 +301,32 @@ WEEK: Final = Group(
             "dollars = GPU-hours x price of one, and tokens = GPU-hours x tokens of one, so the change of a bill is the change\n"
             "of the first two multiplied, and the change of what a token costs is price divided by efficiency.",
             meaning="dollars of seven days over those of the seven days before",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             "inference:gpu_hours:week_ratio",
             ratio(last(HOURS), before(HOURS)),
             meaning="the same of GPU-hours",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             "inference:gpu_hour_price:week_ratio",
             ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))"),
             meaning="the same of dollars per GPU-hour",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             "inference:tokens_per_gpu_hour:week_ratio",
             ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))"),
             meaning="the same of tokens per GPU-hour",
-            labels=("cluster", "product", "team"),
+            labels=OWNER_LABELS,
         ),
         Record(
             "inference:server_cost_dollars_per_million_tokens:7d",
             by_server("inference:server_cost_dollars:rate5m", "7d", "7d"),
             "A server's own week, which its day is compared with.",
             meaning="a server's price over a week",
-            labels=("cluster", "product", "team", "namespace", "server"),
+            labels=SERVER_LABELS,
         ),
     ),
     "In the place that sees the whole of two weeks; needs 15 days of retention.",

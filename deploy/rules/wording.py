@@ -113,7 +113,7 @@ def alert(
     why: str = "",
     began: str = "",
 ) -> Alert:
-    """An alert with everything that all of them carry; `by` are the labels that tell one from another.
+    """An alert with everything that all of them carry; `by` are the labels that identify one.
 
     `began` is when the condition began, where its value says it; else Prometheus's own record of the alert does.
     """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM, Example, Exits
 from generators.index import DOCS, title
+from generators.tables import table
 
 Verb = tuple[str, argparse.ArgumentParser]
 """The name of a verb, like `report month`, and its parser."""
@@ -44,9 +45,10 @@ def documentation() -> str:
         "What it did by then, such as an adjustment that it entered, is done.",
         "A reader that has seen enough (`| head`) ends a verb with 1 as well, and nothing is said.",
         "",
-        "| verb | what it does |",
-        "|---|---|",
-        *(f"| [`{name}`](#{_anchor(name)}) | {_text(verb)} |" for name, verb in every),
+        table(
+            ("verb", "what it does"),
+            [(f"[`{name}`](#{_anchor(name)})", _text(verb)) for name, verb in every],
+        ),
     ]
     for name, verb in every:
         lines += ["", f"## {name}", "", *_verb(name, verb)]
@@ -72,18 +74,12 @@ def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
         yield f"{PROGRAM} {name} {tail}".strip()
     yield "```"
     yield ""
-    yield "| flag | meaning |"
-    yield "|---|---|"
     taken = [action for action in verb._actions if action.dest != "help"]  # noqa: SLF001  # no other way
-    for of_all in (False, True):
-        for action in (action for action in taken if action.dest.startswith("log_") == of_all):
-            yield f"| {_flag(action)} | {_meaning(action)} |"
+    taken.sort(key=lambda action: action.dest.startswith("log_"))
+    yield table(("flag", "meaning"), [(_flag(action), _meaning(action)) for action in taken])
     yield ""
-    yield "| exit code | meaning |"
-    yield "|---|---|"
     exits: Exits = verb.get_default("exits")
-    for code, meaning in exits.rows():
-        yield f"| {code} | {meaning} |"
+    yield table(("exit code", "meaning"), [(str(code), meaning) for code, meaning in exits.rows()])
 
 
 def _flag(action: argparse.Action) -> str:

@@ -7,6 +7,7 @@ from exporter.config.document import FILE_BYTES
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
 from exporter.config.values import ScalarValidator
+from generators.tables import table
 
 EXAMPLE: Final = """\
 timezone: Europe/Berlin
@@ -86,30 +87,28 @@ def documentation() -> str:
 
 def tables(schema: Table[object]) -> Iterator[str]:
     """Lines of Markdown: a table of the schema's keys, then one below a heading for each mapping in it."""
-    yield from _rows(schema)
+    yield _keys(schema)
     for key in schema.keys:
         yield from _sections(key.name, key, level=3)
 
 
 def _sections(path: str, key: Key[object], level: int) -> Iterator[str]:
     """The keys below one key: a heading and a table for each mapping that is reached from it."""
-    table: object = key.validator
-    if isinstance(table, ListOf):
-        path, table = f"{path}[]", table.validator
-    if not isinstance(table, Table):
+    inner: object = key.validator
+    if isinstance(inner, ListOf):
+        path, inner = f"{path}[]", inner.validator
+    if not isinstance(inner, Table):
         return
     yield f"\n{'#' * level} `{path}`\n"
     yield f"{key.help}\n"
-    yield from _rows(table)
-    for child in table.keys:
+    yield _keys(inner)
+    for child in inner.keys:
         yield from _sections(f"{path}.{child.name}", child, min(level + 1, 6))
 
 
-def _rows(table: Table[object]) -> Iterator[str]:
-    yield "| key | value | default | meaning |"
-    yield "|---|---|---|---|"
-    for key in table.keys:
-        yield f"| `{key.name}` | {key.validator.expected} | {_default(key)} | {key.help} |"
+def _keys(schema: Table[object]) -> str:
+    rows = [(f"`{key.name}`", key.validator.expected, _default(key), key.help) for key in schema.keys]
+    return table(("key", "value", "default", "meaning"), rows)
 
 
 def _default(key: Key[object]) -> str:

@@ -9,6 +9,9 @@ from generators.tables import table
 
 EXPORTER: Final = Path(__file__).parents[2] / "exporter"
 LEVELS: Final = ("error", "exception", "warning", "info", "debug", "log")
+LOG_ERROR: Final = "_log_error"
+"""The function of `exporter/cli/serve.py` that logs an error with its text under `problem`."""
+
 DEMO: Final = "demo"
 """The package of the simulated host, whose log is no operator's."""
 
@@ -96,6 +99,8 @@ def paths() -> str:
 
 def _is_log_call(call: ast.Call) -> bool:
     """Whether a call writes a line to a module's log."""
+    if ast.unparse(call.func) == LOG_ERROR:
+        return True
     return (
         isinstance(call.func, ast.Attribute)
         and call.func.attr in LEVELS
@@ -115,6 +120,8 @@ def _messages(call: ast.Call) -> list[str]:
 
 def _keys(call: ast.Call) -> list[str]:
     """The keys of the record that stand in the call."""
+    if ast.unparse(call.func) == LOG_ERROR:
+        return ["problem"]
     extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
     if not isinstance(extra, ast.Dict):
         return []
@@ -124,7 +131,7 @@ def _keys(call: ast.Call) -> list[str]:
 def _level(call: ast.Call) -> str:
     """The level of a log call: two where the call decides between them."""
     method = ast.unparse(call.func).rpartition(".")[2]
-    if method == "exception":
+    if method in {"exception", LOG_ERROR}:
         return "error"
     if method != "log":
         return method

@@ -46,7 +46,7 @@ def terms() -> list[Term]:
     return [Term(row["word"], row["meaning"], tuple(row["instead_of"].split()), row["where"]) for row in rows]
 
 
-def page() -> str:
+def documentation() -> str:
     """The text of docs/glossary.md."""
     rows = [
         [term.word, term.meaning, ", ".join(f"`{word}`" for word in term.instead_of), term.where]

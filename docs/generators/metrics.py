@@ -1,11 +1,12 @@
 """The reference page of metrics, drawn from the table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from exporter.metrics import gpus, meter, money, servers
 from exporter.metrics.metric import Metric
 from exporter.metrics.rendering import STALE_INTERVALS
+from generators.tables import table
 
 LABELS: Final = {
     "product": "the owner of the cost, by the ownership rules; `unassigned` where none matches",
@@ -46,7 +47,7 @@ LABELS: Final = {
     "revision": "the commit that the exporter was built from, empty where unknown",
     "python": "the Python version that the exporter runs on",
 }
-"""Every label there is, and what it says."""
+"""Every label with its meaning."""
 
 _INTRODUCTION: Final = f"""\
 # Metrics
@@ -67,9 +68,9 @@ After a restart the totals are absent until they are right. Two conditions must 
 Take month figures from `inference_month_to_date_dollars`, never from `increase()`, \
 which misses what was posted before a series' first scrape.
 Cost is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it. \
-Compare a budget with `inference:month_projected_dollars`, which the rules record of all hosts \
-over a mean of seven days. `inference_month_projected_dollars` is one host's, \
-over the owners of the last 24 hours. Both include dated prices.
+Compare a budget with `inference:month_projected_dollars`, which the rules \
+project for all hosts from three weeks of spend. `inference_month_projected_dollars` is one host's, \
+from the owners of the last 24 hours. Both include dated prices.
 
 A scrape changes nothing: it shows the last tick.
 When that is more than {STALE_INTERVALS} intervals old, gauges are absent and counters stay; \
@@ -92,19 +93,16 @@ def documentation() -> str:
 
 
 def _section(title: str, metrics: Iterable[Metric]) -> str:
-    lines = "\n".join(map(_line, metrics))
-    return f"## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n{lines}\n"
+    rows = table(("metric", "type", "labels", "meaning"), list(map(_row, metrics)))
+    return f"## {title}\n\n{rows}\n"
 
 
-def _line(metric: Metric) -> str:
+def _row(metric: Metric) -> tuple[str, ...]:
     kind = "gauge, stays" if metric.type == "gauge" and metric.lasting else metric.type
     labels = ", ".join(f"`{name}`" for name in metric.labels)
-    return f"| `{metric.name}` | {kind} | {labels} | {metric.help} |"
+    return f"`{metric.name}`", kind, labels, metric.help
 
 
 def _labels() -> str:
-    def lines() -> Iterator[str]:
-        for name, meaning in LABELS.items():
-            yield f"| `{name}` | {meaning} |"
-
-    return "## Labels\n\n| label | meaning |\n|---|---|\n" + "\n".join(lines()) + "\n"
+    rows = [(f"`{name}`", meaning) for name, meaning in LABELS.items()]
+    return f"## Labels\n\n{table(('label', 'meaning'), rows)}\n"

@@ -7,10 +7,9 @@ from typing import Final
 
 from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
 from exporter.readings import FailureReason
-from exporter.readings.unread import UnreadReason
 from exporter.sources.cloud.metadata import SERVICES
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX
-from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
+from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS
 from generators.tables import table
 
 
@@ -33,34 +32,34 @@ SERIES: Final = "the series is skipped"
 def scrape_errors() -> str:
     """Each defect of a page, what the exporter does with it, and the reason that it counts."""
     mebibytes = WANTED_BYTES >> 20
-    rows: list[tuple[str, str, UnreadReason | str]] = [
-        ("no listener, no HTTP, or the connection breaks", FAILED, UnreadReason.CONNECTION),
-        (f"incomplete after {TIMEOUT_SECONDS:g} seconds", FAILED, UnreadReason.TIMEOUT),
+    rows: list[tuple[str, str, FailureReason | str]] = [
+        ("no listener, no HTTP, or the connection breaks", FAILED, FailureReason.CONNECTION),
+        (f"incomplete after {TIMEOUT_SECONDS:g} seconds", FAILED, FailureReason.TIMEOUT),
         (
             f"larger than `limits.body_bytes` (default {BODY_BYTES_MAX >> 20} MiB), as sent or expanded",
             f"{FAILED}; receiving stops",
-            UnreadReason.TOO_LARGE,
+            FailureReason.TOO_LARGE,
         ),
         (
             f"gzip that expands to more than {RATIO_FREE >> 20} MiB and {RATIO_MAX} times its size",
             f"{FAILED}; expansion stops",
-            UnreadReason.TOO_LARGE,
+            FailureReason.TOO_LARGE,
         ),
         (
             f"more than {SERIES_MAX:,} series, or {mebibytes} MiB of lines, of the names that are read",
             FAILED,
-            UnreadReason.TOO_LARGE,
+            FailureReason.TOO_LARGE,
         ),
-        ("damaged gzip, or another compression", FAILED, UnreadReason.ENCODING),
-        ("a redirect", f"{FAILED}; no token is sent elsewhere", UnreadReason.REDIRECT),
-        ("an untrusted certificate", FAILED, UnreadReason.CERTIFICATE),
-        ("a certificate for another name", FAILED, UnreadReason.CERTIFICATE_NAME),
-        ("status 401 or 403", FAILED, UnreadReason.UNAUTHORIZED),
-        ("status 404", FAILED, UnreadReason.NOT_FOUND),
-        ("status 501, or 404 with metrics off by command line", FAILED, UnreadReason.METRICS_OFF),
-        ("any other status than 200", FAILED, UnreadReason.HTTP_STATUS),
-        ("HTML or another page without token counters", FAILED, UnreadReason.NOT_RECOGNIZED),
-        ("the same with `engine` configured", FAILED, UnreadReason.NO_TOKENS),
+        ("damaged gzip, or another compression", FAILED, FailureReason.ENCODING),
+        ("a redirect", f"{FAILED}; no token is sent elsewhere", FailureReason.REDIRECT),
+        ("an untrusted certificate", FAILED, FailureReason.CERTIFICATE),
+        ("a certificate for another name", FAILED, FailureReason.CERTIFICATE_NAME),
+        ("status 401 or 403", FAILED, FailureReason.UNAUTHORIZED),
+        ("status 404", FAILED, FailureReason.NOT_FOUND),
+        ("status 501, or 404 with metrics off by command line", FAILED, FailureReason.METRICS_OFF),
+        ("any other status than 200", FAILED, FailureReason.HTTP_STATUS),
+        ("HTML or another page without token counters", FAILED, FailureReason.NOT_RECOGNIZED),
+        ("the same with `engine` configured", FAILED, FailureReason.NO_TOKENS),
         (f"an invalid line, or one above {LINE_BYTES >> 10} KiB", SKIPPED, "malformed"),
         ("a repeated series", "the first counts, as in Prometheus", "duplicate"),
         ("a counter that is negative, above 2^53 or no number", SERIES, "implausible"),

@@ -36,7 +36,6 @@ FILES: Final = {
     " commitment), and the number of GPUs",
     "market.csv": "list prices of one GPU for an hour at GPU clouds, by model and vendor",
     "gpu_models.csv": "a model's names in NVML and Kubernetes, memory, power and purchase price",
-    "mig_profiles.csv": "slices and memory of MIG profiles",
     "hosted.csv": "dollars per million tokens at hosts of open weights",
     "sources.csv": "source, date and licence of each row",
 }

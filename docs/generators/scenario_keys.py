@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from exporter.finance.tco.keys import SCENARIO
+from exporter.finance.tco.scenario_files import SCENARIO
 from generators.configuration import tables
 
 _HEAD: Final = """\

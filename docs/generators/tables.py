@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, without a last line break."""
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (heading, *rows))
+    return "\n".join((first, "|---" * len(heading) + "|", *others))
 
 
 def with_region(page: str, name: str, text: str) -> str:

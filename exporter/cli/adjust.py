@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, status
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
@@ -86,24 +87,12 @@ def run(options: argparse.Namespace) -> int:
         return proposed(options.config_file, options.ledger_path)
     if missing := [flag for flag, value in required.items() if value is None]:
         options.parser.error(f"the following arguments are required: {', '.join(missing)}")
-    return adjust(
-        AdjustFlags(
-            options.config_file,
-            options.ledger_path,
-            options.amount,
-            options.date,
-            options.product,
-            options.team,
-            options.reason,
-            key=options.key or "",
-            dry_run=options.dry_run,
-        )
-    )
+    return adjust(flags.chosen(AdjustFlags, options))
 
 
 @dataclass(frozen=True, slots=True)
 class AdjustFlags:
-    """An adjustment as the command line has it, unchecked, and the ledger that it is for."""
+    """An adjustment as the command line has it, unchecked, and its ledger."""
 
     config_file: Path | None
     ledger_path: Path | None
@@ -112,20 +101,20 @@ class AdjustFlags:
     product: str
     team: str | None
     reason: str
-    key: str = ""
+    key: str | None = None
     dry_run: bool = False
 
 
 @with_exit_status
 def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
-    """Enter one adjustment, or say what that would do; 0, 1 (no ledger takes it) or 2 (it makes no sense)."""
+    """Enter one adjustment, or print its effect; returns 0, 1 (no ledger takes it) or 2 (invalid)."""
     from exporter.finance import adjust as adjustments  # noqa: PLC0415 - the module is imported for its flags
     from exporter.ledger.adjustment_entry import EntryError, enter  # noqa: PLC0415
 
     now = (clock or SystemClock()).wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     fields = adjustments.AdjustmentFields(
-        options.amount, options.date, options.product, options.team, options.reason, options.key
+        options.amount, options.date, options.product, options.team, options.reason, options.key or ""
     )
     request = adjustments.checked_request(fields, now, _zone(session))
     products = adjustments.product_teams(session.config)
@@ -154,7 +143,7 @@ def _zone(session: LedgerSession) -> ZoneInfo:
 
 @with_exit_status
 def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | None = None) -> int:
-    """Print the lines that correct posted money; 0, 1 (no ledger can be read) or 2 (no prices to go by)."""
+    """Print the lines that correct posted money; returns 0, 1 (no ledger can be read) or 2 (no prices)."""
     from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `adjust`
     from exporter.readings import UNKNOWN_LOCATION  # noqa: PLC0415
     from exporter.reports.correction_proposals import proposals  # noqa: PLC0415
@@ -172,12 +161,6 @@ def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | 
         last = ledger.state().wall
         now = clock.wall() if last is None else min(last, clock.wall())
         tariff = cost_policy(session.config, host_name(), location).tariff
-        lines = proposals(tariff, ledger, zone, now, _ledger_flags(config_file, ledger_path))
+        lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, ledger_path))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return status.OK
-
-
-def _ledger_flags(config_file: Path, ledger_path: Path | None) -> tuple[str, ...]:
-    """Flags by which a printed line, run anywhere, finds the same configuration and ledger."""
-    ledger = () if ledger_path is None else (f"--ledger.path={ledger_path.absolute()}",)
-    return (f"--config.file={config_file.absolute()}", *ledger)

@@ -22,7 +22,7 @@ DAEMON: Final = Exits(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status, 1 where its answer cannot be written."""
-    if sys.stderr is None:  # closed: what would be told is told nobody, and no file gets its number
+    if sys.stderr is None:  # closed: the next file that is opened would get its number
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
     try:
         with standard_output():
@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code: int = chosen.run(chosen)
     except KeyboardInterrupt:
-        return 130
+        return status.INTERRUPTED
     return code
 
 
@@ -57,9 +57,9 @@ def _with_verb(arguments: list[str]) -> list[str]:
 
 
 def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
-    """The parser of the whole program, with all verbs under it.
+    """The parser of the whole program.
 
-    Those of the others are 0.8 MiB, which would stay with a daemon that runs for months.
+    With `daemon_only` it has the verb `serve` alone: the others take 0.8 MiB, which a daemon would keep.
     """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -104,6 +104,13 @@ def _add_others(verbs: "flags.Verbs") -> None:
         tco,
     )
 
+    _add_demo(verbs)
+    _add_doctor(verbs)
+    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
+        verb.add(verbs)
+
+
+def _add_demo(verbs: "flags.Verbs") -> None:
     demo = flags.add_verb(
         verbs,
         "demo",
@@ -130,6 +137,8 @@ def _add_others(verbs: "flags.Verbs") -> None:
     )
     demo.set_defaults(run=_demo)
 
+
+def _add_doctor(verbs: "flags.Verbs") -> None:
     doctor = flags.add_verb(
         verbs,
         "doctor",
@@ -145,35 +154,22 @@ def _add_others(verbs: "flags.Verbs") -> None:
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
-    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
-        verb.add(verbs)
 
-
-def _serve(chosen: argparse.Namespace) -> int:
+def _serve(parsed: argparse.Namespace) -> int:
     from exporter.cli.serve import ServeFlags, serve  # noqa: PLC0415 - see the module's first line
 
-    return serve(
-        ServeFlags(
-            chosen.config_file,
-            chosen.listen_address,
-            chosen.ledger_path,
-            chosen.web_config_file,
-            lifecycle=chosen.lifecycle,
-            allowed_hosts=tuple(chosen.allowed_hosts),
-            watch=chosen.watch,
-        )
-    )
+    return serve(flags.chosen(ServeFlags, parsed))
 
 
-def _demo(chosen: argparse.Namespace) -> int:
+def _demo(parsed: argparse.Namespace) -> int:
     from exporter.cli.demo import demo, print_prometheus_configuration  # noqa: PLC0415
 
-    if chosen.print_prometheus_config:
-        return print_prometheus_configuration(chosen.listen_address)
-    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file, tuple(chosen.allowed_hosts))
+    if parsed.print_prometheus_config:
+        return print_prometheus_configuration(parsed.listen_address)
+    return demo(parsed.listen_address, parsed.seed, parsed.web_config_file, tuple(parsed.allowed_hosts))
 
 
-def _doctor(chosen: argparse.Namespace) -> int:
+def _doctor(parsed: argparse.Namespace) -> int:
     from exporter.cli.doctor import doctor  # noqa: PLC0415
 
-    return doctor(chosen.config_file, chosen.ledger_path, as_json=chosen.json)
+    return doctor(parsed.config_file, parsed.ledger_path, as_json=parsed.json)

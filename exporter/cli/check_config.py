@@ -1,4 +1,4 @@
-"""The verb `check-config`: one file or two, and the time, since prices have dates."""
+"""The verb `check-config`: validates a configuration, and a web configuration, at the present prices."""
 
 import argparse
 from pathlib import Path
@@ -39,14 +39,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def checked(config_file: Path, web_config_file: Path | None = None, *, as_json: bool) -> int:
-    """Print what a configuration comes to, and a web configuration; returns 0, or 2 where one is wrong."""
+    """Print the result of a configuration and of a web configuration; returns 0, or 2 if one is wrong."""
     from exporter.reports.check_config import check_config  # noqa: PLC0415 - the module is imported for its flags
     from exporter.web.access import Access  # noqa: PLC0415
 
     clock = SystemClock()
     access = Access(web_config_file, clock)
     status, text = check_config(config_file, clock.wall(), access, as_json=as_json)
-    # What is wrong goes where errors go, unless a program asked: it reads one answer in one place.
+    # Errors go to standard error, except as JSON: a program reads one answer in one place.
     if status == 0 or as_json:
         write_colored(text)
     else:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.cli import status
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.tariff.period import Period
@@ -88,10 +89,10 @@ def run(options: ClosingOptions, clock: Clock | None = None) -> int:
         if options.against is not None:
             return _compare(options, options.against, clock or SystemClock())
         if options.output is None or options.month is None:
-            raise NoAnswerError("a month is closed into a file: name both")
+            raise VerbFailedError("a month is closed into a file: name both")
         return _close(options, options.month, options.output, clock or SystemClock())
     except ClosedMonthError as error:
-        raise NoAnswerError(str(error)) from error
+        raise VerbFailedError(str(error)) from error
 
 
 def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:
@@ -101,18 +102,18 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
     from exporter.reports.rounding import dollars_text  # noqa: PLC0415
 
     if os.path.lexists(output):
-        raise NoAnswerError(EXISTS.format(output=output))
+        raise VerbFailedError(EXISTS.format(output=output))
     hosts: list[HostMonth] = []
     fleet = _read(options, month, clock, hosts)
     now, end = clock.wall(), Period.named(month).bounds(fleet.zone)[1]
     if now < end:
-        raise NoAnswerError(f"{month} is not over: close it from {instant_text(end)} on")
+        raise VerbFailedError(f"{month} is not over: close it from {instant_text(end)} on")
     if not fleet.hosts:
-        raise NoAnswerError(f"there is nothing of {month}: no statement was written")
+        raise VerbFailedError(f"there is nothing of {month}: no statement was written")
     waiting = [finding for finding in fleet.findings if finding.kind == "waiting"]
     if waiting:
         names = ", ".join(f"{each.name} ({each.text})" for each in waiting[:10])
-        raise NoAnswerError(
+        raise VerbFailedError(
             f"adjustments wait for their daemon, {len(waiting)} in all: {names}; "
             "close the month once they are posted"
         )
@@ -133,7 +134,7 @@ def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
 
     closed = read_closed_month(against)
     if options.month not in (None, closed.month):
-        raise NoAnswerError(f"{against} is of {closed.month}, not of {options.month}")
+        raise VerbFailedError(f"{against} is of {closed.month}, not of {options.month}")
     fleet = _read(replace(options, month=closed.month), closed.month, clock, [])
     noted = changes(closed, fleet)
     form = forms.as_json if options.as_json else forms.text
@@ -155,9 +156,9 @@ def _write_new(output: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         output.hardlink_to(temporary)  # which fails where the file has come to be, as a rename does not
     except FileExistsError:
-        raise NoAnswerError(EXISTS.format(output=output)) from None
+        raise VerbFailedError(EXISTS.format(output=output)) from None
     except OSError as error:
-        raise NoAnswerError(f"{output} cannot be written: {error.strerror}") from error
+        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -16,14 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import logs, status
+from exporter.cli import status
 from exporter.cli.build import build
-from exporter.cli.flags import DEMO_ADDRESS
+from exporter.cli.flags import DEMO_ADDRESS, PROGRAM
+from exporter.cli.logs import LogFormatter
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
-from exporter.demo.invitation import LOG, Site, invitation, prometheus_configuration
-from exporter.demo.story import Stage, replay, stage
+from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
+from exporter.demo.daemon import DemoDaemon, replay
 from exporter.sources.footprint import Footprint
 from exporter.web.access import Access
 from exporter.web.listener import ListenError, parse_address
@@ -31,8 +32,7 @@ from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "inference-cost-exporter"
-PREFIX: Final = f"{NAME}-demo-"
+PREFIX: Final = f"{PROGRAM}-demo-"
 
 CONTAINER_ID: Final = re.compile(
     r"/([0-9a-f]{12})[0-9a-f]{52}/(?:userdata/)?(?:hostname|hosts|resolv\.conf) "
@@ -89,11 +89,13 @@ class _Demo:
         self._folder = folder
         self._listen_address = listen_address
         self._live = False
-        self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
+        self._daemon: DemoDaemon = DemoDaemon(
+            clock, Footprint(), build(), self._published, folder=folder, seed=seed
+        )
         self._web = WebServer(
             listen_address,
-            self._set_up.current,
-            self._set_up.clock,
+            self._daemon.current,
+            self._daemon.clock,
             None,
             build(),
             access=access,
@@ -101,26 +103,26 @@ class _Demo:
         )
 
     def run(self, stop: threading.Event) -> int:
-        set_up, web = self._set_up, self._web
+        daemon, web = self._daemon, self._web
         try:
             web.bind()  # a port in use fails at once; early requests wait for the first live tick
         except ListenError as error:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-            set_up.close()
+            daemon.close()
             return status.FAILED
         try:
-            with logged_to(self._folder / LOG, set_up.clock):
-                replay(set_up, stop)
+            with logged_to(self._folder / LOG, daemon.clock):
+                replay(daemon, stop)
             if not stop.is_set():
                 self._live = True
-                report = set_up.sampler.tick()
+                report = daemon.sampler.tick()
                 web.start()
-                sys.stdout.write(invitation(self._site(), report, set_up.plot))
+                sys.stdout.write(banner(self._site(), report, daemon.timeline))
                 sys.stdout.flush()
-                set_up.sampler.run(stop)
+                daemon.sampler.run(stop)
         finally:
             web.close()
-            set_up.close()
+            daemon.close()
         return status.OK
 
     def _site(self) -> Site:
@@ -129,7 +131,7 @@ class _Demo:
         return Site(
             self._web.url.rstrip("/"),
             str(self._folder),
-            f"{inside} {NAME}" if (inside := container()) else _program(),
+            f"{inside} {PROGRAM}" if (inside := container()) else _program(),
             "" if address == DEMO_ADDRESS else address,
             inside,
         )
@@ -144,7 +146,7 @@ def logged_to(file: Path, clock: Clock) -> Iterator[None]:
     """Log to a file, with the timestamps of a clock: replayed events are no news on the terminal."""
     root = logging.getLogger()
     handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logs.formatter("logfmt"))
+    handler.setFormatter(LogFormatter("logfmt"))
 
     def dated(record: logging.LogRecord) -> bool:
         record.created = clock.wall() / 10**9
@@ -169,7 +171,7 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
     podman = os.path.exists(root / "run/.containerenv")
     if not podman and not os.path.exists(root / ".dockerenv"):
         return ""
-    with contextlib.suppress(OSError):  # a container may have a host name of somebody's choice
+    with contextlib.suppress(OSError):  # the host name of a container may be chosen freely
         mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
         if match := CONTAINER_ID.search(mounts):
             name = match[1]
@@ -177,7 +179,7 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
 
 
 def _program() -> str:
-    """How to call this program again, from any folder, as a shell reads it."""
+    """The command that calls this program again, from any folder, as a shell reads it."""
     called = Path(sys.argv[0])
     if called.name != "__main__.py":
         return shlex.quote(str(called.absolute()))

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import status
 from exporter.cli.build import host_name, lists_all_gpus
-from exporter.cli.terminal import complain, waiting, write_colored
+from exporter.cli.status import with_exit_status
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.config import Config, ConfigError, load
+from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.ledger.maintenance import inspect
 from exporter.readings import MustRestartError
@@ -18,7 +18,7 @@ from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.cloud import CloudSource
 from exporter.sources.discovery import discovery
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
 from exporter.sources.nvml.source import NvmlSource
@@ -27,17 +27,14 @@ from exporter.units import NANOSECONDS_PER_SECOND
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
 
 SERVERS_AT_ONCE: Final = 16
-"""Servers read at the same time: each is read once, and none has shown to be quick."""
+"""Servers read at the same time: which of them are slow is not known yet."""
 
 
+@with_exit_status
 def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool) -> int:
     """Examine this host; returns 0 (fine), 1 (warnings) or 2 (money would be wrong)."""
     clock = SystemClock()
-    try:
-        config = load(config_file)
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
+    config = load(config_file)
     with waiting("reading every source once"):
         inspected = _inspect_host(clock, config, ledger_path or config.ledger_path)
     policy = cost_policy(config, host_name(), inspected.location, all_gpus=lists_all_gpus())
@@ -59,7 +56,7 @@ def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
             ledger=contents.state,
             ledger_problem=contents.problem,
             location=location,
-            place_problem=metadata.problem or cloud.problem,
+            location_problem=metadata.problem or cloud.problem,
             synchronized=clock.synchronized(),
             label_problem=labels.problem or contradiction,
             remembered=contents.remembered,
@@ -71,7 +68,7 @@ def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
 
 
 def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
-    """What a tick of the daemon would read.
+    """The readings of one tick of the daemon.
 
     Raises:
         MustRestartError: only a new process can read.
@@ -84,7 +81,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         body_bytes = config.limits.body_bytes
         return FrameReader(clock, gatherer, nvml, servers).read(
             config,
-            endpoints.of(configured(config.servers), body_bytes),
+            endpoints.of(configured_targets(config.servers), body_bytes),
             None,
             gateways.of(config.divides(), body_bytes),
         )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from exporter.cli import flags, status, why
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
@@ -37,11 +38,11 @@ def add(verbs: "flags.Verbs") -> None:
     verb = flags.add_verb(
         verbs,
         "explain",
-        "say how a server's cost per token comes about",
+        "show how a server's cost per token is calculated",
         examples=(
             ("", "each server over the last hour, as the metrics have it"),
             ("chat-70b --window=24h", "one server over a day"),
-            ("chat-70b --window=7d --against=1.10", "and why somebody says 1.10 dollars per million tokens"),
+            ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
             ("--window=24h --json", "all of it for programs"),
             ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
             ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
@@ -56,6 +57,7 @@ def add(verbs: "flags.Verbs") -> None:
     )
     verb.add_argument(
         "--window",
+        dest="hours",
         type=_hours,
         default="60m",
         metavar="TIME",
@@ -66,7 +68,7 @@ def add(verbs: "flags.Verbs") -> None:
         metavar="DOLLARS",
         help="a price per million tokens to compare with; with --why, the month to compare with",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     why.add(verb)
     flags.daemon_ledger(
         verb,
@@ -107,16 +109,7 @@ def run(options: argparse.Namespace) -> int:
             options.against = _price(options.against)
         except argparse.ArgumentTypeError as error:
             options.parser.error(f"argument --against: {error}")
-    return explained(
-        ExplainOptions(
-            options.config_file,
-            options.ledger_path,
-            options.server,
-            options.window,
-            options.against,
-            options.json,
-        )
-    )
+    return explained(flags.chosen(ExplainOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +135,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
         with waiting("reading the ledger"):
             explanation = _explanation(options, session, clock or SystemClock())
     except ExplanationError as error:
-        raise NoAnswerError(f"{session.path}: {error}") from error
+        raise VerbFailedError(f"{session.path}: {error}") from error
     if options.config_file is None and any(server.allocated for server in explanation.servers):
         write_colored(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(forms.as_json(explanation) if options.as_json else forms.text(explanation))

@@ -3,16 +3,18 @@
 import argparse
 import re
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from exporter.cli import logs
+from exporter.cli import logs, status
+from exporter.config.settings import DEFAULT_LEDGER
 from exporter.web.access import host_of
 from exporter.web.listener import AddressError, parse_address
 
 
 def absolute_path_value(text: str) -> Path:
-    """A path from / on, as the configuration asks for: a daemon's folder is nobody's choice."""
+    """An absolute path, as the configuration requires: the working folder of a daemon is arbitrary."""
     path = Path(text)
     if not path.is_absolute():
         raise argparse.ArgumentTypeError(f"{text!r} is no absolute path; write {path.absolute()}")
@@ -20,7 +22,7 @@ def absolute_path_value(text: str) -> Path:
 
 
 def address_value(text: str) -> str:
-    """An address that can be listened on, as far as its form goes."""
+    """An address of valid form to listen on."""
     try:
         parse_address(text)
     except AddressError as error:
@@ -29,7 +31,7 @@ def address_value(text: str) -> str:
 
 
 def host_value(text: str) -> str:
-    """A host name that browsers may ask for."""
+    """A host name that browsers may request."""
     try:
         return host_of(text)
     except ValueError as error:
@@ -45,22 +47,33 @@ def month_value(text: str) -> str:
 
 DEFAULT_ADDRESS: Final = ":9844"
 DEMO_ADDRESS: Final = "127.0.0.1:9844"
-"""Invented dollars are for who started it."""
-LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
-"""The default of `exporter.config`, repeated here to load its code late."""
+"""Loopback: the dollars are invented."""
 
 PROGRAM: Final = "inference-cost-exporter"
 
 Example = tuple[str, str]
-"""The words after the verb, and their effect."""
+"""The arguments of a verb, and their effect."""
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
+Options = TypeVar("Options")
+
+
+def chosen(kind: type[Options], parsed: argparse.Namespace) -> Options:
+    """The options of a verb, from its parsed flags: those have the names of the fields."""
+    return kind(**{name: getattr(parsed, name) for name in signature(kind).parameters})
+
+
+def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, ...]:
+    """The flags by which a printed command, run anywhere, reads the same configuration and ledger."""
+    files = (("--config.file", config_file), ("--ledger.path", ledger_path))
+    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """Meanings of a verb's exit codes; an empty text: the code is not used."""
+    """Meanings of a verb's exit statuses; an empty text: the status is not used."""
 
     fine: str
     failed: str = ""
@@ -69,7 +82,12 @@ class Exits:
 
     def rows(self) -> tuple[tuple[int, str], ...]:
         """Code and meaning, those that there are."""
-        every = ((0, self.fine), (1, self.failed), (2, self.wrong), (130, self.interrupted))
+        every = (
+            (status.OK, self.fine),
+            (status.FAILED, self.failed),
+            (status.CONFIGURATION, self.wrong),
+            (status.INTERRUPTED, self.interrupted),
+        )
         return tuple((code, meaning) for code, meaning in every if meaning)
 
     def text(self) -> str:
@@ -77,7 +95,7 @@ class Exits:
         return "exit codes:\n" + "".join(f"  {code:<4} {meaning}\n" for code, meaning in self.rows())
 
 
-def add_verb(  # what each verb has
+def add_verb(
     verbs: "Verbs",
     name: str,
     text: str,
@@ -116,7 +134,7 @@ def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.Ar
 
 
 def of_the_daemon() -> str:
-    """The lines of its help that tell its flags."""
+    """The flags of the daemon, as the lines of its help."""
     flags = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     daemon(flags)
     _logs(flags)
@@ -139,7 +157,7 @@ def daemon(verb: argparse.ArgumentParser) -> None:
 def sources(verb: argparse.ArgumentParser) -> None:
     """The flags of configuration and ledger of a verb that meters."""
     config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
-    _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
+    _ledger(verb, "file of the ledger, an absolute path; its folder is created if missing")
 
 
 def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
@@ -152,7 +170,7 @@ def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
 
 
 def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
-    """The flag of the configuration, and in words its purpose."""
+    """The flag of the configuration, with its purpose."""
     verb.add_argument(
         "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
     )
@@ -164,7 +182,7 @@ def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
         dest="ledger_path",
         type=absolute_path_value,
         metavar="FILE",
-        help=f"{text} (default: ledger.path of the configuration, else {LEDGER_PATH})",
+        help=f"{text} (default: ledger.path of the configuration, else {DEFAULT_LEDGER})",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from exporter.cli.ledger_session import NoAnswerError
+from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
@@ -207,7 +207,7 @@ class FleetSource:
             every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
-            NoAnswerError: a source cannot be read, or the months cannot be added up.
+            VerbFailedError: a source cannot be read, or the months cannot be added up.
         """
         from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415 - for these flags
         from exporter.finance.fleet.record import FleetError, HostMonth, combine  # noqa: PLC0415
@@ -228,8 +228,9 @@ class FleetSource:
             zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
             for address in self.addresses:
                 headers += self._queried(address, period, tuple(zones), now, finer=finer)
-            for header in headers if every is not None else ():
-                every(header)
+            if every is not None:
+                for header in headers:
+                    every(header)
             while True:
                 try:
                     return combine(
@@ -246,7 +247,7 @@ class FleetSource:
                     failed = {each.location for each in folder.unreadable}
                     headers = [header for header in headers if header.location not in failed]
         except FleetError as error:
-            raise NoAnswerError(str(error)) from error
+            raise VerbFailedError(str(error)) from error
 
     def _queried(
         self, address: str, period: "Period", zones: Sequence[str], now: Instant, *, finer: bool
@@ -254,14 +255,14 @@ class FleetSource:
         """Months of the ledgers that a server knows.
 
         Raises:
-            NoAnswerError: it has no whole answer.
+            VerbFailedError: it has no whole answer.
         """
         from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
         from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
         from exporter.finance.prometheus.month import host_months  # noqa: PLC0415
 
         if period.months != (period.name,):
-            raise NoAnswerError(
+            raise VerbFailedError(
                 f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
             )
         config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
@@ -281,13 +282,13 @@ class FleetSource:
                         finer=finer,
                     )
         except PrometheusError as error:
-            raise NoAnswerError(str(error)) from error
+            raise VerbFailedError(str(error)) from error
 
     def provider_ids(self, period: "Period", zone: ZoneInfo, now: Instant) -> "ProviderIds":
         """The providers' ids of nodes, from all addresses.
 
         Raises:
-            NoAnswerError: an address has no whole answer.
+            VerbFailedError: an address has no whole answer.
         """
         from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
         from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
@@ -304,7 +305,7 @@ class FleetSource:
                     for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
                         ids[node] = ids.get(node, frozenset()) | ids_of_node
             except PrometheusError as error:
-                raise NoAnswerError(str(error)) from error
+                raise VerbFailedError(str(error)) from error
         return ids
 
     def fleet_overheads(
@@ -313,7 +314,7 @@ class FleetSource:
         """Overheads of the fleet in a period, up to now; `None` to leave them out.
 
         Raises:
-            NoAnswerError: a rule is given, and the configuration has no such overhead.
+            VerbFailedError: a rule is given, and the configuration has no such overhead.
         """
         from exporter.finance.fleet.overheads import (  # noqa: PLC0415 - as in `read`
             BY_GPU_HOURS,
@@ -325,7 +326,7 @@ class FleetSource:
             return None
         if not any(overhead.per == "fleet" for overhead in config.overheads):
             if self.overheads is not None:
-                raise NoAnswerError(
+                raise VerbFailedError(
                     "--overheads: the configuration has no overhead `per: fleet`: give it with --config.file"
                 )
             return None

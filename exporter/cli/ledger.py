@@ -5,7 +5,7 @@ import sys
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.clock import SystemClock
 
 
@@ -29,21 +29,18 @@ def add(verbs: "flags.Verbs") -> None:
     adopt.set_defaults(run=run)
 
 
+@with_exit_status
 def run(options: argparse.Namespace) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
-    from exporter.config import ConfigError, load  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.config import load  # noqa: PLC0415 - the module is imported for its flags
     from exporter.ledger.errors import LedgerError  # noqa: PLC0415
     from exporter.ledger.maintenance import adopt  # noqa: PLC0415
 
+    path = options.ledger_path or load(options.config_file).ledger_path
     try:
-        path = options.ledger_path or load(options.config_file).ledger_path
         adopted = adopt(path, SystemClock())
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
     except LedgerError as error:
-        complain(error)
-        return status.FAILED
+        raise VerbFailedError(str(error)) from error
     before = "is no longer bound to a machine" if adopted.bound else "was not bound to a machine"
     sys.stdout.write(
         f"{path}: ledger {adopted.ledger} {before}. "

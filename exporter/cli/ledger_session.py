@@ -1,48 +1,18 @@
-"""A verb's use of the daemon's ledger: configuration, file, time zone, and the exit status of each error."""
+"""A verb's use of the daemon's ledger: configuration, file and time zone."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from exporter.cli import status
-from exporter.cli.terminal import complain, write_colored
-from exporter.config import Config, ConfigError, load
-from exporter.config.problems import RefusedError
-from exporter.ledger.errors import LedgerError
+from exporter.cli.terminal import write_colored
+from exporter.config import Config, load
 
 if TYPE_CHECKING:
     from exporter.ledger.reader import LedgerReader
-
-P = ParamSpec("P")
-
-
-class NoAnswerError(Exception):
-    """The ledger or another file has no answer to the verb; the message says why."""
-
-
-def with_exit_status(verb: Callable[P, int]) -> Callable[P, int]:
-    """A verb that prints its errors and returns their exit status: 1 without an answer, 2 for wrong input."""
-
-    @wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> int:
-        try:
-            return verb(*args, **kwargs)
-        except (ConfigError, RefusedError) as error:
-            complain(error)
-            return status.CONFIGURATION
-        except LedgerError as error:
-            complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
-            return status.FAILED
-        except NoAnswerError as error:
-            complain(error)
-            return status.FAILED
-
-    return run
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/[]@%+,")
 
 
-class _Formatter(logging.Formatter):
+class LogFormatter(logging.Formatter):
     """Time, level, message and `extra` of the call; text from outside cannot break a line."""
 
     def __init__(self, style: Literal["logfmt", "json"]) -> None:
@@ -24,6 +24,7 @@ class _Formatter(logging.Formatter):
         self._json = style == "json"
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
         fields: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -40,7 +41,7 @@ class _Formatter(logging.Formatter):
 def set_up(level: str, style: Literal["logfmt", "json"]) -> None:
     """Log to standard error from a level on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(style))
+    handler.setFormatter(LogFormatter(style))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     threading.excepthook = _log_thread_failure
     for chatty in ("httpx", "httpcore"):
@@ -53,11 +54,6 @@ def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     error = failure.exc_value
     trace = None if error is None else (failure.exc_type, error, failure.exc_traceback)
     log.error("thread failed", extra={"work": name}, exc_info=trace)
-
-
-def formatter(style: Literal["logfmt", "json"]) -> logging.Formatter:
-    """One line a record."""
-    return _Formatter(style)
 
 
 def _logfmt(value: object) -> str:

@@ -12,10 +12,12 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, write_colored
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import write_colored
 from exporter.clock import SystemClock
-from exporter.config import ConfigError, load
+from exporter.config import load
 from exporter.config.load import price_path
+from exporter.config.problems import RefusedError
 from exporter.readings import HostLocation
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
@@ -110,15 +112,12 @@ class PriceQuery:
     region: str
 
 
+@with_exit_status
 def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) -> int:
     """Print which list prices are in use, or one of them; returns the exit status."""
     from exporter.reports import price_list  # noqa: PLC0415 - the module is imported for its flags
 
-    try:
-        config = load(config_file)
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
+    config = load(config_file)
     path = None if config.catalogue.bundled else config.prices_path
     now = SystemClock().wall()
     try:
@@ -128,12 +127,12 @@ def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) 
         location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
         listed, text = price_list.price(config.catalogue, location, as_json=as_json)
     except CatalogueError as error:
-        complain(f"the list prices cannot be read: {error}")
-        return status.FAILED
+        raise VerbFailedError(f"the list prices cannot be read: {error}") from error
     write_colored(text)
     return status.OK if listed else status.FAILED
 
 
+@with_exit_status
 def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> int:
     """Check a price file (`None`: standard input) and put it in its place; returns the exit status.
 
@@ -141,30 +140,23 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
     """
     from exporter.reports import price_list  # noqa: PLC0415 - as in `show`
 
-    try:
-        target = price_path(config_file)
-    except ConfigError as error:
-        complain(error)
-        return status.CONFIGURATION
+    target = price_path(config_file)
     name = "standard input" if source is None else str(source)
     today = datetime.fromtimestamp(SystemClock().wall() // NANOSECONDS_PER_SECOND, UTC).date()
     try:
         data = _read(source)
         checked = price_file(data, today, price_list.far_off(CATALOGUE))
     except PriceFileError as error:
-        complain("\n".join(f"{name}: {problem}" for problem in error.problems))
-        return status.CONFIGURATION
+        raise RefusedError("\n".join(f"{name}: {problem}" for problem in error.problems)) from error
     except (OSError, ValueError) as error:
-        complain(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
-        return status.CONFIGURATION
+        raise RefusedError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not dry_run:
         try:
             _replace(target, checked)
         except OSError as error:
-            complain(
+            raise VerbFailedError(
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
-            )
-            return status.FAILED
+            ) from error
     write_colored(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
     return status.OK
 
@@ -178,7 +170,7 @@ def _read(source: Path | None) -> bytes:
 
 
 def _replace(target: Path, checked: PriceFile) -> None:
-    """Write beside the target, and rename: a reader sees the old file or the new one, whole."""
+    """Write a temporary file in the same folder, and rename it: readers see the old file or the new one."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:

@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,8 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
@@ -32,7 +34,7 @@ def add(verbs: "flags.Verbs") -> None:
     verb = flags.add_verb(
         verbs,
         "reconcile",
-        "set the books against a bill, by day, and say why they differ",
+        "compare the ledger with a bill, by day, and explain the difference",
         examples=(
             ("--invoice=dates.csv", "a CSV of dates and dollars"),
             (
@@ -62,6 +64,7 @@ def add(verbs: "flags.Verbs") -> None:
         dest="resources",
         type=_resource,
         action="append",
+        default=[],
         metavar="ID",
         help="this host on the bill, by id, the last part of its id, or name; may be repeated "
         "(default: every row counts)",
@@ -71,7 +74,7 @@ def add(verbs: "flags.Verbs") -> None:
         type=_components,
         default="rent",
         metavar="NAMES",
-        help="components of the books that are on the bill, like rent,storage (default rent)",
+        help="components that are on the bill, like rent,storage (default rent)",
     )
     verb.add_argument(
         "--cost",
@@ -79,7 +82,7 @@ def add(verbs: "flags.Verbs") -> None:
         default="billed",
         help="BilledCost, or EffectiveCost with commitments amortized (default billed)",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     flags.daemon_ledger(verb)
     fleet_source.add(verb)
     verb.add_argument(
@@ -108,36 +111,14 @@ def _components(text: str) -> frozenset[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Print ledger against bill; returns the exit status."""
-    source = FleetSource.of(options)
-    if source is not None:
+    options.source = FleetSource.of(options)
+    if options.source is not None:
         if options.resources:
             options.parser.error("--resource is for one host: with --from, list hosts in --hosts")
-        return fleet_reconciled(
-            FleetReconcileOptions(
-                config_file=options.config_file,
-                source=source,
-                invoice=options.invoice,
-                month=options.month,
-                hosts_file=options.hosts_file,
-                components=options.components,
-                cost=options.cost,
-                as_json=options.json,
-            )
-        )
+        return fleet_reconciled(flags.chosen(FleetReconcileOptions, options))
     if options.hosts_file is not None:
         options.parser.error("--hosts needs --from")
-    return reconciled(
-        ReconcileOptions(
-            config_file=options.config_file,
-            ledger_path=options.ledger_path,
-            invoice=options.invoice,
-            month=options.month,
-            resources=tuple(options.resources or ()),
-            components=options.components,
-            cost=options.cost,
-            as_json=options.json,
-        )
-    )
+    return reconciled(flags.chosen(ReconcileOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +129,7 @@ class ReconcileOptions:
     ledger_path: Path | None
     invoice: Path
     month: str | None
-    resources: tuple[str, ...]
+    resources: Sequence[str]
     components: frozenset[str]
     cost: "CostColumn"
     as_json: bool
@@ -166,16 +147,11 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
         with waiting("reading the bill"), session.open() as (ledger, zone):
             reconciliation = _reconciliation(options, ledger, zone, now)
     except InvoiceError as error:
-        raise NoAnswerError(str(error)) from error
+        raise VerbFailedError(str(error)) from error
     form = as_json if options.as_json else as_text
-    sys.stdout.write(form(reconciliation, str(options.invoice), _ledger_flags(options)))
+    ledger_flags = flags.of_files(options.config_file, options.ledger_path)
+    sys.stdout.write(form(reconciliation, str(options.invoice), ledger_flags))
     return status.OK
-
-
-def _ledger_flags(options: ReconcileOptions) -> tuple[str, ...]:
-    """The flags that name the configuration and the ledger, for a command that is to be run next."""
-    files = (("--config.file", options.config_file), ("--ledger.path", options.ledger_path))
-    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
 def _reconciliation(
@@ -190,7 +166,7 @@ def _reconciliation(
         reconcile,
     )
 
-    invoice = read_invoice(options.invoice, Reading(zone, options.cost, options.resources))
+    invoice = read_invoice(options.invoice, Reading(zone, options.cost, tuple(options.resources)))
     try:
         month = options.month or month_billed(invoice)
         record = ledger.month(month)
@@ -225,7 +201,7 @@ def fleet_reconciled(options: FleetReconcileOptions, clock: Clock | None = None)
     try:
         reconciliation = _fleet_reconciliation(options, now)
     except (InvoiceError, HostsFileError) as error:
-        raise NoAnswerError(str(error)) from error
+        raise VerbFailedError(str(error)) from error
     form = as_json if options.as_json else as_text
     sys.stdout.write(form(reconciliation, str(options.invoice)))
     return status.OK
@@ -245,7 +221,7 @@ def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "Flee
     collected = HostBooks(options.components, now)
     fleet = source.read(period, config.timezone, now, each=collected.add, every=collected.name)
     if not fleet.hosts:
-        raise NoAnswerError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
+        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
     host_books = collected.of(fleet)
     identities = [each.identity for each in host_books]
     resources = HostResources(identities, listed, source.provider_ids(period, fleet.zone, now))

@@ -6,14 +6,17 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, progress
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import progress
 from exporter.clock import Clock, SystemClock
+from exporter.config.problems import RefusedError
 from exporter.readings import ReadFailedError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -91,17 +94,7 @@ def _every(text: str) -> Nanoseconds:
 
 def run(options: argparse.Namespace) -> int:
     """Record a server; returns the exit status."""
-    return record(
-        RecordOptions(
-            options.url,
-            options.engine,
-            options.times,
-            options.every,
-            options.output,
-            options.bearer_token_file,
-            options.ca_file,
-        )
-    )
+    return record(flags.chosen(RecordOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +110,7 @@ class RecordOptions:
     ca_file: Path | None = None
 
 
+@with_exit_status
 def record(options: RecordOptions, clock: Clock | None = None) -> int:
     """Record a server. An interruption from the keyboard ends it early, with what there is.
 
@@ -130,7 +124,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     output = options.output
     temporary = output.with_name(f"{output.name}.partial")
     try:
-        onlooker = RecordingReader(
+        reader = RecordingReader(
             options.url,
             clock,
             engine=options.engine,
@@ -138,21 +132,21 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
             ca_file=options.ca_file,
         )
     except ValueError as error:
-        return _refused(f"{error}", status.CONFIGURATION)
+        raise RefusedError(str(error)) from error
     recording = Recording(clock.wall())
-    with onlooker:
+    with closing(reader):
         for path in (output, temporary):
             if os.path.lexists(path):
-                return _refused(f"{path} exists already: name a folder that does not", status.CONFIGURATION)
+                raise RefusedError(f"{path} exists already: name a folder that does not")
         try:
             temporary.mkdir()
-            _watch(options, clock, onlooker, recording, temporary)
+            _watch(options, clock, reader, recording, temporary)
             (temporary / MANIFEST).write_bytes(recording.manifest())
             temporary.rename(output)
         except ReadFailedError as failure:
-            return _refused(f"{failure}", status.FAILED)
+            raise VerbFailedError(str(failure)) from failure
         except OSError as error:
-            return _refused(f"{output} cannot be written: {error.strerror}", status.FAILED)
+            raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.write(
@@ -162,7 +156,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
 
 
 def _watch(
-    options: RecordOptions, clock: Clock, onlooker: "RecordingReader", recording: "Recording", folder: Path
+    options: RecordOptions, clock: Clock, reader: "RecordingReader", recording: "Recording", folder: Path
 ) -> None:
     """Read at each interval, and write each page as it comes.
 
@@ -177,7 +171,7 @@ def _watch(
             clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
             after = clock.elapsed() - begun
             try:
-                look = onlooker.look()
+                look = reader.read()
             except ReadFailedError as failure:
                 if number == 0:
                     raise
@@ -190,8 +184,3 @@ def _watch(
             raise
     finally:
         progress("reading", options.times, options.times)
-
-
-def _refused(message: str, code: int) -> int:
-    complain(message)
-    return code

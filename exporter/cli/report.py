@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from exporter.cli import closing, flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.period_flags import PeriodFlags
-from exporter.cli.terminal import complain, waiting, write_colored
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.units import Instant
@@ -44,8 +45,8 @@ FORMULAS: Final = (
     "Use --spreadsheet before opening the file in a spreadsheet.\n"
 )
 
-WriteMonth = Callable[["MonthRecord", str, ZoneInfo], int]
-"""Prints a month, given the name of the current one and the time zone; returns the exit status."""
+WriteMonth = Callable[["MonthRecord", str, ZoneInfo], None]
+"""Prints a month, given the name of the current one and the time zone."""
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -183,8 +184,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_focus(options: argparse.Namespace) -> int:
-    ledger = options.config_file, options.ledger_path
-    return focus_file(*ledger, options.month, options.output, guarded=options.spreadsheet)
+    return focus_file(
+        options.config_file,
+        options.ledger_path,
+        options.month,
+        options.output,
+        guarded=options.spreadsheet,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +221,8 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
     from exporter.finance.statement import sheet  # noqa: PLC0415 - the module is imported for its flags
 
-    def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> int:
+    def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> None:
         sys.stdout.write(sheet(_statement(options, record, current, zone), options.form))
-        return status.OK
 
     if options.fleet is not None:
         return _write_fleet(options, options.fleet, clock)
@@ -259,7 +264,7 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | Non
             options, fleet.record, _current(period, fleet.zone, now), fleet.zone, overheads
         )
     except ReportError as error:
-        raise NoAnswerError(f"{', '.join(map(str, source.sources))}: {error}") from error
+        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
     if options.form == "csv":
         write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     sys.stdout.write(fleet_sheet(fleet, statement, options.form))
@@ -281,16 +286,14 @@ def focus_file(
     """
     from exporter.finance.focus import focus  # noqa: PLC0415 - the module is imported for its flags
 
-    def write(record: "MonthRecord", _current: str, zone: ZoneInfo) -> int:
+    def write(record: "MonthRecord", _current: str, zone: ZoneInfo) -> None:
         formulas = _Formulas(focus(record, zone, guarded=guarded))
-        written = status.OK
         if output is None:
             sys.stdout.writelines(formulas.lines())
         else:
-            written = _save(formulas.lines(), output)
+            _save(formulas.lines(), output)
         if formulas.any:
             write_colored(FORMULAS, sys.stderr)
-        return written
 
     return _write_month(config_file, ledger_path, PeriodFlags(month), write, clock)
 
@@ -317,16 +320,17 @@ def _write_month(
             with PeriodReader.open(session.path) as reader:
                 record = reader.record(period)
     try:
-        return write(record, _current(period, zone, now), zone)
+        write(record, _current(period, zone, now), zone)
     except ReportError as error:
-        raise NoAnswerError(f"{session.path}: {error}") from error
+        raise VerbFailedError(f"{session.path}: {error}") from error
+    return status.OK
 
 
 def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> "Period":
     try:
         return flags_of_period.period(zone, now)
     except ValueError as error:
-        raise NoAnswerError(str(error)) from error
+        raise VerbFailedError(str(error)) from error
 
 
 def _current(period: "Period", zone: ZoneInfo, now: Instant) -> str:
@@ -350,14 +354,12 @@ class _Formulas:
             yield line
 
 
-def _save(lines: Iterable[str], output: Path) -> int:
+def _save(lines: Iterable[str], output: Path) -> None:
     try:
         with _replaced(output) as file:
             file.writelines(lines)
     except OSError as error:
-        complain(f"{output} cannot be written: {error.strerror}")
-        return status.FAILED
-    return status.OK
+        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

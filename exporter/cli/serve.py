@@ -5,7 +5,7 @@ import hashlib
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,21 +13,22 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import build, host_name, lists_all_gpus
+from exporter.cli.flags import of_files
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
 from exporter.ledger.boot import BootClaim
-from exporter.ledger.errors import LedgerLockedError
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources import machine
 from exporter.sources.discovery import discovery
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
@@ -47,7 +48,7 @@ M_TOP_PAD, how much of what is free at the end of the heap is kept."""
 
 
 def make_lean() -> None:
-    """Have glibc give back what is not used: pages of servers come and go, an arena for each thread stays.
+    """Have glibc return unused memory: pages of servers come and go, an arena for each thread stays.
 
     The thresholds alone are 0.8 MiB on a host of 8 GPUs and 8 servers.
     """
@@ -102,18 +103,13 @@ class ServeFlags:
     web_config_file: Path | None = None
     lifecycle: bool | None = None
     """Whether `POST /-/reload` is served; `None`: on loopback, and where every client authenticates."""
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Sequence[str] = ()
     watch: bool = False
     """Whether the configuration is reloaded when its file changes."""
 
-    def files(self, ledger: Path) -> tuple[str, ...]:
-        """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
-        paths = (("--config.file", self.config_file), ("--ledger.path", ledger))
-        return tuple(f"{flag}={path.absolute()}" for flag, path in paths if path is not None)
-
 
 def serve(flags: ServeFlags) -> int:
-    """Run the daemon until it is told to stop; returns the exit status."""
+    """Run the daemon until a signal stops it; returns the exit status."""
     make_lean()
     clock = SystemClock()
     stop = threading.Event()
@@ -171,14 +167,14 @@ class _Daemon:
             _log_error("cannot listen", error)
             return status.FAILED
         try:
-            with ExitStack() as closing:  # each is closed whatever the others raise, in the order said below
+            with ExitStack() as closing:  # closes each even if another raises, last first
                 closing.callback(self._close_ledger)
                 for part in (self._discovery, self._gateways, self._endpoints, self._nvml, self._gatherer):
                     closing.callback(part.close)
                 closing.callback(self._location.close)
                 closing.callback(self._web.close)
                 with self._reloading:
-                    self._location.start()  # beside the wait for the ledger; no tick waits for it
+                    self._location.start()  # during the wait for the ledger; no tick waits for it
                 self._begin(stop).run(stop)
         except LedgerError as error:
             if not (stop.is_set() and isinstance(error, LedgerLockedError)):  # the wait for it was ended
@@ -195,11 +191,11 @@ class _Daemon:
             self._ledger.close()
 
     def _hang_up(self) -> None:
-        """Reload beside the tick under way. A signal's handler must not raise into it."""
+        """Reload in a thread: the handler of a signal must not raise into the tick under way."""
         try:
             start(self._reload_quietly, "reload")
         except RuntimeError as error:
-            _log_error("configuration not reloaded; the old one stays", error)
+            _log_error("configuration reload failed; keeping the previous one", error)
 
     def _begin(self, stop: threading.Event) -> Sampler:
         """Open the ledger, and make the sampler.
@@ -250,12 +246,12 @@ class _Daemon:
             try:
                 config = load(self._flags.config_file)
             except ConfigError as error:
-                _log_error("configuration not reloaded; the old one stays", error)
+                _log_error("configuration reload failed; keeping the previous one", error)
                 self._go_by(succeeded=False)
                 raise
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changed; restart to apply")
-            notice = self._notice(config)
+            corrections = self._price_corrections(config)
             before = self._config, self._loaded
             try:
                 self._config, self._loaded = config, self._clock.wall()
@@ -266,13 +262,18 @@ class _Daemon:
                 raise
             self._gatherer.deadline = min(config.interval, READ_MAX)
             log.info("configuration reloaded", extra={"hash": config.hash})
-            for line in notice:
+            for line in corrections:
                 log.warning("price corrections available", extra={"told": line, "change": line})
-            return "\n".join(notice)
+            return "\n".join(corrections)
 
-    def _notice(self, config: Config) -> tuple[str, ...]:
-        """Called before the new prices are in force, so that nothing that they charge late is in it."""
-        from exporter.cli.reload import TariffChange, notice  # noqa: PLC0415 - needed at a reload only
+    def _price_corrections(self, config: Config) -> tuple[str, ...]:
+        """What the new prices mean for posted money, in lines; none if no price of posted money changes.
+
+        Called before the new prices are in force, so that nothing that they charge late is in it. Without a
+        ledger the lines name no amounts. One that cannot be read costs the lines about it, not the reload.
+        """
+        from exporter.ledger.reader import LedgerReader  # noqa: PLC0415 - needed at a reload only
+        from exporter.reports.correction_proposals import sentences  # noqa: PLC0415
 
         before = self._config
         if all(
@@ -282,17 +283,25 @@ class _Daemon:
         host, report, location = host_name(), self._current(), self._location.location
         basis = None if report is None else report.basis
         predecessors = () if basis is None else basis.state.predecessors
-        change = TariffChange(
-            replace(cost_policy(before, host, location).tariff, predecessors=predecessors),
-            replace(cost_policy(config, host, location).tariff, predecessors=predecessors),
-            () if report is None else tuple(row.gpu for row in report.gpus),
-            config.timezone,
-            self._clock.wall(),
+        old, new = (
+            replace(cost_policy(each, host, location).tariff, predecessors=predecessors)
+            for each in (before, config)
         )
-        ledger = self._ledger
-        path = ledger.displaced or self._ledger_path if ledger is not None else self._ledger_path
-        persistent = ledger is not None and ledger.persistent
-        return notice(change, path if persistent else None, self._flags.files(path))
+        if old == new:
+            return ()
+        gpus = () if report is None else tuple(row.gpu for row in report.gpus)
+        ledger, now, zone = self._ledger, self._clock.wall(), config.timezone
+        path = self._ledger_path if ledger is None else ledger.displaced or self._ledger_path
+        flags = of_files(self._flags.config_file, path)
+        if ledger is not None and ledger.persistent:
+            try:
+                with LedgerReader.open(path) as reader:
+                    last = reader.state().wall
+                    posted_until = now if last is None else min(last, now)
+                    return sentences(old, new, reader, gpus, zone, posted_until, flags)
+            except LedgerError as error:
+                log.warning("price corrections unavailable", extra={"problem": str(error)})
+        return sentences(old, new, None, gpus, zone, now, flags)
 
     def _reload_quietly(self) -> None:
         with suppress(ConfigError):  # it is logged
@@ -309,7 +318,7 @@ class _Daemon:
             self._sampler.set_plan(self._plan(succeeded=succeeded))
 
     def _plan(self, *, succeeded: bool) -> SamplerPlan:
-        setting = ReportContext(
+        context = ReportContext(
             config=self._config,
             policy=cost_policy(self._config, host_name(), self._location.location, all_gpus=lists_all_gpus()),
             build=build(),
@@ -319,9 +328,9 @@ class _Daemon:
             web_refused=lambda: self._web.refused,
         )
         body_bytes = self._config.limits.body_bytes
-        endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)
+        endpoints = self._endpoints.of(configured_targets(self._config.servers), body_bytes)
         gateways = self._gateways.of(self._config.divides(), body_bytes)
-        return SamplerPlan(setting, endpoints, self._location.rows, gateways)
+        return SamplerPlan(context, endpoints, self._location.rows, gateways)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

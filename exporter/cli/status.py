@@ -1,9 +1,44 @@
-"""Exit statuses."""
+"""Exit statuses, and the errors of a verb that end with each."""
 
-from typing import Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec
+
+from exporter.cli.terminal import complain
+from exporter.config import ConfigError
+from exporter.config.problems import RefusedError
+from exporter.ledger.errors import LedgerError
+
+P = ParamSpec("P")
 
 OK: Final = 0
 FAILED: Final = 1
-"""The daemon failed, or must be restarted."""
+"""The verb has no answer; the daemon failed, or must be restarted."""
 CONFIGURATION: Final = 2
-"""The configuration is wrong."""
+"""The configuration, another file or a flag is wrong."""
+INTERRUPTED: Final = 130
+"""Ended from the keyboard."""
+
+
+class VerbFailedError(Exception):
+    """The verb has no answer, or nowhere to write it; the message says why."""
+
+
+def with_exit_status(verb: Callable[P, int]) -> Callable[P, int]:
+    """A verb that prints its errors and returns their exit status."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return verb(*args, **kwargs)
+        except (ConfigError, RefusedError) as error:
+            complain(error)
+            return CONFIGURATION
+        except LedgerError as error:
+            complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
+            return FAILED
+        except VerbFailedError as error:
+            complain(error)
+            return FAILED
+
+    return run

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
-from exporter.cli.terminal import complain, waiting
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_DAY
 
@@ -62,18 +63,7 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("give one of SCENARIO.yaml, --example NAME and --list")
     if options.show and options.example is None:
         options.parser.error("--show goes with --example")
-    return tco(
-        TcoOptions(
-            scenario=options.scenario,
-            example=options.example,
-            show=options.show,
-            measured=options.measured,
-            config_file=options.config_file,
-            ledger_path=options.ledger_path,
-            json=options.json,
-            svg=options.svg,
-        )
-    )
+    return tco(flags.chosen(TcoOptions, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +82,9 @@ class TcoOptions:
 
 @with_exit_status
 def tco(options: TcoOptions, clock: Clock | None = None) -> int:
-    """Print what a scenario comes to.
+    """Print the results of a scenario.
 
-    Returns 0, 1 (the ledger cannot tell, or the chart cannot be written) or 2 (the scenario or the
+    Returns 0, 1 (the ledger has too little data, or the chart cannot be written) or 2 (the scenario or the
     configuration is wrong).
     """
     from exporter.finance import tco as reports  # noqa: PLC0415 - the module is imported for its flags
@@ -109,8 +99,9 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
     answer = reports.answer(scenario, measured)
     if options.svg is not None:
-        return _write(options.svg, reports.chart(answer))
-    sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer))
+        _write(options.svg, reports.chart(answer))
+    else:
+        sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer))
     return status.OK
 
 
@@ -135,7 +126,7 @@ def _scenario(options: TcoOptions) -> "Scenario":
 
 def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
     from exporter.finance.tco import DAYS, NotMeasuredError, measurement  # noqa: PLC0415 - as in `tco`
-    from exporter.ledger.history import day_number  # noqa: PLC0415
+    from exporter.ledger.schema import day_number  # noqa: PLC0415
     from exporter.tariff.calendar import day_of  # noqa: PLC0415
 
     session = LedgerSession.of(options.config_file, options.ledger_path)
@@ -146,14 +137,12 @@ def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
         try:
             return measurement(ledger.days(first, last), ledger.id)
         except NotMeasuredError as error:
-            raise NoAnswerError(f"{session.path}: {error}") from error
+            raise VerbFailedError(f"{session.path}: {error}") from error
 
 
-def _write(path: Path, chart: str) -> int:
+def _write(path: Path, chart: str) -> None:
     try:
         path.write_text(chart, encoding="utf-8")
     except OSError as error:
-        complain(f"{path}: cannot be written: {error.strerror or error}")
-        return status.FAILED
+        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
     sys.stdout.write(f"{path} written\n")
-    return status.OK

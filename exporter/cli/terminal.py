@@ -14,11 +14,11 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 
 class OutputError(Exception):
-    """Standard output takes no more; the message says why, and is empty where nobody reads on."""
+    """Standard output takes no more; the message says why, and is empty where the reader has closed it."""
 
 
 class _Output:
-    """A stream whose failures are `OutputError`; `None` is one that was closed before the program began."""
+    """A stream whose failures are `OutputError`; `None`: it was closed before the program began."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -67,7 +67,7 @@ def _failure(why: str) -> OutputError:
 
 
 def discard(stream: TextIO | None) -> None:
-    """Let go of what a stream could not write, or the interpreter tries again at its end and says so."""
+    """Drop what a stream could not write: else the interpreter tries again at its exit, and complains."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, cast("TextIO", stream).fileno())
@@ -76,7 +76,7 @@ def discard(stream: TextIO | None) -> None:
 
 @contextlib.contextmanager
 def standard_output() -> Iterator[None]:
-    """While a verb runs, and until all that it said is written.
+    """Standard output with failures as `OutputError`, until all output of a verb is written.
 
     Raises:
         OutputError: it cannot be written.
@@ -93,9 +93,9 @@ def standard_output() -> Iterator[None]:
         sys.stdout = before
 
 
-PATIENCE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
+PROGRESS_AFTER: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Longer operations show their progress."""
-AGAIN: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+PROGRESS_EVERY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
 _RED, _YELLOW, _GREEN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 _COLORS: Final = {"error": _RED, "warning": _YELLOW, "note": _YELLOW, "ok": _GREEN}
@@ -125,14 +125,14 @@ def _say(text: str, stream: TextIO) -> None:
 
 
 def complain(problem: object) -> None:
-    """Write to standard error what is wrong; on a terminal the whole of it is red."""
+    """Write an error to standard error, in red on a terminal."""
     text = str(problem)
     _say(f"{_RED}{text}{_PLAIN}\n" if colors(sys.stderr) else f"{text}\n", sys.stderr)
 
 
 @contextlib.contextmanager
 def waiting(what: str, clock: Clock | None = None) -> Iterator[None]:
-    """Say on a terminal what is waited for, once that has taken two seconds; the line is gone at the end."""
+    """Show on a terminal what is waited for, after two seconds; the line is removed at the end."""
     if not sys.stderr.isatty():
         yield
         return
@@ -147,16 +147,16 @@ def waiting(what: str, clock: Clock | None = None) -> Iterator[None]:
 
 
 def _count(what: str, clock: Clock, done: threading.Event) -> None:
-    began, pause = clock.elapsed(), PATIENCE
+    began, pause = clock.elapsed(), PROGRESS_AFTER
     while not clock.wait(done, pause):
-        pause = AGAIN
+        pause = PROGRESS_EVERY
         _show(f"{what}: {seconds(clock.elapsed() - began):.0f} s")
-    if pause == AGAIN:
+    if pause == PROGRESS_EVERY:
         _show("")
 
 
 def progress(what: str, done: int, of: int) -> None:
-    """Say on a terminal how far something is, in place of what was said before; nothing once it is done."""
+    """Show on a terminal how far something is, in place of the line before; nothing once it is done."""
     if sys.stderr.isatty():
         _show("" if done >= of else f"{what}: {done} of {of}")
 
@@ -180,7 +180,7 @@ class ProgressBar:
         self._shown = False
 
     def __enter__(self) -> Self:
-        self._next = self._clock.elapsed() + (PATIENCE if sys.stderr.isatty() else LINE_EVERY)
+        self._next = self._clock.elapsed() + (PROGRESS_AFTER if sys.stderr.isatty() else LINE_EVERY)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -194,7 +194,7 @@ class ProgressBar:
             return
         self._shown = True
         if sys.stderr.isatty():
-            self._next = now + AGAIN // 5
+            self._next = now + PROGRESS_EVERY // 5
             filled = BAR_CHARACTERS * done // of
             _show(f"{self._what} [{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] {done} of {of}")
         else:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.ledger_session import LedgerSession, NoAnswerError, with_exit_status
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
@@ -71,7 +72,7 @@ def chosen(options: argparse.Namespace) -> WhyOptions | None:
         options.against,
         options.product,
         options.server,
-        options.json,
+        options.as_json,
     )
 
 
@@ -90,7 +91,7 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
         fleet = source.read(Period.named(month), session.config.timezone, now)
         if month not in fleet.record.months:
             have = ", ".join(fleet.record.months) or "nothing"
-            raise NoAnswerError(f"there is nothing of {month}: there is {have}")
+            raise VerbFailedError(f"there is nothing of {month}: there is {have}")
         fleets.append(fleet)
     periods = [_compared(fleet, now) for fleet in fleets]
     comparison = compare(periods[0], periods[1], _scope(options, fleets))
@@ -124,7 +125,7 @@ def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":
     if options.server is None:
         products = {cell.product for fleet in fleets for cell in fleet.record.cells}
         if options.product is not None and options.product not in products:
-            raise NoAnswerError(
+            raise VerbFailedError(
                 f"there is no product {options.product!r}: there are {', '.join(sorted(products))}"
             )
         return Scope(product=options.product)
@@ -141,5 +142,5 @@ def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":
     if len(matching) != 1:
         listed = ", ".join("/".join(filter(None, key)) for key in (matching or sorted(servers))[:20])
         what = "several servers have this name" if matching else f"there is no server {options.server!r}"
-        raise NoAnswerError(f"{what}: {listed}")
+        raise VerbFailedError(f"{what}: {listed}")
     return Scope(server=matching[0])

@@ -1,8 +1,8 @@
-"""YAML text to a tree of plain nodes that know their place. The only user of PyYAML.
+"""YAML text to a tree of nodes with their positions. The only user of PyYAML.
 
-The tree is built from the parser's events, not by `yaml.compose`: the marks are the same, and a hostile file
-is refused at the first event that is not allowed. There are no anchors and aliases (a kilobyte of them
-unfolds to gigabytes), no tags, no merge keys, and nothing nests deeper than a configuration does.
+The tree is built from the parser's events, not by `yaml.compose`: the positions are the same, and a hostile
+file is refused at its first event that is not allowed. Not allowed are anchors and aliases (a kilobyte of
+them unfolds to gigabytes), tags, merge keys, and nesting deeper than a configuration needs.
 """
 
 import re
@@ -29,7 +29,7 @@ _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value, as its text; `plain` is false where it was quoted."""
+    """A single value, as its text; `plain` is false if it was quoted."""
 
     position: Position
     text: str
@@ -37,12 +37,12 @@ class Scalar:
 
     @property
     def empty(self) -> bool:
-        """Nothing was written, or null."""
+        """Whether nothing or null was written."""
         return self.plain and self.text in _NULLS
 
     @property
     def boolean(self) -> bool:
-        """YAML takes it for true or false."""
+        """Whether YAML reads it as a boolean."""
         return self.plain and self.text.lower() in _BOOLEANS
 
 
@@ -56,9 +56,9 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Keys with their values. `items` alternates keys and values; `entries` is what they come to.
+    """Keys with their values. `items` alternates keys and values; `entries` has the values by key.
 
-    A key given twice keeps its first value and is one of the `faults`, each with what to do.
+    A key given twice keeps its first value and is one of the `faults`, each with its remedy.
     """
 
     position: Position
@@ -76,7 +76,7 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 
 class YamlFeatureError(Exception):
-    """The text cannot be used at all."""
+    """A text that is not YAML, or uses features of it that are not allowed."""
 
     def __init__(self, position: Position | None, message: str) -> None:
         super().__init__(message)
@@ -84,10 +84,10 @@ class YamlFeatureError(Exception):
 
 
 def document(data: bytes) -> Node | None:
-    """The tree of a file, `None` where it holds nothing.
+    """The tree of a file; `None` for an empty one.
 
     Raises:
-        NotAllowedError: the bytes are not one plain YAML document.
+        YamlFeatureError: the bytes are not one plain YAML document.
     """
     text = _text(data)
     try:

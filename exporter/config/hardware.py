@@ -1,4 +1,4 @@
-"""The keys of `hardware`: what each GPU costs, rented or owned, and its electricity."""
+"""The keys of `hardware`: the price of each GPU, rented or owned, and its electricity."""
 
 import re
 from dataclasses import replace
@@ -8,14 +8,12 @@ from itertools import pairwise
 from typing import Final, get_args
 
 from exporter.config.kubernetes import MATCH_NODE_LABEL
-from exporter.config.problems import BrokenError
 from exporter.config.schema import (
     Context,
     Key,
     ListItem,
     ListOf,
     MappingNode,
-    RecordField,
     Table,
     builds,
     exactly_one,
@@ -54,13 +52,13 @@ INSTANCE_TYPE: Final = Key(
     "instance_type",
     Label("instance type", exact=True),
     "The instance type, where the host does not report it; with catalogue only.",
-    RecordField(Listed, "instance_type"),
+    record=Listed,
 )
 REGION: Final = Key(
     "region",
     Label("region", exact=True),
     "The region of the list price, where the host does not report it; with catalogue only.",
-    RecordField(Listed, "region"),
+    record=Listed,
 )
 DISCOUNT: Final = Key(
     "discount_ratio",
@@ -77,15 +75,12 @@ DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
 WITH_CATALOGUE: Final = (INSTANCE_TYPE, REGION, DISCOUNT, DISCOUNT_OF)
 
 
-def go_with_catalogue(mapping: MappingNode) -> bool:
+def go_with_catalogue(mapping: MappingNode) -> None:
     """A rule: keys of list prices need `catalogue`."""
-    good = True
     if CATALOGUE not in mapping and CATALOGUE.name not in mapping.intended:
         for key in WITH_CATALOGUE:
             if key in mapping:
                 mapping.refuse(key, "goes with catalogue only; remove it")
-                good = False
-    return good
 
 
 def _listed(mapping: MappingNode) -> Listed:
@@ -99,9 +94,9 @@ def _listed(mapping: MappingNode) -> Listed:
 
 
 def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
-    """What is wrong with an instance type that the configuration itself names; `None` where nothing is.
+    """The problem of an instance type that the configuration names, if any.
 
-    A catalogue that is damaged is no fault of the configuration: the doctor tells it.
+    A damaged catalogue is no problem of the configuration: the doctor reports it.
     """
     try:
         location = named_place(listed, match, catalogue)
@@ -118,9 +113,9 @@ def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catal
 
 
 def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
-    """Where hosts run that a rule names by instance type, `None` where the type is the host's own.
+    """The location of hosts whose instance type a rule names; `None` if it names none.
 
-    The cloud is the first that has it, empty where none has; region and lifecycle are empty where the rule
+    The cloud is the first that has the type, empty if none has; region and lifecycle are empty if the rule
     does not name one.
 
     Raises:
@@ -148,7 +143,7 @@ def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
 
 
 def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Catalogue) -> list[str]:
-    """Up to two types of the series that is named, with one GPU model: another GPU is another price."""
+    """Up to two types of the named series, with one GPU model: another GPU is another price."""
     series = _series(named)
     near = [name for name in get_close_matches(named, types, n=8) if _series(name) == series]
     models = {}
@@ -159,7 +154,7 @@ def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Cat
 
 
 def _series(instance_type: str) -> str:
-    """The part of a name that its GPU goes by: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
+    """The part of a name that tells its GPU: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
     text = instance_type.strip().casefold().removeprefix("standard_")
     match = _FAMILY.match(text) or _GPU.search(text)
     return match[0] if match else ""
@@ -170,7 +165,7 @@ _GPU: Final = re.compile(r"(?<![a-z0-9])(?:gb|[abhltv])\d{2,3}s?(?![a-z0-9])|rtx
 
 
 def exact(pattern: str | None) -> str:
-    """A pattern that stands for one text only, empty where it does not."""
+    """A pattern that matches one text only; empty for any other."""
     return "" if pattern is None or any(c in pattern for c in "*?[") else pattern
 
 
@@ -206,11 +201,11 @@ FROM = Key(
     "exactly once.",
     required=True,
 )
-NOTE = Key("note", Label("note"), "Note on the source of the price.", RecordField(RentPrice, "note"))
+NOTE = Key("note", Label("note"), "Note on the source of the price.", record=RentPrice)
 
 
 PER_HOST: Final = 0
-"""Stands for `gpus_per_host`, which is a key beside the list of prices, until that key is read."""
+"""Stands for `gpus_per_host`, a key of the mapping around the list of prices, until that is read."""
 
 
 def gpus_of(mapping: MappingNode) -> int:
@@ -230,16 +225,13 @@ def _price(mapping: MappingNode) -> RentPrice:
     )
 
 
-def _in_order(items: list[ListItem[RentPrice]], context: Context) -> bool:
-    good = True
+def _in_order(items: list[ListItem[RentPrice]], context: Context) -> None:
     for earlier, later in pairwise(items):
         if (later.value.since or 0) <= (earlier.value.since or 0):
             message = (
                 f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
             )
             later.refuse(FROM.name, message, context)
-            good = False
-    return good
 
 
 PRICES = Key(
@@ -254,34 +246,32 @@ PRICES = Key(
 )
 
 
-def _host_prices_have_gpus(mapping: MappingNode) -> bool:
+def _host_prices_have_gpus(mapping: MappingNode) -> None:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
     of_host = PER_HOST_HOUR in mapping
     if of_host and (PER_GPU_HOUR in mapping or PRICES in mapping):
-        return True  # two prices, a problem that is noted already; which of them stays is open
+        return  # two prices, a problem noted already; which of them stays is open
     prices = mapping.get(PRICES)
     if prices is not None:
         of_host = any(price.gpus == PER_HOST for price in prices)
     elif PRICES in mapping:
-        return True  # broken prices are noted already; whether they are per host is open
+        return  # broken prices are noted already; whether they are per host is open
     if of_host == (GPUS_PER_HOST in mapping):
-        return True
+        return
     if not mapping.intended.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
-        return False
+        return
     if of_host:
         mapping.refuse(None, missing(GPUS_PER_HOST))
     else:
         mapping.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
-    return False
 
 
-BILLINGS: Choice[Billing] = Choice(get_args(Billing))
-BILLING = Key(
+BILLING: Key[Billing] = Key(
     "billing",
-    BILLINGS,
+    Choice(get_args(Billing)),
     "Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always` "
     "charges all time, as leases and reservations do.",
-    RecordField(Rented, "billing"),
+    record=Rented,
 )
 
 
@@ -323,33 +313,27 @@ MATCH_HOST = Key(
     "host",
     Pattern(),
     "The host's name, as configured for the exporter or else the operating system's.",
-    RecordField(HardwareMatch, "host"),
+    record=HardwareMatch,
 )
 MATCH_GPU_MODEL = Key(
     "gpu_model",
     Pattern(),
     "The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
-    RecordField(HardwareMatch, "gpu_model"),
+    record=HardwareMatch,
 )
-MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML reports it.", RecordField(HardwareMatch, "uuid"))
+MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML reports it.", record=HardwareMatch)
 
 MATCH_INSTANCE_TYPE = Key(
     "instance_type",
     Pattern(),
     "The host's instance type, like p5.48xlarge; Azure's with or without Standard_.",
-    RecordField(HardwareMatch, "instance_type"),
+    record=HardwareMatch,
 )
 MATCH_LIFECYCLE = Key(
-    "lifecycle",
-    Pattern(),
-    "The host's lifecycle: on_demand, spot, reserved.",
-    RecordField(HardwareMatch, "lifecycle"),
+    "lifecycle", Pattern(), "The host's lifecycle: on_demand, spot, reserved.", record=HardwareMatch
 )
 MATCH_REGION = Key(
-    "region",
-    Pattern(),
-    "The host's region as its cloud spells it, like us-east-1.",
-    RecordField(HardwareMatch, "region"),
+    "region", Pattern(), "The host's region as its cloud spells it, like us-east-1.", record=HardwareMatch
 )
 
 MATCH = Table(
@@ -383,32 +367,29 @@ LIFE_YEARS = Key(
     "life_years",
     Number("years", Decimal(100), Decimal("0.1")),
     "Years of amortization, of 8766 hours each; after them the hardware costs nothing.",
-    RecordField(Owned, "life_years"),
+    record=Owned,
     required=True,
 )
 RESIDUAL = Key(
     "residual_ratio",
     Number("ratio", Decimal(1), excess=PERCENT),
     "Value at the end of its life, as a part of the purchase.",
-    RecordField(Owned, "residual_ratio"),
+    record=Owned,
 )
 ADDERS = Key(
     "adders_ratio",
     Number("ratio", Decimal(10), excess=PERCENT),
     "Racks, network and installation, as a part of the purchase.",
-    RecordField(Owned, "adders_ratio"),
+    record=Owned,
 )
 SUPPORT = Key(
     "support_dollars_per_year",
     DOLLARS_PER_YEAR,
     "Support contract per year; component support.",
-    RecordField(Owned, "support_dollars_per_year"),
+    record=Owned,
 )
 INSURANCE = Key(
-    "insurance_dollars_per_year",
-    DOLLARS_PER_YEAR,
-    "Insurance per year; component insurance.",
-    RecordField(Owned, "insurance_dollars_per_year"),
+    "insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance per year; component insurance.", record=Owned
 )
 COST_OF_CAPITAL = Key(
     "cost_of_capital_ratio",
@@ -443,7 +424,6 @@ def _owned(mapping: MappingNode) -> Owned:
     )
     if owned.purchase_dollars * (1 + owned.adders_ratio) > owned.life_years * DOLLARS_PER_YEAR.high:
         mapping.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
-        raise BrokenError
     return owned
 
 
@@ -464,27 +444,27 @@ KILOWATT_HOUR = Key(
     "dollars_per_kilowatt_hour",
     Number("dollars", Decimal(100), decimals=DOLLAR_DECIMALS),
     "Price of a kilowatt-hour, grid fees included.",
-    RecordField(Electricity, "dollars_per_kilowatt_hour"),
+    record=Electricity,
     required=True,
 )
 PUE = Key(
     "pue_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "Power usage effectiveness: the building's power over that of its machines.",
-    RecordField(Electricity, "pue_ratio"),
+    record=Electricity,
 )
 HOST_FACTOR = Key(
     "host_factor_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "The host's power over that of its GPUs: processors, fans and power supplies.",
-    RecordField(Electricity, "host_factor_ratio"),
+    record=Electricity,
 )
 ENERGY = Key(
     "energy",
     Table((KILOWATT_HOUR, PUE, HOST_FACTOR), builds(Electricity)),
     "Price of electricity; without it none is charged. Rent usually includes power: with rented, give it "
     "only where power is billed separately.",
-    RecordField(Hardware, "energy"),
+    record=Hardware,
 )
 
 RULE_MATCH = Key("match", MATCH, "GPUs of the rule; all patterns given must match. Without it: every GPU.")
@@ -497,7 +477,6 @@ def _hardware(mapping: MappingNode) -> Hardware:
         problem := instance_type_problem(rented, match, mapping.context.catalogue)
     ):
         mapping.refuse(RENTED, problem)
-        raise BrokenError
     return Hardware(
         match=match,
         pricing=rented or mapping[OWNED],
@@ -512,15 +491,14 @@ HARDWARE = Key(
         Table((RULE_MATCH, RENTED, OWNED, ENERGY), _hardware, (exactly_one(RENTED, OWNED),), expected="rule")
     ),
     "Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest.",
-    RecordField(Config, "hardware"),
+    record=Config,
 )
 
-UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
-UNMATCHED = Key(
+UNMATCHED: Key[Unmatched] = Key(
     "unmatched_hardware",
-    UNMATCHED_CHOICE,
+    Choice(get_args(Unmatched)),
     "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as "
     "an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, "
     "or of its market. `unpriced`: no price, and the cost is absent.",
-    RecordField(Config, "unmatched_hardware"),
+    record=Config,
 )

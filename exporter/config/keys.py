@@ -12,7 +12,6 @@ from exporter.config.schema import (
     ListItem,
     ListOf,
     MappingNode,
-    RecordField,
     Table,
     builds,
     exactly_one,
@@ -49,7 +48,7 @@ UUID = Key(
     "uuid",
     Label("GPU's UUID", exact=True),
     "The GPU's UUID, exactly as NVML reports it.",
-    RecordField(Retirement, "uuid"),
+    record=Retirement,
     required=True,
 )
 SINCE = Key(
@@ -58,7 +57,7 @@ SINCE = Key(
     "When it left: a date (the first instant of that local day) or a time, as prices have it.",
     required=True,
 )
-NOTE = Key("note", Label("note"), "Note on where the GPU went.", RecordField(Retirement, "note"))
+NOTE = Key("note", Label("note"), "Note on where the GPU went.", record=Retirement)
 
 
 def _retirement(mapping: MappingNode) -> Retirement:
@@ -74,7 +73,7 @@ RETIRED = Key(
     ),
     "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and "
     "a GPU that NVML still lists is charged.",
-    RecordField(Config, "retired"),
+    record=Config,
 )
 
 
@@ -84,13 +83,12 @@ REFERENCE = Key(
     "name",
     Label("name"),
     "The offer's name, like together-turbo: the label reference of the metrics.",
-    RecordField(HostedPrice, "reference"),
+    record=HostedPrice,
+    field="reference",
     required=True,
 )
-COMPARE_SERVER = Key("server", Pattern(), "The server's name.", RecordField(HostedPrice, "server"))
-COMPARE_MODEL = Key(
-    "model", Pattern(), "The model's name, as the engine reports it.", RecordField(HostedPrice, "model")
-)
+COMPARE_SERVER = Key("server", Pattern(), "The server's name.", record=HostedPrice)
+COMPARE_MODEL = Key("model", Pattern(), "The model's name, as the engine reports it.", record=HostedPrice)
 COMPARE_MATCH = Key(
     "match",
     group((COMPARE_SERVER, COMPARE_MODEL)),
@@ -100,20 +98,23 @@ PROMPT_PRICE = Key(
     "prompt_dollars_per_million_tokens",
     PER_MILLION,
     "Price of a million prompt tokens.",
-    RecordField(HostedPrice, "prompt"),
+    record=HostedPrice,
+    field="prompt",
     required=True,
 )
 CACHED_PRICE = Key(
     "cached_prompt_dollars_per_million_tokens",
     PER_MILLION,
     "Price of a million prompt tokens from its cache; without it, that of any prompt tokens.",
-    RecordField(HostedPrice, "cached_prompt"),
+    record=HostedPrice,
+    field="cached_prompt",
 )
 GENERATION_PRICE = Key(
     "generation_dollars_per_million_tokens",
     PER_MILLION,
     "Price of a million generated tokens.",
-    RecordField(HostedPrice, "generation"),
+    record=HostedPrice,
+    field="generation",
     required=True,
 )
 AS_OF = Key("as_of", DateValue(), "Date of the price.")
@@ -136,7 +137,7 @@ COMPARE = Key(
         (unique(REFERENCE, lambda offer: offer.reference, "choose another"),),
     ),
     "Hosted offers: what the tokens served here would have cost there.",
-    RecordField(Config, "compare"),
+    record=Config,
 )
 
 
@@ -147,7 +148,7 @@ OVERHEAD_NAME = Key(
     "name",
     Name("component name", reserved=COMPONENTS),
     "The component that the amount is posted to, like storage or network.",
-    RecordField(Overhead, "name"),
+    record=Overhead,
     required=True,
 )
 PER_HOUR = Key("dollars_per_hour", DOLLARS_PER_HOUR, "The amount per hour.")
@@ -162,16 +163,15 @@ PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
     (PER_MONTH, "month"),
     (PER_YEAR, "year"),
 )
-PER_CHOICE: Choice[Per] = Choice(get_args(Per))
-PER = Key(
+PER: Key[Per] = Key(
     "per",
-    PER_CHOICE,
+    Choice(get_args(Per)),
     "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its GPUs. A "
     "fleet's amount enters no host's ledger: the fleet rules record it.",
-    RecordField(Overhead, "per"),
+    record=Overhead,
     required=True,
 )
-OVERHEAD_HOST = Key("host", Pattern(), "The host's name.", RecordField(Overhead, "host"))
+OVERHEAD_HOST = Key("host", Pattern(), "The host's name.", record=Overhead)
 OVERHEAD_MATCH = Key(
     "match",
     group((OVERHEAD_HOST,)),
@@ -184,26 +184,21 @@ def _overhead(mapping: MappingNode) -> Overhead:
     return Overhead(amount_dollars=mapping[key], period=period, source=mapping.path, **mapping.filled())
 
 
-def _fleet_is_everywhere(mapping: MappingNode) -> bool:
-    if mapping.values.get(PER.name) != "fleet" or OVERHEAD_MATCH not in mapping:
-        return True
-    mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
-    return False
+def _fleet_is_everywhere(mapping: MappingNode) -> None:
+    if mapping.values.get(PER.name) == "fleet" and OVERHEAD_MATCH in mapping:
+        mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
 
 
-def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> bool:
+def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> None:
     """One name twice is fine for different hosts, and a mistake where both would be charged to one host."""
-    good = True
     by_name: dict[str, list[Overhead]] = {}
     for item in items:
         for other in by_name.setdefault(item.value.name, []):
             if None in (item.value.host, other.host) or item.value.host == other.host:
                 message = f'"{other.name}" is already given by {other.source}; choose another name'
                 item.refuse(OVERHEAD_NAME.name, message, context)
-                good = False
                 break
         by_name[item.value.name].append(item.value)
-    return good
 
 
 OVERHEADS = Key(
@@ -218,21 +213,14 @@ OVERHEADS = Key(
         (_components_are_unique,),
     ),
     "Named amounts in addition to the hardware, each its own component.",
-    RecordField(Config, "overheads"),
+    record=Config,
 )
 
 BUDGET_NAME = Key(
-    "name",
-    Label("name"),
-    "The budget's name; alerts and dashboards show it.",
-    RecordField(Budget, "name"),
-    required=True,
+    "name", Label("name"), "The budget's name; alerts and dashboards show it.", record=Budget, required=True
 )
 BUDGET_PRODUCT = Key(
-    "product",
-    Label("product", exact=True),
-    "The product, exactly as ownership names it.",
-    RecordField(Budget, "product"),
+    "product", Label("product", exact=True), "The product, exactly as ownership names it.", record=Budget
 )
 BUDGET_MATCH = Key(
     "match",
@@ -242,8 +230,8 @@ BUDGET_MATCH = Key(
 BUDGET_DOLLARS = Key(
     "dollars_per_month",
     Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS),
-    "Monthly budgets in calendar months.",
-    RecordField(Budget, "dollars_per_month"),
+    "Amount that may be spent per calendar month.",
+    record=Budget,
     required=True,
 )
 
@@ -259,7 +247,7 @@ BUDGETS = Key(
         (unique(BUDGET_NAME, lambda budget: budget.name, "choose another name"),),
     ),
     "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
-    RecordField(Config, "budgets"),
+    record=Config,
 )
 
 
@@ -267,46 +255,43 @@ INTERVAL = Key(
     "interval",
     Duration("1s", "15s"),
     "How often everything is read; NVML's ring of samples holds about 16 s.",
-    RecordField(Config, "interval"),
+    record=Config,
 )
 TIMEZONE = Key(
     "timezone",
     ZoneValue(),
     "Zone in which months and dates begin: a name of the IANA database.",
-    RecordField(Config, "timezone"),
+    record=Config,
 )
 HOURS_PER_MONTH = Key(
     "hours_per_month",
     Number("hours", Decimal(744), Decimal(672)),
     "Hours of the monthly run-rate. Amounts per month accrue by the calendar.",
-    RecordField(Config, "hours_per_month"),
+    record=Config,
 )
 
-OWNER_NAMESPACE = Key(
-    "namespace", Pattern(), "The server's namespace.", RecordField(OwnershipRule, "namespace")
-)
-OWNER_SERVER = Key("server", Pattern(), "The server's name.", RecordField(OwnershipRule, "server"))
+OWNER_NAMESPACE = Key("namespace", Pattern(), "The server's namespace.", record=OwnershipRule)
+OWNER_SERVER = Key("server", Pattern(), "The server's name.", record=OwnershipRule)
 OWNER_MATCH = Key(
     "match",
     group((OWNER_NAMESPACE, OWNER_SERVER)),
     "Which servers; all patterns given must match. Without it: every server.",
 )
-PRODUCT = Key("product", Label("product"), "The product that pays.", RecordField(OwnershipRule, "product"))
-TEAM = Key("team", Label("team"), "The team that owns the product.", RecordField(OwnershipRule, "team"))
+PRODUCT = Key("product", Label("product"), "The product that pays.", record=OwnershipRule)
+TEAM = Key("team", Label("team"), "The team that owns the product.", record=OwnershipRule)
 
 
-def _names_an_owner(mapping: MappingNode) -> bool:
-    if PRODUCT in mapping or TEAM in mapping:
-        return True
-    mapping.refuse(None, "names no owner; give product, team or both")
-    return False
+def _names_an_owner(mapping: MappingNode) -> None:
+    if PRODUCT not in mapping and TEAM not in mapping:
+        mapping.refuse(None, "names no owner; give product, team or both")
 
 
 RULES = Key(
     "rules",
     ListOf(Table((OWNER_MATCH, PRODUCT, TEAM), builds(OwnershipRule), (_names_an_owner,), expected="rule")),
     "Owners of servers. The first rule that matches decides; without one the owner is unassigned.",
-    RecordField(Config, "ownership"),
+    record=Config,
+    field="ownership",
 )
 OWNERSHIP = Key(
     "ownership",
@@ -316,16 +301,11 @@ OWNERSHIP = Key(
 
 WEIGHT = Number("weight", Decimal(1000))
 POSITIVE_WEIGHT = Number("weight", Decimal(1000), above_low=True)
-PROMPT = Key("prompt", POSITIVE_WEIGHT, "Weight of a computed prompt token.", RecordField(Weights, "prompt"))
+PROMPT = Key("prompt", POSITIVE_WEIGHT, "Weight of a computed prompt token.", record=Weights)
 CACHED_PROMPT = Key(
-    "cached_prompt",
-    WEIGHT,
-    "Weight of a prompt token from the prefix cache.",
-    RecordField(Weights, "cached_prompt"),
+    "cached_prompt", WEIGHT, "Weight of a prompt token from the prefix cache.", record=Weights
 )
-GENERATION = Key(
-    "generation", POSITIVE_WEIGHT, "Weight of a generated token.", RecordField(Weights, "generation")
-)
+GENERATION = Key("generation", POSITIVE_WEIGHT, "Weight of a generated token.", record=Weights)
 METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 METHOD = Key(
     "method",
@@ -334,37 +314,38 @@ METHOD = Key(
     "for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method "
     "auto is the first of these that the server offers. A method that it does not offer falls back to the "
     "next.",
-    RecordField(SplitRule, "method"),
+    record=SplitRule,
 )
 WEIGHTS = Key(
     "weights",
     Table((PROMPT, CACHED_PROMPT, GENERATION), builds(Weights)),
     "Weights of tokens where nothing measures them: an assumption. The price of a cached prompt token always "
     "depends on them, prefill against decode only with the method weights.",
-    RecordField(SplitRule, "weights"),
+    record=SplitRule,
 )
-SPLIT_SERVER = Key("server", Pattern(), "The server's name.", RecordField(SplitRule, "server"))
-SPLIT_MODEL = Key(
-    "model", Pattern(), "The model's name, as the engine reports it.", RecordField(SplitRule, "model")
-)
+SPLIT_SERVER = Key("server", Pattern(), "The server's name.", record=SplitRule)
+SPLIT_MODEL = Key("model", Pattern(), "The model's name, as the engine reports it.", record=SplitRule)
 SPLIT_MATCH = Key(
     "match",
     group((SPLIT_SERVER, SPLIT_MODEL)),
     "Which servers and models; all patterns given must match.",
     required=True,
 )
-OTHER_METHOD = Key("method", METHODS, "As split.method.")
-OTHER_PROMPT = Key("prompt", POSITIVE_WEIGHT, "As split.weights.prompt.")
-OTHER_CACHED_PROMPT = Key("cached_prompt", WEIGHT, "As split.weights.cached_prompt.")
-OTHER_GENERATION = Key("generation", POSITIVE_WEIGHT, "As split.weights.generation.")
-OTHER_WEIGHTS = Key(
+OVERRIDE_METHOD = Key("method", METHODS, "As split.method.")
+OVERRIDE_WEIGHTS = Key(
     "weights",
-    group((OTHER_PROMPT, OTHER_CACHED_PROMPT, OTHER_GENERATION)),
+    group(
+        (
+            Key("prompt", POSITIVE_WEIGHT, "As split.weights.prompt."),
+            Key("cached_prompt", WEIGHT, "As split.weights.cached_prompt."),
+            Key("generation", POSITIVE_WEIGHT, "As split.weights.generation."),
+        )
+    ),
     "As split.weights; a weight that is not given is inherited.",
 )
 OVERRIDES = Key(
     "overrides",
-    ListOf(Table((SPLIT_MATCH, OTHER_METHOD, OTHER_WEIGHTS), lambda mapping: mapping, expected="rule")),
+    ListOf(Table((SPLIT_MATCH, OVERRIDE_METHOD, OVERRIDE_WEIGHTS), lambda mapping: mapping, expected="rule")),
     "Overrides; the first match applies. Missing keys are inherited.",
 )
 
@@ -377,10 +358,10 @@ def _split(mapping: MappingNode) -> tuple[SplitRule, ...]:
 
 def _override(override: MappingNode, general: SplitRule) -> SplitRule:
     """A rule of its own; the keys that it lacks are those of the general rule."""
-    weights = override.get(OTHER_WEIGHTS)
+    weights = override.get(OVERRIDE_WEIGHTS)
     return replace(
         general,
-        method=override.get(OTHER_METHOD) or general.method,
+        method=override.get(OVERRIDE_METHOD) or general.method,
         weights=general.weights if weights is None else replace(general.weights, **weights.values),
         **override[SPLIT_MATCH].filled(),
     )
@@ -390,32 +371,30 @@ SPLIT = Key(
     "split",
     Table((METHOD, WEIGHTS, OVERRIDES), _split),
     "Split of a server's busy cost between prefill and decode.",
-    RecordField(Config, "split"),
+    record=Config,
 )
 
-CLOUDS: Choice[CloudChoice] = Choice(get_args(CloudChoice))
-CLOUD = Key(
+CLOUD: Key[CloudChoice] = Key(
     "cloud",
-    CLOUDS,
+    Choice(get_args(CloudChoice)),
     "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware, "
     "if any; off: no request and no firmware; a cloud's name: that cloud.",
-    RecordField(Config, "cloud"),
+    record=Config,
 )
 PROCESSES = Key(
     "processes",
     Truth(),
     "Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves "
     "only the servers configured here.",
-    RecordField(Config, "processes"),
+    record=Config,
 )
-LISTED: Choice[GpusChoice] = Choice(get_args(GpusChoice))
-GPUS = Key(
+GPUS: Key[GpusChoice] = Key(
     "gpus",
-    LISTED,
+    Choice(get_args(GpusChoice)),
     "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists. With "
     "all, every GPU; with visible, those that NVML lists (two exporters with half of the GPUs each). With "
     "auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
-    RecordField(Config, "gpus"),
+    record=Config,
 )
 DISCOVERY = Key(
     "discovery",
@@ -427,39 +406,40 @@ MODELS = Key(
     "models",
     Whole("models", 1, 1000),
     "Models of a host; those beyond it are counted under other.",
-    RecordField(CardinalityLimits, "models"),
+    record=CardinalityLimits,
 )
 MOST_SERVERS = Key(
     "servers",
     Whole("servers", 1, 1000),
     "Servers of a host; those beyond it are counted under other.",
-    RecordField(CardinalityLimits, "servers"),
+    record=CardinalityLimits,
 )
 BODY_BYTES = Key(
     "body_bytes",
     Whole("bytes", 65_536, 67_108_864),
     "Longest response of a server; a longer one is a failed read.",
-    RecordField(CardinalityLimits, "body_bytes"),
+    record=CardinalityLimits,
 )
 MOST_OWNERS = Key(
     "parties",
     Whole("parties", 1, 1000),
     "Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are "
     "counted under other.",
-    RecordField(CardinalityLimits, "parties"),
+    record=CardinalityLimits,
 )
 LIMITS = Key(
     "limits",
     Table((MODELS, MOST_SERVERS, BODY_BYTES, MOST_OWNERS), builds(CardinalityLimits)),
     "Bounds on what one host exports and reads.",
-    RecordField(Config, "limits"),
+    record=Config,
 )
 
 GAP_DAYS = Key(
     "max_days",
     Number("days", Decimal(366)),
     "Longest time without a tick that is charged; longer times are counted and not charged.",
-    RecordField(Config, "gap_max_days"),
+    record=Config,
+    field="gap_max_days",
 )
 GAP = Key(
     "gap",
@@ -471,7 +451,8 @@ LEDGER_PATH = Key(
     "path",
     AbsolutePath(),
     "Ledger file; its folder must be writable and must persist across restarts.",
-    RecordField(Config, "ledger_path"),
+    record=Config,
+    field="ledger_path",
 )
 LEDGER = Key("ledger", group((LEDGER_PATH,)), "Where running totals are stored.")
 
@@ -479,7 +460,8 @@ PRICES_PATH = Key(
     "path",
     AbsolutePath(),
     "Price file, as `prices update` writes it; it must exist where a path is given here.",
-    RecordField(Config, "prices_path"),
+    record=Config,
+    field="prices_path",
 )
 PRICES = Key(
     "prices",

@@ -1,12 +1,12 @@
-"""How Kubernetes spells labels, and the keys of the configuration that are about them."""
+"""Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
-from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Context, Key, RecordField, Table, builds, describe
+from exporter.config.problems import RefusedError, shown
+from exporter.config.schema import Context, Key, Table, builds, describe
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
 from exporter.tariff.terms import HardwareMatch, LabelPatterns
@@ -19,24 +19,24 @@ _PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?\[\]!-]*")
 
 
 def is_label_name(text: str) -> bool:
-    """Whether Kubernetes takes a text for a label's name: name or prefix/name."""
+    """Whether a text is a label's name in Kubernetes: name or prefix/name."""
     prefix, slash, name = text.rpartition("/")
     return bool(_NAME.fullmatch(name)) and (not slash or bool(_PREFIX.fullmatch(prefix)))
 
 
 def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes a text for a label's value, which may be empty."""
+    """Whether a text is a label's value in Kubernetes, which may be empty."""
     return text == "" or bool(_NAME.fullmatch(text))
 
 
 def is_node_name(text: str) -> bool:
-    """Whether a text may be the name of a node, or of a pod: a DNS subdomain (RFC 1123)."""
+    """Whether a text is the name of a node or pod: a DNS subdomain (RFC 1123)."""
     return bool(_PREFIX.fullmatch(text))
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLabel:
-    """Patterns of the values of labels, by their names; as pairs, in the order of the file."""
+    """Labels with a pattern of their values, as pairs in the order of the file."""
 
     expected: str = "mapping of labels to patterns"
 
@@ -49,24 +49,21 @@ class NodeLabel:
             )
         if len(node.entries) > MOST_PATTERNS:
             raise RefusedError(f"has {len(node.entries)} labels; it takes 1 to {MOST_PATTERNS}")
-        for position, fault in node.faults:
-            context.problems.note(position, path, fault)
-        good = not node.faults
         patterns = []
-        for name, (position, value) in node.entries.items():
-            problem = _problem(name, value)
-            if problem is not None:
-                context.problems.note(position, path, problem)
-                good = False
-            elif isinstance(value, Scalar):
-                patterns.append((name, value.text))
-        if not good:
-            raise BrokenError
+        with context.problems.fatal():
+            for position, fault in node.faults:
+                context.problems.note(position, path, fault)
+            for name, (position, value) in node.entries.items():
+                problem = _problem(name, value)
+                if problem is not None:
+                    context.problems.note(position, path, problem)
+                elif isinstance(value, Scalar):
+                    patterns.append((name, value.text))
         return tuple(patterns)
 
 
 def _problem(name: str, value: Node) -> str | None:
-    """What is wrong with a label and its pattern, `None` where nothing is."""
+    """The problem of a label and its pattern, if any."""
     if not is_label_name(name):
         return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
     if not isinstance(value, Scalar) or value.empty:
@@ -81,7 +78,7 @@ MATCH_NODE_LABEL: Final = Key(
     NodeLabel(),
     "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
     "matches nothing. GPUs of such a rule are charged once the labels are read.",
-    RecordField(HardwareMatch, "node_label"),
+    record=HardwareMatch,
 )
 
 
@@ -100,38 +97,31 @@ class LabelName(ScalarValidator[str]):
 
 
 POD_PRODUCT: Final = Key(
-    "product",
-    LabelName(),
-    'The label whose value is the product that pays; "" for none.',
-    RecordField(PodLabels, "product"),
+    "product", LabelName(), 'The label whose value is the product that pays; "" for none.', record=PodLabels
 )
 POD_TEAM: Final = Key(
-    "team",
-    LabelName(),
-    'The label whose value is the team that owns it; "" for none.',
-    RecordField(PodLabels, "team"),
+    "team", LabelName(), 'The label whose value is the team that owns it; "" for none.', record=PodLabels
 )
 POD_LABELS: Final = Key(
     "pod_labels",
     Table((POD_PRODUCT, POD_TEAM), builds(PodLabels)),
     "Labels of a server's pods that name its owner, where no rule does.",
-    RecordField(Config, "pod_labels"),
+    record=Config,
 )
 
-CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
-KUBERNETES: Final = Key(
+KUBERNETES: Final[Key[KubernetesChoice]] = Key(
     "kubernetes",
-    CHOICES,
+    Choice(get_args(KubernetesChoice)),
     "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
     "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of "
     "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
     "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
-    RecordField(Config, "kubernetes"),
+    record=Config,
 )
 KUBELET_CA_FILE: Final = Key(
     "kubelet_ca_file",
     AbsolutePath(),
     "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
     "their own by default, and these requests do not leave the node.",
-    RecordField(Config, "kubelet_ca_file"),
+    record=Config,
 )

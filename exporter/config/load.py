@@ -1,4 +1,4 @@
-"""From a file, or its bytes, to a `Config`; everything that is wrong with it in one `ConfigError`."""
+"""Reads a file, or its bytes, to a `Config`, or to one `ConfigError` with all of its problems."""
 
 import hashlib
 import os
@@ -29,14 +29,14 @@ __all__ = ["ConfigError", "load", "parse"]
 T = TypeVar("T")
 
 UNNAMED = "configuration"
-"""Stands for the file's name where the bytes came from elsewhere."""
+"""Name of a configuration that is not from a file."""
 
 
 def load(path: Path | None) -> Config:
-    """Read a file; without one, everything has its default.
+    """Read a file; without one, every key has its default.
 
     Raises:
-        ConfigError: it cannot be read, or says something that cannot be used.
+        ConfigError: it cannot be read, or has a problem.
     """
     if path is None:
         return Config(catalogue=_catalogue(None))
@@ -74,10 +74,10 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def parse(data: bytes, path: Path | None = None) -> Config:
-    """Read the bytes of a file; `path` is what its errors and its `Config` call it.
+    """Read the bytes of a file; `path` names it in errors and in its `Config`.
 
     Raises:
-        ConfigError: it says something that cannot be used.
+        ConfigError: it has a problem.
     """
     file = UNNAMED if path is None else str(path)
     root = _tree(data, file)
@@ -91,10 +91,10 @@ def parse(data: bytes, path: Path | None = None) -> Config:
 
 
 def read(data: bytes, file: str, table: Table[T]) -> T:
-    """Read a document of another schema, with the same care and the same errors; its dates are in UTC.
+    """Read a document of another schema, with the same errors; its dates are in UTC.
 
     Raises:
-        ConfigError: it is empty, or says something that cannot be used.
+        ConfigError: it is empty, or has a problem.
     """
     root = _tree(data, file)
     if root is None:
@@ -138,24 +138,24 @@ def price_path(path: Path | None) -> Path:
 
 
 def _given_prices(root: Node | None) -> Path | None:
-    """The path of the price file: read ahead, `None` where none is given or it is wrong (refused later)."""
+    """The path of the price file, read ahead; `None` if none is given or it is wrong (refused later)."""
     prices = root.value(PRICES.name) if isinstance(root, Mapping) else None
     node = prices.value(PRICES_PATH.name) if isinstance(prices, Mapping) else None
     return Path(node.text) if isinstance(node, Scalar) and node.text.startswith("/") else None
 
 
 def _catalogue(given: Path | None) -> Catalogue:
-    """The bundled list prices, or those of the price file: of the given one, else of the default's if any.
+    """The list prices of the price file given, else of the one at the default path, else the bundled ones.
 
     Raises:
-        ConfigError: the price file cannot be used, or is given and is not there.
+        ConfigError: the price file cannot be used, or is given and does not exist.
     """
     path = given or DEFAULT_PRICES
     try:
         data = _bytes(path, MOST_BYTES)
         return Catalogue(price_file=price_file(data))
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        if given is None:  # other users may not enter the daemon's folder, and see the bundled ones
+        if given is None:  # other users may not read the daemon's folder, and get the bundled ones
             return CATALOGUE
         problems: tuple[str, ...] = (
             f"cannot be read: {error.strerror}; write it with `prices update`, or remove prices.path",

@@ -1,16 +1,18 @@
-"""What is wrong with a configuration: every problem of the file, each with its place and what to do."""
+"""Problems of a configuration: all of a file, each with its position and its remedy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 MOST_PROBLEMS = 50
-"""Reading stops after so many: a file of another kind would otherwise be answered with a screen per line."""
+"""Reading stops after so many: a file of another kind would have a problem in each line."""
 
 SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where something stands in the file; both count from 1."""
+    """A position in the file; line and column count from 1."""
 
     line: int
     column: int
@@ -18,7 +20,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `place` is `None` and `path` empty where it is the whole file."""
+    """One problem. `position` is `None` and `path` empty if it is of the whole file."""
 
     position: Position | None
     path: str
@@ -40,15 +42,15 @@ class ConfigError(Exception):
 
 
 class RefusedError(Exception):
-    """A value that cannot be used; the message says why and what to write instead."""
+    """A value that cannot be used; the message has the reason and what to write instead."""
 
 
 class BrokenError(Exception):
-    """A value that cannot be used, for reasons that have been noted already."""
+    """A value that cannot be used; its problems are noted already."""
 
 
 class TooManyProblemsError(Exception):
-    """Enough has been noted."""
+    """More problems than are shown."""
 
 
 @dataclass(slots=True)
@@ -61,13 +63,25 @@ class Problems:
         """Note one problem.
 
         Raises:
-            TooManyProblemsError: the file has more problems than anyone would read.
+            TooManyProblemsError: the file has more than `MOST_PROBLEMS`.
         """
         if len(self.noted) == MOST_PROBLEMS:
             last = Problem(position, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
             self.noted.append(last)
             raise TooManyProblemsError
         self.noted.append(Problem(position, path, message))
+
+    @contextmanager
+    def fatal(self) -> Iterator[None]:
+        """A part of the file of which every problem is fatal.
+
+        Raises:
+            BrokenError: a problem was noted in the part.
+        """
+        before = len(self.noted)
+        yield
+        if len(self.noted) > before:
+            raise BrokenError
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems in the file's order, those of the file as a whole first."""

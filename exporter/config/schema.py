@@ -1,7 +1,7 @@
-"""The schema's parts: keys, mappings and lists. They drive reading and the documentation.
+"""The parts of a schema: keys, mappings and lists, for reading and for the documentation.
 
-A validator reads a node to a value. It refuses what cannot be used (`RefusedError`); its mapping or list
-notes the problem with its position and path and goes on, so that one run reports everything that is wrong.
+A validator reads a node to a value, or refuses it (`RefusedError`). The mapping or list around it notes the
+problem with its position and path, and goes on: one run reports all problems.
 """
 
 import re
@@ -18,7 +18,7 @@ from exporter.tariff.catalogue import CATALOGUE, Catalogue
 _CURRENCY: Final = re.compile(
     r"euros?|eur|pounds?|gbp|francs?|chf|yen|jpy|yuan|rmb|cny|rupees?|inr|won|krw|usd", re.IGNORECASE
 )
-"""What people write where it says dollars."""
+"""Currencies that people write in place of dollars."""
 
 DOLLARS: Final = "dollars"
 
@@ -67,7 +67,7 @@ def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str]
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word can only be a misspelling of a name."""
+    """Whether a word is so similar to a name that it can only be a misspelling."""
     return _similarity(word, name) >= MISSPELLED_FROM
 
 
@@ -86,7 +86,7 @@ _START: Final = Position(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One reading of a file: the zone of its local times, its list prices, and what was wrong so far."""
+    """One reading of a file: the zone of its local times, its list prices, and its problems so far."""
 
     zone: ZoneInfo
     problems: Problems
@@ -105,54 +105,50 @@ class Validator(Protocol[T_co]):
         """The value of a node.
 
         Raises:
-            RefusedError: it cannot be used; the message says why and what to do.
-            BrokenError: the same, for reasons that have been noted.
+            RefusedError: it cannot be used; the message has the reason and the remedy.
+            BrokenError: it cannot be used; its problems are noted.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RecordField:
-    """A field of a dataclass that a key fills."""
-
-    record: type[Any]
-    name: str
-
-    @property
-    def default(self) -> Any:
-        """The default of the field, `None` where it has none."""
-        (declaration,) = (each for each in fields(self.record) if each.name == self.name)
-        if declaration.default is not MISSING:
-            return declaration.default
-        return None if declaration.default_factory is MISSING else declaration.default_factory()
 
 
 @dataclass(frozen=True, slots=True)
 class Key(Generic[T_co]):
     """One key of a mapping, declared once.
 
-    `field` is the field that its value fills; the field's default is the key's. `default` is for a key that
-    fills no field. `also` are words that people write in its place before a single value.
+    `record` is the dataclass whose field its value fills: the field of the key's name, unless `field` names
+    another. The default of the field is the key's. `default` is for a key that fills no field.
+    `also` are words that people write in its place before a single value.
     """
 
     name: str
     validator: Validator[T_co]
     help: str
-    field: RecordField | None = None
+    record: type[Any] | None = None
+    field: str = ""
     default: T_co | None = None
     required: bool = False
     also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.field is not None:
-            object.__setattr__(self, "default", self.field.default)
+        if self.record is not None:
+            name = self.field or self.name
+            object.__setattr__(self, "field", name)
+            object.__setattr__(self, "default", _default(self.record, name))
+
+
+def _default(record: type[Any], name: str) -> Any:
+    """The default of a dataclass's field, `None` where it has none."""
+    (declaration,) = (each for each in fields(record) if each.name == name)
+    if declaration.default is not MISSING:
+        return declaration.default
+    return None if declaration.default_factory is MISSING else declaration.default_factory()
 
 
 @dataclass(frozen=True, slots=True)
 class MappingNode:
-    """A mapping as read, with the values of its good keys by name.
+    """A mapping as read, with the values of its valid keys by name.
 
-    `intended` are the keys that its unknown keys are most similar to: they are not reported as missing too.
+    `intended` are the keys that its unknown keys are most similar to: these are not reported as missing too.
     """
 
     node: Mapping
@@ -179,30 +175,30 @@ class MappingNode:
         return value
 
     def filled(self) -> dict[str, Any]:
-        """The values that were given, by the fields that they fill; those of groups below are among them."""
+        """The given values by the fields that they fill, those of groups below included."""
         filled: dict[str, Any] = {}
         for key in self.keys:
             value = self.values.get(key.name)
             if isinstance(value, MappingNode):
                 filled.update(value.filled())
-            elif key.name in self.values and key.field is not None:
-                filled[key.field.name] = value
+            elif key.name in self.values and key.field:
+                filled[key.field] = value
         return filled
 
     def refuse(self, key: Key[object] | None, message: str) -> None:
-        """Note a problem at a key's value, at the mapping without a key (or where it is not given)."""
+        """Note a problem at a key's value, or at the mapping if there is no key or it is not given."""
         node = key and self.node.value(key.name)
         path = dotted(self.path, key.name) if key else self.path
         self.context.problems.note(node.position if node else self.node.position, path, message)
 
 
-Rule = Callable[[MappingNode], bool]
-"""Whether a mapping with these keys can be built; a rule notes what is wrong."""
+Rule = Callable[[MappingNode], object]
+"""A check of several keys of a mapping together. It notes what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T_co]):
-    """A mapping with known keys, built to a value once each of them is good."""
+    """A mapping with known keys, built to a value if all of it is valid."""
 
     keys: tuple[Key[object], ...]
     build: Callable[[MappingNode], T_co]
@@ -214,38 +210,31 @@ class Table(Generic[T_co]):
         if not isinstance(node, Mapping):
             raise RefusedError(f"must be a mapping of keys to values, not {describe(node)}")
         mapping = MappingNode(node, path, context, self.keys)
-        good = self._names_are_valid(mapping)
-        for key in self.keys:
-            value = node.value(key.name)
-            if value is not None:
-                good &= read_into(
-                    mapping.values, key.name, key.validator, value, dotted(path, key.name), context
-                )
-            elif key.required:
-                good = False
-                if key.name in mapping.intended:
-                    continue
-                context.problems.note(node.position, path, missing(key))
-        for rule in self.rules:
-            good &= rule(mapping)
-        if not good:
-            raise BrokenError
-        return self.build(mapping)
+        with context.problems.fatal():
+            self._check_names(mapping)
+            for key in self.keys:
+                value = node.value(key.name)
+                if value is not None:
+                    read_into(mapping.values, key.name, key.validator, value, dotted(path, key.name), context)
+                elif key.required and key.name not in mapping.intended:
+                    context.problems.note(node.position, path, missing(key))
+            for rule in self.rules:
+                rule(mapping)
+        with context.problems.fatal():
+            return self.build(mapping)
 
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""
         for key in self.keys:
-            if key.field is not None:
-                yield key.field.name
+            if key.field:
+                yield key.field
             elif isinstance(key.validator, Table):
                 yield from key.validator.field_names()
 
-    def _names_are_valid(self, mapping: MappingNode) -> bool:
+    def _check_names(self, mapping: MappingNode) -> None:
         names = [key.name for key in self.keys]
-        good = not mapping.node.faults
         for name, (position, value) in mapping.node.entries.items():
             if name not in names:
-                good = False
                 best = self._synonym(name, value) or did_you_mean(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
                 if both := best and did_you_mean_pair(name, best, names):
@@ -268,10 +257,9 @@ class Table(Generic[T_co]):
                     self._check_misspelled(best, value, path, mapping.context)
         for position, fault in mapping.node.faults:
             mapping.context.problems.note(position, mapping.path, fault)
-        return good
 
     def _synonym(self, name: str, value: Node) -> str | None:
-        """The key that people call by another word."""
+        """The key that has the name as a synonym."""
         synonyms = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
         return next(synonyms, None)
 
@@ -281,37 +269,37 @@ class Table(Generic[T_co]):
         return [key for key, table in tables if any(child.name == name for child in table.keys)]
 
     def _check_misspelled(self, intended: str, value: Node, path: str, context: Context) -> None:
-        """Report what is wrong with the value of a misspelled key, too: one run reports everything."""
+        """Note the problems of a misspelled key's value too: one run reports all problems."""
         key = next(key for key in self.keys if key.name == intended)
         read_into({}, intended, key.validator, value, path, context)
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One good item of a list, with its node and its path."""
+    """One valid item of a list, with its node and its path."""
 
     node: Node
     path: str
     value: T
 
     def refuse(self, name: str, message: str, context: Context) -> None:
-        """Note a problem at one key of the item, or at the item where that key is not given."""
+        """Note a problem at one key of the item, or at the item if that key is not given."""
         node = self.node.value(name) if isinstance(self.node, Mapping) else None
         context.problems.note((node or self.node).position, dotted(self.path, name), message)
 
 
 def group(keys: tuple[Key[object], ...], rules: tuple[Rule, ...] = ()) -> Table[MappingNode]:
-    """A mapping that is no record of its own: its keys fill fields of the record around it."""
+    """A mapping without a record of its own: its keys fill fields of the record around it."""
     return Table(keys, lambda mapping: mapping, rules)
 
 
 def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
-    """A record from the fields that the keys of a mapping fill."""
+    """A function that builds a record from the fields that the keys of a mapping fill."""
     return lambda mapping: record(**mapping.filled())
 
 
-ListRule = Callable[[list[ListItem[T]], Context], bool]
-"""Whether the good items can stand together; a rule notes what is wrong."""
+ListRule = Callable[[list[ListItem[T]], Context], object]
+"""A check of the valid items of a list together. It notes what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +310,7 @@ class ListOf(Generic[T]):
     rules: tuple[ListRule[T], ...] = ()
     least: int = 0
     advice: str = "begin each item with a dash"
-    """What to do where it is no list."""
+    """The remedy for a value that is no list."""
 
     @property
     def expected(self) -> str:
@@ -335,36 +323,33 @@ class ListOf(Generic[T]):
             raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
+        read: dict[str, T] = {}
         items: list[ListItem[T]] = []
-        for index, child in enumerate(node.items):
-            read: dict[str, T] = {}
-            item_path = f"{path}[{index}]"
-            if read_into(read, "", self.validator, child, item_path, context):
-                items.append(ListItem(child, item_path, read[""]))
-        good = len(items) == len(node.items)
-        for rule in self.rules:
-            good &= rule(items, context)
-        if not good:
-            raise BrokenError
+        with context.problems.fatal():
+            for index, child in enumerate(node.items):
+                item_path = f"{path}[{index}]"
+                read_into(read, item_path, self.validator, child, item_path, context)
+                if item_path in read:
+                    items.append(ListItem(child, item_path, read[item_path]))
+            for rule in self.rules:
+                rule(items, context)
         return tuple(item.value for item in items)
 
 
 def read_into(
     values: dict[str, T], name: str, validator: Validator[T], node: Node, path: str, context: Context
-) -> bool:
-    """Put a node's value under a name; false, with the problem noted, where it cannot be used."""
+) -> None:
+    """Put a node's value under a name, or note the problem that it has."""
     try:
         values[name] = validator.read(node, path, context)
     except RefusedError as refused:
         context.problems.note(node.position, path, str(refused))
-        return False
     except BrokenError:
-        return False
-    return True
+        pass
 
 
 def describe(node: Node) -> str:
-    """What a node is, for "must be this, not ..."."""
+    """A node in words, for "must be this, not ..."."""
     if isinstance(node, Mapping):
         return "a mapping"
     if isinstance(node, Sequence):
@@ -398,34 +383,29 @@ def dotted(path: str, name: str) -> str:
 def exactly_one(*keys: Key[object]) -> Rule:
     """A rule: one of the keys must be given, and only one."""
 
-    def rule(mapping: MappingNode) -> bool:
+    def rule(mapping: MappingNode) -> None:
         given = [key for key in keys if key in mapping]
-        if len(given) == 1:
-            return True
         names = ", ".join(key.name for key in keys)
-        if given:
-            for key in given[1:]:
-                mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
-        elif mapping.intended.isdisjoint(key.name for key in keys):
+        for key in given[1:]:
+            mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
+        if not given and mapping.intended.isdisjoint(key.name for key in keys):
             mapping.refuse(None, f"says none of {names}; give exactly one")
-        return False
 
     return rule
 
 
 def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
+    """A rule: two keys are given both or neither, unless `other` is given too, a problem of another rule."""
 
-    def rule(mapping: MappingNode) -> bool:
+    def rule(mapping: MappingNode) -> None:
         if (key in mapping) == (needed in mapping) or (key in mapping and other in mapping):
-            return True
+            return
         if needed.name in mapping.intended or key.name in mapping.intended:
-            return False
+            return
         if key in mapping:
             mapping.refuse(None, missing(needed))
         else:
             mapping.refuse(needed, f"goes with {key.name} only; remove it")
-        return False
 
     return rule
 
@@ -433,15 +413,12 @@ def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
 def unique(key: Key[str], of: Callable[[T], str], advice: str) -> ListRule[T]:
     """A rule: no two items have the same value of a key; the advice is for the later one."""
 
-    def rule(items: list[ListItem[T]], context: Context) -> bool:
+    def rule(items: list[ListItem[T]], context: Context) -> None:
         paths: dict[str, str] = {}
-        good = True
         for item in items:
             value = of(item.value)
             if value in paths:
                 item.refuse(key.name, f'"{value}" is already given by {paths[value]}; {advice}', context)
-                good = False
             paths.setdefault(value, item.path)
-        return good
 
     return rule

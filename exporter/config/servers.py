@@ -16,7 +16,6 @@ from exporter.config.schema import (
     ListItem,
     ListOf,
     MappingNode,
-    RecordField,
     Table,
     describe,
     group,
@@ -50,12 +49,12 @@ _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
-"""Stands for `all`, which an empty list never does: it is refused."""
+"""Stands for `all`: an empty list is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Url(ScalarValidator[str]):
-    """Where metrics are scraped: http or https, without a password or a fragment."""
+    """A URL to scrape: http or https, without a password or a fragment."""
 
     expected: str = "URL"
     instead: str = "metrics.bearer_token_file"
@@ -104,7 +103,7 @@ def _is_host(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServerName(ScalarValidator[str]):
-    """The name of a certificate's subject: a DNS name or an address, nothing of a URL."""
+    """The name of a certificate's subject: a DNS name or an address, and no URL."""
 
     expected: str = "name like chat.example.com"
 
@@ -115,7 +114,7 @@ class ServerName(ScalarValidator[str]):
             return str(ipaddress.ip_address(text))
         except ValueError:
             pass
-        # What consists of digits and dots is an address that was mistyped.
+        # Digits and dots alone are a mistyped address.
         if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
             raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
         return text.removesuffix(".").lower()
@@ -153,16 +152,13 @@ class GpuName:
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
 
 
-def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> bool:
-    good = True
+def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> None:
     earlier: set[int | str] = set()
     for item in items:
         if item.value in earlier:
             message = f"GPU {item.value} is already in the list; keep one"
             context.problems.note(item.node.position, item.path, message)
-            good = False
         earlier.add(item.value)
-    return good
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,33 +210,27 @@ BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
     "A file with the token to send; the LiteLLM proxy needs one.",
-    RecordField(ServerRule, "bearer_token_file"),
+    record=GatewayDivision,
 )
 CA_FILE = Key(
-    "ca_file",
-    AbsolutePath(),
-    "A file of certificates (PEM) to trust; https only.",
-    RecordField(ServerRule, "ca_file"),
+    "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
 )
 
 
-def _adapters_have_models(mapping: MappingNode) -> bool:
+def _adapters_have_models(mapping: MappingNode) -> None:
     if mapping.values.get(BY.name) != "adapter" or MODELS in mapping or MODELS.name in mapping.intended:
-        return True
+        return
     mapping.refuse(
         None,
         "says nothing of the adapters: give models, the names of its adapters, "
         'or ["*"] where the gateway leads to this server alone',
     )
-    return False
 
 
-def _certificates_go_with_https(mapping: MappingNode) -> bool:
-    url = mapping.get(GATEWAY) if GATEWAY.name in mapping.values else None
-    if CA_FILE not in mapping or url is None or urlsplit(url).scheme == "https":
-        return True
-    mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
-    return False
+def _certificates_go_with_https(mapping: MappingNode) -> None:
+    url = mapping.get(GATEWAY)
+    if CA_FILE in mapping and url is not None and urlsplit(url).scheme != "https":
+        mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
 
 
 def _divide(mapping: MappingNode) -> GatewayDivision:
@@ -259,38 +249,46 @@ DIVIDE = Key(
     ),
     "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
     "server's owner, as does everything before the first count.",
-    RecordField(ServerRule, "divide"),
+    record=ServerRule,
 )
 
 
 ANY_GPU: Final = "(any)"
-"""Stands for a GPU that only servers on all GPUs use."""
+"""Stands for the GPUs that no entry names, which servers on all GPUs share."""
 
 
-def _match_has_keys(mapping: MappingNode) -> bool:
-    if mapping.node.entries:
-        return True
-    mapping.refuse(None, "is empty and would match every server; give port, workload, unit, process or user")
-    return False
+def _match_has_keys(mapping: MappingNode) -> None:
+    if not mapping.node.entries:
+        mapping.refuse(
+            None, "is empty and would match every server; give port, workload, unit, process or user"
+        )
 
 
-PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.")
-WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.")
-UNIT = Key("unit", Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager.")
-PROCESS = Key("process", Pattern(), "The name of its program: the part after `unmatched:`, or its engine.")
-USER = Key("user", User(), "The user that it runs as, by name or uid; in a container write the uid.")
+PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.", record=ServerMatch)
+WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.", record=ServerMatch)
+UNIT = Key(
+    "unit",
+    Pattern(),
+    "Its system unit, like vllm@chat.service; no unit of a user's own manager.",
+    record=ServerMatch,
+)
+PROCESS = Key(
+    "process",
+    Pattern(),
+    "The name of its program: the part after `unmatched:`, or its engine.",
+    record=ServerMatch,
+)
+USER = Key(
+    "user",
+    User(),
+    "The user that it runs as, by name or uid; in a container write the uid.",
+    record=ServerMatch,
+)
 
 
 def _match(mapping: MappingNode) -> ServerMatch:
     user = mapping.get(USER)
-    return ServerMatch(
-        mapping.get(PORT),
-        mapping.get(WORKLOAD),
-        mapping.get(UNIT),
-        mapping.get(PROCESS),
-        user,
-        None if user is None else uid_of(user),
-    )
+    return ServerMatch(uid=None if user is None else uid_of(user), **mapping.filled())
 
 
 MATCH = Key(
@@ -303,14 +301,14 @@ NAME = Key(
     "name",
     Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
     "The server's name. Entries with the same name are replicas, and their tokens add up.",
-    RecordField(ServerRule, "name"),
+    record=ServerRule,
 )
 URL = Key(
     "url",
     Url(),
     "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
     "wherever it is shown.",
-    RecordField(ConfiguredServer, "url"),
+    record=ConfiguredServer,
 )
 GPUS = Key(
     "gpus",
@@ -321,25 +319,22 @@ ENGINE = Key(
     "engine",
     Choice(tuple(sorted(ENGINES))),
     "Engine name (default: recognized from its metrics page).",
-    RecordField(ServerRule, "engine"),
+    record=ServerRule,
 )
 NAMESPACE = Key(
-    "namespace",
-    Label("namespace"),
-    "Namespace of the server; empty without it.",
-    RecordField(ServerRule, "namespace"),
+    "namespace", Label("namespace"), "Namespace of the server; empty without it.", record=ServerRule
 )
 SHARE = Key(
     "gpu_share_ratio",
     Number("ratio", Decimal(1), above_low=True),
     "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
-    RecordField(ServerRule, "gpu_share_ratio"),
+    record=ServerRule,
 )
 SPANS_HOSTS = Key(
     "spans_hosts",
     Truth(),
     "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
-    RecordField(ServerRule, "spans_hosts"),
+    record=ServerRule,
 )
 ROLE = Key(
     "role",
@@ -352,29 +347,31 @@ METRICS_SCHEME = Key(
     "scheme",
     Choice(("http", "https")),
     "Scheme of its metrics, with match only.",
-    RecordField(ServerRule, "metrics_scheme"),
+    record=ServerRule,
+    field="metrics_scheme",
 )
 METRICS_PORT = Key(
     "port",
     Whole("port", 1, 65535),
     "Port of its metrics, with match only.",
-    RecordField(ServerRule, "metrics_port"),
+    record=ServerRule,
+    field="metrics_port",
 )
 METRICS_PATH_KEY = Key(
-    "path", UrlPath(), "Path of its metrics, with match only.", RecordField(ServerRule, "metrics_path")
+    "path", UrlPath(), "Path of its metrics, with match only.", record=ServerRule, field="metrics_path"
 )
 METRICS_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
     "A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs "
     "a user, a unit, or a workload of one namespace.",
-    RecordField(ServerRule, "bearer_token_file"),
+    record=ServerRule,
 )
 SERVER_NAME = Key(
     "server_name",
     ServerName(),
     "Host name to verify in the certificate, if it differs from the address; https only.",
-    RecordField(ServerRule, "server_name"),
+    record=ServerRule,
 )
 
 
@@ -385,53 +382,48 @@ METRICS = Key(
 )
 
 
-def _has_url_or_match(mapping: MappingNode) -> bool:
+def _has_url_or_match(mapping: MappingNode) -> None:
     """An entry with a `url` is a configured server; one with `match` corrects discovered servers."""
     if MATCH in mapping and URL in mapping:
         mapping.refuse(MATCH, "cannot be combined with url; keep exactly one of url, match")
-        return False
-    if MATCH in mapping:
-        return _corrects_something(mapping)
-    if MATCH.name in mapping.intended and URL not in mapping:
-        return False  # a key of match stands beside it, a problem that is noted already
-    good = True
+    elif MATCH in mapping:
+        _corrects_something(mapping)
+    elif URL in mapping or MATCH.name not in mapping.intended:  # else a key of match lacks its match
+        _is_configured(mapping)
+
+
+def _is_configured(mapping: MappingNode) -> None:
     needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
     for key in needed:
-        if key not in mapping:
-            good = False
-            if key.name not in mapping.intended:
-                mapping.refuse(None, missing(key))
+        if key not in mapping and key.name not in mapping.intended:
+            mapping.refuse(None, missing(key))
     where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY)
     for key in where:
         if (metrics := mapping.get(METRICS)) is not None and key in metrics:
             metrics.refuse(key, f"goes with match only: the url has the {key.name}")
-            good = False
-    return good
 
 
-def _corrects_something(mapping: MappingNode) -> bool:
+def _corrects_something(mapping: MappingNode) -> None:
     if GPUS in mapping:
         mapping.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
-        return False
-    if len(mapping.node.entries) == 1:
+    elif len(mapping.node.entries) == 1:
         mapping.refuse(
             None, "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
         )
-        return False
-    return _token_has_a_safe_target(mapping)
+    else:
+        _token_has_a_safe_target(mapping)
 
 
-def _token_has_a_safe_target(mapping: MappingNode) -> bool:
+def _token_has_a_safe_target(mapping: MappingNode) -> None:
     """Any program can choose its command line and port: a token goes to what only its owner can set."""
     match, metrics = mapping.get(MATCH), mapping.get(METRICS)
     if match is None or metrics is None or METRICS_TOKEN_FILE not in metrics or match.binds:
-        return True
+        return
     metrics.refuse(
         METRICS_TOKEN_FILE,
         "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of one "
         "namespace like ml/chat-*, or give the url in place of match",
     )
-    return False
 
 
 def _server(mapping: MappingNode) -> ConfiguredServer | ServerRule:
@@ -451,8 +443,7 @@ def _configured(items: Entries) -> Iterator[tuple[ListItem[ConfiguredServer | Se
             yield item, item.value
 
 
-def _metrics_files_go_with_https(items: Entries, context: Context) -> bool:
-    good = True
+def _metrics_files_go_with_https(items: Entries, context: Context) -> None:
     for item in items:
         entry = item.value
         scheme = urlsplit(entry.url).scheme if isinstance(entry, ConfiguredServer) else entry.metrics_scheme
@@ -460,12 +451,9 @@ def _metrics_files_go_with_https(items: Entries, context: Context) -> bool:
             if value and scheme != "https":
                 what = "an https URL" if isinstance(entry, ConfiguredServer) else "`scheme: https`"
                 item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https", context)
-                good = False
-    return good
 
 
-def _urls_are_unique(items: Entries, context: Context) -> bool:
-    good = True
+def _urls_are_unique(items: Entries, context: Context) -> None:
     paths: dict[tuple[object, ...], str] = {}
     for item, server in _configured(items):
         parts = urlsplit(server.url)
@@ -474,12 +462,10 @@ def _urls_are_unique(items: Entries, context: Context) -> bool:
         if endpoint in paths:
             message = f"the same URL is already read by {paths[endpoint]}; its tokens would be counted twice"
             item.refuse(URL.name, message, context)
-            good = False
         paths.setdefault(endpoint, item.path)
-    return good
 
 
-def _shares_fit(items: Entries, context: Context) -> bool:
+def _shares_fit(items: Entries, context: Context) -> None:
     """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
     shares: dict[int | str, dict[tuple[str, str], Decimal]] = {ANY_GPU: {}}
     for item, server in _configured(items):
@@ -491,17 +477,15 @@ def _shares_fit(items: Entries, context: Context) -> bool:
             if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
                 message = f"is {plain(of_gpu[key])} for another replica on GPU {gpu}; give both the same"
                 item.refuse(SHARE.name, message, context)
-                return False
+                return
             if (total := sum(of_gpu.values(), Decimal(0))) > 1:
                 message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
                 item.refuse(SHARE.name, message, context)
-                return False
-    return True
+                return
 
 
-def _gateways_are_consistent(items: Entries, context: Context) -> bool:
+def _gateways_are_consistent(items: Entries, context: Context) -> None:
     """A gateway may divide many servers. It is scraped once, and it is no server itself."""
-    good = True
     servers = {server.url: item.path for item, server in _configured(items)}
     gateways: dict[str, tuple[str, GatewayDivision]] = {}
     for item in items:
@@ -512,12 +496,9 @@ def _gateways_are_consistent(items: Entries, context: Context) -> bool:
         if url in servers:
             message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
             item.refuse(DIVIDE.name, message, context)
-            good = False
         elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
             message = f"its gateway is read with other files by {path}; give both the same"
             item.refuse(DIVIDE.name, message, context)
-            good = False
-    return good
 
 
 SERVERS = Key(

@@ -1,4 +1,4 @@
-"""The typed configuration, frozen. What each key means to users stands in the schema beside it."""
+"""The typed configuration, frozen. The schema has the meaning of each key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,15 @@ CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Cloud whose metadata service reports the host's location: that of the firmware, none, or a named one."""
 
 GpusChoice = Literal["auto", "all", "visible"]
-"""Which GPUs of the machine NVML lists here: all where the process was given all, all of them, or some."""
+"""GPUs that NVML lists: all if the process was given all (auto), all of the machine, or some."""
 
 KubernetesChoice = Literal["auto", "off", "pods_api", "kubelet", "api_server"]
-"""Who is asked for the pods of this pod's node; the API server also for its labels, unless it is off."""
+"""Source of the pods of this node; its labels are from the API server, unless it is off."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodLabels:
-    """The labels of pods that say who pays; empty where none does."""
+    """The labels of pods that name product and team; empty for none."""
 
     product: str = "app.kubernetes.io/part-of"
     team: str = "team"
@@ -48,12 +48,12 @@ class Budget:
 
 
 DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
-"""In force where none is configured. It is this very object then: one that says the same was meant."""
+"""In force if none is configured. It is compared by identity: an equal budget may be configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayDivision:
-    """What divides a server, and what reading its gateway takes."""
+    """The division of a server, and the files for requests to its gateway."""
 
     division: Division
     bearer_token_file: Path | None = None
@@ -83,10 +83,10 @@ class ConfiguredServer:
 
 @dataclass(frozen=True, slots=True)
 class ServerMatch:
-    """Which of the servers that are found; what is `None` says nothing. Patterns are shell-style.
+    """Which discovered servers; `None` matches any. Patterns are shell-style.
 
     `workload` is matched against `namespace/name`, `unit` against a unit of the host's service manager.
-    `user` is as it was written, and `uid` its number, `None` where this machine does not know the name.
+    `user` is as it was written, and `uid` its number, `None` if this machine does not know the name.
     """
 
     port: int | None = None
@@ -98,7 +98,7 @@ class ServerMatch:
 
     @property
     def binds(self) -> bool:
-        """Whether it names what a stranger cannot set: a user, a system unit, or pods of one namespace."""
+        """Whether it names what another user cannot set: a user, a system unit, or pods of one namespace."""
         namespace = (self.workload or "").partition("/")[0]
         pods = bool(namespace) and not any(character in namespace for character in "*?[")
         return self.user is not None or self.unit is not None or pods
@@ -106,10 +106,10 @@ class ServerMatch:
 
 @dataclass(frozen=True, slots=True)
 class ServerRule:
-    """What the configuration says of servers that are found; `None` is what it leaves as it was found.
+    """Corrections of discovered servers; `None` keeps what was discovered.
 
-    `metrics_path` and `metrics_port` say where such a server is read, never at which host. `source` is where
-    the file says it, like `servers[1]`.
+    `metrics_path` and `metrics_port` are where such a server is scraped, never the host. `source` is the
+    path of the rule in the file, like `servers[1]`.
     """
 
     match: ServerMatch
@@ -180,12 +180,11 @@ SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 def cost_policy(
     config: Config, host: str, location: HostLocation | None = UNKNOWN_LOCATION, *, all_gpus: bool = False
 ) -> CostPolicy:
-    """What a configuration says to the cost model of a host, and where that runs as far as it is known.
+    """The cost policy of a configuration on a host.
 
+    `location` is `None` until it is known: GPUs whose price depends on it are unpriced until then. So are
+    those whose rule matches labels of the node that could not be read.
     `all_gpus`: this process was given all GPUs of the machine, unless the configuration says otherwise.
-
-    `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
-    are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
     """
     hardware, unmatched = config.hardware, config.unmatched_hardware
     if location is None:
@@ -193,7 +192,7 @@ def cost_policy(
     elif location.node_labels is None:
         hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
     left_out = len(hardware) < len(config.hardware)
-    asking = left_out or (location is None and unmatched == "estimate")
+    location_pending = left_out or (location is None and unmatched == "estimate")
     if location is None or left_out:
         unmatched = "unpriced"
     where = _priced_by(location or UNKNOWN_LOCATION, hardware)
@@ -205,7 +204,7 @@ def cost_policy(
             where,
             unmatched,
             config.catalogue,
-            asking=asking,
+            location_pending=location_pending,
             retired=config.retired,
             stand_ins=config.unmatched_hardware == "estimate",
         ),
@@ -222,7 +221,7 @@ def cost_policy(
 
 
 def _priced_by(location: HostLocation, hardware: tuple[Hardware, ...]) -> HostLocation:
-    """A place with those labels alone that a rule looks at: no other one changes a price."""
+    """A location with only those labels that a rule matches: no other one changes a price."""
     names = {name for rule in hardware for name, _ in rule.match.node_label}
     return replace(
         location, node_labels=tuple(pair for pair in location.node_labels or () if pair[0] in names)

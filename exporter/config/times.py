@@ -1,4 +1,4 @@
-"""The shapes of calendar values: time zones, days, and moments of local time."""
+"""Validators of calendar values: time zones, dates, and local times."""
 
 import re
 import zoneinfo
@@ -76,7 +76,7 @@ ABBREVIATIONS: Final = {
 }
 """Abbreviations of a region's standard and daylight saving time, with the regions that use them.
 
-Those that the database knows itself (CET, EST) are read, and stand here for one that does not ship them.
+CET and EST are zones of the database too; they are listed for databases that do not ship them.
 """
 
 FIXED_ABBREVIATIONS: Final = ("EST", "MST")
@@ -200,10 +200,9 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def _zone_hint(name: str) -> str:
-    """What to write instead of a name that the database lacks.
+    """What to write in place of a name that the database lacks.
 
-    An abbreviation is answered by regions, never by a name of fixed offset: those do not move with daylight
-    saving.
+    For an abbreviation, regions and never a zone of fixed offset: those do not move with daylight saving.
     """
     if regions := ABBREVIATIONS.get(name.upper()):
         return f"did you mean {_either(regions)}?"

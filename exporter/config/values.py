@@ -14,13 +14,13 @@ from exporter.readings import LABEL_CHARACTERS, label
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 MOST_DECIMALS: Final = 30
-"""Beyond it a ratio is no longer something that a person wrote."""
+"""More decimals than a person writes."""
 
 DOLLAR_DECIMALS: Final = 12
 """The ledger counts picodollars."""
 
 PERCENT: Final = "if it is in percent, divide it by 100"
-"""What to do about a ratio above 1."""
+"""Remedy for a ratio above 1."""
 
 PATTERN_CHARACTERS: Final = 256
 PATH_CHARACTERS: Final = 4096
@@ -44,7 +44,7 @@ def scalar(node: Node, expected: str) -> Scalar:
 
 
 class ScalarValidator(Generic[T_co]):
-    """A validator of one written value; `parse` takes it once it is known to be no list and no mapping."""
+    """A validator of a scalar: `parse` gets what is neither a list nor a mapping."""
 
     @property
     def expected(self) -> str:
@@ -53,7 +53,7 @@ class ScalarValidator(Generic[T_co]):
 
     @property
     def example(self) -> str:
-        """What is expected, as the error for a list or a mapping names it."""
+        """What is expected, as errors name it."""
         return self.expected
 
     def read(self, node: Node, path: str, context: Context) -> T_co:
@@ -65,20 +65,20 @@ class ScalarValidator(Generic[T_co]):
         """The value of what was written.
 
         Raises:
-            RefusedError: it cannot be used; the message says why and what to do.
+            RefusedError: it cannot be used; the message has the reason and the remedy.
         """
         raise NotImplementedError
 
     def show(self, value: object) -> str:
-        """A value as one would write it."""
+        """A value as it is written in the file."""
         return str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Number(ScalarValidator[Decimal]):
-    """An exact decimal in [low, high], taken from its digits and never through a float.
+    """An exact decimal in [low, high], read from its digits and never through a float.
 
-    `excess` is what to do about one that is above.
+    `excess` is the remedy for a value above it.
     """
 
     unit: str
@@ -96,7 +96,7 @@ class Number(ScalarValidator[Decimal]):
 
     @property
     def example(self) -> str:
-        """The same, said to be a number."""
+        """The same, named a number."""
         return f"number ({self.expected})"
 
     def parse(self, written: Scalar) -> Decimal:
@@ -130,7 +130,7 @@ class Whole(ScalarValidator[int]):
 
     @property
     def example(self) -> str:
-        """The same, said to be a whole number."""
+        """The same, named a whole number."""
         return f"whole number ({self.expected})"
 
     def parse(self, written: Scalar) -> int:
@@ -147,7 +147,7 @@ class Whole(ScalarValidator[int]):
 class Label(ScalarValidator[str]):
     """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
 
-    `reserved` words have a meaning of their own on the page, and so has `reserved_beginning`.
+    `reserved` words and `reserved_beginning` have a meaning of their own in metrics.
     """
 
     expected: str
@@ -222,7 +222,7 @@ class Choice(ScalarValidator[W]):
 
     @property
     def example(self) -> str:
-        """The same, said to be a word."""
+        """The same, named a word."""
         return f"word ({self.expected})"
 
     def parse(self, written: Scalar) -> W:
@@ -275,19 +275,19 @@ class Duration(ScalarValidator[Nanoseconds]):
         return _nanoseconds(text)
 
     def show(self, value: object) -> str:
-        """Seconds, or milliseconds where they are no whole ones."""
+        """Seconds, or milliseconds if they are not whole."""
         milliseconds = int(str(value)) // _NANOSECONDS_PER_MILLISECOND
         return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
 
 
 @dataclass(frozen=True, slots=True)
 class AbsolutePath(ScalarValidator[Path]):
-    """A file on this host. It is looked at when it is used, not when the configuration is read."""
+    """A file on this host. It is opened when it is used, not when the configuration is read."""
 
     expected: str = "absolute path"
 
     def parse(self, written: Scalar) -> Path:
-        """The path, whether or not there is a file."""
+        """The path, whether or not the file exists."""
         text = written.text
         if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
             raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
@@ -298,7 +298,7 @@ LARGEST_UID: Final = 4_294_967_294
 """One below (uid_t) -1, which names no user (chown(2))."""
 
 _USER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}[$]?", re.ASCII)
-"""What useradd(8) and directories take, and no pattern: a user is matched exactly."""
+"""Names that useradd(8) and directories accept, without patterns: a user is matched exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +320,7 @@ class User(ScalarValidator[str]):
 
 
 def uid_of(user: str) -> int | None:
-    """The uid of a user; `None` for a name that this machine does not have."""
+    """The uid of a user; `None` for a name that this machine does not know."""
     if user.isdigit():
         return int(user)
     try:
@@ -333,7 +333,7 @@ def number(written: Scalar, expected: str) -> Decimal:
     """The exact decimal that was written.
 
     Raises:
-        RefusedError: it is no plain decimal number; not a number and infinity are none.
+        RefusedError: it is no finite decimal number.
     """
     text = written.text
     if not written.plain:

@@ -1,7 +1,7 @@
 """The web configuration: authentication and TLS, in the format of the Prometheus exporter toolkit.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
-A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
+A file that is accepted here passes `promtool check web-config`. What Python's TLS cannot do is refused.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
-from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
+from exporter.config.problems import RefusedError, shown
+from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted, missing
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.units import Nanoseconds
 
@@ -20,14 +20,14 @@ HEADER_CHARACTERS: Final = 2048
 USER_CHARACTERS: Final = 255
 MOST_USERS: Final = 100
 DEAREST: Final = 18
-"""The highest cost of bcrypt: one look at a password takes about 15 s then, longer than a scraper waits."""
+"""The highest cost of bcrypt: a comparison then takes about 15 s, longer than a scraper waits."""
 
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class FilePath(ScalarValidator[Path]):
-    """A file, from the folder of the file that names it on where it does not begin with /."""
+    """A file, relative to the folder of the file that names it unless it begins with /."""
 
     expected: str = "path"
 
@@ -41,7 +41,7 @@ class FilePath(ScalarValidator[Path]):
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A key that is refused: the message says what to write instead."""
+    """A key that is refused; the message has what to write instead."""
 
     message: str
     expected: str = "nothing"
@@ -54,7 +54,7 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class Text(ScalarValidator[str]):
-    """Printable ASCII, as a header or a name in a certificate has it; it may be empty."""
+    """Printable ASCII, for a header or a name in a certificate; it may be empty."""
 
     expected: str
 
@@ -71,7 +71,7 @@ class Text(ScalarValidator[str]):
 
 @dataclass(frozen=True, slots=True)
 class OrBlank:
-    """One of a few words, or nothing between quotes, which is as if the key were not there."""
+    """One of a few words, or an empty text, which is as if the key were not given."""
 
     choice: Choice[str]
 
@@ -100,19 +100,18 @@ class BasicUsers:
         if len(node.entries) > MOST_USERS:
             raise RefusedError(f"has {len(node.entries)} users; it takes {MOST_USERS} at most")
         users: dict[str, bytes] = {}
-        for position, fault in node.faults:
-            context.problems.note(position, path, fault)
-        for name, (position, value) in node.entries.items():
-            where = dotted(path, shown(name)[1:-1])
-            problem = _user_fault(name)
-            if problem:
-                context.problems.note(position, where, problem)
-            elif problem := _hash_fault(value):
-                context.problems.note(value.position, where, problem)
-            elif isinstance(value, Scalar):
-                users[name] = value.text.encode()
-        if len(users) < len(node.entries) or node.faults:
-            raise BrokenError
+        with context.problems.fatal():
+            for position, fault in node.faults:
+                context.problems.note(position, path, fault)
+            for name, (position, value) in node.entries.items():
+                where = dotted(path, shown(name)[1:-1])
+                problem = _user_fault(name)
+                if problem:
+                    context.problems.note(position, where, problem)
+                elif problem := _hash_fault(value):
+                    context.problems.note(value.position, where, problem)
+                elif isinstance(value, Scalar):
+                    users[name] = value.text.encode()
         return users
 
 
@@ -148,7 +147,7 @@ SUITES: Final = {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
-"""What Go's crypto/tls calls secure, with OpenSSL's names. Those of TLS 1.3 are always on, as in Go."""
+"""Secure cipher suites of Go's crypto/tls, with OpenSSL's names. Those of TLS 1.3 are always on, as in Go."""
 
 CURVES: Final = {
     "CurveP256": "prime256v1",
@@ -161,7 +160,7 @@ CURVES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Which client certificates are asked for. Without `names`, each that an authority has signed will do."""
+    """Which client certificates are accepted; without `names`, all that an authority has signed."""
 
     authorities: Path
     required: bool
@@ -170,7 +169,7 @@ class ClientConfig:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """How connections are encrypted. `suites` and `curve` have OpenSSL's names; without them it chooses."""
+    """TLS of connections. `suites` and `curve` have OpenSSL's names; without them it chooses."""
 
     certificate: Path
     key: Path
@@ -183,7 +182,7 @@ class TlsConfig:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read beside the web configuration."""
+        """Files that are read with the web configuration."""
         return (self.certificate, self.key, *((self.clients.authorities,) if self.clients else ()))
 
 
@@ -197,7 +196,7 @@ class RateConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every answer."""
+    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every response."""
 
     tls: TlsConfig | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -207,7 +206,7 @@ class WebConfig:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read beside the web configuration."""
+        """Files that are read with the web configuration."""
         return self.tls.files if self.tls else ()
 
 
@@ -265,63 +264,51 @@ HEADERS = (
 )
 
 
-def _proves_itself(mapping: MappingNode) -> bool:
-    good = True
+def _has_certificate_and_key(mapping: MappingNode) -> None:
     for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
         if key not in mapping and inline not in mapping and key.name not in mapping.intended:
-            mapping.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
-            good = False
-    return good
+            mapping.refuse(None, missing(key))
 
 
-def _knows_its_clients(mapping: MappingNode) -> bool:
+def _clients_are_verified(mapping: MappingNode) -> None:
     kind = mapping.get(CLIENT_AUTH)
+    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
         mapping.refuse(
             CLIENT_AUTH,
             f"{kind} accepts any self-made certificate; write RequireAndVerifyClientCert with client_ca_file",
         )
-        return False
-    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-    if verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
+    elif verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
         mapping.refuse(
             CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
         )
-        return False
-    if CLIENT_CA_FILE in mapping and not verified:
+    elif CLIENT_CA_FILE in mapping and not verified:
         mapping.refuse(
             CLIENT_CA_FILE,
             f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
         )
-        return False
-    if CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
+    elif CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
         mapping.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
-        return False
-    return True
 
 
-def _speaks_a_version(mapping: MappingNode) -> bool:
+def _version_is_served(mapping: MappingNode) -> None:
     for key in (MIN_VERSION, MAX_VERSION):
         if mapping.get(key) in ("TLS10", "TLS11"):
             mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
-            return False
+            return
     if (mapping.get(MIN_VERSION), mapping.get(MAX_VERSION)) == ("TLS13", "TLS12"):
         mapping.refuse(MAX_VERSION, "is older than min_version; exchange them")
-        return False
+        return
     names = mapping.get(CIPHER_SUITES)
     if mapping.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
         mapping.refuse(
             CIPHER_SUITES, "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
         )
-        return False
-    return True
 
 
-def _draws_one_curve(mapping: MappingNode) -> bool:
+def _takes_one_curve(mapping: MappingNode) -> None:
     if len(mapping.get(CURVE) or ()) > 1:
         mapping.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
-        return False
-    return True
 
 
 def _tls(mapping: MappingNode) -> TlsConfig:
@@ -353,7 +340,7 @@ TLS = Key(
             *(CIPHER_SUITES, SERVER_ORDER, CURVE, CERT, KEY, CLIENT_CA),
         ),
         _tls,
-        (_proves_itself, _knows_its_clients, _speaks_a_version, _draws_one_curve),
+        (_has_certificate_and_key, _clients_are_verified, _version_is_served, _takes_one_curve),
     ),
     "TLS of the server; without it, plain HTTP.",
 )
@@ -373,12 +360,22 @@ HTTP = Key(
 )
 USERS = Key("basic_auth_users", BasicUsers(), "Users and the bcrypt hashes of their passwords.")
 INTERVAL = Key(
-    "interval", Duration("0s", "60m"), "The time between two requests; 0s for no limit.", required=True
+    "interval",
+    Duration("0s", "60m"),
+    "The time between two requests; 0s for no limit.",
+    record=RateConfig,
+    required=True,
 )
-BURST = Key("burst", Whole("requests", 1, 1_000_000), "Requests that may come at once.", required=True)
+BURST = Key(
+    "burst",
+    Whole("requests", 1, 1_000_000),
+    "Requests that may come at once.",
+    record=RateConfig,
+    required=True,
+)
 RATE = Key(
     "rate_limit",
-    Table((INTERVAL, BURST), lambda mapping: RateConfig(mapping[INTERVAL], mapping[BURST])),
+    Table((INTERVAL, BURST), builds(RateConfig)),
     "Limit of the request rate.",
 )
 
@@ -399,10 +396,10 @@ WEB: Final = Table((TLS, HTTP, USERS, RATE), _web)
 
 
 def load_web(path: Path) -> WebConfig:
-    """Read a web configuration; the files that it names are looked for from its own folder on.
+    """Read a web configuration; the files that it names are relative to its own folder.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or says something that cannot be used.
+        ConfigError: it cannot be read, is empty, or has a problem.
     """
     config = read(contents(path), str(path), WEB)
     tls, folder = config.tls, path.parent

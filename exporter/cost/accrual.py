@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
-from exporter.cost.intervals import ChargedInterval
-from exporter.cost.money import accrue, accrue_energy, split
+from exporter.cost.intervals import ChargedInterval, TimeRange
+from exporter.cost.money import accrue, accrue_energy, add_all, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     CostOwner,
@@ -43,7 +43,7 @@ from exporter.units import (
 
 def split_interval(
     start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
-) -> list[tuple[Instant, Instant]]:
+) -> list[TimeRange]:
     """Consecutive parts of [start, end), each inside one local day (and its month), one price and one minute.
 
     They are cut where the host `booted`, too. A tick of an hour or longer is cut by the hour: nothing prices
@@ -54,8 +54,7 @@ def split_interval(
     if booted is not None and start < booted < end:
         cuts.add(booted)
     cuts.update(range(start - start % grain + grain, end, grain))
-    ordered = sorted(cuts)
-    return list(pairwise(ordered))
+    return list(pairwise(sorted(cuts)))
 
 
 def _midnights(start: Instant, end: Instant, zone: ZoneInfo) -> Iterator[Instant]:
@@ -66,10 +65,10 @@ def _midnights(start: Instant, end: Instant, zone: ZoneInfo) -> Iterator[Instant
 
 
 TIME: Final = ""
-"""The key, among components, under which the rounding of GPU time is remembered."""
+"""The key, among components, of the rounding of GPU time."""
 
 JOULES: Final = " "
-"""The same of energy that has no price."""
+"""The key of the rounding of energy that has no price."""
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ class GpuRemainders:
     ) -> dict[OwnerPhase, int]:
         """The parts of an amount that are not zero.
 
-        Rounding of others waits for their turn: of all of them, or while their owner is `present`.
+        Keys without a weight keep their rounding: all of them, or those whose owner is `present`.
         """
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
@@ -188,8 +187,8 @@ class _SegmentPostings:
 class GpuAccrual:
     """One GPU in one tick. `seen_before` is false for a GPU that is new in it.
 
-    Its time is that of `charged`, the GPU in its slot then, `count` times.
-    `remainders` are moved on by each segment.
+    `charged` is the GPU in its slot at that time; its time counts `count` times.
+    Each segment advances `remainders`.
     """
 
     state: GpuState
@@ -242,7 +241,7 @@ class Accrual:
             self._interval.start, self._interval.end, self._policy.tariff, self._policy.zone, self._booted
         )
         segments = (self._segment(start, end) for start, end in cuts)
-        # Time since boot that nobody rents by the hour is not metered.
+        # Time since boot without hourly rent is not metered.
         return tuple(segment for segment in segments if segment.gpu_times or not self._interval.hourly_only)
 
     def _segment(self, start: Instant, end: Instant) -> Segment:
@@ -306,8 +305,8 @@ class Accrual:
         }
 
 
-RECENT: Final = 62 * NANOSECONDS_PER_MINUTE
-"""Time that is charged by the minute, since quotients cover the last 60."""
+CHARGED_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
+"""Late charges of the last so much time are by the minute, since quotients cover the last 60 minutes."""
 
 NO_USE: Final = GpuUse(0, 0, 0)
 
@@ -336,9 +335,9 @@ class _UsagePool:
         return _UsagePool(_taken(self.time, time), _taken(self.up, up), _taken(self.energy, energy))
 
     def add(self, other: "_UsagePool") -> None:
-        for mine, theirs in ((self.time, other.time), (self.up, other.up), (self.energy, other.energy)):
-            for key, amount in theirs.items():
-                mine[key] = mine.get(key, 0) + amount
+        add_all(self.time, other.time)
+        add_all(self.up, other.up)
+        add_all(self.energy, other.energy)
 
     def usage(self) -> dict[OwnerPhase, GpuUse]:
         """Usage of those that used anything."""
@@ -404,7 +403,7 @@ class _LateAccrual:
         prices = [self._price(waiting, start) for start, _ in cuts]
         if all(price.waits for price in prices):
             return
-        pool, left = _UsagePool.of(waiting.slots), _UsagePool()
+        pool, left = _UsagePool.of(waiting.usage), _UsagePool()
         sums, length = pool.sums(), max(1, waiting.end - waiting.start)
         left_until = waiting.start
         for (start, end), price in zip(cuts, prices, strict=True):
@@ -420,18 +419,18 @@ class _LateAccrual:
                 left.add(part)
             else:
                 self._segments.append(self._segment(waiting, start, end, price, part))
-        self._left.append(replace(waiting, end=left_until, slots=left.usage()))
+        self._left.append(replace(waiting, end=left_until, usage=left.usage()))
 
     def _price(self, waiting: UnpricedTime, at: Instant) -> Price:
         price = self._policy.tariff.hardware_price(waiting.gpu, at)
         return price.hourly() if waiting.hourly_only else price
 
-    def _cuts(self, waiting: UnpricedTime) -> list[tuple[Instant, Instant]]:
+    def _cuts(self, waiting: UnpricedTime) -> list[TimeRange]:
         if waiting.end <= waiting.start:
             return [(waiting.start, waiting.end)]
         minute = NANOSECONDS_PER_MINUTE
         cuts = {waiting.start, waiting.end, *self._policy.tariff.changes(waiting.start, waiting.end)}
-        recent = max(waiting.start, self._now - RECENT)
+        recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
         cuts.update(range(recent + -recent % minute, waiting.end, minute))
         return list(pairwise(sorted(cuts)))
 

@@ -9,7 +9,7 @@ from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.intervals import ChargedInterval
 from exporter.cost.inventory import UNSEEN, GpuInventory, inventory
-from exporter.cost.money import WHOLE
+from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     CostOwner,
@@ -38,8 +38,7 @@ def equivalents(
     """
     by_owner: dict[CostOwner, dict[Kind, int]] = {}
     for posting in tokens:
-        counts = by_owner.setdefault(posting.owner, {})
-        counts[posting.kind] = counts.get(posting.kind, 0) + posting.count
+        add(by_owner.setdefault(posting.owner, {}), posting.kind, posting.count)
     return tuple(
         HostedEquivalent(owner, offer.reference, equivalent(offer, counts))
         for owner, counts in by_owner.items()
@@ -274,7 +273,7 @@ def _accrual(
     shares = attribution.shares(last.holders, last.slices)
     usage = gpu_usage.share_usage(shares, reading, served.ticks, lost=not gpu.up, gap=unwatched)
     busy = gpu_usage.busy_ratio(usage)
-    gpu, used = energy.use(gpu, reading, elapsed, busy, observed=not unwatched)
+    gpu, used = energy.advance(gpu, reading, elapsed, busy, observed=not unwatched)
     by_time = gpu_usage.phase_weights(usage, served.ticks, policy)
     by_energy = by_time
     idle = energy.idle_ratio(gpu, used)
@@ -307,7 +306,7 @@ def _rebooted(state: State) -> State:
 
 
 def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPolicy) -> set[CostOwner]:
-    """Everybody of this tick, also with nothing to post: a series starts at zero."""
+    """Owners of this tick, also those with nothing to post: a series starts at zero."""
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
         owners.update(policy.owner_of(key, model) for model in (*tick.splits, *tick.idle_models))

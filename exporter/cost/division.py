@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost.counters import GatewayTick
-from exporter.cost.money import WHOLE, portions, split
-from exporter.cost.policy import CostPolicy, Weights, matches
+from exporter.cost.money import WHOLE, add, portions, split
+from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
+from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds
 
 
@@ -167,8 +168,7 @@ class Divider:
         after = _trail(state, weighted, self._elapsed, read=read, first=first)
         parts: dict[CostOwner, int] = {}
         for name, part in shares(after).items():
-            payer = owner if name == OWN else self._owner_of(server, model, name)
-            parts[payer] = parts.get(payer, 0) + part
+            add(parts, owner if name == OWN else self._owner_of(server, model, name), part)
         return after, parts
 
     def _owner_of(self, server: DividedServer, model: str, name: str) -> CostOwner:

@@ -38,8 +38,8 @@ Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """Energy that arrived in one tick.
+class EnergyUse:
+    """Energy of one GPU that arrived in one tick.
 
     `over` is the time it was used in: more than the tick where reads before it had failed.
     `implausible`: the counter's delta was refused.
@@ -50,14 +50,14 @@ class Used:
     implausible: bool = False
 
 
-def use(
+def advance(
     state: GpuState,
     reading: GpuReading | None,
     elapsed: Nanoseconds | None,
     busy_ratio: float | None,
     *,
     observed: bool = True,
-) -> tuple[GpuState, Used]:
+) -> tuple[GpuState, EnergyUse]:
     """Advance one GPU's energy. With no `elapsed` the tick has no start: marks are set, nothing counts.
 
     Energy that a failed read missed arrives with the counter's next good value.
@@ -66,23 +66,23 @@ def use(
     if not elapsed:
         if elapsed is None and reading is not None:
             state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=())
-        return state, Used(0)
+        return state, EnergyUse(0)
     age = state.energy_age + elapsed
     if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
         mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
-        return replace(state, energy_mark=mark, energy_age=age, recent=()), Used(0)
+        return replace(state, energy_mark=mark, energy_age=age, recent=()), EnergyUse(0)
     if reading is None or reading.energy is None:
         return _uncounted(replace(state, energy_age=age), reading, elapsed, busy_ratio)
     if state.energy_mark is None:
         state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         return replace(state, energy_mark=reading.energy), used
     if reading.energy < state.energy_mark and state.falls + 1 < FALLS_UNTIL_RESET:
-        return replace(state, energy_age=age, falls=state.falls + 1), Used(0)
+        return replace(state, energy_age=age, falls=state.falls + 1), EnergyUse(0)
     reset = reading.energy < state.energy_mark
     delta = reading.energy if reset else reading.energy - state.energy_mark
     limit_watts = reading.power_limit_watts or ASSUMED_LIMIT_WATTS
     if delta > PLAUSIBLE_LIMIT_RATIO * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
-        used = Used(0)
+        used = EnergyUse(0)
         if observed:
             state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
@@ -91,10 +91,11 @@ def use(
         state = _idle(state, delta, elapsed, busy_ratio)
     # Power in a gap is not the present power.
     recent = _recent(state, age, delta) if observed else ()
-    return replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent), Used(delta, age)
+    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent)
+    return state, EnergyUse(delta, age)
 
 
-def idle_ratio(state: GpuState, used: Used) -> float | None:
+def idle_ratio(state: GpuState, used: EnergyUse) -> float | None:
     """Energy of an idle GPU over the energy used; `None` until both are known."""
     if state.idle_watts is None or used.energy <= 0:
         return None
@@ -111,30 +112,30 @@ def mean_watts(state: GpuState) -> float | None:
 
 def _uncounted(
     state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds, busy_ratio: float | None
-) -> tuple[GpuState, Used]:
+) -> tuple[GpuState, EnergyUse]:
     """A tick without the counter. A counter with a mark catches up later, unless it is gone for long."""
     gone = state.energy_mark is None or state.energy_age > COUNTER_GONE_AFTER
     if reading is not None and reading.power_watts is not None and gone:
         return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
     if state.energy_age > MEAN_POWER_TIME:
         state = replace(state, recent=())  # old power is not the present power
-    return state, Used(0)
+    return state, EnergyUse(0)
 
 
 def _integrate(
     state: GpuState, reading: GpuReading, elapsed: Nanoseconds, busy_ratio: float | None
-) -> tuple[GpuState, Used]:
+) -> tuple[GpuState, EnergyUse]:
     """Power over the tick. It covers failed reads before it as well: a missing sample is not 0 W."""
     over = max(elapsed, min(state.energy_age, MEAN_POWER_TIME))
     state = replace(state, energy_age=0)
     if reading.power_watts is None:
-        return state, Used(0)
+        return state, EnergyUse(0)
     milliwatts = round(reading.power_watts * MILLIWATTS_PER_WATT)
     energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
     if over == elapsed:
         state = _idle(state, energy, elapsed, busy_ratio)
     recent = _recent(state, over, energy)
-    return replace(state, power_carry=carry, recent=recent), Used(energy, over)
+    return replace(state, power_carry=carry, recent=recent), EnergyUse(energy, over)
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost import attribution, split
-from exporter.cost.money import WHOLE
+from exporter.cost.money import WHOLE, add, add_all
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.quotients import Basis, TokenKind, carried, counted, per_million
+from exporter.cost.quotients import Basis, TokenKind, carried_dollars, per_million, token_counts
 from exporter.cost.state import GpuState, State
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.calendar import month_of
@@ -93,8 +93,8 @@ class HostedBreakEven:
 
 def prices(account: ModelAccount, weights: Weights) -> tuple[PerMillion, ...]:
     """Every quotient that exists, as in the metrics: by kind, the full basis before the busy."""
-    counts = counted(account.tokens)
-    parts = carried(account.money, account.tokens, weights)
+    counts = token_counts(account.tokens)
+    parts = carried_dollars(account.money, account.tokens, weights)
     quotients = per_million(account.money, account.tokens, weights, account.unpriced)
     return tuple(
         PerMillion(kind, basis, parts[kind, basis], counts[kind], quotients[kind, basis])
@@ -111,7 +111,7 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
     """
     if account.unpriced:
         return ()
-    counts = counted(account.tokens)
+    counts = token_counts(account.tokens)
     rungs: list[tuple[float, int, str]] = []
     everything, worked = dollars(account.spent), dollars(account.worked)
     mix = account.components or account.mix
@@ -135,10 +135,12 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
     )
 
 
-def against(account: ModelAccount, span: Nanoseconds, price: float, reference: str) -> HostedBreakEven | None:
-    """An account against one price for any million tokens.
+def break_even(
+    account: ModelAccount, span: Nanoseconds, price: float, reference: str
+) -> HostedBreakEven | None:
+    """An account against one price for a million tokens of any kind.
 
-    `None` without either, and with unpriced time.
+    `None` without a price, without cost or tokens, and with unpriced time.
     """
     served = sum(account.tokens.values())
     if span <= 0 or price <= 0 or not served or not account.spent or account.unpriced:
@@ -153,13 +155,13 @@ def against(account: ModelAccount, span: Nanoseconds, price: float, reference: s
     )
 
 
-def hosted(account: ModelAccount, span: Nanoseconds, offer: HostedPrice) -> HostedBreakEven | None:
+def hosted_break_even(account: ModelAccount, span: Nanoseconds, offer: HostedPrice) -> HostedBreakEven | None:
     """An account against a hosted offer, at the account's mix of tokens; `None` without tokens."""
     served = sum(account.tokens.values())
     if not served:
         return None
     there = dollars(equivalent(offer, account.tokens)) * TOKENS_PER_MILLION / served
-    return against(account, span, there, offer.reference)
+    return break_even(account, span, there, offer.reference)
 
 
 @dataclass(slots=True)
@@ -203,16 +205,16 @@ class CostAccounts:
             by_component: money by server and component.
         """
         for (owner, phase), amount in cost.items():
-            _sum(self._sums(owner).money, phase, amount)
+            add(self._sums(owner).money, phase, amount)
         for (owner, phase), duration in time.items():
-            _sum(self._sums(owner).gpu_time, phase, duration)
+            add(self._sums(owner).gpu_time, phase, duration)
         for (owner, kind), count in tokens.items():
-            _sum(self._sums(owner).tokens, kind, count)
+            add(self._sums(owner).tokens, kind, count)
         for sign, durations in ((1, unpriced), (-1, settled)):
             for (_gpu, owner), duration in durations.items():
                 self._sums(owner).unpriced += sign * duration
         for (key, component), amount in by_component.items():
-            _sum(self.components.setdefault(key, {}), component, amount)
+            add(self.components.setdefault(key, {}), component, amount)
 
     def add_window(
         self,
@@ -223,16 +225,14 @@ class CostAccounts:
     ) -> None:
         """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""
         sums = self._sums(owner)
-        for phase, amount in money.items():
-            _sum(sums.money, phase, amount)
-        for kind, count in tokens.items():
-            _sum(sums.tokens, kind, count)
+        add_all(sums.money, money)
+        add_all(sums.tokens, tokens)
         sums.unpriced += unpriced
 
     def add_mix(self, mix: Mapping[tuple[ServerKey, str], Picodollars]) -> None:
         """Add money by server and component of hours that overlap the period."""
         for (key, component), amount in mix.items():
-            _sum(self.mixes.setdefault(key, {}), component, amount)
+            add(self.mixes.setdefault(key, {}), component, amount)
 
     def add_last(self, last_token: Mapping[CostOwner, Instant]) -> None:
         """Add the time of each owner's last token."""
@@ -240,7 +240,7 @@ class CostAccounts:
             model = owner.key, owner.model
             self.last[model] = max(instant, self.last.get(model, instant))
 
-    def know(self, key: ServerKey) -> None:
+    def add_server(self, key: ServerKey) -> None:
         """Add a server, also without cost and tokens."""
         self.models.setdefault(key, {})
 
@@ -262,10 +262,6 @@ class CostAccounts:
 
     def _sums(self, owner: CostOwner) -> _ModelSums:
         return self.models.setdefault(owner.key, {}).setdefault(owner.model, _ModelSums())
-
-
-def _sum(sums: dict[Any, int], key: object, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount
 
 
 YOURS: Final = "your number"
@@ -413,17 +409,17 @@ def _model(
     price: float | None,
 ) -> ModelExplanation:
     compared = [
-        hosted(account, period.covered, offer)
+        hosted_break_even(account, period.covered, offer)
         for offer in policy.compare
         if offer.covers(key.server, account.model)
     ]
     if price is not None:
-        compared.insert(0, against(account, period.covered, price, YOURS))
+        compared.insert(0, break_even(account, period.covered, price, YOURS))
     return ModelExplanation(
         account,
         prices(account, policy.split_rule(key.server, account.model).weights),
         ladder(account),
-        tuple(break_even for break_even in compared if break_even is not None),
+        tuple(each for each in compared if each is not None),
         _split(key, account, state, policy),
     )
 

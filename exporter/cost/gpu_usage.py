@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuShare, ShareMethod
-from exporter.cost.money import WHOLE
+from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
 from exporter.cost.servers import ServerTick, owner_shares
@@ -65,7 +65,7 @@ def _used(
         yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
         return
     for share in parts:
-        if share.key == UNALLOCATED_KEY and reading is not None and _is_deserted(reading, instance):
+        if share.key == UNALLOCATED_KEY and reading is not None and _has_no_process(reading, instance):
             yield ShareUsage(share, 0)
         else:
             yield ShareUsage(_all_idle(share), _busy_by_requests(ticks.get(share.key)))
@@ -84,7 +84,7 @@ def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) ->
     return next(ratios, None)
 
 
-def _is_deserted(reading: GpuReading, instance: str) -> bool:
+def _has_no_process(reading: GpuReading, instance: str) -> bool:
     """Whether NVML lists processes, and none of them runs there."""
     return reading.processes is not None and all(one.instance != instance for one in reading.processes)
 
@@ -101,7 +101,7 @@ def held_shares(gpu: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod]
             (share.busy_method, share.busy_part * busy),
             (share.idle_method, share.idle_part * (WHOLE - busy)),
         ):
-            parts[share.key, method] = parts.get((share.key, method), 0) + part
+            add(parts, (share.key, method), part)
     return {key: part / (WHOLE * WHOLE) for key, part in parts.items()}
 
 
@@ -126,33 +126,32 @@ def phase_weights(
     """
     weights: dict[OwnerPhase, int] = {}
 
-    def add(tick: ServerTick, model: str, phase: Phase, weight: int) -> None:
+    def weigh(tick: ServerTick, model: str, phase: Phase, weight: int) -> None:
         if weight > 0:
-            for who, part in owner_shares(policy, tick, model).items():
-                owner_phase = OwnerPhase(who, phase)
-                weights[owner_phase] = weights.get(owner_phase, 0) + weight * part
+            for owner, part in owner_shares(policy, tick, model).items():
+                add(weights, OwnerPhase(owner, phase), weight * part)
 
     for use in gpu:
         key, worked, rested = use.share.key, use.share.busy_part, use.share.idle_part
         tick = ticks.get(key) or ServerTick(key)
         if use.busy is None:
             for model, portion in tick.idle_models.items():
-                add(tick, model, "unobserved", rested * portion * WHOLE * WHOLE)
+                weigh(tick, model, "unobserved", rested * portion * WHOLE * WHOLE)
             continue
         resting = WHOLE - use.busy
         if idle is not None and use.busy > 0:
             resting = min(WHOLE, resting * idle // WHOLE)
         for model, portion in tick.idle_models.items():
-            add(tick, model, "idle", rested * portion * resting * WHOLE)
+            weigh(tick, model, "idle", rested * portion * resting * WHOLE)
         for model, portion in tick.busy_models.items():
             working = worked * portion * (WHOLE - resting)
             ratio = tick.splits.get(model)
             if ratio is None or ratio.prefill_ratio is None:
-                add(tick, model, "other", working * WHOLE)
+                weigh(tick, model, "other", working * WHOLE)
                 continue
             prefill = round(ratio.prefill_ratio * WHOLE)
-            add(tick, model, "prefill", working * prefill)
-            add(tick, model, "decode", working * (WHOLE - prefill))
+            weigh(tick, model, "prefill", working * prefill)
+            weigh(tick, model, "decode", working * (WHOLE - prefill))
     return weights
 
 

@@ -161,7 +161,7 @@ class _Matching:
             self._listed[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
         self._new = []
         visible, count, policy = len(self._listed), self._count(), self._policy
-        waits = count is None and policy.tariff.asking
+        waits = count is None and policy.tariff.location_pending
         if waits:  # until the location is known, the host is what it was
             remaining = len(self._missing)
         elif count is None:

@@ -1,4 +1,4 @@
-"""Exact arithmetic: accrual over time, and splits of an amount by weights. Pure."""
+"""Exact arithmetic: accrual over time, splits of an amount by weights, and sums by key. Pure."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, TypeVar
@@ -15,7 +15,18 @@ ROUNDING_SCALE: Final = 2**32
 
 
 K = TypeVar("K", bound=Hashable)
-"""The key of a split. Keys sort among themselves; their order decides ties."""
+"""The key of a split or a sum. Keys of a split sort among themselves; their order decides ties."""
+
+
+def add(sums: dict[K, int], key: K, amount: int) -> None:
+    """Add an amount to the sum of a key."""
+    sums[key] = sums.get(key, 0) + amount
+
+
+def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
+    """Add each amount to the sum of its key."""
+    for key, amount in amounts.items():
+        sums[key] = sums.get(key, 0) + amount
 
 
 def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:

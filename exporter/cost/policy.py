@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -12,6 +11,7 @@ from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.readings import Gpu, PodOwnership, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 SplitMethod = Literal["auto", "engine", "time", "weights"]
@@ -113,7 +113,7 @@ class CostPolicy:
     ) -> "CostPolicy":
         """The policy with these reported owners, and with GPUs in the slots of `predecessors`.
 
-        The same object again while both stay.
+        Returns the same object while both stay the same.
         """
         if owners == self.owners and predecessors == self.tariff.predecessors:
             return self
@@ -137,9 +137,3 @@ class CostPolicy:
             if matches(rule.server, server) and matches(rule.model, model):
                 return rule
         return SplitRule()
-
-
-@lru_cache(maxsize=4096)
-def matches(pattern: str | None, text: str) -> bool:
-    """Whether a shell-style pattern covers the whole text; no pattern covers anything. Case counts."""
-    return pattern is None or fnmatchcase(text, pattern)

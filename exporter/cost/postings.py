@@ -104,7 +104,7 @@ class UnpricedTime:
     day: str
     start: Instant
     end: Instant
-    slots: Mapping[OwnerPhase, GpuUse]
+    usage: Mapping[OwnerPhase, GpuUse]
     number: int = 0
     hourly_only: bool = False
     down_counted: bool = False

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.money import split
+from exporter.cost.money import add, add_all, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNASSIGNED, CostOwner, Postings, Segment
 from exporter.readings import Gpu
@@ -152,8 +152,7 @@ def project(
     for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
-                for product, part in split(amount, weights)[0].items():
-                    _sum(rest, product, part)
+                add_all(rest, split(amount, weights)[0])
     return Projection(month, to_date, rest, tuple(periods), up / covered, sum(present))
 
 
@@ -208,8 +207,10 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
         if hour.start < since:
             after = _parts_after(times, hour, since, now, newest)
             times, energies = _part(times, after), _part(energies, after)
-        own = _add(time, times)
-        joules += _add(energy, energies)
+        add_all(time, times)
+        add_all(energy, energies)
+        own = sum(times.values())
+        joules += sum(energies.values())
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
         over += max(own, hour.covered) if over else own
     for each in (time, energy):
@@ -244,17 +245,10 @@ def _part(amounts: Owners, fractions: Mapping[Product, tuple[int, int]]) -> dict
     return parts
 
 
-def _add(sums: dict[Product, int], amounts: Owners) -> int:
-    """Add each product's amount, and return the sum."""
-    for product, amount in amounts.items():
-        sums[product] = sums.get(product, 0) + amount
-    return sum(amounts.values())
-
-
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
     weights: dict[Product, int] = {}
     for owner_phase, weight in outcome.phase_weights.items():
-        _sum(weights, owner_phase.owner.product, weight)
+        add(weights, owner_phase.owner.product, weight)
     return weights
 
 
@@ -286,7 +280,7 @@ def _cost(
     return time, energy // (MILLIJOULES_PER_KILOWATT_HOUR * use.over)
 
 
-def energy_use(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Millijoules]]:
+def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Millijoules]]:
     """Energy of one tick by start of segment, GPU and product: divided as its cost, else as GPU time."""
     if not postings.energy or not postings.segments:
         return
@@ -307,14 +301,10 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     times: dict[Gpu, dict[Product, int]] = {}
     for money in segment.money:
         if money.component == ENERGY:
-            _sum(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
+            add(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
     for each in segment.gpu_times:
-        _sum(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
+        add(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
     return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
-
-
-def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
-    sums[product] = sums.get(product, 0) + amount
 
 
 def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
@@ -348,7 +338,7 @@ def first_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) ->
     return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
 
 
-def price_now(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
+def current_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
     """Price of each GPU of the host at an instant."""
     gpus = list(gpus)
     month = month_of(at, policy.zone)

@@ -21,28 +21,28 @@ def per_million(
     weights: Weights,
     unpriced: Nanoseconds = 0,
 ) -> dict[tuple[TokenKind, Basis], float]:
-    """Dollars per million tokens by (kind, basis): `carried` dollars over the tokens of the kind.
+    """Dollars per million tokens by (kind, basis): `carried_dollars` over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
     With `unpriced` GPU time, which waits for a price, there is none: the cost is incomplete.
     """
     if unpriced:
         return {}
-    counts = counted(tokens)
+    counts = token_counts(tokens)
     return {
         (kind, basis): amount * TOKENS_PER_MILLION / counts[kind]
-        for (kind, basis), amount in carried(money, tokens, weights).items()
+        for (kind, basis), amount in carried_dollars(money, tokens, weights).items()
         if counts[kind] >= FEWEST_TOKENS
     }
 
 
-def counted(tokens: Mapping[Kind, int]) -> dict[TokenKind, int]:
+def token_counts(tokens: Mapping[Kind, int]) -> dict[TokenKind, int]:
     """Tokens that each kind of quotient divides by: `all` is every one, `computed` those not from a cache."""
     counts: dict[TokenKind, int] = {kind: tokens.get(kind, 0) for kind in KINDS}
     return {**counts, "all": sum(tokens.values()), "computed": counts["prompt"] + counts["generation"]}
 
 
-def carried(
+def carried_dollars(
     money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
 ) -> dict[tuple[TokenKind, Basis], float]:
     """Dollars that the tokens of each kind carry, by (kind, basis); absent where there is nothing to carry.
@@ -65,7 +65,7 @@ def carried(
     bases: dict[Basis, float] = {"full": everything}
     if prefill + decode > 0:
         bases["busy"] = prefill + decode
-    counts = counted(tokens)
+    counts = token_counts(tokens)
     for basis, amount in bases.items():
         for kind in ("all", "computed"):
             if counts[kind]:

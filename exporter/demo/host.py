@@ -6,11 +6,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from exporter.demo.plot import RESTART_LASTS, Storyline
+from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
-from exporter.readings import Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
+from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_DAY,
@@ -84,13 +84,13 @@ class _Counters:
 
 
 class SimulatedHost:
-    """The whole host at one moment; `advance` moves it on, the same way every time for a plot and a seed."""
+    """The whole host at one moment. `advance` moves it on: the same timeline and seed give the same host."""
 
-    def __init__(self, plot: Storyline, seed: int = 0) -> None:
-        self._plot = plot
+    def __init__(self, timeline: Timeline, seed: int = 0) -> None:
+        self._timeline = timeline
         self._seed = seed
-        self._now = plot.begins
-        self._counters = {traffic.server: _Counters(plot.begins) for traffic in TRAFFIC}
+        self._now = timeline.begins
+        self._counters = {traffic.server: _Counters(timeline.begins) for traffic in TRAFFIC}
         self._energy = [float(1000 * gpu) for gpu in range(GPUS)]
         self._busy = [0.0] * GPUS
 
@@ -120,8 +120,8 @@ class SimulatedHost:
     def down(self, server: str) -> bool:
         """Whether a server's process is absent now."""
         if server == TRIAL.server:
-            return self._now < self._plot.tried
-        return server == CHAT.server and 0 <= self._now - self._plot.restarted < RESTART_LASTS
+            return self._now < self._timeline.tried
+        return server == CHAT.server and 0 <= self._now - self._timeline.restarted < RESTART_LASTS
 
     def gpus(self) -> tuple[GpuReading, ...]:
         """Readings as NVML would give them."""
@@ -152,7 +152,7 @@ class SimulatedHost:
         if self.down(traffic.server):
             self._counters[traffic.server] = _Counters(self._now)
             return
-        deserted = traffic is ARCHIVE and self._now >= self._plot.deserted
+        deserted = traffic is ARCHIVE and self._now >= self._timeline.deserted
         load = 0.0 if deserted else self._load(traffic)
         requests = traffic.peak * load * lasted
         counters.requests += requests
@@ -248,11 +248,13 @@ class SimulatedServer:
             ReadFailedError: its process is absent now, or the page is not an engine's.
         """
         if self._host.down(self.key.server):
-            raise ReadFailedError("connection", f"{self.url}: connection refused")
+            raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
         page = read(self._host.page(self.key.server), EVERYTHING, self._memory)
         engine = recognize(page)
         if engine is None:
-            raise ReadFailedError("not_recognized", f"{self.url}: the simulated page is no engine's")
+            raise ReadFailedError(
+                FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
+            )
         interpretation = interpret(engine, page)
         return ServerReading(
             self.key,

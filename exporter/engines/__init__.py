@@ -1,29 +1,38 @@
-"""Engines: names, not code. `exposition` reads pages, `catalogue` whose, `interpretation` what they say.
+"""Engines: names, not code. Pure: bytes in, readings out.
 
-`launch` reads command lines by the table in `commands`.
-Pure: bytes in, readings out; nothing here asks, waits or logs.
+`spec` is the description of an engine, and each engine is a file. `catalogue` recognizes pages, `exposition`
+parses them, `interpretation` makes readings of them, `launch` reads command lines.
 """
 
 from exporter.engines.catalogue import (
     COUNTED,
     ENGINES,
     EVERYTHING,
+    TALLIED,
+    UNCOUNTED,
     announces,
     match,
     mistaken_engine,
     recognize,
 )
 from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
-from exporter.engines.gateway_counts import TALLIED, GatewayCounts, count_gateway
 from exporter.engines.gateways import GatewaySpec
-from exporter.engines.interpretation import Interpretation, began, interpret, process
-from exporter.engines.spec import Engine, MetadataQuery, Way, begun_names, counted, wanted
+from exporter.engines.interpretation import (
+    GatewayCounts,
+    Interpretation,
+    count_gateway,
+    created_by_digest,
+    interpret,
+    process_identity,
+)
+from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, counted, created_series, wanted
 
 __all__ = [
     "COUNTED",
     "ENGINES",
     "EVERYTHING",
     "TALLIED",
+    "UNCOUNTED",
     "Engine",
     "GatewayCounts",
     "GatewaySpec",
@@ -31,17 +40,18 @@ __all__ = [
     "MetadataQuery",
     "Page",
     "SeriesCache",
+    "Uncounted",
     "WantedSeries",
     "Way",
     "announces",
-    "began",
-    "begun_names",
     "count_gateway",
     "counted",
+    "created_by_digest",
+    "created_series",
     "interpret",
     "match",
     "mistaken_engine",
-    "process",
+    "process_identity",
     "read",
     "recognize",
     "wanted",

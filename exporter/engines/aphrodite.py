@@ -6,8 +6,10 @@ Source: aphrodite-engine/aphrodite-engine b42eeec (0.20.0), `aphrodite/v1/metric
 
 from typing import Final
 
-from exporter.engines.spec import Manual, MetadataQuery, under_prefix
+from exporter.engines.spec import Command, Manual, MetadataQuery, under_prefix
 from exporter.engines.vllm import VLLM
+
+_VLLM: Final = VLLM.commands[0]
 
 APHRODITE: Final = under_prefix(
     VLLM,
@@ -15,6 +17,19 @@ APHRODITE: Final = under_prefix(
     name="aphrodite",
     default_port=2242,
     questions=(MetadataQuery("version", version=("version",)),),
+    commands=(
+        Command(
+            programs=("aphrodite run", "aphrodite serve"),
+            modules=("aphrodite.endpoints.openai.api_server", "aphrodite.endpoints.cli run"),
+            workers=_VLLM.workers,
+            port=2242,
+            tls=("--ssl-keyfile", "--ssl-certfile"),
+            metrics_off=("--disable-log-stats",),
+            models=("--served-model-name", "--model"),
+            positional=True,
+            world_factors=_VLLM.world_factors,
+        ),
+    ),
     manual=Manual(
         title="Aphrodite",
         versions="0.20.0",

@@ -1,6 +1,6 @@
-"""All engines, in the order in which a page is matched against them.
+"""All engines, in the order in which a page is matched against them, and the commands that start them.
 
-Every module of this folder is imported; an `Engine` that it defines under a public name is in the catalogue.
+Every module of this folder is imported: an `Engine` or `Uncounted` under a public name is in the catalogue.
 """
 
 import pkgutil
@@ -12,22 +12,10 @@ from typing import Final
 
 from exporter.engines.exposition import Page, WantedSeries
 from exporter.engines.gateways import GATEWAYS, GatewaySpec
-from exporter.engines.spec import Engine, counted, wanted
+from exporter.engines.spec import Command, Engine, Uncounted, counted, wanted
 
-NO_ENGINES: Final = frozenset(
-    {
-        "catalogue",
-        "commands",
-        "exposition",
-        "gateway_counts",
-        "gateways",
-        "interpretation",
-        "launch",
-        "ollama",
-        "spec",
-    }
-)
-"""Modules of this folder that define no engine. They are not imported here: some import the catalogue."""
+USERS: Final = frozenset({"catalogue", "launch"})
+"""Modules of this folder that use the catalogue. They define no engine and are not imported here."""
 
 MATCH_ORDER: Final = (
     "dynamo-frontend",
@@ -51,18 +39,18 @@ MATCH_ORDER: Final = (
 whose page may contain another's after it. All others follow by name."""
 
 MATCHED_LAST: Final = ("infinity",)
-"""Engines whose names other programs write as well."""
+"""Engines whose names other programs write too."""
 
 
-def _engines() -> Iterator[Engine]:
-    """The engines that the modules of this folder define."""
+def _described() -> Iterator[Engine | Uncounted]:
+    """The engines that the modules of this folder define; one that another module imports comes twice."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name not in NO_ENGINES:
+        if module.name not in USERS:
             members = vars(import_module(f"{__package__}.{module.name}"))
             yield from (
                 value
                 for name, value in members.items()
-                if isinstance(value, Engine) and not name.startswith("_")
+                if isinstance(value, Engine | Uncounted) and not name.startswith("_")
             )
 
 
@@ -72,24 +60,45 @@ def _match_key(engine: Engine) -> tuple[int, str]:
     return len(MATCH_ORDER) + (engine.name in MATCHED_LAST), engine.name
 
 
-ROWS: Final[tuple[Engine | GatewaySpec, ...]] = (
-    *GATEWAYS,
-    *sorted({engine.name: engine for engine in _engines()}.values(), key=_match_key),
-)
-"""Gateways and engines. The first match wins."""
+_DESCRIBED: Final = {row.name: row for row in _described()}
 
-ENGINES: Final = {row.name: row for row in ROWS if isinstance(row, Engine)}
-"""Engines by name."""
+ENGINES: Final = {
+    engine.name: engine
+    for engine in sorted((row for row in _DESCRIBED.values() if isinstance(row, Engine)), key=_match_key)
+}
+"""Engines by name, in the order of matching."""
+
+UNCOUNTED: Final = {row.name: row for row in _DESCRIBED.values() if isinstance(row, Uncounted)}
+"""Servers without a page of metrics, by name."""
+
+COMMANDS: Final[tuple[tuple[str, Command], ...]] = tuple(
+    (name, command) for name, row in _DESCRIBED.items() for command in row.commands
+)
+"""The commands that start each engine, by its name. No two have a program or a module in common."""
+
+ROWS: Final[tuple[Engine | GatewaySpec, ...]] = (*GATEWAYS, *ENGINES.values())
+"""Gateways and engines. The first match wins."""
 
 COUNTED: Final = WantedSeries(
     {name for row in ROWS for name in row.fingerprint.names}.union(
         *(counted(engine).names for engine in ENGINES.values())
     )
 )
-"""Every name that recognition looks at, or that any engine counts by."""
+"""The names for recognition, and of the counters of all engines."""
 
 EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
-"""These, and every other that the reading of any engine looks at."""
+"""The names for recognition, and for reading any engine."""
+
+TALLIED: Final = WantedSeries(
+    EVERYTHING.names.union(
+        *(
+            {*gateway.shares.prompt, *gateway.shares.generation, *gateway.shares.created_names}
+            for gateway in GATEWAYS
+            if gateway.shares is not None
+        )
+    )
+)
+"""The names for recognition, and for reading any gateway."""
 
 
 def match(page: Page) -> Engine | GatewaySpec | None:
@@ -104,7 +113,7 @@ def recognize(page: Page) -> Engine | None:
 
 
 def announces(engine: Engine, body: bytes) -> bool:
-    """Whether a page has the type of a family that tells an engine, be there series of it or not.
+    """Whether a page has the type of a family that identifies an engine, with or without series of it.
 
     Python's client library writes it from the start, and series with labels once they are used.
     """
@@ -113,7 +122,7 @@ def announces(engine: Engine, body: bytes) -> bool:
 
 
 def mistaken_engine(body: bytes) -> Engine | None:
-    """The engine of which this body is a page that must not be read; `None` if it is of none."""
+    """The engine that has this body as a page that must not be read, if any."""
     for engine in ENGINES.values():
         if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):
             return engine

@@ -21,7 +21,18 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, prompt_holding
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Factor,
+    Fingerprint,
+    Gauge,
+    Manual,
+    phase_seconds,
+    prompt_holding,
+)
 from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
@@ -49,6 +60,21 @@ DYNAMO: Final = Engine(
     named_by=TRTLLM.named_by,
     repeated=SGLANG.repeated | TRTLLM.repeated,
     role="dynamo_component",
+    commands=(
+        Command(modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
+        Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
+            modules=("dynamo.vllm", "dynamo.sglang", "dynamo.trtllm"),
+            ports=(),
+            hosts=(),
+            metrics="configured",
+            models=("--served-model-name", "--model", "--model-path"),
+            world_factors=(
+                Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
+                Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
+                Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
+            ),
+        ),
+    ),
     manual=Manual(
         title="NVIDIA Dynamo, workers",
         versions="1.0 to 1.6",
@@ -95,11 +121,7 @@ DYNAMO_FRONTEND: Final = Engine(
             ),
         ),
         (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)),),
-        (
-            Alternative(
-                (_TTFT, _ITL), (Count(_TTFT, "prefill_seconds"), Count(_ITL, "decode_request_seconds"))
-            ),
-        ),
+        (phase_seconds(_TTFT, _ITL),),
     ),
     running=(Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
     creates_late=True,

@@ -17,7 +17,7 @@ SERIES_MAX: Final = 20_000
 """Wanted series of one page; the rest of the page is then not read. A host's worth of ranks has hundreds."""
 
 WANTED_BYTES: Final = 2 << 20
-"""What wanted lines have in all; the rest of the page is then not read. Those of 16 ranks have 40 kB."""
+"""Bytes of all wanted lines; the rest of the page is then not read. Those of 16 ranks have 40 kB."""
 
 LINE_BYTES: Final = 65_536
 """Longest wanted line; a longer one is malformed. An engine's has hundreds of bytes."""
@@ -26,13 +26,13 @@ KEY_CHARACTERS: Final = 256
 """Longest text of a series; a longer one ends in a digest of itself."""
 
 REMEMBERED_MAX: Final = 1024
-"""Label sets that are remembered per server, of a page that has no more; those of 16 ranks are hundreds."""
+"""Label sets that are cached per server, for a page without more; those of 16 ranks are hundreds."""
 
 REMEMBERED_BYTES: Final = 2048
-"""Longest raw label set that is remembered."""
+"""Longest raw label set that is cached."""
 
 REMEMBERED_BYTES_MAX: Final = 1 << 18
-"""All raw label sets that are remembered per server. Those of 16 ranks are 30 kB."""
+"""Bytes of all raw label sets that are cached per server; those of 16 ranks are 30 kB."""
 
 _LINE: Final = re.compile(
     rb"""[ \t]*+
@@ -81,10 +81,10 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was wanted of one page.
+    """The wanted series of one page.
 
-    `names` are the wanted names that stand on it, those of malformed lines included: a line that is damaged
-    once must not make another alternative look like the right one.
+    `names` are the wanted names on it, those of malformed lines included: a line that is damaged once must
+    not select another alternative.
     `malformed` counts wanted lines that could not be read; `duplicates` repeated series, of which the first
     counts, as it does in Prometheus. `cut` is true when there was more than is read.
     """
@@ -147,12 +147,12 @@ class SeriesCache:
         return len(self._known)
 
     def clear(self) -> None:
-        """Remember nothing."""
+        """Empty the cache."""
         self._known.clear()
         self._bytes = 0
 
     def known(self, name: str, raw: bytes) -> Series | None:
-        """The series spelled `raw`, if it is remembered."""
+        """The series spelled `raw`, if it is cached."""
         return self._known.get((name, raw))
 
     def series(self, name: str, raw: bytes) -> Series | None:

@@ -1,4 +1,4 @@
-"""Gateways: what stands before engines and tells their tokens again. Recognized, and never counted.
+"""Gateways in front of engines, which count the engines' tokens again. Recognized, and never counted.
 
 Sources: vllm-project/production-stack `src/vllm_router/services/metrics_service`; sglang-router 0.3.2 and
 sgl-project/sglang `sgl-model-gateway/src/core/worker_manager.rs`; litellm 1.106.12
@@ -9,16 +9,17 @@ kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and llm-d/llm-d-infer
 - The production-stack router repeats its engines' gauges under their own names, with `server` for a label;
   its `vllm:gpu_prefix_cache_hits_total` is a gauge.
 - The vLLM router (a program of its own, not the production stack's) counts no tokens. At the port of its
-  requests, `/metrics` is the page of one of its engines, which one it does not say.
+  requests, `/metrics` is the page of one of its engines, unnamed.
 - The SGLang router has counters of its own at `/metrics`, and at `/engine_metrics` the pages of all its
   engines as one, each series with `worker_addr`: every token of them, once more.
-- LiteLLM and the endpoint picker count what answers say of themselves, so that streams without usage are
-  missed; LiteLLM asks for usage where the client did not, and counts what providers elsewhere served as well.
-  A stream whose client hung up it estimates with a tokenizer of its own: 10 and 137 tokens for 23 and 179.
-- LiteLLM tells cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), of those engines
-  that tell them in the answer. They are not read: the others would pay for theirs in full.
-- LiteLLM tells who asked, the picker for which adapter: their counts divide what a server cost where the
-  configuration says so (see `tally`), and are no tokens of anybody even then.
+- LiteLLM and the endpoint picker count the usage in answers, so that streams without usage are missed;
+LiteLLM
+  requests usage where the client did not, and counts tokens of other providers too.
+  If a client hangs up, it estimates a stream with its own tokenizer: 10 and 137 tokens for 23 and 179.
+- LiteLLM has cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), for those engines
+  that report them in the answer. They are not read: teams of other engines would pay for theirs in full.
+- LiteLLM has labels for teams, the picker for adapters: their counts divide the cost of a server where the
+  configuration says so (see `count_gateway`), and never count as tokens.
 - The picker from llm-d-router 0.9 on writes each count under two names.
 """
 
@@ -32,12 +33,12 @@ from exporter.engines.vllm import VLLM
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The counters of a gateway that tell for whom tokens were, by the labels that it has for it.
+    """The counters of a gateway that divide tokens, and the labels that they are divided by.
 
     `prompt` and `generation` are names, best first: the first on the page is read, the others repeat it.
-    `provider` is a label whose value may stand before the model's name, with a slash. Of `teams` the first
-    label that says something counts; words of `unnamed` say nothing. `created` is a name whose values are
-    when series began; the process began with the oldest.
+    `provider` is a label whose value may precede the model's name, with a slash. Of `teams` the first label
+    with a value counts; the words of `unnamed` are no values. `created` is a name whose values are when
+    series began; the process began with the oldest.
     """
 
     prompt: tuple[str, ...]
@@ -50,8 +51,8 @@ class Shares:
     created: str = ""
 
     @property
-    def beginnings(self) -> tuple[str, ...]:
-        """The names under which it tells when series began."""
+    def created_names(self) -> tuple[str, ...]:
+        """The names of its `_created` series."""
         if not self.created:
             return ()
         return self.created, *map(created_name, (*self.prompt, *self.generation))
@@ -61,9 +62,9 @@ class Shares:
 class GatewaySpec:
     """A page whose tokens are counted elsewhere.
 
-    `title` is what people call it. `what` says in one clause what its page tells, `remedy` as an order what
-    to read instead. `default_port` and `default_path` are where it is usually met. `shares` is what it tells
-    of who asked, `None` where nothing. `captured` is as in an engine's manual.
+    `title` is its name for people. `what` is a clause about its page, `remedy` an order that says what to
+    read instead. `default_port` and `default_path` are its usual address. `shares` are its counters by
+    client, `None` without any. `captured` is as in an engine's manual.
     """
 
     title: str

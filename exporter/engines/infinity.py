@@ -9,7 +9,16 @@ Source: infinity_emb 0.0.77 and 0.0.78, `infinity_server.py`.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Choice, Count, Engine, Fingerprint, Manual, MetadataQuery
+from exporter.engines.spec import (
+    Alternative,
+    Choice,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Manual,
+    MetadataQuery,
+)
 
 _HTTP: Final = "http_requests_total"
 _ROUTES: Final = ("/embeddings", "/embeddings_image", "/embeddings_audio", "/rerank", "/classify")
@@ -37,6 +46,14 @@ INFINITY: Final = Engine(
     ),
     creates_late=True,
     tokens=False,
+    commands=(
+        Command(
+            programs=("infinity_emb",),
+            modules=("infinity_emb",),
+            port=7997,
+            models=("--served-model-name", "--model-id", "--model-name-or-path"),
+        ),
+    ),
     manual=Manual(
         title="Infinity",
         versions="0.0.77 and 0.0.78",

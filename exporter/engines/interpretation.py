@@ -1,28 +1,38 @@
-"""What a page means, given the engine that wrote it."""
+"""Readings of a page, given the engine or the gateway that wrote it."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.gateways import GatewaySpec, Shares
 from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
-from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, digest, label
+from exporter.readings import (
+    OTHER_MODELS,
+    CounterReading,
+    GatewayCounter,
+    LoadReading,
+    Role,
+    counter_readings,
+    digest,
+    label,
+)
 from exporter.units import LARGEST_COUNT, Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
 """Unix times beyond this (the year 5138) are none."""
 
 MODELS_MAX: Final = 1000
-"""Models that are told apart on one page, first come first served: the most that `limits.models` allows."""
+"""Models that are distinguished on one page, in its order: the most that `limits.models` allows."""
 
 REQUESTS_MAX: Final = 1_000_000
-"""Requests that one series may say are there at a moment; a gauge above it says nothing."""
+"""Largest plausible value of a gauge of requests; a larger one is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """One page in the words of `ServerReading`; `role` is empty where both roles are on the page."""
+    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page."""
 
     counters: Sequence[CounterReading]
     loads: tuple[LoadReading, ...]
@@ -35,7 +45,7 @@ class Interpretation:
 def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") -> Interpretation:
     """Read a page by its engine's names.
 
-    `model` is the model of series that do not name one, as something else told it.
+    `model` is the model of series that do not name one, from another page.
     `header` is the value of the engine's identity header, empty where there is none.
     A counter that is NaN, infinite or negative is not a reading.
     """
@@ -47,7 +57,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
         for counter in _counters(engine, alternative, page, models)
     )
     loads = _loads(engine, page, models)
-    identity, started = process(engine, page, header)
+    identity, started = process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
@@ -57,7 +67,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
 
 
 def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
-    """The first alternative that the page can tell, if any."""
+    """The first alternative whose names are on the page, if any."""
     for alternative in group:
         if page.names.issuperset(alternative.requires):
             yield alternative
@@ -90,7 +100,7 @@ def _counters(
     engine: Engine, alternative: Alternative, page: Page, models: _Models
 ) -> Iterator[CounterReading]:
     for count in alternative.counts:
-        beginnings = created(page, count.name) if engine.created else {}
+        created = created_by_labels(page, count.name) if engine.created else {}
         for sample in _samples(engine, page, count.name, count.where, count.unless):
             yield CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
@@ -98,12 +108,12 @@ def _counters(
                 quantity=count.quantity,
                 value=sample.value * count.scale,
                 sign=count.sign,
-                created=beginnings.get(sample.series.key.removeprefix(count.name)),
+                created=created.get(sample.series.key.removeprefix(count.name)),
             )
 
 
-def created(page: Page, name: str) -> dict[str, Instant]:
-    """When the series of a counter began, by their labels, as far as the page tells."""
+def created_by_labels(page: Page, name: str) -> dict[str, Instant]:
+    """When the series of a counter began, by their labels, as far as the page has it."""
     beginning = created_name(name)
     return {
         sample.series.key.removeprefix(beginning): nanoseconds(sample.value)
@@ -112,19 +122,19 @@ def created(page: Page, name: str) -> dict[str, Instant]:
     }
 
 
-def began(engine: Engine, page: Page) -> dict[int, Instant]:
-    """When series began, by the digest of each, by a page that was read for `begun_names`."""
+def created_by_digest(engine: Engine, page: Page) -> dict[int, Instant]:
+    """When series began, by the digest of each, by a page that was read for `created_series`."""
     return {
         digest(f"{count.name}{labels}".removeprefix(engine.prefix)): moment
         for count in engine.counts()
-        for labels, moment in created(page, count.name).items()
+        for labels, moment in created_by_labels(page, count.name).items()
     }
 
 
 def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:
-    """The numbers that are meant. Of ranks that count the same work the largest, under a name of its own.
+    """The plausible samples of a choice. Of ranks that count the same work the largest, under a common name.
 
-    So a series keeps its name and its mark when a rank leaves, and another one tells it.
+    So a series keeps its name and its mark when a rank leaves and another one has it.
     """
     samples = [
         sample
@@ -199,17 +209,17 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Mode
     return {}
 
 
-def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
-    """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
+def process_identity(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+    """Identity and start of the process; none from a start that cannot be read.
 
-    An identity that changes is a restart, and a restart counts from zero.
+    A changed identity is a restart, and a restart counts from zero.
     """
-    identified = begun(page, engine.created)
+    identified = process_start(page, engine.created)
     return (label(header), None) if identified is None else identified
 
 
-def begun(page: Page, created: str) -> tuple[str, Instant | None] | None:
-    """Identity and start of the process by its page: its own, else its oldest series'; `None`: not told."""
+def process_start(page: Page, created: str) -> tuple[str, Instant | None] | None:
+    """Identity and start of the process by its page, else by its oldest series; `None` without."""
     for name in (PROCESS_START, created):
         if name in page.names:
             oldest = min(_moments(page.samples.get(name, ())), default=None)
@@ -222,12 +232,76 @@ def _moments(samples: Iterable[Sample]) -> Iterator[float]:
 
 
 def implausible(engine: Engine, page: Page) -> int:
-    """Series of an engine's counters that are no counts: negative, beyond 2**53, infinite or not a number.
+    """Number of series of an engine's counters that are negative, beyond 2**53, infinite or not a number.
 
-    Nothing is made of them: a series keeps its mark, and what it counted comes with its next good value.
+    They are ignored: a series keeps its mark, and its tokens arrive with its next good value.
     """
     return sum(
         not 0 <= sample.value <= LARGEST_COUNT
         for name in {count.name for count in engine.counts()}
         for sample in page.samples.get(name, ())
     )
+
+
+COUNTS_MAX: Final = 1000
+"""Models, deployments and teams of one page; a page with more is not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounts:
+    """Counts of one gateway page. `teams`: it has a label for teams. `cut`: it exceeds `COUNTS_MAX`."""
+
+    counters: tuple[GatewayCounter, ...]
+    teams: bool
+    cut: bool = False
+    identity: str = ""
+    started: Instant | None = None
+
+
+def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
+    """Read a page that was read for `TALLIED`. A counter that is NaN, infinite or negative is no reading.
+
+    Each series is a counter of its own, since those of keys and users go and come back one by one.
+    """
+    shares = gateway.shares
+    if shares is None:
+        return GatewayCounts((), teams=False)
+    counters: list[GatewayCounter] = []
+    label_sets: set[tuple[str, str, str]] = set()
+    teams = False
+    quantities: tuple[tuple[Literal["prompt", "generation"], tuple[str, ...]], ...] = (
+        ("prompt", shares.prompt),
+        ("generation", shares.generation),
+    )
+    for quantity, names in quantities:
+        # The first of these names that is on the page: the others repeat it.
+        counted = next((name for name in names if name in page.names), "")
+        created = created_by_labels(page, counted) if shares.created else {}
+        for sample in _numbers(page, counted):
+            labels = sample.series.labels
+            teams |= any(name in labels for name in shares.teams)
+            who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
+            label_sets.add(who)
+            if len(label_sets) > COUNTS_MAX:
+                # A later read may leave out others: they would count from zero when they are back.
+                return GatewayCounts((), teams, cut=True)
+            since = created.get(sample.series.key.removeprefix(counted))
+            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
+    identity, started = process_start(page, shares.created) or ("", None)
+    return GatewayCounts(tuple(counters), teams, identity=identity, started=started)
+
+
+def _numbers(page: Page, name: str) -> Iterable[Sample]:
+    return (s for s in page.samples.get(name, ()) if math.isfinite(s.value) and s.value >= 0)
+
+
+def _model(shares: Shares, labels: Mapping[str, str]) -> str:
+    name = labels.get(shares.model, "")
+    provider = labels.get(shares.provider, "") if shares.provider else ""
+    name = name.removeprefix(f"{provider}/") if provider else name
+    return "" if name in shares.unnamed else label(name)
+
+
+def _team(shares: Shares, labels: Mapping[str, str]) -> str:
+    teams = (labels.get(name, "") for name in shares.teams)
+    return next((label(team) for team in teams if team not in shares.unnamed), "")

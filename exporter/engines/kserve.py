@@ -11,7 +11,7 @@ Source: kserve 0.21.0 `kserve/metrics.py`, `huggingfaceserver`, and `qpext`.
 
 from typing import Final
 
-from exporter.engines.spec import Engine, Fingerprint, Manual, counter
+from exporter.engines.spec import Command, Engine, Factor, Fingerprint, Manual, counter
 
 _PREDICTED: Final = "request_predict_seconds_count"
 
@@ -28,6 +28,19 @@ KSERVE: Final = Engine(
     creates_late=True,
     tokens=False,
     disguises=("vllm",),
+    commands=(
+        Command(
+            modules=("huggingfaceserver",),
+            port=8080,
+            ports=("--http-port",),
+            hosts=(),
+            models=("--model-name", "--model-id"),
+            world_factors=(
+                Factor(("--tensor-parallel-size", "-tp")),
+                Factor(("--pipeline-parallel-size", "-pp")),
+            ),
+        ),
+    ),
     manual=Manual(
         title="KServe huggingfaceserver",
         versions="0.21",

@@ -1,19 +1,22 @@
-"""What a command line says of an inference server. Pure: an argument vector in, a `Launch` out.
+"""Launch of an inference server, by its command line. Pure: an argument vector in, a `Launch` out.
 
-Command lines are written by whoever may start a process, so everything is bounded, and nothing of them is
-kept but what is named here: never a whole line, which may hold keys.
+Anyone who may start a process writes command lines, so everything is bounded. Of a line only the fields of
+`Launch` are kept, since a whole one may hold keys.
+Flags are written with dashes, as documented; Python's argument parsers accept underscores too, so both are
+read alike.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-from exporter.engines.commands import COMMANDS, Command, Factor
+from exporter.engines.catalogue import COMMANDS
+from exporter.engines.spec import Command, Factor
 from exporter.readings import label
 
 WORDS_MAX: Final = 512
-"""Words of a command line that are looked at; a long one has about a hundred."""
+"""Words of a command line that are read; a long one has about a hundred."""
 
 LARGEST_PORT: Final = 65_535
 LARGEST_WORLD: Final = 65_536
@@ -34,36 +37,42 @@ _CACHED_MODEL: Final = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::", "[::]", "*"})  # noqa: S104 - read, not bound
 
 
-_Spelled: TypeAlias = tuple[str, list[str], Command]
-"""A program or module, the words that must follow it, and its row."""
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """One spelling of a command: a program or module, and the words that must follow it."""
+
+    program: str
+    words: list[str]
+    engine: str
+    command: Command
 
 
-def _spelled(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Spelled]]:
-    """The rows by the name of their program or module."""
-    rows: dict[str, list[_Spelled]] = {}
-    for command in COMMANDS:
+def _spellings(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Spelling]]:
+    """The spellings of all commands by the name of their program or module."""
+    spellings: dict[str, list[_Spelling]] = {}
+    for engine, command in COMMANDS:
         for start in starts(command):
             first, *words = start.split(" ")
-            rows.setdefault(_basename(first), []).append((first, words, command))
-    return rows
+            spellings.setdefault(_basename(first), []).append(_Spelling(first, words, engine, command))
+    return spellings
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How an API server was started, as far as its command line tells.
+    """Launch of an API server, as far as its command line has it.
 
-    `port` is where its API listens, `None` where that cannot be known or it is a Unix socket; it is the
-    engine's default unless `port_told`. `host` is what it binds, empty for all interfaces.
-    `metrics_port` and `metrics_path` are where its metrics are; `metrics` is false where they are switched
-    off, `None` where a file or the environment decides.
-    `world_size` is how many GPUs the server's page tells of, `None` where that is not said.
-    `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
+    `port` is the port of its API, `None` if unknown or a Unix socket; it is the engine's default unless
+    `explicit_port`. `host` is the address that it binds, empty for all interfaces.
+    `metrics_port` and `metrics_path` are the address of its metrics; `metrics` is false where they are
+    switched off, `None` where a file or the environment decides.
+    `world_size` is the number of GPUs that the server's page covers, `None` if unknown.
+    `serves` is false for a follower, whose API is on another host. `part` belongs to a server, and is none.
     `routes` is true for a router, which starts a server for each model.
     """
 
     engine: str
     port: int | None = None
-    port_told: bool = False
+    explicit_port: bool = False
     host: str = ""
     scheme: str = "http"
     metrics_port: int | None = None
@@ -125,18 +134,18 @@ def launch(argv: Sequence[str]) -> Launch | None:
 
 
 def works_for(argv: Sequence[str]) -> frozenset[str]:
-    """The engines for whose servers a process of this command line computes; empty where it does not say."""
+    """The engines for whose servers a process of this command line computes; empty if unknown."""
     title, spoken = _title(argv), " ".join([_program(argv)[0], *_program(argv)[2][:1]])
     return frozenset(
-        command.engine
-        for command in COMMANDS
+        engine
+        for engine, command in COMMANDS
         for pattern in command.workers
         if re.match(pattern, title) or re.match(pattern, spoken)
     )
 
 
 def program(argv: Sequence[str], otherwise: str = "") -> str:
-    """What a process is called: its program, of an interpreter the script or module; never an argument.
+    """Name of a process: its program, of an interpreter the script or module; never an argument.
 
     `otherwise` is the kernel's name of it (`comm`), for a process without a command line.
     """
@@ -147,21 +156,22 @@ def program(argv: Sequence[str], otherwise: str = "") -> str:
     return _UNFIT.sub("_", name.split(" ", 1)[0])[:NAME_CHARACTERS].strip("_") or "unknown"
 
 
-def _match(argv: Sequence[str]) -> tuple[Command, list[str] | None] | None:
-    """The row that fits, and the words after the program's; a title has none, and hides what it had."""
+def _match(argv: Sequence[str]) -> tuple[str, Command, list[str] | None] | None:
+    """Engine and command that fit, and the words after the program's; a title hides them: `None`."""
     title = _title(argv)
-    for pattern, command in _TITLES:
+    for pattern, engine, command in _TITLES:
         if "::" in title and pattern.match(title):
-            return command, None
+            return engine, command, None
     name, path, rest, module = _program(argv)
-    for first, words, command in (_MODULES if module else _PROGRAMS).get(name, ()):
-        fits = not first.startswith("/") or path == first
+    for spelling in (_MODULES if module else _PROGRAMS).get(name, ()):
+        words, command = spelling.words, spelling.command
+        fits = not spelling.program.startswith("/") or path == spelling.program
         if fits and rest[: len(words)] == words and not {*rest[len(words) :][:1]} & {*command.foreign}:
-            return command, rest[len(words) :]
+            return spelling.engine, command, rest[len(words) :]
     if not module and path.endswith(".py"):
-        for ending, command in _FILES:
+        for ending, engine, command in _FILES:
             if path.endswith(ending):
-                return command, rest
+                return engine, command, rest
     return None
 
 
@@ -193,7 +203,7 @@ def _program(argv: Sequence[str]) -> tuple[str, str, list[str], bool]:
     return name, path, [], False
 
 
-def _launch(command: Command, rest: list[str] | None) -> Launch:
+def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
     valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
     valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
@@ -210,9 +220,9 @@ def _launch(command: Command, rest: list[str] | None) -> Launch:
         metrics_port = port + 1 if options.has(command.metrics_next) else port
     rank = options.number(command.ranks, 0) or 0
     return Launch(
-        engine=command.engine,
+        engine=engine,
         port=port,
-        port_told=stated is not None and port is not None,
+        explicit_port=stated is not None and port is not None,
         host="" if host in _WILDCARDS else label(host),
         scheme="https" if options.has(command.tls) else "http",
         metrics_port=_port(metrics_port),
@@ -276,14 +286,16 @@ def _basename(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-_PROGRAMS: Final = _spelled(lambda command: command.programs)
-_MODULES: Final = _spelled(lambda command: command.modules)
-_TITLES: Final = [(re.compile(title), command) for command in COMMANDS for title in command.titles]
+_PROGRAMS: Final = _spellings(lambda command: command.programs)
+_MODULES: Final = _spellings(lambda command: command.modules)
+_TITLES: Final = [
+    (re.compile(title), engine, command) for engine, command in COMMANDS for title in command.titles
+]
 _FILES: Final = [
-    (f"/{module.replace('.', '/')}{ending}", command)
-    for module, rows in _MODULES.items()
-    for _, words, command in rows
+    (f"/{module.replace('.', '/')}{ending}", spelling.engine, spelling.command)
+    for module, spellings in _MODULES.items()
+    for spelling in spellings
     for ending in (".py", "/__main__.py")
-    if "." in module and not words
+    if "." in module and not spelling.words
 ]
 """Modules that are started by their file."""

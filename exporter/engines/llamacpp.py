@@ -17,7 +17,19 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
+from exporter.engines.spec import (
+    LOOPBACK,
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    MetadataQuery,
+    counter,
+    phase_seconds,
+)
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
 _CACHED: Final = "llamacpp:prompt_tokens_cached_total"
@@ -32,22 +44,27 @@ LLAMACPP: Final = Engine(
     fingerprint=Fingerprint(names=(_PROMPT, _GENERATION)),
     groups=(
         (Alternative((_PROMPT,), (Count(_PROMPT, "prompt"), Count(_CACHED, "cached_prompt"))),),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
-        (
-            Alternative(
-                (_PROMPT_SECONDS, _GENERATION_SECONDS),
-                (
-                    Count(_PROMPT_SECONDS, "prefill_seconds"),
-                    Count(_GENERATION_SECONDS, "decode_request_seconds"),
-                ),
-            ),
-        ),
+        counter(_GENERATION, "generation"),
+        (phase_seconds(_PROMPT_SECONDS, _GENERATION_SECONDS),),
     ),
     running=(Gauge("llamacpp:requests_processing"),),
     waiting=(Gauge("llamacpp:requests_deferred"),),
     identity_header="process-start-time-unix",
     questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     six_digits=True,
+    commands=(
+        Command(
+            programs=("llama-server", "llama serve"),  # one binary for all commands since May 2026
+            port=8080,
+            host=LOOPBACK,
+            tls=("--ssl-key-file",),
+            metrics="off",
+            metrics_on=("--metrics",),
+            models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
+            files=("--model", "-m"),
+            routes=("--models-dir", "--models-preset"),
+        ),
+    ),
     manual=Manual(
         title="llama.cpp",
         versions="builds of December 2025 and b10434",

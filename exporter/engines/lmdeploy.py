@@ -13,13 +13,14 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 from typing import Final
 
 from exporter.engines.spec import (
-    Alternative,
-    Count,
+    Command,
     Engine,
+    Factor,
     Fingerprint,
     Gauge,
     Manual,
     counter,
+    phase_seconds,
     prompt_holding,
 )
 
@@ -42,15 +43,24 @@ LMDEPLOY: Final = Engine(
         (prompt_holding(_CACHED, _PROMPT),),
         counter(_GENERATION, "generation"),
         counter(_REQUESTS, "requests"),
-        (
-            Alternative(
-                (_PREFILL, _DECODE),
-                (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_request_seconds")),
-            ),
-        ),
+        (phase_seconds(_PREFILL, _DECODE),),
     ),
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting"),),
+    commands=(
+        Command(
+            programs=("lmdeploy serve api_server",),
+            modules=("lmdeploy serve api_server", "lmdeploy.serve.openai.api_server"),
+            port=23333,
+            ports=("--server-port",),
+            hosts=("--server-name",),
+            tls=("--ssl",),
+            metrics_off=("--disable-metrics",),
+            models=("--model-name",),
+            positional=True,
+            world_factors=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
+        ),
+    ),
     manual=Manual(
         title="LMDeploy",
         versions="0.16.0",

@@ -11,7 +11,7 @@ Source: mudler/LocalAI @82c191a (4.9.0), `core/services/metrics` and `core/servi
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, counter
+from exporter.engines.spec import Alternative, Command, Count, Engine, Fingerprint, Manual, counter
 
 _TOKENS: Final = "localai_tokens_total"
 _BILLED: Final = "localai_billed_requests_total"
@@ -35,6 +35,17 @@ LOCALAI: Final = Engine(
         counter(_BILLED, "requests"),
     ),
     creates_late=True,
+    commands=(
+        Command(
+            programs=("local-ai",),
+            foreign=("models", "backends", "federated", "worker", "tts", "transcript"),
+            port=8080,
+            ports=(),
+            hosts=(),
+            addresses=("--address",),
+            metrics_off=("--disable-metrics-endpoint",),
+        ),
+    ),
     manual=Manual(
         title="LocalAI",
         versions="4.3.2 to 4.9",

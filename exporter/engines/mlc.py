@@ -13,7 +13,18 @@ Source: mlc-ai/mlc-llm 79d603f (2026-07), `cpp/serve/{metrics.h,metrics.cc,engin
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, MetadataQuery, counter
+from exporter.engines.spec import (
+    LOOPBACK,
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Manual,
+    MetadataQuery,
+    counter,
+    phase_seconds,
+)
 
 _PROMPT: Final = "prompt_tokens_sum"
 _COMPUTED: Final = "prefill_tokens_sum"
@@ -38,13 +49,19 @@ MLC: Final = Engine(
             ),
         ),
         counter(_GENERATION, "generation"),
-        (
-            Alternative(
-                (_PREFILL, _DECODE), (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_seconds"))
-            ),
-        ),
+        (phase_seconds(_PREFILL, _DECODE, "decode_seconds"),),
     ),
     questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
+    commands=(
+        Command(
+            programs=("mlc_llm serve",),
+            modules=("mlc_llm serve", "mlc_llm.cli.serve"),
+            port=8000,
+            host=LOOPBACK,
+            models=("--model",),
+            positional=True,
+        ),
+    ),
     manual=Manual(
         title="MLC-LLM",
         versions="the sources of July 2026",

@@ -10,7 +10,17 @@ of 2.x are not documented: its page is read as that of the engine inside.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, counter
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    phase_seconds,
+)
 
 _TTFT: Final = "time_to_first_token_seconds_sum"
 _TPOT: Final = "time_per_output_token_seconds_sum"
@@ -29,16 +39,25 @@ NIM: Final = Engine(
             Alternative(("request_success_total",), (Count("request_success_total", "requests"),)),
             Alternative(("request_finish_total",), (Count("request_finish_total", "requests"),)),
         ),
-        (
-            Alternative(
-                (_TTFT, _TPOT), (Count(_TTFT, "prefill_seconds"), Count(_TPOT, "decode_request_seconds"))
-            ),
-        ),
+        (phase_seconds(_TTFT, _TPOT),),
     ),
     running=(Gauge("num_requests_running"),),
     waiting=(Gauge("num_requests_waiting"),),
     creates_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
+    commands=(
+        Command(  # which of these an image starts depends on its age
+            programs=("/opt/nim/start_server.sh",),
+            modules=(
+                "nim_llm_sdk.entrypoints.launch",
+                "nim_llm_sdk.entrypoints.openai.api_server",
+                "vllm_nvext.entrypoints.openai.api_server",
+            ),
+            port=8000,
+            metrics_path="/v1/metrics",
+            models=("--served-model-name", "--model"),
+        ),
+    ),
     manual=Manual(
         title="NVIDIA NIM for LLMs",
         versions="24.05 to 1.14 by its documentation; later ones as the engine inside",

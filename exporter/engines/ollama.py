@@ -5,24 +5,9 @@ speaks of Prometheus) and `api/types.go`: tokens stand in the last object of eac
 (`prompt_eval_count`, which includes cached ones, and `eval_count`), so that nobody but who asked sees them.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Uncounted:
-    """A server that counts no tokens. It is known by what its root page says, all of it.
-
-    `what` says in one clause what it lacks, `remedy` as an order what to do about it.
-    """
-
-    name: str
-    title: str
-    greeting: bytes
-    default_port: int
-    what: str
-    remedy: str
-
+from exporter.engines.spec import LOOPBACK, Command, Uncounted
 
 OLLAMA: Final = Uncounted(
     name="ollama",
@@ -31,4 +16,13 @@ OLLAMA: Final = Uncounted(
     default_port=11434,
     what="which counts no tokens, so that its GPU money has no price per token",
     remedy="serve the same GGUF file with llama-server --metrics to have them counted",
+    commands=(
+        Command(
+            programs=("ollama serve",),
+            workers=(r"ollama runner", r"ollama_llama_server"),
+            port=11434,
+            host=LOOPBACK,
+            metrics="never",
+        ),
+    ),
 )

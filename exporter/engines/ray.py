@@ -15,7 +15,7 @@ documentation.
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Engine, Fingerprint, Manual, under_prefix
+from exporter.engines.spec import LOOPBACK, Command, Engine, Fingerprint, Manual, under_prefix
 from exporter.engines.vllm import VLLM
 
 _VLLM: Final = under_prefix(VLLM, "ray_vllm_")
@@ -39,6 +39,24 @@ RAY: Final = Engine(
     creates_late=True,
     # Of processes of replicas nothing is known to repeat another one.
     repeated=SGLANG.repeated - {"pid"},
+    commands=(
+        Command(  # replicas and engines are children of the raylet, beside this proxy
+            titles=(r"ray::ProxyActor", r"ray::HTTPProxyActor"),
+            workers=(r"ray::ServeReplica", r"ray::RayWorker", *VLLM.commands[0].workers),
+            port=8000,
+            host=LOOPBACK,
+            metrics="configured",
+            metrics_apart=True,  # one page per node, of the node's agent
+        ),
+        Command(
+            programs=("raylet",),
+            modules=("ray.dashboard.agent",),
+            part=True,
+            ports=(),
+            hosts=(),
+            metrics_ports=("--metrics-export-port",),
+        ),
+    ),
     manual=Manual(
         title="Ray Serve LLM",
         versions="2.48 to 2.60, with vLLM; with SGLang by its documentation",

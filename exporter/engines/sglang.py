@@ -28,9 +28,12 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 from typing import Final
 
 from exporter.engines.spec import (
+    LOOPBACK,
     Alternative,
+    Command,
     Count,
     Engine,
+    Factor,
     Fingerprint,
     Gauge,
     Manual,
@@ -122,6 +125,27 @@ SGLANG: Final = Engine(
     creates_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
     role="engine_type",
+    commands=(
+        Command(
+            programs=("sglang serve",),
+            modules=("sglang.launch_server",),
+            workers=(r"sglang::",),
+            port=30000,
+            host=LOOPBACK,
+            tls=("--ssl-keyfile", "--ssl-certfile"),
+            metrics="off",
+            metrics_on=("--enable-metrics",),
+            metrics_ports=("--smg-http-sidecar-port", "--grpc-http-sidecar-port"),
+            metrics_next=("--smg-grpc-mode", "--grpc-mode"),
+            models=("--served-model-name", "--model-path", "--model"),
+            world_factors=(
+                Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
+                Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
+                # With attention in data parallel the ranks of tensor parallel are divided among it.
+                Factor(("--dp-size", "--data-parallel-size", "--dp"), unless=("--enable-dp-attention",)),
+            ),
+        ),
+    ),
     manual=Manual(
         title="SGLang",
         versions="0.4.2 to 0.5.23",

@@ -1,8 +1,10 @@
-"""How an engine is described: names, not code. One small file per engine holds one `Engine`.
+"""Description of an engine: names, not code. One small file per engine holds one `Engine`.
 
 To add an engine, write its exact sample names as its own source emits them, with the version in which each
-appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram). The catalogue
-imports every file of this folder. Put a captured page with hand-made expectations beside the others' tests.
+appeared; never match by suffix, since names lie (`vllm:iteration_tokens_total` is a histogram).
+Write the `Command`s that start it, by its argument parser or CLI page.
+The catalogue imports every file of this folder.
+Put a captured page with hand-made expectations next to those in tests/engines/captures.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ from exporter.engines.exposition import Page, WantedSeries
 from exporter.readings import KINDS, Quantity
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
-"""Labels with the values that are meant; a label that a series lacks has the value ''."""
+"""Labels with their accepted values; a label that a series lacks has the value ''."""
 
 PROCESS_START: Final = "process_start_time_seconds"
 """Unix time at which the process started: client libraries of Python and Go write it, unless metrics of
@@ -28,9 +30,9 @@ def chosen(labels: Mapping[str, str], choice: Choice) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Tells an engine by its page: a series of one of these names, all `labels`, none of `without`.
+    """Identifies an engine by its page: a series of one of these names, with all `labels`, none of `without`.
 
-    `where` is for names that other programs write as well: labels with the values that are the engine's own.
+    `where` is for names that other programs write too: labels with values that only this engine has.
     """
 
     names: tuple[str, ...]
@@ -54,8 +56,8 @@ class Count:
     """A counter (or a histogram's sum) and what it counts.
 
     Each series that passes `where`, and does not pass a non-empty `unless`, is one reading.
-    `sign` -1 takes out of a quantity what another counter of it includes.
-    `scale` makes base units of what the engine counts, such as seconds of microseconds.
+    `sign` -1 subtracts from a quantity what another counter of it includes.
+    `scale` converts to base units, such as microseconds to seconds.
     """
 
     name: str
@@ -68,26 +70,33 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One way of telling. It is taken when every required name is on the page.
-
-    Counts that are not required are taken where they are there.
-    """
+    """One set of counts, used when every required name is on the page; other counts are optional."""
 
     requires: tuple[str, ...]
     counts: tuple[Count, ...]
 
 
 Group: TypeAlias = tuple[Alternative, ...]
-"""Alternatives, best first. The first whose names are on the page tells; the others would count it twice."""
+"""Alternatives, best first. Only the first whose names are on the page is used, so that nothing counts
+twice."""
 
 
 def counter(name: str, quantity: Quantity) -> Group:
-    """A quantity that one counter tells, in all versions."""
+    """A quantity with one counter in all versions."""
     return (Alternative((name,), (Count(name, quantity),)),)
 
 
+def phase_seconds(
+    prefill: str,
+    decode: str,
+    decode_quantity: Literal["decode_seconds", "decode_request_seconds"] = "decode_request_seconds",
+) -> Alternative:
+    """Seconds of both phases, each with a counter of its own."""
+    return Alternative((prefill, decode), (Count(prefill, "prefill_seconds"), Count(decode, decode_quantity)))
+
+
 def prompt_holding(cached: str, prompt: str) -> Alternative:
-    """A prompt counter that holds the cached tokens, which one of their own tells where it is there."""
+    """A prompt counter that includes the cached tokens, which an optional counter of their own has."""
     return Alternative(
         (prompt,),
         (Count(prompt, "prompt"), Count(cached, "prompt", sign=-1), Count(cached, "cached_prompt")),
@@ -96,7 +105,7 @@ def prompt_holding(cached: str, prompt: str) -> Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Requests at the moment: per model the sum of series that pass `where`, and no non-empty `unless`."""
+    """Current requests: per model the sum of series that pass `where`, and no non-empty `unless`."""
 
     name: str
     where: Choice = ()
@@ -104,15 +113,15 @@ class Gauge:
 
 
 Way: TypeAlias = tuple[str | int, ...]
-"""The way to a value in a JSON document: a word is a key of an object, a number a place in a list."""
+"""The path to a value in a JSON document: a word is a key of an object, a number an index of a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataQuery:
-    """A JSON page of the same server that tells what its metrics do not. It is asked once per process.
+    """A JSON page of the same server with a model or version that its metrics lack; read once per process.
 
-    `path` is from the server's root, without a slash before it. A way that is empty is not asked for.
-    Only pages that the server answers from its own memory are asked: none that works, waits or wakes.
+    `path` is from the server's root, without a slash before it. An empty way is not read.
+    Only pages that the server answers from memory are read: none that works, waits or wakes it.
     """
 
     path: str
@@ -122,7 +131,7 @@ class MetadataQuery:
 
 @dataclass(frozen=True, slots=True)
 class ModelLabel:
-    """A series of which a label names the model; its value says nothing."""
+    """A series with a label that names the model; its value means nothing."""
 
     name: str
     label: str
@@ -130,15 +139,15 @@ class ModelLabel:
 
 @dataclass(frozen=True, slots=True)
 class Manual:
-    """What an operator should know of an engine, in whole sentences. The page of engines is written from it.
+    """Notes on an engine for operators, in whole sentences; docs/engines.md is generated from them.
 
-    `title` is its name as people write it. `versions` are those whose sources were read, and `captured` those
-    of which the tests hold a page that a running server wrote.
-    `switch` is how metrics are switched on; empty where they are on by themselves.
-    `reading` is what a read of the metrics does to the server, which must be next to nothing.
-    `never_read` names pages that are not read, and why.
-    `deployment` says which endpoints to read where there are several, and what counts twice.
-    `cannot_tell` lists what the engine does not say.
+    `title` is its name for people. `versions` are those whose sources were read, and `captured` those of
+    which the tests have a page of a running server.
+    `switch` switches metrics on; empty where they are on by default.
+    `reading` is the effect of a read on the server, which must be next to nothing.
+    `never_read` are pages that are not read, each with the reason.
+    `deployment` says which of several endpoints to read, and what counts twice.
+    `cannot_tell` lists what the engine does not report.
     """
 
     title: str = ""
@@ -151,29 +160,106 @@ class Manual:
     cannot_tell: tuple[str, ...] = ()
 
 
+Metrics: TypeAlias = Literal["on", "off", "configured", "never"]
+"""Whether metrics are served without a flag; `configured`: a file or the environment decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One factor of a server's world size: the number that its flags give, else one.
+
+    `unless`: with one of these flags it is one, since another factor has it or each rank has a page.
+    `narrow`: with one of these flags `narrowed` gives the number, since the page covers this host only.
+    `needed`: without its flags the world size is unknown. `alone`: above one the world size is unknown,
+    since other factors are divided by it.
+    """
+
+    flags: tuple[str, ...]
+    unless: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
+    needed: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One way in which an engine's API server is started.
+
+    `programs` and `modules` are programs (paths where they begin with a slash) and Python modules, each with
+    the words that must follow; `foreign` are words that must not follow.
+    `titles` and `workers` match the start of a process title: of an API server, and of processes that compute
+    for one. `part` is a process without an API, whose command line completes that of the server.
+    Defaults are the program's own: a port or host that an image sets by its environment is not visible, and
+    is found by the listening socket instead.
+    `host` is empty for all interfaces. `addresses` are flags that take host and port together.
+    With a flag of `metrics_next` the metrics are at the port after the API's.
+    With `metrics_apart` they are at the API's port only if a flag says so.
+    A flag written `--name=value` counts only with that value.
+    With a flag of `routes`, and no model, it is a router, which starts a server for each model.
+    `models` are flags, best first; `files` those of them that take a path; with `positional` the first free
+    word is a model. `world_factors` is empty where the command line does not give the number of GPUs.
+    """
+
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    part: bool = False
+    port: int | None = None
+    ports: tuple[str, ...] = ("--port",)
+    host: str = ""
+    hosts: tuple[str, ...] = ("--host",)
+    addresses: tuple[str, ...] = ()
+    unix: tuple[str, ...] = ()
+    tls: tuple[str, ...] = ()
+    metrics: Metrics = "on"
+    metrics_on: tuple[str, ...] = ()
+    metrics_off: tuple[str, ...] = ()
+    metrics_path: str = "/metrics"
+    metrics_port: int | None = None
+    metrics_ports: tuple[str, ...] = ()
+    metrics_next: tuple[str, ...] = ()
+    metrics_apart: bool = False
+    models: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    positional: bool = False
+    world_factors: tuple[Factor, ...] = ()
+    nodes: tuple[str, ...] = ("--nnodes",)
+    ranks: tuple[str, ...] = ("--node-rank",)
+    followers: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+
+LOOPBACK: Final = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One engine's metrics.
 
-    `prefix` starts its names and is left out of series names in the books.
-    `models` are labels that name the model, the first that a series has; without any, the model is told apart
-    from the page. All other labels (`engine`, a data-parallel rank; ...) keep series apart.
+    `prefix` starts its names and is left out of series names in the ledger.
+    `models` are labels that name the model: the first that a series has counts. All other labels (`engine`, a
+    data-parallel rank; ...) distinguish series.
     A model label with one of the values `nameless` names none. Such series, and those without a model label,
-    belong to the model that a `MetadataQuery` tells, else to the one of the first `named_by` on the page.
-    `repeated` are labels of ranks that all count the same work: series that differ in nothing else are one,
-    of the largest value, so that it is counted once whichever of the ranks is on the page.
-    `role` is a label whose values prefill and decode tell one of a disaggregated pair.
+    belong to the model of a `MetadataQuery`, else to the one of the first `named_by` on the page.
+    `repeated` are labels of ranks that all count the same work: series that differ only in them are one
+    series with the largest value, so that the work counts once whichever ranks are on the page.
+    `role` is a label whose values prefill and decode name the part of a disaggregated pair.
     `running` and `waiting` list alternatives, best first.
-    The process is told by `PROCESS_START`, else by the oldest `created` series, else by the response header
-    `identity_header`, whose value is opaque.
-    `creates_late` means that series appear with their first token, so that a page without is not a failure.
-    `tokens` is false for an engine that counts none: what it holds is paid for, and no token tells for what.
-    `six_digits` means that numbers are printed with six significant digits: above a million a counter moves
-    in steps of ten. Marks are taken of what is printed, so that nothing is lost, and it arrives later.
+    The process is identified by `PROCESS_START`, else by the oldest `created` series, else by the response
+    header `identity_header`, whose value is opaque.
+    `creates_late`: series appear with their first token, so that a page without any is not a failure.
+    `tokens` is false for an engine that counts none: its GPUs are charged, and its cost has no price per
+    token.
+    `six_digits`: numbers have six significant digits, so that above a million a counter moves in steps of
+    ten. Marks are the printed values, so that tokens arrive later and none is lost.
     `mistaken` matches the body of a page of this engine that must not be read; its metrics are elsewhere.
-    `disguises` are engines by name whose page it may show as its own, and which then is read as theirs.
-    `repeats` are engines by name whose tokens it counts again. It is read only where the configuration names
-    it, and they are then not; `instead` says as an order what is read otherwise.
+    `disguises` are names of engines whose page it may show as its own; such a page is read as theirs.
+    `repeats` are names of engines whose tokens it counts again. It is read only if the configuration names
+    it, and they are then not; `instead` is an order that says what to read otherwise.
+    `commands` are the ways in which its API server is started.
     """
 
     name: str
@@ -200,6 +286,7 @@ class Engine:
     repeats: tuple[str, ...] = ()
     instead: str = ""
     manual: Manual = Manual()
+    commands: tuple[Command, ...] = ()
 
     def counts(self) -> Iterator[Count]:
         """All counters of all alternatives."""
@@ -208,13 +295,29 @@ class Engine:
                 yield from alternative.counts
 
 
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """A server without a page of metrics, recognized by `greeting`, its whole root page.
+
+    `what` is a clause that says what it lacks, `remedy` an order that says what to do about it.
+    """
+
+    name: str
+    title: str
+    greeting: bytes
+    default_port: int
+    what: str
+    remedy: str
+    commands: tuple[Command, ...] = ()
+
+
 def created_name(name: str) -> str:
-    """The name under which client libraries tell when the series of a counter or histogram began."""
+    """The name of the series in which client libraries write when a counter or histogram began."""
     return name.removesuffix("_total").removesuffix("_sum") + "_created"
 
 
-def beginnings(engine: Engine) -> Iterator[str]:
-    """The names by which series that count tokens tell when they began, where an engine has such."""
+def created_names(engine: Engine) -> Iterator[str]:
+    """The `_created` names of the token counters of an engine that has such."""
     if engine.created:
         yield from (created_name(count.name) for count in engine.counts() if count.quantity in KINDS)
 
@@ -222,12 +325,12 @@ def beginnings(engine: Engine) -> Iterator[str]:
 @cache
 def wanted(engine: Engine) -> WantedSeries:
     """Every name to read on a page of an engine."""
-    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *beginnings(engine)})
+    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *created_names(engine)})
 
 
 @cache
 def counted(engine: Engine) -> WantedSeries:
-    """The names of `wanted` but for those that tell when series began, of which there are as many again."""
+    """The names of `wanted` without the `_created` names, of which there are as many again."""
     names = {PROCESS_START, *engine.fingerprint.names}
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
@@ -237,13 +340,13 @@ def counted(engine: Engine) -> WantedSeries:
 
 
 @cache
-def begun_names(engine: Engine) -> WantedSeries:
-    """The names that tell when series began, and none else."""
-    return WantedSeries(beginnings(engine))
+def created_series(engine: Engine) -> WantedSeries:
+    """The `_created` names alone."""
+    return WantedSeries(created_names(engine))
 
 
 def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:
-    """The same metrics under other names, for what took them over from an engine: `a:x` becomes `b:x`.
+    """The metrics of an engine under another prefix, for one that took them over: `a:x` becomes `b:x`.
 
     `changes` are fields of the new engine; its name is one of them.
     """

@@ -12,7 +12,7 @@ Source: huggingface/text-embeddings-inference 0d124dc (v1.9.3), `core/src/{infer
 
 from typing import Final
 
-from exporter.engines.spec import Engine, Fingerprint, Gauge, Manual, MetadataQuery, counter
+from exporter.engines.spec import Command, Engine, Fingerprint, Gauge, Manual, MetadataQuery, counter
 
 _INPUT: Final = "te_request_input_length_sum"
 
@@ -32,6 +32,15 @@ TEI: Final = Engine(
     questions=(
         MetadataQuery("info", model=("served_model_name",), version=("version",)),
         MetadataQuery("info", model=("model_id",)),  # before there was a name of its own
+    ),
+    commands=(
+        Command(
+            programs=("text-embeddings-router",),
+            port=3000,
+            ports=("--port", "-p"),
+            hosts=("--hostname",),
+            models=("--served-model-name", "--model-id"),
+        ),
     ),
     manual=Manual(
         title="Text Embeddings Inference",

@@ -18,8 +18,10 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    Command,
     Count,
     Engine,
+    Factor,
     Fingerprint,
     Gauge,
     Manual,
@@ -63,6 +65,18 @@ TGI: Final = Engine(
     waiting=(Gauge("tgi_queue_size"),),
     creates_late=True,
     questions=(MetadataQuery("info", model=("model_id",), version=("version",)),),
+    commands=(
+        Command(
+            # its image sets the port through the environment; the router's command line has it
+            programs=("text-generation-launcher", "text-generation-router"),
+            workers=(r"text-generation-server",),
+            port=3000,
+            ports=("--port", "-p"),
+            hosts=("--hostname",),
+            models=("--model-id", "--tokenizer-name"),
+            world_factors=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
+        ),
+    ),
     manual=Manual(
         title="TGI",
         versions="3.3.7",

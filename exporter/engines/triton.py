@@ -18,7 +18,7 @@ and @1e66a22 `src/utils/metrics.py`, NVIDIA/TensorRT-LLM @0d5352f `triton_backen
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import Alternative, Command, Count, Engine, Fingerprint, Gauge, Manual
 from exporter.engines.vllm import VLLM
 
 _TRTLLM_PROMPT: Final = "nv_llm_input_token_len_sum"
@@ -75,6 +75,18 @@ TRITON: Final = Engine(
         Gauge("nv_inference_pending_request_count"),
     ),
     creates_late=True,
+    commands=(
+        Command(
+            programs=("tritonserver",),
+            workers=(r"triton_python_backend_stub",),
+            port=8000,
+            ports=("--http-port",),
+            hosts=("--http-address",),
+            metrics_off=("--allow-metrics=false", "--allow-metrics=0"),
+            metrics_port=8002,
+            metrics_ports=("--metrics-port",),
+        ),
+    ),
     manual=Manual(
         title="NVIDIA Triton Inference Server",
         versions="23.11 to 25.12",

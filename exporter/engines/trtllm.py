@@ -18,8 +18,10 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    Command,
     Count,
     Engine,
+    Factor,
     Fingerprint,
     Gauge,
     Manual,
@@ -76,6 +78,25 @@ TRTLLM: Final = Engine(
     repeated=frozenset({"pid"}),
     role="engine_type",
     mistaken=r'\s*\[(\s*\]\s*\Z|.{0,4096}"iterLatencyMS")',
+    commands=(
+        Command(
+            programs=("trtllm-serve serve", "trtllm-serve"),
+            modules=("tensorrt_llm.commands.serve serve", "tensorrt_llm.commands.serve"),
+            workers=(r"mpi4py\.futures\.server",),
+            foreign=("disaggregated", "disaggregated_mpi_worker", "mm_embedding_serve"),
+            port=8000,
+            host="localhost",
+            metrics="configured",  # return_perf_metrics in its YAML
+            metrics_path="/prometheus/metrics",
+            models=("--served-model-name",),
+            positional=True,
+            world_factors=(
+                Factor(("--tp-size", "--tp")),
+                Factor(("--pp-size", "--pp")),
+                Factor(("--cp-size",)),
+            ),
+        ),
+    ),
     manual=Manual(
         title="TensorRT-LLM",
         versions="the sources of 2026 (after 1.1)",

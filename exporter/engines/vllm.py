@@ -16,14 +16,21 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Factor,
+    Fingerprint,
+    Gauge,
+    Manual,
+    MetadataQuery,
+    counter,
+    phase_seconds,
+)
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
-
-_GENERATION = Alternative(
-    ("vllm:generation_tokens_total",), (Count("vllm:generation_tokens_total", "generation"),)
-)
-_REQUESTS = Alternative(("vllm:request_success_total",), (Count("vllm:request_success_total", "requests"),))
 
 _BY_SOURCE = Alternative(  # 0.16.0 and later
     ("vllm:prompt_tokens_by_source_total",),
@@ -45,6 +52,23 @@ def _less(*hits: str) -> Alternative:
         ),
     )
 
+
+_WORLD_FACTORS: Final = (
+    Factor(("--tensor-parallel-size", "-tp")),
+    Factor(("--pipeline-parallel-size", "-pp")),
+    Factor(("--prefill-context-parallel-size", "-pcp")),
+    Factor(
+        ("--data-parallel-size", "-dp"),
+        # External load balancing: one server, and one page, per rank.
+        unless=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
+        # Hybrid: one page per host.
+        narrow=("--data-parallel-hybrid-lb", "-dph", "--data-parallel-start-rank", "-dpr"),
+        narrowed=("--data-parallel-size-local", "-dpl"),
+    ),
+)
+
+_ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
+"""vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
 
 VLLM: Final = Engine(
     name="vllm",
@@ -71,16 +95,11 @@ VLLM: Final = Engine(
             _less("vllm:gpu_prefix_cache_hits_total"),  # V1 0.7.3 to 0.9.1
             Alternative(("vllm:prompt_tokens_total",), (Count("vllm:prompt_tokens_total", "prompt"),)),  # V0
         ),
-        (_GENERATION,),
-        (_REQUESTS,),
+        counter("vllm:generation_tokens_total", "generation"),
+        counter("vllm:request_success_total", "requests"),
         (
-            Alternative(  # 0.6.6 and later
-                ("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
-                (
-                    Count("vllm:request_prefill_time_seconds_sum", "prefill_seconds"),
-                    Count("vllm:request_decode_time_seconds_sum", "decode_request_seconds"),
-                ),
-            ),
+            # 0.6.6 and later
+            phase_seconds("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
             Alternative(  # before; the first token's time holds the queue's where that is not told
                 ("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
                 (
@@ -96,6 +115,24 @@ VLLM: Final = Engine(
     created="vllm:prompt_tokens_created",
     creates_late=True,
     questions=(MetadataQuery("version", version=("version",)),),
+    commands=(
+        Command(
+            programs=("vllm serve", "vllm-rs serve"),  # the Rust one starts a headless Python one
+            modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
+            titles=(r"[\w.-]+::APIServer",),
+            workers=(_ENGINE_CORE,),
+            port=8000,
+            unix=("--uds",),
+            tls=("--ssl-keyfile", "--ssl-certfile"),
+            metrics_off=("--disable-log-stats",),
+            models=("--served-model-name", "--model"),
+            positional=True,
+            world_factors=_WORLD_FACTORS,
+            nodes=("--nnodes", "-n"),
+            ranks=("--node-rank", "-r"),
+            followers=("--headless",),
+        ),
+    ),
     manual=Manual(
         title="vLLM",
         versions="0.2.7 to 0.33.0",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
 from exporter.finance.fleet.overheads import FleetOverheads, positive_split, spread
 from exporter.finance.month import (
@@ -20,9 +21,8 @@ from exporter.finance.month import (
     owner_gpu_time,
     refuse_unknown,
 )
-from exporter.ledger.accumulator import add
-from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord, day_number
-from exporter.ledger.totals import day_name
+from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
+from exporter.ledger.schema import day_name, day_number
 from exporter.reports.rounding import dollars_text
 from exporter.units import Nanoseconds, Picodollars
 

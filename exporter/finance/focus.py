@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
 from exporter.finance.month import refuse_unknown
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums, MonthRecord, day_number
+from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.ledger.schema import day_number
 from exporter.readings import KINDS
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.calendar import day_of, first_instant, month_of

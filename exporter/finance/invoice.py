@@ -69,7 +69,7 @@ class CommitmentCharge:
 class InvoiceCharge:
     """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time.
 
-    `own` is a row of the books themselves, as `report focus` writes them.
+    `own` is the column that marks a row of the books themselves, as `report focus` writes them; else empty.
     `commitment` and `support` are set where the bill is one of a fleet.
     """
 
@@ -81,7 +81,7 @@ class InvoiceCharge:
     service: str = ""
     sku: str = ""
     time: Nanoseconds | None = None
-    own: bool = False
+    own: str = ""
     commitment: CommitmentCharge | None = None
     support: bool = False
 

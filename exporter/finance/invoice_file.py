@@ -31,8 +31,8 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
 """Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
-PROVIDERS: Final = ("providername", "serviceprovidername")
-"""FOCUS 1.4 has the second one alone."""
+PROVIDERS: Final = ("ProviderName", "ServiceProviderName")
+"""Columns of the provider: FOCUS 1.4 has the second only."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,
@@ -93,7 +93,7 @@ class FocusRows:
         self._class = self._columns.get("chargeclass")
         self._resource = self._columns.get("resourceid")
         self._name = self._columns.get("resourcename")
-        self._providers = [self._columns[name] for name in PROVIDERS if name in self._columns]
+        self._providers = [self._columns[name.lower()] for name in PROVIDERS if name.lower() in self._columns]
         self._service = self._columns.get("servicename")
         self._skus = [self._columns[name.lower()] for name in SKUS if name.lower() in self._columns]
         quantities: tuple[int | None, int | None] = next(
@@ -136,7 +136,9 @@ class FocusRows:
             service=cell_text(row, self._service),
             sku=next(filter(None, (cell_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
-            own=any(cell_text(row, index) == PROVIDER for index in self._providers),
+            own=next(
+                (self._header[index].strip() for index in self._providers if row[index] == PROVIDER), ""
+            ),
             commitment=self._commitment(row, apart),
             support=self._commitments is not None and self._commitments.is_support(row),
         )
@@ -283,10 +285,10 @@ def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
         yield from _charges(path, _InvoiceLines(path, text), reading)
 
 
-def own_row_error(path: Path, line: int, remedy: str = "") -> InvoiceError:
+def own_row_error(path: Path, line: int, column: str, remedy: str = "") -> InvoiceError:
     """The error of a row that this program wrote itself."""
     return InvoiceError(
-        f"{path}:{line}: ProviderName: {shown(PROVIDER)} is what report focus writes: books are set "
+        f"{path}:{line}: {column}: {shown(PROVIDER)} is what report focus writes: books are set "
         f"against what a provider charges you, so give its file{remedy}"
     )
 
@@ -383,7 +385,7 @@ def _charges(path: Path, lines: "_InvoiceLines", reading: Reading) -> Iterator[N
 def _add(path: Path, row: int, invoice: Invoice, charge: InvoiceCharge, reading: Reading) -> None:
     chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
     if chosen and charge.own:
-        raise own_row_error(path, row, ", or choose its rows with --resource")
+        raise own_row_error(path, row, charge.own, ", or choose its rows with --resource")
     try:
         invoice.add(charge, chosen=chosen)
     except InvoiceError as error:

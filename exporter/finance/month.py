@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
 from exporter.finance.fleet.overheads import FleetOverheads, spread
-from exporter.ledger.accumulator import add
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import Kind

@@ -1,4 +1,4 @@
-"""Entry of an adjustment while a daemon may be running: one row, in its own transaction."""
+"""Entry of an adjustment while a daemon may run: one row, in its own transaction."""
 
 import os
 import sqlite3
@@ -9,14 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from exporter.cost.money import add
 from exporter.cost.postings import UNASSIGNED
-from exporter.ledger import adjustments, contents, files, rows, schema
-from exporter.ledger.accumulator import add
+from exporter.ledger import adjustments, contents, files, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
-from exporter.ledger.history import day_number
-from exporter.ledger.totals import day_name
+from exporter.ledger.schema import Keys, Names, day_name, day_number, month_days
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
@@ -106,7 +105,7 @@ def enter(
         raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
-    return replace(made, daemon=files.holder(path))
+    return replace(made, daemon=files.lock_holder(path))
 
 
 def _advice(error: Exception) -> str:
@@ -131,7 +130,7 @@ def _append(
 def _insert(
     connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
-    names = rows.Names(connection)
+    names = Names(connection)
     products = _products(connection, names, configured)
     if entry.product not in products:
         raise EntryError(_no_product(entry.product, products))
@@ -141,7 +140,7 @@ def _insert(
     draft = Adjustment(
         0, entry.day, entry.product, team, entry.amount, entry.reason, now, None, kind, entry.key
     )
-    keys = rows.Keys(connection)
+    keys = Keys(connection)
     values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
     _refuse_duplicate(connection, draft, values)
     _check_month(connection, draft, keys)
@@ -155,8 +154,8 @@ def _refuse_duplicate(
     """Refuse a second entry, by its key if it has one: two price changes may have the same amount."""
     _day, product, team, _amount, _reason = values
     if draft.key:
-        days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-        for (number,) in connection.execute(_KEYED, (draft.key, product, team, *days)):
+        keyed = connection.execute(_KEYED, (draft.key, product, team, *month_days(draft.month)))
+        for (number,) in keyed:
             raise EntryError(
                 f"adjustment {number} has the key {draft.key}: nothing was entered; "
                 "`adjust --proposals` prints what is still missing"
@@ -171,27 +170,24 @@ def _refuse_duplicate(
 
 def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     """The entry with the sums of its month in the file."""
-    keys = rows.Keys(connection)
+    keys = Keys(connection)
     product = keys.of(made.product)
-    days = day_number(f"{made.month}-01"), day_number(f"{made.month}-31")
     totals: dict[int, Picodollars] = {}
     for key, amount in (
         *connection.execute(
             "SELECT product, picodollars FROM months WHERE month = ?", (keys.of(made.month),)
         ),
-        *connection.execute(_MONTH_WAITS, days),
+        *connection.execute(_MONTH_WAITS, month_days(made.month)),
     ):
         add(totals, key, amount)
     first = None
-    if "daily_covered" in rows.tables(connection):
+    if "daily_covered" in schema.tables(connection):
         (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
     begun = "" if first is None else day_name(first)
     return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
 
 
-def _products(
-    connection: sqlite3.Connection, names: rows.Names, configured: ProductTeams
-) -> dict[str, set[str]]:
+def _products(connection: sqlite3.Connection, names: Names, configured: ProductTeams) -> dict[str, set[str]]:
     """All products and their teams: of the ledger, of the configuration, and unassigned."""
     every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
     for product, teams in configured.items():
@@ -202,7 +198,7 @@ def _products(
     return every
 
 
-def _billed(connection: sqlite3.Connection, names: rows.Names, product: str, month: str) -> set[str]:
+def _billed(connection: sqlite3.Connection, names: Names, product: str, month: str) -> set[str]:
     """Teams that a product's cost of a month was posted to."""
     cells = connection.execute("SELECT month, product, team FROM months").fetchall()
     return {
@@ -229,14 +225,13 @@ def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:
     return only
 
 
-def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: rows.Keys) -> None:
+def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: Keys) -> None:
     """Check that the cell can hold the posted amount, the waiting ones and this one."""
     owner = keys.of(draft.product), keys.of(draft.team)
     (posted,) = connection.execute(
         _CELL, (keys.of(draft.month), *owner, keys.of(draft.cell.price_basis))
     ).fetchone()
-    first, last = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-    (waiting,) = connection.execute(_CELL_WAITS, (*owner, first, last)).fetchone()
+    (waiting,) = connection.execute(_CELL_WAITS, (*owner, *month_days(draft.month))).fetchone()
     before = posted + waiting
     after = before + draft.amount
     if abs(after) > max(abs(before), MOST_DOLLARS * PICODOLLARS_PER_DOLLAR):

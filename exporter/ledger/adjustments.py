@@ -4,11 +4,10 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from exporter.ledger import schema
-from exporter.ledger.rows import Names, tables
-from exporter.ledger.totals import LARGEST
+from exporter.ledger.schema import LARGEST, Names, day_name, tables
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
 
@@ -154,10 +153,9 @@ def waiting(connection: sqlite3.Connection) -> int:
     return int(count)
 
 
-def _built(row: Iterable[object]) -> Adjustment:
+def _built(row: Iterable[Any]) -> Adjustment:
     number, day, *rest = row
-    digits = f"{day:08d}"
-    return Adjustment(number, f"{digits[:4]}-{digits[4:6]}-{digits[6:]}", *rest)  # type: ignore[arg-type]
+    return Adjustment(number, day_name(day), *rest)
 
 
 _WAITING_SQL: Final = (

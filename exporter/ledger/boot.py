@@ -18,7 +18,7 @@ from exporter.units import Nanoseconds
 
 log = logging.getLogger(__name__)
 
-MARK: Final = "inference-cost-exporter.boot"
+MARK_NAME: Final = "inference-cost-exporter.boot"
 """A file in the ledger's folder with the id of the boot in which a ledger was last opened there.
 
 Its name is not the ledger's, so that removing `ledger.db*` leaves it.
@@ -27,13 +27,13 @@ Its name is not the ledger's, so that removing `ledger.db*` leaves it.
 MOUNTS: Final = Path("/proc/self/mountinfo")
 """proc_pid_mountinfo(5)."""
 
-FLEETING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs", "rootfs"})
+FLEETING_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs", "rootfs"})
 """File systems in memory, and those of a container's own layer."""
 
 EMPTY_DIR: Final = "/kubernetes.io~empty-dir/"
 """In the path of a pod's emptyDir on its node."""
 
-ANONYMOUS: Final = re.compile(r"/volumes/[0-9a-f]{64}(/|$)")
+ANONYMOUS_VOLUME: Final = re.compile(r"/volumes/[0-9a-f]{64}(/|$)")
 """A volume without a name, which Docker, Podman and containerd make for one container."""
 
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
@@ -51,9 +51,9 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
         return "the file system of its folder is unknown"
     if EMPTY_DIR in root:
         return "its folder is an emptyDir, which ends with the pod"
-    if ANONYMOUS.search(root):
+    if ANONYMOUS_VOLUME.search(root):
         return "its folder is a volume without a name, which is one container's"
-    if kind in FLEETING or not kind:
+    if kind in FLEETING_FILE_SYSTEMS or not kind:
         return f"its folder is on {kind or 'an unknown file system'}, which does not stay"
     return ""
 
@@ -106,9 +106,9 @@ class BootClaim:
         """
         if not self.id:
             return ""
-        mark = path.parent / MARK
+        mark = path.parent / MARK_NAME
         try:
-            why = self._because(path, mark)
+            why = self._reason(path, mark)
             _write(mark, self.id)
         except OSError as error:
             why = f"{error.filename} cannot be used ({error.strerror})"
@@ -117,7 +117,7 @@ class BootClaim:
             log.info("ledger created", extra={"rent_since": "now" if why else "boot", **detail})
         return "" if why else self.id
 
-    def _because(self, path: Path, mark: Path) -> str:
+    def _reason(self, path: Path, mark: Path) -> str:
         if _there(path):
             return "there is a ledger"
         if self.elapsed >= LATEST_FIRST_TICK:

@@ -1,4 +1,4 @@
-"""Contents of a ledger's file, read and checked, and what is served of them."""
+"""Contents of a ledger's file: read, checked, and served as committed totals."""
 
 import sqlite3
 import uuid
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.problems import shown
+from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
-from exporter.ledger import marks, rows, schema, unpriced_time
-from exporter.ledger.accumulator import add
+from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -143,19 +143,16 @@ def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = 
         LedgerError: a later release wrote it, and this one must not use it.
         sqlite3.Error: it cannot be read.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != schema.APPLICATION_ID:
-        raise DamagedError("it is another program's database")
-    refuse_programs(connection)
+    refuse_foreign(connection)
     checked: Iterable[str] = ("1",)  # one problem is enough
     if tables and sqlite3.sqlite_version_info >= CHECKS_TABLES:
-        checked = [f"'{name}'" for name in sorted(rows.tables(connection).intersection(tables))]
+        checked = [f"'{name}'" for name in sorted(schema.tables(connection).intersection(tables))]
     for argument in checked:
         (first, *_rest) = connection.execute(f"PRAGMA quick_check({argument})").fetchone()
         if first != "ok":
             raise DamagedError(str(first).replace("\n", " "))
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    reader = _integer(meta_of(connection), "reader") or schema.VERSION
+    reader = _integer(schema.meta_of(connection), "reader") or schema.VERSION
     if version > schema.VERSION and reader > schema.VERSION:
         raise LedgerError(
             f"{path} has schema {version}, which releases before schema {reader} must not use; "
@@ -163,12 +160,18 @@ def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = 
         )
 
 
-def refuse_programs(connection: sqlite3.Connection) -> None:
-    """Refuse a schema that runs SQL of its own: no schema of the exporter does.
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Refuse another program's database, and a schema that runs SQL of its own.
 
     A later release may add tables, columns, indexes and views. Views are for people: the exporter reads
     none, unless one has the name of a table.
+
+    Raises:
+        DamagedError: it is not ours.
     """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DamagedError("it is another program's database")
     objects = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
     for kind, name, virtual in objects:
         if kind == "trigger" or virtual:
@@ -221,8 +224,8 @@ def read(connection: sqlite3.Connection) -> Contents:
         DamagedError: a part that every ledger has is missing.
         sqlite3.Error: it cannot be read.
     """
-    meta = meta_of(connection)
-    totals = rows.read(connection)
+    meta = schema.meta_of(connection)
+    totals = read_totals(connection)
     last_unpriced = unpriced_time.last_number(connection)
     recent = unpriced_time.read_recent(connection, _integer(meta, "wall") or 0)
     stored, oversized, too_large = _marks(connection)
@@ -257,11 +260,6 @@ def read(connection: sqlite3.Connection) -> Contents:
         recent=recent,
         oversized=oversized,
     )
-
-
-def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
-    """Single values of the ledger, by key."""
-    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:
@@ -322,7 +320,7 @@ def committed_totals(
         window=window(totals, contents.recent.values(), now),
         usage=recent_usage(totals, now),
         metered_since=_metered_since(contents, now),
-        course=contents.day.recent(totals, now),
+        history=contents.day.recent(totals, now),
     )
 
 
@@ -353,7 +351,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
         if inside > 0:
-            for owner_phase, used in time.slots.items():
+            for owner_phase, used in time.usage.items():
                 part = -(-used.time * inside // (time.end - time.start))
                 add(unpriced, owner_phase.owner, part)
     return {

@@ -17,6 +17,8 @@ from exporter.clock import Clock
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.units import NANOSECONDS_PER_SECOND
 
+log = logging.getLogger(__name__)
+
 RUN_AS_DAEMON_USER: Final = "run this as the user that the daemon runs as"
 
 FILE_MODE: Final = 0o640
@@ -26,13 +28,22 @@ FOLDER_MODE: Final = 0o750
 """Mode of a folder that the daemon makes. An existing one keeps its mode: others may share it."""
 
 LOGS: Final = ("-wal", "-shm")
-"""Suffixes of SQLite's files beside an open one: its write-ahead log and the log's index."""
+"""Suffixes of SQLite's files next to an open one: its write-ahead log and the log's index."""
 
 SIDECARS: Final = ("", *LOGS, "-journal")
 """Suffixes of all files of one database. A journal exists while a file is made, and after a kill then."""
 
 Identity = tuple[int, int]
 """Device and inode: no other file has them while this one is open."""
+
+ADVICE: Final = "stop that one, or give this one a --ledger.path of its own"
+"""The remedy where another daemon has locked the ledger."""
+
+WAIT_SECONDS: Final = 30
+"""How long a second daemon waits: a rolling update starts the new one before the old one ends."""
+
+_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A foreign link, FIFO or device under the name of a file is not followed, waited for or changed."""
 
 _OTHERS: Final = stat.S_IRWXO
 
@@ -54,7 +65,7 @@ def ledger_file(path: Path) -> Path:
         raise LedgerError(f"{path} cannot be read ({error.strerror}): {RUN_AS_DAEMON_USER}") from error
     except OSError as error:
         raise LedgerError(f"{path} cannot be read ({error.strerror})") from error
-    # Its logs and its lock lie beside the file, not beside a link to it.
+    # Its logs and its lock are next to the file, not next to a link to it.
     path = Path(os.path.realpath(path))
     if (other := irregular(path)) is not None:
         raise LedgerError(str(other))
@@ -101,13 +112,19 @@ def irregular(path: Path) -> IrregularFile | None:
     for suffix in (*SIDECARS, ".lock"):
         name = f"{path}{suffix}"
         try:
-            # The ledger itself may be a link, resolved at the start. SQLite follows none beside it.
+            # The ledger itself may be a link, resolved at the start. SQLite follows no other.
             mode = os.lstat(name).st_mode if suffix else os.stat(name).st_mode  # noqa: PTH116 - a name
         except OSError:
             continue
         if not stat.S_ISREG(mode):
             return IrregularFile(name, _KINDS.get(stat.S_IFMT(mode), FileKind.DEVICE))
     return None
+
+
+def other_name(path: Path) -> str:
+    """Advice where a file that is not regular has one of the ledger's names."""
+    name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
+    return f"name a file, such as {name}"
 
 
 def identity(name: Path | str) -> Identity | None:
@@ -129,7 +146,7 @@ def opened_elsewhere(path: Path) -> bool:
     Raises:
         OSError: the file cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     try:
         request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, *_SHARED_RANGE, 0)
         answer = struct.unpack("hhqqi", fcntl.fcntl(descriptor, fcntl.F_GETLK, request))
@@ -166,7 +183,7 @@ def check_writable(path: Path) -> None:
         OSError: it cannot be written.
     """
     # Before SQLite opens it: closing it releases every lock that this process has on the file.
-    os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    os.close(os.open(path, os.O_RDWR | _FLAGS))
 
 
 def tighten(path: Path) -> None:
@@ -193,7 +210,7 @@ def free_name(path: Path, why: str) -> Path:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename the file and SQLite's files beside it to `<name>.<why>-<number>`. Returns the new name.
+    """Rename the file and SQLite's files next to it to `<name>.<why>-<number>`. Returns the new name.
 
     Raises:
         OSError: it cannot be renamed.
@@ -252,17 +269,6 @@ def _synchronize(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-log = logging.getLogger(__name__)
-
-ADVICE: Final = "stop that one, or give this one a --ledger.path of its own"
-
-WAIT_SECONDS: Final = 30
-"""How long a second daemon waits: a rolling update starts the new one before the old one ends."""
-
-_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A foreign link, FIFO or device under the lock's name is not followed, waited for or changed."""
 
 
 class Lock:
@@ -333,7 +339,7 @@ class Lock:
             self._descriptor = None
 
 
-def holder(ledger: Path) -> str:
+def lock_holder(ledger: Path) -> str:
     """Pid of the process that has locked a ledger, "unknown" without one in the file; empty for none.
 
     Creates nothing: a ledger without a lock file is not in use.

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Collection
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,26 +15,22 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import contents, files, marks, schema, store
-from exporter.ledger.accumulator import TickSums
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
-from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError, LedgerProblem, ProblemKind
+from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache, LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
-from exporter.ledger.totals import Totals
+from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
 from exporter.report import CommittedTotals
 from exporter.units import Instant
 
+log = logging.getLogger(__name__)
+
 ADOPT: Final = "inference-cost-exporter ledger adopt"
 """The command that binds a ledger to the next machine that opens it."""
-
-
-__all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
-
-log = logging.getLogger(__name__)
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
 WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
@@ -42,6 +39,21 @@ HISTORY_LOST: Final = (
     "the ledger's open file could not be copied: its id, totals and marks were written from memory; history "
     "by hour and day, and the list of corrections with those that waited, are lost"
 )
+
+
+class ProblemKind(Enum):
+    """Kinds of problems that a running ledger may have."""
+
+    WRITE_FAILED = "write failed"
+    MACHINE_UNKNOWN = "machine unknown"
+    """It may be another machine's ledger: the GPUs cannot be read."""
+    DISPLACED = "displaced"
+    HISTORY_LOST = "history lost"
+    NO_FILE = "no file"
+    """It is in memory."""
+    FILE_SET_ASIDE = "file set aside"
+    """It started from zero."""
+
 
 _BY_GRAVITY: Final = (
     (ProblemKind.WRITE_FAILED,),
@@ -62,7 +74,7 @@ class Ledger:
     and the next post writes all of them. A file that can only be read starts in this state.
 
     Each write first looks for the file at its path. A deleted file is restored there. If another file is
-    there, the ledger continues beside it, at the path `displaced`.
+    there, the ledger continues next to it, at the path `displaced`.
 
     `moved_aside` is the new path of a file that could not be used; the ledger then started from zero.
     `unread`: the ledger is in memory, and the file at its path can neither be read nor moved.
@@ -76,7 +88,7 @@ class Ledger:
         file: Store | None = None,
         lock: Lock | None = None,
         *,
-        problem: LedgerProblem | None = None,
+        problems: dict[ProblemKind, str] | None = None,
         moved_aside: Path | None = None,
         fleeting: str = "",
         unread: bool = False,
@@ -90,7 +102,7 @@ class Ledger:
         self._lock = lock
         self._moved_locks: list[Lock] = []
         self._machine = opened.machine
-        self._problems: dict[ProblemKind, str] = {} if problem is None else {problem.kind: problem.text}
+        self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
         self._servers: frozenset[ServerKey] = frozenset()
@@ -125,11 +137,10 @@ class Ledger:
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        linked = os.path.islink(path)  # noqa: PTH114 - it returns false on an error
+        linked = os.path.islink(path)
         path = Path(os.path.realpath(path))
         if (irregular := files.irregular(path)) is not None:
-            name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-            return cls._in_memory(clock, str(irregular), f"name a file, such as {name}")
+            return cls._in_memory(clock, str(irregular), files.other_name(path))
         try:
             files.make_folder(path.parent)
             lock = Lock.take(path, clock, stop or threading.Event())
@@ -162,8 +173,8 @@ class Ledger:
                 f"{path} could not be used ({error}): it was moved to {aside}, and a new ledger was "
                 "created; if there is an intact copy of it, stop the daemon and put the copy in its place"
             )
-            problem = LedgerProblem(ProblemKind.FILE_SET_ASIDE, text)
-            return cls(clock, opened, file, lock, problem=problem, moved_aside=aside, fleeting=fleeting)
+            problems = {ProblemKind.FILE_SET_ASIDE: text}
+            return cls(clock, opened, file, lock, problems=problems, moved_aside=aside, fleeting=fleeting)
         return cls(clock, opened, file, lock, fleeting=fleeting)
 
     @classmethod
@@ -183,8 +194,8 @@ class Ledger:
         try:
             if (readable := Store.unwritten(path, connect)) is not None:
                 file, opened = readable
-                problem = LedgerProblem(ProblemKind.WRITE_FAILED, f"{why}: {STANDS_STILL}; {WRITABLE}")
-                return cls(clock, opened, file, lock, problem=problem)
+                problems = {ProblemKind.WRITE_FAILED: f"{why}: {STANDS_STILL}; {WRITABLE}"}
+                return cls(clock, opened, file, lock, problems=problems)
         except (OSError, sqlite3.Error, DamagedError) as failure:
             why = f"{why} and cannot be read ({_reason(failure)})"
             unread = "once it can be read, what is counted meanwhile may be counted twice; "
@@ -198,8 +209,8 @@ class Ledger:
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str, *, unread: bool = False) -> "Ledger":
-        problem = LedgerProblem(ProblemKind.NO_FILE, f"{why}: {IN_MEMORY}; {advice}")
-        return cls(clock, empty(), problem=problem, unread=unread)
+        problems = {ProblemKind.NO_FILE: f"{why}: {IN_MEMORY}; {advice}"}
+        return cls(clock, empty(), problems=problems, unread=unread)
 
     @property
     def id(self) -> str:
@@ -230,25 +241,33 @@ class Ledger:
         return ""
 
     def state(self) -> State:
-        """State of the cost model at the last commit, without `owed`.
+        """State of the cost model at the last commit, as its file would give it back.
 
         The next tick charges the time since then, in this process or the next.
         """
-        return marks.settled(self._committed.state)
+        return marks.without_rounding(self._committed.state)
 
     def remembered(self) -> State:
         """State of the last post that was accepted, whether or not it is written yet."""
         return self._committed.state if self._pending is None else self._pending.state
 
     def belongs(self, machine: str, uuids: Collection[str]) -> bool:
-        """Whether the ledger may be that of a machine with these GPUs; unknown identities count as yes."""
-        return self._store is None or belongs_to(self._committed, machine, uuids)
+        """Whether the ledger may be a machine's: no if it is another's and no GPU is common to both.
+
+        Args:
+            machine: this machine's identity, `<kind>:<hash>`; empty when it is unknown, which counts as yes.
+            uuids: the GPUs of this machine.
+        """
+        if self._store is None:
+            return True
+        earlier = _gpu_uuids(self._committed)
+        return not (_differs(self._committed.machine, machine) and earlier) or not earlier.isdisjoint(uuids)
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
         """Bind the ledger to the machine before the first post; false while its GPUs are unknown.
 
         Another machine's ledger is moved aside and starts over, and `problem` says so. Without a GPU that
-        cannot be decided: then `books` serves nothing, and nothing may be posted.
+        cannot be decided: then `totals` serves nothing, and nothing may be posted.
         """
         ours = self.belongs(machine, uuids)
         self._problems.pop(ProblemKind.MACHINE_UNKNOWN, None)
@@ -376,14 +395,14 @@ class Ledger:
             self._release(before)
 
     def _release(self, lock: Lock) -> None:
-        """Release a lock, unless its file was moved: a ledger may lie beside it there."""
+        """Release a lock, unless its file was moved: a ledger may be next to it there."""
         if lock.named():
             self._moved_locks.append(lock)
         else:
             lock.release()
 
     def _displace(self, file: Store, why: str, *, shared: bool = False) -> None:
-        """Continue beside another's file: two daemons never write to one."""
+        """Continue next to another's file: two daemons never write to one."""
         home = self._home or file.path
         target = files.free_name(home, "displaced")
         lock = Lock.take(target, self._clock, _NO_WAIT)
@@ -459,19 +478,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def belongs_to(opened: Contents, machine: str, uuids: Collection[str]) -> bool:
-    """Whether a ledger may be this machine's: no if it is another's and no GPU is common to both.
-
-    Args:
-        opened: the contents of the file.
-        machine: this machine's identity, `<kind>:<hash>`; empty when it is unknown.
-        uuids: the GPUs of this machine.
-    """
-    earlier = gpu_uuids(opened)
-    return not (_differs(opened.machine, machine) and earlier) or not earlier.isdisjoint(uuids)
-
-
-def gpu_uuids(opened: Contents) -> frozenset[str]:
+def _gpu_uuids(opened: Contents) -> frozenset[str]:
     """UUIDs of all GPUs that the ledger ever had."""
     totals = opened.totals
     gpus = {gpu for gpu, _component in totals.gpu_cost} | {gpu for gpu, _owner in totals.unpriced}

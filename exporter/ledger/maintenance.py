@@ -30,8 +30,7 @@ def inspect(path: Path) -> Inspection:
     """Inspect a ledger, or the path of a future one, as this process's user."""
     path = Path(os.path.realpath(path))
     if (irregular := files.irregular(path)) is not None:
-        name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-        return _memory(path, str(irregular), f"name a file, such as {name}")
+        return _memory(path, str(irregular), files.other_name(path))
     if (latest := _latest_displaced(path)) is not None:
         return Inspection(str(path), _displaced_problem(path, latest))
     if not os.path.lexists(path):
@@ -48,7 +47,7 @@ def inspect(path: Path) -> Inspection:
             state, remembered = _described(path)
     except (LedgerError, OSError) as error:
         return Inspection(str(path), f"{error}{_what_then(path, error)}")
-    if process := files.holder(path):
+    if process := files.lock_holder(path):
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
         problem = _unwritable(needed, folder=needed == path.parent) if os.path.lexists(needed) else None
@@ -63,14 +62,14 @@ def inspect(path: Path) -> Inspection:
 
 
 def _latest_displaced(path: Path) -> Path | None:
-    """Latest ledger that a daemon wrote beside the file because another file had replaced its own."""
+    """Latest ledger that a daemon wrote next to the file because another file had replaced its own."""
     others = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
     ledgers = [other for other in others if other.name.rpartition("-")[2].isdecimal()]
     return ledgers[-1] if ledgers else None
 
 
 def _displaced_problem(path: Path, latest: Path) -> str:
-    process = files.holder(latest)
+    process = files.lock_holder(latest)
     writer = f"process {process} writes" if process else "a daemon wrote"
     return (
         f"{writer} {latest}, since another file took the place of its ledger: stop the daemon, put the right "
@@ -146,7 +145,7 @@ def adopt(path: Path, clock: Clock) -> Adopted:
     no_wait.set()  # a daemon holds the lock until somebody stops it
     lock: Lock | None = None
     try:
-        # Before a lock file is made beside it.
+        # Before a lock file is made next to it.
         contents.refuse_other_files(path)
         lock = Lock.take(path, clock, no_wait, STOP_FIRST)
         return _unbind(path, clock)
@@ -168,7 +167,7 @@ def _unbind(path: Path, clock: Clock) -> Adopted:
         contents.check(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
         with contents.transaction(connection):
-            meta = contents.meta_of(connection)
+            meta = schema.meta_of(connection)
             ledger = meta.get("ledger")
             if not isinstance(ledger, str):
                 raise DamagedError("its id is missing")

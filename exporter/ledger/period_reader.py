@@ -3,17 +3,18 @@
 import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from exporter.ledger import adjustments, contents, history_rows, schema
-from exporter.ledger.accumulator import add
+from exporter.cost.money import add
+from exporter.ledger import adjustments, contents, history, schema
 from exporter.ledger.adjustments import PRICE_BASIS
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, day_number
+from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.read_only import ReadOnlyLedger
-from exporter.ledger.rows import SHAPES, Names, references, tables
+from exporter.ledger.schema import Names, day_number, references, tables
+from exporter.ledger.totals import LAYOUTS
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
 from exporter.units import Instant, Picodollars
@@ -25,13 +26,17 @@ _TABLES: Final = frozenset(
 """Tables that are read here."""
 
 
+_IDENTITY: Final = frozenset({"meta"})
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodHeader:
     """The amounts of a period by product, team and price basis, and what identifies the ledger.
 
     `record` has no sums. In a part of a month its cells are of days that history has.
     `zone` is the time zone of the last tick, empty if an earlier release wrote it.
-    `first` and `last` are the start of the first metered time and the end of the last tick.
+    `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
+    first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
 
     record: MonthRecord
@@ -39,6 +44,7 @@ class PeriodHeader:
     zone: str
     first: Instant | None
     last: Instant | None
+    gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -85,7 +91,7 @@ class PeriodReader(ReadOnlyLedger):
         first, last = _numbers(period)
 
         def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
-            return history_rows.read(connection, "daily", first, last, families)
+            return history.read_history(connection, "daily", first, last, families)
 
         return self._answer(read) or {}
 
@@ -95,23 +101,31 @@ class PeriodReader(ReadOnlyLedger):
         return replace(record, sums=self.sums(period), days=self.days(period))
 
 
+class CheckedPeriodReader(PeriodReader):
+    """A ledger that was checked for damage a moment ago, and is opened again."""
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, _IDENTITY)
+
+
 def _numbers(period: Period) -> tuple[int, int]:
     return day_number(period.first.isoformat()), day_number(period.last.isoformat())
 
 
 def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
-    meta = contents.meta_of(connection)
+    meta = schema.meta_of(connection)
     ledger, zone = meta.get("ledger"), meta.get("timezone")
     if not isinstance(ledger, str):
         raise DamagedError("its id is missing")
     with references():
         names = Names(connection)
         posted: dict[MonthKey, Picodollars] = {
-            SHAPES["months"].built(names, tuple(key)): amount
+            LAYOUTS["months"].built(names, tuple(key)): amount
             for *key, amount in connection.execute(schema.select("months"))
         }
         adjusted = adjustments.read(connection, names, *_numbers(period))
-        months = history_rows.months(connection, posted, adjusted)
+        months = history.months(connection, posted, adjusted)
+        gpus = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
         undated = 0
         if period.whole_months:
             cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}
@@ -138,7 +152,17 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         zone=zone if isinstance(zone, str) else "",
         first=_first(connection, meta),
         last=_integer(meta, "wall") or _integer(meta, "committed"),
+        gpus=gpus,
     )
+
+
+def _gpu_days(connection: sqlite3.Connection, period: Period) -> list[tuple[int, int, int]]:
+    if "daily_gpu_held" not in tables(connection):
+        return []
+    return connection.execute(
+        "SELECT gpu, min(day), max(day) FROM daily_gpu_held WHERE day BETWEEN ? AND ? GROUP BY gpu",
+        _numbers(period),
+    ).fetchall()
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:
@@ -162,7 +186,7 @@ def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict
     cells: dict[MonthKey, Picodollars] = {}
     if "daily_server_cost" in tables(connection):
         for key, amount in _added(connection, "daily_server_cost", period):
-            owner, _component, basis = history_rows.key_of("server_cost", names, key)
+            owner, _component, basis = history.key_of("server_cost", names, key)
             add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
     return cells
 
@@ -216,7 +240,7 @@ def unpacked(packed: bytes) -> HistorySums:
         for family, added in families.items():
             amounts: dict[Any, int] = getattr(sums, family)
             for key, amount in added:
-                amounts[history_rows.key_of(family, names, key)] = amount
+                amounts[history.key_of(family, names, key)] = amount
     return sums
 
 

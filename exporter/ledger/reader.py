@@ -1,15 +1,15 @@
-"""A ledger as a verb reads it, beside a daemon that writes it."""
+"""Reader of a ledger for the verbs, while a daemon may write it."""
 
 import sqlite3
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from exporter.cost.state import State
-from exporter.ledger import adjustments, contents, history_rows
+from exporter.ledger import adjustments, contents
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.ledger.history import HistorySums, MonthRecord, read_history, read_month
 from exporter.ledger.read_only import ReadOnlyLedger
-from exporter.ledger.rows import Names, references
+from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
 from exporter.units import Instant, Nanoseconds
 
@@ -36,7 +36,7 @@ class LedgerReader(ReadOnlyLedger):
 
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""
-        return self._answer(lambda connection: history_rows.read_month(connection, name))
+        return self._answer(lambda connection: read_month(connection, name))
 
     def waiting(self) -> int:
         """How many adjustments wait for the daemon."""
@@ -56,11 +56,11 @@ class LedgerReader(ReadOnlyLedger):
 
         Hours have no `covered`.
         """
-        return self._answer(lambda connection: history_rows.read(connection, "hourly", first, last))
+        return self._answer(lambda connection: read_history(connection, "hourly", first, last))
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
-        return self._answer(lambda connection: history_rows.read(connection, "daily", first, last))
+        return self._answer(lambda connection: read_history(connection, "daily", first, last))
 
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""

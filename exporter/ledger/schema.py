@@ -1,4 +1,4 @@
-"""Tables of the ledger's file.
+"""Tables of the ledger's file. Labels are stored once and referred to by integer keys.
 
 Additive: a later release adds tables and columns with defaults, and raises `reader` only when an older one
 could no longer write correct totals.
@@ -6,9 +6,15 @@ could no longer write correct totals.
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
+
+from exporter.cost.postings import CostOwner
+from exporter.ledger.errors import DamagedError
+from exporter.readings import Gpu
 
 APPLICATION_ID: Final = 0x4943454C
 """`ICEL` in the file's header, which identifies a ledger."""
@@ -288,3 +294,149 @@ def connect(uri: str) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
+
+
+def day_number(day: str) -> int:
+    """A day like 2026-11-30 as the file has it, a number that sorts: 20261130."""
+    return int(day.replace("-", ""))
+
+
+def day_name(number: int) -> str:
+    """A day like 2026-11-30 from its number, 20261130."""
+    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
+
+
+def month_days(month: str) -> tuple[int, int]:
+    """Numbers of the first and the last day that a month like 2026-11 may have."""
+    return day_number(f"{month}-01"), day_number(f"{month}-31")
+
+
+LARGEST: Final = 2**63 - 1
+"""The largest integer that SQLite holds."""
+
+
+def bounded(total: int, name: str) -> int:
+    """Check that SQLite can hold a total.
+
+    Raises:
+        OverflowError: it is past 2**63 - 1; for money that is 9.2 million dollars.
+    """
+    if -LARGEST <= total <= LARGEST:
+        return total
+    raise OverflowError(f"a total of `{name}` passes what the file holds (2**63, 9.2 million dollars)")
+
+
+def tables(connection: sqlite3.Connection) -> frozenset[str]:
+    """Tables of the file. One of an earlier release lacks some until it is written."""
+    return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
+
+
+def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
+    """Single values of the ledger, by key."""
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+_LABEL_SQL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
+_OWNER_SQL: Final = (
+    "SELECT id FROM party WHERE (product, team, namespace, server, model) = (?, ?, ?, ?, ?)",
+    "INSERT INTO party (product, team, namespace, server, model) VALUES (?, ?, ?, ?, ?)",
+)
+_GPU_SQL: Final = (
+    "SELECT id FROM gpu WHERE (uuid, gpu_model) = (?, ?)",
+    "INSERT INTO gpu (uuid, gpu_model) VALUES (?, ?)",
+)
+
+
+class Keys:
+    """Integer keys of labels, owners and GPUs, made inside the running transaction.
+
+    After a failed transaction they must not be used again: the file may lack the new ones.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._keys: dict[object, int] = {}
+
+    def of(self, part: object) -> int:
+        """The key of one part of a total's key; a number is its own."""
+        if isinstance(part, int):
+            return part
+        key = self._keys.get(part)
+        if key is None:
+            key = self._keys[part] = self._find(part)
+        return key
+
+    def _find(self, part: object) -> int:
+        if isinstance(part, CostOwner):
+            words = (part.product, part.team, part.namespace, part.server, part.model)
+            return self._mint(_OWNER_SQL, tuple(self.of(word) for word in words))
+        if isinstance(part, Gpu):
+            return self._mint(_GPU_SQL, (self.of(part.uuid), self.of(part.gpu_model)))
+        return self._mint(_LABEL_SQL, (part,))
+
+    def _mint(self, statements: tuple[str, str], values: tuple[object, ...]) -> int:
+        find, insert = statements
+        for (key,) in self._connection.execute(find, values):
+            return int(key)
+        return int(self._connection.execute(insert, values).lastrowid or 0)
+
+
+NameRows = tuple[list[tuple[int, str]], list[tuple[int, ...]], list[tuple[int, ...]]]
+"""Rows of labels, owners and GPUs."""
+
+
+class Names:
+    """Labels, owners and GPUs by their integer keys in the file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._fill(
+            (
+                connection.execute("SELECT id, text FROM label").fetchall(),
+                connection.execute(
+                    "SELECT id, product, team, namespace, server, model FROM party"
+                ).fetchall(),
+                connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
+            )
+        )
+
+    @classmethod
+    def of(cls, rows: NameRows) -> "Names":
+        """Names of rows that were read before."""
+        names = cls.__new__(cls)
+        names._fill(rows)  # noqa: SLF001 - of this class
+        return names
+
+    def _fill(self, rows: NameRows) -> None:
+        labels, owners, gpus = self.rows = rows
+        self._labels: dict[int, str] = dict(labels)
+        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in owners}
+        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in gpus}
+
+    def label(self, key: int) -> str:
+        """The text of a label."""
+        return self._labels[key]
+
+    def owner(self, key: int) -> CostOwner:
+        """The cost owner of a key."""
+        return self._owners[key]
+
+    def gpu(self, key: int) -> Gpu:
+        """The GPU of a key."""
+        return self._gpus[key]
+
+
+@contextmanager
+def references() -> Iterator[None]:
+    """Turn a key that is missing from the file into `DamagedError`."""
+    try:
+        yield
+    except KeyError as error:
+        raise DamagedError(f"a row refers to key {error}, which is missing") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """Columns of the key of one family of totals."""
+
+    flat: Callable[[Any], tuple[object, ...]]
+    built: Callable[[Names, tuple[int, ...]], Any]

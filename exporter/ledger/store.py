@@ -14,92 +14,49 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import files, history_rows, marks, rows, schema, unpriced_time
+from exporter.ledger import files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.contents import (
     MARK_BYTES,
     Contents,
     check,
     failures,
-    meta_of,
     read,
+    refuse_foreign,
     refuse_other_files,
-    refuse_programs,
     transaction,
 )
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.files import make_part
-from exporter.ledger.history import DAY_HOURS, History, HistoryCache
-from exporter.ledger.history_rows import HistoryWriter
-from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
-from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
+from exporter.ledger.history import DAY_HOURS, History, HistoryCache, HistoryWriter, read_history
+from exporter.ledger.schema import Keys, bounded, meta_of
+from exporter.ledger.totals import (
+    USAGE,
+    USAGE_HOURS_KEPT,
+    Totals,
+    hour_of,
+    hours_floor,
+    minutes_kept,
+    write_totals,
+)
+from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
 from exporter.units import Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
-
-    version: int
-    reader: int
-    statements: tuple[str, ...]
-
-
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""In the order of their versions."""
-
-
-def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
-) -> Path | None:
-    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
-
-    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
-
-    Raises:
-        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
-        OSError: the copy could not be put in its place.
-    """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    due = [migration for migration in migrations if migration.version > version]
-    if not due:
-        return None
-    copy = path.with_name(f"{path.name}.backup-{version}")
-    _back_up(connection, copy)
-    with transaction(connection):
-        for migration in due:
-            for statement in migration.statements:
-                connection.execute(statement)
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
-            connection.execute(f"PRAGMA user_version = {migration.version}")
-    return copy
-
-
-def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    """Make a whole copy: an earlier one stays until this one can take its place."""
-    part = make_part(copy)
-    with closing(sqlite3.connect(part)) as target:
-        connection.backup(target)
-    part.replace(copy)
-
 
 log = logging.getLogger(__name__)
 
+SPARE_BYTES: Final = 16 * 1024 * 1024
+"""Free space inside the file above which a start returns it to the disk."""
+
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 
 class FilePresence(Enum):
-    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps beside it is missing."""
+    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps next to it is missing."""
 
     IN_PLACE = "in place"
     LOG_GONE = "log gone"
     GONE = "gone"
     REPLACED = "replaced"
-
-
-SPARE_BYTES: Final = 16 * 1024 * 1024
-"""Free space inside the file above which a start returns it to the disk."""
-
-
-_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(slots=True)
@@ -266,7 +223,7 @@ class Store:
         """
         copied = self._copy(target, contents, shared=shared)
         if not copied:
-            _write_totals(target, self.connect, contents, now)
+            _write_from_memory(target, self.connect, contents, now)
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path, self._state_known, self._suspect = target, False, False
@@ -315,7 +272,7 @@ class Store:
                 totals.months, pending.adjusted = self._poster.take(
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
-                rows.write(connection, self._keys, before.totals, totals)
+                write_totals(connection, self._keys, before.totals, totals)
                 floor = _prune(connection, before.totals, pending)
                 history = self._history_writer.write(
                     connection, self._keys, before.history, pending.history, floor
@@ -323,8 +280,8 @@ class Store:
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if state_known else None, pending.texts)
                 meta = {
-                    "accrued": rows.bounded(before.totals.accrued + totals.accrued, "accrued"),
-                    "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
+                    "accrued": bounded(before.totals.accrued + totals.accrued, "accrued"),
+                    "accrued_by_state": bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
                     "commits": before.commits + 1,
@@ -351,7 +308,7 @@ class Store:
         with suppress(OSError):
             if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
                 # The open file has no name any more: closing the connection would lose it.
-                self._keys = rows.Keys(self._connection)
+                self._keys = Keys(self._connection)
                 return
         self.close()
 
@@ -386,7 +343,7 @@ class Store:
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
-        self._connection, self._keys = connection, rows.Keys(connection)
+        self._connection, self._keys = connection, Keys(connection)
 
     def close(self) -> None:
         """Close the connection. Idempotent; the next write opens another one."""
@@ -408,8 +365,55 @@ def after(before: Contents, pending: Pending, now: Instant | None, history: Hist
         last_commit=now,
         commits=before.commits + 1,
         begun=now if before.last_commit is None else before.begun,
-        recent=recent(before.recent, pending.unpriced, pending.end),
+        recent=recent_ranges(before.recent, pending.unpriced, pending.end),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
+
+    version: int
+    reader: int
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = ()
+"""In the order of their versions."""
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
+) -> Path | None:
+    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
+
+    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
+
+    Raises:
+        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
+        OSError: the copy could not be put in its place.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    due = [migration for migration in migrations if migration.version > version]
+    if not due:
+        return None
+    copy = path.with_name(f"{path.name}.backup-{version}")
+    _back_up(connection, copy)
+    with transaction(connection):
+        for migration in due:
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
+            connection.execute(f"PRAGMA user_version = {migration.version}")
+    return copy
+
+
+def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
+    """Make a whole copy: an earlier one stays until this one can take its place."""
+    part = make_part(copy)
+    with closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+    part.replace(copy)
 
 
 def _read(connection: sqlite3.Connection) -> Contents:
@@ -418,7 +422,7 @@ def _read(connection: sqlite3.Connection) -> Contents:
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
+            opened.day.fill(read_history(connection, "hourly", last - DAY_HOURS, last) or {})
     return opened
 
 
@@ -497,10 +501,7 @@ def _same(connection: sqlite3.Connection, before: Contents) -> None:
     Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
     the disk the file is ahead.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != schema.APPLICATION_ID:
-        raise DamagedError("it is another program's database")
-    refuse_programs(connection)
+    refuse_foreign(connection)
     meta = meta_of(connection)
     if meta.get("ledger") != before.ledger:
         raise DamagedError("it is another ledger")
@@ -518,7 +519,7 @@ def _whole(connection: sqlite3.Connection) -> bool:
     return bool(first == "ok")
 
 
-def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
+def _write_from_memory(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
     """Make a ledger from memory: the id, totals and marks, without history and adjustments.
 
     Unpriced time is that of the last hour.

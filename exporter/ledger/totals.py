@@ -1,14 +1,18 @@
-"""Running totals in memory: those that are served, and those that are not written yet."""
+"""Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
-from collections.abc import Collection, Container, Mapping
+import sqlite3
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.projection import energy_use
-from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
+from exporter.cost.money import add, add_all
+from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment
+from exporter.cost.projection import energy_by_product
+from exporter.ledger import schema
+from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, ServerOwner
+from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -27,13 +31,82 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
-LARGEST: Final = 2**63 - 1
-"""The largest integer that SQLite holds."""
-
 WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equivalents"})
 """Totals that come from what a server reports."""
 
 K = TypeVar("K")
+
+ServerCost = tuple[ServerOwner, str, str]
+"""Owner, component, price basis."""
+
+
+@dataclass(slots=True)
+class SegmentSums:
+    """Money and GPU time of one segment by key, each key in the order in which it first came.
+
+    The families have the names and meanings of those in `HistorySums`, but `owner_held` and `owner_down` are
+    by GPU and cost owner. `usage` is all GPU time by GPU and product.
+    """
+
+    segment: Segment
+    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
+    server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
+    gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
+    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
+    gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    owner_held: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    owner_down: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, segment: Segment) -> "SegmentSums":
+        """Sum up the postings of a segment."""
+        sums = cls(segment)
+        # First by owner, of which there are few: a tick has hundreds of postings.
+        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
+        for gpu, component, basis, owner_phase, amount in segment.money:
+            add(sums.cost, owner_phase, amount)
+            add(purposes, (owner_phase.owner, component, basis), amount)
+            add(sums.gpu_cost, (gpu, component), amount)
+        for (owner, component, basis), amount in purposes.items():
+            server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
+            add(sums.server_cost, (server_owner, component, basis), amount)
+        for time in segment.gpu_times:
+            gpu, owner = time.gpu, time.owner_phase.owner
+            add(sums.held, time.owner_phase, time.chargeable)
+            add(sums.usage, (gpu, owner.product), time.duration)
+            add(sums.gpu_held, gpu, time.duration)
+            if time.unowed:
+                add(sums.gpu_unowed, gpu, time.unowed)
+            if time.down:
+                add(sums.gpu_down, gpu, time.down)
+            if not time.priced:
+                add(sums.unpriced, (gpu, owner), time.duration)
+                continue
+            add(sums.owner_held, (gpu, owner), time.duration)
+            if time.down:
+                add(sums.owner_down, (gpu, owner), time.down)
+        return sums
+
+
+class TickSums(NamedTuple):
+    """Postings of one tick, and the sums of their segments: those of the tick, and late charges."""
+
+    postings: Postings
+    segments: tuple[SegmentSums, ...]
+    late: tuple[SegmentSums, ...]
+
+    @classmethod
+    def of(cls, postings: Postings) -> "TickSums":
+        """Sum up the segments of a tick."""
+        return cls(
+            postings,
+            tuple(SegmentSums.of(segment) for segment in postings.segments),
+            tuple(SegmentSums.of(segment) for segment in postings.late.segments),
+        )
 
 
 class LastHour:
@@ -117,8 +190,8 @@ class Totals:
             self._add_segment(sums, end)
         for sums in tick.late:
             self._add_money(sums, end)
-            add_all(self.held, sums.gpu_time)
-        # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
+            add_all(self.held, sums.held)
+        # A tick's tokens came before its end: at the end of a minute they are of that minute.
         minute = minute_of(end - 1)
         for tokens in postings.tokens:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
@@ -134,7 +207,7 @@ class Totals:
                 self.changed[requests.owner] = end
         for energy in postings.energy:
             add(self.energy, energy.gpu, energy.energy)
-        for at, gpu, product, used in energy_use(postings):
+        for at, gpu, product, used in energy_by_product(postings):
             add(self.hour_energy, (hour_of(at), gpu, product), used)
         posted = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
         for owner in posted.union(postings.owners):
@@ -149,12 +222,12 @@ class Totals:
         if segment.down:
             add(self.hour_down, hour, segment.down)
         self._add_money(sums, end)
-        add_all(self.held, sums.gpu_time)
+        add_all(self.held, sums.held)
         add_all(self.unpriced, sums.unpriced)
         for (gpu, product), duration in sums.usage.items():
             add(self.hour_usage, (hour, gpu, product), duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
-        for owner_phase in sums.gpu_time:
+        for owner_phase in sums.held:
             self.changed[owner_phase.owner] = end
 
     def _add_money(self, sums: SegmentSums, end: Instant) -> None:
@@ -186,7 +259,7 @@ class Totals:
         copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
         for name, mine in copies.items():
             for key, value in getattr(later, name).items():
-                mine[key] = combined(name, mine.get(key), value)
+                mine[key] = combine(name, mine.get(key), value)
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
         if prunes:
@@ -229,7 +302,7 @@ SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory
 """The totals that have keys."""
 
 
-def combined(name: str, earlier: int | None, later: int) -> int:
+def combine(name: str, earlier: int | None, later: int) -> int:
     """One total after an addition: reported counts stop at a ceiling, instants are replaced."""
     if name in {"last_token", "changed"}:
         return later
@@ -249,11 +322,6 @@ def hour_of(instant: Instant) -> int:
     return instant // NANOSECONDS_PER_HOUR
 
 
-def day_name(number: int) -> str:
-    """A day like 2026-11-30 from its number, 20261130."""
-    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
-
-
 def minutes_kept(end: Instant) -> tuple[int, int]:
     """First and last minute that stay when a tick ends; later ones are of a wall clock that stepped back."""
     latest = minute_of(end)
@@ -270,3 +338,84 @@ def hours_floor(hours: Collection[int], most: int | None = None) -> int:
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:
     counts[key] = min(counts.get(key, 0) + count, LARGEST)
+
+
+def _owner_phase(names: Names, key: tuple[int, ...]) -> OwnerPhase:
+    return OwnerPhase(names.owner(key[0]), names.label(key[1]))  # type: ignore[arg-type]
+
+
+_BY_OWNER_PHASE: Final = RowLayout(lambda key: (key.owner, key.phase), _owner_phase)
+_BY_OWNER: Final = RowLayout(lambda owner: (owner,), lambda n, k: n.owner(k[0]))
+
+LAYOUTS: Final[dict[str, RowLayout]] = {
+    "cost": _BY_OWNER_PHASE,
+    "held": _BY_OWNER_PHASE,
+    "server_cost": RowLayout(
+        lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
+        lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4])),
+    ),
+    "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
+    "tokens": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "requests": _BY_OWNER,
+    "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
+    "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.owner(k[1]))),
+    "months": RowLayout(
+        lambda key: (key.month, key.product, key.team, key.price_basis),
+        lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
+    ),
+    "minute_cost": RowLayout(
+        lambda key: (key[0], key[1].owner, key[1].phase), lambda n, k: (k[0], _owner_phase(n, k[1:]))
+    ),
+    "minute_tokens": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), n.label(k[2]))),
+    "hour_cost": RowLayout(tuple, lambda n, k: (k[0], n.label(k[1]))),
+    "hour_covered": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_down": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_usage": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "hour_energy": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
+    "equivalents": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "last_token": _BY_OWNER,
+    "changed": _BY_OWNER,
+}
+
+
+def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
+    """Write each total that `pending` changes as a whole: writing it twice changes nothing.
+
+    Raises:
+        OverflowError: a total passes what the file holds.
+    """
+    for name in SUMS:
+        if name in schema.ADDED:
+            if not getattr(pending, name):
+                continue
+            connection.execute(schema.create(name))
+        connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
+
+
+def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
+    flat, before = LAYOUTS[name].flat, getattr(served, name)
+    for key, added in getattr(pending, name).items():
+        earlier = before.get(key)
+        total = combine(name, earlier, added)
+        if total != earlier:
+            yield *map(keys.of, flat(key)), schema.bounded(total, name)
+
+
+def read_totals(connection: sqlite3.Connection) -> Totals:
+    """All totals of the file.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    totals = Totals()
+    with schema.references():
+        names = Names(connection)
+        there = schema.tables(connection)
+        for name in SUMS:
+            if name in schema.ADDED and name not in there:
+                continue
+            layout, sums = LAYOUTS[name], getattr(totals, name)
+            for *key, value in connection.execute(schema.select(name)):
+                sums[layout.built(names, tuple(key))] = value
+    return totals

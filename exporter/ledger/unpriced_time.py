@@ -1,4 +1,4 @@
-"""Unpriced GPU time: kept in memory, written to the file, read back."""
+"""Unpriced GPU time: in memory until it is written, then rows in the file."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.ledger import schema
-from exporter.ledger.accumulator import add
-from exporter.ledger.rows import Keys, Names, bounded, references, tables
-from exporter.ledger.totals import MINUTES_KEPT, day_name, hour_of
+from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references, tables
+from exporter.ledger.totals import MINUTES_KEPT, hour_of
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Day, day_of, first_instant
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
@@ -21,7 +21,7 @@ RANGES_MAX: Final = 2000
 BATCH_RANGES: Final = 64
 """Ranges in a batch: a tick that charges them takes some 15 ms longer."""
 
-RECENT: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
+RECENT_TIME: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
 """Time range of the quotients, with room for the edges."""
 
 Cursor = tuple[int, int]
@@ -69,7 +69,7 @@ class UnpricedBuffer:
         in_memory = self.in_memory
         if not persistent and self.unwritten:
             both = {**in_memory, **self.unwritten}
-            waiting = sorted(number for number, time in both.items() if time.slots)
+            waiting = sorted(number for number, time in both.items() if time.usage)
             in_memory = {number: both[number] for number in waiting[-RANGES_MAX:]}
         return UnpricedBuffer(self.last, {}, in_memory, self._open)
 
@@ -85,11 +85,11 @@ class UnpricedBuffer:
         going_on = self._open.get(left.gpu)
         if going_on is not None and going_on.number == left.number:
             self._open[left.gpu] = left
-            if not left.slots:
+            if not left.usage:
                 del self._open[left.gpu]
         if left.number:
             self.unwritten[left.number] = left
-        elif left.slots:
+        elif left.usage:
             self._begin(left)
 
     def _extend(self, unpriced: UnpricedTime) -> None:
@@ -97,10 +97,10 @@ class UnpricedBuffer:
         if before is None or not self._goes_on(before, unpriced):
             self._open[unpriced.gpu] = self._begin(unpriced)
             return
-        gpu_uses = dict(before.slots)
-        for owner_phase, used in unpriced.slots.items():
-            gpu_uses[owner_phase] = _use_sum(gpu_uses.get(owner_phase), used)
-        after = replace(before, end=max(before.end, unpriced.end), slots=gpu_uses)
+        usage = dict(before.usage)
+        for owner_phase, used in unpriced.usage.items():
+            usage[owner_phase] = _use_sum(usage.get(owner_phase), used)
+        after = replace(before, end=max(before.end, unpriced.end), usage=usage)
         self._open[unpriced.gpu] = self.unwritten[before.number] = after
 
     def _begin(self, unpriced: UnpricedTime) -> UnpricedTime:
@@ -117,14 +117,14 @@ class UnpricedBuffer:
         return near and before.day == after.day and hour_of(before.start) == hour_of(after.start)
 
 
-def recent(
+def recent_ranges(
     before: Mapping[int, UnpricedTime], written: Mapping[int, UnpricedTime], end: Instant
 ) -> dict[int, UnpricedTime]:
-    """Unpriced time of the last `RECENT` nanoseconds up to a tick's end, after a write."""
+    """Unpriced time of the last `RECENT_TIME` nanoseconds up to a tick's end, after a write."""
     return {
         number: time
         for number, time in {**before, **written}.items()
-        if time.slots and time.end > end - RECENT
+        if time.usage and time.end > end - RECENT_TIME
     }
 
 
@@ -134,7 +134,7 @@ def _use_sum(before: GpuUse | None, used: GpuUse) -> GpuUse:
     return GpuUse(before.time + used.time, before.up + used.up, before.energy + used.energy)
 
 
-DAYS: Final = 10
+BATCH_DAYS: Final = 10
 """Days in a batch of unpriced time of an earlier release."""
 
 _TimeByKey = dict[tuple[int, int], int]
@@ -149,7 +149,7 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
     """
     for number, time in unpriced.items():
         connection.execute("DELETE FROM waiting WHERE stretch = ?", (number,))
-        if not time.slots:
+        if not time.usage:
             connection.execute("DELETE FROM stretch WHERE number = ?", (number,))
             continue
         connection.execute(
@@ -157,7 +157,7 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 number,
-                int(time.day.replace("-", "")),
+                day_number(time.day),
                 keys.of(time.gpu),
                 time.start,
                 time.end,
@@ -175,7 +175,7 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
                     keys.of(owner_phase.phase),
                     *(bounded(amount, "waiting") for amount in (used.time, used.up, used.energy)),
                 )
-                for owner_phase, used in time.slots.items()
+                for owner_phase, used in time.usage.items()
             ],
         )
 
@@ -227,17 +227,17 @@ def read_batch(
             day
             for (day,) in connection.execute(
                 "SELECT DISTINCT day FROM daily_unpriced WHERE day > ? ORDER BY day LIMIT ?",
-                (cursor[1], DAYS),
+                (cursor[1], BATCH_DAYS),
             )
         ]
         older = tuple(
             time for day in days for time in _unpriced_of_day(connection, names, present, day, zone, until)
         )
-    return UnpricedBatch(older, (1, days[-1]) if len(days) == DAYS else None)
+    return UnpricedBatch(older, (1, days[-1]) if len(days) == BATCH_DAYS else None)
 
 
 def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, UnpricedTime]:
-    """Ranges of the last `RECENT` nanoseconds up to an instant, by number.
+    """Ranges of the last `RECENT_TIME` nanoseconds up to an instant, by number.
 
     Raises:
         DamagedError: a row refers to what is not there.
@@ -246,7 +246,9 @@ def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpri
     if "stretch" not in tables(connection):
         return {}
     with references():
-        numbered = connection.execute(f"{_select(connection)} WHERE until > ?", (end - RECENT,)).fetchall()
+        numbered = connection.execute(
+            f"{_select(connection)} WHERE until > ?", (end - RECENT_TIME,)
+        ).fetchall()
         if not numbered:
             return {}
         return {time.number: time for time in _read_ranges(connection, Names(connection), numbered)}
@@ -261,14 +263,14 @@ def _read_ranges(
     connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int, int]]
 ) -> Iterator[UnpricedTime]:
     for number, day, gpu, start, until, hourly_only, down_counted in numbered:
-        gpu_uses = {
+        usage = {
             OwnerPhase(names.owner(owner), names.label(phase)): GpuUse(time, up, energy)  # type: ignore[arg-type]
             for owner, phase, time, up, energy in connection.execute(
                 "SELECT party, phase, nanoseconds, up, millijoules FROM waiting WHERE stretch = ?", (number,)
             )
         }
         kinds = hourly_only != 0, down_counted != 0
-        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, gpu_uses, number, *kinds)
+        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, usage, number, *kinds)
 
 
 def _unpriced_of_day(
@@ -308,12 +310,12 @@ def _unobserved(
     names: Names, day: Day, start: Instant, end: Instant, durations: _TimeByKey
 ) -> Iterator[UnpricedTime]:
     by_gpu: dict[Gpu, dict[OwnerPhase, GpuUse]] = {}
-    for (gpu, owner), time in durations.items():
+    for (gpu_key, owner_key), time in durations.items():
         if time > 0:
-            owner_phase = OwnerPhase(names.owner(owner), "unobserved")
-            by_gpu.setdefault(names.gpu(gpu), {})[owner_phase] = GpuUse(time, time, 0)
-    for gpu_, gpu_uses in by_gpu.items():
-        yield UnpricedTime(gpu_, day.name, start, end, gpu_uses, down_counted=True)
+            owner_phase = OwnerPhase(names.owner(owner_key), "unobserved")
+            by_gpu.setdefault(names.gpu(gpu_key), {})[owner_phase] = GpuUse(time, time, 0)
+    for gpu, usage in by_gpu.items():
+        yield UnpricedTime(gpu, day.name, start, end, usage, down_counted=True)
 
 
 def _unsettled(

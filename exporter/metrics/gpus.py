@@ -1,51 +1,45 @@
-"""Metrics of the GPUs: what they are, what they do, what they draw, who holds them."""
+"""Metrics of the GPUs: identity, utilization, energy and holders."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from exporter.metrics.metric import CHARGED, GPU, Metric, Row, counter, gauge, gpu_labels
+from exporter.metrics.metric import (
+    CHARGED,
+    GPU,
+    Metric,
+    Row,
+    Rows,
+    counter,
+    gauge,
+    gpu_labels,
+    of_totals,
+    single,
+)
 from exporter.readings import GpuReading, ServerKey
-from exporter.report import Report
+from exporter.report import CommittedTotals, Report
 from exporter.units import joules, seconds
 
 
-def _energy(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for gpu, energy in report.totals.energy.items():
+@of_totals
+def _energy(totals: CommittedTotals) -> Iterator[Row]:
+    for gpu, energy in totals.energy.items():
         yield gpu_labels(gpu), joules(energy)
 
 
-def _unpriced(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for gpu, allocated in report.totals.unpriced.items():
+@of_totals
+def _unpriced(totals: CommittedTotals) -> Iterator[Row]:
+    for gpu, allocated in totals.unpriced.items():
         yield gpu_labels(gpu), seconds(allocated)
 
 
 def _info(report: Report) -> Iterator[Row]:
     for row in report.gpus:
         read = row.reading
-        details = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
+        identity = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
         # An index below zero is none: GPUs that are paid for and that the driver never listed.
         index = str(row.index) if row.index >= 0 else ""
-        yield (index, *gpu_labels(row.gpu), *details), 1.0
-
-
-def _expected(report: Report) -> Iterator[Row]:
-    if report.expected_gpus is not None:
-        yield (), float(report.expected_gpus)
-
-
-def _visible(report: Report) -> Iterator[Row]:
-    if report.visible_gpus is not None:
-        yield (), float(report.visible_gpus)
-
-
-def _replaced(report: Report) -> Iterator[Row]:
-    if report.totals is not None:
-        yield (), float(report.totals.replaced)
+        yield (index, *gpu_labels(row.gpu), *identity), 1.0
 
 
 def _up(report: Report) -> Iterator[Row]:
@@ -54,14 +48,14 @@ def _up(report: Report) -> Iterator[Row]:
             yield gpu_labels(row.gpu), float(row.up)
 
 
-def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Iterable[Row]]:
-    """Rows of one field of the reading; a GPU that could not tell it has none."""
+def _read(value: Callable[[GpuReading], float | None]) -> Rows:
+    """A row of each GPU with one field of its reading; none where the GPU does not report it."""
 
     def rows(report: Report) -> Iterator[Row]:
         for row in report.gpus:
-            details = None if row.reading is None else value(row.reading)
-            if details is not None:
-                yield gpu_labels(row.gpu), float(details)
+            known = None if row.reading is None else value(row.reading)
+            if known is not None:
+                yield gpu_labels(row.gpu), float(known)
 
     return rows
 
@@ -101,20 +95,20 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "GPUs charged on this host: gpus_per_host of its price rule, else the count of its instance "
         "type, else the count at the last boot. Absent while the driver cannot be read.",
-        _expected,
+        single(lambda report: report.expected_gpus),
     ),
     gauge(
         "inference_gpus_visible",
         (),
         "GPUs that NVML lists, those included that it cannot read. Absent while the driver cannot be read.",
-        _visible,
+        single(lambda report: report.visible_gpus),
     ),
     counter(
         "inference_gpu_replaced_total",
         (),
         "GPUs that replaced another in its slot, after a board swap or a VM stop and start. The log and "
         f"the page list the pairs. Absent {CHARGED}.",
-        _replaced,
+        of_totals(single(lambda totals: totals.replaced)),
     ),
     gauge(
         "inference_gpu_info",

@@ -1,12 +1,13 @@
-"""One metric: its name, what its labels are, what it means, and the pure function that yields its rows."""
+"""One metric of the table: name, labels, help, and the pure function that yields its rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from exporter.cost.postings import CostOwner
 from exporter.readings import Gpu
-from exporter.report import Report
+from exporter.report import CommittedTotals, Report
+from exporter.units import Instant, seconds
 
 CHARGED: Final = "until the ledger's host is verified and the time since its last tick is charged"
 """When totals begin. The gap across a boot is charged once the clock is set.
@@ -18,6 +19,11 @@ two minutes for a GPU that identifies the host.
 Row: TypeAlias = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's labels, and the value in the unit that the name ends in."""
 
+Rows: TypeAlias = Callable[[Report], Iterable[Row]]
+"""The pure function that yields a metric's rows."""
+
+T = TypeVar("T")
+
 OWNER: Final = ("product", "team", "namespace", "server")
 OWNER_AND_MODEL: Final = (*OWNER, "model")
 GPU: Final = ("uuid", "gpu_model")
@@ -27,8 +33,8 @@ GPU: Final = ("uuid", "gpu_model")
 class Metric:
     """One row of the table.
 
-    `rows` yields nothing where nothing is known: an absent series, never a zero in its stead.
-    `lasting` rows are served from a report that is older than three intervals too: counters, and the few
+    `rows` yields nothing for an unknown value: an absent series, never 0.
+    `lasting` rows are also served from a report that is older than three intervals: counters, and the few
     gauges that stay true without a tick.
     """
 
@@ -36,27 +42,38 @@ class Metric:
     type: Literal["counter", "gauge"]
     labels: tuple[str, ...]
     help: str
-    rows: Callable[[Report], Iterable[Row]]
+    rows: Rows
     lasting: bool
 
 
-def counter(
-    name: str, labels: tuple[str, ...], help_text: str, rows: Callable[[Report], Iterable[Row]]
-) -> Metric:
-    """A total. It is served however old the report is: a total that stands still is still true."""
+def counter(name: str, labels: tuple[str, ...], help_text: str, rows: Rows) -> Metric:
+    """A total. It is served from a report of any age: an old total is still true."""
     return Metric(name, "counter", labels, help_text, rows, lasting=True)
 
 
-def gauge(
-    name: str,
-    labels: tuple[str, ...],
-    help_text: str,
-    rows: Callable[[Report], Iterable[Row]],
-    *,
-    lasting: bool = False,
-) -> Metric:
-    """A state of this moment, absent once the report is old; `lasting` for what a missed tick leaves true."""
+def gauge(name: str, labels: tuple[str, ...], help_text: str, rows: Rows, *, lasting: bool = False) -> Metric:
+    """A current state, absent once the report is old; `lasting` if it stays true without ticks."""
     return Metric(name, "gauge", labels, help_text, rows, lasting)
+
+
+def of_totals(rows: Callable[[CommittedTotals], Iterable[Row]]) -> Rows:
+    """Rows of the ledger's totals; none until these may be served."""
+
+    def of_report(report: Report) -> Iterable[Row]:
+        return () if report.totals is None else rows(report.totals)
+
+    return of_report
+
+
+def single(value: Callable[[T], float | None]) -> Callable[[T], Iterable[Row]]:
+    """One row without labels; none where its value is unknown."""
+
+    def rows(source: T) -> Iterator[Row]:
+        known = value(source)
+        if known is not None:
+            yield (), float(known)
+
+    return rows
 
 
 def owner_labels(owner: CostOwner) -> tuple[str, ...]:
@@ -67,3 +84,8 @@ def owner_labels(owner: CostOwner) -> tuple[str, ...]:
 def gpu_labels(gpu: Gpu) -> tuple[str, ...]:
     """The values of `GPU`."""
     return (gpu.uuid, gpu.gpu_model)
+
+
+def optional_seconds(instant: Instant | None) -> float | None:
+    """An instant in seconds since the epoch, `None` where it is unknown."""
+    return None if instant is None else seconds(instant)

@@ -1,6 +1,6 @@
-"""Metrics of money: what was spent, what is being spent, what a token costs, months and budgets."""
+"""Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
@@ -11,60 +11,54 @@ from exporter.metrics.metric import (
     OWNER_AND_MODEL,
     Metric,
     Row,
+    Rows,
     counter,
     gauge,
     gpu_labels,
+    of_totals,
+    optional_seconds,
     owner_labels,
+    single,
 )
 from exporter.report import CommittedTotals, Report
 from exporter.units import dollars, seconds
 
 
 def _owners(totals: CommittedTotals) -> set[CostOwner]:
-    """Every party that the books know, those included that nothing was posted to yet."""
-    owner_phases: set[OwnerPhase] = {*totals.cost, *totals.gpu_time}
-    return (
-        {owner_phase.owner for owner_phase in owner_phases}
-        | {cost_owner for cost_owner, _ in totals.tokens}
-        | set(totals.requests)
-    )
+    """The cost owners of the ledger, those included that nothing was posted to yet."""
+    charged = {owner_phase.owner for owner_phase in (*totals.cost, *totals.gpu_time)}
+    return charged | {owner for owner, _ in totals.tokens} | set(totals.requests)
 
 
-def _cost(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for cost_owner in _owners(report.totals):
-        for phase in PHASES:
-            amount = report.totals.cost.get(OwnerPhase(cost_owner, phase), 0)
-            yield (*owner_labels(cost_owner), phase), dollars(amount)
+def _by_phase(
+    sums: Callable[[CommittedTotals], Mapping[OwnerPhase, int]], convert: Callable[[int], float]
+) -> Rows:
+    """A row of each phase of every owner, 0 for a phase without postings."""
+
+    def rows(totals: CommittedTotals) -> Iterator[Row]:
+        by_phase = sums(totals)
+        for owner in _owners(totals):
+            for phase in PHASES:
+                yield (*owner_labels(owner), phase), convert(by_phase.get(OwnerPhase(owner, phase), 0))
+
+    return of_totals(rows)
 
 
-def _server_cost(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for (owner, component), amount in report.totals.server_cost.items():
+@of_totals
+def _server_cost(totals: CommittedTotals) -> Iterator[Row]:
+    for (owner, component), amount in totals.server_cost.items():
         yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
 
 
-def _gpu_cost(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for (gpu, component), amount in report.totals.gpu_cost.items():
+@of_totals
+def _gpu_cost(totals: CommittedTotals) -> Iterator[Row]:
+    for (gpu, component), amount in totals.gpu_cost.items():
         yield (*gpu_labels(gpu), component), dollars(amount)
 
 
-def _gpu_time(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for cost_owner in _owners(report.totals):
-        for phase in PHASES:
-            held_time = report.totals.gpu_time.get(OwnerPhase(cost_owner, phase), 0)
-            yield (*owner_labels(cost_owner), phase), seconds(held_time)
-
-
 def _rates(report: Report) -> Iterator[Row]:
-    for cost_owner, rate in report.rates.items():
-        yield owner_labels(cost_owner), rate
+    for owner, rate in report.rates.items():
+        yield owner_labels(owner), rate
 
 
 def _fleet_overheads(report: Report) -> Iterator[Row]:
@@ -89,11 +83,6 @@ def _priced(report: Report) -> Iterator[Row]:
         yield gpu_labels(row.gpu), float(row.priced)
 
 
-def _price_list(report: Report) -> Iterator[Row]:
-    if report.price_list_date is not None:
-        yield (), seconds(report.price_list_date)
-
-
 def _quotients(report: Report) -> Iterator[Row]:
     for quotient in report.quotients:
         labels = (*owner_labels(quotient.owner), quotient.kind, quotient.basis)
@@ -104,9 +93,9 @@ def _equivalents(report: Report) -> Iterator[Row]:
     if report.totals is None:
         return
     compared = {offer.reference for offer in report.hosted}
-    for (cost_owner, reference), amount in report.totals.equivalents.items():
+    for (owner, reference), amount in report.totals.equivalents.items():
         if reference in compared:
-            yield (*owner_labels(cost_owner), reference), dollars(amount)
+            yield (*owner_labels(owner), reference), dollars(amount)
 
 
 def _hosted_prices(report: Report) -> Iterator[Row]:
@@ -120,23 +109,16 @@ def _run_rate(report: Report) -> Iterator[Row]:
         yield (report.totals.ledger,), report.run_rate
 
 
-def _months(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for key, amount in report.totals.months.items():
-        labels = (key.product, key.team, key.price_basis, key.month, report.totals.ledger)
+@of_totals
+def _months(totals: CommittedTotals) -> Iterator[Row]:
+    for key, amount in totals.months.items():
+        labels = (key.product, key.team, key.price_basis, key.month, totals.ledger)
         yield labels, dollars(amount)
 
 
 def _month_ends(report: Report) -> Iterator[Row]:
     for month, end in report.month_ends.items():
         yield (month,), seconds(end)
-
-
-def _projected(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    yield from report.projected.items()
 
 
 def _metered_since(report: Report) -> Iterator[Row]:
@@ -152,10 +134,6 @@ def _price_change(report: Report) -> Iterator[Row]:
     ratio = report.projection.price_change_ratio
     if ratio is not None:
         yield (report.projection.month.name,), ratio
-
-
-def _first_price_rates(report: Report) -> Iterator[Row]:
-    yield from report.first_price_rates.items()
 
 
 def _budgets(report: Report) -> Iterator[Row]:
@@ -175,7 +153,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Dollars accrued on this host, by owner and by phase of the GPU. Includes energy and overheads; "
         "phase unobserved is time without a reading. GPUs without a price (inference_gpu_priced 0) add only "
         f"their overheads. Absent {CHARGED}.",
-        _cost,
+        _by_phase(lambda totals: totals.cost, dollars),
     ),
     counter(
         "inference_server_cost_dollars_total",
@@ -197,7 +175,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, owned "
         "hardware from in_service on. Dollars over GPU-hours are the price. Time without a price counts "
         f"while the host is up. Its other hours count once a price charges them late. Absent {CHARGED}.",
-        _gpu_time,
+        _by_phase(lambda totals: totals.gpu_time, seconds),
     ),
     gauge(
         "inference_cost_dollars_per_hour",
@@ -211,7 +189,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("product", "team"),
         "Current spend at the first configured price of each GPU, so that changes show usage and not "
         "prices. Used by the fleet rules. Absent for an owner without priced GPUs.",
-        _first_price_rates,
+        lambda report: report.first_price_rates.items(),
     ),
     gauge(
         "inference_fleet_overhead_dollars_per_hour",
@@ -240,7 +218,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "The date of the newest list of instance prices in use, bundled or of a price file. "
         "Absent where that file cannot be read.",
-        _price_list,
+        single(lambda report: optional_seconds(report.price_list_date)),
     ),
     gauge(
         "inference_gpu_priced",
@@ -309,7 +287,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "the last 24 hours. A newer product counts over its own time, a removed one not at all; products "
         "sum to the host. Adjustments are not projected, and a GPU without a price adds at most its "
         f"overheads. Absent until time was metered, and for a product without cost. Also absent {CHARGED}.",
-        _projected,
+        lambda report: () if report.totals is None else report.projected.items(),
     ),
     gauge(
         "inference_month_metered_since_timestamp_seconds",

@@ -1,4 +1,4 @@
-"""A report as bytes: rendered once, by the table, and kept until the next one."""
+"""Renders a report by the table of metrics: once per variant, kept until the next report."""
 
 import gzip
 import logging
@@ -34,14 +34,14 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One form of the page. There are four, however many ways there are of asking."""
+    """One form of the page: there are four, for any `Accept` headers."""
 
     format: Format
     gzip: bool
 
 
-# Our names are valid in every scheme, so that escaping changes nothing; this scheme is the fastest, since it
-# asks once whether a name is valid where the others look at each of its characters.
+# Our names are valid in every scheme, so that escaping changes nothing. This scheme is the fastest: it checks
+# a name once, where the others check each of its characters.
 TEXT: Final = Format(CONTENT_TYPE_PLAIN_0_0_4, partial(generate_latest, escaping=openmetrics.ALLOWUTF8))
 OPENMETRICS: Final = Format(
     openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, escaping=openmetrics.ALLOWUTF8)
@@ -53,11 +53,11 @@ _TEXT_TYPES: Final = ("text/plain", "text/*", "*/*")
 
 
 def variant(accept: str, accept_encoding: str) -> Variant:
-    """The form that two request headers ask for.
+    """The variant for two request headers.
 
-    OpenMetrics 1.0.0 when it is named and liked at least as much as text, text 0.0.4 otherwise, also for
-    clients that want something else: a browser gets to read it. The library's own choice is not used, since
-    it ignores weights and puts what the client sent into the answer's header.
+    OpenMetrics 1.0.0 if it is named with at least the weight of text; else text 0.0.4, also for clients that
+    accept neither, such as browsers. The library's own choice is not used: it ignores weights, and copies the
+    client's text into a header of the response.
     """
     text = metrics = 0.0
     for name, parameters in _items(accept):
@@ -84,7 +84,7 @@ def _items(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _weight(parameters: dict[str, str]) -> float:
-    """The `q` of an item, 1 without one; a malformed one refuses the item."""
+    """The `q` of an item, 1 without one, 0 for a malformed one."""
     try:
         weight = float(parameters.get("q", "1"))
     except ValueError:
@@ -94,72 +94,72 @@ def _weight(parameters: dict[str, str]) -> float:
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
 
-_number: Callable[[float], str] = floatToGoString  # which has no types
+_number: Callable[[float], str] = floatToGoString  # the library's function has no types
 
 _ZERO: Final = f" {_number(0)}"
-"""How a line ends whose value is to be replaced."""
+"""End of a line whose value is replaced."""
 
 
 def family(metric: Metric, rows: Iterable[Row] = ()) -> Family:
-    """A metric as the client library knows it, with these rows."""
+    """A metric with its rows, as the client library has it."""
     kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-    made = kind(metric.name, metric.help, labels=metric.labels)
+    of_metric = kind(metric.name, metric.help, labels=metric.labels)
     for values, value in rows:
-        made.add_metric(values, value)
-    return made
+        of_metric.add_metric(values, value)
+    return of_metric
 
 
 @dataclass(frozen=True, slots=True)
-class _Spelled:
-    """What stands above a metric's rows, and each of these up to its value, by the values of its labels."""
+class _FamilyText:
+    """The text above a metric's rows, and each of its series up to the value, by label values."""
 
     head: str
     series: dict[tuple[str, ...], str]
 
 
 class Writer:
-    """Writes pages in one format. Remembers the series of each metric as they were when a new one came.
+    """Writes pages in one format, and keeps the text of each metric's series.
 
-    Names, labels and escapes take the client library two thirds of a page's time, and say what they said.
+    Names, labels and escapes take the client library two thirds of a page's time, and seldom change.
     """
 
     def __init__(self, form: Format) -> None:
         self._form = form
         self._end = self._written()
-        self._spelled: dict[str, _Spelled] = {}
+        self._texts: dict[str, _FamilyText] = {}
 
     def known_labels(self, metric: Metric) -> Collection[tuple[str, ...]]:
-        """The labels of the series that are remembered; all of them have been found fit to be shown."""
-        spelled = self._spelled.get(metric.name)
-        return () if spelled is None else spelled.series.keys()
+        """The label values of the kept series, which have been checked."""
+        text = self._texts.get(metric.name)
+        return () if text is None else text.series.keys()
 
     def page(self, metrics: Iterable[tuple[Metric, Sequence[Row]]]) -> bytes:
-        """The page of these metrics, each with the rows that it has, in this order."""
+        """The page of metrics with their rows, in this order."""
         return (
             "".join(piece for metric, rows in metrics for piece in self._lines(metric, rows)) + self._end
         ).encode()
 
     def _lines(self, metric: Metric, rows: Sequence[Row]) -> Iterator[str]:
-        spelled = self._spelled.get(metric.name)
-        if spelled is None or any(values not in spelled.series for values, _ in rows):
-            spelled = self._spelled[metric.name] = self._spell(metric, rows)
-        yield spelled.head
+        text = self._texts.get(metric.name)
+        if text is None or any(values not in text.series for values, _ in rows):
+            text = self._texts[metric.name] = self._family_text(metric, rows)
+        yield text.head
         for values, value in rows:
-            yield f"{spelled.series[values]} {_number(value)}\n"
+            yield f"{text.series[values]} {_number(value)}\n"
 
-    def _spell(self, metric: Metric, rows: Sequence[Row]) -> _Spelled:
+    def _family_text(self, metric: Metric, rows: Sequence[Row]) -> _FamilyText:
         head = self._written(family(metric)).removesuffix(self._end)
         whole = self._written(family(metric, ((values, 0) for values, _ in rows)))
         lines = whole.removeprefix(head).removesuffix(f"\n{self._end}").split("\n")
         series = {values: line.removesuffix(_ZERO) for (values, _), line in zip(rows, lines, strict=True)}
-        return _Spelled(head, series)
+        return _FamilyText(head, series)
 
     def _written(self, *families: Family) -> str:
         return self._form.encode(_FamilyCollector(families)).decode()
 
 
 class _FamilyCollector(Collector):
-    """Families, as the client library asks for them."""
+    """Families, as the client library collects them."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = families
@@ -175,7 +175,7 @@ GZIP_LEVEL: Final = 4
 """Half the time of the default for a twelfth more bytes."""
 
 PREPARED_REPORTS: Final = 12
-"""For how many reports after a scrape its variant is rendered ahead: two minutes at the default interval."""
+"""Reports after a scrape for which its variant is rendered ahead: two minutes at the default interval."""
 
 _COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
@@ -185,23 +185,23 @@ _Plan: TypeAlias = Sequence[tuple[Metric, Callable[[], Iterable[Row]]]]
 
 
 def is_stale(report: Report, elapsed: Nanoseconds) -> bool:
-    """Whether ticks have been missed for so long that the report's gauges tell nothing any more."""
+    """Whether so many ticks were missed that the report's gauges are no longer valid."""
     return elapsed - report.elapsed > STALE_INTERVALS * report.interval
 
 
 class Exposition:
     """Renders reports, each once per variant and staleness. Safe to share between threads.
 
-    A row function that raises costs its family, never the page. Rows that must not be shown (a second one
-    with the same labels, a value that is not a number) are left out. Either is counted in `faults`, by metric
-    and kind, once per report, and logged the first time. Where memory runs out there is no page.
+    A row function that raises costs its family, never the page. Invalid rows (a second one with the same
+    labels, a value that is not finite) are left out. Both are counted in `faults`, by metric and kind, once
+    per report, and logged the first time. Out of memory there is no page.
 
     Raises:
-        ValueError: two metrics are of one family; a page with both would be refused whole.
+        ValueError: two metrics are of one family; a scraper would refuse the whole page.
     """
 
     def __init__(self, build: Build, metrics: Sequence[Metric] = METRICS) -> None:
-        _refuse_twins(metrics)
+        _check_unique(metrics)
         self._build = build
         self._metrics = metrics
         self._lock = Lock()
@@ -209,29 +209,27 @@ class Exposition:
         self._stale = False
         self._pages: dict[Variant, bytes] = {}
         self._writers: dict[Format, Writer] = {}
-        self._variants_asked: dict[Variant, int] = {}
+        self._requested: dict[Variant, int] = {}
         self._faults: Counter[tuple[str, str]] = Counter()
 
     @property
     def faults(self) -> dict[tuple[str, str], int]:
-        """How often something was left out, by metric and kind (`raised`, `duplicate`, `not_finite`)."""
+        """Rows and families left out, by metric and kind (`raised`, `duplicate`, `not_finite`)."""
         with self._lock:
             return dict(self._faults)
 
     def render(self, report: Report | None, variant: Variant, *, stale: bool) -> bytes:
-        """The page of a report; without one, what is known before the first tick."""
+        """The page of a report; without one, the page before the first tick."""
         with self._lock:
-            self._variants_asked[variant] = PREPARED_REPORTS
+            self._requested[variant] = PREPARED_REPORTS
             return self._page(report, variant, stale=stale)
 
     def prepare(self, report: Report) -> None:
-        """Render a fresh report ahead, in each variant that was asked for during the last reports."""
+        """Render a fresh report ahead, in each variant that was requested during the last reports."""
         with self._lock:
-            for variant in self._variants_asked:
+            for variant in self._requested:
                 self._page(report, variant, stale=False)
-            self._variants_asked = {
-                variant: left - 1 for variant, left in self._variants_asked.items() if left > 1
-            }
+            self._requested = {variant: left - 1 for variant, left in self._requested.items() if left > 1}
 
     def _page(self, report: Report | None, variant: Variant, *, stale: bool) -> bytes:
         new = report is not self._report
@@ -240,7 +238,7 @@ class Exposition:
             self._pages.clear()
         page = self._pages.get(variant)
         if page is None:
-            faults = _Faults()
+            faults = _PageFaults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
             page = writer.page(_rows_of(self._plan(report, stale=stale), writer, faults))
             if variant.gzip:
@@ -257,7 +255,7 @@ class Exposition:
             (metric, partial(metric.rows, report)) for metric in self._metrics if metric.lasting or not stale
         ]
 
-    def _note(self, faults: "_Faults") -> None:
+    def _note(self, faults: "_PageFaults") -> None:
         for (name, kind), count in faults.counts.items():
             if (name, kind) not in self._faults:
                 problem = f"{kind}: {faults.raised[name]}" if kind == "raised" else kind
@@ -268,36 +266,36 @@ class Exposition:
 
 
 @dataclass(slots=True)
-class _Faults:
-    """What one page lacks, by metric and kind, and what was raised, by metric."""
+class _PageFaults:
+    """Rows and families that one page lacks, by metric and kind; what was raised, by metric."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     raised: dict[str, str] = field(default_factory=dict)
 
 
-def _rows_of(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric, list[Row]]]:
-    """Every metric that has rows, and these."""
+def _rows_of(plan: _Plan, writer: Writer, faults: _PageFaults) -> Iterator[tuple[Metric, list[Row]]]:
+    """Metrics that have rows, with these."""
     for metric, rows in plan:
         try:
-            fit = _fit(metric, rows(), writer.known_labels(metric), faults.counts)
+            valid = _valid_rows(metric, rows(), writer.known_labels(metric), faults.counts)
         except MemoryError:
-            raise  # no page is better than one with a hole that nobody can tell from the truth
-        except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
+            raise  # an incomplete page would look complete
+        except Exception as error:  # noqa: BLE001  # the other families are served
             faults.raised[metric.name] = label(f"{type(error).__name__}: {error}")  # short and printable
             faults.counts[metric.name, "raised"] += 1
             continue
-        if fit:
-            yield metric, fit
+        if valid:
+            yield metric, valid
 
 
-def _fit(
+def _valid_rows(
     metric: Metric,
     rows: Iterable[Row],
     known_series: Collection[tuple[str, ...]],
     faults: Counter[tuple[str, str]],
 ) -> list[Row]:
-    """The rows that may be shown, in the order of their labels."""
-    fit: list[Row] = []
+    """The valid rows, in the order of their labels."""
+    valid: list[Row] = []
     last: tuple[str, ...] | None = None
     shown = ((values if values in known_series else _labels(metric, values), value) for values, value in rows)
     for values, value in sorted(shown):
@@ -307,11 +305,11 @@ def _fit(
             faults[metric.name, "not_finite"] += 1
         else:
             last = values
-            fit.append((values, value))
-    return fit
+            valid.append((values, value))
+    return valid
 
 
-def _refuse_twins(metrics: Iterable[Metric]) -> None:
+def _check_unique(metrics: Iterable[Metric]) -> None:
     # The registry compares collectors with each other, not one collector's families.
     families = Counter(family(metric).name for metric in metrics)
     if twins := sorted(name for name, count in families.items() if count > 1):
@@ -319,11 +317,11 @@ def _refuse_twins(metrics: Iterable[Metric]) -> None:
 
 
 def _labels(metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-    """A row's label values, fit to be shown.
+    """A row's label values, printable and bounded.
 
     Raises:
-        ValueError: not one for each label. The library would cut them to fit.
-        TypeError: one that is no text.
+        ValueError: their number is not that of the labels. The library would cut them to it.
+        TypeError: one of them is no text.
     """
     if len(values) != len(metric.labels):
         raise ValueError(f"{metric.name} has {len(metric.labels)} labels, its row {len(values)} values")

@@ -1,38 +1,45 @@
-"""Metrics of the inference servers: what they are, what they serve, how they are read."""
+"""Metrics of the inference servers: identity, tokens, load and how they are read."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.cost.postings import CostOwner
-from exporter.metrics.metric import CHARGED, OWNER_AND_MODEL, Metric, Row, counter, gauge, owner_labels
+from exporter.metrics.metric import (
+    CHARGED,
+    OWNER_AND_MODEL,
+    Metric,
+    Row,
+    Rows,
+    counter,
+    gauge,
+    of_totals,
+    owner_labels,
+)
 from exporter.readings import LoadReading, ServerKey
-from exporter.report import Report
+from exporter.report import CommittedTotals, Report
 from exporter.units import seconds
 
 
-def _tokens(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for (owner, kind), count in report.totals.tokens.items():
+@of_totals
+def _tokens(totals: CommittedTotals) -> Iterator[Row]:
+    for (owner, kind), count in totals.tokens.items():
         yield (*owner_labels(owner), kind), float(count)
 
 
-def _requests(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for owner, count in report.totals.requests.items():
+@of_totals
+def _requests(totals: CommittedTotals) -> Iterator[Row]:
+    for owner, count in totals.requests.items():
         yield owner_labels(owner), float(count)
 
 
-def _last_token(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for owner, instant in report.totals.last_token.items():
+@of_totals
+def _last_token(totals: CommittedTotals) -> Iterator[Row]:
+    for owner, instant in totals.last_token.items():
         yield owner_labels(owner), seconds(instant)
 
 
 def _info(report: Report) -> Iterator[Row]:
-    """One row per server: an endpoint that is down cannot tell its engine, its replicas can."""
+    """One row per server: an endpoint that is down has no engine, but its replicas have."""
     engines: dict[ServerKey, str] = {}
     for server in sorted(report.servers, key=lambda server: server.url):
         engines[server.key] = engines.get(server.key) or server.engine
@@ -65,17 +72,17 @@ def _splits(report: Report) -> Iterator[Row]:
         yield (split.owner.namespace, split.owner.server, split.owner.model, split.method), 1.0
 
 
-def _load(value: Callable[[LoadReading], float | None]) -> Callable[[Report], Iterable[Row]]:
-    """Rows of one number of the load, replicas added up; a party where none could tell has none."""
+def _load(value: Callable[[LoadReading], float | None]) -> Rows:
+    """Rows of one number of the load, replicas added up; none for an owner that no replica reports it of."""
 
     def rows(report: Report) -> Iterator[Row]:
-        totals: dict[CostOwner, float] = {}
+        sums: dict[CostOwner, float] = {}
         for row in report.loads:
-            value_shown = value(row.load)
-            if value_shown is not None:
-                totals[row.owner] = totals.get(row.owner, 0.0) + value_shown
-        for owner, total in totals.items():
-            yield owner_labels(owner), total
+            requests = value(row.load)
+            if requests is not None:
+                sums[row.owner] = sums.get(row.owner, 0.0) + requests
+        for owner, requests in sums.items():
+            yield owner_labels(owner), requests
 
     return rows
 

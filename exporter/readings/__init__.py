@@ -1,18 +1,19 @@
-"""What a source may say. SI units; `None` where the source cannot say, never a stand-in value.
+"""Readings of sources, in SI units; `None` for an unknown value, never a stand-in.
 
-A frame is all readings of one tick. Data and health are kept apart: an absent reading says nothing about why.
+A frame is all readings of one tick. Health is kept apart: an absent reading has no reason in it.
 """
 
-from exporter.readings.frame import (
+from exporter.readings.failures import (
+    REMEDIES,
     AccessDeniedError,
     FailureReason,
-    Frame,
     MustRestartError,
     ReadFailedError,
-    Source,
-    SourceHealth,
+    UnreadReason,
+    UnreadServer,
+    unread_reason,
 )
-from exporter.readings.gateways import DividedBy, Division, GatewayCount, GatewayCounter, GatewayReading
+from exporter.readings.frame import ErrorCounts, Frame, Source, SourceHealth
 from exporter.readings.hardware import (
     UNKNOWN_LOCATION,
     Gpu,
@@ -27,6 +28,11 @@ from exporter.readings.serving import (
     KINDS,
     OTHER_MODELS,
     CounterReading,
+    DividedBy,
+    Division,
+    GatewayCount,
+    GatewayCounter,
+    GatewayReading,
     Holder,
     Kind,
     LoadReading,
@@ -36,9 +42,7 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
-from exporter.readings.unread import REMEDIES, UnreadReason, UnreadServer, unread_reason
-from exporter.readings.urls import endpoint_id, masked, published
-from exporter.readings.values import LABEL_CHARACTERS, label, ratio
+from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, published, ratio
 
 __all__ = [
     "CROWDED",
@@ -52,6 +56,7 @@ __all__ = [
     "CounterReading",
     "DividedBy",
     "Division",
+    "ErrorCounts",
     "FailureReason",
     "Frame",
     "GatewayCount",

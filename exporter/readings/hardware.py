@@ -1,4 +1,4 @@
-"""What is said of GPUs, and of where they are."""
+"""Readings of GPUs, and the location of their host."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -7,7 +7,7 @@ from exporter.units import Millijoules
 
 
 class Gpu(NamedTuple):
-    """A GPU's lasting identity. An index changes at reboot and is none."""
+    """A GPU's lasting identity. An index is none, since it may change at reboot."""
 
     uuid: str
     gpu_model: str
@@ -19,9 +19,9 @@ NodeLabels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class HostLocation:
-    """Where a host runs, as its cloud or its cluster says; empty strings where it cannot tell.
+    """Location of a host, from its cloud or its cluster; empty strings where unknown.
 
-    `node_labels` are `None` while its cluster has labels for it and does not tell them: which is not "none".
+    `node_labels` are `None` while its cluster has labels that could not be read, which is not "none".
     """
 
     cloud: str = ""  # aws, gcp, azure, oci, nebius
@@ -29,21 +29,21 @@ class HostLocation:
     region: str = ""
     zone: str = ""
     lifecycle: str = ""  # on_demand, spot, reserved..., "" unknown
-    source: str = ""  # who told: "dmi", "aws metadata", "node labels", "configuration"
+    source: str = ""  # "dmi", "aws metadata", "node labels", "configuration"
     node_labels: NodeLabels | None = ()
 
 
 UNKNOWN_LOCATION: Final = HostLocation()
-"""Of a host of which nothing is known."""
+"""Location of a host without any source for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigInstance:
-    """One compute instance of a card in MIG mode, as NVML tells it; `uuid` is its own (`MIG-...`).
+    """One compute instance of a card in MIG mode; `uuid` is its own (`MIG-...`).
 
     `gpu_slices` and `memory_bytes` are those of its GPU instance, which other compute instances may share;
     `compute_slices` are its own.
-    `utilization_ratio` is the mean since the previous read, where GPM tells it: that of its GPU instance too.
+    `utilization_ratio` is the mean since the previous read, by GPM, for its whole GPU instance.
     """
 
     uuid: str
@@ -59,10 +59,10 @@ class MigInstance:
 class GpuProcess(NamedTuple):
     """One process that computes on a GPU.
 
-    `sm_ratio` is its mean SM utilization since the previous read: 0 where others used some and it did not,
-    `None` where nothing tells, and on a GPU that it has to itself, where it is not asked for.
-    A server of MPS is a process like its clients.
-    `instance` is the UUID of the MIG instance that it runs on, empty on a whole GPU.
+    `sm_ratio` is its mean SM utilization since the previous read: 0 if only other processes used any, `None`
+    if unknown, and on a GPU with one process, for which it is not read.
+    An MPS server is a process like its clients.
+    `instance` is the UUID of its MIG instance, empty on a whole GPU.
     """
 
     pid: int
@@ -73,16 +73,16 @@ class GpuProcess(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One GPU as NVML told it in one tick.
+    """One GPU in one tick, by NVML.
 
     `energy` is the driver's counter since it was loaded.
     `utilization_ratio` is the mean since the previous read, 0 to 1.
-    `up` is false for a GPU that the driver still counts and cannot read: what it would measure is `None`.
+    `up` is false for a GPU that the driver counts and cannot read: its measured values are `None`.
     `minor` is the number of its device node (`/dev/nvidia0`), by which some clusters name it.
-    `mig_profile` is how a card is cut, in a word: 3g.20gb,2x1g.5gb; "none" for nothing, empty if whole.
-    `instances` are those of a card in MIG mode, `None` where that is off; `()` is a card cut into nothing.
+    `mig_profile` summarizes the instances: 3g.20gb,2x1g.5gb; "none" without any, empty for a whole card.
+    `instances` are those of a card in MIG mode, `None` without MIG mode.
     A card in MIG mode has no `utilization_ratio` of its own.
-    `processes` is `None` where NVML does not tell who computes on it, which is not "nobody".
+    `processes` is `None` where NVML does not list the processes, which is not "none".
     """
 
     gpu: Gpu

@@ -1,7 +1,6 @@
-"""Raw series by the thousand, kept in columns: 20 bytes for each where objects take 300.
+"""Columns of raw series, for pages of thousands: 20 bytes for each, where objects take 300.
 
-A page of thousands of series is rare and may be honest: one for each tenant or user. There a series goes by
-a digest of its name.
+Such a page is rare, with a series for each tenant or user. A digest stands for the name of a series.
 """
 
 import re
@@ -16,7 +15,7 @@ from exporter.readings.serving import CounterReading, Quantity
 from exporter.units import Instant
 
 CROWDED: Final = 1000
-"""Series that are kept by name; more of them are kept in columns, by digest."""
+"""Series that are kept by name; more are kept in columns, by digest."""
 
 Kind = tuple[str, Quantity, Literal[1, -1]]
 """What a series counts: a model, a quantity, and whether it adds to it."""
@@ -24,11 +23,11 @@ Kind = tuple[str, Quantity, Literal[1, -1]]
 DIGEST_BYTES: Final = 8
 
 _DIGEST: Final = re.compile(rf"#[0-9a-f]{{{2 * DIGEST_BYTES}}}")
-"""A digest that stands in place of a name: # and hexadecimal digits, as no name of a page begins."""
+"""A digest in place of a name; no name of a page begins with #."""
 
 
 def digest(series: str) -> int:
-    """What a series goes by among thousands. What already stands in place of a name is its own."""
+    """Digest of the name of a series; a digest in place of a name is its own."""
     if _DIGEST.fullmatch(series):
         return int(series[1:], 16)
     hashed = blake2b(series.encode("utf-8", "replace"), digest_size=DIGEST_BYTES)
@@ -77,10 +76,11 @@ class SeriesColumns:
 
 
 class CounterColumns(Sequence[CounterReading]):
-    """The counters of a page of thousands; each is made when it is asked for.
+    """The counters of a page of thousands; each is made on access.
 
-    The columns are there for whoever goes through all of them. `kinds` are what series count, of which `kind`
-    has the place. `created` is empty, or has for each series when it began, -1 where that is not known.
+    Code that goes through all of them reads the columns. `kinds` are the kinds of series, `kind` the index
+    of each series in it. `created` is empty, or has for each series when it began, -1 where that is not
+    known.
     """
 
     __slots__ = ("created", "kind", "kinds", "numbers", "values")
@@ -137,7 +137,7 @@ class CounterColumns(Sequence[CounterReading]):
 
 
 def counter_readings(counters: Iterable[CounterReading]) -> Sequence[CounterReading]:
-    """The counters of one page: a few as they are, thousands in columns."""
+    """The counters of one page: a tuple, or columns for thousands."""
     rest = iter(counters)
     few = tuple(islice(rest, CROWDED))
     more = next(rest, None)

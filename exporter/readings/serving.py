@@ -1,10 +1,9 @@
-"""What is said of inference servers, and of who holds which GPU."""
+"""Readings of inference servers and gateways, and the GPUs that servers hold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from exporter.readings.gateways import Division
 from exporter.units import Instant
 
 Kind = Literal["prompt", "cached_prompt", "generation"]
@@ -19,18 +18,37 @@ Quantity = Literal[
     "decode_seconds",
     "decode_request_seconds",
 ]
-"""What a server's counter counts.
+"""What a counter of a server counts.
 
 `decode_request_seconds` are those of requests: they overlap (all running requests tick at once) and are
 divided by the mean batch. `decode_seconds` are the engine's own GPU seconds, which do not overlap.
-`prefill_seconds` are of the kind of the decode seconds that the same endpoint tells of the same model.
+`prefill_seconds` are of the kind of the decode seconds of the same endpoint and model.
 """
 
 OTHER_MODELS: Final = "other"
 """The model name of models beyond a limit."""
 
 Role = Literal["", "prefill", "decode"]
-"""What a server does of a disaggregated pair; empty for one that does both."""
+"""Part of a disaggregated pair; empty for a server that does both."""
+
+
+DividedBy = Literal["team", "adapter"]
+"""Labels of a gateway that divide a server: teams of clients, or LoRA adapters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Division of a server's cost and tokens by the counts of a gateway.
+
+    `gateway` is the URL of its page. `models` are patterns of the gateway's names for the server's models, in
+    addition to the server's own names; by adapter, of the adapters. `deployments` are the ids of the
+    deployments that lead to the server, empty if all do.
+    """
+
+    by: DividedBy
+    gateway: str
+    models: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +58,7 @@ class CounterReading:
     `series` names the series within its server; deltas are taken per series, then summed.
     `sign` is -1 where an engine counts something inside another counter that must be taken out of it
     (cached tokens inside the prompt counter).
-    `created` is when the series began, where the page tells.
+    `created` is when the series began, if the page has it.
     """
 
     series: str
@@ -55,8 +73,8 @@ class CounterReading:
 class LoadReading:
     """Requests of one model at the moment of the read.
 
-    `batches` is in how many batches those run: one for each engine behind the endpoint that has any (a
-    data-parallel rank, a replica on a shared page).
+    `batches` is the number of batches that they run in: one for each engine behind the endpoint that has any
+    (a data-parallel rank, a replica on a shared page).
     """
 
     model: str
@@ -66,7 +84,7 @@ class LoadReading:
 
 
 class ServerKey(NamedTuple):
-    """A server as the operator thinks of it; its replicas on one host share the key."""
+    """A server as the operator names it; its replicas on one host share the key."""
 
     namespace: str
     server: str
@@ -76,14 +94,13 @@ class ServerKey(NamedTuple):
 class ServerReading:
     """One endpoint of a server in one tick.
 
-    `up` is false when it did not answer: the counters are then empty and nothing is known.
-    `identity` changes when the process behind the endpoint is another one; empty where nothing tells.
-    `started` is when that process started, where it can be told; `absent_at` is a moment at which it was
-    looked for and was not there.
+    `up` is false when it did not answer: the counters are then empty.
+    `identity` changes with the process behind the endpoint; empty if unknown.
+    `started` is when that process started, if known; `absent_at` is a moment at which it did not exist yet.
     `models` are the models it serves, loaded or not.
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
-    `world_size` is on how many GPUs its engine says that it runs, on all hosts together (TP x PP x DP).
-    `division`: a gateway tells for whom it worked.
+    `world_size` is the number of its GPUs on all hosts together (TP x PP x DP), by its command line.
+    `division`: a gateway divides it.
     """
 
     key: ServerKey
@@ -108,8 +125,8 @@ class ServerReading:
 class Holder:
     """One server holding one GPU, or one MIG instance of it where `instance` names one (`MIG-...`).
 
-    `share_ratio` is its configured part, `None` where none is configured.
-    `sm_ratio` and `memory_bytes`: what its processes together were seen to use, `None` where nothing tells.
+    `share_ratio` is its configured share, `None` without one.
+    `sm_ratio` and `memory_bytes` are the use of its processes together, `None` if unknown.
     """
 
     key: ServerKey
@@ -121,8 +138,54 @@ class Holder:
 
 
 class PodOwnership(NamedTuple):
-    """Who pays for a server as the server's own labels say; empty strings where they do not."""
+    """Product and team of a server by the labels of its pod; empty strings without them."""
 
     key: ServerKey
     product: str = ""
     team: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounter:
+    """One raw series of a gateway's page: tokens by model, deployment and team, empty where unlabeled.
+
+    A model, deployment and team may have many series, one for each key and user. `created` is when the series
+    began, if the page has it.
+    """
+
+    series: str
+    model: str
+    deployment: str
+    team: str
+    quantity: Literal["prompt", "generation"]
+    value: float
+    created: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCount:
+    """Tokens that a gateway counted for one model, deployment and team, empty where unlabeled.
+
+    Prompts include cached tokens, which only the engine can tell apart.
+    """
+
+    model: str
+    deployment: str
+    team: str
+    prompt: float
+    generation: float
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayReading:
+    """One page of a gateway. `up` is false when it could not be read: nothing is known then.
+
+    `title` is its name for people. `identity` changes with the process behind the page; empty if unknown.
+    """
+
+    url: str
+    up: bool
+    title: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    counters: tuple[GatewayCounter, ...] = ()

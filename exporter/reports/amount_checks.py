@@ -1,4 +1,4 @@
-"""The table of checks that each amount of a configuration is examined by.
+"""The table of checks of the amounts of a configuration.
 
 Each has the range that is usual, the range that passes without a warning, and the slips of unit that explain
 an amount outside it: a host's price in a GPU's key, months for years, cents for dollars.
@@ -7,7 +7,7 @@ Thresholds are from the bundled catalogue where it has the GPU. Other figures ar
 is Uptime Institute's of 2022 and 2023, "infercost" the sample profiles of defilantech/infercost 30ccbcb.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -33,7 +33,7 @@ MAGNITUDE: Final = 10
 """An amount so many times off the prices that are known is suspicious, whatever explains it."""
 
 USUAL_GPUS: Final = 8
-"""GPUs of a host whose model is not known: what HGX boards, and the large clouds' H100 to B300, have."""
+"""GPUs of a host of unknown model: the number of HGX boards, and of H100 to B300 at large clouds."""
 
 _FIGURES: Final = Context(prec=6)
 
@@ -58,7 +58,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """What an amount may be by mistake. `compared` is the amount that was meant, in the unit of its check.
+    """A probable mistake of unit. `compared` is the amount that was meant, in the unit of its check.
 
     `fits` is where that must lie for the slip to explain it; `None` is the tolerated range.
     """
@@ -71,7 +71,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class AmountCheck:
-    """What one amount is examined by.
+    """The ranges and the probable mistakes of one amount.
 
     Outside `tolerated` an amount is suspicious where a slip explains it, outside `bounds` always (`None`: the
     same range). Of several slips the one is taken whose amount is nearest to `typical`.
@@ -87,7 +87,7 @@ class AmountCheck:
 
 
 def figure(amount: Decimal) -> str:
-    """An amount that was divided, as a person would write it."""
+    """A divided amount in at most six digits."""
     return plain(_FIGURES.plus(amount))
 
 
@@ -147,7 +147,7 @@ RESIDUAL: Final = AmountCheck(
     tolerated=_range("0", "0.6"),
     slips=_slips(_rest("residual_ratio", "the part that is written off")),
 )
-# Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation beside them.
+# Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
 ADDERS: Final = AmountCheck(
     usual=_range("0", "0.5"),
     typical=Decimal("0.2"),
@@ -314,10 +314,18 @@ def overhead_check(overhead: Overhead) -> AmountCheck:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a rule prices: a GPU's name, empty where several, and how many GPUs its host may have."""
+    """The hardware that a rule prices: a GPU's name, empty where several, and sizes of its host in GPUs."""
 
     gpu: str
     hosts: tuple[int, ...]
+
+
+def _host_slips(amount: Decimal, subject: Subject, key: str, fits: Range) -> Iterator[Slip]:
+    """The price of a whole host where that of one GPU belongs; `key` is the host's."""
+    for count in subject.hosts:
+        if count > 1:
+            line = f"{key}: {plain(amount)} and gpus_per_host: {count}"
+            yield Slip(amount / count, f"is it the price of a host of {count}", line, fits)
 
 
 # Where the model is not known: from a T4G at AWS to a GB300 at OCI, both of the catalogue.
@@ -344,22 +352,13 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
             line = f"dollars_per_gpu_hour: {plain(amount)} without gpus_per_host"
             candidates.append(Slip(amount, "is it the price of one GPU", line, usual))
         elif key == "dollars_per_gpu_hour":
-            candidates.extend(
-                Slip(
-                    amount / count,
-                    f"is it the price of a host of {count}",
-                    f"dollars_per_host_hour: {plain(amount)} and gpus_per_host: {count}",
-                    whole,
-                )
-                for count in subject.hosts
-                if count > 1
-            )
+            candidates.extend(_host_slips(amount, subject, "dollars_per_host_hour", whole))
         return tuple(candidates)
 
     return AmountCheck(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
 
 
-# Prices of one GPU beside those of the catalogue, with its part of the server where that is known. H100 used
+# Prices of one GPU in addition to the catalogue's, with its part of the server where that is known. H100 used
 # to list, H200 and A100 by retail; B200 from 37,000 alone to 650,000 for a server of eight; GB200 by 3.1
 # million for a rack of 72; L40S and L4 by retail.
 PURCHASES: Final = {
@@ -416,16 +415,8 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
                 line += ", or name the GPU with match: {gpu_model: ...}"
             candidates.append(Slip(amount, "is it the price of one GPU", line, alone))
         elif key == "purchase_dollars_per_gpu":
-            candidates.extend(
-                Slip(
-                    amount / count,
-                    f"is it the price of a host of {count}",
-                    f"purchase_dollars_per_host: {plain(amount)} and gpus_per_host: {count}",
-                    usual.widened(TWICE, DEARER),
-                )
-                for count in subject.hosts
-                if count > 1
-            )
+            whole = usual.widened(TWICE, DEARER)
+            candidates.extend(_host_slips(amount, subject, "purchase_dollars_per_host", whole))
         return tuple(candidates)
 
     typical = min(max(TYPICAL_PURCHASE, usual.low), usual.high)
@@ -433,7 +424,7 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
 
 
 def yearly_check(key: str, owned: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
-    """Support or insurance of a year, as a part of the purchase beside it."""
+    """Support or insurance of a year, as a part of the purchase."""
     parts, tolerated, typical = YEARLY[key]
     purchase = owned.purchase_dollars
     usual = Range(parts.low * purchase, parts.high * purchase)

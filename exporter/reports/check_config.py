@@ -16,14 +16,14 @@ from exporter.cost.policy import SplitRule
 from exporter.readings import masked
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.rule_text import (
-    amount_words,
     budget_words,
     compare_words,
     hardware_words,
     overhead_words,
     pattern_words,
+    price_words,
     retired_words,
-    rule_amount,
+    rule_price,
     server_rule_words,
     server_words,
     split_words,
@@ -42,7 +42,7 @@ def web_words(config: WebConfig) -> str:
 
 
 def web_document(config: WebConfig) -> dict[str, Any]:
-    """The same as JSON, without any hash of a password."""
+    """Encryption and authentication as JSON, without any hash of a password."""
     clients = None if config.tls is None else config.tls.clients
     return {
         "tls": config.tls is not None,
@@ -70,7 +70,7 @@ JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "pr
 def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
     """A valid configuration as JSON, with the web configuration; prices are those of an instant."""
     record: dict[str, Any] = {
-        "status": 0,
+        "status": VALID,
         "file": config.path,
         "sha256": config.hash,
         "interval_seconds": seconds(config.interval),
@@ -104,7 +104,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
     for name in DOCUMENT.field_names():
         record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
     record["findings"] = [asdict(finding) for finding in config_findings(config, now)]
-    return _text(record)
+    return _json(record)
 
 
 def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
@@ -132,17 +132,17 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
         for error in errors
         for problem in error.problems
     ]
-    return _text({"status": 2, "file": errors[0].file, "problems": problems})
+    return _json({"status": INVALID, "file": errors[0].file, "problems": problems})
 
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
     """What a rule matches, and its price."""
-    amount = asdict(rule_amount(rule, config, now))
+    price = asdict(rule_price(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
-        **amount,
-        "components": dict(amount["components"]),
+        **price,
+        "components": dict(price["components"]),
     }
 
 
@@ -156,12 +156,12 @@ def _compare(offer: HostedPrice) -> dict[str, Any]:
     }
 
 
-def _text(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2, default=_plain) + "\n"
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, default=_jsonable) + "\n"
 
 
-def _plain(value: object) -> object:
-    """What JSON has no type for: amounts become numbers, paths text, records objects."""
+def _jsonable(value: object) -> object:
+    """A value that JSON has no type for: amounts as numbers, paths as text, records as objects."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Decimal):
@@ -192,8 +192,8 @@ KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
     "api_server": "pods and labels of this node from the API server",
 }
 
-GOOD = 0
-REFUSED = 2
+VALID: Final = 0
+INVALID: Final = 2
 
 
 def check_config(
@@ -215,8 +215,8 @@ def check_config(
     except ConfigError as error:
         errors.append(error)
     if errors:
-        return REFUSED, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
-    return GOOD, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
+        return INVALID, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
+    return VALID, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
 
 
 def _web(access: Access | None) -> WebConfig | None:
@@ -254,7 +254,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
     yield from _section(budgets, map(budget_words, config.budgets), "none")
-    yield from _section("hardware", _check_config_hardware(config, now), "no rule")
+    yield from _section("hardware", _hardware_lines(config, now), "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     if config.retired:
         yield from _section("retired GPUs", map(retired_words, config.retired), "")
@@ -275,11 +275,11 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
 
 
-def _check_config_hardware(config: Config, now: Instant) -> Iterator[str]:
+def _hardware_lines(config: Config, now: Instant) -> Iterator[str]:
     """Each rule, and below it its price."""
     for rule in config.hardware:
         yield hardware_words(rule)
-        yield f"  {amount_words(rule_amount(rule, config, now))}"
+        yield f"  {price_words(rule_price(rule, config, now))}"
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

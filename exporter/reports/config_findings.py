@@ -33,7 +33,7 @@ R = TypeVar("R")
 Fields = tuple[str | None, ...]
 
 
-def idle_rules(config: Config) -> Iterator[Finding]:
+def rule_findings(config: Config) -> Iterator[Finding]:
     """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
     yield from _covered_rules(
         config.hardware,
@@ -121,7 +121,7 @@ def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
 
 
 def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
-    """Patterns of a rule that match no name there is; where the catalogue is damaged, nobody knows."""
+    """Patterns of a rule that match no known name; none if the catalogue is damaged."""
     match = rule.match
     if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
         hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
@@ -183,14 +183,14 @@ NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
 
 
 def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
-    """All of them; prices are those in force at an instant, and those to come."""
+    """All findings; prices are those in force at an instant, and later ones."""
     if not config.hardware:
         yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
         yield from _zero_findings(rule, config, now)
         yield from _stand_in_findings(rule, config)
     yield from plausibility_findings(config, now)
-    yield from idle_rules(config)
+    yield from rule_findings(config)
     if not config.servers and not config.processes:
         yield Finding(
             "warning",
@@ -201,7 +201,7 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
 
 
 def _token_findings(config: Config) -> Iterator[Finding]:
-    """Tokens that leave the host in the clear."""
+    """Bearer tokens that leave the host unencrypted."""
     for server in config.servers:
         host = urlsplit(server.url).hostname or ""
         if server.bearer_token_file is not None and server.url.startswith("http:") and not _is_here(host):
@@ -225,7 +225,7 @@ def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Fin
         instants += [price.since for price in rule.pricing.prices if price.since is not None]
     zeros = (zero_price(rule, instant, config.timezone) for instant in instants if instant >= now)
     for zero in dict.fromkeys(filter(None, zeros)):
-        # A GPU that was taken out is named by its UUID: somebody meant that. What is written off is a fact.
+        # A rule for one UUID is meant: its GPU was taken out. A life that has ended is a fact.
         meant = zero.kind == "life" or (zero.kind == "rent" and rule.match.uuid is not None)
         yield Finding(
             "note" if meant else "warning",

@@ -1,11 +1,11 @@
-"""The doctor's answer, and what it is made from."""
+"""The doctor's input and its answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter.cost.state import State
-from exporter.readings import GatewayReading, GpuReading, HostLocation, ServerReading
+from exporter.readings import FailureReason, GatewayReading, GpuReading, HostLocation, ServerReading
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 
 Severity = Literal["note", "warning", "error"]
@@ -22,7 +22,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
-    """What an hour of one GPU costs under one component, and where that comes from."""
+    """The price of one GPU-hour under one component, and its origin."""
 
     component: str
     dollars_per_hour: float | None
@@ -34,7 +34,7 @@ class PriceLine:
 
 @dataclass(frozen=True, slots=True)
 class DoctorGpu:
-    """One GPU: what it is, who holds it, what it costs."""
+    """One GPU with its holders and prices."""
 
     index: int
     gpu_model: str
@@ -47,7 +47,7 @@ class DoctorGpu:
 
     @property
     def dollars_per_hour(self) -> float:
-        """All that is known of its price."""
+        """The sum of its known prices."""
         return sum(price.dollars_per_hour or 0.0 for price in self.prices)
 
 
@@ -65,22 +65,22 @@ class DoctorServer:
     models: tuple[str, ...]
     tokens: Mapping[str, int]
     gpus: tuple[int, ...]
-    reason: str
+    reason: FailureReason | Literal[""]
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What one endpoint said; `reason` (as sources tell it) and `problem` are empty where it said enough."""
+    """The reading of one endpoint; `reason`, of its source, and `problem` are empty after a good read."""
 
     reading: ServerReading
-    reason: str = ""
+    reason: FailureReason | Literal[""] = ""
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayAnswer:
-    """What one gateway said; `problem` is empty where it said enough."""
+    """The reading of one gateway; `problem` is empty after a good read."""
 
     reading: GatewayReading
     problem: str = ""
@@ -88,7 +88,7 @@ class GatewayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DoctorGateway:
-    """One gateway: what it is, and for each server and model that it divides, whom it names."""
+    """One gateway: its software, and the owners that it names for each server that it divides."""
 
     url: str
     up: bool
@@ -98,11 +98,11 @@ class DoctorGateway:
 
 @dataclass(frozen=True, slots=True)
 class DoctorInput:
-    """What the doctor was told by the sources; problems are in words, empty where there was none.
+    """One reading of every source; problems are in words, empty where there was none.
 
-    `discovery` is what a look at the host found beside what is configured.
+    `discovery` is what is found on the host in addition to what is configured.
     `synchronized` is false where the kernel knows that the wall clock may be off.
-    `remembered` is what the ledger's last tick left.
+    `remembered` is the state after the ledger's last tick.
     """
 
     gpus: tuple[GpuReading, ...] | None
@@ -111,7 +111,7 @@ class DoctorInput:
     ledger: str
     ledger_problem: str
     location: HostLocation = field(default_factory=HostLocation)
-    place_problem: str = ""
+    location_problem: str = ""
     synchronized: bool = True
     label_problem: str = ""
     discovery: DiscoveryResult = field(default_factory=DiscoveryResult)

@@ -1,4 +1,4 @@
-"""What would be metered, at which price and from where, and whether the money would be right. Pure."""
+"""The doctor: GPUs, servers and prices of this host, and findings on whether cost would be right. Pure."""
 
 import json
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from exporter.reports.diagnosis import (
     PriceLine,
     ServerAnswer,
 )
-from exporter.reports.findings import (
+from exporter.reports.host_findings import (
     count_findings,
-    findings,
     host_dollars_per_hour,
+    host_findings,
     hourly_rates,
     share_findings,
 )
-from exporter.reports.server_findings import gateway_line, gateway_words, sight_lines
+from exporter.reports.server_findings import discovered_lines, gateway_line, gateway_words
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
 from exporter.units import Instant
@@ -47,8 +47,8 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
     servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
     index = {reading.gpu.uuid: reading.index for reading in readings}
-    all_findings = (
-        *findings(config, inputs, gpus, servers, policy, now),
+    findings = (
+        *host_findings(config, inputs, gpus, servers, policy, now),
         *count_findings(counted, policy),
         *share_findings(allocation, index),
     )
@@ -56,7 +56,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         gpus,
         servers,
         tuple(_sums((*gpus, *missing), config)),
-        all_findings,
+        findings,
         inputs.ledger,
         policy.tariff.host,
         inputs.location,
@@ -203,7 +203,7 @@ def text(diagnosis: Diagnosis) -> str:
         lines.extend(line for gateway in diagnosis.gateways for line in gateway_words(gateway))
     if diagnosis.sights:
         lines.append("Found")
-        lines.extend(sight_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus}))
+        lines.extend(discovered_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus}))
     lines.extend(["Ledger", f"  {diagnosis.ledger}", "Check by hand"])
     lines.extend(f"  {line}" for line in diagnosis.sums or ("nothing is priced",))
     lines.append("Findings")

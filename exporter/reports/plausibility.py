@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from exporter.config.hardware import exact
-from exporter.config.settings import Budget, Config
+from exporter.config.settings import Config
 from exporter.config.times import fixed_offset_zone
 from exporter.config.values import plain
 from exporter.reports.amount_checks import (
@@ -37,7 +37,7 @@ from exporter.reports.amount_checks import (
 )
 from exporter.reports.diagnosis import Finding
 from exporter.tariff.calendar import day_of
-from exporter.tariff.catalogue import REMEMBERED, Catalogue
+from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.hosted import HostedPrice
@@ -73,7 +73,8 @@ def plausibility_findings(
             config, f"{overhead.source}.{key}", overhead.amount_dollars, overhead_check(overhead)
         )
     for index, budget in enumerate(config.budgets):
-        yield from _budget_finding(config, f"budgets[{index}]", budget)
+        path = f"budgets[{index}].dollars_per_month"
+        yield from _examine(config, path, budget.dollars_per_month, BUDGET)
     for index, offer in enumerate(config.compare):
         yield from _offer_findings(config, f"compare[{index}]", offer)
 
@@ -119,7 +120,7 @@ def _subjects(config: Config, match: HardwareMatch, present: PresentHardware | N
         yield subject
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LOOK_UPS_CACHED)
 def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
     """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
     model = match.gpu_model
@@ -177,7 +178,7 @@ def _written(config: Config, base: str, host: str, gpu: str, *, of_host: bool) -
 
 
 def _purchase_findings(config: Config, source: str, owned: Owned, subject: Subject) -> Iterator[Finding]:
-    """The purchase and, where that is plausible, what is paid beside it every year."""
+    """The purchase and, where that is plausible, the amounts of every year."""
     host, gpu = "purchase_dollars_per_host", "purchase_dollars_per_gpu"
     key = _written(config, source, host, gpu, of_host=owned.gpus > 1)
     purchase = owned.purchase_dollars
@@ -258,10 +259,6 @@ def _zone_findings(config: Config) -> Iterator[Finding]:
             f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
         )
         yield _warning(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
-
-
-def _budget_finding(config: Config, path: str, budget: Budget) -> Iterator[Finding]:
-    yield from _examine(config, f"{path}.dollars_per_month", budget.dollars_per_month, BUDGET)
 
 
 def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:

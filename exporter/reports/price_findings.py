@@ -22,7 +22,7 @@ from exporter.web.wording import price_line
 
 @dataclass(frozen=True, slots=True)
 class ZeroPrice:
-    """What makes hardware free; `reason` is in words, as the end of "because"."""
+    """The cause of a price of 0; `reason` is in words that follow "because"."""
 
     kind: Literal["discount", "rent", "life", "purchase"]
     reason: str
@@ -31,7 +31,7 @@ class ZeroPrice:
 def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
     """Why the hardware of a rule costs nothing at an instant; `None` where it costs something or is unpriced.
 
-    Amounts beside it (electricity, support, insurance, overheads) are not looked at.
+    Electricity, support, insurance and overheads do not matter.
     """
     pricing = rule.pricing
     if isinstance(pricing, Listed):
@@ -68,7 +68,7 @@ def _free_purchase(owned: Owned, at: Instant, zone: ZoneInfo) -> ZeroPrice | Non
 
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """One GPU with its price line and what the catalogue said."""
+    """One GPU with its price line and its quote of the catalogue."""
 
     line: DoctorGpu
     reading: GpuReading | None
@@ -139,7 +139,7 @@ def _group_findings(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
 
 
 def _free_finding(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
-    """Hardware that costs nothing, why, and what is charged beside it."""
+    """Hardware that costs nothing, the reason, and other components that are charged."""
     beside = [
         line.component for line in alike[0].line.prices if line is not price and line.dollars_per_hour != 0
     ]
@@ -152,7 +152,7 @@ def _free_finding(counted: str, alike: list[_Priced], zero: ZeroPrice, price: Pr
 
 
 def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:
-    """A price that nobody wrote down, and the line that would replace it."""
+    """A price that is not configured, and the line that would replace it."""
     model = alike[0].line.gpu_model
     counted = f"{len(alike)} x {model} {'is' if len(alike) == 1 else 'are'}"
     price = f"{rent.dollars_per_hour or 0.0:.6g} dollars per GPU-hour, {quote.source}, of {quote.as_of}"
@@ -193,7 +193,7 @@ def _memory_findings(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iter
 
 
 def _instance_findings(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
-    """An instance type that is not what this host shows."""
+    """An instance type whose GPU is not that of this host."""
     of_instance = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
     if not of_instance:
         return

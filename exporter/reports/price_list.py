@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from exporter.config.values import plain
 from exporter.readings import HostLocation
+from exporter.reports.amount_checks import HOURS_PER_MONTH
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import Row
@@ -22,7 +23,6 @@ from exporter.tariff.terms import Listed
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
 BUNDLED: Final = "bundled"
-HOURS_PER_MONTH: Final = 730
 
 BELOW: Final = 10
 ABOVE: Final = 50

@@ -1,4 +1,4 @@
-"""A recording: a server's pages over time, masked, and beside them what the daemon read on them.
+"""A recording: a server's pages over time, masked, with what the daemon read on them.
 
 Its manifest is `manifest.json`:
 
@@ -46,7 +46,7 @@ _ANNOUNCED: Final = frozenset(
     for written in engine.fingerprint.names
     for name in (written, re.sub("_(count|sum|total)$", "", written))
 )
-"""Families by which engines are told, as types name them."""
+"""Families by which engines are recognized, as `# TYPE` lines name them."""
 
 _BOUNDS: Final = frozenset({"le", "quantile"})
 _RANKS: Final = frozenset(
@@ -105,7 +105,7 @@ class Mask:
         left_out = 0
 
         def announce() -> None:
-            """That an engine has a family without series tells who it is."""
+            """Keep families without series by which an engine is recognized."""
             lines.extend(text for family, text in comments if family in _ANNOUNCED)
             comments.clear()
 
@@ -150,7 +150,7 @@ class Mask:
         return None if masked is None else json.dumps(masked, indent=2).encode() + b"\n"
 
     def model(self, name: str) -> str:
-        """A model's name, as series or another page told it."""
+        """A model's name, of a series or another page."""
         return self._replacement("model", name)
 
     def version(self, text: str) -> str:
@@ -158,7 +158,7 @@ class Mask:
         return text if not text or _VERSION.fullmatch(text) else self._replacement("version", text)
 
     def process(self, identity: str) -> str:
-        """What tells one process from the next."""
+        """The identity of a process."""
         return self._replacement("process", identity)
 
     def _props(self, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def _at(document: Any, way: Way) -> str:
 
 
 def _with(document: Any, way: Way, value: str) -> Any:
-    """A document that has a value at the end of a way, beside what it has. Of lists the first is kept."""
+    """A document with one more value at the end of a way. Lists keep their first element."""
     if not way:
         return value
     step, rest = way[0], way[1:]
@@ -260,7 +260,7 @@ MANIFEST: Final = "manifest.json"
 
 
 class Recording:
-    """Takes looks at a server, and gives the files that keep them. `begun` is the calendar's time."""
+    """Turns reads of a server into files. `begun` is wall-clock time."""
 
     def __init__(self, begun: Instant) -> None:
         self._mask = Mask()
@@ -278,7 +278,7 @@ class Recording:
         return len(self._pages)
 
     def summary(self, requested: int) -> str:
-        """What it holds of the reads that were asked for, in a sentence or a few."""
+        """How many of the requested reads it holds, in a sentence or a few."""
         text = (
             f"{len(self._pages)} of {requested} pages of {self._engine} {self._version}".rstrip() + ", masked"
         )
@@ -321,7 +321,7 @@ class Recording:
         self._failures.append({"after_seconds": round(seconds(after), 3), "reason": failure.reason})
 
     def manifest(self) -> bytes:
-        """What there is, and what was read on it."""
+        """The manifest, as JSON."""
         begun = datetime.fromtimestamp(self._begun // NANOSECONDS_PER_SECOND, UTC)
         document = {
             "format": FORMAT,

@@ -1,8 +1,8 @@
 """The difference between posted money and prices by date, and its corrections.
 
 A reload never moves what is posted. Where the configuration says by date that past time cost something else,
-the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by hours
-in a day in which a price changes. It goes to the products and teams that held that GPU in those hours.
+the difference is calculated here from history: exactly, for each GPU and component, by whole days, and by
+hours in a day in which a price changes. It goes to the products and teams that held that GPU in those hours.
 Corrections that were entered before are taken off; energy, overheads and other adjustments are not in it.
 """
 
@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.adjustments import REPRICING, Adjustment
-from exporter.ledger.history import HistorySums, day_number
+from exporter.ledger.history import HistorySums
+from exporter.ledger.schema import day_number
 from exporter.readings import Gpu
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
@@ -122,7 +123,7 @@ CorrectionOwner = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class PostedCorrections:
-    """What such adjustments come to, posted or waiting. `since` is the earliest that any of them is about.
+    """Sums of earlier corrections, posted or waiting. `since` is the earliest instant that they correct.
 
     `days` are the last day that any is dated in each month, `counts` how many there are.
     """
@@ -473,7 +474,7 @@ def _difference(
             while_up = while_up or only_up
         else:
             rest -= rate * time * fraction
-    # Of a cell that was metered in part nobody knows in which of its parts.
+    # In which of its parts a cell was metered, if only in part, is unknown.
     if len(parts) > 1 and not whole and min(at) - ROUNDING <= posted <= max(at) + ROUNDING:
         return None
     return None if abs(due_sum - rest) <= ROUNDING else (rest, due_sum, while_up)
@@ -505,7 +506,7 @@ def _shares(
         return []
     used = weights if any(weights.values()) else otherwise
     sign = 1 if amount > 0 else -1
-    # `None` does not sort beside names; an empty product is no product's name.
+    # `None` does not sort with names; no product has an empty name.
     parts, _ = split(abs(amount), {payer or ("", ""): weight for payer, weight in used.items()})
     return [(None if payer == ("", "") else payer, sign * part) for payer, part in parts.items()]
 

@@ -1,4 +1,4 @@
-"""The rules of a configuration, each in a line for people. Pure."""
+"""The rules of a configuration with their prices, each in a line for people. Pure."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,7 +11,7 @@ from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import ANY, Quote
@@ -38,8 +38,8 @@ MICRODOLLAR: Final = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """What one GPU of a rule costs an hour, to the microdollar; `None` with the reason where it is open.
+class RulePrice:
+    """The price of one GPU-hour by a rule, to the microdollar; `None`, with the reason, where it is unknown.
 
     `components` are the parts of it. `list_dollars_per_hour` is what stands in the catalogue or was written
     down, for `gpus` GPUs together, before the discount; `None` for owned hardware. `source` and `as_of` are
@@ -60,17 +60,10 @@ class Amount:
     dollars_per_kilowatt_hour: Decimal | None = None
 
 
-def rule_amount(rule: Hardware, config: Config, now: Instant) -> Amount:
-    """What a rule of a configuration comes to at an instant."""
-    return amount(rule, now, config.catalogue, stand_ins=config.unmatched_hardware == "estimate")
-
-
-def amount(
-    rule: Hardware, now: Instant, catalogue: Catalogue = CATALOGUE, *, stand_ins: bool = True
-) -> Amount:
-    """What a rule comes to at an instant, wherever it matches; the other two as a `Tariff` has them."""
-    pricing = rule.pricing
-    result = Amount(
+def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
+    """The price by a rule of a configuration at an instant, wherever the rule matches."""
+    pricing, catalogue = rule.pricing, config.catalogue
+    result = RulePrice(
         billing="always" if isinstance(pricing, Owned) else pricing.billing,
         dollars_per_kilowatt_hour=None if rule.energy is None else _kilowatt_hour(rule.energy),
     )
@@ -87,10 +80,11 @@ def amount(
         location = named
         result = _of_list(result, pricing, location, catalogue)
     rules = (replace(rule, match=ANYTHING),)
+    stand_ins = config.unmatched_hardware == "estimate"
     tariff = Tariff("", rules, location=location, catalogue=catalogue, stand_ins=stand_ins)
     price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
-        return replace(result, reason=_open(rule))
+        return replace(result, reason=_unpriced_reason(rule))
     parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
     if isinstance(pricing, Rented):
         written = [each for each in pricing.prices if each.since is None or each.since <= now][-1]
@@ -100,7 +94,7 @@ def amount(
     )
 
 
-def _of_list(result: Amount, listed: Listed, location: HostLocation, catalogue: Catalogue) -> Amount:
+def _of_list(result: RulePrice, listed: Listed, location: HostLocation, catalogue: Catalogue) -> RulePrice:
     quote = quotes.of_listed(catalogue, location, replace(listed, discount_ratio=Decimal(0)))
     if not isinstance(quote, Quote):
         return result
@@ -119,7 +113,7 @@ def _kilowatt_hour(energy: Electricity) -> Decimal:
     return energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
 
 
-def _open(rule: Hardware) -> str:
+def _unpriced_reason(rule: Hardware) -> str:
     """Why there is no price now."""
     if isinstance(rule.pricing, Owned):
         return f"no price before {rule.pricing.in_service_text}"
@@ -133,15 +127,15 @@ def _hourly(rate: ComponentRate) -> Decimal:
     return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(MICRODOLLAR).normalize()
 
 
-def amount_words(result: Amount) -> str:
-    """An amount in a line for people, with its arithmetic."""
+def price_words(result: RulePrice) -> str:
+    """A price in a line for people, with its arithmetic."""
     words = _money(result)
     if result.dollars_per_kilowatt_hour is not None:
         words += f", and {plain(result.dollars_per_kilowatt_hour)} per kWh measured at the GPU"
     return f"{words}; billed {'always' if result.billing == 'always' else 'while the host is up'}"
 
 
-def _money(result: Amount) -> str:
+def _money(result: RulePrice) -> str:
     less = f" less {plain(result.discount_ratio * 100)} %" if result.discount_ratio else ""
     if result.dollars_per_gpu_hour is None:
         return f"list price{less}: {result.reason}" if less else result.reason
@@ -171,7 +165,7 @@ def compare_words(offer: HostedPrice) -> str:
 
 
 def hardware_words(rule: Hardware) -> str:
-    """What a rule of `hardware` says."""
+    """One rule of `hardware`."""
     if isinstance(rule.pricing, Rented):
         text = _rented(rule.pricing)
     elif isinstance(rule.pricing, Listed):
@@ -182,7 +176,7 @@ def hardware_words(rule: Hardware) -> str:
 
 
 def which_words(match: HardwareMatch) -> str:
-    """What a rule of `hardware` matches."""
+    """The hardware that a rule matches."""
     always = (("host", match.host), ("model", match.gpu_model), ("UUID", match.uuid))
     which = ", ".join(f"{what} {pattern_words(pattern)}" for what, pattern in always)
     for what, pattern in (
@@ -245,12 +239,12 @@ def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str
 
 
 def retired_words(gone: Retirement) -> str:
-    """A GPU that was taken out."""
+    """A retired GPU."""
     return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
 
 
 def overhead_words(amount: Overhead) -> str:
-    """A named amount beside the hardware."""
+    """A named overhead."""
     where = "" if amount.per == "fleet" else f", host {pattern_words(amount.host)}"
     per = "GPU" if amount.per == "gpu" else amount.per
     return f"{amount.name}: {plain(amount.amount_dollars)} dollars per {amount.period} per {per}{where}"
@@ -267,7 +261,7 @@ def server_words(server: ConfiguredServer) -> str:
 
 
 def server_rule_words(rule: ServerRule) -> str:
-    """What is said of servers that are found."""
+    """One rule for discovered servers."""
     match = rule.match
     which = [
         f"{name} {value}"
@@ -295,7 +289,7 @@ def server_rule_words(rule: ServerRule) -> str:
 
 
 def divide_words(divide: GatewayDivision) -> str:
-    """By whose counts a server is divided."""
+    """The gateway whose counts divide the cost of a server."""
     division = divide.division
     models = f", models {' and '.join(division.models)}" if division.models else ""
     where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""

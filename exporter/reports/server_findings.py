@@ -5,20 +5,20 @@ from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
-from exporter.cost.policy import matches
 from exporter.readings import Division, Gpu, ServerKey, ServerReading, UnreadReason, masked
 from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.rule_matching import unmatched_rules
 from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import matches
 
 NAMED: Final = 8
-"""So many names are told in a line; the others are counted."""
+"""Names in one line; the others are counted."""
 
 
 def gateway_line(answer: GatewayAnswer, servers: Iterable[ServerAnswer]) -> DoctorGateway:
-    """One gateway, and whom it names for each server that it divides."""
+    """One gateway, and the owners that it names for each server that it divides."""
     reading = answer.reading
     divided = tuple(_divided(answer, servers))
     taken = _taken(divided)
@@ -91,8 +91,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def sight_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
-    """Lines for a terminal. `indices` are those of the GPUs, by UUID."""
+def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
+    """Discovered servers in lines for a terminal. `indices` are those of the GPUs, by UUID."""
     for discovered in servers_found:
         name = (
             f"{discovered.key.namespace}/{discovered.key.server}"
@@ -112,8 +112,8 @@ def sight_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str,
         )
 
 
-def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
-    """What a person should know, or do, about what was result."""
+def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+    """Findings on the result of discovery."""
     for source, problem in result.problems:
         yield Finding("warning", f"{source}: {problem}.")
     for source, problem in result.unasked:
@@ -145,7 +145,7 @@ def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Itera
 
 
 def _not_read(reason: UnreadReason | None) -> str:
-    """Why a server is not read; a reason of the metric stands there as its label has it."""
+    """The reason for which a server is not read; one of the metric is spelled as in its label."""
     if reason is None:
         return "not read"
     return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
@@ -181,7 +181,7 @@ MOST_RULES: Final = 8
 """Rules that a note names; a file for a fleet may have hundreds."""
 
 
-def unmet_hardware(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
+def unmatched_hardware_findings(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
     """Rules of `hardware` that match no GPU here, and why not.
 
     One file may serve many hosts, so most such rules are notes. A rule that misses by case, or by a part of a
@@ -200,10 +200,12 @@ def unmet_hardware(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
         yield Finding("note", f"rules that match no GPU here: {_some(others)}.")
 
 
-def unmet_servers(config: Config, result: DiscoveryResult, servers: Iterable[ServerKey]) -> Iterator[Finding]:
+def unmatched_server_findings(
+    config: Config, result: DiscoveryResult, servers: Iterable[ServerKey]
+) -> Iterator[Finding]:
     """Entries of `servers` that match nothing that was found here, and rules of `ownership` likewise.
 
-    Nothing is said where not everything was looked at.
+    None where discovery was incomplete.
     """
     if result.incomplete or result.unknown_gpus or result.problems:
         return

@@ -22,7 +22,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanosec
 log = logging.getLogger(__name__)
 
 PAYERS_NAMED_MAX: Final = 3
-"""Payers named in one line, those of the most money; the others are counted."""
+"""Servers named in one line, those with the most cost; the others are counted."""
 
 SERVERS_LOGGED_MAX: Final = 16
 """Servers with a line of their own in one tick."""
@@ -36,7 +36,7 @@ GPUS_LOGGED_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A state of GPUs that is to be put right: its message, the one of its end, and the key to look at."""
+    """A fault of GPUs: the messages of its begin and end, and the key of the configuration."""
 
     begins: str
     ends: str
@@ -52,9 +52,9 @@ RETURNED: Final = _Condition(
 
 
 class ChangeLog:
-    """Remembers what was logged, so that a state is one line when it begins and one when it ends.
+    """Logs each state once when it begins and once when it ends.
 
-    After a reload, what is still wrong is logged again: somebody looks at the log then.
+    After a reload, faults that remain are logged again, since an operator then reads the log.
     """
 
     def __init__(self, ledger_problem: str = "") -> None:
@@ -64,9 +64,9 @@ class ChangeLog:
         self._gpus_by_server: dict[str, tuple[int, ...]] = {}
 
     def _is_news(self, topic: object, value: object, *, repeat: bool = False) -> bool:
-        """Whether the value of a topic is another one than last time, or is to be repeated.
+        """Whether the value of a topic has changed, or is to be repeated.
 
-        An empty value is that of the beginning, and is never repeated.
+        An empty value is the initial one, and is never repeated.
         """
         before = self._last.get(topic)
         self._last[topic] = value
@@ -132,7 +132,7 @@ class ChangeLog:
                 log.warning(condition.begins, extra={"gpus": text, "see": condition.see})
             else:
                 log.info(condition.ends)
-        if config is not self._rules_checked and not tariff.asking:
+        if config is not self._rules_checked and not tariff.location_pending:
             self._rules_checked = config
             _log_unmatched_rules(tariff, gpus)
 
@@ -169,7 +169,7 @@ class ChangeLog:
 def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], policy: CostPolicy) -> None:
     """Log an interval that was posted, if it was a gap or the time since boot that a new ledger charges.
 
-    A warning if part of it was longer than `gap.max_days` and was charged to nobody.
+    A warning if part of it exceeds `gap.max_days` and is not charged.
     """
     has_gpus = any(segment.gpu_times for segment in segments)
     if interval is None or interval.observed or not (has_gpus or interval.uncharged):
@@ -211,7 +211,7 @@ def _is_hourly(segment: Segment, policy: CostPolicy) -> bool:
 
 
 def dollars_by_server(segments: Iterable[Segment]) -> Counter[ServerKey]:
-    """Money of segments by the server that pays it."""
+    """Money of segments by server."""
     paid: Counter[ServerKey] = Counter()
     for segment in segments:
         for money in segment.money:

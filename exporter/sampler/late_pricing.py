@@ -70,7 +70,7 @@ class LatePricing:
         batch, late = part
         priced = sum(time.duration for segment in late.segments for time in segment.gpu_times)
         self._priced += priced
-        self._unpriced += sum(used.time for each in batch.unpriced for used in each.slots.values()) - priced
+        self._unpriced += sum(used.time for each in batch.unpriced for used in each.usage.values()) - priced
         self._paid.update(dollars_by_server(late.segments))
         if self._cursor is None:
             self._log()

@@ -10,9 +10,9 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
     Projection,
+    current_prices,
     energy_dollars_per_hour,
     first_prices,
-    price_now,
     project,
     rates,
 )
@@ -66,7 +66,7 @@ def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
 
 
 def build_report(
-    setting: ReportContext,
+    context: ReportContext,
     frame: Frame,
     outcome: TickOutcome,
     totals: CommittedTotals | None,
@@ -76,16 +76,16 @@ def build_report(
     """Report of one tick; without committed totals it has no money yet."""
     policy = outcome.policy
     month, before = months_served(frame, policy)
-    prices = price_now(outcome.gpus, frame.wall, policy)
+    prices = current_prices(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
-    hours = float(setting.config.hours_per_month)
+    hours = float(context.config.hours_per_month)
     return Report(
         elapsed=frame.elapsed,
         wall=frame.wall,
-        interval=setting.config.interval,
-        build=setting.build,
-        config=replace(setting.config_row, web_last_reload_success=setting.web_succeeded()),
+        interval=context.config.interval,
+        build=context.build,
+        config=replace(context.config_row, web_last_reload_success=context.web_succeeded()),
         totals=totals,
         process=process,
         rates=hourly,
@@ -106,9 +106,9 @@ def build_report(
                 budget.name,
                 budget.product,
                 float(budget.dollars_per_month),
-                configured=setting.config.budgets is not DEFAULT_BUDGETS,
+                configured=context.config.budgets is not DEFAULT_BUDGETS,
             )
-            for budget in setting.config.budgets
+            for budget in context.config.budgets
         ),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
@@ -133,9 +133,9 @@ def build_report(
             for model, split in tick.splits.items()
         ),
         sources=tuple(sources),
-        exposition_errors=setting.left_out(),
-        web_refused=setting.web_refused(),
-        hosted=setting.config.compare,
+        exposition_errors=context.left_out(),
+        web_refused=context.web_refused(),
+        hosted=context.config.compare,
         basis=TickBasis(policy, outcome.state),
         price_list_date=policy.tariff.catalogue.list_date(),
         expected_gpus=outcome.inventory.expected,

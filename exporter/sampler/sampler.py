@@ -41,7 +41,7 @@ CLOCK_WAIT_MAX: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
 """How long a rebooted host is given to set its clock."""
 
 FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
-"""After so long without a successful tick only a new process may have what this one lacks."""
+"""Time without a successful tick after which the process exits for a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SamplerPlan:
     `others` are the health of sources that no tick reads.
     """
 
-    setting: ReportContext
+    context: ReportContext
     endpoints: tuple[Endpoint, ...]
     others: tuple[SourceRow, ...] = ()
     gateways: tuple[GatewaySource, ...] = ()
@@ -60,7 +60,7 @@ class SamplerPlan:
 class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
-    The state between ticks is the ledger's, so that it always matches what is posted.
+    The state between ticks is the ledger's, so that it always matches the postings.
     `published` is called after each tick, in the sampler's thread.
     `machine` is the identity of this machine, empty if unknown.
     """
@@ -100,21 +100,21 @@ class Sampler:
 
         Reloads since then are in it: one that failed is an alert, and a tick may be 15 seconds away.
         """
-        report, setting = self._report, self._plan.setting
+        report, context = self._report, self._plan.context
         if report is None:
             return None
-        outcome = setting.config_row.last_reload_success, setting.web_succeeded()
+        outcome = context.config_row.last_reload_success, context.web_succeeded()
         if outcome == (report.config.last_reload_success, report.config.web_last_reload_success):
             return report
         reloaded = self._reloaded
         if reloaded is None or reloaded[0] is not report or reloaded[1] != outcome:
             row = replace(report.config, last_reload_success=outcome[0], web_last_reload_success=outcome[1])
-            # Kept, so that a page of it is rendered once, as that of any report.
+            # Cached, so that each page of it is rendered once.
             self._reloaded = reloaded = (report, outcome, replace(report, config=row))
         return reloaded[2]
 
     def set_plan(self, plan: SamplerPlan) -> None:
-        """Go by another plan from the next tick on."""
+        """Use another plan from the next tick on."""
         self._plan = plan
 
     def was_busy(self, key: ServerKey) -> bool:
@@ -132,7 +132,7 @@ class Sampler:
         due = self._clock.elapsed()
         while not stop.is_set():
             self._attempt()
-            interval = self._plan.setting.config.interval
+            interval = self._plan.context.config.interval
             due += interval
             now = self._clock.elapsed()
             if due <= now:
@@ -167,15 +167,15 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        policy = plan.setting.policy
+        policy = plan.context.policy
         since = self._ledger.remembered().wall if self._bound else None
-        read = self._reader.read(plan.setting.config, plan.endpoints, since, plan.gateways)
+        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways)
         frame = read.frame
         synchronized = self._clock.synchronized()
         self._health.note(read.gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
         self._bind(frame)
-        # Of a ledger that may be another machine's, nothing is read, posted or served.
+        # A ledger that may be another machine's is neither read, posted to, nor served.
         state = self._ledger.remembered() if self._bound else State()
         outcome = advance(state, frame, policy)
         totals = None
@@ -187,21 +187,21 @@ class Sampler:
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
         self._report = build_report(
-            plan.setting,
+            plan.context,
             frame,
             outcome,
             totals,
             (*self._health.rows(), *plan.others),
             self._footprint.read(),
         )
-        self._changes.note_prices(plan.setting.config, self._report, frame, policy.tariff)
+        self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
         self._changes.note_holders(frame)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return self._report
 
     def _bind(self, frame: Frame) -> None:
-        """Settle whose ledger this is, once a process: before the first posting, at the latest with GPUs."""
+        """Bind the ledger to this machine once: before the first posting, at the latest with GPUs."""
         if self._bound:
             return
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
@@ -220,7 +220,7 @@ class Sampler:
         return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
     def _post(self, outcome: TickOutcome, frame: Frame) -> CommittedTotals:
-        """Commit, then publish: what is served is what a restart would find."""
+        """Commit, then return the committed totals: a restart would find the same."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
         policy = outcome.policy

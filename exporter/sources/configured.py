@@ -1,4 +1,4 @@
-"""GPUs of the configuration against those that were read: holders, missing and returned ones. Pure."""
+"""GPUs of the configuration compared with the readings: holders, missing and returned GPUs. Pure."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,8 @@ def holders(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> 
         share = None if server.gpu_share_ratio is None else float(server.gpu_share_ratio)
         for gpu in gpus:
             if server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus:
-                # Replicas of one server on one GPU hold it once; a share configured for one is the server's.
+                # Replicas of one server on one GPU are one holder; a share configured for one is the
+                # server's.
                 before = by_gpu.get((key, gpu.gpu.uuid))
                 ratio = share if share is not None else (before.share_ratio if before else None)
                 by_gpu[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, ratio)
@@ -39,6 +40,6 @@ def missing_gpus(
 
 
 def returned_gpus(retired: Iterable[Retirement], now: Instant, gpus: Iterable[Gpu]) -> tuple[Retirement, ...]:
-    """GPUs retired before now that are read all the same."""
+    """GPUs that are marked retired and present."""
     here = {gpu.uuid for gpu in gpus}
     return tuple(gone for gone in retired if gone.since <= now and gone.uuid in here)

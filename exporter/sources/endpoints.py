@@ -1,56 +1,72 @@
-"""The endpoints to read and their sources. One that is left as it was keeps what it knows."""
+"""Endpoints to read, and their sources: one that a reload leaves unchanged keeps its source."""
 
+import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.config.settings import ConfiguredServer, GatewayDivision
 from exporter.readings import DividedBy, ServerKey, Source
-from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated, shared_client
+from exporter.sources.http_client import shared_client
+from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S", bound=Source[Any])
 
 
-class SourceCache(Generic[K, S]):
-    """Makes sources, each from all that tells it from another one."""
+class SourceCache(ABC, Generic[K, S]):
+    """Sources by all that distinguishes them, and the client for http that they share."""
 
-    def __init__(self, make: Callable[[K], S]) -> None:
-        self._make = make
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._client = shared_client()
         self._sources: dict[K, S] = {}
         self._retired: tuple[S, ...] = ()
 
-    def of(self, wanted: list[K]) -> tuple[S, ...]:
-        """The sources of these, in their order. Asked again for the same ones, they are the same."""
-        if wanted == list(self._sources):
+    @abstractmethod
+    def _make(self, key: K) -> S:
+        """A new source."""
+
+    def _sources_of(self, keys: list[K]) -> tuple[S, ...]:
+        """The sources of these keys, in their order; a key that was there before keeps its source."""
+        if keys == list(self._sources):
             return tuple(self._sources.values())
-        sources = {key: self._sources.get(key) or self._make(key) for key in wanted}
-        # What is dropped may still be in a read of this tick; it is closed when the next ones are dropped.
+        sources = {key: self._sources.get(key) or self._make(key) for key in keys}
+        # A dropped source may still be in a read of this tick; it is closed when the next ones are dropped.
         _close(self._retired)
         self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
         self._sources = sources
         return tuple(sources.values())
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all sources, and their client."""
         _close((*self._retired, *self._sources.values()))
+        self._client.close()
 
 
 def _close(sources: Iterable[Source[Any]]) -> None:
+    """Close sources. A failure to close one leaves no other open, and costs no tick."""
     for source in sources:
-        source.close()
+        try:
+            source.close()
+        except Exception as failure:  # noqa: BLE001 - as above
+            log.warning("source not closed", extra={"source": source.name, "problem": repr(failure)})
 
 
 Busy = Callable[[ServerKey], bool]
+"""Whether a GPU of a server was busy in the last tick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One endpoint to read: how, and what is known of the server behind it.
+    """One endpoint to read: its address, and what is known of the server.
 
-    `engine` is a name of `engines.ENGINES`, `None` where the page is to tell.
+    `engine` is a name of `engines.ENGINES`, `None` where the page decides.
     """
 
     key: ServerKey
@@ -62,12 +78,8 @@ class Target:
     server_context: ServerContext = field(default_factory=ServerContext)
 
 
-Endpoint = tuple[Target, int, frozenset[str]]
-"""A target, the longest page that is read of it, and the engines that are told elsewhere."""
-
-
-def configured(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
-    """The endpoints that a configuration names, in its order."""
+def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
+    """The endpoints of a configuration, in its order."""
     return tuple(
         Target(
             ServerKey(server.namespace, server.name),
@@ -86,36 +98,36 @@ def configured(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
     )
 
 
-class EndpointSources:
-    """Makes and keeps the sources of targets."""
+class _ServerTarget(NamedTuple):
+    """A target, its longest page in bytes, and the engines that another endpoint counts."""
+
+    target: Target
+    body_bytes: int
+    counted_elsewhere: frozenset[str]
+
+
+class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
+    """The sources of servers."""
 
     def __init__(self, clock: Clock, busy: Busy | None = None) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._busy = busy
-        self._client = shared_client()
-        self._cache = SourceCache(self._source)
 
     def of(
         self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
     ) -> tuple[ServerSource, ...]:
-        """The sources of these targets, in their order. Asked again for the same ones, they are the same.
+        """The sources of these targets, in their order.
 
-        `engines` are those of endpoints that are read beside these: what they count is not counted again.
+        `engines` are those of other endpoints: tokens that they count are not counted again.
         """
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
-        return self._cache.of([(target, body_bytes, elsewhere) for target in targets])
+        return self._sources_of([_ServerTarget(target, body_bytes, elsewhere) for target in targets])
 
-    def close(self) -> None:
-        """Let go of all."""
-        self._cache.close()
-        self._client.close()
-
-    def _source(self, endpoint: Endpoint) -> ServerSource:
-        target, body_bytes, counted_elsewhere = endpoint
-        key, busy = target.key, self._busy
+    def _make(self, key: _ServerTarget) -> ServerSource:
+        target, busy = key.target, self._busy
         return ServerSource(
-            key,
+            target.key,
             target.url,
             self._client,
             self._clock,
@@ -123,50 +135,43 @@ class EndpointSources:
             bearer_token_file=target.bearer_token_file,
             ca_file=target.ca_file,
             server_name=target.server_name,
-            body_bytes=body_bytes,
-            busy=None if busy is None else lambda: busy(key),
-            counted_elsewhere=counted_elsewhere,
+            body_bytes=key.body_bytes,
+            busy=None if busy is None else lambda: busy(target.key),
+            counted_elsewhere=key.counted_elsewhere,
             context=target.server_context,
         )
 
 
-GatewayTarget = tuple[str, Path | None, Path | None, frozenset[DividedBy], int]
-"""Its URL, the files that reading it takes, what is asked of it, and the longest page that is read."""
+class _GatewayTarget(NamedTuple):
+    """A gateway's URL and files, what it divides by, and its longest page in bytes."""
+
+    url: str
+    bearer_token_file: Path | None
+    ca_file: Path | None
+    by: frozenset[DividedBy]
+    body_bytes: int
 
 
-class GatewaySources:
-    """Makes and keeps the sources."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._client = shared_client()
-        self._cache = SourceCache(self._source)
+class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
+    """The sources of gateways."""
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
-        """The sources of what divides, in its order. Asked again for the same ones, they are the same."""
-        return self._cache.of(_wanted(divides, body_bytes))
-
-    def close(self) -> None:
-        """Let go of all."""
-        self._cache.close()
-        self._client.close()
-
-    def _source(self, gateway: GatewayTarget) -> GatewaySource:
-        url, bearer_token_file, ca_file, by, body_bytes = gateway
-        return GatewaySource(
-            url,
-            by,
-            self._client,
-            self._clock,
-            bearer_token_file=bearer_token_file,
-            ca_file=ca_file,
-            body_bytes=body_bytes,
+        """The sources of the gateways of these divisions, each once, in their order."""
+        divisions: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
+        for divide in divides:
+            address = divide.division.gateway, divide.bearer_token_file, divide.ca_file
+            divisions.setdefault(address, set()).add(divide.division.by)
+        return self._sources_of(
+            [_GatewayTarget(*address, frozenset(by), body_bytes) for address, by in divisions.items()]
         )
 
-
-def _wanted(divides: Iterable[GatewayDivision], body_bytes: int) -> list[GatewayTarget]:
-    divisions: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
-    for divide in divides:
-        where = divide.division.gateway, divide.bearer_token_file, divide.ca_file
-        divisions.setdefault(where, set()).add(divide.division.by)
-    return [(*where, frozenset(by), body_bytes) for where, by in divisions.items()]
+    def _make(self, key: _GatewayTarget) -> GatewaySource:
+        return GatewaySource(
+            key.url,
+            key.by,
+            self._client,
+            self._clock,
+            bearer_token_file=key.bearer_token_file,
+            ca_file=key.ca_file,
+            body_bytes=key.body_bytes,
+        )

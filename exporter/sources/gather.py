@@ -2,8 +2,8 @@
 
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
-Servers and gateways may be slow. A slow one, or one that was never read, gets only the threads for slow
-reads, the longest-waiting first. After slow failures in a row it is read less and less often.
+Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
+longest-waiting first. After slow failures in a row it is read less and less often.
 """
 
 import threading
@@ -14,7 +14,14 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from exporter.clock import Clock
-from exporter.readings import AccessDeniedError, MustRestartError, ReadFailedError, Source, SourceHealth
+from exporter.readings import (
+    AccessDeniedError,
+    FailureReason,
+    MustRestartError,
+    ReadFailedError,
+    Source,
+    SourceHealth,
+)
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
@@ -79,7 +86,7 @@ def _duration(source: Source[Any], clock: Clock, began: Nanoseconds) -> Nanoseco
     return max(0, clock.elapsed() - began - waited)
 
 
-def _failed(source: Source[Any], reason: str, problem: str, duration: Nanoseconds = 0) -> Gathered:
+def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: Nanoseconds = 0) -> Gathered:
     health = SourceHealth(source.name, up=False, duration=duration, reason=reason)
     return Gathered(source, None, health, f"{source.name}: {problem}")
 
@@ -87,7 +94,7 @@ def _failed(source: Source[Any], reason: str, problem: str, duration: Nanosecond
 class _Read:
     """One read of one source in the pool. `begun`: a thread has taken it. `done`: it has an outcome.
 
-    Its outcome is an `answer`, or the `failure` that only a new process can mend.
+    Its outcome is an `answer`, or a `failure` that is no `ReadFailedError`.
     """
 
     __slots__ = ("answer", "begun", "done", "failure", "slow", "source")
@@ -101,7 +108,7 @@ class _Read:
         self.failure: BaseException | None = None
 
     def outcome(self) -> Gathered:
-        """What came of it.
+        """The answer; an unexpected failure is one with the reason `internal`.
 
         Raises:
             MustRestartError: only a new process can read the source again.
@@ -111,13 +118,14 @@ class _Read:
         failure, self.failure = self.failure, None  # it holds this read, by its trace
         if isinstance(failure, MustRestartError):
             raise failure
-        # A source promises to fail with ReadFailedError only. A slip must not take the meter down with it.
-        return _failed(self.source, "internal", f"{type(failure).__name__}: {failure}")
+        # A source raises ReadFailedError only. A bug in one must not stop the others.
+        return _failed(self.source, FailureReason.INTERNAL, f"{type(failure).__name__}: {failure}")
 
 
 @dataclass(slots=True)
 class _History:
-    """Past reads of a source that may be slow, and when it may be read again. It does not hold the source.
+    """Past reads of a source that may be slow, and when it may be read again. It has no reference to the
+    source.
 
     `slow` until a read has shown otherwise. `problem` and `duration` are those of the last read. `late` is
     the answer of a read that ended after its tick.
@@ -138,7 +146,7 @@ class _History:
         pause = BACKOFF_MIN << min(self.failures - 2, 8) if self.failures > 1 else 0
         self.due = now + min(pause, BACKOFF_MAX)
 
-    def unread(self, source: Source[Any], reason: str, problem: str) -> Gathered:
+    def unread(self, source: Source[Any], reason: FailureReason, problem: str) -> Gathered:
         """Answer for a source that was not read in this tick; the problem of its last read still stands."""
         health = SourceHealth(source.name, up=False, duration=self.duration, reason=reason)
         return Gathered(source, None, health, self.problem or f"{source.name}: {problem}")
@@ -203,7 +211,7 @@ class Gatherer:
     def _settle(self, sources: Iterable[Source[Any]]) -> None:
         """Forget reads that ended since the last tick, and cancel those that are to be repeated unbegun.
 
-        The answer of a read that ended meanwhile is as good as that of one that begins now.
+        The answer of a read that ended meanwhile replaces that of a new read.
         """
         repeated = set(sources)
         for source, read in list(self._unfinished.items()):
@@ -293,13 +301,13 @@ class Gatherer:
             return answer
         late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
         if history is None:
-            return _failed(source, "busy", f"still reading {late}", self.deadline)
+            return _failed(source, FailureReason.BUSY, f"still reading {late}", self.deadline)
         if history.late is not None:
             (reading, health), history.late = history.late, None
             return Gathered(source, reading, health, history.problem)
         if source not in self._unfinished:
-            return history.unread(source, "backoff", "was slow to fail")
+            return history.unread(source, FailureReason.BACKOFF, "was slow to fail")
         if read is not None and not read.begun:
-            return history.unread(source, "queued", "waits for its turn behind slow ones")
+            return history.unread(source, FailureReason.QUEUED, "waits for its turn behind slow ones")
         history.slow = True
-        return history.unread(source, "busy", f"still reading {late}")
+        return history.unread(source, FailureReason.BUSY, f"still reading {late}")

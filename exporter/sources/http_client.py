@@ -1,7 +1,7 @@
 """HTTP client for untrusted servers: one deadline, bounded bytes, no redirects.
 
-h11 reads the responses, as it does in httpx. What httpx adds for sessions, proxies and TLS takes 7 MiB of
-memory, and more CPU than the read itself; `https_client` loads it at the first https request.
+h11 parses the responses, as in httpx. The sessions, proxies and TLS of httpx take 7 MiB of memory, and more
+CPU than the read itself; `https_client` loads it at the first https request.
 """
 
 import socket
@@ -21,7 +21,7 @@ from exporter.readings import FailureReason, ReadFailedError
 from exporter.units import Nanoseconds, nanoseconds, seconds
 
 RATIO_MAX: Final = 100
-"""How far a body may expand. Pages of engines expand 8 to 27 times, a bomb up to 1,032 times."""
+"""Largest expansion of a body. Pages of engines expand 8 to 27 times, a bomb up to 1,032 times."""
 
 RATIO_FREE: Final = 1 << 20
 """Bytes up to which a body may expand any number of times."""
@@ -33,7 +33,7 @@ PIECE_BYTES: Final = 1 << 16
 def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[bytes]:
     """The pieces of one gzip member, of which at most `limit` bytes are received.
 
-    How many bytes come out is for the caller to bound: a piece is made once it is asked for.
+    The caller bounds the expanded bytes: each piece is expanded on demand.
     `subject` names the server in errors.
 
     Raises:
@@ -56,7 +56,8 @@ def expanded(received: Iterable[bytes], subject: str, limit: int) -> Iterator[by
             made += len(piece)
             if made > RATIO_FREE and made > RATIO_MAX * taken:
                 raise ReadFailedError(
-                    "too_large", f"{subject}: gzip that expands to more than {RATIO_MAX} times its size"
+                    FailureReason.TOO_LARGE,
+                    f"{subject}: gzip that expands to more than {RATIO_MAX} times its size",
                 )
             rest = inflation.unconsumed_tail
             if piece:
@@ -118,7 +119,7 @@ class HttpRequest:
     subject: str
     method: str = "GET"
     server_name: str = ""
-    """The name that the certificate is verified for, in place of the address that is asked."""
+    """The name that the certificate is verified for, in place of the address of the request."""
 
 
 class CertificateError(ReadFailedError):
@@ -301,7 +302,7 @@ def _feed(wire: h11.Connection, received: bytes) -> None:
 
 
 def authority(parts: SplitResult) -> str:
-    """The header Host: the port is told where it is another one than HTTP's own."""
+    """The header Host, with the port unless that is HTTP's own."""
     host = parts.hostname or ""
     named = f"[{host}]" if ":" in host else host
     return named if parts.port in (None, PORT) else f"{named}:{parts.port}"

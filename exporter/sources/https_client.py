@@ -3,6 +3,7 @@
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ CA_BYTES_MAX: Final = 1 << 20
 """Largest file of certificate authorities."""
 
 NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
-"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+"""Errors of OpenSSL, in one version or another, for an answer that is no TLS."""
 
 OF_ANOTHER: Final = frozenset({62, 64})
 """`X509_V_ERR_HOSTNAME_MISMATCH` and `X509_V_ERR_IP_ADDRESS_MISMATCH` (openssl/x509_vfy.h)."""
@@ -64,7 +65,7 @@ class HttpsClient:
                 return read_response(request, stream, deadline, limit, sink)
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
-        except (httpx.RequestError, httpx.InvalidURL) as failure:
+        except (httpx.RequestError, httpx.InvalidURL, OSError) as failure:  # the last: while it is closed
             error = _of_tls(failure)
             if error is not None and error.reason in NO_TLS:
                 raise ReadFailedError(
@@ -79,8 +80,9 @@ class HttpsClient:
             raise ReadFailedError(reason, f"{subject}: {failure}") from failure
 
     def close(self) -> None:
-        """Close what connections there are."""
-        self._client.close()
+        """Close open connections; one that the system cannot close is dropped all the same."""
+        with suppress(OSError):
+            self._client.close()
 
 
 def trusting(ca_file: Path | None) -> HttpsClient:
@@ -134,8 +136,7 @@ def _authority(request: HttpRequest) -> str:
 def _load_transport() -> None:
     """Load what httpx sends by, without HTTP/2.
 
-    httpcore imports `h2` wherever that is installed, used or not: 1.2 MiB that only a host with a kubelet
-    needs.
+    httpcore imports `h2` wherever it is installed: 1.2 MiB that only a host with a kubelet needs.
     """
     if "httpcore" in sys.modules or "h2" in sys.modules:
         return
@@ -147,7 +148,7 @@ def _load_transport() -> None:
 
 
 def _of_tls(failure: BaseException) -> ssl.SSLError | None:
-    """What a failure has of certificates or of TLS itself."""
+    """The error of TLS or certificates behind a failure, if any."""
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLError):

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, HostLocation, ReadFailedError, Source
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
@@ -30,19 +30,12 @@ BACKOFF_MAX: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Pauses between attempts, doubled each time. A host's network may come up after the daemon, and network
 policies may keep a pod from the metadata service for good."""
 
-UNEXPECTED: Final = "internal"
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class PolledSource(Protocol[T_co]):
-    """A source whose answer holds for long, and what is known without it."""
-
-    @property
-    def name(self) -> str:
-        """Value of the `source` label."""
-        ...
+class PolledSource(Source[T_co], Protocol[T_co]):
+    """A source whose answer is valid for long, with a fallback."""
 
     @property
     def asks(self) -> bool:
@@ -55,30 +48,17 @@ class PolledSource(Protocol[T_co]):
         ...
 
     @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Why the last reading is not whole, by reason."""
-        ...
-
-    @property
     def problem(self) -> str:
-        """Description of what `errors` counts."""
-        ...
-
-    def read(self) -> T_co:
-        """Ask once, within a timeout of its own.
-
-        Raises:
-            ReadFailedError: no answer this time.
-        """
+        """Problem behind `errors`, for people."""
         ...
 
 
 class BackgroundPoller(Generic[T]):
-    """One thread that reads a source until its answer is whole, and calls `changed` after each attempt.
+    """One thread that reads a source until its answer is complete, and calls `changed` after each attempt.
 
-    `value` is `None` during the first attempt, which its timeout bounds. After a failure it is what is known
-    without a request, until a later answer replaces it.
-    With `renewal` it reads again so long after each answer; a failure then leaves the last answer in place.
+    `value` is `None` during the first attempt, which its timeout bounds. After a failure it is the fallback,
+    until a later answer replaces it.
+    With `renewal` it reads again that long after each answer; a failure then leaves the last answer in place.
     """
 
     def __init__(
@@ -137,14 +117,14 @@ class BackgroundPoller(Generic[T]):
         """Read once; true when the answer is whole."""
         began = self._clock.elapsed()
         value: T | None = None
-        reasons: tuple[tuple[str, int], ...]
+        reasons: ErrorCounts
         try:
             value = self._source.read()
             reasons, problem = self._source.errors, self._source.problem
         except ReadFailedError as failure:
             reasons, problem = ((failure.reason, 1),), str(failure)
-        except Exception as slip:  # noqa: BLE001 - a slip of ours must not leave the host without any price
-            reasons, problem = ((UNEXPECTED, 1),), f"{type(slip).__name__}: {slip}"
+        except Exception as slip:  # noqa: BLE001 - a bug must not leave the host without any price
+            reasons, problem = ((FailureReason.INTERNAL, 1),), f"{type(slip).__name__}: {slip}"
         if self._stop.is_set():
             return True
         self._errors.update(dict(reasons))

@@ -22,7 +22,7 @@ PLACEHOLDERS: Final = frozenset(
         "12345678-1234-5678-90ab-cddeefaabbcc",
     }
 )
-"""UUIDs that whole series of boards were sold with."""
+"""UUIDs that whole series of boards share."""
 
 BYTES_MAX: Final = 128
 """Bytes read; a UUID takes 37."""
@@ -35,11 +35,11 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 def identity(root: Path = Path("/")) -> str:
     """This machine's identity: `product:` or `installation:` and a hash; empty if both are unknown.
 
-    Neither id is stored as it is: the one is readable by root only, the other is confidential by
-    machine-id(5), which asks for a hash keyed by it.
+    Only a hash of each id is stored: the first is readable by root only, the second is confidential by
+    machine-id(5), which requires a hash keyed by it.
 
     Args:
-        root: where the files of the host are found.
+        root: the folder with the files of the host.
     """
     product = _word(root / PRODUCT_UUID)
     if _UUID.fullmatch(product) and product not in PLACEHOLDERS and not _blank(product):
@@ -60,7 +60,7 @@ def _word(path: Path) -> str:
 
 
 def _blank(text: str) -> bool:
-    """Whether it is one byte over and over (00, ff, fe), as firmware without an id of its own reports."""
+    """Whether it is one byte repeated (00, ff, fe), as firmware without an id reports."""
     digits = text.replace("-", "")
     return digits == digits[:2] * (len(digits) // 2)
 

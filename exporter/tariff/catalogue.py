@@ -3,21 +3,108 @@
 Its instance prices are the bundled ones, or those of a price file that replaces them.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
-from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, driver_names, mig_profile, named
+from exporter.tariff.gpu_models import GpuNameMatch, driver_names, match_name
 from exporter.tariff.hosted import Offer, offers
-from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, spelled
-from exporter.tariff.market import Market, market
+from exporter.tariff.instances import (
+    Listing,
+    catalogue_spelling,
+    find_listing,
+    lowest_listings,
+    regions,
+    scale_to_region,
+)
 from exporter.tariff.price_file import FILE, PriceFile, instant
 from exporter.units import Instant
 
-REMEMBERED: Final = 64
+FAR_OFF_FACTOR: Final = 10
+"""A price so many times off the market is a mistake: a month's price per hour is 730 times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """List prices of one GPU for an hour on demand, at the vendors that the catalogue knows.
+
+    `dollars` is the estimate for a GPU at no known cloud: the median of the GPU clouds, since machines of
+    large clouds report theirs; without a GPU cloud, the lowest price of a large one. `large` is the
+    listing of that lowest price, `None` where no large cloud lists the model. `low` and `high` are of all
+    vendors. `as_of` is the oldest date of the prices in `dollars`.
+    """
+
+    gpu_model: str
+    dollars: Decimal
+    vendors: tuple[str, ...]
+    neocloud: bool
+    low: Decimal
+    high: Decimal
+    as_of: str
+    large: Listing | None = None
+
+    def far_off(self, dollars_per_hour: Decimal) -> bool:
+        """Whether a price is ten times below the lowest or above the highest of the market; 0 is not."""
+        return dollars_per_hour != 0 and not (
+            self.low / FAR_OFF_FACTOR <= dollars_per_hour <= self.high * FAR_OFF_FACTOR
+        )
+
+
+def market(
+    table: Iterable[Row], gpu_model: str, large: Mapping[str, Listing], dated: Callable[[str], str]
+) -> Market | None:
+    """The market of a model; `None` where no price of it is known.
+
+    Args:
+        table: prices of GPU clouds.
+        gpu_model: by its name in the catalogue.
+        large: as `instances.lowest_listings` of that model.
+        dated: the date of a source of `table`.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    of_neoclouds = []
+    for row in table:
+        if row["gpu_model"] != gpu_model:
+            continue
+        price = row.dollars("dollars_per_gpu_hour")
+        if price is None:
+            raise CatalogueError(f"market.csv has no price for {gpu_model} at {row['vendor']}")
+        of_neoclouds.append((price, row["vendor"], dated(row["source"])))
+    of_large = [
+        (price, cloud, listing.as_of)
+        for cloud, listing in large.items()
+        if (price := listing.dollars_per_gpu) is not None
+    ]
+    if not of_neoclouds and not of_large:
+        return None
+    all_prices = [price for price, *_ in of_neoclouds + of_large]
+    basis = of_neoclouds or [min(of_large)]
+    return Market(
+        gpu_model=gpu_model,
+        dollars=_median([price for price, *_ in basis]),
+        vendors=tuple(vendor for _, vendor, _ in sorted(basis)),
+        neocloud=bool(of_neoclouds),
+        low=min(all_prices),
+        high=max(all_prices),
+        as_of=min(as_of for *_, as_of in basis),
+        large=large[min(of_large)[1]] if of_large else None,
+    )
+
+
+def _median(prices: list[Decimal]) -> Decimal:
+    # `statistics` would do, and costs the daemon half a megabyte.
+    ordered = sorted(prices)
+    half = len(ordered) // 2
+    return (ordered[half] + ordered[-half - 1]) / 2
+
+
+LOOK_UPS_CACHED: Final = 64
 """Cached look-ups of each kind; a host needs one instance type and a few models."""
 
 
@@ -30,10 +117,10 @@ class Catalogue:
     def __init__(self, folder: Path = BUNDLED, price_file: PriceFile | None = None) -> None:
         self._folder = folder
         self._price_file = price_file
-        self.instance = lru_cache(REMEMBERED)(self._instance)
-        self.gpu = lru_cache(REMEMBERED)(self._gpu)
-        self.market = lru_cache(REMEMBERED)(self._market)
-        self.source = lru_cache(REMEMBERED)(self._source)
+        self.instance = lru_cache(LOOK_UPS_CACHED)(self._instance)
+        self.gpu = lru_cache(LOOK_UPS_CACHED)(self._gpu)
+        self.market = lru_cache(LOOK_UPS_CACHED)(self._market)
+        self.source = lru_cache(LOOK_UPS_CACHED)(self._source)
         self.newest = lru_cache(1)(self._newest)
 
     def __eq__(self, other: object) -> bool:
@@ -70,19 +157,19 @@ class Catalogue:
             return None
 
     def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
-        """As `instances.listed`, scaled to the region where it has no list price."""
-        starts = f"{cloud},{spelled(cloud, instance_type)},"
-        listing = listed(self.instances(starts), cloud, instance_type, region)
-        return listing and scaled(self.instances(f"{cloud},"), listing, region)
+        """As `instances.find_listing`, scaled to the region where it has no list price."""
+        starts = f"{cloud},{catalogue_spelling(cloud, instance_type)},"
+        listing = find_listing(self.instances(starts), cloud, instance_type, region)
+        return listing and scale_to_region(self.instances(f"{cloud},"), listing, region)
 
     def _gpu(self, name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
-        """As `gpu_models.named`."""
-        return named(self.gpu_models(), name, memory_bytes)
+        """As `gpu_models.match_name`."""
+        return match_name(self.gpu_models(), name, memory_bytes)
 
     def _market(self, gpu_model: str) -> Market | None:
-        """As `market.market`; the model by its name in the catalogue."""
+        """As `market`; the model by its name in the catalogue."""
         try:
-            large = lowest(self.instances(has=f",{gpu_model},"), gpu_model)
+            large = lowest_listings(self.instances(has=f",{gpu_model},"), gpu_model)
         except CatalogueError:  # costs the prices that would have come from it, not those of GPU clouds
             large = {}
         of_gpu_clouds = rows(self._folder, "market.csv", f"{gpu_model},")
@@ -118,10 +205,6 @@ class Catalogue:
         counts = {row.count("gpus") for row in table if row["gpu_model"] == gpu_model}
         return tuple(sorted(int(count) for count in counts if count > 1))
 
-    def mig_profile(self, gpu_model: str, profile: str) -> MigProfile | None:
-        """As `gpu_models.mig_profile`."""
-        return mig_profile(rows(self._folder, "mig_profiles.csv", f"{gpu_model},"), gpu_model, profile)
-
     def hosted(self, model_name: str) -> tuple[Offer, ...]:
         """As `hosted.offers`, with the date of each."""
         matching = offers(rows(self._folder, "hosted.csv"), model_name)
@@ -154,7 +237,7 @@ AMOUNTS: Final = frozenset(
         "purchase_high",
     ]
 )
-COUNTS: Final = frozenset(["gpus", "memory_gib", "memory_gb", "slices", "slices_of_gpu"])
+COUNTS: Final = frozenset(["gpus", "memory_gib"])
 
 CATALOGUE: Final = Catalogue()
 """The bundled catalogue."""

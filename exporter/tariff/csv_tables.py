@@ -40,15 +40,6 @@ COLUMNS: Final = {
         "source",
     ),
     "market.csv": ("gpu_model", "vendor", "dollars_per_gpu_hour", "example", "source"),
-    "mig_profiles.csv": (
-        "gpu_model",
-        "profile",
-        "slices",
-        "slices_of_gpu",
-        "memory_gb",
-        "most",
-        "source",
-    ),
     "sources.csv": ("source", "name", "as_of", "licence", "notice"),
 }
 """The files and their headers."""

@@ -22,41 +22,6 @@ def slices_of_gpu(name: str) -> int:
     return 4 if _OF_FOUR.search(name) else SLICES
 
 
-@dataclass(frozen=True, slots=True)
-class MigProfile:
-    """One profile on one model. `most` is how many fit at once, `None` where the source does not say."""
-
-    gpu_model: str
-    profile: str
-    compute: Fraction
-    """Its compute slices over the card's: over 7, on A30 and RTX PRO 6000 over 4."""
-    memory_gb: Fraction
-    most: int | None
-
-    def share(self, memory_gib: Fraction) -> Fraction:
-        """Its part of a card's money: the larger of compute and memory, at most the card."""
-        return min(Fraction(1), max(self.compute, self.memory_gb / memory_gib))
-
-
-def mig_profile(table: Iterable[Row], gpu_model: str, profile: str) -> MigProfile | None:
-    """A profile of a model, `None` where the catalogue has none of that name.
-
-    Raises:
-        CatalogueError: the table is damaged.
-    """
-    for row in table:
-        if row["gpu_model"] == gpu_model and row["profile"] == profile:
-            most = row["most"] and row.count("most")
-            return MigProfile(
-                gpu_model=gpu_model,
-                profile=profile,
-                compute=row.count("slices") / row.count("slices_of_gpu"),
-                memory_gb=row.count("memory_gb"),
-                most=int(most) if most else None,
-            )
-    return None
-
-
 _SPELLED: Final[Mapping[str, str]] = {
     "3E": "3e",
     "ADA": "Ada",
@@ -143,7 +108,7 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
         return None
     problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
     for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
-        better = [(name, match) for name in known_names if (match := meant(part, name))]
+        better = [(name, match) for name in known_names if (match := corrected_pattern(part, name))]
         # The end of a name before a part in its midst: L4 is one, and begins L40S.
         for name, match in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
             return f'{problem}, as in "{name}": write "{match}"'
@@ -152,7 +117,7 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
 
 
-def meant(pattern: str, text: str) -> str:
+def corrected_pattern(pattern: str, text: str) -> str:
     """The correct pattern for a text that a pattern misses by case, dashes, or by covering only a part.
 
     Empty where the text was not meant.
@@ -181,7 +146,7 @@ MEMORY_TOLERANCE: Final = 0.15
 """NVML reports up to 8 % less than the board has (ECC, firmware); other board sizes differ by more."""
 
 _SHARED = re.compile(r" SHARED$")
-_MIG = re.compile(r" MIG ((?:\d+C\.)?\d+G\.\d+GB(?:[ +.][A-Z.+]+)?)$")
+_MIG = re.compile(r" MIG (?:\d+C\.)?\d+G\.\d+GB(?:[ +.][A-Z.+]+)?$")
 _VGPU = re.compile(r" (\d{1,3})([QCBA])$")
 _MIG_VGPU = re.compile(r" \d (\d{1,3})C$")
 """A vGPU on a MIG slice: A100-1-5C."""
@@ -208,10 +173,9 @@ class GpuNameMatch:
 
     model: GpuModel
     part: Fraction = Fraction(1)
-    mig_profile: str = ""
 
 
-def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
+def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
     """The model of a name; `None` without a match or with several.
 
     The memory that NVML reports decides an ambiguous name (NVIDIA A100). A board whose memory is not the
@@ -220,34 +184,32 @@ def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> G
     Raises:
         CatalogueError: the table is damaged.
     """
-    text, profile, vgpu = _parsed_name(name)
+    text, is_slice, vgpu = _parsed_name(name)
     models = [
         _model(row) for row in table if any(_is(text, model_name) for model_name in row["names"].split("|"))
     ]
-    if memory_bytes is not None and vgpu is None and not profile:
+    if memory_bytes is not None and vgpu is None and not is_slice:
         models = [model for model in models if _fits(model, memory_bytes)]
     if len(models) != 1:
         return None
     model = models[0]
     part = Fraction(1) if vgpu is None else min(Fraction(1), vgpu / model.memory_gib)
-    return GpuNameMatch(model, part, profile)
+    return GpuNameMatch(model, part)
 
 
-def _parsed_name(name: str) -> tuple[str, str, Fraction | None]:
-    """A name in one spelling, and the MIG profile and vGPU memory of its suffix."""
+def _parsed_name(name: str) -> tuple[str, bool, Fraction | None]:
+    """A name in one spelling; whether it was of a MIG slice; and the memory of a vGPU."""
     text = _BETWEEN.sub(" ", name.strip()).upper().removeprefix("NVIDIA ")
     text = _SHARED.sub("", text)
-    profile = ""
-    if mig := _MIG.search(text):
+    mig = _MIG.search(text)
+    if mig:
         text = text[: mig.start()]
-        # Kubernetes labels have a point where NVML has a plus: 1g.5gb.me is 1g.5gb+me.
-        profile = mig[1].lower().replace(" ", "-").replace("gb.", "gb+")
     vgpu = _MIG_VGPU.search(text) or _VGPU.search(text)
     if vgpu:
         text = text[: vgpu.start()]
     for family in ("GRID ", "TESLA ", "GEFORCE "):
         text = text.removeprefix(family)
-    return text, profile, Fraction(vgpu[1]) if vgpu else None
+    return text, mig is not None, Fraction(vgpu[1]) if vgpu else None
 
 
 def _is(text: str, model_name: str) -> bool:

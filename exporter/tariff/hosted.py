@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Final
 
 from exporter.readings import Kind
 from exporter.tariff.csv_tables import CatalogueError, Row
+from exporter.tariff.terms import matches
 from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION, Picodollars
 
 PRICE_DECIMALS: Final = 6
@@ -35,10 +35,7 @@ class HostedPrice:
 
     def covers(self, server: str, model: str) -> bool:
         """Whether a server's model is compared with it."""
-        return all(
-            pattern is None or fnmatchcase(text, pattern)
-            for pattern, text in ((self.server, server), (self.model, model))
-        )
+        return matches(self.server, server) and matches(self.model, model)
 
     def by_kind(self) -> Mapping[Kind, Decimal]:
         """Dollars per million tokens of each kind."""
@@ -93,8 +90,8 @@ def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
     """Offers of the same weights, dearest last; empty where none is known.
 
     Names are compared without what says how a model is served: organization, precision, instruct, turbo. A
-    model of another version, size or date is another one. It is for people to choose from: a quantized
-    variant answers to the same name.
+    model of another version, size or date is another one. People choose among the offers: a quantized
+    variant has the same name.
 
     Raises:
         CatalogueError: the table is damaged.

@@ -15,7 +15,7 @@ from exporter.tariff.csv_tables import Row
 CLOUDS: Final = ("aws", "azure", "gcp", "nebius", "oci")
 """Clouds of the catalogue."""
 
-LARGE: Final = frozenset({"aws", "azure", "gcp", "oci"})
+LARGE_CLOUDS: Final = frozenset({"aws", "azure", "gcp", "oci"})
 """Large clouds: a GPU costs about the same at each of them, and about half at a GPU cloud."""
 
 Lifecycle = Literal["on_demand", "spot"]
@@ -23,17 +23,17 @@ Lifecycle = Literal["on_demand", "spot"]
 Standing = Literal["listed", "scaled", "elsewhere"]
 """Source of a price: a row of a list, another region's price scaled, or another region's unscaled."""
 
-EVERYWHERE: Final = "*"
+ALL_REGIONS: Final = "*"
 """The region of a list price that is the same in all of them."""
 
-REFERENCE: Final[Mapping[str, tuple[str, ...]]] = {
+REFERENCE_REGIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "aws": ("us-east-1",),
     "azure": ("eastus", "eastus2", "westus2"),
     "gcp": ("us-central1", "us-east4"),
 }
 """Regions whose price replaces a missing one, in order of preference."""
 
-ELSEWHERE: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
+SEPARATE_PARTITIONS: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
 """Partitions with price lists (and, in China, a currency) of their own: no other region replaces them."""
 
 MICRODOLLAR: Final = Decimal("0.000001")
@@ -72,13 +72,13 @@ class Listing:
         return self.on_demand / self.devices
 
 
-def spelled(cloud: str, instance_type: str) -> str:
+def catalogue_spelling(cloud: str, instance_type: str) -> str:
     """The name as the catalogue spells it, but for case: Azure's prefix may be missing."""
     text = instance_type.strip().casefold()
     return f"standard_{text}" if cloud == "azure" and not text.startswith("standard_") else text
 
 
-def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
+def find_listing(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
     """The instance type in a region, or at another region's price; `None` where no row has the type.
 
     Args:
@@ -90,7 +90,7 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     Raises:
         CatalogueError: the table is damaged.
     """
-    wanted = spelled(cloud, instance_type)
+    wanted = catalogue_spelling(cloud, instance_type)
     here = region.strip().casefold()
     by_region = {
         row["region"]: row
@@ -99,27 +99,27 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     }
     if not by_region:
         return None
-    for exact in (here, EVERYWHERE):
+    for exact in (here, ALL_REGIONS):
         if exact in by_region:
             return _listing(by_region[exact])
-    if here.startswith(ELSEWHERE):
+    if here.startswith(SEPARATE_PARTITIONS):
         row = next(iter(by_region.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    common = [_listing(row) for name, row in by_region.items() if not name.startswith(ELSEWHERE)]
+    common = [_listing(row) for name, row in by_region.items() if not name.startswith(SEPARATE_PARTITIONS)]
     regions = {each.region: each for each in common or map(_listing, by_region.values())}
-    preferred = (regions[name] for name in REFERENCE.get(cloud, ()) if name in regions)
+    preferred = (regions[name] for name in REFERENCE_REGIONS.get(cloud, ()) if name in regions)
     cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
     return replace(next(preferred, cheapest), standing="elsewhere")
 
 
-def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
+def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     """A listing of another region, scaled to a region; unchanged where that region has no row to scale by.
 
     Its price times the ratio of both regions for the types most alike by name.
 
     Args:
         table: rows of the cloud at least.
-        listing: what `listed` found.
+        listing: from `find_listing`.
         region: as the cloud spells it; empty where it is not known.
 
     Raises:
@@ -168,7 +168,7 @@ def _alike(name: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
 
 
-def lowest(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
+def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     """The listing with the lowest price of one GPU of a model at each large cloud that lists it.
 
     Each type at its first reference region; slices of a GPU, and types sold elsewhere only, are left out.
@@ -192,7 +192,7 @@ def lowest(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     return best
 
 
-_HOMES: Final = {cloud: (EVERYWHERE, *REFERENCE.get(cloud, ())) for cloud in LARGE}
+_HOMES: Final = {cloud: (ALL_REGIONS, *REFERENCE_REGIONS.get(cloud, ())) for cloud in LARGE_CLOUDS}
 
 
 def _home(listing: Listing) -> int:
@@ -254,4 +254,4 @@ def regions(table: Iterable[Row]) -> frozenset[str]:
     Raises:
         CatalogueError: the table is damaged.
     """
-    return WITHOUT_PRICES | {row["region"] for row in table if row["region"] != EVERYWHERE}
+    return WITHOUT_PRICES | {row["region"] for row in table if row["region"] != ALL_REGIONS}

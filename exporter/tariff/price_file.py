@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Final
 
 from exporter.tariff.csv_tables import COLUMNS
-from exporter.tariff.instances import CLOUDS, EVERYWHERE
+from exporter.tariff.instances import ALL_REGIONS, CLOUDS
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
 FILE: Final = "instances.csv"
@@ -217,7 +217,7 @@ def _form(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     if not _COUNT.fullmatch(row["gpus"]) or Fraction(row["gpus"]) > MOST_GPUS:
         yield "gpus", f"is no count from 1 to {MOST_GPUS}, nor a part of one GPU like 1/8"
     if not _REGION.fullmatch(row["region"]):
-        yield "region", f"is no region as its cloud spells it, nor {EVERYWHERE} for all of them"
+        yield "region", f"is no region as its cloud spells it, nor {ALL_REGIONS} for all of them"
     for column in ("on_demand", "spot"):
         if row[column] and _price(row[column]) is None:
             yield column, _NO_PRICE

@@ -14,11 +14,10 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from exporter.readings import HostLocation
-from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.catalogue import Catalogue, Market
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
-from exporter.tariff.instances import CLOUDS, EVERYWHERE, LARGE, Lifecycle, Listing
-from exporter.tariff.market import Market
+from exporter.tariff.instances import ALL_REGIONS, CLOUDS, LARGE_CLOUDS, Lifecycle, Listing
 from exporter.tariff.rate import Derivation, PriceBasis
 from exporter.tariff.terms import Listed
 
@@ -148,7 +147,7 @@ def _of_listing(
         missing.append(f"it lists {listing.cloud} {listing.instance_type}{where} without a price {kind}")
         return None
     words = [listing.cloud, listing.instance_type]
-    if listing.region != EVERYWHERE:
+    if listing.region != ALL_REGIONS:
         words.append(listing.region)
     words.append(kind)
     stand_in: StandIn = ""
@@ -205,7 +204,7 @@ def _of_gpu(
         missing.append(f"it knows no market price of {model}")
         return None
     caveat = f"the catalogue does not help: {'; '.join(missing)}" if missing else ""
-    if cloud in LARGE and market.large is not None and market.large.dollars_per_gpu is not None:
+    if cloud in LARGE_CLOUDS and market.large is not None and market.large.dollars_per_gpu is not None:
         return _of_large_cloud(market.large, listing, match, listed, caveat)
     return _of_market(market, match, listed, caveat)
 
@@ -215,7 +214,7 @@ def _of_large_cloud(
 ) -> Quote:
     """The lowest price of a GPU at a large cloud: for all that the instance has, where its type is known."""
     words = [f"lowest large cloud's list price of {lowest.gpu_model}: {lowest.cloud} {lowest.instance_type}"]
-    if lowest.region != EVERYWHERE:
+    if lowest.region != ALL_REGIONS:
         words.append(lowest.region)
     price = lowest.dollars_per_gpu or Decimal(0)
     devices = 1
@@ -235,16 +234,6 @@ def _of_large_cloud(
         "" if listing is None else listing.gpu_model,
         "large_cloud",
     )
-
-
-def of_model(catalogue: Catalogue, gpu_name: str) -> Quote | NoQuote:
-    """The market price of a GPU's model: always an estimate, of one GPU."""
-    missing: list[str] = []
-    try:
-        quote = _of_gpu(catalogue, "", None, Listed(), gpu_name, missing)
-    except CatalogueError as error:
-        return NoQuote(f"it is damaged: {error}")
-    return quote or NoQuote("; ".join(missing))
 
 
 def _of_market(market: Market, match: GpuNameMatch | None, listed: Listed, caveat: str) -> Quote:

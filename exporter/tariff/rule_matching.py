@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Final
 
 from exporter.readings import Gpu
-from exporter.tariff.gpu_models import meant
+from exporter.tariff.gpu_models import corrected_pattern
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware
+from exporter.tariff.terms import Mismatch
 
 STEPS_MAX: Final = 1_000
 """Pairs of states to search; a pattern that takes more is taken to cover nothing."""
@@ -132,40 +132,29 @@ def unmatched_rules(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[UnmatchedRu
     """
     here = tuple(dict.fromkeys(gpus))
     for rule in tariff.hardware:
-        # The mismatches of each GPU; the nearest GPU has the fewest.
-        by = [tuple(_by(tariff, rule, gpu)) for gpu in here]
-        if not by or not all(by):
+        name = rule.source.partition(".")[0]
+        by_gpu = [
+            [
+                _unmatched(name, mismatch)
+                for mismatch in rule.match.mismatches(tariff.host, tariff.location, gpu)
+            ]
+            for gpu in here
+        ]
+        if not by_gpu or not all(by_gpu):
             continue
-        first, *others = min(by, key=lambda misses: (len(misses), not misses[0].slip))
+        # The nearest GPU has the fewest mismatches.
+        first, *others = min(by_gpu, key=lambda mismatches: (len(mismatches), not mismatches[0].slip))
         yield replace(first, slip=first.slip and not others)
 
 
-def _by(tariff: Tariff, rule: Hardware, gpu: Gpu) -> Iterator[UnmatchedRule]:
-    match, location = rule.match, tariff.location
-    name = rule.source.partition(".")[0]
-    labels = dict(location.node_labels or ())
-    for key, pattern, text in (
-        ("host", match.host, tariff.host),
-        ("instance_type", match.instance_type, location.instance_type),
-        ("lifecycle", match.lifecycle, location.lifecycle),
-        ("region", match.region, location.region),
-        *((f"node_label {label}", pattern, labels.get(label)) for label, pattern in match.node_label),
-        ("gpu_model", match.gpu_model, gpu.gpu_model),
-        ("uuid", match.uuid, gpu.uuid),
-    ):
-        # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
-        spellings = {text, text and text.removeprefix("Standard_")} if key == "instance_type" else {text}
-        if pattern is None or any(value is not None and fnmatchcase(value, pattern) for value in spellings):
-            continue
-        yield UnmatchedRule(name, *_why(key, pattern, text or ""))
-
-
-def _why(key: str, pattern: str, text: str) -> tuple[str, bool]:
+def _unmatched(rule: str, mismatch: Mismatch) -> UnmatchedRule:
+    key, pattern, text = mismatch
     if not text:
-        return f'{key} "{pattern}", and this host reports none', False
+        return UnmatchedRule(rule, f'{key} "{pattern}", and this host reports none', slip=False)
     shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
     if fnmatchcase(text.casefold(), pattern.casefold()):
-        return f'{key} "{pattern}" differs in case from "{shown}"', True
-    if better := meant(pattern, text):
-        return f'{key} "{pattern}" does not cover all of "{shown}": write "{better}"', True
-    return f'{key} "{pattern}" is not "{shown}"', False
+        return UnmatchedRule(rule, f'{key} "{pattern}" differs in case from "{shown}"', slip=True)
+    if better := corrected_pattern(pattern, text):
+        why = f'{key} "{pattern}" does not cover all of "{shown}": write "{better}"'
+        return UnmatchedRule(rule, why, slip=True)
+    return UnmatchedRule(rule, f'{key} "{pattern}" is not "{shown}"', slip=False)

@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
@@ -20,7 +19,6 @@ from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, 
 from exporter.tariff.terms import (
     Electricity,
     Hardware,
-    HardwareMatch,
     Listed,
     Overhead,
     Owned,
@@ -28,6 +26,7 @@ from exporter.tariff.terms import (
     Rented,
     Retirement,
     Unmatched,
+    matches,
 )
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -48,7 +47,7 @@ ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
-PRICES_REMEMBERED: Final = 1024
+PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
 
 
@@ -71,7 +70,7 @@ class Tariff:
 
     `unmatched` decides whether a GPU without a rule is estimated or unpriced; `stand_ins`: whether a rule
     with a list price takes an estimate where no list has it. `location` is the host's, as far as it is known.
-    `asking`: it is not known yet, and rules that depend on it were left out.
+    `location_pending`: it is not known yet, and rules that depend on it were left out.
     `retired` are the retired GPUs. `predecessors` are, by the UUID of a GPU that took the slot of another,
     that other one: its rule prices the slot until a rule names the new GPU.
     """
@@ -82,7 +81,7 @@ class Tariff:
     location: HostLocation = UNKNOWN_LOCATION
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
-    asking: bool = False
+    location_pending: bool = False
     retired: tuple[Retirement, ...] = ()
     stand_ins: bool = True
     predecessors: tuple[tuple[str, Gpu], ...] = ()
@@ -93,7 +92,7 @@ class Tariff:
         key = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
         price = self._prices.get(key)
         if price is None:
-            if len(self._prices) >= PRICES_REMEMBERED:
+            if len(self._prices) >= PRICES_CACHED:
                 self._prices.clear()
             price = self._prices[key] = self._resolved(gpu, at, month, gpus_on_host)
         return price
@@ -152,7 +151,7 @@ class Tariff:
 
     def _first(self, gpu: Gpu) -> Hardware | None:
         for rule in self.hardware:
-            if _matches(rule.match, self.host, self.location, gpu):
+            if next(rule.match.mismatches(self.host, self.location, gpu), None) is None:
                 return rule
         return None
 
@@ -163,7 +162,7 @@ class Tariff:
     def host_count(self, gpu: Gpu) -> HostCount | None:
         """The number of GPUs of the host by the rule of a GPU; `None` where its price is of one GPU."""
         if gpu not in self._counts:
-            if len(self._counts) >= PRICES_REMEMBERED:
+            if len(self._counts) >= PRICES_CACHED:
                 self._counts.clear()
             self._counts[gpu] = self._host_count(gpu)
         return self._counts[gpu]
@@ -212,7 +211,7 @@ class Tariff:
         if rule is not None:
             return isinstance(rule.pricing, Listed)
         by_location = any(each.depends_on_location for each in self.hardware)
-        return self.asking or self.unmatched == "estimate" or by_location
+        return self.location_pending or self.unmatched == "estimate" or by_location
 
     def quote(self, gpu: Gpu) -> Quote | NoQuote | None:
         """The catalogue's price of a GPU; `None` where the configuration decides."""
@@ -260,7 +259,7 @@ class Tariff:
 
     def _overheads(self, month: Month, gpus_on_host: int) -> Iterator[ComponentRate]:
         for overhead in self.overheads:
-            if overhead.per == "fleet" or not _covers(overhead.host, self.host):
+            if overhead.per == "fleet" or not matches(overhead.host, self.host):
                 continue
             sharers = gpus_on_host if overhead.per == "host" else 1
             rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
@@ -355,29 +354,6 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     if period == "month":
         return month.length
     return NANOSECONDS_PER_YEAR
-
-
-def _matches(match: HardwareMatch, host: str, location: HostLocation, gpu: Gpu) -> bool:
-    # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
-    short = location.instance_type.removeprefix("Standard_")
-    return (
-        _covers(match.host, host)
-        and _covers(match.gpu_model, gpu.gpu_model)
-        and _covers(match.uuid, gpu.uuid)
-        and (_covers(match.instance_type, location.instance_type) or _covers(match.instance_type, short))
-        and _covers(match.lifecycle, location.lifecycle)
-        and _covers(match.region, location.region)
-        and _labeled(match, location)
-    )
-
-
-def _labeled(match: HardwareMatch, location: HostLocation) -> bool:
-    labels = dict(location.node_labels or ())
-    return all(name in labels and fnmatchcase(labels[name], pattern) for name, pattern in match.node_label)
-
-
-def _covers(pattern: str | None, text: str) -> bool:
-    return pattern is None or fnmatchcase(text, pattern)
 
 
 def amortization_dollars_per_year(owned: Owned) -> Fraction:

@@ -3,10 +3,14 @@
 Amounts are exact decimals of dollars.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
+from exporter.readings import Gpu, HostLocation
 from exporter.units import Instant
 
 Per = Literal["gpu", "host", "fleet"]
@@ -15,9 +19,22 @@ Billing = Literal["while_up", "always"]
 Unmatched = Literal["estimate", "unpriced"]
 DiscountOf = Literal["on_demand", "spot"]
 
-
 LabelPatterns = tuple[tuple[str, str], ...]
 """Names of labels, each with a shell-style pattern of its value."""
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str | None, text: str) -> bool:
+    """Whether a shell-style pattern covers the whole text; no pattern covers anything. Case counts."""
+    return pattern is None or fnmatchcase(text, pattern)
+
+
+class Mismatch(NamedTuple):
+    """A pattern that does not match: its key, and the text, empty where the host reports none."""
+
+    key: str
+    pattern: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,25 @@ class HardwareMatch:
     lifecycle: str | None = None
     region: str | None = None
     node_label: LabelPatterns = ()
+
+    def mismatches(self, host: str, location: HostLocation, gpu: Gpu) -> Iterator[Mismatch]:
+        """The patterns that do not match a GPU of a host; none where all do."""
+        labels = dict(location.node_labels or ())
+        for key, pattern, text in (
+            ("host", self.host, host),
+            ("instance_type", self.instance_type, location.instance_type),
+            ("lifecycle", self.lifecycle, location.lifecycle),
+            ("region", self.region, location.region),
+            *((f"node_label {label}", pattern, labels.get(label)) for label, pattern in self.node_label),
+            ("gpu_model", self.gpu_model, gpu.gpu_model),
+            ("uuid", self.uuid, gpu.uuid),
+        ):
+            if pattern is None or (text is not None and matches(pattern, text)):
+                continue
+            # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
+            if key == "instance_type" and matches(pattern, location.instance_type.removeprefix("Standard_")):
+                continue
+            yield Mismatch(key, pattern, text or "")
 
 
 @dataclass(frozen=True, slots=True)

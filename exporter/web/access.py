@@ -1,4 +1,4 @@
-"""Web access: the web configuration in force, allowed hosts, request rate."""
+"""Web access: allowed host names, request rate, and the web configuration in force."""
 
 import ipaddress
 import logging
@@ -16,6 +16,9 @@ from exporter.config import ConfigError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.connection import Request, Response, plain
 
+if TYPE_CHECKING:
+    from exporter.web.policy import WebPolicy
+
 
 class TokenBucket:
     """Lets `burst` requests through at once, then one in each interval."""
@@ -28,7 +31,7 @@ class TokenBucket:
         self._due: Nanoseconds = 0
 
     def allows(self) -> bool:
-        """Whether one more may be answered now."""
+        """Whether one more request is served now."""
         now = self._clock.elapsed()
         with self._lock:
             due = max(self._due, now)
@@ -41,7 +44,7 @@ class TokenBucket:
 RESOLVER: Final = Path("/etc/resolv.conf")
 
 RESERVED: Final = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
-"""Ends of names that nobody can register: RFC 6761, RFC 6762, ICANN's private-use .internal, RFC 8375, and
+"""Domains that cannot be registered: RFC 6761, RFC 6762, ICANN's private-use .internal, RFC 8375, and
 Kubernetes' short names of services (`.cluster.local` is below `.local`)."""
 
 _BROWSER: Final = frozenset({"accept-language", "cookie", "origin", "referer", "upgrade-insecure-requests"})
@@ -52,10 +55,10 @@ _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9
 
 
 def host_of(text: str) -> str:
-    """A name that may be allowed, in lower case.
+    """A host name in lower case.
 
     Raises:
-        ValueError: it is no host name; the message says what one looks like.
+        ValueError: it is no host name; the message has an example.
     """
     name = text.lower().rstrip(".")
     if len(name) > 253 or not _NAME.fullmatch(name):
@@ -66,10 +69,11 @@ def host_of(text: str) -> str:
 
 
 class Hosts:
-    """Host names for browsers, besides addresses and names without a dot: the defense against DNS rebinding.
+    """Host names that browsers may request: a defense against DNS rebinding.
 
-    A page of another site can let its own name resolve to this machine; its script then reads the answers.
-    The Host header still has that site's name. Programs are answered under any name: a scrape needs no key.
+    Another site can let its own name resolve to this machine, and its script then reads the responses. The
+    Host header still has that site's name. Addresses and names without a dot are always allowed, and programs
+    are served under any name.
     """
 
     def __init__(self, allowed: Iterable[str] = (), resolver: Path = RESOLVER) -> None:
@@ -78,7 +82,7 @@ class Hosts:
         self._allowed = frozenset({own, *searched, *(name.lower() for name in allowed)}) - {""}
 
     def reject(self, request: Request) -> Response | None:
-        """What is said to a browser that asks for another site's name; `None` to everybody else."""
+        """The refusal of a browser's request for an unknown host; `None` for any other request."""
         if not is_browser(request) or self._is_allowed(request.host):
             return None
         shown = request.host[:253] or "(none)"
@@ -101,7 +105,7 @@ class Hosts:
 
 
 def is_browser(request: Request) -> bool:
-    """Whether a browser sent it, perhaps for another site's script."""
+    """Whether a browser sent a request, perhaps for another site's script."""
     headers = request.headers
     return (
         not _BROWSER.isdisjoint(headers)
@@ -111,7 +115,7 @@ def is_browser(request: Request) -> bool:
 
 
 def _search(resolver: Path) -> set[str]:
-    """The domains in which this machine looks for names (resolv.conf(5))."""
+    """The search domains of this machine (resolv.conf(5))."""
     try:
         lines = resolver.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -121,11 +125,8 @@ def _search(resolver: Path) -> set[str]:
     return {name.lower().strip(".") for name in domains} - {""}
 
 
-if TYPE_CHECKING:
-    from exporter.web.policy import WebPolicy
-
 RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
-"""A bad file is read again after this, changed or not: it may have been read while it was written."""
+"""Time after which a bad file is read again, changed or not: it may have been read while it was written."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,11 +134,10 @@ _FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 class Access:
-    """Holds the guard in force. Without a file there is none: everybody may ask, by plain HTTP.
+    """Holds the web policy in force. Without a file there is none: every client is served by plain HTTP.
 
-    A file that cannot be used any more leaves the guard as it is, and so does one that would take protection
-    away: TLS, certificates of clients, or passwords go at a restart only, so that a file which is being
-    written, or was emptied by mistake, opens nothing.
+    A file that cannot be used leaves the policy as it is, and so does one that protects less: TLS, client
+    certificates and passwords are removed at a restart only. A half-written or emptied file opens nothing.
     """
 
     def __init__(self, file: Path | None, clock: Clock) -> None:
@@ -151,7 +151,7 @@ class Access:
 
     @property
     def succeeded(self) -> bool | None:
-        """Whether the last load did; `None` without a file."""
+        """Whether the last load succeeded; `None` without a file."""
         return None if self._file is None else self._again is None
 
     def load(self) -> None:
@@ -164,7 +164,7 @@ class Access:
             self._policy, self._file_states = self._read(self._file)
 
     def current(self) -> "WebPolicy | None":
-        """The guard in force now, after a look at the files: for each connection and each request."""
+        """The policy in force, after a check of the files: for each connection and each request."""
         file = self._file
         if file is not None and self._is_due(file):
             with self._lock:
@@ -198,8 +198,8 @@ class Access:
         self._policy, self._file_states, self._again, self._problem = policy, states, None, ""
 
     def _read(self, file: Path) -> tuple["WebPolicy", _FileStates]:
-        """The guard that the files make, and their state before they were read: a later one is read again."""
-        # A quarter of a MiB that nobody needs without a web configuration.
+        """The policy of the files, and their state before they were read: a later one is read again."""
+        # A quarter of a MiB that is not needed without a web configuration.
         from exporter.config.web import load_web  # noqa: PLC0415
         from exporter.web.policy import WebPolicy, refuse_less  # noqa: PLC0415
 
@@ -219,9 +219,9 @@ def _states(paths: Iterable[Path]) -> _FileStates:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes with a file, through links: a mounted secret is exchanged by one."""
+    """What changes with a file, links followed: a mounted secret is replaced by a link."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # of each request: a third of the time that Path.stat takes
+        status = os.stat(path)  # noqa: PTH116  # with each request; Path.stat takes three times as long
     except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev

@@ -1,7 +1,7 @@
 """HTTP on one connection: bounded requests in, whole responses out.
 
-Whatever waits for the client (a head, a body, room in its receive window) has a deadline, and gives way to a
-new connection when all places are taken.
+Each wait for the client (for a head, a body, room in its receive window) has a deadline. Meanwhile the
+connection gives way to a new one when all places are taken.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ MOST_FIELDS: Final = 100
 """Header fields of one request."""
 
 OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
-"""Paths that a kubelet, which knows no password and no name, may always ask. They tell nothing of money."""
+"""Paths without authentication or a check of the host, for the kubelet's probes. They have no figures."""
 
 _LENGTH_DIGITS: Final = 9
 
@@ -39,7 +39,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;
 
 
 class RequestError(Exception):
-    """A request that is refused as it is written; `status` and a sentence for the client."""
+    """A malformed request; `status` and the message are the response."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. `refused` is the reason that the request was not served for, as the metric names it."""
+    """A response. `refused` is the reason of a refusal, as the metric names it; empty for none."""
 
     status: HTTPStatus
     body: bytes
@@ -78,12 +78,12 @@ class Response:
 
 
 def plain(status: HTTPStatus, text: str, *, refused: str = "", **headers: str) -> Response:
-    """A response for people, one line or more."""
+    """A response in plain text."""
     return Response(status, f"{text}\n".encode(errors="replace"), headers=headers, refused=refused)
 
 
 def later(text: str, reason: str) -> Response:
-    """429: the client may ask again in a second."""
+    """429: the client may try again in a second."""
     return plain(HTTPStatus.TOO_MANY_REQUESTS, text, refused=reason, **{"Retry-After": "1"})
 
 
@@ -91,7 +91,7 @@ def request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     """Method, target and version of a request line without its end.
 
     Raises:
-        RequestError: it is none, or of another version than HTTP/1.
+        RequestError: it is malformed, or of another version than HTTP/1.
     """
     match = _LINE.fullmatch(line)
     if match is None:
@@ -105,11 +105,11 @@ def request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
 def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bool = False) -> Request:
     """A request from its lines, without their ends and without the empty one.
 
-    Nothing is guessed: a field that is malformed, folded or has a space before its colon refuses the whole
-    request, since a proxy in front may read it differently.
+    A field that is malformed, folded or has a space before its colon refuses the whole request: a proxy in
+    front may read it differently.
 
     Raises:
-        RequestError: it is malformed, has no Host where HTTP/1.1 asks for one, or its body has no bound.
+        RequestError: it is malformed, lacks the Host of HTTP/1.1, or its body has no bound.
     """
     method, target, version = request_line(line)
     headers: dict[str, str] = {}
@@ -152,14 +152,14 @@ _CHUNK: Final = 4096
 
 
 class TooLongError(Exception):
-    """A client sent more bytes than a head may have."""
+    """A head with more bytes than are allowed."""
 
 
 class BoundedReader:
     """Reads a connection line by line.
 
-    The bound in time is for a whole request, not for each packet: a client that sends a byte now and then
-    is cut off as one that sends nothing.
+    The deadline is of a whole request, not of each packet: a client that sends a byte now and then is cut
+    off like one that sends nothing.
     """
 
     def __init__(self, connection: socket.socket, clock: Clock) -> None:
@@ -173,13 +173,13 @@ class BoundedReader:
         """Wait for the first byte of a request; false when the client has closed.
 
         Raises:
-            TimeoutError: none came.
+            TimeoutError: none arrived in time.
         """
         self.bound(_CHUNK, duration)
         return bool(self._buffer) or self._fill()
 
     def bound(self, size: int, duration: Nanoseconds) -> None:
-        """Allow so many bytes, in so much time, from now on."""
+        """Set the bound of the next reads: bytes, and time from now."""
         self._left = size
         self._deadline = self._clock.elapsed() + duration
 
@@ -210,7 +210,7 @@ class BoundedReader:
         return self._take(min(size, len(self._buffer)))
 
     def drain(self, size: int, duration: Nanoseconds) -> None:
-        """Read and drop what still comes, up to a size.
+        """Read and drop the rest, up to a size.
 
         Raises:
             TimeoutError: the client has not closed in time.
@@ -247,19 +247,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class RequestHandler(Protocol):
-    """What a server answers."""
+    """Responds to requests."""
 
     def admit(self, request: Request) -> Response | None:
-        """The refusal of a request whose body has not been read yet; `None` for one that is answered."""
+        """The refusal of a request whose body is not read yet; `None` if it is served."""
         ...
 
     def respond(self, request: Request) -> Response:
-        """The response to a request that was admitted."""
+        """The response to an admitted request."""
         ...
 
 
 class HttpConnection:
-    """The requests of one connection, one after the other."""
+    """Serves the requests of one connection, one after the other."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ class HttpConnection:
         self._began = False
         self._sending = False
         self._refused = False
-        self._answered_before = False
+        self._has_responded = False
 
     def run(self) -> None:
         """Serve until either side closes.
@@ -305,16 +305,16 @@ class HttpConnection:
             self._linger()
 
     def _exchange(self) -> None:
-        """Read one request and answer it; after a refusal the connection closes where a body is unread."""
+        """Read one request and send its response. A refusal with an unread body closes the connection."""
         try:
             with self._waiting():
                 if not self._reader.wait(self._limits.idle):
                     return
             with self._waiting():
                 request = self._read_head()
-                if request is None or not self._has_taken():
+                if request is None or not self._is_read():
                     return
-            if (rejection := self._admitted(request)) is not None:
+            if (rejection := self._admit(request)) is not None:
                 self._refused = request.length > 0
                 self._keep_alive = request.keep_alive and not self._refused
                 self._send(rejection, request.method)
@@ -324,27 +324,27 @@ class HttpConnection:
             if whole:
                 self._began = False
                 self._keep_alive = request.keep_alive
-                self._send(self._answered(request), request.method)
+                self._send(self._respond(request), request.method)
         except RequestError as error:
             self._refuse(error.status, str(error))
 
-    def _has_taken(self) -> bool:
-        """Wait until the client has taken the responses before this one; false when it is gone.
+    def _is_read(self) -> bool:
+        """Wait until the client has received the earlier responses; false when it is gone.
 
-        A request that comes after a response acknowledges it. One that was sent ahead by a client that does
-        not read would have the kernel buffer one response after the other.
+        A client that sends requests ahead and reads nothing would have the kernel buffer one response after
+        the other.
 
         Raises:
             TimeoutError: it did not in time.
         """
-        if not self._answered_before:
+        if not self._has_responded:
             return True
         ends = select.poll()
-        ends.register(self._connection, 0)  # an end of the connection is told in any case
+        ends.register(self._connection, 0)  # the end of the connection is reported in any case
         deadline = self._clock.elapsed() + self._limits.request
         while _unacknowledged(self._connection):
             if self._clock.elapsed() >= deadline:
-                self._sending = True  # what it does not take needs no answer
+                self._sending = True  # a client that does not read gets no 408
                 raise TimeoutError
             if ends.poll(_POLL_MILLISECONDS):
                 return False
@@ -362,7 +362,7 @@ class HttpConnection:
             raise RequestError(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long") from None
         if line is None:
             return None
-        request_line(line)  # one that is malformed is refused before anything else is waited for
+        request_line(line)  # refuses a malformed one before it waits for the fields
         fields: list[bytes] = []
         try:
             while (field := self._line()) and len(fields) <= MOST_FIELDS:
@@ -395,17 +395,17 @@ class HttpConnection:
             self._sending = False
         return len(self._reader.read(request.length)) == request.length
 
-    def _admitted(self, request: Request) -> Response | None:
+    def _admit(self, request: Request) -> Response | None:
         try:
             return self._service.admit(request)
-        except Exception:  # noqa: BLE001  # logged, and nothing is answered that may not be
-            return _failed(request)
+        except Exception:  # noqa: BLE001  # logged; a request that cannot be checked is not served
+            return _internal_error(request)
 
-    def _answered(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         try:
             return self._service.respond(request)
         except Exception:  # noqa: BLE001  # logged, and the connection goes on
-            return _failed(request)
+            return _internal_error(request)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         self._keep_alive = False
@@ -432,12 +432,12 @@ class HttpConnection:
                 self._hand_over(head + body)
             else:
                 self._hand_over(head, body)
-        self._answered_before = True
+        self._has_responded = True
 
     def _hand_over(self, *pieces: bytes) -> None:
-        """Send all of it in the time that a request has: a client that does not read is cut off too.
+        """Send all of it within the deadline of a request: a client that does not read is cut off too.
 
-        TLS gives each record of 16 KiB the whole timeout, so that `sendall` would not do.
+        Not `sendall`: over TLS each record of 16 KiB would have the whole timeout.
         """
         deadline = self._clock.elapsed() + self._limits.request
         self._sending = True
@@ -451,7 +451,7 @@ class HttpConnection:
                 left = left[self._connection.send(left) :]
 
     def _linger(self) -> None:
-        """Let a refused client read why: closing with its bytes unread would reset the connection."""
+        """Wait for a refused client to read the response: closing with unread bytes would reset it."""
         with contextlib.suppress(OSError), self._waiting():
             self._connection.shutdown(socket.SHUT_WR)
             self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
@@ -462,7 +462,7 @@ def _unacknowledged(connection: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-def _failed(request: Request) -> Response:
-    """500, with the reason in the log: for whoever operates it, not for whoever asks."""
+def _internal_error(request: Request) -> Response:
+    """500; the reason is logged and not sent."""
     _LOG.exception("request failed", extra={"method": request.method, "path": request.path})
     return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")

@@ -1,6 +1,6 @@
-"""`/cost.json`: the figures of the page, for programs. `null` is what is not known.
+"""`/cost.json`: the figures of the page, for programs; `null` is unknown.
 
-`docs/cost.schema.json` says what each is.
+`docs/cost.schema.json` describes each key.
 """
 
 import json

@@ -1,9 +1,8 @@
-"""The explanation of a report's last hour: what the verb `explain` says, at the same tick."""
+"""Text and JSON of an explanation for `explain` and the page, and the explanation of a report."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.cost.explanation import (
@@ -29,15 +28,15 @@ from exporter.units import (
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
     TOKENS_PER_MILLION,
-    Instant,
     Nanoseconds,
     Picodollars,
     dollars,
 )
+from exporter.web.wording import printable, server_name, timestamp
 
 HOURS: Final = "GPU-hours"
 
-# The words of the verb and of the page.
+# Phrases of the verb and of the page.
 HOLDS: Final = "an hour of what it holds now, energy apart"
 QUOTIENTS: Final = "dollars per million tokens, as in the metrics"
 LADDER: Final = "why two people say different numbers, and neither is wrong"
@@ -50,7 +49,7 @@ def text(explanation: Explanation) -> str:
     """For people."""
     period = explanation.period
     hours = period.covered / NANOSECONDS_PER_HOUR
-    when = f"{_time(period.start)} to {_time(period.end)}, {hours:.2f} hours of it metered"
+    when = f"{timestamp(period.start)} to {timestamp(period.end)}, {hours:.2f} hours of it metered"
     lines = [f"{when}; ledger {explanation.ledger}"]
     for server in explanation.servers:
         lines += ["", *_server(server)]
@@ -64,8 +63,8 @@ def as_json(explanation: Explanation) -> str:
     """For machines. Money in dollars, GPU time in seconds."""
     document = {
         "ledger": explanation.ledger,
-        "start": _time(explanation.period.start),
-        "end": _time(explanation.period.end),
+        "start": timestamp(explanation.period.start),
+        "end": timestamp(explanation.period.end),
         "metered_seconds": explanation.period.covered / NANOSECONDS_PER_SECOND,
         "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
         "servers": [
@@ -94,25 +93,20 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
         "split": None if model.split is None else asdict(model.split),
         "tokens": dict(account.tokens),
-        "last_token": None if account.last_token is None else _time(account.last_token),
+        "last_token": None if account.last_token is None else timestamp(account.last_token),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
         "against": [asdict(one) for one in model.against],
     }
 
 
-def _server(explained_server: ServerExplanation) -> Iterator[str]:
-    name = (
-        f"{explained_server.key.namespace}/{explained_server.key.server}"
-        if explained_server.key.namespace
-        else explained_server.key.server
-    )
-    yield printable(name)
-    yield from _prices_now(explained_server.allocated)
-    for model in explained_server.models:
+def _server(server: ServerExplanation) -> Iterator[str]:
+    yield printable(server_name(server.key))
+    yield from _prices_now(server.allocated)
+    for model in server.models:
         yield f"  model {printable(model.account.model) or NO_MODEL}"
         yield from _spent(model)
-        if explained_server.partial:
+        if server.partial:
             yield f"    {PARTIAL}"
         else:
             yield from _quotients(model)
@@ -186,26 +180,26 @@ def _ladder(model: ModelExplanation) -> Iterator[str]:
 
 
 def current_split(model: ModelExplanation) -> CurrentSplit | None:
-    """How its busy money is split; `None` also where nothing was busy that could be split."""
+    """The split of its busy dollars; `None` without busy time."""
     account = model.account
     spent = {phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)}
     return None if spent == {"idle"} else model.split
 
 
 def unserved_words(account: ModelAccount) -> str | None:
-    """Since when a model serves nobody; `None` where it served in the time, or never."""
+    """Since when a model has served no token; `None` if it served in the period, or never."""
     if any(account.tokens.values()) or account.last_token is None:
         return None
-    return f"served no token since {_time(account.last_token)}"
+    return f"served no token since {timestamp(account.last_token)}"
 
 
 def split_words(split: CurrentSplit) -> str:
-    """By what busy money is split now, and what that is worth."""
+    """The method that splits busy dollars now, and its meaning."""
     return f"now split by {split.method}, prefill {split.prefill_ratio:.1%} of busy: {MEANING[split.method]}"
 
 
 def unpriced_words(unpriced: Nanoseconds) -> str:
-    """Why there is no quotient while GPU time has no price."""
+    """Why a model has no quotient while GPU time has no price."""
     return (
         f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS} that it held have no price, so "
         "that what it cost is not known; a price under `hardware` that covers them charges them"
@@ -213,7 +207,7 @@ def unpriced_words(unpriced: Nanoseconds) -> str:
 
 
 def against_words(break_even: HostedBreakEven) -> Iterator[str]:
-    """One's own cost beside a price, and where both come to the same."""
+    """Own cost against a hosted price, and the break-even."""
     own, price = break_even.own_dollars_per_million, break_even.dollars_per_million
     times = break_even.tokens_per_day / break_even.served_per_day
     name = break_even.reference if break_even.reference == YOURS else f"at {break_even.reference}"
@@ -228,21 +222,12 @@ def _money(amount: Picodollars) -> str:
     return f"{dollars(amount):,.6f}"
 
 
-def printable(label: str) -> str:
-    """A label that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in label)
-
-
-def _time(instant: Instant) -> str:
-    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 TRAILING_HOURS: Final = 2
-"""In so many hours the last 60 minutes lie."""
+"""Calendar hours that contain the last 60 minutes."""
 
 
-def explained(report: Report, server: str) -> Explanation | None:
-    """Explain one server, as `name` or `namespace/name`; `None` without books.
+def explain_server(report: Report, server: str) -> Explanation | None:
+    """Explain one server, given as `name` or `namespace/name`, over the last hour; `None` without totals.
 
     Raises:
         ExplanationError: the report has no such server.
@@ -253,14 +238,14 @@ def explained(report: Report, server: str) -> Explanation | None:
     accounts = CostAccounts()
     for owner, window in totals.window.items():
         accounts.add_window(owner, window.money, window.tokens, window.unpriced)
-    accounts.add_mix(totals.course.mix)
+    accounts.add_mix(totals.history.mix)
     accounts.add_last(totals.last_token)
     for key in (*(owner.key for owner in report.rates), *(read.key for read in report.servers)):
-        accounts.know(key)
+        accounts.add_server(key)
     for share in report.shares:
-        accounts.know(share.key)
+        accounts.add_server(share.key)
     end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
-    covered = sum(hour.covered for hour in totals.course.hours[-TRAILING_HOURS:])
+    covered = sum(hour.covered for hour in totals.history.hours[-TRAILING_HOURS:])
     return explain(
         accounts,
         ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),

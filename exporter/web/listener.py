@@ -1,6 +1,6 @@
 """Connections: accepted, bounded in number, each on a thread of its own.
 
-What fails while one is accepted or served costs that connection: the next one is served.
+A failure while one is accepted or served costs that connection only.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 class WebLimits:
     """Bounds of the HTTP server.
 
-    `request` is the time from a request's first byte to the last of its head, again for its body, and again
-    for the client to take the response. `idle` is how long a connection may stay open between requests;
+    `connections` are served at a time, and the kernel holds a `backlog` of further ones ready.
+    `admission` is how long a new one waits for the end of one that was cut for it.
+    `request` is the time from a request's first byte to the end of its head, again for its body, and again
+    for the client to take the response. `idle` is how long a connection may stay open between requests:
     longer than the usual scrape interval of a minute, so that a scraper keeps its connection.
-    `backlog` is how many connections the kernel holds ready; `connections` how many are served at a time,
-    and `admission` how long a new one waits until one that was cut for it has ended.
-    `pages` is how many requests for a page that is not made yet are served at a time: scrapes and probes have
-    the others. `send_bytes` is what the kernel buffers of a response.
+    `pages` is how many requests for a page that is not rendered yet are served at a time: scrapes and probes
+    have the other connections. `send_bytes` is the kernel's buffer of a response.
     """
 
     connections: int = 128
@@ -57,11 +57,11 @@ _UNKNOWN_HOST: Final = "the host is not known; choose another --web.listen-addre
 
 
 class AddressError(ValueError):
-    """A listen address that is none; the message says what one looks like."""
+    """A malformed listen address; the message has the forms that are accepted."""
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
+    """An address that cannot be listened on; the message has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +104,18 @@ def listen(address: ListenAddress, backlog: int) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return _listen(family, name, backlog)
-    except UnicodeError as error:  # a name that cannot even be asked for: an empty or too long label
-        raise ListenError(f"cannot listen on {address}: {_UNKNOWN_HOST}") from error
-    except OSError as error:
-        raise ListenError(_why(address, error)) from error
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"cannot listen on {address}: {_problem(address, error)}") from error
 
 
 def _listen_everywhere(port: int, backlog: int) -> socket.socket:
     if _has_ipv6():
         return _listen(socket.AF_INET6, ("::", port), backlog)
-    return _listen(socket.AF_INET, ("0.0.0.0", port), backlog)  # noqa: S104  # that is what was asked for
+    return _listen(socket.AF_INET, ("0.0.0.0", port), backlog)  # noqa: S104  # the listen address says so
 
 
 def _has_ipv6() -> bool:
-    """Whether IPv6 can be bound: where it is compiled in and switched off, the socket opens all the same."""
+    """Whether IPv6 can be bound: with IPv6 compiled in and switched off, a socket opens but does not bind."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::", 0))
@@ -141,37 +139,40 @@ def _listen(family: int, name: tuple[object, ...], backlog: int) -> socket.socke
     return listener
 
 
-def _why(address: ListenAddress, error: OSError) -> str:
+def _problem(address: ListenAddress, error: OSError | UnicodeError) -> str:
+    """The reason of a failure to listen, and what to do."""
+    if isinstance(error, socket.gaierror | UnicodeError):  # of Unicode: an empty or too long label
+        return _UNKNOWN_HOST
     if error.errno == errno.EADDRINUSE:
-        reason = (
+        return (
             f"the port is in use. `ss -ltnp 'sport = :{address.port}'` shows by whom; "
             "stop it or choose another --web.listen-address"
         )
-    elif error.errno == errno.EACCES:
-        reason = "ports below 1024 need privileges; choose another --web.listen-address"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        reason = "no interface of this machine has that address; choose another --web.listen-address"
-    elif isinstance(error, socket.gaierror):
-        reason = _UNKNOWN_HOST
-    else:
-        reason = error.strerror or str(error)
-    return f"cannot listen on {address}: {reason}"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need privileges; choose another --web.listen-address"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "no interface of this machine has that address; choose another --web.listen-address"
+    return error.strerror or str(error)
 
 
 STACK_BYTES: Final = 512 * 1024
-"""Of a connection's thread, instead of the system's 8 MiB: 128 of them are to fit a container's limits."""
+"""Stack of a connection's thread, instead of the system's 8 MiB: 128 of them fit a container's limits."""
 
-_PAUSE: Final = NANOSECONDS_PER_SECOND // 10
-_QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
-"""After so long without trouble, the same trouble is told again."""
+_ACCEPT_RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
+"""Wait after a failed accept: the connection stays pending, and would fail again at once."""
 
-_SILENT: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
-"""A client that has said nothing for so long after it connected gives way first."""
+_WARN_AGAIN: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""Time after which a problem that has not come back is logged again."""
 
-_CUT_MAX: Final = 16
-"""Connections that gave way and whose threads have yet to end, beside those that are served."""
+_SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""Age from which a connection whose client has sent nothing gives way first."""
 
-_FAREWELL_SECONDS: Final = 2.0
+_MOST_CUT: Final = 16
+"""Connections that gave way and whose threads have yet to end, in addition to those served."""
+
+_CLOSE_SECONDS: Final = 2.0
+"""Longest wait for threads at the stop, for each kind."""
+
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 )
@@ -182,17 +183,17 @@ _LOG = logging.getLogger(__name__)
 
 
 Waiting = Callable[[], AbstractContextManager[None]]
-"""While in there, the connection waits for its client and may lose its place to a new one."""
+"""Context in which a connection waits for its client, and may lose its place to a new one."""
 
 
 class _Connection:
-    """A connection that is served.
+    """A connection that has a place.
 
-    `since` orders connections by when they began to wait for their clients; `None` while one is being served.
-    `has_spoken`: its client has sent something. `is_cut`: it gave way, and its thread has yet to end.
+    `since` orders connections by when they began to wait for their clients; `None` while a request is served.
+    `has_sent`: its client has sent something. `is_cut`: it gave way, and its thread has yet to end.
     """
 
-    __slots__ = ("born", "has_spoken", "is_cut", "network", "peer", "since", "socket")
+    __slots__ = ("born", "has_sent", "is_cut", "network", "peer", "since", "socket")
 
     def __init__(self, accepted: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
         self.socket = accepted
@@ -200,17 +201,17 @@ class _Connection:
         self.network = network(peer)
         self.since: int | None = since
         self.born = born
-        self.has_spoken = False
+        self.has_sent = False
         self.is_cut = False
 
 
 class Listener:
     """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
 
-    When all places are taken, a connection that waits for its client gives its place up: first one whose
-    client never sent a byte, then of the network that holds most places the one that has waited longest.
-    So clients that only hold connections, whether they are slow to ask or slow to read, keep nobody out; and
-    from one address they close their own first.
+    When all places are taken, a connection that waits for its client gives up its place: first one whose
+    client never sent a byte, then, of the network with most places, the one that has waited longest.
+    So clients that only hold connections, slow to send or slow to read, keep no other client out; and those
+    of one address close their own first.
     """
 
     def __init__(
@@ -229,9 +230,9 @@ class Listener:
         self._changed = threading.Condition(self._lock)
         self._connections: set[_Connection] = set()
         self._order = itertools.count()
-        self._accepting = False
-        self._trouble = ""
-        self._troubled: Nanoseconds = 0
+        self._acceptor: threading.Thread | None = None
+        self._problem = ""
+        self._problem_at: Nanoseconds = 0
 
     def start(self) -> None:
         """Begin to accept.
@@ -239,24 +240,24 @@ class Listener:
         Raises:
             RuntimeError: the system has no thread for it.
         """
-        self._accepting = True
-        start(self._accept, "web")
+        self._acceptor = start(self._accept, "web")
 
     def close(self) -> None:
-        """Stop accepting, cut every connection, and wait a moment for their threads."""
+        """Stop accepting, cut every connection, and wait a moment for the threads of both."""
         self._stop.set()
         _cut(self._listening)  # wakes accept(2)
-        with self._lock:
-            self._changed.wait_for(lambda: not self._accepting, _FAREWELL_SECONDS)
-        self._listening.close()
+        if self._acceptor is not None:
+            self._acceptor.join(_CLOSE_SECONDS)
+        with contextlib.suppress(OSError):
+            self._listening.close()
         with self._lock:
             for connection in self._connections:
                 _cut(connection.socket)
-            self._changed.wait_for(lambda: not self._connections, _FAREWELL_SECONDS)
+            self._changed.wait_for(lambda: not self._connections, _CLOSE_SECONDS)
 
     @contextlib.contextmanager
     def _waiting(self, connection: _Connection) -> Iterator[None]:
-        """While in here, a connection waits for its client and may lose its place to a new one."""
+        """As `Waiting`."""
         with self._lock:
             connection.since = next(self._order)
             self._changed.notify_all()
@@ -264,22 +265,19 @@ class Listener:
             yield
         finally:
             connection.since = None
-            connection.has_spoken = True
+            connection.has_sent = True
 
     def _accept(self) -> None:
         while not self._stop.is_set():
             try:
                 self._accept_one()
-            except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
+            except Exception as error:  # noqa: BLE001  # logged; the next connection is accepted
                 if not self._stop.is_set():
                     self._warn(str(error) or type(error).__name__)
-                    self._clock.wait(self._stop, _PAUSE)  # one that stays pending would be tried at once
-        with self._lock:
-            self._accepting = False
-            self._changed.notify_all()
+                    self._clock.wait(self._stop, _ACCEPT_RETRY)
 
     def _accept_one(self) -> None:
-        """Accept one connection, and see that it is served or told to come again."""
+        """Accept one connection, and serve it or answer 503."""
         accepted, peer = self._listening.accept()
         connection = _Connection(accepted, str(peer[0]), next(self._order), self._clock.elapsed())
         try:
@@ -292,21 +290,21 @@ class Listener:
             _refuse(accepted)
             raise
 
-    def _warn(self, trouble: str) -> None:
-        """Once, until it is another one or has been gone for a while."""
+    def _warn(self, problem: str) -> None:
+        """Log a problem once, until it is another one or has not come back for a while."""
         now = self._clock.elapsed()
-        if trouble != self._trouble or now - self._troubled > _QUIET:
-            _LOG.warning("connection not accepted", extra={"problem": trouble})
-        self._trouble, self._troubled = trouble, now
+        if problem != self._problem or now - self._problem_at > _WARN_AGAIN:
+            _LOG.warning("connection not accepted", extra={"problem": problem})
+        self._problem, self._problem_at = problem, now
 
     def _admit(self, connection: _Connection) -> bool:
-        """Count it in where there is room, or another one gives way in time."""
+        """Give a connection a place, if one is free or another connection gives way in time."""
 
         def admitted() -> bool:
             staying = [each for each in self._connections if not each.is_cut]
             if len(staying) >= self._limits.connections and not self._evict(staying):
                 return False
-            if len(self._connections) >= self._limits.connections + _CUT_MAX:
+            if len(self._connections) >= self._limits.connections + _MOST_CUT:
                 return False
             self._connections.add(connection)
             return True
@@ -320,11 +318,11 @@ class Listener:
             self._changed.notify_all()
 
     def _evict(self, staying: list[_Connection]) -> bool:
-        """Cut one connection that waits for its client, under the lock; false where each is being served."""
+        """Cut one connection that waits for its client, under the lock; false where none waits."""
         share = Counter(each.network for each in staying)
-        old = self._clock.elapsed() - _SILENT
+        old = self._clock.elapsed() - _SILENT_AFTER
         waiting = [
-            (each.born > old or _has_spoken(each), -share[each.network], each.since, each)
+            (each.born > old or _has_sent(each), -share[each.network], each.since, each)
             for each in staying
             if each.since is not None
         ]
@@ -343,12 +341,12 @@ class Listener:
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
             _LOG.exception("connection failed", extra={"peer": connection.peer})
         finally:
-            connection.socket.close()
+            _close(connection)
             self._remove(connection)
 
 
 def network(peer: str) -> str:
-    """The address of a client as far as it is one client's: IPv6 hands out whole /64 networks."""
+    """The network of one client: its address, or of IPv6 the /64 that a host is given."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:
@@ -360,17 +358,25 @@ def network(peer: str) -> str:
     return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
-def _has_spoken(connection: _Connection) -> bool:
+def _has_sent(connection: _Connection) -> bool:
     """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
-    if connection.has_spoken:
+    if connection.has_sent:
         return True
     with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
         return any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
     return False
 
 
+def _close(connection: _Connection) -> None:
+    """Close its socket. close(2) lets go of the descriptor even where it reports an error."""
+    try:
+        connection.socket.close()
+    except OSError as error:
+        _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
+
+
 def _cut(connection: socket.socket) -> None:
-    """Wake whoever reads or accepts on a socket, from another thread."""
+    """Wake the thread that reads or accepts on a socket."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -380,4 +386,4 @@ def _refuse(connection: socket.socket) -> None:
         connection.settimeout(0)
         connection.send(_BUSY)
         connection.shutdown(socket.SHUT_WR)
-        connection.recv(_HEAD_BYTES)  # closed with its request unread it would be reset, the answer with it
+        connection.recv(_HEAD_BYTES)  # closing with the request unread would reset it, and lose the answer

@@ -1,38 +1,36 @@
-"""What a reader must know before the figures of a report: a sentence each, the gravest first."""
+"""Warnings about the figures of a report: a sentence each, the most severe first."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from exporter.readings import Gpu, ServerKey, label
+from exporter.readings import Gpu, label
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.rate import Derivation
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
-from exporter.web.wording import amount, price_line, shortened, timestamp
+from exporter.web.wording import amount, price_line, server_name, shortened, timestamp
 
 NVML: Final = "nvml"
 CLOCK: Final = "clock"
 SERVER: Final = "server:"
-"""What sources are called; behind this one stands a server, as `namespace/server` or `server`."""
+"""Names of sources; a server's name follows the last one, as `namespace/server` or `server`."""
 
 MOST_SOURCES: Final = 8
-"""Of so many sources that are down each is named; the rest are counted."""
+"""Sources down that are named; the rest are counted."""
 
 MOST_GPUS: Final = 8
-"""The same of GPUs that took the slot of another, which are told for a day."""
+"""The same of GPUs that took the slot of another, which are listed for a day."""
 
 
 def notes(report: Report, month: str | None, projected: Mapping[str, float], *, stale: bool) -> Iterator[str]:
-    """The notes of a report.
-
-    Of a stale one nothing is said that may have changed since: what is down, and where the month ends.
+    """The notes of a report. A stale one has none of sources that are down, nor of the projected month.
 
     Args:
-        report: what was read and what is in the books.
-        month: the one that `projected` is of.
+        report: the report.
+        month: the current month, of which `projected` is.
         projected: the month's end by product, and of all together under "".
-        stale: whether the report is too old to tell what is.
+        stale: whether the report is too old for current states.
     """
     if stale:
         yield "No tick for more than three intervals: current spend is unknown."
@@ -56,7 +54,7 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
 
 
 def _unpriced(report: Report) -> Iterator[str]:
-    """Why there are no prices of tokens where there are dollars and tokens."""
+    """GPU time that is the reason for missing prices per token."""
     unpriced_times = [] if report.totals is None else [row.unpriced for row in report.totals.window.values()]
     if any(unpriced_times):
         yield (
@@ -66,9 +64,9 @@ def _unpriced(report: Report) -> Iterator[str]:
 
 
 def _withheld(report: Report) -> Iterator[str]:
-    """Why there are no books: either waits for its own cause, and both may be the case."""
+    """What totals wait for: the clock, the ledger's host, or both."""
     clock = any(source.source == CLOCK and not source.up for source in report.sources)
-    # An index below zero is none: the driver listed no such GPU, so that it tells nothing of the ledger.
+    # An index below zero: the driver never listed the GPU, so that it identifies no host.
     listed = any(row.index >= 0 for row in report.gpus)
     dated = "the clock is set (it is waited for two minutes at most)"
     whose = (
@@ -117,7 +115,7 @@ def _over_budget(report: Report, month: str | None, projected: Mapping[str, floa
 
 
 def _down(report: Report, *, nvml: bool) -> Iterator[str]:
-    """NVML, without which there is no money, or the others."""
+    """Sources that are down: NVML, without which nothing is charged, or the others."""
     down = sorted((source for source in report.sources if not source.up), key=_rank)
     for source in down[:MOST_SOURCES]:
         if (source.source == NVML) is not nvml:
@@ -131,25 +129,21 @@ def _down(report: Report, *, nvml: bool) -> Iterator[str]:
 
 
 def _remedy(source: SourceRow, report: Report) -> str:
-    """What to do about a server that is down, after a space."""
+    """What to do about a server that is down, each sentence after a space."""
     name = source.source.removeprefix(SERVER)
-    reasons = {one.reason for one in report.unread if one.url and _name(one.key) == name}
+    reasons = {one.reason for one in report.unread if one.url and server_name(one.key) == name}
     if not source.source.startswith(SERVER):
         return ""
     return "".join(f" {reason.remedy}." for reason in sorted(reasons))
 
 
 def _unread(report: Report) -> Iterator[str]:
-    """Servers that were found and have no endpoint."""
+    """Discovered servers without an endpoint."""
     unread = sorted({(one.key, one.reason) for one in report.unread if not one.url})
     for key, reason in unread[:MOST_SOURCES]:
-        yield f"Server {_name(key)} is not read: {reason.problem}. {reason.remedy}."
+        yield f"Server {server_name(key)} is not read: {reason.problem}. {reason.remedy}."
     if further := unread[MOST_SOURCES:]:
         yield f"Further servers that are not read: {len(further)}."
-
-
-def _name(key: ServerKey) -> str:
-    return f"{key.namespace}/{key.server}".removeprefix("/")
 
 
 def _refused(report: Report) -> Iterator[str]:
@@ -163,7 +157,7 @@ def _refused(report: Report) -> Iterator[str]:
 
 
 def _rank(source: SourceRow) -> tuple[bool, bool, str]:
-    """NVML first, without which there is no money; servers last: there may be many."""
+    """NVML first, without which nothing is charged; servers last: there may be many."""
     return source.source.startswith(SERVER), source.source != NVML, source.source
 
 
@@ -175,14 +169,14 @@ def _failure(source: SourceRow, report: Report) -> str:
     if not source.source.startswith(SERVER):
         return f"Source {source.source} cannot be read"
     name = source.source.removeprefix(SERVER)
-    ups = [row.up for row in report.servers if _name(row.key) == name]
+    ups = [row.up for row in report.servers if server_name(row.key) == name]
     if any(ups) and not all(ups):
         return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
     return f"Server {name} cannot be read"
 
 
 def _scaled(report: Report) -> str:
-    """How many of them have a list price of another region, scaled."""
+    """GPUs with the scaled list price of another region, after a space."""
     scaled = {
         price.gpu: price.count for price in report.prices if price.provenance.derivation is Derivation.SCALED
     }
@@ -195,12 +189,12 @@ def _without_price(report: Report) -> Iterator[str]:
         yield (
             f"Unpriced GPUs: {sum(row.count for row in unpriced)} of "
             f"{sum(row.count for row in report.gpus)}. These figures do not include their cost. "
-            f"{_write(row.gpu for row in unpriced)}"
+            f"{_price_hint(row.gpu for row in unpriced)}"
         )
 
 
-def _write(gpus: Iterable[Gpu]) -> str:
-    """The line of the configuration that gives these GPUs a price."""
+def _price_hint(gpus: Iterable[Gpu]) -> str:
+    """How to price these GPUs in the configuration."""
     return f"Add your price: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
 
 
@@ -212,7 +206,7 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     if estimated:
         yield (
             f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)} "
-            f"{_write(estimated)}"
+            f"{_price_hint(estimated)}"
         )
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
     if by_list and (old := age_warning(report.price_list_date, report.wall)):

@@ -1,4 +1,4 @@
-"""Basic authentication: passwords against bcrypt hashes, looked at once and remembered as keyed hashes."""
+"""Basic authentication: passwords compared with bcrypt hashes once, and remembered as keyed hashes."""
 
 import base64
 import binascii
@@ -17,24 +17,24 @@ from exporter.web.listener import network
 
 MOST_WAITING: Final = 64
 MOST_WAITING_FROM_ONE: Final = 4
-"""Passwords that wait to be compared: in all, and from one address. Further ones are refused, so that wrong
-passwords, however many, take neither all connections nor more than one core."""
+"""Passwords that wait to be compared: in all, and from one address. Further ones are refused, so that any
+number of wrong passwords takes neither all connections nor more than one core."""
 
-PATIENCE_SECONDS: Final = 10.0
-"""How long a password waits at most."""
+LONGEST_WAIT_SECONDS: Final = 10.0
+"""Longest wait of a password."""
 
 MOST_FAILED: Final = 1024
-"""Addresses that are remembered for a wrong password, the newest."""
+"""Addresses that are remembered for a wrong password: the newest."""
 
 BCRYPT_BYTES: Final = 72
-"""Bcrypt looks at no more of a password; so does Go's, which the format comes from."""
+"""Bcrypt compares no more of a password; so does Go's, the origin of the format."""
 
 Check = Callable[[bytes, bytes], bool]
-"""Whether a password is that of a hash; slow on purpose."""
+"""Whether a password matches a hash; slow on purpose."""
 
 
 class Verdict(Enum):
-    """What is to be said to a client."""
+    """Result of the check of an `Authorization` header."""
 
     GRANTED = "granted"
     WRONG = "wrong"
@@ -42,13 +42,13 @@ class Verdict(Enum):
 
 
 def bcrypt_check(file: str) -> Check:
-    """Bcrypt's own comparison, imported where a file asks for it.
+    """Bcrypt's comparison, imported only if a file has users.
 
     Raises:
         ConfigError: the package is not installed.
     """
     try:
-        from bcrypt import checkpw  # noqa: PLC0415 - half a MiB that few need
+        from bcrypt import checkpw  # noqa: PLC0415 - half a MiB that few hosts need
     except ImportError:
         message = "needs the package bcrypt: /opt/inference-cost-exporter/bin/pip install '.[auth]'"
         raise ConfigError(file, (Problem(None, "basic_auth_users", message),)) from None
@@ -56,9 +56,9 @@ def bcrypt_check(file: str) -> Check:
 
 
 class Passwords:
-    """The users of one file, and which passwords were right: of each user the last one.
+    """The users of one file, and the last right password of each.
 
-    What is remembered is a hash under a key of this process, so that memory tells no password. An unknown
+    Passwords are remembered as hashes under a key of this process, so that its memory has none. An unknown
     user takes as long as the first one of the file. One password is compared at a time.
     """
 
@@ -68,10 +68,10 @@ class Passwords:
         self._check = check
         self._key = secrets.token_bytes(blake2b.MAX_KEY_SIZE)
         self._right: dict[bytes, bytes] = {}
-        self._line = _PasswordQueue()
+        self._queue = _PasswordQueue()
 
     def verdict(self, authorization: str, peer: str) -> Verdict:
-        """What an `Authorization` header is worth; `peer` is the address that it comes from."""
+        """Check an `Authorization` header; `peer` is the address of its client."""
         given = _credentials(authorization)
         if given is None:
             return Verdict.WRONG
@@ -80,21 +80,21 @@ class Passwords:
         if self._is_right(user, mark):
             return Verdict.GRANTED
         address = network(peer)
-        with self._line.turn(address) as admitted:
+        with self._queue.turn(address) as admitted:
             if not admitted:
                 return Verdict.BUSY
-            if self._is_right(user, mark):  # somebody before us in line had the same
+            if self._is_right(user, mark):  # an earlier one in the queue was the same
                 return Verdict.GRANTED
             hashed = self._users.get(user)
             matches = self._matches(password, hashed or self._stand_in)
             if not matches or hashed is None:
-                self._line.failed(address)
+                self._queue.failed(address)
                 return Verdict.WRONG
             self._right[user] = mark
             return Verdict.GRANTED
 
     def _mark(self, user: bytes, password: bytes) -> bytes:
-        # One pair has one form: a user's name holds no colon.
+        # Unambiguous: a user's name has no colon.
         return blake2b(user + b":" + password, key=self._key).digest()
 
     def _is_right(self, user: bytes, mark: bytes) -> bool:
@@ -103,12 +103,12 @@ class Passwords:
     def _matches(self, password: bytes, hashed: bytes) -> bool:
         try:
             return self._check(password[:BCRYPT_BYTES], hashed)
-        except ValueError:  # bytes that bcrypt takes for no password
+        except ValueError:  # bytes that bcrypt does not accept
             return False
 
 
 class _Waiter:
-    """A password that waits for its turn. `called` is set once it is compared, or another took its place."""
+    """A password that waits for its turn. `called` is set at its turn, or when another took its place."""
 
     __slots__ = ("address", "called", "rank")
 
@@ -121,9 +121,9 @@ class _Waiter:
 class _PasswordQueue:
     """Passwords in the order in which they are compared, one at a time.
 
-    An address that has failed comes after those that have not, and the second one of an address after the
-    first of each other. Where the line is full, who comes earlier takes the place of who comes last: wrong
-    passwords from many addresses keep a right one out no longer than one of each takes.
+    Addresses that have failed come after those that have not, and the second password of an address after the
+    first of every other. In a full queue a password takes the place of one that ranks behind it. So wrong
+    passwords from many addresses delay a right one by at most one comparison per address.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _PasswordQueue:
         self._failed: dict[str, None] = {}
 
     def failed(self, address: str) -> None:
-        """Remember that a password from there was wrong."""
+        """Remember that a password from an address was wrong."""
         with self._lock:
             self._failed.pop(address, None)
             self._failed[address] = None
@@ -142,15 +142,15 @@ class _PasswordQueue:
 
     @contextmanager
     def turn(self, address: str) -> Iterator[bool]:
-        """Wait for a turn, and hold it; false without one."""
+        """Wait for a turn and hold it; false if there is none in time."""
         with self._lock:
-            waiter = self._joined(address)
+            waiter = self._enqueue(address)
             self._call_next()
         if waiter is None:
             yield False
             return
         try:
-            waiter.called.wait(PATIENCE_SECONDS)
+            waiter.called.wait(LONGEST_WAIT_SECONDS)
             yield self._current is waiter
         finally:
             with self._lock:
@@ -161,13 +161,13 @@ class _PasswordQueue:
                 self._call_next()
 
     def _call_next(self) -> None:
-        """Wake the one whose turn it is, and nobody else: all of them would pass the lock around."""
+        """Wake the next one only: with all awake, the lock would pass through each."""
         if self._current is None and self._waiters:
             self._current = min(self._waiters, key=lambda each: each.rank)
             self._waiters.remove(self._current)
             self._current.called.set()
 
-    def _joined(self, address: str) -> _Waiter | None:
+    def _enqueue(self, address: str) -> _Waiter | None:
         ahead = Counter(each.address for each in self._waiters)[address]
         if ahead >= MOST_WAITING_FROM_ONE:
             return None
@@ -183,7 +183,7 @@ class _PasswordQueue:
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
-    """User and password of a header, `None` where it holds none (RFC 7617)."""
+    """User and password of a header, `None` without them (RFC 7617)."""
     scheme, _, encoded = authorization.strip().partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -1,4 +1,4 @@
-"""What a web configuration asks of connections and requests."""
+"""The rules of a web configuration that a connection and a request must pass."""
 
 import logging
 from dataclasses import replace
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class WebPolicy:
-    """What one web configuration asks of connections and requests.
+    """One web configuration applied: TLS, passwords, request rate, headers.
 
     Raises:
         ConfigError: a file that it names cannot be used, or bcrypt is missing.
@@ -37,21 +37,21 @@ class WebPolicy:
 
     @property
     def is_worn(self) -> bool:
-        """Whether it takes more memory than a new one would."""
+        """Whether a new policy would take less memory."""
         return self.encryption is not None and self.encryption.is_worn
 
     @property
     def authenticates(self) -> bool:
-        """Whether every client shows who it is, by a password or a certificate."""
+        """Whether every client authenticates, by a password or a certificate."""
         tls = self.config.tls
         return self._passwords is not None or (
             tls is not None and tls.clients is not None and tls.clients.required
         )
 
     def reject(self, request: Request) -> Response | None:
-        """What is said to a request that is not answered; `None` for one that is."""
+        """The refusal of a request; `None` if it is served."""
         if self.encryption is not None and not request.encrypted:
-            # A connection from before the file asked for TLS.
+            # The connection is older than the file's TLS.
             return plain(HTTPStatus.FORBIDDEN, "refused: ask by https", refused="plain_http")
         if request.path in OPEN:
             return None
@@ -73,7 +73,7 @@ class WebPolicy:
         )
 
     def add_headers(self, response: Response) -> Response:
-        """An answer with the headers that the file adds."""
+        """A response with the headers of the file."""
         if not self._headers:
             return response
         headers = {**response.headers, **self._headers}
@@ -84,7 +84,7 @@ def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
     """Refuse a reload that protects less.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: TLS, client certificates or passwords would be removed.
     """
     gone = []
     if before.tls is not None and after.tls is None:

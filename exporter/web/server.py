@@ -1,4 +1,4 @@
-"""The HTTP server: what is answered at which path. It reads the current report and nothing else."""
+"""The HTTP server: its paths, and their responses from the current report."""
 
 import ipaddress
 import logging
@@ -28,11 +28,11 @@ from exporter.web.listener import (
 )
 
 MOST_PAGES: Final = 16
-"""Pages of one report that are kept, the newest."""
+"""Pages of one report that are kept: the newest."""
 
 
 class BusyError(Exception):
-    """So many clients wait for pages that a further one would take a scrape's place."""
+    """Too many clients wait for pages: another one would take the place of a scrape."""
 
 
 class PageCache:
@@ -47,10 +47,10 @@ class PageCache:
     def page(
         self, report: Report | None, path: str, make: Callable[[], bytes | None], *, stale: bool
     ) -> bytes | None:
-        """The page of a path, made where it is not kept; what is `None` is not kept.
+        """The page of a path, rendered by `make` if it is not kept. `None` is returned and not kept.
 
         Raises:
-            BusyError: there is no room to wait for it.
+            BusyError: too many clients wait for pages.
         """
         cached = self._cached(report, path, stale=stale)
         if cached is not None:
@@ -62,29 +62,29 @@ class PageCache:
                 cached = self._cached(report, path, stale=stale)
                 if cached is not None:
                     return cached
-                made = make()
-                if made is not None:
-                    self._keep(report, path, made, stale=stale)
-                return made
+                page = make()
+                if page is not None:
+                    self._keep(report, path, page, stale=stale)
+                return page
         finally:
             self._room.release()
 
     def forget(self, report: Report | None) -> None:
-        """Let go of the pages of any other report, and of that report."""
+        """Drop the pages of any other report, so that its memory is free."""
         with self._making:
             if self._cached_pages[0] is not report:
                 self._cached_pages = (None, False, {})
 
     def _cached(self, report: Report | None, path: str, *, stale: bool) -> bytes | None:
-        of, was_stale, pages = self._cached_pages
-        return pages.get(path) if of is report and was_stale is stale else None
+        cached_report, cached_stale, pages = self._cached_pages
+        return pages.get(path) if cached_report is report and cached_stale is stale else None
 
-    def _keep(self, report: Report | None, path: str, made: bytes, *, stale: bool) -> None:
-        of, was_stale, before = self._cached_pages
-        pages = dict(before) if of is report and was_stale is stale else {}
+    def _keep(self, report: Report | None, path: str, page: bytes, *, stale: bool) -> None:
+        cached_report, cached_stale, before = self._cached_pages
+        pages = dict(before) if cached_report is report and cached_stale is stale else {}
         while len(pages) >= MOST_PAGES:
             del pages[next(iter(pages))]
-        pages[path] = made
+        pages[path] = page
         self._cached_pages = (report, stale, pages)
 
 
@@ -92,8 +92,8 @@ _READ: Final = ("GET", "HEAD")
 _EXPLAIN: Final = "/explain/"
 _HTML: Final = "text/html; charset=utf-8"
 _NOT_READY: Final = "not ready: the first tick has not been taken yet"
-_OFF: Final = "reloading over HTTP is switched off; send SIGHUP"
-_NOT_ASKED_FOR: Final = (
+_RELOAD_OFF: Final = "reloading over HTTP is switched off; send SIGHUP"
+_RELOAD_UNPROTECTED: Final = (
     "reloading over HTTP is off where others reach the port and no password or client certificate is asked "
     "for: send SIGHUP, or start with --web.enable-lifecycle"
 )
@@ -101,14 +101,14 @@ REFUSALS: Final = (
     *("busy", "cross_site", "no_password", "plain_http", "rate_limit", "reload_off", "reload_rate"),
     *("unknown_host", "wrong_password"),
 )
-"""Why requests are refused, as the metric names it."""
+"""Reasons to refuse a request, as the metric names them."""
 
-QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
-"""Wrong passwords are logged once in so long, with their number since the last line."""
+LOGIN_LOG_INTERVAL: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""Least time between two log lines of failed logins; each has their number since the last line."""
 
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for links, not to bind
 
-_FULL: Final = plain(
+_TOO_MANY_PAGES: Final = plain(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too many pages at once; come again",
     refused="busy",
@@ -121,13 +121,13 @@ _LOG = logging.getLogger(__name__)
 class WebServer:
     """Serves the current report.
 
-    `current` gives the report to serve, `None` before the first tick; it is called from many threads.
-    `reload` swaps the configuration and returns what is to be known about it, if anything; it raises with a
-    message for people when it cannot. Without it, reloading over HTTP is switched off.
-    `lifecycle` says whether reloading over HTTP is on; `None`: where the address is of loopback, or every
-    client shows who it is.
-    `access` says who may ask, and how; without it, everybody by plain HTTP.
-    `allowed_hosts` are names that browsers may ask for, beside those of `Hosts`.
+    `current` returns the report to serve, `None` before the first tick; it is called from many threads.
+    `reload` swaps the configuration and returns a notice for the client, often empty; an exception has a
+    message for the client. Without it, reloading over HTTP is off.
+    `lifecycle` is whether reloading over HTTP is on; `None`: on a loopback address, or where every client
+    authenticates.
+    `access` has the web configuration; without it, every client is served by plain HTTP.
+    `allowed_hosts` are host names for browsers in addition to those of `Hosts`.
     """
 
     def __init__(
@@ -161,17 +161,17 @@ class WebServer:
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
             "/": (_READ, self._page),
-            "/explain": (_READ, self._moved),
-            "/explain/": (_READ, self._explained),
+            "/explain": (_READ, self._redirect),
+            "/explain/": (_READ, self._explanation),
             "/metrics": (_READ, self._metrics),
-            "/cost.json": (_READ, self._document),
+            "/cost.json": (_READ, self._cost_json),
             "/-/healthy": (_READ, self._healthy),
             "/-/ready": (_READ, self._ready),
-            "/-/reload": (("POST",), self._reloaded),
+            "/-/reload": (("POST",), self._reload_configuration),
         }
 
     def bind(self) -> None:
-        """Take the address, and answer nobody yet: who asks waits for `start`.
+        """Take the address without serving yet: a client that connects waits for `start`.
 
         Raises:
             ListenError: the address cannot be listened on; the message says what to do.
@@ -179,7 +179,7 @@ class WebServer:
         self._bound()
 
     def start(self) -> None:
-        """Serve, at the address that was taken or is now.
+        """Serve, on the address taken by `bind` or now.
 
         Raises:
             ListenError: the address cannot be listened on; the message says what to do.
@@ -193,26 +193,26 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port, also where port 0 was asked for. The asked one before `start`."""
+        """The port that is listened on; before `bind` or `start` the configured one, which may be 0."""
         if self._listening is None:
             return self._address.port
         return int(self._listening.getsockname()[1])
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds the page, also where every interface is listened on."""
+        """Address of the page for a client on this machine: loopback where every interface is listened on."""
         return self._url(_LOOPBACK.get(self._address.host, self._address.host))
 
     @property
     def bound(self) -> str:
-        """Where it listens, as the socket tells it: `[::]` and `0.0.0.0` are every interface."""
+        """Address that the socket listens on: `[::]` and `0.0.0.0` are every interface."""
         if self._listening is None:
             return self._url(self._address.host)
         return self._url(str(self._listening.getsockname()[0]))
 
     @property
     def left_out(self) -> tuple[tuple[str, int], ...]:
-        """What rendering had to leave out since the start, by reason: for the next report to tell."""
+        """Samples that rendering left out since the start, by reason: for the next report."""
         by_reason: Counter[str] = Counter()
         for (_, reason), count in self._exposition.faults.items():
             by_reason[reason] += count
@@ -224,7 +224,7 @@ class WebServer:
         return self._refusals.counts
 
     def prepare(self) -> None:
-        """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.
+        """Render the current report ahead in the variants requested lately, so that a scrape costs no CPU.
 
         For the sampler, after it has published. Without it, the first scrape of each report renders.
         """
@@ -249,7 +249,7 @@ class WebServer:
     def _bound(self) -> socket.socket:
         if self._listening is None:
             self._listening = listen(self._address, self._limits.backlog)
-            # Of each connection: without it a client that does not read has the kernel hold megabytes.
+            # Of each connection: the kernel would hold megabytes for a client that does not read.
             self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_bytes)
         return self._listening
 
@@ -278,19 +278,20 @@ class WebServer:
         safe = request.encrypted or (policy is not None and policy.authenticates) or request.path in OPEN
         if rejection is None and not safe:
             rejection = self._hosts.reject(request)
-        return None if rejection is None else self._finished(request, rejection)
+        return None if rejection is None else self._complete(request, rejection)
 
     def respond(self, request: Request) -> Response:
         """The response to a request that was admitted."""
-        return self._finished(request, self._routed(request))
+        return self._complete(request, self._route(request))
 
-    def _finished(self, request: Request, response: Response) -> Response:
+    def _complete(self, request: Request, response: Response) -> Response:
+        """Count a refusal, and add the headers of the web configuration."""
         if response.refused:
             self._refusals.note(response.refused, request.peer)
         policy = self._access.current()
         return response if policy is None else policy.add_headers(response)
 
-    def _routed(self, request: Request) -> Response:
+    def _route(self, request: Request) -> Response:
         route = self._routes.get(request.path)
         if route is None and request.path.startswith(_EXPLAIN):
             route = self._routes[_EXPLAIN]
@@ -313,12 +314,12 @@ class WebServer:
         return Response(HTTPStatus.OK, body, form.format.content_type, headers)
 
     def _page(self, request: Request) -> Response:
-        # What people look at is imported when they do: it is memory that a scrape needs none of.
+        # Imported with the first request of a page: a scrape needs none of that memory.
         from exporter.web import page  # noqa: PLC0415
 
-        return self._made(request, page.page, _HTML, page.HEADERS)
+        return self._rendered(request, page.page, _HTML, page.HEADERS)
 
-    def _explained(self, request: Request) -> Response:
+    def _explanation(self, request: Request) -> Response:
         from exporter.web import page  # noqa: PLC0415
 
         form = request.path.removeprefix(_EXPLAIN)
@@ -328,18 +329,18 @@ class WebServer:
 
         if self._current() is None:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
-        return self._made(request, make, _HTML, page.HEADERS)
+        return self._rendered(request, make, _HTML, page.HEADERS)
 
-    def _moved(self, _request: Request) -> Response:
-        # A relative place, so that a proxy may put the page anywhere.
+    def _redirect(self, _request: Request) -> Response:
+        # A relative location: a proxy may serve the page below another path.
         return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
-    def _document(self, request: Request) -> Response:
+    def _cost_json(self, request: Request) -> Response:
         from exporter.web.cost_json import document  # noqa: PLC0415
 
-        return self._made(request, document, "application/json", {})
+        return self._rendered(request, document, "application/json", {})
 
-    def _made(
+    def _rendered(
         self,
         request: Request,
         make: Callable[[Report | None, Nanoseconds, Build], bytes | None],
@@ -353,7 +354,7 @@ class WebServer:
                 report, request.path, lambda: make(report, elapsed, self._build), stale=stale
             )
         except BusyError:
-            return _FULL
+            return _TOO_MANY_PAGES
         if body is None:
             return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
         return Response(HTTPStatus.OK, body, content_type, headers)
@@ -366,28 +367,28 @@ class WebServer:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
         return plain(HTTPStatus.OK, "ready")
 
-    def _reloaded(self, request: Request) -> Response:
+    def _reload_configuration(self, request: Request) -> Response:
         if _is_cross_site(request):
             text = "refused: the request comes from another site"
             return plain(HTTPStatus.FORBIDDEN, text, refused="cross_site")
         if self._reload is None or self._lifecycle is False:
-            return plain(HTTPStatus.FORBIDDEN, _OFF, refused="reload_off")
+            return plain(HTTPStatus.FORBIDDEN, _RELOAD_OFF, refused="reload_off")
         if self._lifecycle is None and not (self._is_local() or self._authenticates()):
-            return plain(HTTPStatus.FORBIDDEN, _NOT_ASKED_FOR, refused="reload_off")
+            return plain(HTTPStatus.FORBIDDEN, _RELOAD_UNPROTECTED, refused="reload_off")
         if not self._reloads.allows():
             return later("not reloaded: the last reload was less than a second ago", "reload_rate")
         if not self._reloading.acquire(blocking=False):
             return later("not reloaded: another reload is under way", "reload_rate")
         try:
             notice = self._reload()
-        except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
+        except Exception as error:  # noqa: BLE001  # the client gets it, and the daemon goes on
             return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
         finally:
             self._reloading.release()
         return plain(HTTPStatus.OK, f"reloaded\n{notice}" if notice else "reloaded")
 
     def _is_local(self) -> bool:
-        """Whether programs of this machine alone reach the address."""
+        """Whether only programs of this machine reach the address."""
         if self._listening is None:
             return False
         address = ipaddress.ip_address(str(self._listening.getsockname()[0]).partition("%")[0])
@@ -399,7 +400,7 @@ class WebServer:
 
 
 class _Refusals:
-    """Requests that were refused, counted by reason; wrong passwords also in the log."""
+    """Counts of refused requests by reason; wrong passwords are also logged."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -410,26 +411,26 @@ class _Refusals:
 
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:
-        """How many since the start, by reason."""
+        """Refused requests since the start, by reason."""
         with self._lock:
             return tuple(self._counts.items())
 
     def note(self, reason: str, peer: str) -> None:
-        """Count one. The log has the address of a failed login and no user: people type passwords there."""
+        """Count one. The log has no user of a failed login: people type passwords into that field."""
         with self._lock:
             self._counts[reason] += 1
             if reason != "wrong_password":
                 return
             self._unlogged += 1
             now = self._clock.elapsed()
-            if self._logged is not None and now - self._logged < QUIET:
+            if self._logged is not None and now - self._logged < LOGIN_LOG_INTERVAL:
                 return
             failed, self._unlogged, self._logged = self._unlogged, 0, now
         _LOG.warning("login failed", extra={"address": peer, "failed": failed})
 
 
 def _is_cross_site(request: Request) -> bool:
-    """Whether a browser sent it for another site's page. Programs send neither header."""
+    """Whether a browser sent a request for another site's page. Programs send neither header."""
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return True
     origin = request.headers.get("origin")

@@ -1,4 +1,4 @@
-"""TLS of the web server: its settings as the standard library takes them, and one connection's."""
+"""TLS of the web server: its settings, and the handshake of a connection."""
 
 import contextlib
 import ipaddress
@@ -28,17 +28,17 @@ _PLAIN: Final = (
 
 
 class ClientCertificateError(OSError):
-    """A client whose certificate carries none of the names that are let in."""
+    """A client whose certificate has none of the allowed names."""
 
 
 class TlsSettings:
-    """TLS as a web configuration wants it, with the files as they are now.
+    """TLS of a web configuration, with the files as they are now.
 
-    No tickets are handed out. OpenSSL remembers sessions of TLS 1.2 for two hours, up to 20,000 of them, and
-    Python cannot tell it not to: `is_worn` says when it is time for another of these.
+    No tickets are issued. OpenSSL remembers sessions of TLS 1.2 for two hours, up to 20,000 of them, and
+    Python cannot switch that off: `is_worn` is when to replace these settings.
 
     Raises:
-        ConfigError: a file cannot be used; the message says which and why.
+        ConfigError: a file cannot be used; the message has its name and the reason.
     """
 
     def __init__(self, tls: TlsConfig, file: str) -> None:
@@ -62,14 +62,14 @@ class TlsSettings:
 
     @property
     def is_worn(self) -> bool:
-        """Whether so many sessions are remembered that they take memory."""
+        """Whether the remembered sessions take memory."""
         return self._context.session_stats()["number"] >= MOST_SESSIONS
 
     def _identify(self, certificate: Path, key: Path) -> None:
         for path in (certificate, key):
-            contents(path)  # for the message that says which of them cannot be read
+            contents(path)  # for an error that names the file
         try:
-            # An empty password: OpenSSL would otherwise ask for one at the terminal, and wait.
+            # Without a password OpenSSL would prompt for one at the terminal, and wait.
             self._context.load_cert_chain(certificate, key, password=b"")
         except (ssl.SSLError, OSError, ValueError) as error:
             why = getattr(error, "reason", None) or str(error)
@@ -97,12 +97,12 @@ class TlsSettings:
         clock: Clock,
         limits: WebLimits,
     ) -> Iterator[ssl.SSLSocket]:
-        """Speak TLS over a connection, which stays its owner's to cut and to close.
+        """Serve TLS over a connection, which its owner still cuts and closes.
 
         The handshake takes `limits.request` at most, and is `waiting` until it is done.
 
         Raises:
-            OSError: the client does not, or may not; what can be told it has been.
+            OSError: the client speaks no TLS or is not allowed; it has been sent the reason where possible.
         """
         own = connection.dup()
         try:
@@ -127,14 +127,14 @@ class TlsSettings:
                     "the client's certificate carries no name of client_allowed_sans"
                 )
             yield encrypted
-            # Say that it ends here, and wait for nothing.
+            # Announce the end without waiting for the client's.
             encrypted.settimeout(0)
             with contextlib.suppress(OSError, ValueError):
                 encrypted.unwrap()
 
 
 def _warn_plain(connection: socket.socket, clock: Clock, *, plain: bool) -> None:
-    """Let a refused client read why: closing with its bytes unread would reset the connection."""
+    """Send the reason to a refused client; closing with unread bytes would reset the connection."""
     with contextlib.suppress(OSError):
         connection.settimeout(1)
         if plain:

@@ -1,4 +1,4 @@
-"""How instants, money and counts are written for people."""
+"""Text forms of instants, money, counts and names."""
 
 import json
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.readings import ServerKey
+from exporter.tariff.rate import Provenance
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNKNOWN: Final = "not known"
-"""What is written in the place of a figure that there is not."""
+"""Stands for an unknown figure."""
 
 ABSENT: Final = "\N{EN DASH}"
-"""The same in a cell of a table."""
+"""Stands for an unknown figure in a cell of a table."""
 
 MOST_CHARACTERS: Final = 400
-"""Of a sentence from outside, such as why a source cannot be read and what to do."""
+"""Length of a sentence from outside, such as the reason why a source cannot be read."""
 
 _FLOAT_DIGITS: Final = 9
-"""Sums of floats are right to so many: 3.8749999999999996 is 3.875, of which anybody would make 3.88."""
+"""Digits to which sums of floats are right: 3.8749999999999996 is 3.875, and rounds to 3.88."""
 
 
 def timestamp(instant: Instant) -> str:
@@ -36,7 +37,7 @@ def local(instant: Instant, zone: ZoneInfo, form: str) -> str:
 
 
 def amount(dollars: float) -> str:
-    """Money to the cent, halves up. Less than a cent is not written as nothing."""
+    """Money to the cent, halves up. Less than a cent is not written as 0."""
     if not isfinite(dollars):
         return UNKNOWN
     cents = rounded(abs(dollars), 2)
@@ -57,7 +58,7 @@ def six(figure: float | None) -> str:
 
 
 def share(ratio: float) -> str:
-    """A ratio in percent. A little is not written as nothing, nor nearly all as all."""
+    """A ratio in percent. Little is not written as 0 %, nor nearly all as 100 %."""
     percent = rounded(ratio * 100, 0)
     if ratio > 0 and percent == 0:
         return "<1%"
@@ -80,7 +81,7 @@ def count(tokens: int) -> str:
 
 
 def shortened(text: str) -> str:
-    """Text from outside on one line; one that is too long ends at a word."""
+    """Text from outside on one line, cut at a word if it is too long."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(words) <= MOST_CHARACTERS:
         return words
@@ -88,8 +89,13 @@ def shortened(text: str) -> str:
     return f"{cut} ..."
 
 
+def printable(text: str) -> str:
+    """Text from outside as it is, for a terminal: no character of it can move the cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def price_line(gpu_models: Sequence[str]) -> str:
-    """The line of a configuration that prices GPUs of these models, PRICE left to the reader."""
+    """The line of a configuration that prices GPUs of these models; the reader replaces PRICE."""
     rules = (
         f"{{match: {{gpu_model: {json.dumps(model, ensure_ascii=False)}}}, "
         "rented: {dollars_per_gpu_hour: PRICE}}"
@@ -98,6 +104,11 @@ def price_line(gpu_models: Sequence[str]) -> str:
     return f"hardware: [{', '.join(rules)}]"
 
 
+def price_source(origin: Provenance) -> str:
+    """The source of a price, with its date if it has one."""
+    return f"{origin.source}, as of {origin.as_of}" if origin.as_of else origin.source
+
+
 def server_name(key: ServerKey) -> str:
-    """A server as people call it."""
+    """The name of a server, with its namespace if it has one."""
     return f"{key.namespace}/{key.server}" if key.namespace else key.server

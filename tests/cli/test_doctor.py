@@ -6,7 +6,7 @@ import pytest
 
 from exporter.cli import doctor as module
 from exporter.clock import SystemClock
-from exporter.readings import MustRestartError, ReadFailedError
+from exporter.readings import FailureReason, MustRestartError, ReadFailedError
 from tests.corners.gateway_servers import GatewayServers
 
 
@@ -91,7 +91,7 @@ def test_what_was_opened_is_let_go_of_whatever_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As where somebody presses Ctrl-C while the sources are read."""
-    nvml = Broken(ReadFailedError("absent", "no driver"))
+    nvml = Broken(ReadFailedError(FailureReason.ABSENT, "no driver"))
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

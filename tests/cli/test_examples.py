@@ -23,7 +23,7 @@ from exporter.cli import demo, main, serve
 from exporter.cli.arguments import program
 from exporter.clock import SystemClock
 from exporter.demo.host import SimulatedHost
-from exporter.demo.plot import Storyline
+from exporter.demo.timeline import Timeline
 from exporter.tariff.csv_tables import BUNDLED
 from tests.cli.test_terminal import Screen
 from tests.clocks import NOON
@@ -47,7 +47,7 @@ FOCUS: Final = (
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a vLLM that prints the demo's page."""
-    host = SimulatedHost(Storyline.before(NOON * 10**9))
+    host = SimulatedHost(Timeline.before(NOON * 10**9))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -85,7 +85,7 @@ def test_a_reload_that_fails_is_logged_once_whoever_asked(
         daemon.reload()
 
     (record,) = caplog.records
-    assert record.getMessage() == "configuration not reloaded; the old one stays"
+    assert record.getMessage() == "configuration reload failed; keeping the previous one"
     assert vars(record)["problem"].startswith(f"{file}:1:1: intervall: unknown key")
 
     daemon._reload_quietly()
@@ -341,4 +341,4 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
         daemon.run(stop)
     assert closed == list(parts)
     assert daemon._ledger is not None
-    assert (daemon._ledger._closed, files.holder(path)) == (True, "")
+    assert (daemon._ledger._closed, files.lock_holder(path)) == (True, "")

@@ -1,6 +1,7 @@
 """Colors and progress are for people on a terminal; a file and a pipe get the words alone."""
 
 import io
+import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -140,4 +141,52 @@ def test_progress_by_number_is_replaced_and_then_gone(monkeypatch: pytest.Monkey
 
 def test_two_seconds_are_the_promise() -> None:
     """What the docs say."""
-    assert terminal.PATIENCE == 2 * SECOND
+    assert terminal.PROGRESS_AFTER == 2 * SECOND
+
+
+@dataclass
+class SteppedClock:
+    """A clock that goes on by a second at each look."""
+
+    now: int = 0
+
+    def elapsed(self) -> int:
+        self.now += SECOND
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: threading.Event, _duration: int) -> bool:
+        return True
+
+
+def shown(steps: int) -> str:
+    """What a bar of ten prints in so many steps of a second."""
+    with terminal.ProgressBar("reading ledgers", SteppedClock()) as bar:
+        for done in range(steps):
+            bar.show(done, 10)
+    return sys.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_bar_appears_after_two_seconds_and_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal."""
+    monkeypatch.setattr("sys.stderr", Screen())
+
+    assert shown(5) == (
+        "\r\x1b[Kreading ledgers [###...........................] 1 of 10"
+        "\r\x1b[Kreading ledgers [######........................] 2 of 10"
+        "\r\x1b[Kreading ledgers [#########.....................] 3 of 10"
+        "\r\x1b[Kreading ledgers [############..................] 4 of 10"
+        "\r\x1b[K"
+    )
+
+
+@pytest.mark.parametrize(("steps", "lines"), [(9, ""), (10, "reading ledgers: 9 of 10\n")])
+def test_elsewhere_a_line_is_written_every_ten_seconds(
+    steps: int, lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log has no bar."""
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    assert shown(steps) == lines

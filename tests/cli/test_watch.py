@@ -101,7 +101,7 @@ def test_a_content_that_is_refused_is_told_once(tmp_path: Path, caplog: pytest.L
         daemon._prepare()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "configuration not reloaded; the old one stays"
+        "configuration reload failed; keeping the previous one"
     ]
     assert not daemon._succeeded
     file.write_text("interval: 10s\n")
@@ -196,7 +196,7 @@ def test_a_signal_without_a_thread_is_logged(
 
 
 @pytest.mark.parametrize(
-    ("owner", "method"), [(LocationPoller, "go_by"), (_Daemon, "_go_by"), (_Daemon, "_notice")]
+    ("owner", "method"), [(LocationPoller, "go_by"), (_Daemon, "_go_by"), (_Daemon, "_price_corrections")]
 )
 def test_a_reload_that_raises_keeps_the_old_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
@@ -216,7 +216,7 @@ def test_a_reload_that_raises_keeps_the_old_configuration(
         with pytest.raises(ValueError, match="slip"):
             daemon.reload()
     assert daemon._config is before
-    assert not daemon._succeeded or method == "_notice"
+    assert not daemon._succeeded or method == "_price_corrections"
     daemon.reload()
     assert daemon._config.interval == 5 * 10**9
 

@@ -12,7 +12,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.sampler.sampler import SamplerPlan
-from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from tests.corners.gateway_servers import GatewayServers
 from tests.corners.simulated_host import CENT, SECOND, SimulatedHost
 
@@ -42,8 +42,8 @@ class DividedHost(SimulatedHost):
         config = load(self.file)
         body_bytes = config.limits.body_bytes
         return SamplerPlan(
-            super()._plan().setting,
-            self.endpoints.of(configured(config.servers), body_bytes),
+            super()._plan().context,
+            self.endpoints.of(configured_targets(config.servers), body_bytes),
             gateways=self.gateways.of(config.divides(), body_bytes),
         )
 

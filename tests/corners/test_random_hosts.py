@@ -28,7 +28,7 @@ from exporter.config.settings import cost_policy
 from exporter.ledger import unpriced_time
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation, ReadFailedError
+from exporter.readings import UNKNOWN_LOCATION, FailureReason, Gpu, GpuReading, HostLocation, ReadFailedError
 from exporter.reports.repricing import repricing
 from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
@@ -59,7 +59,7 @@ class Meters:
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failing:
-            raise ReadFailedError("hung", "told to")
+            raise ReadFailedError(FailureReason.HUNG, "told to")
         drawn = self.clock.awake() * 300_000 // SECOND
         return tuple(
             GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5, energy=drawn)
@@ -311,7 +311,6 @@ def test_whatever_happens_it_costs_what_it_should(
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
-        patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), name, location, gpus)
         live(life, events_drawn)
         life.disk.state = "well"
@@ -339,7 +338,6 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
 ) -> None:
     """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         patch.setattr(unpriced_time, "BATCH_RANGES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), "agreed", UNKNOWN_LOCATION, gpus, RISE)
         live(life, events_drawn)

@@ -41,7 +41,7 @@ def near(one: float, other: float) -> bool:
 
 
 class ChangingGpusHost:
-    """A host whose boards a test changes, held whole by one server; each tick is an hour unless told."""
+    """A host whose boards a test changes, held whole by one server; each tick is an hour unless given."""
 
     def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
         self.meter = CheckedMeter(replace(priced, gap_after=24 * HOUR))

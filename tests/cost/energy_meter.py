@@ -1,7 +1,7 @@
 """One GPU that is read again and again for its energy."""
 
 from exporter.cost import energy
-from exporter.cost.energy import Used
+from exporter.cost.energy import EnergyUse
 from exporter.cost.state import GpuState
 from exporter.readings import Gpu, GpuReading
 from tests.cost.readings import SECOND, h100
@@ -15,8 +15,10 @@ class EnergyMeter:
     def __init__(self, state: GpuState | None = None) -> None:
         self.state = state or GpuState(Gpu("GPU-0", "NVIDIA H100"), 0)
 
-    def use(self, reading: GpuReading | None, elapsed: int | None = TEN, busy: float | None = 1.0) -> Used:
-        self.state, used = energy.use(self.state, reading, elapsed, busy)
+    def use(
+        self, reading: GpuReading | None, elapsed: int | None = TEN, busy: float | None = 1.0
+    ) -> EnergyUse:
+        self.state, used = energy.advance(self.state, reading, elapsed, busy)
         return used
 
     def joules(

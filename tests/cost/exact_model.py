@@ -1,4 +1,4 @@
-"""The cost model told a second time, in rationals and without care for speed: what each party is due.
+"""A second cost model, in rationals and without care for speed: the amount that each owner is charged.
 
 It follows the written contract and shares no arithmetic with the code. Time-based components only.
 """
@@ -152,8 +152,8 @@ def by_hour(ticks: Iterable[Postings]) -> list[UnpricedTime]:
 
 def joined(one: UnpricedTime, other: UnpricedTime) -> UnpricedTime:
     """Two stretches as one."""
-    usage: dict[OwnerPhase, GpuUse] = dict(one.slots)
-    for owner_phase, used in other.slots.items():
+    usage: dict[OwnerPhase, GpuUse] = dict(one.usage)
+    for owner_phase, used in other.usage.items():
         had = usage.get(owner_phase, GpuUse(0, 0, 0))
         usage[owner_phase] = GpuUse(had.time + used.time, had.up + used.up, had.energy + used.energy)
-    return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), slots=usage)
+    return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), usage=usage)

@@ -87,7 +87,7 @@ def rented_month() -> list[float]:
 
 
 def tensor_parallel() -> list[float]:
-    """8 GPUs at 2 dollars serve 40 million tokens in an hour, told by one server."""
+    """8 GPUs at 2 dollars serve 40 million tokens in an hour, reported by one server."""
     meter = CheckedMeter(cost_policy(rent(16, 8)))
     gpus = [h100(number) for number in range(8)]
     for tick in range(61):

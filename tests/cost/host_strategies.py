@@ -25,7 +25,7 @@ class HostEvent:
     duration: int
     silent: bool
     gpus: dict[int, tuple[float | None, int] | None]
-    """By number: utilization and joules used; `None`: not told, fallen off the bus."""
+    """By number: utilization and joules used; `None`: not reported, fallen off the bus."""
     servers: dict[int, tuple[int, int, int, int] | None]
     """By number: prompt, cached and generated tokens since, requests running; `None`: it did not answer."""
 

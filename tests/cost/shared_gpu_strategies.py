@@ -1,6 +1,6 @@
-"""Random hosts whose GPUs are shared, cut anew, lost and found, and who holds which part of them.
+"""Random hosts whose GPUs are shared, partitioned again, lost and found, and the holders of each part.
 
-`Reckoning` tells the written contract a second time, in fractions; it shares no arithmetic with the code.
+`Reckoning` implements the contract a second time, in fractions; it shares no arithmetic with the code.
 """
 
 from collections import defaultdict

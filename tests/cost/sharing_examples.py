@@ -61,7 +61,7 @@ def shared_by_memory() -> list[float]:
 
 
 def shared_equally() -> list[float]:
-    """Nothing configured, nothing told."""
+    """Nothing configured, nothing reported."""
     return hour((*allocate(CHAT, 0), *allocate(BATCH, 0)), 0.5)[:2]
 
 
@@ -103,7 +103,7 @@ def card(
 def instance(
     number: int, slices: int, gigabytes: int, compute: int | None = None, ci: int = 0
 ) -> MigInstance:
-    """A compute instance of a GPU instance of so many slices; all of them unless told."""
+    """A compute instance of a GPU instance of so many slices; all of them unless given."""
     return MigInstance(f"MIG-{number}-{ci}", number, ci, "", slices, compute or slices, gigabytes * GB)
 
 

@@ -1,4 +1,4 @@
-"""One tick of the books: what is charged, when, under which price and month."""
+"""One tick of the cost model: what is charged, when, at which price and in which month."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -110,7 +110,7 @@ def test_hardware_comes_into_service_within_a_tick() -> None:
 
 
 def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
-    """No silent default: its time is told, and that it has no price."""
+    """No silent default: its time is reported as unpriced."""
     meter = CheckedMeter(cost_policy(rent(1, match=HardwareMatch(uuid="GPU-7"))))
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
@@ -142,8 +142,8 @@ def test_energy_of_an_unpriced_gpu_is_counted_and_not_charged() -> None:
     assert meter.dollars() == 0
 
 
-def test_a_gpu_that_tells_no_energy_has_no_energy_row() -> None:
-    """Absent, never zero; one that tells it has a row also when nothing was used."""
+def test_a_gpu_that_reports_no_energy_has_no_energy_row() -> None:
+    """Absent, never zero; one that reports it has a row also when nothing was used."""
     meter = CheckedMeter(cost_policy(rent(1)))
     meter.tick(1, [h100(0), h100(1, energy=7), h100(2, power_watts=0.0)])
     outcome = meter.tick(10, [h100(0), h100(1, energy=7), h100(2, power_watts=0.0)])
@@ -170,7 +170,7 @@ def test_energy_is_spread_over_the_pieces_of_its_tick() -> None:
     assert meter.dollars() == 10_000_001_000_000
 
 
-def test_a_gpu_stays_when_it_is_not_told() -> None:
+def test_a_gpu_stays_when_it_is_not_reported() -> None:
     """A GPU that fell off the bus is paid for; one that comes is paid for from its first tick's end."""
     meter = CheckedMeter(cost_policy(rent(3600)))
     meter.tick(1, [h100(0)])

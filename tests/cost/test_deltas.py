@@ -194,7 +194,7 @@ def test_what_is_inside_another_counter_is_taken_out(watch: Watch) -> None:
     assert watch.read(reading(1500, 700)) == {("llama", "prompt"): 200, ("llama", "cached_prompt"): 300}
 
 
-def test_another_server_at_a_known_address_is_a_baseline_where_nothing_tells(watch: Watch) -> None:
+def test_another_server_at_a_known_address_is_a_baseline_where_nothing_identifies_it(watch: Watch) -> None:
     """Without an identity its tokens may be anybody's."""
     watch.read(gen(100, identity=""))
     assert watch.read(replace(gen(500, identity=""), key=BATCH)) == {}
@@ -205,7 +205,7 @@ def test_another_server_at_a_known_address_is_a_baseline_where_nothing_tells(wat
 
 
 def test_an_identity_that_vanishes_with_the_name_is_a_baseline(watch: Watch) -> None:
-    """Known before and untold now: it may be another process."""
+    """Known before and not reported now: it may be another process."""
     watch.read(gen(100))
     assert watch.read(replace(gen(500, identity=""), key=BATCH)) == {}
 
@@ -225,7 +225,7 @@ def test_another_process_under_another_name_at_a_known_address_counts_from_zero(
     assert watch.generated(replace(gen(130, identity="2"), key=BATCH)) == 130
 
 
-def test_an_identity_that_is_told_late_is_not_a_restart(watch: Watch) -> None:
+def test_an_identity_that_is_reported_late_is_not_a_restart(watch: Watch) -> None:
     """Nothing, then something: the process may be the same, so falls decide."""
     watch.read(gen(100, identity=""))
     assert watch.generated(gen(120)) == 20
@@ -261,7 +261,7 @@ def born(value: float, started: int) -> ServerReading:
 
 
 def test_processes_that_take_turns_behind_one_address_are_no_restarts(watch: Watch) -> None:
-    """Their lifetimes are not served anew at each turn; what one of them counts between two reads is."""
+    """Their lifetimes are not served again at each turn; what one of them counts between two reads is."""
     reads = [born(1_000, -900), born(5_000, -950), born(1_010, -900), born(1_015, -900), born(5_030, -950)]
     assert [watch.generated(reading) for reading in reads] == [None, None, None, 5, None]
     assert not watch.restarted
@@ -277,7 +277,7 @@ def test_a_younger_process_that_ran_when_another_answered_is_no_restart(watch: W
 
 
 def test_the_clock_of_a_servers_host_may_be_a_minute_behind(watch: Watch) -> None:
-    """Its restart is told as one of before the last good read, at ten seconds: still a restart."""
+    """Its start is reported as ten seconds, before the last good read: still a restart."""
     watch.read(born(1_000, -7_200))
     watch.read(born(1_000, -7_200))
     assert watch.generated(born(30, -50)) == 30
@@ -285,7 +285,7 @@ def test_the_clock_of_a_servers_host_may_be_a_minute_behind(watch: Watch) -> Non
 
 
 def test_a_clock_that_was_set_back_makes_no_restart_an_old_process(watch: Watch) -> None:
-    """The start is told by the clock as it is now, an hour before the last good read."""
+    """The start is reported by the clock as it is now, an hour before the last good read."""
     watch.read(born(1_000, -60))
     assert watch.state is not None
     hour = 3_600 * SECOND
@@ -297,6 +297,6 @@ def test_a_clock_that_was_set_back_makes_no_restart_an_old_process(watch: Watch)
 
 
 def test_a_process_of_unknown_age_is_a_restart_of_the_one_before(watch: Watch) -> None:
-    """Where a page tells no start, another identity is all there is to go by."""
+    """Where a page reports no start, another identity is the only sign."""
     watch.read(born(1_000, -900))
     assert watch.generated(gen(50, identity="2")) == 50

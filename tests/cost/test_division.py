@@ -109,7 +109,7 @@ def test_what_was_asked_a_quarter_of_an_hour_ago_weighs_half(host: Divided) -> N
     assert host.shares() == {"Search": 50, "Support": 50}
 
 
-def test_a_request_is_told_when_it_ends(host: Divided) -> None:
+def test_a_request_is_reported_when_it_ends(host: Divided) -> None:
     """The server counts as it generates, the gateway at the end: nobody pays for the ticks between alone."""
     begin(host)
     host.tick(served(generation=100), gateway_reading({"Search": (0.0, 100.0)}))
@@ -156,7 +156,7 @@ def test_a_gateway_that_restarts_counts_from_zero(host: Divided) -> None:
 
 
 def test_a_count_that_falls_once_is_a_bad_read_and_for_three_reads_a_restart(host: Divided) -> None:
-    """Nothing tells the process: two reads below the mark are not believed, the third begins at zero."""
+    """Nothing identifies the process: two reads below the mark are not believed, the third begins at zero."""
     begin(host)
     host.tick(served(prompt=1000), gateway_reading({"Search": (500.0, 0.0)}, identity=""), seconds=0)
     fallen = gateway_reading({"Search": (100.0, 0.0)}, identity="")
@@ -319,7 +319,7 @@ def test_tokens_weigh_as_the_servers_rule_says(host: Divided) -> None:
     assert host.shares() == {"Search": 10, "platform": 90}
 
 
-def test_a_server_that_is_divided_otherwise_begins_anew(host: Divided) -> None:
+def test_a_server_that_is_divided_otherwise_starts_over(host: Divided) -> None:
     """Shares by one rule are none by another, and without a rule everything is the owner's."""
     begin(host)
     host.tick(served(prompt=1000), gateway_reading({"Search": (500.0, 0.0)}))

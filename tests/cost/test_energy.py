@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost import energy
-from exporter.cost.energy import Used
+from exporter.cost.energy import EnergyUse
 from tests.cost.energy_meter import TEN, EnergyMeter, counter, power
 from tests.cost.readings import SECOND, h100
 
@@ -49,14 +49,14 @@ def test_a_gpu_that_appears_with_a_counter_only_is_marked(meter: EnergyMeter) ->
 
 
 def test_failed_reads_delay_energy(meter: EnergyMeter) -> None:
-    """What they missed arrives with the next good value, told with the time it was used in."""
+    """What they missed arrives with the next good value, reported with the time it was used in."""
     meter.joules(counter(0), None)
     assert [meter.joules(None) for _ in range(3)] == [0, 0, 0]
-    assert meter.use(counter(20_000)) == Used(20_000_000, 4 * TEN)
+    assert meter.use(counter(20_000)) == EnergyUse(20_000_000, 4 * TEN)
     assert energy.mean_watts(meter.state) == 500
 
 
-def test_a_counter_that_is_silent_for_a_while_tells_later(meter: EnergyMeter) -> None:
+def test_a_counter_that_is_silent_for_a_while_catches_up(meter: EnergyMeter) -> None:
     """The driver had no value: power does not stand in, since the counter will tell the same joules."""
     meter.joules(counter(0), None)
     assert meter.joules(power(500.0)) == 0
@@ -64,7 +64,7 @@ def test_a_counter_that_is_silent_for_a_while_tells_later(meter: EnergyMeter) ->
 
 
 def test_a_counter_that_is_gone_for_a_minute_yields_to_power(meter: EnergyMeter) -> None:
-    """From then on power is integrated, for the silent time too; a counter that returns is marked anew."""
+    """From then on power is integrated, for the silent time too; a counter that returns gets a new mark."""
     meter.joules(counter(0), None)
     silent = [meter.joules(power(500.0)) for _ in range(6)]
     assert sum(silent) == 0
@@ -74,7 +74,7 @@ def test_a_counter_that_is_gone_for_a_minute_yields_to_power(meter: EnergyMeter)
     assert meter.joules(counter(405_000)) == 5000
 
 
-def test_a_silent_nvml_beside_a_counter_that_is_gone_costs_nothing(meter: EnergyMeter) -> None:
+def test_a_silent_nvml_after_a_counter_that_is_gone_costs_nothing(meter: EnergyMeter) -> None:
     """Found by a plan of faults: four minutes without the counter, then 80 s in which NVML hung."""
     meter.joules(counter(0), None)
     reported = [meter.joules(power(500.0)) for _ in range(27)] + [meter.joules(None) for _ in range(8)]
@@ -105,18 +105,18 @@ def test_a_reset_does_not_teach_the_idle_power(meter: EnergyMeter) -> None:
 
 
 def test_an_implausible_delta_is_refused(meter: EnergyMeter) -> None:
-    """700 W x 1.2 x 10 s = 8400 J is the most that is believed; above, power stands in and it is told."""
+    """700 W x 1.2 x 10 s = 8400 J is the most that is believed; above, power stands in and it is reported."""
     meter.joules(counter(0), None)
-    assert meter.use(counter(8400)) == Used(8_400_000, TEN)
+    assert meter.use(counter(8400)) == EnergyUse(8_400_000, TEN)
     refused = meter.use(counter(8400 + 8400.001, power_watts=650.0))
-    assert refused == Used(6_500_000, TEN, implausible=True)
+    assert refused == EnergyUse(6_500_000, TEN, implausible=True)
     assert meter.joules(counter(8400 + 8400.001 + 5000)) == 5000
 
 
 def test_an_implausible_delta_without_power_counts_nothing(meter: EnergyMeter) -> None:
-    """It is refused and told; the rest is not invented."""
+    """It is refused and reported; the rest is not invented."""
     meter.joules(counter(0), None)
-    assert meter.use(counter(10**9)) == Used(0, 0, implausible=True)
+    assert meter.use(counter(10**9)) == EnergyUse(0, 0, implausible=True)
 
 
 def test_the_limit_follows_the_time_since_the_mark(meter: EnergyMeter) -> None:
@@ -124,14 +124,14 @@ def test_the_limit_follows_the_time_since_the_mark(meter: EnergyMeter) -> None:
     meter.joules(counter(0), None)
     for _ in range(3):
         meter.joules(None)
-    assert meter.use(counter(4 * 8400)) == Used(4 * 8_400_000, 4 * TEN)
+    assert meter.use(counter(4 * 8400)) == EnergyUse(4 * 8_400_000, 4 * TEN)
 
 
 @pytest.mark.parametrize("limit", [None, 0.0])
-def test_a_limit_that_is_not_told_is_2000_watts(meter: EnergyMeter, limit: float | None) -> None:
+def test_a_limit_that_is_not_reported_is_2000_watts(meter: EnergyMeter, limit: float | None) -> None:
     """Above every board; 2000 W x 1.2 x 10 s = 24 kJ."""
     meter.joules(h100(energy=0), None)
-    assert meter.use(h100(energy=24_000_000, power_limit_watts=limit)) == Used(24_000_000, TEN)
+    assert meter.use(h100(energy=24_000_000, power_limit_watts=limit)) == EnergyUse(24_000_000, TEN)
     assert meter.use(h100(energy=49_000_000, power_limit_watts=limit)).implausible
 
 
@@ -160,7 +160,7 @@ def test_a_missing_power_sample_is_not_zero(meter: EnergyMeter) -> None:
     meter.joules(power(300.0), None)
     assert meter.joules(None) == 0
     assert meter.joules(power(None)) == 0
-    assert meter.use(power(400.0)) == Used(12_000_000, 3 * TEN)
+    assert meter.use(power(400.0)) == EnergyUse(12_000_000, 3 * TEN)
 
 
 def test_a_power_sample_stands_for_five_minutes_at_most(meter: EnergyMeter) -> None:
@@ -204,7 +204,7 @@ def test_dropped_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple
     assert dropped == total == now - 50_000
 
 
-def test_a_gpu_that_tells_neither_has_no_power(meter: EnergyMeter) -> None:
+def test_a_gpu_that_reports_neither_has_no_power(meter: EnergyMeter) -> None:
     """Absent, never zero: no mean of 0 W comes from readings that were never there."""
     meter.joules(power(None), None)
     assert [meter.joules(power(None)) for _ in range(40)] == [0.0] * 40

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.explanation import ModelAccount, UnitCost, against, hosted, ladder, prices
+from exporter.cost.explanation import ModelAccount, UnitCost, break_even, hosted_break_even, ladder, prices
 from exporter.cost.policy import Weights
 from exporter.cost.postings import Phase
 from exporter.tariff.hosted import HostedPrice
@@ -75,13 +75,13 @@ def test_nothing_is_divided_while_a_part_has_no_price() -> None:
 
     assert prices(account, Weights()) == ()
     assert ladder(account) == ()
-    assert against(account, 6 * HOUR, 1.2, "your number") is None
-    assert hosted(account, 6 * HOUR, offer) is None
+    assert break_even(account, 6 * HOUR, 1.2, "your number") is None
+    assert hosted_break_even(account, 6 * HOUR, offer) is None
 
 
 def test_break_even_is_where_the_day_costs_the_same() -> None:
     """12 dollars in 6 hours are 48 a day: 40 million tokens at 1.20 each, where 28 million are served."""
-    reported = against(ACCOUNT, 6 * HOUR, 1.2, "your number")
+    reported = break_even(ACCOUNT, 6 * HOUR, 1.2, "your number")
 
     assert reported is not None
     assert reported.own_dollars_per_million == pytest.approx(12 / 7)
@@ -92,7 +92,7 @@ def test_break_even_is_where_the_day_costs_the_same() -> None:
 def test_a_hosted_offer_is_held_against_at_the_mix_of_tokens() -> None:
     """1.5 x 1 + 5 x 0.1 + 0.5 x 3 = 3.5 dollars for 7 million tokens: 0.50 a million."""
     offer = HostedPrice("turbo", Decimal(1), Decimal(3), cached_prompt=Decimal("0.1"))
-    reported = hosted(ACCOUNT, 24 * HOUR, offer)
+    reported = hosted_break_even(ACCOUNT, 24 * HOUR, offer)
 
     assert reported is not None
     assert (reported.reference, reported.dollars_per_million) == ("turbo", pytest.approx(0.5))
@@ -111,12 +111,12 @@ def test_a_hosted_offer_is_held_against_at_the_mix_of_tokens() -> None:
 )
 def test_nothing_to_compare_is_nothing_said(account: ModelAccount, span: int, price: float) -> None:
     """Without tokens, dollars, time or a price there is no break-even."""
-    assert against(account, span, price, "x") is None
+    assert break_even(account, span, price, "x") is None
 
 
 def test_a_free_offer_and_an_idle_model_have_no_break_even() -> None:
     """Zero dollars buy any number of tokens; no token has no mix."""
     free = HostedPrice("free", Decimal(0), Decimal(0))
 
-    assert hosted(ACCOUNT, HOUR, free) is None
-    assert hosted(ModelAccount("llama", MONEY), HOUR, free) is None
+    assert hosted_break_even(ACCOUNT, HOUR, free) is None
+    assert hosted_break_even(ModelAccount("llama", MONEY), HOUR, free) is None

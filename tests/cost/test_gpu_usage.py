@@ -105,7 +105,7 @@ def test_a_silent_nvml_and_an_unallocated_gpu_are_unobserved(meter: CheckedMeter
 
 @pytest.mark.parametrize("lost", [[], [h100(0, up=False, utilization_ratio=None)]])
 def test_a_lost_gpu_is_paid_for_and_idle(meter: CheckedMeter, lost: list[GpuReading]) -> None:
-    """Off the bus, or told and not readable: it stays in the inventory, also while its server is busy."""
+    """Off the bus, or reported and not readable: it stays in the inventory, also while its server is busy."""
     meter.tick(1, [h100(0), h100(1)], [page(generation=0)], allocate(CHAT, 0, 1))
     gpus = [*lost, h100(1)]
     meter.tick(10, gpus, [page(generation=10)], allocate(CHAT, 0, 1))
@@ -144,7 +144,7 @@ def test_an_interval_is_charged_to_the_holders_at_its_end(meter: CheckedMeter) -
 
 
 def test_a_holder_without_tokens_carries_its_dollars(meter: CheckedMeter) -> None:
-    """A training job is a server, too; what it was busy with no token ever told."""
+    """A training job is a server, too; no token shows what it was busy with."""
     job = ServerKey("", "unmatched:python")
     meter.tick(1, [h100()], [], allocate(job, 0))
     meter.tick(10, [h100(utilization_ratio=0.5)], [], allocate(job, 0))
@@ -177,7 +177,7 @@ def test_who_moved_tokens_on_a_shared_gpu_is_asked_with_the_others(meter: Checke
 
 
 class Energy:
-    """One GPU at a price of a dollar a kilojoule, told by its counter."""
+    """One GPU at a price of a dollar a kilojoule, reported by its counter."""
 
     def __init__(self) -> None:
         electricity = Electricity(Decimal(3600))

@@ -180,7 +180,7 @@ def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
 @examples(100)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans(), st.booleans()), min_size=1, max_size=20))
 def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool, bool]]) -> None:
-    """Any reads may fail between a process's first token and its last read; what it told in between arrives.
+    """Any reads may fail between a process's first token and its last read; no count between them is lost.
 
     Tokens between the last read and the end of a process are known to nobody: the last read succeeds here.
     """

@@ -59,7 +59,7 @@ def frame(
     tokens: float = 1000.0,
     gpus: tuple[Gpu, ...] = (GPU,),
 ) -> Frame:
-    """A frame so long after noon, in the same boot unless it is told another."""
+    """A frame so long after noon, in the same boot unless another is given."""
     since_boot = UPTIME + after if elapsed is None else elapsed
     return Frame(
         elapsed=since_boot,
@@ -114,7 +114,7 @@ def test_a_daemon_that_was_down_charges_all_of_it(policy: CostPolicy) -> None:
 
 
 def test_a_short_stop_is_an_ordinary_tick() -> None:
-    """A restart within a minute is observed: NVML told how busy the GPU was."""
+    """A restart within a minute is observed: NVML reported how busy the GPU was."""
     outcome = advance(watched(WHILE_UP), frame(MINUTE), WHILE_UP)
 
     assert charged(outcome) == 60

@@ -54,7 +54,7 @@ def test_three_stops_and_starts_with_other_uuids(hardware: Hardware, *, bus: boo
 def test_a_gap_goes_to_the_gpus_before_it() -> None:
     """Stopped for an hour: 2 intervals of 10 s after the last tick and the minute since boot, 80 s x 55.04.
 
-    They are the old UUIDs', unobserved, and what they had stays in the books.
+    They are the old UUIDs', unobserved, and what they had stays in the ledger.
     """
     host = ChangingGpusHost(whole(), *boards("a"))
     host.tick()
@@ -87,7 +87,7 @@ def test_a_swapped_board_takes_the_slot_at_its_address() -> None:
     assert host.meter.state.replaced == 4
 
 
-def test_two_boards_that_are_swapped_at_once_are_told_apart_by_their_addresses() -> None:
+def test_two_boards_that_are_swapped_at_once_are_distinguished_by_their_addresses() -> None:
     """a1 and a6 are replaced, and NVML lists the new ones in another order, also after a boot."""
     first, new = boards("a"), boards("b")
     listed = [new[6], first[0], *first[2:6], first[7], new[1]]
@@ -271,7 +271,7 @@ def test_cards_in_mig_mode_are_slots_like_others() -> None:
 
 
 def test_while_nvml_is_silent_nothing_changes() -> None:
-    """Slots, the unseen one and the price stay; neither count is told."""
+    """Slots, the unseen one and the price stay; neither count is reported."""
     host = ChangingGpusHost(whole(), *boards("a", 7))
     before = host.meter.dollars()
     outcome = host.silent()

@@ -87,7 +87,7 @@ def test_a_price_that_covers_two_of_three_hours_charges_two() -> None:
         (START + HOUR, START + 2 * HOUR, "2026-11-10"),
         (START + 2 * HOUR, START + 3 * HOUR, "2026-11-10"),
     ]
-    assert [(left.number, left.slots) for left in late.left] == [(2, {}), (3, {})]
+    assert [(left.number, left.usage) for left in late.left] == [(2, {}), (3, {})]
     assert {(entry.owner_phase.phase, entry.component, entry.price_basis) for entry in entries(late)} == {
         ("decode", "rent", "configured"),
         ("idle", "rent", "configured"),
@@ -108,7 +108,7 @@ def test_a_price_inside_an_hour_charges_the_part_that_it_covers() -> None:
     (left,) = late.left
     assert paid(late) == 12 * DOLLAR // 10
     assert (left.start, left.end) == (START, START + 40 * MINUTE)
-    assert left.slots == {
+    assert left.usage == {
         OwnerPhase(ALICE, "decode"): GpuUse(30 * MINUTE, 30 * MINUTE, 0),
         OwnerPhase(BOB, "idle"): GpuUse(10 * MINUTE, 10 * MINUTE, 0),
     }
@@ -124,7 +124,7 @@ def test_an_earlier_price_that_comes_after_charges_only_what_still_waits() -> No
         reported.append(paid(late) * 60 // (36 * DOLLAR // 10))
 
     assert reported == [20, 0, 30, 10]
-    assert [left.slots for left in waiting] == [{}]
+    assert [left.usage for left in waiting] == [{}]
     assert state.accrued == 36 * DOLLAR // 10
 
 
@@ -135,7 +135,7 @@ def test_prices_that_change_inside_an_hour_are_each_charged() -> None:
     )
 
     assert [segment.accrued for segment in late.segments] == [12 * DOLLAR // 10, 48 * DOLLAR // 10]
-    assert late.left[0].slots == {}
+    assert late.left[0].usage == {}
 
 
 def test_hourly_rent_is_not_owed_for_time_that_the_host_was_down() -> None:
@@ -151,7 +151,7 @@ def test_hourly_rent_is_not_owed_for_time_that_the_host_was_down() -> None:
         "while_up": 0,
         "always": 72 * DOLLAR // 10,
     }
-    assert [left.slots for late in requested.values() for left in late.left] == [{}] * 4
+    assert [left.usage for late in requested.values() for left in late.left] == [{}] * 4
 
 
 def test_owned_hardware_is_charged_with_its_energy() -> None:
@@ -240,7 +240,7 @@ def test_what_accrual_leaves_is_carried_on() -> None:
 def test_no_party_is_favored_by_rounding() -> None:
     """A picodollar an hour over ten hours, for two who used the same: five each."""
     usage = {OwnerPhase(owner, "idle"): GpuUse(HOUR // 2, HOUR // 2, 0) for owner in (ALICE, BOB)}
-    waiting = [replace(hour, slots=usage) for hour in hours(10)]
+    waiting = [replace(hour, usage=usage) for hour in hours(10)]
     _, late = charge_late(UNKNOWN, waiting, cost_policy(rent("1e-12")), LATER)
 
     assert (paid(late, owner=ALICE), paid(late, owner=BOB)) == (5, 5)
@@ -258,7 +258,7 @@ def test_free_hardware_settles_its_time() -> None:
     """A price of nothing is a price."""
     _, late = charge_late(UNKNOWN, hours(1), cost_policy(rent(0)), LATER)
 
-    assert (paid(late), [left.slots for left in late.left]) == (0, [{}])
+    assert (paid(late), [left.usage for left in late.left]) == (0, [{}])
     assert sum(allocated.duration for segment in late.segments for allocated in segment.gpu_times) == HOUR
 
 
@@ -277,11 +277,11 @@ def used(meter: CheckedMeter) -> dict[tuple[str, str], GpuUse]:
         (owner_phase.owner.server, owner_phase.phase): usage
         for segment in meter.outcome.postings.segments
         for unpriced in segment.unpriced
-        for owner_phase, usage in unpriced.slots.items()
+        for owner_phase, usage in unpriced.usage.items()
     }
 
 
-def test_a_tick_tells_what_a_gpu_without_a_price_used() -> None:
+def test_a_tick_posts_the_usage_of_a_gpu_without_a_price() -> None:
     """Time by time and joules by what drew them: 100 W of idling for 7.5 s are 750 J of 4 kJ."""
     meter = CheckedMeter(cost_policy())
     for joules, busy in ((0, 0.0), (1000, 0.0), (5000, 0.25)):
@@ -303,7 +303,7 @@ def test_a_tick_with_a_price_leaves_nothing_that_waits() -> None:
         assert bool(used(meter)) == waits
 
 
-def test_a_gap_without_a_price_tells_how_long_the_host_was_up() -> None:
+def test_a_gap_without_a_price_keeps_the_time_that_the_host_was_up() -> None:
     """Down for 3 h 55 min of 4 h: up for two intervals after the last tick, and since the boot."""
     requested = cost_policy()
     last = Frame(elapsed=9 * HOUR, wall=START, gpus=(h100(),), boot="one")
@@ -312,7 +312,7 @@ def test_a_gap_without_a_price_tells_how_long_the_host_was_up() -> None:
     stored = by_hour([outcome.postings])
     _, late = charge_late(outcome.state, stored, cost_policy(rent("3.60")), LATER)
 
-    usages = [usage for unpriced in stored for usage in unpriced.slots.values()]
+    usages = [usage for unpriced in stored for usage in unpriced.usage.values()]
     assert sum(usage.time for usage in usages) == 4 * HOUR
     assert sum(usage.up for usage in usages) == 5 * MINUTE + 20 * SECOND
     # 320 s at 3.60 an hour, as on the page about the cost model.

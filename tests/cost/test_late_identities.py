@@ -59,7 +59,7 @@ def test_late_is_the_same_money_in_total(timeline: HostTimeline, data: st.DataOb
     state = meter.state
     for batch in (waiting[:cut], waiting[cut:]):
         state, late = charge_late(state, batch, timeline.policy, now)
-        assert all(left.slots == {} for left in late.left)
+        assert all(left.usage == {} for left in late.left)
         settle(meter, late)
 
     totals = [{}, {}]  # type: ignore[var-annotated]
@@ -105,7 +105,7 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
     waiting_times = [
         replace(
             waiting_time,
-            slots={owner_phase: data.draw(usages) for owner_phase in waiting_time.slots},
+            usage={owner_phase: data.draw(usages) for owner_phase in waiting_time.usage},
             number=number,
         )
         for number, waiting_time in enumerate(waiting, 1)
@@ -138,7 +138,7 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
 def total(waiting_times: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
     actual: dict[tuple[str, OwnerPhase], int] = {}
     for waiting_time in waiting_times:
-        for owner_phase, used in waiting_time.slots.items():
+        for owner_phase, used in waiting_time.usage.items():
             actual[waiting_time.gpu.uuid, owner_phase] = (
                 actual.get((waiting_time.gpu.uuid, owner_phase), 0) + used.time
             )

@@ -62,7 +62,7 @@ class Watch:
 
     @property
     def dropped(self) -> bool:
-        """Whether some were forgotten for want of room."""
+        """Whether some were forgotten for lack of room."""
         assert self.state is not None
         return self.state.marks.dropped
 
@@ -88,7 +88,7 @@ def test_a_series_that_comes_back_higher_counts_the_difference(watch: Watch) -> 
 
 
 def test_a_series_that_comes_back_lower_counts_from_zero_at_once(watch: Watch) -> None:
-    """An engine made it anew: no fall that has to last, and the others go on."""
+    """The engine created it again: no fall that has to last, and the others go on."""
     watch.read(0, {"a": 1, "b": 100})
     watch.read(TEN, {"a": 1})
     assert watch.read(2 * TEN, {"a": 4, "b": 7}) == 3 + 7

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.money import ROUNDING_SCALE, WHOLE, accrue, accrue_energy, portions, split
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, accrue, accrue_energy, add, add_all, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
@@ -145,3 +145,13 @@ def test_configured_dollars_are_exact(amount: Decimal) -> None:
     """An amount with up to twelve decimals loses nothing."""
     assert Fraction(picodollars(amount), 10**12) == Fraction(amount)
     assert dollars(picodollars(amount)) == pytest.approx(float(amount), rel=1e-15)
+
+
+def test_an_amount_is_added_to_its_key() -> None:
+    """A new key starts at the amount, and zeros make keys."""
+    sums = {"a": 1}
+    add(sums, "a", 2)
+    add(sums, "b", 0)
+    add_all(sums, {"a": -3, "c": 7})
+
+    assert list(sums.items()) == [("a", 0), ("b", 0), ("c", 7)]

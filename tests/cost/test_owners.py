@@ -69,7 +69,7 @@ def test_an_owner_is_remembered_while_its_server_is_here() -> None:
 
 
 def test_an_owner_is_forgotten_with_its_server() -> None:
-    """A server that holds nothing, is read nowhere and told by nobody leaves nothing behind."""
+    """A server that holds nothing, is read nowhere and reported by no source leaves nothing behind."""
     by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, holders=allocate(CHAT, 0), owners=(SEARCH,)), by)
     state, _ = paid_by_owner(state, frame(1, holders=allocate(BATCH, 0), servers=()), by)
@@ -88,7 +88,7 @@ def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
     assert list(free) == [("unassigned", "unassigned", "unallocated")]
 
 
-def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
+def test_a_gpu_without_any_reported_holder_is_unallocated() -> None:
     """There is no last holder to hold on."""
     by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, unknown_gpus=frozenset({"GPU-0"})), by)
@@ -97,8 +97,8 @@ def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
     assert list(paid) == [("unassigned", "unassigned", "unallocated")]
 
 
-def test_a_configured_holder_stands_beside_the_last_ones() -> None:
-    """What is told of a GPU counts, whatever else is unsure; one holder is there once."""
+def test_a_configured_holder_joins_the_last_known_ones() -> None:
+    """Reported holders of a GPU count, whatever else is unknown; one holder is there once."""
     by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
     reported = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))

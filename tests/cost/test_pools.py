@@ -209,7 +209,7 @@ def test_one_that_does_not_answer_has_served_nothing_until_it_does(pair: Pair) -
 
 
 def test_while_the_gateway_is_silent_nothing_moves(pair: Pair) -> None:
-    """What both served then waits, and is compared with what the gateway tells at last."""
+    """What both served then waits, and is compared with what the gateway reports at last."""
     begin(pair)
     pair.tick([read(CHAT, 1000), read(BATCH, 600)], gateway_reading({"Search": (800.0, 0.0)}), seconds=0)
     pair.tick([read(CHAT, 3000), read(BATCH, 600)], SILENT, seconds=0)

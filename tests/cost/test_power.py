@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.cost import energy
-from exporter.cost.energy import Used
+from exporter.cost.energy import EnergyUse
 from exporter.cost.state import GpuState
 from exporter.readings import Gpu
 from tests.cost.energy_meter import TEN, EnergyMeter, counter, power
@@ -29,7 +29,7 @@ def test_the_mean_power_is_of_five_minutes(meter: EnergyMeter) -> None:
     assert len(meter.state.recent) == 30
 
 
-def test_a_mean_power_is_forgotten_when_nothing_is_told_for_five_minutes(meter: EnergyMeter) -> None:
+def test_a_mean_power_is_forgotten_when_nothing_is_reported_for_five_minutes(meter: EnergyMeter) -> None:
     """A lost GPU is not said to draw what it drew before."""
     meter.joules(power(700.0), None)
     meter.joules(power(700.0))
@@ -89,6 +89,6 @@ def test_a_counter_that_stands_still_does_not_teach_0_watts(meter: EnergyMeter) 
 def test_the_idle_ratio_is_of_the_time_the_energy_was_used_in() -> None:
     """100 W idle over 20 s are 2 kJ: half of the 4 kJ that arrived."""
     state = GpuState(Gpu("GPU-0", "H100"), 0, idle_watts=100.0)
-    assert energy.idle_ratio(state, Used(4_000_000, 2 * TEN)) == 0.5
-    assert energy.idle_ratio(state, Used(0, TEN)) is None
-    assert energy.idle_ratio(GpuState(state.gpu, 0), Used(4_000_000, TEN)) is None
+    assert energy.idle_ratio(state, EnergyUse(4_000_000, 2 * TEN)) == 0.5
+    assert energy.idle_ratio(state, EnergyUse(0, TEN)) is None
+    assert energy.idle_ratio(GpuState(state.gpu, 0), EnergyUse(4_000_000, TEN)) is None

@@ -24,10 +24,10 @@ from exporter.cost.projection import (
     Projection,
     RecentUsage,
     UsageHour,
+    current_prices,
+    energy_by_product,
     energy_dollars_per_hour,
-    energy_use,
     first_prices,
-    price_now,
     project,
     rates,
 )
@@ -59,7 +59,7 @@ ON_THE_15TH = moment("2026-11-15T00:00:00+00:00")
 def now(meter: CheckedMeter) -> dict[str, float]:
     """Dollars per hour by server."""
     assert meter.outcome is not None
-    prices = price_now(meter.outcome.gpus, meter.wall, meter.policy)
+    prices = current_prices(meter.outcome.gpus, meter.wall, meter.policy)
     return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).items()}
 
 
@@ -257,6 +257,18 @@ def test_a_server_that_restarts_keeps_its_part() -> None:
     assert ends(projected(cost_policy(rent(10)), usage)) == {"chat": 3760.0, "unassigned": 80.0}
 
 
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [(1, {"chat": 3680.0, "unassigned": 160.0}), (2, {"unassigned": 3840.0})],
+)
+def test_a_product_has_left_after_two_hours_without_a_gpu(hours: int, expected: dict[str, float]) -> None:
+    """After one hour it has its 23 of 24."""
+    now = ON_THE_15TH
+    ended = now - hours * HOUR
+    usage = day(now, {0: [("chat", now - DAY, ended), ("unassigned", ended, now)]})
+    assert ends(projected(cost_policy(rent(10)), usage)) == expected
+
+
 def test_a_host_that_is_up_for_8_of_24_hours_goes_on_so() -> None:
     """Hourly rent for a third of the 384 hours; a lease and an overhead for all of them."""
     now = ON_THE_15TH
@@ -428,13 +440,13 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
         ),
         energy=(EnergyPosting(gpu(), 16_000), EnergyPosting(gpu(1), 5)),
     )
-    assert list(energy_use(postings)) == [
+    assert list(energy_by_product(postings)) == [
         (start, gpu(), "chat", 3000),
         (start, gpu(), "batch", 1000),
         (start + MINUTE, gpu(), "chat", 4000),
         (start + MINUTE, gpu(), "batch", 4000),
     ]
-    assert list(energy_use(Postings(start, energy=(EnergyPosting(gpu(), 1),)))) == []
+    assert list(energy_by_product(Postings(start, energy=(EnergyPosting(gpu(), 1),)))) == []
 
 
 @pytest.mark.parametrize(
@@ -475,14 +487,14 @@ def test_rates_are_by_time_and_by_the_mean_power_of_five_minutes() -> None:
 
 
 def test_rates_do_not_wait_for_power() -> None:
-    """Before energy was measured the other components are told."""
+    """Before energy was measured the other components are reported."""
     meter = CheckedMeter(cost_policy(rent(8, energy=Electricity(Decimal("0.1")))))
     meter.tick(10, [h100()], [], allocate(CHAT, 0))
     assert now(meter) == {"chat": 8.0}
 
 
 def test_an_unpriced_gpu_has_no_rate() -> None:
-    """A party with nothing priced is absent, not at 0 dollars an hour; a priced neighbor is told."""
+    """An owner with nothing priced is absent, not at 0 dollars an hour; a priced neighbor is reported."""
     meter = CheckedMeter(cost_policy(rent(2, match=HardwareMatch(uuid="GPU-1"))))
     meter.tick(10, [h100(0), h100(1)], [], (*allocate(CHAT, 0), *allocate(BATCH, 1)))
     assert now(meter) == {"batch": 2.0}
@@ -506,4 +518,4 @@ def test_the_energy_of_an_hour() -> None:
 def price_now_of(hardware: object) -> object:
     meter = CheckedMeter(cost_policy(hardware))  # type: ignore[arg-type]
     outcome = meter.tick(10, [h100()])
-    return price_now(outcome.gpus, meter.wall, meter.policy)[0]
+    return current_prices(outcome.gpus, meter.wall, meter.policy)[0]

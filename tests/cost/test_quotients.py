@@ -75,7 +75,7 @@ def test_all_needs_a_thousand_tokens_of_all() -> None:
 
 
 def test_computed_leaves_cached_tokens_out() -> None:
-    """900 computed and a million cached: `all` is told, `computed` is not."""
+    """900 computed and a million cached: `all` is reported, `computed` is not."""
     actual = per_million(MONEY, {"prompt": 900, "cached_prompt": 1_000_000}, WEIGHTS)
     assert ("all", "full") in actual
     assert ("computed", "full") not in actual

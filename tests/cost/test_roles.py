@@ -26,7 +26,7 @@ def partial(meter: CheckedMeter) -> bool:
 
 
 def test_a_prefill_server_is_all_prefill_and_generates_nothing(meter: CheckedMeter) -> None:
-    """The one token of each request that it generates is told by the decode server again."""
+    """The one token of each request that it generates is reported by the decode server again."""
     meter.tick(1, [h100()], [of("prefill", prompt=0, cached_prompt=0, generation=0)], allocate(CHAT, 0))
     moved = of("prefill", prompt=900, cached_prompt=400, generation=7)
     meter.tick(10, [h100(utilization_ratio=0.5)], [moved], allocate(CHAT, 0))
@@ -54,7 +54,7 @@ def test_a_role_needs_no_token_to_split(meter: CheckedMeter) -> None:
 
 
 def test_a_role_comes_before_a_configured_method() -> None:
-    """There is nothing to split; the method that is told says so."""
+    """There is nothing to split; the reported method says so."""
     meter = CheckedMeter(cost_policy(rent(3600), split=(SplitRule(method="weights"),)))
     meter.tick(1, [h100()], [of("prefill", prompt=0)], allocate(CHAT, 0))
     outcome = meter.tick(10, [h100()], [of("prefill", prompt=9)], allocate(CHAT, 0))
@@ -107,13 +107,13 @@ def test_a_world_larger_than_what_it_holds_here_spans_hosts(
     pages = [replace(page(url=url, generation=0), world_size=world_size) for url in ("http://a", "http://b")]
     meter.tick(1, [h100(0), h100(1)], pages, allocate(CHAT, 0, 1))
     assert partial(meter) is expected
-    # NVML does not tell now who holds what; the holders are those that it told last.
+    # NVML does not report holders now; those that it reported last stay.
     meter.tick(10, None, pages)
     assert partial(meter) is expected
 
 
 def test_instances_of_one_card_are_as_many_devices(meter: CheckedMeter) -> None:
-    """An engine runs on each as on a GPU; a device that is told twice is one."""
+    """An engine runs on each as on a GPU; a device that is reported twice is one."""
     holders = [Holder(CHAT, "GPU-0", instance=name) for name in ("MIG-a", "MIG-b", "MIG-b")]
     for world_size, expected in ((2, False), (3, True)):
         meter.tick(1, [h100()], [replace(page(generation=0), world_size=world_size)], holders)
@@ -148,7 +148,7 @@ def test_a_sleeping_server_pays_for_the_model_that_it_had(meter: CheckedMeter) -
 
 
 def test_a_server_that_does_not_answer_has_the_role_that_it_had(meter: CheckedMeter) -> None:
-    """Where its page told the role, its silence tells none: still decode, and kept for `explain`."""
+    """Its page reported the role before it went silent: still decode, and kept for `explain`."""
     reading = of("decode", generation=0)
     meter.tick(1, [h100()], [reading], allocate(CHAT, 0))
     outcome = meter.tick(10, [h100()], [replace(down(reading), role="")], allocate(CHAT, 0))

@@ -1,4 +1,4 @@
-"""What servers add to the books: tokens per model, replicas, limits, and how money divides over models."""
+"""What servers add to the ledger: tokens per model, replicas, limits, and how money divides over models."""
 
 from dataclasses import replace
 
@@ -90,8 +90,8 @@ def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: CheckedMeter
     assert meter.tokens["chat", "llama", "generation"] == 150_000
 
 
-def test_waiting_requests_are_told(meter: CheckedMeter) -> None:
-    """Loads of replicas are summed; what neither tells stays untold."""
+def test_waiting_requests_are_reported(meter: CheckedMeter) -> None:
+    """Loads of replicas are summed; what neither reports stays unknown."""
     loads = (LoadReading("llama", None, 4.0),)
     meter.tick(10, [], [replace(page(), loads=loads), replace(page(url="http://b"), loads=loads)])
     assert tick_of(meter).loads == (LoadReading("llama", None, 8.0),)
@@ -114,13 +114,20 @@ def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:
         ((LoadReading("llama", None, 1.0),), 0, None),
     ],
 )
-def test_running_is_what_is_told_else_what_tokens_say(
+def test_running_is_what_is_reported_else_what_tokens_say(
     meter: CheckedMeter, loads: tuple[LoadReading, ...], generated: int, running: object
 ) -> None:
-    """A server that tells nothing of its load and moved nothing is unknown, not idle."""
+    """A server that reports nothing of its load and moved nothing is unknown, not idle."""
     meter.tick(10, [], [replace(page(generation=0), loads=loads)])
     meter.tick(10, [], [replace(page(generation=generated), loads=loads)])
     assert tick_of(meter).running is running
+
+
+def test_one_prompt_token_says_that_a_server_runs(meter: CheckedMeter) -> None:
+    """The least that a counter can add."""
+    meter.tick(10, [], [replace(page(prompt=0), loads=())])
+    meter.tick(10, [], [replace(page(prompt=1), loads=())])
+    assert tick_of(meter).running is True
 
 
 def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
@@ -168,7 +175,7 @@ def test_a_loading_server_uses_its_last_known_models(meter: CheckedMeter) -> Non
     assert tick_of(meter).idle_models == {"a": WHOLE}
 
 
-def test_a_server_that_never_told_a_model_has_an_empty_one(meter: CheckedMeter) -> None:
+def test_a_server_that_never_reported_a_model_has_an_empty_one(meter: CheckedMeter) -> None:
     """Its money is its own all the same."""
     meter.tick(10, [], [down(page())])
     outcome = meter.tick(10, [h100()], [down(page())], allocate(CHAT, 0))
@@ -206,7 +213,7 @@ def test_the_limit_on_models_is_of_the_host() -> None:
 
 
 def test_servers_beyond_the_limit_are_other() -> None:
-    """Both those that are read and those that only hold a GPU; every dollar and token stays in the books."""
+    """Both those that are read and those that only hold a GPU; every dollar and token stays in the ledger."""
     meter = CheckedMeter(cost_policy(rent(3600), limits=CardinalityLimits(servers=2)))
     names = [ServerKey("ml", f"s{number}") for number in range(4)]
     gpus = [h100(number) for number in range(4)]
@@ -235,7 +242,7 @@ def test_two_servers_under_other_on_one_gpu_are_one_holder() -> None:
     assert meter.dollars(server="chat") == meter.dollars(server="other") == 10**12 // 2
 
 
-def test_cached_tokens_may_be_told_before_the_prompt_that_holds_them(meter: CheckedMeter) -> None:
+def test_cached_tokens_may_be_reported_before_the_prompt_that_holds_them(meter: CheckedMeter) -> None:
     """What is taken out of the prompt counter waits as a debt: no kind falls, none is counted twice."""
 
     def reading(prompt: float, hits: float) -> ServerReading:
@@ -252,12 +259,12 @@ def test_cached_tokens_may_be_told_before_the_prompt_that_holds_them(meter: Chec
     for prompt, hits in [(1000, 100), (1000, 160), (1030, 160), (1200, 160)]:
         meter.tick(10, [], [reading(prompt, hits)])
         counts.append(meter.tokens["chat", "llama", "prompt"])
-    assert counts == [0, 0, 0, 140]  # 200 told, 60 of them cached
+    assert counts == [0, 0, 0, 140]  # 200 reported, 60 of them cached
     assert meter.tokens["chat", "llama", "cached_prompt"] == 60
 
 
 def test_a_restart_forgives_the_debt(meter: CheckedMeter) -> None:
-    """The prompts that the old process never told will not come; the new one's are not reduced for them."""
+    """Prompts that the old process did not report are lost; those of the new one are not reduced."""
 
     def reading(prompt: float, hits: float, process: str) -> ServerReading:
         return replace(

@@ -41,7 +41,7 @@ def phases(meter: CheckedMeter, **by: str) -> dict[str, float]:
 
 
 def held_parts(meter: CheckedMeter) -> dict[tuple[str, str], float]:
-    """The parts of GPU-0 that are told, by server and method."""
+    """The parts of GPU-0 that are reported, by server and method."""
     assert meter.outcome is not None
     (gpu,) = meter.outcome.gpus
     return {(key.server, method): round(part, 6) for (key, method), part in gpu.held_shares.items()}
@@ -64,7 +64,7 @@ def test_work_goes_by_utilization_and_rest_by_memory(meter: CheckedMeter) -> Non
     assert (meter.seconds(server="chat"), meter.seconds(server="batch")) == (4.75, 5.25)
 
 
-def test_each_method_tells_what_it_gave(meter: CheckedMeter) -> None:
+def test_each_method_reports_what_it_gave(meter: CheckedMeter) -> None:
     """Parts of the GPU's time: by utilization half of it, by memory the other half; 1 together."""
     meter.tick(10, [h100(utilization_ratio=0.5)], [], BOTH)
     assert held_parts(meter) == {
@@ -197,14 +197,14 @@ def test_without_a_measurement_servers_are_asked(meter: CheckedMeter) -> None:
 
 
 def test_an_instance_without_a_process_is_idle(meter: CheckedMeter) -> None:
-    """NVML tells who computes, and nobody does on 1g.5gb; what runs on 2g.10gb is not known to rest."""
+    """NVML reports who computes, and nobody does on 1g.5gb; what runs on 2g.10gb is not known to rest."""
     meter.tick(1, [cut()], [], [ON_3G])
     meter.tick(14, [cut({"3g": 1.0}, processes=("3g", "2g"))], [], [ON_3G])
     assert phases(meter, server="unallocated") == pytest.approx({"idle": 3.0, "unobserved": 4.0})
 
 
 def test_a_whole_gpu_without_a_process_is_idle_as_well(meter: CheckedMeter) -> None:
-    """Where its utilization is not told."""
+    """Where its utilization is not reported."""
     meter.tick(1, [h100()])
     meter.tick(10, [h100(utilization_ratio=None, processes=())])
     assert phases(meter) == {"idle": 10.0}
@@ -221,7 +221,7 @@ def test_an_instance_that_says_0_while_tokens_move_is_not_believed(meter: Checke
 
 
 def test_several_on_one_instance_share_it(meter: CheckedMeter) -> None:
-    """Chat and a job on 3g.20gb, half busy: nothing tells SMs there, memory is 5 to 15 GB."""
+    """Chat and a job on 3g.20gb, half busy: no SM utilization there, memory is 5 to 15 GB."""
     holders = (used(CHAT, None, 5, "MIG-3g"), used(JOB, None, 15, "MIG-3g"), ON_2G)
     meter.tick(1, [cut()], [], holders)
     meter.tick(14, [cut({"3g": 0.5, "2g": 1.0, "1g": 0.0})], [], holders)
@@ -231,7 +231,7 @@ def test_several_on_one_instance_share_it(meter: CheckedMeter) -> None:
 
 
 def test_one_server_on_two_instances_holds_both(meter: CheckedMeter) -> None:
-    """1/2 and 2/7 are 11/14, told once."""
+    """1/2 and 2/7 are 11/14, in one row."""
     holders = (ON_3G, used(CHAT, None, None, "MIG-2g"))
     meter.tick(1, [cut()], [], holders)
     meter.tick(14, [cut({"3g": 1.0, "2g": 1.0, "1g": 0.0})], [], holders)
@@ -256,13 +256,13 @@ def test_the_only_holder_of_a_card_holds_all_of_it(meter: CheckedMeter) -> None:
 
 
 def test_an_instance_that_is_gone_holds_nothing(meter: CheckedMeter) -> None:
-    """A holder seen before the card was cut anew: its instance is not there, the money is nobody's."""
+    """A holder seen before the card was partitioned again: its instance is gone, the money is unallocated."""
     meter.tick(1, [cut()], [], [used(CHAT, None, None, "MIG-gone")])
     meter.tick(14, [cut()], [], [used(CHAT, None, None, "MIG-gone")])
     assert meter.dollars(server="unallocated") == 14 * DOLLAR
 
 
-def test_a_card_whose_instances_are_not_told_is_held_whole(meter: CheckedMeter) -> None:
+def test_a_card_whose_instances_are_not_reported_is_held_whole(meter: CheckedMeter) -> None:
     """Two holders of instances of which NVML says nothing share the card as any two would."""
     holders = (used(CHAT, None, 10, "MIG-3g"), used(BATCH, None, 30, "MIG-2g"))
     meter.tick(1, [h100()], [], holders)
@@ -293,7 +293,7 @@ def test_a_card_that_is_not_read_stays_as_it_was_cut(meter: CheckedMeter) -> Non
 
 
 def test_energy_of_a_card_is_divided_and_never_repeated() -> None:
-    """NVML tells it of the card alone: 14 kJ are 7 of chat's half, 4 of batch's, 3 of nobody's.
+    """NVML reports it for the card alone: 14 kJ are 7 of chat's half, 4 of batch's, 3 unallocated.
 
     Trap: MIG repeats the whole card's power for each of its instances.
     """

@@ -92,7 +92,7 @@ def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent])
 
 @examples(40)
 @given(stories)
-def test_what_is_told_of_a_gpu_is_all_of_it(story: list[SharedHostEvent]) -> None:
+def test_reported_shares_of_a_gpu_sum_to_it(story: list[SharedHostEvent]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""
     host, meter = SharedGpuHost(), CheckedMeter(tariff(), START - SECOND)
     meter.pass_by(SECOND, *host.first())

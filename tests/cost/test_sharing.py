@@ -81,7 +81,7 @@ def test_without_memory_utilization_divides_both() -> None:
     ],
 )
 def test_what_one_of_them_does_not_tell_divides_nobody(one: Holder, other: Holder) -> None:
-    """Nothing told, nothing used, each tells another thing, values that are none: equally."""
+    """Nothing reported, nothing used, different measures, invalid values: equally."""
     assert parts_by_server(one, other) == {
         "chat": (0.5, "equal", 0.5, "equal"),
         "batch": (0.5, "equal", 0.5, "equal"),
@@ -161,7 +161,7 @@ def parts(actual: tuple[GpuShare, ...]) -> dict[tuple[ServerKey, str], tuple[int
 
 @given(holders())
 def test_parts_of_a_gpu_sum_to_it_whoever_is_named_first(those: list[Holder]) -> None:
-    """Conservation for any holders; the order in which they are told changes nothing."""
+    """Conservation for any holders; the order in which they are reported changes nothing."""
     actual, turned = parts(shares(those)), parts(shares(reversed(those)))
     assert turned == actual
     for way in (0, 1):

@@ -139,7 +139,7 @@ def test_what_is_not_billed_by_the_hour_begins_now() -> None:
         assert first.state.fresh_in == ""
 
 
-def test_beside_hourly_rent_overheads_and_energy_begin_now() -> None:
+def test_with_hourly_rent_overheads_and_energy_begin_now() -> None:
     """20 minutes of rent alone; the tick after it has 10 s of each, and the joules since the first one."""
     reported = cost_policy(
         rent("3.60", energy=Electricity(Decimal("0.36"))),  # 1e-7 dollars a joule
@@ -251,7 +251,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     """
     power = Electricity(Decimal("0.36"))
     network = overhead("network", "3.60", "hour", "host")
-    asking = CostPolicy(Tariff("host-1", (), (network,), asking=True))
+    asking = CostPolicy(Tariff("host-1", (), (network,), location_pending=True))
     outcome = advance(FRESH, frame(asleep=5 * MINUTE), asking)
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 
@@ -260,7 +260,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
         ("unallocated", "unobserved", False)
     }
-    used = [usage for one in waiting for usage in one.slots.values()]
+    used = [usage for one in waiting for usage in one.usage.values()]
     assert {one.hourly_only for one in waiting} == {True}
     assert sum(usage.time for usage in used) == sum(row.duration for row in allocated) == 20 * MINUTE
     assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
@@ -270,4 +270,4 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
         assert sum(segment.accrued for segment in late.segments) == milli * MILLI
         settled = [row for segment in late.segments for row in segment.gpu_times]
         assert sum(row.duration for row in settled) == 20 * MINUTE
-        assert not any(left.slots for left in late.left)
+        assert not any(left.usage for left in late.left)

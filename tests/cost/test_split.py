@@ -52,7 +52,7 @@ def test_weights_are_configurable() -> None:
     assert result.prefill_ratio == pytest.approx(1600 / 1700)
 
 
-def test_nothing_ever_told_is_no_ratio() -> None:
+def test_nothing_ever_reported_is_no_ratio() -> None:
     """The busy part of such a model is `other`, neither half."""
     result = Model().tick(running=1.0)
     assert result == PhaseSplit("weights", None, 0.0, 0.0)
@@ -110,7 +110,7 @@ def test_a_batch_below_one_is_one() -> None:
 
 
 def test_an_unknown_batch_is_one() -> None:
-    """A server that tells no running requests is taken at its word, undivided."""
+    """A server that reports no running requests is taken at its word, undivided."""
     result = Model().tick({}, (1.0, 3.0))
     assert result.prefill_ratio == pytest.approx(0.25)
 
@@ -128,7 +128,7 @@ def test_after_45_minutes_without_a_finished_request_weights_are_used(method: An
     assert again.method == "time"
 
 
-def test_a_server_that_never_told_seconds_goes_by_weights() -> None:
+def test_a_server_that_never_reported_seconds_goes_by_weights() -> None:
     """There is nothing to divide by; `time` cannot make it up."""
     result = Model(SplitRule(method="time")).tick({"prompt": 100, "generation": 100}, running=4.0)
     assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.25))
@@ -141,13 +141,13 @@ def test_seconds_that_are_all_zero_go_by_weights() -> None:
 
 
 def test_weights_may_be_asked_for() -> None:
-    """A server that tells seconds is split by tokens where the configuration says so."""
+    """A server that reports seconds is split by tokens where the configuration says so."""
     result = Model(SplitRule(method="weights")).tick({"prompt": 1, "generation": 1}, (20.0, 20.0))
     assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.25))
 
 
 def test_a_sum_of_seconds_never_falls_below_zero() -> None:
-    """Prefill told as a difference of two counters can dip; it is no negative share."""
+    """Prefill reported as a difference of two counters can dip; it is no negative share."""
     result = Model().tick({}, (-5.0, 3.0), running=1.0)
     assert result.prefill_ratio == 0.0
 

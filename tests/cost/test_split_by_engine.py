@@ -42,7 +42,7 @@ def test_gpu_seconds_do_not_overlap_and_are_not_divided_by_the_batch() -> None:
 
 
 def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
-    """The order of the methods, each told something of its own: 0.25, 0.5 and, of 1 + 3 x 3, 0.1."""
+    """The order of the methods, each with data of its own: 0.25, 0.5 and, of 1 + 3 x 3, 0.1."""
     everything = {
         "tokens": {"prompt": 1, "generation": 3},
         "request_seconds": PhaseSeconds(4.0, 8.0),
@@ -64,7 +64,7 @@ def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
     [("auto", "engine"), ("engine", "engine"), ("time", "time"), ("weights", "weights")],
 )
 def test_a_method_that_is_asked_for_is_taken(configured: SplitMethod, expected: str) -> None:
-    """Where the server tells what it takes, whatever else it tells."""
+    """Where the server reports its data, whatever else it reports."""
     tick = of(
         tokens={"prompt": 1}, request_seconds=PhaseSeconds(1.0, 1.0), engine_seconds=PhaseSeconds(1.0, 1.0)
     )
@@ -73,7 +73,7 @@ def test_a_method_that_is_asked_for_is_taken(configured: SplitMethod, expected: 
 
 @pytest.mark.parametrize("configured", ["engine", "time"])
 def test_a_method_that_cannot_be_had_gives_way_to_the_next(configured: SplitMethod) -> None:
-    """Request seconds stand in for GPU seconds that are not told; never the other way round."""
+    """Request seconds stand in for GPU seconds that are not reported; never the other way round."""
     rule = SplitRule(method=configured)
     assert advanced([of(request_seconds=PhaseSeconds(1.0, 1.0))], rule)[1].method == "time"
     assert advanced([of(tokens={"prompt": 1})], rule)[1].method == "weights"
@@ -88,7 +88,7 @@ def test_gpu_seconds_trail_with_a_half_life_of_15_minutes() -> None:
 
 
 def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None:
-    """An engine that was started without its timer tells request seconds only; both are there in time."""
+    """An engine that was started without its timer reports request seconds only; both are there in time."""
     state, _ = advanced([of(engine_seconds=PhaseSeconds(3.0, 1.0), request_seconds=PhaseSeconds(1.0, 1.0))])
     requests = of(request_seconds=PhaseSeconds(1.0, 1.0))
     state, last = split.advance(state, requests, 45 * MINUTE, SplitRule())
@@ -100,8 +100,8 @@ def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None
     )
 
 
-def test_the_books_take_the_kind_of_prefill_seconds_from_the_decode_seconds_beside_them() -> None:
-    """A replica tells GPU seconds, 1 of 4 prefill; the other request seconds, 9 of 10: a dollar a second."""
+def test_prefill_seconds_are_of_the_kind_of_the_decode_seconds_of_their_endpoint() -> None:
+    """One replica has GPU seconds, 1 of 4 prefill; the other request seconds, 9 of 10: a dollar a second."""
     meter = CheckedMeter(cost_policy(rent(3600)))
     own = {"prefill_seconds": 0.0, "decode_seconds": 0.0, "generation": 0.0}
     other = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0}

@@ -67,7 +67,7 @@ def test_the_price_of_an_instance_taken_for_that_of_a_gpu() -> None:
 
 
 def test_a_silent_default_price() -> None:
-    """Unknown was 50 dollars a million, 0.95 an hour, or 0. It is unpriced, and its time is told as such."""
+    """Others assume 50 dollars a million, 0.95 an hour, or 0. It is unpriced, and so is its time."""
     meter = CheckedMeter(cost_policy(rent(1, match=HardwareMatch(gpu_model="*A100*"))))
     outcome = None
     for _ in range(2):

@@ -26,7 +26,7 @@ def meter() -> CheckedMeter:
 def test_decode_time_is_wrong(meter: CheckedMeter) -> None:
     """A mean of time per token taken for the total decode time put nearly all of the cost on prompts.
 
-    30 s of prefill; 37,675 s of decoding told by requests that ran 64 at a time: decode is 95 %, not 0.1 %.
+    30 s of prefill; 37,675 s of decoding by requests that ran 64 at a time: decode is 95 %, not 0.1 %.
     """
     reported = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
     for prefill, decode, generated in reported:
@@ -78,7 +78,7 @@ def test_restart_in_the_middle_of_a_window(meter: CheckedMeter) -> None:
 
 
 def test_restart_without_an_identity(meter: CheckedMeter) -> None:
-    """Where nothing tells processes apart, a fall of three reads does; nothing is counted twice."""
+    """Where nothing distinguishes processes, a fall of three reads does; nothing is counted twice."""
     for generated in (1000, 40, 80, 120, 160):
         meter.tick(10, [], [replace(page(generation=generated), identity="")])
     assert meter.tokens[GENERATED] == 160

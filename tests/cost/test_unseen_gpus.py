@@ -45,7 +45,7 @@ LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "h
     ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
 )
 def test_seven_of_eight(priced: CostPolicy, hourly: float) -> None:
-    """The eighth was never listed: it is in the books as `unseen`, unallocated and idle."""
+    """The eighth was never listed: it is in the ledger as `unseen`, unallocated and idle."""
     host = ChangingGpusHost(priced, *boards("a", 7))
     assert host.unseen() == 1
     assert host.hourly() == hourly
@@ -128,11 +128,24 @@ def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
     expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
     host = ChangingGpusHost(expected, *boards("a", 7))
-    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), location_pending=True)
     for _ in range(3):
         host.meter.policy = replace(host.meter.policy, tariff=asking)
         host.restart(60, *boards("a", 6))
         assert (host.lost(), host.unseen()) == (["a6"], 1)
+    host.meter.policy = replace(host.meter.policy, tariff=expected.tariff)
+    assert host.hourly() == 55.04
+
+
+def test_unseen_gpus_that_are_listed_while_the_cloud_is_being_asked_are_unseen_no_more() -> None:
+    """Five of eight, then seven: one is unseen, and eight are charged."""
+    expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
+    host = ChangingGpusHost(expected, *boards("a", 5))
+    assert host.unseen() == 3
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), location_pending=True)
+    host.meter.policy = replace(host.meter.policy, tariff=asking)
+    host.restart(60, *boards("a", 7))
+    assert (host.lost(), host.unseen()) == ([], 1)
     host.meter.policy = replace(host.meter.policy, tariff=expected.tariff)
     assert host.hourly() == 55.04
 

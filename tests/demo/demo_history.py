@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.cli.logs import formatter
-from exporter.demo.plot import Storyline
-from exporter.demo.story import Stage, replay, stage
+from exporter.cli.logs import LogFormatter
+from exporter.demo.daemon import DemoDaemon, replay
+from exporter.demo.timeline import Timeline
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 from tests.clocks import NOON, noon
@@ -25,7 +25,7 @@ LIVE: Final = 50
 class DemoHistory:
     """The demo at an instant, and the first live report."""
 
-    plot: Storyline
+    timeline: Timeline
     report: Report
     folder: Path | None
     """Of its ledger, which is closed, and its configuration; none for a ledger in memory."""
@@ -33,11 +33,11 @@ class DemoHistory:
 
 def demo_history(at: int = NOON, seed: int = 0, folder: Path | None = None) -> DemoHistory:
     """Replay it, with a ledger in a folder or in memory."""
-    set_up = stage(noon(at), FakeFootprint(None), BUILD, folder=folder, seed=seed)
-    replay(set_up)
-    report = set_up.sampler.tick()
-    set_up.close()
-    return DemoHistory(set_up.plot, report, folder)
+    daemon = DemoDaemon(noon(at), FakeFootprint(None), BUILD, folder=folder, seed=seed)
+    replay(daemon)
+    report = daemon.sampler.tick()
+    daemon.close()
+    return DemoHistory(daemon.timeline, report, folder)
 
 
 @dataclass
@@ -58,10 +58,10 @@ class LoggedHistory:
 def logged_history() -> LoggedHistory:
     """Replay it with a ledger in memory."""
     clock, ticks, chat = noon(), [0], {}
-    set_up: Stage
+    daemon: DemoDaemon
 
     def published() -> None:
-        report = set_up.current()
+        report = daemon.current()
         assert report is not None
         assert report.totals is not None
         ticks[0] += 1
@@ -69,13 +69,13 @@ def logged_history() -> LoggedHistory:
         chat[report.wall // NANOSECONDS_PER_HOUR] = tokens
 
     with logged() as texts:
-        set_up = stage(clock, FakeFootprint(None), BUILD, published)
-        replay(set_up)
+        daemon = DemoDaemon(clock, FakeFootprint(None), BUILD, published)
+        replay(daemon)
         replayed, logs = ticks[0], [text.getvalue().splitlines() for text in texts]
-        report = set_up.sampler.tick()
+        report = daemon.sampler.tick()
         for second in range(1, LIVE + 1):
             clock.now = 5 * second * NANOSECONDS_PER_SECOND
-            set_up.sampler.tick()
+            daemon.sampler.tick()
         later = [text.getvalue().splitlines() for text in texts]
     return LoggedHistory(report, replayed, chat, logs, later)
 
@@ -85,8 +85,8 @@ def logged() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """What is logged from `info` on, as logfmt and as JSON."""
     root, texts = logging.getLogger(), (io.StringIO(), io.StringIO())
     level, handlers = root.level, [logging.StreamHandler(text) for text in texts]
-    handlers[0].setFormatter(formatter("logfmt"))
-    handlers[1].setFormatter(formatter("json"))
+    handlers[0].setFormatter(LogFormatter("logfmt"))
+    handlers[1].setFormatter(LogFormatter("json"))
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(logging.INFO)

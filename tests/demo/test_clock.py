@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.demo.replay_clock import ReplayClock
+from exporter.demo.daemon import ReplayClock
 from exporter.units import NANOSECONDS_PER_HOUR as HOUR
 from exporter.units import NANOSECONDS_PER_MINUTE as MINUTE
 

@@ -16,8 +16,8 @@ import pytest
 from exporter import __version__
 from exporter.cli import demo as module
 from exporter.cli import status
-from exporter.demo.invitation import Site, facts
-from exporter.demo.plot import Storyline, editions
+from exporter.demo.banner import Site, facts
+from exporter.demo.timeline import Timeline, configurations
 from exporter.sampler.sampler import Sampler
 from exporter.web.server import WebServer
 from tests.clocks import noon
@@ -222,8 +222,8 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
         time.tzset()
         texts.append(
             (
-                facts(Storyline.before(noon().wall()), Site("", "", "")),
-                editions(Storyline.before(noon().wall())),
+                facts(Timeline.before(noon().wall()), Site("", "", "")),
+                configurations(Timeline.before(noon().wall())),
             )
         )
     monkeypatch.undo()

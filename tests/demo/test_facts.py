@@ -1,7 +1,7 @@
 """Everything that the demo says was planted is found where it says, by the commands that it prints.
 
 They are run by a shell as a reader would paste them, beside a demo that serves. The verbs go by the host's
-clock, so the demo does, too; what they must say is worked out from the plot.
+clock, so the demo does, too; what they must say is worked out from the timeline.
 """
 
 import csv
@@ -26,9 +26,9 @@ import pytest
 
 from exporter.cli.demo import logged_to
 from exporter.clock import SystemClock
-from exporter.demo.invitation import LOG, Site, facts, invitation
-from exporter.demo.plot import Storyline, day
-from exporter.demo.story import replay, stage
+from exporter.demo.banner import LOG, Site, banner, facts
+from exporter.demo.daemon import DemoDaemon, replay
+from exporter.demo.timeline import Timeline, day
 from exporter.report import Build, Report
 from exporter.web.server import WebServer
 from exporter.web.wording import timestamp
@@ -50,7 +50,7 @@ END: Final = "---- end of an answer ----"
 class DemoRun:
     """What the demo said, and what each of its commands answered."""
 
-    plot: Storyline
+    timeline: Timeline
     report: Report
     words: str
     site: Site
@@ -63,24 +63,24 @@ class DemoRun:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo")
-    set_up = stage(SystemClock(), FakeFootprint(None), BUILD, folder=folder)
+    daemon = DemoDaemon(SystemClock(), FakeFootprint(None), BUILD, folder=folder)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.INFO)
     try:
-        with logged_to(folder / LOG, set_up.clock):
-            replay(set_up)
+        with logged_to(folder / LOG, daemon.clock):
+            replay(daemon)
     finally:
         logging.getLogger().setLevel(level)
-    report = set_up.sampler.tick()
+    report = daemon.sampler.tick()
     stop = threading.Event()
-    ticking = threading.Thread(target=set_up.sampler.run, args=(stop,))
+    ticking = threading.Thread(target=daemon.sampler.run, args=(stop,))
     ticking.start()
-    web = WebServer("127.0.0.1:0", set_up.current, set_up.clock, None, BUILD)
+    web = WebServer("127.0.0.1:0", daemon.current, daemon.clock, None, BUILD)
     web.start()
     site = Site(web.url.rstrip("/"), str(folder), PROGRAM)
-    words = invitation(site, report, set_up.plot)
+    words = banner(site, report, daemon.timeline)
     (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
-    commands = [command for fact in facts(set_up.plot, site) for command in fact.shown_by]
+    commands = [command for fact in facts(daemon.timeline, site) for command in fact.shown_by]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
     try:
         ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
@@ -92,18 +92,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
         web.close()
         stop.set()
         ticking.join()
-        set_up.close()
+        daemon.close()
     answers = ran.stdout.split(f"{END}\n")
     assert ran.stderr == ""
     servers = {line["server"]: line for line in lines}
     return DemoRun(
-        set_up.plot, report, words, site, dict(zip(commands, answers, strict=False)), page, servers
+        daemon.timeline, report, words, site, dict(zip(commands, answers, strict=False)), page, servers
     )
 
 
 def shown(demo: DemoRun, title: str) -> tuple[str, ...]:
     """What the commands of one fact answered."""
-    (fact,) = (fact for fact in facts(demo.plot, demo.site) if fact.title == title)
+    (fact,) = (fact for fact in facts(demo.timeline, demo.site) if fact.title == title)
     assert f"{fact.title}. {fact.description}\n" in demo.words
     for command in fact.shown_by:
         assert f"       {command}\n" in demo.words
@@ -112,7 +112,7 @@ def shown(demo: DemoRun, title: str) -> tuple[str, ...]:
 
 def test_every_hour_that_served_has_tokens(demo: DemoRun) -> None:
     """All hours of the five weeks but those of the lost host; from each of the four servers."""
-    hour, plot = 3600 * 10**9, demo.plot
+    hour, timeline = 3600 * 10**9, demo.timeline
     with closing(sqlite3.connect(f"file:{demo.site.folder}/ledger.db?mode=ro", uri=True)) as ledger:
         rows = ledger.execute(
             "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party "
@@ -120,8 +120,8 @@ def test_every_hour_that_served_has_tokens(demo: DemoRun) -> None:
         ).fetchall()
     served = {number for number, _ in rows}
 
-    away = set(range(plot.lost // hour, plot.returned // hour))
-    assert set(range(plot.begins // hour, plot.now // hour)) - served == away
+    away = set(range(timeline.lost // hour, timeline.returned // hour))
+    assert set(range(timeline.begins // hour, timeline.now // hour)) - served == away
     assert len({server for _, server in rows}) == 4
 
 
@@ -135,15 +135,17 @@ def test_the_wasted_model(demo: DemoRun) -> None:
     assert re.search(
         r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
     )
-    assert f"    served no token since {timestamp(demo.plot.deserted)}\n    no price per token" in explained
+    assert (
+        f"    served no token since {timestamp(demo.timeline.deserted)}\n    no price per token" in explained
+    )
     assert "now split" not in explained
     assert "archive-13b" in demo.page
 
 
 def test_the_wasted_model_tells_its_last_token(demo: DemoRun) -> None:
     """Since when it serves nobody is told to the second, and on the page in days; the others serve now."""
-    deserted = demo.plot.deserted
-    (fact,) = (fact for fact in facts(demo.plot, demo.site) if fact.title == "one model is wasted")
+    deserted = demo.timeline.deserted
+    (fact,) = (fact for fact in facts(demo.timeline, demo.site) if fact.title == "one model is wasted")
     last = {name: line["last_token"] for name, line in demo.servers.items()}
 
     assert last["archive-13b"] == timestamp(deserted)
@@ -164,7 +166,7 @@ def test_the_price_that_rose(demo: DemoRun) -> None:
     """The configuration tells both prices; an hour of the last month costs less than one of now."""
     configured, explained = shown(demo, "a price rose")
 
-    assert f"then 44.032 dollars per hour of 8 GPUs from {day(demo.plot.repriced)}" in configured
+    assert f"then 44.032 dollars per hour of 8 GPUs from {day(demo.timeline.repriced)}" in configured
     assert "4 x NVIDIA H100 80GB HBM3 rent x 5.504000 = 22.016000" in explained
     mean = re.search(r"GPU-hours = (\d\.\d+) dollars per GPU-hour", explained)
     assert mean is not None
@@ -174,7 +176,7 @@ def test_the_price_that_rose(demo: DemoRun) -> None:
 
 def test_the_server_of_nobody(demo: DemoRun) -> None:
     """The month has dollars that no team owes, and trial-8b is among them."""
-    by_team, metrics = shown(demo, "a server is nobody's")
+    by_team, metrics = shown(demo, "a server has no owner")
 
     assert re.search(r"^unassigned +[\d,]+\.\d\d", by_team, re.MULTILINE)
     assert len(metrics.splitlines()) <= 3
@@ -186,7 +188,7 @@ def test_the_spot_node_that_was_lost(demo: DemoRun) -> None:
     log, metrics = shown(demo, "a spot node was lost")
 
     (line,) = log.splitlines()
-    assert f"since={day(demo.plot.lost)}T03:00:00+00:00 hours=5.52" in line
+    assert f"since={day(demo.timeline.lost)}T03:00:00+00:00 hours=5.52" in line
     assert 'not_charged="hourly rent of 5.50 hours while the host was down or suspended"' in line
     dollars = float(line.split("dollars=")[1].split()[0])
     assert dollars == pytest.approx(5.5167 * (1.10 + 73.6 / 730) + 44.032 * 70 / 3600, abs=0.06)
@@ -200,7 +202,7 @@ def test_the_gpu_that_had_no_price_for_a_day(demo: DemoRun) -> None:
 
     (line,) = log.splitlines()
     assert 'gpu_hours=24.0000 dollars=115.58 payers="unallocated 115.58" gpu_hours_waiting=0.0000' in line
-    assert line.startswith(f"ts={day(demo.plot.corrected)}T09:0")  # when it was put right
+    assert line.startswith(f"ts={day(demo.timeline.corrected)}T09:0")  # when it was put right
     assert re.search(
         r"^24\.0000 of [\d,]+\.\d{4} GPU-hours were charged when their price came\.$", by_gpu, re.MULTILINE
     )

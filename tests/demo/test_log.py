@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from exporter.demo.plot import DAYS
+from exporter.demo.timeline import DAYS
 from tests.demo.demo_history import LoggedHistory
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine

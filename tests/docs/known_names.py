@@ -13,7 +13,7 @@ from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import ListOf, Table
-from exporter.finance.tco.keys import SCENARIO
+from exporter.finance.tco.scenario_files import SCENARIO
 from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL
 from exporter.metrics.table import METRICS
 from tests.docs.markdown import ROOT

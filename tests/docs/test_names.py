@@ -8,7 +8,7 @@ import pytest
 
 from exporter.cli.flags import PROGRAM
 from exporter.engines import ENGINES
-from exporter.engines.commands import COMMANDS
+from exporter.engines.catalogue import COMMANDS
 from tests.docs import known_names
 from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, read, spans
 
@@ -71,7 +71,7 @@ def wrong_flags(page: Path) -> list[str]:
     if named(page) in GENERATED:
         return []
     engines = {word for engine in ENGINES.values() for word in re.findall(r"--?[\w-]+", engine.manual.switch)}
-    for row in COMMANDS:
+    for _, row in COMMANDS:
         engines.update(row.metrics_on, row.metrics_off, row.ports, row.hosts, row.models)
     ours = known_names.flags() | known_names.benchmark_flags()
     accepted = ours | {flag.partition("=")[0] for flag in engines} | OTHERS_FLAGS

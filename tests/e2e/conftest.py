@@ -19,6 +19,8 @@ from tests.fake_nvml.scenario import Scenario, h100s
 HERE = Path(__file__).parent
 ENGINES: dict[str, type[EngineServer]] = {"llama": Llama, "vllm": Vllm}
 POWER_MILLIWATTS = 700_000
+LONGEST = ("fleet", "center", "test_focus", "test_story")
+"""Groups that wait for minutes, of stories and of windows of rules, the longest first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,10 +55,11 @@ def shares(item: pytest.Item) -> bool:
     return any(one.scope != "function" and one.baseid.endswith(item.path.name) for one in definitions)
 
 
-def patience(item: pytest.Item) -> float:
-    """The seconds that a test may take; 0 where it says nothing of them."""
-    marker = item.get_closest_marker("timeout")
-    return float(marker.args[0]) if marker else 0.0
+def patience(item: pytest.Item) -> tuple[int, float]:
+    """How long its group takes among the longest, and the seconds that a test may take; 0 where not told."""
+    group, timeout = (item.get_closest_marker(name) for name in ("xdist_group", "timeout"))
+    among = LONGEST[::-1].index(group.args[0]) + 1 if group and group.args[0] in LONGEST else 0
+    return among, float(timeout.args[0]) if timeout else 0.0
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -71,6 +72,16 @@ def get(
         connection.close()
 
 
+@lru_cache(maxsize=8)
+def rows_of(body: bytes) -> Mapping[str, Sequence[tuple[Mapping[str, str], float]]]:
+    """The samples of a page by name. A page of the same tick is the same: whoever polls parses it once."""
+    rows: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            rows.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return rows
+
+
 class Page:
     """One scrape, parsed by Prometheus' own client and not by ours."""
 
@@ -78,10 +89,7 @@ class Page:
         self.body = body
         self.taken = taken
         """Wall clock of the scrape."""
-        self.rows: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-        for family in text_string_to_metric_families(body.decode()):
-            for sample in family.samples:
-                self.rows.setdefault(sample.name, []).append((sample.labels, sample.value))
+        self.rows = rows_of(body)
 
     def matching(self, name: str, **labels: str) -> list[float]:
         """Values of the series that carry these labels, and any others."""

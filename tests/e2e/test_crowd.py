@@ -24,7 +24,7 @@ MEBIBYTE = 2**20
 
 VERBS = (("doctor",), ("check-config",), ("check-config", "--json"), ("explain",), ("report", "month"))
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.engines.commands import COMMANDS
+from exporter.engines.catalogue import COMMANDS
 from exporter.engines.launch import Launch, launch, program, works_for
 
 PYTHON = "/usr/bin/python3.12"
@@ -80,9 +80,18 @@ def test_each_engines_server_is_recognized(
     assert not parsed.part
 
 
+def test_a_command_line_starts_one_engine() -> None:
+    """No two commands have a program or a module in common, so that their order means nothing."""
+    programs = [start for _, command in COMMANDS for start in command.programs]
+    modules = [start for _, command in COMMANDS for start in command.modules]
+
+    assert sorted(programs) == sorted({*programs})
+    assert sorted(modules) == sorted({*modules})
+
+
 def test_every_row_is_started_above_or_below() -> None:
     """An engine that no test starts is not known to be recognized."""
-    engines = {command.engine for command in COMMANDS}
+    engines = {engine for engine, _ in COMMANDS}
 
     assert engines == {
         *("aphrodite", "dynamo", "infinity", "kserve", "llamacpp", "lmdeploy", "localai", "mlc", "nim"),
@@ -216,7 +225,7 @@ def test_only_a_flag_tells_a_port_for_sure() -> None:
     """A default may be overruled by a file or the environment; what is no port is not told."""
     lines = (f"{VLLM} m", f"{VLLM} m --port 8000", f"{VLLM} m --port 99999", f"{VLLM} m --port x")
 
-    assert [(parse_launch(line).port, parse_launch(line).port_told) for line in lines] == [
+    assert [(parse_launch(line).port, parse_launch(line).explicit_port) for line in lines] == [
         (8000, False),
         (8000, True),
         (None, False),

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, match, read
-from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
 
 NAMES = sorted(ENGINES)
@@ -62,8 +61,8 @@ def test_nothing_that_is_never_read_is_read(name: str) -> None:
 def _started(engine: Engine) -> list[tuple[int | None, str]]:
     return [
         (row.metrics_port or row.port, row.metrics_path)
-        for row in COMMANDS
-        if row.engine == engine.name and not row.part and row.port is not None
+        for row in engine.commands
+        if not row.part and row.port is not None
     ]
 
 
@@ -78,6 +77,6 @@ def test_an_engine_is_where_its_command_says(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_engine_that_must_be_switched_on_says_how(name: str) -> None:
     """As its command's row knows it."""
-    for row in COMMANDS:
-        if row.engine == name and row.metrics == "off":
+    for row in ENGINES[name].commands:
+        if row.metrics == "off":
             assert any(flag in ENGINES[name].manual.switch for flag in row.metrics_on)

@@ -4,9 +4,7 @@ import pytest
 
 from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, read, recognize
 from exporter.engines.catalogue import ROWS
-from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
-from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import chosen
 from tests.engines.conftest import RecognizePage
 
@@ -123,11 +121,6 @@ def test_every_gateway_says_what_it_is_and_what_to_read_instead() -> None:
         assert gateway.fingerprint.names
         assert 0 < gateway.default_port < 65536
         assert gateway.default_path.startswith("/")
-
-
-def test_what_is_found_by_its_command_has_a_name_here() -> None:
-    """A process that serves is an engine whose page is read, or one that is known to have none."""
-    assert {command.engine for command in COMMANDS} <= {*ENGINES, OLLAMA.name}
 
 
 def test_what_is_said_of_other_engines_names_engines() -> None:

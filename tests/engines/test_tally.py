@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.engines import TALLIED, GatewayCounts, GatewaySpec, count_gateway, match, read
-from exporter.engines.gateway_counts import COUNTS_MAX
+from exporter.engines.interpretation import COUNTS_MAX
 
 CAPTURES = Path(__file__).parent / "captures"
 LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"

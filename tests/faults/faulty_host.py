@@ -154,7 +154,7 @@ class FaultyHost:
         )
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
-        targets = self.endpoints.of(endpoints.configured(config.servers), config.limits.body_bytes)
+        targets = self.endpoints.of(endpoints.configured_targets(config.servers), config.limits.body_bytes)
         plan = SamplerPlan(ReportContext(config, cost_policy(config, "host-1"), BUILD, row), targets)
         self.sampler = Sampler(
             self.clock, self.gatherer, self.nvml, self.ledger, FakeFootprint(), plan, machine="product:1"

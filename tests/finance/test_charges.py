@@ -22,9 +22,9 @@ from exporter.cost.postings import (
 from exporter.finance.chargeback import chargeback
 from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, charges, dealt
 from exporter.finance.month import month
-from exporter.ledger.accumulator import SegmentSums
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.ledger.totals import SegmentSums
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 

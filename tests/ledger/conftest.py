@@ -1,4 +1,4 @@
-"""A clock that stands still, and a connection that fails when told to."""
+"""A clock that stands still, and a connection that fails on demand."""
 
 import sqlite3
 from collections.abc import Callable

@@ -87,7 +87,7 @@ def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> No
 
 
 def test_a_month_of_which_only_a_correction_waits_is_known(path: Path, clock: StillClock) -> None:
-    """It has no cell yet, and what waits can be told."""
+    """It has no cell yet, and the waiting ones can be listed."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
     correct(path, -3, day="2026-10-31")
@@ -189,7 +189,7 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
 
 
 def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock: StillClock) -> None:
-    """A row that came by hand: the books go on, and it goes on waiting."""
+    """A row that was entered by hand: the ledger goes on, and the row waits."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
     correct(path, 1)
@@ -223,7 +223,7 @@ def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: S
     assert (states(path), states(ledger.moved_aside)) == ([], [(10, False)])
 
 
-def test_it_is_not_posted_while_it_cannot_be_told_whose_the_books_are(path: Path, clock: StillClock) -> None:
+def test_it_is_not_posted_while_the_machine_of_the_ledger_is_unknown(path: Path, clock: StillClock) -> None:
     """Another machine and no GPU that can be read: it waits as everything does."""
     posted = tick(numbered(1).end, money(700))
     ledger = Ledger.open(path, clock)
@@ -318,7 +318,7 @@ def test_the_release_before_goes_on_with_a_ledger_that_was_corrected(path: Path,
     assert totals.months[CELL] == 3_000_006 + 10 + 1000
 
 
-def test_a_view_tells_it_to_people(path: Path, clock: StillClock) -> None:
+def test_a_view_shows_it_to_people(path: Path, clock: StillClock) -> None:
     """In names and dollars."""
     ledger = Ledger.open(path, clock)
     correct(path, -1234 * 10**10, "one")

@@ -10,8 +10,9 @@ import pytest
 
 from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import Lock
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import Adopted, adopt
 from tests.ledger.ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
 
@@ -93,7 +94,7 @@ def test_where_no_ledger_is_nothing_is_made(path: Path, clock: StillClock) -> No
 
 
 def test_a_directory_is_no_ledger(tmp_path: Path, clock: StillClock) -> None:
-    """A folder in the file's place is told as one."""
+    """A folder in the file's place is named as one."""
     assert refused(tmp_path, clock) == f"{tmp_path} is a directory; {NAME_IT}"
 
 

@@ -71,13 +71,13 @@ def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, am
     """A tick that charges from a stretch all but what is left; its GPU time was counted when it passed."""
     times = {
         owner_phase: used.time - left.get(owner_phase, GpuUse(0, 0, 0)).time
-        for owner_phase, used in unpriced.slots.items()
+        for owner_phase, used in unpriced.usage.items()
     }
     gpu_time = tuple(
         GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, counted=time)
         for owner_phase, time in times.items()
     )
-    owner_phase = next(iter(unpriced.slots))
+    owner_phase = next(iter(unpriced.usage))
     money = (MoneyPosting(unpriced.gpu, "rent", "configured", owner_phase, amount),)
     until = unpriced.start if left else unpriced.end
     segment = Segment(unpriced.start, unpriced.end, unpriced.day[:7], unpriced.day, amount, money, gpu_time)
@@ -137,7 +137,7 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
 
 
 def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
-    """A part of a stretch, then the rest; meanwhile it goes on, and history tells what was settled."""
+    """A part of a range, then the rest; meanwhile it goes on, and history has the settled part."""
     ledger = Ledger.open(path, clock)
     owner_phase, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER + ten))
@@ -174,7 +174,7 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     ]
 
 
-def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock: StillClock) -> None:
+def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: StillClock) -> None:
     """What is not on the disk is no basis for charging anything."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -184,10 +184,10 @@ def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock:
         assert ledger.unpriced(UTC) is None
     ledger.post(Postings(NOVEMBER + 20 * SECOND), State(wall=NOVEMBER))
 
-    assert [one.slots[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
+    assert [one.usage[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
 
 
-def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock) -> None:
+def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: StillClock) -> None:
     """The tick goes on without."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -198,13 +198,13 @@ def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock)
 
 
 def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
-    """A stretch goes on for its day; books in memory keep the latest, and no time is told twice."""
+    """A range goes on for its day; a ledger in memory keeps the latest, and no time is there twice."""
     backlog = UnpricedBuffer()
     for hour in range(RANGES_MAX + 100):
         day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
         backlog.add(passing(NOVEMBER + hour * HOUR, HOUR, day=day))
     assert len(backlog.unwritten) == RANGES_MAX
-    total = sum(used.time for one in backlog.unwritten.values() for used in one.slots.values())
+    total = sum(used.time for one in backlog.unwritten.values() for used in one.usage.values())
     assert total == (RANGES_MAX + 100) * HOUR
 
     ledger = Ledger.open(None, clock)
@@ -215,7 +215,7 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     assert len(ledger.unpriced(UTC).unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
-def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: StillClock) -> None:
+def test_time_of_an_earlier_release_is_read_by_hour_and_holder(path: Path, clock: StillClock) -> None:
     """It knows no phase and no energy; of the hour that goes on only what has passed can be meant."""
     shutil.copy(FIXTURES / "schema-1-history.db", path)
     ledger = Ledger.open(path, clock)
@@ -233,7 +233,7 @@ def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: 
     ]
 
 
-def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: StillClock) -> None:
+def test_time_that_another_release_added_meanwhile_is_read_once(path: Path, clock: StillClock) -> None:
     """A downgrade and an upgrade again: its rows count for what they have beyond what waits here."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER, HOUR), State(wall=NOVEMBER + HOUR))
@@ -244,13 +244,13 @@ def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: St
     again = Ledger.open(path, clock)
     first, second = waiting(again)
     assert (first.number, second.number) == (1, 0)
-    assert list(second.slots.values()) == [GpuUse(1000, 1000, 0)]
+    assert list(second.usage.values()) == [GpuUse(1000, 1000, 0)]
 
     again.post(charged(second, {}, NOVEMBER + 2 * HOUR), State(wall=NOVEMBER + 2 * HOUR, accrued=5))
     assert waiting(again) == [first]
 
 
-def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock) -> None:
+def test_days_without_their_hours_are_read_as_days(path: Path, clock: StillClock) -> None:
     """Hours go after 40 days; in Auckland a day begins at its own midnight."""
     shutil.copy(FIXTURES / "schema-1-history.db", path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -263,7 +263,7 @@ def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock
         ("2026-11-01", NOVEMBER - 13 * HOUR),
         ("2026-11-02", NOVEMBER + 11 * HOUR),
     ]
-    assert [sum(used.time for used in one.slots.values()) for one in ranges] == [2 * HOUR, HOUR]
+    assert [sum(used.time for used in one.usage.values()) for one in ranges] == [2 * HOUR, HOUR]
 
 
 def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
@@ -329,7 +329,7 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
         for unpriced in batch.unpriced[:1] if batch is not None else ():
             left = {
                 owner_phase: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
-                for owner_phase, used in unpriced.slots.items()
+                for owner_phase, used in unpriced.usage.items()
                 if thirds
             }
             late = charged(unpriced, left, now).late

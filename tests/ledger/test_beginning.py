@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.state import GpuState, State
-from exporter.ledger.boot import MARK, NO_BOOT, BootClaim, ends_with_pod, fleeting
+from exporter.ledger.boot import MARK_NAME, NO_BOOT, BootClaim, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
 from tests.ledger.ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
 
@@ -47,10 +47,10 @@ def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytes
     assert opened(path, clock) == "b00t-1"
     assert creations(caplog) == [(*FROM_BOOT, None)]
     assert vars(caplog.records[0])["booted_seconds_ago"] == "1200"
-    assert (path.parent / MARK).read_text() == "b00t-1\n"
+    assert (path.parent / MARK_NAME).read_text() == "b00t-1\n"
 
 
-def test_a_new_ledger_begins_now_unless_it_is_told_of_a_boot(
+def test_a_new_ledger_begins_now_unless_a_boot_is_given(
     path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the kernel names no boot nothing is concluded, and no mark is left."""
@@ -85,7 +85,7 @@ def test_after_the_first_tick_with_a_gpu_it_is_over(path: Path, clock: StillCloc
 
 @pytest.mark.parametrize("damage", ["UPDATE state SET body = '' WHERE scope = 'gpu'", "DELETE FROM state"])
 def test_marks_that_are_lost_charge_nothing_again(path: Path, clock: StillClock, damage: str) -> None:
-    """That a GPU was there, or that money accrued, is enough to know that the books have begun."""
+    """That a GPU was there, or that money accrued, is enough to know that the ledger has begun."""
     posted = tick(NOVEMBER + HOUR, money(700))
     ledger = Ledger.open(path, clock, boot=BOOT)
     ledger.post(posted, replace(accrued(posted), elapsed=1, gpus={"GPU-0": GpuState(GPU_0, 0)}))
@@ -106,7 +106,7 @@ def test_a_ledger_of_an_earlier_boot_is_no_new_one(
 
     assert opened(path, clock, NEXT) == "b00t-1"
     assert creations(caplog) == []
-    assert (path.parent / MARK).read_text() == "b00t-2\n"
+    assert (path.parent / MARK_NAME).read_text() == "b00t-2\n"
 
 
 @pytest.mark.parametrize("removed", ["ledger.db", "ledger.db*"])
@@ -142,7 +142,7 @@ def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: St
 
 
 @pytest.mark.parametrize("name", ["ledger.db.foreign-1", "ledger.db.corrupt-2", "ledger.db-wal"])
-def test_beside_a_file_that_was_moved_aside(
+def test_a_new_ledger_next_to_a_file_that_was_moved_aside(
     path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     """What is in it may be of this boot."""
@@ -154,7 +154,7 @@ def test_beside_a_file_that_was_moved_aside(
 
 @pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0 and then nothing"])
 def test_in_the_place_of_a_damaged_one(path: Path, clock: StillClock, content: bytes) -> None:
-    """It is moved aside, and the books that begin anew begin now."""
+    """It is moved aside, and the new ledger begins now."""
     path.write_bytes(content)
     ledger = Ledger.open(path, clock, boot=BOOT)
     ledger.close()
@@ -212,10 +212,10 @@ def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tm
 
 def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
     """The next ledger here could not know of this one."""
-    (path.parent / MARK).mkdir()
+    (path.parent / MARK_NAME).mkdir()
 
     assert opened(path, clock) == ""
-    assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK} cannot be used (Is a directory)")]
+    assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK_NAME} cannot be used (Is a directory)")]
 
 
 def test_books_in_memory_begin_now(clock: StillClock, tmp_path: Path) -> None:
@@ -333,8 +333,8 @@ def test_a_folder_below_one_for_temporary_files(tmp_path: Path) -> None:
 def test_a_mark_that_is_no_file_is_neither_waited_for_nor_followed(
     path: Path, clock: StillClock, make: Callable[[Path], None]
 ) -> None:
-    """The books begin now, and what lies there stays."""
-    mark = path.parent / MARK
+    """The ledger begins now, and what lies there stays."""
+    mark = path.parent / MARK_NAME
     make(mark)
     before = os.lstat(mark)
     assert opened(path, clock) == ""

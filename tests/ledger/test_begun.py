@@ -1,4 +1,4 @@
-"""When the books began: what tells another ledger from the one before it."""
+"""When the ledger began, which distinguishes a ledger from the one before it."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: Still
     assert posted(path, clock) == NOVEMBER + 5 * SECOND
 
 
-def test_a_ledger_that_is_moved_aside_begins_anew(path: Path, clock: StillClock) -> None:
+def test_a_ledger_that_is_moved_aside_has_a_new_beginning(path: Path, clock: StillClock) -> None:
     """Damaged, or another machine's: either way the new file has a beginning of its own."""
     posted(path, clock, 1)
     path.write_bytes(b"no database at all, and longer than sixteen bytes")
@@ -50,8 +50,8 @@ def test_a_ledger_that_is_moved_aside_begins_anew(path: Path, clock: StillClock)
     ledger.close()
 
 
-def test_what_is_not_known_is_not_told(path: Path, clock: StillClock) -> None:
-    """Books in memory have no file; a release before this one did not note it, and nobody guesses."""
+def test_an_unknown_beginning_is_absent(path: Path, clock: StillClock) -> None:
+    """A ledger in memory has no file; a release before this one did not store it: it is unknown."""
     shutil.copy(FIXTURE, path)
 
     assert posted(None, clock, 1) is None

@@ -11,7 +11,8 @@ import pytest
 
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.state import GpuState, State
-from exporter.ledger.ledger import Ledger, LedgerLockedError
+from exporter.ledger.errors import LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
 from tests.ledger.ticks import (
@@ -83,7 +84,7 @@ def test_books_that_may_be_ours_go_on(
     assert spent(ledger.totals(END, MONTHS)) == 700
 
 
-def test_a_ledger_copied_to_another_machine_begins_anew(
+def test_a_ledger_copied_to_another_machine_starts_over(
     path: Path, tmp_path: Path, clock: StillClock
 ) -> None:
     """Other identity, other GPUs: new id, totals and marks from zero, the copy kept aside whole."""
@@ -119,7 +120,7 @@ def test_a_ledger_copied_to_another_machine_begins_anew(
 
 
 def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: StillClock) -> None:
-    """What was begun anew is not begun anew again; a second foreign file gets the next number."""
+    """A ledger starts over once; a second foreign file gets the next number."""
     made(path, clock)
     begun = Ledger.open(path, clock)
     begun.bind(THERE, {"GPU-1"})
@@ -138,7 +139,7 @@ def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: St
 
 
 def test_a_disk_moved_with_its_gpus_takes_on_the_new_machine(path: Path, clock: StillClock) -> None:
-    """After the move, the new machine keeps the books even when its GPUs are all replaced later."""
+    """After the move, the new machine keeps the ledger even when its GPUs are all replaced later."""
     old = made(path, clock)
     moved = Ledger.open(path, clock)
     moved.bind(THERE, {"GPU-0"})
@@ -248,7 +249,7 @@ def test_the_lock_stays_held_while_the_ledger_starts_over(path: Path, clock: Sti
 def test_a_foreign_file_that_cannot_be_moved_aside(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays as it is, and the books are in memory: another machine's money is never added to."""
+    """It stays as it is, and the ledger is in memory: another machine's money is never added to."""
     old = made(path, clock)
     ledger = Ledger.open(path, clock)
 
@@ -272,7 +273,7 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
 
 
 def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any) -> None:
-    """The foreign file is aside, and where no other can be made the books are in memory."""
+    """The foreign file is aside, and where no other can be made the ledger is in memory."""
     made(path, clock)
     ledger = Ledger.open(path, clock, connect=disk)
     disk.failure, disk.at = sqlite3.OperationalError("database or disk is full"), "CREATE"
@@ -284,7 +285,7 @@ def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any)
 
 
 def test_books_in_memory_are_never_another_machines(clock: StillClock) -> None:
-    """They began with this process; beginning anew is still what it says."""
+    """It began with this process, and still starts over."""
     ledger = Ledger.open(None, clock)
     first = ledger.id
     posted = tick(END, money(700))

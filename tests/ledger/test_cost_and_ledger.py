@@ -1,4 +1,4 @@
-"""The cost model's own ticks through a real file, opened anew after every one."""
+"""The cost model's own ticks through a real file, opened again after every one."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -62,7 +62,7 @@ def frame(number: int) -> Frame:
 
 
 def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path, clock: StillClock) -> None:
-    """Each tick's state comes back from the file as it went in, and the books balance."""
+    """Each tick's state comes back from the file as it went in, and the ledger balances."""
     for number in range(1, 40):
         ledger = Ledger.open(path, clock)
         outcome = advance(ledger.state(), frame(number), POLICY)
@@ -120,7 +120,7 @@ def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> N
     assert sum(november.cells.values()) == 49 * 14 * 10**12
 
 
-def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock) -> None:
+def test_a_gap_is_posted_to_the_days_that_it_covers(path: Path, clock: StillClock) -> None:
     """The daemon was down from 21:00 on 31 October to 03:00 on 3 November in New York, within one boot.
 
     Two GPUs at 7 dollars an hour: 3 hours, then 25, then 24, then 3, all of it unobserved.

@@ -99,7 +99,7 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", ".lock"])
 @pytest.mark.parametrize("make", [a_fifo, lambda path: path.symlink_to("/dev/null")], ids=["fifo", "link"])
-def test_what_lies_beside_it_is_no_trap_either(
+def test_what_lies_next_to_it_is_no_trap_either(
     path: Path, clock: StillClock, suffix: str, make: Callable[[Path], None]
 ) -> None:
     """A FIFO in the place of the log would stop the daemon at its first commit; a link is not followed."""
@@ -117,7 +117,7 @@ def test_what_lies_beside_it_is_no_trap_either(
 
 
 def test_a_trap_that_is_laid_while_it_runs(path: Path, clock: StillClock) -> None:
-    """A FIFO in the place of the file is another's: left alone, and the books go on beside it."""
+    """A FIFO in the place of the file is another's: left alone, and the ledger goes on next to it."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
     path.unlink()

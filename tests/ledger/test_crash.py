@@ -1,4 +1,4 @@
-"""Killed at any instant, cut off at any byte: the books open with a whole number of ticks."""
+"""Killed at any instant, cut off at any byte: the ledger opens with a whole number of ticks."""
 
 import random
 import signal
@@ -157,7 +157,7 @@ def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path
         assert again.moved_aside is None
 
 
-def test_a_log_begun_anew_and_torn_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_log_begun_again_and_torn_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
     """After a checkpoint the log is written over from its start: what is left of the old one is not read."""
     chance = random.Random(17)  # noqa: S311 - a reproducible series
     ledger = Ledger.open(path, clock)

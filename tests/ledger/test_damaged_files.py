@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
 from tests.ledger.ticks import NOVEMBER, StillClock, accrued, numbered
@@ -90,10 +91,10 @@ def test_no_bytes_keep_the_daemon_from_metering(
 
 @examples(60, suppress_health_check=[HealthCheck.too_slow])
 @given(damages)
-def test_no_bytes_break_whoever_reads_beside_the_daemon(
+def test_no_bytes_break_a_reader_of_a_running_ledger(
     tmp_path_factory: pytest.TempPathFactory, whole: Path, damages_made: list[tuple[str, float, bytes]]
 ) -> None:
-    """It tells, or fails with a message that names the file."""
+    """It answers, or fails with a message that names the file."""
     folder = tmp_path_factory.mktemp("damaged")
     path = folder / "ledger.db"
     path.write_bytes(damaged(whole, damages_made))

@@ -12,8 +12,9 @@ import pytest
 from exporter.ledger import adjustment_entry, schema
 from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.adjustments import MANUAL, Adjustment
-from exporter.ledger.files import holder
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.files import lock_holder
+from exporter.ledger.ledger import Ledger
 from tests.ledger.adjustments import correct, states
 from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
 
@@ -52,12 +53,12 @@ def test_it_is_one_row_that_waits(ledger: Path) -> None:
     assert states(ledger) == [(DOLLAR, False), (2, False)]
 
 
-def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
+def test_with_a_running_daemon_it_names_its_process(path: Path, clock: StillClock) -> None:
     """The daemon's lock is a file of its own: neither waits for the other."""
     running = Ledger.open(path, clock)
     running.post(numbered(1), accrued(numbered(1)))
     done = enter(path, ONE, NO_PRODUCTS, NOVEMBER)
-    by = holder(path)
+    by = lock_holder(path)
     running.close()
 
     assert (done.daemon, by.isdecimal(), clock.waited) == (by, True, [])
@@ -76,13 +77,13 @@ def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
     ],
 )
 def test_the_team_that_pays(ledger: Path, product: str, team: str | None, paid_by: str) -> None:
-    """The one that is told, else the one that was billed, else the only one."""
+    """The given one, else the one that was billed, else the only one."""
     products = {"chat": frozenset({"platform"}), "batch": frozenset({"night"}), "tools": frozenset[str]()}
     done = enter(ledger, AdjustmentRequest(5, "2026-11-01", product, team, "why"), products, NOVEMBER)
     assert (done.adjustment.product, done.adjustment.team) == (product, paid_by)
 
 
-def test_where_a_month_has_several_teams_one_must_be_told(path: Path, clock: StillClock) -> None:
+def test_where_a_month_has_several_teams_one_must_be_given(path: Path, clock: StillClock) -> None:
     """October was one team's and November two's: of September nobody knows."""
     other = CHAT._replace(team="platform")
     ticks = (
@@ -121,7 +122,7 @@ def test_a_product_or_a_team_that_nobody_knows(ledger: Path) -> None:
     )
 
 
-def test_of_many_products_twenty_are_told(ledger: Path) -> None:
+def test_of_many_products_twenty_are_listed(ledger: Path) -> None:
     """25 of the configuration, 2 of the ledger and nobody's are 28."""
     products = {f"a{number:02d}": frozenset({"t"}) for number in range(25)}
     message = refused(ledger, replace(ONE, product="none"), products)
@@ -205,7 +206,7 @@ def test_where_no_ledger_is_nothing_is_made(path: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_ledger_is_left_alone(path: Path, content: bytes, why: str) -> None:
-    """It is told, and neither it nor a log beside it is touched."""
+    """The error says so, and neither it nor a log next to it is touched."""
     path.write_bytes(content)
     assert error_message(path) == why
     assert path.read_bytes() == content
@@ -264,7 +265,7 @@ def test_a_lock_that_does_not_go(ledger: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_its_patience_outlasts_a_tick(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite is told to wait for five seconds, five times as long as the daemon waits for the verb."""
+    """SQLite waits for five seconds, five times as long as the daemon waits for the verb."""
     waits: list[tuple[int]] = []
 
     class Connection(sqlite3.Connection):
@@ -323,7 +324,7 @@ def test_a_disk_that_is_full(ledger: Path, disk: Any, monkeypatch: pytest.Monkey
 def test_an_entry_that_failed_after_it_had_reached_the_disk(
     ledger: Path, disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever repeats it is told that it is there: it counts once."""
+    """A repetition fails with its number: it counts once."""
     disk.failure, disk.late = sqlite3.OperationalError("disk I/O error"), True
     monkeypatch.setattr(schema, "connect", disk)
     assert error_message(ledger) == " cannot be written (disk I/O error)"

@@ -65,8 +65,8 @@ def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> Non
 
 
 def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: StillClock) -> None:
-    """A server that lies tells 10**18 tokens: at a dollar a million, a million million dollars, of which
-    9,223,372.036854775807 are kept. A comparison is no reason to stop the books, at once or a tick later.
+    """A wrong server reports 10**18 tokens: at a dollar a million, a million million dollars, of which
+    9,223,372.036854775807 are kept. A comparison is no reason to stop the ledger, at once or a tick later.
     """
     offer = HostedPrice("turbo", Decimal(1), Decimal(1))
     lie = tick(

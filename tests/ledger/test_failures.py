@@ -11,6 +11,7 @@ import pytest
 from exporter.cost.postings import OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
 from tests.ledger.ticks import (
     CHAT,
@@ -161,6 +162,7 @@ import resource
 import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from tests.ledger.ticks import StillClock, accrued, numbered
 
 path = Path(sys.argv[1])
@@ -228,7 +230,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
 def test_another_ledger_in_the_files_place_is_not_written_to(
     path: Path, tmp_path: Path, clock: StillClock, disk: Any
 ) -> None:
-    """After a failure the file is opened again: if it is not the same ledger, the books go on beside it."""
+    """After a failure the file is opened again: if it is another one, the ledger goes on next to it."""
     other = Ledger.open(tmp_path / "other.db", clock)
     other.close()
     ledger = Ledger.open(path, clock, connect=disk)
@@ -262,3 +264,27 @@ def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:
 
     assert (totals.persistent, totals.writable, totals.last_commit, totals.residual) == (False, True, None, 0)
     assert expected_totals(3).differences(totals) == {}
+
+
+def test_a_displaced_ledger_that_could_not_be_made_is_tried_again(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books go on next to a foreign file once the disk has room; the lock of the first try is free."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1, 2)
+    Ledger.open(path.with_name("other.db"), clock).close()
+    path.with_name("other.db").replace(path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_restore", full)
+        post(ledger, 3)
+        assert (ledger.displaced, ledger.writable) == (None, False)
+    post(ledger, 4)
+    ledger.close()
+
+    assert ledger.displaced == path.with_name("ledger.db.displaced-1")
+    with LedgerReader.open(ledger.displaced) as reader:
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}

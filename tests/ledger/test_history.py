@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
-from exporter.ledger import history, history_rows, totals
-from exporter.ledger.accumulator import TickSums
+from exporter.ledger import history, totals
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import GpuOwner, History, HistorySums
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.totals import TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import (
     CHAT,
@@ -109,7 +110,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
     }
 
 
-def test_a_tick_over_midnight_is_told_in_both_days(path: Path, clock: StillClock) -> None:
+def test_a_tick_over_midnight_is_posted_to_both_days(path: Path, clock: StillClock) -> None:
     """Money by the time that it covers, at 00:00 in Kathmandu (18:15Z); tokens where the tick ended."""
     midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
     over = Postings(
@@ -150,7 +151,7 @@ def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, cl
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_commit_that_failed_is_told_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
+def test_a_commit_that_failed_counts_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
     """Whether or not the failed one had reached the disk; over the turn of an hour."""
     ticks = [
         tick(NOVEMBER + HOUR + shift * SECOND, money(amount), tokens=(tokens(amount),))
@@ -177,12 +178,29 @@ def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
     assert waiting.cells == {}
 
 
+def test_history_is_of_40_days_by_hour_and_of_13_months_by_day() -> None:
+    """960 hours and the current one; 13 months of at most 31 days."""
+    assert (totals.HOURS_KEPT, history.DAYS_KEPT) == (961, 403)
+
+
+def test_hours_that_an_earlier_release_kept_go_one_a_tick(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks of one hour are enough: after a deletion the next tick looks again."""
+    posted(path, clock, *[tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**hour)) for hour in range(6)])
+    assert sorted(hour - FIRST_HOUR for hour in hours(path)) == [0, 1, 2, 3, 4, 5]
+    monkeypatch.setattr(totals, "HOURS_KEPT", 3)
+    posted(path, clock, *[tick(NOVEMBER + 5 * HOUR + (20 + n) * SECOND, length=SECOND) for n in range(4)])
+
+    assert sorted(hour - FIRST_HOUR for hour in hours(path)) == [3, 4, 5]
+
+
 def test_hours_stay_40_days_and_days_13_months(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scaled down to three hours and two days; those that were lived are counted, and none goes at once."""
     monkeypatch.setattr(totals, "HOURS_KEPT", 3)
-    monkeypatch.setattr(history_rows, "DAYS_KEPT", 2)
+    monkeypatch.setattr(history, "DAYS_KEPT", 2)
     lived = [0, 1, 2, 24, 30, 90]
     ticks = [
         tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**n), day=f"2026-11-{1 + hour // 24:02d}")
@@ -207,7 +225,7 @@ def test_hours_stay_40_days_and_days_13_months(
 
 def test_the_real_retention_is_40_days_and_13_months() -> None:
     """40 whole days and the hour that goes on; 13 months of at most 31 days."""
-    assert (totals.HOURS_KEPT, history_rows.DAYS_KEPT) == (961, 403)
+    assert (totals.HOURS_KEPT, history.DAYS_KEPT) == (961, 403)
 
 
 def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, clock: StillClock) -> None:
@@ -261,7 +279,7 @@ def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: p
 
 
 def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> None:
-    """Three weeks that were charged at once (`gap.max_days`) are told by the hour: 504 of them, one each."""
+    """Three weeks that were charged at once (`gap.max_days`) are posted by hour: 504, one each."""
     cuts = [NOVEMBER + hour * HOUR for hour in range(21 * 24 + 1)]
     segments = tuple(
         segment(end, money(1), day=f"2026-11-{1 + number // 24:02d}", length=HOUR)
@@ -275,7 +293,7 @@ def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> N
 
 
 def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
-    """A server that lies about its tokens cannot stop the books, in history no more than in totals."""
+    """A server with absurd counts cannot stop the ledger, neither in history nor in totals."""
     liar = CostOwner("chat", "assistants", "llm", "liar", "m")
     posted(
         path,
@@ -288,7 +306,7 @@ def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: Sti
 
 
 def test_a_row_without_its_label_is_damage(path: Path, clock: StillClock) -> None:
-    """Told as such, not as a crash."""
+    """An error with its reason, not a crash."""
     posted(path, clock, tick(NOVEMBER + 10 * SECOND, money(5)))
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM gpu")

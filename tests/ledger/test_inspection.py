@@ -1,4 +1,4 @@
-"""What the daemon would find at a ledger's path is told without touching it."""
+"""Inspection reports what the daemon would find at a ledger's path, and touches nothing."""
 
 import os
 import sqlite3
@@ -77,13 +77,13 @@ def test_a_file_where_a_folder_belongs(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
-    """It is told as one, with a name for the file."""
+    """It is named as one, with a name for the file."""
     assert inspect(tmp_path) == Inspection(
         str(tmp_path), f"{tmp_path} is a directory: {MEMORY}; name a file, such as {tmp_path}/ledger.db"
     )
 
 
-def test_a_ledger_is_told_by_its_id_and_left_as_it_is(path: Path, clock: StillClock) -> None:
+def test_a_ledger_is_named_by_its_id_and_left_as_it_is(path: Path, clock: StillClock) -> None:
     """Nothing is made beside it."""
     ledger = Ledger.open(path, clock)
     ledger.close()

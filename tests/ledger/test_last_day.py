@@ -38,9 +38,9 @@ def posted(ledger: Ledger, ticks: tuple[Postings, ...] = TICKS) -> None:
         ledger.post(each, accrued(*ticks[:count]))
 
 
-def course(ledger: Ledger, now: int) -> RecentHistory:
+def history(ledger: Ledger, now: int) -> RecentHistory:
     """What the page would draw."""
-    return ledger.totals(now, MONTHS).course
+    return ledger.totals(now, MONTHS).history
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
@@ -48,7 +48,7 @@ def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, on_di
     """At 13:01 the running hour and 24 before it: money by phase, tokens, components. In memory as well."""
     ledger = Ledger.open(path if on_disk else None, clock)
     posted(ledger)
-    recent = course(ledger, NOON + HOUR + MINUTE)
+    recent = history(ledger, NOON + HOUR + MINUTE)
     chat, search = ServerKey("llm", "chat-8b"), ServerKey("llm", "embed")
 
     assert [hour.start for hour in recent.hours] == [NOON + (n - 23) * HOUR for n in range(25)]
@@ -68,14 +68,14 @@ def test_a_restart_draws_the_same(path: Path, clock: StillClock) -> None:
     """What was in memory is read back from the file, and goes on from there."""
     ledger = Ledger.open(path, clock)
     posted(ledger)
-    before = course(ledger, NOON + HOUR + MINUTE)
+    before = history(ledger, NOON + HOUR + MINUTE)
     ledger.close()
 
     again = Ledger.open(path, clock)
-    assert course(again, NOON + HOUR + MINUTE) == before
+    assert history(again, NOON + HOUR + MINUTE) == before
     more = tick(NOON + HOUR + 2 * MINUTE, money(2), length=MINUTE)
     again.post(more, accrued(*TICKS, more))
-    assert course(again, more.end).hours[-1] == Hour(NOON + HOUR, {"decode": 7}, 2 * MINUTE)
+    assert history(again, more.end).hours[-1] == Hour(NOON + HOUR, {"decode": 7}, 2 * MINUTE)
     again.close()
 
 
@@ -85,7 +85,7 @@ def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
     posted(ledger)
     late = tick(NOVEMBER + 26 * HOUR, money(9), length=MINUTE, day="2026-11-02")
     ledger.post(late, accrued(*TICKS, late))
-    recent = course(ledger, late.end)
+    recent = history(ledger, late.end)
 
     assert sum(amount for hour in recent.hours for amount in hour.money.values()) == 100 + 38 + 5 + 9
     assert recent.before == (1000, *[0] * 10, 100, 38, 5, *[0] * 11, 9)
@@ -96,11 +96,11 @@ def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock:
     """A gap that ends at 13:02 covers the hour before, which the month had summed already."""
     ledger = Ledger.open(path, clock)
     posted(ledger)
-    assert course(ledger, NOON + HOUR + MINUTE).before[-1] == 38
+    assert history(ledger, NOON + HOUR + MINUTE).before[-1] == 38
     (segment,) = tick(NOON + HOUR, money(4, phase="unobserved"), length=MINUTE).segments
     gap = Postings(NOON + HOUR + 2 * MINUTE, (segment,), day="2026-11-01")
     ledger.post(gap, accrued(*TICKS, gap))
-    recent = course(ledger, gap.end)
+    recent = history(ledger, gap.end)
 
     assert (recent.before[-1], recent.hours[-2].money["unobserved"]) == (42, 4)
     ledger.close()
@@ -115,11 +115,11 @@ def test_what_was_not_written_is_not_drawn(
     with monkeypatch.context() as failing:
         failing.setattr("exporter.ledger.store.Store.write", _refuse)
         ledger.post(TICKS[3], accrued(*TICKS))
-        assert course(ledger, TICKS[3].end).hours[-1].money == {}
+        assert history(ledger, TICKS[3].end).hours[-1].money == {}
     more = tick(NOON + HOUR + 2 * MINUTE, money(1), length=MINUTE)
     ledger.post(more, accrued(*TICKS, more))
 
-    assert course(ledger, more.end).hours[-1].money == {"decode": 6}
+    assert history(ledger, more.end).hours[-1].money == {"decode": 6}
     assert ledger.totals(more.end, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 1036
     ledger.close()
 

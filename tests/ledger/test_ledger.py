@@ -83,7 +83,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
 
 
 def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) -> None:
-    """A party only seen has all phases at 0, also after a restart; tokens only if its server tells them."""
+    """An owner has all phases at 0 at first, also after a restart; tokens if its server reports them."""
     posted = Postings(END, owners=(SEARCH,), tokens=(tokens(0),))
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
@@ -160,7 +160,7 @@ def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> 
 def test_a_planted_inconsistency_shows_in_the_residual(
     path: Path, clock: StillClock, table: str, change: int, residual: int
 ) -> None:
-    """A family that does not sum to what was accrued is told, with its sign."""
+    """A family that does not sum to what was accrued is reported, with its sign."""
     posted = tick(END, money(700))
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
@@ -177,7 +177,7 @@ def test_a_planted_inconsistency_shows_in_the_residual(
 
 
 def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: StillClock) -> None:
-    """Money that accrued and reached nobody is told."""
+    """Money that accrued and reached no owner is reported."""
     whole = tick(END, money(700))
     lost = Postings(
         END, (whole.segments[0].__class__(0, 1, "2026-11", "2026-11-01", 701, whole.segments[0].money, ()),)
@@ -191,7 +191,7 @@ def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock
 
 
 def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: StillClock) -> None:
-    """The cost model's own sum runs ahead of the books when a tick was not posted."""
+    """The cost model's own sum runs ahead of the ledger when a tick was not posted."""
     first, second, third = (tick(END + n * SECOND, money(100)) for n in range(3))
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))

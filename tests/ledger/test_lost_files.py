@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from exporter.ledger import files
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.ledger import Ledger, LedgerLockedError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
@@ -135,7 +135,7 @@ def test_a_lost_file_is_back_after_the_last_tick(
 
 
 @pytest.mark.parametrize("lose", [everything, the_lock, the_folder], ids=lambda lose: lose.__name__)
-def test_a_restored_ledger_is_locked_anew(
+def test_a_restored_ledger_takes_a_new_lock(
     path: Path, clock: StillClock, lose: Callable[[Path], None]
 ) -> None:
     """A second daemon waits for it as for any."""
@@ -244,7 +244,7 @@ ledger.close()
 """
 
 
-def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
+def test_nothing_is_entered_next_to_a_lost_log(path: Path) -> None:
     """What `adjust` wrote there would go with it: it says so, and enters it a tick later."""
     entry = AdjustmentRequest(700, "2026-11-01", "chat", None, "invoice 7")
     with subprocess.Popen(
@@ -299,7 +299,7 @@ def no_ledger(path: Path, _clock: StillClock) -> bytes:
 def test_another_file_in_its_place_is_left_alone(
     path: Path, clock: StillClock, take: Callable[[Path, StillClock], bytes]
 ) -> None:
-    """The books go on beside it, under a name that the problem and `doctor` say; nothing is lost."""
+    """The ledger goes on next to it, under a name that the problem and `doctor` say; nothing is lost."""
     ledger = begun(path, clock)
     content = take(path, clock)
     post(ledger, 4, 5)
@@ -328,7 +328,7 @@ def test_another_file_in_its_place_is_left_alone(
     assert path.read_bytes() == content
 
 
-def test_books_beside_another_file_are_watched_too(path: Path, clock: StillClock) -> None:
+def test_a_displaced_ledger_is_watched_too(path: Path, clock: StillClock) -> None:
     """What is deleted or replaced there is put back as in the first place."""
     ledger = begun(path, clock)
     other_ledger(path, clock)
@@ -522,10 +522,10 @@ def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock
         assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
-def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
+def test_a_broken_file_is_left_and_the_totals_go_on_next_to_it(
     path: Path, clock: StillClock, disk: Any
 ) -> None:
-    """A page that was overwritten under the daemon does not stop the books until somebody looks."""
+    """A page that was overwritten under the daemon does not stop the ledger until it is read."""
     ledger = begun(path, clock, disk)
     broken = sqlite3.DatabaseError("database disk image is malformed")
     broken.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # type: ignore[misc]

@@ -60,7 +60,7 @@ REMEMBERED = State(
                 Holder(ALPHA, "GPU-1", instance="MIG-b"),
             ),
             rounding={"rent": {OwnerPhase(CHAT, "idle"): 3}},
-            slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
+            slices={"MIG-a": 428_571_429, "MIG-b": 571_428_571},
             pci_bus_id="00000000:1A:00.0",
             boots_missed=1,
             predecessor="GPU-9",
@@ -280,7 +280,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
 def test_a_scope_that_cannot_be_read_is_dropped(
     path: Path, clock: StillClock, scope: str, key: str, text: str, why: str
 ) -> None:
-    """It is told, the other scopes and all totals stay, and the next tick writes it anew."""
+    """It is dropped, the other scopes and all totals stay, and the next tick writes it again."""
     ledger = Ledger.open(path, clock)
     ledger.post(tick(NOVEMBER, money(42)), REMEMBERED)
     ledger.close()

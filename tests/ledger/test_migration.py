@@ -86,7 +86,7 @@ def test_without_a_copy_there_is_no_migration(path: Path, connection: sqlite3.Co
 
 
 def test_the_leftover_of_a_copy_is_no_copy(path: Path, connection: sqlite3.Connection) -> None:
-    """Killed while copying, the next start copies anew and leaves nothing lying about."""
+    """Killed while copying, the next start copies again and leaves nothing lying about."""
     path.with_name(f"ledger.db.backup-{schema.VERSION}.part").write_bytes(b"half a copy")
     copy = migrate(connection, path, (RENAMES,))
 

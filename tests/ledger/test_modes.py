@@ -128,7 +128,7 @@ def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_member_of_the_group_reports(clock: StillClock, *, running: bool) -> None:
-    """Beside a running daemon and without one; any other user is told whose it is to read."""
+    """With a running daemon and without one; the error for any other user names the one who may."""
     if os.geteuid() != 0:
         pytest.skip(rights.USERS)
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others

@@ -14,7 +14,8 @@ import pytest
 
 from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
-from exporter.ledger.ledger import Ledger, LedgerError, LedgerLockedError
+from exporter.ledger.errors import LedgerError, LedgerLockedError
+from exporter.ledger.ledger import Ledger
 from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
 
 MONTHS = ("2026-11",)
@@ -46,7 +47,7 @@ def test_without_a_path_the_books_are_in_memory(clock: StillClock) -> None:
 
 
 def test_a_directory_in_the_files_place(tmp_path: Path, clock: StillClock) -> None:
-    """A directory is told as one, and left alone."""
+    """A directory is named as one, and left alone."""
     ledger = Ledger.open(tmp_path, clock)
 
     assert ledger.persistent is False
@@ -124,7 +125,7 @@ def test_a_disk_that_is_full_from_the_start(path: Path, clock: StillClock) -> No
     "content", [b"these are no books\n" * 100, b"no", b"SQLite format 3\0" + b"\xff" * 500]
 )
 def test_a_file_that_is_no_database(path: Path, clock: StillClock, content: bytes) -> None:
-    """It is moved aside as it was, and the books begin anew."""
+    """It is moved aside as it was, and a new ledger begins."""
     path.write_bytes(content)
     ledger = Ledger.open(path, clock)
     ledger.close()
@@ -208,7 +209,7 @@ def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage
     )
 
 
-def test_what_sqlite_keeps_beside_the_file_moves_with_it(path: Path, clock: StillClock) -> None:
+def test_what_sqlite_keeps_next_to_the_file_moves_with_it(path: Path, clock: StillClock) -> None:
     """A log is never replayed into the file that takes its place; a second one aside gets the next number."""
     for number in (1, 2):
         path.write_bytes(b"no books, for the sake of the test")
@@ -224,7 +225,7 @@ def test_what_sqlite_keeps_beside_the_file_moves_with_it(path: Path, clock: Stil
 def test_a_file_that_cannot_be_moved_aside(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays where it is, and the books are in memory."""
+    """It stays where it is, and the ledger is in memory."""
     path.write_bytes(b"no books")
 
     def refuse(_path: Path, _target: str) -> Path:
@@ -313,7 +314,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_daemon_waits_and_then_names_the_first(
     path: Path, clock: StillClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Told at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
+    """A warning at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
     message = (
         f"{path} is in use by process {holder.pid}: "
         "stop that one, or give this one a --ledger.path of its own"
@@ -345,7 +346,7 @@ def test_a_second_daemon_takes_over_when_the_first_dies(
     assert (ledger.persistent, len(clock.waited)) == (True, 1)
 
 
-def test_a_daemon_that_is_told_to_stop_waits_no_longer(
+def test_a_daemon_that_is_stopped_waits_no_longer(
     path: Path, clock: StillClock, holder: subprocess.Popen[str]
 ) -> None:
     """The stop event ends the wait for the lock."""
@@ -358,7 +359,7 @@ def test_a_daemon_that_is_told_to_stop_waits_no_longer(
 
 
 def test_a_lock_without_a_pid_is_still_a_lock(path: Path, clock: StillClock) -> None:
-    """A pid that could not be written is told as unknown."""
+    """A pid that could not be written is reported as unknown."""
     first = Ledger.open(path, clock)
     Path(f"{path}.lock").write_text("")
     with pytest.raises(LedgerLockedError, match="by process unknown:"):

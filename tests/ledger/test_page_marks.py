@@ -93,7 +93,7 @@ def test_an_earlier_release_sets_marks_only() -> None:
 
 @pytest.mark.parametrize("scope", ["endpoint", "gateway"])
 def test_columns_that_an_earlier_release_left_behind_are_not_taken(scope: str) -> None:
-    """It wrote the record anew: the old columns are nobody's, and leave with the next write."""
+    """It wrote the record again: no record refers to the old columns, which go with the next write."""
     texts = dict(marks.texts(CROWDED))
     record = json.loads(texts[scope, URL])
     record = {name: value for name, value in record.items() if name != "columns"} | {"read": True}
@@ -125,7 +125,7 @@ def test_without_its_columns_a_page_sets_marks_only(left: tuple[str, ...]) -> No
 
 
 def test_a_gateway_of_an_earlier_release_sets_marks_by_series() -> None:
-    """It remembered sums by asker, from which no series can be told: the first read sets marks only."""
+    """It stored sums by client, which give no series: the first read sets marks only."""
     text = json.dumps({"read": True, "identity": "2", "falls": 0, "marks": [["m", "d", "t", 1.0, 2.0]]})
     gateway = back([("gateway", URL, text)]).gateways[URL]
 
@@ -142,6 +142,11 @@ def test_an_earlier_release_goes_on_from_the_sums_of_a_gateway() -> None:
 def columns(values: bytes) -> str:
     """A row of these bytes, whether or not they are columns."""
     return json.dumps({"values": b64encode(values).decode(), "gone": ""})
+
+
+def test_a_record_refers_to_its_columns_by_64_bits_of_blake2b() -> None:
+    """Ledgers of earlier releases have these digests: `b2sum -l 64` of the text."""
+    assert columns_digest('{"values":"","gone":""}') == "5fc380cc5b69dbbb"
 
 
 SHORTEST_ROW = len(columns(b""))
@@ -164,7 +169,7 @@ BAD_ROWS = {
 
 @pytest.mark.parametrize("bad", BAD_ROWS)
 def test_columns_that_cannot_be_read_cost_their_page_alone(bad: str) -> None:
-    """The page is dropped and told; the others stay."""
+    """The page is dropped with a sentence; the others stay."""
     row, why = BAD_ROWS[bad]
     record = json.loads(marks.texts(CROWDED)["endpoint", URL]) | {"columns": columns_digest(row)}
     other = rows(State(endpoints={"http://other": EndpointState(CHAT, 1)}))

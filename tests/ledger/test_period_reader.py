@@ -87,6 +87,8 @@ def test_a_month_is_what_the_whole_reader_reads(name: str, path: Path, clock: St
 
     assert replace(header.record, sums=sums, days=days) == expected
     assert header.commits == 5
+    days = {"2026-10": (20261030, 20261031), "2026-11": (20261101, 20261103)}.get(name)
+    assert header.gpus == ({} if days is None else {"GPU-0": days, "GPU-1": days})
     assert (header.zone, header.first, header.last) == ("", NOVEMBER - 2 * DAY, NOVEMBER + 2 * DAY + HOUR)
 
 

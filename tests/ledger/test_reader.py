@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from exporter.cost.postings import OwnerPhase, Postings
-from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
 
@@ -27,13 +28,13 @@ def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> 
         served = ledger.totals(NOVEMBER, MONTHS)
         with LedgerReader.open(path) as reader:
             read = reader.totals(NOVEMBER, MONTHS)
-            assert replace(read, course=served.course) == served
+            assert replace(read, history=served.history) == served
             assert (reader.id, reader.state()) == (ledger.id, ledger.state())
     ledger.close()
 
 
 def answers(reader: LedgerReader) -> tuple[object, ...]:
-    """Everything that a reader tells, of the totals and of the tables of history."""
+    """All answers of a reader, of the totals and of the tables of history."""
     first = NOVEMBER // HOUR - 1
     return (
         (
@@ -108,8 +109,8 @@ def test_a_reader_that_is_closed_holds_the_log_no_longer(path: Path, clock: Stil
     ledger.close()
 
 
-def test_a_file_that_nobody_had_open_and_that_changes_is_told(path: Path, clock: StillClock) -> None:
-    """A daemon that starts writes into its log first; once that is in the file, the books are mixed."""
+def test_a_file_without_a_log_that_changes_is_refused(path: Path, clock: StillClock) -> None:
+    """A daemon that starts writes into its log first; once that is in the file, an answer would mix both."""
     Ledger.open(path, clock).close()
     with LedgerReader.open(path) as reader:
         before = answers(reader)
@@ -208,7 +209,9 @@ def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> Non
         (b"x", "{path} is no ledger that can be read: it is another program's database"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes | None, message: str) -> None:
+def test_a_file_that_cannot_be_read_is_named_and_left_alone(
+    path: Path, content: bytes | None, message: str
+) -> None:
     """A reader moves nothing aside and makes nothing."""
     if content is not None:
         path.write_bytes(content)
@@ -219,7 +222,7 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
 
 
 def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
-    """A directory is told as one."""
+    """A directory is named as one."""
     with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is a directory$"):
         LedgerReader.open(tmp_path)
 
@@ -245,7 +248,7 @@ def test_the_time_zone_of_the_last_tick_is_remembered(path: Path, clock: StillCl
 
 
 def test_the_time_zone_of_ticks_that_could_not_be_written(path: Path, clock: StillClock, disk: Any) -> None:
-    """It is written with them, as the latest of them had it; until then the file tells the one before."""
+    """It is written with them, as the latest of them had it; until then the file has the one before."""
     ledger = Ledger.open(path, clock, connect=disk)
     ledger.post(replace(numbered(1), zone="UTC"), accrued(numbered(1)))
     disk.failure = sqlite3.OperationalError("disk I/O error")

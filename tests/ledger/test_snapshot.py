@@ -62,7 +62,7 @@ def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> Non
     ledger.close()
 
 
-def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) -> None:
+def test_the_window_has_the_time_that_waits_for_a_price(path: Path, clock: StillClock) -> None:
     """Of a stretch from 12:00 to 12:30 that two held, 20 and 10 minutes, what lies in the window: evenly.
 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
@@ -106,9 +106,7 @@ def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: StillClock)
     }
 
 
-def test_tokens_told_at_a_minutes_stroke_belong_to_the_minute_that_ended(
-    path: Path, clock: StillClock
-) -> None:
+def test_tokens_at_the_end_of_a_minute_belong_to_it(path: Path, clock: StillClock) -> None:
     """A tick that ends at 12:01:00 sharp has its money and its tokens in the minute 12:00."""
     ledger = opened(path, clock, tick(NOON + MINUTE, money(3), tokens=(tokens(4),)))
     window = ledger.totals(NOON + MINUTE, MONTHS).window
@@ -230,7 +228,7 @@ def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClo
     clock.now = NOON + 5 * MINUTE
     ledger.post(using(NOON + MINUTE, CHAT), accrued(using(NOON + MINUTE, CHAT)))
     assert ledger.totals(NOON + 5 * MINUTE, MONTHS).metered_since == NOON
-    # A wall clock that was ahead when the books began says nothing.
+    # A wall clock that was ahead when the ledger began does not count.
     assert ledger.totals(NOON - HOUR, MONTHS).metered_since is None
     ledger.close()
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.store import FilePresence
 from tests import rights, tmpfs, unprivileged
 from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
 
@@ -89,7 +91,7 @@ def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) 
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_books_without_a_ledger_beside_them_are_honest(
+def test_a_ledger_in_memory_without_a_file_counts_nothing_twice(
     path: Path, clock: StillClock, content: bytes | None
 ) -> None:
     """Nobody else counted that time: a new id, totals that rise, and no word of counting twice."""
@@ -128,7 +130,7 @@ ON_A_READ_ONLY_DISK = """
 import json, subprocess, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.files import holder
+from exporter.ledger.files import lock_holder
 from tests.ledger.test_unwritable import MONTHS
 from tests.ledger.ticks import StillClock, expected_totals, post
 
@@ -255,3 +257,25 @@ from tests.ledger.ticks import StillClock
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 print(ledger.id, ledger.writable, ledger.persistent)
 """
+
+
+def test_a_folder_that_may_not_be_entered_any_more_is_no_loss(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The open file can be written: each tick is in it."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1, 2, 3)
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "identity", refuse)
+        assert ledger._store is not None
+        assert ledger._store.presence() is FilePresence.IN_PLACE
+        post(ledger, 4)
+    ledger.close()
+
+    assert caplog.messages == []
+    with LedgerReader.open(path) as reader:
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}

@@ -90,7 +90,7 @@ def accrued(*ticks: Postings) -> State:
 
 
 def numbered(number: int) -> Postings:
-    """The tick of a number: what it adds tells how many there were."""
+    """The tick of a number: its amounts show how many there were."""
     end = NOVEMBER + number * 10 * SECOND
     return tick(
         end,

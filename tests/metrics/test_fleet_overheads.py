@@ -14,4 +14,4 @@ def test_overheads_of_the_whole_fleet_are_told_once(make_report: Callable[..., R
     silent = page(make_report(fleet_overheads={}), 0, BUILD).decode()
 
     assert shown.count("Not included: $62.25 an hour of fleet overheads.") == 1
-    assert "configured for the whole fleet" not in silent
+    assert "fleet overheads" not in silent

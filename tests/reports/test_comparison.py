@@ -9,7 +9,7 @@ import pytest
 from exporter.config import parse
 from exporter.config.settings import Config
 from exporter.reports.diagnosis import DoctorServer
-from exporter.reports.findings import comparison_findings
+from exporter.reports.host_findings import comparison_findings
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.hosted import HostedPrice

@@ -11,7 +11,16 @@ from exporter.config import parse
 from exporter.config.settings import Budget, Config, ConfiguredServer
 from exporter.cost.attribution import shares
 from exporter.cost.policy import CostPolicy
-from exporter.readings import CounterReading, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
+from exporter.readings import (
+    CounterReading,
+    FailureReason,
+    Gpu,
+    GpuReading,
+    Holder,
+    MigInstance,
+    ServerKey,
+    ServerReading,
+)
 from exporter.reports import doctor
 from exporter.reports.diagnosis import Diagnosis, DoctorInput, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
@@ -174,20 +183,20 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
         ("unauthorized", f"{URL}: answers with HTTP status 401", "Write `metrics: {bearer_token_file: "),
         ("certificate", "self-signed certificate", "Write `metrics: {scheme: https, ca_file: /PATH/ca.pem}`"),
         ("gateway", f"{URL}: answers with the page of the LiteLLM proxy.", "Take it out of `servers`, "),
-        ("no_thread", "no thread to read it in", "Look for `source failed` in the exporter's log"),
+        ("internal", "MemoryError", "Look for `source failed` in the exporter's log"),
     ],
 )
 def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
     reason: str, problem: str, remedy: str
 ) -> None:
     """The state is the reason, as the metric has it; the finding says what happened and what to do."""
-    answer = ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=False), reason, problem)
+    answer = ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=False), FailureReason(reason), problem)
     diagnosis = diagnose(CONFIG, CostPolicy(PRICED), DoctorInput(H100, "", (answer,), "", ""), NOW)
 
     assert diagnosis.status == 1
     (finding,) = [line for line in findings(diagnosis) if "chat" in line]
     assert finding.startswith(f"warning: server chat is not read: {problem.removesuffix('.')}. {remedy}")
-    word = {"busy": "timeout", "no_thread": "internal"}.get(reason, reason)
+    word = {"busy": "timeout"}.get(reason, reason)
     assert f"  chat  {URL}  NOT READ ({word})  GPUs 0, 1, 2, 3\n" in text(diagnosis)
 
 

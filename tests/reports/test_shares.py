@@ -7,7 +7,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
 from exporter.reports.diagnosis import DoctorInput, Finding
 from exporter.reports.doctor import diagnose
-from exporter.reports.findings import share_findings
+from exporter.reports.host_findings import share_findings
 from exporter.sources.discovery import DiscoveryResult
 from exporter.tariff.tariff import Tariff
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from exporter.readings import Holder, ServerKey, UnreadReason, UnreadServer
 from exporter.reports.diagnosis import Finding
-from exporter.reports.server_findings import sight_findings, sight_lines
+from exporter.reports.server_findings import discovered_lines, discovery_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNSEEN
 
@@ -33,14 +33,14 @@ MUTE = DiscoveredServer(
 
 def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
     """The findings of what was found."""
-    return list(sight_findings(DiscoveryResult(servers=servers, **result), INDICES))  # type: ignore[arg-type]
+    return list(discovery_findings(DiscoveryResult(servers=servers, **result), INDICES))  # type: ignore[arg-type]
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
     """Two lines each: what it is and holds; where it is read, or why it is not."""
     router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
 
-    assert list(sight_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
+    assert list(discovered_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
         "  ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1",
         "       read at http://10.0.0.7:8000/metrics",
         "  unmatched:train  train  GPUs 2",
@@ -67,7 +67,7 @@ def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
         ServerKey("", "a"), engine="vllm", gpus=("GPU-x", "GPU-b"), url="http://127.0.0.1:1/metrics"
     )
 
-    assert next(sight_lines((server,), INDICES)) == "  a  vllm  GPUs 1, GPU-x"
+    assert next(discovered_lines((server,), INDICES)) == "  a  vllm  GPUs 1, GPU-x"
 
 
 def test_what_is_well_found_needs_no_word() -> None:

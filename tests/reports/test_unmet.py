@@ -8,7 +8,7 @@ import pytest
 from exporter.config.settings import Config, ServerMatch, ServerRule
 from exporter.cost.policy import OwnershipRule
 from exporter.readings import Gpu, HostLocation, ServerKey
-from exporter.reports.server_findings import unmet_hardware, unmet_servers
+from exporter.reports.server_findings import unmatched_hardware_findings, unmatched_server_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
@@ -29,7 +29,7 @@ def unmatched(
     *matches: HardwareMatch, location: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS
 ) -> list[str]:
     rules = tuple(Hardware(match, RENT, f"hardware[{i}].rented") for i, match in enumerate(matches))
-    actual = unmet_hardware(Tariff("node7", rules, location=location), gpus)
+    actual = unmatched_hardware_findings(Tariff("node7", rules, location=location), gpus)
     return [f"{finding.severity}: {finding.text}" for finding in actual]
 
 
@@ -108,7 +108,7 @@ CHAT = DiscoveredServer(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
 
 def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
     """In a container the names are the image's: the uid is to be written."""
-    (actual,) = unmet_servers(Config(server_rules=USERS), DiscoveryResult(), ())
+    (actual,) = unmatched_server_findings(Config(server_rules=USERS), DiscoveryResult(), ())
 
     assert actual.text == (
         "entries of `servers` that match nothing found here: servers[0] (user vllm); "
@@ -119,7 +119,8 @@ def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
 def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
     """Notes, since one file may speak for many hosts."""
     actual = [
-        f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, DiscoveryResult(servers=(CHAT,)), ())
+        f"{one.severity}: {one.text}"
+        for one in unmatched_server_findings(CONFIG, DiscoveryResult(servers=(CHAT,)), ())
     ]
 
     assert actual == [
@@ -141,12 +142,14 @@ def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
 )
 def test_where_not_everything_was_looked_at_nothing_is_said(partly: DiscoveryResult) -> None:
     """What would match may be there."""
-    assert list(unmet_servers(CONFIG, partly, ())) == []
+    assert list(unmatched_server_findings(CONFIG, partly, ())) == []
 
 
 def test_a_configured_server_is_one_that_an_owner_may_match() -> None:
     """With nobody there at all, nothing is said of owners."""
     config = Config(ownership=OWNERS)
 
-    assert [one.text for one in unmet_servers(config, DiscoveryResult(), (ServerKey("ML", "chat"),))] == []
-    assert list(unmet_servers(config, DiscoveryResult(), ())) == []
+    assert [
+        one.text for one in unmatched_server_findings(config, DiscoveryResult(), (ServerKey("ML", "chat"),))
+    ] == []
+    assert list(unmatched_server_findings(config, DiscoveryResult(), ())) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.demo.invitation import prometheus_configuration
+from exporter.demo.banner import prometheus_configuration
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from benchmarks.projection.engine import Answer, InputSeries, Question, evaluate
 from projection import groups  # isort: skip  # deploy/rules, which the engine puts on the path
 from statement import text  # isort: skip
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("projection"),  # evaluated once, not once by each process of `pytest -n`
+]
 
 HISTORY = 22 * 24
 CHANGE = HISTORY + 48

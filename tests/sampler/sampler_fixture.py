@@ -14,6 +14,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import (
     CounterReading,
+    FailureReason,
     Gpu,
     GpuReading,
     LoadReading,
@@ -49,7 +50,7 @@ class FakeNvmlSource:
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failure:
-            raise ReadFailedError("hung", self.failure)
+            raise ReadFailedError(FailureReason.HUNG, self.failure)
         return (GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0),)
 
     def close(self) -> None:
@@ -69,7 +70,7 @@ class FakeEndpoint:
 
     def read(self) -> ServerReading:
         if self.failure:
-            raise ReadFailedError("connection", self.failure)
+            raise ReadFailedError(FailureReason.CONNECTION, self.failure)
         counters = (CounterReading("generation", "m", "generation", self.generation),)
         loads = (LoadReading("m", 1.0, 0.0),)
         return ServerReading(
@@ -156,5 +157,5 @@ class SamplerFixture:
 
 
 def plan(*endpoints: Endpoint, tariff: Tariff = TARIFF, config: Config = CONFIG) -> SamplerPlan:
-    setting = ReportContext(config, CostPolicy(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
-    return SamplerPlan(setting, endpoints)
+    context = ReportContext(config, CostPolicy(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
+    return SamplerPlan(context, endpoints)

@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from exporter.readings import SourceHealth
+from exporter.readings import FailureReason, SourceHealth
 from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gathered
 from tests.clocks import START
 from tests.sampler.sampler_fixture import FakeNvmlSource
 
-REFUSED = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=False)
-FAILED = SourceHealth("pods", up=False, duration=1, reason="forbidden")
+REFUSED = SourceHealth("pods", up=False, duration=1, reason=FailureReason.FORBIDDEN, expected=False)
+FAILED = SourceHealth("pods", up=False, duration=1, reason=FailureReason.FORBIDDEN)
 UP = SourceHealth("pods", up=True, duration=1)
 
 

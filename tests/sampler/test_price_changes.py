@@ -128,7 +128,7 @@ def test_rules_that_match_no_gpu_are_one_line_for_each_configuration(
 ) -> None:
     """A rule that was meant for what is here is a warning; it waits until the host's place is known."""
     tariff = ruled(HardwareMatch(host="dc1-*"), HardwareMatch(gpu_model="h100"))
-    fixture.sampler.set_plan(plan(fixture.endpoint, tariff=replace(tariff, asking=True)))
+    fixture.sampler.set_plan(plan(fixture.endpoint, tariff=replace(tariff, location_pending=True)))
     fixture.tick()
     assert unmatched(caplog) == []
 

@@ -56,8 +56,8 @@ def test_a_failed_reload_is_shown_before_the_next_tick(fixture: SamplerFixture) 
     before, failed = plan(), plan()
     failed = replace(
         failed,
-        setting=replace(
-            failed.setting, config_row=replace(failed.setting.config_row, last_reload_success=False)
+        context=replace(
+            failed.context, config_row=replace(failed.context.config_row, last_reload_success=False)
         ),
     )
 
@@ -75,7 +75,7 @@ def test_a_web_configuration_that_fails_is_shown_before_the_next_tick(fixture: S
     """It is read again at each connection, not at ticks."""
     success = [True]
     answering = plan()
-    answering = replace(answering, setting=replace(answering.setting, web_succeeded=lambda: success[0]))
+    answering = replace(answering, context=replace(answering.context, web_succeeded=lambda: success[0]))
     fixture.sampler.set_plan(answering)
     fixture.tick()
     success[0] = False

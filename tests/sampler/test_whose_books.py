@@ -12,7 +12,7 @@ import pytest
 from exporter.config.settings import Config
 from exporter.cost.policy import CostPolicy
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Gpu, GpuReading, ReadFailedError
+from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
@@ -42,7 +42,7 @@ class GpusByUuid:
 
     def read(self) -> tuple[GpuReading, ...]:
         if not self.uuids:
-            raise ReadFailedError("driver", "nvml: the driver is not loaded")
+            raise ReadFailedError(FailureReason.DRIVER_NOT_LOADED, "nvml: the driver is not loaded")
         return tuple(
             GpuReading(Gpu(uuid, "H100"), index, utilization_ratio=0.5)
             for index, uuid in enumerate(self.uuids)

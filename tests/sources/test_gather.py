@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import MustRestartError, ReadFailedError
+from exporter.readings import FailureReason, MustRestartError, ReadFailedError
 from exporter.sources import gather
 from exporter.sources.gather import WORKERS, Gathered, Gatherer
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -70,7 +70,7 @@ def test_answers_come_in_the_order_of_the_sources(gatherer: Gatherer) -> None:
 
 def test_a_failed_read_costs_its_own_reading_only(gatherer: Gatherer) -> None:
     """The reason is a fixed word, the message is for people."""
-    broken = Scripted("broken", raising(ReadFailedError("timeout", "nobody answered within 3 s")))
+    broken = Scripted("broken", raising(ReadFailedError(FailureReason.TIMEOUT, "nobody answered within 3 s")))
 
     answer, other = gatherer((broken, Scripted("fine", lambda: 1)))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import ReadFailedError, ServerKey
+from exporter.readings import FailureReason, ReadFailedError, ServerKey
 from exporter.sources import gather
 from exporter.sources.gather import BACKOFF_MAX, BACKOFF_MIN, SLOW_READ, SLOW_WORKERS, Gatherer
 from exporter.sources.http_client import HttpClientProtocol
@@ -150,7 +150,9 @@ def test_slow_ones_never_take_every_thread(gatherer: Gatherer) -> None:
 
 def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clock: StandingClock) -> None:
     """Again at once, then after pauses of 5, 10, 20, 30 and 30 seconds; what was wrong with it stands."""
-    slow = TimedSource("slow", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
+    slow = TimedSource(
+        "slow", raising(ReadFailedError(FailureReason.TIMEOUT, "no whole answer")), clock=clock
+    )
     pauses: list[int] = []
     for _ in range(7):
         since, reads = clock.now, slow.reads
@@ -168,7 +170,9 @@ def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clo
 
 def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: StandingClock) -> None:
     """A quick answer ends its pauses; a slow one that is right has none."""
-    server = TimedSource("server", raising(ReadFailedError("timeout", "no whole answer")), clock=clock)
+    server = TimedSource(
+        "server", raising(ReadFailedError(FailureReason.TIMEOUT, "no whole answer")), clock=clock
+    )
     for _ in range(3):
         gatherer([server])
     clock.now += BACKOFF_MAX
@@ -180,7 +184,7 @@ def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: St
 
 def test_one_that_refuses_at_once_is_asked_each_time(gatherer: Gatherer, clock: StandingClock) -> None:
     """It costs nobody anything, and may be there again at any moment."""
-    gone = SlowSource("gone", raising(ReadFailedError("connection", "refused")))
+    gone = SlowSource("gone", raising(ReadFailedError(FailureReason.CONNECTION, "refused")))
     for _ in range(5):
         gatherer([gone])
         clock.now += 1
@@ -210,7 +214,7 @@ def test_what_a_read_says_after_its_tick_is_told_in_the_next(gatherer: Gatherer)
 
 def test_who_is_gone_is_remembered_no_more(gatherer: Gatherer) -> None:
     """A server that is no longer read leaves nothing behind."""
-    gatherer([SlowSource("once", raising(ReadFailedError("connection", "refused")))])
+    gatherer([SlowSource("once", raising(ReadFailedError(FailureReason.CONNECTION, "refused")))])
     gatherer([])
     gc.collect()  # its failure holds it, by its trace
     assert len(gatherer._histories) == 0

@@ -108,9 +108,9 @@ def test_an_hour_of_a_gpu_is_between_cents_and_tens_of_dollars() -> None:
 
 
 def test_models_are_called_alike_in_every_table() -> None:
-    """What an instance has, what the market lets and what MIG divides are models with names."""
+    """Models of instances and of the market have names."""
     models = {row["gpu_model"] for row in table("gpu_models.csv")}
-    for file in ("instances.csv", "market.csv", "mig_profiles.csv"):
+    for file in ("instances.csv", "market.csv"):
         assert {row["gpu_model"] for row in table(file)} <= models
 
 

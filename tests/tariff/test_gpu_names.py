@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.gpu_models import corrected_pattern
 
 GIBIBYTE = 2**30
 
@@ -119,7 +120,7 @@ LABELS = {
 }
 
 NONE = (
-    "NVIDIA A100",  # 40 or 80 GB: the memory tells
+    "NVIDIA A100",  # 40 or 80 GB: the memory decides
     "NVIDIA A100X",  # with a network processor on the board
     "NVIDIA A100-SXM-64GB",  # made for one machine
     "NVIDIA A100-PG509-200",
@@ -145,7 +146,7 @@ NONE = (
 
 @pytest.mark.parametrize("name", NVML)
 def test_a_name_from_a_driver_means_its_model(name: str) -> None:
-    """77 names that drivers have told."""
+    """77 names that drivers report."""
     named = CATALOGUE.gpu(name)
 
     assert named is not None
@@ -217,22 +218,36 @@ def test_a_virtual_gpu_is_the_part_of_a_board_that_its_memory_is(
 
 
 @pytest.mark.parametrize(
-    ("name", "profile"),
+    "name",
     [
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "1g.5gb"),
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", "1g.5gb+me"),
-        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb.me", "1g.5gb+me"),
-        ("NVIDIA-A100-SXM4-40GB-MIG-1c.3g.20gb", "1c.3g.20gb"),
-        ("NVIDIA A100-SXM4-40GB", ""),
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb+me",
+        "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb.me",
+        "NVIDIA-A100-SXM4-40GB-MIG-1c.3g.20gb",
+        "NVIDIA A100-SXM4-40GB",
     ],
 )
-def test_a_mig_profile_is_told_apart_from_the_model(name: str, profile: str) -> None:
+def test_a_mig_profile_is_no_part_of_the_model(name: str) -> None:
     """The name of a slice is its GPU's with the profile behind it."""
     named = CATALOGUE.gpu(name)
 
     assert named is not None
     assert named.model.gpu_model == "A100-SXM4-40GB"
-    assert profile == named.mig_profile
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "correct"),
+    [
+        ("nvidia-h100*", "NVIDIA H100 80GB HBM3", "NVIDIA H100*"),
+        ("H?00", "NVIDIA H100", "*H?00*"),
+        ("nvidia?h100*", "NVIDIA H100 80GB HBM3", ""),  # where its ? stands is not known
+        ("nvidia", "NVIDIA Gro\u00df", ""),  # in lower case it is a letter longer
+        ("A100", "NVIDIA H100", ""),
+    ],
+)
+def test_a_pattern_that_misses_a_name_is_corrected(pattern: str, name: str, correct: str) -> None:
+    """By case, dashes and stars; a pattern with other wildcards by stars alone."""
+    assert corrected_pattern(pattern, name) == correct
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GB10", "NVIDIA Thor", "Orin (nvgpu)"])

@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.csv_tables import BUNDLED, rows
-from exporter.tariff.instances import listed, scaled
+from exporter.tariff.csv_tables import BUNDLED, COLUMNS, Row, rows
+from exporter.tariff.instances import find_listing, scale_to_region
 
 WORKED = [
     # cloud, type, region, GPU, GPUs, the instance's hour, the hour of a GPU that NVML shows
@@ -173,9 +173,9 @@ def test_a_scaled_price_is_near_what_the_region_lists() -> None:
         off = []
         for row in table[::7]:
             others = [each for each in table if each is not row]
-            actual = listed(others, cloud, row["instance_type"], row["region"])
+            actual = find_listing(others, cloud, row["instance_type"], row["region"])
             if actual is not None and not row["region"].startswith(("us-gov", "usgov", "china")):
-                price = scaled(others, actual, row["region"]).on_demand
+                price = scale_to_region(others, actual, row["region"]).on_demand
                 assert price is not None
                 off.append(abs(price / Decimal(row["on_demand"]) - 1))
 
@@ -198,3 +198,30 @@ def test_another_partition_has_its_own_prices(cloud: str, instance_type: str, re
 
     assert listing is not None
     assert (listing.on_demand, listing.spot) == (None, None)
+
+
+def made_up(*lines: str) -> list[Row]:
+    """Rows of a table of `aws p9.large`: region and hour."""
+    common = "aws,p9.large,H100-SXM5-80GB,1"
+    return [
+        Row(COLUMNS["instances.csv"], f"{common},{line},,USD,listed,2026-11-01,x".split(","), "instances.csv")
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "region", "hour"),
+    [
+        # Neither has a reference region: the cheapest, but not of another partition.
+        (("us-gov-west-1,5", "eu-north-1,9", "eu-west-1,8"), "eu-west-1", "8"),
+        (("us-gov-west-1,5", "us-gov-east-1,6"), "us-gov-west-1", "5"),
+    ],
+)
+def test_another_partition_stands_in_only_where_the_type_is_nowhere_else(
+    lines: tuple[str, ...], region: str, hour: str
+) -> None:
+    """Marked as of elsewhere in both cases."""
+    listing = find_listing(made_up(*lines), "aws", "p9.large", "mx-central-1")
+
+    assert listing is not None
+    assert (listing.region, listing.on_demand, listing.standing) == (region, Decimal(hour), "elsewhere")

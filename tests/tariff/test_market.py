@@ -1,18 +1,26 @@
-"""What an unknown GPU is estimated at, and which prices are hardly meant."""
+"""The estimate for an unknown GPU, and prices that are mistakes."""
 
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 
-from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.catalogue import CATALOGUE, market
 from exporter.tariff.csv_tables import COLUMNS, Row
 from exporter.tariff.instances import Listing
-from exporter.tariff.market import market
 
 
 def rows(*lines: str) -> list[Row]:
     return [Row(COLUMNS["market.csv"], line.split(","), "market.csv") for line in lines]
+
+
+def test_of_types_with_one_price_the_first_by_name_is_taken() -> None:
+    """p5.48xlarge is 55.04 dollars of 8 GPUs and p5.4xlarge 6.88 dollars of one."""
+    market = CATALOGUE.market("H100-SXM5-80GB")
+
+    assert market is not None
+    assert market.large is not None
+    assert (market.large.instance_type, market.large.dollars_per_gpu) == ("p5.48xlarge", Decimal("6.88"))
 
 
 @pytest.mark.parametrize(
@@ -79,34 +87,3 @@ def test_a_price_ten_times_off_the_market_is_far_off(price: str, far: bool) -> N
 
     assert actual is not None
     assert actual.far_off(Decimal(price)) is far
-
-
-@pytest.mark.parametrize(
-    ("model", "profile", "memory_gib", "share", "most"),
-    [
-        # compute 1/7 = 0.1429, memory 5/40 = 0.125
-        ("A100-SXM4-40GB", "1g.5gb", 40, Fraction(1, 7), 7),
-        # compute 1/7, memory 10/40
-        ("A100-SXM4-40GB", "1g.10gb", 40, Fraction(1, 4), 4),
-        ("A100-SXM4-40GB", "7g.40gb", 40, Fraction(1), 1),
-        ("H100-SXM5-80GB", "3g.40gb", 80, Fraction(1, 2), 2),
-        # A30 and RTX PRO 6000 have four slices
-        ("A30", "1g.6gb", 24, Fraction(1, 4), 4),
-        ("RTX-PRO-6000-SE", "2g.48gb+gfx", 96, Fraction(1, 2), 2),
-        ("H200-SXM-141GB", "1g.18gb", 141, Fraction(1, 7), None),
-    ],
-)
-def test_a_mig_profile_is_the_larger_of_compute_and_memory(
-    model: str, profile: str, memory_gib: int, share: Fraction, most: int | None
-) -> None:
-    """Over seven slices, or four."""
-    actual = CATALOGUE.mig_profile(model, profile)
-
-    assert actual is not None
-    assert (share, most) == (actual.share(Fraction(memory_gib)), actual.most)
-
-
-def test_another_model_has_not_the_profile() -> None:
-    """An L4 has none at all."""
-    assert CATALOGUE.mig_profile("L4", "1g.5gb") is None
-    assert CATALOGUE.mig_profile("H100-SXM5-80GB", "1g.5gb") is None

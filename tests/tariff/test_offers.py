@@ -59,8 +59,8 @@ def test_offers_come_with_price_provider_and_source_cheapest_first() -> None:
     assert {CATALOGUE.source(offer.source) for offer in actual} == {("litellm 1.110.2", "2026-11-25")}
 
 
-def test_a_discount_for_cached_tokens_is_told_where_there_is_one() -> None:
-    """Groq's for gpt-oss-120b is half; where none is told it is not known."""
+def test_a_discount_for_cached_tokens_is_known_where_there_is_one() -> None:
+    """Groq's for gpt-oss-120b is half; where none is listed it is unknown."""
     offers = {offer.provider: offer for offer in CATALOGUE.hosted("gpt-oss-120b")}
 
     assert offers["groq"].cached_prompt == Decimal("0.075")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from exporter.tariff.rule_matching import covers
+from exporter.tariff.terms import matches
 from tests.depth import examples
 
 
@@ -63,7 +64,9 @@ def test_what_is_not_covered(wider: str | None, narrower: str | None) -> None:
 
 
 def test_what_takes_too_long_is_not_covered() -> None:
-    """A pattern that keeps count of thousands of places is told apart by nobody, and nobody waits for it."""
+    """A search over thousands of states is given up, though the answer would be yes."""
+    assert covers("*a" + "?" * 5, "?*a" + "?" * 5)
+    assert not covers("*a" + "?" * 12, "?*a" + "?" * 12)
     assert not covers("*a" + "?" * 40, "*a" + "?" * 40 + "*")
 
 
@@ -80,3 +83,11 @@ def test_it_says_what_trying_all_texts_says(wider: str, narrower: str) -> None:
     tried = all(fnmatchcase(text, wider) for text in TEXTS if fnmatchcase(text, narrower))
 
     assert covers(wider, narrower) == tried
+
+
+def test_patterns_cover_the_whole_text_and_case_counts() -> None:
+    """A name inside a longer one is another server."""
+    assert matches(None, "anything")
+    assert matches("chat*", "chat-8b")
+    assert not matches("chat", "chat-8b")
+    assert not matches("Chat*", "chat-8b")

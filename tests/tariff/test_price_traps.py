@@ -5,7 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.readings import Gpu, HostLocation
+from exporter.cost.attribution import mig_slices
+from exporter.cost.money import WHOLE
+from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation, MigInstance
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import BUNDLED
@@ -22,6 +24,11 @@ def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **fields: str
     actual = Tariff(location=location, unmatched="estimate").quote(Gpu("GPU-a", gpu))
     assert isinstance(actual, Quote)
     return actual
+
+
+def of_model(name: str) -> Quote | NoQuote:
+    """The quote of a GPU on a host in no known place."""
+    return quotes.of_unmatched(CATALOGUE, UNKNOWN_LOCATION, name)
 
 
 def hourly(actual: Quote) -> Decimal:
@@ -78,6 +85,17 @@ def test_trap_5_what_is_sold_in_blocks_has_no_list_price() -> None:
     )
     assert actual.caveat == (
         "the catalogue does not help: it lists aws p5e.48xlarge in us-west-2 without a price on demand"
+    )
+
+
+def test_trap_5_a_slice_has_its_part_of_the_lowest_price() -> None:
+    """g6f.large has an eighth of an L4. Google's is the lowest of a large cloud: 0.70683 / 8 dollars."""
+    actual = quote("g6f.large", gpu="NVIDIA L4", region="us-gov-west-1")
+
+    assert (actual.price_basis, actual.dollars_per_hour, actual.devices) == (
+        "estimate",
+        Decimal("0.08835375"),
+        1,
     )
 
 
@@ -184,7 +202,7 @@ def test_trap_11_memory_of_a_node_is_not_taken_for_a_gpus() -> None:
 )
 def test_trap_12_a_name_that_misleads_takes_nobody_elses_price(name: str, dollars: str | None) -> None:
     """Its own, or none."""
-    actual = quotes.of_model(CATALOGUE, name)
+    actual = of_model(name)
 
     assert dollars is None or isinstance(actual, Quote)
     assert (dollars and Decimal(dollars)) == (actual.dollars_per_hour if isinstance(actual, Quote) else None)
@@ -210,24 +228,28 @@ def test_trap_13_a_commitment_is_not_in_the_list_and_is_written_as_a_discount() 
 
 def test_trap_14_seven_slices_do_not_sum_to_the_card_by_memory() -> None:
     """7 x 1g.5gb are 35 of 40 GB, and by compute the whole; 4 x 1g.10gb are 4/7 by compute alone."""
-    small = CATALOGUE.mig_profile("A100-SXM4-40GB", "1g.5gb")
-    large = CATALOGUE.mig_profile("A100-SXM4-40GB", "1g.10gb")
+    for count, gigabytes in ((7, 5), (4, 10)):
+        instances = tuple(
+            MigInstance(f"MIG-{number}", number, gpu_slices=1, memory_bytes=gigabytes * 10**9)
+            for number in range(count)
+        )
+        card = GpuReading(
+            Gpu("GPU-0", "NVIDIA A100-SXM4-40GB"), 0, memory_total_bytes=40 * 10**9, instances=instances
+        )
 
-    assert small is not None
-    assert large is not None
-    assert 7 * small.memory_gb == 35
-    assert 7 * small.share(large.memory_gb * 4) == 1
-    assert 4 * large.share(large.memory_gb * 4) == 1
-    assert 4 * large.compute < 1
+        slices = mig_slices(card)
+
+        assert slices is not None
+        assert sum(slices.values()) == WHOLE
 
 
 def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
     """Time slicing hangs -SHARED on the name, and the price is that of the whole."""
-    assert quotes.of_model(CATALOGUE, "NVIDIA-A10G-SHARED") == quotes.of_model(CATALOGUE, "NVIDIA A10G")
+    assert of_model("NVIDIA-A10G-SHARED") == of_model("NVIDIA A10G")
 
 
 def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
-    """Both reasons are told."""
+    """The answer has both reasons."""
     location = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
     actual = Tariff(location=location, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
 

@@ -1,4 +1,4 @@
-"""A damaged catalogue is told by file and line, and costs prices, never the daemon."""
+"""A damaged catalogue: the error has file and line, prices are missing, and the daemon goes on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,7 +73,7 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
         ),
     ],
 )
-def test_damage_is_told_and_leaves_the_gpu_to_its_model(
+def test_damage_is_reported_and_leaves_the_gpu_to_its_model(
     file: str, content: str | bytes | None, reported: str, damaged: Damage
 ) -> None:
     """The instance has no quote, with the reason; without a market either the GPU is unpriced."""
@@ -81,7 +81,7 @@ def test_damage_is_told_and_leaves_the_gpu_to_its_model(
     tariff = Tariff("h", location=P5, unmatched="estimate", catalogue=catalogue)
     quote = tariff.quote(H100)
 
-    if file == "sources.csv":  # which tells the dates of the market
+    if file == "sources.csv":  # which has the dates of the market
         assert isinstance(quote, Quote)
         assert quote.price_basis == "catalogue"
         quote = replace(tariff, location=UNKNOWN_LOCATION).quote(H100)

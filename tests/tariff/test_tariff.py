@@ -256,7 +256,7 @@ def test_overheads_of_other_hosts_stay_there() -> None:
 
 
 def test_fleet_overheads_never_enter_a_host() -> None:
-    """They are told as rates for the fleet's rules, and no GPU accrues them."""
+    """They are rates for the fleet's rules, and no GPU accrues them."""
     tariff = Tariff(
         "h",
         (rule(flat("1")),),
@@ -274,3 +274,10 @@ def test_fleet_overheads_never_enter_a_host() -> None:
 def test_a_rate_is_exported_by_the_hour() -> None:
     """3.67 dollars an hour, said as 29.36 dollars in 8 hours."""
     assert Rate(29_360_000_000_000, 8 * HOUR).dollars_per_hour() == pytest.approx(3.67, rel=1e-15)
+
+
+def test_energy_is_taken_as_measured_unless_factors_are_given() -> None:
+    """No PUE and no fans: 1 kWh of the GPU is 1 kWh of the bill."""
+    electricity = Electricity(Decimal("0.12"))
+
+    assert (electricity.pue_ratio, electricity.host_factor_ratio) == (1, 1)

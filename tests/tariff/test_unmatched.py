@@ -88,7 +88,7 @@ def test_a_scaled_row_is_an_estimate_of_the_older_date() -> None:
 
 
 def test_an_unknown_region_is_said() -> None:
-    """Nobody told one."""
+    """No source reported one."""
     actual = price(Tariff("h", location=replace(P5, region=""), unmatched="estimate"))
 
     assert "us-east-1 on demand region unknown (" in origin(actual).source
@@ -175,7 +175,7 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
 def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
     location: HostLocation, policy: Listed, reason: str
 ) -> None:
-    """Its type may be known later, and spot was asked for: no estimate in its stead; the reason is told."""
+    """Its type may be known later, and spot was asked for: no estimate in its place, and the reason."""
     tariff = Tariff("h", (rule(policy),), location=location, unmatched="estimate")
 
     assert tariff.quote(H100) == NoQuote(reason)
@@ -188,7 +188,7 @@ AT_HOME = "aws p5en.48xlarge us-east-1"
 @pytest.mark.parametrize(
     ("location", "policy", "gpu", "per_gpu", "source"),
     [
-        # A large cloud's type without a price, told by the host or the rule: 63.296 / 8.
+        # A large cloud's type without a price, reported by the host or the rule: 63.296 / 8.
         (HostLocation("gcp", "a3-ultragpu-8g", "us-central1"), Listed(), "NVIDIA H200", "7.912", AT_HOME),
         (UNKNOWN_LOCATION, Listed("gcp", "a3-ultragpu-8g"), "NVIDIA H200", "7.912", AT_HOME),
         # OCI lists 14 for a B200, AWS 14.2416; GPU clouds ask half of it.
@@ -235,7 +235,7 @@ def test_what_no_list_has_is_estimated_by_the_same_gpu(
 
 
 def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_ask() -> None:
-    """Its firmware tells the cloud alone."""
+    """Its firmware reports the cloud alone."""
     actual = price(
         Tariff("h", location=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200")
     )
@@ -343,5 +343,5 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
 def test_the_market_of_every_model_fits_a_label() -> None:
     """All models that have one."""
     for row in rows(BUNDLED, "gpu_models.csv"):
-        actual = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
+        actual = quotes.of_unmatched(CATALOGUE, UNKNOWN_LOCATION, row["names"].split("|")[0].strip("*"))
         assert isinstance(actual, NoQuote) or len(actual.source) <= LABEL_CHARACTERS

@@ -1,6 +1,7 @@
 """An authority and what it has signed, as files; and clients that speak to a server by TLS."""
 
 import http.client
+import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,3 +63,19 @@ def request(
         return response.status, received, response.read()
     finally:
         client.close()
+
+
+def first_bytes(port: int, context: ssl.SSLContext) -> bytes:
+    """What a server says to a client that asks nothing; none where it closes the connection.
+
+    A request of a refused client may meet a closed connection, whose error then hides why.
+
+    Raises:
+        ssl.SSLError: the client's certificate is refused; the message says why.
+        TimeoutError: the server waits for a request, as for a client that it takes.
+    """
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        return client.recv(65536)

@@ -125,7 +125,7 @@ class RunningServer:
         return self.reload_notice
 
 
-def course() -> RecentHistory:
+def history() -> RecentHistory:
     """A day of 8.50 an hour, half of it idle from midnight on, and a month of whole hours at 16 dollars.
 
     The running hour has not begun to cost, and the month holds 8 dollars less than its cells: adjustments.
@@ -218,7 +218,7 @@ def committed_totals() -> CommittedTotals:
             ),
             UNALLOCATED_OWNER: Window({"idle": 4 * DOLLAR + DOLLAR // 4}),
         },
-        course=course(),
+        history=history(),
         months={
             MonthKey("search", "retrieval", "configured", "2026-11"): 9000 * DOLLAR,
             MonthKey("search", "retrieval", "configured", "2026-10"): 12000 * DOLLAR,

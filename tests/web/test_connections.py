@@ -10,7 +10,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.listener import WebLimits
-from tests.exporter_threads import ended
+from tests.exporter_threads import ended, running
 
 Serve = Callable[..., Any]
 
@@ -270,6 +270,70 @@ def test_threads_end_with_their_connections(serve: Serve) -> None:
     site.server.close()
 
     assert ended("web-client")
+    assert ended("web")
+
+
+def test_a_connection_whose_close_fails_gives_its_place_back(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """close(2) may report an error after it has let go of the descriptor."""
+    caplog.set_level("DEBUG")
+    site = serve(None, limits=WebLimits(connections=1))
+    close = socket.socket.close
+
+    def failing(closed: socket.socket) -> None:
+        close(closed)
+        if threading.current_thread().name == "web-client":
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "close", failing)
+        for _ in range(3):
+            assert status(site.say(CLOSING)) == 200
+        site.server.close()
+        assert ended("web-client")
+
+    assert {vars(record)["problem"] for record in caplog.records if record.msg == "connection failed"} == {
+        "[Errno 5] Input/output error"
+    }
+
+
+def ends_after(go: threading.Event) -> Callable[[Callable[[], None], str], threading.Thread]:
+    """Starts threads that have done their work and end later."""
+
+    def start(work: Callable[[], None], name: str) -> threading.Thread:
+        def late() -> None:
+            work()
+            go.wait(30)
+
+        thread = threading.Thread(target=late, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    return start
+
+
+def test_stopping_waits_for_the_acceptor_thread(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interpreter and tests find no thread of a closed server, however slowly that thread ends."""
+    go = threading.Event()
+    monkeypatch.setattr("exporter.web.listener.start", ends_after(go))
+    site = serve(None)
+    threading.Timer(0.2, go.set).start()
+    site.server.close()
+
+    assert not running("web")
+
+
+def test_stopping_does_not_wait_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acceptor thread that hangs is left behind: it is a daemon thread."""
+    go = threading.Event()
+    monkeypatch.setattr("exporter.web.listener.start", ends_after(go))
+    monkeypatch.setattr("exporter.web.listener._CLOSE_SECONDS", 0.05)
+    site = serve(None)
+    site.server.close()
+
+    assert running("web") == 1
+    go.set()
     assert ended("web")
 
 

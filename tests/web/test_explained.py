@@ -14,7 +14,7 @@ from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.ledger.ledger import Ledger
 from exporter.report import Build, Report, TickBasis
 from exporter.web import explanation, page
-from exporter.web.explanation import explained as explained_by_the_page
+from exporter.web.explanation import explain_server as explained_by_the_page
 from tests.cost.readings import cost_policy, rent
 from tests.ledger.ticks import (
     CHAT,

@@ -23,7 +23,7 @@ def cards(make_report: Callable[..., Report]) -> Callable[..., list[str]]:
 
     def read(elapsed: int = TICK, *, months: object = None, **changes: Any) -> list[str]:
         report = make_report(
-            in_books={"months": months or {}, "course": RecentHistory()}, projected={}, **changes
+            in_books={"months": months or {}, "history": RecentHistory()}, projected={}, **changes
         )
         rendered = page(report, elapsed, BUILD).decode()
         cards = re.findall(r'<div class="card">(.*?)</div>', rendered, re.DOTALL)

@@ -12,7 +12,7 @@ from exporter.report import Build, Hour, MonthKey, RecentHistory, Report
 from exporter.web.cost_json import document
 from exporter.web.page import page
 from exporter.web.summary import summarize
-from tests.web.conftest import DOLLAR, HOUR, NOON, course
+from tests.web.conftest import DOLLAR, HOUR, NOON, history
 
 MakeReport = Callable[..., Report]
 
@@ -88,11 +88,11 @@ def test_the_month_is_told_day_by_day(make_report: MakeReport) -> None:
 def test_a_month_that_was_begun_late_is_drawn_from_there(make_report: MakeReport) -> None:
     """Two whole hours and one that runs: three points and now, and no day before."""
     begun = replace(
-        course(), before=(DOLLAR, 2 * DOLLAR), hours=(Hour(NOON, {"idle": 4 * DOLLAR}, 60 * SECOND),)
+        history(), before=(DOLLAR, 2 * DOLLAR), hours=(Hour(NOON, {"idle": 4 * DOLLAR}, 60 * SECOND),)
     )
     cells = {MonthKey("search", "retrieval", "configured", "2026-11"): 7 * DOLLAR}
     line = summarize(
-        make_report(in_books={"course": begun, "months": cells}, wall=NOON + 60 * SECOND), NOW
+        make_report(in_books={"history": begun, "months": cells}, wall=NOON + 60 * SECOND), NOW
     ).month
 
     assert line is not None
@@ -141,7 +141,7 @@ def test_the_budget_and_the_projection_are_drawn(make_report: MakeReport) -> Non
 
 def test_nothing_is_drawn_of_what_is_not_known(make_report: MakeReport) -> None:
     """No money in the day and no cell of the month: no drawing, rather than one of zeros."""
-    empty = make_report(in_books={"course": RecentHistory(), "months": {}})
+    empty = make_report(in_books={"history": RecentHistory(), "months": {}})
 
     assert "The last 24 hours" not in shown(empty)
     assert "<h2>The month</h2>" not in shown(empty)

@@ -231,7 +231,7 @@ def read_fleet_bill(path: Path, reading: Reading, period: Period, match: Match) 
     form: InvoiceForm = "focus"
     for each in read_charges(path, replace(reading, fleet=True)):
         if each.charge.own:
-            raise own_row_error(path, each.line)
+            raise own_row_error(path, each.line, each.charge.own)
         form = each.form
         try:
             sums.add(each.charge)
@@ -400,10 +400,11 @@ class _BillSums:
                 else:
                     self._machines[machine].other += amount
             name = f"{commitment.name} ({commitment.kind})"
-            for kind, amount in (
-                ("unused_commitments", commitment.unused),
-                ("prepaid_commitments", commitment.prepaid),
-            ):
+            left: dict[Residue, Picodollars] = {
+                "unused_commitments": commitment.unused,
+                "prepaid_commitments": commitment.prepaid,
+            }
+            for kind, amount in left.items():
                 if amount:
                     self._of(kind).add(name, amount)
 

@@ -11,7 +11,7 @@ from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
-from exporter.ledger.period_reader import PeriodReader, unpacked
+from exporter.ledger.period_reader import CheckedPeriodReader, PeriodReader, unpacked
 from exporter.tariff.period import Period
 
 MOST_ENTRIES: Final = 200_000
@@ -80,7 +80,7 @@ class LedgerFolder:
         """The months of all ledgers, without sums, in the order of their paths.
 
         Raises:
-            FolderError: there is no ledger, or a file cannot be read and `skip` is not set.
+            FolderError: there is no ledger that can be read, or a file cannot be and `skip` is not set.
         """
         unreadable: list[UnreadableFile] = []
         paths = list(self._paths(unreadable))
@@ -100,7 +100,7 @@ class LedgerFolder:
                 unreadable.append(UnreadableFile(str(path), str(error)))
         if progress is not None:
             progress(len(paths), len(paths))
-        if unreadable and not self.skip:
+        if unreadable and not (self.skip and headers):
             raise _unreadable_error(unreadable, len(paths))
         if not headers:
             raise FolderError(f"{_listed(self.sources)}: there is no ledger here")
@@ -121,7 +121,7 @@ class LedgerFolder:
                 packed = self._waiting[header.location]
                 sums = None if packed is None else unpacked(packed)
                 return replace(header, record=replace(header.record, sums=sums))
-            with PeriodReader.open(path) as reader:
+            with CheckedPeriodReader.open(path) as reader:
                 month = self._header(reader, path)
                 sums = reader.sums(self.period)
                 days = reader.days(self.period, self.days) if self.days else {}
@@ -151,6 +151,7 @@ class LedgerFolder:
             first=header.first,
             last=header.last,
             commits=header.commits,
+            gpus=header.gpus,
             short_name=_short_name(path, self.sources),
         )
 
@@ -158,7 +159,7 @@ class LedgerFolder:
         """Ledgers of all sources, each file once."""
         known: set[str] = set()
         for source in self.sources:
-            if not source.is_dir():
+            if not os.path.isdir(source):
                 paths: Iterable[Path] = [source]
             else:
                 paths = _ledgers(source, unreadable)
@@ -201,12 +202,12 @@ def _ledgers(folder: Path, unreadable: list[UnreadableFile]) -> Iterator[Path]:
         below = []
         for entry in listed:
             path = current / entry.name
-            if entry.is_symlink():
+            if os.path.islink(path):
                 if problem := _link_problem(path, root):
                     unreadable.append(UnreadableFile(str(path), problem))
-            elif entry.is_dir(follow_symlinks=False):
+            elif os.path.isdir(path):
                 below.append((path, level + 1))
-            elif _is_ledger(entry, path, unreadable):
+            elif _is_ledger(path, unreadable):
                 yield path
         waiting += reversed(below)
 
@@ -219,12 +220,12 @@ def _link_problem(path: Path, root: str) -> str:
     return f"{path} is a symbolic link that leads out of the folder: put the file itself there, or name it"
 
 
-def _is_ledger(entry: os.DirEntry[str], path: Path, unreadable: list[UnreadableFile]) -> bool:
-    if entry.name.endswith(SIDECARS[1:]):
+def _is_ledger(path: Path, unreadable: list[UnreadableFile]) -> bool:
+    if path.name.endswith(SIDECARS[1:]):
         return False
-    if entry.name.endswith(LEDGER_SUFFIX):
+    if path.name.endswith(LEDGER_SUFFIX):
         return True
-    if not entry.is_file(follow_symlinks=False):
+    if not os.path.isfile(path):
         return False
     try:
         head = _head(path)

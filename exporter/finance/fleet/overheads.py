@@ -6,9 +6,8 @@ from fractions import Fraction
 from typing import Final, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import split
+from exporter.cost.money import add, split
 from exporter.cost.postings import UNASSIGNED, CostOwner
-from exporter.ledger.accumulator import add
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.tariff.tariff import Tariff

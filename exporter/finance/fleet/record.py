@@ -6,13 +6,12 @@ FleetError
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import combinations
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.ledger.accumulator import add_all
+from exporter.cost.money import add_all
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import MonthKey
@@ -85,7 +84,8 @@ class HostMonth:
     """One month of one ledger, or another period of it, and where it comes from.
 
     `record` is without `sums` in a header. `location` is a file or an address, without credentials.
-    `zone` is the time zone of its days. `names` are the host's labels, the latest last.
+    `zone` is the time zone of its days, which this machine knows. `names` are the host's labels, the latest
+    last. `gpus` are the first and the last day of each GPU, numbers like 20261130, by UUID.
     `first` and `last` are the first and the last instant for which the ledger is known.
     `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
     `apportioned`: rows finer than product, team and price basis are scaled and not exact.
@@ -103,6 +103,7 @@ class HostMonth:
     apportioned: bool = False
     covered: Nanoseconds = 0
     short_name: str = ""
+    gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -126,14 +127,13 @@ class HostSummary:
     """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
 
     `covered` is wall time of ticks and gaps, `gpu_time` the GPU time that is owed, `unpriced` the GPU time
-    that waits for a price. `gpus` are UUIDs.
+    that waits for a price.
     """
 
     host: HostMonth
     covered: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     unpriced: Nanoseconds = 0
-    gpus: frozenset[str] = frozenset()
 
     @property
     def ledger(self) -> str:
@@ -360,7 +360,6 @@ def _summary(host: HostMonth) -> HostSummary:
         covered=sum(sums.covered.values()) if host.record.sums is not None else host.covered,
         gpu_time=sum(sums.held.values()),
         unpriced=sum(sums.waiting().values()),
-        gpus=frozenset(gpu.uuid for gpu in sums.gpu_held),
     )
 
 
@@ -393,27 +392,49 @@ def _bounds(host: HostMonth) -> tuple[Instant, Instant]:
 
 def _shared_gpus(summaries: Sequence[HostSummary]) -> Iterator[HostFinding]:
     """Findings on ledgers that meter GPUs of another one, after it or at the same time."""
-    holders: dict[str, list[HostSummary]] = {}
+    holders: dict[str, list[HostMonth]] = {}
     for summary in summaries:
-        for gpu in summary.gpus:
-            holders.setdefault(gpu, []).append(summary)
-    pairs: dict[tuple[str, str], tuple[HostSummary, HostSummary]] = {}
-    for sharing in holders.values():
-        for one, other in combinations(sorted(sharing, key=_life), 2):
-            pairs[one.ledger, other.ledger] = one, other
-    for earlier, later in pairs.values():
-        start, end = _bounds(earlier.host)
-        begins = [host.first for host in (earlier.host, later.host) if host.first is not None]
-        ends = [host.last for host in (earlier.host, later.host) if host.last is not None]
-        overlap = min([*ends, end]) - max([*begins, start])
+        for gpu in summary.host.gpus:
+            holders.setdefault(gpu, []).append(summary.host)
+    overlaps: dict[tuple[str, str], Nanoseconds] = {}
+    hosts = {summary.ledger: summary.host for summary in summaries}
+    for gpu, sharing in holders.items():
+        # A host with a new ledger each day shares its GPUs with all before: one neighbor each is enough.
+        earlier, *rest = sorted(
+            sharing, key=lambda host: (host.gpus[gpu], host.first or 0, host.record.ledger)
+        )
+        for later in rest:
+            pair = earlier.record.ledger, later.record.ledger
+            overlaps[pair] = max(overlaps.get(pair, 0), _overlap(earlier, later, gpu))
+            earlier = max(earlier, later, key=lambda host: (host.gpus[gpu][1], host.last or 0))
+    for (one, other), overlap in overlaps.items():
+        host, text = hosts[one], hosts[other].name
         if overlap >= UNMETERED_FROM:
-            yield _finding("overlap", earlier.host, duration=overlap, text=later.host.name)
+            yield _finding("overlap", host, duration=overlap, text=text)
         else:
-            yield _finding("replaced", earlier.host, instant=earlier.host.last, text=later.host.name)
+            yield _finding("replaced", host, instant=host.last, text=text)
 
 
-def _life(summary: HostSummary) -> tuple[Instant, Instant, str]:
-    return summary.host.first or 0, summary.host.last or 0, summary.ledger
+def _overlap(one: HostMonth, other: HostMonth, gpu: str) -> Nanoseconds:
+    """Time in which two ledgers may both have metered a GPU.
+
+    On a day on which one ends with a GPU and another begins, the GPU was moved or its ledger replaced.
+    """
+    start, end = _bounds(one)
+    starts = [host.first for host in (one, other) if host.first is not None]
+    ends = [host.last for host in (one, other) if host.last is not None]
+    overlap = max(0, min([*ends, end]) - max([*starts, start]))
+    first = max(one.gpus[gpu][0], other.gpus[gpu][0])
+    last = min(one.gpus[gpu][1], other.gpus[gpu][1])
+    within_a_day = one.gpus[gpu] == other.gpus[gpu] and first == last
+    if first < last or within_a_day:
+        days = Period.between(_date(first), _date(last)).bounds(ZoneInfo(one.zone))
+        return min(overlap, days[1] - days[0])
+    return 0
+
+
+def _date(number: int) -> date:
+    return date(number // 10_000, number // 100 % 100, number % 100)
 
 
 def _finding(

@@ -12,7 +12,8 @@ from typing import Final, Literal, get_args
 from exporter.cost.money import split
 from exporter.finance.invoice import APART, Apart, InvoiceSums
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums, day_number
+from exporter.ledger.history import HistorySums
+from exporter.ledger.schema import day_number
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars

@@ -1,8 +1,8 @@
 """Total cost of ownership: owned, rented, hosted and hybrid serving over years. Pure but for files.
 
-`scenario` holds what is assumed; `keys` and `option_keys` read it from YAML. `costs` makes months of dollars
-of it. `breakeven` compares loads and prices. `measurement` takes load and cost from the ledger. `answer`
-holds the results; `text_report`, `json_report` and `chart` write them.
+`scenario` holds what is assumed; `scenario_files` and `option_keys` read it from YAML. `costs` calculates
+its months in dollars. `breakeven` compares loads and prices. `measurement` takes load and cost from the
+ledger. `answer` holds the results; `text_report`, `json_report` and `chart` write them.
 
 What the words mean:
 

@@ -4,17 +4,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.finance.tco import breakeven
-from exporter.finance.tco import breakeven as sensitivity
 from exporter.finance.tco.breakeven import BreakEven, Loads, Race, Repriced
 from exporter.finance.tco.costs import OptionCourse, course, yearly_loads
 from exporter.finance.tco.measurement import Measurement, caveats, compared_months, with_measurement
-from exporter.finance.tco.scenario import Scenario, total
+from exporter.finance.tco.scenario import MONTHS_PER_YEAR, Scenario, total
 from exporter.units import TOKENS_PER_MILLION
 
 
 @dataclass(frozen=True, slots=True)
 class TcoAnswer:
-    """A scenario and what it comes to. `measured` is what its load and first option were taken from."""
+    """A scenario and its results. `measured` is the source of its load and first option."""
 
     scenario: Scenario
     courses: tuple[OptionCourse, ...]
@@ -41,7 +40,7 @@ class TcoAnswer:
         a_day = self.tokens_per_day
         if a_day is None:
             return None
-        days = self.scenario.days_per_month * 12
+        days = self.scenario.days_per_month * MONTHS_PER_YEAR
         return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
 
     def per_million(self, option_course: OptionCourse) -> Fraction | None:
@@ -66,7 +65,7 @@ def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer
         courses=courses,
         races=breakeven.races(scenario, courses),
         break_evens=breakeven.break_evens(scenario),
-        loads=sensitivity.loads(scenario, hosts),
-        prices=sensitivity.prices(scenario),
+        loads=breakeven.loads(scenario, hosts),
+        prices=breakeven.prices(scenario),
         measured=measured,
     )

@@ -108,17 +108,6 @@ class CostLine:
     hosts: int
     capacity: Fraction | None
 
-    def hosts_for(self, tokens_per_day: Fraction) -> int:
-        """Hosts for a load."""
-        if self.capacity is None:
-            return self.hosts
-        return max(self.hosts, ceil(tokens_per_day / self.capacity))
-
-    def cost(self, tokens_per_day: Fraction) -> Fraction:
-        """The cost of the horizon at a load."""
-        hosts = self.hosts_for(tokens_per_day)
-        return self.fixed + hosts * self.per_host + tokens_per_day * self.per_token
-
 
 def steady(scenario: Scenario, load: Load, factor: Fraction = Fraction(1)) -> Scenario:
     """The scenario with so many times a load that does not grow."""
@@ -246,17 +235,15 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
     load = scenario.load
     if load is None:
         return None
-    reference = next(
-        (option for option in scenario.options if _sensitivity_capacity(option, first_hosts)), None
-    )
+    reference = next((option for option in scenario.options if _throughput(option, first_hosts)), None)
     whole = Fraction(1)
     if reference is not None:
-        whole = _sensitivity_capacity(reference, first_hosts) / total(reference.tokens(load.tokens))
+        whole = _throughput(reference, first_hosts) / total(reference.tokens(load.tokens))
     days = scenario.months * scenario.days_per_month
-    loose = replace(scenario, options=tuple(_filled(option) for option in scenario.options))
+    fully_used = replace(scenario, options=tuple(_fully_used(option) for option in scenario.options))
     levels = []
     for ratio in LOADS:
-        at = steady(loose, load, ratio * whole)
+        at = steady(fully_used, load, ratio * whole)
         totals = {
             option.name: course(at, _with_hosts_at_least(option, first_hosts[option.name])).total
             for option in at.options
@@ -274,15 +261,15 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
     return Loads(None if reference is None else reference.name, tuple(levels))
 
 
-def _sensitivity_capacity(option: Option, first_hosts: Mapping[str, int]) -> Fraction:
-    """Tokens that the first fleet serves in a day; 0 where that is not known."""
+def _throughput(option: Option, first_hosts: Mapping[str, int]) -> Fraction:
+    """Tokens that an option's first hosts serve in a day at best; 0 where that is not known."""
     fleet = fleet_of(option)
     a_host = None if fleet is None else fleet.tokens_per_host_day
     return Fraction(0) if a_host is None else a_host * first_hosts[option.name]
 
 
-def _filled(option: Option) -> Option:
-    """The option with hosts that may be fully busy."""
+def _fully_used(option: Option) -> Option:
+    """The option with hosts that are planned to be fully busy."""
     if isinstance(option.serving, OwnedHosts | RentedHosts):
         fleet = replace(option.serving.fleet, utilization_ratio=Fraction(1))
         return replace(option, serving=replace(option.serving, fleet=fleet))

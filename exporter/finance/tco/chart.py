@@ -14,7 +14,7 @@ from exporter.finance.tco.answer import TcoAnswer
 from exporter.finance.tco.breakeven import Race
 from exporter.finance.tco.costs import OptionCourse
 from exporter.finance.tco.scenario import MONTHS_PER_YEAR
-from exporter.finance.tco.text_report import races, shares_of, whole
+from exporter.finance.tco.text_report import horizon, races, shares_of, whole
 
 LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")
 DARK: Final = ("#6cb6ff", "#ff9d5c", "#4fd1a0", "#dd9bf0", "#d9c24a", "#ff8ba0", "#5fd3e8", "#aab4c5")
@@ -100,13 +100,8 @@ def _description(answer: TcoAnswer) -> str:
         )
         for course in answer.courses
     ]
-    horizon = f"Total cost over {_years(answer)}."
-    return " ".join((horizon, *(f"{total}." for total in totals), *races(answer), *answer.caveats))
-
-
-def _years(answer: TcoAnswer) -> str:
-    years = answer.scenario.horizon_years
-    return "1 year" if years == 1 else f"{years} years"
+    time = f"Total cost over {horizon(answer.scenario)}."
+    return " ".join((time, *(f"{total}." for total in totals), *races(answer), *answer.caveats))
 
 
 def _text(
@@ -128,10 +123,10 @@ def _text(
 
 def _headings(answer: TcoAnswer) -> Iterator[str]:
     yield _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True)
-    hours = f"{_years(answer)}, US dollars"
+    subtitle = f"{horizon(answer.scenario)}, US dollars"
     if answer.caveats:
-        hours += f"; {answer.caveats[0]}"
-    yield _text(24, 58, hours, size=13, look="faint")
+        subtitle += f"; {answer.caveats[0]}"
+    yield _text(24, 58, subtitle, size=13, look="faint")
     yield _text(24, 92, "Paid so far, by month", size=14, bold=True)
     if any(race.crossings for race in answer.races):
         legend = "a circle marks the month in which one becomes cheaper than another"

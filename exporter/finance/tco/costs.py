@@ -252,7 +252,7 @@ def _needed(loads: tuple[Tokens, ...] | None) -> tuple[Tokens, ...]:
 
 
 def _years(months: list[OptionMonth]) -> Iterator[tuple[int, list[OptionMonth]]]:
-    """Each year, counted from 0, with its months: what stays the same through a year is reckoned once."""
+    """Each year, counted from 0, with its months: what stays the same through a year is calculated once."""
     for year in range(len(months) // MONTHS_PER_YEAR):
         yield year, months[MONTHS_PER_YEAR * year : MONTHS_PER_YEAR * (year + 1)]
 

@@ -107,9 +107,7 @@ def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str
 
 
 def with_measurement(scenario: Scenario, mean_day: Measurement) -> Scenario:
-    """The scenario with the measured load, which grows as the scenario says, and what is spent now before
-    its options.
-    """
+    """The scenario with the measured load, at the scenario's growth, and the measured option first."""
     growth = Fraction(0) if scenario.load is None else scenario.load.growth_ratio_per_year
     load = replace(mean_day.load, growth_ratio_per_year=growth)
     return replace(scenario, load=load, options=(mean_day.option, *scenario.options))
@@ -125,7 +123,7 @@ def measured(scenario: Scenario) -> Option | None:
 
 
 def outgrown(scenario: Scenario) -> bool:
-    """Whether the load comes to more than was measured within the horizon."""
+    """Whether the load grows beyond the measured one within the horizon."""
     grows = scenario.load is not None and scenario.load.growth_ratio_per_year > 0
     return grows and scenario.horizon_years > 1
 

@@ -68,7 +68,7 @@ class Prose(ScalarValidator[str]):
 
 @dataclass(frozen=True, slots=True)
 class Currency(ScalarValidator[str]):
-    """Dollars; anything else is told what to do."""
+    """Dollars; another currency is refused with what to do."""
 
     expected: str = CURRENCY
 
@@ -90,7 +90,7 @@ class Currency(ScalarValidator[str]):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A life in years that is a whole number of months, since a month is what is reckoned with.
+    """A life in years that is a whole number of months, since costs are by month.
 
     As a decimal that is a whole number of quarters.
     """

@@ -11,7 +11,7 @@ from exporter.tariff.terms import Electricity, Owned
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
 
 MEASURED: Final = "measured"
-"""The name of the option that the ledger tells."""
+"""The name of the option whose cost is from the ledger."""
 
 MONTHS_PER_YEAR: Final = 12
 HOURS_PER_DAY: Final = 24
@@ -179,7 +179,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioItem:
-    """Money beside the hardware and the tokens: people, storage, network, data, fine-tuning.
+    """A cost other than hardware and tokens: people, storage, network, data, fine-tuning.
 
     `once` is paid in `month` (counted from 1), and every `every_months` after it where given.
     `options`: who pays it; `None` is every option. A hybrid pays what its two parts pay, each item once.

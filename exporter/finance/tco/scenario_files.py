@@ -1,20 +1,329 @@
-"""Scenarios from files, and those that come with the program."""
+"""Scenario files: the schema of a scenario, rules over several keys, reading, and the bundled examples."""
 
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from exporter.config.document import Mapping, Node, Scalar, Sequence
+from exporter.config.hardware import DOLLARS_PER_YEAR
 from exporter.config.load import contents, read
 from exporter.config.problems import ConfigError, Problem
-from exporter.finance.tco.keys import scenario_table
-from exporter.finance.tco.scenario import Scenario
+from exporter.config.schema import Key, ListOf, MappingNode, Table, exactly_one
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole, plain
+from exporter.finance.tco.costs import OWN_COMPONENTS
+from exporter.finance.tco.option_keys import (
+    AS_OF,
+    CHANGE,
+    CHANGE_SHAPE,
+    HOSTED,
+    HYBRID,
+    KINDS,
+    OPTIONS,
+    OWNED,
+    RENTED,
+    SOURCE,
+    Currency,
+    Prose,
+    source_of,
+)
+from exporter.finance.tco.scenario import MEASURED, MONTHS_PER_YEAR, Load, Per, Period, Scenario, ScenarioItem
+
+MOST_YEARS: Final = 30
+
+TOKENS: Final = Number("tokens per day", Decimal(10**15))
+PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens to compute.", default=Decimal(0))
+CACHED_PROMPT = Key(
+    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens from a prefix cache.", default=Decimal(0)
+)
+GENERATION = Key("generation_tokens_per_day", TOKENS, "Generated tokens.", default=Decimal(0))
+GROWTH = Key(
+    "growth_ratio_per_year",
+    CHANGE_SHAPE,
+    "Change of the load from each year to the next, compounding: 0.5 is 50 % more.",
+    default=Decimal(0),
+)
+
+
+def _has_tokens(mapping: MappingNode) -> bool:
+    keys = (PROMPT, CACHED_PROMPT, GENERATION)
+    unread = any(key in mapping and key.name not in mapping.values for key in keys)
+    if unread or any(mapping.get(key) for key in keys):
+        return True
+    mapping.refuse(None, "has no tokens; give some, or leave the load out")
+    return False
+
+
+def _load(mapping: MappingNode) -> Load:
+    return Load(
+        tokens={
+            "prompt": Fraction(mapping[PROMPT]),
+            "cached_prompt": Fraction(mapping[CACHED_PROMPT]),
+            "generation": Fraction(mapping[GENERATION]),
+        },
+        growth_ratio_per_year=Fraction(mapping[GROWTH]),
+        source=source_of(mapping),
+    )
+
+
+LOAD = Key(
+    "load",
+    Table((PROMPT, CACHED_PROMPT, GENERATION, GROWTH, SOURCE, AS_OF), _load, (_has_tokens,)),
+    "Load of an average day of the first year; --measured takes it from the ledger. Without a load there is "
+    "no cost per token, and no option can be hosted.",
+)
+
+COMPONENT = Key(
+    "component",
+    Name("component name", reserved=OWN_COMPONENTS),
+    "The component of the cost, like staff, storage, network, data or fine-tuning; several items may share "
+    "one.",
+    required=True,
+)
+WHAT = Key("what", Prose("description"), "Description of the item.")
+DOLLARS = Key(
+    "dollars",
+    Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS),
+    "An amount paid once, or at an interval of months.",
+)
+PER_MONTH = Key(
+    "dollars_per_month",
+    Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS),
+    "An amount of every month.",
+)
+PER_YEAR = Key("dollars_per_year", DOLLARS_PER_YEAR, "An amount of every year, a twelfth each month.")
+PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
+    (DOLLARS, "once"),
+    (PER_MONTH, "month"),
+    (PER_YEAR, "year"),
+)
+MONTH = Key(
+    "month",
+    Whole("month", 1, MOST_YEARS * 12),
+    "The month of the first payment, counted from 1; 1 unless given.",
+)
+EVERY = Key("every_months", Whole("months", 1, MOST_YEARS * 12), "Months between payments.")
+COUNT = Key("count", Number("count", Decimal(1_000_000)), "Count: people, runs, sources.", default=Decimal(1))
+PER_CHOICE: Choice[Per] = Choice(("option", "host", "gpu"))
+PER = Key(
+    "per",
+    PER_CHOICE,
+    "Unit of the amount: the whole option, each host or each GPU.",
+    default="option",
+)
+OPTION_NAMES = Key(
+    "options",
+    ListOf(Name("option name"), least=1),
+    f"The options that pay it, {MEASURED} among them with --measured; every option unless given.",
+)
+
+
+def _dates_go_with_dollars(mapping: MappingNode) -> bool:
+    good = True
+    for key in (MONTH, EVERY):
+        if key in mapping and DOLLARS not in mapping and (PER_MONTH in mapping or PER_YEAR in mapping):
+            mapping.refuse(key, "goes with dollars only; remove it")
+            good = False
+    return good
+
+
+def _once_is_not_per_host(mapping: MappingNode) -> bool:
+    if DOLLARS not in mapping or mapping.values.get(PER.name, "option") == "option":
+        return True
+    mapping.refuse(PER, "goes with amounts per month or year; what each host costs once is in adders_ratio")
+    return False
+
+
+def _item(mapping: MappingNode) -> ScenarioItem:
+    key, period = next((key, period) for key, period in PERIODS if key in mapping)
+    return ScenarioItem(
+        component=mapping[COMPONENT],
+        dollars=Fraction(mapping[key]),
+        period=period,
+        what=mapping.get(WHAT) or "",
+        month=mapping.get(MONTH) or 1,
+        every_months=mapping.get(EVERY),
+        count=Fraction(mapping[COUNT]),
+        per=mapping[PER],
+        change_ratio_per_year=Fraction(mapping[CHANGE]),
+        options=mapping.get(OPTION_NAMES),
+        source=source_of(mapping),
+    )
+
+
+ITEMS = Key(
+    "items",
+    ListOf(
+        Table(
+            (
+                COMPONENT,
+                WHAT,
+                DOLLARS,
+                PER_MONTH,
+                PER_YEAR,
+                MONTH,
+                EVERY,
+                COUNT,
+                PER,
+                CHANGE,
+                OPTION_NAMES,
+                SOURCE,
+                AS_OF,
+            ),
+            _item,
+            (exactly_one(DOLLARS, PER_MONTH, PER_YEAR), _dates_go_with_dollars, _once_is_not_per_host),
+            expected="item",
+        )
+    ),
+    "Costs other than hardware and tokens.",
+)
+
+NAME = Key("name", Prose("name"), "Name of the scenario.", required=True)
+DESCRIPTION = Key("about", Prose("description"), "Description of the scenario.")
+CURRENCY = Key("currency", Currency(), "The currency of every amount; there is one.", default="USD")
+HORIZON = Key("horizon_years", Whole("years", 1, MOST_YEARS), "Years to compare.", required=True)
+HOURS_PER_MONTH = Key(
+    "hours_per_month",
+    Number("hours", Decimal(744), Decimal(672)),
+    "Hours of each of the twelve months of a year. 730 is 8760 a year, as in price lists; 730.5 is the "
+    "calendar's mean, 8766 a year, as in the ledger.",
+    default=Decimal(730),
+)
+
+
+def _scenario(mapping: MappingNode) -> Scenario:
+    return Scenario(
+        name=mapping[NAME],
+        description=mapping.get(DESCRIPTION) or "",
+        horizon_years=mapping[HORIZON],
+        hours_per_month=Fraction(mapping[HOURS_PER_MONTH]),
+        load=mapping.get(LOAD),
+        options=mapping[OPTIONS],
+        items=mapping.get(ITEMS) or (),
+    )
+
+
+PARTS: Final = (
+    ("base", {OWNED.name, RENTED.name}, "an owned or rented"),
+    ("rest", {HOSTED.name}, "a hosted"),
+)
+"""The keys of a hybrid, the kinds of option that they may name, and those in words."""
+
+
+def _hybrids_have_parts(mapping: MappingNode) -> bool:
+    """A rule: the parts of a hybrid are there, and of the right kind.
+
+    It reads the file as written, not the values: its problems are reported together with all others, and an
+    option that is broken for another reason is not reported as missing.
+    """
+    good = True
+    kinds = _kinds(mapping)
+    for index, option in _mappings(mapping, OPTIONS):
+        hybrid = option.value(HYBRID.name)
+        for key, wanted, words in PARTS:
+            name = _text(hybrid.value(key)) if isinstance(hybrid, Mapping) else ""
+            if hybrid is None or not name or _may_be(kinds.get(name), wanted):
+                continue
+            mapping.context.problems.note(
+                hybrid.position,
+                f"{OPTIONS.name}[{index}].{HYBRID.name}",
+                f'"{name}" must be {words} option of this scenario',
+            )
+            good = False
+    return good
+
+
+def _items_fit(mapping: MappingNode) -> bool:
+    """A rule: items name options that there are, and fall into the horizon."""
+    names = set(_kinds(mapping))
+    years = mapping.get(HORIZON) if HORIZON.name in mapping.values else None
+    good = True
+    for index, item in _mappings(mapping, ITEMS):
+        for key, message in (
+            *((OPTION_NAMES, message) for message in _unknown_options(item, names)),
+            *((MONTH, message) for message in _too_late(item, years)),
+        ):
+            mapping.context.problems.note(item.position, f"{ITEMS.name}[{index}].{key.name}", message)
+            good = False
+    return good
+
+
+def _bought_tokens_have_a_load(mapping: MappingNode) -> bool:
+    """A rule: what is bought by the million needs a number of tokens."""
+    if LOAD in mapping or LOAD.name in mapping.intended:
+        return True
+    for name, kinds in _kinds(mapping).items():
+        if {HOSTED.name, HYBRID.name} & kinds:
+            message = f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
+            mapping.context.problems.note(None, LOAD.name, message)
+            return False
+    return True
+
+
+def _kinds(mapping: MappingNode) -> dict[str, set[str]]:
+    """The kinds that the options have by name, as far as they are written."""
+    kinds: dict[str, set[str]] = {}
+    for _, option in _mappings(mapping, OPTIONS):
+        if name := _text(option.value("name")):
+            kinds.setdefault(name, set()).update(kind.name for kind in KINDS if kind.name in option.entries)
+    return kinds
+
+
+def _may_be(kinds: set[str] | None, wanted: set[str]) -> bool:
+    """Whether an option is of a kind, or of an unknown one, which is an error of its own."""
+    return kinds is not None and (not kinds or not kinds.isdisjoint(wanted))
+
+
+def _unknown_options(item: Mapping, names: set[str]) -> Iterator[str]:
+    listed = item.value(OPTION_NAMES.name)
+    names_listed = map(_text, listed.items) if isinstance(listed, Sequence) else ()
+    for name in sorted(set(names_listed) - names - {MEASURED, ""}):
+        yield f'"{name}" is no option of this scenario'
+
+
+def _too_late(item: Mapping, years: int | None) -> Iterator[str]:
+    try:
+        month = Decimal(_text(item.value(MONTH.name)) or 1)
+    except InvalidOperation:
+        return  # an error of its own
+    if years is not None and month > years * MONTHS_PER_YEAR:
+        yield f"{plain(month)} is after the horizon of {years * MONTHS_PER_YEAR} months"
+
+
+def _mappings(mapping: MappingNode, key: Key[object]) -> Iterator[tuple[int, Mapping]]:
+    """The mappings of a key's list, with their numbers."""
+    node = mapping.node.value(key.name)
+    for index, child in enumerate(node.items if isinstance(node, Sequence) else []):
+        if isinstance(child, Mapping):
+            yield index, child
+
+
+def _text(node: Node | None) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def scenario_table(*, measured: bool = False) -> Table[Scenario]:
+    """The whole schema; with `measured` the load may be missing."""
+    rules = () if measured else (_bought_tokens_have_a_load,)
+    return Table(
+        (NAME, DESCRIPTION, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
+        _scenario,
+        (_hybrids_have_parts, _items_fit, *rules),
+        expected="scenario",
+    )
+
+
+SCENARIO = scenario_table()
+
 
 _EXAMPLES: Final = files("exporter.finance.tco") / "scenarios"
 _SUFFIX: Final = ".yaml"
 
 
 def scenario(path: Path, *, measured: bool = False) -> Scenario:
-    """The scenario of a file; `measured` says that its load will come from elsewhere.
+    """The scenario of a file; with `measured` its load may be missing.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be used.

@@ -66,12 +66,13 @@ def percent(value: Fraction | Decimal) -> str:
     return f"{number(Fraction(value) * 100)} %"
 
 
-def assumptions(scenario: Scenario) -> tuple[Assumption, ...]:
+def horizon(scenario: Scenario) -> str:
+    """The compared time, like 3 years."""
+    return "1 year" if scenario.horizon_years == 1 else f"{scenario.horizon_years} years"
+
+
+def assumptions(scenario: Scenario) -> Iterator[Assumption]:
     """Everything that the scenario assumes, in its own order."""
-    return tuple(_assumptions(scenario))
-
-
-def _assumptions(scenario: Scenario) -> Iterator[Assumption]:
     if scenario.load is not None:
         yield Assumption("load", _load(scenario.load), scenario.load.source)
     for option in scenario.options:
@@ -203,12 +204,16 @@ def text(answer: TcoAnswer) -> str:
         list(_head(answer)),
         ["Dollars by year", *text_table(_years(answer))],
         ["Dollars by component, and its share", *text_table(_components(answer))],
-        ["Hosts by year, and how busy they are", *text_table(_sheet_hosts(answer)), *_guessed(answer)],
+        [
+            "Hosts by year, and how busy they are",
+            *text_table(_hosts_by_year(answer)),
+            *_unlimited_fleets(answer),
+        ],
         ["Break-even by month, of what has been paid so far", *races(answer), *_caveats(answer)],
         ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
         list(_load_sensitivity(answer)),
         ["Total if its own price were another", *text_table(_price_sensitivity(answer))],
-        ["Assumptions", *_sheet_assumptions(answer)],
+        ["Assumptions", *_assumption_lines(answer)],
     ]
     return "\n\n".join("\n".join(section) for section in sections if len(section) > 1) + "\n"
 
@@ -218,8 +223,8 @@ def _head(answer: TcoAnswer) -> Iterator[str]:
     yield scenario.name
     if scenario.description:
         yield from wrap(scenario.description, WIDTH)
-    years = "1 year" if scenario.horizon_years == 1 else f"{scenario.horizon_years} years"
-    yield f"{years} of {MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours. US dollars."
+    months = f"{MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours"
+    yield f"{horizon(scenario)} of {months}. US dollars."
     measured = answer.measured
     if measured is not None:
         hours = number(
@@ -285,7 +290,7 @@ def _tenths(value: int) -> str:
     return f"{value // 10}.{value % 10}"
 
 
-def _sheet_hosts(answer: TcoAnswer) -> Rows:
+def _hosts_by_year(answer: TcoAnswer) -> Rows:
     a_day = answer.tokens_per_day
     columns = [] if a_day is None else [["tokens a day", *map(whole, a_day)]]
     for course in answer.courses:
@@ -298,7 +303,7 @@ def _sheet_hosts(answer: TcoAnswer) -> Rows:
     return _columns(["", *(f"year {year}" for year in range(1, answer.scenario.horizon_years + 1))], columns)
 
 
-def _guessed(answer: TcoAnswer) -> Iterator[str]:
+def _unlimited_fleets(answer: TcoAnswer) -> Iterator[str]:
     """Fleets that do not grow with the load, since their throughput is not given."""
     if answer.scenario.load is None:
         return
@@ -395,7 +400,7 @@ def _price_sensitivity(answer: TcoAnswer) -> Rows:
     ]
 
 
-def _sheet_assumptions(answer: TcoAnswer) -> Iterator[str]:
+def _assumption_lines(answer: TcoAnswer) -> Iterator[str]:
     for assumed in assumptions(answer.scenario):
         source = assumed.source.text.rstrip(".") or "no source given"
         as_of = f"; as of {assumed.source.as_of}" if assumed.source.as_of else ""

@@ -1,11 +1,8 @@
-"""Where this host runs: its cloud, instance type, region, zone and lifecycle, by which it is priced.
+"""Location of this host, by which it is priced: cloud, instance type, region, zone and lifecycle.
 
-`dmi` reads the firmware, `metadata` asks what `services` describes, `labels` understands a node's labels (who
-reads them is another source), `spelling` refuses what no cloud would say. `source` is one read of firmware
-and metadata, `location` what all of them come to.
+`metadata` requests the services of clouds; `source` reads firmware and metadata, and adds node labels.
 """
 
-from exporter.sources.cloud.location import located
-from exporter.sources.cloud.source import CloudSource
+from exporter.sources.cloud.source import CloudSource, located
 
 __all__ = ["CloudSource", "located"]

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, HttpResponse
 
 LONGEST_WORD: Final = 128
@@ -44,7 +44,7 @@ _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
 def host_location(
     cloud: str, source: str, *, instance_type: str = "", region: str = "", zone: str = "", lifecycle: str = ""
 ) -> HostLocation:
-    """What a source told of a place; what is empty it did not tell.
+    """Location from the words of a source; empty where it has none.
 
     Raises:
         ValueError: a word is not spelled as that cloud spells it; the message says which.
@@ -74,15 +74,15 @@ def word(text: object) -> str:
 
 
 LINK_LOCAL: Final = "http://169.254.169.254"
-"""Where all five listen. An address: names such as metadata.google.internal need a look-up, which no timeout
-of ours bounds."""
+"""Address of all five. Names such as metadata.google.internal need a look-up, which the timeout does not
+bound."""
 
 BODY_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataRequest:
-    """One GET. Where it is `optional`, a 404 says that there is no such thing."""
+    """One GET. If `optional`, a 404 means that there is no such value."""
 
     path: str
     optional: bool = False
@@ -90,7 +90,7 @@ class MetadataRequest:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One PUT before the questions; what it answers is sent with each of them under `header`."""
+    """One PUT before the requests; its answer is sent with each of them as `header`."""
 
     path: str
     headers: Mapping[str, str]
@@ -101,8 +101,8 @@ class Token:
 class MetadataService:
     """A cloud's metadata service.
 
-    `understand` makes a place of the bodies, by the names of their questions, or raises ValueError. `echo` is
-    a header, in lower case, with the value that each of its answers has and no other server's.
+    `understand` makes a location of the bodies, by the names of their requests, or raises ValueError. `echo`
+    is a header, in lower case, with the value that each of its answers has and no other server's.
     """
 
     cloud: str
@@ -114,14 +114,14 @@ class MetadataService:
 
 
 def source_name(cloud: str) -> str:
-    """How a place that the service told names it."""
+    """The `source` of a location from a metadata service."""
     return f"{cloud} metadata"
 
 
 def read_metadata(
     service: MetadataService, client: HttpClientProtocol, address: str, deadline: Deadline
 ) -> HostLocation:
-    """Ask each question once.
+    """Send each request once.
 
     Raises:
         ReadFailedError: `connection`, `timeout`, `redirect`, `http_status`, `encoding`, `too_large`,
@@ -146,12 +146,14 @@ def read_metadata(
         return service.understand(replies)
     except ValueError as error:
         message = f"{subject}: answers, but not as the metadata of {service.cloud} does: {error}"
-        raise ReadFailedError("not_recognized", message) from error
+        raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
 
 def _checked(service: MetadataService, answer: HttpResponse, subject: str) -> bytes:
     if answer.status != HTTPStatus.OK:
-        raise ReadFailedError("http_status", f"{subject}: answers with HTTP status {answer.status}")
+        raise ReadFailedError(
+            FailureReason.HTTP_STATUS, f"{subject}: answers with HTTP status {answer.status}"
+        )
     if service.echo is not None:
         name, value = service.echo
         if answer.headers.get(name) != value:
@@ -160,7 +162,7 @@ def _checked(service: MetadataService, answer: HttpResponse, subject: str) -> by
 
 
 def _token(body: bytes) -> str:
-    """What may be sent as a header's value.
+    """The token, if it may be sent as a header's value.
 
     Raises:
         ValueError: it may not.
@@ -183,7 +185,7 @@ _GCP_MODELS: Final = {"STANDARD": ON_DEMAND, "SPOT": SPOT}
 _GCP_MACHINE_TYPE: Final = re.compile(r"projects/[^/]+/machineTypes/([^/]+)")
 _GCP_ZONE: Final = re.compile(r"projects/[^/]+/zones/(([^/]+)-[^/-]+)")
 _OCI_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9]+:)?([^:]+)")
-"""The part before the colon is another for each tenancy."""
+"""The part before the colon differs for each tenancy."""
 
 
 def _text(body: bytes | None) -> str:
@@ -259,7 +261,7 @@ def _azure(replies: Replies) -> HostLocation:
 
 
 def _oci(replies: Replies) -> HostLocation:
-    # A single key is told with quotes by some hosts, and without by others.
+    # Some hosts send a single key with quotes, others without.
     texts = {name: _text(body).removeprefix('"').removesuffix('"') for name, body in replies.items()}
     domain = texts.get("domain", "")
     return host_location(

@@ -1,15 +1,19 @@
-"""Where this host runs: what its firmware says, and what its cloud's metadata service adds.
+"""Location of this host by configuration, firmware, metadata service and node labels, in this order.
 
-The firmware's signs are those of cloud-init (tools/ds-identify). The hypervisor sets them: nobody inside the
-machine has written them, and most containers can read them.
+A value of one of them is never changed by those after it.
+Firmware is recognized as by cloud-init (tools/ds-identify).
+The hypervisor writes it: no program of the machine can, and most containers can read it.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.readings import HostLocation, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, HostLocation, NodeLabels, ReadFailedError
 from exporter.sources.cloud.metadata import (
     AWS,
     AZURE,
@@ -17,15 +21,19 @@ from exporter.sources.cloud.metadata import (
     LINK_LOCAL,
     NEBIUS,
     OCI,
+    ON_DEMAND,
     SERVICES,
+    SPOT,
     host_location,
     read_metadata,
+    source_name,
+    word,
 )
 from exporter.sources.http_client import Deadline
 from exporter.sources.server import shared_client
 
 DMI: Final = "sys/class/dmi/id"
-SOURCE: Final = "dmi"
+DMI_SOURCE: Final = "dmi"
 
 LONGEST: Final = 128
 """Bytes read of one file."""
@@ -34,7 +42,7 @@ EC2_VENDOR: Final = "Amazon EC2"
 """`sys_vendor` of Nitro, whose `product_name` is the instance type."""
 
 EC2_BIOS: Final = ".amazon"
-"""How `bios_version` ends on the instances before Nitro, which are Xen guests: 4.11.amazon."""
+"""End of `bios_version` on instances before Nitro, which are Xen guests: 4.11.amazon."""
 
 GCP_PRODUCT: Final = "Google Compute Engine"
 AZURE_TAG: Final = "7783-7084-3265-9085-8269-3286-77"
@@ -42,11 +50,11 @@ AZURE_TAG: Final = "7783-7084-3265-9085-8269-3286-77"
 
 OCI_TAG: Final = "OracleCloud.com"
 NEBIUS_WORD: Final = "nebius"
-"""Nebius documents no sign; a vendor or product that has its name in it is taken for one."""
+"""Nebius documents no sign; a vendor or product with its name counts as one."""
 
 
 def sign(root: Path = Path("/")) -> HostLocation:
-    """The cloud of this machine, on AWS with its instance type; an empty place without a sign of one.
+    """The cloud of this machine by firmware, on AWS with its instance type; empty without a sign of one.
 
     Args:
         root: where the files of the host are found.
@@ -63,43 +71,44 @@ def sign(root: Path = Path("/")) -> HostLocation:
     if vendor == EC2_VENDOR:
         return _nitro(product)
     if read("bios_version").endswith(EC2_BIOS) or _is_ec2(read("product_uuid"), read("product_serial")):
-        return HostLocation(AWS, source=SOURCE)
+        return HostLocation(AWS, source=DMI_SOURCE)
     if product == GCP_PRODUCT:
-        return HostLocation(GCP, source=SOURCE)
+        return HostLocation(GCP, source=DMI_SOURCE)
     tag = read("chassis_asset_tag")
     if tag in (AZURE_TAG, OCI_TAG):
-        return HostLocation(AZURE if tag == AZURE_TAG else OCI, source=SOURCE)
+        return HostLocation(AZURE if tag == AZURE_TAG else OCI, source=DMI_SOURCE)
     named = (vendor, product, read("product_family"), read("board_vendor"), read("chassis_vendor"))
     if any(NEBIUS_WORD in text.lower() for text in named):
-        return HostLocation(NEBIUS, source=SOURCE)
+        return HostLocation(NEBIUS, source=DMI_SOURCE)
     return HostLocation()
 
 
 def _nitro(product: str) -> HostLocation:
     try:
-        return host_location(AWS, SOURCE, instance_type=product)
+        return host_location(AWS, DMI_SOURCE, instance_type=product)
     except ValueError:
-        return HostLocation(AWS, source=SOURCE)
+        return HostLocation(AWS, source=DMI_SOURCE)
 
 
 def _is_ec2(uuid: str, serial: str) -> bool:
-    """Root alone may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
+    """Only root may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
     return uuid.lower().startswith("ec2") and uuid.lower() == serial.lower()
 
 
 TIMEOUT_SECONDS: Final = 1.0
 """For all requests of one read together. On bare metal nothing answers there, not even a refusal."""
 
-NAME: Final = "cloud"
 CONFIGURATION: Final = "configuration"
 
 
 class CloudSource:
-    """Asks one metadata service, each question once a read; caching is the caller's.
+    """Reads one metadata service; the caller caches.
 
-    `choice` is `auto` (the cloud that the firmware names, and nobody without such a sign), `off`, or a cloud.
-    `root` is where the files of the host are found, `address` where the services listen.
+    `choice` is `auto` (the cloud of the firmware, none without such a sign), `off`, or a cloud.
+    `root` is the folder with the files of the host, `address` is that of the services.
     """
+
+    name: Final = "cloud"
 
     def __init__(
         self,
@@ -114,43 +123,30 @@ class CloudSource:
         self._address = address
         self._timeout = timeout
         self._default = _configured_location(choice, root)
-        self._errors: tuple[tuple[str, int], ...] = ()
-        self._problem = ""
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Why the last reading is the firmware's alone, by reason."""
-        return self._errors
-
-    @property
-    def problem(self) -> str:
-        """What `errors` counts, for people."""
-        return self._problem
+        self.errors: ErrorCounts = ()
+        """Why the last reading is the firmware's alone."""
+        self.problem = ""
+        """Problem behind `errors`, for people."""
 
     @property
     def asks(self) -> bool:
-        """Whether there is a cloud to ask."""
+        """Whether there is a cloud to request."""
         return bool(self._default.cloud)
 
     @property
     def fallback(self) -> HostLocation:
-        """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
+        """Location without a request: the cloud, and on AWS the instance type; empty without a cloud."""
         return self._default
 
     def read(self) -> HostLocation:
-        """Where this host runs. Without a cloud to ask an empty place, and no request.
+        """Location of this host; empty, and no request, without a cloud.
 
-        Where the metadata service fails and the firmware told the instance type, that is the reading.
+        If the metadata service fails and the firmware has the instance type, that is the reading.
 
         Raises:
-            ReadFailedError: as `metadata.ask`; or `contradiction`, the firmware names another instance type.
+            ReadFailedError: as `read_metadata`; or `contradiction`, the firmware names another instance type.
         """
-        self._errors, self._problem = (), ""
+        self.errors, self.problem = (), ""
         default = self._default
         if not default.cloud:
             return default
@@ -159,11 +155,11 @@ class CloudSource:
         except ReadFailedError as failure:
             if not default.instance_type:
                 raise
-            self._errors, self._problem = ((failure.reason, 1),), str(failure)
+            self.errors, self.problem = ((failure.reason, 1),), str(failure)
             return default
         if default.instance_type not in ("", location.instance_type):
             raise ReadFailedError(
-                "contradiction",
+                FailureReason.CONTRADICTION,
                 f"the firmware says that this is a {default.instance_type}, "
                 f"{location.source} at {self._address} that it is a {location.instance_type}",
             )
@@ -184,3 +180,122 @@ def _configured_location(choice: CloudChoice, root: Path) -> HostLocation:
     if choice in ("auto", firmware.cloud):
         return firmware
     return HostLocation(choice, source=CONFIGURATION)
+
+
+LABELS_SOURCE: Final = "node labels"
+
+SIGNS: Final[tuple[tuple[str, str], ...]] = (
+    ("eks.amazonaws.com/", AWS),
+    ("karpenter.k8s.aws/", AWS),
+    ("topology.k8s.aws/", AWS),
+    ("topology.ebs.csi.aws.com/", AWS),
+    ("cloud.google.com/gke-", GCP),
+    ("topology.gke.io/", GCP),
+    ("kubernetes.azure.com/", AZURE),
+    ("karpenter.azure.com/", AZURE),
+    ("topology.disk.csi.azure.com/", AZURE),
+    ("oci.oraclecloud.com/", OCI),
+    ("oke.oraclecloud.com/", OCI),
+    ("nebius.com/", NEBIUS),
+    ("topology.nebius.com/", NEBIUS),
+)
+"""Prefixes of labels that only one cloud's nodes have. Well-known labels name no cloud: private clouds have
+flavors such as g1.large too."""
+
+INSTANCE_TYPE: Final = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+REGION: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+ZONE: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+NEBIUS_PRESET: Final = "nebius.com/resource-preset"
+"""Beside it the instance type is the platform alone."""
+
+LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "karpenter.sh/capacity-type": {"on-demand": ON_DEMAND, "spot": SPOT},
+        "eks.amazonaws.com/capacitytype": {"on_demand": ON_DEMAND, "spot": SPOT},
+        "cloud.google.com/gke-provisioning": {"standard": ON_DEMAND, "spot": SPOT, "preemptible": SPOT},
+        "cloud.google.com/gke-spot": {"true": SPOT},
+        "cloud.google.com/gke-preemptible": {"true": SPOT},
+        "kubernetes.azure.com/scalesetpriority": {"regular": ON_DEMAND, "spot": SPOT},
+        "nebius.com/preemptible": {"true": SPOT},
+    }
+)
+"""In lower case. Reserved capacity is paid otherwise: unknown."""
+
+
+def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocation:
+    """Location by a node's labels; empty where they contradict each other or are malformed.
+
+    `cloud` is known from another source, for labels without a prefix of a cloud.
+    """
+    clouds = {signed for label in labels for start, signed in SIGNS if label.startswith(start)}
+    if not clouds and cloud and any(name in labels for name in (*INSTANCE_TYPE, *REGION, *ZONE)):
+        clouds = {cloud}
+    if len(clouds) != 1:
+        return HostLocation()
+    (cloud,) = clouds
+    try:
+        instance_type, zone = _first_label(labels, INSTANCE_TYPE), _first_label(labels, ZONE)
+        if cloud == NEBIUS:
+            preset = _first_label(labels, (NEBIUS_PRESET,))
+            instance_type = f"{instance_type}_{preset}" if instance_type and preset else ""
+        return host_location(
+            cloud,
+            LABELS_SOURCE,
+            instance_type=instance_type,
+            region=_first_label(labels, REGION),
+            zone="" if zone.isdigit() else zone,  # Azure's fault domain, where there are no zones
+            lifecycle=_lifecycle(labels),
+        )
+    except ValueError:
+        return HostLocation()
+
+
+def _first_label(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((word(labels[name]) for name in names if name in labels), "")
+
+
+def _lifecycle(labels: Mapping[str, str]) -> str:
+    lifecycles = set(_lifecycles(labels))
+    return lifecycles.pop() if len(lifecycles) == 1 else ""
+
+
+def _lifecycles(labels: Mapping[str, str]) -> Iterator[str]:
+    for label, value in labels.items():
+        meaning = LIFECYCLES.get(label.lower())
+        if meaning is not None:
+            yield meaning.get(value.lower(), "")
+
+
+FIELDS = ("cloud", "instance_type", "region", "zone", "lifecycle")
+
+
+def located(host_location: HostLocation, labels: NodeLabels | None) -> tuple[HostLocation, str]:
+    """Location by firmware and metadata, completed by a node's labels; `None` are unreadable labels.
+
+    Labels fill empty fields. If they name another cloud or instance type they fill none, and the text has the
+    contradiction; else it is empty.
+    """
+    labeled = location_of_labels(dict(labels or ()), host_location.cloud)
+    labeled_location = replace(host_location, node_labels=labels)
+    for what, reported, label in (
+        ("in", host_location.cloud, labeled.cloud),
+        ("a", host_location.instance_type, labeled.instance_type),
+    ):
+        if reported and label and reported.casefold() != label.casefold():
+            return (
+                labeled_location,
+                f"the node's labels say {what} {label}, {host_location.source} says {what} {reported}",
+            )
+    if labeled.lifecycle == ON_DEMAND and host_location.source == source_name(host_location.cloud):
+        # A service that answers without a lifecycle means one that is neither on demand nor spot.
+        labeled = replace(labeled, lifecycle="")
+    added = {
+        field: getattr(labeled, field)
+        for field in FIELDS
+        if getattr(labeled, field) and not getattr(host_location, field)
+    }
+    if not added:
+        return labeled_location, ""
+    return replace(
+        labeled_location, **added, source=", ".join(filter(None, (host_location.source, LABELS_SOURCE)))
+    ), ""

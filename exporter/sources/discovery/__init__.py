@@ -1,7 +1,7 @@
-"""Who holds which GPU, found out without being told: processes, pods and configuration, joined.
+"""Discovery of servers and of the GPUs that they hold, by processes, pods and configuration.
 
-`tenants` tells who is there, `naming` what each is called, `holding` which GPUs they hold, `addresses` where
-they are read; `joining` puts that together. `discovery` looks at each tick and remembers what it saw.
+`naming` finds tenants and names their servers, `allocation` their GPUs; `servers` adds where each is read.
+`discovery` does it at each tick, and keeps what a source reported while it fails.
 """
 
 from exporter.sources.discovery.discovery import Discovery, discovery

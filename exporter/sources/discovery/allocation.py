@@ -1,4 +1,4 @@
-"""Who holds which GPU, by who computes on it and who was given it. Pure."""
+"""GPU allocation: the holders of each GPU, by the processes on it and the kubelet's allocations. Pure."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,9 +10,9 @@ from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What can be known at a look.
+    """The sources that answered in this tick.
 
-    `processes`: processes could be looked at. `given`: what the kubelet gave out is known, or there is none.
+    `processes`: processes were listed. `given`: the kubelet's allocations are known, or there is no kubelet.
     """
 
     processes: bool = True
@@ -21,7 +21,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class _HolderClaim:
-    """What one server was seen to use of one GPU, or of one instance of it."""
+    """Use of one GPU, or of one instance of it, by one server."""
 
     computes: bool = False
     replica: bool = True
@@ -39,16 +39,16 @@ def holders(
     configured_gpus: Collection[str],
     evidence: Evidence,
 ) -> tuple[tuple[Holder, ...], frozenset[str]]:
-    """Who holds each GPU, and the GPUs of which nobody can tell.
+    """The holders of each GPU, and the GPUs whose holders are unknown.
 
-    A process that computes holds its GPU, and so does a pod that was given one, whether it computes or not.
-    A process of which nothing is seen belongs to whoever was given the GPU, else to nobody that is known.
+    A process that computes holds its GPU, and so does a pod to which one is allocated, computing or not.
+    A process that is not visible belongs to the pod with the GPU, else to `UNSEEN`.
 
     Args:
-        gpus: and who computes on them.
+        gpus: with the processes on them.
         named_servers: all servers and other holders on the host.
-        configured_gpus: UUIDs of GPUs that the configuration says the holders of.
-        evidence: what can be known this time.
+        configured_gpus: UUIDs of GPUs whose holders the configuration names.
+        evidence: the sources that answered.
     """
     servers = tuple(named_servers)
     by_pid = {
@@ -99,9 +99,9 @@ def _add_allocated(
     servers: Iterable[NamedServer],
     unattributed_parts: Collection[str] | None,
 ) -> None:
-    """Pods that were given a part of a GPU on which none of their processes was seen.
+    """Add pods with a part of a GPU on which none of their processes is visible.
 
-    They used nothing, unless it is not known who computes: on the parts that are `hidden`, on all for `None`.
+    They use nothing, except where the processes are unknown: on `unattributed_parts`, on all for `None`.
     """
     computing = {key: claim for key, claim in claims.items() if claim.computes}
     idle: Claims = {}
@@ -117,12 +117,12 @@ def _add_allocated(
                 claim.sm, claim.memory = ([0.0], [0]) if is_idle else ([], [])
     for (key, instance), claim in idle.items():
         used = any(where == instance for _, where in computing)
-        if claim.replica or not used:  # else it was given the GPU before, and has ended
+        if claim.replica or not used:  # else its allocation is an old one, of a pod that has ended
             claims[key, instance] = claim
 
 
 def _allocated_parts(gpu: GpuReading, servers: Iterable[NamedServer]) -> frozenset[str]:
-    """The parts of a GPU that somebody was given."""
+    """The parts of a GPU that are allocated."""
     return frozenset(
         instance
         for server in servers
@@ -132,7 +132,7 @@ def _allocated_parts(gpu: GpuReading, servers: Iterable[NamedServer]) -> frozens
 
 
 def _first_of_each(servers: Iterable[NamedServer]) -> Iterator[NamedServer]:
-    """One server of each tenant that was given something: one that serves, if any does."""
+    """One server of each tenant with an allocation: one that serves, if any does."""
     tenants: set[int] = set()
     for server in sorted(servers, key=lambda server: server.launch is None):
         if server.tenant.allocations and id(server.tenant) not in tenants:

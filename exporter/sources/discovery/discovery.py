@@ -1,14 +1,24 @@
-"""Looks at a host at each tick, and remembers what it saw."""
+"""Discovery at each tick: reads pods, kubelet and processes, and keeps their answers while they fail."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
-from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
+from exporter.readings import (
+    ErrorCounts,
+    FailureReason,
+    GpuReading,
+    ServerKey,
+    Source,
+    SourceHealth,
+    UnreadReason,
+    UnreadServer,
+)
 from exporter.sources import kubernetes
 from exporter.sources.discovery.servers import (
     DiscoveryResult,
@@ -27,21 +37,26 @@ from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long what was told of pods stands while nobody can be asked."""
+"""How long the last list of pods stands while it cannot be read."""
 
 PODS_DENIED: Final = frozenset(
-    {"forbidden", "unauthorized", "node_ip", "node_name", "token_file", "denied", "unimplemented"}
+    {
+        FailureReason.FORBIDDEN,
+        FailureReason.UNAUTHORIZED,
+        FailureReason.NODE_IP,
+        FailureReason.NODE_NAME,
+        FailureReason.TOKEN_FILE,
+        FailureReason.DENIED,
+        FailureReason.UNIMPLEMENTED,
+    }
 )
-"""Why pods are not told for good: servers then go by the names that the host tells."""
-
-NOT_THERE: Final = "absent"
-"""The kubelet has no socket: for good where it had none before, else until it has started again."""
+"""Permanent reasons that pods are not listed: servers then have names without their cluster."""
 
 
 class PodCache:
-    """Asks for the pods of this node as a configuration says; `account` is `None` in a pod without a token.
+    """The last list of this node's pods; `account` is `None` outside a pod, and in a pod without a token.
 
-    Then, and outside a pod, the kubelet's socket alone is asked, from the moment on at which there is one.
+    Without an account only the kubelet's socket is read, once there is one.
     """
 
     def __init__(self, clock: Clock, account: ServiceAccount | None, socket: Path = pods_api.SOCKET) -> None:
@@ -54,11 +69,11 @@ class PodCache:
 
     @property
     def source(self) -> PodSource | None:
-        """What is to be read, `None` where nobody is asked."""
+        """The source to read; `None` where there is none."""
         return self._source if self._source is not None and self._source.asks else None
 
     def go_by(self, config: Config) -> None:
-        """Ask as a configuration says; what was told stays where it asks no otherwise."""
+        """Read as a configuration says. The last list stays if nothing changes for it."""
         choice = config.kubernetes, config.kubelet_ca_file
         if choice == self._choice:
             return
@@ -69,7 +84,7 @@ class PodCache:
             self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
 
     def pods(self, config: Config, answers: Mapping[Source[Any], Gathered]) -> tuple[Pod, ...] | None:
-        """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
+        """The pods of this node: `()` without access to a source, `None` before the first answer."""
         source = self.source
         if source is None:
             return ()
@@ -83,18 +98,15 @@ class PodCache:
         elif self._pods is not None and now - self._pods[1] > POD_CACHE_TTL:
             self._pods = None
         if self._pods is None:
-            return () if answer is not None and answer.health.reason == NOT_THERE else None
+            # A kubelet without a socket has left this host, or is starting again.
+            absent = answer is not None and answer.health.reason == FailureReason.ABSENT
+            return () if absent else None
         return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Close the source."""
         if self._source is not None:
             self._source.close()
-
-
-def cluster(clock: Clock) -> PodCache:
-    """Of the cluster that this process is in, if it is in one."""
-    return PodCache(clock, kubernetes.account())
 
 
 def _with_owner(pod: Pod, config: Config) -> Pod:
@@ -106,17 +118,14 @@ def _with_owner(pod: Pod, config: Config) -> Pod:
 log = logging.getLogger(__name__)
 
 ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
+"""How long the last allocations stand while the kubelet restarts or is upgraded."""
 
-ABSENT: Final = "absent"
-"""There is no socket. One that restarts takes it away for a moment; else the host has left its cluster."""
+NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
+"""Reasons that mean that there is no kubelet, and so no allocations."""
 
-NOT_HERE: Final = frozenset({ABSENT, "unimplemented"})
-"""Why a kubelet that is not there says nothing: then nobody was given anything by one."""
-
-ALLOCATIONS_DENIED: Final = frozenset({"denied"})
-"""Why a kubelet will not tell us, ever. Who computes is then all that is known, or else a server that ended
-would hold its GPU for ever.
+ALLOCATIONS_DENIED: Final = frozenset({FailureReason.DENIED})
+"""Permanent reasons of a kubelet that is here. Holders are then known by processes alone: with old
+allocations a server that ended would hold its GPU for ever.
 """
 
 LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
@@ -125,10 +134,10 @@ LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A server's process that may be read much later, once it has loaded its model.
+    """A server's process that is read later, once it has loaded its model.
 
-    `absent_at` is a moment at which it was not there, or since which it is read; `since` is when in boot time
-    it was first seen, or last to be read.
+    `absent_at` is a moment at which it did not exist yet, or since which it is read; `since` is the boot time
+    at which it was first seen, or last a target.
     """
 
     absent_at: Instant | None
@@ -137,50 +146,45 @@ class _Unread:
 
 @dataclass(frozen=True, slots=True)
 class _CachedAllocations:
-    """What a kubelet gave out, and when it said so in boot time."""
+    """Allocations of a kubelet, and the boot time of that answer."""
 
     allocations: tuple[Allocation, ...]
     at: Nanoseconds
 
 
+@dataclass(frozen=True)
 class _ProcessQuery:
-    """The processes, asked about those that compute now."""
+    """One read of the processes, for those that compute now.
 
-    def __init__(self, processes: ProcessSource, pids: frozenset[int]) -> None:
-        self._processes = processes
-        self._pids = pids
+    Queries with other `pids` are equal, so that no second read begins while one is busy.
+    """
 
-    def __eq__(self, other: object) -> bool:
-        """One that is still busy is not asked again, whatever about."""
-        return isinstance(other, _ProcessQuery) and self._processes is other._processes
-
-    def __hash__(self) -> int:
-        """As equality has it."""
-        return hash(id(self._processes))
+    processes: ProcessSource
+    pids: frozenset[int] = field(compare=False)
 
     @property
     def name(self) -> str:
         """The value of the `source` label."""
-        return self._processes.name
+        return self.processes.name
 
     @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
+    def errors(self) -> ErrorCounts:
         """Failures that did not cost the last reading, by reason."""
-        return self._processes.errors
+        return self.processes.errors
 
     def read(self) -> ProcessReading:
         """The groups of these processes."""
-        return self._processes.read(self._pids)
+        return self.processes.read(self.pids)
 
     def close(self) -> None:
         """Nothing is held here."""
 
 
 class Discovery:
-    """Finds who holds which GPU and where servers are read, without being told.
+    """Finds the holders of GPUs and the targets of servers.
 
-    A server that is found is read from the next tick on. What sources that fail said before stands for a
-    while; after that, GPUs of which nothing else tells are held by who held them last.
+    A discovered server is read in the same tick. The last answer of a failing source stands for a while;
+    after that its GPUs are reported as unknown.
     """
 
     def __init__(
@@ -209,10 +213,10 @@ class Discovery:
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = DiscoveryResult()
-        """What the last look found."""
+        """Result of the last scan."""
 
     def sources(self, config: Config) -> tuple[Source[Any], ...]:
-        """What a configuration has read beside NVML: a cluster, and a kubelet once there is one."""
+        """Sources to read before a scan: the kubelet, once there is one, and the cluster."""
         self._cluster.go_by(config)
         self._kubelet_off = config.kubernetes == "off"
         if self._kubelet is not None and not self._kubelet_off:
@@ -222,7 +226,7 @@ class Discovery:
 
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
-        """The sources of the servers that the last look found."""
+        """The sources of the servers of the last scan."""
         return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines)
 
     def look(
@@ -233,7 +237,15 @@ class Discovery:
         gather: Gather,
         since: Instant | None,
     ) -> DiscoveryResult:
-        """As `sampler.frames.Discovery.look`."""
+        """Scan the host.
+
+        Args:
+            config: servers and sources to read.
+            gpus: readings of this tick, with their processes.
+            answers: of `sources`, in this tick.
+            gather: reads the processes.
+            since: when this host was last scanned, by this daemon or by the one before it.
+        """
         moment = ScanTime(self._clock.elapsed(), self._clock.wall())
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
@@ -267,14 +279,16 @@ class Discovery:
             gathered=gathered,
             incomplete=incomplete,
             problems=tuple(self._problems((*by_source.values(), *gathered))),
-            unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
+            unasked=tuple(
+                (answer.health.source, answer.problem) for answer in answers if not answer.health.expected
+            ),
         )
         return self.last
 
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
     ) -> tuple[UnreadServer, ...]:
-        """Those that are not read as they were before, either; each is logged once per change."""
+        """The unread servers that no kept target reads; each is logged once per change."""
         read = {target.server_context.identity for target in targets} - {""}
         unread_servers = tuple(server for server in unread if server.identity not in read)
         now = {(server.key, server.reason) for server in unread_servers}
@@ -288,7 +302,7 @@ class Discovery:
         return unread_servers
 
     def _with_refusals(self, looked: DiscoveryResult, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
-        """Count the claims that a new list of processes made and did not get; each is logged once."""
+        """Count the refused claims of a new list of processes; each is logged once."""
         refused = {(server.key, server.refused) for server in looked.servers if server.refused}
         for key, why in sorted(refused - self._refused):
             log.warning(
@@ -317,7 +331,7 @@ class Discovery:
         if reading is None:
             return None, gathered
         before, listed = self._listed
-        if reading is not before:  # one that is kept does not say who is there now
+        if reading is not before:  # a cached reading does not say which processes exist now
             first = _Unread(self._looked if before is None else listed, moment.elapsed)
             running = [
                 identity_of(group.server.process) for group in reading.groups if group.server is not None
@@ -327,7 +341,7 @@ class Discovery:
         return reading.groups, gathered
 
     def _look_at_kubelet(self, by_source: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
-        """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
+        """The allocations; `()` without a kubelet, `None` after it has not answered for long."""
         if self._kubelet_off:
             self._allocations = None
         if self._kubelet is None or self._kubelet_off or self._kubelet not in by_source:
@@ -337,7 +351,7 @@ class Discovery:
         reading: Allocations | None = answer.reading
         if reading is not None:
             self._allocations = _CachedAllocations(located(reading, self._minors).allocations, now)
-        elif self._restarts(answer.health.reason, now):
+        elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
             self._allocations = None
@@ -346,16 +360,16 @@ class Discovery:
             self._allocations = None
         return None if self._allocations is None else self._allocations.allocations
 
-    def _restarts(self, reason: str, now: Nanoseconds) -> bool:
-        """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
+    def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
+        """Whether a kubelet that had a socket a moment ago, and has none, may be starting again."""
         return (
-            reason == ABSENT
+            health.reason == FailureReason.ABSENT
             and self._allocations is not None
             and now - self._allocations.at <= ALLOCATION_CACHE_TTL
         )
 
     def _targets_by_url(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:
-        """The targets by URL. One that was there before stays as it was, so that its source is kept."""
+        """The targets by URL. An unchanged target keeps its context, and so its source."""
         by_url: dict[str, Target] = {}
         for target in targets:
             identity = target.server_context.identity
@@ -371,16 +385,16 @@ class Discovery:
                 recent = unread is not None and moment.elapsed - unread.since <= LOADING
                 absent_at = unread.absent_at if unread is not None and recent else self._looked
                 server_context = replace(target.server_context, absent_at=absent_at)
-            if identity in self._unread:  # what is read from here on is not counted from zero again
+            if identity in self._unread:  # from here on a read is not counted from zero
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
             by_url[target.url] = replace(target, server_context=server_context)
         return by_url
 
     def _targets_before(self, *, running: bool) -> dict[str, Target]:
-        """The targets of before.
+        """The last targets, which stay while processes or pods are unknown.
 
-        Without a look at the processes nothing is known to have ended, nor to have been absent; without one
-        at the pods, what those are called that are still `running`.
+        Without processes none is known to have ended. Without pods those stay whose processes run, since
+        their names are unknown.
         """
         return {
             url: target
@@ -391,17 +405,18 @@ class Discovery:
         }
 
     def close(self) -> None:
-        """Let go of all that is held."""
-        self._processes.close()
-        if self._kubelet is not None:
-            self._kubelet.close()
-        self._cluster.close()
-        self._endpoints.close()
+        """Close all sources."""
+        with ExitStack() as closing:  # each is closed whatever the others raise
+            closing.callback(self._endpoints.close)
+            closing.callback(self._cluster.close)
+            if self._kubelet is not None:
+                closing.callback(self._kubelet.close)
+            closing.callback(self._processes.close)
 
 
 def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:
-    """Of this host, with its own processes, its own kubelet, and the cluster of this pod if it is in one."""
-    own = cluster(clock)
+    """For this host: its processes, its kubelet, and the cluster of this pod if it is in one."""
+    own = PodCache(clock, kubernetes.account())
     own.go_by(config)
     return Discovery(
         clock, EndpointSources(clock, busy), ProcessSource(clock), PodResourcesSource(clock), own

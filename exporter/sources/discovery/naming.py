@@ -1,4 +1,4 @@
-"""What each server that was found is called, and what the configuration says of it. Pure."""
+"""Names of discovered servers, by their pods, the configuration and their command lines. Pure."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -6,24 +6,24 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from exporter.config.settings import ServerMatch, ServerRule
-from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
 from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.kubernetes import Pod
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup
+from exporter.tariff.terms import matches
 
 
 class GpuPart(NamedTuple):
-    """A GPU, or one MIG instance of a card that is cut; `instance` is the empty word for one that is not."""
+    """A GPU, or one MIG instance; `instance` is empty for a whole GPU."""
 
     uuid: str
     instance: str = ""
 
 
 def computed_on(gpus: Iterable[GpuReading]) -> Mapping[int, frozenset[GpuPart]]:
-    """What each process computes on."""
+    """The GPU parts that each process computes on."""
     parts: dict[int, frozenset[GpuPart]] = {}
     for gpu in gpus:
         for process in gpu.processes or ():
@@ -33,9 +33,10 @@ def computed_on(gpus: Iterable[GpuReading]) -> Mapping[int, frozenset[GpuPart]]:
 
 
 def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
-    """The parts of a GPU that a device stands for: of a card that was cut since it was given, all of them.
+    """The parts of a GPU that an allocated device means; all instances of a card that was cut since.
 
-    None for an instance that is not there, or of which only the place is told, which NVML's do not have.
+    None for an instance that does not exist, or that is known by its placement only, which NVML does not
+    give.
     """
     uuid = gpu.gpu.uuid
     here = (device.uuid or None) == uuid or (device.minor is not None and device.minor == gpu.minor)
@@ -43,20 +44,24 @@ def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
     if gpu.instances is None:
         return (GpuPart(uuid),) if device.every or (here and whole) else ()
     if device.mig_uuid:
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.uuid == device.mig_uuid)
+        return tuple(
+            GpuPart(uuid, instance.uuid) for instance in gpu.instances if instance.uuid == device.mig_uuid
+        )
     if here and device.gpu_instance is not None:
         wanted = device.gpu_instance
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.gpu_instance == wanted)
+        return tuple(
+            GpuPart(uuid, instance.uuid) for instance in gpu.instances if instance.gpu_instance == wanted
+        )
     if here and whole:
-        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances)
+        return tuple(GpuPart(uuid, instance.uuid) for instance in gpu.instances)
     return ()
 
 
 _LETTERS: Final = "[bcdf-hj-np-tv-xz2456789]"
-"""What Kubernetes makes names of (k8s.io/apimachinery/pkg/util/rand)."""
+"""Letters of generated names (k8s.io/apimachinery/pkg/util/rand)."""
 
 _GENERATED: Final = re.compile(rf"(?P<workload>.+?)(?:-{_LETTERS}{{6,10}})?-{_LETTERS}{{5}}")
-"""A pod's name that was made: the workload's, the hash of a Deployment, five letters."""
+"""A generated pod name: the workload's, the hash of a Deployment, five letters."""
 
 _ORDINAL: Final = re.compile(r"(?P<workload>.+)-[0-9]{1,5}")
 """A StatefulSet's."""
@@ -64,10 +69,10 @@ _ORDINAL: Final = re.compile(r"(?P<workload>.+)-[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A pod, or a process group outside of any: whoever holds GPUs as one.
+    """A pod, or a process group outside of any pod, as one holder of GPUs.
 
     `namespace` and `workload` are empty outside Kubernetes, and for a pod of which only the uid is known.
-    `allocations` are what it was given, `pod` is what its cluster says of it.
+    `allocations` are its devices, `pod` is its pod as the cluster lists it.
     """
 
     namespace: str = ""
@@ -83,13 +88,13 @@ def tenants(
     pods: Iterable[Pod],
     gpus: Iterable[GpuReading],
 ) -> tuple[Tenant, ...]:
-    """Everybody who computes on a GPU, serves, or was given one.
+    """All tenants that compute on a GPU, serve, or have a device.
 
     Args:
         groups: of processes.
         allocations: devices that the kubelet allocated.
         pods: of this host, as far as they are known.
-        gpus: of this host, and who computes on them.
+        gpus: of this host, with their processes.
     """
     by_uid = {pod.uid: pod for pod in pods if pod.uid}
     by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
@@ -112,7 +117,7 @@ def tenants(
         key = allocation.namespace, allocation.pod
         holder = by_name.get(key)
         if holder is not None and not holder.live:
-            continue  # older kubelets tell what ended pods had
+            continue  # older kubelets list the devices of ended pods
         workload = workload_of(allocation.pod) if holder is None else holder.workload.name
         tenant = by_pod.get(key) or Tenant(allocation.namespace, workload, pod=holder)
         by_pod[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
@@ -124,12 +129,12 @@ def tenants(
 
 
 def _may_serve(pod: Pod) -> bool:
-    """A pod without a GPU that says where its metrics are: the API server of workers elsewhere."""
+    """Whether a pod without a GPU names a metrics port: the API server of workers elsewhere."""
     return pod.pod_annotations.port is not None
 
 
 def workload_of(pod: str) -> str:
-    """The workload that a pod's name was made of, else the name: without its cluster nobody knows better."""
+    """The workload that a pod's name was generated from, else the name: the best guess without a cluster."""
     for pattern in (_GENERATED, _ORDINAL):
         if match := pattern.fullmatch(pod):
             return match["workload"]
@@ -139,7 +144,7 @@ def workload_of(pod: str) -> str:
 def _joined(
     by_pod: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
 ) -> Iterator[Tenant]:
-    """Gives named pods the processes that compute on what is theirs alone; yields everybody else."""
+    """Give named pods the processes on GPU parts that are theirs alone; yield the other tenants."""
     owners: dict[GpuPart, tuple[str, str] | None] = {}
     for name, tenant in by_pod.items():
         for part in _whole(tenant.allocations, gpus):
@@ -156,7 +161,7 @@ def _joined(
 
 
 def _whole(allocations: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[GpuPart]:
-    """The GPUs, and the instances of cut ones, of which a pod was given all."""
+    """The GPU parts that are allocated to a pod as a whole."""
     return {
         part
         for allocation in allocations
@@ -167,23 +172,22 @@ def _whole(allocations: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set
 
 
 UNMATCHED: Final = "unmatched:"
-"""What the name of a holder begins with that is no known server."""
+"""Prefix of the name of a holder that is no known server."""
 
 UNSEEN: Final = ServerKey("", f"{UNMATCHED}unknown")
-"""Processes that compute on a GPU and of which nothing can be seen."""
+"""Holder of GPUs whose processes are not visible."""
 
 Ports = Mapping[str, int | None]
-"""The API ports of groups by their ids; `None` where it is not known."""
+"""The API ports of groups by their ids; `None` if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedServer:
     """One server, or other holder, of a tenant.
 
-    `group` are its processes, `None` for a pod whose processes are not seen. `launch` is how its API server
-    was started, `None` where there is none. `rule` is its entry in the configuration. `refused` is a name
-    or an entry that it claims and that may be another's, for people. `matched`: it is a known server, or has
-    a configured name.
+    `group` are its processes, `None` for a pod whose processes are not visible. `launch` is the launch of its
+    API server, `None` without one. `rule` is its entry in the configuration. `refused` is the fault of a name
+    or an entry that it claims and does not get. `matched`: it is a known server, or has a configured name.
     """
 
     key: ServerKey
@@ -195,8 +199,18 @@ class NamedServer:
     matched: bool = True
 
     @property
+    def api(self) -> ApiServer | None:
+        """Its API server, if its processes are visible."""
+        return None if self.group is None else self.group.server
+
+    @property
+    def pod(self) -> Pod | None:
+        """Its pod, if its cluster lists it."""
+        return self.tenant.pod
+
+    @property
     def is_claimed(self) -> bool:
-        """Whether its command line alone says what it is called: no cluster does, and no entry."""
+        """Whether its name is from its command line alone, not from a cluster or an entry."""
         ruled = self.rule is not None and self.rule.name is not None
         return self.group is not None and not self.tenant.workload and not self.group.pod and not ruled
 
@@ -204,7 +218,7 @@ class NamedServer:
 def name_servers(
     tenants: Iterable[Tenant], rules: tuple[ServerRule, ...]
 ) -> tuple[tuple[NamedServer, ...], int]:
-    """Everybody's names, and how many pods asked for a name that is another's."""
+    """The servers of all tenants, and the number of pods that claim the name of another workload."""
     tenants = tuple(tenants)
     ports = ports_of(group for tenant in tenants for group in tenant.groups)
     owners = _owners(tenants, rules, ports)
@@ -221,96 +235,100 @@ def name_servers(
 
 
 def _given(rules: Iterable[ServerRule]) -> Iterator[ServerKey]:
-    """The names that entries give outside of any namespace."""
+    """The names that entries give, outside of any namespace unless they name one."""
     return (ServerKey(rule.namespace or "", rule.name) for rule in rules if rule.name is not None)
 
 
 def _ruled_once(
     servers: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
 ) -> Iterator[NamedServer]:
-    """An entry that binds nothing is about the servers of one user, and by port of one network.
+    """The servers, where an entry without a binding match applies to one user only, and by port to one
+    network.
 
-    Who else matches it is left without it: else a stranger's program would have its name, or its share.
-    The host's own port comes before that of a container. Where two are left, neither has it.
+    Without that another user's program could take its name or its share.
+    The host's own port takes precedence over that of a container. If two owners are left, neither has it.
     """
     servers = tuple(servers)
     owners: dict[int, set[tuple[int | None, str]]] = {}
-    for one in servers:
-        if one.rule is not None and _may_mislead(one):
-            owners.setdefault(rules.index(one.rule), set()).add(_owner(one, one.rule))
+    for server in servers:
+        if server.rule is not None and _may_mislead(server):
+            owners.setdefault(rules.index(server.rule), set()).add(_owner(server, server.rule))
     for number, theirs in owners.items():
         here = {owner for owner in theirs if not owner[1]}
         owners[number] = here if rules[number].match.port is not None and len(here) == 1 else theirs
-    for one in servers:
-        if one.rule is None or not _may_mislead(one):
-            yield one
+    for server in servers:
+        if server.rule is None or not _may_mislead(server):
+            yield server
             continue
-        theirs = owners[rules.index(one.rule)]
-        if theirs == {_owner(one, one.rule)}:
-            yield one
+        theirs = owners[rules.index(server.rule)]
+        if theirs == {_owner(server, server.rule)}:
+            yield server
             continue
-        plain = _named(one.tenant, one.group, one.launch, "", (), ports)
-        why = f"{one.rule.source or 'an entry of servers'} matches servers of several users or networks"
+        plain = _named(server.tenant, server.group, server.launch, "", (), ports)
+        why = f"{server.rule.source or 'an entry of servers'} matches servers of several users or networks"
         yield replace(plain, refused=f"{why}: add `user`, `unit` or `workload` to its match")
 
 
-def _may_mislead(one: NamedServer) -> bool:
-    """Whether an entry gives a name, or money, to whoever claims to be meant."""
-    rule = one.rule
-    if rule is None or rule.match.binds or one.group is None or one.tenant.workload or one.group.pod:
+def _may_mislead(server: NamedServer) -> bool:
+    """Whether an entry gives a name or cost to any process that matches it."""
+    rule = server.rule
+    if rule is None or rule.match.binds or server.group is None or server.tenant.workload or server.group.pod:
         return False
     gives = (rule.name, rule.namespace, rule.gpu_share_ratio, rule.divide)
     return any(value is not None for value in gives)
 
 
-def _owner(one: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
-    """Who claims an entry: the user, and for a port the network unless it is the host's."""
-    if one.group is None:
+def _owner(server: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
+    """The owner of a match: the user, and for a port the network unless it is the host's."""
+    if server.group is None:
         return None, ""
-    server, sockets = one.group.server, one.group.sockets
+    api, sockets = server.group.server, server.group.sockets
     network, on_host = ("", True) if sockets is None else (sockets.network, sockets.on_host)
-    if server is not None:
-        network, on_host = server.network, server.on_host
-    return one.group.user, network if rule.match.port is not None and not on_host else ""
+    if api is not None:
+        network, on_host = api.network, api.on_host
+    return server.group.user, network if rule.match.port is not None and not on_host else ""
 
 
 def _separated_by_user(servers: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
-    """Servers of several users that would have one name, each with its user in it.
+    """The servers; those of several users with one name have the user appended.
 
-    A name that the configuration gives is nobody's by a command line.
+    No command line can claim a name that the configuration gives.
     """
     servers = tuple(servers)
     users: dict[ServerKey, set[int | None]] = {}
-    for one in servers:
-        if one.is_claimed and one.group is not None:
-            users.setdefault(one.key, set()).add(one.group.user)
-    for one in servers:
-        if not one.is_claimed or one.group is None or (len(users[one.key]) == 1 and one.key not in given):
-            yield one
+    for server in servers:
+        if server.is_claimed and server.group is not None:
+            users.setdefault(server.key, set()).add(server.group.user)
+    for server in servers:
+        if (
+            not server.is_claimed
+            or server.group is None
+            or (len(users[server.key]) == 1 and server.key not in given)
+        ):
+            yield server
             continue
-        behind = f":user-{'unknown' if one.group.user is None else one.group.user}"
-        key = ServerKey(one.key.namespace, one.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
-        why = one.refused or f"{one.key.server} is also the name of another user's server"
-        yield replace(one, key=key, refused=why)
+        behind = f":user-{'unknown' if server.group.user is None else server.group.user}"
+        key = ServerKey(server.key.namespace, server.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
+        why = server.refused or f"{server.key.server} is also the name of another user's server"
+        yield replace(server, key=key, refused=why)
 
 
 def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
-    """The API port of each group with a server, by its id: the one that was found, else the one it was told.
+    """The API port of each group with a server, by its id: where it listens, else that of its command line.
 
-    Its engine's default is as good while no other server of its network has it or might: a file or an
-    environment may say another port, and nobody is to be called by somebody else's. A port that another user
-    has, or that another group claims as well, is no name. What a router started has the router's, since its
-    own is another one each time.
+    The engine's default counts only while no other server of its network has or may have it: a file or the
+    environment may set another port, and a server must not be named by another's port. A port that another
+    user has, or that another group claims too, is none. A server that a router started has the router's port,
+    since its own changes.
     """
     listed = {group.id: group.server for group in groups if group.server is not None}
-    servers = {name: server for name, server in listed.items() if server.router is None}
+    servers = {name: api for name, api in listed.items() if api.router is None}
     certain = {
-        name: server.port or (server.launch.port if server.launch.port_told and not server.claim else None)
-        for name, server in servers.items()
+        name: api.port or (api.launch.port if api.launch.explicit_port and not api.claim else None)
+        for name, api in servers.items()
     }
     possible = {
-        name: certain[name] or (None if server.claim else server.launch.port)
-        for name, server in servers.items()
+        name: certain[name] or (None if api.claim else api.launch.port) for name, api in servers.items()
     }
 
     def contested(name: str) -> bool:
@@ -323,19 +341,19 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
         )
 
     ports = {name: certain[name] or (None if contested(name) else possible[name]) for name in servers}
-    of_routers = {server.process: ports[name] for name, server in servers.items()}
-    routed = {name: server.router for name, server in listed.items() if server.router is not None}
+    of_routers = {api.process: ports[name] for name, api in servers.items()}
+    routed = {name: api.router for name, api in listed.items() if api.router is not None}
     return ports | {name: of_routers.get(router.process) for name, router in routed.items()}
 
 
 def _owners(
     tenants: Iterable[Tenant], rules: tuple[ServerRule, ...], ports: Ports
 ) -> dict[ServerKey, set[tuple[str, str]]]:
-    """The workloads whose each name is without anybody asking for one: their own, or the configuration's."""
+    """The workloads that have each name without an annotation: by themselves, or by the configuration."""
     owners: dict[ServerKey, set[tuple[str, str]]] = {}
     for tenant in tenants:
-        keys = {one.key for one in _of(tenant, "", rules, ports)}
-        if tenant.workload:  # also where what it is called begins with `unmatched:`
+        keys = {server.key for server in _of(tenant, "", rules, ports)}
+        if tenant.workload:  # also where its name begins with `unmatched:`
             keys.add(ServerKey(tenant.namespace, label(tenant.workload)))
         for key in keys:
             owners.setdefault(key, set()).add((tenant.namespace, tenant.workload))
@@ -347,14 +365,14 @@ def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports
     if tenant.pod is not None and not starts:
         launches = (launch(container.argv) for container in tenant.pod.containers)
         yield _named(
-            tenant, None, next((one for one in launches if one is not None), None), wished, rules, ports
+            tenant, None, next((start for start in launches if start is not None), None), wished, rules, ports
         )
         return
     if not starts:
         yield _named(tenant, None, None, wished, rules, ports)
     serves = any(start is not None for _, start in starts)
     for group, start in starts:
-        # What computes beside a server of its own pod belongs to the server.
+        # A process that computes in a pod with a server belongs to that server.
         with_it = tenant.workload and serves and start is None
         name = wished or (tenant.workload if with_it else "")
         yield _named(tenant, group, start, name, rules, ports)
@@ -382,7 +400,7 @@ def _named(
 def _default_name(
     tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
 ) -> tuple[str, bool]:
-    """The name that a server has unless one is configured, and whether it is a known server."""
+    """The name of a server without a configured one, and whether it is a known server."""
     if tenant.workload:
         serves = start is not None or (tenant.pod is not None and tenant.pod.pod_annotations.port is not None)
         return (tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"), serves
@@ -391,11 +409,11 @@ def _default_name(
     if start is None:
         return f"{UNMATCHED}{group.name}", False
     router = None if group.server is None else group.server.router
-    server = router or group.server
+    api = router or group.server
     apart = bool(group.container) or port is None  # each container may have all ports to itself
     words = [start.engine]
-    if not apart and server is not None and server.reach == "address" and server.hosts:
-        words.append(server.hosts[0])
+    if not apart and api is not None and api.reach == "address" and api.hosts:
+        words.append(api.hosts[0])
     words.append(str(port or ""))
     if apart or router is not None:
         words.append(start.model)
@@ -405,9 +423,9 @@ def _default_name(
 def _matches(
     match: ServerMatch, tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
 ) -> bool:
-    server = None if group is None else group.server
-    ports = {port, None if server is None else server.metrics_port}
-    if server is None and group is not None and group.sockets is not None:
+    api = None if group is None else group.server
+    ports = {port, None if api is None else api.metrics_port}
+    if api is None and group is not None and group.sockets is not None:
         ports.update(listener.port for listener in group.sockets.listening)
     program = "" if group is None else group.name
     return (
@@ -415,11 +433,11 @@ def _matches(
         and matches(match.workload, f"{tenant.namespace}/{tenant.workload}")
         and _covers(match.unit, "" if group is None else group.system_unit)
         and (match.user is None or (group is not None and group.user is not None and group.user == match.uid))
-        # Workers of many servers have one name; what a server is known by is its engine.
+        # Workers of many servers share a program name; a server is matched by its engine.
         and matches(match.process, program if start is None else start.engine)
     )
 
 
 def _covers(pattern: str | None, unit: str) -> bool:
-    """Whether a pattern covers a unit; what is in none is covered by no pattern."""
+    """Whether a pattern covers a unit; no pattern covers a process without one."""
     return pattern is None or (bool(unit) and matches(pattern, unit))

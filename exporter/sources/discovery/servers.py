@@ -7,9 +7,8 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from exporter.config.settings import Config, ConfiguredServer, ServerRule
-from exporter.engines.catalogue import ENGINES
+from exporter.engines.catalogue import ENGINES, UNCOUNTED
 from exporter.engines.launch import Launch
-from exporter.engines.ollama import OLLAMA
 from exporter.readings import (
     GpuReading,
     Holder,
@@ -43,21 +42,18 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
 Listening = Mapping[tuple[str, int], str]
-"""The group that holds a port of a network, by its id."""
+"""The id of the group that listens, by network and port."""
 
 CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
     "taken": UnreadReason.PORT_TAKEN,
     "contested": UnreadReason.PORT_CONTESTED,
 }
-"""Why a server that names a port does not get it."""
-
-UNCOUNTED: Final = frozenset({OLLAMA.name})
-"""Engines that tell no tokens to anybody, however they are asked."""
+"""Reasons by the fault of a port claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanTime:
-    """When a look was taken, by both clocks: what began at a boot time began at a wall time."""
+    """Time of a scan on both clocks, by which boot times become wall times."""
 
     elapsed: Nanoseconds
     wall: Instant
@@ -69,7 +65,7 @@ class ScanTime:
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where one server is read, or why it is not: one of the two."""
+    """The target of one server, or the reason that it has none: one of the two."""
 
     target: Target | None = None
     skip_reason: UnreadReason | None = None
@@ -84,22 +80,19 @@ class SkipServerError(Exception):
 
 
 def identity_of(process: ProcessId) -> str:
-    """What a process is and no later one will be."""
+    """Identity of a process, which no later one shares."""
     return f"{process.pid}:{process.started}"
 
 
 def server_address(server: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
-    """The address to read a server at, or the reason that it has none.
-
-    `listening` are the groups that hold ports, by network and port.
-    """
+    """The address to read a server at, or the reason that it has none."""
     try:
         return ServerAddress(_metrics_target(server, moment, listening))
     except SkipServerError as skipped:
         return ServerAddress(skip_reason=skipped.reason)
 
 
-def _metrics_target(one: NamedServer, moment: ScanTime, listening: Listening) -> Target:
+def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) -> Target:
     """The target of a server's metrics.
 
     A server that a router started is read through it where it listens on loopback in a network of its own.
@@ -107,74 +100,77 @@ def _metrics_target(one: NamedServer, moment: ScanTime, listening: Listening) ->
     Raises:
         SkipServerError: it is not to be read, or has no address.
     """
-    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else NO_ANNOTATIONS
-    if one.launch is None and pod_annotations.port is None and not _is_named_by(one.rule):
+    pod_annotations = server.pod.pod_annotations if server.pod is not None else NO_ANNOTATIONS
+    if server.launch is None and pod_annotations.port is None and not _is_named_by(server.rule):
         raise SkipServerError(UnreadReason.NO_SERVER)
-    if one.launch is not None and not one.launch.serves:
+    if server.launch is not None and not server.launch.serves:
         raise SkipServerError(UnreadReason.FOLLOWER)
-    if one.launch is not None and one.launch.routes:
+    if server.launch is not None and server.launch.routes:
         raise SkipServerError(UnreadReason.ROUTED)
-    api = None if one.group is None else one.group.server
-    configured = (one.rule and one.rule.metrics_port) or pod_annotations.port
+    api = server.api
+    configured = (server.rule and server.rule.metrics_port) or pod_annotations.port
     router = None if api is None else api.router
     if router is not None and configured == router.port:  # the port of all of its models
         configured = None
     if configured is not None or api is None or api.reach != "loopback":
         router = None
-    port = configured or _port(one, router or api)
-    is_taken = one.group is not None and listening.get((_network(one), port), one.group.id) != one.group.id
+    port = configured or _port(server, router or api)
+    is_taken = (
+        server.group is not None
+        and listening.get((_network(server), port), server.group.id) != server.group.id
+    )
     if is_taken and router is None:
         raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
-    hosts = _hosts(one, router or api, port)
-    path = (one.rule and one.rule.metrics_path) or pod_annotations.path
-    path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
-    if router is not None and one.launch is not None:
+    hosts = _hosts(server, router or api, port)
+    path = (server.rule and server.rule.metrics_path) or pod_annotations.path
+    path = path or (server.launch and server.launch.metrics_path) or METRICS_PATH
+    if router is not None and server.launch is not None:
         # Of this model, which is never loaded for it.
-        query = urlencode({"model": one.launch.model, "autoload": "false"})
+        query = urlencode({"model": server.launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         raise SkipServerError(UnreadReason.PATH)
-    start = one.launch if router is None else router.launch
-    target = _target(one, f"{_host(hosts[0])}:{port}{path}", start, moment)
-    if target.bearer_token_file is not None and not _is_safe(one, target, port, hosts[0]):
+    start = server.launch if router is None else router.launch
+    target = _target(server, f"{_host(hosts[0])}:{port}{path}", start, moment)
+    if target.bearer_token_file is not None and not _is_safe(server, target, port, hosts[0]):
         raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
     return target
 
 
-def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
+def _is_safe(server: NamedServer, target: Target, port: int, host: str) -> bool:
     """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
-    server = None if one.group is None else one.group.server
-    pod = one.tenant.pod
-    own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
-    if one.group is not None and (sockets := one.group.sockets) is not None:
+    api = server.api
+    pod = server.pod
+    own = api is not None and api.reach == "here" and any(at.port == port for at in api.listening)
+    if server.group is not None and (sockets := server.group.sockets) is not None:
         own = own or (sockets.own and any(at.port == port for at in sockets.listening))
     return target.url.startswith("https:") or own or (pod is not None and host in pod.ips)
 
 
-def _target(one: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
-    """What is read there. `start` is how that was started which listens there."""
-    rule, launch = one.rule, one.launch
+def _target(server: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
+    """The target at an address. `start` is the launch of the process that listens there."""
+    rule, launch = server.rule, server.launch
     scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
     engine = rule.engine if rule is not None and rule.engine else None
     if engine is None and launch is not None and launch.engine in ENGINES:
         engine = launch.engine
     return Target(
-        one.key,
+        server.key,
         f"{scheme}://{where}",
         engine,
         bearer_token_file=None if rule is None else rule.bearer_token_file,
         ca_file=None if rule is None else rule.ca_file,
         server_name="" if rule is None else rule.server_name or "",
-        server_context=_server_context(one, moment),
+        server_context=_server_context(server, moment),
     )
 
 
-def _server_context(one: NamedServer, moment: ScanTime) -> ServerContext:
-    rule, launch, pod = one.rule, one.launch, one.tenant.pod
-    server = None if one.group is None else one.group.server
+def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
+    rule, launch, pod = server.rule, server.launch, server.pod
+    api = server.api
     identity, started = "", None
-    if server is not None:
-        process = server.process
+    if api is not None:
+        process = api.process
         identity, started = identity_of(process), moment.wall_of(process.started)
     return ServerContext(
         pod="" if pod is None else pod.name,
@@ -190,70 +186,70 @@ def _server_context(one: NamedServer, moment: ScanTime) -> ServerContext:
     )
 
 
-def _port(one: NamedServer, server: ApiServer | None) -> int:
+def _port(server: NamedServer, api: ApiServer | None) -> int:
     """The port of the metrics.
 
     Raises:
         SkipServerError: there is none.
     """
-    launch = one.launch
+    launch = server.launch
     if launch is not None and launch.engine in UNCOUNTED:
         raise SkipServerError(UnreadReason.NO_TOKENS)
     if launch is None:
-        port, reason = _port_of_a_rule(one) or None, UnreadReason.NO_PORT
-    elif server is None:
+        port, reason = _port_of_a_rule(server) or None, UnreadReason.NO_PORT
+    elif api is None:
         port, reason = launch.metrics_port or launch.port, UnreadReason.NOT_LISTENING
     else:
-        port, reason = server.metrics_port, CLAIMED.get(server.claim, UnreadReason.NOT_LISTENING)
+        port, reason = api.metrics_port, CLAIMED.get(api.claim, UnreadReason.NOT_LISTENING)
     if port is None:
         raise SkipServerError(reason)
     return port
 
 
-def _network(one: NamedServer) -> str:
-    """The network that a server listens in, as far as it is known."""
-    if one.group is None:
+def _network(server: NamedServer) -> str:
+    """The network that a server listens in; empty if unknown."""
+    if server.group is None:
         return ""
-    server, sockets = one.group.server, one.group.sockets
-    return (server.network if server is not None else "") or (sockets.network if sockets is not None else "")
+    api, sockets = server.group.server, server.group.sockets
+    return (api.network if api is not None else "") or (sockets.network if sockets is not None else "")
 
 
 def _is_named_by(rule: ServerRule | None) -> bool:
-    """Whether an entry says that a program is a server, whatever its command line."""
+    """Whether an entry makes a program a server, whatever its command line."""
     return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
 
 
-def _port_of_a_rule(one: NamedServer) -> int | None:
-    """Where a program that is no known server is read, as its entry and its own sockets say."""
-    rule = one.rule
-    if rule is None or one.group is None or one.group.sockets is None:
+def _port_of_a_rule(server: NamedServer) -> int | None:
+    """The port of a program that is no known server, by its entry and its own sockets."""
+    rule = server.rule
+    if rule is None or server.group is None or server.group.sockets is None:
         return None
-    ports = {listener.port for listener in one.group.sockets.listening}
+    ports = {listener.port for listener in server.group.sockets.listening}
     default = None if rule.engine is None else ENGINES[rule.engine].default_port
     configured = next((port for port in (rule.match.port, default) if port in ports), None)
     return ports.pop() if configured is None and len(ports) == 1 else configured
 
 
-def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...]:
+def _hosts(server: NamedServer, api: ApiServer | None, port: int) -> tuple[str, ...]:
     """Addresses to connect to, best first.
 
     Raises:
         SkipServerError: there is none.
     """
-    pod = one.tenant.pod
-    # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
-    if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
+    pod = server.pod
+    # A port of a pod annotation or a rule is of another listener, which may use all addresses.
+    if api is not None and api.reach == "loopback" and port in (api.port, api.metrics_port):
         raise SkipServerError(UnreadReason.LOOPBACK)
-    sockets = None if one.group is None else one.group.sockets
-    if sockets is not None and (server is None or port not in (server.port, server.metrics_port)):
+    sockets = None if server.group is None else server.group.sockets
+    if sockets is not None and (api is None or port not in (api.port, api.metrics_port)):
         reach, hosts = sockets.reach(port)
         if reach == "here" or (hosts and pod is None):
             return hosts
-    if pod is not None and pod.ips and (server is None or server.reach != "here"):
+    if pod is not None and pod.ips and (api is None or api.reach != "here"):
         return pod.ips
-    if server is not None and server.hosts:
-        return server.hosts
-    if server is None and (one.tenant.workload or (one.group is not None and one.group.pod)):
+    if api is not None and api.hosts:
+        return api.hosts
+    if api is None and (server.tenant.workload or (server.group is not None and server.group.pod)):
         raise SkipServerError(UnreadReason.NO_POD_ADDRESS)
     raise SkipServerError(UnreadReason.NO_ADDRESS)
 
@@ -264,11 +260,11 @@ def _host(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredServer:
-    """One server, or other holder, as it was found; for people.
+    """One discovered server, or other holder, for `doctor`.
 
-    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
-    not: `skip_reason` then says why. `rule` is the entry of `servers` that matched it. `refused`
-    is a name, an address or an entry that it claims and does not get.
+    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty with a
+    `skip_reason`. `rule` is the entry of `servers` that matches it. `refused` is the fault of a name, address
+    or entry that it claims and does not get.
     """
 
     key: ServerKey
@@ -285,15 +281,16 @@ class DiscoveredServer:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """Who holds which GPU, where each server is read, and who pays as their labels say.
+    """Result of one scan: GPU holders, targets to read, and cost owners by pod labels.
 
-    `unsure` are GPUs of which nobody could tell who holds them this time.
+    `unknown_gpus` are GPUs whose holders no source could name in this scan.
     `unread` are the servers that should be read and are not.
-    `gathered` is how the sources fared that were asked for it.
-    `refused` counts pods that asked for the name of another workload.
-    `problems` are sources that said less than they should, and why, for people; `unasked` those of which
-    nobody said that they should, and that may not ask.
-    `blind`: processes could not be looked at, or pods not asked for: which servers are here is not known.
+    `gathered` are the answers of the sources that this scan read.
+    `refused` counts pods whose annotation claims the name of another workload.
+    `problems` are sources with an incomplete answer, each with its problem; `unasked` are sources to which
+    access is denied and that the configuration does not require.
+    `incomplete`: processes or pods could not be listed, so that there may be other servers.
+    `unmatched` are the keys of holders that are no known server.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -314,15 +311,15 @@ LOOPBACK: Final = "127.0.0.1"
 PORTS: Final = {"http": 80, "https": 443}
 
 GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
-"""Programs that NVML lists as computing, and that compute for the clients that it lists beside them (MPS)."""
+"""Programs that NVML lists next to their clients, for which they compute (MPS)."""
 
 TARGETS_MAX: Final = 256
-"""Endpoints that are found on one host; more are not read."""
+"""Endpoints discovered on one host; more are not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSnapshot:
-    """What the sources said. `None` is one that could not say, `()` one that has nothing to say."""
+    """Answers of the sources; `None` is a source that failed, `()` one without anything to report."""
 
     groups: tuple[ProcessGroup, ...] | None = ()
     given: tuple[Allocation, ...] | None = ()
@@ -336,11 +333,11 @@ def find_servers(
     moment: ScanTime,
     before: Collection[Target] = (),
 ) -> DiscoveryResult:
-    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold.
+    """Servers of this host, without those that the configuration names by URL, and without their GPUs.
 
-    A server is read if it holds a GPU, if its pod or the configuration says where, or if it was read before:
-    one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
-    its engines count already. Of two that are read at one address, it is the one that listens there.
+    A server is read if it holds a GPU, if its pod or the configuration gives its address, or if it was read
+    before: a sleeping server may release its GPU. Any other server without a GPU may be a router, whose
+    tokens its engines count. Of two servers at one address, the one that listens there is read.
     """
     snapshot, gpus = _without_go_betweens(snapshot, gpus)
     tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
@@ -349,27 +346,29 @@ def find_servers(
     configured_gpus = _configured_gpus(config.servers, gpus)
     evidence = Evidence(processes=snapshot.groups is not None, given=snapshot.given is not None)
     held_parts, unknown_gpus = holders(gpus, servers, configured_gpus, evidence)
-    nameless = [one for one in servers if snapshot.pods is None and _is_nameless(one)]
-    unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in {one.key for one in nameless}}
+    nameless = [server for server in servers if snapshot.pods is None and _is_nameless(server)]
+    unknown_gpus |= {
+        holder.uuid for holder in held_parts if holder.key in {server.key for server in nameless}
+    }
     computes = {holder.key for holder in held_parts}
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
-    configured = {_address_of_url(server.url) for server in config.servers}
+    configured = {_address_of_url(entry.url) for entry in config.servers}
     targets_before = {target.server_context.identity: target for target in before}
     holder_keys = {holder.key for holder in held_parts}
     listening = _listening(servers)
     targets: dict[str, Target] = {}
     discovered: dict[int, DiscoveredServer] = {}
     unread: list[UnreadServer] = []
-    for number, one in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
-        where = _address(one, moment, targets_before, listening)
+    for number, server in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
+        where = _address(server, moment, targets_before, listening)
         serves = where.skip_reason is not UnreadReason.NO_SERVER
-        if one in nameless:
+        if server in nameless:
             where = ServerAddress(skip_reason=UnreadReason.NO_POD_NAME)
-        elif _is_configured(one, gpus, computing, configured_gpus) or (
-            where.target is not None and not configured.isdisjoint(_addresses(one, where.target))
+        elif _is_configured(server, gpus, computing, configured_gpus) or (
+            where.target is not None and not configured.isdisjoint(_addresses(server, where.target))
         ):
             where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
-        elif where.target is not None and not _is_read(one, where.target, holder_keys, targets_before):
+        elif where.target is not None and not _is_read(server, where.target, holder_keys, targets_before):
             where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
             where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
@@ -377,9 +376,9 @@ def find_servers(
             where = ServerAddress(skip_reason=UnreadReason.TOO_MANY)
         elif where.target is not None:
             targets[where.target.url] = where.target
-        if serves and _is_read(one, None, computes, targets_before):
-            unread += _unread(one, where.skip_reason)
-        discovered[number] = _discovered(one, where, held_parts)
+        if serves and _is_read(server, None, computes, targets_before):
+            unread += _unread(server, where.skip_reason)
+        discovered[number] = _discovered(server, where, held_parts)
     return DiscoveryResult(
         holders=held_parts,
         unknown_gpus=unknown_gpus,
@@ -388,14 +387,14 @@ def find_servers(
         servers=tuple(discovered[number] for number in range(len(servers))),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
-        unmatched=frozenset(one.key for one in servers if not one.matched),
+        unmatched=frozenset(server.key for server in servers if not server.matched),
     )
 
 
 def _without_go_betweens(
     snapshot: HostSnapshot, gpus: tuple[GpuReading, ...]
 ) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
-    """What is left without processes that compute for others, who are listed themselves."""
+    """Snapshot and GPUs without `GO_BETWEENS`, whose clients are listed themselves."""
     between = {
         group.id for group in snapshot.groups or () if group.name in GO_BETWEENS and group.server is None
     }
@@ -405,7 +404,7 @@ def _without_go_betweens(
     left = tuple(
         gpu
         if gpu.processes is None
-        else replace(gpu, processes=tuple(one for one in gpu.processes if one.pid not in pids))
+        else replace(gpu, processes=tuple(process for process in gpu.processes if process.pid not in pids))
         for gpu in gpus
     )
     return replace(
@@ -414,127 +413,128 @@ def _without_go_betweens(
 
 
 def _address_of_url(url: str) -> tuple[str, int | None]:
-    """The host and the port of a URL, by which it is the same server, whatever its path."""
+    """Host and port of a URL: URLs that share them are of one server, whatever the path."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def _addresses(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
-    """Where a server is read, and where the router is that started it: one of them may be configured."""
-    server = None if one.group is None else one.group.server
+def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None]]:
+    """Addresses of a server and of the router that started it: one of them may be configured."""
+    api = server.api
     addresses = {_address_of_url(target.url)}
-    if server is not None and (router := server.router) is not None:
+    if api is not None and (router := api.router) is not None:
         addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
     return addresses
 
 
 def _configured_gpus(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
-    """The GPUs that the configuration says the holders of."""
+    """The GPUs whose holders the configuration names."""
     servers = tuple(servers)
     return frozenset(
         gpu.gpu.uuid
         for gpu in gpus
         if any(
-            server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus
-            for server in servers
+            entry.gpus is None or gpu.index in entry.gpus or gpu.gpu.uuid in entry.gpus for entry in servers
         )
     )
 
 
 def _is_configured(
-    one: NamedServer,
+    server: NamedServer,
     gpus: Iterable[GpuReading],
     computing: Mapping[int, frozenset[GpuPart]],
     configured_gpus: Collection[str],
 ) -> bool:
-    """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
-    pids = () if one.group is None else tuple(member.pid for member in one.group.computing)
+    """Whether it has GPUs of configured servers only: it is then one of them, perhaps by another address."""
+    pids = () if server.group is None else tuple(member.pid for member in server.group.computing)
     parts = {part for pid in pids for part in computing.get(pid, ())}
-    for allocation in one.tenant.allocations:
+    for allocation in server.tenant.allocations:
         parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
     return bool(parts) and {part.uuid for part in parts} <= set(configured_gpus)
 
 
-def _listens(one: NamedServer) -> bool:
-    """Whether its own socket was found."""
-    server = None if one.group is None else one.group.server
-    return server is not None and server.port is not None
+def _listens(server: NamedServer) -> bool:
+    """Whether its own socket is known."""
+    api = server.api
+    return api is not None and api.port is not None
 
 
 def _listening(servers: Iterable[NamedServer]) -> Listening:
-    """Who holds which port of which network."""
+    """The groups that listen, by network and port."""
     return {
-        (server.network, port): one.group.id
-        for one in servers
-        if one.group is not None and (server := one.group.server) is not None and server.network
-        for port in (server.metrics_port, server.port)
+        (api.network, port): server.group.id
+        for server in servers
+        if server.group is not None and (api := server.group.server) is not None and api.network
+        for port in (api.metrics_port, api.port)
         if port is not None
     }
 
 
 def _address(
-    one: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
+    server: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
 ) -> ServerAddress:
-    """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
-    where = server_address(one, moment, listening)
-    identity = _identity(one)
+    """Where a server is read. A scan may miss its socket: the last target then stays."""
+    where = server_address(server, moment, listening)
+    identity = _identity(server)
     if (
         where.skip_reason is UnreadReason.NOT_LISTENING
         and identity
         and (before := targets_before.get(identity))
     ):
-        return ServerAddress(replace(before, key=one.key))
+        return ServerAddress(replace(before, key=server.key))
     return where
 
 
-def _identity(one: NamedServer) -> str:
-    """What a server's process is, empty where it is not seen; of no target then."""
-    server = None if one.group is None else one.group.server
-    return "" if server is None else identity_of(server.process)
+def _identity(server: NamedServer) -> str:
+    """Identity of a server's process; empty if it is not visible."""
+    api = server.api
+    return "" if api is None else identity_of(api.process)
 
 
-def _unread(one: NamedServer, reason: UnreadReason | None) -> Iterator[UnreadServer]:
-    """The server, where that reason is none of those that are as they should be."""
+def _unread(server: NamedServer, reason: UnreadReason | None) -> Iterator[UnreadServer]:
+    """The server, if the reason has a remedy."""
     if reason is not None and reason.remedy:
-        engine = "" if one.launch is None else one.launch.engine
-        yield UnreadServer(one.key, reason, engine=engine, identity=_identity(one))
+        engine = "" if server.launch is None else server.launch.engine
+        yield UnreadServer(server.key, reason, engine=engine, identity=_identity(server))
 
 
-def _is_nameless(one: NamedServer) -> bool:
-    """Whether it is of a pod of which only the uid is known: as soon as its cluster answers it has a name."""
-    return one.group is not None and bool(one.group.pod) and not one.tenant.workload
+def _is_nameless(server: NamedServer) -> bool:
+    """Whether only the uid of its pod is known: it has a name as soon as its cluster answers."""
+    return server.group is not None and bool(server.group.pod) and not server.tenant.workload
 
 
 def _is_read(
-    one: NamedServer,
+    server: NamedServer,
     target: Target | None,
     holder_keys: Collection[ServerKey],
     targets_before: Mapping[str, Target],
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
-    identity = _identity(one) if target is None else target.server_context.identity
+    identity = _identity(server) if target is None else target.server_context.identity
     before = targets_before.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
-    computes = one.group is not None and bool(one.group.computing)
-    ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
-    configured = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
+    computes = server.group is not None and bool(server.group.computing)
+    ruled = server.rule is not None and (
+        server.rule.match.binds or server.rule.match.port is not None or computes
+    )
+    configured = ruled or (server.pod is not None and server.pod.pod_annotations.port is not None)
     again = before is not None and (target is None or before.url == target.url)
-    return configured or one.key in holder_keys or again
+    return configured or server.key in holder_keys or again
 
 
 def _owners(servers: Iterable[NamedServer]) -> Iterable[PodOwnership]:
     """Product and team of each server, as its pods name them. Of replicas the first counts."""
     owners: dict[ServerKey, PodOwnership] = {}
-    for one in servers:
-        if (pod := one.tenant.pod) is not None:
-            owners.setdefault(one.key, PodOwnership(one.key, label(pod.product), label(pod.team)))
+    for server in servers:
+        if (pod := server.pod) is not None:
+            owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
     return owners.values()
 
 
-def _discovered(one: NamedServer, where: ServerAddress, holders: Iterable[Holder]) -> DiscoveredServer:
-    group, start = one.group, one.launch
-    tenant = one.tenant
+def _discovered(server: NamedServer, where: ServerAddress, holders: Iterable[Holder]) -> DiscoveredServer:
+    group, start = server.group, server.launch
+    tenant = server.tenant
     workload_or_unit = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
     if group is not None and not workload_or_unit:
         workload_or_unit = group.unit or (
@@ -542,14 +542,14 @@ def _discovered(one: NamedServer, where: ServerAddress, holders: Iterable[Holder
         )
     claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
     return DiscoveredServer(
-        key=one.key,
+        key=server.key,
         engine="" if start is None else start.engine,
         model="" if start is None else label(start.model),
         program="" if group is None else group.name,
         where=workload_or_unit,
-        gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == one.key)),
+        gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
         url="" if where.target is None else masked(where.target.url),
         skip_reason=where.skip_reason,
-        rule="" if one.rule is None else one.rule.source,
-        refused=one.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
+        rule="" if server.rule is None else server.rule.source,
+        refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )

@@ -1,10 +1,8 @@
-"""The kubelet of this host: which pod was given which GPU.
+"""The kubelet of this host: GPU allocations, and pods.
 
-`PodResourcesSource` is the way in. `call` speaks gRPC, `protobuf` walks its messages, `devices` understands
-the ids of devices, `allocations` puts both together.
-
-`pods_api` asks the same kubelet for the pods themselves, where it serves them on a socket, and `pod_fields`
-reads them; `exporter.sources.kubernetes` makes its `Pods` of what they tell.
+`pod_resources` reads the allocations of devices, `pods_api` the pods, each from a socket of the kubelet.
+`grpc` makes the calls, `protobuf` parses the messages. `exporter.sources.kubernetes` makes `Pods` of the
+pods.
 """
 
 from exporter.sources.kubelet.pod_resources import (

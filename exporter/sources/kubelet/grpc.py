@@ -1,8 +1,8 @@
 """One unary call of gRPC over a Unix socket, in plain text, as the kubelet serves it.
 
 gRPC over HTTP/2 is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. The status of a call
-comes in trailers, which httpx drops, so that this speaks to `h2` itself. Only who calls imports this module:
-`h2` is megabytes that a host without a kubelet does without.
+comes in trailers, which httpx drops, so this uses `h2` itself.
+It is imported at the first call: `h2` takes megabytes, which a host without a kubelet saves.
 """
 
 import socket
@@ -27,7 +27,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 
 from exporter import __version__
-from exporter.readings import ReadFailedError, label
+from exporter.readings import FailureReason, ReadFailedError, label
 from exporter.sources.http_client import Deadline
 
 RECEIVE_BYTES: Final = 1 << 16
@@ -39,15 +39,15 @@ SETTINGS: Final = 4
 """Type of the frame that a server of HTTP/2 begins with, in its fourth byte (RFC 9113, 3.4 and 4.1)."""
 
 STATUSES: Final = {
-    4: "timeout",
-    7: "denied",
-    8: "exhausted",
-    9: "starting",
-    12: "unimplemented",
-    16: "denied",
+    4: FailureReason.TIMEOUT,
+    7: FailureReason.DENIED,
+    8: FailureReason.EXHAUSTED,
+    9: FailureReason.STARTING,
+    12: FailureReason.UNIMPLEMENTED,
+    16: FailureReason.DENIED,
 }
-"""Reasons for those statuses of gRPC that ask for different things to be done. Status 9, FAILED_PRECONDITION,
-is what a kubelet says that does not know all of its pods yet."""
+"""Reasons of gRPC statuses with different remedies. A kubelet that does not know all of its pods yet answers
+with status 9, FAILED_PRECONDITION."""
 
 Headers = dict[bytes, bytes]
 
@@ -86,26 +86,26 @@ class GrpcCall:
         self._http.increment_flow_control_window(limit + OVERHEAD_BYTES_MAX, stream)
 
     def to_send(self) -> bytes:
-        """What is to be sent now."""
+        """Bytes to send now."""
         return self._http.data_to_send()
 
     def feed(self, data: bytes) -> bool:
-        """Take what was received; true once the answer is whole.
+        """Take received bytes; true once the answer is whole.
 
         Raises:
             ReadFailedError: `not_kubelet`, `connection`, `malformed`, `too_large`, and those of the status.
         """
         self._received += len(data)
         if self._received > self._limit + OVERHEAD_BYTES_MAX:
-            raise self._failed("too_large", f"more than {self._limit} bytes")
+            raise self._failed(FailureReason.TOO_LARGE, f"more than {self._limit} bytes")
         if len(self._beginning) < SETTINGS:
             self._beginning += data[:SETTINGS]
             if self._beginning[3:4] not in (b"", bytes([SETTINGS])):
-                raise self._failed("not_kubelet", "answers, but not by HTTP/2")
+                raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by HTTP/2")
         try:
             self._take(self._http.receive_data(data))
         except H2Error as error:
-            raise self._failed("connection", f"broke HTTP/2: {error}") from error
+            raise self._failed(FailureReason.CONNECTION, f"broke HTTP/2: {error}") from error
         return self._ended
 
     def message(self) -> bytes:
@@ -115,16 +115,18 @@ class GrpcCall:
             ReadFailedError: `malformed`, and those of the status.
         """
         if self._status is None:
-            raise self._failed("malformed", "an answer without a status")
+            raise self._failed(FailureReason.MALFORMED, "an answer without a status")
         if not self._status.isdigit() or len(self._status) > 3:
-            raise self._failed("malformed", f"status {label(repr(self._status[:32]))}")
+            raise self._failed(FailureReason.MALFORMED, f"status {label(repr(self._status[:32]))}")
         if status := int(self._status):
             words = label(unquote_to_bytes(self._explanation[:512]).decode(errors="replace"))
-            raise self._failed(STATUSES.get(status, "grpc_status"), f"gRPC status {status}: {words}")
+            raise self._failed(
+                STATUSES.get(status, FailureReason.GRPC_STATUS), f"gRPC status {status}: {words}"
+            )
         if len(self._body) < PREFIX_BYTES:
-            raise self._failed("malformed", "an answer without a message")
+            raise self._failed(FailureReason.MALFORMED, "an answer without a message")
         if len(self._body) != PREFIX_BYTES + self._length():
-            raise self._failed("malformed", "an answer that is not one message")
+            raise self._failed(FailureReason.MALFORMED, "an answer that is not one message")
         return bytes(memoryview(self._body)[PREFIX_BYTES:])
 
     def _take(self, events: Iterable[Event]) -> None:
@@ -133,7 +135,7 @@ class GrpcCall:
                 headers = _headers(event)
                 kind = headers.get(b"content-type", b"")
                 if headers.get(b":status") != b"200" or not kind.startswith(b"application/grpc"):
-                    raise self._failed("not_kubelet", "answers, but not by gRPC")
+                    raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by gRPC")
                 self._note(headers)
             elif isinstance(event, TrailersReceived):
                 self._note(_headers(event))
@@ -143,9 +145,9 @@ class GrpcCall:
             elif isinstance(event, StreamEnded):
                 self._ended = True
             elif isinstance(event, StreamReset) and not self._ended:
-                raise self._failed("connection", f"gave up the call ({_code(event.error_code)})")
+                raise self._failed(FailureReason.CONNECTION, f"gave up the call ({_code(event.error_code)})")
             elif isinstance(event, ConnectionTerminated) and not self._ended:
-                raise self._failed("connection", f"went away ({_code(event.error_code)})")
+                raise self._failed(FailureReason.CONNECTION, f"went away ({_code(event.error_code)})")
 
     def _note(self, headers: Headers) -> None:
         self._status = headers.get(b"grpc-status", self._status)
@@ -153,14 +155,14 @@ class GrpcCall:
 
     def _check_prefix(self) -> None:
         if any(self._body[:1]):
-            raise self._failed("malformed", "a compressed answer, which was not asked for")
+            raise self._failed(FailureReason.MALFORMED, "a compressed answer, which was not asked for")
         if len(self._body) >= PREFIX_BYTES and self._length() > self._limit:
-            raise self._failed("too_large", f"more than {self._limit} bytes")
+            raise self._failed(FailureReason.TOO_LARGE, f"more than {self._limit} bytes")
 
     def _length(self) -> int:
         return int.from_bytes(self._body[1:PREFIX_BYTES], "big")
 
-    def _failed(self, reason: str, what: str) -> ReadFailedError:
+    def _failed(self, reason: FailureReason, what: str) -> ReadFailedError:
         return ReadFailedError(reason, f"{self._subject}: {what}")
 
 
@@ -182,12 +184,14 @@ def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
                 connection.settimeout(deadline.left())
                 data = connection.recv(RECEIVE_BYTES)
                 if not data:
-                    raise ReadFailedError("connection", f"{path}: closed before the answer was whole")
+                    raise ReadFailedError(
+                        FailureReason.CONNECTION, f"{path}: closed before the answer was whole"
+                    )
                 ended = conversation.feed(data)
         except TimeoutError as failure:
-            raise ReadFailedError("timeout", f"{path}: no whole answer in time") from failure
+            raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: no whole answer in time") from failure
         except OSError as failure:
-            raise ReadFailedError("connection", f"{path}: {failure.strerror}") from failure
+            raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure.strerror}") from failure
     return conversation.message()
 
 
@@ -196,16 +200,16 @@ def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
     try:
         connection.connect(str(path))
     except (FileNotFoundError, NotADirectoryError) as failure:
-        raise ReadFailedError("absent", f"{path}: {failure.strerror}") from failure
+        raise ReadFailedError(FailureReason.ABSENT, f"{path}: {failure.strerror}") from failure
     except PermissionError as failure:
-        raise ReadFailedError("denied", f"{path}: {failure.strerror}") from failure
+        raise ReadFailedError(FailureReason.DENIED, f"{path}: {failure.strerror}") from failure
     except ConnectionRefusedError as failure:
         what = failure.strerror if _is_socket(path) else "no socket"
-        raise ReadFailedError("refused", f"{path}: {what}") from failure
-    except (TimeoutError, BlockingIOError) as failure:  # the second: nobody takes connections from its queue
-        raise ReadFailedError("timeout", f"{path}: takes no connection") from failure
+        raise ReadFailedError(FailureReason.REFUSED, f"{path}: {what}") from failure
+    except (TimeoutError, BlockingIOError) as failure:  # the second: its queue is full
+        raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: takes no connection") from failure
     except OSError as failure:  # a path longer than an address may be, say
-        raise ReadFailedError("connection", f"{path}: {failure}") from failure
+        raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure}") from failure
 
 
 def _is_socket(path: Path) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import LABEL_CHARACTERS, ReadFailedError
+from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -62,13 +62,13 @@ class Placement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU, or one MIG device of one, as far as its id tells.
+    """One GPU, or one MIG device, as far as its id has it.
 
     `uuid` is the GPU's; empty where the id has only its `minor` number (/dev/nvidia<minor>, NVML's
     nvmlDeviceGetMinorNumber) or the UUID of a MIG device.
-    Of a MIG device one of these is told: `mig_uuid` as NVML spells it, `gpu_instance` (the id on its GPU), or
-    `placement`. `replica` tells apart the shares of a device that is shared, and is `None` for one that is
-    not. `every` stands for all GPUs of the host.
+    A MIG device has one of `mig_uuid` as NVML spells it, `gpu_instance` (the id on its GPU), and `placement`.
+    `replica` distinguishes the shares of a shared device, and is `None` for one that is not shared. `every`
+    means all GPUs of the host.
     """
 
     uuid: str = ""
@@ -81,14 +81,14 @@ class Device:
 
 
 def concerns_gpus(resource: str, identifier: str) -> bool:
-    """Whether an id is one to understand, or a device of another kind."""
+    """Whether an id may be of a GPU, not of a device of another kind."""
     return resource.startswith(NVIDIA) or identifier.startswith(("GPU-", "MIG-"))
 
 
 def plugin_device(resource: str, identifier: str) -> Device | None:
-    """What the id of a device plugin's device names; `None` where that is not known.
+    """The device of a device plugin's id; `None` if unknown.
 
-    UUIDs are understood under any resource, since plugins may be told to rename theirs.
+    UUIDs are accepted under any resource, since plugins may rename theirs.
     """
     if match := PLUGIN.fullmatch(identifier):
         return Device(
@@ -111,7 +111,7 @@ def plugin_device(resource: str, identifier: str) -> Device | None:
 
 
 def claimed_device(name: str) -> Device | None:
-    """What the name of a device of the driver `gpu.nvidia.com` names; `None` where that is not known."""
+    """The device of a name of the driver `gpu.nvidia.com`; `None` if unknown."""
     match = DRA.fullmatch(name)
     if match is None:
         return None
@@ -131,18 +131,18 @@ def _number(digits: str | None) -> int | None:
 
 
 DEVICES_MAX: Final = 1 << 16
-"""GPUs given out on one host, replicas included."""
+"""GPU allocations on one host, replicas included."""
 
 UNKNOWN_MAX: Final = 16
-"""Ids that are not understood, kept to be shown."""
+"""Unknown ids that are kept for `doctor`."""
 
 NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-"""What Kubernetes calls a namespace, a pod or a container (RFC 1123)."""
+"""Names of Kubernetes for namespaces, pods and containers (RFC 1123)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """One device of one container. `resource` is the name it was asked for by, or the driver of a claim."""
+    """One device of one container. `resource` is its resource name, or the driver of a claim."""
 
     namespace: str
     pod: str
@@ -152,7 +152,7 @@ class Allocation:
 
 
 class UnknownDevice(NamedTuple):
-    """A device of which nobody can say which GPU it is, bounded to be shown."""
+    """A device whose GPU is unknown, bounded to be shown."""
 
     resource: str
     identifier: str
@@ -160,13 +160,13 @@ class UnknownDevice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
-    """What a kubelet gave out, in its order. It says who asked for a device, not who uses it.
+    """Allocations of a kubelet, in its order: to which container a device is allocated, not which one uses
+    it.
 
-    A shared device, or a claim that several containers share, is told once for each of them.
-    Older kubelets tell pods that have ended as well (kubernetes#119423): whoever joins these with running
-    processes or pods leaves out a pod without a living container. Claims with admin access, as monitors have
-    them, cannot be told apart.
-    `unknown_count` counts all ids that were not understood, `unknown` shows the first few.
+    A shared device, or a claim that several containers share, comes once for each of them.
+    Older kubelets list pods that have ended (kubernetes#119423): discovery leaves out a pod without a running
+    container. Claims with admin access, as monitors have them, look like any other.
+    `unknown_count` counts all unknown ids, `unknown` has the first few.
     """
 
     allocations: tuple[Allocation, ...] = ()
@@ -175,7 +175,7 @@ class Allocations:
 
 
 def allocations(reply: bytes) -> Allocations:
-    """What a serialized ListPodResourcesResponse says of GPUs.
+    """GPU allocations of a serialized ListPodResourcesResponse.
 
     Raises:
         ReadFailedError: `malformed`; `too_large`, more than a host can have.
@@ -185,7 +185,7 @@ def allocations(reply: bytes) -> Allocations:
     count = 0
     for number, (container, resource, identifier, device) in enumerate(_devices(Message(reply))):
         if number >= DEVICES_MAX:
-            raise ReadFailedError("too_large", f"more than {DEVICES_MAX} GPUs given out")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"more than {DEVICES_MAX} GPUs given out")
         if device is not None:
             by_device[Allocation(*container, resource, device)] = None
             continue
@@ -196,7 +196,7 @@ def allocations(reply: bytes) -> Allocations:
 
 
 def located(answer: Allocations, minors: Mapping[int, str]) -> Allocations:
-    """The same with the UUID of each GPU that is told by its minor number, where `minors` knows it."""
+    """The allocations, with the UUID of each GPU whose minor number is in `minors`."""
     return replace(
         answer, allocations=tuple(_located(allocation, minors) for allocation in answer.allocations)
     )
@@ -216,7 +216,7 @@ class _AllocatedContainer(NamedTuple):
 
 
 class _AllocatedDevice(NamedTuple):
-    """A device of a container, `None` where its id is not understood."""
+    """A device of a container, `None` where its id is unknown."""
 
     container: _AllocatedContainer
     resource: str
@@ -287,13 +287,11 @@ def _of_claim(message: Message, start: int, end: int) -> Iterator[tuple[str, str
 def _check(owner: _AllocatedContainer) -> None:
     for name in owner:
         if NAME.fullmatch(name) is None:
-            raise ReadFailedError("malformed", f"a GPU held by {shown(name)!r}, which is no name")
+            raise ReadFailedError(FailureReason.MALFORMED, f"a GPU held by {shown(name)!r}, which is no name")
 
-
-KUBELET: Final = "kubelet"
 
 SOCKET: Final = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
-"""Made again by each start of the kubelet: what is mounted into a container is its directory."""
+"""The kubelet recreates it at each start, so a container mounts its directory."""
 
 METHOD: Final = "/v1.PodResourcesLister/List"
 
@@ -301,18 +299,18 @@ TIMEOUT_SECONDS: Final = 3.0
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 
 ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""How long an answer is given again."""
+"""How long an answer is reused."""
 
 BACKOFF_MIN: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
-"""Pauses after a kubelet said that it is asked too often, doubled each time. All who ask share 100 questions
-a second (kubernetes#116459): somebody else is then the one who asks too much."""
+"""Pauses after a refusal for too many requests, doubled each time. All clients share 100 requests a second
+(kubernetes#116459): another client is then the one that exceeds it."""
 
 
 def is_here(path: Path) -> bool:
-    """Whether a kubelet has its folder on this host: one that this user may not look for has.
+    """Whether a kubelet has its folder on this host, or the folder may not be accessed.
 
-    It is asked then, and the answer is `denied`, which is told; nothing at all would read as no kubelet.
+    Then the read fails with `denied`, which is visible; without a read there would seem to be no kubelet.
     """
     try:
         path.parent.stat()
@@ -324,12 +322,14 @@ def is_here(path: Path) -> bool:
 
 
 class PodResourcesSource:
-    """The kubelet's pod resources, read from its socket; each question has a connection of its own.
+    """The kubelet's pod resources, read from its socket; each request has its own connection.
 
-    `minors` tells the UUID of each GPU by its minor number, and is asked at every read: GKE and DRA name GPUs
-    by number. `keep` is how long an answer is given again without asking; after a failure nothing is kept, so
-    that who needs the last answer through a restart of the kubelet has to hold it.
+    `minors` gives the UUIDs of GPUs by minor number at every read: GKE and DRA name GPUs by number. `keep`
+    is how long an answer is reused. After a failure nothing is kept; discovery keeps the last answer through
+    a restart of the kubelet.
     """
+
+    name: Final = "kubelet"
 
     def __init__(
         self,
@@ -348,43 +348,36 @@ class PodResourcesSource:
         self._cached: Allocations | None = None
         self._asked_at: Nanoseconds = 0
         self._pause: Nanoseconds = 0
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Unknown device ids of a read with a request: `unknown_device`."""
 
     @property
     def path(self) -> Path:
         """The socket."""
         return self._path
 
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return KUBELET
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Devices whose ids were not understood, of a read that asked: `unknown_device`."""
-        return self._errors
-
     def read(self) -> Allocations:
-        """Who was given which GPU, at most `keep` ago.
+        """The allocations, at most `keep` old.
 
         Raises:
-            ReadFailedError: `absent`, there is no socket; `denied`, not for us; `refused`, nobody listens;
+            ReadFailedError: `absent`, there is no socket; `denied`, no access; `refused`, nothing listens;
                 `timeout`; `connection`, it broke off; `not_kubelet`, something else answers; `malformed`;
-                `too_large`; `exhausted`, asked too often, or not asked again yet; `starting`, it does not
-                know yet; `unimplemented`; `grpc_status`, any other refusal.
+                `too_large`; `exhausted`, too many requests, or still in the pause after that; `starting`, it
+                does not know its pods yet; `unimplemented`; `grpc_status`, any other refusal.
         """
-        self._errors = ()
+        self.errors = ()
         now = self._clock.elapsed()
         if self._cached is None or now - self._asked_at >= self._keep:
             self._cached = None
             if self._pause and now - self._asked_at < self._pause:
                 pause = f"{seconds(self._pause):g} s"
-                raise ReadFailedError("exhausted", f"{self._path}: asked too often, and again after {pause}")
+                raise ReadFailedError(
+                    FailureReason.EXHAUSTED, f"{self._path}: asked too often, and again after {pause}"
+                )
             self._asked_at = now
             self._cached = self._call()
             if self._cached.unknown_count:
-                self._errors = (("unknown_device", self._cached.unknown_count),)
+                self.errors = (("unknown_device", self._cached.unknown_count),)
         return located(self._cached, self._minors())
 
     def close(self) -> None:
@@ -397,7 +390,7 @@ class PodResourcesSource:
         try:
             answer = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
         except ReadFailedError as failure:
-            exhausted = failure.reason == "exhausted"
+            exhausted = failure.reason is FailureReason.EXHAUSTED
             self._pause = min(2 * self._pause or BACKOFF_MIN, BACKOFF_MAX) if exhausted else 0
             raise
         self._pause = 0

@@ -1,13 +1,13 @@
-"""Asks the kubelet of this host for its pods, by the socket of its Pods API (KEP-4188).
+"""Pods of this host, from the socket of the kubelet's Pods API (KEP-4188).
 
 The service is `Pods` of `pkg/apis/pods/v1alpha1/api.proto` in the repository kubernetes/kubelet: alpha in
 Kubernetes 1.36, on by default in 1.37 under the same name. The path is that of Kubernetes' documentation
-(reference/node/kubelet-pods-api). The proposal has another, in /var/lib/kubelet/pods; that folder holds the
-volumes of all pods, and is not looked at. All who ask together have 100 questions a second.
+(reference/node/kubelet-pods-api). The proposal has another, in /var/lib/kubelet/pods; that folder has the
+volumes of all pods, and is not read. All clients together have 100 requests a second.
 
-The proposal lets a question say which fields it wants, by metadata. The server that went into 1.37 does not
-read it, so that nothing is said here and every answer has whole pods, the values of environment variables
-among them: fields that are not listed here are skipped unread.
+In the proposal a request names the fields that it wants, by metadata. The server of 1.37 does not read that,
+so every answer has whole pods, with the values of environment variables: fields that are not listed here are
+skipped unread.
 
 Field numbers are those of `core/v1/generated.proto` in kubernetes/api (10b39a39, 24 July 2026), and for
 `ObjectMeta`, `OwnerReference` and `Time` of `pkg/apis/meta/v1/generated.proto` in kubernetes/apimachinery
@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 
@@ -30,16 +30,16 @@ Read = Callable[[Message, int, int], Any]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 POD_BYTES_MAX: Final = 4 * 1024 * 1024
-"""etcd takes objects of 1.5 MiB unless told otherwise; a pod of more is none."""
+"""etcd takes objects of 1.5 MiB by default; a pod of more is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageFields:
     """The fields of one kind of message that are read, by number.
 
-    `single` has strings and messages, `repeated` those that there are several of, `maps` labels and
-    annotations, `flags` truth values. A message that Go leaves out (`*T`) counts as there
-    when it is empty, and what is there twice counts as the last says.
+    `single` has strings and messages, `repeated` lists of them, `maps` labels and annotations, `flags` truth
+    values. An empty message is present, unlike one that Go leaves out (`*T`); of a field that comes twice
+    the last counts.
     """
 
     single: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class MessageFields:
     flags: Mapping[int, str] = field(default_factory=dict)
 
     def read(self, message: Message, start: int, end: int) -> JsonObject:
-        """What a message says between two offsets.
+        """The fields of a message between two offsets.
 
         Raises:
             ReadFailedError: as `Message`.
@@ -83,7 +83,7 @@ def _time(message: Message, start: int, end: int) -> str:
 
 
 def _inlined(message: Message, start: int, end: int) -> JsonObject:
-    """What an `EphemeralContainer` has in common with others, which JSON does not nest."""
+    """The fields that an `EphemeralContainer` shares with other containers; JSON does not nest them."""
     common: JsonObject = _EPHEMERAL.read(message, start, end).get("common", {})
     return common
 
@@ -153,29 +153,29 @@ def listed(reply: bytes) -> Iterator[JsonObject]:
     for number, start, end in message.fields():
         if number == 1:
             if end - start > POD_BYTES_MAX:
-                raise ReadFailedError("too_large", f"a pod of more than {POD_BYTES_MAX} bytes")
+                raise ReadFailedError(FailureReason.TOO_LARGE, f"a pod of more than {POD_BYTES_MAX} bytes")
             yield _POD.read(message, start, end)
 
 
 SOCKET: Final = Path("/var/lib/kubelet/pods-api/pods-api.sock")
-"""Made again by each start of the kubelet: what is mounted into a container is its directory."""
+"""The kubelet recreates it at each start, so a container mounts its directory."""
 
 METHOD: Final = "/v1alpha1.Pods/ListPods"
 
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Held whole, and twice for a moment; 500 pods of 30 KB each."""
+"""In memory as a whole, and twice for a moment; 500 pods of 30 KB each."""
 
 
 def is_served(path: Path) -> bool:
-    """Whether there is a socket that this process may know of."""
+    """Whether there is a socket that this process can see."""
     return os.path.exists(path)
 
 
 def pods(path: Path, deadline: Deadline) -> Iterator[dict[str, Any]]:
-    """The pods of this host as their JSON would tell them, one at a time.
+    """The pods of this host, one at a time, as their JSON would be.
 
     Raises:
-        ReadFailedError: as `call.call`; `starting`, the kubelet does not know all pods yet.
+        ReadFailedError: as `grpc.call`; `starting`, the kubelet does not know all pods yet.
     """
     from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 

@@ -1,16 +1,16 @@
-"""What a protocol buffers message holds, without generated code: strings, messages and integers, by number.
+"""Parser of protocol buffers without generated code: strings, messages and integers, by number.
 
-The encoding is https://protobuf.dev/programming-guides/encoding/. Numbers that nobody asks for, and fields of
-other wire types, are skipped as newer senders have them.
+The encoding is https://protobuf.dev/programming-guides/encoding/.
+Unwanted numbers, and fields of other wire types, are skipped: newer senders have them.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from exporter.readings import ReadFailedError
+from exporter.readings import FailureReason, ReadFailedError
 
 FIELDS_MAX: Final = 1 << 20
-"""Fields looked at in one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
+"""Fields read of one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
 
 VARINT_BYTES_MAX: Final = 10
 TAG_BYTES_MAX: Final = 5
@@ -52,7 +52,7 @@ class Message:
         while at < stop:
             self._left -= 1
             if self._left < 0:
-                raise ReadFailedError("too_large", "more fields than a kubelet has to tell")
+                raise ReadFailedError(FailureReason.TOO_LARGE, "more fields than a kubelet has to tell")
             tag = data[at]
             if tag < 0x80:
                 at += 1
@@ -107,4 +107,4 @@ class Message:
 
 
 def _malformed(what: str, at: int) -> ReadFailedError:
-    return ReadFailedError("malformed", f"{what}, at byte {at}")
+    return ReadFailedError(FailureReason.MALFORMED, f"{what}, at byte {at}")

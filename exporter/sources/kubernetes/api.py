@@ -1,4 +1,4 @@
-"""One GET to a Kubernetes server: by https, bounded, with the service account's token as it is now."""
+"""Bounded GETs of a Kubernetes server with the token of the service account, and the labels of the node."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
-from exporter.readings import NodeLabels, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, NodeLabels, ReadFailedError
 from exporter.sources.http_client import (
     HEADERS,
     Deadline,
@@ -30,10 +30,10 @@ MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """What a pod was given to ask with.
+    """Credentials and addresses of a pod's service account.
 
-    `server` is the API server's address as `https://host:port`, `node` the name of the node that the pod is
-    on and `node_ip` an address of it, empty where nobody told them.
+    `server` is the API server's address as `https://host:port`; `node` is the name of the pod's node and
+    `node_ip` an address of it, empty where they are not set.
     """
 
     server: str
@@ -60,17 +60,17 @@ def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Ser
     )
 
 
-REFUSALS: Final = {
-    HTTPStatus.UNAUTHORIZED: "unauthorized",
-    HTTPStatus.FORBIDDEN: "forbidden",
-    HTTPStatus.NOT_FOUND: "not_found",
+REFUSALS: Final[Mapping[int, FailureReason]] = {
+    HTTPStatus.UNAUTHORIZED: FailureReason.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: FailureReason.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: FailureReason.NOT_FOUND,
 }
-"""Statuses that have a reason of their own, since each asks for another remedy."""
+"""Statuses with a reason of their own, since their remedies differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is asked of whom. `subject` is how errors name it, `limit` the longest body in bytes."""
+    """One GET. `subject` names it in errors, `limit` is the longest body in bytes."""
 
     url: str
     subject: str
@@ -80,9 +80,10 @@ class Call:
 
 
 def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline) -> dict[str, Any]:
-    """The JSON object that a server answers.
+    """The JSON object of an answer.
 
-    Token and authorities are read anew: Kubernetes renews a token long before it expires, and a CA some day.
+    Token and CA file are read at each call: Kubernetes renews a token long before it expires, and a CA at
+    times.
 
     Raises:
         ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `unauthorized`,
@@ -92,9 +93,13 @@ def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: De
     try:
         value = json.loads(answer.body)
     except (ValueError, RecursionError) as error:
-        raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with JSON") from error
+        raise ReadFailedError(
+            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with JSON"
+        ) from error
     if not isinstance(value, dict):
-        raise ReadFailedError("not_recognized", f"{call.subject}: answers, but not with a JSON object")
+        raise ReadFailedError(
+            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with a JSON object"
+        )
     return value
 
 
@@ -106,27 +111,20 @@ def get(
     Raises:
         ReadFailedError: as `document`, `not_recognized` excepted.
     """
-    answer = _exchange(call, connect, deadline, sink)
+    token = TokenFile(call.token_file).token()
+    headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
+    with closing(connect()) as client:
+        answer = client.request(HttpRequest(call.url, headers, call.subject), deadline, call.limit, sink)
     if answer.status != HTTPStatus.OK:
-        reason = {int(status): word for status, word in REFUSALS.items()}.get(answer.status, "http_status")
+        reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
         raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")
     return answer
 
 
-def _exchange(
-    call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline, sink: Sink | None
-) -> HttpResponse:
-    token = TokenFile(call.token_file).token()
-    headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
-    with closing(connect()) as client:
-        return client.request(HttpRequest(call.url, headers, call.subject), deadline, call.limit, sink)
-
-
-NAME: Final = "node_labels"
 TIMEOUT_SECONDS: Final = 5.0
 
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
-"""etcd takes objects of 1.5 MiB unless told otherwise."""
+"""etcd takes objects of 1.5 MiB by default."""
 
 LABELS_MAX: Final = 1000
 """Feature discovery gives a node a few hundred."""
@@ -137,13 +135,13 @@ ACCEPT: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,ap
 KINDS: Final = frozenset({"Node", "PartialObjectMetadata"})
 
 RIGHT: Final = '{apiGroups: [""], resources: [nodes], verbs: [get]}'
-REMEDIES: Final[Mapping[str, str]] = {
-    "forbidden": (
+REMEDIES: Final[Mapping[FailureReason, str]] = {
+    FailureReason.FORBIDDEN: (
         f"; allow it by a ClusterRole with the rule {RIGHT}, as deploy/kubernetes/node-labels.yaml does, or "
         "set `discovery: {kubernetes: off}`"
     ),
-    "not_found": "; set NODE_NAME by the fieldRef spec.nodeName",
-    "unauthorized": "; the token of the service account is not, or no longer, valid",
+    FailureReason.NOT_FOUND: "; set NODE_NAME by the fieldRef spec.nodeName",
+    FailureReason.UNAUTHORIZED: "; the token of the service account is not, or no longer, valid",
 }
 
 
@@ -155,7 +153,11 @@ class NodeReading:
 
 
 class NodeSource:
-    """Reads the labels of one node. `account` is `None` where there is nobody to ask."""
+    """Reads the labels of one node. `account` is `None` outside a cluster."""
+
+    name: Final = "node_labels"
+    errors: Final[ErrorCounts] = ()
+    problem: Final = ""
 
     def __init__(
         self, clock: Clock, account: ServiceAccount | None, *, timeout: float = TIMEOUT_SECONDS
@@ -165,32 +167,17 @@ class NodeSource:
         self._timeout = timeout
 
     @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
     def asks(self) -> bool:
-        """Whether there is an API server to ask."""
+        """Whether there is an API server."""
         return self._account is not None
 
     @property
     def fallback(self) -> NodeReading:
-        """What is known without asking: that there are no labels where there is nobody to ask."""
+        """Reading without a request: no labels outside a cluster, else unknown ones."""
         return NodeReading(None if self.asks else ())
 
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """A read is whole or fails."""
-        return ()
-
-    @property
-    def problem(self) -> str:
-        """As `errors`."""
-        return ""
-
     def read(self) -> NodeReading:
-        """The labels of the node. Without anybody to ask none, and no request.
+        """The labels of the node; none, and no request, outside a cluster.
 
         Raises:
             ReadFailedError: `node_name`, or as `api.document`.
@@ -200,7 +187,9 @@ class NodeSource:
             return self.fallback
         if not is_node_name(account.node):
             fault = "is not set" if not account.node else "is no name of a node"
-            raise ReadFailedError("node_name", f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName")
+            raise ReadFailedError(
+                FailureReason.NODE_NAME, f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName"
+            )
         subject = f"node {account.node} at {account.server}"
         call = Call(
             f"{account.server}/api/v1/nodes/{account.node}",
@@ -219,14 +208,14 @@ class NodeSource:
             return NodeReading(_labels(node_object, account.node))
         except ValueError as error:
             message = f"{subject}: answers, but not as Kubernetes does: {error}"
-            raise ReadFailedError("not_recognized", message) from error
+            raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
     def close(self) -> None:
         """Nothing is held between reads."""
 
 
 def _labels(node_object: Mapping[str, Any], node: str) -> NodeLabels:
-    """The labels of a node's document, sorted; what Kubernetes would not take for a label is none.
+    """The valid labels of a node's document, sorted.
 
     Raises:
         ValueError: it is not that node's document.

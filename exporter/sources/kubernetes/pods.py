@@ -1,7 +1,7 @@
 """Pods of this node, decoded from JSON: workload, annotations, owner. Pure, bounded.
 
 Fields are those of core/v1 (k8s.io/api/core/v1/types.go). A field that is missing or of another type is left
-out; a pod without a name, a namespace or a uid is dropped. Whoever may start a pod writes its annotations,
+out; a pod without a name, a namespace or a uid is dropped. The user who starts a pod writes its annotations,
 so they name a port, a path and labels of that pod only, and never a host.
 """
 
@@ -26,8 +26,10 @@ TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
 
 
 class Workload(NamedTuple):
-    """What people know a pod by: its Deployment rather than its ReplicaSet, its InferenceService rather
-    than that. A pod that nothing owns is its own: kind `Pod`.
+    """Outermost owner of a pod: its Deployment rather than its ReplicaSet, its InferenceService rather than
+    both.
+
+    A pod without an owner is its own workload: kind `Pod`.
     """
 
     kind: str
@@ -36,11 +38,11 @@ class Workload(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container. `id` are the 64 hexadecimal digits that its cgroup's path ends in, empty before it was
-    created; after a restart they are others.
+    """One container of a pod.
 
-    `running` is false while it waits (images, crash loop) and after it ended. `argv` is what its pod says
-    that it is started with, empty where its image says.
+    `id` are the 64 hexadecimal digits at the end of its cgroup's path, empty before it is created; a restart
+    changes them. `running` is false while it waits (images, crash loop) and after it ended. `argv` is the
+    command line of its pod, empty where the image has it.
     """
 
     name: str
@@ -52,9 +54,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class PodAnnotations:
-    """What a pod's annotations `inference-cost/...` say of it; empty and `None` where they say nothing.
+    """Settings of a server in the annotations `inference-cost/...` of its pod; empty and `None` where not
+    set.
 
-    `port` and `path` are where its metrics are read, at the pod's own address and never at another.
+    `port` and `path` are those of its metrics, at the pod's own address and never at another.
     `refused` are the annotations that cannot be used, by their last word (`port`), each with the fault.
     """
 
@@ -76,13 +79,11 @@ GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
 class Pod:
     """One pod of this node.
 
-    `uid` is the one that its cgroup's path has; that of a static pod is the hash of its manifest, while the
-    API server knows it by another.
-    `ips` are its addresses, the first one first; those of the node where it uses the node's network.
-    `annotations` are only those that somebody here reads (`decoding.KEPT`).
-    `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
-    GPUs that it was given.
-    `product` and `team` are those of its cost (`owner_of`), by labels that the configuration names.
+    `uid` is that of its cgroup's path; for a static pod the hash of its manifest, while the API server has
+    another. `ips` are its addresses, in the order of its status; those of the node if it uses the node's
+    network. `annotations` are only those that are read (`ANNOTATION_PREFIXES`).
+    `live` is true while any container runs or will run: a pod whose container waits for a restart keeps its
+    GPUs. `product` and `team` are those of its cost (`owner_of`), by labels that the configuration names.
     """
 
     namespace: str
@@ -107,7 +108,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """All pods of this node that were told, and who told: `pods_api`, `kubelet` or `api_server`."""
+    """The pods of this node, and the way that they were read: `pods_api`, `kubelet` or `api_server`."""
 
     pods: tuple[Pod, ...] = ()
     source: str = ""
@@ -118,7 +119,7 @@ PATH_CHARACTERS: Final = 256
 
 RESERVED: Final = frozenset({UNALLOCATED, OTHER})
 UNMATCHED: Final = "unmatched:"
-"""Names, and how names begin, that have a meaning of their own."""
+"""Names, and a prefix of names, that have a meaning of their own."""
 
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
@@ -126,7 +127,7 @@ _PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> PodAnnotations:
-    """What annotations ask for, and which of them cannot be used."""
+    """Settings of annotations, and those that cannot be used."""
     values: dict[str, Any] = {}
     refused = []
     for annotation in sorted(annotations):
@@ -173,11 +174,11 @@ READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "port": _port,
     "path": _path,
 }
-"""The annotations that there are, without their prefix."""
+"""Known annotations, without their prefix."""
 
 
 def owner_of(pod: Pod, labels: PodLabels) -> tuple[str, str]:
-    """The product and the team that a pod names: by annotation, else by label; empty where by neither."""
+    """Product and team of a pod: by annotation, else by label; empty without either."""
     return (
         pod.pod_annotations.product or pod.labels.get(labels.product, ""),
         pod.pod_annotations.team or pod.labels.get(labels.team, ""),
@@ -205,10 +206,10 @@ HASHES: Final[tuple[tuple[str, str], ...]] = (
     ("pod-template-hash", "Deployment"),
     ("rollouts-pod-template-hash", "Rollout"),
 )
-"""Labels whose value ends the name of a ReplicaSet, and what owns one that is named so."""
+"""Labels whose value ends the name of a ReplicaSet, and the kind of its owner."""
 
 _GENERATED_RAY: Final = re.compile(r"(.+)-raycluster-[bcdfghjklmnpqrstvwxz2456789]{5}")
-"""How KubeRay named the cluster of a RayService or RayJob up to 1.3, anew at each upgrade."""
+"""Name that KubeRay up to 1.3 generated for the cluster of a RayService or RayJob at each upgrade."""
 
 _SCHEDULED: Final = re.compile(r"(.+)-([0-9]{8,9})")
 """CronJob and the minute since 1970 that a Job of it was due at (pkg/controller/cronjob: getJobName)."""
@@ -216,7 +217,7 @@ _SCHEDULED: Final = re.compile(r"(.+)-([0-9]{8,9})")
 EARLY_MINUTES: Final = 5
 LATE_MINUTES: Final = 7 * 24 * 60
 """How far the creation of a Job's pod may lie from the minute in its name: clocks, and pods that wait for a
-GPU. `report-20261125` is a Job that somebody has named by a date."""
+GPU. `report-20261125` is a Job that its user named by a date."""
 
 
 def workload_of(
@@ -296,14 +297,14 @@ CONFIG_HASH: Final = "kubernetes.io/config.hash"
 """On the mirror of a static pod: the uid that the kubelet gave it, and that its cgroup has."""
 
 ANNOTATION_PREFIXES: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
-"""How the annotations begin that are kept; others may be a quarter of a megabyte each."""
+"""Prefixes of the annotations that are kept; others may have a quarter of a megabyte each."""
 
 ROLES: Final[tuple[tuple[str, str, ContainerRole], ...]] = (
     ("containers", "containerStatuses", "container"),
     ("initContainers", "initContainerStatuses", "init"),
     ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),
 )
-"""Where a pod's spec has its containers, where its status has them, and what they are."""
+"""Keys of containers in a pod's spec and status, and their role."""
 
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
@@ -313,9 +314,9 @@ _CONTAINER_ID: Final = re.compile(r"[a-z0-9-]+://([0-9a-f]{64})")
 
 
 def pod_of(value: object, node: str = "") -> Pod | None:
-    """The pod of a JSON object; `None` where it is none, or is not on the node of that name.
+    """The pod of a JSON object; `None` where it is none, or is on another node.
 
-    Without a name the pod says which node it is on: a kubelet's socket tells the pods of this node alone.
+    Without a `node` the pod may be on any: a kubelet's socket has the pods of this node alone.
     """
     pod, metadata = _mapping(value), _mapping(_mapping(value).get("metadata"))
     spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
@@ -385,7 +386,7 @@ def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Container]:
-    """Those that the spec names, each with its status where there is one."""
+    """The containers of the spec, each with its status where there is one."""
     for named, stated, role in ROLES:
         states = {_text(state, "name"): state for state in map(_mapping, _list(status.get(stated)))}
         for container in islice(map(_mapping, _list(spec.get(named))), CONTAINERS_MAX):
@@ -404,7 +405,7 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[
 
 
 def _words(container: Mapping[str, Any]) -> Iterator[str]:
-    """What a container is started with; none without a command, for then its image says the program."""
+    """Command line of a container; empty without a command, since its image then has the program."""
     command = _list(container.get("command"))
     for word in (*command, *(_list(container.get("args")) if command else ())):
         if isinstance(word, str):

@@ -1,30 +1,31 @@
-"""The pods of this node, asked of its kubelet, by socket or by https, or of the API server."""
+"""The pods of this node: from its kubelet, by socket or HTTPS, or from the API server."""
 
+import codecs
 import ipaddress
+import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import AccessDeniedError, ReadFailedError
+from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.api import Call, ServiceAccount, get
-from exporter.sources.kubernetes.listing import NotAListError, PodListing
 from exporter.sources.kubernetes.pods import PREFIX, READERS, Pod, Pods, pod_of
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "pods"
 TIMEOUT_SECONDS: Final = 4.0
-"""For one read, in equal parts for those that are asked: below the five in which a tick wants answers."""
+"""For one read, shared equally by all ways: below the five seconds of a tick."""
 
 RENEWAL: Final[Nanoseconds] = 20 * NANOSECONDS_PER_SECOND
 """How old an answer, or a refusal, may be; pods come and go more rarely."""
@@ -37,56 +38,189 @@ PODS_API: Final = "pods_api"
 KUBELET: Final = "kubelet"
 API_SERVER: Final = "api_server"
 WAYS: Final = (PODS_API, KUBELET, API_SERVER)
-"""Who is asked in `auto`, the first one first."""
+"""Ways to read pods, in the order of `auto`."""
 
 KUBELET_PORT: Final = 10250
 
-PASSING: Final = frozenset({"absent", "refused", "starting"})
-"""Failures of a socket that a restart of the kubelet brings, and that are told at once."""
+PASSING: Final = frozenset({FailureReason.ABSENT, FailureReason.REFUSED, FailureReason.STARTING})
+"""Failures of a socket while the kubelet restarts, which come at once."""
 
-CLOSED: Final = frozenset({"denied", "unimplemented"})
-"""Failures of a socket that last, so that it is as if there were none."""
+CLOSED: Final = frozenset({FailureReason.DENIED, FailureReason.UNIMPLEMENTED})
+"""Permanent failures of a socket, which count as no socket."""
 
-NOT_ALLOWED: Final = frozenset({"forbidden", "unauthorized"})
-"""How a token that is for something else is refused; a kubelet that takes no tokens says the second."""
+NOT_ALLOWED: Final = frozenset({FailureReason.FORBIDDEN, FailureReason.UNAUTHORIZED})
+"""Refusals of a token without the right; a kubelet that takes no tokens gives the second."""
 
 RIGHTS: Final = {
     KUBELET: '{apiGroups: [""], resources: [nodes/pods], verbs: [get]}',
     API_SERVER: '{apiGroups: [""], resources: [pods], verbs: [list]}',
 }
-"""The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets ask for instead: with
-it one may run commands in every pod of the node."""
+"""The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets need instead: it
+allows running commands in every pod of the node."""
 
 _ALLOW: Final = "allow it by a ClusterRole with the rule"
 _REACH: Final = "no network policy and no firewall may keep this pod from"
 
 REMEDIES: Final = {
-    (KUBELET, "forbidden"): f"{_ALLOW} {RIGHTS[KUBELET]}",
-    (KUBELET, "unauthorized"): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
-    (KUBELET, "connection"): f"{_REACH} its node's kubelet",
-    (KUBELET, "timeout"): f"{_REACH} its node's kubelet",
-    (KUBELET, "tls"): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
-    (API_SERVER, "forbidden"): f"{_ALLOW} {RIGHTS[API_SERVER]}",
-    (API_SERVER, "unauthorized"): "the token of the service account is not, or no longer, valid",
-    (API_SERVER, "connection"): f"{_REACH} the API server",
-    (API_SERVER, "timeout"): f"{_REACH} the API server",
+    (KUBELET, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[KUBELET]}",
+    (
+        KUBELET,
+        FailureReason.UNAUTHORIZED,
+    ): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
+    (KUBELET, FailureReason.CONNECTION): f"{_REACH} its node's kubelet",
+    (KUBELET, FailureReason.TIMEOUT): f"{_REACH} its node's kubelet",
+    (
+        KUBELET,
+        FailureReason.TLS,
+    ): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
+    (API_SERVER, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[API_SERVER]}",
+    (API_SERVER, FailureReason.UNAUTHORIZED): "the token of the service account is not, or no longer, valid",
+    (API_SERVER, FailureReason.CONNECTION): f"{_REACH} the API server",
+    (API_SERVER, FailureReason.TIMEOUT): f"{_REACH} the API server",
 }
-"""What to do, by who failed and why. Any one of those that are asked suffices."""
+"""Remedies by way and reason. One way that works suffices."""
+
+
+ITEM_CHARACTERS_MAX: Final = 4 * 1024 * 1024
+"""etcd takes objects of 1.5 MiB by default; a longer item is no pod."""
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+class NotAListError(Exception):
+    """The body is no PodList; the message is the rest of a sentence."""
+
+
+class _UnfinishedError(Exception):
+    """More bytes are needed."""
+
+
+class PodListing:
+    """Parses a PodList piece by piece: one pod is held at a time, however many there are.
+
+    Go writes the fields of an object in the order of its type (core/v1: kind, apiVersion, metadata, items),
+    so that `kind` comes before `items`.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = codecs.getincrementaldecoder("utf-8")()
+        self._json = json.JSONDecoder()
+        self._text = ""
+        self._left = 0
+        self._expects: Literal["object", "key", "item", "nothing"] = "object"
+        self._kind = ""
+
+    def feed(self, piece: bytes) -> list[Any]:
+        """The pods that a piece of the body completes. Bytes after the list are ignored.
+
+        Raises:
+            NotAListError: the body is none of a PodList.
+        """
+        if self._expects == "nothing":
+            return []
+        try:
+            self._text += self._bytes.decode(piece)
+        except UnicodeDecodeError as error:
+            raise NotAListError("not with text") from error
+        # A large pod is not tried again until twice as much of it is there.
+        return self._items() if len(self._text) >= 2 * self._left else []
+
+    def end(self) -> list[Any]:
+        """The remaining pods, at the end of the body.
+
+        Raises:
+            NotAListError: the list has not ended.
+        """
+        items = self._items()
+        if self._expects != "nothing":
+            raise NotAListError("not with a whole list of pods")
+        return items
+
+    def _items(self) -> list[Any]:
+        items, at = [], 0
+        try:
+            while self._expects != "nothing":
+                complete, at = self._step(at)
+                items.extend(complete)
+        except _UnfinishedError:
+            pass
+        self._text = self._text[at:]
+        self._left = len(self._text)
+        if self._left > ITEM_CHARACTERS_MAX:
+            raise NotAListError("but what it says has no end")
+        return items
+
+    def _step(self, at: int) -> tuple[list[Any], int]:
+        """One key with its value, or one item; where the next begins."""
+        if self._expects == "object":
+            self._expects, at = "key", self._after(at, "{")[1]
+            return [], at
+        if self._expects == "item":
+            if self._next(at) == "]":
+                self._expects = "nothing"
+                return [], at
+            item, at = self._value(at)
+            delimiter, at = self._after(at, ",]")
+            self._expects = "item" if delimiter == "," else "nothing"
+            return [item], at
+        key, at = self._value(at)
+        _, at = self._after(at, ":")
+        if key == "items" and self._next(at) == "[":
+            if self._kind != "PodList":
+                raise NotAListError("but not with a list of pods")
+            self._expects = "item"
+            return [], self._after(at, "[")[1]
+        value, at = self._value(at)
+        delimiter, at = self._after(at, ",}")
+        if key == "kind":
+            self._kind = str(value)
+        if key == "items" and value is None and self._kind == "PodList":
+            self._expects = "nothing"  # how Go writes a list that nobody made
+        elif delimiter == "}":
+            raise NotAListError("but not with a list of pods")
+        return [], at
+
+    def _next(self, at: int) -> str:
+        """The next character that is no white space."""
+        space = _SPACE.match(self._text, at)
+        at = space.end() if space else at
+        if at == len(self._text):
+            raise _UnfinishedError
+        return self._text[at]
+
+    def _after(self, at: int, wanted: str) -> tuple[str, int]:
+        """The next character, which must be one of those wanted, and where it ends."""
+        character = self._next(at)
+        if character not in wanted:
+            raise NotAListError("but not with JSON")
+        return character, self._text.index(character, at) + 1
+
+    def _value(self, at: int) -> tuple[Any, int]:
+        """The next value, and where it ends."""
+        at = self._text.index(self._next(at), at)
+        try:
+            return self._json.raw_decode(self._text, at)
+        except RecursionError as error:
+            raise NotAListError("but what it says has no end") from error
+        except ValueError as error:
+            raise _UnfinishedError from error
 
 
 class PodSource:
-    """Reads the pods of one node; `account` is `None` where kubelet and API server would not answer.
+    """Reads the pods of one node; `account` is `None` without access to kubelet and API server by HTTPS.
 
-    `choice` is `pods_api`, the kubelet's socket; `kubelet`, by https; `api_server`; or `auto`: the socket
-    from the moment on at which there is one, then the kubelet and the API server where there is an account,
-    each where the one before does not tell. The socket needs no account, but root. There `auto` finds out
-    whether it may ask: a token may be mounted for the labels of the node alone.
+    `choice` is `pods_api`, the kubelet's socket; `kubelet`, by HTTPS; `api_server`; or `auto`: the socket
+    once there is one, then with an account the kubelet and the API server, each if the one before fails. The
+    socket needs no account, but root. In `auto` a refusal of all is no failure: a token may be mounted for
+    the labels of the node alone.
 
-    By https the kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`;
-    without one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is
-    sent to an address of the node itself does not leave it; only who is on the node's network while its
-    kubelet is down could listen in its place, and would get a token that reads this cluster's nodes or pods.
+    The kubelet is requested at the node's own address. Its certificate is checked by `kubelet_ca_file`;
+    without one any is accepted, since kubelets sign their own by default. A request to an address of the
+    node does not leave it. Only a process in the node's network, while the kubelet is down, could listen in
+    its place and get a token that reads this cluster's nodes or pods.
     """
+
+    name: Final = "pods"
 
     def __init__(
         self,
@@ -111,37 +245,28 @@ class PodSource:
         self._answer: Pods | ReadFailedError | None = None
         self._at: Nanoseconds = 0
         self._answered = False
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Omissions of the last reading; a refused annotation of a pod counts once.
+
+        `pod` (no pod of this node), `too_many_pods`, `annotation_...` (see `parse_annotations`).
+        """
         self._refused: frozenset[tuple[str, str, str]] = frozenset()
 
     @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
     def asks(self) -> bool:
-        """Whether there is anybody to ask, now or before; the answer is no pods where there is not."""
+        """Whether there is any way to read pods; without one the reading is no pods."""
         return bool(self._ways())
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """What was left out of the last reading, by reason; what is refused of a pod counts once.
-
-        `pod` (what is no pod of this node), `too_many_pods`, `annotation_...` (see `annotations`).
-        """
-        return self._errors
 
     def read(self) -> Pods:
         """The pods of this node, at most 20 seconds old.
 
         Raises:
-            NotAllowedError: in `auto` nobody ever told, and all who can be asked refuse this account.
+            AccessDeniedError: in `auto` no way ever worked, and all refuse this account.
             ReadFailedError: `node_ip`, `node_name`, as `api.document`, or as `pods_api.pods`. In `auto` the
-                one of the first in `WAYS`, unless that is a socket that is closed to us, with the messages of
-                all.
+                reason is that of the first way, unless that is a socket without access, and the message has
+                those of all.
         """
-        self._errors = ()
+        self.errors = ()
         ways = self._ways()
         if not ways:
             return Pods()
@@ -154,10 +279,10 @@ class PodSource:
         return self._answer
 
     def close(self) -> None:
-        """Nothing is held between reads but what was told."""
+        """Nothing is open between reads."""
 
     def _ways(self) -> tuple[str, ...]:
-        """Who can be asked, the first one first."""
+        """Ways to read pods now, in their order."""
         if self._choice == "auto":
             self._socket_seen = self._socket_seen or pods_api.is_served(self._socket)
         able = {PODS_API: self._socket_seen, KUBELET: self._account, API_SERVER: self._account}
@@ -172,15 +297,19 @@ class PodSource:
             except ReadFailedError as failure:
                 failures[way] = failure
                 if way != PODS_API or failure.reason not in PASSING:
-                    self._order = [*(other for other in self._order if other != way), way]  # asked last now
+                    self._order = [*(other for other in self._order if other != way), way]  # last from now on
             else:
                 return Pods(pods, way)
         failed = [failures[way] for way in WAYS if way in failures]
         first = failed[0] if len(failed) == 1 or failed[0].reason not in CLOSED else failed[1]
         problem = "; ".join(map(str, failed))
         reasons = {failure.reason for failure in failed}
-        if self._choice == "auto" and not self._answered and "forbidden" in reasons <= NOT_ALLOWED:
-            return AccessDeniedError("forbidden", problem)
+        if (
+            self._choice == "auto"
+            and not self._answered
+            and FailureReason.FORBIDDEN in reasons <= NOT_ALLOWED
+        ):
+            return AccessDeniedError(FailureReason.FORBIDDEN, problem)
         return ReadFailedError(first.reason, problem)
 
     def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
@@ -203,21 +332,25 @@ class PodSource:
         else:
             self._stream(way, deadline, take)
         left_out.update(self._new_refusals(pods))
-        self._errors = tuple(sorted(left_out.items()))
+        self.errors = tuple(sorted(left_out.items()))
         return tuple(pods)
 
     def _stream(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
-        """Hand over the pods that one of the two tells by https, as they come."""
+        """Read pods by HTTPS, and hand each over as it comes."""
         account = self._account
         if account is None or not is_node_name(account.node):
-            raise ReadFailedError("node_name", "NODE_NAME is not set; set it by the fieldRef spec.nodeName")
+            raise ReadFailedError(
+                FailureReason.NODE_NAME, "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
+            )
         call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
         listing = PodListing()
         try:
             get(call, connect, deadline, lambda piece: take(listing.feed(piece)))
             take(listing.end())
         except NotAListError as fault:
-            raise ReadFailedError("not_recognized", f"{call.subject}: answers, {fault}") from fault
+            raise ReadFailedError(
+                FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, {fault}"
+            ) from fault
         except ReadFailedError as failure:
             remedy = REMEDIES.get((way, failure.reason))
             if remedy is None:
@@ -231,7 +364,7 @@ class PodSource:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
             raise ReadFailedError(
-                "node_ip", "NODE_IP is not set; set it by the fieldRef status.hostIP"
+                FailureReason.NODE_IP, "NODE_IP is not set; set it by the fieldRef status.hostIP"
             ) from None
         host = f"[{address}]" if address.version == 6 else str(address)
         server = f"https://{host}:{self._kubelet_port}"
@@ -243,7 +376,7 @@ class PodSource:
 
     @staticmethod
     def _api_server(account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
-        # From the API server's memory, as kubelets read it: no question goes to etcd.
+        # From the API server's memory, as kubelets read it: no request goes to etcd.
         query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
         call = Call(
             f"{account.server}/api/v1/pods?{query}",
@@ -254,7 +387,7 @@ class PodSource:
         return call, partial(secure_client, account.ca_file)
 
     def _new_refusals(self, pods: list[Pod]) -> Iterator[str]:
-        """The reason of each annotation that is refused and was not before; the log says which pod has it."""
+        """The reason of each newly refused annotation; the log has its pod."""
         refused = {
             (f"{pod.namespace}/{pod.name}", annotation, fault)
             for pod in pods

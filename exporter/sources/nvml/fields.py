@@ -1,4 +1,4 @@
-"""Fields of one GPU. A field that it does not report is `None`, and so is a value that cannot be true.
+"""Fields of one GPU. A field that it does not report is `None`, and so is an impossible value.
 
 Units and sentinels are those of nvml.h: milliwatts, millijoules, percent; all ones is "not available".
 GPM, the monitoring of Hopper and later, fills a sample at each read: two samples give the mean between them.
@@ -25,7 +25,7 @@ from exporter.units import (
 )
 
 GRAPHICS_UTIL: Final = 1
-"""nvmlGpmMetricId_t: percent of the time in which anything ran, what the ring tells too."""
+"""nvmlGpmMetricId_t: percent of the time in which anything ran, as in the ring of samples."""
 
 METRICS_VERSION: Final = 1
 """NVML_GPM_METRICS_GET_VERSION."""
@@ -37,10 +37,10 @@ LONGEST: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """A mean over more is not one of the time since the last read."""
 
 ROUNDING: Final = 0.005
-"""So much above 1 is 1."""
+"""Excess up to which a ratio above 1 is 1."""
 
 FAILURES: Final = 2
-"""So many of one scope without a mean in between, and its GPU is not asked again."""
+"""Failures of one scope in a row after which its GPU is not sampled again."""
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,11 @@ class _SamplePair:
 class Gpm:
     """Samples are allocated once for a scope and given back when it goes, or before NVML is closed."""
 
-    def __init__(self, library: Library, answers: NvmlCapabilities, layouts: Layouts, clock: Clock) -> None:
+    def __init__(
+        self, library: Library, capabilities: NvmlCapabilities, layouts: Layouts, clock: Clock
+    ) -> None:
         self._library = library
-        self._answers = answers
+        self._capabilities = capabilities
         self._layouts = layouts
         self._clock = clock
         self._windows: dict[Scope, _SamplePair] = {}
@@ -73,7 +75,7 @@ class Gpm:
         library.closing.append(self._free)
 
     def expire(self) -> None:
-        """NVML was opened again: what failed may work now."""
+        """NVML was opened again: failed calls may work now."""
         self._supported.clear()
         self._failures.clear()
         self._off.clear()
@@ -86,7 +88,7 @@ class Gpm:
         self._forget({scope for scope in self._scopes() if scope[0] not in uuids})
 
     def card(self, gpu: Gpu, handle: Any) -> float | None:
-        """The mean utilization of a whole card since the last read, `None` where GPM does not tell it.
+        """The mean utilization of a whole card since the last read, `None` without GPM.
 
         Raises:
             CallFailedError: the card does not answer any more, or NVML has ended.
@@ -181,8 +183,8 @@ class Gpm:
         return 1.0 if 1.0 < utilization <= 1.0 + ROUNDING else ratio(utilization)
 
     def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
-        """One failure may be a layout that has just changed; what will not change is not asked again."""
-        self._answers.errors.append(reason(error.code))
+        """Count a failure: one may be a layout that has just changed; permanent ones end the sampling."""
+        self._capabilities.errors.append(reason(error.code))
         self._drop({scope})
         if scope[1]:
             self._layouts.look_again(gpu)
@@ -193,7 +195,7 @@ class Gpm:
             self._forget(self._scopes(gpu))
 
     def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
-        """Of what is remembered, about one card or all."""
+        """Scopes with samples or failures, of one card or all."""
         remembered = self._windows.keys() | self._failures.keys()
         return {scope for scope in remembered if gpu is None or scope[0] == gpu.uuid}
 
@@ -237,8 +239,8 @@ LARGEST_OF_LIMIT: Final = 10.0
 class GpuFields:
     """Reads the figures of a card."""
 
-    def __init__(self, answers: NvmlCapabilities, gpm: Gpm) -> None:
-        self._answers = answers
+    def __init__(self, capabilities: NvmlCapabilities, gpm: Gpm) -> None:
+        self._capabilities = capabilities
         self._gpm = gpm
 
     def read(self, reading: GpuReading, handle: Any, newest: int, *, cut: bool) -> tuple[GpuReading, int]:
@@ -266,27 +268,29 @@ class GpuFields:
                 utilization_ratio=utilization,
                 memory_used_bytes=used,
                 memory_total_bytes=total,
-                power_watts=_power(self._answers.query(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
+                power_watts=_power(self._capabilities.query(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
                 power_limit_watts=limit,
-                energy=_energy(self._answers.query(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
+                energy=_energy(self._capabilities.query(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
             ),
             newest,
         )
 
     def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
         """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
-        memory = self._answers.query(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
-        if memory is None and self._answers.is_unsupported(gpu, "memory_v2"):
-            memory = self._answers.query(gpu, "nvmlDeviceGetMemoryInfo", handle)
+        memory = self._capabilities.query(
+            gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2"
+        )
+        if memory is None and self._capabilities.is_unsupported(gpu, "memory_v2"):
+            memory = self._capabilities.query(gpu, "nvmlDeviceGetMemoryInfo", handle)
         if memory is None or not 0 < memory.total <= LARGEST_INTEGER or memory.used > memory.total:
             return None, None
         return memory.used, memory.total
 
     def _limit(self, gpu: Gpu, handle: Any) -> float | None:
-        enforced = _watts(self._answers.query(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
+        enforced = _watts(self._capabilities.query(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
         if enforced is not None:
             return enforced
-        return _watts(self._answers.query(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
+        return _watts(self._capabilities.query(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
 
     def _utilization(self, gpu: Gpu, handle: Any, newest: int) -> tuple[float | None, int]:
         """The mean by GPM, else of the samples since `newest`, else the driver's last sampling period's."""
@@ -303,12 +307,12 @@ class GpuFields:
         percents = [percent for _, percent in since if ratio(percent / 100) is not None]
         if percents:
             return sum(percents) / len(percents) / 100, newest
-        rates = self._answers.query(gpu, "nvmlDeviceGetUtilizationRates", handle)
+        rates = self._capabilities.query(gpu, "nvmlDeviceGetUtilizationRates", handle)
         return (None if rates is None else ratio(rates.gpu / 100)), newest
 
     def _samples(self, gpu: Gpu, handle: Any, after: int) -> list[tuple[int, float]]:
         """Timestamps (of any epoch: some drivers count from boot) and percentages of the ring."""
-        reply = self._answers.query(
+        reply = self._capabilities.query(
             gpu, "nvmlDeviceGetSamples", handle, UTILIZATION_SAMPLES, after, nothing=NOT_FOUND
         )
         if not reply:

@@ -1,4 +1,4 @@
-"""Questions to NVML about one GPU, and what is remembered of the answers that it cannot give."""
+"""The GPUs of this host by NVML, and the calls that each of them supports."""
 
 import logging
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.readings import Gpu, ReadFailedError, label
+from exporter.readings import FailureReason, Gpu, ReadFailedError, label
 from exporter.sources.nvml.library import (
     ARGUMENT_VERSION_MISMATCH,
     ENDED,
@@ -31,7 +31,7 @@ LARGEST_MINOR: Final = 2**20
 """Device numbers of Linux have 20 bits for it."""
 
 SLOW: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
-"""Looking for GPUs that takes longer is done ever less often while one stays lost."""
+"""A slower search for GPUs is repeated ever less often while one stays lost."""
 
 LOST: Final = NEEDS_REOPENING | {GPU_IS_LOST}
 """Codes after which a handle is of no use."""
@@ -43,15 +43,15 @@ log = logging.getLogger(__name__)
 class NvmlGpu:
     """One counted GPU.
 
-    `handle` is `None` where it cannot be read, and `reason` says why.
-    `gpu` is then what was last known of it, `None` if it never answered.
+    `handle` is `None` where it cannot be read, for `reason`.
+    `gpu` is then its last identity, `None` if it never answered.
     """
 
     index: int
     gpu: Gpu | None
     pci_bus_id: str = ""
     handle: Any = None
-    reason: str = ""
+    reason: FailureReason = FailureReason.OTHER
     minor: int | None = None
 
     @property
@@ -74,19 +74,19 @@ class NvmlInventory:
         """Reasons of the failed calls since it was last emptied."""
 
     def expire(self) -> None:
-        """NVML was opened again: handles are void; identities are kept, to know what is missing."""
+        """NVML was opened again: handles are void; identities are kept, to find missing GPUs."""
         self._fresh = False
 
     def gpus(self) -> tuple[NvmlGpu, ...]:
         """All counted GPUs, by index.
 
         Raises:
-            CallFailedError: NVML has ended, or does not tell the count.
+            CallFailedError: NVML has ended, or the count fails.
             ReadFailedError: GPUs are counted, and not one of them ever answered.
         """
         count = self._library.call("nvmlDeviceGetCount")
         if count > LARGEST_COUNT:
-            raise ReadFailedError("implausible", f"NVML counts {count} GPUs")
+            raise ReadFailedError(FailureReason.IMPLAUSIBLE, f"NVML counts {count} GPUs")
         probe = (
             any(nvml_gpu.handle is None for nvml_gpu in self._gpus)
             and self._clock.elapsed() >= self._probe_at
@@ -97,7 +97,7 @@ class NvmlInventory:
             raise ReadFailedError(self._gpus[0].reason, f"NVML counts {count} GPUs and lets none be read")
         return tuple(self._gpus)
 
-    def lose(self, nvml_gpu: NvmlGpu, why: str) -> None:
+    def lose(self, nvml_gpu: NvmlGpu, why: FailureReason) -> None:
         """Leave a GPU alone for 30 s, because it stopped answering."""
         self.errors.append(why)
         self._probe_at = self._clock.elapsed() + self._patience
@@ -129,13 +129,13 @@ class NvmlInventory:
         uuids: set[str] = set()
         for index, nvml_gpu in enumerate(gpus):
             if nvml_gpu.uuid in uuids:  # two handles for one GPU would bill it twice
-                self.errors.append("duplicate")
-                gpus[index] = NvmlGpu(index, None, reason="duplicate")
+                self.errors.append(FailureReason.DUPLICATE)
+                gpus[index] = NvmlGpu(index, None, reason=FailureReason.DUPLICATE)
             elif nvml_gpu.gpu is not None:
                 uuids.add(nvml_gpu.uuid)
         missing = [nvml_gpu for uuid, nvml_gpu in before_by_uuid.items() if uuid not in uuids]
         for index, nvml_gpu in enumerate(gpus):
-            if nvml_gpu.gpu is None and nvml_gpu.reason != "duplicate":
+            if nvml_gpu.gpu is None and nvml_gpu.reason != FailureReason.DUPLICATE:
                 gpus[index] = _recall(nvml_gpu, missing)
         for nvml_gpu in gpus:
             before = before_by_uuid.get(nvml_gpu.uuid)
@@ -147,13 +147,13 @@ class NvmlInventory:
         self._gpus = gpus
         self._fresh = True
         ended = self._clock.elapsed()
-        # A GPU that makes each call wait (45 s for a dead GSP) silences the others while it is looked for.
+        # A GPU that blocks each call (45 s for a dead GSP) delays the others while it is searched.
         slow = ended - began > SLOW and any(nvml_gpu.handle is None for nvml_gpu in gpus)
         self._patience = min(2 * self._patience, REOPEN) if slow else RETRY
         self._probe_at = ended + self._patience
 
     def _identify(self, index: int, before_by_uuid: dict[str, NvmlGpu]) -> NvmlGpu:
-        """Ask the GPU at an index who it is; without a handle where it does not say."""
+        """Identity of the GPU at an index; without a handle if it does not answer."""
         pci_bus_id = ""
         try:
             handle = self._library.call("nvmlDeviceGetHandleByIndex", index)
@@ -163,15 +163,15 @@ class NvmlInventory:
             self._note(error)
             return NvmlGpu(index, None, pci_bus_id, reason=reason(error.code))
         if not uuid:
-            self.errors.append("garbled")
-            return NvmlGpu(index, None, pci_bus_id, reason="garbled")
+            self.errors.append(FailureReason.GARBLED)
+            return NvmlGpu(index, None, pci_bus_id, reason=FailureReason.GARBLED)
         before = before_by_uuid.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
         gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
         return NvmlGpu(index, gpu, pci_bus_id, handle, minor=self._minor(handle))
 
     def _text(self, function: str, handle: Any) -> str:
-        """A text about a GPU; empty where it is not told."""
+        """A text about a GPU; empty where the call fails."""
         try:
             reply = self._library.call(function, handle)
             text = reply if isinstance(reply, str) else reply.busId
@@ -179,7 +179,7 @@ class NvmlInventory:
         except CallFailedError as error:
             self._note(error)
         except UnicodeDecodeError:  # struct members are decoded when they are read
-            self.errors.append("garbled")
+            self.errors.append(FailureReason.GARBLED)
         return ""
 
     def _minor(self, handle: Any) -> int | None:
@@ -228,7 +228,7 @@ LARGEST_INTEGER: Final = 2**63 - 1
 
 
 class NvmlCapabilities:
-    """Asks about GPUs, and remembers what each of them cannot tell."""
+    """Calls about GPUs, and the calls that each GPU does not support."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -237,15 +237,15 @@ class NvmlCapabilities:
         """Reasons of the calls that failed for now, since it was last emptied."""
 
     def expire(self) -> None:
-        """NVML was opened again: another driver may tell what this one did not."""
+        """NVML was opened again: another driver may support more."""
         self._unsupported.clear()
 
     def is_unsupported(self, gpu: Gpu, field: str) -> bool:
-        """Whether a GPU is known not to tell this."""
+        """Whether a GPU is known not to support a field."""
         return (gpu.uuid, field) in self._unsupported
 
     def lacks_function(self, gpu: Gpu, function: str) -> bool:
-        """Whether the driver is known not to have a function, so that an older one may tell."""
+        """Whether the driver is known to lack a function, so that an older one may work."""
         return self._unsupported.get((gpu.uuid, function)) == FUNCTION_NOT_FOUND
 
     def query(
@@ -254,11 +254,11 @@ class NvmlCapabilities:
         """One call's answer, `None` where there is none.
 
         Args:
-            gpu: whom it is about.
+            gpu: the GPU of the call.
             function: of pynvml.
             arguments: of the function.
-            field: what is asked, where that is less than all that the function tells.
-            nothing: a code that is an answer too: there is nothing to tell, `()`.
+            field: a name for the call, where a function has several uses.
+            nothing: a code that means an empty answer, `()`.
                 Success is another: where the length of a list is 0, `pynvml` raises that.
 
         Raises:
@@ -277,7 +277,7 @@ class NvmlCapabilities:
             return None
 
     def note(self, gpu: Gpu, error: CallFailedError, field: str) -> None:
-        """Remember a failure that costs one field: for good where it will not change, else it is counted."""
+        """Note a failure that costs one field: permanently if unsupported, else it is counted."""
         if error.code not in UNSUPPORTED:
             self.errors.append(reason(error.code))
         elif not self.is_unsupported(gpu, field):

@@ -1,4 +1,4 @@
-"""The only door to `pynvml`: guarded calls, and when NVML is opened, given up and opened again.
+"""The only importer of `pynvml`: guarded calls, and when NVML is opened, closed and opened again.
 
 Codes and names are those of nvml.h.
 NVML is kept open: where persistence mode is off, closing it unloads the GPUs and resets their counters.
@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import pynvml
 
 from exporter.clock import Clock
-from exporter.readings import MustRestartError, ReadFailedError
+from exporter.readings import FailureReason, MustRestartError, ReadFailedError
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -25,7 +25,7 @@ class StuckError(Exception):
 
 
 class _NvmlCall(Generic[T]):
-    """Work and its outcome, which is complete once `ran`. Nobody waits any longer once `done` is set."""
+    """Work and its outcome, which is complete once `ran`. A set `done` ends the wait for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.done = threading.Event()
@@ -93,7 +93,7 @@ class Worker:
         return done is None or self._clock.wait(done, patience)
 
     def stop(self) -> None:
-        """Let the thread end once it is idle, and whoever waits for it go at once; ask nothing any more."""
+        """Let the thread end once it is idle, and end the wait of its caller at once."""
         if self._done is not None:
             self._done.set()
         self._requests.put(None)
@@ -123,34 +123,34 @@ GARBLED: Final = -1
 """Ours: the driver answered with text that is not UTF-8."""
 
 ENDED: Final = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, LIB_RM_VERSION_MISMATCH})
-"""NVML as a whole is of no use any more, whatever was asked."""
+"""Codes after which NVML as a whole is of no use."""
 
 NEEDS_REOPENING: Final = frozenset({RESET_REQUIRED, GPU_NOT_FOUND})
 """This GPU will not answer before NVML is closed and opened; others may."""
 
 RETRY: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""NVML is opened, and a lost GPU looked for, at most this often."""
+"""Pause between attempts to open NVML, or to find a lost GPU."""
 
 REOPEN: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
-"""For the sake of single GPUs NVML is closed and opened at most this often: the others answer meanwhile."""
+"""Pause between reopenings for single GPUs: the others answer meanwhile."""
 
 UNKNOWN_OPENINGS: Final = 20
-"""So many refusals with "Unknown Error" in a row (10 minutes) do not heal without a new container."""
+"""Refusals with "Unknown Error" in a row (10 minutes) after which only a new container helps."""
 
 REASONS: Final = {
-    UNINITIALIZED: "uninitialized",
-    NOT_SUPPORTED: "not_supported",
-    NO_PERMISSION: "no_permission",
-    DRIVER_NOT_LOADED: "driver_not_loaded",
-    LIBRARY_NOT_FOUND: "library_missing",
-    FUNCTION_NOT_FOUND: "function_missing",
-    GPU_IS_LOST: "gpu_lost",
-    RESET_REQUIRED: "reset_required",
-    LIB_RM_VERSION_MISMATCH: "version_mismatch",
-    ARGUMENT_VERSION_MISMATCH: "version_mismatch",
-    GPU_NOT_FOUND: "gpu_not_found",
-    UNKNOWN: "unknown",
-    GARBLED: "garbled",
+    UNINITIALIZED: FailureReason.UNINITIALIZED,
+    NOT_SUPPORTED: FailureReason.NOT_SUPPORTED,
+    NO_PERMISSION: FailureReason.NO_PERMISSION,
+    DRIVER_NOT_LOADED: FailureReason.DRIVER_NOT_LOADED,
+    LIBRARY_NOT_FOUND: FailureReason.LIBRARY_MISSING,
+    FUNCTION_NOT_FOUND: FailureReason.FUNCTION_MISSING,
+    GPU_IS_LOST: FailureReason.GPU_LOST,
+    RESET_REQUIRED: FailureReason.RESET_REQUIRED,
+    LIB_RM_VERSION_MISMATCH: FailureReason.VERSION_MISMATCH,
+    ARGUMENT_VERSION_MISMATCH: FailureReason.VERSION_MISMATCH,
+    GPU_NOT_FOUND: FailureReason.GPU_NOT_FOUND,
+    UNKNOWN: FailureReason.UNKNOWN,
+    GARBLED: FailureReason.GARBLED,
 }
 
 ADVICE: Final = {
@@ -180,9 +180,9 @@ class CallFailedError(Exception):
         self.code = code
 
 
-def reason(code: int) -> str:
-    """A fixed word for a code."""
-    return REASONS.get(code, "other")
+def reason(code: int) -> FailureReason:
+    """The reason of a failure with this code."""
+    return REASONS.get(code, FailureReason.OTHER)
 
 
 class Library:
@@ -193,14 +193,14 @@ class Library:
         self._is_open = False
         self._retry_at: Nanoseconds | None = None
         self._reopen_at: Nanoseconds = 0
-        self._last_failure = ("", "")
+        self._last_failure = (FailureReason.OTHER, "")
         self._unknown_openings = 0
         self.wants_reopening = False
-        """Set when a GPU says that it will not answer before NVML is opened again."""
+        """Set when a GPU will not answer before NVML is opened again."""
         self.calling = ""
         """The call that is running, or ran last."""
         self.closing: list[Callable[[], None]] = []
-        """Called before NVML is closed: what it gave out must be given back while it is open."""
+        """Called before NVML is closed: samples must be freed while it is open."""
 
     def call(self, function: str, *arguments: object) -> Any:
         """Call a function of `pynvml`.
@@ -263,7 +263,7 @@ class Library:
         return True
 
     def failure(self, error: CallFailedError) -> ReadFailedError | MustRestartError:
-        """What a failed call means for the whole read; NVML is closed where it has ended."""
+        """The failure of a whole read by a failed call; NVML is closed where it has ended."""
         self.wants_reopening |= error.code in NEEDS_REOPENING
         if error.code not in ENDED:
             return ReadFailedError(reason(error.code), str(error))

@@ -1,8 +1,8 @@
-"""How a card is cut into MIG instances.
+"""MIG layouts: the instances of each card.
 
-Looked at every 30 s, and at the next read where an instance stops answering.
-What an instance is never changes, and is asked once.
-NVML may go on showing instances that were destroyed until it is opened again (NVIDIA/libcudacxx#224).
+A layout is read every 30 s, and at the next read after an instance stops answering.
+The fields of an instance never change, and are read once.
+NVML may go on listing instances that were destroyed until it is opened again (NVIDIA/libcudacxx#224).
 """
 
 import logging
@@ -28,7 +28,7 @@ from exporter.sources.nvml.library import (
 from exporter.units import BYTES_PER_GIBIBYTE, BYTES_PER_MEBIBYTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 LOOK: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""How long a layout is taken for unchanged."""
+"""How long a layout is reused."""
 
 EMPTY: Final = frozenset({NOT_FOUND, INVALID_ARGUMENT})
 """Codes of a place without an instance: large ones leave places empty."""
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a card is cut. `handles` are by UUID; `profile` is for people, like 3g.20gb,2x1g.5gb."""
+    """Instances of a card. `handles` are by UUID; `profile` is for people, like 3g.20gb,2x1g.5gb."""
 
     instances: tuple[MigInstance, ...] | None = None
     handles: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ WHOLE: Final = Layout()
 
 @dataclass(frozen=True, slots=True)
 class _CachedLayout:
-    """A layout, and until when it is taken for unchanged. `settled`: nothing lacks, since NVML was opened."""
+    """A layout, and until when it is reused. `settled`: it is complete since NVML was opened."""
 
     layout: Layout
     until: Nanoseconds
@@ -73,9 +73,9 @@ class _CachedLayout:
 class Layouts:
     """The layouts of all cards."""
 
-    def __init__(self, library: Library, answers: NvmlCapabilities, clock: Clock) -> None:
+    def __init__(self, library: Library, capabilities: NvmlCapabilities, clock: Clock) -> None:
         self._library = library
-        self._answers = answers
+        self._capabilities = capabilities
         self._clock = clock
         self._cached: dict[str, _CachedLayout] = {}
         self._reopened_for: dict[str, tuple[MigInstance, ...] | None] = {}
@@ -92,11 +92,11 @@ class Layouts:
             self._reopened_for.pop(uuid, None)
 
     def look_again(self, gpu: Gpu) -> None:
-        """Something about an instance failed: its card may have been cut anew."""
+        """Read the layout of a card at the next read, since a call for an instance failed."""
         self._cached[gpu.uuid] = replace(self._cached[gpu.uuid], until=0)
 
     def vanished(self, gpu: Gpu) -> None:
-        """An instance is no longer there: look again, once for each layout with NVML opened again."""
+        """An instance is gone: read the layout again, once for each layout after reopening NVML."""
         self.look_again(gpu)
         instances = self._cached[gpu.uuid].layout.instances
         if self._reopened_for.get(gpu.uuid) != instances:
@@ -104,7 +104,7 @@ class Layouts:
             self._library.wants_reopening = True
 
     def read(self, gpu: Gpu, handle: Any) -> Layout:
-        """The layout of a card; what is not told now is as it was.
+        """The layout of a card; the last one if it cannot be read now.
 
         Raises:
             CallFailedError: the card does not answer any more, or NVML has ended.
@@ -125,14 +125,14 @@ class Layouts:
         return layout
 
     def _look(self, gpu: Gpu, handle: Any, before: Layout) -> tuple[Layout | None, bool]:
-        """A layout, `None` where nothing is told for now; and whether nothing is missing in it."""
-        mode = self._answers.query(gpu, "nvmlDeviceGetMigMode", handle)
+        """A layout, `None` if it cannot be read now; and whether it is complete."""
+        mode = self._capabilities.query(gpu, "nvmlDeviceGetMigMode", handle)
         if mode is None:
-            unsupported = self._answers.is_unsupported(gpu, "nvmlDeviceGetMigMode")
+            unsupported = self._capabilities.is_unsupported(gpu, "nvmlDeviceGetMigMode")
             return (WHOLE if unsupported else None), unsupported
         if mode[0] != 1:
             return WHOLE, True
-        count = self._answers.query(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
+        count = self._capabilities.query(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
         if count is None or count > LARGEST_COUNT:
             return None, False
         instances_before = {instance.uuid: instance for instance in before.instances or ()}
@@ -163,11 +163,11 @@ class Layouts:
         """Count a failure that costs one instance; false, for the layout is not complete."""
         if error.code in ENDED:
             raise error
-        self._answers.errors.append(reason(error.code))
+        self._capabilities.errors.append(reason(error.code))
         return False
 
     def _instance(self, handle: Any, instances_before: Mapping[str, MigInstance]) -> MigInstance:
-        """What an instance is; nothing of it changes under one UUID."""
+        """The instance of a handle; its fields never change under one UUID."""
         uuid = label(self._library.call("nvmlDeviceGetUUID", handle))
         if not uuid:
             raise CallFailedError("nvmlDeviceGetUUID", GARBLED)

@@ -1,9 +1,9 @@
-"""Who computes on a GPU, and how much memory each process holds there.
+"""Processes that compute on a GPU, with their memory and utilization.
 
 On a whole card the list is read at every tick.
-On a card that is cut each instance is asked, since the card itself tells its list to the privileged only;
-that is a call or two for each instance, so the list is kept for up to 30 s there.
-The list of graphics processes is never asked for: it takes the driver's lock for milliseconds.
+On a card in MIG mode each instance is read, since the list of the card itself needs privileges; that is a
+call or two for each instance, so the list is kept for up to 30 s there.
+Graphics processes are never listed: that takes the driver's lock for milliseconds.
 Utilization by process is nvmlDeviceGetProcessUtilization's. Its successor, `...GetProcessesUtilizationInfo`,
 adds only JPEG and optical flow engines, and drivers before 550 do not have it.
 """
@@ -33,12 +33,12 @@ LEEWAY: Final = 1_000_000
 
 
 def usage(
-    answers: NvmlCapabilities, gpu: Gpu, handle: Any, pids: set[int], mark: int | None, now: Instant
+    capabilities: NvmlCapabilities, gpu: Gpu, handle: Any, pids: set[int], mark: int | None, now: Instant
 ) -> tuple[dict[int, float] | None, int | None]:
     """Mean use of the multiprocessors by process, 0 to 1, since `mark`.
 
     Args:
-        answers: by which the GPU is asked.
+        capabilities: of the GPUs.
         gpu: its identity.
         handle: of the GPU.
         pids: processes that compute now; others have ended.
@@ -56,7 +56,7 @@ def usage(
     latest = now // NANOSECONDS_PER_MICROSECOND + LEEWAY
     first = mark is None or mark > latest  # the clock was set back: records would stay older for long
     since = 0 if mark is None or first else mark
-    records = answers.query(gpu, CALL, handle, since, nothing=NOT_FOUND)
+    records = capabilities.query(gpu, CALL, handle, since, nothing=NOT_FOUND)
     if records is None:
         return None, mark
     fresh = [record for record in records if since < record.timeStamp <= latest]
@@ -76,13 +76,13 @@ VERSIONS: Final = ("_v3", "_v2")
 """Their versions, newest first; without one `pynvml` hides which of them a driver lacks."""
 
 OF_INSTANCES: Final = "processes of instances"
-"""What a card whose instances tell no list is remembered by."""
+"""Name, among unsupported fields, of the lists of a card's instances."""
 
 LARGEST_PID: Final = 2**22
 """PID_MAX_LIMIT of Linux. A zero is a process that this PID namespace does not see."""
 
 LARGEST_COUNT: Final = 256
-"""Processes of a GPU that are told, those with the most memory first; the others are counted as errors."""
+"""Processes of a GPU that are reported, those with the most memory first; others count as errors."""
 
 Entry = tuple[int, int | None, str]
 """A process: its pid, its bytes of memory, and the UUID of its instance."""
@@ -99,7 +99,7 @@ class _CachedProcesses:
 
 @dataclass(frozen=True, slots=True)
 class _Mps:
-    """When a GPU was asked for clients of MPS, and what was then known. `serves`: it had some."""
+    """Last read of the MPS clients of a GPU, and its processes then. `serves`: it had clients."""
 
     until: Nanoseconds
     pids: frozenset[int]
@@ -107,11 +107,13 @@ class _Mps:
 
 
 class GpuProcesses:
-    """Reads who computes."""
+    """Reads the processes of each GPU."""
 
-    def __init__(self, library: Library, answers: NvmlCapabilities, layouts: Layouts, clock: Clock) -> None:
+    def __init__(
+        self, library: Library, capabilities: NvmlCapabilities, layouts: Layouts, clock: Clock
+    ) -> None:
         self._library = library
-        self._answers = answers
+        self._capabilities = capabilities
         self._layouts = layouts
         self._clock = clock
         self._cached: dict[str, _CachedProcesses] = {}
@@ -126,16 +128,16 @@ class GpuProcesses:
     def read(
         self, gpu: Gpu, handle: Any, layout: Layout, mark: int | None
     ) -> tuple[tuple[GpuProcess, ...] | None, int | None]:
-        """Who computes on one GPU.
+        """The processes on one GPU.
 
         Args:
             gpu: its identity.
             handle: of the card.
-            layout: how the card is cut.
+            layout: of the card.
             mark: timestamp of the newest sample of use that was delivered (microseconds), `None` for none.
 
         Returns:
-            The processes by pid, `None` where they are not told; and the newest sample used now.
+            The processes by pid, `None` where they cannot be listed; and the newest sample used now.
 
         Raises:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
@@ -147,11 +149,11 @@ class GpuProcesses:
             return None, mark
         clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in entries)) if entries else []
         processes = self._bounded([*entries, *clients])
-        # With one process nothing is to be divided, and of clients of MPS the driver tells no use.
+        # One process needs no division, and for MPS clients the driver has no utilization.
         if len(processes) < 2 or clients:
             return processes, None
         used, newest = usage(
-            self._answers, gpu, handle, {process.pid for process in processes}, mark, self._clock.wall()
+            self._capabilities, gpu, handle, {process.pid for process in processes}, mark, self._clock.wall()
         )
         if used is None:
             return processes, newest
@@ -160,20 +162,20 @@ class GpuProcesses:
     def _list(
         self, gpu: Gpu, function: str, handle: Any, instances: Sequence[MigInstance] = ()
     ) -> list[Entry] | None:
-        """A list of a card, `None` where it is not told."""
+        """A list of a card, `None` where it cannot be read."""
         for version in VERSIONS:
-            reply = self._answers.query(gpu, function + version, handle)
+            reply = self._capabilities.query(gpu, function + version, handle)
             if reply is not None:
                 return _entries(reply, instances)
-            if not self._answers.lacks_function(gpu, function + version):
+            if not self._capabilities.lacks_function(gpu, function + version):
                 return None
         return None
 
     def _never(self, gpu: Gpu, function: str) -> bool:
-        """Whether a card is known not to tell a list."""
+        """Whether a card is known not to support a list."""
         newest, older = (function + version for version in VERSIONS)
-        lacks = self._answers.lacks_function(gpu, newest)
-        return self._answers.is_unsupported(gpu, older if lacks else newest)
+        lacks = self._capabilities.lacks_function(gpu, newest)
+        return self._capabilities.is_unsupported(gpu, older if lacks else newest)
 
     def _clients(self, gpu: Gpu, handle: Any, pids: frozenset[int]) -> list[Entry]:
         """Clients of MPS: every 30 s, when the processes changed, and always while there are any."""
@@ -194,9 +196,9 @@ class GpuProcesses:
         if cached is not None and cached.layout is layout and now < cached.until:
             return cached.processes
         entries = None
-        if not self._answers.is_unsupported(gpu, OF_INSTANCES):
+        if not self._capabilities.is_unsupported(gpu, OF_INSTANCES):
             entries = self._of_instances(gpu, layout)
-        if self._answers.is_unsupported(gpu, OF_INSTANCES):
+        if self._capabilities.is_unsupported(gpu, OF_INSTANCES):
             entries = self._list(gpu, COMPUTE, handle, layout.instances or ())
         if entries is None:
             return None
@@ -205,7 +207,7 @@ class GpuProcesses:
         return processes
 
     def _of_instances(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
-        """What the instances tell, `None` where one of them does not."""
+        """The lists of all instances, `None` where one of them fails."""
         entries: list[Entry] = []
         for instance in layout.instances or ():
             part = layout.handles.get(instance.uuid)
@@ -217,31 +219,31 @@ class GpuProcesses:
                 if error.code in ENDED:
                     raise
                 if error.code in GONE:
-                    self._answers.errors.append(reason(error.code))
+                    self._capabilities.errors.append(reason(error.code))
                     self._layouts.vanished(gpu)
                 else:
-                    self._answers.note(gpu, error, OF_INSTANCES)
+                    self._capabilities.note(gpu, error, OF_INSTANCES)
                 return None
-            if reply and not self._answers.is_unsupported(gpu, MPS):
+            if reply and not self._capabilities.is_unsupported(gpu, MPS):
                 try:
                     reply = [*reply, *self._of_instance(gpu, MPS, part)]
                 except CallFailedError as error:
                     if error.code in ENDED:
                         raise
-                    self._answers.note(gpu, error, MPS)
+                    self._capabilities.note(gpu, error, MPS)
             entries += [(entry.pid, entry.usedGpuMemory, instance.uuid) for entry in reply]
         return entries
 
     def _of_instance(self, gpu: Gpu, function: str, part: Any) -> list[Any]:
         """A list of one instance, by the newest version that the driver has."""
         newest, older = (function + version for version in VERSIONS)
-        if not self._answers.lacks_function(gpu, newest):
+        if not self._capabilities.lacks_function(gpu, newest):
             try:
                 return list(self._library.call(newest, part))
             except CallFailedError as error:
                 if error.code != FUNCTION_NOT_FOUND:
                     raise
-                self._answers.note(gpu, error, newest)
+                self._capabilities.note(gpu, error, newest)
         return list(self._library.call(older, part))
 
     def _bounded(self, entries: Iterable[Entry]) -> tuple[GpuProcess, ...]:
@@ -249,13 +251,13 @@ class GpuProcesses:
         memory_by_process: dict[tuple[int, str], int | None] = {}
         for pid, memory, instance in entries:
             if not 0 < pid <= LARGEST_PID:
-                self._answers.errors.append("implausible")
+                self._capabilities.errors.append("implausible")
                 continue
             plausible = memory if memory is not None and 0 <= memory <= LARGEST_INTEGER else None
             before = memory_by_process.get((pid, instance))
             memory_by_process[pid, instance] = max((plausible, before), key=lambda m: -1 if m is None else m)
         most = sorted(memory_by_process, key=lambda who: (-(memory_by_process[who] or 0), who))
-        self._answers.errors += ["too_many"] * len(most[LARGEST_COUNT:])
+        self._capabilities.errors += ["too_many"] * len(most[LARGEST_COUNT:])
         return tuple(
             GpuProcess(pid, memory_by_process[pid, instance], instance=instance)
             for pid, instance in sorted(most[:LARGEST_COUNT])

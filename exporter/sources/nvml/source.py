@@ -1,14 +1,14 @@
-"""GPUs, as NVML tells them.
+"""All GPUs of this host, read by NVML.
 
 A tick costs one call for the count and for each GPU that answers everything:
 - five for UUID, memory, power, power limit and energy;
 - two for its utilization, by GPM or from the ring of samples (its length, then it);
-- one for the list of who computes, two where it is not empty (its length, then it);
-- two for what each process used, only where several share the GPU.
-A card cut into MIG instances has two for the utilization of each GPU instance, by GPM, and none for its own.
-Every 30 s its layout is looked at and each instance asked for its list.
-Every 30 s a GPU on which anything computes is asked for clients of MPS.
-Fan, PCIe throughput and graphics processes are never asked for: they take the driver's lock for milliseconds.
+- one for the list of processes, two where it is not empty (its length, then it);
+- two for the utilization of each process, only where several share the GPU.
+A card in MIG mode has two for the utilization of each GPU instance, by GPM, and none for its own.
+Every 30 s its layout is read, and the list of each instance.
+Every 30 s the MPS clients of a GPU with processes are read.
+Fan, PCIe throughput and graphics processes are never read: they take the driver's lock for milliseconds.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import Gpu, GpuReading, ReadFailedError, label
+from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, ReadFailedError, label
 from exporter.sources.nvml.fields import Gpm, GpuFields
 from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory
 from exporter.sources.nvml.library import (
@@ -50,11 +50,11 @@ class _SampleMarks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _NvmlRead:
-    """What one read brought. `marks` are by UUID."""
+    """Result of one read. `marks` are by UUID."""
 
     gpus: tuple[GpuReading, ...]
     marks: Mapping[str, _SampleMarks]
-    errors: tuple[tuple[str, int], ...]
+    errors: ErrorCounts
 
 
 class NvmlSource:
@@ -65,32 +65,25 @@ class NvmlSource:
     While a call hangs in the driver every read fails at once; there is never more than one thread.
     """
 
+    name: Final = "nvml"
+
     def __init__(self, clock: Clock, timeout: Nanoseconds = TIMEOUT) -> None:
         self._clock = clock
         self._timeout = timeout
         self._worker = Worker("nvml", clock)
         self._library = Library(clock)
         self._inventory = NvmlInventory(self._library, clock)
-        self._answers = NvmlCapabilities(self._library)
-        self._layouts = Layouts(self._library, self._answers, clock)
-        self._gpm = Gpm(self._library, self._answers, self._layouts, clock)
-        self._fields = GpuFields(self._answers, self._gpm)
-        self._processes = GpuProcesses(self._library, self._answers, self._layouts, clock)
+        self._capabilities = NvmlCapabilities(self._library)
+        self._layouts = Layouts(self._library, self._capabilities, clock)
+        self._gpm = Gpm(self._library, self._capabilities, self._layouts, clock)
+        self._fields = GpuFields(self._capabilities, self._gpm)
+        self._processes = GpuProcesses(self._library, self._capabilities, self._layouts, clock)
         self._driver_version = ""
         self._slow: set[str] = set()
         self._marks: Mapping[str, _SampleMarks] = {}
-        self._errors: tuple[tuple[str, int], ...] = ()
+        self.errors: ErrorCounts = ()
+        """Partial failures of the last reading; empty after a failed one."""
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return "nvml"
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """Failures that did not cost the last reading, by reason; empty after a failed one."""
-        return self._errors
 
     def read(self) -> tuple[GpuReading, ...]:
         """Read every GPU once, within the timeout.
@@ -101,18 +94,20 @@ class NvmlSource:
                 failed.
             MustRestartError: the driver was replaced, or a container lost its devices for good.
         """
-        self._errors = ()
+        self.errors = ()
         if self._closed:
-            raise ReadFailedError("closed", "NVML was closed")
+            raise ReadFailedError(FailureReason.CLOSED, "NVML was closed")
         marks = self._marks
         try:
             answer = self._worker.run(lambda: self._read(marks), self._timeout)
         except StuckError:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
-            raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
+            raise ReadFailedError(
+                FailureReason.HUNG, f"{calling} has not returned; a read waits {waited}"
+            ) from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
-        self._marks, self._errors = answer.marks, answer.errors
+        self._marks, self.errors = answer.marks, answer.errors
         return answer.gpus
 
     def close(self) -> None:
@@ -128,9 +123,9 @@ class NvmlSource:
     def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:
         """One read, on the thread."""
         self._inventory.errors.clear()
-        self._answers.errors.clear()
+        self._capabilities.errors.clear()
         if self._library.open():
-            for memory in (self._inventory, self._answers, self._layouts, self._gpm):
+            for memory in (self._inventory, self._capabilities, self._layouts, self._gpm):
                 memory.expire()
             self._driver_version = ""
         try:
@@ -148,7 +143,7 @@ class NvmlSource:
         return _NvmlRead(
             gpus=tuple(reading for reading, _ in read),
             marks={reading.gpu.uuid: mark for reading, mark in read},
-            errors=tuple(sorted(Counter(self._inventory.errors + self._answers.errors).items())),
+            errors=tuple(sorted(Counter(self._inventory.errors + self._capabilities.errors).items())),
         )
 
     def _gpu(self, nvml_gpu: NvmlGpu, gpu: Gpu, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
@@ -175,16 +170,16 @@ class NvmlSource:
             self._slow.discard(gpu.uuid)
         elif gpu.uuid not in self._slow:
             self._slow.add(gpu.uuid)  # once may be the driver's doing
-        else:  # nobody waits that long for it, and it would silence the others
+        else:  # no read waits that long, and the GPU would delay the others
             self._slow.discard(gpu.uuid)
-            self._inventory.lose(nvml_gpu, "hung")
+            self._inventory.lose(nvml_gpu, FailureReason.HUNG)
             return replace(reading, up=False), mark
         return answer
 
     def _read_gpu(
         self, reading: GpuReading, handle: Any, mark: _SampleMarks
     ) -> tuple[GpuReading, _SampleMarks]:
-        """All that a GPU tells of itself."""
+        """All fields of one GPU."""
         layout = self._layouts.read(reading.gpu, handle)
         reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
         processes, used = self._processes.read(reading.gpu, handle, layout, mark.processes)

@@ -1,8 +1,7 @@
-"""Who computes on a GPU, which container or unit that is, and the inference server beside it.
+"""Processes on GPUs in groups by container or unit, with the inference server of each group.
 
-`proc` reads a proc tree within bounds; `stat`, `cgroup` and `sockets` understand its files; `census` reads
-all processes, `grouping` tells who belongs together, `listening` where their servers listen.
-`source` is one read of all that: hand it the processes that NVML lists.
+`proc` reads and parses a proc tree within bounds, `census` reads all processes, `groups` groups them,
+`listening` finds where their servers listen. `source` does all of it, for the processes that NVML lists.
 """
 
 from exporter.sources.processes.groups import (

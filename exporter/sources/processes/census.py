@@ -1,4 +1,4 @@
-"""All processes of a host, as far as they are needed to tell who belongs together."""
+"""All processes of a host, as far as grouping needs them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,20 +19,20 @@ from exporter.sources.processes.proc import (
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000
-"""Processes looked at; a large host runs a few thousand, kernel threads included."""
+"""Processes that are read; a large host runs a few thousand, kernel threads included."""
 
 BUDGET: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
-"""Time for one census. What computes is read first, so that it is known on a host too large to be read."""
+"""Time for one census. Processes on GPUs are read first, so that they are known on a very large host."""
 
 SETTLED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""Age at which a process has become what it is: by then it has run the program, and been moved to the cgroup,
-that it was started for. One that takes a title later, as a worker of Ray does, changes its name with it."""
+"""Age at which a process no longer changes program or cgroup. One that takes a title later, as a worker of
+Ray does, changes its name with it."""
 
 REGISTERED_MAX: Final = 1024
-"""Processes that are remembered, about a kilobyte each; those beyond are read whole each time."""
+"""Processes that are cached, about a kilobyte each; those beyond are read whole each time."""
 
 REMEMBERED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long what was read of processes is believed; then all are read whole again."""
+"""How long the cache of processes is valid; then all are read whole again."""
 
 _DEAD: Final = ("Z", "X", "x")
 
@@ -52,11 +52,11 @@ class Process:
 
 @dataclass(slots=True)
 class Register:
-    """What earlier censuses found of processes that nobody asked about, since `since`.
+    """Cache of the processes of earlier censuses, since `since`.
 
-    A host runs thousands of kernel threads, and hundreds of programs that compute on no GPU and serve no
-    model: reading them whole each time would take more CPU than all else that the daemon does. `kernel` are
-    the ids of kernel threads, which are given to nobody else before every other id has been.
+    A host runs thousands of kernel threads, and hundreds of programs without a GPU or a model: reading them
+    whole each time would take more CPU than the rest of the daemon. `kernel` are the ids of kernel threads,
+    which are reused only after every other id.
     """
 
     since: Nanoseconds | None = None
@@ -64,13 +64,13 @@ class Register:
     kernel: set[int] = field(default_factory=set)
 
     def open(self, now: Nanoseconds, there: Iterable[int]) -> None:
-        """Forget everything once it is old, else those that are gone."""
+        """Empty the cache once it is old, else drop kernel threads that are gone."""
         if self.since is None or now - self.since >= REMEMBERED:
             self.since, self.processes, self.kernel = now, {}, set()
         self.kernel.intersection_update(there)
 
     def settled(self, proc: Proc, pid: int) -> Process | None:
-        """A process that is remembered, if it has the same start and name as before; one file tells."""
+        """A cached process, if its `stat` has the same start and name as before."""
         process = self.processes.get(pid)
         if process is None:
             return None
@@ -84,7 +84,7 @@ class Register:
         return replace(process, parent=now_stat.parent, session=now_stat.session)
 
     def keep(self, processes: Iterable[Process], now: Nanoseconds) -> None:
-        """Remember those that had settled when they were read."""
+        """Cache the processes that had settled when they were read."""
         settled = ((process.pid, process) for process in processes if now - process.started >= SETTLED)
         self.processes = dict(islice(settled, REGISTERED_MAX))
 
@@ -96,12 +96,12 @@ def census(
     then: Iterable[int] = (),
     register: Register | None = None,
 ) -> Mapping[int, Process]:
-    """Read `first`, then `known`, and then all others, kernel threads excepted, within bounds.
+    """Read `first`, then `then`, and then all others except kernel threads, within bounds.
 
-    By a `register`, which is brought up to date, others are read as far as they may have changed.
+    With a `register`, which is updated, others are read as far as they may have changed.
 
-    Reasons why it is less are counted in `proc.failures`; those of processes not in `first` are not, since
-    processes end all the time.
+    Failures are counted in `proc.failures`, but for processes not in `first`, since processes end all the
+    time.
 
     Raises:
         OSError: there is no proc tree, or it may not be listed.
@@ -134,7 +134,7 @@ def census(
 def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
-    A kernel thread is noted in `kernel`.
+    A kernel thread is added to `kernel`.
     Its start is read again at the end: the id may by then be another process's.
     """
     line = proc.read(pid, "stat", STAT_BYTES)

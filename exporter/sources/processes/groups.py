@@ -1,4 +1,4 @@
-"""What is read of the processes that compute on GPUs: groups of them, and the API server of each."""
+"""Groups of the processes that compute on GPUs, and the API server of each."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,19 +12,20 @@ from exporter.sources.processes.proc import ListeningSocket, loopback
 from exporter.units import Nanoseconds
 
 Kind: TypeAlias = Literal["container", "unit", "tree"]
-"""By what a group's processes belong together: a container, a systemd unit (or a Slurm job), or ancestry."""
+"""What the processes of a group share: a container, a systemd unit (or a Slurm job), or ancestors."""
 
 PortEvidence: TypeAlias = Literal["", "descriptor", "command", "namespace"]
-"""How a server's port was found: the socket is open in it; its command line, or its engine's default, names a
-port that its user listens on; it is the only one left in its network namespace. Empty: it was not."""
+"""Evidence of a server's port: an open socket of the process; a port of its command line, or its engine's
+default, on which its user listens; the only port left in its network namespace. Empty: the port is
+unknown."""
 
 Claim: TypeAlias = Literal["", "taken", "contested"]
-"""What is wrong with the port that a server's command line names: `taken`, another user listens there, or did
-last; `contested`, another group of the same user names it too, and nothing tells whose the socket is."""
+"""Fault of the port that a server's command line names: `taken`, another user listens there, or did last;
+`contested`, another group of the same user names it too, and the owner of the socket is unknown."""
 
 Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
-"""From where a server can be reached: from this network namespace; by an address of its own one; from nowhere
-but its own one, since it listens on loopback there; or it is not known where it listens."""
+"""How a server can be reached: in this network namespace; by an address of its own namespace; only inside
+that namespace, by loopback; or it is unknown where it listens."""
 
 
 HOSTS_MAX: Final = 4
@@ -32,7 +33,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 class ProcessId(NamedTuple):
-    """A process, told apart from a later one with the same id by its start in boot time."""
+    """Identity of a process: its id, and its start in boot time, since ids are reused."""
 
     pid: int
     started: Nanoseconds
@@ -42,9 +43,9 @@ class ProcessId(NamedTuple):
 class Sockets:
     """The listening sockets of a group, and the network namespace that they are in.
 
-    `listening` are its own, where descriptors tell, else those of its user that no other group is known to
-    have. `of_user` are all of its user's. `own` is true in the daemon's network, `on_host` there and in the
-    host's; `addresses` are those of any other.
+    `listening` are its own, if its descriptors are readable, else those of its user that no other group is
+    known to have. `of_user` are all of its user's. `own` is true in the daemon's network, `on_host` there
+    and in the host's; `addresses` are those of any other.
     """
 
     network: str = ""
@@ -55,13 +56,13 @@ class Sockets:
     addresses: tuple[str, ...] = ()
 
     def reach(self, port: int | None, wanted: str = "") -> tuple[Reach, tuple[str, ...]]:
-        """From where a port is reached, and at which addresses. What listens on all is asked by the nearest.
+        """How a port is reached, and its addresses, nearest first.
 
-        A socket at the address that is `wanted` comes before others of the port.
+        A socket at the address `wanted` takes precedence over others of the port.
         """
         bound = [at.host for at in self.listening if at.port == port]
         bound = bound or [at.host for at in self.of_user if at.port == port]
-        if wanted in bound:  # somebody else may have the port at another address
+        if wanted in bound:  # another process may have the port at another address
             bound = [wanted]
         if not bound:
             return "unknown", ()
@@ -81,12 +82,11 @@ class ApiServer:
 
     `inner` are servers that it started itself: a TGI router, the vLLM inside a NIM.
     `router` is the llama.cpp router that started it for one model.
-    `port` and `metrics_port` are where they were found to listen, `None` where that was not found.
-    `listening` are the sockets that are its own, where descriptors tell, else its user's in its network
-    namespace.
-    `network` is the same text for servers that share a network namespace, empty where nothing tells;
-    `on_host` is true for the host's and for the daemon's own.
-    `hosts` are where to reach `port`, best first; empty where `reach` is `loopback` or `unknown`.
+    `port` and `metrics_port` are ports on which it listens, `None` if unknown.
+    `listening` are its own sockets, if its descriptors are readable, else its user's in its network
+    namespace. `network` is the same text for servers that share a network namespace, empty if unknown;
+    `on_host` is true for the host's and for the daemon's own. `hosts` are where to reach `port`, best first;
+    empty where `reach` is `loopback` or `unknown`.
     """
 
     process: ProcessId
@@ -106,17 +106,17 @@ class ApiServer:
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """Processes that belong together: at most one API server, and what computes for it.
+    """Processes that belong together: at most one API server, and the processes that compute for it.
 
     `id` lasts as long as the group: a path of its cgroup, with a process behind `#` where a cgroup holds more
     than one group. `name` is the program that computes, for a group without a server (`unmatched:<name>`).
     `computing` are NVML's processes in it, none for a server that holds no GPU itself.
     `started` is when the first of these processes and its server began, in boot time.
-    `container`, `runtime` and `pod` are as the cgroup tells them; a static pod's uid is its config hash.
-    `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can
-    name, empty for what users start; `delegated`: its cgroup was named by a user's manager.
-    `sockets` are of what computes or serves, `None` where nothing tells.
-    `user` is the uid, `None` where that is not one.
+    `container`, `runtime` and `pod` are those of the cgroup; a static pod's uid is its config hash.
+    `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can name,
+    empty for processes that users start; `delegated`: a user's manager named its cgroup.
+    `sockets` are those of its processes, `None` if unknown.
+    `user` is the uid, `None` if its processes have several.
     """
 
     id: str
@@ -136,7 +136,7 @@ class ProcessGroup:
 
     @property
     def members(self) -> tuple[ProcessId, ...]:
-        """What computes, and the server."""
+        """The processes that compute, and the server."""
         server = (
             () if self.server is None or self.server.process in self.computing else (self.server.process,)
         )
@@ -147,7 +147,7 @@ class ProcessGroup:
 class ProcessReading:
     """All groups with a process that computes, then those with a server only.
 
-    `unseen` are NVML's processes of which nothing could be read.
+    `unseen` are NVML's processes that could not be read.
     """
 
     groups: tuple[ProcessGroup, ...] = ()
@@ -159,7 +159,7 @@ DEPTH_MAX: Final = 64
 """Ancestors that are climbed; a circle, which a tree read while it changes may show, ends there too."""
 
 SERVING_MAX: Final = 32
-"""Processes of a server whose sockets are looked for."""
+"""Processes of a server whose sockets are read."""
 
 DESCENDANTS_MAX: Final = 1024
 """Descendants of a server among which those are chosen."""
@@ -232,7 +232,7 @@ class _CgroupProcesses:
             self._of_session.setdefault(session, []).append(pid)
 
     def groups(self) -> Iterator[Grouped]:
-        """Each server with what computes for it, then what computes for none of them."""
+        """Each server with the processes that compute for it, then those that compute for none."""
         by_server: dict[int, list[Process]] = {pid: [] for pid in self._servers}
         rest: dict[int, list[Process]] = {}
         for process in self._computing:
@@ -280,9 +280,9 @@ class _CgroupProcesses:
         return Grouped(group, self._serving(server.process.pid), server.router)
 
     def _outermost(self) -> dict[int, _ServerProcess]:
-        """Servers that no server started, each with those that it did, and with what its parts tell.
+        """Servers that no other server started, with their inner servers, completed by their parts.
 
-        Of a router each server that it started is one of its own.
+        A server that a router started is a server of its own.
         """
         servers = {
             pid: servers_found for pid, servers_found in self._launches.items() if not servers_found.part
@@ -313,7 +313,7 @@ class _CgroupProcesses:
         return servers_found
 
     def _owner(self, process: Process) -> int | None:
-        """The server that a process computes for: itself, its ancestor, else the only one that it can be.
+        """The server that a process computes for: itself, its ancestor, else the only candidate.
 
         A worker need not descend from its server: Ray's are the raylet's children, and one whose parent ended
         is init's.
@@ -325,7 +325,7 @@ class _CgroupProcesses:
             return next(iter(self._servers))
         engines = sorted(works_for(process.argv))
         fitting = [self._of_engine.get(engine, []) for engine in engines]
-        if sum(map(len, fitting)) > 1:  # the one that was started in the same session, where that tells it
+        if sum(map(len, fitting)) > 1:  # the one of the same session, if there is one
             fitting = [self._of_session.get((engine, process.session), []) for engine in engines]
         return next((pid for one in fitting for pid in one), None) if sum(map(len, fitting)) == 1 else None
 
@@ -354,7 +354,7 @@ class _CgroupProcesses:
             child = parent
 
     def _serving(self, server: int) -> tuple[int, ...]:
-        """A server and its descendants, the server first, then what looks like a server."""
+        """A server and its descendants: the server, then processes with a launch, then the others."""
         below: dict[int, None] = {server: None}
         waiting = [server]
         while waiting and len(below) < DESCENDANTS_MAX:
@@ -372,16 +372,16 @@ class _CgroupProcesses:
 def _is_routed(own: Launch, above: Launch) -> bool:
     """Whether a llama.cpp started this one for one model: it then names a port of its own."""
     alike = own.engine == above.engine == LLAMACPP.name
-    return alike and own.port_told and own.port != above.port
+    return alike and own.explicit_port and own.port != above.port
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
-    """A server's launch with what it does not tell itself and those of its engine do."""
+    """A server's launch, completed by those of its engine."""
     for other in others:
         if other.engine != own.engine:
             continue
-        if other.port_told and not own.port_told:
-            own = replace(own, port=other.port, port_told=True, host=other.host)
+        if other.explicit_port and not own.explicit_port:
+            own = replace(own, port=other.port, explicit_port=True, host=other.host)
             if own.metrics_port is not None:
                 own = replace(own, metrics_port=other.metrics_port)
         if own.metrics_port is None and other.metrics_port is not None:

@@ -1,4 +1,4 @@
-"""Where the API servers of groups listen, and how they can be reached."""
+"""Ports, networks and addresses of the API servers of groups."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -34,17 +34,17 @@ from exporter.sources.processes.proc import (
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DESCRIPTORS_MAX: Final = 4096
-"""Open files of one process that are looked at; a busy server's connections are among them."""
+"""Open files of one process that are read; a busy server's connections are among them."""
 
 BUDGET: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 """Time for all servers together; with every right it takes a fraction of a millisecond each."""
 
 
 HOLDERS_MAX: Final = 1024
-"""Addresses whose last holder is remembered."""
+"""Addresses whose last holder is kept."""
 
 Holders = MutableMapping[tuple[str, int], int]
-"""The user who listened last, by network and port. A server that starts again finds its name reserved."""
+"""The last user that listened, by network and port: it reserves the name of a server that restarts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class _OpenSockets:
-    """What is known of one server: its network, and the sockets open in each of its processes.
+    """Network of one server, and the sockets open in each of its processes.
 
-    `open` is `None` where that may not be read; `user` is whose it is, `None` where that is not told.
+    `open` is `None` where they may not be read; `user` is its uid, `None` if unknown.
     """
 
     server: ApiServer
@@ -80,7 +80,7 @@ def located(
 ) -> tuple[ProcessGroup, ...]:
     """The groups with their users, and with the ports, networks and hosts of their servers.
 
-    Servers are looked for as long as `BUDGET` allows. `holders` is brought up to date.
+    Sockets are read for at most `BUDGET`. `holders` is updated.
     """
     groups = tuple(replace(one, group=replace(one.group, user=_user(proc, one.group))) for one in groups)
     networks = _Networks(proc)
@@ -100,11 +100,11 @@ def located(
     contested = _contested(open_sockets, ports)
     proc.failures["contested"] += len(contested)
     ports.update(dict.fromkeys(contested, (None, "")))
-    # Whose port is certain: nobody else in that network is taken to listen there.
+    # Ports with a certain owner: no other server of that network listens there.
     taken = {
         (open_sockets[name].network.id, port): name
         for name, (port, how) in ports.items()
-        if port is not None and (how == "descriptor" or open_sockets[name].server.launch.port_told)
+        if port is not None and (how == "descriptor" or open_sockets[name].server.launch.explicit_port)
     }
     answer = []
     for one in groups:
@@ -118,7 +118,7 @@ def located(
             for (network, at), who in taken.items()
             if network == open_sockets[name].network.id and who != name
         }
-        is_explicit = open_sockets[name].server.launch.port_told
+        is_explicit = open_sockets[name].server.launch.explicit_port
         if how == "command" and not is_explicit and port in others:
             port, how = None, ""
         if port is None:
@@ -140,7 +140,7 @@ def located(
 
 
 def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) -> Iterator[ProcessGroup]:
-    """The groups, each server that a router started with it: a server of another user has none."""
+    """The groups, with the router of each server that one of the same user started."""
     located = tuple(located)
     by_process = {group.server.process.pid: group for group in located if group.server is not None}
     for one, group in zip(groups, located, strict=True):
@@ -161,9 +161,9 @@ def _sockets(one: _OpenSockets) -> Sockets:
 def _with_sockets(
     proc: Proc, clock: Clock, began: Nanoseconds, networks: "_Networks", groups: list[ProcessGroup]
 ) -> Iterator[ProcessGroup]:
-    """The groups, with the sockets of those that compute and are no known server: an entry may name them.
+    """The groups, with the sockets of those that compute without a known server: an entry may name them.
 
-    Without descriptors they have what their user listens at and no server has, where only one can be meant.
+    Without descriptors such a group has the sockets of its user that no server has, if it is the only one.
     """
     taken = {
         (group.server.network, listener.inode)
@@ -198,7 +198,7 @@ def _with_sockets(
 
 
 def _user(proc: Proc, group: ProcessGroup) -> int | None:
-    """Whose a group is: its server's user, else that of its first process."""
+    """The user of a group: its server's, else that of its first process."""
     first = group.members[:1]
     return user(proc.read(first[0].pid, "status", STAT_BYTES) or b"") if first else None
 
@@ -206,9 +206,9 @@ def _user(proc: Proc, group: ProcessGroup) -> int | None:
 def _contested(
     open_sockets: Mapping[str, _OpenSockets], ports: Mapping[str, tuple[int | None, PortEvidence]]
 ) -> set[str]:
-    """Groups of one user and network that name one port, where no descriptor tells that the socket is theirs.
+    """Groups of one user and network that claim one port without a descriptor as evidence.
 
-    An engine's default is our guess and no claim: it yields to a group that names the port.
+    An engine's default is a guess and no claim: it yields to a group that names the port.
     """
     claims: dict[tuple[str, int | None, int], list[str]] = {}
     for name, one in open_sockets.items():
@@ -220,7 +220,7 @@ def _contested(
         if _are_apart([_bound(open_sockets[name], port) for name in names]):
             continue
         guesses = [name for name in names if ports[name][1] != "descriptor"]
-        named = [name for name in guesses if open_sockets[name].server.launch.port_told]
+        named = [name for name in guesses if open_sockets[name].server.launch.explicit_port]
         if len(names) > 1 and (len(guesses) < len(names) or len(named) != 1):
             disputed.update(guesses)
     return disputed
@@ -311,9 +311,9 @@ def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | 
 
 
 def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
-    """The sockets that are a server's, or may be: without descriptors, its user's.
+    """The sockets of a server; without descriptors, those of its user.
 
-    Root's are no others': what root opened for a service that runs as another user takes descriptors to see.
+    A socket that root opened for a service of another user is visible by descriptors only.
     """
     if one.open is None:
         return tuple(listener for listener in one.network.listeners if listener.user == one.user)
@@ -322,15 +322,15 @@ def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
 
 
 def _port(one: _OpenSockets) -> tuple[int | None, PortEvidence]:
-    """The port that a server's API is at, and how that is known."""
+    """The port of a server's API, and its evidence."""
     launch = one.server.launch
     if not launch.serves or launch.port is None:
         return None, ""
     if launch.port in {listener.port for listener in _mine(one)}:
         return launch.port, "command" if one.open is None else "descriptor"
-    if launch.port_told:
+    if launch.explicit_port:
         return None, ""
-    # A file or the environment says another one: the only one of the first process that has any, for workers
+    # A file or the environment sets another port: the only one of the first process with any, since workers
     # listen too, for each other.
     for sockets in one.open or ():
         ports = {listener.port for listener in one.network.listeners if listener.inode in sockets}
@@ -340,9 +340,9 @@ def _port(one: _OpenSockets) -> tuple[int | None, PortEvidence]:
 
 
 def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, PortEvidence]:
-    """The only port that nobody else has, in a network that is a pod's or a container's own."""
+    """The only port without another owner, in the network of a pod or container."""
     launch = one.server.launch
-    if one.open is not None or one.network.shared or launch.port_told:
+    if one.open is not None or one.network.shared or launch.explicit_port:
         return None, ""
     if not launch.serves or launch.port is None:
         return None, ""
@@ -352,7 +352,7 @@ def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, Por
 
 def _located(one: _OpenSockets, port: int | None, how: PortEvidence, claim: Claim) -> ApiServer:
     metrics_port = _metrics_port(one, port)
-    # A proxy may listen elsewhere than its command line says, and have its metrics where they are.
+    # The API may be at another port than its command line says, with the metrics at theirs.
     read_at = metrics_port if port is None else port
     reach, hosts = _sockets(one).reach(read_at, _wanted(one.server.launch) if one.open is None else "")
     return replace(
@@ -380,5 +380,5 @@ def _metrics_port(one: _OpenSockets, port: int | None) -> int | None:
 
 
 def _wanted(launch: Launch) -> str:
-    """The address that a server is told to listen at, as its socket says it."""
+    """The address of a server's command line, as its socket shows it."""
     return LOOPBACK if launch.host == "localhost" else launch.host

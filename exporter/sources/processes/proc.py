@@ -28,7 +28,7 @@ _REASONS: Final = {EACCES: "denied", EPERM: "denied", ENOENT: "ended", ESRCH: "e
 
 
 class Proc:
-    """One proc tree. What cannot be read is `None`, and why is counted in `failures` by a short word.
+    """One proc tree. A file that cannot be read is `None`, and counts in `failures` by reason.
 
     `denied`: this user may not; `ended`: the process is gone; `unreadable`: anything else.
     """
@@ -73,7 +73,7 @@ class Proc:
         return bytes(content)
 
     def link(self, process: int | str, name: str) -> str:
-        """What a link of a process leads to; empty where it may not be read, which is not a failure.
+        """Target of a link of a process; empty where it may not be read, which is not a failure.
 
         Links need the right to trace the process, which the daemon is not given (ptrace(2)).
         """
@@ -94,7 +94,7 @@ class Proc:
             return None
 
     def descriptors(self, process: int, limit: int) -> tuple[str, ...] | None:
-        """What the open files of a process are, at most `limit`; `None` where that may not be read.
+        """Link targets of the open files of a process, at most `limit`; `None` where they may not be read.
 
         Root without capabilities may list the files of root's processes, and not follow them.
         """
@@ -152,7 +152,7 @@ LARGEST_TICKS: Final = 2**63 // TICK
 
 
 class Stat(NamedTuple):
-    """One line of proc(5)'s `stat`. `started` is in boot time, as `Clock.elapsed` tells it."""
+    """One line of proc(5)'s `stat`. `started` is in boot time, as `Clock.elapsed`."""
 
     pid: int
     name: str
@@ -383,16 +383,16 @@ _RUNTIME_SERVICES: Final = (
     "rke2-server",
 )
 _SHARED_SERVICES: Final = frozenset((*_LOGINS, *_STARTERS, *_RUNTIME_SERVICES))
-"""Services below which people start what they like; what runs there belongs together by ancestry only."""
+"""Services that start unrelated programs; below them only ancestry groups processes."""
 
 
 class Cgroup(NamedTuple):
-    """Where a process belongs. `anchor` is the path down to what `container` or `unit` names.
+    """Container, pod and unit of a process. `anchor` is the path down to the container or unit.
 
-    `shared` is true where unrelated processes may be in it: login sessions, services that start what they are
-    asked to, and where no unit is told. `system_unit` is the unit that the host's service manager started,
-    empty for what users start: a user's manager, and a unit that is delegated, name what is below them.
-    `delegated` is true below a user's manager, where no name of a pod or a container proves anything.
+    `shared` is true where unrelated processes may be in it: login sessions, services that start any program,
+    and without a unit. `system_unit` is the unit that the host's service manager started, empty for
+    processes that users start: a user's manager, and a delegated unit, choose the names below them.
+    `delegated` is true below a user's manager, where a name of a pod or container proves nothing.
     """
 
     anchor: str
@@ -407,7 +407,7 @@ class Cgroup(NamedTuple):
 
 @lru_cache(maxsize=REMEMBERED_MAX)
 def cgroup(content: bytes) -> Cgroup:
-    """Read a `cgroup` file. A container is the deepest that any hierarchy names."""
+    """Parse a `cgroup` file: the deepest container of any hierarchy, else a unit."""
     paths = _paths(content)
     for path in paths:
         matches = [*_CONTAINER.finditer(path)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.readings import ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
@@ -13,12 +13,10 @@ from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""How long a reading is good while nothing that it is about ended."""
+"""How long a reading is reused while none of its processes ends."""
 
 COMPUTING_MAX: Final = 4096
-"""Processes of NVML that are looked at."""
-
-NAME: Final = "processes"
+"""Processes of NVML that are read."""
 
 _WHY: Final = {
     "namespace": "this daemon has a process namespace of its own; it needs the host's (hostPID, --pid=host)",
@@ -37,6 +35,8 @@ class ProcessSource:
     `root` is where the proc tree is.
     """
 
+    name: Final = "processes"
+
     def __init__(self, clock: Clock, *, root: Path = Path("/proc")) -> None:
         self._clock = clock
         self._root = root
@@ -46,38 +46,25 @@ class ProcessSource:
         self._servers: tuple[int, ...] = ()
         self._holders: dict[tuple[str, int], int] = {}
         self._register = Register()
-        self._errors: tuple[tuple[str, int], ...] = ()
-        self._problem = ""
-
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return NAME
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """What did not cost the last reading, by reason; empty for one that is kept.
+        self.errors: ErrorCounts = ()
+        """Partial failures of the last reading; empty for a cached one.
 
         Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and
         `time`, more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a
         server whose port was not found; `contested`, servers whose socket cannot be told from another's.
         """
-        return self._errors
-
-    @property
-    def problem(self) -> str:
-        """What `errors` counts of processes that were not seen, for people."""
-        return self._problem
+        self.problem = ""
+        """Problem of the processes that could not be read, for people."""
 
     def read(self, pids: Iterable[int]) -> ProcessReading:
         """The groups of the processes that NVML lists as computing.
 
-        A reading is kept for 30 s, until other processes compute, or until one of its processes ends.
+        A reading is reused for 30 s, until other processes compute, or until one of its processes ends.
 
         Raises:
             ReadFailedError: `unreadable`, there is no proc tree.
         """
-        self._errors = ()
+        self.errors = ()
         computing = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
         proc = Proc(self._root)
         if self._cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
@@ -90,7 +77,7 @@ class ProcessSource:
         try:
             processes = census(proc, self._clock, sorted(computing), self._servers, self._register)
         except OSError as failure:
-            raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
+            raise ReadFailedError(FailureReason.UNREADABLE, f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
@@ -116,15 +103,15 @@ class ProcessSource:
         ) and all(started(proc, pid) is None for pid in reading.unseen)
 
     def _report_failures(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
-        self._problem = ""
+        self.problem = ""
         if unseen:
             incomplete = proc.blindness()
             if incomplete and failures.get("ended"):  # what is hidden looks as if it were gone
                 failures[incomplete] = failures.pop("ended")
             why = next((_WHY[reason] for reason in _WHY if failures.get(reason)), "they cannot be read")
-            self._problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
-        self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
+            self.problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
+        self.errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
 
 
 _OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")
-"""Failures of looking for sockets that say something; others are of processes that ended meanwhile."""
+"""Failures while sockets are read that count; others are of processes that ended meanwhile."""

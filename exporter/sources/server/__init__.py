@@ -1,6 +1,6 @@
-"""Inference servers, each read at its own endpoint over HTTP.
+"""Inference servers and gateways, each read at its own endpoint over HTTP.
 
-An endpoint is hostile until proven otherwise: bounded bodies, expanded or not, one deadline, no redirects.
+An endpoint is not trusted: bounded bodies, expanded or not, one deadline, no redirects.
 """
 
 from exporter.sources.http_client import shared_client

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import Engine
-from exporter.readings import FailureReason, ReadFailedError, UnreadReason, masked
+from exporter.readings import FailureReason, ReadFailedError, masked
 from exporter.sources.http_client import (
     HEADERS,
     CertificateError,
@@ -104,11 +104,11 @@ def sibling_url(metrics: str, engine: Engine | None, path: str) -> str:
     return parts._replace(path=root + path).geturl()
 
 
-REASON_BY_STATUS: Final[Mapping[int, UnreadReason]] = {
-    HTTPStatus.UNAUTHORIZED: UnreadReason.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN: UnreadReason.UNAUTHORIZED,
-    HTTPStatus.NOT_FOUND: UnreadReason.NOT_FOUND,
-    HTTPStatus.NOT_IMPLEMENTED: UnreadReason.METRICS_OFF,  # llama.cpp
+REASON_BY_STATUS: Final[Mapping[int, FailureReason]] = {
+    HTTPStatus.UNAUTHORIZED: FailureReason.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: FailureReason.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND: FailureReason.NOT_FOUND,
+    HTTPStatus.NOT_IMPLEMENTED: FailureReason.METRICS_OFF,  # llama.cpp
 }
 """Why a page is not read, by HTTP status. Any other status is `http_status`."""
 
@@ -161,23 +161,23 @@ class Fetcher:
         try:
             response = self._client(url).request(request, self._deadline, limit)
         except CertificateError as failure:
-            reason = UnreadReason.CERTIFICATE_NAME if failure.of_another else UnreadReason.CERTIFICATE
+            reason = FailureReason.CERTIFICATE_NAME if failure.of_another else FailureReason.CERTIFICATE
             raise ReadFailedError(reason, str(failure)) from failure
         if response.status != HTTPStatus.OK:
             # Some https servers, nginx and those in Go among them, answer a plain request with status 400.
             plain = urlsplit(url).scheme == "http" and response.status == HTTPStatus.BAD_REQUEST
             answers = "answers http:// (is it https://?)" if plain else "answers"
             raise ReadFailedError(
-                REASON_BY_STATUS.get(response.status, UnreadReason.HTTP_STATUS),
+                REASON_BY_STATUS.get(response.status, FailureReason.HTTP_STATUS),
                 f"{self._endpoint}: {answers} with HTTP status {response.status}",
             )
         return response
 
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""
-        if self._secure is not None:
-            self._secure.close()
-            self._secure = None
+        secure, self._secure = self._secure, None
+        if secure is not None:
+            secure.close()
 
     def _client(self, url: str) -> HttpClientProtocol:
         if urlsplit(url).scheme != "https":

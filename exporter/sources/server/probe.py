@@ -1,4 +1,4 @@
-"""Server probe: what a server reports in JSON, apart from its metrics.
+"""Server probe: the JSON pages of a server, apart from its metrics.
 
 A read of llama.cpp's `/metrics` resets the timer of `--sleep-idle-seconds` and wakes a sleeping server, which
 loads its model; `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, seen with build b10434).
@@ -14,22 +14,21 @@ from exporter.readings import ReadFailedError, label
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 JSON_BYTES_MAX: Final = 1 << 20
-"""Largest page that is asked for; a chat template makes tens of kilobytes of one."""
+"""Largest JSON page; a chat template has tens of kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A model and a version; empty where nothing tells."""
+    """Model and version of a server; empty if unknown."""
 
     model: str = ""
     version: str = ""
 
 
 class ServerProbe:
-    """Remembers what one server answered. `fetch` gets a path's body, or raises `ReadFailedError`.
+    """Caches the answers of one server. `fetch` gets a path's body, or raises `ReadFailedError`.
 
-    A server that does not tell its model is asked for it again, since it may be loading; a version that it
-    does not tell it never tells.
+    A missing model is requested again, since the server may be loading it; a missing version is not.
     """
 
     def __init__(self, fetch: Callable[[str], bytes]) -> None:
@@ -38,11 +37,11 @@ class ServerProbe:
         self._known = ServerInfo()
 
     def forget(self) -> None:
-        """Ask again: what answers next may be another server."""
+        """Empty the cache: another server may answer next."""
         self._of = None
 
     def info(self, engine: Engine, identity: str) -> ServerInfo:
-        """The answers of the process `identity`, asked for where they are not known."""
+        """Model and version of the process `identity`, requested where they are not cached."""
         same = self._of == (engine.name, identity)
         if not same:
             self._known = ServerInfo()
@@ -87,10 +86,10 @@ LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class LlamaCppProps:
-    """What `/props` says.
+    """Fields of `/props`.
 
-    `sleeping` is `None` for builds that cannot sleep. `router` is true for a router that was not asked for
-    one of its models.
+    `sleeping` is `None` for builds that cannot sleep. `router` is true for a router without a model in the
+    request.
     """
 
     sleeping: bool | None = None
@@ -100,7 +99,7 @@ class LlamaCppProps:
 
 
 def props(body: bytes) -> LlamaCppProps | None:
-    """Understand `/props`; `None` if this is no llama.cpp's."""
+    """Parse `/props`; `None` if this is no llama.cpp's."""
     document = _object(body)
     if document is None or not {"model_alias", "build_info", "total_slots"} & document.keys():
         return None
@@ -126,12 +125,12 @@ def _text(value: object) -> str:
 
 
 class IdleBackoff:
-    """When to leave a server alone that may fall asleep by itself.
+    """When to read a server that may fall asleep by itself.
 
     It is read after ticks in which its GPU was busy, once more when that falls idle, and while it was active
-    at the last read, so that the tokens of its last request are seen. Whether it sleeps at all is not told,
-    so an idle one is read ever more rarely, until a pause was long enough for it to fall asleep. Once it has
-    been seen asleep, only work makes it due: a busy GPU, or that something woke it.
+    at the last read, so that the tokens of its last request count. Whether it ever sleeps is unknown, so an
+    idle one is read ever less often, until a pause is long enough for it to fall asleep. After its first
+    sleep only work makes it due: a busy GPU, or a wake-up by another client.
     """
 
     def __init__(self) -> None:
@@ -143,7 +142,7 @@ class IdleBackoff:
         self._pause: Nanoseconds = FIRST_PAUSE
 
     def sees(self, *, sleeping: bool) -> None:
-        """Take note of what the server says of itself."""
+        """Note whether the server sleeps."""
         if self._sleeping and not sleeping:
             self._active = True
         self._sleeping = sleeping
@@ -163,7 +162,7 @@ class IdleBackoff:
         return True
 
     def was(self, *, active: bool) -> None:
-        """Take note of a read: whether the server did anything since the one before, or is about to.
+        """Note a read: whether the server did anything since the one before, or is about to.
 
         A read that was due and failed counts as active, so that it stays due.
         """

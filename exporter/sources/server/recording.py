@@ -1,10 +1,8 @@
-"""Reads a server as the daemon does, and hands out the pages as well as what they said."""
+"""Reads of a server for `record`: as the daemon reads it, with the pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from exporter.clock import Clock
 from exporter.readings import ServerKey, ServerReading
@@ -14,10 +12,10 @@ from exporter.sources.server.source import ServerSource
 
 @dataclass(frozen=True, slots=True)
 class RecordedRead:
-    """One read: what the server said, and the pages that said it.
+    """One read: the reading, and its pages.
 
-    `metrics` is `None` where the server was left alone, since it may be falling asleep.
-    `answers` are bodies of other pages that were asked for in this read, by path without the first slash.
+    `metrics` is `None` where the page was not read, since the server may be falling asleep.
+    `answers` are bodies of other pages of this read, by path without the first slash.
     """
 
     reading: ServerReading
@@ -26,9 +24,9 @@ class RecordedRead:
 
 
 class RecordingReader:
-    """Looks at one endpoint again and again.
+    """Reads one endpoint again and again.
 
-    No GPU of its is watched, so that a llama.cpp which may fall asleep is left alone as one that is idle.
+    Its GPUs are not read, so that a llama.cpp that may fall asleep is read as an idle one.
 
     Raises:
         ValueError: the URL is none, or no engine has this name.
@@ -57,16 +55,14 @@ class RecordingReader:
             on_page=self._pages.__setitem__,
         )
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Close the connections."""
+        try:
+            self._source.close()
+        finally:
+            self._client.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._source.close()
-        self._client.close()
-
-    def look(self) -> RecordedRead:
+    def read(self) -> RecordedRead:
         """Read once.
 
         Raises:

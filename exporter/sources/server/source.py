@@ -12,53 +12,58 @@ from exporter.engines import (
     COUNTED,
     ENGINES,
     EVERYTHING,
+    UNCOUNTED,
     Engine,
     GatewaySpec,
     Interpretation,
     Page,
-    SeriesCache,
+    Uncounted,
     announces,
-    began,
-    begun_names,
     counted,
+    created_by_digest,
+    created_series,
     interpret,
     match,
     mistaken_engine,
-    process,
+    process_identity,
     read,
     wanted,
 )
 from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.ollama import OLLAMA
 from exporter.readings import (
     CounterColumns,
     Division,
+    ErrorCounts,
     FailureReason,
     ReadFailedError,
     Role,
     ServerKey,
     ServerReading,
-    UnreadReason,
     endpoint_id,
-    masked,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
-from exporter.sources.server.fetch import REASON_BY_STATUS, Fetcher, metrics_url, sibling_url
-from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
+from exporter.sources.server.endpoint import (
+    BODY_BYTES_MAX,
+    LARGE_BYTES,
+    TIMEOUT_SECONDS,
+    UNKNOWN_PAGE,
+    EndpointSource,
+)
+from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
 from exporter.sources.server.probe import JSON_BYTES_MAX, ServerInfo, ServerProbe
-from exporter.units import Instant, Nanoseconds
+from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """What is known of a server beside what its endpoint says.
+    """Facts about a server from other sources than its endpoint.
 
-    `identity` and `started` are of the process that listens, for pages that tell neither.
-    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
-    `division` is by whose counts it is divided. `metrics_off`: its command line switches no metrics on, which
-    a file or its environment may do, so that it is asked once.
+    `identity` and `started` are of the process that listens, for pages that have neither.
+    `absent_at` is a moment at which it did not exist yet. `world_size` is the number of its GPUs.
+    `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
+    a file or its environment may do so, and it is read until it refuses.
     """
 
     pod: str = ""
@@ -72,11 +77,8 @@ class ServerContext:
     metrics_off: bool = False
 
 
-UNKNOWN_PAGE: Final = "a page of no known engine"
-
-
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
-    """The engines whose tokens some of these count again, by name; `None` is one that is not named."""
+    """Names of the engines whose tokens any of these engines counts again; `None` is an unknown one."""
     return frozenset(name for engine in engines if engine for name in ENGINES[engine].repeats)
 
 
@@ -86,72 +88,67 @@ def engine_of_page(
     counted_elsewhere: Collection[str],
     url: str,
 ) -> Engine:
-    """The engine by whose names to read a page that looks like `row`'s.
+    """The engine by which to read a page that matches `row`.
 
-    The configured engine has the last word but in three cases: a gateway's page is nobody's, an engine that
-    repeats others is read only where it is configured itself, and one that shows another's page as its own
-    is that other one. `counted_elsewhere` are engines whose tokens a configured endpoint counts already.
+    It is the configured one but in three cases: a gateway's page is none, an engine that repeats others is
+    read only if it is configured itself, and one that shows another's page as its own is that other one.
+    `counted_elsewhere` are engines whose tokens another endpoint counts already.
 
     Raises:
         ReadFailedError: `gateway`, `counted_twice`, `not_recognized`.
     """
     if isinstance(row, GatewaySpec):
         raise ReadFailedError(
-            UnreadReason.GATEWAY, f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
+            FailureReason.GATEWAY, f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
         )
     if row is not None and row.repeats and row is not configured:
         counted = f"which counts what {' and '.join(row.repeats)} counts"
         raise ReadFailedError(
-            UnreadReason.GATEWAY,
+            FailureReason.GATEWAY,
             f"{url}: answers with the page of {row.manual.title}, {counted}: {row.instead}",
         )
     engine = configured
     if row is not None and (configured is None or row.name in configured.disguises):
         engine = row
     if engine is None:
-        raise ReadFailedError(UnreadReason.NOT_RECOGNIZED, f"{url}: answers with {UNKNOWN_PAGE}")
+        raise ReadFailedError(FailureReason.NOT_RECOGNIZED, f"{url}: answers with {UNKNOWN_PAGE}")
     for one in (engine, row):
         if one is not None and one.name in counted_elsewhere:
             counted = "whose tokens the configuration has counted at another endpoint: remove one of the two"
             raise ReadFailedError(
-                UnreadReason.COUNTED_TWICE,
+                FailureReason.COUNTED_TWICE,
                 f"{url}: answers with the page of {one.manual.title or one.name}, {counted}",
             )
     return engine
 
 
-TIMEOUT_SECONDS: Final = 3.0
-"""For one read, however many requests it takes."""
-
 PERMANENT_FAILURES: Final = frozenset(
     {
-        UnreadReason.NOT_FOUND,
-        UnreadReason.METRICS_OFF,
-        UnreadReason.NOT_RECOGNIZED,
-        UnreadReason.NO_TOKENS,
+        FailureReason.NOT_FOUND,
+        FailureReason.METRICS_OFF,
+        FailureReason.NOT_RECOGNIZED,
+        FailureReason.NO_TOKENS,
     }
 )
 """Failures that stay as long as the server runs."""
 
 NO_ANSWER: Final = frozenset(
     {
-        UnreadReason.CONNECTION,
-        UnreadReason.TIMEOUT,
-        UnreadReason.TLS,
-        UnreadReason.CERTIFICATE,
-        UnreadReason.CERTIFICATE_NAME,
-        UnreadReason.TOKEN_FILE,
+        FailureReason.CONNECTION,
+        FailureReason.TIMEOUT,
+        FailureReason.TLS,
+        FailureReason.CERTIFICATE,
+        FailureReason.CERTIFICATE_NAME,
+        FailureReason.TOKEN_FILE,
     }
 )
 """Failures without an answer of the server."""
 
-ABSENT: Final = frozenset({UnreadReason.NOT_FOUND, UnreadReason.METRICS_OFF})
+ABSENT: Final = frozenset({FailureReason.NOT_FOUND, FailureReason.METRICS_OFF})
 """Failures of a server that has no such page, or has switched it off."""
 
-REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), UnreadReason.HTTP_STATUS})
+REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATUS})
 """Failures by an HTTP status other than 200."""
-
-BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 GREETING_BYTES_MAX: Final = 4096
 
@@ -159,25 +156,21 @@ OnPage = Callable[[str, HttpResponse], None]
 """Gets each page of a read: its path from the root without a slash, empty for the metrics."""
 
 
-class ServerSource:
-    """Reads one endpoint.
+class ServerSource(EndpointSource):
+    """Reads one endpoint of a server.
 
-    `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `counted_elsewhere` are engines whose tokens another endpoint counts already, by name
-    (see `engine_of_page`).
-    `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
-    by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
-    A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
-    moves: what it does meanwhile, and whether it was restarted, shows in the next read.
-    `on_page` gets each page but those that only show what a server is not.
-    One whose command line switches metrics off is asked until it has refused once (see `ServerContext`).
-    One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
+    `engine` is a name of `engines.ENGINES`; without one the page decides. `counted_elsewhere` are names of
+    engines whose tokens another endpoint counts already (see `engine_of_page`).
+    `busy` is whether a GPU of this server was busy in the last tick, true while that is unknown: an idle
+    llama.cpp server is read ever less often, so that it may fall asleep (see `IdleBackoff`).
+    While it is not read, or asleep, its reading has its last counters. Tokens and restarts of that time show
+    in the next read.
+    `on_page` gets each page of a read, but for the root page that identifies Ollama.
+    A server whose command line switches metrics off is read until it has refused once (see `ServerContext`).
+    A server that sleeps and was never read fails as `asleep`, since its counters are not known to be zero.
 
-    Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
+    The timeout does not bound the look-up of a host's name; addresses need no look-up.
     """
-
-    may_be_slow: Final = True
-    """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(
         self,
@@ -197,32 +190,36 @@ class ServerSource:
         counted_elsewhere: Collection[str] = (),
         on_page: OnPage | None = None,
     ) -> None:
+        super().__init__(
+            url,
+            client,
+            clock,
+            bearer_token_file=bearer_token_file,
+            ca_file=ca_file,
+            server_name=server_name,
+            timeout=timeout,
+            body_bytes=body_bytes,
+        )
         self._key = key
-        self._id, self._shown = endpoint_id(url), masked(url)
         self._clock = clock
         self._busy = busy
         self._context = context or ServerContext()
         division = self._context.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._counted_elsewhere = counted_elsewhere
-        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._address = self._configured_address = metrics_url(url, self._configured)
-        self._body_bytes = body_bytes
         self._on_page = on_page
-        self._memory = SeriesCache()
-        self._errors: tuple[tuple[str, int], ...] = ()
         self._unrecognized = True
         self._props: probe.LlamaCppProps | None = None
-        self._turn = ParseLock(clock)
         self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
         self._last: ServerReading | None = None
-        self._last_errors: tuple[tuple[str, int], ...] = ()
+        self._last_errors: ErrorCounts = ()
         self._last_page = b""
-        self._begun_read_separately = False
+        self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
     @property
@@ -236,33 +233,14 @@ class ServerSource:
         """The server that the endpoint belongs to."""
         return self._key
 
-    @property
-    def url(self) -> str:
-        """The endpoint's name: its URL, a query masked and told by a digest."""
-        return self._id
-
-    @property
-    def errors(self) -> tuple[tuple[str, int], ...]:
-        """What did not cost the last reading, by reason: `malformed`, `duplicate` and `implausible` lines."""
-        return self._errors
-
-    @property
-    def waited(self) -> Nanoseconds:
-        """How long the last read waited until other large pages were taken apart."""
-        return self._turn.waited
-
-    def close(self) -> None:
-        """Close what is this endpoint's own."""
-        self._fetcher.close()
-
     def read(self) -> ServerReading:
         """Read once.
 
         Raises:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
-                `router`, `asleep` of llama.cpp. Each reason is an `UnreadReason`.
+                `router`, `asleep` of llama.cpp.
         """
-        self._errors, self._turn.waited = (), 0
+        self._reset()
         if self._permanent_failure is not None:
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
         self._fetcher.begin_read()
@@ -272,13 +250,13 @@ class ServerSource:
                 try:
                     response = self._fetcher.get(self._address, self._body_bytes)
                     other = mistaken_engine(response.body)
-                    if other is not None:  # from now on the metrics of the server itself
+                    if other is not None:  # from now on its real metrics page
                         self._address = sibling_url(self._address, self._engine, other.default_path)
                         response = self._fetcher.get(self._address, self._body_bytes)
                 except ReadFailedError as failure:
                     self._explain(failure)
                     raise
-                reading = self._parsed(response)
+                reading = self._read_response(response)
         except ReadFailedError as failure:
             if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:
                 self._permanent_failure = failure
@@ -291,27 +269,28 @@ class ServerSource:
         return reading
 
     def _explain(self, failure: ReadFailedError) -> None:
-        """Raise a failure of the metrics page that says more than this one, where there is one."""
+        """Raise a more specific failure of the metrics page, if there is one."""
         if failure.reason not in REFUSED:
             return
-        if self._engine is None and self._is_ollama():
-            raise ReadFailedError(
-                UnreadReason.NO_TOKENS, f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
-            ) from failure
-        off = self._context.metrics_off or failure.reason == UnreadReason.METRICS_OFF
+        uncounted = self._uncounted() if self._engine is None else None
+        if uncounted is not None:
+            problem = f"{self._shown}: {uncounted.title}, {uncounted.what}: {uncounted.remedy}"
+            raise ReadFailedError(FailureReason.NO_TOKENS, problem) from failure
+        off = self._context.metrics_off or failure.reason == FailureReason.METRICS_OFF
         if failure.reason in ABSENT and off:
             switch = "" if self._engine is None else self._engine.manual.switch
             more = f"; it serves metrics with {switch}" if switch else ""
-            raise ReadFailedError(UnreadReason.METRICS_OFF, f"{failure}{more}") from failure
+            raise ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{more}") from failure
 
-    def _is_ollama(self) -> bool:
-        """Whether the server's root page is that of Ollama, which has no metrics."""
+    def _uncounted(self) -> Uncounted | None:
+        """The engine without metrics whose root page this is, if any."""
         root = urlsplit(self._address)._replace(path="/", query="").geturl()
         try:
             response = self._fetcher.get(root, GREETING_BYTES_MAX)
         except ReadFailedError:
-            return False
-        return response.body.strip() == OLLAMA.greeting
+            return None
+        greeting = response.body.strip()
+        return next((engine for engine in UNCOUNTED.values() if engine.greeting == greeting), None)
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""
@@ -333,63 +312,55 @@ class ServerSource:
         due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
         return None if due or self._last is None else replace(self._last, loads=())
 
-    def _parsed(self, response: HttpResponse) -> ServerReading:
+    def _read_response(self, response: HttpResponse) -> ServerReading:
         if self._on_page is not None:
             self._on_page("", response)
-        with self._turn.taken(response.body):
-            reading = self._unchanged(response) or self._begun(self._taken_apart(response), response)
+        with self._parse_lock.taken(response.body):
+            reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
         self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
         return reading
 
     def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
-        """The last reading, where it was of the very same large page, which is as good as taken apart."""
+        """The last reading, if it was of the very same large page, which need not be parsed again."""
         if len(answer.body) < LARGE_BYTES:
             self._last_page = b""
             return None
         last, self._last_page = self._last_page, blake2b(answer.body).digest()
         engine, reading = self._engine, self._last
         same = self._last_page == last and not self._unrecognized
-        # What stands beside a page, in a header or behind a question, may be another one.
+        # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
-        self._errors = self._last_errors
+        self.errors = self._last_errors
         return reading
 
-    def _taken_apart(self, answer: HttpResponse) -> ServerReading:
+    def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
-        self._errors = tuple(
-            (reason, count)
-            for reason, count in (
-                ("malformed", page.malformed),
-                ("duplicate", page.duplicates),
-                ("implausible", implausible(engine, page)),
-            )
-            if count
-        )
-        self._last_errors = self._errors
+        self._note_errors(page, implausible=implausible(engine, page))
+        self._last_errors = self.errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
-    def _begun(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
-        """The reading with when its series began, where that is read apart, so that both are never held."""
+    def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
+        """The reading with the start of its series, read separately to save memory."""
         counters, engine = reading.counters, self._engine
-        if self._begun_read_separately and isinstance(counters, CounterColumns) and engine is not None:
-            counters.begin(began(engine, read(answer.body, begun_names(engine), self._memory)))
+        if self._created_read_separately and isinstance(counters, CounterColumns) and engine is not None:
+            counters.begin(created_by_digest(engine, read(answer.body, created_series(engine), self._memory)))
         return reading
 
     def _fetch_body(self, path: str) -> bytes:
-        with self._turn.left():
+        with self._parse_lock.left():
             return self._page_body(path)
 
     def _moved(self, reading: ServerReading) -> bool:
-        """Whether a server did anything since the last read, or has requests now."""
+        """Whether counters moved since the last read, or requests are running or waiting."""
         if self._last is None or self._last.counters != reading.counters:
             return True
         return any(load.running or load.waiting for load in reading.loads)
 
     def _read_props(self) -> None:
-        """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
+        """Read whether a llama.cpp, or a new server, sleeps, before a read of its metrics may wake it."""
         may_sleep = self._unrecognized and self._engine in (None, LLAMACPP)
         if not may_sleep and (self._props is None or self._props.sleeping is None):
             return
@@ -398,26 +369,26 @@ class ServerSource:
         except ReadFailedError as failure:
             if failure.reason in NO_ANSWER:
                 raise
-            self._props = None  # no such page, or a model that is not loaded: the metrics will tell
+            self._props = None  # no such page, or a model that is not loaded: the metrics have the reason
             return
         self._props = probe.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
-                UnreadReason.ROUTER,
+                FailureReason.ROUTER,
                 f"{self._shown}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
             )
 
     def _asleep(self) -> ServerReading:
         if self._last is None:
             raise ReadFailedError(
-                UnreadReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
+                FailureReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
             )
         return replace(
             self._last, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._last.loads)
         )
 
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
-        """The page as its engine writes it. An engine that no longer fits is looked for again."""
+        """The page, and its engine; one that no longer matches is recognized again."""
         engine = self._engine
         if engine is not None and not engine.disguises and engine.name not in self._counted_elsewhere:
             page = self._page(body, engine)
@@ -430,38 +401,40 @@ class ServerSource:
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         everything = EVERYTHING if engine is None else wanted(engine)
-        self._begun_read_separately = self._begun_read_separately and len(body) >= LARGE_BYTES
-        page = None if self._begun_read_separately else read(body, everything, self._memory)
+        self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
+        page = None if self._created_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
-            # As many as it has counters may say when these began: they are read apart.
-            page, self._begun_read_separately = (
+            # Each counter may have a `_created` series: those are read separately.
+            page, self._created_read_separately = (
                 read(body, COUNTED if engine is None else counted(engine), self._memory),
                 True,
             )
         if page.cut:
-            raise ReadFailedError(UnreadReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
         return page
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._info = self._server_info(engine, process(engine, page, header)[0] or self._context.identity)
+        self._info = self._server_info(
+            engine, process_identity(engine, page, header)[0] or self._context.identity
+        )
         interpretation = interpret(engine, page, model=self._info.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
             raise ReadFailedError(
-                UnreadReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
+                FailureReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
         return interpretation
 
     def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
-        """Whether a page on which no token is told is the engine's all the same, before its first use."""
+        """Whether a page without token counters is the engine's, before its first use."""
         if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
             return True
         return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
 
     def _server_info(self, engine: Engine, identity: str) -> ServerInfo:
-        """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
+        """Model and version that the metrics lack; a llama.cpp has them in its `/props`."""
         props = self._props if engine is LLAMACPP else None
         if props is not None and props.model:
             return ServerInfo(props.model, props.build)

@@ -1,7 +1,7 @@
-"""What people look at: the host's page, and the explanation of each of its numbers.
+"""The host's page, and the pages that explain its figures.
 
-Each is one file: style and a small script are in it, and nothing is loaded from anywhere. Imported when
-somebody looks for the first time.
+Each page is one document with its style and script, and loads nothing else. Imported with the first request
+of a page.
 """
 
 from urllib.parse import unquote_to_bytes
@@ -9,8 +9,8 @@ from urllib.parse import unquote_to_bytes
 from exporter.cost.explanation import ExplanationError
 from exporter.report import Build, Report
 from exporter.units import Nanoseconds
-from exporter.web.explanation import explained
-from exporter.web.page.derivation import reckoning, servers
+from exporter.web.explanation import explain_server
+from exporter.web.page.derivation import host_derivation, server_derivation
 from exporter.web.page.layout import HEADERS, NAME, element, name, whole
 from exporter.web.page.overview import host_facts, overview
 from exporter.web.summary import summarize
@@ -21,7 +21,7 @@ UP = "../"
 
 
 def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
-    """The host's page at a moment of boot time; there is no report before the first tick."""
+    """The host's page at a moment of boot time; the report is `None` before the first tick."""
     if report is None:
         main = [element("p", "Waiting for the first tick.")]
         return whole(NAME, NAME, (), main, build, "")
@@ -34,7 +34,7 @@ def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
 
 
 def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build) -> bytes | None:
-    """The explanation of a server as it stands in the address, of the host without one.
+    """The explanation of a server named in the address, or of the host if the name is empty.
 
     `None`: there is no such server.
     """
@@ -46,16 +46,16 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     back = element("a", "This host", href=UP)
     of_host = f"{summary.host} - {NAME}" if summary.host else NAME
     if not server:
-        main = [element("div", reckoning(report, summary), data_part="reckoning")]
+        main = [element("div", host_derivation(report, summary), data_part="reckoning")]
         heading = "How the figures of this host are calculated"
         return whole(f"{heading} - {of_host}", heading, (back, ". ", *host_facts(summary)), main, build, UP)
     try:
-        explanation_found = explained(report, server)
+        of_server = explain_server(report, server)
     except ExplanationError:
         return None
-    if explanation_found is None or report.totals is None:
+    if of_server is None or report.totals is None:
         main = [element("p", "No data to explain yet.")]
     else:
-        main = [element("div", servers(explanation_found, report.totals.course), data_part="servers")]
-    heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")
-    return whole(f"{server} - {of_host}", heading_of, (back, ". ", *host_facts(summary)), main, build, UP)
+        main = [element("div", server_derivation(of_server, report.totals.history), data_part="servers")]
+    server_heading = element("span", "What ", name(server.lstrip("/") or server), " costs")
+    return whole(f"{server} - {of_host}", server_heading, (back, ". ", *host_facts(summary)), main, build, UP)

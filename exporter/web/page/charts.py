@@ -1,4 +1,4 @@
-"""The last day and the month as drawings, made on the server: no script, and a table beside each."""
+"""Charts of the last day and of the month as SVG, without a script, each with a table."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +17,10 @@ RIGHT: Final = 6
 TOP: Final = 10
 BOTTOM: Final = 22
 MOST_POINTS: Final = 240
-"""Of a curve: a month by the hour has three times as many, and looks the same."""
+"""Points of a curve: a month by the hour has three times as many, and looks the same."""
 
 MOST_DIGITS: Final = 6
-"""Of dollars on an axis."""
+"""Decimals of dollars on an axis."""
 
 KINDS: Final = (
     ("work", "prefill and decode", ("prefill", "decode")),
@@ -28,11 +28,11 @@ KINDS: Final = (
     ("idle", "idle", ("idle",)),
     ("unobserved", "not observed", ("unobserved",)),
 )
-"""How phases are drawn: class, words, phases."""
+"""Parts of a bar: class, label, phases."""
 
 
 class _ChartScale:
-    """From time and dollars to places in the drawing."""
+    """Coordinates of times and dollars in a chart."""
 
     def __init__(self, first: Instant, last: Instant, most: float) -> None:
         self.step = _step(most)
@@ -47,7 +47,7 @@ class _ChartScale:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self._most
 
     def grid(self) -> Iterator[Element]:
-        """A line and a word for each step of dollars."""
+        """A line and a label for each step of dollars."""
         for number in range(self.steps + 1):
             value = number * self.step
             y = _short(self.y(value))
@@ -57,13 +57,13 @@ class _ChartScale:
                 "text", _axis(value, self.step), x=LEFT - 6, y=_short(self.y(value) + 4), text_anchor="end"
             )
 
-    def word(self, at: Instant, word: str, anchor: str = "middle") -> Element:
-        """A word below the axis."""
-        return element("text", word, x=_short(self.x(at)), y=HEIGHT - 6, text_anchor=anchor)
+    def time_label(self, at: Instant, text: str) -> Element:
+        """A label below the axis."""
+        return element("text", text, x=_short(self.x(at)), y=HEIGHT - 6, text_anchor="middle")
 
 
 def day(summary: Summary) -> Element | None:
-    """Dollars of each hour by what the GPUs did, as bars and as a table; `None` where nothing is known."""
+    """Dollars of each hour by phase, as bars and as a table; `None` without any."""
     hours = summary.hours
     if not any(sum(hour.money.values()) > 0 for hour in hours):
         return None
@@ -72,7 +72,7 @@ def day(summary: Summary) -> Element | None:
     plot = _ChartScale(hours[0].start, last, most)
     bars = (bar for hour in hours for bar in _bars(plot, hour, summary))
     marks = (
-        plot.word(hour.start, local(hour.start, summary.zone, "%H:%M"))
+        plot.time_label(hour.start, local(hour.start, summary.zone, "%H:%M"))
         for hour in hours
         if int(local(hour.start, summary.zone, "%H")) % 6 == 0
     )
@@ -90,7 +90,7 @@ def day(summary: Summary) -> Element | None:
 
 
 def month(summary: Summary) -> Element | None:
-    """What the month came to, its projection and its budget, as a curve and as a table."""
+    """Month to date, projection and budget, as a curve and as a table; `None` without any."""
     line = summary.month
     if line is None or line.start is None or not line.points:
         return None
@@ -155,29 +155,25 @@ def month(summary: Summary) -> Element | None:
 
 
 def _bars(plot: _ChartScale, hour: Hour, summary: Summary) -> Iterator[Element]:
-    """One on the other, each with a word for who points at it."""
+    """The stacked parts of an hour's bar, each with a tooltip."""
     below = 0.0
     left, width = plot.x(hour.start) + 1, plot.x(hour.start + NANOSECONDS_PER_HOUR) - plot.x(hour.start) - 2
     when = local(hour.start, summary.zone, "%H:%M")
-    parts = []
-    for kind, word, phases in KINDS:
+    for kind, label, phases in KINDS:
         money = dollars(_of(hour, phases))
         if money <= 0:
             continue
         top = plot.y(below + money)
-        parts.append(
-            element(
-                "rect",
-                element("title", f"{when}: {amount(money)} {word}"),
-                x=_short(left),
-                y=_short(top),
-                width=_short(width),
-                height=_short(plot.y(below) - top),
-                class_=f"{kind} so-far" if hour == summary.hours[-1] else kind,
-            )
+        yield element(
+            "rect",
+            element("title", f"{when}: {amount(money)} {label}"),
+            x=_short(left),
+            y=_short(top),
+            width=_short(width),
+            height=_short(plot.y(below) - top),
+            class_=f"{kind} so-far" if hour == summary.hours[-1] else kind,
         )
         below += money
-    yield from parts
 
 
 def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]]) -> Element:
@@ -219,10 +215,7 @@ def _days(plot: _ChartScale, line: MonthLine, summary: Summary) -> Iterator[Elem
     for number in (0, 7, 14, 21, 28):
         at = line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
         if at < line.end:
-            yield plot.word(
-                at,
-                local(at, summary.zone, "%d %b").lstrip("0"),
-            )
+            yield plot.time_label(at, local(at, summary.zone, "%d %b").lstrip("0"))
 
 
 def _month_words(line: MonthLine, spent: float, end: float | None, budget: float | None) -> str:
@@ -267,13 +260,13 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _step(most: float) -> float:
-    """A round number that at most five of reach as far."""
+    """The smallest round number of which at most five reach the maximum."""
     size = 10.0 ** math.floor(math.log10(most / 5))
     return next(size * times for times in (1, 2, 2.5, 5, 10) if size * times * 5 >= most - 1e-9)
 
 
 def _axis(value: float, step: float) -> str:
-    """Dollars of an axis, with the digits of its steps, and cents where those are not whole."""
+    """Dollars of an axis, with the decimals of its steps: cents at least unless these are whole."""
     digits = 0
     while digits < MOST_DIGITS and abs(step - round(step, digits)) > step / 1000:
         digits += 1

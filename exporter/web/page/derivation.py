@@ -1,6 +1,7 @@
-"""Derivation of the page's figures: the host's sums, and each server's cost."""
+"""Derivation of the page's figures: those of the host, and the cost of each server."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from exporter.cost.explanation import Explanation, ModelExplanation, ServerExplanation
 from exporter.cost.postings import PHASES
@@ -11,13 +12,13 @@ from exporter.web import explanation as explanations
 from exporter.web.page.layout import Content, Element, element, name, table
 from exporter.web.page.overview import anchor
 from exporter.web.summary import GpuSummary, Summary
-from exporter.web.wording import amount, server_name, share, six, timestamp
+from exporter.web.wording import amount, price_source, server_name, share, six, timestamp
 
-Columns = tuple[tuple[str, bool], ...]
+PRICE_COLUMNS: Final = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
 
 
-def reckoning(report: Report, summary: Summary) -> Iterator[Content]:
-    """What stands in `main`: a section for each figure of the page."""
+def host_derivation(report: Report, summary: Summary) -> Iterator[Content]:
+    """A section for each figure of the host's page."""
     yield from _rate(summary)
     yield from _month(report, summary)
     yield from _projection(report, summary)
@@ -32,20 +33,16 @@ def _section(anchor: str, heading: str, *content: Content | Iterable[Content]) -
 def _rate(summary: Summary) -> Iterator[Element]:
     if summary.dollars_per_hour is None:
         return
-    rows: list[tuple[Content, ...]] = []
-    alike: dict[tuple[str, str, float, str], int] = {}
+    gpus_by_price: dict[tuple[str, str, float, str], int] = {}
     for line in summary.gpus:
         for price in line.prices:
-            origin = price.provenance
-            source = (
-                f"{origin.price_basis}: {origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}"
-            )
+            source = f"{price.provenance.price_basis}: {price_source(price.provenance)}"
             key = (price.gpu.gpu_model, price.component, price.dollars_per_hour, source)
-            alike[key] = alike.get(key, 0) + price.count
-    for (model, component, hourly, source), gpus in alike.items():
-        what = element("span", f"{gpus} x ", name(model), f" {component}")
-        rows.append((what, six(hourly), six(gpus * hourly), name(source)))
-    columns: Columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
+            gpus_by_price[key] = gpus_by_price.get(key, 0) + price.count
+    rows = (
+        _price_row(str(gpus), model, component, hourly, gpus * hourly, source)
+        for (model, component, hourly, source), gpus in gpus_by_price.items()
+    )
     yield _section(
         "rate",
         "Dollars per hour now",
@@ -56,7 +53,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
         ),
         table(
             "Cost per hour",
-            columns,
+            PRICE_COLUMNS,
             rows,
             caption=False,
             foot=("Together", None, six(summary.dollars_per_hour), None),
@@ -76,7 +73,7 @@ def _month(report: Report, summary: Summary) -> Iterator[Element]:
     cells = sorted(
         (key, value) for key, value in report.totals.months.items() if key.month == summary.month.name
     )
-    columns: Columns = (("Product", False), ("Team", False), ("Price", False), ("$", True))
+    columns = (("Product", False), ("Team", False), ("Price", False), ("$", True))
     yield _section(
         "month",
         f"This month so far ({summary.month.name})",
@@ -98,12 +95,7 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
     projection = report.projection
     if projection is None or summary.projected_dollars is None:
         return
-    columns: Columns = (
-        ("Product", False),
-        ("$ so far", True),
-        ("$ of the rest", True),
-        ("$ at its end", True),
-    )
+    columns = (("Product", False), ("$ so far", True), ("$ of the rest", True), ("$ at its end", True))
     rows = (
         (
             name(product),
@@ -113,7 +105,7 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
         )
         for product, end in projection.totals().items()
     )
-    prices: Columns = (("From", False), ("Until", False), ("hours", True), ("$ per hour", True), ("$", True))
+    prices = (("From", False), ("Until", False), ("hours", True), ("$ per hour", True), ("$", True))
     periods = (
         (
             timestamp(period.start),
@@ -163,14 +155,14 @@ def _idle(summary: Summary) -> Iterator[Element]:
     if idle is None:
         return
     spent = {phase: sum(hour.money.get(phase, 0) for hour in summary.hours) for phase in PHASES}
-    columns: Columns = (("Phase", False), ("$", True), ("share", True))
+    columns = (("Phase", False), ("$", True), ("share", True))
     rows = (
         (phase, six(dollars(value)), share(dollars(value) / idle.dollars))
         for phase, value in spent.items()
         if value
     )
-    parts = ((("Component"), False), ("$", True))
-    paid = (
+    component_columns = (("Component", False), ("$", True))
+    components = (
         (name(line.component), six(line.dollars)) for line in summary.components if line.dollars is not None
     )
     yield _section(
@@ -182,7 +174,7 @@ def _idle(summary: Summary) -> Iterator[Element]:
             "without adjustments. Idle is the cost of GPU time without work, allocated or not.",
         ),
         table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
-        table("By component", parts, paid, foot=("Together", six(idle.dollars))),
+        table("By component", component_columns, components, foot=("Together", six(idle.dollars))),
     )
 
 
@@ -197,7 +189,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
     label = f"GPU {row.index}" if row.index >= 0 else "GPU"
     yield element("h3", f"{label}, ", name(row.gpu.gpu_model), id=anchor(line) if row.index >= 0 else None)
     yield element("p", name(row.gpu.uuid), class_="quiet")
-    columns: Columns = (
+    columns = (
         ("Component", False),
         ("$ per hour", True),
         ("Basis", False),
@@ -225,13 +217,13 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         yield element("p", f"Idle {row.idle_ratio:.1%} of the last tick: {idle} dollars per hour.")
 
 
-def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
-    """What stands in `main`."""
-    explained_period = explanation.period
-    hours = explained_period.covered / NANOSECONDS_PER_HOUR
+def server_derivation(explanation: Explanation, history: RecentHistory) -> Iterator[Content]:
+    """The cost of the explained servers."""
+    period = explanation.period
+    hours = period.covered / NANOSECONDS_PER_HOUR
     yield element(
         "p",
-        f"Over the 60 minutes from {timestamp(explained_period.start)} to {timestamp(explained_period.end)}, "
+        f"Over the 60 minutes from {timestamp(period.start)} to {timestamp(period.end)}, "
         f"{hours:.2f} hours of them metered. On the host, ",
         element("code", "inference-cost-exporter explain --window=24h"),
         " asks for longer ones.",
@@ -245,7 +237,7 @@ def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content
             None if server.models else element("p", "No cost in this period."),
             id="models",
         )
-        yield _day(server, course)
+        yield _day(server, history)
     if explanation.fleet_dollars_per_hour:
         fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
         yield element("p", f"Not included: {fleet} of fleet overheads.")
@@ -253,24 +245,34 @@ def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content
 
 def _allocated_prices(server: ServerExplanation) -> Element:
     rows = (
-        (
-            element("span", f"{line.gpus:g} x ", name(line.gpu_model), f" {line.component}"),
-            six(line.dollars_per_hour),
-            six(line.gpus * line.dollars_per_hour),
-            name(f"{line.price_basis}: {line.source}"),
+        _price_row(
+            f"{line.gpus:g}",
+            line.gpu_model,
+            line.component,
+            line.dollars_per_hour,
+            line.gpus * line.dollars_per_hour,
+            f"{line.price_basis}: {line.source}",
         )
         for line in server.allocated
     )
-    columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
     together = sum(line.gpus * line.dollars_per_hour for line in server.allocated)
+    foot = ("Together", None, six(together), None)
     return element(
         "section",
         element("h2", _sentence(explanations.HOLDS)),
-        table(explanations.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
+        table(explanations.HOLDS, PRICE_COLUMNS, rows, caption=False, foot=foot)
         if server.allocated
         else element("p", "No priced GPU."),
         id="holds",
     )
+
+
+def _price_row(
+    gpus: str, gpu_model: str, component: str, hourly: float, hourly_of_all: float, source: str
+) -> tuple[Content, ...]:
+    """A row below `PRICE_COLUMNS`."""
+    what = element("span", f"{gpus} x ", name(gpu_model), f" {component}")
+    return what, six(hourly), six(hourly_of_all), name(source)
 
 
 def _model(server: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
@@ -339,15 +341,15 @@ def _quotients(server: ServerExplanation, model: ModelExplanation) -> Iterator[C
         )
 
 
-def _day(server: ServerExplanation, course: RecentHistory) -> Element:
-    break_even = sorted(
-        (owner, [course.tokens.get((owner, kind), 0) for kind in KINDS])
-        for owner in {owner for owner, _kind in course.tokens}
+def _day(server: ServerExplanation, history: RecentHistory) -> Element:
+    counts_by_owner = sorted(
+        (owner, [history.tokens.get((owner, kind), 0) for kind in KINDS])
+        for owner in {owner for owner, _kind in history.tokens}
         if owner.key == server.key
     )
     content: Content = element("p", "None.")
     last = {model.account.model: model.account.last_token for model in server.models}
-    if break_even:
+    if counts_by_owner:
         columns = (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True))
         content = table(
             "Of the running hour and the 24 before it",
@@ -359,7 +361,7 @@ def _day(server: ServerExplanation, course: RecentHistory) -> Element:
                     f"{sum(counts):,}",
                     None if (at := last.get(owner.model)) is None else timestamp(at),
                 )
-                for owner, counts in break_even
+                for owner, counts in counts_by_owner
             ),
         )
     return element(

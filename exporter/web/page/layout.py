@@ -1,4 +1,4 @@
-"""What is around every page: head, policy, heading, footer; and the parts that pages share."""
+"""HTML elements, the parts that pages share, and the document around them."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -14,19 +14,19 @@ from exporter.report import Build
 from exporter.web.wording import server_name
 
 Attribute: TypeAlias = str | int | float | bool | None
-"""`None` and false are left out, true is the bare name."""
+"""Value of an attribute: `None` and false omit it, true is the bare name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """Text that goes into the page as it is: our own style and script, never anything that was read."""
+    """Text that is not escaped: our own style and script, never a value that was read."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element with what is in it. All text is escaped when it is written.
+    """One element with its content. All text is escaped when it is written.
 
     A library of templates would cost memory, and escape only where its filters are used.
     """
@@ -37,19 +37,19 @@ class Element:
 
 
 Content: TypeAlias = str | Element | Verbatim | None
-"""What an element may hold; `None` is nothing."""
+"""Content of an element; `None` is nothing."""
 
 VOID: Final = frozenset({"br", "link", "meta"})
-"""Elements that hold nothing and have no end."""
+"""Elements without content and end tag."""
 
 INLINE: Final = frozenset({"a", "bdi", "br", "code", "small", "span", "time"})
-"""Elements of running text. Behind any other a new line changes nothing but how the page reads as text."""
+"""Elements of running text. A line break after any other is for readers of the source."""
 
 
 def element(name: str, /, *content: Content | Iterable[Content], **attributes: Attribute) -> Element:
-    """An element. In attribute names a dash is written `_`, and one at the end sets Python's words apart."""
-    attribute_pairs = tuple((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    return Element(name, attribute_pairs, tuple(_flat(content)))
+    """An element. `_` stands for a dash in an attribute's name, and ends names that are Python's keywords."""
+    pairs = tuple((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return Element(name, pairs, tuple(_flat(content)))
 
 
 def text(whole: Element) -> str:
@@ -82,8 +82,8 @@ def _written(part: Content) -> Iterator[str]:
             yield "\n"
 
 
-def _attribute(attribute_pairs: tuple[str, Attribute]) -> str:
-    name, value = attribute_pairs
+def _attribute(pair: tuple[str, Attribute]) -> str:
+    name, value = pair
     if value is None or value is False:
         return ""
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
@@ -92,7 +92,7 @@ def _attribute(attribute_pairs: tuple[str, Attribute]) -> str:
 NAME: Final = "Inference Cost Exporter"
 
 EXPLAIN: Final = "explain/"
-"""Where explanations are, below the page."""
+"""Path of explanations, relative to the page."""
 
 _HERE: Final = files("exporter.web.page")
 _STYLE: Final = _HERE.joinpath("page.css").read_text(encoding="utf-8")
@@ -115,13 +115,13 @@ HEADERS: Final = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Our style and our script run, the icon is in the page; nothing else is loaded, sent or framed."""
+"""Allow our style, our script and the icon in the page; nothing else is loaded, sent or framed."""
 
 
 def whole(
     title: str, heading: Content, facts: Iterable[Content], main: Iterable[Content], build: Build, root: str
 ) -> bytes:
-    """A document. `root` is the way to the page, a relative one, so that a proxy may put it anywhere."""
+    """A document. `root` is the relative path to the page: a proxy may serve it below another path."""
     links = (
         ("metrics", "Metrics"),
         ("cost.json", "cost.json"),
@@ -165,18 +165,18 @@ def whole(
 def link(key: ServerKey, root: str = "") -> str:
     """The address of a server's explanation, relative to the page."""
     name = server_name(key)
-    if name in {"", ".", ".."}:  # what a browser would take for a folder
+    if name in {"", ".", ".."}:  # a browser would resolve it as a folder
         name = f"/{name}"
     return f"{root}{EXPLAIN}{quote(name.encode(errors='surrogatepass'), safe='')}"
 
 
 def figure(word: str, href: str) -> Element:
-    """A number that leads to its explanation."""
+    """A number linked to its explanation."""
     return element("a", word, href=href, class_="figure")
 
 
 def name(word: str) -> Element:
-    """A name from outside: whichever way it is written, the text around keeps its direction."""
+    """A name from outside: one that is written from right to left does not turn the text around it."""
     return element("bdi", word)
 
 
@@ -188,9 +188,9 @@ def table(
     caption: bool = True,
     foot: Iterable[Content] | None = None,
 ) -> Element:
-    """A table that can be scrolled, by keyboard too, where it is wider than the window.
+    """A table that scrolls, by keyboard too, if it is wider than the window.
 
-    `columns` are headings, each with whether it is of numbers; the first cell of a row is its heading.
+    `columns` are headings, each with whether its cells are numbers; the first cell of a row is its heading.
     """
     columns = tuple(columns)
 

@@ -1,8 +1,8 @@
-"""The host's page: four figures, two drawings, three tables, and before them what to know."""
+"""The host's page: notes, four figures, two charts and three tables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
-from typing import Final
+from typing import Final, TypeVar
 
 from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.cost.quotients import FEWEST_TOKENS
@@ -18,7 +18,20 @@ from exporter.units import (
 from exporter.web.page import charts
 from exporter.web.page.layout import EXPLAIN, Content, Element, element, figure, link, name, table
 from exporter.web.summary import UNALLOCATED_KEY, ComponentSummary, GpuSummary, ServerSummary, Summary
-from exporter.web.wording import ABSENT, UNKNOWN, amount, count, local, rounded, server_name, share, timestamp
+from exporter.web.wording import (
+    ABSENT,
+    UNKNOWN,
+    amount,
+    count,
+    local,
+    price_source,
+    rounded,
+    server_name,
+    share,
+    timestamp,
+)
+
+T = TypeVar("T")
 
 UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
 
@@ -45,8 +58,8 @@ GPUS: Final = (
 COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, 24 h + this hour", True))
 
 
-def servers(summary: Summary) -> Element:
-    """Servers and models, and what the methods that split their busy dollars are worth."""
+def _servers(summary: Summary) -> Element:
+    """Servers and models, and the meaning of the methods that split their busy dollars."""
     lines = summary.servers
     content: Content = element("p", "No server found.")
     if lines:
@@ -74,47 +87,40 @@ def _server(line: ServerSummary, summary: Summary) -> Iterator[Content]:
         "span",
         _named(line.owner.key),
         element("small", name(line.owner.model)) if line.owner.model else None,
-        element("small", "for ", *_payer(line.owner)) if line.owner.product else None,
+        element("small", "for ", *_product_and_team(line.owner)) if line.owner.product else None,
         element("small", "does not answer", class_="over") if line.up is False else None,
     )
-    yield _link_or_absent(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
-    yield _link_or_absent(
-        None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds"
-    )
-    waits = ABSENT
+    yield _cell(line.gpus, _plain, f"{there}#holds")
+    yield _cell(line.dollars_per_hour, amount, f"{there}#holds")
+    due = ABSENT
     if summary.first_window is not None and line.dollars_per_hour:
-        waits = _in(summary.first_window)
-    yield _link_or_absent(
-        None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models", waits
-    )
-    yield _link_or_absent(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
+        due = _in(summary.first_window)
+    yield _cell(line.busy_ratio, share, f"{there}#models", due)
+    yield _cell(line.tokens, count, f"{there}#tokens")
     if (line.tokens or 0) < FEWEST_TOKENS:
-        waits = ABSENT
-    for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
-        yield _link_or_absent(None if price is None else amount(price), f"{there}#models", waits)
-    yield _link_or_absent(
-        None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens"
-    )
-    ratio, method = line.prefill_ratio, _method(line)
-    shown_share = _link_or_absent(None if ratio is None else share(ratio), f"{there}#models")
-    yield ABSENT if method is None else element("span", shown_share, element("small", f"by {method}"))
+        due = ABSENT
+    yield _cell(line.dollars_per_million_tokens, amount, f"{there}#models", due)
+    yield _cell(line.dollars_per_million_computed_tokens, amount, f"{there}#models", due)
+    yield _cell(line.last_token, lambda last: _ago(summary.taken, last), f"{there}#tokens")
+    method = _method(line)
+    prefill = _cell(line.prefill_ratio, share, f"{there}#models")
+    yield ABSENT if method is None else element("span", prefill, element("small", f"by {method}"))
 
 
 def _method(line: ServerSummary) -> str | None:
-    """By what its busy dollars are split, if it had any."""
+    """Method that splits its busy dollars, if it had any."""
     return None if line.busy_ratio == 0 else line.split_method
 
 
-def _payer(owner: CostOwner) -> Iterator[Content]:
-    """Product and team, each told where it says something."""
+def _product_and_team(owner: CostOwner) -> Iterator[Content]:
+    """The product, and the team if it is another name."""
     yield name(owner.product)
     if owner.team not in {"", UNASSIGNED, owner.product}:
         yield ", "
         yield name(owner.team)
 
 
-def gpus(summary: Summary) -> Element | None:
-    """GPUs; `None` where none is known now."""
+def _gpus(summary: Summary) -> Element | None:
     if not summary.gpus:
         return None
     return element(
@@ -137,7 +143,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         else element("small", "cannot be read" if row.index >= 0 else "not listed", class_="over"),
     )
     yield element("span", _holders(line))
-    yield _link_or_absent(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    yield _cell(line.dollars_per_hour, amount, there)
     if not row.priced or price is None:
         yield element("span", "no price", class_="over") if not row.priced else ABSENT
     else:
@@ -145,16 +151,15 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         yield element(
             "span",
             f"{price.component}, {origin.price_basis}",
-            element("small", name(f"{origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}")),
+            element("small", name(price_source(origin))),
         )
-    yield _link_or_absent(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
-    yield _link_or_absent(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
-    idle = line.idle_dollars_per_hour
-    yield _link_or_absent(None if idle is None else amount(idle), there)
+    yield _cell(line.watts, lambda watts: f"{rounded(watts, 0):,}", there)
+    yield _cell(line.utilization_ratio, share, there)
+    yield _cell(line.idle_dollars_per_hour, amount, there)
 
 
 def anchor(line: GpuSummary) -> str:
-    """Where a GPU's price is explained."""
+    """The anchor of a GPU's price in the explanation of the host."""
     return f"gpu-{line.row.index}" if line.row.index >= 0 else "gpus"
 
 
@@ -167,15 +172,13 @@ def _holders(line: GpuSummary) -> Iterator[Content]:
         yield f" {share(ratio)}" if ratio < 1 else None
 
 
-def components(summary: Summary) -> Element | None:
-    """Components; `None` without any."""
-    lines = summary.components
-    if not lines:
+def _components(summary: Summary) -> Element | None:
+    if not summary.components:
         return None
     return element(
         "section",
         element("h2", "Cost by component"),
-        table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
+        table("Components, all GPUs together", COMPONENTS, map(_component, summary.components)),
         element(
             "p",
             f"Not included: {amount(summary.fleet_dollars_per_hour)} an hour of fleet overheads.",
@@ -189,23 +192,23 @@ def components(summary: Summary) -> Element | None:
 def _component(line: ComponentSummary) -> Iterator[Content]:
     there = f"{EXPLAIN}#rate"
     yield name(line.component)
-    yield _link_or_absent(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
-    yield _link_or_absent(None if line.dollars is None else amount(line.dollars), f"{EXPLAIN}#idle")
+    yield _cell(line.dollars_per_hour, amount, there)
+    yield _cell(line.dollars, amount, f"{EXPLAIN}#idle")
 
 
 def _named(key: ServerKey) -> Element:
-    """A server's name, which leads to its explanation."""
+    """A server's name, linked to its explanation."""
     word = "unallocated" if key == UNALLOCATED_KEY else server_name(key)
     return element("a", name(word), href=link(key))
 
 
-def _link_or_absent(word: str | None, href: str, absent: str = ABSENT) -> Content:
-    """A number, or where there is none, a dash or when there will be one."""
-    return absent if word is None else figure(word, href)
+def _cell(value: T | None, form: Callable[[T], str], href: str, absent: str = ABSENT) -> Content:
+    """A figure linked to its explanation; `absent` if it is unknown."""
+    return absent if value is None else figure(form(value), href)
 
 
 def _in(seconds: float) -> str:
-    """When a figure is known, in words of a cell."""
+    """When a figure will be known."""
     return f"in {ceil(seconds)} s" if seconds > 0 else "due"
 
 
@@ -223,19 +226,19 @@ def _ago(now: Instant, then: Instant) -> str:
 
 
 def overview(summary: Summary) -> Iterator[Content]:
-    """What stands in `main`."""
+    """The content of `main`."""
     yield _part("notes", _notes(summary))
     yield _part("figures", element("dl", _cards(summary), class_="cards"))
     yield _part("charts", element("div", _charts(summary), class_="charts"))
-    yield _part("servers", servers(summary))
-    yield _part("gpus", gpus(summary))
-    yield _part("components", components(summary))
+    yield _part("servers", _servers(summary))
+    yield _part("gpus", _gpus(summary))
+    yield _part("components", _components(summary))
     if summary.ledger is not None:
         yield element("p", f"Ledger {summary.ledger}.", class_="quiet")
 
 
 def host_facts(summary: Summary) -> Iterator[Content]:
-    """When, and of what."""
+    """The host, and the time of its report."""
     yield name(summary.host) if summary.host else "This host"
     yield " alone, read at "
     yield element(
@@ -304,7 +307,7 @@ def _projection(summary: Summary) -> Element:
 
 
 def _awaited(summary: Summary) -> str:
-    """What figures wait for that no time was charged for yet."""
+    """When figures are known that need a first charge; empty if there was one."""
     if summary.first_money is None:
         return ""
     left = ceil(summary.first_money)
@@ -312,6 +315,7 @@ def _awaited(summary: Summary) -> str:
 
 
 def _passed(summary: Summary) -> str:
+    """The month, and how much of it has passed."""
     line = summary.month
     if line is None:
         return ""

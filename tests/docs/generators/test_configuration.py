@@ -64,9 +64,7 @@ def test_there_are_keys() -> None:
 
 def test_a_key_that_fills_a_field_has_its_default() -> None:
     """The default is declared once, in the record: the page and a file without the key both have it."""
-    filled = {
-        key.field.name: key for _, key in all_keys(DOCUMENT) if key.field and key.field.record is Config
-    }
+    filled = {key.field: key for _, key in all_keys(DOCUMENT) if key.record is Config}
 
     assert set(filled) == set(DOCUMENT.field_names())
     for name, key in filled.items():

@@ -8,7 +8,6 @@ import pytest
 from generators.engines import MEANINGS, documentation
 
 from exporter.engines import ENGINES, wanted
-from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
 from exporter.engines.ollama import OLLAMA
 from exporter.readings import Quantity
@@ -57,8 +56,8 @@ def test_every_sentence_for_operators_is_on_the_page(name: str) -> None:
     assert all(f"`/{question.path}`" in text for question in engine.questions)
     assert f":{engine.default_port}{engine.default_path}`" in section("At a glance")
     assert engine.manual.switch in text
-    for row in COMMANDS:
-        if row.engine == name and row.metrics == "on":
+    for row in engine.commands:
+        if row.metrics == "on":
             assert all(f"`{flag}`" in text for flag in row.metrics_off)
 
 

@@ -57,9 +57,9 @@ def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
 LOSSES = {
     "unprivileged": [
         "THE LEDGER IS IN AN emptyDir. With each new pod (an upgrade, a node drain, an eviction):",
-        "totals and month to date begin anew at 0",
+        "totals and month to date restart at 0",
         "the time between the two pods is not charged",
-        "history for reports, adjustments and what waits for a price are gone",
+        "history for reports, adjustments and unpriced time are lost",
         "inference_ledger_persistent is 0",
         "Without hostPID no process is seen",
         "Without root the kubelet's list of GPUs is not read",
@@ -67,9 +67,12 @@ LOSSES = {
     "gke": ["The container is privileged"],
     "client-certificates": ["a pod counts as ready before its first tick"],
     "demo": ["Its dollars are invented", "port-forward service/inference-cost-exporter-demo 9844"],
-    "existing": ["Nobody has checked the configuration in ConfigMap inference-cost-prices"],
-    "text": ["Nobody has checked the configuration: with an error in it every pod exits with 2."],
-    "gpu-operator": ["Pods are not looked up", "Whoever reaches port 9844 reads what your inference costs"],
+    "existing": ["The configuration in ConfigMap inference-cost-prices is not checked"],
+    "text": ["The configuration is not checked: with an error in it every pod exits with 2."],
+    "gpu-operator": [
+        "Pods are not looked up",
+        "Every client that reaches port 9844 can read your inference cost",
+    ],
 }
 
 
@@ -85,14 +88,14 @@ def test_they_do_not_cry_wolf(notes: Notes) -> None:
     """Where nothing is lost nothing is said of it."""
     text = notes("--values", str(scenario("configured"))) + notes("--values", str(scenario("pods-kubelet")))
 
-    for sentence in ("emptyDir", "Without", "privileged,", "Nobody has checked"):
+    for sentence in ("emptyDir", "Without", "privileged,", "is not checked"):
         assert sentence not in text
     assert "No prices are configured" not in notes("--values", str(scenario("configured")))
     assert "Pods are not looked up" not in notes("--values", str(scenario("pods-kubelet")))
 
 
-NO_NAME = "Prometheus scrapes pods by their addresses, which a certificate hardly names"
-NO_CERTIFICATE = "Prometheus has no certificate to show where clients need one"
+NO_NAME = "Prometheus scrapes pods by address, which certificates rarely contain"
+NO_CERTIFICATE = "Prometheus has no client certificate, and clients need one"
 REFUSED = "web.scheme is http: if web-config.yml in Secret web has tls_server_config, every probe is refused"
 
 

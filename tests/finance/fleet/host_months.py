@@ -1,6 +1,7 @@
 """Months of hosts made by hand."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.fleet.record import HostMonth, HostName
@@ -30,6 +31,7 @@ def host_month(
     *,
     location: str = "",
     gpu: str = "",
+    first: int = OCTOBER,
     last: int = NOVEMBER + HOUR,
     covered: int = LENGTH,
 ) -> HostMonth:
@@ -56,14 +58,18 @@ def host_month(
         cells={cell: amount for _, cell, _, amount in amounts},
         sums=sums,
     )
+    days = [
+        int(f"{datetime.fromtimestamp(at // SECOND, UTC):%Y%m%d}") for at in (first, min(last, NOVEMBER) - 1)
+    ]
     return HostMonth(
         record=record,
         origin="ledger",
         location=location or f"{ledger}/ledger.db",
         zone="UTC",
         names=(HostName(node=ledger),),
-        first=OCTOBER,
+        first=first,
         last=last,
+        gpus={device.uuid: (days[0], days[1])},
     )
 
 

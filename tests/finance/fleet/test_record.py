@@ -161,18 +161,51 @@ def test_zones_that_differ_are_refused_with_the_list() -> None:
 
 
 def test_a_replaced_ledger_and_one_that_overlaps() -> None:
-    """The GPU of a is in b from the 11th on; c has it at the same time as b for 24 hours."""
+    """The GPU of a is in b from the 11th on; c has it at the same time as b for 48 hours."""
     tenth = OCTOBER + 240 * HOUR
     first = host_month("a", DOLLAR, gpu="GPU-1", last=tenth, covered=240 * HOUR)
-    second = replace(host_month("b", DOLLAR, gpu="GPU-1", covered=504 * HOUR), first=tenth)
-    third = replace(host_month("c", DOLLAR, gpu="GPU-1", covered=24 * HOUR), first=NOVEMBER - 24 * HOUR)
+    second = host_month("b", DOLLAR, gpu="GPU-1", first=tenth, covered=504 * HOUR)
+    third = host_month("c", DOLLAR, gpu="GPU-1", first=NOVEMBER - 48 * HOUR, covered=48 * HOUR)
 
     assert findings(combine([second, first], LATER)) == [
         ("silent", "a", 504 * HOUR, 0),
         ("replaced", "a", 0, 0),
     ]
     assert [each for each in findings(combine([second, third], LATER)) if each[0] != "silent"] == [
-        ("overlap", "b", 24 * HOUR, 0)
+        ("overlap", "b", 48 * HOUR, 0)
+    ]
+
+
+def test_a_gpu_that_moved_to_another_host() -> None:
+    """Both hosts go on, and the GPU is in one until the 20th and in the other since: not counted twice."""
+    one = replace(host_month("a", DOLLAR), gpus={"GPU-1": (20261001, 20261020)})
+    other = replace(host_month("b", DOLLAR), gpus={"GPU-1": (20261020, 20261031)})
+
+    assert findings(combine([one, other], LATER)) == [("replaced", "a", 0, 0)]
+
+
+def test_two_ledgers_of_one_day() -> None:
+    """Of two spot nodes with one GPU, the second began an hour before the first ended."""
+    one = host_month("a", DOLLAR, gpu="GPU-1", last=OCTOBER + 3 * HOUR, covered=3 * HOUR)
+    other = host_month(
+        "b", DOLLAR, gpu="GPU-1", first=OCTOBER + 2 * HOUR, last=OCTOBER + 5 * HOUR, covered=3 * HOUR
+    )
+
+    assert [each for each in findings(combine([one, other], LATER)) if each[0] != "silent"] == [
+        ("overlap", "a", HOUR, 0)
+    ]
+
+
+def test_a_host_with_a_new_ledger_each_day_has_a_line_for_each() -> None:
+    """31 ledgers of one GPU: 30 were replaced, not 465 pairs of them."""
+    hosts = [
+        host_month(f"d{day:02d}", DOLLAR, gpu="GPU-1", first=begun, last=begun + 24 * HOUR, covered=24 * HOUR)
+        for day, begun in enumerate(range(OCTOBER, NOVEMBER, 24 * HOUR))
+    ]
+    replaced = [each for each in combine(hosts, LATER).findings if each.kind == "replaced"]
+
+    assert [(each.ledger, each.text) for each in replaced] == [
+        (f"d{day:02d}", f"d{day + 1:02d}") for day in range(30)
     ]
 
 

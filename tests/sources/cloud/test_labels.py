@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.readings import HostLocation
-from exporter.sources.cloud.location import location_of_labels
+from exporter.sources.cloud.source import location_of_labels
 
 EKS = {
     "eks.amazonaws.com/capacityType": "SPOT",

@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.clock import SystemClock
 from exporter.config.settings import Config
-from exporter.readings import GpuReading, ReadFailedError, Source
+from exporter.readings import FailureReason, GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.endpoints import EndpointSources
@@ -49,7 +49,7 @@ class Processes:
     def read(self, pids: Iterable[int]) -> ProcessReading:
         self.requests.append(frozenset(pids))
         if self.reading is None:
-            raise ReadFailedError("unreadable", "/proc: No such file or directory")
+            raise ReadFailedError(FailureReason.UNREADABLE, "/proc: No such file or directory")
         return self.reading
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ from tests.sources.discovery.builders import (
     urls,
 )
 
-VLLM = Launch("vllm", 8000, port_told=True, metrics_port=8000)
+VLLM = Launch("vllm", 8000, explicit_port=True, metrics_port=8000)
 MUTE = "no_tokens"
 
 
@@ -336,9 +336,9 @@ def routed(number: int, model: str, **fields: Any) -> tuple[ProcessGroup, Proces
     """A router at port 8080, and the server that it started for one model on loopback."""
     container = {"container": CONTAINERS[0], "pod": fields.pop("pod", "")}
     where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **fields}
-    start = Launch("llamacpp", 8080, port_told=True, metrics_port=8080, routes=True)
+    start = Launch("llamacpp", 8080, explicit_port=True, metrics_port=8080, routes=True)
     router = api(10, 8080, launch=start, **where)
-    launch = Launch("llamacpp", 41001, port_told=True, metrics_port=41001, model=model)
+    launch = Launch("llamacpp", 41001, explicit_port=True, metrics_port=41001, model=model)
     mine = where if where["reach"] == "here" else {**where, "reach": "loopback", "hosts": ()}
     child = api(number, 41001, launch=launch, router=router, **mine)
     return group(server=router, id="/r", **container), group(number, server=child, **container)

@@ -26,7 +26,7 @@ from tests.sources.discovery.builders import (
 
 HOST, POD_A, POD_B = "network 1", "network 2", "network 3"
 TOKEN = Path("/etc/ice/token")
-EVIL = Launch("vllm", 18000, port_told=True, metrics_port=18000, model="evil")
+EVIL = Launch("vllm", 18000, explicit_port=True, metrics_port=18000, model="evil")
 
 
 def serving(pid: int, port: int = 18000, user: int = 1000, **fields: object) -> ProcessGroup:

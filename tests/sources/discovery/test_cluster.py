@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config, PodLabels
-from exporter.readings import SourceHealth
+from exporter.readings import FailureReason, SourceHealth
 from exporter.sources import kubernetes
 from exporter.sources.discovery.discovery import Discovery, PodCache
 from exporter.sources.endpoints import EndpointSources
@@ -67,6 +67,22 @@ def test_a_pod_has_its_product_and_team() -> None:
     assert ClusterSource().pods(Pods((CHAT,), "kubelet")) == (
         replace(CHAT, product="assistants", team="conversation"),
     )
+
+
+@pytest.mark.parametrize(
+    ("annotated", "expected"),
+    [
+        (kubernetes.PodAnnotations(product="search"), ("search", "conversation")),
+        (kubernetes.PodAnnotations(team="red"), ("assistants", "red")),
+    ],
+)
+def test_an_annotation_goes_before_a_label(
+    annotated: kubernetes.PodAnnotations, expected: tuple[str, str]
+) -> None:
+    """One of the two; the other is by its label."""
+    (pod,) = ClusterSource().pods(Pods((replace(CHAT, pod_annotations=annotated),), "kubelet")) or ()
+
+    assert (pod.product, pod.team) == expected
 
 
 def test_the_configuration_says_which_labels_tell_who_pays() -> None:
@@ -130,7 +146,7 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     (source,) = lookout.sources(Config())
     reports = []
     for expected in (False, True):
-        health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)
+        health = SourceHealth("pods", up=False, duration=1, reason=FailureReason.FORBIDDEN, expected=expected)
         result = lookout.look(config, (), (Gathered(source, None, health, "no"),), lambda _: [], None)
         reports.append((result.unasked, result.problems, result.incomplete))
 

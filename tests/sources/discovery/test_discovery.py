@@ -261,7 +261,7 @@ def test_a_claim_that_is_refused_is_counted_and_logged_once(
     host: DiscoveryHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each new list of the processes counts it; the log has it once, while it lasts."""
-    thief = api(8, None, launch=Launch("vllm", 8000, port_told=True, model="evil"), claim="taken")
+    thief = api(8, None, launch=Launch("vllm", 8000, explicit_port=True, model="evil"), claim="taken")
     caplog.set_level(logging.WARNING)
     for _ in range(3):
         host.runs(vllm(7, 500, 7), group(8, server=thief))
@@ -282,7 +282,7 @@ def test_a_server_that_is_not_read_is_logged_once_per_change(
     """With its reason and what to do, and once more when it is read."""
     caplog.set_level(logging.INFO)
     elsewhere = group(8, server=api(8, 8001, reach="loopback", hosts=(), network="network 7"))
-    silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", 8001, port_told=True)))
+    silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", 8001, explicit_port=True)))
     readable = group(8, server=api(8, 8001))
     for one in (silent, silent, elsewhere, elsewhere, readable, readable):
         host.runs(one)

@@ -278,9 +278,9 @@ def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     assert names(result) == ["prod/x"]
 
 
-def unfound(pid: int, *, port_told: bool = False, **words: str) -> ProcessGroup:
+def unfound(pid: int, *, explicit_port: bool = False, **words: str) -> ProcessGroup:
     """A vLLM whose socket was not found: its port is its engine's default, or was told."""
-    how = Launch("vllm", 8000, port_told=port_told, model=words.pop("model", ""))
+    how = Launch("vllm", 8000, explicit_port=explicit_port, model=words.pop("model", ""))
     return group(pid, server=api(pid, None, launch=how, metrics_port=None, **words))
 
 
@@ -288,7 +288,7 @@ def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
     """What a file or an environment says cannot be seen: two servers must not become one."""
     one, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
     assert names(look((gpu(0, 7), gpu(1, 8)), (one, other))) == ["/vllm:8000", "/vllm:qwen"]
-    loading = unfound(7, port_told=True)
+    loading = unfound(7, explicit_port=True)
     assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:qwen"]
     assert names(look((gpu(0, 7), gpu(1, 8)), (unfound(7, model="a"), unfound(8, model="b")))) == [
         "/vllm:a",

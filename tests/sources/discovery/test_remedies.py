@@ -17,7 +17,7 @@ from exporter.engines.launch import Launch
 from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
 from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
-from exporter.sources.endpoints import EndpointSources, configured
+from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
@@ -105,7 +105,7 @@ class Host:
 
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
-        start = Launch(engine, port, port_told=True, metrics_port=port)
+        start = Launch(engine, port, explicit_port=True, metrics_port=port)
         listening = (ListeningSocket("127.0.0.1", port, port, 990),)
         words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **fields}
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
@@ -119,7 +119,7 @@ class Host:
         result = find_servers(config, self.gpus, HostSnapshot(self.groups, (), self.pods), NOW)
         reasons = {one.reason for one in result.unread}
         endpoints = EndpointSources(SystemClock())
-        targets = (*configured(config.servers), *result.targets)
+        targets = (*configured_targets(config.servers), *result.targets)
         sources = endpoints.of(targets, config.limits.body_bytes)
         assert sources or reasons
         for source in sources if len(targets) < 3 else ():

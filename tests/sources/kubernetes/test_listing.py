@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.sources.kubernetes.listing import ITEM_CHARACTERS_MAX, NotAListError, PodListing
+from exporter.sources.kubernetes.source import ITEM_CHARACTERS_MAX, NotAListError, PodListing
 
 RECORDINGS = Path(__file__).parent / "recordings"
 SMALL = (

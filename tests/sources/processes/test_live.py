@@ -31,7 +31,7 @@ def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -
     server = group.server
     assert server is not None
     assert (server.process.pid, server.port, server.evidence) == (one.server, one.port, "descriptor")
-    assert (server.launch.engine, server.launch.model, server.launch.port_told) == (
+    assert (server.launch.engine, server.launch.model, server.launch.explicit_port) == (
         "vllm",
         "tiny/model",
         True,

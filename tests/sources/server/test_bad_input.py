@@ -131,7 +131,8 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
 MEGABYTE = b'vllm:e2e_request_latency_seconds_bucket{le="1",model_name="m"} 1\n' * 16_000
 HTML = b"<!DOCTYPE html><html><body>vllm:prompt_tokens_total 5</body></html>"
 BOMB = gzip.compress(bytes(100_000_000), 1)
-LARGE = gzip.compress(b"".join(b"# %d\n" % number for number in range(950_000)), 1)  # 8.4 MB of page
+LINES = b"".join(b"# %d\n" % number for number in range(60_000))
+LARGE = gzip.compress(LINES * 18, 1)  # 9 MB of page; gzip looks back 32 kB, and finds none of it again
 PACKED = gzip.compress(page(200))
 MODELS = [b'vllm:generation_tokens_total{model_name="m%d"} 1\n' % number for number in range(20_000)]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.readings import CounterColumns, ReadFailedError, digest
-from exporter.sources.server import ServerSource, parse_lock, source
-from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
+from exporter.sources.server import ServerSource, endpoint, source
+from exporter.sources.server.endpoint import LARGE_BYTES, ParseLock
 from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -99,16 +99,16 @@ def test_a_turn_is_one_sources_and_left_while_it_asks() -> None:
     large_page = bytes(LARGE_BYTES)
     mine: Any = ParseLock(Ticking())  # type: ignore[arg-type]
     with mine.taken(b"small"):
-        assert not parse_lock._taking_apart.locked()
+        assert not endpoint._parsing.locked()
         with mine.left():
-            assert not parse_lock._taking_apart.locked()
+            assert not endpoint._parsing.locked()
     assert mine.waited == 0
     with mine.taken(large_page):
-        assert parse_lock._taking_apart.locked()
+        assert endpoint._parsing.locked()
         with mine.left():
-            assert not parse_lock._taking_apart.locked()
-        assert parse_lock._taking_apart.locked()
-    assert not parse_lock._taking_apart.locked()
+            assert not endpoint._parsing.locked()
+        assert endpoint._parsing.locked()
+    assert not endpoint._parsing.locked()
     assert mine.waited == 2 * NANOSECONDS_PER_SECOND
 
 
@@ -117,7 +117,7 @@ def test_a_turn_ends_with_whatever_is_raised() -> None:
     mine = ParseLock(Ticking())  # type: ignore[arg-type]
     with pytest.raises(MemoryError), mine.taken(bytes(LARGE_BYTES)):
         raise MemoryError
-    assert not parse_lock._taking_apart.locked()
+    assert not endpoint._parsing.locked()
 
 
 def test_marks_of_a_large_page_are_of_its_series(make: Make, site: Any) -> None:

@@ -4,17 +4,18 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
-from exporter.sources.https_client import CA_BYTES_MAX
+from exporter.sources.https_client import CA_BYTES_MAX, HttpsClient
 from exporter.sources.server import ServerSource, shared_client
 from exporter.sources.server.fetch import TOKEN_BYTES_MAX
 
@@ -250,3 +251,30 @@ def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "False False\nTrue\n"
+
+
+class Unclosable(httpx.SyncByteStream, httpx.BaseTransport):
+    """A connection whose socket the system refuses to close."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"page"
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=self, request=request)
+
+    def close(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_connection_that_cannot_be_closed_fails_one_read_and_keeps_nothing_open() -> None:
+    """As any other that breaks; the client is closed all the same."""
+    unclosable = httpx.Client(transport=Unclosable())
+    client = HttpsClient(unclosable)
+    with pytest.raises(ReadFailedError, match=r"chat: .*Input/output error") as failure:
+        client.request(
+            HttpRequest("https://127.0.0.1/metrics", HEADERS, "chat"), Deadline(SystemClock(), 9), 99
+        )
+    assert failure.value.reason == "connection"
+
+    client.close()
+    assert unclosable.is_closed

@@ -23,7 +23,7 @@
 {{- default (include "exporter.fullname" .) .Values.existingConfigMap -}}
 {{- end -}}
 
-{{- /* What never changes, since a DaemonSet's selector cannot. A demo has another name, so that nobody takes it for real. */ -}}
+{{- /* Immutable labels, as a DaemonSet's selector. A demo has another name, so that it is not mistaken for a real host. */ -}}
 {{- define "exporter.selector" -}}
 app.kubernetes.io/name: {{ if .Values.demo.enabled }}{{ include "exporter.name" . | trunc 58 | trimSuffix "-" }}-demo{{ else }}{{ include "exporter.name" . }}{{ end }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -1,4 +1,4 @@
-"""Findings of the doctor: each once, with what to do, however many GPUs it concerns. Pure."""
+"""Findings of the doctor on a host: each once, with a remedy, however many GPUs it concerns. Pure."""
 
 import math
 import re
@@ -16,7 +16,12 @@ from exporter.readings import GpuReading, Holder, ServerKey, ServerReading, mask
 from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, ServerAnswer, Severity
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.reports.price_findings import price_findings
-from exporter.reports.server_findings import gateway_findings, sight_findings, unmet_hardware, unmet_servers
+from exporter.reports.server_findings import (
+    discovery_findings,
+    gateway_findings,
+    unmatched_hardware_findings,
+    unmatched_server_findings,
+)
 from exporter.sources.configured import missing_gpus, returned_gpus
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
@@ -112,7 +117,7 @@ DUPLICATE_RATIO: Final = 0.01
 """Difference that a counter may have between the reads of two endpoints of one process."""
 
 
-def findings(
+def host_findings(
     config: Config,
     inputs: DoctorInput,
     gpus: tuple[DoctorGpu, ...],
@@ -127,12 +132,14 @@ def findings(
     yield from _clock_findings(inputs)
     yield from _budget_findings(config, gpus)
     yield from _lost_gpu_findings(gpus)
-    yield from unmet_hardware(policy.tariff, (reading.gpu for reading in inputs.gpus or ()))
+    yield from unmatched_hardware_findings(policy.tariff, (reading.gpu for reading in inputs.gpus or ()))
     yield from price_findings(policy, inputs.gpus or (), gpus, now)
     yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
     yield from _unallocated_findings(gpus)
-    yield from sight_findings(inputs.discovery, {gpu.uuid: gpu.index for gpu in gpus})
-    yield from unmet_servers(config, inputs.discovery, (answer.reading.key for answer in inputs.servers))
+    yield from discovery_findings(inputs.discovery, {gpu.uuid: gpu.index for gpu in gpus})
+    yield from unmatched_server_findings(
+        config, inputs.discovery, (answer.reading.key for answer in inputs.servers)
+    )
     yield from _unread_findings(servers)
     yield from _duplicate_findings(inputs.servers)
     yield from gateway_findings(inputs.gateways, inputs.servers)
@@ -209,12 +216,12 @@ def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
 def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     if config.cloud == "off":
         yield Finding("note", "the host's location is not requested, since `discovery.cloud` is off.")
-    if inputs.place_problem:
+    if inputs.location_problem:
         # With an instance type the price is known but for its region and lifecycle.
         severity: Severity = "note" if inputs.location.instance_type else "warning"
         yield Finding(
             severity,
-            f"{inputs.location.cloud} does not report the host's location: {inputs.place_problem}. "
+            f"{inputs.location.cloud} does not report the host's location: {inputs.location_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
 

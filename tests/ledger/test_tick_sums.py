@@ -1,7 +1,7 @@
 """Sums of one segment, by every key that totals and history need."""
 
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
-from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
+from exporter.ledger.totals import SegmentSums, TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
 
@@ -21,16 +21,6 @@ SEGMENT = Segment(
 )
 
 
-def test_an_amount_is_added_to_its_key() -> None:
-    """A new key starts at the amount, and zeros make keys."""
-    sums = {"a": 1}
-    add(sums, "a", 2)
-    add(sums, "b", 0)
-    add_all(sums, {"a": -3, "c": 7})
-
-    assert list(sums.items()) == [("a", 0), ("b", 0), ("c", 7)]
-
-
 def test_money_of_a_segment() -> None:
     """By owner and phase, by server, component and basis, and by GPU and component, first come first."""
     sums = SegmentSums.of(SEGMENT)
@@ -45,7 +35,7 @@ def test_gpu_time_of_a_segment() -> None:
     """Owed time by owner and phase. Time by GPU contains all of it, priced or not; parts of 0 make no key."""
     sums = SegmentSums.of(SEGMENT)
 
-    assert sums.gpu_time == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
+    assert sums.held == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
     assert sums.usage == {(GPU_0, "chat"): 10, (GPU_1, "search"): 10}
     assert (sums.gpu_held, sums.gpu_unowed) == ({GPU_0: 10, GPU_1: 10}, {GPU_0: 1, GPU_1: 2})
     assert sums.gpu_down == {GPU_0: 3, GPU_1: 2}

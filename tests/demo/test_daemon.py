@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.demo.plot import FINE, Storyline
-from exporter.demo.story import Stage, replay, stage
+from exporter.demo.daemon import DemoDaemon, replay
+from exporter.demo.timeline import FINE, Timeline
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
 from tests.clocks import NOON
@@ -119,26 +119,26 @@ def test_time_without_a_price_was_charged_later(report: Report) -> None:
 def test_every_day_has_a_month_behind_it() -> None:
     """On each day of a year what happens does so in order, and in more than a month."""
     for day in range(366):
-        plot = Storyline.before((NOON + day * DAY_SECONDS) * NANOSECONDS_PER_SECOND)
+        timeline = Timeline.before((NOON + day * DAY_SECONDS) * NANOSECONDS_PER_SECOND)
         events = [
-            plot.begins,
-            plot.leased,
-            plot.corrected,
-            plot.repriced,
-            plot.lost,
-            plot.returned,
-            plot.tried,
+            timeline.begins,
+            timeline.leased,
+            timeline.corrected,
+            timeline.repriced,
+            timeline.lost,
+            timeline.returned,
+            timeline.tried,
         ]
         assert events == sorted(events)
-        assert plot.tried < plot.deserted < plot.restarted < plot.now
-        assert plot.now - plot.begins >= 35 * NANOSECONDS_PER_DAY
+        assert timeline.tried < timeline.deserted < timeline.restarted < timeline.now
+        assert timeline.now - timeline.begins >= 35 * NANOSECONDS_PER_DAY
 
 
 def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: DemoHistory, first: DemoHistory) -> None:
     """At noon of a day in its last week, and in the first minute of it."""
     for one in (demo_at_noon, first):
         report = one.report
-        assert one.plot.now == report.wall
+        assert one.timeline.now == report.wall
         assert report.totals is not None
         assert report.totals.residual == 0
         month = next(iter(report.month_ends))
@@ -179,17 +179,17 @@ def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(histor
 
 def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
     """A minute apart in the last two hours, five on the last day, an hour before; none without the host."""
-    plot = Storyline.before(NOON * NANOSECONDS_PER_SECOND)
-    ticks = list(plot.ticks())
+    timeline = Timeline.before(NOON * NANOSECONDS_PER_SECOND)
+    ticks = list(timeline.ticks())
 
-    assert ticks[0] == plot.begins
-    assert ticks[-1] == plot.now
-    assert not [tick for tick in ticks if plot.lost < tick <= plot.returned]
+    assert ticks[0] == timeline.begins
+    assert ticks[-1] == timeline.now
+    assert not [tick for tick in ticks if timeline.lost < tick <= timeline.returned]
     lasts = [after - before for before, after in pairwise(ticks)]
     minute = 60 * NANOSECONDS_PER_SECOND
     assert set(lasts[-(FINE // minute) :]) == {minute}
     last_day = [
-        length for tick, length in zip(ticks, lasts, strict=False) if tick >= plot.now - 24 * 60 * minute
+        length for tick, length in zip(ticks, lasts, strict=False) if tick >= timeline.now - 24 * 60 * minute
     ]
     assert set(last_day) == {minute, 5 * minute}
     # The longest: 5.5 hours without the host and the minute that its daemon takes to come.
@@ -197,7 +197,7 @@ def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
 
 
 class Thousandths:
-    """Set up for a story of a thousand ticks."""
+    """A daemon whose month has a thousand ticks."""
 
     def replay(self, stop: object, fine: int) -> Iterator[float]:
         del stop, fine
@@ -210,7 +210,7 @@ def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, *, terminal:
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: terminal)
     monkeypatch.setattr("sys.stderr", screen)
-    replay(cast("Stage", Thousandths()))
+    replay(cast("DemoDaemon", Thousandths()))
 
     printed = screen.getvalue()
     assert printed.count("\n") == 1
@@ -223,4 +223,6 @@ def test_the_demo_takes_the_hosts_clock() -> None:
     """It is set up without waiting for anything."""
     before = SystemClock().wall()
 
-    assert before <= stage(SystemClock(), FakeFootprint(None), BUILD).plot.now <= SystemClock().wall()
+    assert (
+        before <= DemoDaemon(SystemClock(), FakeFootprint(None), BUILD).timeline.now <= SystemClock().wall()
+    )

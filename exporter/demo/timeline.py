@@ -7,7 +7,6 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from exporter.config import Config, parse
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
@@ -24,7 +23,7 @@ STRIDE: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Time between replayed ticks, until the last day.
 
 Tokens are counted in the hour in which a tick ends, so that each hour needs one. A tick of an hour is posted
-by the hour, as the history keeps it, and not by the minute: the month takes seconds.
+by the hour, like the history, and not by the minute: the month takes seconds.
 """
 STEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """The same on the last day."""
@@ -38,12 +37,12 @@ RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True)
-class Storyline:
+class Timeline:
     """Instants of the demo's month. Days are those of UTC, the demo's time zone.
 
     begins: the host's first tick.
     leased: GPU 7 gets a price of its own, which begins a day too late.
-    corrected: that price is made to begin when it should have.
+    corrected: the start of that price is corrected.
     repriced: the rent of the whole host rises.
     lost, returned: the spot node is taken away, and comes back.
     tried: a server without an ownership rule begins.
@@ -63,7 +62,7 @@ class Storyline:
     restarted: Instant
 
     @classmethod
-    def before(cls, now: Instant) -> "Storyline":
+    def before(cls, now: Instant) -> "Timeline":
         """The month before an instant."""
         hour, midnight = NANOSECONDS_PER_HOUR, now - now % NANOSECONDS_PER_DAY
 
@@ -121,27 +120,22 @@ LEASE = """\
 TRIAL = '  - {name: trial-8b, url: "http://127.0.0.1:8003/metrics", gpus: [5]}\n'
 
 
-def editions(plot: Storyline) -> tuple[tuple[Instant, str], ...]:
+def configurations(timeline: Timeline) -> tuple[tuple[Instant, str], ...]:
     """Configuration texts, each with the instant since which it is in force, the oldest first."""
-    late = plot.leased + NANOSECONDS_PER_DAY
+    late = timeline.leased + NANOSECONDS_PER_DAY
     return (
-        (plot.begins, _text(plot)),
-        (plot.leased, _text(plot, lease=late)),
-        (plot.corrected, _text(plot, lease=plot.leased)),
-        (plot.tried, _text(plot, lease=plot.leased, trial=TRIAL)),
+        (timeline.begins, _text(timeline)),
+        (timeline.leased, _text(timeline, lease=late)),
+        (timeline.corrected, _text(timeline, lease=timeline.leased)),
+        (timeline.tried, _text(timeline, lease=timeline.leased, trial=TRIAL)),
     )
 
 
-def configuration(text: str) -> Config:
-    """Configuration of a text."""
-    return parse(text.encode())
-
-
-def _text(plot: Storyline, *, lease: Instant | None = None, trial: str = "") -> str:
-    repriced = day(plot.repriced)
+def _text(timeline: Timeline, *, lease: Instant | None = None, trial: str = "") -> str:
+    repriced = day(timeline.repriced)
     rule = "" if lease is None else LEASE.format(since=day(lease), repriced=repriced)
     template = Template(files("exporter.demo").joinpath("demo.yaml").read_text(encoding="utf-8"))
-    return template.substitute(begins=day(plot.begins), repriced=repriced, lease=rule, trial=trial)
+    return template.substitute(begins=day(timeline.begins), repriced=repriced, lease=rule, trial=trial)
 
 
 def day(instant: Instant) -> str:

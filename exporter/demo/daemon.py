@@ -1,4 +1,4 @@
-"""Month of the simulated host, replayed through the real sampler and ledger, then live."""
+"""Daemon of the demo: the month of the simulated host through the real sampler and ledger, then live."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
+from exporter.config import parse
 from exporter.config.settings import cost_policy
 from exporter.demo.host import SimulatedHost, SimulatedNvml, SimulatedServer
-from exporter.demo.plot import FINE, STRIDE, Storyline, configuration, editions
-from exporter.demo.replay_clock import ReplayClock
+from exporter.demo.timeline import FINE, STRIDE, Timeline, configurations
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
@@ -38,10 +38,64 @@ PROGRESS_EVERY: Final = 50
 """Replayed ticks between two updates of the progress."""
 
 
-class Stage:
-    """Simulated host and the daemon that meters it; `published` is called after each tick.
+class ReplayClock:
+    """Stands still at an instant of the past until `turn` moves it; after `catch_up` it runs by itself.
 
-    With a folder the ledger and the configuration are files in it, for the verbs; else both are in memory.
+    `booted` is when the simulated host came up. Its boots are its own: the real host's may be younger.
+    """
+
+    def __init__(self, real: Clock, start: Instant, booted: Instant) -> None:
+        self._real = real
+        self._behind = True
+        self._wall = start
+        self._booted = booted
+        self._boots = 1
+        self._shift: Nanoseconds = 0
+
+    def turn(self, instant: Instant) -> None:
+        """Move on to an instant that is still to come in the past."""
+        self._wall = max(self._wall, instant)
+
+    def boot_at(self, instant: Instant) -> None:
+        """Boot the simulated host at an instant."""
+        self._booted = instant
+        self._boots += 1
+
+    def catch_up(self) -> None:
+        """Follow the host's clock from now on; boot time goes on without a step."""
+        self._behind = False
+        self._shift = self._real.wall() - self._booted - self._real.elapsed()
+
+    def elapsed(self) -> Nanoseconds:
+        """Time since the simulated boot, as of the moment that is replayed."""
+        return self._wall - self._booted if self._behind else self._real.elapsed() + self._shift
+
+    def wall(self) -> Instant:
+        """Calendar time as of the moment that is replayed."""
+        return self._wall if self._behind else self._real.wall()
+
+    def awake(self) -> Nanoseconds:
+        """The simulated host never sleeps."""
+        return self.elapsed()
+
+    def boot(self) -> str:
+        """The simulated host's boot."""
+        return f"demo-{self._boots}"
+
+    def synchronized(self) -> bool:
+        """The replayed time is right."""
+        return True
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
+        """Wait as the host's clock does."""
+        return self._real.wait(stop, duration)
+
+
+class DemoDaemon:
+    """The simulated host 35 days ago, at midnight of UTC, and the daemon that meters it.
+
+    `published` is called after each tick. With a folder the ledger and the configuration are files in it, for
+    the verbs; else both are in memory. The month depends on the seed and on the clock alone.
     """
 
     def __init__(
@@ -49,66 +103,68 @@ class Stage:
         real: Clock,
         footprint: Footprint,
         build: Build,
-        published: Callable[[], None],
-        folder: Path | None,
-        seed: int,
+        published: Callable[[], None] = lambda: None,
+        *,
+        folder: Path | None = None,
+        seed: int = 0,
     ) -> None:
-        self.plot = Storyline.before(real.wall())
-        self.clock = ReplayClock(real, self.plot.begins, self.plot.begins - BOOTED_BEFORE)
+        self.timeline = Timeline.before(real.wall())
+        self.clock = ReplayClock(real, self.timeline.begins, self.timeline.begins - BOOTED_BEFORE)
         self.folder = folder
         self._footprint = footprint
         self._build = build
         self._published = published
-        self._host = SimulatedHost(self.plot, seed)
-        self._editions = editions(self.plot)
-        self._plan = self._planned(self._editions[0], 2 * STRIDE)
-        self._ledger = self._opened()
-        self.sampler = self._begun()
+        self._host = SimulatedHost(self.timeline, seed)
+        self._configurations = configurations(self.timeline)
+        self._plan = self._plan_of(self._configurations[0], 2 * STRIDE)
+        self._ledger = self._open_ledger()
+        self.sampler = self._new_sampler()
 
     def current(self) -> Report | None:
         """The last report; `None` before the first tick."""
         return self.sampler.current()
 
     def replay(self, stop: threading.Event, fine: Nanoseconds) -> Iterator[float]:
-        """Replay the month, tick by tick; yields after each which part of it is done, 0 to 1.
+        """Replay the month tick by tick, and yield after each the part that is done, 0 to 1.
 
         The next tick is live, unless it was stopped.
         """
-        plot, coming, ticks = self.plot, list(self._editions[1:]), list(self.plot.ticks(fine))
+        timeline, coming = self.timeline, list(self._configurations[1:])
+        ticks = list(timeline.ticks(fine))
         for done, instant in enumerate(ticks, start=1):
             if stop.is_set():
                 return
-            if self.clock.wall() <= plot.lost < instant:
-                self._lose()
+            if self.clock.wall() <= timeline.lost < instant:
+                self._lose_node()
             if coming and coming[0][0] < instant:
                 self.clock.turn(coming[0][0])
-                self._go_by(self._planned(coming.pop(0), 2 * STRIDE))
+                self._go_by(self._plan_of(coming.pop(0), 2 * STRIDE))
             self.clock.turn(instant)
             self.sampler.tick()
             yield done / len(ticks)
-        self._go_by(self._planned(self._editions[-1], GAP_AFTER))
+        self._go_by(self._plan_of(self._configurations[-1], GAP_AFTER))
         self.clock.catch_up()
 
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
 
-    def _lose(self) -> None:
+    def _lose_node(self) -> None:
         """Take the spot node away, its daemon with it, and bring it back with the ledger on its disk."""
         if self.folder is not None:
             self._ledger.close()
-        self._host.boot(self.plot.returned)
-        self.clock.boot_at(self.plot.returned)
+        self._host.boot(self.timeline.returned)
+        self.clock.boot_at(self.timeline.returned)
         if self.folder is not None:
-            self._ledger = self._opened()
-        self.sampler = self._begun()
+            self._ledger = self._open_ledger()
+        self.sampler = self._new_sampler()
 
-    def _opened(self) -> Ledger:
+    def _open_ledger(self) -> Ledger:
         if self.folder is None:
             return Ledger.open(None, self.clock)
         return Ledger.open(self.folder / LEDGER, self.clock)
 
-    def _begun(self) -> Sampler:
+    def _new_sampler(self) -> Sampler:
         return Sampler(
             self.clock,
             self._gather,
@@ -125,18 +181,18 @@ class Stage:
         return [read_source(source, self.clock) for source in sources]
 
     def _go_by(self, plan: SamplerPlan) -> None:
-        if plan.setting.config != self._plan.setting.config:
-            log.info("configuration reloaded", extra={"hash": plan.setting.config.hash})
+        if plan.context.config != self._plan.context.config:
+            log.info("configuration reloaded", extra={"hash": plan.context.config.hash})
         self._plan = plan
         self.sampler.set_plan(plan)
 
-    def _planned(self, edition: tuple[Instant, str], gap_after: Nanoseconds) -> SamplerPlan:
-        since, text = edition
+    def _plan_of(self, configuration: tuple[Instant, str], gap_after: Nanoseconds) -> SamplerPlan:
+        since, text = configuration
         if self.folder is not None:
             path = json.dumps(str(self.folder / LEDGER))  # a text of JSON is one of YAML
             text = f"{text}ledger: {{path: {path}}}\n"
             (self.folder / CONFIGURATION).write_text(text, encoding="utf-8")
-        config = configuration(text)
+        config = parse(text.encode())
         policy = replace(cost_policy(config, HOST), gap_after=gap_after)
         endpoints = tuple(
             SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url)
@@ -147,29 +203,13 @@ class Stage:
         )
 
 
-def stage(
-    real: Clock,
-    footprint: Footprint,
-    build: Build,
-    published: Callable[[], None] = lambda: None,
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-) -> Stage:
-    """Set up the simulated host as it was 35 days ago, at midnight of UTC.
-
-    The month depends on the seed and on the clock alone.
-    """
-    return Stage(real, footprint, build, published, folder, seed)
-
-
-def replay(set_up: Stage, stop: threading.Event | None = None, fine: Nanoseconds = FINE) -> None:
+def replay(daemon: DemoDaemon, stop: threading.Event | None = None, fine: Nanoseconds = FINE) -> None:
     """Replay the month in a few seconds; the next tick is live. A terminal on standard error shows progress.
 
     `fine` is how long before now ticks are a minute apart.
     """
     watched = sys.stderr.isatty()
-    for tick, done in enumerate(set_up.replay(stop or threading.Event(), fine), start=1):
+    for tick, done in enumerate(daemon.replay(stop or threading.Event(), fine), start=1):
         if watched and tick % PROGRESS_EVERY == 0:
             sys.stderr.write(f"\rsimulating the last five weeks: {done:3.0%}")
             sys.stderr.flush()

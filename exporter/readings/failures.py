@@ -1,17 +1,101 @@
-"""Why an inference server is not read: a closed list, with what is wrong and what to do about each."""
+"""Failures: why a source could not be read, and why a server is not read, with a remedy for each server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from exporter.readings.serving import ServerKey
+
+
+class FailureReason(StrEnum):
+    """Why a source could not be read: a value of the label `reason` of source errors.
+
+    The groups: any request, a kubelet's socket, a cluster or cloud, a server or gateway, NVML, any read.
+    """
+
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    CERTIFICATE_NAME = "certificate_name"
+    TOKEN_FILE = "token_file"  # noqa: S105 - a reason
+    REDIRECT = "redirect"
+    ENCODING = "encoding"
+    TOO_LARGE = "too_large"
+    HTTP_STATUS = "http_status"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    NOT_RECOGNIZED = "not_recognized"
+    MALFORMED = "malformed"
+    IMPLAUSIBLE = "implausible"
+    UNREADABLE = "unreadable"
+
+    ABSENT = "absent"
+    REFUSED = "refused"
+    DENIED = "denied"
+    STARTING = "starting"
+    EXHAUSTED = "exhausted"
+    UNIMPLEMENTED = "unimplemented"
+    NOT_KUBELET = "not_kubelet"
+    GRPC_STATUS = "grpc_status"
+
+    NODE_NAME = "node_name"
+    NODE_IP = "node_ip"
+    CONTRADICTION = "contradiction"
+
+    METRICS_OFF = "metrics_off"
+    NO_TOKENS = "no_tokens"
+    GATEWAY = "gateway"
+    COUNTED_TWICE = "counted_twice"
+    ROUTER = "router"
+    ASLEEP = "asleep"
+    NO_TEAMS = "no_teams"
+
+    CLOSED = "closed"
+    HUNG = "hung"
+    DUPLICATE = "duplicate"
+    GARBLED = "garbled"
+    UNINITIALIZED = "uninitialized"
+    NOT_SUPPORTED = "not_supported"
+    NO_PERMISSION = "no_permission"
+    DRIVER_NOT_LOADED = "driver_not_loaded"
+    LIBRARY_MISSING = "library_missing"
+    FUNCTION_MISSING = "function_missing"
+    GPU_LOST = "gpu_lost"
+    RESET_REQUIRED = "reset_required"
+    VERSION_MISMATCH = "version_mismatch"
+    GPU_NOT_FOUND = "gpu_not_found"
+    UNKNOWN = "unknown"
+    OTHER = "other"
+
+    BUSY = "busy"
+    QUEUED = "queued"
+    BACKOFF = "backoff"
+    INTERNAL = "internal"
+
+
+class ReadFailedError(Exception):
+    """A source could not be read this time; the next tick tries again. The message is for people."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class AccessDeniedError(ReadFailedError):
+    """Access is denied, and the configuration does not require it: less is known, and nothing is broken."""
+
+
+class MustRestartError(Exception):
+    """A source is in a state that only a new process can leave; the daemon exits with this message."""
 
 
 class UnreadReason(StrEnum):
     """A value of the label `reason` of `inference_server_unread_info`.
 
-    The last five are of what is not to be read, and are no values of that label.
+    The last five are of servers that should not be read, and are no values of that label.
     """
 
     NOT_LISTENING = "not_listening"
@@ -55,17 +139,17 @@ class UnreadReason(StrEnum):
 
     @property
     def problem(self) -> str:
-        """What is wrong, to follow a name and a colon."""
+        """The problem, to follow a name and a colon."""
         return REMEDIES[self].problem
 
     @property
     def remedy(self) -> str:
-        """What to do, a sentence without its period; empty where the server is not to be read."""
+        """The remedy, a sentence without its period; empty where the server should not be read."""
         return REMEDIES[self].remedy
 
 
 class Remedy(NamedTuple):
-    """What is wrong, and what to do about it."""
+    """A problem and its remedy."""
 
     problem: str
     remedy: str = ""
@@ -200,8 +284,8 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
 class UnreadServer:
     """A server that should be read and is not.
 
-    `url` is the endpoint whose read failed, empty for a server that was found without one. `engine` is what
-    its command line says. `identity` is of its process.
+    `url` is the endpoint whose read failed, empty for a discovered server without one. `engine` is that of
+    its command line. `identity` is of its process.
     """
 
     key: ServerKey
@@ -211,15 +295,15 @@ class UnreadServer:
     identity: str = ""
 
 
-_SLOW: Final = frozenset({"busy", "queued", "backoff"})
+_SLOW: Final = frozenset({FailureReason.BUSY, FailureReason.QUEUED, FailureReason.BACKOFF})
 """Reasons of a read that did not end or begin in time, since this server or another one is slow."""
 
 
-def unread_reason(word: str) -> UnreadReason:
-    """The reason of a failed read, by the word of its `ReadFailedError`."""
-    if word in _SLOW:
+def unread_reason(reason: FailureReason | Literal[""]) -> UnreadReason:
+    """The reason for which a server is unread, by that of its failed read."""
+    if reason in _SLOW:
         return UnreadReason.TIMEOUT
     try:
-        return UnreadReason(word)
+        return UnreadReason(reason)
     except ValueError:
         return UnreadReason.INTERNAL

@@ -1,4 +1,4 @@
-"""Text of the demo in the terminal: the month so far, the planted events, and the commands that show them."""
+"""Text of the demo in the terminal: the month so far, the planted events, and commands that show them."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Final
 
 import exporter
 from exporter.demo.host import ARCHIVE, CHAT, TRAFFIC, TRIAL
-from exporter.demo.plot import Storyline, day
+from exporter.demo.timeline import Timeline, day
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
 from exporter.web.listener import parse_address
@@ -77,24 +77,24 @@ class Site:
     container: str = ""
 
 
-def facts(plot: Storyline, site: Site) -> tuple[Fact, ...]:
+def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
     """The planted events, the most expensive first."""
     metrics, log = f"curl -s {site.url}/metrics", f"{site.folder}/{LOG}"
     grep = f"{site.container} grep".lstrip()
     return (
         Fact(
             "one model is wasted",
-            f"{ARCHIVE.server} holds a GPU and has served nobody since {_hour(plot.deserted)}.",
+            f"{ARCHIVE.server} holds a GPU and has served no request since {_hour(timeline.deserted)}.",
             (f"demo explain {ARCHIVE.server} --window=24h",),
         ),
         Fact(
             "a price rose",
-            f"An hour of the host costs 44.03 dollars since {day(plot.repriced)}, and 38.53 before.",
+            f"An hour of the host costs 44.03 dollars since {day(timeline.repriced)}, and 38.53 before.",
             ("demo check-config", f"demo explain {CHAT.server} --window=30d"),
         ),
         Fact(
-            "a server is nobody's",
-            f"{TRIAL.server} runs since {_hour(plot.tried)}, and no rule says who pays for it.",
+            "a server has no owner",
+            f"{TRIAL.server} runs since {_hour(timeline.tried)}, and no ownership rule matches it.",
             (
                 "demo report month --by team",
                 f'{metrics} | grep \'dollars_per_hour{{.*product="unassigned".*server="{TRIAL.server}"\'',
@@ -102,41 +102,41 @@ def facts(plot: Storyline, site: Site) -> tuple[Fact, ...]:
         ),
         Fact(
             "a spot node was lost",
-            f"The host was taken away from {_hour(plot.lost)} to {_hour(plot.returned)}, and came back with "
-            "its disk: no rent for that time, storage and network go on.",
+            f"The host was taken away from {_hour(timeline.lost)} to {_hour(timeline.returned)}, and came "
+            "back with its disk: no rent for that time, but storage and network.",
             (f"{grep} 'unobserved time' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
         ),
         Fact(
             "a GPU had no price for a day",
-            f"The price of GPU 7 began a day late; that was put right on {_hour(plot.corrected)}, and "
-            f"{day(plot.leased)} was charged then.",
+            f"The price of GPU 7 began a day late; corrected on {_hour(timeline.corrected)}, and "
+            f"{day(timeline.leased)} was charged then.",
             (
                 f"{grep} 'unpriced time charged' {log}",
-                f"demo report month --month={day(plot.leased)[:7]} --by gpu",
+                f"demo report month --month={day(timeline.leased)[:7]} --by gpu",
                 f"{metrics} | grep ^inference_gpu_unpriced_seconds_total",
             ),
         ),
         Fact(
             "a server was restarted",
-            f"{CHAT.server} restarted at {_hour(plot.restarted)}: its counters fell to zero, its totals "
+            f"{CHAT.server} restarted at {_hour(timeline.restarted)}: its counters fell to zero, its totals "
             "did not.",
             (f"{grep} source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
         ),
         Fact(
             "days and weeks differ",
-            "Nights and weekends are quiet, and the money is spent all the same.",
-            (f"demo report focus --month={day(plot.lost)[:7]}",),
+            "Nights and weekends are quiet, and cost the same.",
+            (f"demo report focus --month={day(timeline.lost)[:7]}",),
         ),
     )
 
 
-def invitation(site: Site, report: Report, plot: Storyline) -> str:
-    """Text for the terminal; the figures are those of a report."""
+def banner(site: Site, report: Report, timeline: Timeline) -> str:
+    """Text for the terminal, with the figures of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
     address = f" --web.listen-address={site.listen_address}" if site.listen_address else ""
     published = "\nThese are ports of its container: outside, take the port that you published.\n"
     return f"""
-A simulated host of 8 H100s serves {servers}; its books go back to {day(plot.begins)}.
+A simulated host of 8 H100s serves {servers}; its ledger goes back to {day(timeline.begins)}.
 {_costs(report)}
 {_month(report)}
 
@@ -148,15 +148,15 @@ What happened in these weeks, by UTC, and where it shows. In another terminal, p
 
   demo() {{ {site.program} "$@" --config.file={site.folder}/demo.yaml; }}
 
-{"".join(_paragraphs(plot, site))}
-`doctor` asks the real host, not this one: with this configuration it finds none of it, and exits with 2.
-{site.program} demo --print-prometheus-config{address} prints how Prometheus scrapes it.
+{"".join(_paragraphs(timeline, site))}
+`doctor` checks the real host, not the simulated one: with this configuration it exits with 2.
+{site.program} demo --print-prometheus-config{address} prints a Prometheus configuration.
 Stop with Ctrl-C; {"its files are" if site.container else f"{site.folder} is"} removed then.
 """
 
 
-def _paragraphs(plot: Storyline, site: Site) -> Iterator[str]:
-    for number, fact in enumerate(facts(plot, site), start=1):
+def _paragraphs(timeline: Timeline, site: Site) -> Iterator[str]:
+    for number, fact in enumerate(facts(timeline, site), start=1):
         commands = "".join(f"       {command}\n" for command in fact.shown_by)
         yield f"  {number}. {fact.title}. {fact.description}\n{commands}"
 

@@ -1,0 +1,120 @@
+"""The metrics page of one endpoint: what the sources of servers and of gateways share."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.engines import Page, SeriesCache
+from exporter.readings import ErrorCounts, endpoint_id, masked
+from exporter.sources.http_client import HttpClientProtocol
+from exporter.sources.server.fetch import Fetcher
+from exporter.units import Nanoseconds
+
+TIMEOUT_SECONDS: Final = 3.0
+"""For one read, however many requests it takes."""
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+UNKNOWN_PAGE: Final = "a page of no known engine"
+
+LARGE_BYTES: Final = 128 * 1024
+"""Smaller pages are parsed without the lock, so that they never wait for large ones."""
+
+_parsing: Final = threading.Lock()
+
+
+class ParseLock:
+    """The lock for large pages, as one source holds it. `waited` is its wait since that was set to 0.
+
+    Large pages are parsed one at a time: Python threads in parallel would take as long, and more memory.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._has = False
+        self.waited: Nanoseconds = 0
+
+    @contextmanager
+    def taken(self, page: bytes) -> Iterator[None]:
+        """Parse a page; a large one waits for the lock."""
+        if len(page) < LARGE_BYTES:
+            yield
+            return
+        began = self._clock.elapsed()
+        with _parsing:
+            self.waited += self._clock.elapsed() - began
+            self._has = True
+            try:
+                yield
+            finally:
+                self._has = False
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Release the lock during a request."""
+        if not self._has:
+            yield
+            return
+        _parsing.release()
+        try:
+            yield
+        finally:
+            began = self._clock.elapsed()
+            _parsing.acquire()
+            self.waited += self._clock.elapsed() - began
+
+
+class EndpointSource:
+    """Reads one metrics page. `client` is shared and not closed here; an https endpoint has its own.
+
+    `server_name` is as in `Fetcher`.
+    """
+
+    may_be_slow: Final = True
+    """The endpoint may be slow, and other sources do not wait for it."""
+
+    def __init__(
+        self,
+        url: str,
+        client: HttpClientProtocol,
+        clock: Clock,
+        *,
+        bearer_token_file: Path | None = None,
+        ca_file: Path | None = None,
+        server_name: str = "",
+        timeout: float = TIMEOUT_SECONDS,
+        body_bytes: int = BODY_BYTES_MAX,
+    ) -> None:
+        self._id, self._shown = endpoint_id(url), masked(url)
+        self._body_bytes = body_bytes
+        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
+        self._memory = SeriesCache()
+        self._parse_lock = ParseLock(clock)
+        self.errors: ErrorCounts = ()
+        """Lines and series that the last reading leaves out: `malformed`, `duplicate`, ..."""
+
+    @property
+    def url(self) -> str:
+        """The endpoint's name: its URL, a query masked and replaced by a digest."""
+        return self._id
+
+    @property
+    def waited(self) -> Nanoseconds:
+        """Wait of the last read for the parsing of other large pages."""
+        return self._parse_lock.waited
+
+    def close(self) -> None:
+        """Close the endpoint's own client, if it has one."""
+        self._fetcher.close()
+
+    def _reset(self) -> None:
+        """Begin a read."""
+        self.errors, self._parse_lock.waited = (), 0
+
+    def _note_errors(self, page: Page, **others: int) -> None:
+        """Count what is left out of a page."""
+        counts = {"malformed": page.malformed, "duplicate": page.duplicates, **others}
+        self.errors = tuple((reason, count) for reason, count in counts.items() if count)
