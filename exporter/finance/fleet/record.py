@@ -293,7 +293,7 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
         by_zone.setdefault(host.zone, []).append(host.name)
     ordered = sorted(by_zone, key=lambda zone: (-len(by_zone[zone]), zone))
     if len(ordered) > 1 and not mixed_zones:
-        listed = ", ".join(f"{zone} ({_names(by_zone[zone])})" for zone in ordered)
+        listed = ", ".join(f"{zone} ({names_text(by_zone[zone])})" for zone in ordered)
         raise MixedZonesError(
             f"the months of these hosts are of different time zones: {listed}; "
             "--mixed-zones adds them all the same"
@@ -305,7 +305,8 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
 NAMES_LISTED: Final = 10
 
 
-def _names(names: Sequence[str]) -> str:
+def names_text(names: Sequence[str]) -> str:
+    """How many they are, and the first of them."""
     listed = sorted(names)
     more = f" and {len(listed) - NAMES_LISTED} more" if len(listed) > NAMES_LISTED else ""
     return f"{len(listed)}: {', '.join(listed[:NAMES_LISTED])}{more}"
