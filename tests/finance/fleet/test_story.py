@@ -32,6 +32,7 @@ from tests.finance.fleet.story_fleet import (
     OCTOBER,
     PLAN,
     SEPTEMBER,
+    Correction,
     Key,
     KeyOf,
     StoryHost,
@@ -144,10 +145,10 @@ def total(month: str, *, late: bool = True) -> int:
     return picodollars(dollars + (sum(each.amount for each in corrections(month)) if late else 0))
 
 
-def expected(month: str, key: KeyOf, correction: Callable[[Any], Key]) -> Sums:
+def expected(month: str, key: KeyOf, correction: Callable[[Any], Key], *later: Correction) -> Sums:
     """A month by the plan with its corrections."""
     sums: Counter[Key] = Counter({each: picodollars(amount) for each, amount in reckoned(month, key).items()})
-    for each in corrections(month):
+    for each in corrections(month, *later):
         sums[correction(each)] += picodollars(each.amount)
     return dict(sums)
 
@@ -396,6 +397,11 @@ def test_statements_stand_for_a_lost_cluster(story: Story, tmp_path: Path) -> No
         "west/west-1",
         "west/west-2",
     ]
+    for by, (key, columns, correction) in BYS.items():
+        document = after.month(MONTHS[1], f"--by={by}")
+        assert rows(document, *columns) == expected(MONTHS[1], key, correction, CREDIT)
+    by_day = after.month(MONTHS[1], "--by=day,product", "--idle=apart", report="chargeback")
+    assert sum(row["picodollars"] for row in by_day["rows"]) == total(MONTHS[1]) + credit
     again = after.why()
     assert again["effects"] == whole["effects"]
     assert again["after_picodollars"] == total(MONTHS[1]) + credit
