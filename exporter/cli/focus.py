@@ -48,9 +48,9 @@ def add(reports: "flags.Verbs") -> None:
         "phase",
         examples=(
             ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
+            ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
             ("--month=2026-10 --focus-version=1.2", "in the form of an earlier version"),
             ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder in one file"),
-            ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
         ),
         exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
         of="report",

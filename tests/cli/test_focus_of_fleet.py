@@ -179,8 +179,8 @@ def test_a_month_that_no_ledger_has(fleet: Path, capsys: pytest.CaptureFixture[s
         (
             ["--from=http://prometheus:9090"],
             (
-                "--from=http://prometheus:9090: rows of FOCUS need ledgers, and an address has no cost by day "
-                "and server: name a folder of ledgers"
+                "--from=http://prometheus:9090: rows of FOCUS need ledgers, and an address has no cost by "
+                "day and server: name a folder of ledgers"
             ),
         ),
         (["--columns=BilledCost,Cost"], "FOCUS 1.4 has no column 'Cost' here"),

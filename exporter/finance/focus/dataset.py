@@ -20,8 +20,9 @@ _FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')
 class FocusForm:
     """How a dataset is written.
 
-    `columns` are those to write, in the order of the version; without any it is all of them. `guarded` puts an
-    apostrophe before text that a spreadsheet would take for a formula; a warehouse wants labels unaltered.
+    `columns` are those to write, in the order of the version; without any it is all of them.
+    `guarded` puts an apostrophe before text that a spreadsheet would take for a formula; a warehouse wants
+    labels unaltered.
     """
 
     version: FocusVersion = NEWEST

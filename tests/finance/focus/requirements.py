@@ -8,6 +8,7 @@ lists, issue invoices, or have commitments and regions.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -535,3 +536,40 @@ MANDATORY: Final = {
 """Columns that the dataset of both versions has to have, by `datasets/cost_and_usage/dataset.md` of 1.4 and
 the columns' pages of 1.3: mandatory ones, those of split cost allocation, several pricing categories,
 measured usage, resources with types, and tags; and the recommended ones that are written."""
+
+
+def split_breaches(dataset: list[Row]) -> list[str]:
+    """Breaches of DataGeneratorCalculatedSplitCostAllocationHandling.
+
+    Parts of one origin charge share all dimensions of FOCUS, their ratios sum to 1, and each is the part of
+    the cost that its ratio says.
+    """
+    origins: defaultdict[Any, list[Row]] = defaultdict(list)
+    for row in dataset:
+        if row["AllocatedMethodId"] is not None:
+            key = "AllocatedMethodId", "ResourceId", "ChargePeriodStart", "PricingCategory"
+            origins[tuple(row[name] for name in key)].append(row)
+    breaches = []
+    for key, parts in origins.items():
+        for name, value in parts[0].items():
+            allocated = name.startswith(("Allocated", "x_"))
+            if not allocated and not isinstance(value, Decimal) and {part[name] for part in parts} != {value}:
+                breaches.append(f"{key}: {name} differs")
+        ratios = [_ratio(part) for part in parts]
+        if sum(ratios) != 1:
+            breaches.append(f"{key}: ratios sum to {sum(ratios)}")
+        total = sum((_cost(part) for part in parts), Decimal(0))
+        for part, ratio in zip(parts, ratios, strict=True):
+            if abs(_cost(part) - ratio * total) > abs(total) / 10**12:
+                breaches.append(f"{key}: {ratio} of {total} is not {_cost(part)}")
+    return breaches
+
+
+def _ratio(part: Row) -> Decimal:
+    (ratio,) = re.findall(r'"AllocatedRatio":([0-9.]+)', str(part["AllocatedMethodDetails"]))
+    return Decimal(ratio)
+
+
+def _cost(part: Row) -> Decimal:
+    assert isinstance(part["BilledCost"], Decimal)
+    return part["BilledCost"]

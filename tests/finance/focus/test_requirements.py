@@ -1,7 +1,7 @@
 """Files of FOCUS 1.3 and 1.4 keep the specification's rules, and each rule would notice a breach."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -18,7 +18,15 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
-from tests.finance.focus.requirements import BOTH, MANDATORY, REQUIREMENTS, Requirement, Row, parsed
+from tests.finance.focus.requirements import (
+    BOTH,
+    MANDATORY,
+    REQUIREMENTS,
+    Requirement,
+    Row,
+    parsed,
+    split_breaches,
+)
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -109,43 +117,6 @@ def test_names_of_providers_by_version() -> None:
     """1.3 has the deprecated ones still, as mandatory columns; 1.4 removed them."""
     assert {"ProviderName", "PublisherName"} <= {*example("1.3")[0]}
     assert not {"ProviderName", "PublisherName"} & {*example("1.4")[0]}
-
-
-def split_breaches(dataset: list[Row]) -> list[str]:
-    """Breaches of DataGeneratorCalculatedSplitCostAllocationHandling.
-
-    Parts of one origin charge share all dimensions of FOCUS, their ratios sum to 1, and each is the part of
-    the cost that its ratio says.
-    """
-    origins: defaultdict[Any, list[Row]] = defaultdict(list)
-    for row in dataset:
-        if row["AllocatedMethodId"] is not None:
-            key = "AllocatedMethodId", "ResourceId", "ChargePeriodStart", "PricingCategory"
-            origins[tuple(row[name] for name in key)].append(row)
-    breaches = []
-    for key, parts in origins.items():
-        for name, value in parts[0].items():
-            allocated = name.startswith(("Allocated", "x_"))
-            if not allocated and not isinstance(value, Decimal) and {part[name] for part in parts} != {value}:
-                breaches.append(f"{key}: {name} differs")
-        ratios = [_ratio(part) for part in parts]
-        if sum(ratios) != 1:
-            breaches.append(f"{key}: ratios sum to {sum(ratios)}")
-        total = sum((_cost(part) for part in parts), Decimal(0))
-        for part, ratio in zip(parts, ratios, strict=True):
-            if abs(_cost(part) - ratio * total) > abs(total) / 10**12:
-                breaches.append(f"{key}: {ratio} of {total} is not {_cost(part)}")
-    return breaches
-
-
-def _ratio(part: Row) -> Decimal:
-    (ratio,) = re.findall(r'"AllocatedRatio":([0-9.]+)', str(part["AllocatedMethodDetails"]))
-    return Decimal(ratio)
-
-
-def _cost(part: Row) -> Decimal:
-    assert isinstance(part["BilledCost"], Decimal)
-    return part["BilledCost"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
