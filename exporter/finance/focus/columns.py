@@ -72,6 +72,7 @@ def text(label: str) -> str:
     return '"' + label.replace('"', '""') + '"' if label else ""
 
 
+@lru_cache(maxsize=1_000)  # several columns of a row have the same number
 def decimal(amount: int, unit: int) -> str:
     """A number of units, at most 12 digits after the point and at least one, so that no column looks whole.
 
@@ -84,6 +85,7 @@ def decimal(amount: int, unit: int) -> str:
     return f"{'-' if scaled < 0 else ''}{whole}.{digits}"
 
 
+@lru_cache(maxsize=1_000)
 def instant(moment: Instant) -> str:
     """A moment in UTC, to the second."""
     return datetime.fromtimestamp(moment // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -190,7 +192,7 @@ def _tags_of(charge: FocusCharge) -> str:
     return text(_tags_json(charge.product, charge.team, charge.namespace, charge.model))
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1_000)
 def _tags_json(product: str, team: str, namespace: str, model: str) -> str:
     labels = {"product": product, "team": team, "namespace": namespace, "model": model}
     tags = {f"{TAG_PREFIX}{name}": label for name, label in labels.items() if label}
