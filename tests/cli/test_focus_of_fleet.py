@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,8 +13,10 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.fleet_source import FleetSource
+from exporter.cli.focus import HostRows
 from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.record import HostMonth
+from exporter.finance.focus import FocusForm
 from exporter.tariff.period import Period
 from tests.finance.fleet.host_months import HOUR, LENGTH, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october
@@ -209,6 +212,19 @@ def test_days_of_one_host_are_in_memory(fleet: Path) -> None:
 
     assert (sorted(days), summed.record.days) == ([1, 31, 31], {})
     assert len(source.read(period, ZoneInfo("UTC"), now, ("cost",)).record.days) == 31
+
+
+def test_scaled_rows_are_not_itemized(fleet: Path) -> None:
+    """Of a statement that rests on a Prometheus, products and teams are exact, and servers are not."""
+    hosts: list[HostMonth] = []
+    period, now = Period.named("2026-10"), OCTOBER + LENGTH
+    summed = FleetSource((fleet / "spot.db",)).read(period, ZoneInfo("UTC"), now, each=hosts.append)
+    with HostRows(FocusForm()) as rows:
+        rows.add(replace(hosts[0], apportioned=True))
+        (line,) = rows.of(summed)
+
+    assert "GPU time that is known by product and team only" in line
+    assert "0.999999999999" in line
 
 
 def test_a_full_temporary_folder_is_told(

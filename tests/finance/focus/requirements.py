@@ -214,8 +214,8 @@ def _element_conforms(element: Any) -> bool:
     )
 
 
-def _known(found: Mapping[str, Any], names: set[str]) -> bool:
-    return all(key in names or re.fullmatch(r"x_[A-Z][a-zA-Z0-9]*", key) for key in found)
+def _known(properties: Mapping[str, Any], names: set[str]) -> bool:
+    return all(key in names or re.fullmatch(r"x_[A-Z][a-zA-Z0-9]*", key) for key in properties)
 
 
 _LABELS: Final = {

@@ -93,11 +93,11 @@ CASES = [(each, version) for each in REQUIREMENTS for version in VERSIONS if ver
 @pytest.mark.parametrize(("requirement", "version"), CASES, ids=[f"{v}-{r}" for r, v in CASES])
 def test_a_rule_holds_and_notices_a_breach(requirement: Requirement, version: FocusVersion) -> None:
     """For each row of the example; and a row with the rule's broken values is refused."""
-    kept = [row for row in example(version) if requirement.example(row)]
+    concerned = [row for row in example(version) if requirement.example(row)]
 
     assert all(map(requirement.holds, example(version)))
-    assert kept
-    assert not any(requirement.holds({**row, **requirement.broken}) for row in kept)
+    assert concerned
+    assert not any(requirement.holds({**row, **requirement.broken}) for row in concerned)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
