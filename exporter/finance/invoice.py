@@ -49,7 +49,7 @@ class InvoicePeriod:
 class InvoiceCharge:
     """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time.
 
-    `own` is a row of the books themselves, as `report focus` writes them.
+    `own` is the column that marks a row of the books themselves, as `report focus` writes them; else empty.
     """
 
     period: InvoicePeriod
@@ -60,7 +60,7 @@ class InvoiceCharge:
     service: str = ""
     sku: str = ""
     time: Nanoseconds | None = None
-    own: bool = False
+    own: str = ""
 
 
 @dataclass(slots=True)

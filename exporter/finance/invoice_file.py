@@ -127,6 +127,8 @@ def calendar_day(text: str, zone: ZoneInfo) -> Day:
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
 """Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
+PROVIDERS: Final = ("ProviderName", "ServiceProviderName")
+"""Columns of the provider: FOCUS 1.4 has the second only."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,
@@ -183,7 +185,7 @@ class FocusRows:
         self._class = self._columns.get("chargeclass")
         self._resource = self._columns.get("resourceid")
         self._name = self._columns.get("resourcename")
-        self._provider = self._columns.get("providername")
+        self._providers = [self._columns[name.lower()] for name in PROVIDERS if name.lower() in self._columns]
         self._service = self._columns.get("servicename")
         self._skus = [self._columns[name.lower()] for name in SKUS if name.lower() in self._columns]
         quantities: tuple[int | None, int | None] = next(
@@ -225,7 +227,9 @@ class FocusRows:
             service=_text(row, self._service),
             sku=next(filter(None, (_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
-            own=_text(row, self._provider) == PROVIDER,
+            own=next(
+                (self._header[index].strip() for index in self._providers if row[index] == PROVIDER), ""
+            ),
         )
 
     def _refused(self, index: int, message: str) -> CellError:
@@ -424,7 +428,7 @@ def _add(path: Path, row: int, invoice: Invoice, charge: InvoiceCharge, reading:
     chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
     if chosen and charge.own:
         raise InvoiceError(
-            f"{path}:{row}: ProviderName: {shown(PROVIDER)} is what report focus writes: books are set "
+            f"{path}:{row}: {charge.own}: {shown(PROVIDER)} is what report focus writes: books are set "
             "against what a provider charges you, so give its file, or choose its rows with --resource"
         )
     try:
