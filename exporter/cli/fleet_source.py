@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -57,8 +57,17 @@ def _timeout(text: str) -> Nanoseconds:
     return seconds * NANOSECONDS_PER_SECOND
 
 
-def add(verb: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+FOLDER_HELP: Final = (
+    "read a folder of ledgers and statements, or one such file, in place of the daemon's ledger; repeatable"
+)
+ADDRESS_HELP: Final = (
+    "read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+    "VictoriaMetrics, in place of the daemon's ledger; repeatable"
+)
+
+
+def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
+    """Add the flags; without those of addresses to a verb that needs ledgers."""
     group = verb.add_argument_group("several hosts")
     group.add_argument(
         "--from",
@@ -66,23 +75,24 @@ def add(verb: argparse.ArgumentParser) -> None:
         action="append",
         type=_source,
         metavar="SOURCE",
-        help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
-        "VictoriaMetrics, in place of the daemon's ledger; repeatable",
+        help=ADDRESS_HELP if addresses else FOLDER_HELP,
     )
-    group.add_argument(
-        "--http.config.file",
-        dest="http_config_file",
-        type=Path,
-        metavar="FILE",
-        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
-    )
-    group.add_argument(
-        "--timeout",
-        type=_timeout,
-        default=None,
-        metavar="TIME",
-        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
-    )
+    verb.set_defaults(http_config_file=None, timeout=None)
+    if addresses:
+        group.add_argument(
+            "--http.config.file",
+            dest="http_config_file",
+            type=Path,
+            metavar="FILE",
+            help="credentials, TLS and headers for addresses, in the format of promtool's flag",
+        )
+        group.add_argument(
+            "--timeout",
+            type=_timeout,
+            default=None,
+            metavar="TIME",
+            help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
+        )
     group.add_argument(
         "--mixed-zones",
         action="store_true",
@@ -203,7 +213,8 @@ class FleetSource:
             now: the present.
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
-            each: is called with the whole month of each host that counts.
+            each: is called with the whole month of each host that counts. Days are then for it alone, so that
+                they are in memory for one host at a time.
             every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
@@ -218,6 +229,7 @@ class FleetSource:
             month = folder.load(header) if header.origin == "ledger" else header
             if each is not None:
                 each(month)
+                month = replace(month, record=replace(month.record, days={}))
             return month
 
         try:
