@@ -165,7 +165,7 @@ def _machine(hosts: Sequence[HostBook], billed: BilledMachine | None, *, crowded
         resources=billed.resources if billed is not None else (),
         rows=billed.rows if billed is not None else 0,
         compared=compare(book, sums, crowded=crowded, common_hours=True),
-        time=billed.time or None if billed is not None else None,
+        time=None if billed is None or crowded else billed.time or None,
         apportioned=any(each.apportioned for each in hosts),
     )
 

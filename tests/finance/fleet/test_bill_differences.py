@@ -126,6 +126,17 @@ def test_a_fleet_of_many_hosts_has_a_line_for_those_that_differ_most(tmp_path: P
     assert len(largest) <= 80
 
 
+def test_a_bill_of_too_many_periods_has_no_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compared by its dollars, and says so."""
+    monkeypatch.setattr("exporter.finance.fleet.bill.PERIODS_MAX", 1)
+    rows = [instance("30", 1, "24", "i-0001"), instance("30", 2, "24", "i-0001")]
+    reconciliation = reconciled([host_month("i-0001", 50 * DOLLAR, covered=48 * HOUR)], rows, tmp_path)
+    (machine,) = reconciliation.machines
+
+    assert (machine.time, machine.compared.difference) == (None, 10 * DOLLAR)
+    assert "the bill has so many different periods that its hours were not summed" in reconciliation.notes
+
+
 def test_names_of_other_sources_count() -> None:
     """A ledger's file knows no node; a Prometheus that has the ledger does."""
     ledger = replace(host_month("l", 24 * DOLLAR), names=(), short_name="archive-7")
