@@ -80,7 +80,7 @@ class LedgerFolder:
         """The months of all ledgers, without sums, in the order of their paths.
 
         Raises:
-            FolderError: there is no ledger, or a file cannot be read and `skip` is not set.
+            FolderError: there is no ledger that can be read, or a file cannot be and `skip` is not set.
         """
         unreadable: list[UnreadableFile] = []
         paths = list(self._paths(unreadable))
@@ -100,7 +100,7 @@ class LedgerFolder:
                 unreadable.append(UnreadableFile(str(path), str(error)))
         if progress is not None:
             progress(len(paths), len(paths))
-        if unreadable and not self.skip:
+        if unreadable and not (self.skip and headers):
             raise _unreadable_error(unreadable, len(paths))
         if not headers:
             raise FolderError(f"{_listed(self.sources)}: there is no ledger here")

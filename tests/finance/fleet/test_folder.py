@@ -151,6 +151,13 @@ def test_a_folder_without_ledgers(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
 
 
+def test_a_folder_whose_ledgers_are_all_unreadable(tmp_path: Path) -> None:
+    """The flag leaves nothing to report."""
+    (tmp_path / "a.db").write_bytes(b"no database at all")
+    with pytest.raises(FolderError, match=r"one file of 1 cannot be read(.|\n)*a\.db is no ledger that can"):
+        read(tmp_path, skip=True)
+
+
 def test_a_folder_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A typing error must not read a whole disk."""
     monkeypatch.setattr(folders, "MOST_ENTRIES", 3)
