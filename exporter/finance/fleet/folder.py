@@ -159,7 +159,7 @@ class LedgerFolder:
         """Ledgers of all sources, each file once."""
         known: set[str] = set()
         for source in self.sources:
-            if not source.is_dir():
+            if not os.path.isdir(source):
                 paths: Iterable[Path] = [source]
             else:
                 paths = _ledgers(source, unreadable)
@@ -202,12 +202,12 @@ def _ledgers(folder: Path, unreadable: list[UnreadableFile]) -> Iterator[Path]:
         below = []
         for entry in listed:
             path = current / entry.name
-            if entry.is_symlink():
+            if os.path.islink(path):
                 if problem := _link_problem(path, root):
                     unreadable.append(UnreadableFile(str(path), problem))
-            elif entry.is_dir(follow_symlinks=False):
+            elif os.path.isdir(path):
                 below.append((path, level + 1))
-            elif _is_ledger(entry, path, unreadable):
+            elif _is_ledger(path, unreadable):
                 yield path
         waiting += reversed(below)
 
@@ -220,12 +220,12 @@ def _link_problem(path: Path, root: str) -> str:
     return f"{path} is a symbolic link that leads out of the folder: put the file itself there, or name it"
 
 
-def _is_ledger(entry: os.DirEntry[str], path: Path, unreadable: list[UnreadableFile]) -> bool:
-    if entry.name.endswith(SIDECARS[1:]):
+def _is_ledger(path: Path, unreadable: list[UnreadableFile]) -> bool:
+    if path.name.endswith(SIDECARS[1:]):
         return False
-    if entry.name.endswith(LEDGER_SUFFIX):
+    if path.name.endswith(LEDGER_SUFFIX):
         return True
-    if not entry.is_file(follow_symlinks=False):
+    if not os.path.isfile(path):
         return False
     try:
         head = _head(path)
