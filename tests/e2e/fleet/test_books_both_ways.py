@@ -1,4 +1,4 @@
-"""The month of a thousand ledgers by the real command line: from files, from a real Prometheus, from both."""
+"""The month of a thousand ledgers by the real command line: from files, from real databases, from both."""
 
 import signal
 import subprocess
@@ -19,10 +19,11 @@ from benchmarks.fleet_books import (
     measure,
     recorded,
 )
-from benchmarks.fleet_ledgers import FleetLedger, add_picodollars, fleet, write_ledgers
+from benchmarks.fleet_ledgers import FleetLedger, add_picodollars, fleet, samples, write_ledgers
 from tests.e2e.daemon import ROOT, until
-from tests.e2e.fleet.programs import FleetPrometheus
-from tests.e2e.fleet.test_books import MONTH
+from tests.e2e.fleet.history import imported
+from tests.e2e.fleet.programs import FleetPrometheus, Queried, Victoria
+from tests.e2e.fleet.test_books import MONTH, NOW
 
 pytestmark = [pytest.mark.xdist_group("fleet-books"), pytest.mark.timeout(900)]
 
@@ -31,6 +32,7 @@ LOADED = 10
 
 PICODOLLAR = Fraction(1, 10**12)
 EXPECTED = fleet(MONTH.name, LEDGERS)
+SPOTS = sorted(ledger.id for ledger in EXPECTED if ledger.spot)
 TOTAL = sum((ledger.dollars for ledger in EXPECTED), Fraction())
 
 
@@ -44,6 +46,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetPrometheus]:
     with recorded(tmp_path_factory.mktemp("prometheus"), EXPECTED) as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
+    with Victoria(tmp_path_factory.mktemp("victoria")) as program:
+        program.take(imported(samples(EXPECTED, NOW)))
         yield program
 
 
@@ -66,35 +75,47 @@ def test_the_fleet_is_what_the_reports_are_for() -> None:
     """200 hosts of a whole month, and 800 spot nodes of three hours."""
     assert [sum(ledger.spot is spot for ledger in EXPECTED) for spot in (False, True)] == [200, 800]
     assert {len(ledger.hours) for ledger in EXPECTED if ledger.spot} == {3}
+    assert len({ledger.id for ledger in EXPECTED}) == LEDGERS == 1000
 
 
-def test_files_and_prometheus_have_the_same_total(
-    folder: Path, prometheus: FleetPrometheus, measured: Callable[[str], None]
+def test_files_have_the_exact_total(folder: Path, measured: Callable[[str], None]) -> None:
+    """Of the fleet and of each host; spot nodes are named, as they ended."""
+    report = measure("month", MONTH.name, folder)
+    measured(figures("files", report))
+
+    assert abs(report.dollars - TOTAL) < PICODOLLAR
+    assert by_ledger(report) == {ledger.id: ledger.dollars for ledger in EXPECTED}
+    assert of_kind(report, "silent") == SPOTS
+    assert report.cpu_seconds < SECONDS_MAX
+    assert report.seconds < LOADED * SECONDS_MAX
+    assert report.mebibytes < MEBIBYTES_MAX
+
+
+@pytest.mark.parametrize("database", ["prometheus", "victoria"])
+def test_a_database_has_the_total_to_the_cent(
+    database: str, request: pytest.FixtureRequest, measured: Callable[[str], None]
 ) -> None:
-    """Files are exact, Prometheus is to the cent; both name the spot nodes, which ended."""
-    from_files = measure("month", MONTH.name, folder)
-    from_prometheus = measure("month", MONTH.name, prometheus.url)
-    for name, report in (("files", from_files), ("Prometheus", from_prometheus)):
-        measured(
-            f"month of {LEDGERS:,} ledgers from {name}: {report.seconds:.2f} s "
-            f"({report.cpu_seconds:.2f} s CPU), {report.mebibytes:.1f} MiB"
-        )
+    """The same hosts as the files, each to the cent, and the same ones are named."""
+    program: Queried = request.getfixturevalue(database)
+    report = measure("month", MONTH.name, program.url)
+    measured(figures(database, report))
 
-    assert abs(from_files.dollars - TOTAL) < PICODOLLAR
-    assert abs(from_prometheus.dollars - TOTAL) < CENT
-    assert abs(from_files.dollars - from_prometheus.dollars) < CENT
-    expected = {ledger.id: ledger.dollars for ledger in EXPECTED}
-    assert by_ledger(from_files) == expected
-    reported = by_ledger(from_prometheus)
-    assert reported.keys() == expected.keys()
-    assert max(abs(reported[ledger] - dollars) for ledger, dollars in expected.items()) < CENT
-    spots = sorted(ledger.id for ledger in EXPECTED if ledger.spot)
-    assert of_kind(from_files, "silent") == of_kind(from_prometheus, "silent") == spots
-    assert from_files.cpu_seconds < SECONDS_MAX
-    assert from_files.seconds < LOADED * SECONDS_MAX
-    assert from_prometheus.cpu_seconds < PROMETHEUS_SECONDS_MAX
-    assert from_prometheus.seconds < LOADED * PROMETHEUS_SECONDS_MAX
-    assert max(from_files.mebibytes, from_prometheus.mebibytes) < MEBIBYTES_MAX
+    assert abs(report.dollars - TOTAL) < CENT
+    dollars = by_ledger(report)
+    assert dollars.keys() == {ledger.id for ledger in EXPECTED}
+    assert max(abs(dollars[ledger.id] - ledger.dollars) for ledger in EXPECTED) < CENT
+    assert of_kind(report, "silent") == SPOTS
+    assert report.cpu_seconds < PROMETHEUS_SECONDS_MAX
+    assert report.seconds < LOADED * PROMETHEUS_SECONDS_MAX
+    assert report.mebibytes < MEBIBYTES_MAX
+
+
+def figures(source: str, report: MeasuredReport) -> str:
+    """What a report took, in a line."""
+    return (
+        f"month of {LEDGERS:,} ledgers from {source}: {report.seconds:.2f} s "
+        f"({report.cpu_seconds:.2f} s CPU), {report.mebibytes:.1f} MiB"
+    )
 
 
 def test_both_sources_count_each_ledger_once(folder: Path, prometheus: FleetPrometheus) -> None:
