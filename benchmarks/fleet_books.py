@@ -1,213 +1,142 @@
-"""The month of a fleet from its ledgers: time, memory and exactness.
+"""The month of a fleet, from its ledgers and from Prometheus: time, memory and exactness.
 
-Hosts of a whole month and spot nodes of three hours are metered through the ledger's own code. Each file is
-then copied, with another id, other GPUs and another amount, up to the number of ledgers::
+1,000 ledgers of last month, 800 of them of spot nodes, are made as files and as samples::
 
     python -m benchmarks.fleet_books [LEDGERS] [FOLDER]
 
-The sum is compared with one that is reckoned apart, of what was posted.
+Both sums are compared with one that is reckoned apart. Needs Debian's prometheus.
 """
 
-import contextlib
 import json
-import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+from benchmarks.fleet_ledgers import FleetLedger, fleet, samples, write_ledgers
 from benchmarks.host import OURS
-from benchmarks.results import Row, machine, table, write
-from exporter.cost.postings import (
-    PHASES,
-    CostOwner,
-    GpuTimePosting,
-    MoneyPosting,
-    OwnerPhase,
-    Postings,
-    Segment,
-    TokenPosting,
-)
-from exporter.cost.state import State
-from exporter.ledger.ledger import Ledger
-from exporter.readings import KINDS, Gpu
+from benchmarks.results import Row, machine, table, version_of, write
+from exporter.tariff.calendar import month_before, month_of
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+from tests.e2e.daemon import ROOT
+from tests.e2e.fleet.history import blocks
+from tests.e2e.fleet.programs import FleetPrometheus
 
-SECOND: Final = 10**9
-HOUR: Final = 3600 * SECOND
-OCTOBER: Final = 1_790_812_800 * SECOND
-"""2026-10-01T00:00:00Z."""
-MONTH_HOURS: Final = 744
-GPUS: Final = 8
-SERVERS: Final = 8
-BUILT: Final = 6
-SPOT_HOURS: Final = 3
+LEDGERS: Final = 1000
 SECONDS_MAX: Final = 10.0
+PROMETHEUS_SECONDS_MAX: Final = 20.0
 MEBIBYTES_MAX: Final = 150.0
+CENT: Final = Fraction(1, 100)
 RUNS: Final = 3
 
-
-@dataclass
-class StandingClock:
-    """A clock that a benchmark moves."""
-
-    now: int = OCTOBER
-
-    def elapsed(self) -> int:
-        """Nanoseconds."""
-        return self.now
-
-    def wall(self) -> int:
-        """Nanoseconds since 1970."""
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        """Wait for nothing."""
-        return True
-
-
-@dataclass
-class BuiltLedger:
-    """A file that was metered, and what was posted to it."""
-
-    path: Path
-    posted: int = 0
-    hours: list[int] = field(default_factory=list)
-
-
-def build(path: Path, number: int) -> BuiltLedger:
-    """Meter a host: every second one for the month, the others for three hours."""
-    spot = number % 2 == 1
-    first = number * 37 % (MONTH_HOURS - SPOT_HOURS) if spot else 0
-    built = BuiltLedger(path, hours=list(range(first, first + SPOT_HOURS) if spot else range(MONTH_HOURS)))
-    clock = StandingClock()
-    ledger = Ledger.open(path, clock)
-    gpus = [Gpu(f"GPU-{number:08x}-{slot:04d}", "NVIDIA H100 80GB HBM3") for slot in range(GPUS)]
-    owners = [
-        CostOwner(f"product-{n % 5}", f"team-{n % 3}", "llm", f"server-{n}", f"model-{n % 4}")
-        for n in range(SERVERS)
-    ]
-    for hour in built.hours:
-        start = OCTOBER + hour * HOUR
-        day = datetime.fromtimestamp(start // SECOND, UTC).strftime("%Y-%m-%d")
-        money = tuple(
-            MoneyPosting(gpu, component, basis, OwnerPhase(owner, phase), 10**9 + hour * 7 + number)
-            for gpu, owner in zip(gpus, owners, strict=True)
-            for component, basis in (("rent", "configured"), ("energy", "estimate"))
-            for phase in PHASES
-        )
-        times = tuple(
-            GpuTimePosting(gpu, OwnerPhase(owner, phase), HOUR // len(PHASES), priced=True)
-            for gpu, owner in zip(gpus, owners, strict=True)
-            for phase in PHASES
-        )
-        accrued = sum(entry.amount for entry in money)
-        built.posted += accrued
-        segment = Segment(start, start + HOUR, day[:7], day, accrued, money, times)
-        tokens = tuple(TokenPosting(owner, kind, 1000) for owner in owners for kind in KINDS)
-        clock.now = start + HOUR
-        state = State(wall=clock.now, accrued=built.posted)
-        ledger.post(Postings(clock.now, (segment,), tokens, owners=tuple(owners), day=day), state)
-    ledger.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('timezone', 'UTC')")
-    return built
-
-
-def vary(built: BuiltLedger, path: Path, number: int) -> int:
-    """Copy a file as the ledger of another host. Returns its money.
-
-    One picodollar more for each number in the first cost of the month, in all families alike.
-    """
-    shutil.copy(built.path, path)
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(
-            "UPDATE meta SET value = ? WHERE key = 'ledger'", (f"00000000-0000-4000-8000-{number:012d}",)
-        )
-        connection.execute(
-            "UPDATE label SET text = 'GPU-' || ? || substr(text, 13) WHERE text LIKE 'GPU-%'",
-            (f"{number:08d}",),
-        )
-        for name in ("daily_cost", "daily_server_cost", "daily_gpu_cost", "months"):
-            pragma = connection.execute(f"PRAGMA table_info({name})")
-            keys = ", ".join(column for _, column, _, _, _, rank in pragma if rank)
-            first = f"SELECT {keys} FROM {name} ORDER BY {keys} LIMIT 1"  # noqa: S608 - constants
-            connection.execute(
-                f"UPDATE {name} SET picodollars = picodollars + ? WHERE ({keys}) = ({first})",  # noqa: S608
-                (number,),
-            )
-    return built.posted + number
-
-
-def build_folder(folder: Path, count: int) -> int:
-    """Make a folder of ledgers. Returns all money, reckoned apart."""
-    with tempfile.TemporaryDirectory() as made:
-        ledgers = [build(Path(made) / f"{n}.db", n) for n in range(min(BUILT, count))]
-        total = 0
-        for number in range(count):
-            host = folder / f"host-{number:05d}"
-            host.mkdir()
-            total += vary(ledgers[number % len(ledgers)], host / "ledger.db", number)
-    return total
-
+FILE_REPORTS: Final = ("month", "chargeback", "chargeback --by=day,product")
 
 MEASURE: Final = """\
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 from exporter.cli import main
 begin, cpu = time.perf_counter(), time.process_time()
 status = main(sys.argv[1:])
 assert status == 0, status
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([time.perf_counter() - begin, time.process_time() - cpu, used]), file=sys.stderr)
+took = time.perf_counter() - begin, time.process_time() - cpu
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(json.dumps([*took, int(peak[1]) / 1024]), file=sys.stderr)
 """
+"""Runs a verb as `python -m exporter` does. `ru_maxrss` would count the parent's memory as well."""
 
 
-def measure(folder: Path, report: str) -> tuple[int, list[float]]:
-    """Run the verb in a process of its own: picodollars, and seconds, CPU seconds and MiB."""
-    verb = ["report", *report.split(), "--month=2026-10", f"--from={folder}", "--json"]
-    done = subprocess.run([sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)["total"]["picodollars"], json.loads(done.stderr.splitlines()[-1])
+@dataclass(frozen=True)
+class MeasuredReport:
+    """A report that was printed as JSON, and what it took."""
+
+    document: dict[str, Any]
+    dollars: Fraction
+    seconds: float
+    cpu_seconds: float
+    mebibytes: float
 
 
-def figures(folder: Path, expected: int) -> Iterator[tuple[str, float]]:
-    """One run of each report: what and unit, and the value."""
-    for report in ("month", "chargeback", "chargeback --by=day,product"):
-        total, (seconds, cpu, used) = measure(folder, report)
-        if total != expected:
-            raise RuntimeError(f"{total} picodollars, and {expected} were posted")
-        yield f"report {report}|s", seconds
-        yield f"report {report}, CPU|s", cpu
-        yield f"report {report}, memory at its highest|MiB", used
+def measure(report: str, month: str, *sources: object) -> MeasuredReport:
+    """Run a report of sources in a process of its own.
+
+    Raises:
+        RuntimeError: it fails; the message is its standard error.
+    """
+    verb = ["report", *report.split(), f"--month={month}", *(f"--from={one}" for one in sources), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    document = json.loads(done.stdout)
+    total = Fraction(document["total"]["picodollars"], PICODOLLARS_PER_DOLLAR)
+    return MeasuredReport(document, total, *json.loads(done.stderr.splitlines()[-1]))
 
 
-def main(count: int = 1000, folder: str | None = None) -> int:
+def last_month() -> str:
+    """The name of the month before this one, in UTC."""
+    utc = ZoneInfo("UTC")
+    return month_before(month_of(time.time_ns(), utc), utc).name
+
+
+def recorded(folder: Path, ledgers: Sequence[FleetLedger]) -> FleetPrometheus:
+    """A Prometheus, still to be started, that holds what the rules recorded of ledgers."""
+    program = FleetPrometheus(folder, "{}", retention="90d")
+    blocks(samples(ledgers, time.time_ns() // NANOSECONDS_PER_SECOND), program.data)
+    return program
+
+
+def figures(folder: Path, address: str, ledgers: Sequence[FleetLedger]) -> Iterator[tuple[str, str, float]]:
+    """One run of each report: what, its unit, and the value."""
+    month, expected = ledgers[0].month, sum((ledger.dollars for ledger in ledgers), Fraction())
+    runs: list[tuple[str, Path | str, str]] = [(report, folder, "files") for report in FILE_REPORTS]
+    for report, source, origin in (*runs, ("month", address, "Prometheus")):
+        measured = measure(report, month, source)
+        if abs(measured.dollars - expected) >= (CENT if source is address else Fraction(1, 10**12)):
+            raise RuntimeError(f"{origin}: {measured.dollars} dollars, and {expected} were posted")
+        what = f"report {report}, from {origin}"
+        yield what, "s", measured.seconds
+        yield f"{what}, CPU", "s", measured.cpu_seconds
+        yield f"{what}, memory at its highest", "MiB", measured.mebibytes
+
+
+def within(row: Row) -> bool:
+    """Whether the median keeps its bound."""
+    if row.unit == "MiB":
+        return row.median <= MEBIBYTES_MAX
+    return row.median <= (PROMETHEUS_SECONDS_MAX if "Prometheus" in row.subject else SECONDS_MAX)
+
+
+def main(count: int = LEDGERS, folder: str | None = None) -> int:
     """Measure, print and write it down; 1 if it misses its bounds."""
-    values: dict[str, list[float]] = {}
+    values: dict[tuple[str, str], list[float]] = {}
+    ledgers = fleet(last_month(), count)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         begin = time.perf_counter()
-        expected = build_folder(Path(made), count)
-        size = sum(path.stat().st_size for path in Path(made).rglob("*.db"))
+        files = Path(made) / "files"
+        files.mkdir()
+        write_ledgers(files, ledgers)
+        size = sum(path.stat().st_size for path in files.rglob("*.db"))
         print(f"{count} ledgers of {size / 2**20:.0f} MiB made in {time.perf_counter() - begin:.0f} s")
-        for _ in range(RUNS):
-            for name, value in figures(Path(made), expected):
-                values.setdefault(name, []).append(value)
-    rows = [
-        Row(what, OURS, unit, tuple(each))
-        for what, unit, each in ((*name.split("|"), each) for name, each in values.items())
-    ]
-    text = f"{machine()}; {count:,} ledgers, half of them of spot nodes.\n\n{table(rows, OURS)}"
+        with recorded(Path(made) / "prometheus", ledgers) as prometheus:
+            for _ in range(RUNS):
+                for what, unit, value in figures(files, prometheus.url, ledgers):
+                    values.setdefault((what, unit), []).append(value)
+    rows = [Row(what, OURS, unit, tuple(each)) for (what, unit), each in values.items()]
+    spots = sum(ledger.spot for ledger in ledgers)
+    where = f"{machine()}, Prometheus {version_of('prometheus')}"
+    text = f"{where}; {count:,} ledgers, {spots:,} of them of spot nodes.\n\n{table(rows, OURS)}"
     print(text)
-    if count == 1000:
+    if count == LEDGERS:
         write("fleet-books", text)
-    missed = [row for row in rows if row.median > (MEBIBYTES_MAX if row.unit == "MiB" else SECONDS_MAX)]
-    return 1 if missed else 0
+    return 0 if all(map(within, rows)) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:2]), *sys.argv[2:3]))
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else LEDGERS, *sys.argv[2:3]))

@@ -563,7 +563,9 @@ def _why() -> tuple[Panel, ...]:
         rows(
             "This week over the week before",
             "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
-            f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
+            f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet. "
+            "Exact effects between two months, from ledgers: "
+            "inference-cost-exporter explain --why --from=FOLDER.",
             (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
             (
                 ("Dollars", _WEEK_DOLLARS, NEUTRAL),

@@ -290,7 +290,7 @@ class FleetSource:
                         period.name,
                         zones,
                         now,
-                        lambda _what, part: bar.show(int(part * 100), 100),
+                        lambda phase, part: bar.show_percent(int(part * 100), phase),
                         finer=finer,
                     )
         except PrometheusError as error:

@@ -188,7 +188,14 @@ class ProgressBar:
             _show("")
 
     def show(self, done: int, of: int) -> None:
-        """Show how much is done, when it is time to."""
+        """Show how many are done, when it is time to."""
+        self._show(done, of, self._what, f"{done} of {of}")
+
+    def show_percent(self, percent: int, phase: str) -> None:
+        """Show how much of a phase of the work is done, when it is time to."""
+        self._show(percent, 100, f"{self._what}, {phase}", f"{percent} %")
+
+    def _show(self, done: int, of: int, what: str, text: str) -> None:
         now = self._clock.elapsed()
         if now < self._next or done >= of:
             return
@@ -196,7 +203,7 @@ class ProgressBar:
         if sys.stderr.isatty():
             self._next = now + PROGRESS_EVERY // 5
             filled = BAR_CHARACTERS * done // of
-            _show(f"{self._what} [{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] {done} of {of}")
+            _show(f"{what} [{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] {text}")
         else:
             self._next = now + LINE_EVERY
-            _say(f"{self._what}: {done} of {of}\n", sys.stderr)
+            _say(f"{what}: {text}\n", sys.stderr)

@@ -14,6 +14,7 @@ from exporter.readings import ServerKey, label
 from exporter.report import ComponentPrice, GpuRow, Hour, RecentHistory, Report
 from exporter.tariff.calendar import day_of
 from exporter.units import (
+    NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
     Instant,
@@ -126,6 +127,21 @@ class MonthLine:
 
 
 @dataclass(frozen=True, slots=True)
+class MeteredMonth:
+    """A month's dollars, and the time for which the host was metered: of this month, up to now."""
+
+    name: str
+    dollars: float
+    since: Instant
+    until: Instant
+
+    @property
+    def dollars_per_day(self) -> float:
+        """The mean of its days."""
+        return self.dollars * NANOSECONDS_PER_DAY / (self.until - self.since)
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One host; `None` is unknown. Dollars per hour of a stale report are unknown."""
 
@@ -140,6 +156,8 @@ class Summary:
     idle: Idleness | None
     month: MonthLine | None
     month_to_date_dollars: float | None
+    compared_months: tuple[MeteredMonth, MeteredMonth] | None
+    """The month before and this one; `None` if either is unknown or metered for less than an hour."""
     projected_dollars: float | None
     budget_dollars: float | None
     """The month's budget of the whole fleet."""
@@ -178,6 +196,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         idle=_idle(report),
         month=None if month is None else _month_line(report, month, spent),
         month_to_date_dollars=spent,
+        compared_months=None if month is None else _compared_months(report, month),
         projected_dollars=projected.get(""),
         budget_dollars=None if budget is None else finite(budget.dollars),
         budget_configured=budget is not None and budget.configured,
@@ -341,6 +360,22 @@ def _month_to_date(report: Report, month: str) -> float | None:
     if not cells or not (spent or any(row.priced for row in report.gpus)):
         return None
     return dollars(spent)
+
+
+def _compared_months(report: Report, name: str) -> tuple[MeteredMonth, MeteredMonth] | None:
+    past = [(end, month) for month, end in report.month_ends.items() if end <= report.wall]
+    if not past:
+        return None
+    end, before = max(past)
+    first, second = _metered_month(report, before, end), _metered_month(report, name, report.wall)
+    return None if first is None or second is None else (first, second)
+
+
+def _metered_month(report: Report, name: str, until: Instant) -> MeteredMonth | None:
+    spent, since = _month_to_date(report, name), report.metered_since.get(name)
+    if spent is None or since is None or until - since < NANOSECONDS_PER_HOUR:
+        return None
+    return MeteredMonth(name, spent, since, until)
 
 
 def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:

@@ -129,6 +129,30 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
     assert "$0" not in shown(make_report(totals=None, rates={}, prices=(), quotients=()))
 
 
+def test_a_month_is_shown_against_the_month_before(make_report: MakeReport) -> None:
+    """A mean day: 9000.50 / 23.5 days, and 12000 / 1 day, as October was metered from its last day on."""
+    assert "78% of it passed; $383.00 a day, October $12,000.00 a day<" in shown(make_report())
+    explained = (explanation(make_report(), NOW, "", BUILD) or b"").decode()
+    assert "explain --why --month=2026-11 --against=2026-10<" in explained
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metered_since": {"2026-11": NOON - 3600 * SECOND + 1, "2026-10": NOON - 9 * 10**6 * SECOND}},
+        {"metered_since": {"2026-11": NOON - 9 * 10**5 * SECOND}},
+        {"month_ends": {"2026-11": NOON + SECOND}},
+    ],
+    ids=["less than an hour", "not metered before", "no month before"],
+)
+def test_a_month_is_not_shown_against_one_that_is_not_known(
+    change: dict[str, Any], make_report: MakeReport
+) -> None:
+    """Neither on the page nor in its explanation."""
+    assert "a day" not in Reader(shown(make_report(**change))).text
+    assert b"explain --why" not in (explanation(make_report(**change), NOW, "", BUILD) or b"")
+
+
 def test_an_old_report_tells_no_rates(make_report: MakeReport) -> None:
     """What was being spent half a minute ago is not what is being spent; the month stands."""
     host = embedded(make_report(), OLD)

@@ -11,7 +11,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
 from exporter.web import explanation as explanations
 from exporter.web.page.layout import Content, Element, element, name, table
 from exporter.web.page.overview import anchor
-from exporter.web.summary import GpuSummary, Summary
+from exporter.web.summary import GpuSummary, MeteredMonth, Summary
 from exporter.web.wording import amount, price_source, server_name, share, six, timestamp
 
 PRICE_COLUMNS: Final = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
@@ -88,7 +88,32 @@ def _month(report: Report, summary: Summary) -> Iterator[Element]:
             caption=False,
             foot=("Together", None, None, six(summary.month_to_date_dollars)),
         ),
+        _month_against_month(summary.compared_months),
     )
+
+
+def _month_against_month(months: tuple[MeteredMonth, MeteredMonth] | None) -> Iterator[Content]:
+    """The mean day of both months, and the command that explains their difference."""
+    if months is None:
+        return
+    before, now = months
+    columns = (("Month", False), ("Metered from", False), ("Until", False), ("$", True), ("$ per day", True))
+    yield table(
+        "Month against month",
+        columns,
+        (
+            (
+                month.name,
+                timestamp(month.since),
+                timestamp(month.until),
+                six(month.dollars),
+                six(month.dollars_per_day),
+            )
+            for month in (before, now)
+        ),
+    )
+    command = f"inference-cost-exporter explain --why --month={now.name} --against={before.name}"
+    yield element("p", "Effects of the difference: ", element("code", command), ".")
 
 
 def _projection(report: Report, summary: Summary) -> Iterator[Element]:

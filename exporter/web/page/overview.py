@@ -269,7 +269,7 @@ def _cards(summary: Summary) -> Iterator[Element]:
     )
     month = summary.month_to_date_dollars
     awaited = _awaited(summary) if month is None else ""
-    yield _card("This month so far", _figure(month, "month"), None, awaited or _passed(summary))
+    yield _card("This month so far", _figure(month, "month"), None, awaited or _month_facts(summary))
     yield _projection(summary)
     idle = summary.idle
     yield _card(
@@ -312,6 +312,18 @@ def _awaited(summary: Summary) -> str:
         return ""
     left = ceil(summary.first_money)
     return f"known after the next tick, in {left} s" if left else "known after the next tick, which is due"
+
+
+def _month_facts(summary: Summary) -> str:
+    """How much of the month has passed, and its mean day against that of the month before."""
+    if summary.compared_months is None:
+        return _passed(summary)
+    before, now = summary.compared_months
+    earlier = local(before.until - 1, summary.zone, "%B")
+    return (
+        f"{_passed(summary)}; {amount(now.dollars_per_day)} a day, "
+        f"{earlier} {amount(before.dollars_per_day)} a day"
+    )
 
 
 def _passed(summary: Summary) -> str:

@@ -180,6 +180,14 @@ def test_a_file_that_breaks_while_it_is_read(tmp_path: Path) -> None:
     assert [Path(each.location).name for each in ledgers.unreadable] == ["b.db"]
 
 
+@pytest.mark.parametrize("named", ["", "pipe.db"])
+def test_a_fifo_is_named_and_not_waited_for(tmp_path: Path, named: str) -> None:
+    """Opening it would wait for a writer without end."""
+    os.mkfifo(tmp_path / "pipe.db")
+    with pytest.raises(FolderError, match=r"pipe\.db is a FIFO"):
+        read(tmp_path / named)
+
+
 def test_progress_counts_files(tmp_path: Path) -> None:
     """From none to all."""
     october(tmp_path / "a.db", DOLLAR, "GPU-a")
