@@ -77,7 +77,7 @@ capacity: an offer costs less, and the server's GPUs cannot be given back.
 class HourUsage(NamedTuple):
     """GPU time and tokens of one hour."""
 
-    held: Mapping[OwnerPhase, Nanoseconds]
+    gpu_time: Mapping[OwnerPhase, Nanoseconds]
     tokens: Mapping[tuple[CostOwner, Kind], int]
 
 
@@ -151,8 +151,9 @@ class Rest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """One finding: `claimed` GPU time of the window, `amount` of the window, and the same per month.
+    """One finding: `claimed` GPU time, its `amount`, and the same per month.
 
+    `window_hours` are the hours up to now that it rests on: since the GPUs are free, or the server deserted.
     `obstacle` is empty for cash. `gpus` are GPUs that it frees, and `gpu_models` their kinds.
     `silent_hours`: hours without a token up to now, of a deserted server. `rests`: of a schedule.
     `reference`, `offer_amount` and `tokens` are of a hosted offer; its amount is a price difference.
@@ -265,7 +266,7 @@ _Hours = Mapping[int, _ServerHour]
 
 
 @dataclass(frozen=True, slots=True)
-class _Holding:
+class _ServerGpus:
     """The GPUs that a server holds now. `per_hour` is the lowest of their prices."""
 
     gpus: tuple[PricedGpu, ...]
@@ -289,23 +290,23 @@ def _judge(host: HostUsage, policy: SavingsPolicy) -> Advice:
         saving, freed = unallocated
         savings.append(saving)
     present = sorted({key for gpu in host.gpus for key in gpu.holders} - host.partial)
-    judged = {key: (servers.get(key, {}), _holding(host, key)) for key in present}
+    judged = {key: (servers.get(key, {}), _server_gpus(host, key)) for key in present}
     judged = {key: each for key, each in judged.items() if each[0] and each[1].per_hour is not None}
     deserted = {key for key, (hours, _) in judged.items() if _silent(host, hours) >= LEAST_HOURS}
     savings += [_deserted(host, key, *judged[key]) for key in sorted(deserted)]
     freed |= {gpu.gpu.uuid for gpu in host.gpus if gpu.holders and gpu.holders <= deserted}
     savings = [replace(each, obstacle=_freed_obstacle(host, each, freed, deserted)) for each in savings]
     lacks = [*_host_lacks(host)]
-    for key, (hours, holding) in judged.items():
+    for key, (hours, server_gpus) in judged.items():
         if key in deserted:
             continue
         if not any(hour.tokens for hour in hours.values()) and any(hour.works for hour in hours.values()):
             lacks.append(Lack("tokens", host.name, server_name(key)))
-        obstacle = _obstacle(host, holding, freed)
-        schedule = _schedule(host, key, hours, holding, policy.zone)
+        obstacle = _obstacle(host, server_gpus, freed)
+        schedule = _schedule(host, key, hours, server_gpus, policy.zone)
         if schedule is not None:
             savings.append(replace(schedule, obstacle=obstacle))
-        hosted = _hosted(host, key, hours, holding, policy, schedule)
+        hosted = _hosted(host, key, hours, server_gpus, policy, schedule)
         if hosted is not None and obstacle:
             lacks.append(Lack("capacity", host.name, f"{server_name(key)} at {hosted.reference}"))
         elif hosted is not None:
@@ -338,7 +339,7 @@ def _by_server(host: HostUsage) -> dict[ServerKey, _Hours]:
         idle: dict[ServerKey, int] = {}
         active: dict[ServerKey, int] = {}
         tokens: dict[ServerKey, int] = {}
-        for (owner, phase), time in usage.held.items():
+        for (owner, phase), time in usage.gpu_time.items():
             add(idle if phase == "idle" else active, owner.key, time)
         for (owner, _kind), count in usage.tokens.items():
             add(tokens, owner.key, count)
@@ -349,16 +350,16 @@ def _by_server(host: HostUsage) -> dict[ServerKey, _Hours]:
     return {**servers}
 
 
-def _holding(host: HostUsage, key: ServerKey) -> _Holding:
+def _server_gpus(host: HostUsage, key: ServerKey) -> _ServerGpus:
     gpus = tuple(gpu for gpu in host.gpus if key in gpu.holders)
     prices = [gpu.per_hour for gpu in gpus if gpu.per_hour is not None]
-    return _Holding(gpus, min(prices) if len(prices) == len(gpus) else None)
+    return _ServerGpus(gpus, min(prices) if len(prices) == len(gpus) else None)
 
 
 def _unallocated(host: HostUsage, hours: _Hours) -> tuple[Saving, frozenset[str]] | None:
-    """GPUs that were free all of the last day, but for a tenth of its hours, and are free now.
+    """GPUs that were free in the last day, but for a tenth of its hours, and are free now.
 
-    Each hour claims the cheapest free GPUs first.
+    The window is as long as that holds. Each hour claims the cheapest free GPUs first.
     """
     free = sorted(
         (gpu for gpu in host.gpus if not gpu.holders and gpu.per_hour is not None),
@@ -370,9 +371,10 @@ def _unallocated(host: HostUsage, hours: _Hours) -> tuple[Saving, frozenset[str]
     freed = free[: steady // NANOSECONDS_PER_HOUR]
     if not freed:
         return None
+    window = _free_hours(host, hours, len(freed))
     claimed = amount = 0
-    for hour in hours.values():
-        left = hour.idle
+    for hour in range(host.last + 1 - window, host.last + 1):
+        left = hours[hour].idle if hour in hours else 0
         for gpu in freed:
             part = min(left, NANOSECONDS_PER_HOUR)
             claimed, amount, left = claimed + part, amount + part * (gpu.per_hour or 0), left - part
@@ -386,9 +388,22 @@ def _unallocated(host: HostUsage, hours: _Hours) -> tuple[Saving, frozenset[str]
         "",
         len(freed),
         _models(freed),
-        host.length,
+        window,
     )
     return saving, frozenset(gpu.gpu.uuid for gpu in freed)
+
+
+def _free_hours(host: HostUsage, hours: _Hours, gpus: int) -> int:
+    """The most hours up to now in which so many GPUs were free, but for a tenth of them."""
+    free = gpus * NANOSECONDS_PER_HOUR - NANOSECONDS_PER_HOUR // FREE_PARTS
+    window = occupied = 0
+    for count in range(1, host.length + 1):
+        hour = host.last + 1 - count
+        if hour not in hours or hours[hour].idle < free:
+            occupied += 1
+        elif occupied * FREE_HOURS <= count:
+            window = count
+    return window
 
 
 def _models(gpus: Sequence[PricedGpu]) -> tuple[str, ...]:
@@ -404,30 +419,31 @@ def _silent(host: HostUsage, hours: _Hours) -> int:
 
 
 def _claim(
-    kind: SavingKind, host: HostUsage, key: ServerKey, claimed: Nanoseconds, holding: _Holding
+    kind: SavingKind, host: HostUsage, key: ServerKey, claimed: Nanoseconds, server_gpus: _ServerGpus
 ) -> Saving:
     return Saving(
         kind,
         host.name,
         key,
         claimed,
-        claimed * (holding.per_hour or 0) // NANOSECONDS_PER_HOUR,
+        claimed * (server_gpus.per_hour or 0) // NANOSECONDS_PER_HOUR,
         0,
         "",
-        len(holding.gpus),
-        _models(holding.gpus),
+        len(server_gpus.gpus),
+        _models(server_gpus.gpus),
         host.length,
     )
 
 
-def _deserted(host: HostUsage, key: ServerKey, hours: _Hours, holding: _Holding) -> Saving:
+def _deserted(host: HostUsage, key: ServerKey, hours: _Hours, server_gpus: _ServerGpus) -> Saving:
     silent = _silent(host, hours)
     claimed = sum(hours[hour].idle for hour in range(host.last + 1 - silent, host.last + 1))
-    return replace(_claim("deserted", host, key, claimed, holding), silent_hours=silent)
+    claim = _claim("deserted", host, key, claimed, server_gpus)
+    return replace(claim, window_hours=silent, silent_hours=silent)
 
 
 def _schedule(
-    host: HostUsage, key: ServerKey, hours: _Hours, holding: _Holding, zone: ZoneInfo
+    host: HostUsage, key: ServerKey, hours: _Hours, server_gpus: _ServerGpus, zone: ZoneInfo
 ) -> Saving | None:
     """Hours of the week in which a server rested every time, in rows of `LEAST_REST` or more."""
     if host.length < SCHEDULE_HOURS:
@@ -436,12 +452,12 @@ def _schedule(
     for hour in hours:
         slots.setdefault(hour_of_week(hour, zone), []).append(hour)
     resting = {
-        slot for slot, seen in slots.items() if len(seen) > 1 and all(hours[hour].rests for hour in seen)
+        slot for slot, same in slots.items() if len(same) > 1 and all(hours[hour].rests for hour in same)
     }
     rests = tuple(_rests(resting))
     covered = {(rest.start + offset) % WEEK_HOURS for rest in rests for offset in range(rest.length)}
     claimed = sum(hours[hour].idle for slot in covered for hour in slots[slot])
-    return replace(_claim("schedule", host, key, claimed, holding), rests=rests) if claimed else None
+    return replace(_claim("schedule", host, key, claimed, server_gpus), rests=rests) if claimed else None
 
 
 def hour_of_week(hour: int, zone: ZoneInfo) -> int:
@@ -469,7 +485,7 @@ def _hosted(
     host: HostUsage,
     key: ServerKey,
     hours: _Hours,
-    holding: _Holding,
+    server_gpus: _ServerGpus,
     policy: SavingsPolicy,
     schedule: Saving | None,
 ) -> Saving | None:
@@ -495,7 +511,7 @@ def _hosted(
         elsewhere += amount
         references.add(reference)
     left = sum(hour.idle + hour.active for hour in hours.values()) - (schedule.claimed if schedule else 0)
-    claim = _claim("hosted", host, key, left, holding)
+    claim = _claim("hosted", host, key, left, server_gpus)
     if not served or claim.amount <= elsewhere:
         return None
     return replace(
@@ -507,11 +523,11 @@ def _hosted(
     )
 
 
-def _obstacle(host: HostUsage, holding: _Holding, freed: frozenset[str]) -> Obstacle:
+def _obstacle(host: HostUsage, server_gpus: _ServerGpus, freed: frozenset[str]) -> Obstacle:
     """Why the GPUs of a server cannot be given back, with those that are freed anyway; empty if they can."""
-    if not holding.exclusive:
+    if not server_gpus.exclusive:
         return "shared"
-    return _unit_obstacle(host, holding.gpus, freed)
+    return _unit_obstacle(host, server_gpus.gpus, freed)
 
 
 def _freed_obstacle(

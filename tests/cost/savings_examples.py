@@ -21,16 +21,16 @@ FREE = UNALLOCATED_KEY
 
 
 @dataclass
-class Host:
+class SavingsHost:
     """A host that a test writes: GPUs with their holders now, and usage by the hour from Monday on."""
 
     hours: int = 2 * WEEK
     name: str = "node-1"
     gpus: list[PricedGpu] = field(default_factory=list)
-    held: dict[int, dict[OwnerPhase, int]] = field(default_factory=dict)
+    gpu_time: dict[int, dict[OwnerPhase, int]] = field(default_factory=dict)
     tokens: dict[int, dict[tuple[CostOwner, Kind], int]] = field(default_factory=dict)
 
-    def gpu(self, *holders: ServerKey, dollars: float | None = 4, release: Release = "gpu") -> "Host":
+    def gpu(self, *holders: ServerKey, dollars: float | None = 4, release: Release = "gpu") -> "SavingsHost":
         """One more GPU, with its price an hour."""
         gpu = Gpu(f"GPU-{len(self.gpus)}", "H100")
         price = None if dollars is None else int(dollars * DOLLAR)
@@ -46,12 +46,12 @@ class Host:
         idle: float = 1.0,
         phase: Phase = "decode",
         tokens: int = 0,
-    ) -> "Host":
+    ) -> "SavingsHost":
         """Hours in which a server holds GPUs, a part of them idle, and serves tokens."""
         owner = CostOwner("p", "t", *server, "llama")
         whole = gpus * HOUR
         for hour in hours:
-            rows = self.held.setdefault(MONDAY + hour, {})
+            rows = self.gpu_time.setdefault(MONDAY + hour, {})
             resting = round(whole * idle)
             for each, time in (("idle", resting), (phase, whole - resting)):
                 key = OwnerPhase(owner, each)  # type: ignore[arg-type]
@@ -63,8 +63,8 @@ class Host:
     def usage(self, **changes: Any) -> HostUsage:
         """The host, as savings take it."""
         hours = {
-            hour: HourUsage(self.held.get(hour, {}), self.tokens.get(hour, {}))
-            for hour in sorted({*self.held, *self.tokens})
+            hour: HourUsage(self.gpu_time.get(hour, {}), self.tokens.get(hour, {}))
+            for hour in sorted({*self.gpu_time, *self.tokens})
         }
         values: dict[str, Any] = {
             "name": self.name,

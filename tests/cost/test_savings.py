@@ -8,15 +8,15 @@ import pytest
 from exporter.cost.savings import IgnoredSaving, Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, Host, policy
+from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 
-def only(host: Host) -> Saving:
+def only(host: SavingsHost) -> Saving:
     (saving,) = advice([host.usage()], policy()).savings
     return saving
 
 
-def busy_chat(host: Host, gpus: int = 1, hours: range | None = None) -> Host:
+def busy_chat(host: SavingsHost, gpus: int = 1, hours: range | None = None) -> SavingsHost:
     """A server at work in every hour, 40 % idle."""
     return host.use(CHAT, range(host.hours) if hours is None else hours, gpus, idle=0.4, tokens=1000)
 
@@ -28,7 +28,7 @@ def nights() -> list[int]:
 
 def test_a_gpu_that_nobody_holds() -> None:
     """Two weeks of a free GPU at 4 dollars: 336 hours, 1344 dollars, 4 x 730 = 2920 a month."""
-    host = busy_chat(Host().gpu(CHAT).gpu()).use(FREE, range(2 * WEEK))
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu()).use(FREE, range(2 * WEEK))
 
     saving = only(host)
 
@@ -39,7 +39,7 @@ def test_a_gpu_that_nobody_holds() -> None:
 
 def test_a_gpu_that_is_free_between_jobs_only() -> None:
     """Free in 12 of 24 hours: batch jobs need it, and nothing is found."""
-    host = busy_chat(Host().gpu(CHAT).gpu())
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu())
     host.use(FREE, [hour for hour in range(2 * WEEK) if hour % 24 < 12])
 
     assert advice([host.usage()], policy()).savings == ()
@@ -47,7 +47,7 @@ def test_a_gpu_that_is_free_between_jobs_only() -> None:
 
 def test_a_gpu_that_another_process_uses() -> None:
     """Time without a server that is not known to be idle is not claimed."""
-    host = busy_chat(Host().gpu(CHAT).gpu()).use(FREE, range(2 * WEEK), idle=0, phase="unobserved")
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu()).use(FREE, range(2 * WEEK), idle=0, phase="unobserved")
 
     assert advice([host.usage()], policy()).savings == ()
 
@@ -55,7 +55,7 @@ def test_a_gpu_that_another_process_uses() -> None:
 def test_a_gpu_that_was_held_for_a_moment() -> None:
     """A test of 30 minutes on two hours of the last day: 335 GPU-hours are free all the same."""
     hours = range(2 * WEEK)
-    host = busy_chat(Host().gpu(CHAT).gpu())
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu())
     host.use(FREE, hours[:-2]).use(FREE, hours[-2:], idle=0.5, phase="other")
 
     saving = only(host)
@@ -63,9 +63,20 @@ def test_a_gpu_that_was_held_for_a_moment() -> None:
     assert saving.claimed == 335 * HOUR
 
 
+def test_a_gpu_that_has_been_free_for_two_days() -> None:
+    """Free for the last 48 of 336 hours: a month of it is 4 x 730 = 2920 dollars."""
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu()).use(ARCHIVE, range(288), idle=0.4, tokens=7)
+    host.use(FREE, range(288, 336))
+
+    saving = only(host)
+
+    assert (saving.claimed, saving.window_hours) == (48 * HOUR, 48)
+    assert saving.per_month == 2920 * DOLLAR
+
+
 def test_the_cheapest_free_gpus_are_claimed_first() -> None:
     """One of two free GPUs is held a third of the day: the one at 2 dollars is spared, 336 x 2 = 672."""
-    host = busy_chat(Host().gpu(CHAT).gpu(dollars=6).gpu(dollars=2))
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu(dollars=6).gpu(dollars=2))
     hours = range(2 * WEEK)
     host.use(FREE, hours).use(FREE, [hour for hour in hours if hour % 24 >= 8])
 
@@ -75,37 +86,37 @@ def test_the_cheapest_free_gpus_are_claimed_first() -> None:
 
 
 def test_a_deserted_server() -> None:
-    """Silent for the last 48 of 336 hours on 2 GPUs at 4 dollars: 384 dollars, 834.285714 a month."""
-    host = busy_chat(Host().gpu(CHAT).gpu(ARCHIVE).gpu(ARCHIVE))
+    """Silent for the last 48 of 336 hours on 2 GPUs at 4 dollars: 384 dollars, 2 x 4 x 730 a month."""
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu(ARCHIVE).gpu(ARCHIVE))
     host.use(ARCHIVE, range(288), 2, idle=0.5, tokens=7).use(ARCHIVE, range(288, 336), 2)
 
     saving = only(host)
 
     assert (saving.kind, saving.server, saving.silent_hours) == ("deserted", ARCHIVE, 48)
     assert (saving.claimed, saving.amount) == (96 * HOUR, 384 * DOLLAR)
-    assert saving.per_month == 384 * DOLLAR * 730 // 336
+    assert (saving.window_hours, saving.per_month) == (48, 5840 * DOLLAR)
     assert saving.cash
 
 
 def test_a_server_that_went() -> None:
     """It holds no GPU now: what it cost cannot be spared any more."""
-    host = busy_chat(Host().gpu(CHAT).gpu()).use(ARCHIVE, range(300), tokens=0)
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu()).use(ARCHIVE, range(300), tokens=0)
 
     assert advice([host.usage()], policy()).savings == ()
 
 
 def test_a_day_of_silence_is_the_least() -> None:
     """23 hours are a quiet day, 24 are deserted."""
-    for silent, found in ((23, 0), (24, 1)):
-        host = Host().gpu(ARCHIVE).use(ARCHIVE, range(336 - silent), idle=0.4, tokens=7)
+    for silent, count in ((23, 0), (24, 1)):
+        host = SavingsHost().gpu(ARCHIVE).use(ARCHIVE, range(336 - silent), idle=0.4, tokens=7)
         host.use(ARCHIVE, range(336 - silent, 336))
 
-        assert len(advice([host.usage()], policy()).savings) == found
+        assert len(advice([host.usage()], policy()).savings) == count
 
 
 def test_nights() -> None:
     """Idle from 20:00 to 06:00: 10 of 24 hours, 140 in two weeks, 560 dollars of 4 an hour."""
-    host = Host().gpu(CHAT).use(CHAT, nights())
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights())
     host.use(CHAT, sorted({*range(336)} - {*nights()}), idle=0.4, tokens=7)
 
     saving = only(host)
@@ -124,7 +135,7 @@ def test_nights_are_those_of_the_zone() -> None:
 
 def test_one_night_of_work_is_no_schedule_of_that_hour() -> None:
     """A token at 02:00 of one night splits that night: 20:00 to 02:00, and 3 hours that are too few."""
-    host = Host().gpu(CHAT).use(CHAT, nights())
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights())
     host.use(CHAT, sorted({*range(336)} - {*nights()}), idle=0.4, tokens=7)
     host.tokens[MONDAY + 26] = dict(host.tokens[MONDAY + 12])
 
@@ -141,7 +152,7 @@ def offer(prompt: str = "1", generation: str = "1", **changes: str) -> HostedPri
 
 def test_a_hosted_offer() -> None:
     """336 hours at 4 dollars are 1344; 336 million tokens at 1 dollar are 336: 1008 less."""
-    host = Host().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
 
     (saving,) = advice([host.usage()], policy(offers=(offer(),))).savings
 
@@ -154,7 +165,7 @@ def test_a_hosted_offer() -> None:
 def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
     """196 hours at 4 dollars are 784; 196 million tokens cost 196: 588 less, beside 560 of the nights."""
     days = sorted({*range(336)} - {*nights()})
-    host = Host().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4, tokens=10**6)
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4, tokens=10**6)
 
     savings = advice([host.usage()], policy(offers=(offer(),))).savings
 
@@ -164,7 +175,7 @@ def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
 @pytest.mark.parametrize("release", ["host", "owned", "lease", "unknown"])
 def test_a_hosted_offer_for_gpus_that_stay(release: Release) -> None:
     """Another bill would come on top: it is no saving, and says why."""
-    host = Host().gpu(CHAT, release=release).gpu(ARCHIVE, release=release)
+    host = SavingsHost().gpu(CHAT, release=release).gpu(ARCHIVE, release=release)
     host.use(CHAT, range(336), idle=0.4, tokens=10**6).use(ARCHIVE, range(336), idle=0.4, tokens=1)
 
     judged = advice([host.usage()], policy(offers=(offer(),)))
@@ -176,7 +187,7 @@ def test_a_hosted_offer_for_gpus_that_stay(release: Release) -> None:
 @pytest.mark.parametrize("as_of", ["2025-11-01", "2027-01-01", "then"])
 def test_a_hosted_offer_of_another_time(as_of: str) -> None:
     """Its price may be gone: it is not compared."""
-    host = Host().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
 
     judged = advice([host.usage()], policy(offers=(offer(as_of=as_of),)))
 
@@ -186,14 +197,14 @@ def test_a_hosted_offer_of_another_time(as_of: str) -> None:
 
 def test_a_hosted_offer_of_one_model_of_two() -> None:
     """The server stays for the other model: nothing is spared."""
-    host = Host().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.4, tokens=10**6)
 
     assert advice([host.usage()], policy(offers=(offer(model="qwen"),))).savings == ()
 
 
 def test_a_whole_host() -> None:
     """A host's price falls when all of its GPUs go: one free, one deserted. One alone is capacity."""
-    host = Host().gpu(release="host").gpu(ARCHIVE, release="host")
+    host = SavingsHost().gpu(release="host").gpu(ARCHIVE, release="host")
     host.use(FREE, range(336)).use(ARCHIVE, range(336))
     both = advice([host.usage()], policy()).savings
     host.gpu(CHAT, release="host")
@@ -206,15 +217,16 @@ def test_a_whole_host() -> None:
 
 def test_hardware_that_is_paid_for() -> None:
     """Owned and leased GPUs are capacity."""
-    for release in ("owned", "lease", "unknown"):
-        host = Host().gpu(release=release).use(FREE, range(336))  # type: ignore[arg-type]
+    releases: tuple[Release, ...] = ("owned", "lease", "unknown")
+    for release in releases:
+        host = SavingsHost().gpu(release=release).use(FREE, range(336))
 
         assert only(host).obstacle == release
 
 
 def test_a_deserted_server_on_a_shared_gpu() -> None:
     """Its part is capacity: another server keeps the GPU."""
-    host = Host().gpu(CHAT, ARCHIVE)
+    host = SavingsHost().gpu(CHAT, ARCHIVE)
     busy_chat(host).use(ARCHIVE, range(336))
 
     saving = only(host)
@@ -224,7 +236,7 @@ def test_a_deserted_server_on_a_shared_gpu() -> None:
 
 def test_an_hour_of_history() -> None:
     """Nothing is judged, and the output can say so."""
-    host = Host(hours=1).gpu().use(FREE, range(1))
+    host = SavingsHost(hours=1).gpu().use(FREE, range(1))
 
     judged = advice([host.usage()], policy())
 
@@ -233,7 +245,7 @@ def test_an_hour_of_history() -> None:
 
 def test_a_week_is_too_short_for_a_schedule() -> None:
     """Nights that were seen once are no schedule; the rest is judged."""
-    host = Host(hours=WEEK).gpu(CHAT).use(CHAT, [hour for hour in nights() if hour < WEEK])
+    host = SavingsHost(hours=WEEK).gpu(CHAT).use(CHAT, [hour for hour in nights() if hour < WEEK])
     host.use(CHAT, sorted({*range(WEEK)} - {*nights()}), idle=0.4, tokens=7)
 
     judged = advice([host.usage()], policy())
@@ -243,7 +255,7 @@ def test_a_week_is_too_short_for_a_schedule() -> None:
 
 def test_a_gpu_without_a_price() -> None:
     """It has no dollars: it is named, and nothing is found on it."""
-    host = Host().gpu(dollars=None).gpu(ARCHIVE, dollars=None)
+    host = SavingsHost().gpu(dollars=None).gpu(ARCHIVE, dollars=None)
     host.use(FREE, range(336)).use(ARCHIVE, range(336))
 
     judged = advice([host.usage()], policy())
@@ -254,7 +266,7 @@ def test_a_gpu_without_a_price() -> None:
 
 def test_no_tokens_ever() -> None:
     """A busy server whose tokens are not known serves somebody: it is named, not deserted."""
-    host = Host().gpu(CHAT).use(CHAT, range(336), idle=0.7, phase="other")
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.7, phase="other")
 
     judged = advice([host.usage()], policy(offers=(offer(),)))
 
@@ -263,7 +275,7 @@ def test_no_tokens_ever() -> None:
 
 def test_a_server_whose_tokens_are_computed_elsewhere_too() -> None:
     """A part of a server without tokens of its own is not judged."""
-    host = Host().gpu(CHAT).use(CHAT, range(336))
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336))
 
     judged = advice([host.usage(partial=frozenset({CHAT}))], policy())
 
@@ -272,7 +284,7 @@ def test_a_server_whose_tokens_are_computed_elsewhere_too() -> None:
 
 def test_a_host_that_stopped_reporting() -> None:
     """What it does now is not known."""
-    host = Host().gpu().use(FREE, range(336))
+    host = SavingsHost().gpu().use(FREE, range(336))
 
     judged = advice([host.usage(reported=False)], policy())
 
@@ -282,8 +294,8 @@ def test_a_host_that_stopped_reporting() -> None:
 def test_two_servers_of_one_name() -> None:
     """Servers of two namespaces, and of two hosts, are judged apart."""
     other = ServerKey("lab", "chat-8b")
-    host = busy_chat(Host().gpu(CHAT).gpu(other)).use(other, range(336))
-    second = Host(name="node-2").gpu(CHAT).use(CHAT, range(336))
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu(other)).use(other, range(336))
+    second = SavingsHost(name="node-2").gpu(CHAT).use(CHAT, range(336))
 
     savings = advice([host.usage(), second.usage()], policy()).savings
 
@@ -292,7 +304,7 @@ def test_two_servers_of_one_name() -> None:
 
 def test_a_muted_finding() -> None:
     """It stays in the list with its reason until its end, and is not counted."""
-    host = Host().gpu(ARCHIVE).use(ARCHIVE, range(336))
+    host = SavingsHost().gpu(ARCHIVE).use(ARCHIVE, range(336))
     ignored = IgnoredSaving("deserted", "standby for a launch", policy().now + 1, server="archive-*")
 
     muted = advice([host.usage()], policy(ignored=(ignored,)))

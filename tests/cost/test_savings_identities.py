@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.cost.postings import Phase
 from exporter.cost.savings import Advice, HostUsage, PricedGpu, advice
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, FREE, HOUR, WEEK, Host, policy
+from tests.cost.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
 from tests.depth import examples
 
 SERVERS = tuple(ServerKey("llm", f"server-{number}") for number in range(4))
@@ -21,7 +22,7 @@ PRICES = (2, 4, 6)
 def random_host(seed: int) -> HostUsage:
     """Servers that work, rest, stop and vanish by chance; one price for all GPUs, or a price each."""
     chance = random.Random(seed)  # noqa: S311 - repeatable
-    host = Host(hours=chance.choice((1, 23, 24, 100, 336, 500)), name=f"node-{seed}")
+    host = SavingsHost(hours=chance.choice((1, 23, 24, 100, 336, 500)), name=f"node-{seed}")
     one_price = chance.choice(PRICES)
     for _ in range(chance.randint(1, 6)):
         holders = chance.sample(SERVERS, chance.choice((0, 1, 1, 1, 2)))
@@ -48,7 +49,10 @@ def idle_amount(host: HostUsage) -> Fraction:
     """Idle and unallocated dollars of the window at the dearest price of now."""
     dearest = max((gpu.per_hour or 0 for gpu in host.gpus), default=0)
     idle = sum(
-        time for usage in host.hours.values() for (_, phase), time in usage.held.items() if phase == "idle"
+        time
+        for usage in host.hours.values()
+        for (_, phase), time in usage.gpu_time.items()
+        if phase == "idle"
     )
     return Fraction(idle * dearest, HOUR)
 
@@ -69,6 +73,7 @@ def test_savings_never_exceed_idle_dollars_and_differences(seed: int) -> None:
     amount = sum(saving.amount for saving in result.savings)
     assert amount <= idle_amount(host) + sum(saving.difference for saving in result.savings)
     assert all(saving.amount > 0 for saving in result.savings)
+    assert all(saving.claimed <= saving.window_hours * HOUR * len(host.gpus) * 2 for saving in result.savings)
 
 
 @examples(200)
@@ -77,17 +82,17 @@ def test_each_gpu_hour_belongs_to_one_finding(seed: int) -> None:
     """Findings of a server claim its time at most once, and its idle time alone but for an offer."""
     host = random_host(seed)
     idle: dict[ServerKey, int] = {}
-    held: dict[ServerKey, int] = {}
+    gpu_time: dict[ServerKey, int] = {}
     for usage in host.hours.values():
-        for (owner, phase), time in usage.held.items():
-            held[owner.key] = held.get(owner.key, 0) + time
+        for (owner, phase), time in usage.gpu_time.items():
+            gpu_time[owner.key] = gpu_time.get(owner.key, 0) + time
             idle[owner.key] = idle.get(owner.key, 0) + (time if phase == "idle" else 0)
 
     savings = judged(host).savings
 
     for key in {saving.server for saving in savings}:
         claimed = {each.kind: each.claimed for each in savings if each.server == key}
-        assert sum(claimed.values()) <= held[key]
+        assert sum(claimed.values()) <= gpu_time[key]
         assert sum(time for kind, time in claimed.items() if kind != "hosted") <= idle[key]
     assert len({(each.kind, each.server) for each in savings}) == len(savings)
 
@@ -135,7 +140,7 @@ def test_dollars_follow_the_present_price(seed: int, factor: int) -> None:
 def useful_host(seed: int) -> tuple[HostUsage, int]:
     """A host whose GPUs all serve each hour at some load, but for restarts and failed reads; its spend."""
     chance = random.Random(seed)  # noqa: S311 - repeatable
-    host = Host(hours=chance.choice((24, WEEK, 2 * WEEK, 3 * WEEK)))
+    host = SavingsHost(hours=chance.choice((24, WEEK, 2 * WEEK, 3 * WEEK)))
     for server in SERVERS[: chance.randint(1, 4)]:
         gpus = chance.choice((1, 2, 4))
         for _ in range(gpus):
@@ -144,11 +149,11 @@ def useful_host(seed: int) -> tuple[HostUsage, int]:
         for hour in range(host.hours):
             quiet = chance.random() < 0.02
             idle = 1 - load * chance.uniform(0.6, 1.0)
-            phase = "unobserved" if chance.random() < 0.01 else "decode"
+            phase: Phase = "unobserved" if chance.random() < 0.01 else "decode"
             host.use(server, [hour], gpus, idle=1.0 if quiet else idle, phase=phase, tokens=0 if quiet else 9)
         for hour in chance.sample(range(host.hours), host.hours // 100):  # a restart frees it for a while
             host.use(FREE, [hour], gpus, idle=0.2, phase="other")
-    spent = sum(time for usage in host.usage().hours.values() for time in usage.held.values()) * 4
+    spent = sum(time for usage in host.usage().hours.values() for time in usage.gpu_time.values()) * 4
     return host.usage(), spent * DOLLAR // HOUR
 
 
