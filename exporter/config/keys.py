@@ -40,9 +40,16 @@ from exporter.config.values import (
     Truth,
     Whole,
 )
-from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
-from exporter.cost.savings import KINDS as SAVING_KINDS
-from exporter.cost.savings import IgnoredSaving, SavingKind
+from exporter.cost.policy import (
+    SAVING_KINDS,
+    CardinalityLimits,
+    IgnoredSaving,
+    OwnershipRule,
+    SavingKind,
+    SplitMethod,
+    SplitRule,
+    Weights,
+)
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Overhead, Per, Period, Retirement
 

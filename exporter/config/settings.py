@@ -9,8 +9,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
-from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
-from exporter.cost.savings import IgnoredSaving
+from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice

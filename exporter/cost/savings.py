@@ -8,26 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.money import add
+from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice, equivalent
-from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
-
-SavingKind = Literal["unallocated", "deserted", "schedule", "hosted"]
-KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
-"""Kinds of savings, in the order in which they take GPU time.
-
-unallocated: GPUs that no server and no other process held.
-deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
-schedule: hours of the week in which a server rests each week.
-hosted: a server that costs more than its tokens cost at a hosted offer.
-"""
 
 LEAST_HOURS: Final = 24
 """Hours of history from which anything is judged, and hours after which a silent server is deserted."""
@@ -110,25 +100,6 @@ class HostUsage:
     def length(self) -> int:
         """Hours of the window, those without ticks included."""
         return max(0, self.last + 1 - self.first)
-
-
-@dataclass(frozen=True, slots=True)
-class IgnoredSaving:
-    """A kind of finding that is not counted before `until`, with the reason.
-
-    `server` is a pattern of a name, or of NAMESPACE/NAME; `None` matches any.
-    """
-
-    kind: SavingKind
-    reason: str
-    until: Instant
-    until_text: str = ""
-    server: str | None = None
-
-    def covers(self, kind: SavingKind, server: ServerKey) -> bool:
-        """Whether it is of a finding."""
-        names = server.server, server_name(server)
-        return kind == self.kind and any(matches(self.server, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +190,7 @@ def advice(hosts: Sequence[HostUsage], policy: SavingsPolicy) -> Advice:
     offers, dated = _current_offers(policy)
     judged = [_judge(host, replace(policy, offers=offers)) for host in hosts]
     savings = [_muted(saving, policy) for each in judged for saving in each.savings]
-    savings.sort(key=lambda each: (-each.per_month, each.host, KINDS.index(each.kind), each.server))
+    savings.sort(key=lambda each: (-each.per_month, each.host, SAVING_KINDS.index(each.kind), each.server))
     lacks = [Lack("offer", subject=offer.reference) for offer in dated]
     lacks += [lack for each in judged for lack in each.lacks]
     return Advice(tuple(savings), tuple(lacks), sum(each.idle for each in judged))

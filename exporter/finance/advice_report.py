@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from exporter.cost.policy import SavingKind
 from exporter.cost.savings import (
     LEAST_HOURS,
     SCHEDULE_HOURS,
@@ -17,7 +18,6 @@ from exporter.cost.savings import (
     Obstacle,
     Rest,
     Saving,
-    SavingKind,
     server_name,
 )
 from exporter.finance.fleet.record import instant_text

@@ -8,8 +8,7 @@ from typing import Final
 from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain
-from exporter.cost.policy import SplitRule
-from exporter.cost.savings import IgnoredSaving
+from exporter.cost.policy import IgnoredSaving, SplitRule
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue

@@ -4,16 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.cost.savings import (
-    KINDS,
     Advice,
-    IgnoredSaving,
     Lack,
     LackReason,
     Obstacle,
     Rest,
     Saving,
-    SavingKind,
 )
 from exporter.finance.advice_report import (
     ASSUMES,
@@ -110,7 +108,7 @@ def test_every_obstacle_and_kind_has_a_sentence() -> None:
         lines = printed(replace(UNALLOCATED, obstacle=obstacle))
 
         assert sum("apacity" in line for line in lines[3:]) == bool(obstacle)
-    assert set(ASSUMES) == set(CANNOT_JUDGE) == set(KINDS)
+    assert set(ASSUMES) == set(CANNOT_JUDGE) == set(SAVING_KINDS)
 
 
 def test_a_muted_finding_is_in_no_sum() -> None:
