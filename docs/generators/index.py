@@ -27,7 +27,7 @@ OPERATE: Final = {
     "dashboards.md": "six dashboards for Grafana",
     "projection.md": "method and accuracy of the projection",
     "fleet.md": "1, 20 and 200 clusters",
-    "finance.md": "bills, backups, removed hosts",
+    "finance.md": "bills, statements, backups, removed hosts",
     "reconcile.md": "a month compared with a provider's bill",
     "focus.md": "a month in the FinOps Foundation's format",
     "tco.md": "owned, rented, hosted and hybrid serving over years",

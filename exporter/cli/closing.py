@@ -69,6 +69,7 @@ def chosen(options: argparse.Namespace) -> ClosingOptions | None:
         options.parser.error("--close needs --month and --output")
     if against is not None and options.output is not None:
         options.parser.error("--output needs --close")
+    _refuse_other_forms(options)
     return ClosingOptions(
         config_file=options.config_file,
         ledger_path=options.ledger_path,
@@ -78,6 +79,19 @@ def chosen(options: argparse.Namespace) -> ClosingOptions | None:
         against=against,
         as_json=options.form == "json",
     )
+
+
+def _refuse_other_forms(options: argparse.Namespace) -> None:
+    """Exit on flags of reports that a statement has no place for."""
+    if options.form == "csv":
+        options.parser.error("--csv: a statement is JSON, and what changed is a table or --json")
+    for flag, day in (("--since", options.since), ("--until", options.until)):
+        if day is not None:
+            options.parser.error(f"{flag}: a statement is of one month")
+    if options.month is not None and Period.named(options.month).months != (options.month,):
+        options.parser.error(f"--month: a statement is of one month, not of {options.month}")
+    if options.overheads is not None:
+        options.parser.error("--overheads: a statement has the cost of hosts alone")
 
 
 @with_exit_status

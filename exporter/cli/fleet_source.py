@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:
     from exporter.config import Config
+    from exporter.finance.fleet.host_resources import NodeName, ProviderIds
     from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
     from exporter.finance.fleet.record import FleetMonth, HostMonth
     from exporter.tariff.period import Period
@@ -56,8 +57,17 @@ def _timeout(text: str) -> Nanoseconds:
     return seconds * NANOSECONDS_PER_SECOND
 
 
-def add(verb: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+FOLDER_HELP: Final = (
+    "read a folder of ledgers and statements, or one such file, in place of the daemon's ledger; repeatable"
+)
+ADDRESS_HELP: Final = (
+    "read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+    "VictoriaMetrics, in place of the daemon's ledger; repeatable"
+)
+
+
+def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
+    """Add the flags; without those of addresses to a verb that needs ledgers."""
     group = verb.add_argument_group("several hosts")
     group.add_argument(
         "--from",
@@ -65,23 +75,24 @@ def add(verb: argparse.ArgumentParser) -> None:
         action="append",
         type=_source,
         metavar="SOURCE",
-        help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
-        "VictoriaMetrics, in place of the daemon's ledger; repeatable",
+        help=ADDRESS_HELP if addresses else FOLDER_HELP,
     )
-    group.add_argument(
-        "--http.config.file",
-        dest="http_config_file",
-        type=Path,
-        metavar="FILE",
-        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
-    )
-    group.add_argument(
-        "--timeout",
-        type=_timeout,
-        default=None,
-        metavar="TIME",
-        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
-    )
+    verb.set_defaults(http_config_file=None, timeout=None)
+    if addresses:
+        group.add_argument(
+            "--http.config.file",
+            dest="http_config_file",
+            type=Path,
+            metavar="FILE",
+            help="credentials, TLS and headers for addresses, in the format of promtool's flag",
+        )
+        group.add_argument(
+            "--timeout",
+            type=_timeout,
+            default=None,
+            metavar="TIME",
+            help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
+        )
     group.add_argument(
         "--mixed-zones",
         action="store_true",
@@ -192,6 +203,7 @@ class FleetSource:
         *,
         finer: bool = True,
         each: "Callable[[HostMonth], None] | None" = None,
+        every: "Callable[[HostMonth], None] | None" = None,
     ) -> "FleetMonth":
         """The period of all hosts.
 
@@ -201,7 +213,9 @@ class FleetSource:
             now: the present.
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
-            each: is called with the whole month of each host that counts.
+            each: is called with the whole month of each host that counts. Days are then for it alone, so that
+                they are in memory for one host at a time.
+            every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
@@ -215,6 +229,7 @@ class FleetSource:
             month = folder.load(header) if header.origin == "ledger" else header
             if each is not None:
                 each(month)
+                month = replace(month, record=replace(month.record, days={}))
             return month
 
         try:
@@ -225,6 +240,9 @@ class FleetSource:
             zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
             for address in self.addresses:
                 headers += self._queried(address, period, tuple(zones), now, finer=finer)
+            if every is not None:
+                for header in headers:
+                    every(header)
             while True:
                 try:
                     return combine(
@@ -277,6 +295,30 @@ class FleetSource:
                     )
         except PrometheusError as error:
             raise VerbFailedError(str(error)) from error
+
+    def provider_ids(self, period: "Period", zone: ZoneInfo, now: Instant) -> "ProviderIds":
+        """The providers' ids of nodes, from all addresses.
+
+        Raises:
+            VerbFailedError: an address has no whole answer.
+        """
+        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
+        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
+        from exporter.finance.prometheus.provider_ids import provider_ids  # noqa: PLC0415
+
+        start, end = period.bounds(zone)
+        config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
+        ids: dict[NodeName, frozenset[str]] = {}
+        for address in self.addresses:
+            try:
+                with PrometheusClient(
+                    address, config, SystemClock(), self.timeout or _timeout(TIMEOUT)
+                ) as client:
+                    for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
+                        ids[node] = ids.get(node, frozenset()) | ids_of_node
+            except PrometheusError as error:
+                raise VerbFailedError(str(error)) from error
+        return ids
 
     def fleet_overheads(
         self, config: "Config", period: "Period", zone: ZoneInfo, now: Instant

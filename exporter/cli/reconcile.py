@@ -1,4 +1,4 @@
-"""The verb `reconcile`: a bill's file against the daemon's ledger, which is only read."""
+"""The verb `reconcile`: a bill's file against a daemon's ledger, or those of a fleet, which are only read."""
 
 import argparse
 import re
@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, status
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
+from exporter.config import load
 from exporter.units import Instant
 
 if TYPE_CHECKING:
+    from exporter.finance.fleet.bill_differences import FleetReconciliation
     from exporter.finance.invoice import CostColumn
     from exporter.finance.reconciliation import Reconciliation
     from exporter.ledger.reader import LedgerReader
@@ -39,6 +42,10 @@ def add(verbs: "flags.Verbs") -> None:
                 "a cloud's FOCUS export, this host's rows alone",
             ),
             ("--invoice=dates.csv --json", "the same for programs"),
+            (
+                "--invoice=focus-2026-10.csv.gz --from=/srv/archive --hosts=hosts.csv",
+                "all hosts of a folder against one bill",
+            ),
         ),
         exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
     )
@@ -77,6 +84,14 @@ def add(verbs: "flags.Verbs") -> None:
     )
     verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     flags.daemon_ledger(verb)
+    fleet_source.add(verb)
+    verb.add_argument(
+        "--hosts",
+        dest="hosts_file",
+        type=Path,
+        metavar="FILE",
+        help="with --from, a CSV of host,resource, for hosts whose resource on the bill has another name",
+    )
     verb.set_defaults(run=run)
 
 
@@ -96,6 +111,13 @@ def _components(text: str) -> frozenset[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Print ledger against bill; returns the exit status."""
+    options.source = FleetSource.of(options)
+    if options.source is not None:
+        if options.resources:
+            options.parser.error("--resource is for one host: with --from, list hosts in --hosts")
+        return fleet_reconciled(flags.chosen(FleetReconcileOptions, options))
+    if options.hosts_file is not None:
+        options.parser.error("--hosts needs --from")
     return reconciled(flags.chosen(ReconcileOptions, options))
 
 
@@ -150,5 +172,72 @@ def _reconciliation(
         record = ledger.month(month)
         hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
         return reconcile(invoice, LedgerMonth(record, hours or {}, zone, now, options.components))
+    except InvoiceError as error:
+        raise InvoiceError(f"{options.invoice}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReconcileOptions:
+    """What to compare with the hosts of a source. Without a `month` it is the bill's."""
+
+    config_file: Path | None
+    source: FleetSource
+    invoice: Path
+    month: str | None
+    hosts_file: Path | None
+    components: frozenset[str]
+    cost: "CostColumn"
+    as_json: bool
+
+
+@with_exit_status
+def fleet_reconciled(options: FleetReconcileOptions, clock: Clock | None = None) -> int:
+    """Print the books of a fleet against a bill; returns as `reconciled` does."""
+    from exporter.finance.fleet.bill_sheet import as_json, as_text  # noqa: PLC0415 - as in `reconciled`
+    from exporter.finance.fleet.host_resources import HostsFileError  # noqa: PLC0415
+    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415
+
+    now = (clock or SystemClock()).wall()
+    try:
+        reconciliation = _fleet_reconciliation(options, now)
+    except (InvoiceError, HostsFileError) as error:
+        raise VerbFailedError(str(error)) from error
+    form = as_json if options.as_json else as_text
+    sys.stdout.write(form(reconciliation, str(options.invoice)))
+    return status.OK
+
+
+def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "FleetReconciliation":
+    from exporter.finance.fleet.bill import read_fleet_bill  # noqa: PLC0415 - as in `reconciled`
+    from exporter.finance.fleet.bill_differences import HostBooks, reconcile_fleet  # noqa: PLC0415
+    from exporter.finance.fleet.host_resources import HostResources, read_hosts_file  # noqa: PLC0415
+    from exporter.finance.invoice_file import Reading  # noqa: PLC0415
+    from exporter.tariff.period import Period  # noqa: PLC0415
+
+    config, source = load(options.config_file), options.source
+    listed = read_hosts_file(options.hosts_file) if options.hosts_file is not None else ()
+    month = options.month or _month_of(options, config.timezone)
+    period = Period.named(month)
+    collected = HostBooks(options.components, now)
+    fleet = source.read(period, config.timezone, now, each=collected.add, every=collected.name)
+    if not fleet.hosts:
+        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
+    host_books = collected.of(fleet)
+    identities = [each.identity for each in host_books]
+    resources = HostResources(identities, listed, source.provider_ids(period, fleet.zone, now))
+    with waiting("reading the bill"):
+        bill = read_fleet_bill(options.invoice, Reading(fleet.zone, options.cost), period, resources.machine)
+    return reconcile_fleet(fleet, host_books, resources, bill, options.components, now)
+
+
+def _month_of(options: FleetReconcileOptions, zone: ZoneInfo) -> str:
+    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - as in `reconciled`
+    from exporter.finance.invoice_file import Reading, read_invoice  # noqa: PLC0415
+    from exporter.finance.reconciliation import month_billed  # noqa: PLC0415
+
+    with waiting("reading the bill"):
+        invoice = read_invoice(options.invoice, Reading(zone, options.cost))
+    try:
+        return month_billed(invoice)
     except InvoiceError as error:
         raise InvoiceError(f"{options.invoice}: {error}") from None

@@ -1,17 +1,15 @@
 """The verbs `report month`, `report chargeback` and `report focus`: a month of one ledger or of many."""
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import closing, flags, fleet_source, period_flags, status
+from exporter.cli import closing, flags, fleet_source, focus, period_flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
@@ -40,11 +38,6 @@ IDLE_FORMS: Final = ("apart", "spread")
 
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
 
-FORMULAS: Final = (
-    "labels starting with =, +, -, @ or a tab are not escaped. "
-    "Use --spreadsheet before opening the file in a spreadsheet.\n"
-)
-
 WriteMonth = Callable[["MonthRecord", str, ZoneInfo], None]
 """Prints a month, given the name of the current one and the time zone."""
 
@@ -54,16 +47,9 @@ def add(verbs: "flags.Verbs") -> None:
     group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
     statements = _add_month(reports), _add_chargeback(reports)
-    focus = _add_focus(reports)
-    for verb in (*statements, focus):
-        flags.daemon_ledger(verb)
-    focus.add_argument(
-        "--month",
-        type=flags.month_value,
-        metavar="YYYY-MM",
-        help="the month (default: the current month)",
-    )
+    focus.add(reports)
     for verb in statements:
+        flags.daemon_ledger(verb)
         period_flags.add(verb)
         fleet_source.add(verb)
         fleet_source.add_overheads(verb)
@@ -138,30 +124,6 @@ def _columns_value(text: str) -> tuple[str, ...]:
     return columns
 
 
-def _add_focus(reports: "flags.Verbs") -> argparse.ArgumentParser:
-    focus = flags.add_verb(
-        reports,
-        "focus",
-        "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
-        examples=(
-            ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
-            ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
-        ),
-        exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
-        of="report",
-    )
-    focus.add_argument(
-        "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
-    )
-    focus.add_argument(
-        "--spreadsheet",
-        action="store_true",
-        help="put an apostrophe before text that a spreadsheet would run as a formula",
-    )
-    focus.set_defaults(run=_run_focus)
-    return focus
-
-
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
     if closing_options := closing.chosen(options):
@@ -180,16 +142,6 @@ def run(options: argparse.Namespace) -> int:
             columns=getattr(options, "columns", CHARGEBACK_BY),
             idle=getattr(options, "idle", None),
         )
-    )
-
-
-def _run_focus(options: argparse.Namespace) -> int:
-    return focus_file(
-        options.config_file,
-        options.ledger_path,
-        options.month,
-        options.output,
-        guarded=options.spreadsheet,
     )
 
 
@@ -271,33 +223,6 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | Non
     return status.OK
 
 
-def focus_file(
-    config_file: Path | None,
-    ledger_path: Path | None,
-    month: str | None,
-    output: Path | None,
-    clock: Clock | None = None,
-    *,
-    guarded: bool = False,
-) -> int:
-    """Write a month as FOCUS to a file or to standard output; returns an exit status as `report` does.
-
-    `guarded`: for people who open it in a spreadsheet.
-    """
-    from exporter.finance.focus import focus  # noqa: PLC0415 - the module is imported for its flags
-
-    def write(record: "MonthRecord", _current: str, zone: ZoneInfo) -> None:
-        formulas = _Formulas(focus(record, zone, guarded=guarded))
-        if output is None:
-            sys.stdout.writelines(formulas.lines())
-        else:
-            _save(formulas.lines(), output)
-        if formulas.any:
-            write_colored(FORMULAS, sys.stderr)
-
-    return _write_month(config_file, ledger_path, PeriodFlags(month), write, clock)
-
-
 @with_exit_status
 def _write_month(
     config_file: Path | None,
@@ -337,43 +262,3 @@ def _current(period: "Period", zone: ZoneInfo, now: Instant) -> str:
     """The name of the period while it goes on, else nothing."""
     start, end = period.bounds(zone)
     return period.name if start <= now < end else ""
-
-
-class _Formulas:
-    """Lines on their way out; `any` is true once a spreadsheet would take a cell of them for a formula."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
-        self.any = False
-
-    def lines(self) -> Iterator[str]:
-        from exporter.finance.focus import formulas  # noqa: PLC0415 - as in `focus_file`
-
-        for line in self._lines:
-            self.any = self.any or formulas(line)
-            yield line
-
-
-def _save(lines: Iterable[str], output: Path) -> None:
-    try:
-        with _replaced(output) as file:
-            file.writelines(lines)
-    except OSError as error:
-        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that is whole or unchanged, behind a link too; a pipe or a device is written to directly."""
-    regular = os.path.isfile(path) or not os.path.exists(path)
-    target = Path(os.path.realpath(path)) if regular else path
-    temporary = target.with_name(f"{target.name}.partial") if regular else path
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        if regular:
-            temporary.replace(target)
-    except BaseException:
-        if regular:
-            temporary.unlink(missing_ok=True)
-        raise

@@ -84,6 +84,11 @@ def chargeback(
     book.add_history()
     book.add_rest()
     sentences = [*book.move_idle()]
+    if book.without_day:
+        sentences.append(
+            f"{dollars_text(book.without_day)} dollars have no day: they are of hosts that only a statement "
+            "or Prometheus has"
+        )
     if overheads is not None:
         book.add_overheads(overheads)
     by_cell = _OF_CELL.issuperset(layout.by)
@@ -121,7 +126,12 @@ class _Book:
         self._record, self._layout = record, layout
         self.lines = StatementLines()
         sums = record.sums or HistorySums()
-        self._days: Mapping[int, HistorySums] = record.days if "day" in layout.by else {0: sums}
+        self._days: Mapping[int, HistorySums] = {0: sums}
+        self.without_day: Picodollars = 0
+        if "day" in layout.by:
+            rest = _without_day(sums, record.days)
+            self._days = {0: rest, **record.days}
+            self.without_day = sum(rest.cost.values())
         self.itemized: Picodollars = sum(sums.cost.values())
         self._busy: dict[_Key, Picodollars] = {}
         self._idle: dict[_Key, Picodollars] = {}
@@ -239,6 +249,18 @@ class _Book:
         for owner, amount in spread(overheads, owner_gpu_time(record), owner_dollars(record)).items():
             for day, part in (positive_split(amount, times.get(owner, {})) or {0: amount}).items():
                 self._line(day, owner).overhead += part
+
+
+def _without_day(sums: HistorySums, days: Mapping[int, HistorySums]) -> HistorySums:
+    """What is known by owner and not by day."""
+    rest = HistorySums()
+    for family in DAY_FAMILIES:
+        left = dict(getattr(sums, family))
+        for of_day in days.values():
+            for key, value in getattr(of_day, family).items():
+                add(left, key, -value)
+        getattr(rest, family).update({key: value for key, value in left.items() if value})
+    return rest
 
 
 def _by_busy_cost(total: Picodollars, busy: Mapping[_Key, Picodollars]) -> dict[_Key, Picodollars]:

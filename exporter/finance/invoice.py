@@ -16,6 +16,9 @@ APART: Final[tuple[Apart, ...]] = get_args(Apart)
 CostColumn = Literal["billed", "effective"]
 """`billed` is what the invoice asks for; `effective` spreads commitments over what used them."""
 
+InvoiceForm = Literal["focus", "dates"]
+"""A FOCUS export, or a list of dates and dollars."""
+
 MOST_DAYS: Final = 800
 MOST_RESOURCES: Final = 1000
 USAGE_PERIODS_MAX: Final = 100
@@ -46,10 +49,28 @@ class InvoicePeriod:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentCharge:
+    """The commitment, or the reservation of capacity, that a row is of.
+
+    `used` is the status of its usage; `None`: the row is a fee. `effective` is what the provider spread to
+    the row; `None`: the bill does not say. `quantities` are how much of it was used, in billionths of each
+    column that has one, the most fitting first; `None` where a column has none.
+    """
+
+    identifier: str
+    name: str
+    kind: str
+    used: bool | None
+    effective: Picodollars | None
+    quantities: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceCharge:
     """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time.
 
-    `own` is a row of the books themselves, as `report focus` writes them.
+    `own` is the column that marks a row of the books themselves, as `report focus` writes them; else empty.
+    `commitment` and `support` are set where the bill is one of a fleet.
     """
 
     period: InvoicePeriod
@@ -60,7 +81,9 @@ class InvoiceCharge:
     service: str = ""
     sku: str = ""
     time: Nanoseconds | None = None
-    own: bool = False
+    own: str = ""
+    commitment: CommitmentCharge | None = None
+    support: bool = False
 
 
 @dataclass(slots=True)
@@ -152,7 +175,7 @@ class Invoice:
     `dates`: the file names days and no instants.
     """
 
-    form: Literal["focus", "dates"]
+    form: InvoiceForm
     cost: CostColumn = "billed"
     filtered: bool = False
     rows: int = 0

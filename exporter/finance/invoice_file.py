@@ -4,129 +4,35 @@ import csv
 import gzip
 import io
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
 from exporter.finance.focus import PROVIDER
-from exporter.finance.invoice import Apart, CostColumn, Invoice, InvoiceCharge, InvoiceError, InvoicePeriod
-from exporter.tariff.calendar import Day, day_of, first_instant, month_of
-from exporter.units import (
-    NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_SECOND,
-    Instant,
-    Nanoseconds,
-    Picodollars,
-    picodollars,
+from exporter.finance.invoice import (
+    Apart,
+    CommitmentCharge,
+    CostColumn,
+    Invoice,
+    InvoiceCharge,
+    InvoiceError,
+    InvoiceForm,
+    InvoicePeriod,
 )
-
-UTC_ZONE: Final = ZoneInfo("UTC")
-
-MOST_DOLLARS: Final = 10**9
-"""The largest amount of one row."""
-MOST_DIGITS: Final = 60
-FINEST: Final = -30
-"""The exponent below which a number is nothing: a picodollar is 1e-12."""
-
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_INSTANT: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d{1,9})?)?(?:Z| ?UTC|\+00(?::?00)?)?", re.ASCII
-)
-
-
-def number(text: str) -> Decimal:
-    """A number as bills write it, exact. Exports of AWS have costs like `6.123E-7`.
-
-    Raises:
-        ValueError: it is none; the message says what is expected.
-    """
-    text = text.strip()
-    if len(text) > MOST_DIGITS or not _NUMBER.fullmatch(text):
-        raise ValueError(f"{shown(text)} is no number: expected digits with a point, like -1234.56")
-    value = Decimal(text)
-    if not value or value.adjusted() < FINEST:
-        return Decimal(0)
-    if value.adjusted() > len(str(MOST_DOLLARS)) or abs(value) > MOST_DOLLARS:
-        raise ValueError(f"{shown(text)} is out of range: at most {MOST_DOLLARS} either way in one row")
-    return value
-
-
-def money(text: str) -> Picodollars:
-    """Dollars as `number`, rounded half to even below a picodollar."""
-    return picodollars(number(text))
-
-
-@lru_cache(maxsize=4096)
-def moment(text: str) -> Instant:
-    """An instant of UTC as bills write it, by the FOCUS specification (1.0 to 1.2) and by exports.
-
-    AWS writes `2026-10-01T00:00:00.000Z`, BigQuery (GCP) `2026-10-01 00:00:00 UTC`, and Azure's first release
-    `2026-10-01T00:00Z`.
-
-    Raises:
-        ValueError: it is none; the message says what is expected.
-    """
-    match = _INSTANT.fullmatch(text)
-    if match is None:
-        if DATE.fullmatch(text):
-            return moment(f"{text}T00:00:00Z")
-        raise ValueError(f"{shown(text)} is no time of UTC: expected one like 2026-10-01T00:00:00Z")
-    day, hour, minute, second = match.groups(default="00")
-    try:
-        instant = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
-    except ValueError:
-        raise ValueError(f"{shown(text)} does not exist in the calendar") from None
-    return int(instant.timestamp()) * NANOSECONDS_PER_SECOND
-
-
-@lru_cache(maxsize=4096)
-def period(start: Instant, end: Instant, zone: ZoneInfo) -> InvoicePeriod:
-    """The days that [start, end) lies in, or its month."""
-    local, utc = day_of(start, zone), day_of(start, UTC_ZONE)
-    month = month_of(start, UTC_ZONE)
-    long = end - start > NANOSECONDS_PER_DAY and end > local.end
-    return InvoicePeriod(
-        start,
-        end,
-        local.name if end <= local.end else None,
-        utc.name if end <= utc.end else None,
-        month.name if long and end <= month.end else None,
-    )
-
-
-@lru_cache(maxsize=1024)
-def calendar_day(text: str, zone: ZoneInfo) -> Day:
-    """A day of a zone by its name.
-
-    Raises:
-        ValueError: it is none; the message says what is expected.
-    """
-    if not DATE.fullmatch(text):
-        raise ValueError(f"{shown(text)} is no date: expected one like 2026-10-31")
-    try:
-        year, month, day = map(int, text.split("-"))
-        noon = datetime(year, month, day, 12, tzinfo=UTC)
-        following = (noon + timedelta(days=1)).date()
-        start = first_instant(year, month, day, zone)
-        end = first_instant(following.year, following.month, following.day, zone)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{shown(text)} does not exist in the calendar") from None
-    return Day(text, start, end)
-
+from exporter.finance.invoice_commitments import CommitmentColumns
+from exporter.finance.invoice_values import DATE, calendar_day, cell_text, moment, money, number, period
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
 
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}
 QUANTITIES: Final = (("ConsumedQuantity", "ConsumedUnit"), ("UsageQuantity", "UsageUnit"))
 """Columns of quantities. Oracle writes the second pair, which earlier FOCUS releases had."""
+PROVIDERS: Final = ("ProviderName", "ServiceProviderName")
+"""Columns of the provider: FOCUS 1.4 has the second only."""
 SKUS: Final = ("SkuId", "SkuPriceId", "SkuMeter", "x_SkuMeterName", "x_UsageType")
 CATEGORIES: Final[dict[str, Apart | None]] = {
     "usage": None,
@@ -141,6 +47,8 @@ SECONDS: Final = {
     **dict.fromkeys(("second", "seconds"), 1),
     **dict.fromkeys(("day", "days"), 86_400),
 }
+OVER_TIME: Final = ("-seconds", "-hours", " seconds", " hours", " second", " hour")
+"""Ends of units that multiply a size by time."""
 DAYS: Final = ("date", "day")
 DOLLARS: Final = ("dollars", "amount", "cost", "usd")
 HOSTS: Final = ("host", "resource", "resourceid")
@@ -166,9 +74,11 @@ class Rows(Protocol):
 
 
 class FocusRows:
-    """A FOCUS export."""
+    """A FOCUS export. `fleet`: commitments and support are read, too."""
 
-    def __init__(self, header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> None:
+    def __init__(
+        self, header: Sequence[str], cost: CostColumn, zone: ZoneInfo, *, fleet: bool = False
+    ) -> None:
         self.width = len(header)
         self._header = header
         self._zone = zone
@@ -183,7 +93,7 @@ class FocusRows:
         self._class = self._columns.get("chargeclass")
         self._resource = self._columns.get("resourceid")
         self._name = self._columns.get("resourcename")
-        self._provider = self._columns.get("providername")
+        self._providers = [self._columns[name.lower()] for name in PROVIDERS if name.lower() in self._columns]
         self._service = self._columns.get("servicename")
         self._skus = [self._columns[name.lower()] for name in SKUS if name.lower() in self._columns]
         quantities: tuple[int | None, int | None] = next(
@@ -195,6 +105,7 @@ class FocusRows:
             (None, None),
         )
         self._quantity, self._unit = quantities
+        self._commitments = CommitmentColumns(self._columns) if fleet else None
 
     def _column(self, name: str) -> int:
         return self._columns[name.lower()]
@@ -214,19 +125,31 @@ class FocusRows:
             raise self._refused(self._category, f"{shown(row[self._category])} is none of {categories}")
         cost = self._money(self._cost, row)
         apart = CATEGORIES[category]
-        if apart is None and (cost < 0 or _text(row, self._class).lower() == "correction"):
+        if apart is None and (cost < 0 or cell_text(row, self._class).lower() == "correction"):
             apart = "refunds"
         return InvoiceCharge(
             period=self._period(row),
             cost=cost,
             apart=apart,
-            resource=_text(row, self._resource),
-            name=_text(row, self._name),
-            service=_text(row, self._service),
-            sku=next(filter(None, (_text(row, index) for index in self._skus)), ""),
+            resource=cell_text(row, self._resource),
+            name=cell_text(row, self._name),
+            service=cell_text(row, self._service),
+            sku=next(filter(None, (cell_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
-            own=_text(row, self._provider) == PROVIDER,
+            own=next(
+                (self._header[index].strip() for index in self._providers if row[index] == PROVIDER), ""
+            ),
+            commitment=self._commitment(row, apart),
+            support=self._commitments is not None and self._commitments.is_support(row),
         )
+
+    def _commitment(self, row: Sequence[str], apart: Apart | None) -> CommitmentCharge | None:
+        if self._commitments is None or apart not in (None, "purchases"):
+            return None
+        try:
+            return self._commitments.charge(row, fee=apart == "purchases")
+        except ValueError as error:
+            raise self._refused(self._commitments.effective or 0, str(error)) from None
 
     def _refused(self, index: int, message: str) -> CellError:
         return CellError(index, self._header[index].strip(), message)
@@ -240,10 +163,12 @@ class FocusRows:
     def _time(self, row: Sequence[str]) -> Nanoseconds | None:
         if self._quantity is None or self._unit is None:
             return None
-        seconds = SECONDS.get(_text(row, self._unit).lower())
-        quantity = _text(row, self._quantity)
+        unit = cell_text(row, self._unit).lower()
+        seconds = SECONDS.get(unit)
+        quantity = cell_text(row, self._quantity)
         if seconds is None or not quantity:
-            return None
+            # Memory of a machine in byte-seconds is charged as long as the machine, and tells no hours.
+            return 0 if self._commitments is not None and unit.endswith(OVER_TIME) else None
         try:
             return round(number(quantity) * seconds * NANOSECONDS_PER_SECOND)
         except ValueError as error:
@@ -287,7 +212,9 @@ class DateRows:
         )
 
 
-def rows_of(header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> tuple[Rows, bool]:
+def rows_of(
+    header: Sequence[str], cost: CostColumn, zone: ZoneInfo, *, fleet: bool = False
+) -> tuple[Rows, bool]:
     """The form of a bill by its first row, and whether that row is a header.
 
     Raises:
@@ -300,7 +227,7 @@ def rows_of(header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> tuple[Ro
             raise InvoiceError(f"has the column {shown(header[names.index(name)].strip())} twice")
         unique.add(name)
     if "chargeperiodstart" in unique or "billedcost" in unique:
-        return FocusRows(header, cost, zone), True
+        return FocusRows(header, cost, zone, fleet=fleet), True
     if len(names) in {2, WITH_HOST}:
         if names[0] in DAYS and names[1] in DOLLARS and names[2:] in ([], *([host] for host in HOSTS)):
             return DateRows(len(names), zone), True
@@ -312,12 +239,6 @@ def rows_of(header: Sequence[str], cost: CostColumn, zone: ZoneInfo) -> tuple[Ro
         f"begins with {shown(','.join(header))}: expected the columns of a FOCUS export, or date,dollars, "
         "or date,dollars,host"
     )
-
-
-def _text(row: Sequence[str], index: int | None) -> str:
-    """A value that may be absent, which some write as NULL or as quotes."""
-    text = "" if index is None else row[index].strip()
-    return "" if text in {"NULL", "null", '""'} else text
 
 
 MOST_LINE: Final = 1024 * 1024
@@ -334,11 +255,42 @@ _SEPARATORS: Final = "/:"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Options of reading a bill: the time zone of its days, the cost column, and the resources."""
+    """Options of reading a bill: the time zone of its days, the cost column, and the resources.
+
+    `fleet`: the bill is of many hosts, so that commitments and support are read, too.
+    """
 
     zone: ZoneInfo
     cost: CostColumn = "billed"
     resources: tuple[str, ...] = ()
+    fleet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedCharge:
+    """A charge, the line that it begins in, and the form of its bill."""
+
+    line: int
+    charge: InvoiceCharge
+    form: InvoiceForm
+
+
+def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
+    """The charges of a bill, one by one; at least one.
+
+    Raises:
+        InvoiceError: it cannot be read, or a row cannot be used.
+    """
+    with _opened(path) as text:
+        yield from _charges(path, _InvoiceLines(path, text), reading)
+
+
+def own_row_error(path: Path, line: int, column: str, remedy: str = "") -> InvoiceError:
+    """The error of a row that this program wrote itself."""
+    return InvoiceError(
+        f"{path}:{line}: {column}: {shown(PROVIDER)} is what report focus writes: books are set "
+        f"against what a provider charges you, so give its file{remedy}"
+    )
 
 
 def read_invoice(path: Path, reading: Reading) -> Invoice:
@@ -388,6 +340,16 @@ def _dearest(invoice: Invoice) -> str:
 
 
 def _read(path: Path, lines: "_InvoiceLines", reading: Reading) -> Invoice:
+    invoice: Invoice | None = None
+    for each in _charges(path, lines, reading):
+        if invoice is None:
+            invoice = Invoice(each.form, reading.cost, filtered=bool(reading.resources))
+        _add(path, each.line, invoice, each.charge, reading)
+    assert invoice is not None  # noqa: S101  # a bill has a row
+    return invoice
+
+
+def _charges(path: Path, lines: "_InvoiceLines", reading: Reading) -> Iterator[NumberedCharge]:
     rows = csv.reader(lines, strict=True)
     first = _next(path, rows, lines)
     while first is not None and not first:
@@ -395,14 +357,15 @@ def _read(path: Path, lines: "_InvoiceLines", reading: Reading) -> Invoice:
     if first is None:
         raise InvoiceError(f"{path}: is empty")
     try:
-        form, is_header = rows_of(first, reading.cost, reading.zone)
+        form, is_header = rows_of(first, reading.cost, reading.zone, fleet=reading.fleet)
     except InvoiceError as error:
         raise InvoiceError(f"{path}:{lines.row}: {error}") from None
-    focus = isinstance(form, FocusRows)
-    invoice = Invoice("focus" if focus else "dates", reading.cost, filtered=bool(reading.resources))
+    name: InvoiceForm = "focus" if isinstance(form, FocusRows) else "dates"
     row = _next(path, rows, lines) if is_header else first
+    any_row = False
     while row is not None:
         if row:
+            any_row = True
             if len(row) != form.width:
                 raise InvoiceError(
                     f"{path}:{lines.row}: has {len(row)} values where there are {form.width} columns: "
@@ -413,20 +376,16 @@ def _read(path: Path, lines: "_InvoiceLines", reading: Reading) -> Invoice:
             except CellError as error:
                 column = "" if error.column_index is None else f":{error.column_index + 1}"
                 raise InvoiceError(f"{path}:{lines.row}{column}: {error.column}: {error}") from None
-            _add(path, lines.row, invoice, charge, reading)
+            yield NumberedCharge(lines.row, charge, name)
         row = _next(path, rows, lines)
-    if invoice.rows == 0:
+    if not any_row:
         raise InvoiceError(f"{path}: has a header and no rows")
-    return invoice
 
 
 def _add(path: Path, row: int, invoice: Invoice, charge: InvoiceCharge, reading: Reading) -> None:
     chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
     if chosen and charge.own:
-        raise InvoiceError(
-            f"{path}:{row}: ProviderName: {shown(PROVIDER)} is what report focus writes: books are set "
-            "against what a provider charges you, so give its file, or choose its rows with --resource"
-        )
+        raise own_row_error(path, row, charge.own, ", or choose its rows with --resource")
     try:
         invoice.add(charge, chosen=chosen)
     except InvoiceError as error:

@@ -137,7 +137,7 @@ class Ledger:
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        linked = os.path.islink(path)  # noqa: PTH114 - it returns false on an error
+        linked = os.path.islink(path)
         path = Path(os.path.realpath(path))
         if (irregular := files.irregular(path)) is not None:
             return cls._in_memory(clock, str(irregular), files.other_name(path))

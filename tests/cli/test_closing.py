@@ -119,6 +119,32 @@ def test_a_statement_stands_for_ledgers_that_are_gone(
     assert printed.out.endswith("\n2026-10 is 35.00 dollars now.\n")
 
 
+def test_a_statement_does_not_stand_for_days_or_quarters(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no days: without its ledgers there is no total that looks whole."""
+    statement = folder / "2026-10.json"
+    assert close(folder, statement) == 0
+    days = (f"--from={folder}", "--since=2026-10-01", "--until=2026-10-30")
+    assert run(*days) == 0
+    assert run("--month=2026-Q4", f"--from={folder}") == 0
+    (folder / "a.db").unlink()
+    capsys.readouterr()
+
+    for period, words in (("2026-10-01/2026-10-30", days), ("2026-Q4", ("--month=2026-Q4", days[0]))):
+        assert run(*words) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert (
+            f"{statement} is of a whole month, and stands for ledgers that are not here (1: a): "
+            f"{period} needs the ledgers"
+        ) in printed.err
+        assert run(*words, "--skip-unreadable") == 0
+        assert "Unreadable files: nothing of them is in the total (1)" in capsys.readouterr().out
+    assert run("--since=2026-09-01", "--until=2026-09-30", days[0]) == 1
+    assert "the ledgers have nothing of 2026-09" in capsys.readouterr().err
+
+
 def test_one_host_closes_its_own_month(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --from it is the daemon's ledger."""
     ledger, statement = october(tmp_path / "ledger.db", DOLLAR), tmp_path / "2026-10.json"
@@ -176,6 +202,17 @@ def test_a_month_that_goes_on_is_not_closed(
         (
             ["--close", "--month=2026-10", "--output=x", "--against=y"],
             "--close and --against exclude each other",
+        ),
+        (["--against=y", "--csv"], "--csv: a statement is JSON, and what changed is a table or --json"),
+        (["--close", "--month=2026-10", "--output=x", "--csv"], "--csv: a statement is JSON"),
+        (["--against=y", "--since=2026-10-01"], "--since: a statement is of one month"),
+        (
+            ["--close", "--month=2026-Q3", "--output=x"],
+            "--month: a statement is of one month, not of 2026-Q3",
+        ),
+        (
+            ["--against=y", "--from=z", "--overheads=dollars"],
+            "--overheads: a statement has the cost of hosts alone",
         ),
     ],
 )

@@ -82,6 +82,7 @@ def run(
     monkeypatch.setattr(demo, "demo", lambda *values: sys.stdout.write(f"{values}") * 0)
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
+    Path("hosts.csv").write_text("host,resource\nledger,i-0123456789abcdef0\n")
     config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")

@@ -12,7 +12,8 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust
-from exporter.cli.report import ReportOptions, focus_file, report
+from exporter.cli.focus import FocusOptions, write_focus
+from exporter.cli.report import ReportOptions, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -61,11 +62,11 @@ def test_the_month_that_goes_on_is_that_of_the_time_zone(
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
     clock = StillClock(NOVEMBER - 10 * 3600 * SECOND)
-    assert focus_file(file, None, None, None, clock) == 0
+    assert write_focus(FocusOptions(file, None, None, None), clock) == 0
     assert rows(capsys.readouterr().out)[0] == ("12.34", "0.0", "GPU-Hours", "2026-11-01T10:00:00Z")
 
     file.write_text(f"ledger: {{path: {ledger}}}\n")
-    assert focus_file(file, None, None, None, clock) == 1
+    assert write_focus(FocusOptions(file, None, None, None), clock) == 1
     assert capsys.readouterr().err == f"{ledger}: the ledger has nothing of 2026-10: it has 2026-11\n"
 
 
@@ -157,7 +158,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writing:
         assert writing.stdout is not None
         assert writing.stderr is not None
-        assert writing.stdout.readline().startswith(b"BilledCost,")
+        assert writing.stdout.readline().startswith(b"AllocatedMethodDetails,")
         writing.stdout.close()
         assert writing.stderr.read() == b""
     assert writing.returncode == 1
@@ -195,12 +196,12 @@ def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest
     fields = ("-2.34", "2026-11-01", "chat", None, "credit note 7")
     assert adjust(AdjustFlags(None, path, *fields), clock) == 0
     capsys.readouterr()
-    assert focus_file(None, path, None, None, clock) == 0
+    assert write_focus(FocusOptions(None, path, None, None), clock) == 0
     assert [cost for cost, *_rest in rows(capsys.readouterr().out)] == ["6.17"]
 
     running.post(second, accrued(first, second))
     running.close()
-    assert focus_file(None, path, None, None, clock) == 0
+    assert write_focus(FocusOptions(None, path, None, None), clock) == 0
     assert rows(capsys.readouterr().out) == [
         ("12.34", "0.0", "GPU-Hours", "2026-11-02T00:00:00Z"),
         ("-2.34", "", "", "2026-11-02T00:00:00Z"),

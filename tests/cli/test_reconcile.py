@@ -205,7 +205,7 @@ def test_the_file_of_report_focus_is_no_bill(
     assert capsys.readouterr() == (
         "",
         (
-            f'{path}:2: ProviderName: "Self-hosted inference" is what report focus writes: books are set '
-            "against what a provider charges you, so give its file, or choose its rows with --resource\n"
+            f'{path}:2: ServiceProviderName: "Self-hosted inference" is what report focus writes: books are '
+            "set against what a provider charges you, so give its file, or choose its rows with --resource\n"
         ),
     )

@@ -71,7 +71,7 @@ def test_a_report_carries_what_became_of_the_web_configuration(
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {http2: false}\n")
     daemon = begun(monkeypatch, f"--web.config.file={web}")
-    setting = daemon._plan(succeeded=True).setting
+    setting = daemon._plan(succeeded=True).context
     assert setting.web_succeeded() is True
     web.write_text("")
     daemon._access.current()

@@ -41,7 +41,7 @@ options: [{name: b, hosted: {prompt_dollars_per_million_tokens: 1, generation_do
 
 @pytest.fixture(autouse=True)
 def _four_in_the_morning(monkeypatch: pytest.MonkeyPatch) -> None:
-    for verb in ("adjust", "explain", "reconcile", "report", "tco"):
+    for verb in ("adjust", "explain", "focus", "reconcile", "report", "tco"):
         monkeypatch.setattr(f"exporter.cli.{verb}.SystemClock", lambda: StillClock(MIDNIGHT + 4 * HOUR))
 
 

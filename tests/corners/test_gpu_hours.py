@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.report import focus_file
+from exporter.cli.focus import FocusOptions, write_focus
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import HostLocation
 from tests.corners.simulated_host import DAY, HOUR, SECOND, SimulatedHost
@@ -56,7 +56,7 @@ def hours(host: SimulatedHost) -> dict[str, float]:
         reported[f"month by {by}"] = sum(row["gpu_seconds"] for row in rows) / 3600
     printed = io.StringIO()
     with redirect_stdout(printed):
-        assert focus_file(host.file, host.path, "2026-11", None, host.clock) == 0
+        assert write_focus(FocusOptions(host.file, host.path, "2026-11", None), host.clock) == 0
     rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
     reported["focus"] = sum(float(row["PricingQuantity"]) for row in rows if row["x_Phase"])
     return reported

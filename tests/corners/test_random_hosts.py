@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.explain import ExplainOptions, explained
+from exporter.cli.focus import FocusOptions, write_focus
 from exporter.cli.reconcile import ReconcileOptions as Bill
 from exporter.cli.reconcile import reconciled
-from exporter.cli.report import focus_file
 from exporter.config import parse
 from exporter.config.settings import cost_policy
 from exporter.ledger import unpriced_time
@@ -200,7 +200,7 @@ def live(life: Life, events: list[tuple[str, Any]]) -> None:
 def focus(host: SimulatedHost, name: str) -> list[dict[str, str]]:
     printed = io.StringIO()
     with redirect_stdout(printed):
-        assert focus_file(host.file, host.path, name, None, host.clock) == 0
+        assert write_focus(FocusOptions(host.file, host.path, name, None), host.clock) == 0
     return list(csv.DictReader(io.StringIO(printed.getvalue())))
 
 

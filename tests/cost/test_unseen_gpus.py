@@ -142,7 +142,7 @@ def test_unseen_gpus_that_are_listed_while_the_cloud_is_being_asked_are_unseen_n
     expected = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
     host = ChangingGpusHost(expected, *boards("a", 5))
     assert host.unseen() == 3
-    asking = replace(expected.tariff, location=HostLocation(), hardware=(), asking=True)
+    asking = replace(expected.tariff, location=HostLocation(), hardware=(), location_pending=True)
     host.meter.policy = replace(host.meter.policy, tariff=asking)
     host.restart(60, *boards("a", 7))
     assert (host.lost(), host.unseen()) == ([], 1)

@@ -133,6 +133,38 @@ def test_a_chargeback_by_day() -> None:
     ]
 
 
+def test_owners_that_have_no_days_are_in_a_chargeback_by_day() -> None:
+    """A host that a statement stands for: 30 dollars of chat and 12 of search, 10 of them idle."""
+    sums = month_of(DAYS)
+    sums.add(day({(CHAT, "decode"): 30, (EMBED, "prefill"): 2, (EMBED, "idle"): 10}))
+    cells = {
+        MonthKey("chat", "assistants", "configured", "2026-10"): (218 + 30) * DOLLAR,
+        MonthKey("search", "retrieval", "configured", "2026-10"): (25 + 12) * DOLLAR,
+        MonthKey(UNASSIGNED, UNASSIGNED, "configured", "2026-10"): 40 * DOLLAR,
+    }
+    record = replace(RECORD, cells=cells, sums=sums)
+    statement = chargeback(record, "2026-11", UTC, ChargebackLayout(("day", "product", "model")))
+
+    assert [
+        (*line.labels, line.money // DOLLAR, line.idle // DOLLAR, line.gpu_time // HOUR)
+        for line in statement.lines
+        if line.labels[0] == "(not itemized)"
+    ] == [
+        ("(not itemized)", "chat", "llama-8b", 30, 0, 30),
+        ("(not itemized)", "search", "bge", 12, 10, 12),
+        ("(not itemized)", "search", "", 5, 0, 0),
+    ]
+    assert sum(line.money for line in statement.lines) == sum(cells.values())
+    assert sum(count for line in statement.lines for count in line.tokens.values()) == 300
+    assert (
+        "42.00 dollars have no day: they are of hosts that only a statement or Prometheus has"
+        in statement.notes
+    )
+    for idle in IDLE_FORMS:
+        moved = chargeback(record, "2026-11", UTC, ChargebackLayout(("day", "product"), idle))
+        assert sum(line.money for line in moved.lines) == sum(cells.values())
+
+
 def test_idle_cost_apart() -> None:
     """80 of 283 dollars: 40 of chat, and all of the unallocated GPUs. Dollars over hours stay the price."""
     statement = by("product", idle="apart")

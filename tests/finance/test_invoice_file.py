@@ -198,12 +198,13 @@ def test_the_effective_cost_needs_its_column(tmp_path: Path) -> None:
     )
 
 
-def test_the_books_themselves_are_no_bill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["ProviderName", "ServiceProviderName"])
+def test_the_books_themselves_are_no_bill(column: str, tmp_path: Path) -> None:
     """In a warehouse's table they stand beside the bill, of which a resource can be chosen."""
     ours, theirs = row(ResourceId="chat").strip(), row(ResourceId="i-1").strip()
-    table = f'{HEADER},ProviderName\n{ours},"Self-hosted inference"\n{theirs},"A cloud"\n'
+    table = f'{HEADER},{column}\n{ours},"Self-hosted inference"\n{theirs},"A cloud"\n'
     own = (
-        'bill.csv:2: ProviderName: "Self-hosted inference" is what report focus writes: books are set '
+        f'bill.csv:2: {column}: "Self-hosted inference" is what report focus writes: books are set '
         "against what a provider charges you, so give its file, or choose its rows with --resource"
     )
     assert error_of(table, tmp_path) == own

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.gpu_models import meant
+from exporter.tariff.gpu_models import corrected_pattern
 
 GIBIBYTE = 2**30
 
@@ -247,7 +247,7 @@ def test_a_mig_profile_is_no_part_of_the_model(name: str) -> None:
 )
 def test_a_pattern_that_misses_a_name_is_corrected(pattern: str, name: str, correct: str) -> None:
     """By case, dashes and stars; a pattern with other wildcards by stars alone."""
-    assert meant(pattern, name) == correct
+    assert corrected_pattern(pattern, name) == correct
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GB10", "NVIDIA Thor", "Orin (nvgpu)"])

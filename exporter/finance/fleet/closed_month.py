@@ -15,11 +15,19 @@ from zoneinfo import ZoneInfo
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.fleet.record import FleetError, FleetMonth, HostMonth, HostName, instant_text
+from exporter.finance.fleet.record import (
+    FleetError,
+    FleetMonth,
+    HostMonth,
+    HostName,
+    instant_text,
+    unpriced_by_owner,
+)
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from exporter.reports.rounding import CENT
 from exporter.units import Instant, Nanoseconds, Picodollars
 
 SCHEMA: Final = "inference-cost-exporter/statement/1"
@@ -128,11 +136,12 @@ def is_statement(head: bytes) -> bool:
 def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, ...]:
     """What changed since: money that sums to the difference of the totals.
 
-    Ledgers that are not read now change nothing and are named, with 0.
+    Ledgers that are not read now change nothing and are named, with 0. Nor is it a change that Prometheus,
+    which has rounded floats, differs from a ledger by less than a cent.
     """
     before = {host.record.ledger: host for host in closed.hosts}
     after = {summary.ledger: summary.host for summary in fleet.hosts}
-    unpriced = {summary.ledger: summary.unpriced for summary in fleet.hosts}
+    unpriced = {summary.ledger: summary.unpriced_by_owner for summary in fleet.hosts}
     noted: list[ClosedMonthChange] = []
     for ledger in sorted(before.keys() | after.keys()):
         one, other = before.get(ledger), after.get(ledger)
@@ -146,11 +155,26 @@ def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, 
                 for (product, team), amount in sorted(_owners(other).items())
             ]
         elif one is not None and other is not None:
-            noted += _changes_of(one, other, _waiting(one) - unpriced[ledger])
+            noted += _changes_of(one, other, _priced(unpriced_by_owner(one), unpriced[ledger]))
     return tuple(noted)
 
 
-def _changes_of(one: HostMonth, other: HostMonth, priced: Nanoseconds) -> Iterator[ClosedMonthChange]:
+def _priced(
+    before: Mapping[tuple[str, str], Nanoseconds] | None, after: Mapping[tuple[str, str], Nanoseconds] | None
+) -> dict[tuple[str, str], Nanoseconds]:
+    """GPU time that got a price, by product and team; none where one side has no finer sums."""
+    if before is None or after is None:
+        return {}
+    return {
+        owner: duration - after.get(owner, 0)
+        for owner, duration in before.items()
+        if duration > after.get(owner, 0)
+    }
+
+
+def _changes_of(
+    one: HostMonth, other: HostMonth, priced: Mapping[tuple[str, str], Nanoseconds]
+) -> Iterator[ClosedMonthChange]:
     ledger, name = one.record.ledger, other.name
     difference = _owners(other)
     for owner, amount in _owners(one).items():
@@ -165,10 +189,12 @@ def _changes_of(one: HostMonth, other: HostMonth, priced: Nanoseconds) -> Iterat
             number=each.number,
             text=each.reason,
         )
-    kind: ChangeKind = "late price" if priced > 0 else "posted"
+    least = CENT if other.origin == "prometheus" else 1
     for (product, team), amount in sorted(difference.items()):
-        if amount:
-            yield ClosedMonthChange(kind, ledger, name, product, team, amount, duration=max(0, priced))
+        if abs(amount) >= least:
+            duration = priced.get((product, team), 0)
+            kind: ChangeKind = "late price" if duration else "posted"
+            yield ClosedMonthChange(kind, ledger, name, product, team, amount, duration=duration)
 
 
 def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
@@ -176,10 +202,6 @@ def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
     for cell, amount in host.record.cells.items():
         sums[cell.product, cell.team] = sums.get((cell.product, cell.team), 0) + amount
     return sums
-
-
-def _waiting(host: HostMonth) -> Nanoseconds:
-    return sum(host.record.sums.waiting().values()) if host.record.sums is not None else 0
 
 
 def _compact(value: Any) -> str:

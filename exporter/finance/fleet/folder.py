@@ -1,13 +1,13 @@
 """A folder of ledgers and statements as months of hosts: copies, archives, and files of running daemons."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
-from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth
+from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth, names_text
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
@@ -64,6 +64,8 @@ class LedgerFolder:
     `days` are the families of `HistorySums` that months have by day, too.
     `skip` leaves out what cannot be read; `unreadable` then has it.
 
+    A statement stands for ledgers that are gone, in its month. In days or a quarter it cannot.
+
     Each file is opened once while the sums that wait take `waiting_bytes` at most, and then a second time.
     """
 
@@ -85,12 +87,17 @@ class LedgerFolder:
         unreadable: list[UnreadableFile] = []
         paths = list(self._paths(unreadable))
         headers: list[HostMonth] = []
+        other: dict[Path, dict[str, str]] = {}
         for number, path in enumerate(paths):
             if progress is not None:
                 progress(number, len(paths))
             try:
                 if _is_statement(path):
-                    headers += self._stated(path)
+                    closed = read_closed_month(path)
+                    if closed.month == self.period.name:
+                        headers += closed.hosts
+                    elif closed.month in self.period.months:
+                        other[path] = {host.record.ledger: host.name for host in closed.hosts}
                     continue
                 with PeriodReader.open(path) as reader:
                     headers.append(self._header(reader, path))
@@ -100,6 +107,7 @@ class LedgerFolder:
                 unreadable.append(UnreadableFile(str(path), str(error)))
         if progress is not None:
             progress(len(paths), len(paths))
+        unreadable += self._without_ledgers(other, {header.record.ledger for header in headers})
         if unreadable and not (self.skip and headers):
             raise _unreadable_error(unreadable, len(paths))
         if not headers:
@@ -132,10 +140,21 @@ class LedgerFolder:
             raise _unreadable_error([unreadable], 1) from error
         return replace(month, record=replace(month.record, sums=sums, days=days))
 
-    def _stated(self, path: Path) -> list[HostMonth]:
-        """The months that a statement has, if it is of the period."""
-        closed = read_closed_month(path)
-        return list(closed.hosts) if closed.month == self.period.name else []
+    def _without_ledgers(
+        self, statements: Mapping[Path, Mapping[str, str]], ledgers: Collection[str]
+    ) -> Iterator[UnreadableFile]:
+        """Statements of months in a longer or shorter period that have ledgers which are gone.
+
+        `statements` are the names of hosts by ledger, by file.
+        """
+        for path, names in statements.items():
+            gone = [name for ledger, name in names.items() if ledger not in ledgers]
+            if gone:
+                yield UnreadableFile(
+                    str(path),
+                    f"{path} is of a whole month, and stands for ledgers that are not here "
+                    f"({names_text(gone)}): {self.period.name} needs the ledgers",
+                )
 
     def _keep(self, path: Path, packed: bytes | None) -> None:
         self._waiting[str(path)] = packed
@@ -159,7 +178,7 @@ class LedgerFolder:
         """Ledgers of all sources, each file once."""
         known: set[str] = set()
         for source in self.sources:
-            if not source.is_dir():
+            if not os.path.isdir(source):
                 paths: Iterable[Path] = [source]
             else:
                 paths = _ledgers(source, unreadable)
@@ -202,12 +221,12 @@ def _ledgers(folder: Path, unreadable: list[UnreadableFile]) -> Iterator[Path]:
         below = []
         for entry in listed:
             path = current / entry.name
-            if entry.is_symlink():
+            if os.path.islink(path):
                 if problem := _link_problem(path, root):
                     unreadable.append(UnreadableFile(str(path), problem))
-            elif entry.is_dir(follow_symlinks=False):
+            elif os.path.isdir(path):
                 below.append((path, level + 1))
-            elif _is_ledger(entry, path, unreadable):
+            elif _is_ledger(path, unreadable):
                 yield path
         waiting += reversed(below)
 
@@ -220,12 +239,12 @@ def _link_problem(path: Path, root: str) -> str:
     return f"{path} is a symbolic link that leads out of the folder: put the file itself there, or name it"
 
 
-def _is_ledger(entry: os.DirEntry[str], path: Path, unreadable: list[UnreadableFile]) -> bool:
-    if entry.name.endswith(SIDECARS[1:]):
+def _is_ledger(path: Path, unreadable: list[UnreadableFile]) -> bool:
+    if path.name.endswith(SIDECARS[1:]):
         return False
-    if entry.name.endswith(LEDGER_SUFFIX):
+    if path.name.endswith(LEDGER_SUFFIX):
         return True
-    if not entry.is_file(follow_symlinks=False):
+    if not os.path.isfile(path):
         return False
     try:
         head = _head(path)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add_all
+from exporter.cost.money import add, add_all
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import MonthKey
@@ -127,13 +127,14 @@ class HostSummary:
     """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
 
     `covered` is wall time of ticks and gaps, `gpu_time` the GPU time that is owed, `unpriced` the GPU time
-    that waits for a price.
+    that waits for a price. `unpriced_by_owner` is that by product and team; `None` without finer sums.
     """
 
     host: HostMonth
     covered: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     unpriced: Nanoseconds = 0
+    unpriced_by_owner: Mapping[tuple[str, str], Nanoseconds] | None = None
 
     @property
     def ledger(self) -> str:
@@ -292,7 +293,7 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
         by_zone.setdefault(host.zone, []).append(host.name)
     ordered = sorted(by_zone, key=lambda zone: (-len(by_zone[zone]), zone))
     if len(ordered) > 1 and not mixed_zones:
-        listed = ", ".join(f"{zone} ({_names(by_zone[zone])})" for zone in ordered)
+        listed = ", ".join(f"{zone} ({names_text(by_zone[zone])})" for zone in ordered)
         raise MixedZonesError(
             f"the months of these hosts are of different time zones: {listed}; "
             "--mixed-zones adds them all the same"
@@ -304,7 +305,8 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
 NAMES_LISTED: Final = 10
 
 
-def _names(names: Sequence[str]) -> str:
+def names_text(names: Sequence[str]) -> str:
+    """How many they are, and the first of them."""
     listed = sorted(names)
     more = f" and {len(listed) - NAMES_LISTED} more" if len(listed) > NAMES_LISTED else ""
     return f"{len(listed)}: {', '.join(listed[:NAMES_LISTED])}{more}"
@@ -355,12 +357,24 @@ class _Merged:
 
 def _summary(host: HostMonth) -> HostSummary:
     sums = host.record.sums or HistorySums()
+    by_owner = unpriced_by_owner(host)
     return HostSummary(
         host=replace(host, record=replace(host.record, sums=None, days={})),
         covered=sum(sums.covered.values()) if host.record.sums is not None else host.covered,
         gpu_time=sum(sums.held.values()),
-        unpriced=sum(sums.waiting().values()),
+        unpriced=sum((by_owner or {}).values()),
+        unpriced_by_owner=by_owner,
     )
+
+
+def unpriced_by_owner(host: HostMonth) -> dict[tuple[str, str], Nanoseconds] | None:
+    """GPU time that waits for a price, by product and team; `None` without finer sums."""
+    if host.record.sums is None:
+        return None
+    durations: dict[tuple[str, str], Nanoseconds] = {}
+    for (_gpu, owner), duration in host.record.sums.waiting().items():
+        add(durations, (owner.product, owner.team), duration)
+    return durations
 
 
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:

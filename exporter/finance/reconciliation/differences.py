@@ -111,11 +111,21 @@ def _hours(day: Day) -> range:
 def _book(
     day: Day, sums: HistorySums, adjustments: tuple[Adjustment, ...], components: frozenset[str], now: Instant
 ) -> Book:
-    gpu_time = sum(sums.gpu_held.values())
     # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
     metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
-    passed = max(0, min(day.end, now) - day.start)
-    book = Book(day.name, max(passed, metered), metered)
+    book = book_of(day.name, max(0, min(day.end, now) - day.start), metered, sums, components)
+    book.adjusted = sum(
+        each.amount for each in adjustments if each.posted is not None and each.day == day.name
+    )
+    return book
+
+
+def book_of(
+    name: str, passed: Nanoseconds, metered: Nanoseconds, sums: HistorySums, components: frozenset[str]
+) -> Book:
+    """The books of a day or month of which `passed` is over, without adjustments."""
+    gpu_time = sum(sums.gpu_held.values())
+    book = Book(name, max(passed, metered), metered)
     if gpu_time:
         # Time that is not owed passed while the host was down or asleep: nobody watched it either.
         observed = sum(time for owner_phase, time in sums.held.items() if owner_phase.phase != "unobserved")
@@ -129,9 +139,6 @@ def _book(
             book.owners[payer] = book.owners.get(payer, 0) + amount
         else:
             book.others[component] = book.others.get(component, 0) + amount
-    book.adjusted = sum(
-        each.amount for each in adjustments if each.posted is not None and each.day == day.name
-    )
     return book
 
 
@@ -202,13 +209,19 @@ class ComparedDay:
         return bill - posted
 
 
-def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> ComparedDay:
-    """Set one day of a bill against the books. `crowded`: the bill's times are not whole."""
+def compare(
+    book: Book, tally: InvoiceSums, *, crowded: bool = False, common_hours: bool = False
+) -> ComparedDay:
+    """Set one day of a bill against the books. `crowded`: the bill's times are not whole.
+
+    `common_hours`: prices are compared over hours that both have, and hours that the bill lacks are worth
+    what the books have of them, not the bill's price.
+    """
     machines, meters = _several(tally, book.length)
     timed = None if crowded or machines or meters else _timed(tally)
     parts: list[Difference] = []
     if timed is not None:
-        parts = _by_time(book, *timed)
+        parts = _by_time(book, *timed, common_hours=common_hours)
         parts.append(Difference("other_usage", tally.usage - timed[0]))
     elif not machines:  # which of several is this host is not known, and so neither what its time is worth
         parts = _by_hour_of_the_books(book, tally)
@@ -243,17 +256,20 @@ def _timed(tally: InvoiceSums) -> tuple[Picodollars, Nanoseconds] | None:
     return (cost, time) if time > 0 else None
 
 
-def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Difference]:
+def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: bool) -> list[Difference]:
     """Differences of a bill that has times. Each piece has its share of the cost; they sum to the cost."""
     # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
     counted = min(max(time, book.metered - book.unobserved), book.metered)
     not_in_ledger = max(0, time - counted)
     uncovered = min(not_in_ledger, book.length - book.metered)
     unpriced = counted * book.unpriced // book.metered if book.metered else 0
+    not_billed = max(0, counted - time)
+    if common_hours:
+        unpriced = min(unpriced, counted - not_billed)
     pieces: list[tuple[Kind, Nanoseconds]] = [
         ("uncovered" if book.metered else "not_metered", uncovered),
         ("beyond", not_in_ledger - uncovered),
-        ("not_billed", min(0, time - counted)),
+        ("not_billed", 0 if common_hours else -not_billed),
         ("unpriced", unpriced),
     ]
     parts = []
@@ -264,8 +280,13 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Differenc
         assigned += worth
         parts.append(Difference(kind, worth, abs(length)))
     priced = counted - unpriced
+    posted = book.compared
+    if common_hours and not_billed:
+        in_books_alone = posted * not_billed // priced
+        parts.append(Difference("not_billed", -in_books_alone, not_billed))
+        priced, posted = priced - not_billed, posted - in_books_alone
     if priced:
-        parts += _drift(book, cost - assigned - book.compared, priced)
+        parts += _drift(book, cost - assigned - posted, priced)
     return parts
 
 

@@ -182,6 +182,35 @@ def test_other_money_of_the_month_is_posted_since() -> None:
     ]
 
 
+def test_a_late_price_is_that_of_its_owner() -> None:
+    """Chat's two hours got a price; search has money of downtime, and no hours of a late price."""
+    noted = since(
+        closed(host(waits=2)), host(cells={CELL: 74 * DOLLAR, ESTIMATE: 30 * DOLLAR, OTHER: 5 * DOLLAR})
+    )
+
+    assert [(each.kind, each.product, each.amount, each.duration) for each in noted] == [
+        ("late price", "chat", 14 * DOLLAR, 2 * HOUR),
+        ("posted", "search", 5 * DOLLAR, 0),
+    ]
+
+
+def from_prometheus(cells: dict[MonthKey, int]) -> HostMonth:
+    """What a Prometheus has of a ledger: no finer sums, and rounded floats."""
+    whole = host(cells=cells)
+    return replace(whole, origin="prometheus", record=replace(whole.record, sums=None))
+
+
+def test_rounding_of_prometheus_is_no_change() -> None:
+    """Nor is it a late price that its sums do not know; a dollar is a change."""
+    before = closed(host(waits=2, cells={CELL: 60 * DOLLAR + 1, OTHER: 7 * DOLLAR}))
+
+    assert since(before, from_prometheus({CELL: 60 * DOLLAR, OTHER: 7 * DOLLAR + 2})) == ()
+    noted = since(before, from_prometheus({CELL: 61 * DOLLAR + 1, OTHER: 7 * DOLLAR - 3}))
+    assert [(each.kind, each.product, each.amount, each.duration) for each in noted] == [
+        ("posted", "chat", DOLLAR, 0)
+    ]
+
+
 def test_an_adjustment_that_waited_is_a_change_once_it_is_posted() -> None:
     """It was in no sum when the month was closed."""
     before = closed(host(adjustments=(replace(REFUND, posted=None),)))

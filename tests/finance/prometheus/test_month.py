@@ -37,9 +37,9 @@ class Server:
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         query = form["query"]
         self.queries.append(query)
-        match = re.search(r"(inference[\w:]+)(?:\{([^}]*)\})?\[(\d+)([mh])\]", query)
+        match = re.search(r"(inference[\w:]+)(?:\{([^}]*)\})?\[(\d+)([smh])\]", query)
         assert match is not None, query
-        window = int(match[3]) * (HOUR if match[4] == "h" else 60)
+        window = int(match[3]) * {"s": 1, "m": 60, "h": HOUR}[match[4]]
         month = re.search(r'month="([^"]+)"', match[2] or "")
         chosen = [
             (labels, values)

@@ -55,6 +55,49 @@ def parts(row: ComparedDay) -> list[tuple[str, float, float | None]]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("common_hours", "expected"),
+    [
+        (False, [("not_billed", -3.15, 0.75), ("price", 2.0 * 1.5, 15.0)]),
+        (True, [("not_billed", -3.0, 0.75), ("price", 14.25 * 0.2, 14.25)]),
+    ],
+)
+def test_what_hours_are_worth_that_the_bill_lacks(
+    *, common_hours: bool, expected: list[tuple[str, float, float | None]]
+) -> None:
+    """14.25 h at 4.20 for 15 h at 4 dollars: by the bill's price, or what the books have of them."""
+    row = compare(book(15 * HOUR, 60 * DOLLAR), timed(59.85, 14.25), common_hours=common_hours)
+
+    assert [(kind, round(dollars, 6), time) for kind, dollars, time in parts(row)] == [
+        (kind, round(dollars, 6), time) for kind, dollars, time in expected
+    ]
+
+
+@given(
+    metered=st.integers(0, DAY),
+    unobserved=st.integers(0, DAY),
+    unpriced=st.integers(0, DAY),
+    rent=st.integers(0, 10**15),
+    cost=st.integers(0, 10**15),
+    time=st.integers(1, 2 * DAY),
+)
+def test_common_hours_leave_nothing_unexplained(
+    metered: int, unobserved: int, unpriced: int, rent: int, cost: int, time: int
+) -> None:
+    """Whatever the hours of both are, except money of the books where nothing is metered or priced."""
+    unpriced, unobserved = min(unpriced, metered), min(unobserved, metered)
+    posted = rent if metered > unpriced else 0
+    of_host = Book("2026-10", DAY, metered, unobserved, unpriced, {"configured": posted}, {}, {}, 0)
+    row = compare(
+        of_host, InvoiceSums(usage=cost, meters={("i-1", ""): Metered(cost, time)}), common_hours=True
+    )
+
+    assert sum(part.amount for part in row.parts) == row.difference == cost - posted
+    unexplained = sum(part.amount for part in row.parts if part.kind == "unexplained")
+    assert unexplained == 0 or not any(part.kind.startswith("price") for part in row.parts)
+    assert all(part.time is None or part.time >= 0 for part in row.parts)
+
+
 def test_a_bill_that_agrees_has_no_parts() -> None:
     """24 h at 2 dollars on both sides."""
     row = compare(book(), timed(48, 24))

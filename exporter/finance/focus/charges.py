@@ -1,41 +1,33 @@
-"""A month as a dataset of FOCUS 1.2 (https://focus.finops.org), the FinOps Foundation's form of bills. Pure.
+"""Charges of a month, as FOCUS (https://focus.finops.org) divides them: by local day and owner. Pure."""
 
-`docs/focus.md` says what each column means here, and why.
-"""
-
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import accumulate, groupby, pairwise
 from typing import Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
-from exporter.finance.month import refuse_unknown
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_number
 from exporter.readings import KINDS
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.calendar import day_of, first_instant, month_of
-from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
-    Instant,
-    Nanoseconds,
-    Picodollars,
-)
+from exporter.units import Instant, Nanoseconds, Picodollars
 
 K = TypeVar("K")
 
 What = Literal["gpu time", "tokens", "adjustment", "not itemized"]
 
+PricingCategory = Literal["Standard", "Other"]
+
 MIXED: Final = "mixed"
 """The price basis of a server's day that was paid by several."""
 
 ESTIMATE: Final = "estimate"
+
+_PREDETERMINED: Final = ("configured", "catalogue", MIXED)
+"""Price bases of an agreed rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +66,11 @@ class FocusCharge:
     unpriced: Nanoseconds = 0
     reason: str = ""
 
+    @property
+    def pricing_category(self) -> PricingCategory:
+        """The pricing model: a rate that was agreed on, or another one."""
+        return "Standard" if self.price_basis in _PREDETERMINED else "Other"
+
 
 def billing_period(month: str, zone: ZoneInfo) -> ChargePeriod:
     """The calendar month, a name like 2026-10, in a time zone."""
@@ -86,15 +83,24 @@ def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
     """All charges of a month: by day and party, then adjustments, then what no history tells more of.
 
     They sum to the month's cells to the picodollar, also where history is gone.
+    Where the record has sums and no days, as a closed month has, their period is the month.
     Adjustments that wait for the daemon are in no sum yet, and are left out.
     """
-    for number, sums in sorted(record.days.items()):
-        period = _day(number, zone)
+    parts = list(_parts(record, zone))
+    for period, sums in parts:
         yield from _gpu_time(sums, period)
         yield from _tokens(sums, period)
     for each in _posted(record):
         yield _adjusted(each, _day(day_number(each.day), zone))
-    yield from _not_itemized(record, billing_period(record.month, zone))
+    yield from _not_itemized(record, [sums for _period, sums in parts], billing_period(record.month, zone))
+
+
+def _parts(record: MonthRecord, zone: ZoneInfo) -> Iterator[tuple[ChargePeriod, HistorySums]]:
+    """The history of a month by charge period."""
+    if record.sums is not None and not record.days:
+        yield billing_period(record.month, zone), record.sums
+    for number, sums in sorted(record.days.items()):
+        yield _day(number, zone), sums
 
 
 def _day(number: int, zone: ZoneInfo) -> ChargePeriod:
@@ -193,13 +199,15 @@ def _tokens(sums: HistorySums, period: ChargePeriod) -> Iterator[FocusCharge]:
             )
 
 
-def _not_itemized(record: MonthRecord, period: ChargePeriod) -> Iterator[FocusCharge]:
+def _not_itemized(
+    record: MonthRecord, parts: Sequence[HistorySums], period: ChargePeriod
+) -> Iterator[FocusCharge]:
     """Charges for money that months have and history does not: of earlier releases, or of expired days."""
     missing = dict(record.cells)
     for each in _posted(record):
         missing[each.cell] = missing.get(each.cell, 0) - each.amount
     uneven: dict[tuple[str, str], Picodollars] = {}
-    for sums in record.days.values():
+    for sums in parts:
         for (owner, _component, basis), amount in sums.server_cost.items():
             cell = MonthKey(owner.product, owner.team, basis, record.month)
             missing[cell] = missing.get(cell, 0) - amount
@@ -271,181 +279,3 @@ def _turn(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 def _add(sums: dict[K, int], key: K, amount: int) -> None:
     sums[key] = sums.get(key, 0) + amount
-
-
-PROVIDER: Final = "Self-hosted inference"
-"""Who provides, publishes and charges: whoever runs the exporter. The three must be one and the same, or
-BilledCost would have to be 0."""
-
-ACCOUNT: Final = "self-hosted-inference"
-
-DECIMALS: Final = 12
-"""Digits after the point: the last is a picodollar, or 3.6 nanoseconds of an hour."""
-
-_UNITS: Final[Mapping[What, str]] = {"gpu time": "GPU-Hours", "tokens": "Tokens"}
-
-_PREDETERMINED: Final = ("configured", "catalogue", "mixed")
-"""Price bases of an agreed rate."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Bill:
-    """The values that all rows of one file share."""
-
-    ledger: str
-    period: ChargePeriod
-
-
-_FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')
-"""A cell that begins as a formula does; inside a cell, quotation marks are doubled."""
-
-_Cell = Callable[[FocusCharge, _Bill], str]
-
-
-def focus(record: MonthRecord, zone: ZoneInfo, *, guarded: bool = False) -> Iterator[str]:
-    """The lines of a CSV file: its header, then a row for each charge of the month.
-
-    Text is in quotation marks, numbers and instants are bare, and nothing at all is null. `guarded` puts an
-    apostrophe before text that a spreadsheet would take for a formula; a warehouse wants labels unaltered.
-
-    Raises:
-        ReportError: the ledger has nothing of that month; before the first line.
-    """
-    refuse_unknown(record)
-    lines = _lines(record, _Bill(record.ledger, billing_period(record.month, zone)), zone)
-    return (_FORMULA.sub(r"\1'\2", line) for line in lines) if guarded else lines
-
-
-def _lines(record: MonthRecord, bill: _Bill, zone: ZoneInfo) -> Iterator[str]:
-    yield ",".join(COLUMNS) + "\n"
-    for charge in charges(record, zone):
-        yield ",".join([cell(charge, bill) for cell in COLUMNS.values()]) + "\n"
-
-
-def text(label: str) -> str:
-    """A text as it is; none is null.
-
-    The marks tell a reader that guesses types that a server named `8000` is no number.
-    """
-    return '"' + label.replace('"', '""') + '"' if label else ""
-
-
-def formulas(line: str) -> bool:
-    """Whether a spreadsheet would take a cell of a line for a formula.
-
-    Labels stay as they are unless guarded: FOCUS wants them unaltered, and warehouses join by them.
-    """
-    return _FORMULA.search(line) is not None
-
-
-def decimal(amount: int, unit: int) -> str:
-    """A number of units, at most 12 digits after the point and at least one, so that no column looks whole.
-
-    Exact where a unit is a power of ten up to 10**12, else rounded half to even.
-    """
-    scaled, rest = divmod(amount * 10**DECIMALS, unit)
-    scaled += 2 * rest > unit or (2 * rest == unit and scaled % 2)
-    whole, below = divmod(abs(scaled), 10**DECIMALS)
-    digits = f"{below:0{DECIMALS}d}".rstrip("0") or "0"
-    return f"{'-' if scaled < 0 else ''}{whole}.{digits}"
-
-
-def instant(moment: Instant) -> str:
-    """A moment in UTC, to the second."""
-    return datetime.fromtimestamp(moment // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _always(value: str) -> _Cell:
-    return lambda _charge, _bill: value
-
-
-def _label(name: str) -> _Cell:
-    return lambda charge, _bill: text(getattr(charge, name))
-
-
-def _cost(charge: FocusCharge, _bill: _Bill) -> str:
-    return decimal(charge.cost, PICODOLLARS_PER_DOLLAR)
-
-
-def _quantity(charge: FocusCharge, _bill: _Bill) -> str:
-    if charge.what == "gpu time":
-        return decimal(charge.gpu_time, NANOSECONDS_PER_HOUR)
-    return decimal(charge.tokens, 1) if charge.what == "tokens" else ""
-
-
-def _unit(charge: FocusCharge, _bill: _Bill) -> str:
-    return text(_UNITS.get(charge.what, ""))
-
-
-def _category(charge: FocusCharge, _bill: _Bill) -> str:
-    return text("Usage" if charge.what in _UNITS else "Adjustment")
-
-
-def _frequency(charge: FocusCharge, _bill: _Bill) -> str:
-    return text("Usage-Based" if charge.what in _UNITS else "One-Time")
-
-
-def _pricing(charge: FocusCharge, _bill: _Bill) -> str:
-    return text("Standard" if charge.price_basis in _PREDETERMINED else "Other")
-
-
-def _description(charge: FocusCharge, _bill: _Bill) -> str:
-    # No labels: the validator refuses letters beyond ASCII in it.
-    match charge.what:
-        case "gpu time":
-            return text(f"GPU time: {charge.phase}")
-        case "tokens":
-            return text(f"Tokens: {charge.kind}; the GPU time that made them carries their cost")
-        case "adjustment":
-            return text("Adjustment: its reason is in x_Reason")
-        case "not itemized":
-            return text("GPU time that is known by product and team only")
-
-
-def _focus_unpriced(charge: FocusCharge, _bill: _Bill) -> str:
-    return decimal(charge.unpriced, NANOSECONDS_PER_HOUR) if charge.what == "gpu time" else ""
-
-
-COLUMNS: Final[Mapping[str, _Cell]] = {
-    "BilledCost": _cost,
-    "BillingAccountId": _always(text(ACCOUNT)),
-    "BillingAccountName": _always(text(PROVIDER)),
-    "BillingCurrency": _always(text("USD")),
-    "BillingPeriodEnd": lambda _charge, bill: instant(bill.period.end),
-    "BillingPeriodStart": lambda _charge, bill: instant(bill.period.start),
-    "ChargeCategory": _category,
-    "ChargeClass": _always(""),
-    "ChargeDescription": _description,
-    "ChargeFrequency": _frequency,
-    "ChargePeriodEnd": lambda charge, _bill: instant(charge.period.end),
-    "ChargePeriodStart": lambda charge, _bill: instant(charge.period.start),
-    "CommitmentDiscountStatus": _always(""),  # the validator asks for it where quantities are told
-    "ConsumedQuantity": _quantity,
-    "ConsumedUnit": _unit,
-    "ContractedCost": _cost,
-    "EffectiveCost": _cost,
-    "InvoiceId": _always(""),
-    "InvoiceIssuerName": _always(text(PROVIDER)),
-    "ListCost": _cost,
-    "PricingCategory": _pricing,
-    "PricingQuantity": _quantity,
-    "PricingUnit": _unit,
-    "ProviderName": _always(text(PROVIDER)),
-    "PublisherName": _always(text(PROVIDER)),
-    "ServiceCategory": _always(text("AI and Machine Learning")),
-    "ServiceName": _always(text("LLM inference")),
-    "ServiceSubcategory": _always(text("Generative AI")),
-    "x_Product": _label("product"),
-    "x_Team": _label("team"),
-    "x_Namespace": _label("namespace"),
-    "x_Server": _label("server"),
-    "x_Model": _label("model"),
-    "x_Phase": _label("phase"),
-    "x_TokenKind": _label("kind"),
-    "x_PriceBasis": _label("price_basis"),
-    "x_EstimatedCost": lambda charge, _bill: decimal(charge.estimated, PICODOLLARS_PER_DOLLAR),
-    "x_UnpricedQuantity": _focus_unpriced,
-    "x_Reason": _label("reason"),
-    "x_LedgerId": lambda _charge, bill: text(bill.ledger),
-}
-"""The columns in their order, and what stands in them; those of FOCUS first, ours after them."""

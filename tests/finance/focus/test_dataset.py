@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
-from exporter.finance.focus import COLUMNS, decimal, focus, formulas
+from exporter.finance.focus import COLUMNS, VERSIONS, FocusForm, FocusVersion, decimal, focus, formulas, rows
 from exporter.finance.month import ReportError, month
 from exporter.finance.statement import as_csv
 from exporter.ledger.adjustments import Adjustment
@@ -58,12 +58,12 @@ PROVIDER = '"Self-hosted inference"'
 SERVICE = f'{PROVIDER},{PROVIDER},"AI and Machine Learning","LLM inference","Generative AI"'
 
 
-def test_each_kind_of_row_by_hand() -> None:
+def test_each_kind_of_row_of_1_2_by_hand() -> None:
     """In New York, on the day on which its clocks go back.
 
     100 of 60 minutes are 1.6666... hours, 10 are 0.1666..., of which the twelfth digit is rounded.
     """
-    assert "".join(focus(RECORD, ZoneInfo("America/New_York"))) == (
+    assert "".join(focus(RECORD, ZoneInfo("America/New_York"), FocusForm("1.2"))) == (
         "BilledCost,BillingAccountId,BillingAccountName,BillingCurrency,BillingPeriodEnd,BillingPeriodStart,"
         "ChargeCategory,ChargeClass,ChargeDescription,ChargeFrequency,ChargePeriodEnd,ChargePeriodStart,"
         "CommitmentDiscountStatus,ConsumedQuantity,ConsumedUnit,ContractedCost,EffectiveCost,InvoiceId,"
@@ -88,6 +88,83 @@ def test_each_kind_of_row_by_hand() -> None:
     )
 
 
+METHOD = (
+    '"{""Elements"":[{""AllocatedRatio"":1.0,""UsageUnit"":""GPU-Hours"",'
+    '""UsageQuantity"":1.666666666667}]}","gpu-time","llm/chat-8b","chat-8b",'
+)
+TAGS = (
+    '"{""inference/product"":""chat"",""inference/team"":""assistants"",""inference/namespace"":""llm"",'
+    '""inference/model"":""llama-8b""}"'
+)
+OWNER_TAGS = '"{""inference/product"":""chat"",""inference/team"":""assistants""}"'
+SEARCH_TAGS = '"{""inference/product"":""search"",""inference/team"":""retrieval""}"'
+HOST = '"ledger-1","node-7","GPU Host"'
+SERVICE_1_4 = f'"AI and Machine Learning","LLM inference",{PROVIDER},"Generative AI"'
+
+
+def test_each_kind_of_row_of_1_4_by_hand() -> None:
+    """GPU time is all of its host's day. Other rows are no part of anything, and their owners are tags."""
+    assert FocusForm().version == "1.4"
+    assert "".join(rows(RECORD, ZoneInfo("America/New_York"), FocusForm(), "node-7")) == (
+        f'{METHOD}{TAGS},6.000000000001,{ACCOUNT},"Usage",,"GPU time of a host, allocated to servers",'
+        '"Usage-Based",2026-11-02T05:00:00Z,2026-11-01T04:00:00Z,,1.666666666667,"GPU-Hours",'
+        f'6.000000000001,6.000000000001,{PROVIDER},,,{PROVIDER},6.000000000001,"Standard",1.666666666667,'
+        f'"GPU-Hours",{HOST},{SERVICE_1_4},,0.0,"ledger-1","llama-8b","llm","decode","configured","chat",,'
+        '"chat-8b","assistants",,0.166666666667\n'
+        f',,,,,0.0,{ACCOUNT},"Usage",,'
+        '"Tokens: cached_prompt; the GPU time that made them carries their cost",'
+        '"Usage-Based",2026-11-02T05:00:00Z,2026-11-01T04:00:00Z,,1234.0,"Tokens",'
+        f'0.0,0.0,{PROVIDER},,,{PROVIDER},0.0,"Other",1234.0,'
+        f'"Tokens",{HOST},{SERVICE_1_4},{TAGS},0.0,"ledger-1","llama-8b","llm",,,"chat",,'
+        '"chat-8b","assistants","cached_prompt",\n'
+        f',,,,,-0.01,{ACCOUNT},"Adjustment",,"Adjustment: its reason is in x_Reason","One-Time",'
+        f"2026-11-03T05:00:00Z,2026-11-02T05:00:00Z,,,,-0.01,-0.01,{PROVIDER},,,{PROVIDER},-0.01,"
+        f'"Standard",,,,,,{SERVICE_1_4},{OWNER_TAGS},0.0,"ledger-1",,,,"configured","chat",'
+        '"half a ""cent"", twice",,"assistants",,\n'
+        f',,,,,2.0,{ACCOUNT},"Adjustment",,"GPU time that is known by product and team only","One-Time",'
+        f"2026-12-01T05:00:00Z,2026-11-01T04:00:00Z,,,,2.0,2.0,{PROVIDER},,,{PROVIDER},2.0,"
+        f'"Other",,,{HOST},{SERVICE_1_4},{SEARCH_TAGS},2.0,"ledger-1",,,,"estimate","search",,,'
+        '"retrieval",,\n'
+    )
+
+
+def test_versions_differ_in_these_columns() -> None:
+    """1.3 has both old and new names of providers, 1.4 the new ones only."""
+    header = {
+        version: next(focus(RECORD, UTC, FocusForm(version))).strip().split(",") for version in VERSIONS
+    }
+
+    assert sorted({*header["1.3"]} - {*header["1.2"]}) == [
+        "AllocatedMethodDetails",
+        "AllocatedMethodId",
+        "AllocatedResourceId",
+        "AllocatedResourceName",
+        "AllocatedTags",
+        "HostProviderName",
+        "ResourceId",
+        "ResourceName",
+        "ResourceType",
+        "ServiceProviderName",
+        "Tags",
+    ]
+    assert {*header["1.2"]} < {*header["1.3"]}
+    assert {*header["1.3"]} - {*header["1.4"]} == {"ProviderName", "PublisherName"}
+    assert {*header["1.4"]} - {*header["1.3"]} == {"InvoiceDetailId"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_chosen_columns_are_those_of_the_whole_file(version: FocusVersion) -> None:
+    """In its order, whatever the order of the choice."""
+    whole = list(csv.DictReader(io.StringIO("".join(focus(RECORD, UTC, FocusForm(version))))))
+    form = FocusForm(version, ("x_Team", "BilledCost"))
+    chosen = list(csv.DictReader(io.StringIO("".join(focus(RECORD, UTC, form)))))
+
+    assert list(chosen[0]) == ["BilledCost", "x_Team"]
+    assert chosen == [{name: row[name] for name in ("BilledCost", "x_Team")} for row in whole]
+    assert form.unknown == ()
+    assert FocusForm("1.4", ("ProviderName", "BilledCost")).unknown == ("ProviderName",)
+
+
 def test_focus_columns_come_before_ours() -> None:
     """The specification wants those of others last, and marked."""
     ours = [name.startswith("x_") for name in COLUMNS]
@@ -95,9 +172,20 @@ def test_focus_columns_come_before_ours() -> None:
     assert ours == sorted(ours)
 
 
+def test_a_month_without_days_has_rows_of_the_month() -> None:
+    """As a statement has it: money by server and phase is known, its days are not."""
+    of_days = list(csv.DictReader(io.StringIO("".join(focus(RECORD, UTC)))))
+    of_month = list(csv.DictReader(io.StringIO("".join(focus(replace(RECORD, days={}), UTC)))))
+    for row in of_days:
+        if row["ChargeCategory"] == "Usage":
+            row |= {"ChargePeriodStart": "2026-11-01T00:00:00Z", "ChargePeriodEnd": "2026-12-01T00:00:00Z"}
+
+    assert of_month == of_days
+
+
 def test_the_page_tells_every_column() -> None:
     """docs/focus.md has them all, and no other."""
-    page = (Path(__file__).parents[2] / "docs" / "focus.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "focus.md").read_text(encoding="utf-8")
     table = page.partition("## Columns\n")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
     names = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
@@ -150,7 +238,7 @@ def test_a_guarded_label_is_no_formula(begin: str) -> None:
     named = f'{begin}HYPERLINK("http://a",",=b","=c")'
     sums = HistorySums(cost={OwnerPhase(CHAT._replace(model=named), "decode"): -5 * DOLLAR})
     record = replace(RECORD, days={20261101: sums}, cells={}, adjustments=())
-    plain, guarded = ("".join(focus(record, UTC, guarded=each)) for each in (False, True))
+    plain, guarded = ("".join(focus(record, UTC, FocusForm(guarded=each))) for each in (False, True))
     (row, _rest) = csv.DictReader(io.StringIO(plain, newline=""))
     (safe, _rest) = csv.DictReader(io.StringIO(guarded, newline=""))
 
@@ -249,16 +337,16 @@ def test_the_file_reconciles_with_the_month_to_the_cent(histories: dict[int, Any
     for each in sums.values():
         whole.add(each)
     record = replace(RECORD, cells=dict(cells), sums=whole, days=sums, adjustments=())
-    rows = list(csv.DictReader(io.StringIO("".join(focus(record, UTC)), newline="")))
+    written = list(csv.DictReader(io.StringIO("".join(focus(record, UTC)), newline="")))
 
     exact = sum(cells.values())
     for column in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"):
-        assert sum(Decimal(row[column]) for row in rows) * DOLLAR == exact
+        assert sum(Decimal(row[column]) for row in written) * DOLLAR == exact
     # The nearest cent, half up.
     cents = (exact * 2 + DOLLAR // 100) // (DOLLAR // 50)
     printed = csv.DictReader(io.StringIO(as_csv(month(record, "product", "", UTC))))
     assert sum(Decimal(row["dollars"]) for row in printed) == Decimal(cents) / 100
-    names = {tuple(row[f"x_{name}"] for name in NAMES) for row in rows if row["x_Phase"]}
+    names = {tuple(row[f"x_{name}"] for name in NAMES) for row in written if row["x_Phase"]}
     assert names == {
         tuple(getattr(owner_phase.owner, name.lower()) for name in NAMES)
         for each in sums.values()

@@ -1,0 +1,238 @@
+"""Which resources of a bill are which hosts: by a list, by the provider's ids of nodes, or by name.
+
+HostsFileError
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from exporter.config.problems import shown
+from exporter.finance.fleet.record import FleetError, HostMonth
+
+ROWS_MAX: Final = 200_000
+BYTES_MAX: Final = 64 * 1024 * 1024
+CHARACTERS_MAX: Final = 1000
+"""Of a resource's id."""
+
+COLUMNS: Final = ("host", "resource")
+LEDGER_CHARACTERS: Final = 8
+"""Of a ledger's id, with which a list may name a host."""
+
+_LETTER: Final = re.compile(r"[a-z]")
+_SEPARATORS: Final = re.compile(r"[/:]")
+AZURE: Final = "azure"
+"""The scheme of ids that end with a number in a scale set, which says nothing."""
+
+
+class HostsFileError(FleetError):
+    """A list of hosts and resources that cannot be used; the message says where and why."""
+
+
+class NodeName(NamedTuple):
+    """A node of a cluster, which is empty where monitoring has one cluster."""
+
+    cluster: str
+    node: str
+
+
+ProviderIds = Mapping[NodeName, frozenset[str]]
+"""Ids of nodes like aws:///us-east-1a/i-0abc, as `kube_node_info` has them."""
+
+
+class ListedHost(NamedTuple):
+    """A line of a list: a host, by any of its names, and a resource of the bill."""
+
+    host: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostIdentity:
+    """The ledger of a host, its name for people, and all its names."""
+
+    ledger: str
+    name: str
+    names: frozenset[str]
+    nodes: frozenset[NodeName]
+
+    @classmethod
+    def of(cls, host: HostMonth) -> "HostIdentity":
+        """The identity of a host."""
+        names = {host.short_name, host.short_name.rpartition("/")[2]}
+        nodes = set()
+        for each in host.names:
+            names |= {each.node, each.instance.partition(":")[0]}
+            nodes.add(NodeName(each.cluster, each.node or each.instance.partition(":")[0]))
+        if not host.names:
+            nodes = {NodeName("", name) for name in names}
+        return cls(
+            host.record.ledger,
+            host.name,
+            frozenset(name.casefold() for name in names if name),
+            frozenset(node for node in nodes if node.node),
+        )
+
+    def known_as(self, other: "HostIdentity") -> "HostIdentity":
+        """The same host with the names of another source, too."""
+        return replace(self, names=self.names | other.names, nodes=self.nodes | other.nodes)
+
+
+def read_hosts_file(path: Path) -> tuple[ListedHost, ...]:
+    """A CSV of host,resource, with or without that header.
+
+    Raises:
+        HostsFileError: it cannot be read, or a line is none of a host and a resource.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise HostsFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > BYTES_MAX:
+        raise HostsFileError(f"{path}: is larger than {BYTES_MAX} bytes")
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise HostsFileError(f"{path}: is no UTF-8: save it as UTF-8") from None
+    listed: list[ListedHost] = []
+    rows = csv.reader(lines, strict=True)
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if not any(cells) or (not listed and tuple(map(str.lower, cells)) == COLUMNS):
+                continue
+            if len(cells) != len(COLUMNS) or not all(cells) or max(map(len, cells)) > CHARACTERS_MAX:
+                raise HostsFileError(
+                    f"{path}:{rows.line_num}: {shown(','.join(row))} is no host and resource: write "
+                    "host,resource"
+                )
+            listed.append(ListedHost(*cells))
+            if len(listed) > ROWS_MAX:
+                raise HostsFileError(f"{path}: has more than {ROWS_MAX:,} lines")
+    except csv.Error as error:
+        raise HostsFileError(f"{path}:{rows.line_num}: is no CSV: {error}") from None
+    if not listed:
+        raise HostsFileError(f"{path}: has no host and resource")
+    return tuple(listed)
+
+
+class HostResources:
+    """Hosts of a fleet by the resources that a bill charges for them.
+
+    A host in the list is matched by it alone, any other by its provider's id and by its names. Hosts that
+    one resource matches count as one machine, as when a ledger was replaced.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[HostIdentity],
+        listed: Sequence[ListedHost] = (),
+        provider_ids: ProviderIds | None = None,
+    ) -> None:
+        self._parents = list(range(len(hosts)))
+        by_name: dict[str, list[int]] = {}
+        for number, host in enumerate(hosts):
+            for name in {*host.names, host.ledger, host.ledger[:LEDGER_CHARACTERS], host.name.casefold()}:
+                by_name.setdefault(name, []).append(number)
+        resources: dict[int, list[str]] = {}
+        unknown = []
+        for each in listed:
+            numbers = by_name.get(each.host.casefold())
+            if numbers is None:
+                unknown.append(each.host)
+            for number in numbers or ():
+                resources.setdefault(number, []).append(each.resource)
+        self.unknown = tuple(dict.fromkeys(unknown))
+        self._hosts_by_key: dict[str, int] = {}
+        ids = _IdsByNode(provider_ids or {})
+        repeated = _repeated_names(hosts)
+        for number, host in enumerate(hosts):
+            keys = resources.get(number) or list(ids.keys(host))
+            if number not in resources:
+                keys += [key for key in _name_keys(host.names) if not keys or key not in repeated]
+            for key in keys:
+                first = self._hosts_by_key.setdefault(_normal(key), number)
+                self._join(first, number)
+        self._cached = lru_cache(maxsize=65_536)(self._matched)
+
+    def machine(self, resource: str, name: str) -> int | None:
+        """The number of the machine that a row is of; `None`: it is of no host."""
+        return self._cached(resource, name)
+
+    def machine_of(self, number: int) -> int:
+        """The number of the machine of a host: the lowest number of its hosts."""
+        while self._parents[number] != number:
+            number = self._parents[number]
+        return number
+
+    def _join(self, one: int, other: int) -> None:
+        lower, higher = sorted((self.machine_of(one), self.machine_of(other)))
+        self._parents[higher] = lower
+
+    def _matched(self, resource: str, name: str) -> int | None:
+        for key in _endings(_normal(resource)):
+            if (number := self._hosts_by_key.get(key)) is not None:
+                return self.machine_of(number)
+        number = self._hosts_by_key.get(_normal(name)) if name else None
+        return None if number is None else self.machine_of(number)
+
+
+class _IdsByNode:
+    def __init__(self, provider_ids: ProviderIds) -> None:
+        self._ids = provider_ids
+        self._clusters = any(node.cluster for node in provider_ids)
+        self._by_node: dict[str, set[str]] = {}
+        for node, ids in provider_ids.items():
+            self._by_node.setdefault(node.node.casefold(), set()).update(ids)
+
+    def keys(self, host: HostIdentity) -> Iterator[str]:
+        """Resources of a host; a cluster counts where both sides name it."""
+        for node in sorted(host.nodes):
+            ids: Iterable[str] = self._ids.get(node) or ()
+            if not ids and not (node.cluster and self._clusters):
+                ids = self._by_node.get(node.node.casefold(), ())
+            for provider_id in sorted(ids):
+                yield from provider_keys(provider_id)
+
+
+def provider_keys(provider_id: str) -> Iterator[str]:
+    """What a bill may call the resource of a node: its path, or the last part of it."""
+    scheme, _, path = provider_id.partition("://")
+    path = path.strip("/")
+    if path:
+        yield path
+        if scheme != AZURE:
+            yield path.rpartition("/")[2]
+
+
+def _name_keys(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        for key in (name, name.partition(".")[0]):
+            if _LETTER.search(key):  # a number is the end of many ids, and an address the name of none
+                yield key
+
+
+def _repeated_names(hosts: Sequence[HostIdentity]) -> frozenset[str]:
+    """Names that hosts of several clusters have: they tell nothing where a node has an id."""
+    clusters: dict[str, set[str]] = {}
+    for host in hosts:
+        for key in _name_keys(host.names):
+            clusters.setdefault(key, set()).update(node.cluster for node in host.nodes if node.cluster)
+    return frozenset(key for key, known in clusters.items() if len(known) > 1)
+
+
+def _normal(text: str) -> str:
+    return text.strip().strip("/").casefold()
+
+
+def _endings(identifier: str) -> Iterator[str]:
+    """An id, and what follows each of its separators."""
+    if identifier:
+        yield identifier
+    for match in _SEPARATORS.finditer(identifier):
+        yield identifier[match.end() :]

@@ -1,0 +1,26 @@
+"""The provider's ids of Kubernetes nodes in a month, as kube-state-metrics exports them."""
+
+from typing import Final
+
+from exporter.finance.fleet.host_resources import NodeName, ProviderIds
+from exporter.finance.prometheus.client import PrometheusClient
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
+
+QUERY: Final = 'max by (cluster, node, provider_id) (last_over_time(kube_node_info{provider_id!=""}[1h]))'
+
+
+def provider_ids(client: PrometheusClient, start: Instant, until: Instant) -> ProviderIds:
+    """Ids of all nodes of a time range; empty without kube-state-metrics.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    ids: dict[NodeName, frozenset[str]] = {}
+    first = start + NANOSECONDS_PER_HOUR
+    while first < until + NANOSECONDS_PER_HOUR:
+        last = max(first, min(first + NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, until))
+        for series in client.range(QUERY, first, last, NANOSECONDS_PER_HOUR):
+            node = NodeName(series.labels.get("cluster", ""), series.labels.get("node", ""))
+            ids[node] = ids.get(node, frozenset()) | {series.labels.get("provider_id", "")}
+        first += NANOSECONDS_PER_DAY
+    return ids

@@ -1,0 +1,178 @@
+"""A bill over many hosts: hours of machines, commitments by what the bill says, and what is of no host."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.finance.fleet.bill import BilledMachine, FleetBill, read_fleet_bill
+from exporter.finance.invoice import CostColumn, InvoiceError
+from exporter.finance.invoice_file import Reading
+from exporter.tariff.period import Period
+from tests.finance.fleet.aws_bill import PLAN, Row, covered, instance, row, written
+from tests.finance.fleet.host_months import DOLLAR, HOUR
+from tests.finance.reconciliation.bills import UTC
+
+CENT = DOLLAR // 100
+MACHINES = {"i-0aaa": 0, "i-0bbb": 1}
+
+
+def read(rows: list[Row], folder: Path, cost: CostColumn = "billed", month: str = "2026-10") -> FleetBill:
+    """A bill of two machines, which is whole."""
+    path = written(rows, folder / "bill.csv")
+    bill = read_fleet_bill(
+        path, Reading(UTC, cost), Period.named(month), lambda key, _name: MACHINES.get(key)
+    )
+    assert sum(each.sums.total for each in bill.machines.values()) + sum(
+        each.amount for each in bill.residue
+    ) == (bill.total)
+    return bill
+
+
+def residue(bill: FleetBill) -> dict[str, int]:
+    return {each.kind: each.amount for each in bill.residue}
+
+
+def dollars(machine: BilledMachine) -> float:
+    return machine.sums.total / DOLLAR
+
+
+PURCHASE = {"CommitmentDiscountId": PLAN, "CommitmentDiscountType": "Reservation"}
+
+
+def test_a_fee_that_is_paid_ahead_is_no_cost_of_the_month(tmp_path: Path) -> None:
+    """A year is bought for 3,650; a day of one host is worth 10, and the rest is named."""
+    rows = [row("3650", 1, "Purchase", EffectiveCost="0", **PURCHASE), covered("10", 1, "24", "i-0aaa")]
+
+    billed, effective = read(rows, tmp_path), read(rows, tmp_path, "effective")
+    assert dollars(billed.machines[0]) == dollars(effective.machines[0]) == 10
+    assert residue(billed) == {"prepaid_commitments": 3640 * DOLLAR}
+    assert residue(effective) == {}
+
+
+def test_a_month_that_was_paid_for_before(tmp_path: Path) -> None:
+    """In BilledCost the host still costs what it used, and the fee of another month pays for it."""
+    bill = read([covered("10", 1, "24", "i-0aaa")], tmp_path)
+
+    assert dollars(bill.machines[0]) == 10
+    assert residue(bill) == {"prepaid_commitments": -10 * DOLLAR}
+
+
+def test_a_fee_without_effective_cost_goes_by_quantity(tmp_path: Path) -> None:
+    """100 dollars over 30, 10 and 10 hours, of which the last is of no host."""
+    plain = {"EffectiveCost": "", "CommitmentDiscountId": PLAN, "CommitmentDiscountStatus": "Used"}
+    rows = [
+        row("100", 1, "Purchase", EffectiveCost="", **PURCHASE),
+        instance("0", 1, "20", "i-0aaa", **plain),
+        instance("0", 2, "10", "i-0aaa", **plain),
+        instance("0", 1, "10", "i-0bbb", **plain),
+        instance("0", 1, "10", "i-0eee", **plain),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert (dollars(bill.machines[0]), dollars(bill.machines[1])) == (60, 20)
+    assert bill.machines[0].time == 30 * HOUR
+    assert residue(bill) == {"other_resources": 20 * DOLLAR}
+
+
+def test_a_fee_that_nothing_uses(tmp_path: Path) -> None:
+    """It is named as a commitment, and one without an id as a purchase."""
+    rows = [row("100", 1, "Purchase", **PURCHASE), row("7", 1, "Purchase", ServiceName="Marketplace")]
+    bill = read(rows, tmp_path)
+
+    assert residue(bill) == {"prepaid_commitments": 100 * DOLLAR, "purchases": 7 * DOLLAR}
+
+
+def test_reserved_capacity_that_is_not_used(tmp_path: Path) -> None:
+    """A reservation without a fee: its hours are charged on demand, used or not."""
+    reserved = {"CapacityReservationId": "cr-1"}
+    rows = [
+        instance("24", 1, "24", "i-0aaa", **reserved, CapacityReservationStatus="Used"),
+        row("48", 2, **reserved, CapacityReservationStatus="Unused", PricingQuantity="48"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert dollars(bill.machines[0]) == 24
+    assert residue(bill) == {"unused_commitments": 48 * DOLLAR}
+
+
+def test_committed_usage_without_an_id(tmp_path: Path) -> None:
+    """Its price is the effective one, and a fee of the same pricing pays for it."""
+    priced = {"PricingCategory": "Committed"}
+    rows = [
+        row("100", 1, "Purchase", **priced, EffectiveCost="0"),
+        instance("0", 1, "24", "i-0aaa", **priced, EffectiveCost="90"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert dollars(bill.machines[0]) == 90
+    assert residue(bill) == {"prepaid_commitments": 10 * DOLLAR}
+
+
+def test_a_reservation_of_azure(tmp_path: Path) -> None:
+    """Used and unused hours of a month's fee, in its spelling of ids; the unused ones are of no resource."""
+    order = "/providers/Microsoft.Capacity/reservationOrders/8d2e/reservations/5f3a"
+    reserved = {"CommitmentDiscountId": order, "CommitmentDiscountType": "Reservation"}
+    used, unused = {"CommitmentDiscountStatus": "Used"}, {"CommitmentDiscountStatus": "Unused"}
+    rows = [
+        row("744", 1, "Purchase", **reserved, EffectiveCost="0", ResourceId=order),
+        instance("0", 1, "24", "i-0aaa", **reserved, **used, EffectiveCost="24"),
+        row("0", 1, **reserved, **unused, EffectiveCost="720", PricingQuantity="720"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert dollars(bill.machines[0]) == 24
+    assert residue(bill) == {"unused_commitments": 720 * DOLLAR}
+    assert [(each.name, each.amount) for each in bill.residue[0].names] == [
+        (f"{order} (Reservation)", 720 * DOLLAR)
+    ]
+
+
+def test_hours_of_several_meters_count_once(tmp_path: Path) -> None:
+    """Two meters at once are one machine; one after the other they are as long as both."""
+    rows = [
+        instance("5", 1, "24", "i-0aaa", SkuId="cores"),
+        instance("7", 1, "24", "i-0aaa", SkuId="gpus"),
+        instance("2", 1, "1024", "i-0aaa", SkuId="memory", ConsumedUnit="GiB-Hours"),
+        instance("5", 1, "10", "i-0bbb", SkuId="on-demand"),
+        instance("3", 1, "14", "i-0bbb", SkuId="spot"),
+    ]
+    bill = read(rows, tmp_path)
+
+    one, other = bill.machines[0], bill.machines[1]
+    assert (one.time, dollars(one)) == (24 * HOUR, 14)
+    assert [(metered.cost, metered.time) for metered in one.sums.meters.values()] == [
+        (14 * DOLLAR, 24 * HOUR)
+    ]
+    assert (other.time, dollars(other)) == (24 * HOUR, 8)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ({"ServiceName": "AWS Support (Enterprise)"}, "support"),
+        ({"ServiceName": "AWSSupportBusiness"}, "support"),
+        ({"ServiceName": "Premium", "ServiceSubcategory": "Support"}, "support"),
+        ({"ServiceName": "Supportive Things"}, "no_resource"),
+        ({"ServiceName": "Amazon S3", "ResourceId": "bucket"}, "other_resources"),
+    ],
+)
+def test_what_is_of_no_host(cells: dict[str, str], kind: str, tmp_path: Path) -> None:
+    """Support is told by its service, whatever its category."""
+    assert residue(read([row("5", 1, **cells)], tmp_path)) == {kind: 5 * DOLLAR}
+
+
+def test_the_month_is_that_of_the_middle(tmp_path: Path) -> None:
+    """Hours and days of other months are counted apart; a year's charge is of its first month."""
+    rows = [
+        row("1", ("2026-09-30T23:00:00Z", "2026-10-01T00:00:00Z")),
+        row("2", ("2026-10-31T23:00:00Z", "2026-11-01T00:00:00Z")),
+        row("4", ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z")),
+        row("8", ("2026-10-07T00:00:00Z", "2027-10-07T00:00:00Z"), "Purchase"),
+    ]
+    bill = read(rows, tmp_path)
+
+    assert (bill.total, bill.others.rows, bill.others.cost) == (10 * DOLLAR, 2, 5 * DOLLAR)
+    with pytest.raises(
+        InvoiceError, match=r"bill\.csv: has nothing of 2026-08: it has 2026-09, 2026-10, 2026-11"
+    ):
+        read(rows, tmp_path, month="2026-08")
