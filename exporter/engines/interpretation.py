@@ -98,11 +98,21 @@ class _Models:
         self._engine = engine
         self.otherwise = label(otherwise)
         self.names: set[str] = set()
+        self._by_label: dict[str, str] = {}
 
     def of(self, series: Series) -> str:
         """The model of a series."""
-        names = (series.labels[name] for name in self._engine.models if name in series.labels)
-        name = next(names, self.otherwise)
+        name = self.otherwise
+        for each in self._engine.models:
+            if each in series.labels:
+                name = series.labels[each]
+                break
+        known = self._by_label.get(name)
+        if known is None:
+            known = self._by_label[name] = self._admit(name)
+        return known
+
+    def _admit(self, name: str) -> str:
         model = self.otherwise if name in self._engine.nameless else label(name)
         if model not in self.names and len(self.names) >= MODELS_MAX:
             return OTHER_MODELS
