@@ -257,7 +257,7 @@ def _is_ledger(path: Path, unreadable: list[UnreadableFile]) -> bool:
 def _is_statement(path: Path) -> bool:
     """Whether a file is a statement; one that cannot be read is reported as a ledger that cannot be."""
     try:
-        return path.is_file() and is_statement(_head(path))  # opening a FIFO waits for a writer
+        return os.path.isfile(path) and is_statement(_head(path))  # opening a FIFO waits for a writer
     except OSError:
         return False
 
