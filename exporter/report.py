@@ -285,6 +285,8 @@ class Report:
     first_price_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     run_rate: float | None = None
     budgets: tuple[BudgetRow, ...] = ()
+    headroom: Mapping[CostOwner, float] = field(default_factory=dict)
+    """Busy dollars per hour of the load that each owner's servers could add."""
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()

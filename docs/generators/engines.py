@@ -208,6 +208,8 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield from _metadata_queries(engine.questions)
     yield _model(engine)
     yield f"A restart is detected by {_process(engine)}."
+    if flags := dict.fromkeys(_limit_flags(engine)):
+        yield f"The largest number of requests running is known if it is started with {_list(flags, 'or')}."
     if engine.created:
         names = _list(dict.fromkeys(created_names(engine)))
         yield f"The start of a token series is {names}, where the page has it."
@@ -220,6 +222,12 @@ def _facts(engine: Engine) -> Iterator[str]:
         yield "Series appear with their first use; a page without any counts as zero."
     if engine.six_digits:
         yield "Numbers have six significant digits: above a million, tokens come in steps, and none is lost."
+
+
+def _limit_flags(engine: Engine) -> Iterator[str]:
+    for command in engine.commands:
+        if command.max_running is not None:
+            yield from command.max_running.flags
 
 
 def _rests(manual: Manual) -> str:
@@ -271,11 +279,21 @@ def _rows(engine: Engine) -> Iterator[str]:
             for quantity, read in _sums(alternative):
                 yield f"| {where} | {quantity} | {read} |"
                 where = ""
-    for title, gauges in (("running", engine.running), ("waiting", engine.waiting)):
+    for title, gauges in (
+        ("requests running", engine.running),
+        ("requests waiting", engine.waiting),
+        ("largest number of requests running", engine.max_running),
+    ):
         for position, gauge in enumerate(gauges):
             where = ("else " if position else "") + f"`{gauge.name}`"
             labels = _labels(gauge.where, "=") + _labels(gauge.unless, "!=")
-            yield f"| {where} | requests {title} | {_series(gauge.name, labels)} |"
+            yield f"| {where} | {title} | {_series(gauge.name, labels)} |"
+    for position, cache in enumerate(engine.kv_cache):
+        where = ("else " if position else "") + _list(filter(None, (cache.name, cache.capacity)))
+        ratio = _series(cache.name, _labels(cache.where, "=")) + (
+            f" / `{cache.capacity}`" if cache.capacity else ""
+        )
+        yield f"| {where} | part of the KV cache in use | {ratio} |"
 
 
 def _sums(alternative: Alternative) -> Iterator[tuple[str, str]]:

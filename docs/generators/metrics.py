@@ -41,6 +41,7 @@ LABELS: Final = {
     "pod": "the pod behind an endpoint, empty outside Kubernetes",
     "url": "the endpoint that is read",
     "method": "how something is divided: cost between phases, or a GPU between servers",
+    "limit": "what bounds the requests that run at once: `kv_cache` or `sequences`",
     "reason": "a failure in a fixed word",
     "hash": "of the configuration file's bytes",
     "version": "of the exporter",

@@ -94,6 +94,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
     """The demo, and the verbs that print an answer and exit."""
     from exporter.cli import (  # noqa: PLC0415 - the daemon does without
         adjust,
+        advise,
         check_config,
         explain,
         ledger,
@@ -106,7 +107,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
 
     _add_demo(verbs)
     _add_doctor(verbs)
-    for verb in (check_config, ledger, adjust, explain, reconcile, report, prices, tco, record):
+    for verb in (check_config, ledger, adjust, explain, advise, reconcile, report, prices, tco, record):
         verb.add(verbs)
 
 

@@ -40,7 +40,16 @@ from exporter.config.values import (
     Truth,
     Whole,
 )
-from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
+from exporter.cost.policy import (
+    SAVING_KINDS,
+    CardinalityLimits,
+    IgnoredSaving,
+    OwnershipRule,
+    SavingKind,
+    SplitMethod,
+    SplitRule,
+    Weights,
+)
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Overhead, Per, Period, Retirement
 
@@ -469,6 +478,54 @@ PRICES = Key(
     "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
 )
 
+SAVING_KIND: Key[SavingKind] = Key(
+    "kind",
+    Choice(SAVING_KINDS),
+    "The kind of finding, as `advise` names it.",
+    record=IgnoredSaving,
+    required=True,
+)
+SAVING_SERVER = Key(
+    "server",
+    Pattern(),
+    "The server's name, or namespace/name. Without it, any.",
+    record=IgnoredSaving,
+)
+SAVING_REASON = Key(
+    "reason",
+    Label("reason"),
+    "Why it is no waste; `advise` prints it.",
+    record=IgnoredSaving,
+    required=True,
+)
+SAVING_UNTIL = Key(
+    "until",
+    TimeValue(),
+    "Date or time from which it counts again; a date is the first instant of that local day.",
+    required=True,
+)
+
+
+def _ignored_saving(mapping: MappingNode) -> IgnoredSaving:
+    until = mapping[SAVING_UNTIL]
+    return IgnoredSaving(until=until.instant, until_text=until.text, **mapping.filled())
+
+
+IGNORED = Key(
+    "ignore",
+    ListOf(
+        Table(
+            (SAVING_KIND, SAVING_SERVER, SAVING_REASON, SAVING_UNTIL),
+            _ignored_saving,
+            expected="finding",
+        )
+    ),
+    "Findings that are listed apart and not counted, until a date. The first that matches applies.",
+    record=Config,
+    field="ignored_savings",
+)
+ADVISE = Key("advise", group((IGNORED,)), "Savings that the verb `advise` finds.")
+
 
 def _config(mapping: MappingNode) -> Config:
     # A list without items is as good as none: without budgets the default one applies.
@@ -496,6 +553,7 @@ DOCUMENT = Table(
         SERVERS,
         SPLIT,
         COMPARE,
+        ADVISE,
         DISCOVERY,
         LIMITS,
         GAP,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
-from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
+from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
@@ -153,6 +153,7 @@ class Config:
     server_rules: tuple[ServerRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
+    ignored_savings: tuple[IgnoredSaving, ...] = ()
     limits: CardinalityLimits = field(default_factory=CardinalityLimits)
     cloud: CloudChoice = "auto"
     gpus: GpusChoice = "auto"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, CostOwner
@@ -12,9 +12,19 @@ from exporter.readings import Gpu, PodOwnership, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import matches
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 SplitMethod = Literal["auto", "engine", "time", "weights"]
+
+SavingKind = Literal["unallocated", "deserted", "schedule", "hosted"]
+SAVING_KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
+"""Kinds of savings, in the order in which they take GPU time.
+
+unallocated: GPUs that no server and no other process held.
+deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
+schedule: hours of the week in which a server rests each week.
+hosted: a server that costs more than its tokens cost at a hosted offer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +147,22 @@ class CostPolicy:
             if matches(rule.server, server) and matches(rule.model, model):
                 return rule
         return SplitRule()
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredSaving:
+    """A kind of finding that is not counted before `until`, with the reason.
+
+    `server` is a pattern of a name, or of NAMESPACE/NAME; `None` matches any.
+    """
+
+    kind: SavingKind
+    reason: str
+    until: Instant
+    until_text: str = ""
+    server: str | None = None
+
+    def covers(self, kind: SavingKind, server: ServerKey) -> bool:
+        """Whether it is of a finding."""
+        names = server.server, "/".join(filter(None, server))
+        return kind == self.kind and any(matches(self.server, name) for name in names)

@@ -10,6 +10,8 @@ from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 Phase = Literal["prefill", "decode", "other", "idle", "unobserved"]
 PHASES: Final[tuple[Phase, ...]] = ("prefill", "decode", "other", "idle", "unobserved")
+BUSY_PHASES: Final[tuple[Phase, ...]] = ("prefill", "decode", "other")
+"""Phases in which a GPU worked."""
 
 UNALLOCATED: Final = "unallocated"
 """The server name of cost of GPUs without a holder."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all, split
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import UNASSIGNED, CostOwner, Postings, Segment
+from exporter.cost.postings import BUSY_PHASES, UNASSIGNED, CostOwner, OwnerPhase, Postings, Segment
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import Price
@@ -310,6 +310,28 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
 def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
     """Present dollars per hour by owner: rates by time, plus the mean power of five minutes."""
     hourly_by_owner: dict[CostOwner, float] = {}
+    for owner_phase, part in _rate_parts(gpus, prices):
+        hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + part
+    return hourly_by_owner
+
+
+def busy_rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
+    """Present dollars per hour that pay for work, by owner; 0 for an idle one.
+
+    An owner of a GPU that was not observed is left out: whether it worked is unknown.
+    """
+    hourly_by_owner: dict[CostOwner, float] = {}
+    unobserved: set[CostOwner] = set()
+    for owner_phase, part in _rate_parts(gpus, prices):
+        if owner_phase.phase == "unobserved" and part:
+            unobserved.add(owner_phase.owner)
+        busy = part if owner_phase.phase in BUSY_PHASES else 0.0
+        hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + busy
+    return {owner: hourly for owner, hourly in hourly_by_owner.items() if owner not in unobserved}
+
+
+def _rate_parts(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> Iterator[tuple[OwnerPhase, float]]:
+    """Present dollars per hour of each priced GPU by owner and phase."""
     for gpu, price in zip(gpus, prices, strict=True):
         hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates)
         energy = energy_dollars_per_hour(price, gpu.mean_watts)
@@ -317,9 +339,7 @@ def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner
         if not price.rates and energy is None:
             continue
         for owner_phase, weight in gpu.phase_weights.items():
-            part = (hourly + (energy or 0.0)) * gpu.count * weight / total
-            hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + part
-    return hourly_by_owner
+            yield owner_phase, (hourly + (energy or 0.0)) * gpu.count * weight / total
 
 
 def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | None:

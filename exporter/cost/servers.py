@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from exporter.cost import counters, split
 from exporter.cost.counters import CounterDeltas, EndpointTick
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
+from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import OTHER, CostOwner, RequestPosting, TokenPosting
@@ -163,7 +164,7 @@ def _server_delta(
                 seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
                 prefill = tick.deltas.get((model, "prefill_seconds"), 0.0)
                 seconds[name] = seconds.get(name, PhaseSeconds()) + PhaseSeconds(prefill, value)
-    running, batches, waiting = _load_sums(readings, names)
+    loads, batches = _load_sums(readings, names)
     restarted = any(tick.restarted for tick in ticks)
     models: dict[str, ModelDelta] = {}
     for name in names.all():
@@ -173,7 +174,7 @@ def _server_delta(
         models[name] = ModelDelta(
             tokens,
             request_seconds.get(name),
-            running.get(name),
+            loads[name].running if name in loads else None,
             batches.get(name, 0),
             engine_seconds.get(name),
             max(0, round(sums[name, "requests"])) if (name, "requests") in sums else None,
@@ -188,29 +189,23 @@ def _server_delta(
         division=_division(before, readings),
         reported=reported or before.served,
         models=models,
-        loads=tuple(
-            LoadReading(name, running.get(name), waiting.get(name))
-            for name in dict.fromkeys([*running, *waiting])
-        ),
+        loads=tuple(loads.values()),
         world_size=max((reading.world_size or 0 for reading in readings), default=0),
     )
 
 
 def _load_sums(
     readings: Iterable[ServerReading], names: _ModelNames
-) -> tuple[dict[str, float], dict[str, int], dict[str, float]]:
-    """Requests running, in how many batches, and requests waiting, each by model."""
-    running: dict[str, float] = {}
+) -> tuple[dict[str, LoadReading], dict[str, int]]:
+    """Load of each model over the endpoints that report any, and in how many batches its requests run."""
+    by_model: dict[str, list[LoadReading]] = {}
     batches: dict[str, int] = {}
-    waiting: dict[str, float] = {}
     for load in (load for reading in readings for load in reading.loads):
         name = names.admit(load.model)
+        by_model.setdefault(name, []).append(load)
         if load.running is not None:
-            running[name] = running.get(name, 0.0) + load.running
             batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
-        if load.waiting is not None:
-            waiting[name] = waiting.get(name, 0.0) + load.waiting
-    return running, batches, waiting
+    return {name: combined(name, loads) for name, loads in by_model.items()}, batches
 
 
 def _subtract(

@@ -34,7 +34,7 @@ from exporter.engines.spec import (
     prompt_holding,
 )
 from exporter.engines.trtllm import TRTLLM
-from exporter.engines.vllm import VLLM
+from exporter.engines.vllm import MAX_NUM_SEQS, VLLM
 
 _CARRIED: Final = (VLLM, SGLANG, TRTLLM)
 
@@ -54,6 +54,8 @@ DYNAMO: Final = Engine(
     groups=tuple(group for engine in _CARRIED for group in engine.groups),
     running=tuple(gauge for engine in _CARRIED for gauge in engine.running),
     waiting=tuple(gauge for engine in _CARRIED for gauge in engine.waiting),
+    max_running=tuple(gauge for engine in _CARRIED for gauge in engine.max_running),
+    kv_cache=tuple(cache for engine in _CARRIED for cache in engine.kv_cache),
     created=VLLM.created,
     creates_late=True,
     nameless=TRTLLM.nameless,
@@ -73,6 +75,7 @@ DYNAMO: Final = Engine(
                 Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
                 Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
             ),
+            max_running=MAX_NUM_SEQS,  # with vLLM inside
         ),
     ),
     manual=Manual(

@@ -7,13 +7,24 @@ from typing import Final, Literal
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.gateways import GatewaySpec, Shares
-from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
+from exporter.engines.spec import (
+    PROCESS_START,
+    Alternative,
+    CacheGauge,
+    Choice,
+    Engine,
+    Gauge,
+    chosen,
+    created_name,
+)
 from exporter.readings import (
     OTHER_MODELS,
     CounterReading,
     GatewayCounter,
     LoadReading,
+    Occupancy,
     Role,
+    SequenceLimit,
     counter_readings,
     digest,
     label,
@@ -42,11 +53,14 @@ class Interpretation:
     role: Role = ""
 
 
-def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") -> Interpretation:
+def interpret(
+    engine: Engine, page: Page, *, model: str = "", header: str = "", limit: SequenceLimit | None = None
+) -> Interpretation:
     """Read a page by its engine's names.
 
     `model` is the model of series that do not name one, from another page.
     `header` is the value of the engine's identity header, empty where there is none.
+    `limit` is the largest number of running sequences, used where the page does not have it.
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = _Models(engine, model or _named(engine, page))
@@ -56,7 +70,7 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
         for alternative in _first_available(group, page)
         for counter in _counters(engine, alternative, page, models)
     )
-    loads = _loads(engine, page, models)
+    loads = _loads(engine, page, models, limit)
     identity, started = process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
@@ -84,11 +98,21 @@ class _Models:
         self._engine = engine
         self.otherwise = label(otherwise)
         self.names: set[str] = set()
+        self._by_label: dict[str, str] = {}
 
     def of(self, series: Series) -> str:
         """The model of a series."""
-        names = (series.labels[name] for name in self._engine.models if name in series.labels)
-        name = next(names, self.otherwise)
+        name = self.otherwise
+        for each in self._engine.models:
+            if each in series.labels:
+                name = series.labels[each]
+                break
+        known = self._by_label.get(name)
+        if known is None:
+            known = self._by_label[name] = self._admit(name)
+        return known
+
+    def _admit(self, name: str) -> str:
         model = self.otherwise if name in self._engine.nameless else label(name)
         if model not in self.names and len(self.names) >= MODELS_MAX:
             return OTHER_MODELS
@@ -183,18 +207,80 @@ def _role(engine: Engine, page: Page) -> Role:
     return ""
 
 
-def _loads(engine: Engine, page: Page, models: _Models) -> tuple[LoadReading, ...]:
+def _loads(
+    engine: Engine, page: Page, models: _Models, limit: SequenceLimit | None
+) -> tuple[LoadReading, ...]:
     running = _requests(engine, engine.running, page, models)
     waiting = _requests(engine, engine.waiting, page, models)
+    max_running = _max_running(running, _requests(engine, engine.max_running, page, models), limit)
+    kv_cache = _kv_cache(engine, page, models)
     return tuple(
         LoadReading(
             name,
             sum(running[name]) if name in running else None,
             sum(waiting[name]) if name in waiting else None,
             max(1, sum(requests > 0 for requests in running.get(name, ()))),
+            max_running.get(name),
+            kv_cache.get(name),
         )
-        for name in sorted(running.keys() | waiting.keys())
+        for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
     )
+
+
+def _max_running(
+    running: Mapping[str, Sequence[float]],
+    on_page: Mapping[str, Sequence[float]],
+    limit: SequenceLimit | None,
+) -> dict[str, float]:
+    """Largest number of running requests per model: by the page for each of its ranks, else by the limit.
+
+    A limit is of the whole server, so that it has no meaning for one of several models.
+    """
+    if on_page:
+        return {
+            name: sum(on_page[name])
+            for name, ranks in running.items()
+            if len(on_page.get(name, ())) == len(ranks) and min(on_page[name]) > 0
+        }
+    if limit is None or len(running) != 1:
+        return {}
+    return {
+        name: float(limit.sequences * (1 if limit.shared else len(ranks))) for name, ranks in running.items()
+    }
+
+
+def _kv_cache(engine: Engine, page: Page, models: _Models) -> dict[str, Occupancy]:
+    """Use of the KV cache per model, by the first gauge on the page.
+
+    One value that is not plausible leaves its model out: the mean of the other ranks is not its load.
+    """
+    for gauge in engine.kv_cache:
+        if gauge.name in page.names:
+            parts: dict[str, list[Occupancy | None]] = {}
+            for series, occupancy in _cache_parts(engine, page, gauge):
+                parts.setdefault(models.of(series), []).append(occupancy)
+            return {
+                name: Occupancy(sum(part.used for part in known), sum(part.capacity for part in known))
+                for name, ranks in parts.items()
+                if len(known := [part for part in ranks if part is not None]) == len(ranks)
+            }
+    return {}
+
+
+def _cache_parts(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, Occupancy | None]]:
+    """Each rank's series and its use of the cache, `None` for one that is not plausible."""
+    capacities = {
+        sample.series.key.removeprefix(gauge.capacity): sample.value
+        for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
+    }
+    plausible = _samples(engine, page, gauge.name, gauge.where)
+    for sample in plausible:
+        capacity = capacities.get(sample.series.key.removeprefix(gauge.name), 0.0) if gauge.capacity else 1.0
+        fits = capacity > 0 and (gauge.capacity or sample.value <= capacity)
+        yield sample.series, Occupancy(min(sample.value, capacity), capacity) if fits else None
+    for sample in page.samples.get(gauge.name, ()):
+        if chosen(sample.series.labels, gauge.where) and not 0 <= sample.value < math.inf:
+            yield sample.series, None
 
 
 def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Models) -> dict[str, list[float]]:

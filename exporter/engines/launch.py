@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.catalogue import COMMANDS
-from exporter.engines.spec import Command, Factor
-from exporter.readings import label
+from exporter.engines.spec import Command, Factor, SequenceFlags
+from exporter.readings import SEQUENCES_MAX, SequenceLimit, label
 
 WORDS_MAX: Final = 512
 """Words of a command line that are read; a long one has about a hundred."""
@@ -68,6 +68,7 @@ class Launch:
     `world_size` is the number of GPUs that the server's page covers, `None` if unknown.
     `serves` is false for a follower, whose API is on another host. `part` belongs to a server, and is none.
     `routes` is true for a router, which starts a server for each model.
+    `max_running` is the largest number of sequences that it runs at once, `None` without a flag.
     """
 
     engine: str
@@ -85,6 +86,7 @@ class Launch:
     serves: bool = True
     part: bool = False
     routes: bool = False
+    max_running: SequenceLimit | None = None
 
 
 class _Options:
@@ -207,6 +209,8 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
     valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
     valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
+    if command.max_running is not None:
+        valued |= {*command.max_running.flags}
     options = _Options(rest or (), frozenset(valued))
     stated, host = options.number(command.ports), options.value(command.hosts) or command.host
     if address := options.value(command.addresses):
@@ -235,6 +239,7 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
         serves=rank == 0 and not command.part and not options.has(command.followers),
         part=command.part,
         routes=options.has(command.routes) and not options.has(command.models),
+        max_running=None if command.max_running is None else _max_running(command.max_running, options),
     )
 
 
@@ -272,6 +277,14 @@ def _world_size(factors: Iterable[Factor], options: _Options) -> int | None:
             return None
         product = (product or 1) * size
     return product if 0 < product <= LARGEST_WORLD else None
+
+
+def _max_running(stated: SequenceFlags, options: _Options) -> SequenceLimit | None:
+    shared = options.has(stated.shared_with)
+    sequences = options.number(stated.flags)
+    if sequences is None or not 0 < sequences <= SEQUENCES_MAX:
+        return None
+    return None if options.has(stated.unknown_with) and not shared else SequenceLimit(sequences, shared)
 
 
 def _port(port: int | None) -> int | None:

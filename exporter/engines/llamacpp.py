@@ -10,6 +10,8 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 - Numbers have six significant digits: above a million a counter moves in steps of ten, above ten million of
   a hundred. Nothing is lost, it arrives later.
 - No labels, no counter of requests. The model is asked of `/v1/models`.
+- Each slot runs one request: `/props` has their number (`total_slots`), else `--parallel`. The use of the KV
+  cache is told by old builds only.
 - `Process-Start-Time-Unix` is microseconds of a monotonic clock, not a Unix time; it survives sleeping.
 - Reading `/metrics` is a task: it resets the idle timer and wakes a sleeping server, which loads its model.
   `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, and seen with b10434).
@@ -20,6 +22,7 @@ from typing import Final
 from exporter.engines.spec import (
     LOOPBACK,
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -27,6 +30,7 @@ from exporter.engines.spec import (
     Gauge,
     Manual,
     MetadataQuery,
+    SequenceFlags,
     counter,
     phase_seconds,
 )
@@ -49,6 +53,7 @@ LLAMACPP: Final = Engine(
     ),
     running=(Gauge("llamacpp:requests_processing"),),
     waiting=(Gauge("llamacpp:requests_deferred"),),
+    kv_cache=(CacheGauge("llamacpp:kv_cache_usage_ratio"),),
     identity_header="process-start-time-unix",
     questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     six_digits=True,
@@ -63,6 +68,7 @@ LLAMACPP: Final = Engine(
             models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
             files=("--model", "-m"),
             routes=("--models-dir", "--models-preset"),
+            max_running=SequenceFlags(("--parallel", "-np")),
         ),
     ),
     manual=Manual(
@@ -74,12 +80,14 @@ LLAMACPP: Final = Engine(
         "A server that may sleep is therefore read after ticks in which its GPU was busy, and once when that "
         "falls idle. It also resets the throughput gauges, which are not read.",
         deployment=(
+            "The largest number of requests running is its number of slots, from `/props`.",
             "Each model of a router is a server, found by the process that the router started for it.",
             "By `url` a router is read by model, with `?model=NAME`; it is never asked to load one.",
         ),
         cannot_tell=(
             "Requests finished.",
             "Cached tokens, in older builds.",
+            "The use of its KV cache, in newer builds.",
             "Tokens of a request that is canceled, in older builds.",
         ),
     ),

@@ -8,17 +8,20 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 - `engine` is the data-parallel rank; each rank is an API server with a port and a page of its own.
 - `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
 - Request seconds are of finished requests and overlap.
+- `gpu_cache_usage_perc` is a ratio: 1 is all. `--max-batch-size` limits an engine; the page lacks it.
 """
 
 from typing import Final
 
 from exporter.engines.spec import (
+    CacheGauge,
     Command,
     Engine,
     Factor,
     Fingerprint,
     Gauge,
     Manual,
+    SequenceFlags,
     counter,
     phase_seconds,
     prompt_holding,
@@ -47,6 +50,7 @@ LMDEPLOY: Final = Engine(
     ),
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting"),),
+    kv_cache=(CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
     commands=(
         Command(
             programs=("lmdeploy serve api_server",),
@@ -59,6 +63,7 @@ LMDEPLOY: Final = Engine(
             models=("--model-name",),
             positional=True,
             world_factors=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
+            max_running=SequenceFlags(("--max-batch-size",)),
         ),
     ),
     manual=Manual(

@@ -12,6 +12,7 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -43,6 +44,8 @@ NIM: Final = Engine(
     ),
     running=(Gauge("num_requests_running"),),
     waiting=(Gauge("num_requests_waiting"),),
+    max_running=(Gauge("num_request_max"),),
+    kv_cache=(CacheGauge("gpu_cache_usage_perc"),),
     creates_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
     commands=(

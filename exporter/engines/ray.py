@@ -36,6 +36,7 @@ RAY: Final = Engine(
     groups=_VLLM.groups + _SGLANG.groups,
     running=_VLLM.running + _SGLANG.running,
     waiting=_VLLM.waiting + _SGLANG.waiting,
+    kv_cache=_VLLM.kv_cache + _SGLANG.kv_cache,
     creates_late=True,
     # Of processes of replicas nothing is known to repeat another one.
     repeated=SGLANG.repeated - {"pid"},

@@ -22,6 +22,9 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 - Without it: seconds of `prefill_forward` per request, and those from its first token to its end. Seconds
   between tokens (`inter_token_latency_seconds`) are of streams: of an answer in one piece the scheduler sends
   the first token and every fiftieth (`SGLANG_FORCE_STREAM_INTERVAL`).
+- `token_usage` is the part of the KV cache in use, without what may be evicted.
+- `--max-running-requests` limits running requests, and its page lacks it. With attention in data parallel the
+  ranks divide it (`max_running_requests // attn_dp_size`), with other data parallelism only in some versions.
 - `gen_throughput` and the histograms `*_tokens_histogram` are not read.
 """
 
@@ -30,6 +33,7 @@ from typing import Final
 from exporter.engines.spec import (
     LOOPBACK,
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -37,6 +41,7 @@ from exporter.engines.spec import (
     Fingerprint,
     Gauge,
     Manual,
+    SequenceFlags,
     counter,
     prompt_holding,
 )
@@ -52,6 +57,9 @@ _WHOLE: Final = "sglang:e2e_request_latency_seconds_sum"
 
 _PREFILL: Final = ("extend", "mixed", "split_prefill", "dllm_extend")
 _DECODE: Final = ("decode", "target_verify", "draft_extend", "draft_extend_v2")
+
+_DATA_PARALLEL: Final = ("--dp-size", "--data-parallel-size", "--dp")
+_DIVIDED: Final = ("--enable-dp-attention",)
 
 
 def _timed(name: str, before: str = "") -> Alternative:
@@ -122,6 +130,7 @@ SGLANG: Final = Engine(
     ),
     running=(Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
     waiting=(Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
+    kv_cache=(CacheGauge("sglang:token_usage"),),
     creates_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
     role="engine_type",
@@ -142,7 +151,10 @@ SGLANG: Final = Engine(
                 Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
                 Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
                 # With attention in data parallel the ranks of tensor parallel are divided among it.
-                Factor(("--dp-size", "--data-parallel-size", "--dp"), unless=("--enable-dp-attention",)),
+                Factor(_DATA_PARALLEL, unless=_DIVIDED),
+            ),
+            max_running=SequenceFlags(
+                ("--max-running-requests",), shared_with=_DIVIDED, unknown_with=_DATA_PARALLEL
             ),
         ),
     ),

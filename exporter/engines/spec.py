@@ -112,6 +112,15 @@ class Gauge:
     unless: Choice = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CacheGauge:
+    """The part of the KV cache in use: a ratio from 0 to 1, or an amount of the gauge `capacity`."""
+
+    name: str
+    where: Choice = ()
+    capacity: str = ""
+
+
 Way: TypeAlias = tuple[str | int, ...]
 """The path to a value in a JSON document: a word is a key of an object, a number an index of a list."""
 
@@ -183,6 +192,19 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceFlags:
+    """Flags with the largest number of sequences that one engine of a server runs at once.
+
+    `shared_with`: with one of these flags all data-parallel ranks share the number.
+    `unknown_with`: with one of these flags, and none of `shared_with`, its meaning depends on the version.
+    """
+
+    flags: tuple[str, ...]
+    shared_with: tuple[str, ...] = ()
+    unknown_with: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """One way in which an engine's API server is started.
 
@@ -199,6 +221,8 @@ class Command:
     With a flag of `routes`, and no model, it is a router, which starts a server for each model.
     `models` are flags, best first; `files` those of them that take a path; with `positional` the first free
     word is a model. `world_factors` is empty where the command line does not give the number of GPUs.
+    `max_running` gives the largest number of sequences, `None` where no flag does. A default that depends on
+    the version or the GPU is not one.
     """
 
     programs: tuple[str, ...] = ()
@@ -230,6 +254,7 @@ class Command:
     ranks: tuple[str, ...] = ("--node-rank",)
     followers: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    max_running: SequenceFlags | None = None
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -247,7 +272,8 @@ class Engine:
     `repeated` are labels of ranks that all count the same work: series that differ only in them are one
     series with the largest value, so that the work counts once whichever ranks are on the page.
     `role` is a label whose values prefill and decode name the part of a disaggregated pair.
-    `running` and `waiting` list alternatives, best first.
+    `running` and `waiting` list alternatives, best first; so do `max_running`, the largest number of requests
+    that run at once, and `kv_cache`.
     The process is identified by `PROCESS_START`, else by the oldest `created` series, else by the response
     header `identity_header`, whose value is opaque.
     `creates_late`: series appear with their first token, so that a page without any is not a failure.
@@ -271,6 +297,8 @@ class Engine:
     models: tuple[str, ...] = ()
     running: tuple[Gauge, ...] = ()
     waiting: tuple[Gauge, ...] = ()
+    max_running: tuple[Gauge, ...] = ()
+    kv_cache: tuple[CacheGauge, ...] = ()
     created: str = ""
     identity_header: str = ""
     creates_late: bool = False
@@ -293,6 +321,10 @@ class Engine:
         for group in self.groups:
             for alternative in group:
                 yield from alternative.counts
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """All gauges of requests."""
+        return (*self.running, *self.waiting, *self.max_running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +366,8 @@ def counted(engine: Engine) -> WantedSeries:
     names = {PROCESS_START, *engine.fingerprint.names}
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
-    names.update(gauge.name for gauge in (*engine.running, *engine.waiting))
+    names.update(gauge.name for gauge in engine.gauges())
+    names.update(name for cache in engine.kv_cache for name in (cache.name, cache.capacity) if name)
     names.update(named.name for named in engine.named_by)
     return WantedSeries(names)
 

@@ -11,6 +11,9 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
   requests'. A prefill that is batched with decodes counts as prefill.
 - `tgi_request_skipped_tokens` is a summary, `tgi_request_mean_time_per_token_duration` a mean per request.
   Neither is read.
+- `tgi_batch_current_max_tokens` are the tokens that the batch may grow to, for which it reserves KV cache;
+  `tgi_batch_max_total_tokens` is all of it (`backends/v3/src/backend.rs`).
+- The page lacks `--max-batch-size`, which is optional; `--max-concurrent-requests` counts those that wait.
 - Every family appears with its first use; only `tgi_batch_max_total_tokens` is there from the start.
 """
 
@@ -18,6 +21,7 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -26,6 +30,7 @@ from exporter.engines.spec import (
     Gauge,
     Manual,
     MetadataQuery,
+    SequenceFlags,
     counter,
 )
 
@@ -63,6 +68,7 @@ TGI: Final = Engine(
     ),
     running=(Gauge("tgi_batch_current_size"),),
     waiting=(Gauge("tgi_queue_size"),),
+    kv_cache=(CacheGauge("tgi_batch_current_max_tokens", capacity="tgi_batch_max_total_tokens"),),
     creates_late=True,
     questions=(MetadataQuery("info", model=("model_id",), version=("version",)),),
     commands=(
@@ -75,6 +81,7 @@ TGI: Final = Engine(
             hosts=("--hostname",),
             models=("--model-id", "--tokenizer-name"),
             world_factors=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
+            max_running=SequenceFlags(("--max-batch-size",)),
         ),
     ),
     manual=Manual(

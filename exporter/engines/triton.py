@@ -13,12 +13,22 @@ and @1e66a22 `src/utils/metrics.py`, NVIDIA/TensorRT-LLM @0d5352f `triton_backen
 - `vllm:iteration_tokens_total` is a histogram, `nv_inference_pending_request_count` a gauge, and durations
   (`_us`) are of whole requests, not of phases.
 - TensorRT-LLM's reporter assigns values by position: a statistic that a version lacks moves the gauges of
-  requests by one. Tokens are in histograms of their own.
+  requests by one, but for active and max, which are the first two (`request_keys_`). Tokens are in histograms
+  of their own.
 """
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Command, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import (
+    Alternative,
+    CacheGauge,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+)
 from exporter.engines.vllm import VLLM
 
 _TRTLLM_PROMPT: Final = "nv_llm_input_token_len_sum"
@@ -74,6 +84,8 @@ TRITON: Final = Engine(
         Gauge(_TRTLLM_REQUESTS, (("request_type", ("waiting",)),)),
         Gauge("nv_inference_pending_request_count"),
     ),
+    max_running=(Gauge(_TRTLLM_REQUESTS, (("request_type", ("max",)),)),),
+    kv_cache=(CacheGauge("nv_trt_llm_kv_cache_block_metrics", (("kv_cache_block_type", ("fraction",)),)),),
     creates_late=True,
     commands=(
         Command(
@@ -100,6 +112,7 @@ TRITON: Final = Engine(
         cannot_tell=(
             "Tokens of models that are no language models, and of backends other than TensorRT-LLM and vLLM.",
             "Which tokens of a prompt were cached, up to 25.12.",
+            "With the vLLM backend: its maximum of running requests, and the use of its KV cache.",
             "With the TensorRT-LLM backend: the time of each phase, and tokens before the request ends.",
         ),
     ),

@@ -10,6 +10,8 @@ Source: NVIDIA/TensorRT-LLM 050f80d (2026), `tensorrt_llm/metrics/collector.py` 
 - Counters move when a request finishes. The prompt holds cached tokens, which a counter of their own tells;
   `trtllm_prompt_cache_hit_tokens_total` counts them once more, by tier, and is not read.
 - Gauges carry the `pid` of the process that set them, and need `enable_iter_perf_stats: true`.
+- `trtllm_max_num_active_requests` is the limit of `trtllm_num_requests_running`, and
+  `trtllm_kv_cache_utilization` a ratio: all of the last iteration (`iterLatencyMS` and its kin).
 - `trtllm_time_per_output_token_seconds` is a mean per request, not decode time.
 - 1.1.0rc5 writes latencies only, without a prefix: no tokens, so it is not recognized.
 """
@@ -18,6 +20,7 @@ from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -68,6 +71,8 @@ TRTLLM: Final = Engine(
     ),
     running=(Gauge("trtllm_num_requests_running"),),
     waiting=(Gauge("trtllm_num_requests_waiting"),),
+    max_running=(Gauge("trtllm_max_num_active_requests"),),
+    kv_cache=(CacheGauge("trtllm_kv_cache_utilization"),),
     creates_late=True,
     nameless=("undefined", ""),
     named_by=(ModelLabel("trtllm_model_config_info", "model"),),

@@ -12,12 +12,17 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
   request, not decode time, and `iteration_tokens_total` is a histogram: neither is read.
 - The Rust frontend creates series with the first request.
+- `kv_cache_usage_perc` is a ratio of blocks in use, without cached ones that may be evicted. Its name was
+  `gpu_cache_usage_perc` to 0.11.
+- `--max-num-seqs` limits each data-parallel rank (`vllm/v1/core/sched/scheduler.py`, `max_num_running_reqs`).
+  The page lacks it, and its default depends on the version and the GPU.
 """
 
 from typing import Final
 
 from exporter.engines.spec import (
     Alternative,
+    CacheGauge,
     Command,
     Count,
     Engine,
@@ -26,6 +31,7 @@ from exporter.engines.spec import (
     Gauge,
     Manual,
     MetadataQuery,
+    SequenceFlags,
     counter,
     phase_seconds,
 )
@@ -66,6 +72,9 @@ _WORLD_FACTORS: Final = (
         narrowed=("--data-parallel-size-local", "-dpl"),
     ),
 )
+
+MAX_NUM_SEQS: Final = SequenceFlags(("--max-num-seqs",))
+"""Also of what starts vLLM's engine with its flags."""
 
 _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
 """vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
@@ -112,6 +121,7 @@ VLLM: Final = Engine(
     ),
     running=(Gauge("vllm:num_requests_running"),),
     waiting=(Gauge("vllm:num_requests_waiting"),),
+    kv_cache=(CacheGauge("vllm:kv_cache_usage_perc"), CacheGauge("vllm:gpu_cache_usage_perc")),
     created="vllm:prompt_tokens_created",
     creates_late=True,
     questions=(MetadataQuery("version", version=("version",)),),
@@ -131,6 +141,7 @@ VLLM: Final = Engine(
             nodes=("--nnodes", "-n"),
             ranks=("--node-rank", "-r"),
             followers=("--headless",),
+            max_running=MAX_NUM_SEQS,
         ),
     ),
     manual=Manual(

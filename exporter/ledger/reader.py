@@ -1,13 +1,13 @@
 """Reader of a ledger for the verbs, while a daemon may write it."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from zoneinfo import ZoneInfo
 
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums, MonthRecord, read_history, read_month
+from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, read_history, read_month
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
@@ -51,12 +51,14 @@ class LedgerReader(ReadOnlyLedger):
 
         return self._answer(read)
 
-    def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """History by hour since 1970, from the first to the last; `None` if the file has none.
+    def hours(
+        self, first: int, last: int, families: Collection[str] = FAMILIES
+    ) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970, from the first to the last; `None` if there is none.
 
         Hours have no `covered`.
         """
-        return self._answer(lambda connection: read_history(connection, "hourly", first, last))
+        return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from exporter.cost.load import combined, load_ratios
 from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import (
     CHARGED,
@@ -87,6 +88,20 @@ def _load(value: Callable[[LoadReading], float | None]) -> Rows:
     return rows
 
 
+def _load_ratios(report: Report) -> Iterator[Row]:
+    replicas: dict[CostOwner, list[LoadReading]] = {}
+    for row in report.loads:
+        replicas.setdefault(row.owner, []).append(row.load)
+    for owner, loads in replicas.items():
+        for limit, used in load_ratios(combined(owner.model, loads)).items():
+            yield (*owner_labels(owner), limit), used
+
+
+def _headroom(report: Report) -> Iterator[Row]:
+    for owner, rate in report.headroom.items():
+        yield owner_labels(owner), rate
+
+
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
@@ -161,5 +176,22 @@ ROWS: Final[tuple[Metric, ...]] = (
         OWNER_AND_MODEL,
         "Requests queued at the last read. Absent where the engine does not report them.",
         _load(lambda load: load.waiting),
+    ),
+    gauge(
+        "inference_server_load_ratio",
+        (*OWNER_AND_MODEL, "limit"),
+        "Part of what the server can serve at once that was in use at the last read, 0 to 1. Limit kv_cache: "
+        "the KV cache; sequences: running requests over their maximum. Replicas on one host count by their "
+        "maximum. A queue has no maximum: it is inference_server_requests_waiting. Absent for a limit that "
+        "neither the server nor its command line reports, or that a replica does not report.",
+        _load_ratios,
+    ),
+    gauge(
+        "inference_server_headroom_dollars_per_hour",
+        OWNER_AND_MODEL,
+        "Current busy spend times the load that the server could add: 1 minus the largest "
+        "inference_server_load_ratio, 0 while requests wait. Not in the totals; idle spend comes on top. "
+        "Absent without a load ratio, without priced GPUs, and while a GPU is not observed.",
+        _headroom,
     ),
 )

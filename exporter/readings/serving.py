@@ -69,18 +69,42 @@ class CounterReading:
     created: Instant | None = None
 
 
+class Occupancy(NamedTuple):
+    """Part of a capacity in use, both in one unit. A plain ratio has a capacity of one for each engine."""
+
+    used: float
+    capacity: float
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReading:
-    """Requests of one model at the moment of the read.
+    """Requests of one model at the moment of the read, and the limits that they run against.
 
     `batches` is the number of batches that they run in: one for each engine behind the endpoint that has any
     (a data-parallel rank, a replica on a shared page).
+    `max_running` is the largest number of requests that these engines run at once, `None` if unknown.
     """
 
     model: str
     running: float | None = None
     waiting: float | None = None
     batches: int = 1
+    max_running: float | None = None
+    kv_cache: Occupancy | None = None
+
+
+SEQUENCES_MAX: Final = 65_536
+"""Largest plausible number of sequences at once; a larger one lifts the limit."""
+
+
+class SequenceLimit(NamedTuple):
+    """The largest number of sequences that run at once, by a server's command line or its own information.
+
+    `shared`: all engines of the server share it. Otherwise each has it.
+    """
+
+    sequences: int
+    shared: bool = False
 
 
 class ServerKey(NamedTuple):

@@ -19,6 +19,7 @@ from exporter.reports.rule_text import (
     budget_words,
     compare_words,
     hardware_words,
+    ignored_words,
     overhead_words,
     pattern_words,
     price_words,
@@ -100,6 +101,10 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "ownership": config.ownership,
         "split": config.split or (SplitRule(),),
         "compare": [_compare(offer) for offer in config.compare],
+        "ignored_savings": [
+            {"kind": each.kind, "server": each.server, "reason": each.reason, "until": each.until_text}
+            for each in config.ignored_savings
+        ],
     }
     for name in DOCUMENT.field_names():
         record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
@@ -272,6 +277,8 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield from _section("ownership", owners, "no rule: everything is unassigned")
     yield from _section("split", map(split_words, config.split or (SplitRule(),)), "")
     yield from _section("compare", map(compare_words, config.compare), "no offer")
+    if config.ignored_savings:
+        yield from _section("ignored savings", map(ignored_words, config.ignored_savings), "")
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
 
 

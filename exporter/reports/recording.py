@@ -214,9 +214,8 @@ def _expected_values() -> dict[str, set[str]]:
     for engine in ENGINES.values():
         choices = [engine.fingerprint.where]
         choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
-        choices += [
-            choice for gauge in (*engine.running, *engine.waiting) for choice in (gauge.where, gauge.unless)
-        ]
+        choices += [choice for gauge in engine.gauges() for choice in (gauge.where, gauge.unless)]
+        choices += [cache.where for cache in engine.kv_cache]
         for name, values in (pair for choice in choices for pair in choice):
             values_by_label.setdefault(name, set()).update(values)
         for name in engine.models:

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain
-from exporter.cost.policy import SplitRule
+from exporter.cost.policy import IgnoredSaving, SplitRule
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
@@ -241,6 +241,12 @@ def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str
 def retired_words(gone: Retirement) -> str:
     """A retired GPU."""
     return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
+
+
+def ignored_words(ignored: IgnoredSaving) -> str:
+    """A finding of `advise` that is not counted for a time."""
+    server = pattern_words(ignored.server)
+    return f"{ignored.kind}, server {server}, until {ignored.until_text}: {ignored.reason}"
 
 
 def overhead_words(amount: Overhead) -> str:

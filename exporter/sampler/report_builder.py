@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
 from exporter.cost.attribution import UNALLOCATED_KEY
+from exporter.cost.load import headroom
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
     Projection,
+    busy_rates,
     current_prices,
     energy_dollars_per_hour,
     first_prices,
@@ -109,6 +111,10 @@ def build_report(
                 configured=context.config.budgets is not DEFAULT_BUDGETS,
             )
             for budget in context.config.budgets
+        ),
+        headroom=headroom(
+            busy_rates(outcome.gpus, prices),
+            {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads},
         ),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)

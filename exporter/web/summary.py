@@ -8,7 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.explanation import HARDWARE
-from exporter.cost.postings import UNALLOCATED, CostOwner
+from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.metrics.rendering import is_stale
 from exporter.readings import ServerKey, label
 from exporter.report import ComponentPrice, GpuRow, Hour, RecentHistory, Report
@@ -29,9 +29,6 @@ UNALLOCATED_KEY: Final = ServerKey("", UNALLOCATED)
 
 SHARE_DIGITS: Final = 9
 """Shares of a GPU are floats: a smaller part is a rounding error."""
-
-BUSY: Final = ("prefill", "decode", "other")
-"""Phases in which a GPU worked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +324,7 @@ def _busy_ratio(report: Report, owner: CostOwner) -> float | None:
     spent = 0 if window is None else sum(window.money.values())
     if window is None or spent <= 0:
         return None
-    return sum(window.money.get(phase, 0) for phase in BUSY) / spent
+    return sum(window.money.get(phase, 0) for phase in BUSY_PHASES) / spent
 
 
 def _current_month(report: Report) -> str | None:

@@ -35,7 +35,7 @@ EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")
 ]
 TABLES: Final = (
-    *("doctor", "check-config", "report month", "report chargeback", "explain", "reconcile", "tco"),
+    *("doctor", "check-config", "report month", "report chargeback", "explain", "advise", "reconcile", "tco"),
     "prices show",
 )
 FOCUS: Final = (

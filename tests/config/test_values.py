@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.config import Budget, Config, ConfiguredServer, parse
-from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
+from exporter.cost.policy import CardinalityLimits, IgnoredSaving, OwnershipRule, SplitRule, Weights
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 
 SECOND = 1_000_000_000
@@ -193,3 +193,13 @@ def test_off_is_a_word_where_a_cloud_is_chosen() -> None:
     assert parse(b"discovery: {cloud: nebius}\n").cloud == "nebius"
     assert parse(b"discovery: {}\n").cloud == "auto"
     assert parse(b"interval: 10s\n").cloud == "auto"
+
+
+def test_ignored_savings(good: Good) -> None:
+    """Until midnight in Berlin, an hour before that in UTC; and any server without a pattern."""
+    archive, spare = good("good-advise.yaml").ignored_savings
+
+    assert archive == IgnoredSaving(
+        "deserted", "standby for a launch", 1_798_758_000 * SECOND, "2027-01-01", "archive-*"
+    )
+    assert (spare.kind, spare.server, spare.until) == ("unallocated", None, 1_798_113_600 * SECOND)

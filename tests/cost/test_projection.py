@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
+    PHASES,
     CostOwner,
     EnergyPosting,
     GpuTimePosting,
@@ -24,6 +25,7 @@ from exporter.cost.projection import (
     Projection,
     RecentUsage,
     UsageHour,
+    busy_rates,
     current_prices,
     energy_by_product,
     energy_dollars_per_hour,
@@ -491,6 +493,29 @@ def test_rates_do_not_wait_for_power() -> None:
     meter = CheckedMeter(cost_policy(rent(8, energy=Electricity(Decimal("0.1")))))
     meter.tick(10, [h100()], [], allocate(CHAT, 0))
     assert now(meter) == {"chat": 8.0}
+
+
+def of_phases(server: str, number: int = 0, **weights: int) -> GpuOutcome:
+    """A GPU of one server, by the weights of its phases."""
+    owner = CostOwner("product", "team", "", server, "m")
+    by_phase = {OwnerPhase(owner, phase): weights[phase] for phase in PHASES if phase in weights}
+    return GpuOutcome(gpu(number), number, h100(number), (), {}, by_phase, None)
+
+
+def test_busy_rates_are_those_of_phases_with_work() -> None:
+    """8 dollars an hour, 3/8 of prefill and decode, and another GPU that is idle; an idle owner pays 0."""
+    gpus = [of_phases("chat", 0, prefill=1, decode=2, idle=5), of_phases("chat", 1, idle=1)]
+    gpus.append(of_phases("batch", 2, idle=1))
+    prices = current_prices(gpus, ON_THE_15TH, cost_policy(rent(8)))
+    busy = {owner.server: hourly for owner, hourly in busy_rates(gpus, prices).items()}
+    assert busy == {"chat": 3.0, "batch": 0.0}
+
+
+def test_busy_rates_of_a_gpu_that_nobody_watched_are_unknown() -> None:
+    """Not 0: it may have worked. The neighbor's are known."""
+    gpus = [of_phases("chat", 0, other=1), of_phases("chat", 1, unobserved=1), of_phases("batch", 2, other=1)]
+    prices = current_prices(gpus, ON_THE_15TH, cost_policy(rent(8)))
+    assert {owner.server for owner in busy_rates(gpus, prices)} == {"batch"}
 
 
 def test_an_unpriced_gpu_has_no_rate() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.engines.catalogue import COMMANDS
 from exporter.engines.launch import Launch, launch, program, works_for
+from exporter.readings import SequenceLimit
 
 PYTHON = "/usr/bin/python3.12"
 VLLM = f"{PYTHON} /opt/venv/bin/vllm serve"
@@ -206,6 +207,45 @@ def test_how_many_gpus_a_servers_page_tells_of(line: str, gpu_count: int | None)
 
 
 @pytest.mark.parametrize(
+    ("line", "limit"),
+    [
+        (f"{VLLM} m", None),
+        (f"{VLLM} m --max-num-seqs 64", SequenceLimit(64)),
+        (f"{VLLM} m --max_num_seqs=64 -dp 4", SequenceLimit(64)),
+        (f"{VLLM} m --max-num-seqs 64 --max-num-seqs 32", SequenceLimit(32)),
+        (f"{VLLM} m --max-num-seqs", None),
+        (f"{VLLM} m --max-num-seqs 0", None),
+        (f"{VLLM} m --max-num-seqs -1", None),
+        (f"{VLLM} m --max-num-seqs 1k", None),
+        (f"{VLLM} m --max-num-seqs 999999", None),
+        ("VLLM::APIServer_0", None),
+        ("aphrodite run m --max-num-seqs 64", SequenceLimit(64)),
+        (f"{PYTHON} -m huggingfaceserver --max-num-seqs 64", SequenceLimit(64)),
+        (f"{PYTHON} -m dynamo.vllm --model m --max-num-seqs 64", SequenceLimit(64)),
+        (f"{PYTHON} -m dynamo.sglang --model m --max-running-requests 64", None),
+        ("sglang serve --model m", None),
+        ("sglang serve --model m --max-running-requests 64", SequenceLimit(64)),
+        ("sglang serve --model m --max-running-requests 64 --dp 4", None),
+        (
+            "sglang serve --model m --max-running-requests 64 --dp 4 --enable-dp-attention",
+            SequenceLimit(64, shared=True),
+        ),
+        ("text-generation-launcher --max-batch-size 16", SequenceLimit(16)),
+        ("text-generation-launcher --max-concurrent-requests 128", None),
+        ("lmdeploy serve api_server m --max-batch-size 16", SequenceLimit(16)),
+        ("llama-server -np 4 --metrics", SequenceLimit(4)),
+        ("llama-server --parallel 4", SequenceLimit(4)),
+        ("llama-server", None),
+        ("trtllm-serve m --max_batch_size 16", None),
+        ("tritonserver", None),
+    ],
+)
+def test_the_largest_number_of_sequences_is_a_flag(line: str, limit: SequenceLimit | None) -> None:
+    """Without one it is unknown: a default depends on the version and the GPU."""
+    assert parse_launch(line).max_running == limit
+
+
+@pytest.mark.parametrize(
     ("line", "nodes", "rank", "serves"),
     [
         (f"{VLLM} m --nnodes 2", 2, 0, True),
@@ -338,3 +378,4 @@ def test_no_command_line_makes_the_reader_raise(argv: list[str]) -> None:
         assert parsed.model.isprintable()
         assert all(port is None or 0 < port < 65536 for port in (parsed.port, parsed.metrics_port))
         assert parsed.world_size is None or parsed.world_size > 0
+        assert parsed.max_running is None or 0 < parsed.max_running.sequences <= 65_536

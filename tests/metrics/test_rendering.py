@@ -82,7 +82,7 @@ def test_openmetrics_is_read_by_a_strict_parser(make_report: MakeReport) -> None
 
     assert printed.endswith("\n# EOF\n")
     assert "_created" not in printed
-    assert len(families) == 65
+    assert len(families) == 67
     assert len(samples) == sum(not line.startswith("#") for line in page(make_report()).decode().splitlines())
     assert samples["inference_ledger_residual_dollars", ()] == 0.0
 

@@ -190,6 +190,11 @@ EXPECTED = {
     ],
     "inference_server_requests_running": [f"{{{CHAT},{OF_CHAT}}} 5.0"],
     "inference_server_requests_waiting": [f"{{{CHAT},{OF_CHAT}}} 1.0"],
+    "inference_server_load_ratio": [
+        f'{{limit="kv_cache",{CHAT},{OF_CHAT}}} 0.375',
+        f'{{limit="sequences",{CHAT},{OF_CHAT}}} 0.15625',
+    ],
+    "inference_server_headroom_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 0.0"],
     "inference_server_gpus": [
         '{namespace="",server="batch"} 0.25',
         '{namespace="ml",server="chat"} 1.75',
@@ -345,6 +350,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             expected_gpus=None,
             visible_gpus=None,
             first_price_rates={},
+            headroom={},
         )
     )
 

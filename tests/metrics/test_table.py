@@ -56,6 +56,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_up": ("gauge", ("namespace", "server", "url")),
     "inference_server_requests_running": ("gauge", S),
     "inference_server_requests_waiting": ("gauge", S),
+    "inference_server_load_ratio": ("gauge", (*S, "limit")),
+    "inference_server_headroom_dollars_per_hour": ("gauge", S),
     "inference_server_gpus": ("gauge", ("namespace", "server")),
     "inference_server_gpu_share_ratio": ("gauge", ("namespace", "server", "uuid", "method")),
     "inference_gpu_unpriced_seconds_total": ("counter", G),

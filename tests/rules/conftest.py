@@ -30,10 +30,10 @@ def promtool(prometheus_folder: Path) -> Promtool:
     if binary is None:
         pytest.fail("promtool is not on PATH: apt-get install prometheus", pytrace=False)
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, cwd: Path = prometheus_folder) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [binary, *arguments],
-            cwd=prometheus_folder,
+            cwd=cwd,
             env=MEMORY | os.environ,
             capture_output=True,
             text=True,

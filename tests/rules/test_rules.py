@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import depth
+from tests.rules.promtool_cases import split_cases
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 
 CONTRACT = {
@@ -118,9 +121,13 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in FOLDER.glob("*_test.yml")))
-def test_the_rules_do_what_their_tests_say(promtool: Callable[..., Any], name: str) -> None:
-    """Every case of the rules' tests holds, those that fire and those that must not."""
-    result = promtool("test", "rules", name)
+def test_the_rules_do_what_their_tests_say(
+    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
+) -> None:
+    """Every case holds, those that fire and those that must not; `make deep` evaluates all rules in each."""
+    whole = depth.deep()
+    names = [name] if whole else list(split_cases(prometheus_folder / name, tmp_path))
+    result = promtool("test", "rules", *names, cwd=prometheus_folder if whole else tmp_path)
 
     assert result.returncode == 0, result.stdout + result.stderr
 

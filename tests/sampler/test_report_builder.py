@@ -8,7 +8,17 @@ from exporter.cost.advance import advance
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.cost.state import State
-from exporter.readings import Frame, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
+from exporter.readings import (
+    Frame,
+    Gpu,
+    GpuReading,
+    Holder,
+    LoadReading,
+    MigInstance,
+    Occupancy,
+    ServerKey,
+    ServerReading,
+)
 from exporter.report import Build, CommittedTotals, ConfigRow, Report, Window
 from exporter.sampler.report_builder import ReportContext, build_report
 from exporter.units import PICODOLLARS_PER_DOLLAR
@@ -102,6 +112,41 @@ def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
     silent = build_report(SETTING, later, advance(observed.state, later, SETTING.policy), None, (), None)
 
     assert [row.idle_ratio for row in silent.gpus] == [None]
+
+
+HOURLY = 3.6
+
+
+def headroom_of(*loads: LoadReading, replicas: int = 1, up: bool = True) -> list[float]:
+    """Headroom of chat in dollars per hour, half busy at 3.60 dollars an hour."""
+    endpoints = [
+        replace(ENDPOINT, url=f"http://127.0.0.1:{8000 + number}/metrics", loads=loads, up=up)
+        for number in range(replicas)
+    ]
+    card = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.5)
+    frame = Frame(0, START, (card,), tuple(endpoints), (Holder(CHAT, "GPU-0"),))
+    report = build_report(SETTING, frame, advance(State(), frame, SETTING.policy), None, (), None)
+    assert sum(report.rates.values()) == HOURLY
+    return list(report.headroom.values())
+
+
+def test_headroom_is_the_busy_half_of_the_load_that_fits() -> None:
+    """A quarter of the sequences run: 3/4 of what the busy half costs could serve more."""
+    assert headroom_of(LoadReading("m", 16, 0, max_running=64)) == [HOURLY / 2 * 0.75]
+    assert headroom_of(LoadReading("m", 16, 0, max_running=64), replicas=2) == [HOURLY / 2 * 0.75]
+
+
+def test_a_full_server_has_no_headroom() -> None:
+    """By its cache, or since requests wait."""
+    assert headroom_of(LoadReading("m", 16, 0, max_running=64, kv_cache=Occupancy(1, 1))) == [0]
+    assert headroom_of(LoadReading("m", 16, 2, max_running=64)) == [0]
+
+
+def test_headroom_of_a_server_without_a_load_is_absent() -> None:
+    """It reports no limit, or it did not answer."""
+    assert headroom_of(LoadReading("m", 16, 2)) == []
+    assert headroom_of() == []
+    assert headroom_of(up=False) == []
 
 
 def test_explanations_go_by_what_the_tick_went_by() -> None:

@@ -21,6 +21,7 @@ from exporter.readings import (
     GpuReading,
     Holder,
     LoadReading,
+    Occupancy,
     ServerKey,
     ServerReading,
     UnreadReason,
@@ -272,6 +273,7 @@ def report() -> Report:
         first_price_rates={("search", "retrieval"): 17.0, ("unassigned", "unassigned"): 4.25},
         run_rate=9307.5,
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
+        headroom={CHAT: 0.0},
         fleet_overheads={"staff": 61.145},
         price_list_date=JULY,
         gpus=(
@@ -313,8 +315,16 @@ def report() -> Report:
             UnreadServer(endpoint.key, UnreadReason.CONNECTION, "http://10.0.0.2:8000/metrics"),
         ),
         loads=(
-            LoadRow(CHAT, LoadReading("llama-70b", running=3.0, waiting=1.0)),
-            LoadRow(CHAT, LoadReading("llama-70b", running=2.0)),
+            LoadRow(
+                CHAT,
+                LoadReading(
+                    "llama-70b", running=3.0, waiting=1.0, max_running=8.0, kv_cache=Occupancy(0.5, 1)
+                ),
+            ),
+            LoadRow(
+                CHAT,
+                LoadReading("llama-70b", running=2.0, max_running=24.0, kv_cache=Occupancy(0.25, 1)),
+            ),
             LoadRow(BATCH, LoadReading("qwen-7b")),
         ),
         shares=(

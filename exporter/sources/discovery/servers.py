@@ -179,6 +179,7 @@ def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role="" if rule is None else rule.role,
         world_size=None if launch is None else launch.world_size,
+        max_running=None if launch is None else launch.max_running,
         metrics_off=launch is not None
         and launch.metrics is False
         and (rule is None or not rule.metrics_port),

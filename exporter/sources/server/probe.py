@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.engines import Engine, Way
-from exporter.readings import ReadFailedError, label
+from exporter.readings import SEQUENCES_MAX, ReadFailedError, label
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 JSON_BYTES_MAX: Final = 1 << 20
@@ -89,13 +89,14 @@ class LlamaCppProps:
     """Fields of `/props`.
 
     `sleeping` is `None` for builds that cannot sleep. `router` is true for a router without a model in the
-    request.
+    request. `slots` is the number of requests that it runs at once, 0 if unknown.
     """
 
     sleeping: bool | None = None
     router: bool = False
     model: str = ""
     build: str = ""
+    slots: int = 0
 
 
 def props(body: bytes) -> LlamaCppProps | None:
@@ -103,12 +104,13 @@ def props(body: bytes) -> LlamaCppProps | None:
     document = _object(body)
     if document is None or not {"model_alias", "build_info", "total_slots"} & document.keys():
         return None
-    sleeping = document.get("is_sleeping")
+    sleeping, slots = document.get("is_sleeping"), document.get("total_slots")
     return LlamaCppProps(
         sleeping=sleeping if isinstance(sleeping, bool) else None,
         router=document.get("role") == "router",
         model=_text(document.get("model_alias")),
         build=_text(document.get("build_info")),
+        slots=slots if type(slots) is int and 0 < slots <= SEQUENCES_MAX else 0,
     )
 
 

@@ -38,6 +38,7 @@ from exporter.readings import (
     FailureReason,
     ReadFailedError,
     Role,
+    SequenceLimit,
     ServerKey,
     ServerReading,
     endpoint_id,
@@ -62,6 +63,7 @@ class ServerContext:
 
     `identity` and `started` are of the process that listens, for pages that have neither.
     `absent_at` is a moment at which it did not exist yet. `world_size` is the number of its GPUs.
+    `max_running` is the largest number of sequences that it runs at once, by its command line.
     `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
     a file or its environment may do so, and it is read until it refuses.
     """
@@ -73,6 +75,7 @@ class ServerContext:
     spans_hosts: bool = False
     role: Role = ""
     world_size: int | None = None
+    max_running: SequenceLimit | None = None
     division: Division | None = None
     metrics_off: bool = False
 
@@ -384,7 +387,8 @@ class ServerSource(EndpointSource):
                 FailureReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
             )
         return replace(
-            self._last, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._last.loads)
+            self._last,
+            loads=tuple(replace(load, running=0.0, waiting=0.0, kv_cache=None) for load in self._last.loads),
         )
 
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
@@ -418,7 +422,9 @@ class ServerSource(EndpointSource):
         self._info = self._server_info(
             engine, process_identity(engine, page, header)[0] or self._context.identity
         )
-        interpretation = interpret(engine, page, model=self._info.model, header=header)
+        interpretation = interpret(
+            engine, page, model=self._info.model, header=header, limit=self._limit(engine)
+        )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
@@ -426,6 +432,12 @@ class ServerSource(EndpointSource):
                 FailureReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
         return interpretation
+
+    def _limit(self, engine: Engine) -> SequenceLimit | None:
+        """The largest number of running sequences: by the slots of a llama.cpp, else by the command line."""
+        if engine is LLAMACPP and self._props is not None and self._props.slots:
+            return SequenceLimit(self._props.slots, shared=True)
+        return self._context.max_running
 
     def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
         """Whether a page without token counters is the engine's, before its first use."""

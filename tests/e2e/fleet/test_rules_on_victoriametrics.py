@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tests.rules.victoriametrics import Case, cases, differences, evaluations
+from tests.rules.victoriametrics import Case, cases, cover, differences, extent
 
 FOLDER: Final = Path(__file__).parents[3] / "deploy" / "prometheus"
 CASES: Final = cases(FOLDER)
@@ -29,21 +29,24 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
 }
 """By case (file and number): queries or alerts that cannot be told to vmalert-tool, or all (`*`), and why."""
 
-MOST_EVALUATIONS: Final = 8_000
-"""Cases that take more of them run with --all-cases: all together are four minutes of a core."""
+MOST_FLUSHES: Final = 2_000
+"""Longer cases run with --all-cases: all together are four minutes of a core."""
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each case beside the others, the long ones where they are asked for."""
+    """Each case beside the others; of the short ones, enough for every rule and answer that they hold."""
     if "case" not in metafunc.fixturenames:
         return
-    most = float("inf") if metafunc.config.getoption("--all-cases") else MOST_EVALUATIONS
-    chosen = [
-        pytest.param(case, marks=pytest.mark.xdist_group(f"rules {case}"))
+    extents = {
+        case: extent(case, LEFT_OUT.get(str(case), {}))
         for case in CASES
-        if "*" not in LEFT_OUT.get(str(case), {}) and evaluations(case) <= most
+        if "*" not in LEFT_OUT.get(str(case), {})
+    }
+    wanted = set(extents) if metafunc.config.getoption("--all-cases") else cover(extents, MOST_FLUSHES)
+    chosen = [
+        pytest.param(case, marks=pytest.mark.xdist_group(f"rules {case}")) for case in CASES if case in wanted
     ]
     metafunc.parametrize("case", chosen, ids=str)
 

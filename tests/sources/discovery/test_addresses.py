@@ -8,7 +8,7 @@ import pytest
 
 from exporter.config.settings import GatewayDivision
 from exporter.engines.launch import Launch
-from exporter.readings import Division, ServerKey
+from exporter.readings import Division, SequenceLimit, ServerKey
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.kubernetes.pods import GROUP_SIZE
@@ -237,7 +237,7 @@ def test_an_engine_that_is_not_known_is_told_by_the_page(engine: str, name: str 
 
 def test_what_is_known_of_the_server_behind_an_address() -> None:
     """Which process it is, when that started by the wall clock, and on how many GPUs it says that it runs."""
-    server = api(5, launch=Launch("vllm", 8000, world_size=4))
+    server = api(5, launch=Launch("vllm", 8000, world_size=4, max_running=SequenceLimit(64)))
     annotated_pod = pod("a-0", "a", ips=())
     (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(annotated_pod,)).targets
     started = 100 * SECOND + 5
@@ -246,21 +246,25 @@ def test_what_is_known_of_the_server_behind_an_address() -> None:
         "http://127.0.0.1:8000/metrics",
         "vllm",
         server_context=ServerContext(
-            pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4
+            pod="a-0",
+            identity=f"5:{started}",
+            started=BOOT + started,
+            world_size=4,
+            max_running=SequenceLimit(64),
         ),
     )
 
 
 def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
     """No process, so no identity and no start; its command tells engine, port and world."""
-    words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2")
+    words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2", "--max-num-seqs", "64")
     annotated_pod = pod("a-0", "a", containers=(Container("main", "", argv=words),))
     (target,) = look((gpu(0),), (), (given("a-0", 0),), (annotated_pod,)).targets
     assert target == Target(
         ServerKey("ml", "a"),
         "http://10.0.0.0:9001/metrics",
         "vllm",
-        server_context=ServerContext(pod="a-0", world_size=2),
+        server_context=ServerContext(pod="a-0", world_size=2, max_running=SequenceLimit(64)),
     )
 
 

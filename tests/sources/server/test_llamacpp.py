@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.readings import ReadFailedError
+from exporter.readings import ReadFailedError, SequenceLimit
 from exporter.sources.server import ServerContext, ServerSource, probe
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
@@ -109,6 +109,32 @@ def test_a_server_that_sleeps_is_not_woken_by_the_first_contact(make: Make, site
             source.read()
         assert failure.value.reason == "asleep"
     assert site.paths == ["/props", "/props"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "flag", "expected"),
+    [(2, None, 2), (2, 4, 2), (0, 4, 4), (-1, 4, 4), (True, 4, 4), ("8", 4, 4), (1e9, None, None)],
+)
+def test_each_slot_runs_one_request(
+    make: Make, site: Any, slots: object, flag: int | None, expected: float | None
+) -> None:
+    """By its own information, else by its command line."""
+    limit = None if flag is None else SequenceLimit(flag)
+    site.set_page("/metrics", page(10, running=1))
+    site.set_page("/props", props(sleeping=False, total_slots=slots))
+    (load,) = make(context=ServerContext(max_running=limit)).read().loads
+    assert (load.running, load.max_running) == (1.0, expected)
+
+
+def test_a_sleeping_server_uses_none_of_its_slots(make: Make, site: Any) -> None:
+    """Its load is 0, not unknown; its cache is gone."""
+    site.set_page("/metrics", page(10, running=1) + b"llamacpp:kv_cache_usage_ratio 0.5\n")
+    site.set_page("/props", props(sleeping=False))
+    source = make()
+    assert source.read().loads[0].kv_cache == (0.5, 1)
+    site.set_page("/props", props(sleeping=True))
+    (load,) = source.read().loads
+    assert (load.running, load.max_running, load.kv_cache) == (0.0, 2.0, None)
 
 
 def test_a_server_that_fell_asleep_answers_with_its_last_counters(make: Make, site: Any) -> None:

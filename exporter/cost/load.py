@@ -1,0 +1,80 @@
+"""Load of a server: the part of what it can serve at once that is in use.
+
+Busy time only says that a kernel ran. Load says how much more the same GPUs could serve.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from exporter.cost.postings import CostOwner
+from exporter.readings import LoadReading, Occupancy, ServerKey
+
+Limit = Literal["kv_cache", "sequences"]
+"""What bounds the requests that run at once. A queue has no maximum: it is a number, not a ratio."""
+
+FULL: Final = 1.0
+
+
+def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
+    """Load of replicas together: their sums, so that a ratio is a mean by their maximum.
+
+    A limit that one replica does not report is unknown for all of them.
+    """
+    running = [load for load in loads if load.running is not None]
+    maxima = [load.max_running for load in running if load.max_running is not None]
+    caches = [load.kv_cache for load in loads if load.kv_cache is not None]
+    return LoadReading(
+        model,
+        _sum(load.running for load in loads),
+        _sum(load.waiting for load in loads),
+        max_running=sum(maxima) if maxima and len(maxima) == len(running) else None,
+        kv_cache=Occupancy(sum(each.used for each in caches), sum(each.capacity for each in caches))
+        if caches and len(caches) == len(loads)
+        else None,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def load_ratios(load: LoadReading) -> dict[Limit, float]:
+    """Part of each known limit in use, from 0 to 1."""
+    ratios: dict[Limit, float] = {}
+    if load.kv_cache is not None and load.kv_cache.capacity > 0:
+        ratios["kv_cache"] = _bounded(load.kv_cache.used / load.kv_cache.capacity)
+    if load.running is not None and load.max_running:
+        ratios["sequences"] = _bounded(load.running / load.max_running)
+    return ratios
+
+
+def _bounded(ratio: float) -> float:
+    return min(FULL, max(0.0, ratio))
+
+
+def load_ratio(load: LoadReading) -> float | None:
+    """Load by the limit that is reached first, `None` without a known limit.
+
+    While requests wait, the server is full: something that its page does not show holds them back.
+    """
+    ratios = load_ratios(load)
+    if not ratios:
+        return None
+    return FULL if load.waiting else max(ratios.values())
+
+
+def headroom(
+    busy: Mapping[CostOwner, float], loads: Mapping[tuple[ServerKey, str], LoadReading]
+) -> dict[CostOwner, float]:
+    """Busy dollars per hour of the load that could be added, by owner; none where the load is unknown.
+
+    A model's load is that of each team which a gateway divides it over.
+    """
+    dollars_per_hour: dict[CostOwner, float] = {}
+    for owner, rate in busy.items():
+        load = loads.get((owner.key, owner.model))
+        ratio = None if load is None else load_ratio(load)
+        if ratio is not None:
+            dollars_per_hour[owner] = rate * (FULL - ratio)
+    return dollars_per_hour

@@ -1,0 +1,178 @@
+"""The verb `advise`: one ledger at the prices of its configuration, or a folder of ledgers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cli import main
+from exporter.cli.advise import AdviseOptions, advise
+from exporter.cli.fleet_source import FleetSource
+from exporter.clock import SystemClock
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
+from exporter.cost.state import GpuState, State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu, Holder
+from tests.ledger.ticks import HOUR, NOVEMBER, UNALLOCATED_OWNER, StillClock
+
+DOLLAR = 10**12
+ARCHIVE = CostOwner("archive", "records", "llm", "archive-13b", "")
+CONFIG = """\
+discovery: {cloud: off, kubernetes: off}
+hardware:
+  - {match: {gpu_model: "H100"}, rented: {dollars_per_gpu_hour: 5}}
+"""
+
+
+def metered(path: Path, hours: int) -> int:
+    """A ledger of a free GPU and one of a silent server, at 4 dollars an hour. Returns its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clock = StillClock()
+    ledger = Ledger.open(path, clock)
+    free, server_gpu = Gpu(f"{path.parent.name}-0", "H100"), Gpu(f"{path.parent.name}-1", "H100")
+    gpus = {
+        free.uuid: GpuState(free, 0),
+        server_gpu.uuid: GpuState(server_gpu, 1, holders=(Holder(ARCHIVE.key, server_gpu.uuid),)),
+    }
+    owners = ((free, OwnerPhase(UNALLOCATED_OWNER, "idle")), (server_gpu, OwnerPhase(ARCHIVE, "idle")))
+    for number in range(hours):
+        start = NOVEMBER + number * HOUR
+        day = f"2026-11-{number // 24 + 1:02d}"
+        money = tuple(MoneyPosting(gpu, "rent", "configured", owner, 4 * DOLLAR) for gpu, owner in owners)
+        times = tuple(GpuTimePosting(gpu, owner, HOUR, priced=True) for gpu, owner in owners)
+        segment = Segment(start, start + HOUR, "2026-11", day, 8 * DOLLAR, money, times)
+        clock.now = start + HOUR
+        state = State(wall=clock.now, accrued=8 * DOLLAR * (number + 1), gpus=gpus)
+        ledger.post(Postings(clock.now, (segment,), day=day), state)
+    ledger.close()
+    return clock.now
+
+
+def document(options: AdviseOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert advise(options, StillClock(now)) == 0
+    parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return parsed
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "ice.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def test_a_host(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two days of two GPUs at 5 dollars of the configuration: 3650 dollars a month each, in cash."""
+    ledger = tmp_path / "a" / "ledger.db"
+    now = metered(ledger, 48)
+
+    printed = document(AdviseOptions(config, ledger, 336, as_json=True), now, capsys)
+
+    assert [(each["kind"], each["dollars_per_month"], each["cash"]) for each in printed["savings"]] == [
+        ("unallocated", 3650, True),
+        ("deserted", 3650, True),
+    ]
+    assert printed["savings"][1]["command"] == (
+        "inference-cost-exporter explain llm/archive-13b --window=48h "
+        f"--config.file={config} --ledger.path={ledger}"
+    )
+    assert [lack["reason"] for lack in printed["lacks"]] == ["weeks"]
+
+
+def test_the_printed_commands_run(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They show the unallocated GPUs, and the server."""
+    ledger = tmp_path / "a" / "ledger.db"
+    now = metered(ledger, 48)
+    commands = [
+        each["command"].split()[1:]
+        for each in document(AdviseOptions(config, ledger, 336, as_json=True), now, capsys)["savings"]
+    ]
+
+    monkeypatch.setattr(SystemClock, "wall", lambda _: now)
+    for command, name in zip(commands, ("unallocated", "archive-13b"), strict=True):
+        assert main(command) == 0
+        assert name in capsys.readouterr().out
+
+
+def test_a_muted_finding(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The configuration mutes one of two."""
+    ledger = tmp_path / "a" / "ledger.db"
+    now = metered(ledger, 48)
+    config.write_text(
+        f"{CONFIG}advise:\n  ignore:\n"
+        "    - {kind: deserted, server: archive-*, reason: standby, until: 2027-01-01}\n"
+    )
+
+    assert advise(AdviseOptions(config, ledger, 336, as_json=False), StillClock(now)) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith("savings at present prices: 3,650.00 dollars a month\n")
+    assert "until 2027-01-01: standby" in " ".join(out.split())
+
+
+def test_a_fleet(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two hosts at the 4 dollars that their ledgers paid last; a copy of a ledger counts once."""
+    for name in ("a", "b"):
+        now = metered(tmp_path / "fleet" / name / "ledger.db", 48)
+    copy = tmp_path / "fleet" / "copy.db"
+    copy.write_bytes((tmp_path / "fleet" / "a" / "ledger.db").read_bytes())
+    fleet = FleetSource((tmp_path / "fleet",))
+
+    printed = document(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), now, capsys)
+
+    assert [(each["host"], each["kind"], each["dollars_per_month"]) for each in printed["savings"]] == [
+        ("a", "unallocated", 2920),
+        ("a", "deserted", 2920),
+        ("b", "unallocated", 2920),
+        ("b", "deserted", 2920),
+    ]
+    assert {each["obstacle"] for each in printed["savings"]} == {"unknown"}
+
+
+def test_an_hour_of_history(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what it lacks, and invents nothing."""
+    ledger = tmp_path / "a" / "ledger.db"
+    now = metered(ledger, 1)
+
+    printed = document(AdviseOptions(config, ledger, 336, as_json=True), now, capsys)
+
+    assert (printed["savings"], [lack["reason"] for lack in printed["lacks"]]) == ([], ["history"])
+
+
+def test_no_ledger(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 1, with the remedy."""
+    assert advise(AdviseOptions(config, tmp_path / "none.db", 336, as_json=True), StillClock()) == 1
+
+    assert "name the daemon's ledger with --ledger.path" in capsys.readouterr().err
+
+
+def test_a_fleet_that_has_nothing_of_this_month(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Savings are those of hosts that report."""
+    now = metered(tmp_path / "fleet" / "a" / "ledger.db", 48)
+    fleet = FleetSource((tmp_path / "fleet",))
+    options = AdviseOptions(config, None, 336, as_json=True, fleet=fleet)
+
+    assert advise(options, StillClock(now + 60 * 24 * HOUR)) == 1
+    assert "no ledger has anything of this month" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("window", ["23h", "41d", "60m", "two"])
+def test_a_window_that_is_none(window: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Less than a day is too short, and hours are kept for 40 days."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["advise", f"--window={window}"])
+
+    assert f"'{window}' is no window: write hours or days from 24h to 40d" in capsys.readouterr().err
+
+
+def test_an_address_has_no_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    """A Prometheus cannot answer."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["advise", "--from=http://prometheus:9090"])
+
+    assert "--from needs ledgers here" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Load and headroom, by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.load import combined, headroom, load_ratio, load_ratios
+from exporter.cost.postings import CostOwner
+from exporter.readings import LoadReading, Occupancy, ServerKey
+
+OWNER = CostOwner("search", "retrieval", "ml", "chat", "m")
+OTHER_TEAM = OWNER._replace(team="ranking")
+
+
+def load(
+    running: float | None = None,
+    max_running: float | None = None,
+    kv_cache: Occupancy | None = None,
+    waiting: float | None = None,
+) -> LoadReading:
+    return LoadReading("m", running, waiting, max_running=max_running, kv_cache=kv_cache)
+
+
+def test_replicas_count_by_their_maximum() -> None:
+    """(48 + 8) / (64 + 192) = 0.21875, not the mean of 0.75 and 0.0417; and so the cache."""
+    both = combined("m", [load(48, 64, Occupancy(300, 400)), load(8, 192, Occupancy(100, 1600))])
+    assert load_ratios(both) == {"sequences": 0.21875, "kv_cache": 0.2}
+
+
+def test_a_limit_that_one_replica_lacks_is_unknown_for_both() -> None:
+    """Half of the replicas do not speak for all."""
+    both = combined("m", [load(48, 64, Occupancy(0.5, 1)), load(8)])
+    assert (both.running, both.max_running, both.kv_cache) == (56, None, None)
+    assert (load_ratios(both), load_ratio(both)) == ({}, None)
+
+
+def test_without_replicas_nothing_is_known() -> None:
+    """No reading, no row."""
+    assert combined("m", []) == LoadReading("m")
+
+
+@pytest.mark.parametrize(
+    ("reading", "expected"),
+    [
+        (load(), None),
+        (load(8), None),
+        (load(8, waiting=3), None),
+        (load(max_running=64), None),
+        (load(16, 64), 0.25),
+        (load(16, 64, Occupancy(0.75, 1)), 0.75),
+        (load(48, 64, Occupancy(0.5, 1)), 0.75),
+        (load(0, 64, Occupancy(0, 1)), 0.0),
+        (load(80, 64), 1.0),
+        (load(16, 64, waiting=0), 0.25),
+        (load(16, 64, waiting=1), 1.0),
+        (load(16, kv_cache=Occupancy(0, 0)), None),
+    ],
+)
+def test_load_is_that_of_the_limit_reached_first(reading: LoadReading, expected: float | None) -> None:
+    """A server whose requests wait is full, whatever its limits say; without a limit nothing is known."""
+    assert load_ratio(reading) == expected
+
+
+def test_headroom_is_the_busy_spend_of_the_load_that_fits() -> None:
+    """8 dollars an hour at a quarter of the load leave 6, also of a team behind a gateway."""
+    loads = {(ServerKey("ml", "chat"), "m"): load(16, 64)}
+    assert headroom({OWNER: 8.0, OTHER_TEAM: 4.0}, loads) == {OWNER: 6.0, OTHER_TEAM: 3.0}
+
+
+def test_headroom_of_an_unknown_load_is_absent() -> None:
+    """Neither all nor nothing of what is spent."""
+    known = {(ServerKey("ml", "chat"), "m"): load(8), (ServerKey("ml", "chat"), "n"): load(1, 2)}
+    assert headroom({OWNER: 8.0, OWNER._replace(model="x"): 1.0}, known) == {}
+
+
+def test_an_idle_server_has_no_headroom_beside_its_idle_money() -> None:
+    """Idle dollars are counted as such, once."""
+    assert headroom({OWNER: 0.0}, {(ServerKey("ml", "chat"), "m"): load(0, 64)}) == {OWNER: 0.0}
+
+
+amounts = st.floats(0, 1e6)
+capacities = st.floats(0.5, 1e6)
+readings = st.builds(
+    load,
+    st.none() | amounts,
+    st.none() | capacities,
+    st.none() | st.builds(Occupancy, amounts, capacities),
+    st.none() | amounts,
+)
+
+
+@given(st.lists(readings, max_size=4), amounts)
+def test_ratios_and_headroom_stay_within_their_bounds(loads: list[LoadReading], rate: float) -> None:
+    """0 to 1, and never more dollars than are spent."""
+    reading = combined("m", loads)
+    assert all(0 <= ratio <= 1 for ratio in load_ratios(reading).values())
+    for dollars_per_hour in headroom({OWNER: rate}, {(OWNER.key, "m"): reading}).values():
+        assert 0 <= dollars_per_hour <= rate

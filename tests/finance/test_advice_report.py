@@ -1,0 +1,161 @@
+"""Savings as text within 80 columns, and as JSON."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
+from exporter.cost.savings import (
+    Advice,
+    Lack,
+    LackReason,
+    Obstacle,
+    Rest,
+    Saving,
+)
+from exporter.finance.advice_report import (
+    ASSUMES,
+    CANNOT_JUDGE,
+    LACKS,
+    OBSTACLES,
+    AdviceReport,
+    as_json,
+    text,
+)
+from exporter.readings import ServerKey
+from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY
+
+END = (MONDAY + 336) * HOUR
+
+
+def saving(kind: SavingKind, server: ServerKey, dollars: int, **changes: Any) -> Saving:
+    """A finding of 48 GPU-hours on two GPUs."""
+    values: dict[str, Any] = {
+        "obstacle": "",
+        "gpus": 2,
+        "gpu_models": ("NVIDIA H100 80GB HBM3",),
+        "window_hours": 336,
+        **changes,
+    }
+    return Saving(kind, "", server, 48 * HOUR, 100 * DOLLAR, dollars * DOLLAR, **values)
+
+
+UNALLOCATED = saving("unallocated", FREE, 400)
+DESERTED = saving("deserted", ARCHIVE, 300, window_hours=48, silent_hours=48, obstacle="host")
+SCHEDULE = saving("schedule", CHAT, 200, rests=tuple(Rest(day * 24 + 20, 10) for day in range(7)))
+HOSTED = saving("hosted", CHAT, 50, reference="cheap-api", tokens=7_000_000, offer_amount=12 * DOLLAR)
+ALL = (UNALLOCATED, DESERTED, SCHEDULE, HOSTED)
+
+
+def printed(*savings: Saving, lacks: tuple[Lack, ...] = (), files: tuple[str, ...] = ()) -> list[str]:
+    report = AdviceReport(Advice(savings, lacks), END, 336, {"": files})
+    return text(report).splitlines()
+
+
+def test_all_kinds() -> None:
+    """The sums first, then each finding with evidence, terms, assumption, limit and command."""
+    lines = printed(*ALL)
+
+    assert lines[:3] == [
+        "savings at present prices: 950.00 dollars a month",
+        "cash 650.00, capacity for other work 300.00",
+        "window: 336 hours to 2026-11-16T00:00:00Z",
+    ]
+    assert lines[4:12] == [
+        "1. 400.00 a month: 2 GPUs (NVIDIA H100 80GB HBM3) had no server",
+        "   Evidence: 48.0 GPU-hours in 336 hours.",
+        "   Cash: the bill falls when the GPUs are given back.",
+        "   Assumes: nothing will need the GPUs.",
+        "   Cannot judge: GPUs kept for peaks, failures or releases.",
+        "   Why: inference-cost-exporter report month --by=server",
+        "",
+        "2. 300.00 a month: llm/archive-13b served nothing for 2 days on 2 GPUs (NVIDIA",
+    ]
+    assert "3. 200.00 a month: llm/chat-8b rests 70 of 168 hours of the week on 2 GPUs" in lines
+    assert "   Evidence: 48.0 GPU-hours in 336 hours; Mon 20:00 to Tue 06:00, Tue 20:00 to" in lines
+    assert "     Wed 06:00, Wed 20:00 to Thu 06:00, and 4 more." in lines
+    assert "   Evidence: 48.0 GPU-hours in 336 hours; 7,000,000 tokens cost 12.00 there." in lines
+    assert "   Why: inference-cost-exporter explain llm/archive-13b --window=48h" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_kinds_that_are_not_looked_for_are_named() -> None:
+    """Always, with the reason: an empty list is no proof."""
+    lines = printed()
+
+    assert "Nothing to save was found." in lines
+    assert lines[lines.index("not judged:") + 1 :] == [
+        "- consolidation: needs memory held per server by the hour, which the ledger does",
+        "  not have.",
+        "- gpu_kind: needs that memory, and measured tokens per second on each kind of",
+        "  GPU.",
+    ]
+
+
+def test_every_lack_has_a_sentence() -> None:
+    """Within 80 columns, however long the name."""
+    reasons: tuple[LackReason, ...] = (*LACKS,)
+    lines = printed(lacks=tuple(Lack(reason, "node-1", "x" * 200, 7) for reason in reasons))
+
+    assert "- node-1: not judged: 7 hours of history, and 24 are needed" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_every_obstacle_and_kind_has_a_sentence() -> None:
+    """What is not cash says why."""
+    obstacles: tuple[Obstacle, ...] = (*OBSTACLES,)
+    for obstacle in obstacles:
+        lines = printed(replace(UNALLOCATED, obstacle=obstacle))
+
+        assert sum("apacity" in line for line in lines[3:]) == bool(obstacle)
+    assert set(ASSUMES) == set(CANNOT_JUDGE) == set(SAVING_KINDS)
+
+
+def test_a_muted_finding_is_in_no_sum() -> None:
+    """Its reason and its end are printed."""
+    muted = replace(DESERTED, ignored=IgnoredSaving("deserted", "standby", 1, "2027-01-01"))
+
+    lines = printed(UNALLOCATED, muted)
+
+    assert lines[0] == "savings at present prices: 400.00 dollars a month"
+    rest = " ".join(lines[lines.index("ignored by the configuration, and in no sum:") :])
+    assert "until 2027-01-01: standby" in rest
+
+
+def test_a_name_cannot_move_the_cursor() -> None:
+    """Names come from servers and files; a command quotes them for a shell."""
+    lines = printed(replace(DESERTED, server=ServerKey("", "a\x1b[2J; rm x")), files=("--ledger.path=/a b",))
+
+    assert not any("\x1b" in line for line in lines)
+    (command,) = [line for line in lines if line.startswith("   Why: ")]
+    assert command.endswith("'a?[2J; rm x' --window=48h '--ledger.path=/a b'")
+
+
+def test_json() -> None:
+    """Exact amounts that sum to the total, and null where a kind has no such value."""
+    muted = replace(SCHEDULE, ignored=IgnoredSaving("schedule", "batch", 1, "2027-01-01"))
+    lacks = (Lack("weeks", "", hours=30),)
+    report = AdviceReport(Advice((UNALLOCATED, DESERTED, muted, HOSTED), lacks, 9 * HOUR), END, 336)
+
+    document = json.loads(as_json(report))
+
+    assert document["picodollars_per_month"] == 750 * DOLLAR
+    assert document["cash_picodollars_per_month"] == 450 * DOLLAR
+    assert (document["idle_gpu_hours"], document["end"]) == (9, "2026-11-16T00:00:00Z")
+    unallocated, deserted, schedule, hosted = document["savings"]
+    assert (unallocated["server"], unallocated["cash"], unallocated["obstacle"]) == (None, True, None)
+    assert (deserted["namespace"], deserted["server"], deserted["silent_hours"]) == ("llm", "archive-13b", 48)
+    assert (deserted["cash"], deserted["obstacle"]) == (False, "host")
+    assert schedule["rests"][0] == {"start": 20, "length": 10}
+    assert schedule["ignored"] == {"reason": "batch", "until": "2027-01-01"}
+    assert (hosted["price_difference_picodollars"], hosted["tokens"]) == (100 * DOLLAR, 7_000_000)
+    assert (deserted["price_difference_picodollars"], deserted["tokens"]) == (0, None)
+    assert document["lacks"] == [
+        {
+            "reason": "weeks",
+            "host": None,
+            "subject": None,
+            "text": "no schedule is judged: 30 hours of history, and 336 are needed",
+        }
+    ]
+    assert set(document["kinds_not_judged"]) == {"consolidation", "gpu_kind"}

@@ -1,0 +1,139 @@
+"""Usage of a host from its ledger: whole hours, present holders, and prices with their terms."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.cost.postings import GpuTimePosting, OwnerPhase
+from exporter.cost.savings import HostUsage, PricedGpu
+from exporter.cost.state import GpuState, ServerState, State
+from exporter.finance.host_usage import host_usage
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Holder
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, StillClock, money, tick, tokens
+
+DOLLAR = 10**12
+FIRST = NOVEMBER // HOUR
+NOW = NOVEMBER + 2 * HOUR + 10 * MINUTE
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[LedgerReader]:
+    """Two hours of chat on one of two GPUs: 3 dollars of rent, then 4 with 1 dollar of storage."""
+    clock = StillClock()
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    accrued = 0
+    gpus = {
+        "GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),)),
+        "GPU-1": GpuState(GPU_1, 1),
+        "GPU-2": GpuState(GPU_1._replace(uuid="GPU-2"), 2, up=False),
+    }
+    for number, rent in ((1, 3), (2, 4)):
+        entries = [money(rent * DOLLAR), *([money(DOLLAR, component="storage")] if number == 2 else [])]
+        end = NOVEMBER + number * HOUR
+        times = (GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), HOUR, priced=True),)
+        posted = tick(end, *entries, length=HOUR, gpu_time=times, tokens=(tokens(number),))
+        accrued += sum(entry.amount for entry in entries)
+        clock.now = end
+        state = State(wall=end, accrued=accrued, gpus=gpus, servers={CHAT.key: ServerState(partial=True)})
+        running.post(posted, state)
+    running.close()
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        yield reader
+
+
+def usage(
+    ledger: LedgerReader, tariff: Tariff | None = None, *, now: int = NOW, hours: int = 336
+) -> HostUsage:
+    return host_usage(ledger, "node-1", now, hours, tariff)
+
+
+def test_whole_hours_since_the_first(ledger: LedgerReader) -> None:
+    """The ledger began two hours ago; the running hour is not judged."""
+    host = usage(ledger)
+
+    assert (host.name, host.first, host.last, host.length) == ("node-1", FIRST, FIRST + 1, 2)
+    assert host.hours[FIRST].gpu_time == {OwnerPhase(CHAT, "decode"): HOUR}
+    assert host.hours[FIRST + 1].tokens == {(CHAT, "generation"): 2}
+    assert host.partial == {CHAT.key}
+    assert host.reported
+
+
+def test_a_shorter_window(ledger: LedgerReader) -> None:
+    """One hour of two."""
+    host = usage(ledger, hours=1)
+
+    assert (host.first, host.length, sorted(host.hours)) == (FIRST + 1, 1, [FIRST + 1])
+
+
+def test_the_last_tick_is_an_hour_old(ledger: LedgerReader) -> None:
+    """An hour after it the host is silent."""
+    assert usage(ledger, now=NOVEMBER + 3 * HOUR).reported
+    assert not usage(ledger, now=NOVEMBER + 3 * HOUR + 1).reported
+
+
+def test_a_window_after_the_last_tick(ledger: LedgerReader) -> None:
+    """Without an hour of history nothing is there to judge."""
+    host = usage(ledger, now=NOVEMBER + 900 * HOUR)
+
+    assert (host.hours, host.length) == ({}, 0)
+
+
+def test_prices_of_the_last_paid_hour(ledger: LedgerReader) -> None:
+    """4 dollars of rent, without the storage; a GPU that never cost anything has no price."""
+    assert usage(ledger).gpus == (
+        PricedGpu(GPU_0, frozenset({CHAT.key}), 4 * DOLLAR, "unknown"),
+        PricedGpu(GPU_1, frozenset(), None, "unknown"),
+    )
+
+
+def rent(*prices: RentPrice, always: bool = False) -> Rented:
+    return Rented(prices, "always" if always else "while_up")
+
+
+OWNED = Owned(Decimal(8766), 1, 0, "1970", Decimal(1000))
+"""8766 dollars in 1000 years of 8766 hours: a tenth of a cent an hour."""
+
+
+@pytest.mark.parametrize(
+    ("pricing", "price", "release"),
+    [
+        (rent(RentPrice(Decimal(5))), 5 * DOLLAR, "gpu"),
+        (rent(RentPrice(Decimal(5)), always=True), 5 * DOLLAR, "lease"),
+        (rent(RentPrice(Decimal(40), gpus=8)), 5 * DOLLAR, "host"),
+        (rent(RentPrice(Decimal(9)), RentPrice(Decimal(40), 8, NOW + 1)), 9 * DOLLAR, "gpu"),
+        (OWNED, DOLLAR // 1000, "owned"),
+        (Listed("aws", "p5.48xlarge", "us-east-1"), 6_880_000_000_000, "host"),
+    ],
+    ids=["gpu", "lease", "host", "before-a-change", "owned", "listed"],
+)
+def test_prices_of_the_configuration(
+    ledger: LedgerReader, pricing: Rented | Owned | Listed, price: int, release: str
+) -> None:
+    """The price of now, and the unit that can be given back."""
+    tariff = Tariff("", (Hardware(HardwareMatch(), pricing, "hardware[0]"),))
+
+    host = usage(ledger, tariff)
+
+    assert [gpu[1:] for gpu in host.gpus] == [
+        (frozenset({CHAT.key}), price, release),
+        (frozenset(), price, release),
+    ]
+
+
+def test_a_gpu_without_a_price(ledger: LedgerReader) -> None:
+    """No rule: no price, and no terms."""
+    assert [gpu.per_hour for gpu in usage(ledger, Tariff()).gpus] == [None, None]
+
+
+def test_an_estimate(ledger: LedgerReader) -> None:
+    """Without a rule the estimate of the catalogue is the price of now."""
+    host = usage(ledger, replace(Tariff(), unmatched="estimate"))
+
+    assert all(gpu.per_hour for gpu in host.gpus)
