@@ -19,7 +19,9 @@ def split_cases(file: Path, folder: Path) -> Iterator[str]:
         needed = {
             id(rule) for rule in loaded(file.parent, document, [check["expr"] for check in checks], alerts)
         }
-        smaller = [group | {"rules": [one for one in group["rules"] if id(one) in needed]} for group in groups]
+        smaller = [
+            group | {"rules": [one for one in group["rules"] if id(one) in needed]} for group in groups
+        ]
         chosen = [group for group in smaller if group["rules"]]
         names = {group["name"] for group in chosen}
         rules, name = f"{file.stem}-{number}-rules.yml", f"{file.stem}-{number}.yml"
