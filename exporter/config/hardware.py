@@ -422,7 +422,7 @@ def _owned(mapping: MappingNode) -> Owned:
         cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
         **mapping.filled(),
     )
-    if owned.purchase_dollars * (1 + owned.adders_ratio) > owned.life_years * DOLLARS_PER_YEAR.high:
+    if owned.capital_dollars > owned.life_years * DOLLARS_PER_YEAR.high:
         mapping.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
     return owned
 
