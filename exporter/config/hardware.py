@@ -17,6 +17,7 @@ from exporter.config.schema import (
     Table,
     builds,
     exactly_one,
+    goes_with,
     missing,
     together,
 )
@@ -73,14 +74,6 @@ DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
 )
 
 WITH_CATALOGUE: Final = (INSTANCE_TYPE, REGION, DISCOUNT, DISCOUNT_OF)
-
-
-def go_with_catalogue(mapping: MappingNode) -> None:
-    """A rule: keys of list prices need `catalogue`."""
-    if CATALOGUE not in mapping and CATALOGUE.name not in mapping.intended:
-        for key in WITH_CATALOGUE:
-            if key in mapping:
-                mapping.refuse(key, "goes with catalogue only; remove it")
 
 
 def _listed(mapping: MappingNode) -> Listed:
@@ -299,7 +292,7 @@ RENTED = Key(
         (
             exactly_one(PER_GPU_HOUR, PER_HOST_HOUR, PRICES, CATALOGUE),
             _host_prices_have_gpus,
-            go_with_catalogue,
+            *(goes_with(key, CATALOGUE) for key in WITH_CATALOGUE),
         ),
     ),
     "Rented hardware: exactly one of dollars_per_gpu_hour, dollars_per_host_hour, prices and catalogue.",
@@ -422,7 +415,7 @@ def _owned(mapping: MappingNode) -> Owned:
         cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
         **mapping.filled(),
     )
-    if owned.purchase_dollars * (1 + owned.adders_ratio) > owned.life_years * DOLLARS_PER_YEAR.high:
+    if owned.capital_dollars > owned.life_years * DOLLARS_PER_YEAR.high:
         mapping.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
     return owned
 

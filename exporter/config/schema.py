@@ -394,6 +394,18 @@ def exactly_one(*keys: Key[object]) -> Rule:
     return rule
 
 
+def goes_with(key: Key[object], *needed: Key[object]) -> Rule:
+    """A rule: a key is given only where one of the needed keys is."""
+
+    def rule(mapping: MappingNode) -> None:
+        if any(one in mapping or one.name in mapping.intended for one in needed):
+            return
+        if key in mapping:
+            mapping.refuse(key, f"goes with {' or '.join(one.name for one in needed)} only; remove it")
+
+    return rule
+
+
 def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
     """A rule: two keys are given both or neither, unless `other` is given too, a problem of another rule."""
 

@@ -105,7 +105,10 @@ def prompt_holding(cached: str, prompt: str) -> Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Current requests: per model the sum of series that pass `where`, and no non-empty `unless`."""
+    """Current requests: per model the sum of series that pass `where`, and no non-empty `unless`.
+
+    A series without a model label is of the model "", unless `named_by` or a question names one.
+    """
 
     name: str
     where: Choice = ()

@@ -1,6 +1,6 @@
 """The doctor's input and its answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -18,6 +18,16 @@ class Finding:
 
     severity: Severity
     text: str
+
+
+MOST_RULES: Final = 8
+"""Rules that a finding names; a file for a fleet may have hundreds."""
+
+
+def some_rules(texts: Sequence[str]) -> str:
+    """The first rules, and the number of the others."""
+    rest = len(texts) - MOST_RULES
+    return "; ".join(texts[:MOST_RULES]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from exporter.reports.price_findings import price_findings
 from exporter.reports.server_findings import (
     discovery_findings,
     gateway_findings,
-    unmatched_hardware_findings,
     unmatched_server_findings,
 )
 from exporter.sources.configured import missing_gpus, returned_gpus
@@ -132,7 +131,6 @@ def host_findings(
     yield from _clock_findings(inputs)
     yield from _budget_findings(config, gpus)
     yield from _lost_gpu_findings(gpus)
-    yield from unmatched_hardware_findings(policy.tariff, (reading.gpu for reading in inputs.gpus or ()))
     yield from price_findings(policy, inputs.gpus or (), gpus, now)
     yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
     yield from _unallocated_findings(gpus)

@@ -1,23 +1,27 @@
-"""Doctor findings on prices: none, estimates, list prices, and prices of 0. Pure."""
+"""Doctor findings on prices: none, rules without a GPU, estimates, list prices, prices of 0. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.values import plain
 from exporter.cost.policy import CostPolicy
 from exporter.readings import GpuReading
-from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine
+from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine, some_rules
 from exporter.tariff.calendar import day_of
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import NoQuote, Quote
+from exporter.tariff.rule_matching import UnmatchedRule, unmatched_rules
 from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff, amortization_dollars_per_year, end_of_life
 from exporter.tariff.terms import Hardware, Listed, Owned, Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 from exporter.web.wording import price_line
+
+RENTED_LINE: Final = "rented: {dollars_per_gpu_hour: PRICE}"
+"""The price of a rule that is there; the reader replaces PRICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class _Priced:
 
     line: DoctorGpu
     reading: GpuReading | None
+    rule: Hardware | None
     quote: Quote | NoQuote | None
     hardware: PriceLine | None
     """Its rent or its amortization."""
@@ -87,30 +92,66 @@ def price_findings(
         yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
     by_uuid = {reading.gpu.uuid: reading for reading in readings}
     priced = [_priced(policy, line, by_uuid.get(line.uuid), now) for line in gpus]
-    for alike in _groups(priced):
-        yield from _group_findings(tariff, alike)
+    groups = list(_groups(priced))
+    unmatched = tuple(unmatched_rules(tariff, (reading.gpu for reading in by_uuid.values())))
+    slips = [_slips(tariff, unmatched, alike) for alike in groups]
+    in_errors = {slip.rule for of_group in slips for slip in of_group}
+    yield from unmatched_findings([rule for rule in unmatched if rule.rule not in in_errors])
+    for alike, of_group in zip(groups, slips, strict=True):
+        yield from _group_findings(tariff, alike, of_group)
     yield from _instance_findings(tariff, priced)
     charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
     if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
         yield Finding("warning", old)
 
 
+def unmatched_findings(unmatched: Sequence[UnmatchedRule]) -> Iterator[Finding]:
+    """Rules of `hardware` that match no GPU here, and why not.
+
+    One file may serve many hosts, so most such rules are notes. A rule that misses by case, or by a part of a
+    name, was meant for a GPU here: a warning.
+    """
+    for rule in unmatched:
+        if rule.slip:
+            yield Finding("warning", _slip_text(rule))
+    others = [f"{rule.rule}: {rule.why}" for rule in unmatched if not rule.slip]
+    if others:
+        yield Finding("note", f"rules that match no GPU here: {some_rules(others)}.")
+
+
+def _slip_text(rule: UnmatchedRule) -> str:
+    return f"{rule.rule} matches no GPU here: {rule.why}. A pattern covers the whole text, and case counts."
+
+
+def _slips(
+    tariff: Tariff, unmatched: Sequence[UnmatchedRule], alike: Sequence[_Priced]
+) -> tuple[UnmatchedRule, ...]:
+    """Rules that were meant for GPUs without a price: each misses all GPUs here, these by a slip."""
+    first = alike[0]
+    if first.line.priced or first.rule is not None:
+        return ()
+    here = [gpu.reading.gpu for gpu in alike if gpu.reading is not None]
+    names = {rule.rule for rule in unmatched}
+    return tuple(rule for rule in unmatched_rules(tariff, here) if rule.slip and rule.rule in names)
+
+
 def _priced(policy: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
     hardware = next((price for price in line.prices if price.component in {RENT, AMORTIZATION}), None)
     if reading is None:
-        return _Priced(line, reading, None, hardware, None)
+        return _Priced(line, reading, None, None, hardware, None)
     rule = policy.tariff.rule(reading.gpu)
     free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
     zero = zero_price(rule, now, policy.zone) if rule is not None and free else None
-    return _Priced(line, reading, policy.tariff.quote(reading.gpu), hardware, zero)
+    return _Priced(line, reading, rule, policy.tariff.quote(reading.gpu), hardware, zero)
 
 
 def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
-    """GPUs of one model and one price, in the order of their first."""
+    """GPUs of one model and one price, or one rule without a price, in the order of their first."""
 
     def kind(gpu: _Priced) -> tuple[str, bool, str, float]:
         price = gpu.hardware
-        source, hourly = ("", 0.0) if price is None else (price.source, price.dollars_per_hour or 0.0)
+        rule = "" if gpu.rule is None else gpu.rule.source
+        source, hourly = (rule, 0.0) if price is None else (price.source, price.dollars_per_hour or 0.0)
         return gpu.line.gpu_model, gpu.line.priced, source, hourly
 
     order = {kind(gpu): number for number, gpu in reversed(list(enumerate(priced)))}
@@ -119,23 +160,49 @@ def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
         yield list(run)
 
 
-def _group_findings(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
+def _group_findings(
+    tariff: Tariff, alike: list[_Priced], slips: Sequence[UnmatchedRule]
+) -> Iterator[Finding]:
     first = alike[0]
-    model, price, quote = first.line.gpu_model, first.hardware, first.quote
-    counted = f"{len(alike)} x {model}"
-    one = len(alike) == 1
+    price, quote = first.hardware, first.quote
     if not first.line.priced:
-        have, cost = ("has", "its cost is") if one else ("have", "their cost is")
-        why = f" The catalogue does not help: {quote.reason}." if isinstance(quote, NoQuote) else ""
-        yield Finding(
-            "error",
-            f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n"
-            f"    {price_line([model])}",
-        )
+        yield _unpriced_finding(tariff, alike, slips)
     elif first.zero is not None and price is not None:
-        yield _free_finding(counted, alike, first.zero, price)
+        yield _free_finding(f"{len(alike)} x {first.line.gpu_model}", alike, first.zero, price)
     elif isinstance(quote, Quote) and price is not None:
         yield from _quote_findings(tariff, alike, quote, price)
+
+
+def _unpriced_finding(tariff: Tariff, alike: list[_Priced], slips: Sequence[UnmatchedRule]) -> Finding:
+    """GPUs without a price, the reason, and what to write.
+
+    The first rule that matches decides: where there is one, only a change of that rule gives a price.
+    """
+    first = alike[0]
+    model, quote, rule = first.line.gpu_model, first.quote, first.rule
+    have, cost, them = ("has", "its", "it") if len(alike) == 1 else ("have", "their", "them")
+    words = [f"{len(alike)} x {model} {have} no price on host {tariff.host}: {cost} cost is absent."]
+    if isinstance(quote, NoQuote):
+        words.append(f"The catalogue does not help: {quote.reason}.")
+    if rule is None:
+        words += [_slip_text(slip) for slip in slips]
+        words.append(f"{'Or add' if slips else 'Add'}:\n    {price_line([model])}")
+    elif isinstance(rule.pricing, Listed):
+        name = rule.source.partition(".")[0]
+        words.append(f"{name} is the first rule that matches: write in it\n    {RENTED_LINE}")
+    else:
+        begin, key = _begin(rule.pricing)
+        they_cost = "it costs" if len(alike) == 1 else "they cost"
+        words.append(f"{rule.source} prices {them} from {begin}.")
+        words.append(f"If {they_cost} money before, write an earlier `{key}` there.")
+    return Finding("error", " ".join(words))
+
+
+def _begin(pricing: Rented | Owned) -> tuple[str, str]:
+    """The start of the first price, and its key."""
+    if isinstance(pricing, Owned):
+        return pricing.in_service_text, "in_service"
+    return pricing.prices[0].since_text, "from"
 
 
 def _free_finding(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:

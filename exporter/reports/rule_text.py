@@ -1,6 +1,6 @@
 """The rules of a configuration with their prices, each in a line for people. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -212,19 +212,26 @@ def _price(price: RentPrice) -> str:
 
 
 def _owned(owned: Owned) -> str:
+    """Every term; one without words of its own, by its name where it has another value than its default."""
     capital = owned.cost_of_capital_ratio
-    return ", ".join(
-        [
-            f"owned, {plain(owned.purchase_dollars)} dollars for {owned.gpus} GPU{'s' * (owned.gpus > 1)}",
-            f"in service {owned.in_service_text}",
-            f"{plain(owned.life_years)} years",
-            f"adders {plain(owned.adders_ratio)}",
-            f"residual {plain(owned.residual_ratio)}",
-            f"support {plain(owned.support_dollars_per_year)} a year",
-            f"insurance {plain(owned.insurance_dollars_per_year)} a year",
-            "straight line" if capital is None else f"annuity at {plain(capital)}",
-        ]
+    gpus = f"{owned.gpus} GPU{'s' * (owned.gpus > 1)}"
+    words = {
+        "purchase_dollars": f"owned, {plain(owned.purchase_dollars)} dollars for {gpus}",
+        "in_service": f"in service {owned.in_service_text}",
+        "life_years": f"{plain(owned.life_years)} years",
+        "adders_ratio": f"adders {plain(owned.adders_ratio)}",
+        "residual_ratio": f"residual {plain(owned.residual_ratio)}",
+        "support_dollars_per_year": f"support {plain(owned.support_dollars_per_year)} a year",
+        "insurance_dollars_per_year": f"insurance {plain(owned.insurance_dollars_per_year)} a year",
+        "cost_of_capital_ratio": "straight line" if capital is None else f"annuity at {plain(capital)}",
+    }
+    others = (
+        f"{field.name} {value}"
+        for field in fields(owned)
+        if field.name not in {*words, "gpus", "in_service_text"}
+        and (value := getattr(owned, field.name)) != field.default
     )
+    return ", ".join((*words.values(), *others))
 
 
 def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str:

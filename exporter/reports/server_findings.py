@@ -1,16 +1,14 @@
-"""Doctor findings about servers, gateways and rules that match nothing. Pure."""
+"""Doctor findings about servers, gateways, and entries that match no server. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
-from exporter.readings import Division, Gpu, ServerKey, ServerReading, UnreadReason, masked
-from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer
+from exporter.readings import Division, ServerKey, ServerReading, UnreadReason, masked
+from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer, some_rules
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
-from exporter.tariff.rule_matching import unmatched_rules
-from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import matches
 
 NAMED: Final = 8
@@ -177,29 +175,6 @@ def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
     return ", ".join([*map(str, known_indices), *(uuid for uuid in uuids if uuid not in indices)])
 
 
-MOST_RULES: Final = 8
-"""Rules that a note names; a file for a fleet may have hundreds."""
-
-
-def unmatched_hardware_findings(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
-    """Rules of `hardware` that match no GPU here, and why not.
-
-    One file may serve many hosts, so most such rules are notes. A rule that misses by case, or by a part of a
-    name, was meant for a GPU here: a warning.
-    """
-    unmatched = tuple(unmatched_rules(tariff, gpus))
-    for rule in unmatched:
-        if rule.slip:
-            yield Finding(
-                "warning",
-                f"{rule.rule} matches no GPU here: {rule.why}. "
-                "A pattern covers the whole text, and case counts.",
-            )
-    others = [f"{rule.rule}: {rule.why}" for rule in unmatched if not rule.slip]
-    if others:
-        yield Finding("note", f"rules that match no GPU here: {_some(others)}.")
-
-
 def unmatched_server_findings(
     config: Config, result: DiscoveryResult, servers: Iterable[ServerKey]
 ) -> Iterator[Finding]:
@@ -213,7 +188,7 @@ def unmatched_server_findings(
     idle = (rule for rule in config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
-        yield Finding("note", f"entries of `servers` that match nothing found here: {_some(entries)}.")
+        yield Finding("note", f"entries of `servers` that match nothing found here: {some_rules(entries)}.")
     keys = {*servers, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
@@ -223,12 +198,7 @@ def unmatched_server_findings(
         )
     ]
     if owners and keys:
-        yield Finding("note", f"rules that match no server here: {_some(owners)}.")
-
-
-def _some(texts: list[str]) -> str:
-    rest = len(texts) - MOST_RULES
-    return "; ".join(texts[:MOST_RULES]) + (f"; and {rest} more" if rest > 0 else "")
+        yield Finding("note", f"rules that match no server here: {some_rules(owners)}.")
 
 
 def _words(match: ServerMatch) -> str:

@@ -271,15 +271,14 @@ def annuity_dollars_per_year(owned: Owned) -> Decimal:
 
     `(P(1+a) - S/(1+r)^N) x r / (1 - (1+r)^-N)`; at r = 0 the straight line.
     """
-    capital = owned.purchase_dollars * (1 + owned.adders_ratio)
-    residual = owned.purchase_dollars * owned.residual_ratio
     interest = owned.cost_of_capital_ratio or Decimal(0)
     with localcontext() as context:
         context.prec = ANNUITY_DIGITS
         if interest == 0:
-            return (capital - residual) / owned.life_years
+            return owned.written_off_dollars / owned.life_years
         discount = (1 + interest) ** -owned.life_years
-        return (capital - residual * discount) * interest / (1 - discount)
+        repaid = owned.capital_dollars - owned.residual_dollars * discount
+        return repaid * interest / (1 - discount)
 
 
 def _quoted(quote: Quote, rule: Hardware | None) -> tuple[ComponentRate, ...]:
@@ -322,8 +321,7 @@ def _amortization(owned: Owned, at: Instant) -> Rate:
         return Rate(0, NANOSECONDS_PER_YEAR * owned.gpus)
     if owned.cost_of_capital_ratio:
         return Rate(picodollars(annuity_dollars_per_year(owned)), NANOSECONDS_PER_YEAR * owned.gpus)
-    capital = owned.purchase_dollars * (1 + owned.adders_ratio - owned.residual_ratio)
-    return Rate(picodollars(capital), _life(owned) * owned.gpus)
+    return Rate(picodollars(owned.written_off_dollars), _life(owned) * owned.gpus)
 
 
 def _life(owned: Owned) -> Nanoseconds:
@@ -360,5 +358,4 @@ def amortization_dollars_per_year(owned: Owned) -> Fraction:
     """Straight line, exact; with `cost_of_capital_ratio` the annuity, to the picodollar as it is posted."""
     if owned.cost_of_capital_ratio:
         return Fraction(picodollars(annuity_dollars_per_year(owned)), PICODOLLARS_PER_DOLLAR)
-    written_off = 1 + Fraction(owned.adders_ratio) - Fraction(owned.residual_ratio)
-    return Fraction(owned.purchase_dollars) * written_off / Fraction(owned.life_years)
+    return Fraction(owned.written_off_dollars) / Fraction(owned.life_years)

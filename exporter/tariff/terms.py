@@ -5,10 +5,10 @@ Amounts are exact decimals of dollars.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from exporter.readings import Gpu, HostLocation
 from exporter.units import Instant
@@ -18,6 +18,9 @@ Period = Literal["hour", "month", "year"]
 Billing = Literal["while_up", "always"]
 Unmatched = Literal["estimate", "unpriced"]
 DiscountOf = Literal["on_demand", "spot"]
+
+CAPITAL_DIGITS: Final = 60
+"""Decimal digits of a product of amount and ratio: 20 and 32 at most, so that none is lost."""
 
 LabelPatterns = tuple[tuple[str, str], ...]
 """Names of labels, each with a shell-style pattern of its value."""
@@ -128,6 +131,24 @@ class Owned:
     support_dollars_per_year: Decimal = Decimal(0)
     insurance_dollars_per_year: Decimal = Decimal(0)
     cost_of_capital_ratio: Decimal | None = None
+
+    @property
+    def capital_dollars(self) -> Decimal:
+        """What is paid when it is bought: the purchase with its adders."""
+        with localcontext(prec=CAPITAL_DIGITS):
+            return self.purchase_dollars * (1 + self.adders_ratio)
+
+    @property
+    def residual_dollars(self) -> Decimal:
+        """What it is worth at the end of its life."""
+        with localcontext(prec=CAPITAL_DIGITS):
+            return self.purchase_dollars * self.residual_ratio
+
+    @property
+    def written_off_dollars(self) -> Decimal:
+        """What it loses over its life."""
+        with localcontext(prec=CAPITAL_DIGITS):
+            return self.capital_dollars - self.residual_dollars
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,3 +62,12 @@ def test_the_command_line_prints_an_environment(tmp_path: Path) -> None:
         check=True,
     )
     assert child.stdout.count("GPU-0000000") == 3
+
+
+def test_the_command_line_takes_a_model(tmp_path: Path) -> None:
+    """A host of other GPUs, such as those that a price rule misses."""
+    options = ["--gpus", "2", "--model", "NVIDIA R100"]
+    command = [sys.executable, "-m", "tests.fake_nvml", str(tmp_path), *options]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+
+    assert (tmp_path / "scenario").read_text().count("name NVIDIA R100") == 2

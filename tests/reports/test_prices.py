@@ -16,7 +16,7 @@ from exporter.reports.doctor import diagnose, text
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, RentPrice
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 
 NOW = 1_795_564_800 * 10**9
 H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i) for i in range(8))
@@ -231,3 +231,74 @@ def test_a_damaged_catalogue_is_told_and_leaves_configured_prices_alone(tmp_path
         "help: it is damaged: market.csv is empty. Add:\n"
     )
     assert len(findings(examine(catalogue=catalogue, hardware=priced("2.5")))) == 1
+
+
+YEAR_2027 = 1_798_761_600 * 10**9
+"""2027-01-01 in UTC, later than `NOW`."""
+
+LATER: dict[str, Rented | Owned | Listed] = {
+    "rented": Rented((RentPrice(Decimal(2), since=YEAR_2027, since_text="2027-01-01"),)),
+    "owned": Owned(Decimal(30_000), 1, YEAR_2027, "2027-01-01", Decimal(4)),
+    "listed": Listed(cloud="aws"),
+}
+
+
+@pytest.mark.parametrize(
+    ("pricing", "remedy"),
+    [
+        (
+            "rented",
+            (
+                " hardware[0].rented prices them from 2027-01-01. "
+                "If they cost money before, write an earlier `from` there."
+            ),
+        ),
+        (
+            "owned",
+            (
+                " hardware[0].owned prices them from 2027-01-01. "
+                "If they cost money before, write an earlier `in_service` there."
+            ),
+        ),
+        (
+            "listed",
+            (
+                " The catalogue does not help: it is not known which instance type this host is. "
+                "hardware[0] is the first rule that matches: write in it\n"
+                "    rented: {dollars_per_gpu_hour: PRICE}"
+            ),
+        ),
+    ],
+)
+def test_a_rule_that_matches_and_has_no_price_is_what_to_change(pricing: str, remedy: str) -> None:
+    """The first rule that matches prices a GPU: a line that is added behind it changes nothing."""
+    rule = Hardware(HardwareMatch(), LATER[pricing], f"hardware[0].{pricing.replace('listed', 'rented')}")
+
+    errors = [f for f in findings(examine(hardware=(rule,), stand_ins=False)) if f.startswith("error")]
+    assert errors == [
+        f"error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent.{remedy}"
+    ]
+
+
+def test_alike_gpus_without_a_price_are_apart_by_the_rule_that_decides_for_them() -> None:
+    """One rule begins later, and no rule matches the others: two errors, each with its remedy."""
+    rule = Hardware(HardwareMatch(uuid="GPU-3"), LATER["rented"], "hardware[0].rented")
+
+    actual = findings(examine(hardware=(rule,), unmatched="unpriced"))
+    assert [finding.split(" on host")[0] for finding in actual if finding.startswith("error")] == [
+        "error: 7 x NVIDIA H100 80GB HBM3 have no price",
+        "error: 1 x NVIDIA H100 80GB HBM3 has no price",
+    ]
+    assert [finding.count("Add:") for finding in actual if finding.startswith("error")] == [1, 0]
+
+
+def test_the_error_has_the_pattern_that_misses() -> None:
+    """The reason is where the missing price is, and is not repeated as a finding of its own."""
+    assert findings(examine(hardware=priced("2.5", gpu_model="H100"), unmatched="unpriced")) == [
+        (
+            "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. hardware[0] "
+            'matches no GPU here: gpu_model "H100" does not cover all of "NVIDIA H100 80GB HBM3": write '
+            '"*H100*". A pattern covers the whole text, and case counts. Or add:\n'
+            f'{WRITE}"NVIDIA H100 80GB HBM3"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]'
+        )
+    ]

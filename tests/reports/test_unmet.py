@@ -8,8 +8,10 @@ import pytest
 from exporter.config.settings import Config, ServerMatch, ServerRule
 from exporter.cost.policy import OwnershipRule
 from exporter.readings import Gpu, HostLocation, ServerKey
-from exporter.reports.server_findings import unmatched_hardware_findings, unmatched_server_findings
+from exporter.reports.price_findings import unmatched_findings
+from exporter.reports.server_findings import unmatched_server_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
+from exporter.tariff.rule_matching import unmatched_rules
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 
@@ -29,7 +31,7 @@ def unmatched(
     *matches: HardwareMatch, location: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS
 ) -> list[str]:
     rules = tuple(Hardware(match, RENT, f"hardware[{i}].rented") for i, match in enumerate(matches))
-    actual = unmatched_hardware_findings(Tariff("node7", rules, location=location), gpus)
+    actual = unmatched_findings(tuple(unmatched_rules(Tariff("node7", rules, location=location), gpus)))
     return [f"{finding.severity}: {finding.text}" for finding in actual]
 
 

@@ -26,6 +26,7 @@ from exporter.config.schema import (
     Rule,
     Table,
     exactly_one,
+    goes_with,
     missing,
 )
 from exporter.config.times import DateValue
@@ -378,13 +379,6 @@ GENERATION_RATIO = Key(
 KINDS: Final = (OWNED, RENTED, HOSTED, HYBRID)
 
 
-def _energy_has_hosts(mapping: MappingNode) -> bool:
-    if ENERGY not in mapping or OWNED in mapping or RENTED in mapping:
-        return True
-    mapping.refuse(ENERGY, "goes with owned or rented only; remove it")
-    return False
-
-
 def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> bool:
     good = True
     for key in (PROMPT_RATIO, GENERATION_RATIO, CHANGE):
@@ -431,7 +425,7 @@ def _are_few(items: list[ListItem[Option]], context: Context) -> bool:
 
 OPTION_RULES: Final[tuple[Rule, ...]] = (
     exactly_one(*KINDS),
-    _energy_has_hosts,
+    goes_with(ENERGY, OWNED, RENTED),
     _hybrids_take_all_from_their_parts,
 )
 OPTIONS = Key(

@@ -1,0 +1,44 @@
+"""A rule in a line: every term that a configuration gives is on it."""
+
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from exporter.reports.rule_text import hardware_words
+from exporter.tariff.terms import Hardware, HardwareMatch, Owned
+
+OWNED = Owned(Decimal(30_000), 1, 0, "2026-01-01", Decimal(4))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedWithFee(Owned):
+    """Owned hardware with a term that has no words."""
+
+    fee_dollars: Decimal = Decimal(0)
+
+
+def words(owned: Owned) -> str:
+    return hardware_words(Hardware(HardwareMatch(), owned, "hardware[0].owned"))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Owned) if field.name != "in_service"])
+def test_each_term_of_owned_hardware_is_printed(name: str) -> None:
+    """Another value gives another line; the start is printed as it is written, by `in_service_text`."""
+    other: dict[str, Any] = {"gpus": 8, "in_service_text": "2027-02-03"}
+    value = other.get(name, Decimal("0.125"))
+
+    assert words(replace(OWNED, **{name: value})) != words(OWNED)
+    assert str(value) in words(replace(OWNED, **{name: value}))
+
+
+def test_a_term_without_words_is_printed_by_its_name() -> None:
+    """A new key is not left out; at its default nothing is said."""
+    owned = OwnedWithFee(Decimal(30_000), 1, 0, "2026-01-01", Decimal(4))
+
+    assert (
+        words(replace(owned, fee_dollars=Decimal("600.50"))).count(", straight line, fee_dollars 600.50;")
+        == 1
+    )
+    assert words(owned) == words(OWNED)
