@@ -16,10 +16,12 @@ def split_cases(file: Path, folder: Path) -> Iterator[str]:
     groups = [group for name in document["rule_files"] for group in document_of(file.parent / name)["groups"]]
     for number, case in enumerate(document["tests"], 1):
         checks, alerts = case.get("promql_expr_test", []), case.get("alert_rule_test", [])
-        needs = {
+        needed = {
             id(rule) for rule in loaded(file.parent, document, [check["expr"] for check in checks], alerts)
         }
-        smaller = [group | {"rules": [one for one in group["rules"] if id(one) in needs]} for group in groups]
+        smaller = [
+            group | {"rules": [one for one in group["rules"] if id(one) in needed]} for group in groups
+        ]
         chosen = [group for group in smaller if group["rules"]]
         names = {group["name"] for group in chosen}
         rules, name = f"{file.stem}-{number}-rules.yml", f"{file.stem}-{number}.yml"

@@ -94,8 +94,8 @@ def observe(stack: CentralStack, month: str, record: str, *expected: tuple[str, 
             for center in stack.both()
         )
         last[:] = [Observation(paper, ours, theirs, time.monotonic() - begun)]
-        both_notified = all(paper.alerts <= notified(center) for center in stack.both())
-        return ours.near(paper) and theirs.near(paper) and both_notified
+        received = all(paper.alerts <= notified(center) for center in stack.both())
+        return ours.near(paper) and theirs.near(paper) and received
 
     with suppress(TimeoutError):
         until(look, SETTLED_SECONDS, "both centers agree with the paper")
