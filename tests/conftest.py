@@ -1,5 +1,6 @@
 """Goldens: what the product prints, kept byte for byte in `tests/golden` and reviewed as a diff."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,16 @@ def files_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for store in stores:
         store.close()
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Every verb sets logging up; no test hands that on to the next."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -190,6 +190,7 @@ def test_an_empty_line_before_a_request_is_skipped(serve: Serve) -> None:
 
 def test_a_client_that_leaves_is_no_error(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Half a request, and nothing at all: closed without a log line."""
+    caplog.set_level("WARNING")
     site = serve(None)
     for sent in (b"", b"GET", b"GET / HTTP/1.1\r\nHost"):
         with site.connect() as client:
@@ -351,6 +352,7 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the container's limit of tasks clients are told to come again, at once; it is logged once."""
+    caplog.set_level("WARNING")
     site = serve(None, limits=WebLimits(connections=1))
     with monkeypatch.context() as patch:
         patch.setattr("exporter.web.listener.start", no_thread)
