@@ -79,7 +79,7 @@ def host_months(
     """
     zone = _zone(client, month, zones, now)
     period = billing_period(month, ZoneInfo(zone))
-    cells = _cells(client, month, period.start, period.end, now, progress)
+    cells = month_cells(client, month, period.start, period.end, now, progress)
     if not cells:
         raise PrometheusError(
             PrometheusProblem.REJECTED,
@@ -187,17 +187,28 @@ def _month_ends(client: PrometheusClient, month: str, now: Instant) -> dict[Inst
     return {}
 
 
-def _cells(
+def month_cells(
     client: PrometheusClient,
     month: str,
     start: Instant,
     end: Instant,
     now: Instant,
-    progress: Progress,
+    progress: Progress = lambda _what, _part: None,
 ) -> dict[CellKey, Picodollars]:
     """The last value of every ledger's month by product, team and price basis.
 
     The fleet's rules keep it for 40 days after the month. Where they do not run, every hour is looked at.
+
+    Args:
+        client: the server.
+        month: its name, like 2026-10.
+        start: its first instant.
+        end: the first instant after it.
+        now: the present.
+        progress: is called with what is being read, and how much of it has been, from 0 to 1.
+
+    Raises:
+        PrometheusError: there is no whole answer.
     """
     progress("month", 0)
     at = min(now, end + REMEMBERED)

@@ -6,11 +6,17 @@ What each host said last is kept where it was said, and summed without Prometheu
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from exporter.clock import SystemClock
+from exporter.config.http_client import HttpClientConfig
+from exporter.finance.prometheus.client import PrometheusClient
+from exporter.finance.prometheus.month import month_cells
+from exporter.units import NANOSECONDS_PER_SECOND
 from tests.e2e.daemon import until
 from tests.e2e.fleet.conftest import FleetPast
 from tests.e2e.fleet.expected_hosts import UNASSIGNED_OWNER, ExpectedHost, Owner
@@ -158,3 +164,22 @@ def test_each_ledger_is_remembered_once(life: Life) -> None:
 
     assert life.prometheus.value(f"count(count by (ledger) (last_over_time({memory}[2h])))") == len(ledgers)
     assert life.prometheus.value(f"count({remembered})") == len(ledgers)
+
+
+def test_the_fleets_report_is_what_the_rules_record(life: Life) -> None:
+    """`report month --from` reads each ledger's last value; by owner that is the record, to the cent."""
+    start, end, now = (
+        int(life.now + at) * NANOSECONDS_PER_SECOND for at in (FLEET.month_begin, FLEET.month_end, life.at())
+    )
+    config, timeout = HttpClientConfig(), 60 * NANOSECONDS_PER_SECOND
+    with PrometheusClient(life.prometheus.url, config, SystemClock(), timeout) as client:
+        cells = month_cells(client, FLEET.month, start, end, now)
+    dollars: Counter[Owner] = Counter()
+    for (_ledger, product, team, _basis), amount in cells.items():
+        dollars[product, team] += amount
+    recorded = life.prometheus.rows(f'sum by (product, team) ({MONTH}:owner{{month="{FLEET.month}"}})')
+
+    assert len({ledger for ledger, *_owner in cells}) > len(FLEET.hosts)
+    assert {owner: amount / 1e12 for owner, amount in dollars.items()} == {
+        (labels["product"], labels["team"]): pytest.approx(value, abs=CENT) for labels, value in recorded
+    }
