@@ -104,6 +104,10 @@ def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
     )
     yield Line("inference_server_requests_running", labels, always(2.0 if each else 0.0))
     yield Line("inference_server_requests_waiting", labels, always(0.0))
+    if each:
+        yield Line("inference_server_load_ratio", {**labels, "limit": "sequences"}, always(0.25))
+        busy = host.price(server) * sum(server.shares[:2]) / 1000
+        yield Line("inference_server_headroom_dollars_per_hour", labels, always(busy * 0.75 / MICRO))
     for (kind, basis), price in _quotients(host, server):
         words = {**labels, "kind": kind, "basis": basis}
         yield Line("inference_cost_dollars_per_million_tokens", words, always(price))
