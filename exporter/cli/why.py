@@ -115,8 +115,11 @@ def _compared(fleet: "FleetMonth", now: int) -> "ComparedPeriod":
     from exporter.finance.why import ComparedPeriod  # noqa: PLC0415 - as in `run`
 
     start, end = Period.named(fleet.record.month).bounds(fleet.zone)
+    begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
+    start = max(start, min(begins, default=start))  # a month that metering began in is shorter
+    until = max(start + 1, min(now, end))
     name = fleet.record.month if now >= end else f"{fleet.record.month} to date"
-    return ComparedPeriod(name, fleet.record, min(now, end) - start)
+    return ComparedPeriod(name, fleet.record, until - start)
 
 
 def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":

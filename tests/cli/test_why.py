@@ -119,3 +119,18 @@ def test_what_is_not_there_is_named(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
+
+
+def test_a_month_that_metering_began_in_is_as_long_as_it_was_metered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last 10 hours of September, and the first 20 of October: as many GPUs, for longer."""
+    host = MeteredHost(tmp_path / "ledger.db").meter(OCTOBER - 10 * HOUR, 10, 2 * DOLLAR)
+    host.meter(OCTOBER, 744, 2 * DOLLAR).close()
+
+    assert run(*MONTHS, f"--ledger.path={tmp_path / 'ledger.db'}", "--json") == 0
+    effects = json.loads(capsys.readouterr().out)["effects"]
+
+    assert {each["effect"]: each["picodollars"] for each in effects if each["picodollars"]} == {
+        "hours": 734 * 2 * DOLLAR
+    }
