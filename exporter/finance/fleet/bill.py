@@ -409,19 +409,22 @@ class _BillSums:
                     self._of(kind).add(name, amount)
 
     def _billed(self, charges: MachineCharges) -> BilledMachine:
-        """Usage by time of all resources as one meter: by several at once, time counts once."""
-        time = 0
-        for resource, metered in charges.timed.items():
-            span = self._span(charges.periods[resource])
-            time += min(metered.time, span) if metered.time > 0 else span
-        cost = sum(metered.cost for metered in charges.timed.values())
+        """Usage by time of all resources as one meter: by several at once, time counts once.
+
+        A resource without hours of its own, such as a disk in byte-seconds, is other usage.
+        """
+        meters = {resource: metered for resource, metered in charges.timed.items() if metered.time > 0}
+        time = sum(
+            min(metered.time, self._span(charges.periods[resource])) for resource, metered in meters.items()
+        )
         sums = InvoiceSums(
-            usage=cost + charges.other,
+            usage=sum(metered.cost for metered in charges.timed.values()) + charges.other,
             usage_periods={(0, self._span(charges.used))},
             apart={apart: charges.apart[apart] for apart in APART if apart in charges.apart},
         )
         if time > 0:
-            sums.meters[next(iter(charges.timed)), ""] = Metered(cost, time)
+            cost = sum(metered.cost for metered in meters.values())
+            sums.meters[next(iter(meters)), ""] = Metered(cost, time)
         return BilledMachine(sums, charges.rows, tuple(sorted(charges.resources)), time)
 
     def _span(self, bits: int) -> Nanoseconds:

@@ -20,7 +20,10 @@ def read(rows: list[Row], folder: Path, cost: CostColumn = "billed", month: str 
     """A bill of two machines, which is whole."""
     path = written(rows, folder / "bill.csv")
     bill = read_fleet_bill(
-        path, Reading(UTC, cost), Period.named(month), lambda key, _name: MACHINES.get(key)
+        path,
+        Reading(UTC, cost),
+        Period.named(month),
+        lambda key, name: MACHINES.get(key, MACHINES.get(name)),
     )
     assert sum(each.sums.total for each in bill.machines.values()) + sum(
         each.amount for each in bill.residue
@@ -144,6 +147,20 @@ def test_hours_of_several_meters_count_once(tmp_path: Path) -> None:
         (14 * DOLLAR, 24 * HOUR)
     ]
     assert (other.time, dollars(other)) == (24 * HOUR, 8)
+
+
+def test_a_disk_of_the_name_of_its_machine_adds_no_hours(tmp_path: Path) -> None:
+    """A boot disk of Google is named as its instance, and charged in byte-seconds."""
+    rows = [
+        instance("5", 1, "24", "i-0aaa"),
+        instance("1", 1, "1024", "disks/4712", ResourceName="i-0aaa", ConsumedUnit="byte-seconds"),
+    ]
+    machine = read(rows, tmp_path).machines[0]
+
+    assert (machine.time, machine.sums.usage) == (24 * HOUR, 6 * DOLLAR)
+    assert [(metered.cost, metered.time) for metered in machine.sums.meters.values()] == [
+        (5 * DOLLAR, 24 * HOUR)
+    ]
 
 
 @pytest.mark.parametrize(
