@@ -137,7 +137,12 @@ class FocusRows:
             sku=next(filter(None, (cell_text(row, index) for index in self._skus)), ""),
             time=self._time(row),
             own=next(
-                (self._header[index].strip() for index in self._providers if row[index] == PROVIDER), ""
+                (
+                    self._header[index].strip()
+                    for index in self._providers
+                    if cell_text(row, index) == PROVIDER
+                ),
+                "",
             ),
             commitment=self._commitment(row, apart),
             support=self._commitments is not None and self._commitments.is_support(row),

@@ -211,3 +211,11 @@ def test_the_books_themselves_are_no_bill(column: str, tmp_path: Path) -> None:
     path = tmp_path / "bill.csv"
     assert refused(path, Reading(UTC, resources=("chat",))) == own
     assert read_invoice(path, Reading(UTC, resources=("i-1",))).rows == 2
+
+
+def test_the_books_are_known_by_a_padded_name(tmp_path: Path) -> None:
+    """A warehouse that keeps text of a fixed width fills it up with spaces."""
+    table = f'{HEADER},ProviderName\n{row().strip()},"Self-hosted inference   "\n'
+    assert error_of(table, tmp_path).startswith(
+        'bill.csv:2: ProviderName: "Self-hosted inference" is what report focus writes'
+    )
