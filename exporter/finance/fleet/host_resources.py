@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
+from exporter.finance.fleet.folder import DEFAULT_NAME, LEDGER_SUFFIX
 from exporter.finance.fleet.record import FleetError, HostMonth
 
 ROWS_MAX: Final = 200_000
@@ -22,6 +23,9 @@ CHARACTERS_MAX: Final = 1000
 COLUMNS: Final = ("host", "resource")
 LEDGER_CHARACTERS: Final = 8
 """Of a ledger's id, with which a list may name a host."""
+
+NAMES_OF_ANY: Final = frozenset({"localhost", DEFAULT_NAME.removesuffix(LEDGER_SUFFIX)})
+"""Names of every host: to an agent beside its exporter, and of a ledger that is alone in its folder."""
 
 _LETTER: Final = re.compile(r"[a-z]")
 _SEPARATORS: Final = re.compile(r"[/:]")
@@ -212,7 +216,10 @@ def provider_keys(provider_id: str) -> Iterator[str]:
 
 def _name_keys(names: Iterable[str]) -> Iterator[str]:
     for name in names:
-        for key in (name, name.partition(".")[0]):
+        label = name.partition(".")[0]
+        if label in NAMES_OF_ANY:
+            continue
+        for key in (name, label):
             if _LETTER.search(key):  # a number is the end of many ids, and an address the name of none
                 yield key
 

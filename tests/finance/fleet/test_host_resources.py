@@ -56,6 +56,24 @@ def test_a_number_or_an_address_is_no_name() -> None:
     assert resources.machine("/subscriptions/s/virtualMachineScaleSets/gpu/virtualMachines/7", "7") is None
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [identity(ledger, HostName(instance="localhost:9844")) for ledger in "ab"],
+        [identity(ledger, HostName(instance="localhost.localdomain:9844")) for ledger in "ab"],
+        [identity(ledger, short_name="ledger") for ledger in "ab"],
+    ],
+)
+def test_what_every_host_is_called_makes_no_machine_of_two(hosts: list[HostIdentity]) -> None:
+    """An agent beside each exporter scrapes localhost; a ledger alone in its folder has its file's name."""
+    resources = HostResources(hosts)
+
+    assert [resources.machine_of(number) for number in range(2)] == [0, 1]
+    assert resources.machine("", "localhost") is resources.machine("ledger", "") is None
+    listed = HostResources(hosts, [ListedHost("a", "i-0aaa"), ListedHost("b", "i-0bbb")])
+    assert (listed.machine("i-0aaa", ""), listed.machine("i-0bbb", "")) == (0, 1)
+
+
 def test_a_list_counts_before_names() -> None:
     """By name, part of a path, or the first characters of a ledger's id; unknown hosts are named."""
     hosts = [identity("11111111-a", short_name="gpu-1"), identity("22222222-b", short_name="gpu-2")]
