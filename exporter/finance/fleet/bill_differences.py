@@ -8,6 +8,7 @@ from exporter.finance.fleet.bill import BilledMachine, FleetBill, ResidueAmount
 from exporter.finance.fleet.host_resources import HostIdentity, HostResources
 from exporter.finance.fleet.record import FleetMonth, HostMonth
 from exporter.finance.invoice import InvoiceSums
+from exporter.finance.reconciliation.comparison import rows_text
 from exporter.finance.reconciliation.differences import (
     KINDS,
     Book,
@@ -195,8 +196,7 @@ def _notes(
     if not bill.machines:
         yield "the bill has no row of these hosts by their names: list them with their resources in --hosts"
     if bill.others.rows:
-        rows = "1 row" if bill.others.rows == 1 else f"{bill.others.rows:,} rows"
-        yield f"{rows} ({dollars_text(bill.others.cost)} dollars) of other months: not compared"
+        yield f"{rows_text(bill.others)} of other months: not compared"
     if fleet.zone.key != "UTC":
         yield (
             f"the month is one of {fleet.zone.key}: where the bill is by day of UTC, hours at both ends of "

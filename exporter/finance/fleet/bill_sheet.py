@@ -11,7 +11,7 @@ from exporter.finance.fleet.missing import incomplete_hosts, missing_json, remin
 from exporter.finance.invoice_file import COSTS
 from exporter.finance.reconciliation.comparison import hours, instant
 from exporter.finance.reconciliation.differences import Difference, Kind
-from exporter.finance.reconciliation.sheet import WORDS
+from exporter.finance.reconciliation.sheet import WORDS, money_json, part_json
 from exporter.reports.rounding import (
     CENT,
     balanced,
@@ -21,8 +21,7 @@ from exporter.reports.rounding import (
     rounded,
     ruled_table,
 )
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
-from exporter.units import dollars as as_float
+from exporter.units import NANOSECONDS_PER_HOUR
 
 COLUMNS: Final = 80
 HOSTS_MAX: Final = 20
@@ -210,15 +209,15 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
             "rows": bill.rows,
             "rows_of_other_months": bill.others.rows,
         },
-        "books": _money(reconciliation.posted),
-        "bill": _money(bill.total),
-        "difference": _money(reconciliation.difference),
-        "parts": [_part(part) for part in reconciliation.parts],
-        "unbilled_hosts": _money(sum(each.compared.difference for each in reconciliation.unbilled)),
+        "books": money_json(reconciliation.posted),
+        "bill": money_json(bill.total),
+        "difference": money_json(reconciliation.difference),
+        "parts": [part_json(part, PART_WORDS) for part in reconciliation.parts],
+        "unbilled_hosts": money_json(sum(each.compared.difference for each in reconciliation.unbilled)),
         "residue": [_residue(each) for each in reconciliation.residue],
         "hosts": [_machine(each) for each in reconciliation.machines],
         "not_on_this_bill": {
-            name: _money(amount) for name, amount in sorted(reconciliation.others.items()) if amount
+            name: money_json(amount) for name, amount in sorted(reconciliation.others.items()) if amount
         },
         "notes": reconciliation.notes,
     }
@@ -233,22 +232,13 @@ def _machine(machine: ComparedMachine) -> dict[str, Any]:
         "resources": machine.resources,
         "rows": machine.rows,
         "apportioned": machine.apportioned,
-        "books": _money(day.posted),
-        "adjusted": _money(day.adjusted),
-        "bill": _money(day.bill),
-        "difference": _money(day.difference),
+        "books": money_json(day.posted),
+        "adjusted": money_json(day.adjusted),
+        "bill": money_json(day.bill),
+        "difference": money_json(day.difference),
         "metered_hours": day.metered / NANOSECONDS_PER_HOUR,
         "billed_hours": None if machine.time is None else machine.time / NANOSECONDS_PER_HOUR,
-        "parts": [_part(part) for part in day.parts],
-    }
-
-
-def _part(part: Difference) -> dict[str, Any]:
-    return {
-        "kind": part.kind,
-        "words": PART_WORDS[part.kind],
-        **_money(part.amount),
-        "seconds": None if part.time is None else part.time / NANOSECONDS_PER_SECOND,
+        "parts": [part_json(part, PART_WORDS) for part in day.parts],
     }
 
 
@@ -256,14 +246,10 @@ def _residue(each: ResidueAmount) -> dict[str, Any]:
     return {
         "kind": each.kind,
         "words": RESIDUE_WORDS[each.kind],
-        **_money(each.amount),
+        **money_json(each.amount),
         "largest": [_named(named) for named in each.names[:JSON_NAMES_MAX]],
     }
 
 
 def _named(named: NamedAmount) -> dict[str, Any]:
-    return {"name": named.name, **_money(named.amount)}
-
-
-def _money(amount: int) -> dict[str, Any]:
-    return {"dollars": as_float(amount), "picodollars": amount}
+    return {"name": named.name, **money_json(named.amount)}

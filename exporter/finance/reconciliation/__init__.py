@@ -1,8 +1,7 @@
 """A cloud's bill against the books: where they differ, why, and what would make them agree. Pure.
 
-`books` has what the ledger holds against a bill, by day; `parts` names why the two differ on a day, to the
-picodollar; `comparison` takes a month of both and suggests what would make them agree; `notes` says what the
-numbers leave open, and `sheet` says all of it.
+`differences` has the books of a day, and names why a bill differs from them, to the picodollar;
+`comparison` takes a month of both and suggests what would make them agree; `sheet` says all of it.
 """
 
 from exporter.finance.reconciliation.comparison import (

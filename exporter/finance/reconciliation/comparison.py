@@ -76,10 +76,10 @@ def notes(
 def _of_rows(invoice: Invoice) -> Iterator[str]:
     named = sum(1 for resource in invoice.resources if resource)
     if invoice.left.rows:
-        yield f"{_counted(invoice.left)} of other resources: not compared"
+        yield f"{rows_text(invoice.left)} of other resources: not compared"
         if invoice.unnamed.rows:
             yield (
-                f"of them, {_counted(invoice.unnamed)} name no resource, as taxes, purchases and credits "
+                f"of them, {rows_text(invoice.unnamed)} name no resource, as taxes, purchases and credits "
                 "often do: a part may be this host's"
             )
     elif named > 1 and not invoice.filtered:
@@ -88,7 +88,7 @@ def _of_rows(invoice: Invoice) -> Iterator[str]:
             "--resource"
         )
     if invoice.loose.rows:
-        yield f"{_counted(invoice.loose)} of periods that cross the end of a day or month: not compared"
+        yield f"{rows_text(invoice.loose)} of periods that cross the end of a day or month: not compared"
 
 
 def _of_time(
@@ -105,7 +105,7 @@ def _of_time(
             f"month are by {zone.key}"
         )
         if invoice.local_only.rows:
-            yield f"{_counted(invoice.local_only)} of no one day of UTC: not compared"
+            yield f"{rows_text(invoice.local_only)} of no one day of UTC: not compared"
     elif calendar == "shifted":
         yield (
             f"the bill is by UTC and the books by days of {zone.key}: hours of that month are no "
@@ -187,7 +187,8 @@ def _of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
         yield f"adjustments of {dollars_text(amount)} dollars wait for the daemon and are in no sum"
 
 
-def _counted(counted: Counted) -> str:
+def rows_text(counted: Counted) -> str:
+    """A number of rows and their dollars, for a sentence."""
     rows = "1 row" if counted.rows == 1 else f"{counted.rows:,} rows"
     return f"{rows} ({dollars_text(counted.cost)} dollars)"
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance.invoice import Resource
@@ -24,7 +24,7 @@ from exporter.reports.rounding import (
     rounded,
     ruled_table,
 )
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, plain_dollars
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Picodollars, plain_dollars
 from exporter.units import dollars as as_float
 
 MOST_LISTED: Final = 10
@@ -103,7 +103,7 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
         "rows": [_row(row) for row in reconciliation.rows],
         "total": _row(reconciliation.total),
         "not_on_this_bill": {
-            name: _money(amount) for name, amount in sorted(reconciliation.others.items()) if amount
+            name: money_json(amount) for name, amount in sorted(reconciliation.others.items()) if amount
         },
         "suggestions": [
             {
@@ -111,7 +111,7 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
                 "date": each.day,
                 "product": each.product,
                 "team": each.team,
-                **_money(each.amount),
+                **money_json(each.amount),
             }
             for each in reconciliation.suggestions
         ],
@@ -240,24 +240,27 @@ def _command(suggestion: Suggestion, reconciliation: Reconciliation, file: str, 
 def _row(row: ComparedDay) -> dict[str, Any]:
     return {
         "name": row.name,
-        "bill": _money(row.bill),
-        "books": _money(row.posted),
-        "adjusted": _money(row.adjusted),
-        "difference": _money(row.difference),
+        "bill": money_json(row.bill),
+        "books": money_json(row.posted),
+        "adjusted": money_json(row.adjusted),
+        "difference": money_json(row.difference),
         "billed_hours": None if row.timed is None else row.timed[1] / NANOSECONDS_PER_HOUR,
-        "parts": [
-            {
-                "kind": part.kind,
-                "words": WORDS[part.kind],
-                **_money(part.amount),
-                "seconds": None if part.time is None else part.time / NANOSECONDS_PER_SECOND,
-            }
-            for part in row.parts
-        ],
+        "parts": [part_json(part, WORDS) for part in row.parts],
     }
 
 
-def _money(amount: int) -> dict[str, Any]:
+def part_json(part: Difference, words: Mapping[Kind, str]) -> dict[str, Any]:
+    """A part of a difference, with its kind in words."""
+    return {
+        "kind": part.kind,
+        "words": words[part.kind],
+        **money_json(part.amount),
+        "seconds": None if part.time is None else part.time / NANOSECONDS_PER_SECOND,
+    }
+
+
+def money_json(amount: Picodollars) -> dict[str, Any]:
+    """An amount, exact and for people."""
     return {"dollars": as_float(amount), "picodollars": amount}
 
 
@@ -268,5 +271,5 @@ def _resource(key: str, resource: Resource) -> dict[str, Any]:
         "service": resource.service,
         "compared": resource.chosen,
         "rows": resource.counted.rows,
-        **_money(resource.counted.cost),
+        **money_json(resource.counted.cost),
     }
