@@ -3,6 +3,7 @@
 Costs are picodollars, times nanoseconds. Words follow FOCUS (the FinOps Open Cost and Usage Specification).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -94,6 +95,15 @@ class Metered:
     time: Nanoseconds = 0
 
 
+def span_of(periods: Iterable[tuple[Instant, Instant]]) -> Nanoseconds:
+    """How long periods last together, those that overlap once. They are in the order of their starts."""
+    span, reached = 0, 0
+    for start, end in periods:
+        span += max(0, end - max(start, reached))
+        reached = max(reached, end)
+    return span
+
+
 @dataclass(slots=True)
 class InvoiceSums:
     """The charges of one day or month. `usage` is all of it, by time or not.
@@ -114,13 +124,7 @@ class InvoiceSums:
     @property
     def span(self) -> Nanoseconds | None:
         """The longest time of usage; `None`: not known."""
-        if self.usage_periods is None:
-            return None
-        span, reached = 0, 0
-        for start, end in sorted(self.usage_periods):
-            span += max(0, end - max(start, reached))
-            reached = max(reached, end)
-        return span
+        return None if self.usage_periods is None else span_of(sorted(self.usage_periods))
 
     def used(self, start: Instant, end: Instant) -> None:
         """There was usage in [start, end)."""

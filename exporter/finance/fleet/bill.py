@@ -23,6 +23,7 @@ from exporter.finance.invoice import (
     InvoiceForm,
     InvoiceSums,
     Metered,
+    span_of,
 )
 from exporter.finance.invoice_file import Reading, own_row_error, read_charges
 from exporter.tariff.calendar import month_of
@@ -431,12 +432,8 @@ class _BillSums:
         """How long the periods last together. Most machines of a bill have the same ones."""
         span = self._spans.get(bits)
         if span is None:
-            span, reached = 0, 0
-            for (start, end), number in sorted(self._numbers.items()):
-                if bits >> number & 1:
-                    span += max(0, end - max(start, reached))
-                    reached = max(reached, end)
-            self._spans[bits] = span
+            periods = sorted(self._numbers.items())
+            span = self._spans[bits] = span_of(period for period, number in periods if bits >> number & 1)
         return span
 
 
