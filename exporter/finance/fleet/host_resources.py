@@ -190,18 +190,26 @@ class _IdsByNode:
     def __init__(self, provider_ids: ProviderIds) -> None:
         self._ids = provider_ids
         self._clusters = any(node.cluster for node in provider_ids)
-        self._by_node: dict[str, set[str]] = {}
+        self._clusters_by_node: dict[str, dict[str, set[str]]] = {}
         for node, ids in provider_ids.items():
-            self._by_node.setdefault(node.node.casefold(), set()).update(ids)
+            of_node = self._clusters_by_node.setdefault(node.node.casefold(), {})
+            of_node.setdefault(node.cluster, set()).update(ids)
 
     def keys(self, host: HostIdentity) -> Iterator[str]:
         """Resources of a host; a cluster counts where both sides name it."""
+        in_clusters = {node.node.casefold() for node in host.nodes if node.cluster}
         for node in sorted(host.nodes):
             ids: Iterable[str] = self._ids.get(node) or ()
-            if not ids and not (node.cluster and self._clusters):
-                ids = self._by_node.get(node.node.casefold(), ())
+            any_cluster = not node.cluster and node.node.casefold() not in in_clusters
+            if not ids and (any_cluster or not self._clusters):
+                ids = self._of_any_cluster(node.node)
             for provider_id in sorted(ids):
                 yield from provider_keys(provider_id)
+
+    def _of_any_cluster(self, node: str) -> Iterable[str]:
+        """Ids of a node; none where clusters have different nodes of that name."""
+        distinct = {frozenset(ids) for ids in self._clusters_by_node.get(node.casefold(), {}).values()}
+        return distinct.pop() if len(distinct) == 1 else ()
 
 
 def provider_keys(provider_id: str) -> Iterator[str]:

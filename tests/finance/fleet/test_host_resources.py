@@ -125,6 +125,23 @@ def test_ids_without_clusters_are_of_any() -> None:
     assert HostResources([identity("l", HostName("east", "", "n1"))], (), ids).machine("i-0abc", "") == 0
 
 
+def test_a_node_of_several_clusters_has_no_id_without_its_cluster() -> None:
+    """A ledger's file names the node alone; monitoring, which has the ledger too, names its cluster."""
+    files = [identity(ledger, short_name="n1") for ledger in "ab"]
+    clusters = [identity(ledger, HostName(name, "", "n1")) for ledger, name in (("a", "east"), ("b", "west"))]
+    hosts = [file.known_as(cluster) for file, cluster in zip(files, clusters, strict=True)]
+    ids = {
+        NodeName("east", "n1"): frozenset({"aws:///us-east-1a/i-0aaa"}),
+        NodeName("west", "n1"): frozenset({"aws:///us-west-1a/i-0bbb"}),
+    }
+    resources = HostResources(hosts, (), ids)
+
+    assert (resources.machine("i-0aaa", ""), resources.machine("i-0bbb", "")) == (0, 1)
+    assert HostResources(files[:1], (), ids).machine("i-0bbb", "") is None
+    renamed = {NodeName(name, "n1"): frozenset({"aws:///us-east-1a/i-0aaa"}) for name in ("east", "east-1")}
+    assert HostResources(files[:1], (), renamed).machine("i-0aaa", "") == 0
+
+
 def test_ledgers_that_share_a_resource_are_one_machine() -> None:
     """A ledger that was lost and begun again on the same host, and a third one by the list."""
     hosts = [
