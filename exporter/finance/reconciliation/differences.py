@@ -309,10 +309,10 @@ def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
     usage, span = tally.usage, tally.span
     if usage == 0:
         return [Difference("not_billed", -book.compared, book.metered)]
-    if book.metered == 0:
-        return [Difference("not_metered", usage - book.compared, book.length)]
-    left = max(0, usage - book.compared)
     billed = book.length if span is None else min(span, book.length)
+    if book.metered == 0:
+        return [Difference("not_metered", usage - book.compared, billed)]
+    left = max(0, usage - book.compared)
     missing, priced = max(0, billed - book.metered), book.metered - book.unpriced
     if priced == 0:
         uncovered = left * missing // (missing + book.unpriced)

@@ -116,6 +116,12 @@ def test_a_day_without_books_is_a_host_that_was_not_metered() -> None:
     assert parts(compare(book(metered=0, rent=0), untimed(20))) == [("not_metered", 20.0, 24.0)]
 
 
+def test_a_host_without_books_was_not_metered_for_as_long_as_rows_are_for() -> None:
+    """Rows of two days, in a month of which 744 h have passed: 48 h."""
+    month = Book("2026-10", 31 * DAY)
+    assert parts(compare(month, untimed(96, span=2 * DAY))) == [("not_metered", 96.0, 48.0)]
+
+
 def test_hours_beyond_a_day_are_said_apart() -> None:
     """25 h billed at 2 dollars, of a day of 24 h that is metered in full."""
     assert parts(compare(book(), timed(50, 25))) == [("beyond", 2.0, 1.0)]
