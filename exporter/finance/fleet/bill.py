@@ -88,7 +88,10 @@ class MachineCharges:
 
 @dataclass(slots=True)
 class _CommitmentUse:
-    """What one machine used of a commitment, or nothing did. `effective` and `cost` are of its rows."""
+    """What one machine used of a commitment, or nothing did. `effective` and `cost` are of its rows.
+
+    `effective` has the cost of rows for which the bill does not say it.
+    """
 
     cost: Picodollars = 0
     effective: Picodollars = 0
@@ -101,7 +104,7 @@ class _CommitmentUse:
 class Commitment:
     """A commitment or reserved capacity. `total` is all that the bill charges for it.
 
-    `unused` and `prepaid` are what is spread over no machine.
+    `unused` and `prepaid` are what is spread over no machine. `amortized`: the bill spreads it by itself.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Commitment:
     total: Picodollars = 0
     unused: Picodollars = 0
     prepaid: Picodollars = 0
+    amortized: bool = False
     users: dict[Machine, _CommitmentUse] = field(default_factory=dict)
     rest: _CommitmentUse = field(default_factory=_CommitmentUse)
 
@@ -119,7 +123,8 @@ class Commitment:
             return None
         use = self.users.setdefault(machine, _CommitmentUse()) if charge.used else self.rest
         use.cost += cost
-        use.effective += charge.effective or 0
+        use.effective += cost if charge.effective is None else charge.effective
+        self.amortized |= bool(charge.effective)
         if not use.quantities:
             use.quantities = [0] * len(charge.quantities)
         for number, quantity in enumerate(charge.quantities):
@@ -128,13 +133,12 @@ class Commitment:
 
     def spread(self) -> dict[Machine, Picodollars]:
         """What each machine owes of it; sets what no machine does."""
-        every = [*self.users.values(), self.rest]
-        if any(use.effective for use in every):
+        if self.amortized:
             parts = {machine: use.effective for machine, use in self.users.items()}
             self.unused = self.rest.effective
         else:
-            fee = self.total - sum(use.cost for use in every)
-            shares = _shares(fee, [self.rest, *self.users.values()])
+            every = [self.rest, *self.users.values()]
+            shares = _shares(self.total - sum(use.cost for use in every), every)
             self.unused = self.rest.cost + shares[0]
             parts = {
                 machine: use.cost + share

@@ -77,6 +77,15 @@ def test_a_fee_without_effective_cost_goes_by_quantity(tmp_path: Path) -> None:
     assert residue(bill) == {"other_resources": 20 * DOLLAR}
 
 
+def test_a_row_without_effective_cost_costs_what_is_billed(tmp_path: Path) -> None:
+    """Beside a row that has one: absent is not free."""
+    plain = {"EffectiveCost": "", "CommitmentDiscountId": PLAN, "CommitmentDiscountStatus": "Used"}
+    bill = read([covered("10", 1, "24", "i-0aaa"), instance("5", 1, "24", "i-0bbb", **plain)], tmp_path)
+
+    assert (dollars(bill.machines[0]), dollars(bill.machines[1])) == (10, 5)
+    assert residue(bill) == {"prepaid_commitments": -10 * DOLLAR}
+
+
 def test_a_fee_that_nothing_uses(tmp_path: Path) -> None:
     """It is named as a commitment, and one without an id as a purchase."""
     rows = [row("100", 1, "Purchase", **PURCHASE), row("7", 1, "Purchase", ServiceName="Marketplace")]
