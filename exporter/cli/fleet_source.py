@@ -214,7 +214,8 @@ class FleetSource:
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
             each: is called with the whole month of each host that counts. Days are then for it alone, so that
-                they are in memory for one host at a time.
+                they are in memory for one host at a time. Where a file fails that was read before, it is
+                called anew for all hosts: the later month of a ledger takes the place of the earlier one.
             every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
