@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from exporter import __version__
 from exporter.cli import status
@@ -125,7 +126,8 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
 
     fleet = _read(options, month, clock, keep)
     hosts = [months[summary.ledger] for summary in fleet.hosts]
-    now, end = clock.wall(), Period.named(month).bounds(fleet.zone)[1]
+    zones = {ZoneInfo(host.zone) for host in hosts} | {fleet.zone}
+    now, end = clock.wall(), max(Period.named(month).bounds(zone)[1] for zone in zones)
     if now < end:
         raise VerbFailedError(f"{month} is not over: close it from {instant_text(end)} on")
     if not fleet.hosts:

@@ -218,6 +218,21 @@ def test_a_ledger_that_vanishes_while_it_is_read_leaves_each_other_host_once(
     )
 
 
+def test_a_month_that_goes_on_in_one_of_its_zones_is_not_closed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """October in Los Angeles ends at 07:00 UTC, summer time included."""
+    october(folder / "c.db", DOLLAR, "GPU-c", zone="America/Los_Angeles")
+    statement = tmp_path / "x.json"
+    source = FleetSource([folder], mixed_zones=True)
+    options = ClosingOptions(None, None, "2026-10", source, statement, None, as_json=False)
+
+    assert closing.run(options, SetClock(NOVEMBER + 7 * HOUR - 1)) == 1
+    assert "2026-10 is not over: close it from 2026-11-01T07:00:00Z on" in capsys.readouterr().err
+    assert not statement.exists()
+    assert closing.run(options, SetClock(NOVEMBER + 7 * HOUR)) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
