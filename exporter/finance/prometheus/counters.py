@@ -209,6 +209,8 @@ def _add(
         if ledger is None or not 0 < rise < float("inf"):
             continue
         scaled = round(rise * _FAMILIES[family].scale)
+        if not scaled:  # a weight of nothing divides no money
+            continue
         by_ledger.setdefault(ledger, CounterRises()).add(family, _FAMILIES[family].key(labels), scaled)
 
 

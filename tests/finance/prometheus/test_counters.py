@@ -172,7 +172,7 @@ def test_an_instance_of_two_clusters_counts_once_in_each(monkeypatch: pytest.Mon
     }
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf", "-3", "0"])
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-3", "0", "1e-13"])
 def test_what_is_no_rise_counts_nothing(value: str) -> None:
     """Nor does a target that is no host's."""
     labels = {"cluster": "east", "instance": "n1:1", **CHAT._asdict(), "kind": "generation"}
