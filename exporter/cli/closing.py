@@ -3,10 +3,12 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from exporter import __version__
 from exporter.cli import status
@@ -117,9 +119,15 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
 
     if os.path.lexists(output):
         raise VerbFailedError(EXISTS.format(output=output))
-    hosts: list[HostMonth] = []
-    fleet = _read(options, month, clock, hosts)
-    now, end = clock.wall(), Period.named(month).bounds(fleet.zone)[1]
+    months: dict[str, HostMonth] = {}
+
+    def keep(host: "HostMonth") -> None:
+        months[host.record.ledger] = host  # in place of an earlier one, where a file failed in between
+
+    fleet = _read(options, month, clock, keep)
+    hosts = [months[summary.ledger] for summary in fleet.hosts]
+    zones = {ZoneInfo(host.zone) for host in hosts} | {fleet.zone}
+    now, end = clock.wall(), max(Period.named(month).bounds(zone)[1] for zone in zones)
     if now < end:
         raise VerbFailedError(f"{month} is not over: close it from {instant_text(end)} on")
     if not fleet.hosts:
@@ -149,18 +157,20 @@ def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
     closed = read_closed_month(against)
     if options.month not in (None, closed.month):
         raise VerbFailedError(f"{against} is of {closed.month}, not of {options.month}")
-    fleet = _read(replace(options, month=closed.month), closed.month, clock, [])
+    fleet = _read(replace(options, month=closed.month), closed.month, clock)
     noted = changes(closed, fleet)
     form = forms.as_json if options.as_json else forms.text
     sys.stdout.write(form(closed, fleet.total, noted, str(against)))
     return status.OK
 
 
-def _read(options: ClosingOptions, month: str, clock: Clock, hosts: "list[HostMonth]") -> "FleetMonth":
-    """The month of all hosts; each one, whole, is added to `hosts`."""
+def _read(
+    options: ClosingOptions, month: str, clock: Clock, each: "Callable[[HostMonth], None] | None" = None
+) -> "FleetMonth":
+    """The month of all hosts; `each` is as that of `FleetSource.read`."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     source = options.source or FleetSource((session.path,))
-    return source.read(Period.named(month), session.config.timezone, clock.wall(), each=hosts.append)
+    return source.read(Period.named(month), session.config.timezone, clock.wall(), each=each)
 
 
 def _write_new(output: Path, text: str) -> None:

@@ -42,7 +42,17 @@ def month_value(text: str) -> str:
     """A month like 2026-10."""
     if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
-    return text
+    return of_calendar(text)
+
+
+def of_calendar(name: str) -> str:
+    """The name of a month or quarter, unless it lies in no year that a calendar has."""
+    from exporter.tariff.period import Period  # noqa: PLC0415 - for this flag
+
+    try:
+        return Period.named(name).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 DEFAULT_ADDRESS: Final = ":9844"

@@ -3,7 +3,8 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
-from exporter.clock import Clock, SystemClock
+from exporter.clock import SystemClock
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from exporter.finance.fleet.host_resources import NodeName, ProviderIds
     from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
     from exporter.finance.fleet.record import FleetMonth, HostMonth
+    from exporter.finance.prometheus.client import PrometheusClient
     from exporter.tariff.period import Period
 
 
@@ -214,7 +216,8 @@ class FleetSource:
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
             each: is called with the whole month of each host that counts. Days are then for it alone, so that
-                they are in memory for one host at a time.
+                they are in memory for one host at a time. Where a file fails that was read before, it is
+                called anew for all hosts: the later month of a ledger takes the place of the earlier one.
             every: is called before with the month or header of every source, whether or not it counts.
 
         Raises:
@@ -269,30 +272,40 @@ class FleetSource:
         Raises:
             VerbFailedError: it has no whole answer.
         """
-        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
-        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
-        from exporter.finance.prometheus.month import host_months  # noqa: PLC0415
+        from exporter.finance.prometheus.month import host_months  # noqa: PLC0415 - for these flags
 
         if period.months != (period.name,):
             raise VerbFailedError(
                 f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
             )
+        with self._client(address) as client:
+            if client.sends_secrets_in_the_clear:
+                write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
+            with ProgressBar(f"reading {client.name}") as bar:
+                return host_months(
+                    client,
+                    period.name,
+                    zones,
+                    now,
+                    lambda phase, part: bar.show_percent(int(part * 100), phase),
+                    finer=finer,
+                )
+
+    @contextmanager
+    def _client(self, address: str) -> "Iterator[PrometheusClient]":
+        """A client of a server.
+
+        Raises:
+            VerbFailedError: it has no whole answer.
+        """
+        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415 - as above
+        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
+
         config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
-        clock: Clock = SystemClock()
         timeout = self.timeout or _timeout(TIMEOUT)
         try:
-            with PrometheusClient(address, config, clock, timeout) as client:
-                if client.sends_secrets_in_the_clear:
-                    write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
-                with ProgressBar(f"reading {client.name}") as bar:
-                    return host_months(
-                        client,
-                        period.name,
-                        zones,
-                        now,
-                        lambda phase, part: bar.show_percent(int(part * 100), phase),
-                        finer=finer,
-                    )
+            with PrometheusClient(address, config, SystemClock(), timeout) as client:
+                yield client
         except PrometheusError as error:
             raise VerbFailedError(str(error)) from error
 
@@ -302,22 +315,14 @@ class FleetSource:
         Raises:
             VerbFailedError: an address has no whole answer.
         """
-        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415
-        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
-        from exporter.finance.prometheus.provider_ids import provider_ids  # noqa: PLC0415
+        from exporter.finance.prometheus.provider_ids import provider_ids  # noqa: PLC0415 - as above
 
         start, end = period.bounds(zone)
-        config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
         ids: dict[NodeName, frozenset[str]] = {}
         for address in self.addresses:
-            try:
-                with PrometheusClient(
-                    address, config, SystemClock(), self.timeout or _timeout(TIMEOUT)
-                ) as client:
-                    for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
-                        ids[node] = ids.get(node, frozenset()) | ids_of_node
-            except PrometheusError as error:
-                raise VerbFailedError(str(error)) from error
+            with self._client(address) as client:
+                for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
+                    ids[node] = ids.get(node, frozenset()) | ids_of_node
         return ids
 
     def fleet_overheads(

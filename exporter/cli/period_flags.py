@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from exporter.cli import flags
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def month_or_quarter_value(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no month: expected one like 2026-10, or a quarter like 2026-Q3"
         )
-    return text
+    return flags.of_calendar(text)
 
 
 def date_value(text: str) -> date:

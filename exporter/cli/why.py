@@ -1,7 +1,6 @@
 """`explain --why`: why a month cost another amount than another one, for a host or for the fleet."""
 
 import argparse
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +57,10 @@ def chosen(options: argparse.Namespace) -> WhyOptions | None:
         return None
     if options.month is None or options.against is None:
         options.parser.error("--why needs --month and --against, like 2026-10 and 2026-09")
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", options.against):
-        options.parser.error(
-            f"argument --against: {options.against!r} is no month: expected one like 2026-09"
-        )
+    try:
+        against = flags.month_value(options.against)
+    except argparse.ArgumentTypeError as error:
+        options.parser.error(f"argument --against: {error}")
     if options.product is not None and options.server is not None:
         options.parser.error("--product and SERVER exclude each other")
     return WhyOptions(
@@ -69,7 +68,7 @@ def chosen(options: argparse.Namespace) -> WhyOptions | None:
         options.ledger_path,
         FleetSource.of(options),
         options.month,
-        options.against,
+        against,
         options.product,
         options.server,
         options.as_json,

@@ -180,10 +180,10 @@ def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = Scope(
         scope: what of them is compared.
     """
     before, after = _period(first, scope), _period(second, scope)
+    growth = _growth(before, after, first.length, second.length)
     parts: dict[tuple[ServerKey, EffectName], Fraction] = {}
     for key in sorted(before.servers.keys() | after.servers.keys()):
         one, other = before.servers.get(key, _Server()), after.servers.get(key, _Server())
-        growth = _growth(before, after, first.length, second.length)
         for name, value in _machine(one, other, first.length, second.length, growth):
             parts[key, name] = parts.get((key, name), Fraction()) + value
     rounded = _rounded(parts, after.sum("machine") - before.sum("machine"))

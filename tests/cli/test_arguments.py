@@ -88,6 +88,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["check-config"], "the following arguments are required: --config.file"),
         (["record"], "the following arguments are required: --url, --output"),
         (
+            ["report", "month", "--month=1970-12", "--close", "--output=x"],
+            "argument --month: 1970-12: years are from 1971 to 9998",
+        ),
+        (["report", "month", "--month=0000-Q1"], "argument --month: year 0 is out of range"),
+        (["report", "focus", "--month=9999-01"], "argument --month: 9999-01: years are from 1971 to 9998"),
+        (["reconcile", "--invoice=x", "--month=0000-01"], "argument --month: year 0 is out of range"),
+        (
+            ["explain", "--why", "--month=2026-10", "--against=9999-12"],
+            "argument --against: 9999-12: years are from 1971 to 9998",
+        ),
+        (
             ["record", "--url=http://[::1]", "--output=x", "--times=0"],
             "argument --times: '0' is no number of reads: write one from 1 to 1000",
         ),

@@ -6,6 +6,7 @@ each ledger's month whole: it can stand for a ledger that is gone.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 from exporter.reports.rounding import CENT
+from exporter.tariff.period import Period
 from exporter.units import Instant, Nanoseconds, Picodollars
 
 SCHEMA: Final = "inference-cost-exporter/statement/1"
@@ -107,7 +109,7 @@ def read_closed_month(path: Path) -> ClosedMonth:
         raise ClosedMonthError(f"{path} is larger than {BYTES_MAX} bytes; no statement is")
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClosedMonthError(f"{path} is no statement: {error}") from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, str) or schema.rpartition("/")[0] != _SCHEMA_NAME:
@@ -311,22 +313,31 @@ def _pair(labels: Sequence[str]) -> tuple[str, str]:
 
 
 def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
-    zone = zone_named(content["timezone"])
-    if zone is None:
-        raise ValueError(f"this machine does not know the time zone {shown(str(content['timezone']))}")
     month = str(content["month"])
+    if Period.named(month).months != (month,):
+        raise ValueError(f"{month} is no month")
     closed = ClosedMonth(
         month=month,
-        zone=zone,
+        zone=_zone(content["timezone"]),
         closed=_integer(content["closed_nanoseconds"]),
         version=str(content["version"]),
         hosts=tuple(_host_month(host, month, str(path)) for host in content["hosts"]),
         findings=tuple(map(str, content["findings"])),
         digest=digest,
     )
+    for ledger, count in Counter(host.record.ledger for host in closed.hosts).items():
+        if count > 1:
+            raise ValueError(f"ledger {ledger} is in it twice")
     if closed.total != content["total_picodollars"]:
         raise ValueError("its hosts do not sum to its total")
     return closed
+
+
+def _zone(name: Any) -> ZoneInfo:
+    zone = zone_named(name)
+    if zone is None:
+        raise ValueError(f"this machine does not know the time zone {shown(str(name))}")
+    return zone
 
 
 def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
@@ -355,7 +366,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         record=record,
         origin="statement",
         location=path,
-        zone=str(host["timezone"]),
+        zone=_zone(host["timezone"]).key,
         names=tuple(HostName(*map(str, name)) for name in host["names"]),
         first=_instant(host["first"]),
         last=_instant(host["last"]),

@@ -267,7 +267,7 @@ class PrometheusClient:
         status, kind, body = self._post(url, form)
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
             raise self._of_another(status, kind)
@@ -285,7 +285,7 @@ class PrometheusClient:
                 )
         try:
             return tuple(map(_series, answer["data"]["result"]))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
             raise PrometheusError(
                 PrometheusProblem.FAULTY, f"{self.name}: the answer has no series in the form of the API"
             ) from None
@@ -372,7 +372,7 @@ class PrometheusClient:
                 urlunsplit((parts.scheme, parts.netloc, "/api/health", "", "")), timeout=5, auth=None
             )
             health = json.loads(answer.content[:10_000])
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
             return False
         return isinstance(health, dict) and "database" in health
 
@@ -394,9 +394,15 @@ def _quoted(text: str) -> str:
 def _series(item: Any) -> QuerySeries:
     labels = {str(name): str(value) for name, value in item["metric"].items() if name != "__name__"}
     pairs = item["values"] if "values" in item else [item["value"]]
-    return QuerySeries(
-        labels, tuple(QuerySample(round(at * 1000) * 1_000_000, str(value)) for at, value in pairs)
-    )
+    samples = tuple(_sample(at, str(value)) for at, value in pairs)
+    if not samples:
+        raise ValueError("a series without samples")
+    return QuerySeries(labels, samples)
+
+
+def _sample(at: float, value: str) -> QuerySample:
+    float(value)  # which raises for what is no number
+    return QuerySample(round(at * 1000) * 1_000_000, value)
 
 
 def _seconds(duration: Nanoseconds) -> str:

@@ -145,7 +145,8 @@ def rises(
             for hour, ledgers in parts.items():
                 for targets in _chunks(sorted(ledgers)):
                     answer = _increases(client, family, hour, hour + NANOSECONDS_PER_HOUR, targets)
-                    _add(by_ledger, name, answer, ledgers)
+                    # An instance of the same name in another cluster may be of the next query.
+                    _add(by_ledger, name, answer, {target: ledgers[target] for target in targets})
         progress("counters", (ended - start) / max(1, until - start))
     return by_ledger
 
@@ -208,6 +209,8 @@ def _add(
         if ledger is None or not 0 < rise < float("inf"):
             continue
         scaled = round(rise * _FAMILIES[family].scale)
+        if not scaled:  # a weight of nothing divides no money
+            continue
         by_ledger.setdefault(ledger, CounterRises()).add(family, _FAMILIES[family].key(labels), scaled)
 
 

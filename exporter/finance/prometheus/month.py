@@ -90,7 +90,7 @@ def host_months(
     for (ledger, product, team, basis), amount in cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
     hosts = [
-        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start)
+        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start, now)
         for ledger, amounts in sorted(by_ledger.items())
     ]
     if not finer:
@@ -108,10 +108,11 @@ def _host(
     cells: Mapping[MonthKey, Picodollars],
     presence: _Presence | None,
     start: Instant,
+    now: Instant,
 ) -> HostMonth:
     # A ledger of which only money is kept counts as silent for the whole month.
     presence = presence or _Presence(last=start)
-    covered = len(presence.hours) * NANOSECONDS_PER_HOUR
+    covered = sum(min(hour + NANOSECONDS_PER_HOUR, now) - hour for hour in presence.hours)
     first = max(start, min(presence.hours, default=start))
     return HostMonth(
         record=MonthRecord(
@@ -267,7 +268,7 @@ def _values_by_hour(
     latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
     first: Instant | None = None
     query = _expression(name, month, "1h", 'ledger!=""')
-    for day in _days(start, until):
+    for day in days_of_hours(start, until):
         for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
             sample, key = series.samples[-1], _keys(series)
             first = min(series.samples[0].at, first or sample.at)
@@ -302,12 +303,15 @@ def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Ins
                 )
 
 
-def _days(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
-    """Ranges of a day whose steps of an hour end hours, the first one an hour after the start."""
+def days_of_hours(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
+    """Ranges of a day whose steps of an hour end hours, the first one an hour after the start.
+
+    The last step ends the hour that goes on: whoever came and went since it began is in no earlier one.
+    """
     first = start + NANOSECONDS_PER_HOUR
     while first < until + NANOSECONDS_PER_HOUR:
-        last = min(first + NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, until)
-        yield first, max(first, last)
+        rest = -(-(until - first) // NANOSECONDS_PER_HOUR) * NANOSECONDS_PER_HOUR
+        yield first, first + min(NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, rest)
         first += NANOSECONDS_PER_DAY
 
 
@@ -328,9 +332,9 @@ def _presence(
     )
     presences: dict[str, _Presence] = {}
     for query in queries:
-        for day in _days(start, until):
+        for day in days_of_hours(start, until):
             for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
-                _add_presence(presences, series, end)
+                _add_presence(presences, series, end, now)
             progress("hosts", (day[1] - start) / max(1, until - start))
         if presences:
             _add_latest(presences, client.instant(query, now))
@@ -347,7 +351,7 @@ def _add_latest(presences: Mapping[str, _Presence], answer: Iterable[QuerySeries
             presence.last = max(presence.last, min(sample.at, round(sample.number * 10**9)))
 
 
-def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant) -> None:
+def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant, now: Instant) -> None:
     labels = series.labels
     presence = presences.setdefault(labels.get("ledger", ""), _Presence())
     name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
@@ -356,7 +360,7 @@ def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Ins
         hour = sample.at - NANOSECONDS_PER_HOUR
         if hour < end:
             hours.add(hour)
-        scraped = min(sample.at, round(sample.number * 10**9))
+        scraped = min(sample.at, round(sample.number * 10**9), now)
         presence.last = max(presence.last, scraped)
         presence.names[name] = max(presence.names.get(name, 0), scraped)
     presence.hours |= hours

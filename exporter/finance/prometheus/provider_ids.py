@@ -4,7 +4,8 @@ from typing import Final
 
 from exporter.finance.fleet.host_resources import NodeName, ProviderIds
 from exporter.finance.prometheus.client import PrometheusClient
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
+from exporter.finance.prometheus.month import days_of_hours
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 QUERY: Final = 'max by (cluster, node, provider_id) (last_over_time(kube_node_info{provider_id!=""}[1h]))'
 
@@ -16,11 +17,8 @@ def provider_ids(client: PrometheusClient, start: Instant, until: Instant) -> Pr
         PrometheusError: there is no whole answer.
     """
     ids: dict[NodeName, frozenset[str]] = {}
-    first = start + NANOSECONDS_PER_HOUR
-    while first < until + NANOSECONDS_PER_HOUR:
-        last = max(first, min(first + NANOSECONDS_PER_DAY - NANOSECONDS_PER_HOUR, until))
+    for first, last in days_of_hours(start, until):
         for series in client.range(QUERY, first, last, NANOSECONDS_PER_HOUR):
             node = NodeName(series.labels.get("cluster", ""), series.labels.get("node", ""))
             ids[node] = ids.get(node, frozenset()) | {series.labels.get("provider_id", "")}
-        first += NANOSECONDS_PER_DAY
     return ids

@@ -1,5 +1,6 @@
 """The statement of a closed month: whole in its file, proof against edits; and what changed since."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,7 +132,35 @@ def test_an_edited_statement_is_refused(
     assert str(file) in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', "no json"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["hosts"][0].__setitem__("timezone", "Mars/Olympus"), 'the time zone "Mars/Olympus"'),
+        (lambda c: c.__setitem__("timezone", "Mars/Olympus"), 'the time zone "Mars/Olympus"'),
+        (lambda c: c.__setitem__("month", "1970-01"), "1970-01: years are from 1971 to 9998"),
+        (lambda c: c.__setitem__("month", "2026-Q3"), "2026-Q3 is no month"),
+        (lambda c: c["hosts"].append(c["hosts"][0]), "ledger l1 is in it twice"),
+        (lambda c: c.__setitem__("total_picodollars", 1), "its hosts do not sum to its total"),
+    ],
+)
+def test_a_statement_that_cannot_be_read_here_is_refused(
+    tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    """Though its hash is right: another program wrote it, or a machine that knows more time zones."""
+    file = tmp_path / "2026-10.json"
+    content = json.loads(document(closed(host())))
+    del content["sha256"]
+    change(content)
+    hashed = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    content["sha256"] = hashlib.sha256(hashed.encode()).hexdigest()
+    file.write_text(json.dumps(content))
+
+    with pytest.raises(ClosedMonthError, match=message) as raised:
+        read_closed_month(file)
+    assert str(file) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', "no json", "[" * 100_000])
 def test_another_file_is_no_statement(tmp_path: Path, text: str) -> None:
     """Nor is one that is not there."""
     file = tmp_path / "2026-10.json"

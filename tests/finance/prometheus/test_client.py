@@ -106,7 +106,17 @@ def test_what_is_no_amount_is_refused(value: str) -> None:
         (success([], warnings=["partial response: store a is down"]), "PARTIAL", "store a is down"),
         (success("text"), "FAULTY", "no series in the form of the API"),
         (success([{"metric": {}, "value": ["now"]}]), "FAULTY", "no series in the form of the API"),
+        (success([{"metric": {}, "values": []}]), "FAULTY", "no series in the form of the API"),
+        (success([{"metric": {}, "value": [1, "much"]}]), "FAULTY", "no series in the form of the API"),
+        (
+            httpx.Response(
+                200, text='{"status": "success", "data": {"result": [{"metric": {}, "value": [1e999, "1"]}]}}'
+            ),
+            "FAULTY",
+            "no series in the form of the API",
+        ),
         (httpx.Response(200, json=[1]), "NOT_PROMETHEUS", "no JSON of the API"),
+        (httpx.Response(200, text="[" * 100_000), "NOT_PROMETHEUS", "no JSON of the API"),
         (failure(422, "query timed out in expression evaluation"), "TIMEOUT", "--query.timeout"),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from exporter.config.http_client import HttpClientConfig
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.fleet.record import HostMonth
+from exporter.finance.prometheus import counters
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.counters import CounterRises, ScrapeTarget, apportioned, rises
 from exporter.ledger.history import MonthRecord
@@ -148,7 +149,30 @@ def test_a_target_of_one_ledger_is_read_by_the_day_and_others_by_the_hour() -> N
     ]
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf", "-3", "0"])
+def test_an_instance_of_two_clusters_counts_once_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query names instances alone, and so it has the targets of the next query too."""
+    monkeypatch.setattr(counters, "INSTANCES_MAX", 1)
+
+    def answer(query: str, at: int) -> list[tuple[dict[str, str], str]]:
+        if "inference_tokens_total{" not in query or at != START + HOUR:
+            return []
+        labels = {"instance": "n1:1", **CHAT._asdict(), "kind": "generation"}
+        return [({**labels, "cluster": "east"}, "10"), ({**labels, "cluster": "west"}, "7")]
+
+    holders = {
+        ScrapeTarget(cluster, "n1:1"): [(START, f"{cluster}-1"), (START + HOUR, f"{cluster}-2")]
+        for cluster in ("east", "west")
+    }
+    by_ledger = rises(client(answer), holders, START, START + 2 * HOUR)
+
+    generation = (CHAT, "generation")
+    assert {name: rise.families["tokens"] for name, rise in by_ledger.items()} == {
+        "east-1": {generation: 10},
+        "west-1": {generation: 7},
+    }
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-3", "0", "1e-13"])
 def test_what_is_no_rise_counts_nothing(value: str) -> None:
     """Nor does a target that is no host's."""
     labels = {"cluster": "east", "instance": "n1:1", **CHAT._asdict(), "kind": "generation"}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from exporter.config.http_client import HttpClientConfig
-from exporter.finance.fleet.record import HostName
+from exporter.finance.fleet.record import HostName, combine
 from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
 from exporter.finance.prometheus.month import host_months
 from exporter.report import MonthKey
@@ -247,7 +247,7 @@ def test_a_price_basis_of_a_newer_release_is_an_error() -> None:
 
 
 def test_the_current_month_is_read_as_of_now() -> None:
-    """Nothing is queried beyond the present."""
+    """Its money and its last scrape are those of the present."""
     server = Server(
         {
             "inference:month_to_date_dollars:posting_hourly": [
@@ -266,3 +266,34 @@ def test_the_current_month_is_read_as_of_now() -> None:
 
     assert live.total == 3 * 10**12
     assert live.last == NOW * SECOND
+
+
+@pytest.mark.parametrize("ahead", [0, HOUR])
+def test_the_hour_that_goes_on_is_read(ahead: int) -> None:
+    """At 12:30 a host reports since midnight without a gap, and another one came and went since 12:00.
+
+    Where rules do not run, Prometheus has no time of a last scrape but that of the end of the hour.
+    """
+    now = OCTOBER + 12 * HOUR + 1800
+    minutes = range(OCTOBER, now + 1, 60)
+    brief = range(OCTOBER + 12 * HOUR + 300, OCTOBER + 12 * HOUR + 900, 60)
+    server = Server(
+        {
+            "inference_month_to_date_dollars": [
+                (cell("live"), dict.fromkeys(minutes, "5")),
+                (cell("brief"), dict.fromkeys(brief, "0.5")),
+            ],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at + ahead}" for at in minutes}),
+                (names("brief", "n2:9844"), {at: f"{at}" for at in brief}),
+            ],
+        }
+    )
+
+    hosts = host_months(client(server), "2026-10", ["UTC"], now * SECOND)
+    fleet = combine(hosts, now * SECOND)
+
+    assert fleet.total == 5_500_000_000_000
+    assert [(finding.kind, finding.ledger) for finding in fleet.findings] == []
+    assert fleet.record.last_commit == now * SECOND
+    assert {host.record.ledger: host.covered // SECOND for host in hosts} == {"live": 45_000, "brief": 1800}
