@@ -189,7 +189,7 @@ def advice(hosts: Sequence[HostUsage], policy: SavingsPolicy) -> Advice:
     """Findings of hosts, which are judged one by one."""
     offers, dated = _current_offers(policy)
     judged = [_judge(host, replace(policy, offers=offers)) for host in hosts]
-    savings = [_muted(saving, policy) for each in judged for saving in each.savings]
+    savings = [saving for each in judged for saving in each.savings]
     savings.sort(key=lambda each: (-each.per_month, each.host, SAVING_KINDS.index(each.kind), each.server))
     lacks = [Lack("offer", subject=offer.reference) for offer in dated]
     lacks += [lack for each in judged for lack in each.lacks]
@@ -256,17 +256,21 @@ def _judge(host: HostUsage, policy: SavingsPolicy) -> Advice:
     if host.length < LEAST_HOURS:
         return Advice(lacks=(Lack("history", host.name, hours=host.length),), idle=idle)
     savings: list[Saving] = []
-    freed = frozenset[str]()
+    free = frozenset[str]()
     if unallocated := _unallocated(host, servers.get(UNALLOCATED_KEY, {})):
-        saving, freed = unallocated
-        savings.append(saving)
+        saving, free = unallocated
+        savings.append(_muted(saving, policy))
     present = sorted({key for gpu in host.gpus for key in gpu.holders} - host.partial)
     judged = {key: (servers.get(key, {}), _server_gpus(host, key)) for key in present}
     judged = {key: each for key, each in judged.items() if each[0] and each[1].per_hour is not None}
     deserted = {key for key, (hours, _) in judged.items() if _silent(host, hours) >= LEAST_HOURS}
-    savings += [_deserted(host, key, *judged[key]) for key in sorted(deserted)]
-    freed |= {gpu.gpu.uuid for gpu in host.gpus if gpu.holders and gpu.holders <= deserted}
-    savings = [replace(each, obstacle=_freed_obstacle(host, each, freed, deserted)) for each in savings]
+    savings += [_muted(_deserted(host, key, *judged[key]), policy) for key in sorted(deserted)]
+    # What a muted finding is about stays.
+    stopped = {each.server for each in savings if each.kind == "deserted" and each.ignored is None}
+    freed = frozenset(gpu.gpu.uuid for gpu in host.gpus if gpu.holders and gpu.holders <= stopped)
+    if any(each.kind == "unallocated" and each.ignored is None for each in savings):
+        freed |= free
+    savings = [replace(each, obstacle=_freed_obstacle(host, each, free, freed, stopped)) for each in savings]
     lacks = [*_host_lacks(host)]
     for key, (hours, server_gpus) in judged.items():
         if key in deserted:
@@ -276,12 +280,12 @@ def _judge(host: HostUsage, policy: SavingsPolicy) -> Advice:
         obstacle = _obstacle(host, server_gpus, freed)
         schedule = _schedule(host, key, hours, server_gpus, policy.zone)
         if schedule is not None:
-            savings.append(replace(schedule, obstacle=obstacle))
+            savings.append(_muted(replace(schedule, obstacle=obstacle), policy))
         hosted = _hosted(host, key, hours, server_gpus, policy, schedule)
         if hosted is not None and obstacle:
             lacks.append(Lack("capacity", host.name, f"{server_name(key)} at {hosted.reference}"))
         elif hosted is not None:
-            savings.append(hosted)
+            savings.append(_muted(hosted, policy))
     priced = [_per_month(saving, policy) for saving in savings]
     return Advice(tuple(saving for saving in priced if saving.per_month > 0), tuple(lacks), idle)
 
@@ -502,13 +506,14 @@ def _obstacle(host: HostUsage, server_gpus: _ServerGpus, freed: frozenset[str]) 
 
 
 def _freed_obstacle(
-    host: HostUsage, saving: Saving, freed: frozenset[str], deserted: set[ServerKey]
+    host: HostUsage, saving: Saving, free: frozenset[str], freed: frozenset[str], stopped: set[ServerKey]
 ) -> Obstacle:
+    """As `_obstacle`, for a finding that frees GPUs: those that are `free`, or of a server that stops."""
     if saving.kind == "unallocated":
-        gpus = tuple(gpu for gpu in host.gpus if gpu.gpu.uuid in freed and not gpu.holders)
+        gpus = tuple(gpu for gpu in host.gpus if gpu.gpu.uuid in free)
     else:
         gpus = tuple(gpu for gpu in host.gpus if saving.server in gpu.holders)
-        if not all(gpu.holders <= deserted for gpu in gpus):
+        if not all(gpu.holders <= stopped | {saving.server} for gpu in gpus):
             return "shared"
     return _unit_obstacle(host, gpus, freed)
 

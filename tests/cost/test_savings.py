@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cost.policy import IgnoredSaving
+from exporter.cost.policy import IgnoredSaving, SavingKind
 from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
@@ -214,6 +214,19 @@ def test_a_whole_host() -> None:
 
     assert [each.obstacle for each in both] == ["", ""]
     assert [each.obstacle for each in one_of_three] == ["host", "host"]
+
+
+@pytest.mark.parametrize("kind", ["deserted", "unallocated"])
+def test_a_whole_host_of_which_a_part_is_kept(kind: SavingKind) -> None:
+    """GPUs of a muted finding stay: the others are capacity, as the host's price does not fall."""
+    host = SavingsHost().gpu(release="host").gpu(ARCHIVE, release="host")
+    host.use(FREE, range(336)).use(ARCHIVE, range(336))
+    kept = IgnoredSaving(kind, "standby", policy().now + 1)
+
+    (counted,) = advice([host.usage()], policy(ignored=(kept,))).counted
+
+    assert counted.kind != kind
+    assert counted.obstacle == "host"
 
 
 def test_hardware_that_is_paid_for() -> None:
