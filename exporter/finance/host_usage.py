@@ -19,7 +19,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
 """Time since the last tick from which a host is not judged."""
 
-FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed")
+FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
 
 
 def host_usage(
@@ -32,7 +32,8 @@ def host_usage(
         name: the host's name, empty for the only one.
         now: the present.
         hours: the most hours; a younger ledger has fewer.
-        tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour.
+        tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
+            unless a later one waits for a price.
 
     Raises:
         LedgerError: the file cannot be read.
@@ -91,9 +92,14 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
 
 
 def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGpu:
-    """The price of the last hour in which something was paid for the GPU's hardware."""
+    """The price of the last hour in which something was paid for the GPU's hardware.
+
+    There is none while a later hour, or a part of that one, waits for a price.
+    """
     for hour in sorted(history, reverse=True):
         sums = history[hour]
+        if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
+            break
         paid = sums.gpu_owed().get(gpu.gpu, 0)
         components = {
             component: amount

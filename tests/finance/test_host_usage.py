@@ -93,6 +93,26 @@ def test_prices_of_the_last_paid_hour(ledger: LedgerReader) -> None:
     )
 
 
+def test_a_price_that_was_lost_since(tmp_path: Path) -> None:
+    """The hour after the paid one waits for a price: the earlier one does not stand for it."""
+    gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
+    decode = OwnerPhase(CHAT, "decode")
+    paid = GpuTimePosting(GPU_0, decode, HOUR, priced=True)
+    waits = GpuTimePosting(GPU_0, decode, HOUR, priced=False, unowed=HOUR)
+    clock = StillClock()
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    for number, entries, time in ((1, [money(3 * DOLLAR)], paid), (2, [], waits)):
+        clock.now = NOVEMBER + number * HOUR
+        state = State(wall=clock.now, accrued=3 * DOLLAR, gpus=gpus)
+        running.post(tick(clock.now, *entries, length=HOUR, gpu_time=(time,)), state)
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        (gpu,) = usage(reader).gpus
+
+    assert (gpu.per_hour, gpu.release) == (None, "unknown")
+
+
 def rent(*prices: RentPrice, always: bool = False) -> Rented:
     return Rented(prices, "always" if always else "while_up")
 
