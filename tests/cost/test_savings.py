@@ -221,9 +221,9 @@ def test_a_whole_host_of_which_a_part_is_kept(kind: SavingKind) -> None:
     """GPUs of a muted finding stay: the others are capacity, as the host's price does not fall."""
     host = SavingsHost().gpu(release="host").gpu(ARCHIVE, release="host")
     host.use(FREE, range(336)).use(ARCHIVE, range(336))
-    kept = IgnoredSaving(kind, "standby", policy().now + 1)
+    standby = IgnoredSaving(kind, "standby", policy().now + 1)
 
-    (counted,) = advice([host.usage()], policy(ignored=(kept,))).counted
+    (counted,) = advice([host.usage()], policy(ignored=(standby,))).counted
 
     assert counted.kind != kind
     assert counted.obstacle == "host"
