@@ -3,7 +3,7 @@
 Nothing here is posted. Each GPU-hour belongs to one finding, so that findings can be added up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice, equivalent
+from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
 
 LEAST_HOURS: Final = 24
@@ -72,12 +73,16 @@ class HourUsage(NamedTuple):
 
 
 class PricedGpu(NamedTuple):
-    """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one."""
+    """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one.
+
+    `price_basis` is `None` where it is unknown, as in a ledger without its configuration.
+    """
 
     gpu: Gpu
     holders: frozenset[ServerKey]
     per_hour: Picodollars | None
     release: Release
+    price_basis: PriceBasis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ class Saving:
     `obstacle` is empty for cash. `gpus` are GPUs that it frees, and `gpu_models` their kinds.
     `silent_hours`: hours without a token up to now, of a deserted server. `rests`: of a schedule.
     `reference`, `offer_amount` and `tokens` are of a hosted offer; its amount is a price difference.
-    `ignored` is the entry of the configuration that mutes it.
+    `price_basis` is that of the least sure of its prices. `ignored` is the entry of the configuration that
+    mutes it.
     """
 
     kind: SavingKind
@@ -146,6 +152,7 @@ class Saving:
     reference: str = ""
     offer_amount: Picodollars = 0
     tokens: int = 0
+    price_basis: PriceBasis | None = None
     ignored: IgnoredSaving | None = None
 
     @property
@@ -364,6 +371,7 @@ def _unallocated(host: HostUsage, hours: _Hours) -> tuple[Saving, frozenset[str]
         len(freed),
         _models(freed),
         window,
+        price_basis=least_sure(gpu.price_basis for gpu in freed),
     )
     return saving, frozenset(gpu.gpu.uuid for gpu in freed)
 
@@ -383,6 +391,16 @@ def _free_hours(host: HostUsage, hours: _Hours, gpus: int) -> int:
 
 def _models(gpus: Sequence[PricedGpu]) -> tuple[str, ...]:
     return tuple(sorted({gpu.gpu.gpu_model for gpu in gpus}))
+
+
+def least_sure(bases: Iterable[PriceBasis | None]) -> PriceBasis | None:
+    """The basis of prices together; `None` with an unknown one, and without any."""
+    known: list[PriceBasis] = []
+    for basis in bases:
+        if basis is None:
+            return None
+        known.append(basis)
+    return max(known, key=PRICE_BASES.index, default=None)
 
 
 def _silent(host: HostUsage, hours: _Hours) -> int:
@@ -407,6 +425,7 @@ def _claim(
         len(server_gpus.gpus),
         _models(server_gpus.gpus),
         host.length,
+        price_basis=least_sure(gpu.price_basis for gpu in server_gpus.gpus),
     )
 
 

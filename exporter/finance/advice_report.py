@@ -40,6 +40,7 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
 }
+ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
 OBSTACLES: Final[Mapping[Obstacle, str]] = {
     "": "Cash: the bill falls when the GPUs are given back.",
     "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
@@ -159,6 +160,7 @@ def _details(saving: Saving) -> Iterator[str]:
         evidence += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
     for line in (
         f"{evidence}.",
+        *([ESTIMATED] if saving.price_basis == "estimate" else []),
         OBSTACLES[saving.obstacle],
         f"Assumes: {ASSUMES[saving.kind]}",
         f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
@@ -217,6 +219,7 @@ def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:
         "picodollars_per_month": saving.per_month,
         "window_picodollars": saving.amount,
         "price_difference_picodollars": saving.difference,
+        "price_basis": saving.price_basis,
         "cash": saving.cash,
         "obstacle": saving.obstacle or None,
         "gpus": saving.gpus,

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.cost.explanation import HARDWARE
-from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release
+from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState
 from exporter.ledger.history import HistorySums
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
 from exporter.tariff.quotes import Quote
-from exporter.tariff.rate import Rate
+from exporter.tariff.rate import PriceBasis, Rate
 from exporter.tariff.tariff import AMORTIZATION, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
@@ -59,8 +59,10 @@ def host_usage(
     )
 
 
-def _priced(gpu: GpuState, per_hour: Picodollars | None, release: Release) -> PricedGpu:
-    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release)
+def _priced(
+    gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
+) -> PricedGpu:
+    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
 
 
 def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
@@ -68,7 +70,9 @@ def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")
-    return _priced(gpu, sum(_per_hour(rate.rate) for rate in price.rates), _release(gpu.gpu, tariff, now))
+    per_hour = sum(_per_hour(rate.rate) for rate in price.rates)
+    basis = least_sure(rate.provenance.price_basis for rate in price.rates)
+    return _priced(gpu, per_hour, _release(gpu.gpu, tariff, now), basis)
 
 
 def _per_hour(rate: Rate) -> Picodollars:

@@ -9,6 +9,7 @@ from exporter.cost.policy import IgnoredSaving, SavingKind
 from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.rate import PriceBasis
 from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 
@@ -227,6 +228,27 @@ def test_a_whole_host_of_which_a_part_is_kept(kind: SavingKind) -> None:
 
     assert counted.kind != kind
     assert counted.obstacle == "host"
+
+
+@pytest.mark.parametrize(
+    ("bases", "expected"),
+    [
+        (("configured", "configured"), "configured"),
+        (("catalogue", "configured"), "catalogue"),
+        (("estimate", "catalogue"), "estimate"),
+        (("estimate", None), None),
+    ],
+)
+@pytest.mark.parametrize("holder", [FREE, ARCHIVE])
+def test_a_finding_is_as_sure_as_the_least_sure_of_its_prices(
+    holder: ServerKey, bases: tuple[PriceBasis | None, ...], expected: PriceBasis | None
+) -> None:
+    """One estimate makes the amount an estimate; of a ledger's price the basis is unknown."""
+    host = SavingsHost().use(holder, range(336), gpus=2)
+    for basis in bases:
+        host.gpu(*([] if holder == FREE else [holder]), basis=basis)
+
+    assert only(host).price_basis == expected
 
 
 def test_hardware_that_is_paid_for() -> None:

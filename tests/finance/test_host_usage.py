@@ -141,9 +141,10 @@ def test_prices_of_the_configuration(
 
     host = usage(ledger, tariff)
 
+    basis = "catalogue" if isinstance(pricing, Listed) else "configured"
     assert [gpu[1:] for gpu in host.gpus] == [
-        (frozenset({CHAT.key}), price, release),
-        (frozenset(), price, release),
+        (frozenset({CHAT.key}), price, release, basis),
+        (frozenset(), price, release, basis),
     ]
 
 
@@ -153,7 +154,8 @@ def test_a_gpu_without_a_price(ledger: LedgerReader) -> None:
 
 
 def test_an_estimate(ledger: LedgerReader) -> None:
-    """Without a rule the estimate of the catalogue is the price of now."""
+    """Without a rule the estimate of the catalogue is the price of now, and is called one."""
     host = usage(ledger, replace(Tariff(), unmatched="estimate"))
 
     assert all(gpu.per_hour for gpu in host.gpus)
+    assert {gpu.price_basis for gpu in host.gpus} == {"estimate"}
