@@ -283,14 +283,14 @@ def _judge(host: HostUsage, policy: SavingsPolicy) -> Advice:
         if key in deserted:
             continue
         if not any(hour.tokens for hour in hours.values()) and any(hour.works for hour in hours.values()):
-            lacks.append(Lack("tokens", host.name, server_name(key)))
+            lacks.append(Lack("tokens", host.name, key.name))
         obstacle = _obstacle(host, server_gpus, freed)
         schedule = _schedule(host, key, hours, server_gpus, policy.zone)
         if schedule is not None:
             savings.append(_muted(replace(schedule, obstacle=obstacle), policy))
         hosted = _hosted(host, key, hours, server_gpus, policy, schedule)
         if hosted is not None and obstacle:
-            lacks.append(Lack("capacity", host.name, f"{server_name(key)} at {hosted.reference}"))
+            lacks.append(Lack("capacity", host.name, f"{key.name} at {hosted.reference}"))
         elif hosted is not None:
             savings.append(_muted(hosted, policy))
     priced = [_per_month(saving, policy) for saving in savings]
@@ -302,14 +302,9 @@ def _host_lacks(host: HostUsage) -> Iterator[Lack]:
         if gpu.per_hour is None:
             yield Lack("unpriced", host.name, f"{gpu.gpu.gpu_model} {gpu.gpu.uuid}")
     for key in sorted(host.partial & {key for gpu in host.gpus for key in gpu.holders}):
-        yield Lack("partial", host.name, server_name(key))
+        yield Lack("partial", host.name, key.name)
     if host.length < SCHEDULE_HOURS:
         yield Lack("weeks", host.name, hours=host.length)
-
-
-def server_name(key: ServerKey) -> str:
-    """NAMESPACE/NAME, or the name alone without a namespace."""
-    return "/".join(filter(None, key))
 
 
 def _by_server(host: HostUsage) -> dict[ServerKey, _Hours]:

@@ -18,7 +18,6 @@ from exporter.cost.savings import (
     Obstacle,
     Rest,
     Saving,
-    server_name,
 )
 from exporter.finance.fleet.record import instant_text
 from exporter.reports.rounding import dollars_text, printable
@@ -86,7 +85,7 @@ class AdviceReport:
         if saving.kind == "unallocated":
             words = ("report", "month", "--by=server", *files)
         else:
-            words = ("explain", server_name(saving.server), f"--window={saving.window_hours}h", *files)
+            words = ("explain", saving.server.name, f"--window={saving.window_hours}h", *files)
         return shlex.join(("inference-cost-exporter", *words))
 
 
@@ -136,7 +135,7 @@ def headline(saving: Saving) -> str:
     """A finding in a sentence."""
     gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
     host = f" on {saving.host}" if saving.host else ""
-    name = f"{server_name(saving.server)}{host}"
+    name = f"{saving.server.name}{host}"
     if saving.kind == "unallocated":
         return f"{gpus}{host} had no server"
     if saving.kind == "deserted":
