@@ -20,14 +20,13 @@ def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
 
     A limit that one replica does not report is unknown for all of them.
     """
-    running = [load for load in loads if load.running is not None]
-    maxima = [load.max_running for load in running if load.max_running is not None]
+    maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
     caches = [load.kv_cache for load in loads if load.kv_cache is not None]
     return LoadReading(
         model,
         _sum(load.running for load in loads),
         _sum(load.waiting for load in loads),
-        max_running=sum(maxima) if maxima and len(maxima) == len(running) else None,
+        max_running=sum(maxima) if maxima and len(maxima) == len(loads) else None,
         kv_cache=Occupancy(sum(each.used for each in caches), sum(each.capacity for each in caches))
         if caches and len(caches) == len(loads)
         else None,

@@ -164,5 +164,5 @@ class IgnoredSaving:
 
     def covers(self, kind: SavingKind, server: ServerKey) -> bool:
         """Whether it is of a finding."""
-        names = server.server, "/".join(filter(None, server))
+        names = server.server, server.name
         return kind == self.kind and any(matches(self.server, name) for name in names)

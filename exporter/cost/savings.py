@@ -3,7 +3,7 @@
 Nothing here is posted. Each GPU-hour belongs to one finding, so that findings can be added up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice, equivalent
+from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
 
 LEAST_HOURS: Final = 24
@@ -72,12 +73,16 @@ class HourUsage(NamedTuple):
 
 
 class PricedGpu(NamedTuple):
-    """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one."""
+    """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one.
+
+    `price_basis` is `None` where it is unknown, as in a ledger without its configuration.
+    """
 
     gpu: Gpu
     holders: frozenset[ServerKey]
     per_hour: Picodollars | None
     release: Release
+    price_basis: PriceBasis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ class Saving:
     `obstacle` is empty for cash. `gpus` are GPUs that it frees, and `gpu_models` their kinds.
     `silent_hours`: hours without a token up to now, of a deserted server. `rests`: of a schedule.
     `reference`, `offer_amount` and `tokens` are of a hosted offer; its amount is a price difference.
-    `ignored` is the entry of the configuration that mutes it.
+    `price_basis` is that of the least sure of its prices. `ignored` is the entry of the configuration that
+    mutes it.
     """
 
     kind: SavingKind
@@ -146,6 +152,7 @@ class Saving:
     reference: str = ""
     offer_amount: Picodollars = 0
     tokens: int = 0
+    price_basis: PriceBasis | None = None
     ignored: IgnoredSaving | None = None
 
     @property
@@ -189,7 +196,7 @@ def advice(hosts: Sequence[HostUsage], policy: SavingsPolicy) -> Advice:
     """Findings of hosts, which are judged one by one."""
     offers, dated = _current_offers(policy)
     judged = [_judge(host, replace(policy, offers=offers)) for host in hosts]
-    savings = [_muted(saving, policy) for each in judged for saving in each.savings]
+    savings = [saving for each in judged for saving in each.savings]
     savings.sort(key=lambda each: (-each.per_month, each.host, SAVING_KINDS.index(each.kind), each.server))
     lacks = [Lack("offer", subject=offer.reference) for offer in dated]
     lacks += [lack for each in judged for lack in each.lacks]
@@ -256,32 +263,36 @@ def _judge(host: HostUsage, policy: SavingsPolicy) -> Advice:
     if host.length < LEAST_HOURS:
         return Advice(lacks=(Lack("history", host.name, hours=host.length),), idle=idle)
     savings: list[Saving] = []
-    freed = frozenset[str]()
+    free = frozenset[str]()
     if unallocated := _unallocated(host, servers.get(UNALLOCATED_KEY, {})):
-        saving, freed = unallocated
-        savings.append(saving)
+        saving, free = unallocated
+        savings.append(_muted(saving, policy))
     present = sorted({key for gpu in host.gpus for key in gpu.holders} - host.partial)
     judged = {key: (servers.get(key, {}), _server_gpus(host, key)) for key in present}
     judged = {key: each for key, each in judged.items() if each[0] and each[1].per_hour is not None}
     deserted = {key for key, (hours, _) in judged.items() if _silent(host, hours) >= LEAST_HOURS}
-    savings += [_deserted(host, key, *judged[key]) for key in sorted(deserted)]
-    freed |= {gpu.gpu.uuid for gpu in host.gpus if gpu.holders and gpu.holders <= deserted}
-    savings = [replace(each, obstacle=_freed_obstacle(host, each, freed, deserted)) for each in savings]
+    savings += [_muted(_deserted(host, key, *judged[key]), policy) for key in sorted(deserted)]
+    # What a muted finding is about stays.
+    stopped = {each.server for each in savings if each.kind == "deserted" and each.ignored is None}
+    freed = frozenset(gpu.gpu.uuid for gpu in host.gpus if gpu.holders and gpu.holders <= stopped)
+    if any(each.kind == "unallocated" and each.ignored is None for each in savings):
+        freed |= free
+    savings = [replace(each, obstacle=_freed_obstacle(host, each, free, freed, stopped)) for each in savings]
     lacks = [*_host_lacks(host)]
     for key, (hours, server_gpus) in judged.items():
         if key in deserted:
             continue
         if not any(hour.tokens for hour in hours.values()) and any(hour.works for hour in hours.values()):
-            lacks.append(Lack("tokens", host.name, server_name(key)))
+            lacks.append(Lack("tokens", host.name, key.name))
         obstacle = _obstacle(host, server_gpus, freed)
         schedule = _schedule(host, key, hours, server_gpus, policy.zone)
         if schedule is not None:
-            savings.append(replace(schedule, obstacle=obstacle))
+            savings.append(_muted(replace(schedule, obstacle=obstacle), policy))
         hosted = _hosted(host, key, hours, server_gpus, policy, schedule)
         if hosted is not None and obstacle:
-            lacks.append(Lack("capacity", host.name, f"{server_name(key)} at {hosted.reference}"))
+            lacks.append(Lack("capacity", host.name, f"{key.name} at {hosted.reference}"))
         elif hosted is not None:
-            savings.append(hosted)
+            savings.append(_muted(hosted, policy))
     priced = [_per_month(saving, policy) for saving in savings]
     return Advice(tuple(saving for saving in priced if saving.per_month > 0), tuple(lacks), idle)
 
@@ -291,14 +302,9 @@ def _host_lacks(host: HostUsage) -> Iterator[Lack]:
         if gpu.per_hour is None:
             yield Lack("unpriced", host.name, f"{gpu.gpu.gpu_model} {gpu.gpu.uuid}")
     for key in sorted(host.partial & {key for gpu in host.gpus for key in gpu.holders}):
-        yield Lack("partial", host.name, server_name(key))
+        yield Lack("partial", host.name, key.name)
     if host.length < SCHEDULE_HOURS:
         yield Lack("weeks", host.name, hours=host.length)
-
-
-def server_name(key: ServerKey) -> str:
-    """NAMESPACE/NAME, or the name alone without a namespace."""
-    return "/".join(filter(None, key))
 
 
 def _by_server(host: HostUsage) -> dict[ServerKey, _Hours]:
@@ -360,6 +366,7 @@ def _unallocated(host: HostUsage, hours: _Hours) -> tuple[Saving, frozenset[str]
         len(freed),
         _models(freed),
         window,
+        price_basis=least_sure(gpu.price_basis for gpu in freed),
     )
     return saving, frozenset(gpu.gpu.uuid for gpu in freed)
 
@@ -379,6 +386,16 @@ def _free_hours(host: HostUsage, hours: _Hours, gpus: int) -> int:
 
 def _models(gpus: Sequence[PricedGpu]) -> tuple[str, ...]:
     return tuple(sorted({gpu.gpu.gpu_model for gpu in gpus}))
+
+
+def least_sure(bases: Iterable[PriceBasis | None]) -> PriceBasis | None:
+    """The basis of prices together; `None` with an unknown one, and without any."""
+    known: list[PriceBasis] = []
+    for basis in bases:
+        if basis is None:
+            return None
+        known.append(basis)
+    return max(known, key=PRICE_BASES.index, default=None)
 
 
 def _silent(host: HostUsage, hours: _Hours) -> int:
@@ -403,6 +420,7 @@ def _claim(
         len(server_gpus.gpus),
         _models(server_gpus.gpus),
         host.length,
+        price_basis=least_sure(gpu.price_basis for gpu in server_gpus.gpus),
     )
 
 
@@ -502,13 +520,14 @@ def _obstacle(host: HostUsage, server_gpus: _ServerGpus, freed: frozenset[str]) 
 
 
 def _freed_obstacle(
-    host: HostUsage, saving: Saving, freed: frozenset[str], deserted: set[ServerKey]
+    host: HostUsage, saving: Saving, free: frozenset[str], freed: frozenset[str], stopped: set[ServerKey]
 ) -> Obstacle:
+    """As `_obstacle`, for a finding that frees GPUs: those that are `free`, or of a server that stops."""
     if saving.kind == "unallocated":
-        gpus = tuple(gpu for gpu in host.gpus if gpu.gpu.uuid in freed and not gpu.holders)
+        gpus = tuple(gpu for gpu in host.gpus if gpu.gpu.uuid in free)
     else:
         gpus = tuple(gpu for gpu in host.gpus if saving.server in gpu.holders)
-        if not all(gpu.holders <= deserted for gpu in gpus):
+        if not all(gpu.holders <= stopped | {saving.server} for gpu in gpus):
             return "shared"
     return _unit_obstacle(host, gpus, freed)
 

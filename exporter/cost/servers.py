@@ -195,9 +195,12 @@ def _server_delta(
 
 
 def _load_sums(
-    readings: Iterable[ServerReading], names: _ModelNames
+    readings: Sequence[ServerReading], names: _ModelNames
 ) -> tuple[dict[str, LoadReading], dict[str, int]]:
-    """Load of each model over the endpoints that report any, and in how many batches its requests run."""
+    """Load of each model over the endpoints that report any, and in how many batches its requests run.
+
+    Limits are unknown while an endpoint may serve the model and does not report its load.
+    """
     by_model: dict[str, list[LoadReading]] = {}
     batches: dict[str, int] = {}
     for load in (load for reading in readings for load in reading.loads):
@@ -205,6 +208,10 @@ def _load_sums(
         by_model.setdefault(name, []).append(load)
         if load.running is not None:
             batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
+    silent = [reading for reading in readings if not reading.loads]
+    for name, loads in by_model.items():
+        if any(not reading.up or name in map(names.admit, reading.models) for reading in silent):
+            loads.append(LoadReading(name))
     return {name: combined(name, loads) for name, loads in by_model.items()}, batches
 
 

@@ -18,7 +18,6 @@ from exporter.cost.savings import (
     Obstacle,
     Rest,
     Saving,
-    server_name,
 )
 from exporter.finance.fleet.record import instant_text
 from exporter.reports.rounding import dollars_text, printable
@@ -40,6 +39,7 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
 }
+ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
 OBSTACLES: Final[Mapping[Obstacle, str]] = {
     "": "Cash: the bill falls when the GPUs are given back.",
     "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
@@ -85,7 +85,7 @@ class AdviceReport:
         if saving.kind == "unallocated":
             words = ("report", "month", "--by=server", *files)
         else:
-            words = ("explain", server_name(saving.server), f"--window={saving.window_hours}h", *files)
+            words = ("explain", saving.server.name, f"--window={saving.window_hours}h", *files)
         return shlex.join(("inference-cost-exporter", *words))
 
 
@@ -135,7 +135,7 @@ def headline(saving: Saving) -> str:
     """A finding in a sentence."""
     gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
     host = f" on {saving.host}" if saving.host else ""
-    name = f"{server_name(saving.server)}{host}"
+    name = f"{saving.server.name}{host}"
     if saving.kind == "unallocated":
         return f"{gpus}{host} had no server"
     if saving.kind == "deserted":
@@ -159,6 +159,7 @@ def _details(saving: Saving) -> Iterator[str]:
         evidence += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
     for line in (
         f"{evidence}.",
+        *([ESTIMATED] if saving.price_basis == "estimate" else []),
         OBSTACLES[saving.obstacle],
         f"Assumes: {ASSUMES[saving.kind]}",
         f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
@@ -217,6 +218,7 @@ def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:
         "picodollars_per_month": saving.per_month,
         "window_picodollars": saving.amount,
         "price_difference_picodollars": saving.difference,
+        "price_basis": saving.price_basis,
         "cash": saving.cash,
         "obstacle": saving.obstacle or None,
         "gpus": saving.gpus,

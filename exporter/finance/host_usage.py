@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.cost.explanation import HARDWARE
-from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release
+from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState
 from exporter.ledger.history import HistorySums
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
 from exporter.tariff.quotes import Quote
-from exporter.tariff.rate import Rate
+from exporter.tariff.rate import PriceBasis, Rate
 from exporter.tariff.tariff import AMORTIZATION, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
@@ -19,7 +19,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
 """Time since the last tick from which a host is not judged."""
 
-FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed")
+FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
 
 
 def host_usage(
@@ -32,7 +32,8 @@ def host_usage(
         name: the host's name, empty for the only one.
         now: the present.
         hours: the most hours; a younger ledger has fewer.
-        tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour.
+        tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
+            unless a later one waits for a price.
 
     Raises:
         LedgerError: the file cannot be read.
@@ -58,8 +59,10 @@ def host_usage(
     )
 
 
-def _priced(gpu: GpuState, per_hour: Picodollars | None, release: Release) -> PricedGpu:
-    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release)
+def _priced(
+    gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
+) -> PricedGpu:
+    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
 
 
 def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
@@ -67,7 +70,9 @@ def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")
-    return _priced(gpu, sum(_per_hour(rate.rate) for rate in price.rates), _release(gpu.gpu, tariff, now))
+    per_hour = sum(_per_hour(rate.rate) for rate in price.rates)
+    basis = least_sure(rate.provenance.price_basis for rate in price.rates)
+    return _priced(gpu, per_hour, _release(gpu.gpu, tariff, now), basis)
 
 
 def _per_hour(rate: Rate) -> Picodollars:
@@ -91,9 +96,14 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
 
 
 def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGpu:
-    """The price of the last hour in which something was paid for the GPU's hardware."""
+    """The price of the last hour in which something was paid for the GPU's hardware.
+
+    There is none while a later hour, or a part of that one, waits for a price.
+    """
     for hour in sorted(history, reverse=True):
         sums = history[hour]
+        if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
+            break
         paid = sums.gpu_owed().get(gpu.gpu, 0)
         components = {
             component: amount

@@ -113,6 +113,11 @@ class ServerKey(NamedTuple):
     namespace: str
     server: str
 
+    @property
+    def name(self) -> str:
+        """NAMESPACE/NAME, or the name alone without a namespace."""
+        return f"{self.namespace}/{self.server}" if self.namespace else self.server
+
 
 @dataclass(frozen=True, slots=True)
 class ServerReading:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
 
 PriceBasis = Literal["configured", "catalogue", "estimate"]
+PRICE_BASES: Final[tuple[PriceBasis, ...]] = get_args(PriceBasis)
+"""The surest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from exporter.units import (
     Picodollars,
     dollars,
 )
-from exporter.web.wording import printable, server_name, timestamp
+from exporter.web.wording import printable, timestamp
 
 HOURS: Final = "GPU-hours"
 
@@ -101,7 +101,7 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
 
 
 def _server(server: ServerExplanation) -> Iterator[str]:
-    yield printable(server_name(server.key))
+    yield printable(server.key.name)
     yield from _prices_now(server.allocated)
     for model in server.models:
         yield f"  model {printable(model.account.model) or NO_MODEL}"

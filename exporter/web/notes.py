@@ -9,7 +9,7 @@ from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.rate import Derivation
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
-from exporter.web.wording import amount, price_line, server_name, shortened, timestamp
+from exporter.web.wording import amount, price_line, shortened, timestamp
 
 NVML: Final = "nvml"
 CLOCK: Final = "clock"
@@ -131,7 +131,7 @@ def _down(report: Report, *, nvml: bool) -> Iterator[str]:
 def _remedy(source: SourceRow, report: Report) -> str:
     """What to do about a server that is down, each sentence after a space."""
     name = source.source.removeprefix(SERVER)
-    reasons = {one.reason for one in report.unread if one.url and server_name(one.key) == name}
+    reasons = {one.reason for one in report.unread if one.url and one.key.name == name}
     if not source.source.startswith(SERVER):
         return ""
     return "".join(f" {reason.remedy}." for reason in sorted(reasons))
@@ -141,7 +141,7 @@ def _unread(report: Report) -> Iterator[str]:
     """Discovered servers without an endpoint."""
     unread = sorted({(one.key, one.reason) for one in report.unread if not one.url})
     for key, reason in unread[:MOST_SOURCES]:
-        yield f"Server {server_name(key)} is not read: {reason.problem}. {reason.remedy}."
+        yield f"Server {key.name} is not read: {reason.problem}. {reason.remedy}."
     if further := unread[MOST_SOURCES:]:
         yield f"Further servers that are not read: {len(further)}."
 
@@ -169,7 +169,7 @@ def _failure(source: SourceRow, report: Report) -> str:
     if not source.source.startswith(SERVER):
         return f"Source {source.source} cannot be read"
     name = source.source.removeprefix(SERVER)
-    ups = [row.up for row in report.servers if server_name(row.key) == name]
+    ups = [row.up for row in report.servers if row.key.name == name]
     if any(ups) and not all(ups):
         return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
     return f"Server {name} cannot be read"

@@ -8,7 +8,6 @@ from math import isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.readings import ServerKey
 from exporter.tariff.rate import Provenance
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -107,8 +106,3 @@ def price_line(gpu_models: Sequence[str]) -> str:
 def price_source(origin: Provenance) -> str:
     """The source of a price, with its date if it has one."""
     return f"{origin.source}, as of {origin.as_of}" if origin.as_of else origin.source
-
-
-def server_name(key: ServerKey) -> str:
-    """The name of a server, with its namespace if it has one."""
-    return f"{key.namespace}/{key.server}" if key.namespace else key.server

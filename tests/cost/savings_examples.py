@@ -10,6 +10,7 @@ from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, SavingsPolicy
 from exporter.readings import Gpu, Kind, ServerKey
+from exporter.tariff.rate import PriceBasis
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
 MONDAY = 1_793_577_600 // 3600
@@ -30,11 +31,17 @@ class SavingsHost:
     gpu_time: dict[int, dict[OwnerPhase, int]] = field(default_factory=dict)
     tokens: dict[int, dict[tuple[CostOwner, Kind], int]] = field(default_factory=dict)
 
-    def gpu(self, *holders: ServerKey, dollars: float | None = 4, release: Release = "gpu") -> "SavingsHost":
+    def gpu(
+        self,
+        *holders: ServerKey,
+        dollars: float | None = 4,
+        release: Release = "gpu",
+        basis: PriceBasis | None = "configured",
+    ) -> "SavingsHost":
         """One more GPU, with its price an hour."""
         gpu = Gpu(f"GPU-{len(self.gpus)}", "H100")
         price = None if dollars is None else int(dollars * DOLLAR)
-        self.gpus.append(PricedGpu(gpu, frozenset(holders), price, release))
+        self.gpus.append(PricedGpu(gpu, frozenset(holders), price, release, basis))
         return self
 
     def use(

@@ -32,6 +32,7 @@ def test_a_limit_that_one_replica_lacks_is_unknown_for_both() -> None:
     both = combined("m", [load(48, 64, Occupancy(0.5, 1)), load(8)])
     assert (both.running, both.max_running, both.kv_cache) == (56, None, None)
     assert (load_ratios(both), load_ratio(both)) == ({}, None)
+    assert load_ratio(combined("m", [load(48, 64), load(max_running=64)])) is None
 
 
 def test_without_replicas_nothing_is_known() -> None:

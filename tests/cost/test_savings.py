@@ -5,10 +5,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cost.policy import IgnoredSaving
+from exporter.cost.policy import IgnoredSaving, SavingKind
 from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.rate import PriceBasis
 from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 
@@ -214,6 +215,40 @@ def test_a_whole_host() -> None:
 
     assert [each.obstacle for each in both] == ["", ""]
     assert [each.obstacle for each in one_of_three] == ["host", "host"]
+
+
+@pytest.mark.parametrize("kind", ["deserted", "unallocated"])
+def test_a_whole_host_of_which_a_part_is_kept(kind: SavingKind) -> None:
+    """GPUs of a muted finding stay: the others are capacity, as the host's price does not fall."""
+    host = SavingsHost().gpu(release="host").gpu(ARCHIVE, release="host")
+    host.use(FREE, range(336)).use(ARCHIVE, range(336))
+    standby = IgnoredSaving(kind, "standby", policy().now + 1)
+
+    (counted,) = advice([host.usage()], policy(ignored=(standby,))).counted
+
+    assert counted.kind != kind
+    assert counted.obstacle == "host"
+
+
+@pytest.mark.parametrize(
+    ("bases", "expected"),
+    [
+        (("configured", "configured"), "configured"),
+        (("catalogue", "configured"), "catalogue"),
+        (("estimate", "catalogue"), "estimate"),
+        (("estimate", None), None),
+    ],
+)
+@pytest.mark.parametrize("holder", [FREE, ARCHIVE])
+def test_a_finding_is_as_sure_as_the_least_sure_of_its_prices(
+    holder: ServerKey, bases: tuple[PriceBasis | None, ...], expected: PriceBasis | None
+) -> None:
+    """One estimate makes the amount an estimate; of a ledger's price the basis is unknown."""
+    host = SavingsHost().use(holder, range(336), gpus=2)
+    for basis in bases:
+        host.gpu(*([] if holder == FREE else [holder]), basis=basis)
+
+    assert only(host).price_basis == expected
 
 
 def test_hardware_that_is_paid_for() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Phase
-from exporter.cost.savings import Advice, HostUsage, PricedGpu, advice
+from exporter.cost.savings import Advice, HostUsage, advice
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
@@ -123,8 +123,8 @@ def test_dollars_follow_the_present_price(seed: int, factor: int) -> None:
         host.last,
         host.hours,
         tuple(
-            PricedGpu(gpu, holders, None if price is None else price * factor, release)
-            for gpu, holders, price, release in host.gpus
+            gpu._replace(per_hour=None if gpu.per_hour is None else gpu.per_hour * factor)
+            for gpu in host.gpus
         ),
     )
 

@@ -9,7 +9,7 @@ from exporter.cost.money import WHOLE
 from exporter.cost.policy import CardinalityLimits, OwnershipRule
 from exporter.cost.postings import CostOwner
 from exporter.cost.servers import ServerTick
-from exporter.readings import CounterReading, Frame, LoadReading, ServerKey, ServerReading
+from exporter.readings import CounterReading, Frame, LoadReading, Occupancy, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import BATCH, CHAT, SECOND, allocate, cost_policy, down, h100, page, rent
 
@@ -95,6 +95,28 @@ def test_waiting_requests_are_reported(meter: CheckedMeter) -> None:
     loads = (LoadReading("llama", None, 4.0),)
     meter.tick(10, [], [replace(page(), loads=loads), replace(page(url="http://b"), loads=loads)])
     assert tick_of(meter).loads == (LoadReading("llama", None, 8.0),)
+
+
+def loaded(url: str) -> ServerReading:
+    """A replica at a quarter of its sequences and half of its cache."""
+    loads = (LoadReading("llama", 16.0, max_running=64.0, kv_cache=Occupancy(0.5, 1.0)),)
+    return replace(page(url=url), loads=loads)
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [down(page(url="http://b")), replace(page(url="http://b"), loads=())],
+    ids=["down", "not-read"],
+)
+def test_a_replica_that_does_not_tell_its_load(meter: CheckedMeter, silent: ServerReading) -> None:
+    """Its GPUs may be full: what the other one has left is not what both have."""
+    meter.tick(10, [], [loaded("http://a"), loaded("http://b")])
+    assert tick_of(meter).loads == (
+        LoadReading("llama", 32.0, max_running=128.0, kv_cache=Occupancy(1.0, 2.0)),
+    )
+
+    meter.tick(10, [], [loaded("http://a"), silent])
+    assert tick_of(meter).loads == (LoadReading("llama", 16.0),)
 
 
 def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:

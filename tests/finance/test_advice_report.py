@@ -79,6 +79,18 @@ def test_all_kinds() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_an_estimate_is_called_one() -> None:
+    """Neither the configuration nor a list has the price; in JSON the basis of each finding."""
+    assert "   Price: an estimate, neither configured nor a list price." in printed(
+        replace(UNALLOCATED, price_basis="estimate")
+    )
+    assert not any(
+        "Price:" in line for line in printed(UNALLOCATED, replace(HOSTED, price_basis="catalogue"))
+    )
+    report = AdviceReport(Advice((UNALLOCATED, replace(HOSTED, price_basis="catalogue"))), END, 336)
+    assert [each["price_basis"] for each in json.loads(as_json(report))["savings"]] == [None, "catalogue"]
+
+
 def test_kinds_that_are_not_looked_for_are_named() -> None:
     """Always, with the reason: an empty list is no proof."""
     lines = printed()

@@ -93,6 +93,26 @@ def test_prices_of_the_last_paid_hour(ledger: LedgerReader) -> None:
     )
 
 
+def test_a_price_that_was_lost_since(tmp_path: Path) -> None:
+    """The hour after the paid one waits for a price: the earlier one does not stand for it."""
+    gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
+    decode = OwnerPhase(CHAT, "decode")
+    paid = GpuTimePosting(GPU_0, decode, HOUR, priced=True)
+    waits = GpuTimePosting(GPU_0, decode, HOUR, priced=False, unowed=HOUR)
+    clock = StillClock()
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    for number, entries, time in ((1, [money(3 * DOLLAR)], paid), (2, [], waits)):
+        clock.now = NOVEMBER + number * HOUR
+        state = State(wall=clock.now, accrued=3 * DOLLAR, gpus=gpus)
+        running.post(tick(clock.now, *entries, length=HOUR, gpu_time=(time,)), state)
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        (gpu,) = usage(reader).gpus
+
+    assert (gpu.per_hour, gpu.release) == (None, "unknown")
+
+
 def rent(*prices: RentPrice, always: bool = False) -> Rented:
     return Rented(prices, "always" if always else "while_up")
 
@@ -121,9 +141,10 @@ def test_prices_of_the_configuration(
 
     host = usage(ledger, tariff)
 
+    basis = "catalogue" if isinstance(pricing, Listed) else "configured"
     assert [gpu[1:] for gpu in host.gpus] == [
-        (frozenset({CHAT.key}), price, release),
-        (frozenset(), price, release),
+        (frozenset({CHAT.key}), price, release, basis),
+        (frozenset(), price, release, basis),
     ]
 
 
@@ -133,7 +154,8 @@ def test_a_gpu_without_a_price(ledger: LedgerReader) -> None:
 
 
 def test_an_estimate(ledger: LedgerReader) -> None:
-    """Without a rule the estimate of the catalogue is the price of now."""
+    """Without a rule the estimate of the catalogue is the price of now, and is called one."""
     host = usage(ledger, replace(Tariff(), unmatched="estimate"))
 
     assert all(gpu.per_hour for gpu in host.gpus)
+    assert {gpu.price_basis for gpu in host.gpus} == {"estimate"}

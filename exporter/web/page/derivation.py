@@ -12,7 +12,7 @@ from exporter.web import explanation as explanations
 from exporter.web.page.layout import Content, Element, element, name, table
 from exporter.web.page.overview import anchor
 from exporter.web.summary import GpuSummary, MeteredMonth, Summary
-from exporter.web.wording import amount, price_source, server_name, share, six, timestamp
+from exporter.web.wording import amount, price_source, share, six, timestamp
 
 PRICE_COLUMNS: Final = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
 
@@ -391,7 +391,7 @@ def _day(server: ServerExplanation, history: RecentHistory) -> Element:
         )
     return element(
         "section",
-        element("h2", "Tokens of ", name(server_name(server.key)), ", the last 24 hours and this one"),
+        element("h2", "Tokens of ", name(server.key.name), ", the last 24 hours and this one"),
         content,
         id="tokens",
     )

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from exporter.readings import ServerKey
 from exporter.report import Build
-from exporter.web.wording import server_name
 
 Attribute: TypeAlias = str | int | float | bool | None
 """Value of an attribute: `None` and false omit it, true is the bare name."""
@@ -164,7 +163,7 @@ def whole(
 
 def link(key: ServerKey, root: str = "") -> str:
     """The address of a server's explanation, relative to the page."""
-    name = server_name(key)
+    name = key.name
     if name in {"", ".", ".."}:  # a browser would resolve it as a folder
         name = f"/{name}"
     return f"{root}{EXPLAIN}{quote(name.encode(errors='surrogatepass'), safe='')}"

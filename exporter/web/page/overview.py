@@ -26,7 +26,6 @@ from exporter.web.wording import (
     local,
     price_source,
     rounded,
-    server_name,
     share,
     timestamp,
 )
@@ -198,7 +197,7 @@ def _component(line: ComponentSummary) -> Iterator[Content]:
 
 def _named(key: ServerKey) -> Element:
     """A server's name, linked to its explanation."""
-    word = "unallocated" if key == UNALLOCATED_KEY else server_name(key)
+    word = "unallocated" if key == UNALLOCATED_KEY else key.name
     return element("a", name(word), href=link(key))
 
 
