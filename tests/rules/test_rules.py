@@ -132,6 +132,23 @@ def test_the_rules_do_what_their_tests_say(
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("name", sorted(file.name for file in FOLDER.glob("*_test.yml")))
+def test_every_rule_is_evaluated_in_a_case_of_each_file(
+    prometheus_folder: Path, tmp_path: Path, name: str
+) -> None:
+    """A rule that fails on its input fails the file, also where no case asks for what it records."""
+    files = yaml.safe_load((prometheus_folder / name).read_text())["rule_files"]
+    shipped = [(prometheus_folder / file).read_text() for file in files]
+    cases = [(tmp_path / case).read_text() for case in split_cases(prometheus_folder / name, tmp_path)]
+    split = [(tmp_path / file).read_text() for case in cases for file in yaml.safe_load(case)["rule_files"]]
+
+    def expressions(texts: list[str]) -> set[str]:
+        groups = [group for text in texts for group in yaml.safe_load(text)["groups"]]
+        return {rule["expr"] for group in groups for rule in group["rules"]}
+
+    assert expressions(shipped) - expressions(split) == set()
+
+
 def test_prometheus_accepts_the_scrape_job(promtool: Callable[..., Any]) -> None:
     """The plain Prometheus configuration is valid and finds the rules beside it."""
     result = promtool("check", "config", "prometheus.yml")

@@ -149,8 +149,7 @@ def extent(case: Case, skipped: Mapping[str, str]) -> Extent:
     checks = [check for check in test_case.get("promql_expr_test", []) if check["expr"] not in skipped]
     alerts = [check for check in test_case.get("alert_rule_test", []) if check["alertname"] not in skipped]
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
-    end = max(seconds(check["eval_time"]) for check in (*checks, *alerts))
-    steps = end // seconds(document["evaluation_interval"]) + 1
+    steps = end_of(test_case) // seconds(document["evaluation_interval"]) + 1
     covered = {("rule", rule["expr"], True) for rule in rules}
     covered |= {("alert", check["alertname"], bool(check["exp_alerts"])) for check in alerts}
     covered |= {
@@ -172,6 +171,12 @@ def cover(extents: Mapping[Case, Extent], most: int) -> set[Case]:
         chosen.add(best)
         missing -= short[best].covered
     return chosen
+
+
+def end_of(test_case: Mapping[str, Any]) -> int:
+    """The second of a case at which its last query or alert is asked for."""
+    checks = (*test_case.get("promql_expr_test", []), *test_case.get("alert_rule_test", []))
+    return max(seconds(check["eval_time"]) for check in checks)
 
 
 def seconds(duration: str) -> int:

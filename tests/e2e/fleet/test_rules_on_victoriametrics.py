@@ -1,11 +1,12 @@
 """VictoriaMetrics' engine gives what promtool's gives: every case of the rules' tests, on vmalert-tool."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.rules.victoriametrics import Case, cases, cover, differences, extent
+from tests.rules.victoriametrics import Case, Extent, cases, cover, differences, extent
 
 FOLDER: Final = Path(__file__).parents[3] / "deploy" / "prometheus"
 CASES: Final = cases(FOLDER)
@@ -35,15 +36,20 @@ MOST_FLUSHES: Final = 2_000
 pytestmark = pytest.mark.timeout(600)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each case beside the others; of the short ones, enough for every rule and answer that they hold."""
-    if "case" not in metafunc.fixturenames:
-        return
-    extents = {
+def extents_of_cases() -> dict[Case, Extent]:
+    """The extent of each case that vmalert-tool can be told."""
+    return {
         case: extent(case, LEFT_OUT.get(str(case), {}))
         for case in CASES
         if "*" not in LEFT_OUT.get(str(case), {})
     }
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each case beside the others; of the short ones, enough for every rule and answer that they hold."""
+    if "case" not in metafunc.fixturenames:
+        return
+    extents = extents_of_cases()
     wanted = set(extents) if metafunc.config.getoption("--all-cases") else cover(extents, MOST_FLUSHES)
     chosen = [
         pytest.param(case, marks=pytest.mark.xdist_group(f"rules {case}")) for case in CASES if case in wanted
@@ -60,3 +66,25 @@ def test_what_is_left_out_is_there_and_is_little() -> None:
     """An exception names a case that exists; nine of ten cases have none."""
     assert LEFT_OUT.keys() <= {str(case) for case in CASES}
     assert len(LEFT_OUT) * 10 <= len(CASES)
+
+
+def test_what_the_long_cases_alone_hold_is_said(
+    pytestconfig: pytest.Config, measured: Callable[[str], None]
+) -> None:
+    """A run without the long cases says how much of the rules and answers it left out."""
+    extents = extents_of_cases()
+    chosen = cover(extents, MOST_FLUSHES)
+    every = {item for one in extents.values() for item in one.covered}
+    missing = every - {item for case in chosen for item in extents[case].covered}
+    if not pytestconfig.getoption("--all-cases"):
+        measured(
+            f"VictoriaMetrics: {len(chosen)} of {len(CASES)} cases of the rules;"
+            f" {len(missing)} of {len(every)} rules and answers are in long ones alone: --all-cases"
+        )
+
+    assert {kind for kind, _, _ in every} == {"rule", "record", "alert"}
+    assert all(extents[case].flushes <= MOST_FLUSHES for case in chosen)
+    assert all(
+        any(extents[case].flushes > MOST_FLUSHES and item in extents[case].covered for case in extents)
+        for item in missing
+    )
