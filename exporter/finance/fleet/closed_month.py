@@ -28,7 +28,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
-from exporter.reports.rounding import CENT
+from exporter.reports.rounding import CENT, printable
 from exporter.tariff.period import Period
 from exporter.units import Instant, Nanoseconds, Picodollars
 
@@ -234,9 +234,9 @@ def _host(host: HostMonth) -> dict[str, Any]:
     record = host.record
     return {
         "ledger": record.ledger,
-        "name": host.name,
+        "name": printable(host.name),
         "origin": host.origin,
-        "location": host.location,
+        "location": printable(host.location),  # a path need not be a text
         "timezone": host.zone,
         "names": [list(name) for name in host.names],
         "first": host.first,
