@@ -13,6 +13,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
+from exporter.units import Instant, Picodollars
 
 if TYPE_CHECKING:
     from exporter.finance.fleet.record import FleetMonth
@@ -85,14 +86,19 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     source = options.source or FleetSource((session.path,))
     now = (clock or SystemClock()).wall()
-    fleets = []
+    fleets, periods = [], []
     for month in (options.against, options.month):
-        fleet = source.read(Period.named(month), session.config.timezone, now)
+        period = Period.named(month)
+        fleet = source.read(period, session.config.timezone, now)
         if month not in fleet.record.months:
             have = ", ".join(fleet.record.months) or "nothing"
             raise VerbFailedError(f"there is nothing of {month}: there is {have}")
         fleets.append(fleet)
-    periods = [_compared(fleet, now) for fleet in fleets]
+        # As in a report: overheads of the fleet are those of many hosts.
+        overheads = (
+            source.fleet_overheads(session.config, period, fleet.zone, now) if options.source else None
+        )
+        periods.append(_compared(fleet, now, 0 if overheads is None else overheads.total))
     comparison = compare(periods[0], periods[1], _scope(options, fleets))
     if options.as_json:
         missing = {
@@ -110,7 +116,7 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _compared(fleet: "FleetMonth", now: int) -> "ComparedPeriod":
+def _compared(fleet: "FleetMonth", now: Instant, fleet_overheads: Picodollars) -> "ComparedPeriod":
     from exporter.finance.why import ComparedPeriod  # noqa: PLC0415 - as in `run`
 
     start, end = Period.named(fleet.record.month).bounds(fleet.zone)
@@ -118,7 +124,7 @@ def _compared(fleet: "FleetMonth", now: int) -> "ComparedPeriod":
     start = max(start, min(begins, default=start))  # a month that metering began in is shorter
     until = max(start + 1, min(now, end))
     name = fleet.record.month if now >= end else f"{fleet.record.month} to date"
-    return ComparedPeriod(name, fleet.record, until - start)
+    return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)
 
 
 def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":

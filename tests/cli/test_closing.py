@@ -1,6 +1,7 @@
 """`report month --close` and `--against`: a month that stands, and what changed since, over real ledgers."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,19 @@ def test_a_ledger_that_vanishes_while_it_is_read_leaves_each_other_host_once(
         ["b"],
         4 * DOLLAR,
     )
+
+
+def test_a_file_whose_name_is_no_text_is_closed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name of a file is bytes."""
+    (folder / "a.db").rename(folder / os.fsdecode(b"a\xff.db"))
+    statement = tmp_path / "2026-10.json"
+    assert close(folder, statement) == 0
+    assert [host["name"] for host in json.loads(statement.read_text())["hosts"]].count("a?") == 1
+    capsys.readouterr()
+    assert run(f"--from={folder}", f"--against={statement}") == 0
+    assert capsys.readouterr().out.endswith("\n\nNothing changed since.\n")
 
 
 def test_a_month_that_goes_on_in_one_of_its_zones_is_not_closed(

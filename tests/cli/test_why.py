@@ -76,6 +76,35 @@ def test_a_server_or_a_product(folder: Path, capsys: pytest.CaptureFixture[str],
     assert json.loads(capsys.readouterr().out)["difference_picodollars"] == 60 * DOLLAR
 
 
+def test_overheads_of_the_fleet_are_a_difference_of_their_own(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dollar an hour of a year of 365.25 days: 744 against 720. No product and no single host pays it."""
+    config = tmp_path / "ice.yaml"
+    config.write_text("overheads:\n  - {name: staff, dollars_per_year: 8766, per: fleet}\n")
+    dollars = {}
+    for source in (
+        (f"--from={folder}",),
+        (f"--from={folder}", "--product=chat"),
+        (f"--ledger.path={folder / 'a.db'}",),
+    ):
+        assert run(*MONTHS, *source, f"--config.file={config}", "--json") == 0
+        document = json.loads(capsys.readouterr().out)
+        effects = {each["effect"]: each["picodollars"] for each in document["effects"]}
+        assert sum(effects.values()) == document["difference_picodollars"]
+        dollars[source] = (
+            effects["fleet overheads"],
+            document["before_picodollars"],
+            document["after_picodollars"],
+        )
+
+    assert list(dollars.values()) == [
+        (24 * DOLLAR, 740 * DOLLAR, 824 * DOLLAR),
+        (0, 20 * DOLLAR, 80 * DOLLAR),
+        (0, 20 * DOLLAR, 60 * DOLLAR),
+    ]
+
+
 def test_one_ledger_explains_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --from it is the daemon's: 60 dollars against 20."""
     assert run(*MONTHS, f"--ledger.path={folder / 'a.db'}", "--json") == 0

@@ -28,7 +28,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
-from exporter.reports.rounding import CENT
+from exporter.reports.rounding import CENT, printable
 from exporter.tariff.period import Period
 from exporter.units import Instant, Nanoseconds, Picodollars
 
@@ -139,7 +139,7 @@ def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, 
     """What changed since: money that sums to the difference of the totals.
 
     Ledgers that are not read now change nothing and are named, with 0. Nor is it a change that Prometheus,
-    which has rounded floats, differs from a ledger by less than a cent.
+    which has rounded floats, differs from a ledger by less than a cent, whichever of them came first.
     """
     before = {host.record.ledger: host for host in closed.hosts}
     after = {summary.ledger: summary.host for summary in fleet.hosts}
@@ -185,13 +185,15 @@ def _changes_of(
     for each in other.record.adjustments:
         if each.posted is None or each.number in posted:
             continue
+        if one.apportioned and each.posted <= (one.record.last_commit or 0):
+            continue  # Prometheus had it among all money
         difference[each.product, each.team] = difference.get((each.product, each.team), 0) - each.amount
         yield ClosedMonthChange(
             *("adjustment", ledger, name, each.product, each.team, each.amount),
             number=each.number,
             text=each.reason,
         )
-    least = CENT if other.origin == "prometheus" else 1
+    least = CENT if one.apportioned or other.origin == "prometheus" else 1
     for (product, team), amount in sorted(difference.items()):
         if abs(amount) >= least:
             duration = priced.get((product, team), 0)
@@ -234,9 +236,9 @@ def _host(host: HostMonth) -> dict[str, Any]:
     record = host.record
     return {
         "ledger": record.ledger,
-        "name": host.name,
+        "name": printable(host.name),
         "origin": host.origin,
-        "location": host.location,
+        "location": printable(host.location),  # a path need not be a text
         "timezone": host.zone,
         "names": [list(name) for name in host.names],
         "first": host.first,

@@ -240,6 +240,17 @@ def test_rounding_of_prometheus_is_no_change() -> None:
     ]
 
 
+def test_a_ledger_that_comes_after_prometheus_is_no_change() -> None:
+    """Rounding and an adjustment of before were in the statement already; what was posted since was not."""
+    before = closed(host(cells={CELL: 60 * DOLLAR + 1, OTHER: 7 * DOLLAR}, apportioned=True))
+    cells = {CELL: 60 * DOLLAR, OTHER: 7 * DOLLAR + 2}
+    late = replace(REFUND, number=4, posted=NOVEMBER + 2 * HOUR, amount=-5 * DOLLAR)
+
+    assert since(before, host(cells=cells, adjustments=(REFUND,))) == ()
+    noted = since(before, host(cells={**cells, CELL: 55 * DOLLAR}, adjustments=(REFUND, late)))
+    assert [(each.kind, each.number, each.amount) for each in noted] == [("adjustment", 4, -5 * DOLLAR)]
+
+
 def test_an_adjustment_that_waited_is_a_change_once_it_is_posted() -> None:
     """It was in no sum when the month was closed."""
     before = closed(host(adjustments=(replace(REFUND, posted=None),)))
