@@ -148,7 +148,7 @@ def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":
         key for key in servers if key.server == name and (not slash or key.namespace == namespace)
     )
     if len(matching) != 1:
-        listed = ", ".join("/".join(filter(None, key)) for key in (matching or sorted(servers))[:20])
+        listed = ", ".join(key.name for key in (matching or sorted(servers))[:20])
         what = "several servers have this name" if matching else f"there is no server {options.server!r}"
         raise VerbFailedError(f"{what}: {listed}")
     return Scope(server=matching[0])

@@ -79,7 +79,7 @@ def _scope(comparison: Comparison) -> str:
     if scope.product is not None:
         return f", product {printable(scope.product)}"
     if scope.server is not None:
-        return f", server {printable('/'.join(filter(None, scope.server)))}"
+        return f", server {printable(scope.server.name)}"
     return ""
 
 
@@ -92,7 +92,7 @@ def _servers(servers: Sequence[ServerChange]) -> list[str]:
     lines = []
     for change in listed:
         largest = max(change.effects, key=lambda name: abs(change.effects[name]))
-        name = printable("/".join(filter(None, change.server)))
+        name = printable(change.server.name)
         part = f"{largest} {dollars_text(change.effects[largest])}"
         lines.append(f"  {dollars_text(change.amount):>14}  {name[:36]}, most of it {part}")
     if rest := servers[SERVERS_LISTED:]:

@@ -246,6 +246,7 @@ def _host(host: HostMonth) -> dict[str, Any]:
         "last_commit": record.last_commit,
         "commits": host.commits,
         "apportioned": host.apportioned,
+        "reported_nanoseconds": host.covered,
         "picodollars": host.total,
         "cells": [
             [cell.product, cell.team, cell.price_basis, amount]
@@ -374,6 +375,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         last=_instant(host["last"]),
         commits=_integer(host["commits"]),
         apportioned=bool(host["apportioned"]),
+        covered=_integer(host["reported_nanoseconds"]),
         short_name=str(host["name"]),
     )
 

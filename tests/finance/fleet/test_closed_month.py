@@ -267,3 +267,16 @@ def test_ledgers_that_came_and_went_are_named() -> None:
         ("missing ledger", "l2", 0),
         ("new ledger", "l3", 9),
     ]
+
+
+def test_a_host_that_only_prometheus_knew_stays_metered(tmp_path: Path) -> None:
+    """Its hours with samples are in the statement: it is not reported as unmetered when that is read."""
+    known = host(cells={CELL: 7}, covered=744 * HOUR)
+    month = closed(replace(known, origin="prometheus", record=replace(known.record, sums=None)))
+    file = tmp_path / "2026-10.json"
+    file.write_text(document(month))
+
+    fleet = combine(read_closed_month(file).hosts, NOVEMBER + 3 * HOUR)
+
+    assert fleet.hosts[0].covered == 744 * HOUR
+    assert [finding.kind for finding in fleet.findings if finding.kind == "unmetered"] == []
