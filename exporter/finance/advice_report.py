@@ -20,7 +20,8 @@ from exporter.cost.savings import (
     Saving,
 )
 from exporter.finance.fleet.record import instant_text
-from exporter.reports.rounding import dollars_text, printable
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars
 
 WIDTH: Final = 80

@@ -88,11 +88,6 @@ def shortened(text: str) -> str:
     return f"{cut} ..."
 
 
-def printable(text: str) -> str:
-    """Text from outside as it is, for a terminal: no character of it can move the cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def price_line(gpu_models: Sequence[str]) -> str:
     """The line of a configuration that prices GPUs of these models; the reader replaces PRICE."""
     rules = (
