@@ -8,25 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost.policy import SavingKind
-from exporter.cost.savings import (
-    LEAST_HOURS,
-    SCHEDULE_HOURS,
-    WEEK_HOURS,
-    Advice,
-    Lack,
-    LackReason,
-    Obstacle,
-    Rest,
-    Saving,
-)
+from exporter.cost.saving_text import OBSTACLES, evidence, headline
+from exporter.cost.savings import LEAST_HOURS, SCHEDULE_HOURS, Advice, Lack, LackReason, Saving
 from exporter.finance.fleet.record import instant_text
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars
 
 WIDTH: Final = 80
-RESTS_LISTED: Final = 3
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 ASSUMES: Final[Mapping[SavingKind, str]] = {
     "unallocated": "nothing will need the GPUs.",
@@ -41,14 +30,6 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
 }
 ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
-OBSTACLES: Final[Mapping[Obstacle, str]] = {
-    "": "Cash: the bill falls when the GPUs are given back.",
-    "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
-    "owned": "Capacity, not cash: the hardware is owned, and costs the same unused.",
-    "lease": "Capacity, not cash: the rent is owed at all hours until the lease ends.",
-    "shared": "Capacity, not cash: other servers hold the same GPUs.",
-    "unknown": "Counted as capacity: the ledger has no terms of its prices.",
-}
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
     "silent": lambda _: "not judged: no tick in the last hour",
@@ -132,34 +113,9 @@ def _wrapped(line: str, indent: str = "  ") -> list[str]:
     )
 
 
-def headline(saving: Saving) -> str:
-    """A finding in a sentence."""
-    gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
-    host = f" on {saving.host}" if saving.host else ""
-    name = f"{saving.server.name}{host}"
-    if saving.kind == "unallocated":
-        return f"{gpus}{host} had no server"
-    if saving.kind == "deserted":
-        return f"{name} served nothing for {_duration(saving.silent_hours)} on {gpus}"
-    if saving.kind == "schedule":
-        hours = sum(rest.length for rest in saving.rests)
-        return f"{name} rests {hours} of {WEEK_HOURS} hours of the week on {gpus}"
-    return f"{name} costs more than its tokens at {saving.reference}"
-
-
-def _duration(hours: int) -> str:
-    return f"{hours // 24} days" if hours >= 2 * LEAST_HOURS else f"{hours} hours"
-
-
 def _details(saving: Saving) -> Iterator[str]:
-    hours = f"{saving.claimed / NANOSECONDS_PER_HOUR:,.1f}"
-    evidence = f"Evidence: {hours} GPU-hours in {saving.window_hours} hours"
-    if saving.kind == "schedule":
-        evidence += f"; {rests_text(saving.rests)}"
-    if saving.kind == "hosted":
-        evidence += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
     for line in (
-        f"{evidence}.",
+        f"Evidence: {evidence(saving, dollars_text)}.",
         *([ESTIMATED] if saving.price_basis == "estimate" else []),
         OBSTACLES[saving.obstacle],
         f"Assumes: {ASSUMES[saving.kind]}",
@@ -168,19 +124,6 @@ def _details(saving: Saving) -> Iterator[str]:
         yield from textwrap.wrap(
             printable(line), WIDTH, initial_indent="   ", subsequent_indent="     ", break_on_hyphens=False
         )
-
-
-def rests_text(rests: Sequence[Rest]) -> str:
-    """The longest rests, like Mon 20:00 to Tue 06:00."""
-    longest = sorted(rests, key=lambda rest: (-rest.length, rest.start))[:RESTS_LISTED]
-    listed = ", ".join(
-        f"{_slot(rest.start)} to {_slot((rest.start + rest.length) % WEEK_HOURS)}" for rest in longest
-    )
-    return f"{listed}, and {len(rests) - RESTS_LISTED} more" if len(rests) > RESTS_LISTED else listed
-
-
-def _slot(slot: int) -> str:
-    return f"{DAYS[slot // 24]} {slot % 24:02d}:00"
 
 
 def as_json(report: AdviceReport) -> str:

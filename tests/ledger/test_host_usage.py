@@ -10,7 +10,7 @@ import pytest
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.finance.host_usage import host_usage
+from exporter.ledger.host_usage import host_usage
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Holder

@@ -1,14 +1,18 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol, Self
 
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
-from exporter.cost.state import GpuState
-from exporter.ledger.history import HistorySums
-from exporter.ledger.reader import LedgerReader
+from exporter.cost.state import GpuState, State
+from exporter.ledger import contents
+from exporter.ledger.files import ledger_file
+from exporter.ledger.history import HistorySums, read_history
+from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.readings import Gpu
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis, Rate
@@ -19,12 +23,60 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
 """Time since the last tick from which a host is not judged."""
 
-FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
+USAGE: Final = ("held", "tokens")
+"""Families of history that usage is made of."""
+
+POSTED_PRICES: Final = ("gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
+"""Families that prices are made of where there is no tariff."""
 
 
-def host_usage(
-    ledger: LedgerReader, name: str, now: Instant, hours: int, tariff: Tariff | None = None
-) -> HostUsage:
+class Hours(Protocol):
+    """A ledger's hours, and the state of its last tick."""
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        ...
+
+    def state(self) -> State:
+        """State of the cost model."""
+        ...
+
+
+class HourReader(ReadOnlyLedger):
+    """The hours of usage of a daemon's own ledger, whose state the daemon has in memory.
+
+    Nothing else of the file is read or checked for damage.
+    """
+
+    def __init__(self, path: Path, state: State) -> None:
+        self._state = state
+        super().__init__(path)
+
+    @classmethod
+    def of_daemon(cls, path: Path, state: State) -> Self:
+        """Open the ledger at a path.
+
+        Raises:
+            LedgerError: there is no ledger that can be read.
+        """
+        return cls(ledger_file(path), state)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, {"meta", "label", "party", "gpu", *_TABLES})
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
+
+    def state(self) -> State:
+        """State of the daemon's last tick."""
+        return self._state
+
+
+_TABLES: Final = frozenset(f"hourly_{family}" for family in USAGE)
+
+
+def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
     """The last whole hours of a ledger.
 
     Args:
@@ -39,7 +91,8 @@ def host_usage(
         LedgerError: the file cannot be read.
     """
     last = now // NANOSECONDS_PER_HOUR - 1
-    history = ledger.hours(last + 1 - hours, last, FAMILIES) or {}
+    families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
+    history = ledger.hours(last + 1 - hours, last, families) or {}
     state = ledger.state()
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))

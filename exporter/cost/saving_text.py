@@ -1,0 +1,65 @@
+"""Findings in sentences, for the verb and the page. Pure.
+
+Names in them are as they came from outside: whoever shows them makes them fit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from exporter.cost.savings import LEAST_HOURS, WEEK_HOURS, Obstacle, Rest, Saving
+from exporter.units import NANOSECONDS_PER_HOUR, Picodollars
+
+RESTS_LISTED: Final = 3
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+OBSTACLES: Final[Mapping[Obstacle, str]] = {
+    "": "Cash: the bill falls when the GPUs are given back.",
+    "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
+    "owned": "Capacity, not cash: the hardware is owned, and costs the same unused.",
+    "lease": "Capacity, not cash: the rent is owed at all hours until the lease ends.",
+    "shared": "Capacity, not cash: other servers hold the same GPUs.",
+    "unknown": "Counted as capacity: the ledger has no terms of its prices.",
+}
+
+
+def headline(saving: Saving) -> str:
+    """A finding in a sentence."""
+    gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
+    host = f" on {saving.host}" if saving.host else ""
+    name = f"{saving.server.name}{host}"
+    if saving.kind == "unallocated":
+        return f"{gpus}{host} had no server"
+    if saving.kind == "deserted":
+        return f"{name} served nothing for {_duration(saving.silent_hours)} on {gpus}"
+    if saving.kind == "schedule":
+        hours = sum(rest.length for rest in saving.rests)
+        return f"{name} rests {hours} of {WEEK_HOURS} hours of the week on {gpus}"
+    return f"{name} costs more than its tokens at {saving.reference}"
+
+
+def evidence(saving: Saving, dollars_text: Callable[[Picodollars], str]) -> str:
+    """What a finding rests on; `dollars_text` writes an amount."""
+    hours = f"{saving.claimed / NANOSECONDS_PER_HOUR:,.1f}"
+    words = f"{hours} GPU-hours in {saving.window_hours} hours"
+    if saving.kind == "schedule":
+        words += f"; {rests_text(saving.rests)}"
+    if saving.kind == "hosted":
+        words += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
+    return words
+
+
+def rests_text(rests: Sequence[Rest]) -> str:
+    """The longest rests, like Mon 20:00 to Tue 06:00."""
+    longest = sorted(rests, key=lambda rest: (-rest.length, rest.start))[:RESTS_LISTED]
+    listed = ", ".join(
+        f"{_slot(rest.start)} to {_slot((rest.start + rest.length) % WEEK_HOURS)}" for rest in longest
+    )
+    return f"{listed}, and {len(rests) - RESTS_LISTED} more" if len(rests) > RESTS_LISTED else listed
+
+
+def _duration(hours: int) -> str:
+    return f"{hours // 24} days" if hours >= 2 * LEAST_HOURS else f"{hours} hours"
+
+
+def _slot(slot: int) -> str:
+    return f"{DAYS[slot // 24]} {slot % 24:02d}:00"
