@@ -1,19 +1,21 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
 from exporter.cost.explanation import HARDWARE
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState, State
 from exporter.ledger import contents
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history
 from exporter.ledger.read_only import ReadOnlyLedger
-from exporter.readings import Gpu
+from exporter.readings import Gpu, Kind
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis, Rate
 from exporter.tariff.tariff import AMORTIZATION, Tariff
@@ -45,32 +47,46 @@ class Hours(Protocol):
 class HourReader(ReadOnlyLedger):
     """The hours of usage of a daemon's own ledger, whose state the daemon has in memory.
 
-    Nothing else of the file is read or checked for damage.
+    Nothing else of the file is read or checked for damage. Models that no offer covers are added up, so that
+    a daemon does not hold two weeks of each.
     """
 
-    def __init__(self, path: Path, state: State) -> None:
+    def __init__(self, path: Path, state: State, offers: Sequence[HostedPrice] = ()) -> None:
         self._state = state
+        self._offers = offers
         super().__init__(path)
 
     @classmethod
-    def of_daemon(cls, path: Path, state: State) -> Self:
+    def of_daemon(cls, path: Path, state: State, offers: Sequence[HostedPrice]) -> Self:
         """Open the ledger at a path.
 
         Raises:
             LedgerError: there is no ledger that can be read.
         """
-        return cls(ledger_file(path), state)
+        return cls(ledger_file(path), state, offers)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         contents.check(connection, self._path, {"meta", "label", "party", "gpu", *_TABLES})
 
     def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
         """These families of history by hour since 1970; `None` if there is none."""
-        return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
+        fold = {"held": self._without_model, "tokens": self._with_offer}
+        return self._answer(
+            lambda connection: read_history(connection, "hourly", first, last, families, fold)
+        )
 
     def state(self) -> State:
         """State of the daemon's last tick."""
         return self._state
+
+    def _without_model(self, part: OwnerPhase) -> OwnerPhase:
+        return OwnerPhase(part.owner._replace(model=""), part.phase)
+
+    def _with_offer(self, part: tuple[CostOwner, Kind]) -> tuple[CostOwner, Kind]:
+        owner, kind = part
+        if any(offer.covers(owner.server, owner.model) for offer in self._offers):
+            return part
+        return owner._replace(model=""), kind
 
 
 _TABLES: Final = frozenset(f"hourly_{family}" for family in USAGE)

@@ -28,6 +28,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     LoadRow,
     ProcessRow,
     Quotient,
@@ -59,6 +60,8 @@ class ReportContext:
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     """HTTP requests refused since the start, by reason."""
+    savings: Callable[[], HostSavings | None] = lambda: None
+    """Savings of the last review, `None` without one."""
 
 
 def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
@@ -116,6 +119,7 @@ def build_report(
             busy_rates(outcome.gpus, prices),
             {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads},
         ),
+        savings=context.savings(),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
         },
