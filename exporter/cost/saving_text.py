@@ -12,6 +12,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Picodollars
 RESTS_LISTED: Final = 3
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
 OBSTACLES: Final[Mapping[Obstacle, str]] = {
     "": "Cash: the bill falls when the GPUs are given back.",
     "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
@@ -24,17 +25,29 @@ OBSTACLES: Final[Mapping[Obstacle, str]] = {
 
 def headline(saving: Saving) -> str:
     """A finding in a sentence."""
-    gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
-    host = f" on {saving.host}" if saving.host else ""
-    name = f"{saving.server.name}{host}"
+    return f"{subject(saving)} {predicate(saving)}"
+
+
+def subject(saving: Saving) -> str:
+    """What a finding is about: a server, or GPUs that none held."""
+    what = _gpus(saving) if saving.kind == "unallocated" else saving.server.name
+    return f"{what} on {saving.host}" if saving.host else what
+
+
+def predicate(saving: Saving) -> str:
+    """What was found of the subject: the rest of the sentence."""
     if saving.kind == "unallocated":
-        return f"{gpus}{host} had no server"
+        return "had no server"
     if saving.kind == "deserted":
-        return f"{name} served nothing for {_duration(saving.silent_hours)} on {gpus}"
+        return f"served nothing for {_duration(saving.silent_hours)} on {_gpus(saving)}"
     if saving.kind == "schedule":
         hours = sum(rest.length for rest in saving.rests)
-        return f"{name} rests {hours} of {WEEK_HOURS} hours of the week on {gpus}"
-    return f"{name} costs more than its tokens at {saving.reference}"
+        return f"rests {hours} of {WEEK_HOURS} hours of the week on {_gpus(saving)}"
+    return f"costs more than its tokens at {saving.reference}"
+
+
+def _gpus(saving: Saving) -> str:
+    return f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
 
 
 def evidence(saving: Saving, dollars_text: Callable[[Picodollars], str]) -> str:

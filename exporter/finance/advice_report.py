@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost.policy import SavingKind
-from exporter.cost.saving_text import OBSTACLES, evidence, headline
+from exporter.cost.saving_text import ESTIMATED, OBSTACLES, evidence, headline
 from exporter.cost.savings import LEAST_HOURS, SCHEDULE_HOURS, Advice, Lack, LackReason, Saving
 from exporter.finance.fleet.record import instant_text
 from exporter.readings import printable
@@ -29,7 +29,6 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
 }
-ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
     "silent": lambda _: "not judged: no tick in the last hour",

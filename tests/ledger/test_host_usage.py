@@ -206,5 +206,5 @@ def test_models_of_a_server_are_added_up(tmp_path: Path) -> None:
 
 def test_a_daemon_without_a_file(tmp_path: Path) -> None:
     """It says where the ledger should be."""
-    with pytest.raises(LedgerError, match="none.db: there is no ledger here"):
+    with pytest.raises(LedgerError, match=r"none\.db: there is no ledger here"):
         HourReader.of_daemon(tmp_path / "none.db", State(), ())
