@@ -6,7 +6,7 @@ import links as to
 import queries as q
 from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, lines, number, rows
+from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, findings, lines, number, rows
 from queries import Query, dollars, ratio
 
 UID: Final = to.WASTE
@@ -95,7 +95,7 @@ def waste() -> dashboard.Dashboard:
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
-    return with_panels(empty, *_how_much(), *_which(), *_when())
+    return with_panels(empty, *_how_much(), findings(_SHOWN, q.SERVER, _LINKS, 24), *_which(), *_when())
 
 
 def _how_much() -> tuple[Panel, ...]:
