@@ -56,13 +56,22 @@ def host_usage(
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
+        memory=ledger.memory(last + 1 - hours, last),
     )
 
 
 def _priced(
     gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
 ) -> PricedGpu:
-    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
+    return PricedGpu(
+        gpu.gpu,
+        frozenset(holder.key for holder in gpu.holders),
+        per_hour,
+        release,
+        basis,
+        gpu.memory_bytes,
+        divided=gpu.slices is not None,
+    )
 
 
 def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:

@@ -402,9 +402,9 @@ class HistoryWriter:
                     _add(connection, before, written, (f"daily_{family}", day), added)
         for hour, peaks in history.memory.items():
             if hour >= hours_floor:
-                period = peak_memory.TABLE, hour
-                earlier = _earlier(connection, before, period)
-                peak_memory.raise_rows(earlier, written.setdefault(period, {}), peaks, keys)
+                of_hour = peak_memory.TABLE, hour
+                earlier = _earlier(connection, before, of_hour)
+                peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
             connection.executemany(
                 schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
