@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from exporter.finance.what_if.choices import CommitmentChoice
 from exporter.finance.what_if.outcome import GIVEN, Outcome, Turn, WhatIfPolicy
-from exporter.finance.what_if.window import MeasuredLoad, Rented
+from exporter.finance.what_if.window import MeasuredLoad, RentedTime
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
@@ -39,7 +39,7 @@ class _Committed:
     wall_hours: int
 
     @property
-    def owed(self) -> Fraction:
+    def due(self) -> Fraction:
         """What the window costs."""
         return self.gpus * self.per_hour * self.wall_hours
 
@@ -65,14 +65,14 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
         listed = f"{len(models)} GPU models ({', '.join(models)})"
         return Outcome(choice, lack=f"one price or number for {listed}: give a discount alone")
     parts = [_committed(load, choice, model) for model in models]
-    owed = sum((part.owed for part in parts), Fraction(0))
-    cost = load.paid - sum((part.replaced for part in parts), Fraction(0)) + owed
+    due = sum((part.due for part in parts), Fraction(0))
+    cost = load.paid - sum((part.replaced for part in parts), Fraction(0)) + due
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
     gpus = sum(part.gpus for part in parts)
     evidence = [sentence for part in parts for sentence in _evidence(part, choice)]
     if gpus:
         evidence.append(
-            f"Owed for the whole term: {dollars_text(int(owed * a_month * choice.months))} dollars in "
+            f"Owed for the whole term: {dollars_text(int(due * a_month * choice.months))} dollars in "
             f"{choice.months} months, whatever the load."
         )
     used = sum((part.used for part in parts), Fraction(0))
@@ -80,11 +80,11 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
         choice,
         cost=cost,
         source=GIVEN,
-        turn=_turn(load, parts, owed),
+        turn=_turn(load, parts, due),
         evidence=tuple(evidence),
         figures={
             "gpus": gpus,
-            "owed_dollars_of_term": owed * a_month * choice.months / PICODOLLARS_PER_DOLLAR,
+            "owed_dollars_of_term": due * a_month * choice.months / PICODOLLARS_PER_DOLLAR,
             "used_gpu_hours": used,
             "committed_gpu_hours": Fraction(gpus * load.wall_hours),
         },
@@ -115,7 +115,7 @@ def _rented_hours(load: MeasuredLoad, model: str) -> Iterator[_RentedHour]:
             yield _RentedHour(gpus, rented.rent / gpus)
 
 
-def _is_rented(rented: Rented) -> bool:
+def _is_rented(rented: RentedTime) -> bool:
     return rented.rent > 0 and rented.gpu_time > 0
 
 
@@ -137,18 +137,18 @@ def _evidence(part: _Committed, choice: CommitmentChoice) -> Iterator[str]:
         )
 
 
-def _turn(load: MeasuredLoad, parts: Sequence[_Committed], owed: Fraction) -> Turn:
+def _turn(load: MeasuredLoad, parts: Sequence[_Committed], due: Fraction) -> Turn:
     """The load below which the commitment costs more, if rented GPUs follow the load."""
     hours = [(hour, part.gpus) for part in parts if part.gpus for hour in part.hours]
     if not hours:
         return Turn("never")
-    factor = turning_factor([(hour.gpus, hour.per_gpu, gpus) for hour, gpus in hours], owed)
+    factor = turning_factor([(hour.gpus, hour.per_gpu, gpus) for hour, gpus in hours], due)
     if factor is None:
         return Turn("never")
     return Turn("at", load.per_day(load.all_tokens) * factor, "now") if load.all_tokens else Turn("none")
 
 
-def turning_factor(hours: Sequence[tuple[Fraction, Fraction, int]], owed: Fraction) -> Fraction | None:
+def turning_factor(hours: Sequence[tuple[Fraction, Fraction, int]], due: Fraction) -> Fraction | None:
     """So many times the GPUs at which their rent, up to those committed, is what the commitment costs.
 
     Hours are (GPUs, rent of one, committed). The rent is a line until an hour uses all that are committed,
@@ -159,7 +159,7 @@ def turning_factor(hours: Sequence[tuple[Fraction, Fraction, int]], owed: Fracti
     for gpus, rent, committed in sorted(hours, key=lambda hour: hour[2] / hour[0]):
         if slope <= 0:
             return None
-        factor = (owed - full) / slope
+        factor = (due - full) / slope
         if factor * gpus <= committed:
             return factor
         full, slope = full + rent * committed, slope - gpus * rent

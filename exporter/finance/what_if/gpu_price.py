@@ -16,18 +16,19 @@ from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.quotes import Quote
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware, HardwareMatch, matches
+from exporter.tariff.terms import Hardware, HardwareMatch, Owned, matches
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
 
 @dataclass(frozen=True, slots=True)
 class GpuPrice:
-    """Picodollars for an hour of one GPU, and where that is from."""
+    """Picodollars for an hour of one GPU, and their source; electricity of `owned` ones is not in it."""
 
     per_hour: Fraction
     source: str
     as_of: str = ""
     estimate: bool = False
+    owned: bool = False
 
 
 def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -47,8 +48,9 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
                 or f"{rule.source} has no price of {choice.gpu_model} now; {remedy}"
             )
     if match is None:
-        similar = did_you_mean(choice.gpu_model, list(policy.catalogue.gpu_names()))
-        hint = f", but {similar.removeprefix('NVIDIA ')}" if similar else ""
+        known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
+        similar = did_you_mean(choice.gpu_model, known)
+        hint = f", but {similar}" if similar else ""
         return f"the catalogue knows no GPU {choice.gpu_model}{hint}; its price can be given: {remedy}"
     if policy.unmatched == "unpriced":
         return f"no rule prices {choice.gpu_model}, and unmatched_hardware takes no estimate; {remedy}"
@@ -79,4 +81,5 @@ def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice 
         Fraction(0),
     )
     provenance = price.rates[0].provenance
-    return GpuPrice(per_hour, provenance.source, provenance.as_of, provenance.price_basis == "estimate")
+    estimate = provenance.price_basis == "estimate"
+    return GpuPrice(per_hour, provenance.source, provenance.as_of, estimate, isinstance(rule.pricing, Owned))

@@ -53,12 +53,15 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
     per_host = price.per_hour * hours
     words = "generated tokens" if choice.counts == "generation" else "tokens"
     by_need = dollars_text(int(following * price.per_hour * a_month))
+    count = f"{gpus:,} GPU{'' if gpus == 1 else 's'}"
     evidence = [
-        f"{gpus} GPUs: the peak hour had {demand[peak_hour]:,} {words}, one GPU serves {floor(per_gpu):,}.",
+        f"{count}: the peak hour had {demand[peak_hour]:,} {words}, one GPU serves {floor(per_gpu):,}.",
         f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
     ]
     if price.estimate:
         evidence.append("The price is an estimate, neither configured nor a list price.")
+    if price.owned:
+        evidence.append("Owned: its electricity is not in the price.")
     return Outcome(
         choice,
         cost=gpus * per_host,

@@ -22,7 +22,7 @@ from exporter.reports.rounding import dollars_text, hours_text, printable, ruled
 from exporter.units import NANOSECONDS_PER_HOUR
 
 WIDTH: Final = 80
-NAME_CHARACTERS: Final = 30
+NAME_CHARACTERS: Final = 24
 
 ASSUMES: Final[Mapping[type[Choice], str]] = {
     GpuChoice: "the load spreads over the GPUs evenly, and within the hour.",
@@ -84,10 +84,10 @@ def _head(answer: WhatIfAnswer) -> Iterator[str]:
             f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"
         )
     if load.left_out:
-        yield from _wrapped(f"left out: {load.left_out} hours in which GPU time has no price")
+        yield from _wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
     unmetered = load.wall_hours - Fraction(load.covered, NANOSECONDS_PER_HOUR)
     if unmetered >= 1:
-        yield from _wrapped(f"not metered: {float(unmetered):,.1f} hours, without load or cost")
+        yield from _wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
     if load.owned:
         yield from _wrapped(
             f"owned hardware of {_dollars(answer.per_month(load.owned))} a month is owed unused too: what "

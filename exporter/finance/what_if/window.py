@@ -41,7 +41,7 @@ class ServedModel(NamedTuple):
     model: str
 
 
-class Rented(NamedTuple):
+class RentedTime(NamedTuple):
     """Rent of GPUs of one model in an hour, and the GPU time that it is for."""
 
     rent: Picodollars
@@ -67,7 +67,7 @@ class WindowHour:
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     tokens: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
-    rented: dict[str, Rented] = field(default_factory=dict)
+    rented: dict[str, RentedTime] = field(default_factory=dict)
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
 
 
@@ -88,12 +88,12 @@ def _host_hour(sums: HistorySums, covered: Nanoseconds) -> WindowHour:
             add(hour.busy, owner.key, time)
     for (owner, kind), count in sums.tokens.items():
         add(hour.tokens, (ServedModel(owner.key, owner.model), kind), count)
-    owed = sums.gpu_owed()
+    gpu_time = sums.gpu_owed()
     for (gpu, component), amount in sums.gpu_cost.items():
         if component == RENT:
-            before = hour.rented.get(gpu.gpu_model, Rented(0, 0))
-            time = before.gpu_time + owed.get(gpu, 0)
-            hour.rented[gpu.gpu_model] = Rented(before.rent + amount, time)
+            before = hour.rented.get(gpu.gpu_model, RentedTime(0, 0))
+            time = before.gpu_time + gpu_time.get(gpu, 0)
+            hour.rented[gpu.gpu_model] = RentedTime(before.rent + amount, time)
     for (_gpu, owner), time in sums.waiting().items():
         add(hour.unpriced, owner.key, time)
     return hour
@@ -118,8 +118,8 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
         add_all(both.tokens, hour.tokens)
         add_all(both.unpriced, hour.unpriced)
         for model, (rent, time) in hour.rented.items():
-            before = both.rented.get(model, Rented(0, 0))
-            both.rented[model] = Rented(before.rent + rent, before.gpu_time + time)
+            before = both.rented.get(model, RentedTime(0, 0))
+            both.rented[model] = RentedTime(before.rent + rent, before.gpu_time + time)
     return both
 
 
@@ -135,7 +135,7 @@ class LoadHour:
     busy: Nanoseconds
     by_server: Mapping[ServerKey, Picodollars]
     tokens: Mapping[tuple[ServedModel, Kind], int]
-    rented: Mapping[str, Rented]
+    rented: Mapping[str, RentedTime]
 
     @property
     def all_tokens(self) -> int:
@@ -247,9 +247,9 @@ def measured_load(
 
 def _check(load: MeasuredLoad) -> None:
     if load.wall_hours < LEAST_HOURS:
-        unpriced = f", and {load.left_out} more in which GPU time has no price" if load.left_out else ""
+        unpriced = f" and {load.left_out} in which GPU time has no price" if load.left_out else ""
         raise NotComparableError(
-            f"{max(0, load.wall_hours)} hours of history{unpriced}; a comparison needs {LEAST_HOURS}"
+            f"hours of history: {max(0, load.wall_hours)}{unpriced}; a comparison needs {LEAST_HOURS}"
         )
     if load.servers and not any(hour.gpu_time or hour.tokens for hour in load.hours):
         raise NotComparableError(f"no server of the window is called {load.servers}; `explain` lists them")
