@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
+from exporter.cli.explain import NO_FILE
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting
+from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
@@ -95,6 +96,8 @@ def what_if(options: WhatIfOptions, clock: Clock | None = None) -> int:
     first = last + 1 - options.hours
     if options.fleet is None:
         use = _host(session, first, last, now, clock)
+        if options.config_file is None:
+            write_colored(f"note: {NO_FILE}\n", sys.stderr)
     else:
         use = _fleet(options.fleet, session, first, last, now)
     config, pattern = session.config, options.servers

@@ -22,7 +22,7 @@ from exporter.cost.postings import (
 from exporter.cost.state import GpuState, State
 from exporter.finance.what_if import choice
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Gpu, Holder
+from exporter.readings import UNKNOWN_LOCATION, Gpu, Holder
 from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SEARCH, StillClock
 
 DOLLAR = 10**12
@@ -178,6 +178,21 @@ def test_no_figure_at_all(tmp_path: Path, config: Path, capsys: pytest.CaptureFi
         "no token was counted: there is nothing to buy",
         "no token was counted: there is no load to size GPUs by",
     ]
+
+
+def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was paid is in the ledger; the terms and prices of now are the catalogue's, and a note says so."""
+    ledger = tmp_path / "a" / "ledger.db"
+    now = metered(ledger, 48)
+    request = WhatIfOptions(None, ledger, 336, as_json=True, choices=(choice("hosted=1/1"),))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.sources.location.location_now", lambda *_: UNKNOWN_LOCATION)
+        assert what_if(request, StillClock(now)) == 0
+
+    captured = capsys.readouterr()
+    assert captured.err.startswith("note: no --config.file given: ")
+    assert json.loads(captured.out)["now"]["dollars_per_month"] == 2920
 
 
 def test_as_text(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,13 +12,11 @@ from typing import Final, NamedTuple
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
+from exporter.cost.savings import LEAST_HOURS
 from exporter.ledger.history import HistorySums
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.tariff import ENERGY, RENT
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
-
-LEAST_HOURS: Final = 24
-"""Hours that can be compared, below which nothing is."""
 
 FAMILIES: Final = (
     "server_cost",
