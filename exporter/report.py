@@ -100,6 +100,7 @@ class CommittedTotals:
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
+    preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -287,6 +288,8 @@ class Report:
     budgets: tuple[BudgetRow, ...] = ()
     headroom: Mapping[CostOwner, float] = field(default_factory=dict)
     """Busy dollars per hour of the load that each owner's servers could add."""
+    load_rates: Mapping[CostOwner, float] = field(default_factory=dict)
+    """Dollars per hour of the load that is in use."""
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()

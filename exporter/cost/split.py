@@ -62,7 +62,8 @@ class ModelDelta:
 
     `request_seconds` are seconds of requests, which overlap; `engine_seconds` are GPU seconds of the engine.
     `running` are the requests running, in so many `batches`: each engine has its own.
-    `requests` are those that finished. `None` where nothing reports one of these.
+    `requests` are those that finished, `preemptions` those that were preempted. `None` where nothing reports one
+    of these.
     `pending_subtraction` is what remains to be subtracted from later tokens, by kind.
     """
 
@@ -73,6 +74,7 @@ class ModelDelta:
     engine_seconds: PhaseSeconds | None = None
     requests: int | None = None
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
+    preemptions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
