@@ -62,9 +62,9 @@ class ModelDelta:
 
     `request_seconds` are seconds of requests, which overlap; `engine_seconds` are GPU seconds of the engine.
     `running` are the requests running, in so many `batches`: each engine has its own.
-    `requests` are those that finished, `preemptions` those that were preempted. `None` where nothing reports one
-    of these.
+    `requests` are those that finished. `None` where nothing reports one of these.
     `pending_subtraction` is what remains to be subtracted from later tokens, by kind.
+    `preemptions` are requests that were preempted, `None` where nothing counts them.
     """
 
     tokens: Mapping[Kind, int]

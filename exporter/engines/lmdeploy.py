@@ -10,8 +10,8 @@ metrics_processor}.py`.
 - `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
 - Request seconds are of finished requests and overlap.
 - `gpu_cache_usage_perc` is a ratio: 1 is all. `--max-batch-size` limits an engine; the page lacks it.
-- The API server hands an engine as many requests as it may run (`serve/core/async_engine.py`): what waits there
-  (`num_api_requests_waiting`) is added to what waits in the engine.
+- The API server hands an engine as many requests as it may run (`serve/core/async_engine.py`). What waits
+  there (`num_api_requests_waiting`) is added to what waits in the engine.
 - It counts no preemptions (`stats.py`: "deal with preempted case").
 """
 

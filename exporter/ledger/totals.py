@@ -153,8 +153,9 @@ class Totals:
     `hour_covered` is the wall time that segments covered, counted once for all products. `hour_down` is the
     part of it without hourly rent. `hour_usage` and `hour_energy` are the use of each GPU by product.
     `first_held` is when each product first held a GPU.
-    Sums of money, time and energy are exact. Counts of tokens, requests and preemptions, and hosted equivalents, stop at
-    `LARGEST`: a server that reports absurd counts cannot stop the ledger.
+    `preemptions` are requests that were preempted.
+    Sums of money, time and energy are exact. What servers report (`WITH_CEILING`) stops at `LARGEST`: absurd
+    counts cannot stop the ledger.
     """
 
     accrued: Picodollars = 0
