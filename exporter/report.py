@@ -101,6 +101,7 @@ class CommittedTotals:
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
+    preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -302,6 +303,8 @@ class Report:
     """Busy dollars per hour of the load that each owner's servers could add."""
     savings: HostSavings | None = None
     """Savings of the last review; `None` before a day of history, and of a ledger in memory."""
+    load_rates: Mapping[CostOwner, float] = field(default_factory=dict)
+    """Dollars per hour of the load that is in use."""
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()

@@ -9,8 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.ledger import adjustments, schema, unpriced_time
+from exporter.ledger import adjustments, peak_memory, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.schema import (
     LARGEST,
     Keys,
@@ -143,10 +144,14 @@ class History:
     """
 
     cells: dict[tuple[int, int], HistorySums] = field(default_factory=dict)
+    memory: PeakMemory = field(default_factory=dict)
 
     def copy(self) -> "History":
         """A copy to add to."""
-        return History({cell: sums.copy() for cell, sums in self.cells.items()})
+        return History(
+            {cell: sums.copy() for cell, sums in self.cells.items()},
+            {hour: dict(peaks) for hour, peaks in self.memory.items()},
+        )
 
     def add(self, tick: TickSums) -> None:
         """Add one tick. Tokens of a tick without a day are in no history."""
@@ -160,6 +165,8 @@ class History:
             cell = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:
                 add(cell.tokens, (moved.owner, moved.kind), moved.count)
+        if postings.memory:
+            peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
 
@@ -394,6 +401,11 @@ class HistoryWriter:
                     _add(connection, before, written, (f"hourly_{family}", hour), added)
                 if added:
                     _add(connection, before, written, (f"daily_{family}", day), added)
+        for hour, peaks in history.memory.items():
+            if hour >= hours_floor:
+                of_hour = peak_memory.TABLE, hour
+                earlier = _earlier(connection, before, of_hour)
+                peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
             connection.executemany(
                 schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
@@ -418,16 +430,23 @@ def _add(
     period_key: PeriodKey,
     added: Iterable[tuple[Key, int]],
 ) -> None:
-    table, period = period_key
-    earlier = before.rows.get(period_key)
-    if earlier is None:
-        selected = connection.execute(schema.select_period(table), (period,))
-        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
+    table, _period = period_key
+    earlier = _earlier(connection, before, period_key)
     rows = written.setdefault(period_key, {})
     counts = table.endswith("_tokens")
     for key, value in added:
         total = rows.get(key, earlier.get(key, 0)) + value
         rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+
+
+def _earlier(connection: sqlite3.Connection, before: HistoryCache, period_key: PeriodKey) -> Rows:
+    """The rows of the last commit."""
+    earlier = before.rows.get(period_key)
+    if earlier is None:
+        table, period = period_key
+        selected = connection.execute(schema.select_period(table), (period,))
+        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
+    return earlier
 
 
 def _after(before: HistoryCache, written: Mapping[PeriodKey, Rows]) -> HistoryCache:

@@ -10,9 +10,10 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState, State
-from exporter.ledger import contents
+from exporter.ledger import contents, peak_memory
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.readings import Gpu, Kind
 from exporter.tariff.hosted import HostedPrice
@@ -39,6 +40,10 @@ class Hours(Protocol):
         """These families of history by hour since 1970; `None` if there is none."""
         ...
 
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        ...
+
     def state(self) -> State:
         """State of the cost model."""
         ...
@@ -48,12 +53,13 @@ class HourReader(ReadOnlyLedger):
     """The hours of usage of a daemon's own ledger, whose state the daemon has in memory.
 
     Nothing else of the file is read or checked for damage. Models that no offer covers are added up, so that
-    a daemon does not hold two weeks of each.
+    a daemon does not hold two weeks of each; with GPUs of several kinds, models tell which kind suffices.
     """
 
     def __init__(self, path: Path, state: State, offers: Sequence[HostedPrice] = ()) -> None:
         self._state = state
         self._offers = offers
+        self._kinds = len({gpu.gpu.gpu_model for gpu in state.gpus.values() if gpu.up})
         super().__init__(path)
 
     @classmethod
@@ -75,6 +81,10 @@ class HourReader(ReadOnlyLedger):
             lambda connection: read_history(connection, "hourly", first, last, families, fold)
         )
 
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        return self._answer(lambda connection: peak_memory.read_peaks(connection, first, last))
+
     def state(self) -> State:
         """State of the daemon's last tick."""
         return self._state
@@ -84,12 +94,12 @@ class HourReader(ReadOnlyLedger):
 
     def _with_offer(self, part: tuple[CostOwner, Kind]) -> tuple[CostOwner, Kind]:
         owner, kind = part
-        if any(offer.covers(owner.server, owner.model) for offer in self._offers):
+        if self._kinds > 1 or any(offer.covers(owner.server, owner.model) for offer in self._offers):
             return part
         return owner._replace(model=""), kind
 
 
-_TABLES: Final = frozenset(f"hourly_{family}" for family in USAGE)
+_TABLES: Final = frozenset({peak_memory.TABLE, *(f"hourly_{family}" for family in USAGE)})
 
 
 def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
@@ -125,13 +135,22 @@ def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tarif
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
+        memory=ledger.memory(last + 1 - hours, last),
     )
 
 
 def _priced(
     gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
 ) -> PricedGpu:
-    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
+    return PricedGpu(
+        gpu.gpu,
+        frozenset(holder.key for holder in gpu.holders),
+        per_hour,
+        release,
+        basis,
+        gpu.memory_bytes,
+        divided=gpu.slices is not None,
+    )
 
 
 def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:

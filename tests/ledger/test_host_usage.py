@@ -145,8 +145,8 @@ def test_prices_of_the_configuration(
 
     basis = "catalogue" if isinstance(pricing, Listed) else "configured"
     assert [gpu[1:] for gpu in host.gpus] == [
-        (frozenset({CHAT.key}), price, release, basis),
-        (frozenset(), price, release, basis),
+        (frozenset({CHAT.key}), price, release, basis, None, False),
+        (frozenset(), price, release, basis, None, False),
     ]
 
 

@@ -59,6 +59,7 @@ EXPECTED = {
         f'{{kind="prompt",{BATCH},{OF_BATCH}}} 0.0',
     ],
     "inference_requests_total": [f"{{{CHAT},{OF_CHAT}}} 1024.0"],
+    "inference_server_preemptions_total": [f"{{{CHAT},{OF_CHAT}}} 7.0"],
     "inference_hosted_equivalent_dollars_total": [
         f'{{{CHAT},product="search",reference="together-turbo",server="chat",team="retrieval"}} 2.25',
         f'{{{BATCH},product="unassigned",reference="together-turbo",server="batch",team="unassigned"}} 0.0',
@@ -202,6 +203,7 @@ EXPECTED = {
         f'{{limit="sequences",{CHAT},{OF_CHAT}}} 0.15625',
     ],
     "inference_server_headroom_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 0.0"],
+    "inference_server_load_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 8.5"],
     "inference_server_gpus": [
         '{namespace="",server="batch"} 0.25',
         '{namespace="ml",server="chat"} 1.75',
@@ -242,6 +244,7 @@ OF_THE_BOOKS = {
     "inference_gpu_seconds_total",
     "inference_tokens_total",
     "inference_requests_total",
+    "inference_server_preemptions_total",
     "inference_gpu_energy_joules_total",
     "inference_gpu_unpriced_seconds_total",
     "inference_server_last_token_timestamp_seconds",
@@ -359,6 +362,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             first_price_rates={},
             headroom={},
             savings=None,
+            load_rates={},
         )
     )
 

@@ -20,6 +20,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_gpu_seconds_total": ("counter", (*S, "phase")),
     "inference_tokens_total": ("counter", (*S, "kind")),
     "inference_requests_total": ("counter", S),
+    "inference_server_preemptions_total": ("counter", S),
     "inference_gpu_energy_joules_total": ("counter", G),
     "inference_cost_dollars_per_hour": ("gauge", S),
     "inference_cost_at_first_price_dollars_per_hour": ("gauge", ("product", "team")),
@@ -62,6 +63,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_requests_waiting": ("gauge", S),
     "inference_server_load_ratio": ("gauge", (*S, "limit")),
     "inference_server_headroom_dollars_per_hour": ("gauge", S),
+    "inference_server_load_dollars_per_hour": ("gauge", S),
     "inference_server_gpus": ("gauge", ("namespace", "server")),
     "inference_server_gpu_share_ratio": ("gauge", ("namespace", "server", "uuid", "method")),
     "inference_gpu_unpriced_seconds_total": ("counter", G),
@@ -102,7 +104,7 @@ UNITS = (
     "seconds",
 )
 STATES = ("up", "priced", "persistent", "configured", "success", "expected", "visible", "replaced")
-COUNTS = ("requests", "errors", "gpus", "running", "waiting")
+COUNTS = ("requests", "preemptions", "errors", "gpus", "running", "waiting")
 
 GRAMMAR = re.compile(
     rf"inference(_[a-z]+)*_({'|'.join(UNITS + STATES + COUNTS)})(_total)?|inference(_[a-z]+)+_info"

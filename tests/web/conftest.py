@@ -205,6 +205,7 @@ def committed_totals() -> CommittedTotals:
             (BATCH, "prompt"): 0,
         },
         requests={CHAT: 1024},
+        preemptions={CHAT: 7},
         equivalents={
             (CHAT, "together-turbo"): 2 * DOLLAR + DOLLAR // 4,
             (BATCH, "together-turbo"): 0,
@@ -306,6 +307,7 @@ def report() -> Report:
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         headroom={CHAT: 0.0},
         savings=savings(),
+        load_rates={CHAT: 8.5},
         fleet_overheads={"staff": 61.145},
         price_list_date=JULY,
         gpus=(
