@@ -52,9 +52,10 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
     if TABLE in tables(connection):
         with references():
             names = Names(connection)
-            for hour, gpu, namespace, server, held in connection.execute(
-                schema.select_periods(TABLE), (first, last)
-            ):
-                key = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
-                peaks.setdefault(hour, {})[key] = held
+            built: dict[tuple[int, ...], GpuServer] = {}  # each hour has the same ones
+            for hour, *key, size in connection.execute(schema.select_periods(TABLE), (first, last)):
+                gpu, namespace, server = whole = tuple(key)
+                if whole not in built:
+                    built[whole] = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
+                peaks.setdefault(hour, {})[built[whole]] = size
     return peaks
