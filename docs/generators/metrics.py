@@ -22,7 +22,9 @@ LABELS: Final = {
     "`idle`, `unobserved`",
     "component": "the kind of cost: `rent`, `amortization`, `support`, `energy`, or the name of an overhead",
     "kind": "of tokens: `prompt` (computed), `cached_prompt` (served from a prefix cache), `generation`; "
-    "of prices per token also `all` and `computed`",
+    "of prices per token also `all` and `computed`; of savings: `unallocated`, `deserted`, "
+    "`consolidation`, `schedule`, `hosted`, `gpu_model`, `other`",
+    "form": "of savings: `cash` or `capacity` for other work",
     "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only)",
     "uuid": "the GPU's lasting identity",
     "gpu_model": "the GPU's name as the driver reports it",
