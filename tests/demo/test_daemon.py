@@ -13,7 +13,7 @@ from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import FINE, Timeline
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
-from tests.clocks import NOON
+from tests.clocks import NOON, noon
 from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
 from tests.sampler.sampler_fixture import FakeFootprint
 
@@ -197,6 +197,30 @@ def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
     assert set(last_day) == {minute, 5 * minute}
     # The longest: 5.5 hours without the host and the minute that its daemon takes to come.
     assert sorted(lasts)[-2:] == [60 * minute, 331 * minute]
+
+
+def test_a_slow_replay_leaves_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two and a half minutes pass while it is replayed: they are ticked as well, and none is unobserved."""
+    clock, walls = noon(), []
+    minute = 60 * NANOSECONDS_PER_SECOND
+    monkeypatch.setattr(
+        Timeline, "ticks", lambda timeline, _fine: iter([timeline.now - minute, timeline.now])
+    )
+
+    def published() -> None:
+        report = daemon.current()
+        assert report is not None
+        walls.append((report.wall - daemon.timeline.now) / minute)
+        clock.now = 5 * minute // 2
+
+    daemon = DemoDaemon(clock, FakeFootprint(None), BUILD, published)
+    replay(daemon)
+    report = daemon.sampler.tick()
+
+    assert walls == [-1, 0, 1, 2, 2.5, 2.5]
+    assert report.totals is not None
+    unobserved = {key: time for key, time in report.totals.gpu_time.items() if key.phase == "unobserved"}
+    assert sum(unobserved.values()) == 0
 
 
 class Thousandths:
