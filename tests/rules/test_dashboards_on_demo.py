@@ -20,7 +20,7 @@ from tests.clocks import noon
 from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
 
 # replayed and evaluated once, not once by each process of `pytest -n`
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("demo day")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("demo day")]
 
 BUILD = Build("0", "", "3")
 NOON = noon().wall() // NANOSECONDS_PER_SECOND
