@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from exporter.finance.what_if.hosted_offer import hosted_offer
 from exporter.finance.what_if.outcome import Outcome
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
 from exporter.readings import ServerKey
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.hosted import HostedPrice
 from tests.finance.what_if.window_builders import (
     BGE,
@@ -161,6 +163,15 @@ def test_no_figure(load: MeasuredLoad, text: str, offers: tuple[HostedPrice, ...
 
     assert refused.cost is None
     assert message in refused.lack
+
+
+def test_a_damaged_catalogue(tmp_path: Path) -> None:
+    """There is no figure, and the file is named."""
+    parsed = HostedChoice("hosted=deepinfra", "deepinfra", None)
+
+    assert hosted_offer(day(), parsed, policy(catalogue=Catalogue(tmp_path))).lack == (
+        "the catalogue is damaged: hosted.csv cannot be read: No such file or directory"
+    )
 
 
 def test_a_fraction_of_a_picodollar_is_exact() -> None:
