@@ -136,7 +136,7 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
 def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> "tuple[HostUsage, ZoneInfo]":
     """The daemon's ledger, at the prices of the configuration."""
     from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `advise`
-    from exporter.finance.host_usage import host_usage  # noqa: PLC0415
+    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415
     from exporter.sources.location import location_now  # noqa: PLC0415
 
     # The cloud is asked with the ledger closed: the daemon's log grows until it is.
@@ -149,7 +149,7 @@ def _fleet(
     source: FleetSource, session: LedgerSession, hours: int, now: Instant
 ) -> "tuple[list[HostUsage], dict[str, tuple[str, ...]], ZoneInfo]":
     """Each ledger once, at the prices of its last paid hour: the terms of other hosts are not known here."""
-    from exporter.finance.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
+    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import month_of  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415

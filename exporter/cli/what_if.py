@@ -129,8 +129,8 @@ def what_if(options: WhatIfOptions, clock: Clock | None = None) -> int:
 def _host(session: LedgerSession, first: int, last: int, now: Instant, clock: Clock) -> _Use:
     """The daemon's ledger, with the terms of the configuration."""
     from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `what_if`
-    from exporter.finance.host_usage import host_usage  # noqa: PLC0415
     from exporter.finance.what_if import FAMILIES, host_hours  # noqa: PLC0415
+    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415
     from exporter.sources.location import location_now  # noqa: PLC0415
 
     # The cloud is asked with the ledger closed: the daemon's log grows until it is.

@@ -8,6 +8,7 @@ from exporter.cost.state import State
 from exporter.ledger import adjustments, contents
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, read_history, read_month
+from exporter.ledger.peak_memory import PeakMemory, read_peaks
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
@@ -59,6 +60,10 @@ class LedgerReader(ReadOnlyLedger):
         Hours have no `covered`.
         """
         return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
+
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, from the first to the last, where it was read."""
+        return self._answer(lambda connection: read_peaks(connection, first, last))
 
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""

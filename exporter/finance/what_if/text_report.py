@@ -18,7 +18,8 @@ from exporter.finance.what_if.choices import (
 )
 from exporter.finance.what_if.outcome import Outcome, Turn
 from exporter.finance.what_if.window import MeasuredLoad
-from exporter.reports.rounding import dollars_text, hours_text, printable, ruled_table
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text, hours_text, ruled_table
 from exporter.units import NANOSECONDS_PER_HOUR
 
 WIDTH: Final = 80
