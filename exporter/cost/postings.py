@@ -178,6 +178,14 @@ class EnergyPosting:
     energy: Millijoules
 
 
+class MemoryPosting(NamedTuple):
+    """GPU memory that a server holds on one GPU at a tick's end, in bytes. No sum includes it."""
+
+    gpu: Gpu
+    server: ServerKey
+    held: int
+
+
 @dataclass(frozen=True, slots=True)
 class Postings:
     """Everything that one tick adds. `end` is the tick's wall time, which tokens and energy are posted at.
@@ -203,3 +211,5 @@ class Postings:
     zone: str = ""
     """The IANA name of the time zone of days and months; empty where it is not known."""
     late: LateCharges = LateCharges()
+    memory: tuple[MemoryPosting, ...] = ()
+    """Of servers whose memory is known."""

@@ -91,6 +91,7 @@ HISTORY: Final = {
     **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
     **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
     "daily_covered": ("day", "nanoseconds"),
+    "hourly_memory": ("hour", "gpu", "namespace", "server", "bytes"),
 }
 """Tables of history. Their first column is the hour or the day."""
 

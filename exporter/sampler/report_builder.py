@@ -28,6 +28,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     LoadRow,
     ProcessRow,
     Quotient,
@@ -59,6 +60,8 @@ class ReportContext:
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     """HTTP requests refused since the start, by reason."""
+    savings: Callable[[], HostSavings | None] = lambda: None
+    """Savings of the last review, `None` without one."""
 
 
 def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
@@ -113,6 +116,7 @@ def build_report(
             )
             for budget in context.config.budgets
         ),
+        savings=context.savings(),
         headroom=headroom(busy_rates(outcome.gpus, prices), loads),
         load_rates=load_rates(hourly, loads),
         fleet_overheads={

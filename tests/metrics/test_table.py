@@ -33,6 +33,10 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_last_token_timestamp_seconds": ("gauge", S),
     "inference_hosted_equivalent_dollars_total": ("counter", (*S, "reference")),
     "inference_hosted_price_dollars_per_million_tokens": ("gauge", ("reference", "kind")),
+    "inference_saving_dollars_per_month": (
+        "gauge",
+        ("product", "team", "namespace", "server", "kind", "form"),
+    ),
     "inference_monthly_run_rate_dollars": ("gauge", ("ledger",)),
     "inference_month_to_date_dollars": ("gauge", ("product", "team", "price_basis", "month", "ledger")),
     "inference_month_end_timestamp_seconds": ("gauge", ("month",)),
@@ -88,6 +92,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 UNITS = (
     "dollars_per_hour",
+    "dollars_per_month",
     "dollars_per_million_tokens",
     "timestamp_seconds",
     "dollars",
