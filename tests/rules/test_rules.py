@@ -263,7 +263,7 @@ def test_no_alert_pages_for_the_default_budget(alerts: list[dict[str, Any]]) -> 
 
 
 def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dict[str, Any]]) -> None:
-    """A roll-out looks like a runaway; only a budget that is spent needs no rate."""
+    """A roll-out looks like a runaway; a budget that is spent needs no rate, and savings need a week."""
     budgets = [rule for rule in alerts if "inference:budget_dollars" in rule["expr"]]
     free = {
         rule["alert"]
@@ -272,7 +272,8 @@ def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dic
     }
 
     assert len(budgets) > 5
-    assert free == {"InferenceBudgetExhausted"}
+    assert free == {"InferenceBudgetExhausted", "InferenceSavingsAvailable"}
+    assert "offset 7d" in next(rule["expr"] for rule in budgets if "Savings" in rule["alert"])
 
 
 def test_the_default_budget_is_what_the_tests_fire_on(cases: list[dict[str, Any]]) -> None:
