@@ -34,10 +34,10 @@ update: programs develop ## Regenerate goldens, docs, dashboards, rules and mani
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
-e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library
+e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library; PART=floods or others
 	@tools/e2e programs
 	@tools/e2e downloads
-	@$(with_tools) tools/e2e tests $(ARGS)
+	@$(with_tools) tools/e2e $(or $(PART),tests) $(ARGS)
 
 .PHONY: nightly
 nightly: programs develop ## Run what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these nine minutes
