@@ -9,11 +9,22 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
+from exporter.cost.service_level import Measure, Range
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading, UnreadServer
+from exporter.readings import (
+    Gpu,
+    GpuReading,
+    Kind,
+    LatencyBasis,
+    LoadReading,
+    Objective,
+    ServerKey,
+    ServerReading,
+    UnreadServer,
+)
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -46,6 +57,8 @@ class Window:
     tokens: Mapping[Kind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     """Its GPU time without a price in these minutes: its money is not the whole cost."""
+    latencies: Mapping[tuple[Objective, LatencyPart], int] = field(default_factory=dict)
+    """Observed latencies of its server's model, where it is the server's own owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,9 @@ class CommittedTotals:
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
+    latencies: Mapping[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(
+        default_factory=dict
+    )
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -192,6 +208,24 @@ class Quotient:
 
 
 @dataclass(frozen=True, slots=True)
+class MetRow:
+    """Share of one owner's observed latencies in the window that met an objective, or all of them."""
+
+    owner: CostOwner
+    measure: Measure
+    ratio: Range
+
+
+@dataclass(frozen=True, slots=True)
+class MetCostRow:
+    """Dollars per million tokens within all objectives over the window; `None` where there may be none."""
+
+    owner: CostOwner
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceRow:
     """Health of one source since the daemon started. `errors` counts by reason.
 
@@ -277,6 +311,8 @@ class Report:
     rates: Mapping[CostOwner, float] = field(default_factory=dict)
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()
+    met: tuple[MetRow, ...] = ()
+    met_costs: tuple[MetCostRow, ...] = ()
     month_ends: Mapping[str, Instant] = field(default_factory=dict)
     metered_since: Mapping[str, Instant] = field(default_factory=dict)
     projected: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -8,6 +8,7 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 - `engine` is the data-parallel rank; each rank is an API server with a port and a page of its own.
 - `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
 - Request seconds are of finished requests and overlap.
+- `time_per_output_token_seconds` is observed at each output step (`time_per_output_tokens_iter`).
 - `gpu_cache_usage_perc` is a ratio: 1 is all. `--max-batch-size` limits an engine; the page lacks it.
 """
 
@@ -20,6 +21,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     SequenceFlags,
     counter,
@@ -51,6 +53,8 @@ LMDEPLOY: Final = Engine(
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting"),),
     kv_cache=(CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
+    first_token=(LatencyHistogram("lmdeploy:time_to_first_token_seconds"),),
+    per_token=(LatencyHistogram("lmdeploy:time_per_output_token_seconds", "tokens"),),
     commands=(
         Command(
             programs=("lmdeploy serve api_server",),
