@@ -12,7 +12,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
-from exporter.cost.service_level import Measure, Range
+from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
 from exporter.readings import (
     Gpu,
@@ -213,7 +213,7 @@ class MetRow:
 
     owner: CostOwner
     measure: Measure
-    ratio: Range
+    ratio: ShareBounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 import boards
 import families
+import levels
 import metering
 import records
 import spending
@@ -43,6 +44,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-rates", "1m", RATES),
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
+            levels.LEVELS,
             WEEK,
             boards.MODELS,
             boards.LINES,

@@ -556,7 +556,7 @@ def _levels_are_consistent(items: Entries, context: Context) -> None:
             continue
         path, level = levels.setdefault((entry.namespace or "", entry.name), (item.path, entry.slo))
         if level != entry.slo:
-            message = f"its server {entry.name} has another slo in {path}; give all of its entries the same"
+            message = f"differs from that of {path}, a replica of {entry.name}; give both the same"
             item.refuse(SLO.name, message, context)
 
 

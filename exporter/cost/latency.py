@@ -81,8 +81,8 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     most = MOST_PER_SECOND * max(wall - state.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
     if sum(count.total for count in counts.values()) > most:
         counts = dict.fromkeys(counts, LatencyCount())
-    kept, dropped = _kept(marks, reading.latencies, wall)
-    return LatencyTick(replace(after, marks=kept, dropped=state.dropped or dropped), counts)
+    marks_now, dropped = _marks_after(marks, reading.latencies, wall)
+    return LatencyTick(replace(after, marks=marks_now, dropped=state.dropped or dropped), counts)
 
 
 def _fell(mark: LatencyMark | None, each: LatencyReading) -> bool:
@@ -107,7 +107,7 @@ def _since(mark: LatencyMark | None, each: LatencyReading, *, dropped: bool) -> 
     return LatencyCount(lower, upper, total) if 0 <= lower <= upper <= total else LatencyCount()
 
 
-def _kept(
+def _marks_after(
     marks: Mapping[str, LatencyMark], readings: Iterable[LatencyReading], wall: Instant
 ) -> tuple[dict[str, LatencyMark], bool]:
     """Marks of this page, and of histograms that left it within a day; whether some were dropped."""

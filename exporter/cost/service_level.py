@@ -17,37 +17,37 @@ Measure = Literal["first_token", "per_token", "all"]
 ALL: Final = Fraction(1)
 
 
-class Range(NamedTuple):
+class ShareBounds(NamedTuple):
     """The least and the greatest share that there may be, both exact."""
 
     lower: Fraction
     upper: Fraction
 
 
-def met_ratio(counts: Mapping[LatencyPart, int]) -> Range | None:
+def met_ratio(counts: Mapping[LatencyPart, int]) -> ShareBounds | None:
     """The share of observations that met their objective; `None` without any."""
     total = counts.get("total", 0)
     if total <= 0:
         return None
-    return Range(Fraction(counts.get("lower", 0), total), Fraction(counts.get("upper", 0), total))
+    return ShareBounds(Fraction(counts.get("lower", 0), total), Fraction(counts.get("upper", 0), total))
 
 
-def joint(ratios: Iterable[Range]) -> Range:
+def joint(ratios: Iterable[ShareBounds]) -> ShareBounds:
     """The share that met all objectives, from the share that met each: Fréchet's bounds.
 
     A histogram of each objective does not say which requests met both. At worst no request that missed one
     missed another, at best all misses are the same requests'.
     """
     each = tuple(ratios)
-    return Range(
+    return ShareBounds(
         max(Fraction(0), ALL - sum(ALL - ratio.lower for ratio in each)),
         min((ratio.upper for ratio in each), default=ALL),
     )
 
 
-def met_ratios(counts: Mapping[tuple[Objective, LatencyPart], int]) -> dict[Measure, Range]:
+def met_ratios(counts: Mapping[tuple[Objective, LatencyPart], int]) -> dict[Measure, ShareBounds]:
     """The share of each objective, and of all together, from observations by objective and part."""
-    ratios: dict[Measure, Range] = {}
+    ratios: dict[Measure, ShareBounds] = {}
     for objective in OBJECTIVES:
         parts = {part: count for (of, part), count in counts.items() if of == objective}
         ratio = met_ratio(parts)
@@ -58,7 +58,7 @@ def met_ratios(counts: Mapping[tuple[Objective, LatencyPart], int]) -> dict[Meas
     return ratios
 
 
-def met_cost(dollars_per_million: float, ratio: Range) -> tuple[float | None, float | None]:
+def met_cost(dollars_per_million: float, ratio: ShareBounds) -> tuple[float | None, float | None]:
     """Dollars per million tokens within the objectives, at least and at most; `None` where there may be none.
 
     It assumes that requests within and outside of them have equally many tokens.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import LatencyPart
-from exporter.cost.service_level import Range, joint, met_cost, met_ratio, met_ratios
+from exporter.cost.service_level import ShareBounds, joint, met_cost, met_ratio, met_ratios
 from exporter.engines import ENGINES, interpret, latency_series, read, wanted
 from exporter.readings import Objective, ServiceLevel
 from tests.depth import examples
@@ -15,8 +15,8 @@ from tests.depth import examples
 Counts = dict[tuple[Objective, LatencyPart], int]
 
 
-def between(lower: str, upper: str) -> Range:
-    return Range(Fraction(lower), Fraction(upper))
+def between(lower: str, upper: str) -> ShareBounds:
+    return ShareBounds(Fraction(lower), Fraction(upper))
 
 
 def observed(objective: Objective, lower: int, upper: int, total: int) -> Counts:
@@ -134,7 +134,7 @@ def test_the_true_share_of_both_lies_within_the_bounds(
 @given(shares=st.lists(st.tuples(st.fractions(0, 1), st.fractions(0, 1)).map(sorted), min_size=1, max_size=2))
 def test_a_range_stays_in_order(shares: list[list[Fraction]]) -> None:
     """The least is never above the greatest, and so with the costs."""
-    both = joint(Range(*share) for share in shares)
+    both = joint(ShareBounds(*share) for share in shares)
     low, high = met_cost(1.0, both)
 
     assert 0 <= both.lower <= both.upper <= 1

@@ -15,7 +15,7 @@ import pytest
 from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
-from exporter.cost.service_level import Range
+from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
 from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.readings import (
@@ -288,9 +288,9 @@ def report() -> Report:
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         headroom={CHAT: 0.0},
         met=(
-            MetRow(CHAT, "first_token", Range(Fraction(3, 4), Fraction(15, 16))),
-            MetRow(CHAT, "per_token", Range(Fraction(1), Fraction(1))),
-            MetRow(CHAT, "all", Range(Fraction(3, 4), Fraction(15, 16))),
+            MetRow(CHAT, "first_token", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
+            MetRow(CHAT, "per_token", ShareBounds(Fraction(1), Fraction(1))),
+            MetRow(CHAT, "all", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
         ),
         met_costs=(MetCostRow(CHAT, 4.8, 6.0),),
         fleet_overheads={"staff": 61.145},
