@@ -104,9 +104,7 @@ def models() -> dashboard.Dashboard:
         ("cluster", "product", "team", "model", "basis", "tokens"),
         back="7d",
     )
-    return with_panels(
-        empty, *_compared(), *_kinds(), *_course(), levels.served(_SERVER_LINKS), levels.priced(_SERVER_LINKS)
-    )
+    return with_panels(empty, *_compared(), *_kinds(), *_course(), levels.served(_SERVER_LINKS))
 
 
 def _compared() -> tuple[Panel, ...]:

@@ -297,10 +297,10 @@ def _levels(s: Server) -> Iterator[tuple[str, dict[str, str], float]]:
         for bound, share in (("lower", lower), ("upper", upper)):
             labels = s.labels | {"objective": objective, "bound": bound}
             yield "inference:server_slo_met_ratio:1h", labels, share
-    for bound, share in (("lower", 0.97), ("upper", 0.91)):
+    for bound, share, other in (("lower", 0.91, 0.97), ("upper", 0.97, 0.91)):
         labels = s.labels | {"bound": bound}
-        for window in ("1h", "24h"):
-            yield f"inference:server_slo_cost_dollars_per_million_tokens:{window}", labels, price / share
+        yield "inference:server_slo_met_all_ratio:1h", labels, share
+        yield "inference:server_slo_cost_dollars_per_million_tokens:1h", labels, price / other
 
 
 def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:

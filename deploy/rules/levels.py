@@ -11,6 +11,7 @@ NAMED: Final = ", ".join(NAMED_LABELS)
 OBSERVED: Final = "inference:slo_observations:rate5m"
 MET: Final = "inference:slo_met_observations:rate5m"
 RATIO: Final = "inference:server_slo_met_ratio"
+JOINT: Final = "inference:server_slo_met_all_ratio"
 COUNT: Final = "inference:server_slo_observations"
 TARGET: Final = "inference:slo_target_ratio"
 LOAD: Final = "inference:server_load_ratio"
@@ -38,16 +39,24 @@ clamp_max(
 """
 
 
-def cost(window: str) -> str:
-    """Dollars per million tokens within all objectives, which as a whole only bounds are known of."""
-    price = f"inference:server_cost_dollars_per_million_tokens:{window}"
-    best = f'min by ({SERVER}) ({RATIO}:{window}{{bound="upper"}})'
-    worst = f'(1 - sum by ({SERVER}) (1 - {RATIO}:{window}{{bound="lower"}}))'
+def joint(window: str) -> str:
+    """The share within all objectives. At worst no request missed both, at best the misses are the same ones."""
+    each = f"{RATIO}:{window}"
     return f"""
-label_replace({price} / on ({SERVER}) ({best} > {NOTHING}), "bound", "lower", "", "")
+label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
 or
-label_replace({price} / on ({SERVER}) ({worst} > {NOTHING}), "bound", "upper", "", "")
+label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
 """
+
+
+def cost(window: str) -> str:
+    """Dollars per million tokens within all objectives: the largest share gives the least."""
+    price = f"inference:server_cost_dollars_per_million_tokens:{window}"
+    least, most = (
+        f'label_replace({price} / on ({SERVER}) ({JOINT}:{window}{{bound="{share}"}} > {NOTHING}), "bound", "{bound}", "", "")'
+        for share, bound in (("upper", "lower"), ("lower", "upper"))
+    )
+    return f"\n{least}\nor\n{most}\n"
 
 
 LEVELS: Final = Group(
@@ -78,6 +87,16 @@ LEVELS: Final = Group(
         ),
         *(
             Record(
+                f"{JOINT}:{name}",
+                joint(window),
+                "No histogram has both latencies of a request." if name == "1h" else "",
+                meaning=f"share within all objectives of a server, of which only bounds are known, over {span}",
+                labels=(*SERVER_LABELS, "bound"),
+            )
+            for name, window, span in (("1h", "1h", "an hour"), ("24h", "24h", "a day"))
+        ),
+        *(
+            Record(
                 f"{COUNT}:{name}",
                 f"60 * sum_over_time({OBSERVED}[{window}])",
                 meaning=f"how many, over {span}",
@@ -89,7 +108,6 @@ LEVELS: Final = Group(
             Record(
                 f"inference:server_slo_cost_dollars_per_million_tokens:{name}",
                 cost(name),
-                "No histogram has both latencies of a request. At best all that missed one missed the other, at worst none.\n"
                 "Assumes as many tokens per request within the objectives as outside."
                 if name == "1h"
                 else "",

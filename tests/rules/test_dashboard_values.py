@@ -179,7 +179,6 @@ CLUSTERS = "fleet: Clusters"
 OWNERS = "fleet: Products and teams: the first 30, by what they spend now"
 SERVERS = "fleet: Servers: the first 30, by what they spend now"
 LEVEL = "models: Service level, last hour: the first 30 servers, by what they spend now"
-WITHIN = "models: Dollars per million tokens within the service level, last 24 h: the 12 dearest servers"
 WHERE = "fleet: Where: the 30 servers whose idle time costs most"
 WEEK = "fleet: This week over the week before"
 INVOICE = "chargeback: Invoice: closed months, by product and team, the first 100"
@@ -259,9 +258,8 @@ EXPECTED: dict[str, Samples] = {
     f"{LEVEL}: Per token, at least": {CHAT: 0.9},
     f"{LEVEL}: Per token, at most": {CHAT: 0.9},
     # 152.587890625 over 0.9 at best; over 1 - 0.25 - 0.1 at worst
-    f"{LEVEL}: Dollars per million tokens within it": {CHAT: 169.54210069444446},
-    f"{WITHIN}: {{{{server}}}} {{{{namespace}}}} {{{{cluster}}}} at least": {CHAT: 169.54210069444446},
-    f"{WITHIN}: {{{{server}}}} {{{{namespace}}}} {{{{cluster}}}} at most": {CHAT: 234.75060096153848},
+    f"{LEVEL}: Dollars per million tokens within it, at least": {CHAT: 169.54210069444446},
+    f"{LEVEL}: Dollars per million tokens within it, at most": {CHAT: 234.75060096153848},
     # 25 and 50 cents a minute are idle: 45 dollars an hour, of 700 hours
     "fleet: Wasted, per month": {"{}": 31500},
     "fleet: Give back, per month": {"{}": 21000},
