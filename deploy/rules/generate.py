@@ -12,10 +12,12 @@ import families
 import levels
 import metering
 import records
+import savings
 import spending
 from budgets import BUDGETS
 from faults import FAULTS
 from hosts import HOST_SPEND, HOSTS, SETTINGS
+from load import LOAD
 from month import DEPARTED, MEMORY, THIS
 from overheads import OVERHEADS
 from projection import PROJECTIONS
@@ -44,6 +46,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-rates", "1m", RATES),
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
+            LOAD,
             levels.LEVELS,
             WEEK,
             boards.MODELS,
@@ -70,7 +73,8 @@ To have whole addresses in the notifications, replace the two prefixes where the
             *PROJECTIONS,
             BUDGETS,
             OVERHEADS,
-            Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
+            savings.SAVINGS,
+            Group("inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS), PAGING),
             Group("inference-alerts-meter", "1m", metering.ALERTS),
         ),
     ),

@@ -224,6 +224,7 @@ def _gpu_record(state: GpuState) -> Record:
         "replaced_at": state.replaced_at,
         "priced_as": state.priced_as,
         "count": state.count,
+        "memory_bytes": state.memory_bytes,
     }
 
 
@@ -247,6 +248,7 @@ def _gpu(record: Mapping[str, Any]) -> GpuState:
         replaced_at=integer(record.get("replaced_at", 0)),
         priced_as=optional(_gpu_identity, record.get("priced_as")),
         count=count(record.get("count", 1), 1),
+        memory_bytes=optional(integer, record.get("memory_bytes")),
     )
 
 

@@ -47,6 +47,7 @@ _INTEGERS: Final = {
     "gpu_cost": ("gpu", "component", "picodollars"),
     "tokens": ("party", "kind", "count"),
     "requests": ("party", "count"),
+    "preemptions": ("party", "count"),
     "energy": ("gpu", "millijoules"),
     "unpriced": ("gpu", "party", "nanoseconds"),
     "months": ("month", "product", "team", "price_basis", "picodollars"),
@@ -68,6 +69,7 @@ _INTEGERS: Final = {
 
 ADDED: Final = frozenset(
     {
+        "preemptions",
         "equivalents",
         "hour_down",
         "hour_usage",
@@ -100,6 +102,7 @@ HISTORY: Final = {
     **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
     **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
     "daily_covered": ("day", "nanoseconds"),
+    "hourly_memory": ("hour", "gpu", "namespace", "server", "bytes"),
 }
 """Tables of history. Their first column is the hour or the day."""
 

@@ -39,7 +39,7 @@ USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
 WITH_CEILING: Final = frozenset(
-    {"tokens", "requests", "minute_tokens", "equivalents", "latencies", "minute_latencies"}
+    {"tokens", "requests", "preemptions", "minute_tokens", "equivalents", "latencies", "minute_latencies"}
 )
 """Totals that come from what a server reports."""
 
@@ -170,8 +170,9 @@ class Totals:
     part of it without hourly rent. `hour_usage` and `hour_energy` are the use of each GPU by product.
     `latencies` are the counts of `LatencyPosting`s.
     `first_held` is when each product first held a GPU.
-    Sums of money, time and energy are exact. Counts that a server reports, and hosted equivalents, stop at
-    `LARGEST`: a server that reports absurd counts cannot stop the ledger.
+    `preemptions` are requests that were preempted.
+    Sums of money, time and energy are exact. What servers report (`WITH_CEILING`) stops at `LARGEST`: absurd
+    counts cannot stop the ledger.
     """
 
     accrued: Picodollars = 0
@@ -181,6 +182,7 @@ class Totals:
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: dict[CostOwner, int] = field(default_factory=dict)
+    preemptions: dict[CostOwner, int] = field(default_factory=dict)
     energy: dict[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     months: dict[MonthKey, Picodollars] = field(default_factory=dict)
@@ -220,10 +222,11 @@ class Totals:
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
-        for requests in postings.requests:
-            _count(self.requests, requests.owner, requests.count)
-            if requests.count:
-                self.changed[requests.owner] = end
+        for counts, rows in ((self.requests, postings.requests), (self.preemptions, postings.preemptions)):
+            for requests in rows:
+                _count(counts, requests.owner, requests.count)
+                if requests.count:
+                    self.changed[requests.owner] = end
         for latency in postings.latencies:
             owner = latency.owner
             for part in LATENCY_PARTS:
@@ -385,6 +388,7 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
     "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
     "tokens": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
     "requests": _BY_OWNER,
+    "preemptions": _BY_OWNER,
     "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
     "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.owner(k[1]))),
     "months": RowLayout(

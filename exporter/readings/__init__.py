@@ -50,7 +50,7 @@ from exporter.readings.serving import (
     ServerReading,
     ServiceLevel,
 )
-from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, published, ratio
+from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, printable, published, ratio
 
 __all__ = [
     "CROWDED",
@@ -104,6 +104,7 @@ __all__ = [
     "endpoint_id",
     "label",
     "masked",
+    "printable",
     "published",
     "ratio",
     "unread_reason",

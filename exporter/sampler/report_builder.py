@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
 from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.load import headroom
+from exporter.cost.load import headroom, load_rates
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
@@ -29,6 +29,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     LoadRow,
     MetCostRow,
     MetRow,
@@ -62,6 +63,8 @@ class ReportContext:
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     """HTTP requests refused since the start, by reason."""
+    savings: Callable[[], HostSavings | None] = lambda: None
+    """Savings of the last review, `None` without one."""
 
 
 def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
@@ -87,6 +90,7 @@ def build_report(
     hours = float(context.config.hours_per_month)
     quotients = () if totals is None else tuple(_quotients(totals, policy, outcome.state.servers))
     met = () if totals is None else tuple(_met(totals))
+    loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
     return Report(
         elapsed=frame.elapsed,
         wall=frame.wall,
@@ -119,10 +123,9 @@ def build_report(
             )
             for budget in context.config.budgets
         ),
-        headroom=headroom(
-            busy_rates(outcome.gpus, prices),
-            {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads},
-        ),
+        savings=context.savings(),
+        headroom=headroom(busy_rates(outcome.gpus, prices), loads),
+        load_rates=load_rates(hourly, loads),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
         },

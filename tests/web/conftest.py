@@ -15,6 +15,7 @@ import pytest
 from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
+from exporter.cost.savings import Saving
 from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
 from exporter.metrics.rendering import TEXT, Exposition, Variant
@@ -37,6 +38,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     Hour,
     LoadRow,
     MetCostRow,
@@ -208,6 +210,7 @@ def committed_totals() -> CommittedTotals:
             (BATCH, "prompt"): 0,
         },
         requests={CHAT: 1024},
+        preemptions={CHAT: 7},
         latencies={
             (CHAT, "first_token", "requests", "lower"): 600,
             (CHAT, "first_token", "requests", "upper"): 750,
@@ -239,6 +242,35 @@ def committed_totals() -> CommittedTotals:
             MonthKey("unassigned", "unassigned", "estimate", "2026-11"): DOLLAR // 2,
         },
     )
+
+
+def savings() -> HostSavings:
+    """An unallocated GPU in cash, and a server that served nothing for two days on another's GPU."""
+    gpus = (1, (A.gpu_model,))
+    unallocated = Saving(
+        "unallocated",
+        "",
+        UNALLOCATED_OWNER.key,
+        336 * HOUR,
+        1680 * DOLLAR,
+        3650 * DOLLAR,
+        "",
+        *gpus,
+        336,
+    )
+    deserted = replace(
+        unallocated,
+        kind="deserted",
+        server=BATCH.key,
+        claimed=12 * HOUR,
+        amount=48 * DOLLAR,
+        per_month=730 * DOLLAR + DOLLAR // 2,
+        obstacle="shared",
+        window_hours=48,
+        silent_hours=48,
+        price_basis="estimate",
+    )
+    return HostSavings(NOON, 336, (unallocated, deserted))
 
 
 def report() -> Report:
@@ -287,6 +319,8 @@ def report() -> Report:
         run_rate=9307.5,
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         headroom={CHAT: 0.0},
+        savings=savings(),
+        load_rates={CHAT: 8.5},
         met=(
             MetRow(CHAT, "first_token", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
             MetRow(CHAT, "per_token", ShareBounds(Fraction(1), Fraction(1))),

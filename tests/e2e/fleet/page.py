@@ -82,6 +82,9 @@ def _money(host: ExpectedHost, server: FleetServer) -> Iterator[Line]:
         yield Line("inference_gpu_seconds_total", {**labels, "phase": phase}, gpu_seconds)
     if price:
         yield Line("inference_cost_dollars_per_hour", labels, always(price / MICRO))
+    if price and server is UNALLOCATED:
+        finding = {**owned(server), "kind": "unallocated", "form": "cash"}
+        yield Line("inference_saving_dollars_per_month", finding, always(price * HOURS_PER_MONTH / MICRO))
     for component in ("rent", "network"):
         part = sum(getattr(gpu, component) for gpu, holder in host.pairs() if holder == server and gpu.basis)
         total = since(host.begin, part, MICRO * HOUR)
@@ -109,6 +112,8 @@ def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
         busy = host.price(server) * sum(server.shares[:2]) / 1000
         yield Line("inference_server_headroom_dollars_per_hour", labels, always(busy * 0.75 / MICRO))
         yield from _level(host, server, labels)
+        yield Line("inference_server_load_dollars_per_hour", labels, always(host.price(server) / 4 / MICRO))
+        yield Line("inference_server_preemptions_total", labels, since(host.begin, count, HOUR))
     for (kind, basis), price in _quotients(host, server):
         words = {**labels, "kind": kind, "basis": basis}
         yield Line("inference_cost_dollars_per_million_tokens", words, always(price))

@@ -1,0 +1,204 @@
+"""Usage of a host's last hours and present prices, from its ledger, for savings."""
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+from exporter.cost.explanation import HARDWARE
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
+from exporter.cost.state import GpuState, State
+from exporter.ledger import contents, peak_memory
+from exporter.ledger.files import ledger_file
+from exporter.ledger.history import HistorySums, read_history
+from exporter.ledger.peak_memory import PeakMemory
+from exporter.ledger.read_only import ReadOnlyLedger
+from exporter.readings import Gpu, Kind
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.quotes import Quote
+from exporter.tariff.rate import PriceBasis, Rate
+from exporter.tariff.tariff import AMORTIZATION, Tariff
+from exporter.tariff.terms import Owned, Rented
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
+
+SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
+"""Time since the last tick from which a host is not judged."""
+
+USAGE: Final = ("held", "tokens")
+"""Families of history that usage is made of."""
+
+POSTED_PRICES: Final = ("gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
+"""Families that prices are made of where there is no tariff."""
+
+
+class Hours(Protocol):
+    """A ledger's hours, and the state of its last tick."""
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        ...
+
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        ...
+
+    def state(self) -> State:
+        """State of the cost model."""
+        ...
+
+
+class HourReader(ReadOnlyLedger):
+    """The hours of usage of a daemon's own ledger, whose state the daemon has in memory.
+
+    Nothing else of the file is read or checked for damage. Models that no offer covers are added up, so that
+    a daemon does not hold two weeks of each; with GPUs of several kinds, models tell which kind suffices.
+    """
+
+    def __init__(self, path: Path, state: State, offers: Sequence[HostedPrice] = ()) -> None:
+        self._state = state
+        self._offers = offers
+        self._kinds = len({gpu.gpu.gpu_model for gpu in state.gpus.values() if gpu.up})
+        super().__init__(path)
+
+    @classmethod
+    def of_daemon(cls, path: Path, state: State, offers: Sequence[HostedPrice]) -> Self:
+        """Open the ledger at a path.
+
+        Raises:
+            LedgerError: there is no ledger that can be read.
+        """
+        return cls(ledger_file(path), state, offers)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, {"meta", "label", "party", "gpu", *_TABLES})
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        fold = {"held": self._without_model, "tokens": self._with_offer}
+        return self._answer(
+            lambda connection: read_history(connection, "hourly", first, last, families, fold)
+        )
+
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        return self._answer(lambda connection: peak_memory.read_peaks(connection, first, last))
+
+    def state(self) -> State:
+        """State of the daemon's last tick."""
+        return self._state
+
+    def _without_model(self, part: OwnerPhase) -> OwnerPhase:
+        return OwnerPhase(part.owner._replace(model=""), part.phase)
+
+    def _with_offer(self, part: tuple[CostOwner, Kind]) -> tuple[CostOwner, Kind]:
+        owner, kind = part
+        if self._kinds > 1 or any(offer.covers(owner.server, owner.model) for offer in self._offers):
+            return part
+        return owner._replace(model=""), kind
+
+
+_TABLES: Final = frozenset({peak_memory.TABLE, *(f"hourly_{family}" for family in USAGE)})
+
+
+def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
+    """The last whole hours of a ledger.
+
+    Args:
+        ledger: the host's ledger.
+        name: the host's name, empty for the only one.
+        now: the present.
+        hours: the most hours; a younger ledger has fewer.
+        tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
+            unless a later one waits for a price.
+
+    Raises:
+        LedgerError: the file cannot be read.
+    """
+    last = now // NANOSECONDS_PER_HOUR - 1
+    families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
+    history = ledger.hours(last + 1 - hours, last, families) or {}
+    state = ledger.state()
+    gpus = [
+        gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
+    ]
+    if tariff is not None:
+        tariff = replace(tariff, predecessors=state.predecessors)
+    return HostUsage(
+        name=name,
+        first=min(history, default=last + 1),
+        last=last,
+        hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
+        gpus=tuple(
+            _posted_price(gpu, history) if tariff is None else _tariff_price(gpu, tariff, now) for gpu in gpus
+        ),
+        partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
+        reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
+        memory=ledger.memory(last + 1 - hours, last),
+    )
+
+
+def _priced(
+    gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
+) -> PricedGpu:
+    return PricedGpu(
+        gpu.gpu,
+        frozenset(holder.key for holder in gpu.holders),
+        per_hour,
+        release,
+        basis,
+        gpu.memory_bytes,
+        divided=gpu.slices is not None,
+    )
+
+
+def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
+    """The price of now, without energy and overheads: those may stay when a GPU goes."""
+    price = tariff.hardware_price(gpu.gpu, now)
+    if not price.priced:
+        return _priced(gpu, None, "unknown")
+    per_hour = sum(_per_hour(rate.rate) for rate in price.rates)
+    basis = least_sure(rate.provenance.price_basis for rate in price.rates)
+    return _priced(gpu, per_hour, _release(gpu.gpu, tariff, now), basis)
+
+
+def _per_hour(rate: Rate) -> Picodollars:
+    return rate.amount * NANOSECONDS_PER_HOUR // rate.period
+
+
+def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
+    rule = tariff.rule(gpu)
+    pricing = None if rule is None else rule.pricing
+    if isinstance(pricing, Owned):
+        return "owned"
+    if pricing is not None and pricing.billing == "always":
+        return "lease"
+    if isinstance(pricing, Rented):
+        current = [price for price in pricing.prices if price.since is None or price.since <= now]
+        devices = current[-1].gpus
+    else:
+        quote = tariff.quote(gpu)
+        devices = quote.devices if isinstance(quote, Quote) else 1
+    return "host" if devices > 1 else "gpu"
+
+
+def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGpu:
+    """The price of the last hour in which something was paid for the GPU's hardware.
+
+    There is none while a later hour, or a part of that one, waits for a price.
+    """
+    for hour in sorted(history, reverse=True):
+        sums = history[hour]
+        if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
+            break
+        paid = sums.gpu_owed().get(gpu.gpu, 0)
+        components = {
+            component: amount
+            for (each, component), amount in sums.gpu_cost.items()
+            if each == gpu.gpu and component in HARDWARE
+        }
+        if paid > 0 and components:
+            release: Release = "owned" if AMORTIZATION in components else "unknown"
+            return _priced(gpu, sum(components.values()) * NANOSECONDS_PER_HOUR // paid, release)
+    return _priced(gpu, None, "unknown")
