@@ -10,10 +10,10 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState, State
-from exporter.ledger import contents
+from exporter.ledger import contents, peak_memory
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history
-from exporter.ledger.peak_memory import PeakMemory, read_peaks
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.readings import Gpu, Kind
 from exporter.tariff.hosted import HostedPrice
@@ -83,7 +83,7 @@ class HourReader(ReadOnlyLedger):
 
     def memory(self, first: int, last: int) -> PeakMemory:
         """Peak GPU memory of servers by hour since 1970, where it was read."""
-        return self._answer(lambda connection: read_peaks(connection, first, last))
+        return self._answer(lambda connection: peak_memory.read_peaks(connection, first, last))
 
     def state(self) -> State:
         """State of the daemon's last tick."""
@@ -99,7 +99,7 @@ class HourReader(ReadOnlyLedger):
         return owner._replace(model=""), kind
 
 
-_TABLES: Final = frozenset(f"hourly_{family}" for family in USAGE)
+_TABLES: Final = frozenset({peak_memory.TABLE, *(f"hourly_{family}" for family in USAGE)})
 
 
 def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
