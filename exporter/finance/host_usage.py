@@ -23,7 +23,12 @@ FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed", "unpr
 
 
 def host_usage(
-    ledger: LedgerReader, name: str, now: Instant, hours: int, tariff: Tariff | None = None
+    ledger: LedgerReader,
+    name: str,
+    now: Instant,
+    hours: int,
+    tariff: Tariff | None = None,
+    terms: Tariff | None = None,
 ) -> HostUsage:
     """The last whole hours of a ledger.
 
@@ -34,6 +39,7 @@ def host_usage(
         hours: the most hours; a younger ledger has fewer.
         tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
             unless a later one waits for a price.
+        terms: rules that hold for any host, for what can be given back at prices of the ledger.
 
     Raises:
         LedgerError: the file cannot be read.
@@ -46,13 +52,16 @@ def host_usage(
     ]
     if tariff is not None:
         tariff = replace(tariff, predecessors=state.predecessors)
+    if terms is not None:
+        terms = replace(terms, predecessors=state.predecessors)
     return HostUsage(
         name=name,
         first=min(history, default=last + 1),
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
         gpus=tuple(
-            _posted_price(gpu, history) if tariff is None else _tariff_price(gpu, tariff, now) for gpu in gpus
+            _posted_price(gpu, history, terms, now) if tariff is None else _tariff_price(gpu, tariff, now)
+            for gpu in gpus
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
@@ -104,7 +113,9 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
     return "host" if devices > 1 else "gpu"
 
 
-def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGpu:
+def _posted_price(
+    gpu: GpuState, history: Mapping[int, HistorySums], terms: Tariff | None, now: Instant
+) -> PricedGpu:
     """The price of the last hour in which something was paid for the GPU's hardware.
 
     There is none while a later hour, or a part of that one, waits for a price.
@@ -121,5 +132,8 @@ def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGp
         }
         if paid > 0 and components:
             release: Release = "owned" if AMORTIZATION in components else "unknown"
+            rule = None if terms is None else terms.rule(gpu.gpu)
+            if release == "unknown" and terms and rule and isinstance(rule.pricing, Rented):
+                release = _release(gpu.gpu, terms, now)
             return _priced(gpu, sum(components.values()) * NANOSECONDS_PER_HOUR // paid, release)
     return _priced(gpu, None, "unknown")

@@ -18,7 +18,7 @@ from exporter.cost.savings.hours import (
 )
 from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
 from exporter.cost.savings.offers import current_offers, hosted
-from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, schedule, silent_hours
+from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, rests_weekly, schedule, silent_hours
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
 
@@ -65,7 +65,11 @@ class _Judge:
             return _HostAdvice(lacks=(Lack("history", host.name, hours=host.length),), idle=self._idle)
         servers = self._judged_servers()
         free = self._unallocated()
-        silent = [key for key, each in servers.items() if silent_hours(host, each.hours) >= LEAST_HOURS]
+        silent = [
+            key
+            for key, each in servers.items()
+            if silent_hours(host, each.hours) >= LEAST_HOURS and not rests_weekly(host, each.hours)
+        ]
         self._savings += [muted(deserted(host, key, servers[key]), policy) for key in silent]
         # What a muted finding is about stays.
         stopped = frozenset(

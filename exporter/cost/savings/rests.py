@@ -31,6 +31,16 @@ def silent_hours(host: HostUsage, hours: ServerHours) -> int:
     return count
 
 
+def rests_weekly(host: HostUsage, hours: ServerHours) -> bool:
+    """Whether the silence up to now is that of each week: a weekend is no desertion.
+
+    It is shorter than a week, and each of its hours was such a week before.
+    """
+    silent = silent_hours(host, hours)
+    before = (host.last - count - WEEK_HOURS for count in range(silent))
+    return silent < WEEK_HOURS and all(hour in hours and hours[hour].rests for hour in before)
+
+
 def deserted(host: HostUsage, key: ServerKey, server: JudgedServer) -> Saving:
     """The hours since a server fell silent."""
     silent = silent_hours(host, server.hours)
