@@ -143,7 +143,9 @@ def _fleet(
 
     zone = session.config.timezone
     tariff = cost_policy(session.config, "", None).tariff
-    terms = replace(tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware)))
+    release_rules = replace(
+        tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware))
+    )
     fleet = source.read(Period.named(month_of(now, zone).name), zone, now)
     if not fleet.hosts:
         raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
@@ -155,6 +157,6 @@ def _fleet(
         path = Path(summary.host.location)
         name = summary.host.name if summary.host.name not in files else summary.host.location
         with LedgerReader.open(path) as ledger:
-            usages.append(host_usage(ledger, name, now, hours, terms=terms))
+            usages.append(host_usage(ledger, name, now, hours, release_rules=release_rules))
         files[name] = flags.of_files(session.config_file, path)
     return usages, files, fleet.zone

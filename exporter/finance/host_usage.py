@@ -28,7 +28,7 @@ def host_usage(
     now: Instant,
     hours: int,
     tariff: Tariff | None = None,
-    terms: Tariff | None = None,
+    release_rules: Tariff | None = None,
 ) -> HostUsage:
     """The last whole hours of a ledger.
 
@@ -39,7 +39,7 @@ def host_usage(
         hours: the most hours; a younger ledger has fewer.
         tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
             unless a later one waits for a price.
-        terms: rules that hold for any host, for what can be given back at prices of the ledger.
+        release_rules: those that hold for any host, for what can be given back at prices of the ledger.
 
     Raises:
         LedgerError: the file cannot be read.
@@ -52,15 +52,17 @@ def host_usage(
     ]
     if tariff is not None:
         tariff = replace(tariff, predecessors=state.predecessors)
-    if terms is not None:
-        terms = replace(terms, predecessors=state.predecessors)
+    if release_rules is not None:
+        release_rules = replace(release_rules, predecessors=state.predecessors)
     return HostUsage(
         name=name,
         first=min(history, default=last + 1),
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
         gpus=tuple(
-            _posted_price(gpu, history, terms, now) if tariff is None else _tariff_price(gpu, tariff, now)
+            _posted_price(gpu, history, release_rules, now)
+            if tariff is None
+            else _tariff_price(gpu, tariff, now)
             for gpu in gpus
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
@@ -114,7 +116,7 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
 
 
 def _posted_price(
-    gpu: GpuState, history: Mapping[int, HistorySums], terms: Tariff | None, now: Instant
+    gpu: GpuState, history: Mapping[int, HistorySums], release_rules: Tariff | None, now: Instant
 ) -> PricedGpu:
     """The price of the last hour in which something was paid for the GPU's hardware.
 
@@ -132,8 +134,8 @@ def _posted_price(
         }
         if paid > 0 and components:
             release: Release = "owned" if AMORTIZATION in components else "unknown"
-            rule = None if terms is None else terms.rule(gpu.gpu)
-            if release == "unknown" and terms and rule and isinstance(rule.pricing, Rented):
-                release = _release(gpu.gpu, terms, now)
+            rule = None if release_rules is None else release_rules.rule(gpu.gpu)
+            if release == "unknown" and release_rules and rule and isinstance(rule.pricing, Rented):
+                release = _release(gpu.gpu, release_rules, now)
             return _priced(gpu, sum(components.values()) * NANOSECONDS_PER_HOUR // paid, release)
     return _priced(gpu, None, "unknown")

@@ -149,7 +149,7 @@ def test_a_fleet(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str
 def test_terms_of_other_hosts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], match: str, pricing: str, obstacle: str | None
 ) -> None:
-    """Those of a rule that holds anywhere, and of no rule after one that does not; all of the host is free."""
+    """Those of a rule that holds anywhere, and of none after one that does not; all of the host is free."""
     config = tmp_path / "ice.yaml"
     config.write_text(
         f"discovery: {{cloud: off, kubernetes: off}}\nhardware:\n  - {{match: {{{match}}}, {pricing}}}\n"

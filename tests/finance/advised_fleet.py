@@ -61,7 +61,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "finance.md"
 
 
 @dataclass(frozen=True)
-class SimulatedServer:
+class AdvisedServer:
     """A server on GPUs of a host. `work` is the part of an H100 that its demand takes in an hour."""
 
     name: str
@@ -82,7 +82,7 @@ class SimulatedServer:
 
 
 @dataclass
-class SimulatedHost:
+class AdvisedHost:
     """GPUs of one kind by number. It is off in `resting` hours of the week."""
 
     kind: str
@@ -91,17 +91,17 @@ class SimulatedHost:
 
 
 @dataclass
-class SimulatedFleet:
+class AdvisedFleet:
     """Hosts and their servers. `moved_out` are those that a hosted offer serves."""
 
-    hosts: dict[str, SimulatedHost]
-    servers: list[SimulatedServer]
-    moved_out: list[SimulatedServer] = field(default_factory=list)
+    hosts: dict[str, AdvisedHost]
+    servers: list[AdvisedServer]
+    moved_out: list[AdvisedServer] = field(default_factory=list)
 
-    def on(self, host: str) -> list[SimulatedServer]:
+    def on(self, host: str) -> list[AdvisedServer]:
         return [server for server in self.servers if server.host == host]
 
-    def named(self, name: str) -> SimulatedServer:
+    def named(self, name: str) -> AdvisedServer:
         (server,) = [server for server in self.servers if server.name == name]
         return server
 
@@ -124,31 +124,31 @@ def office(work: Callable[[int], float]) -> Callable[[int], float]:
     return lambda hour: work(hour) if hour // 24 % 7 < 5 and 8 <= hour % 24 < 20 else 0.0
 
 
-def wasteful_fleet() -> SimulatedFleet:
+def wasteful_fleet() -> AdvisedFleet:
     """Seven kinds of waste, and servers that look alike and are none."""
     rack, office_host, gallery, large, small = "rack", "office", "gallery", "large", "small"
     hosts = {
-        rack: SimulatedHost(H100, list(range(7))),
-        office_host: SimulatedHost(H100, [0]),
-        gallery: SimulatedHost(H100, [0]),
-        large: SimulatedHost(H100, [0]),
-        small: SimulatedHost(L40S, [0, 1, 2]),
+        rack: AdvisedHost(H100, list(range(7))),
+        office_host: AdvisedHost(H100, [0]),
+        gallery: AdvisedHost(H100, [0]),
+        large: AdvisedHost(H100, [0]),
+        small: AdvisedHost(L40S, [0, 1, 2]),
     }
     servers = [
-        SimulatedServer("chat", "chat-70b", rack, (0,), 70, steady("chat", 0.78)),
-        SimulatedServer("archive", "archive-13b", rack, (1,), 60, until(9 * 24, steady("archive", 0.4))),
+        AdvisedServer("chat", "chat-70b", rack, (0,), 70, steady("chat", 0.78)),
+        AdvisedServer("archive", "archive-13b", rack, (1,), 60, until(9 * 24, steady("archive", 0.4))),
         # These two fit on one GPU: 0.40 of an hour, and 45 of 80 GiB.
-        SimulatedServer("embed", "bge", rack, (2,), 25, steady("embed", 0.22)),
-        SimulatedServer("rerank", "bge-rerank", rack, (3,), 20, steady("rerank", 0.18)),
+        AdvisedServer("embed", "bge", rack, (2,), 25, steady("embed", 0.22)),
+        AdvisedServer("rerank", "bge-rerank", rack, (3,), 20, steady("rerank", 0.18)),
         # These two do not, and nothing fits beside one of them: busy time of one, memory of the other.
-        SimulatedServer("coder", "coder-32b", rack, (4,), 60, steady("coder", 0.55)),
-        SimulatedServer("vision", "vision-11b", rack, (5,), 40, steady("vision", 0.54)),
-        SimulatedServer("report", "report-8b", office_host, (0,), 60, office(steady("report", 0.6))),
-        SimulatedServer("poet", "poet-7b", gallery, (0,), 60, steady("poet", 0.3)),
-        SimulatedServer("tutor", "llama-8b", large, (0,), 70, steady("tutor", 0.25)),
-        SimulatedServer("mini", "llama-8b", small, (0,), 40, steady("mini", 0.2)),
+        AdvisedServer("coder", "coder-32b", rack, (4,), 60, steady("coder", 0.55)),
+        AdvisedServer("vision", "vision-11b", rack, (5,), 40, steady("vision", 0.54)),
+        AdvisedServer("report", "report-8b", office_host, (0,), 60, office(steady("report", 0.6))),
+        AdvisedServer("poet", "poet-7b", gallery, (0,), 60, steady("poet", 0.3)),
+        AdvisedServer("tutor", "llama-8b", large, (0,), 70, steady("tutor", 0.25)),
+        AdvisedServer("mini", "llama-8b", small, (0,), 40, steady("mini", 0.2)),
     ]
-    return SimulatedFleet(hosts, servers)
+    return AdvisedFleet(hosts, servers)
 
 
 def known_savings() -> dict[tuple[str, str], float]:
@@ -170,7 +170,7 @@ def known_savings() -> dict[tuple[str, str], float]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PhaseOutcome:
     """What a phase cost: dollars an hour by host, those of offers included, and hours that lost demand.
 
     `busiest` is the most that each GPU worked in an hour, by host and number.
@@ -181,7 +181,7 @@ class Outcome:
     busiest: Mapping[tuple[str, int], float]
 
 
-def simulate(fleet: SimulatedFleet, folder: Path, first: int) -> Outcome:
+def simulate(fleet: AdvisedFleet, folder: Path, first: int) -> PhaseOutcome:
     """Meter a phase of a fleet from an hour on, into one ledger for each host."""
     spent: dict[str, float] = {}
     busiest: dict[tuple[str, int], float] = {}
@@ -210,7 +210,7 @@ def simulate(fleet: SimulatedFleet, folder: Path, first: int) -> Outcome:
         )
         dollars = (prompts * float(POETRY[0]) + generated * float(POETRY[1])) / 1e6 / PHASE
         spent[server.host] = spent.get(server.host, 0) + dollars
-    return Outcome(spent, lost, busiest)
+    return PhaseOutcome(spent, lost, busiest)
 
 
 def _policy(kind: str) -> CostPolicy:
@@ -219,7 +219,7 @@ def _policy(kind: str) -> CostPolicy:
     return CostPolicy(tariff, interval=10 * 10**9, gap_after=HOUR)
 
 
-def _frames(fleet: SimulatedFleet, name: str, first: int) -> Iterator[tuple[Frame, dict[int, float]]]:
+def _frames(fleet: AdvisedFleet, name: str, first: int) -> Iterator[tuple[Frame, dict[int, float]]]:
     """The frame at the end of each hour in which the host is up, and one at the beginning of the phase."""
     host = fleet.hosts[name]
     totals = {server.name: [0, 0] for server in fleet.on(name)}
@@ -262,7 +262,7 @@ def _frames(fleet: SimulatedFleet, name: str, first: int) -> Iterator[tuple[Fram
         yield Frame(elapsed, wall, gpus, pages, holders, boot=f"boot-{boot}"), works
 
 
-def _page(server: SimulatedServer, totals: list[int], boot: int) -> ServerReading:
+def _page(server: AdvisedServer, totals: list[int], boot: int) -> ServerReading:
     prompt, generation = totals
     counters = (
         CounterReading("prompt", server.model, "prompt", float(prompt)),
@@ -299,12 +299,12 @@ def advised(folder: Path, first: int) -> dict[str, Any]:
     return document
 
 
-def follow(fleet: SimulatedFleet, savings: list[dict[str, Any]]) -> SimulatedFleet:
+def follow(fleet: AdvisedFleet, savings: list[dict[str, Any]]) -> AdvisedFleet:
     """The fleet after it did what each finding says, whatever their order."""
     hosts = {
-        name: SimulatedHost(host.kind, list(host.gpus), host.resting) for name, host in fleet.hosts.items()
+        name: AdvisedHost(host.kind, list(host.gpus), host.resting) for name, host in fleet.hosts.items()
     }
-    after = SimulatedFleet(hosts, list(fleet.servers), list(fleet.moved_out))
+    after = AdvisedFleet(hosts, list(fleet.servers), list(fleet.moved_out))
     give_back: list[tuple[str, int]] = []
     for saving in savings:
         name = saving["host"]
@@ -333,8 +333,8 @@ def follow(fleet: SimulatedFleet, savings: list[dict[str, Any]]) -> SimulatedFle
         for number in server.gpus:
             hosts[name].gpus.remove(number)
     for name, count in give_back:
-        held = {number for server in after.on(name) for number in server.gpus}
-        for number in [number for number in hosts[name].gpus if number not in held][:count]:
+        busy = {number for server in after.on(name) for number in server.gpus}
+        for number in [number for number in hosts[name].gpus if number not in busy][:count]:
             hosts[name].gpus.remove(number)
     return after
 
@@ -344,10 +344,10 @@ class Experiment:
     """Advice on a fleet, and what came of it."""
 
     document: Mapping[str, Any]
-    before: Outcome
-    after: Outcome
+    before: PhaseOutcome
+    after: PhaseOutcome
     again: Mapping[str, Any]
-    fleet: SimulatedFleet
+    fleet: AdvisedFleet
 
 
 def experiment(folder: Path) -> Experiment:
@@ -372,21 +372,26 @@ CHANGES: Final = {
 def rows(result: Experiment) -> list[tuple[str, float, float, float]]:
     """Change, dollars a month as advised, as known, and as really saved."""
     known = known_savings()
-    found = []
+    result_rows = []
     for group, change in CHANGES.items():
         hosts = group.split(", ")
-        said = sum(each["dollars_per_month"] for each in result.document["savings"] if each["host"] in hosts)
+        advised_dollars = sum(
+            each["dollars_per_month"] for each in result.document["savings"] if each["host"] in hosts
+        )
         truth = sum(dollars for (_, host), dollars in known.items() if host in hosts)
         saved = sum(result.before.spent[host] - result.after.spent.get(host, 0) for host in hosts) * MONTH
-        found.append((change, said, truth, saved))
-    found.append(("All", *(sum(row[column] for row in found) for column in (1, 2, 3))))  # type: ignore[misc]
-    return found
+        result_rows.append((change, advised_dollars, truth, saved))
+    result_rows.append(("All", *(sum(row[column] for row in result_rows) for column in (1, 2, 3))))  # type: ignore[misc]
+    return result_rows
 
 
 def table(result: Experiment) -> str:
     """The rows as Markdown."""
     lines = ["| change | advised | really saved |", "|---|---:|---:|"]
-    lines += [f"| {change} | {said:,.0f} | {saved:,.0f} |" for change, said, _, saved in rows(result)]
+    lines += [
+        f"| {change} | {advised_dollars:,.0f} | {saved:,.0f} |"
+        for change, advised_dollars, _, saved in rows(result)
+    ]
     return "\n".join(lines)
 
 
