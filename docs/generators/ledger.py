@@ -21,6 +21,7 @@ MEANINGS: Final = {
     "gpu_cost": ("cost of GPUs by component", ALWAYS),
     "tokens": ("tokens by kind", ALWAYS),
     "requests": ("requests", ALWAYS),
+    "preemptions": ("preempted requests", ALWAYS),
     "equivalents": ("hosted equivalent by reference", ALWAYS),
     "energy": ("energy of GPUs", ALWAYS),
     "unpriced": ("time that had no price when it passed, by the party that held the GPU", ALWAYS),

@@ -155,7 +155,7 @@ class TokenPosting:
 
 @dataclass(frozen=True, slots=True)
 class RequestPosting:
-    """Finished requests of an owner in one tick."""
+    """Requests of an owner in one tick: finished or preempted."""
 
     owner: CostOwner
     count: int
@@ -197,12 +197,15 @@ class Postings:
     segments: tuple[Segment, ...] = ()
     tokens: tuple[TokenPosting, ...] = ()
     requests: tuple[RequestPosting, ...] = ()
+    """Those that finished."""
     energy: tuple[EnergyPosting, ...] = ()
     owners: tuple[CostOwner, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Implausible readings of this tick, as (reason, count)."""
     equivalents: tuple[HostedEquivalent, ...] = ()
     """Not money: no sum of the ledger includes them."""
+    preemptions: tuple[RequestPosting, ...] = ()
+    """Requests that were preempted."""
     day: str = ""
     """The local day of tokens: the one of the tick's last instant."""
     zone: str = ""

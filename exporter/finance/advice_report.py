@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost.policy import SavingKind
+from exporter.cost.saving_text import ESTIMATED, OBSTACLES, evidence, headline
 from exporter.cost.savings import (
     BUSY_LIMIT,
     LEAST_HOURS,
@@ -19,19 +20,14 @@ from exporter.cost.savings import (
     FewerGpus,
     Lack,
     LackReason,
-    Obstacle,
-    Rest,
     Saving,
 )
 from exporter.finance.fleet.record import instant_text
-from exporter.readings import ServerKey
-from exporter.reports.rounding import dollars_text, printable
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars
 
 WIDTH: Final = 80
-RESTS_LISTED: Final = 3
-GIBIBYTE: Final = 2**30
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 ASSUMES: Final[Mapping[SavingKind, str]] = {
     "unallocated": "nothing will need the GPUs.",
@@ -54,15 +50,6 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
     "gpu_model": "latency, length of contexts, and prefix caches of another size.",
-}
-ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
-OBSTACLES: Final[Mapping[Obstacle, str]] = {
-    "": "Cash: the bill falls when the GPUs are given back.",
-    "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
-    "owned": "Capacity, not cash: the hardware is owned, and costs the same unused.",
-    "lease": "Capacity, not cash: the rent is owed at all hours until the lease ends.",
-    "shared": "Capacity, not cash: other servers hold the same GPUs.",
-    "unknown": "Counted as capacity: the ledger has no terms of its prices.",
 }
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
@@ -153,52 +140,9 @@ def _wrapped(line: str, indent: str = "  ") -> list[str]:
     )
 
 
-def headline(saving: Saving) -> str:
-    """A finding in a sentence."""
-    gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
-    host = f" on {saving.host}" if saving.host else ""
-    name = f"{saving.server.name}{host}"
-    if saving.kind == "unallocated":
-        return f"{gpus}{host} had no server"
-    if saving.kind == "deserted":
-        return f"{name} served nothing for {_duration(saving.silent_hours)} on {gpus}"
-    if saving.fewer is not None:
-        fewer = saving.fewer
-        return f"{_names(fewer.servers)}{host} would fit beside {_names(fewer.onto)}, freeing {gpus}"
-    if saving.cheaper is not None:
-        return f"{name} would run on {_cheaper(saving.cheaper)} instead of {gpus}"
-    if saving.kind == "schedule":
-        hours = sum(rest.length for rest in saving.rests)
-        return f"{name} rests {hours} of {WEEK_HOURS} hours of the week on {gpus}"
-    return f"{name} costs more than its tokens at {saving.reference}"
-
-
-def _names(servers: Sequence[ServerKey]) -> str:
-    return ", ".join(key.name for key in servers)
-
-
-def _cheaper(cheaper: CheaperGpus) -> str:
-    hosts = ", ".join(filter(None, cheaper.hosts))
-    return f"{cheaper.gpus} {cheaper.gpu_model}{f' on {hosts}' if hosts else ''}"
-
-
-def _duration(hours: int) -> str:
-    return f"{hours // 24} days" if hours >= 2 * LEAST_HOURS else f"{hours} hours"
-
-
 def _details(saving: Saving) -> Iterator[str]:
-    hours = f"{saving.claimed / NANOSECONDS_PER_HOUR:,.1f}"
-    evidence = f"Evidence: {hours} GPU-hours in {saving.window_hours} hours"
-    if saving.kind == "schedule":
-        evidence += f"; {rests_text(saving.rests)}"
-    if saving.kind == "hosted":
-        evidence += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
-    if saving.fewer is not None:
-        evidence += f"; {_fewer_evidence(saving.fewer)}"
-    if saving.cheaper is not None:
-        evidence += f"; {_cheaper_evidence(saving.cheaper)}"
     for line in (
-        f"{evidence}.",
+        f"Evidence: {evidence(saving, dollars_text)}.",
         *([ESTIMATED] if saving.price_basis == "estimate" else []),
         OBSTACLES[saving.obstacle],
         f"Assumes: {ASSUMES[saving.kind]}",
@@ -207,36 +151,6 @@ def _details(saving: Saving) -> Iterator[str]:
         yield from textwrap.wrap(
             printable(line), WIDTH, initial_indent="   ", subsequent_indent="     ", break_on_hyphens=False
         )
-
-
-def _fewer_evidence(fewer: FewerGpus) -> str:
-    return (
-        f"together at most {fewer.busiest / NANOSECONDS_PER_HOUR:.0%} busy in an hour, and "
-        f"{fewer.memory_bytes / GIBIBYTE:,.1f} of {fewer.memory_total_bytes / GIBIBYTE:,.1f} GiB of memory"
-    )
-
-
-def _cheaper_evidence(cheaper: CheaperGpus) -> str:
-    measured = f"{cheaper.server.name}{f' on {cheaper.host}' if cheaper.host else ''}"
-    ratio = cheaper.need / (cheaper.gpus * NANOSECONDS_PER_HOUR)
-    return (
-        f"{measured} took {cheaper.busy / NANOSECONDS_PER_HOUR:,.1f} busy GPU-hours for "
-        f"{cheaper.tokens:,} tokens of {cheaper.model}; the busiest hour would be {ratio:.0%} busy; "
-        f"{cheaper.gpus} {cheaper.gpu_model} cost {dollars_text(cheaper.per_hour)} an hour"
-    )
-
-
-def rests_text(rests: Sequence[Rest]) -> str:
-    """The longest rests, like Mon 20:00 to Tue 06:00."""
-    longest = sorted(rests, key=lambda rest: (-rest.length, rest.start))[:RESTS_LISTED]
-    listed = ", ".join(
-        f"{_slot(rest.start)} to {_slot((rest.start + rest.length) % WEEK_HOURS)}" for rest in longest
-    )
-    return f"{listed}, and {len(rests) - RESTS_LISTED} more" if len(rests) > RESTS_LISTED else listed
-
-
-def _slot(slot: int) -> str:
-    return f"{DAYS[slot // 24]} {slot % 24:02d}:00"
 
 
 def as_json(report: AdviceReport) -> str:

@@ -1,9 +1,10 @@
 """History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
@@ -479,11 +480,13 @@ def read_history(
     first: int,
     last: int,
     families: Collection[str] = FAMILIES,
+    fold: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
 ) -> dict[int, HistorySums] | None:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
     `None` where the file has no history. Hours are counted since 1970 and have no `covered`; days are numbers
-    like 20261130.
+    like 20261130. `fold` maps keys of a family to fewer ones, whose rows are added up, so that all of them
+    are never in memory.
 
     Raises:
         DamagedError: a row refers to what is not there.
@@ -498,10 +501,11 @@ def read_history(
             sums: dict[int, dict[Any, int]] = {}
             for period, key, value in _rows(connection, f"{grain}_{family}", first, last):
                 if key not in built:
-                    built[key] = _LAYOUTS[family].built(names, key)
+                    whole = _LAYOUTS[family].built(names, key)
+                    built[key] = fold[family](whole) if family in fold else whole
                 if period not in sums:
                     sums[period] = getattr(history.setdefault(period, HistorySums()), family)
-                sums[period][built[key]] = value
+                add(sums[period], built[key], value)
     return history
 
 

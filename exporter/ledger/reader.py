@@ -69,7 +69,11 @@ class LedgerReader(ReadOnlyLedger):
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
         return self._answer(lambda connection: read_history(connection, "daily", first, last))
 
+    def covered_hours(self, first: int, last: int) -> dict[int, Nanoseconds]:
+        """Wall time that ticks and gaps covered, by hour since 1970, from the first to the last."""
+        hours = self._contents.totals.hour_covered
+        return {hour: duration for hour, duration in hours.items() if first <= hour <= last}
+
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""
-        hours = self._contents.totals.hour_covered
-        return sum(duration for hour, duration in hours.items() if first <= hour <= last)
+        return sum(self.covered_hours(first, last).values())

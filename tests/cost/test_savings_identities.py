@@ -191,7 +191,7 @@ def local(result: Advice, except_hosts: set[str]) -> list[Saving]:
 @examples(60)
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_an_hour_more_of_one_host_raises_no_finding_of_another(seed: int, addition: int) -> None:
-    """Older or newer, whatever it holds; but cheaper GPUs rest on what others measured and have free."""
+    """Older or newer, whatever it holds. Only cheaper GPUs depend on what others measured and have free."""
     hosts = fleet(seed)
     longer, chance = hosts[0], random.Random(addition)  # noqa: S311 - repeatable
     hour = chance.choice((longer.first - 1, longer.last + 1))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
+from exporter.cost.saving_text import OBSTACLES
 from exporter.cost.savings import (
     Advice,
     CheaperGpus,
@@ -19,7 +20,6 @@ from exporter.finance.advice_report import (
     ASSUMES,
     CANNOT_JUDGE,
     LACKS,
-    OBSTACLES,
     AdviceReport,
     as_json,
     text,

@@ -177,7 +177,8 @@ def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]
         whole = gpus.exclusive and not any(gpu.divided for gpu in gpus.gpus)
         if whole and len(gpu_models(gpus.gpus)) == 1 and len(served.get(key, ())) == 1:
             (model,) = served[key]
-            yield key, server, model
+            if model:
+                yield key, server, model
 
 
 def _loads(host: HostUsage, key: ServerKey) -> dict[int, _Load]:

@@ -10,10 +10,12 @@ import pytest
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.finance.host_usage import host_usage
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Holder
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, StillClock, money, tick, tokens
@@ -148,6 +150,29 @@ def test_prices_of_the_configuration(
     ]
 
 
+@pytest.mark.parametrize(
+    ("pricing", "release"),
+    [
+        (rent(RentPrice(Decimal(5))), "gpu"),
+        (rent(RentPrice(Decimal(40), gpus=8)), "host"),
+        (rent(RentPrice(Decimal(5)), always=True), "lease"),
+        (rent(RentPrice(Decimal(5), since=NOW + 1)), "unknown"),
+        (OWNED, "unknown"),
+        (Listed("aws", "p5.48xlarge", "us-east-1"), "unknown"),
+    ],
+    ids=["gpu", "host", "lease", "later", "owned", "listed"],
+)
+def test_terms_of_a_rule_at_the_price_of_the_ledger(
+    ledger: LedgerReader, pricing: Rented | Owned | Listed, release: str
+) -> None:
+    """The ledger's 4 dollars stay; only a rent that is owed now says what can be given back."""
+    rules = Tariff("", (Hardware(HardwareMatch(), pricing, "hardware[0]"),))
+
+    host = host_usage(ledger, "node-1", NOW, 336, release_rules=rules)
+
+    assert [(gpu.per_hour, gpu.release) for gpu in host.gpus] == [(4 * DOLLAR, release), (None, "unknown")]
+
+
 def test_a_gpu_without_a_price(ledger: LedgerReader) -> None:
     """No rule: no price, and no terms."""
     assert [gpu.per_hour for gpu in usage(ledger, Tariff()).gpus] == [None, None]
@@ -159,3 +184,50 @@ def test_an_estimate(ledger: LedgerReader) -> None:
 
     assert all(gpu.per_hour for gpu in host.gpus)
     assert {gpu.price_basis for gpu in host.gpus} == {"estimate"}
+
+
+OFFER = HostedPrice("offer", Decimal(1), Decimal(2), model="*llama*")
+"""It covers chat's model."""
+
+
+@pytest.mark.parametrize(
+    ("offers", "model"), [((), ""), ((OFFER,), "llama-8b"), ((replace(OFFER, model="q*"),), "")]
+)
+def test_a_daemon_reads_models_that_an_offer_covers(
+    ledger: LedgerReader, tmp_path: Path, offers: tuple[HostedPrice, ...], model: str
+) -> None:
+    """Everything else as a verb reads it, with the state that the daemon has."""
+    state = ledger.state()
+    with HourReader.of_daemon(tmp_path / "ledger.db", state, offers) as reader:
+        read = host_usage(reader, "node-1", NOW, 336, Tariff())
+
+    whole = usage(ledger, Tariff())
+    assert replace(read, hours={}) == replace(whole, hours={})
+    assert read.hours[FIRST].gpu_time == {OwnerPhase(CHAT._replace(model=""), "decode"): HOUR}
+    assert read.hours[FIRST + 1].tokens == {(CHAT._replace(model=model), "generation"): 2}
+
+
+def test_models_of_a_server_are_added_up(tmp_path: Path) -> None:
+    """Two models of 20 and 40 minutes and 3 and 4 tokens are one hour and 7 tokens of their server."""
+    other = CHAT._replace(model="qwen-7b")
+    clock = StillClock(NOVEMBER + HOUR)
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    times = tuple(
+        GpuTimePosting(GPU_0, OwnerPhase(owner, "idle"), minutes * MINUTE, priced=True)
+        for owner, minutes in ((CHAT, 20), (other, 40))
+    )
+    state = State(wall=clock.now)
+    running.post(tick(clock.now, length=HOUR, gpu_time=times, tokens=(tokens(3), tokens(4, other))), state)
+    running.close()
+
+    with HourReader.of_daemon(tmp_path / "ledger.db", state, ()) as reader:
+        hour = host_usage(reader, "", NOW, 336, Tariff()).hours[FIRST]
+
+    assert hour.gpu_time == {OwnerPhase(CHAT._replace(model=""), "idle"): HOUR}
+    assert hour.tokens == {(CHAT._replace(model=""), "generation"): 7}
+
+
+def test_a_daemon_without_a_file(tmp_path: Path) -> None:
+    """It says where the ledger should be."""
+    with pytest.raises(LedgerError, match=r"none\.db: there is no ledger here"):
+        HourReader.of_daemon(tmp_path / "none.db", State(), ())
