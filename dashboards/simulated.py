@@ -395,6 +395,9 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
         for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour"):
             yield f"inference:{name}:week_ratio", s.owner, 1.0 + (len(s.product) % 5 - 2) / 20
         yield "inference:owner_cost_dollars:7d", s.owner, 168 * s.rate(AT)
+        if not s.model or s.idle >= 1:
+            found = s.labels | {"kind": "deserted" if s.model else "unallocated", "form": "cash"}
+            yield "inference:saving_dollars_per_month:server", found, s.rate(AT) * HOURS_PER_MONTH
         if not s.model:
             continue
         tokens = sum(s.tokens(AT - hour * HOUR) for hour in range(24)) / 24

@@ -11,6 +11,7 @@ import boards
 import families
 import metering
 import records
+import savings
 import spending
 from budgets import BUDGETS
 from faults import FAULTS
@@ -70,7 +71,8 @@ To have whole addresses in the notifications, replace the two prefixes where the
             *PROJECTIONS,
             BUDGETS,
             OVERHEADS,
-            Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
+            savings.SAVINGS,
+            Group("inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS), PAGING),
             Group("inference-alerts-meter", "1m", metering.ALERTS),
         ),
     ),

@@ -32,6 +32,7 @@ TITLES: Final = {
     "inference-projected": "Where the month ends",
     "inference-budgets": "Budgets",
     "inference-overheads": "Overheads of the fleet",
+    "inference-savings": "Savings",
 }
 """What a reader looks for, by group."""
 

@@ -15,7 +15,7 @@ from exporter.engines.catalogue import (
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
+from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read, read_lines
 from exporter.engines.gateways import GatewaySpec
 from exporter.engines.interpretation import (
     GatewayCounts,
@@ -41,6 +41,7 @@ __all__ = [
     "Page",
     "SeriesCache",
     "Uncounted",
+    "WantedLine",
     "WantedSeries",
     "Way",
     "announces",
@@ -53,6 +54,7 @@ __all__ = [
     "mistaken_engine",
     "process_identity",
     "read",
+    "read_lines",
     "recognize",
     "wanted",
 ]

@@ -13,7 +13,7 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger import contents, peak_memory
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history
-from exporter.ledger.peak_memory import PeakMemory, read_peaks
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.readings import Gpu, Kind
 from exporter.tariff.hosted import HostedPrice
@@ -83,7 +83,7 @@ class HourReader(ReadOnlyLedger):
 
     def memory(self, first: int, last: int) -> PeakMemory:
         """Peak GPU memory of servers by hour since 1970, where it was read."""
-        return self._answer(lambda connection: read_peaks(connection, first, last))
+        return self._answer(lambda connection: peak_memory.read_peaks(connection, first, last))
 
     def state(self) -> State:
         """State of the daemon's last tick."""

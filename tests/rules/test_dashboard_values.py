@@ -36,6 +36,9 @@ HOSTS = {
     f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
     f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
     f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
+    # a finding of each host; what is silent is not counted on
+    f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="a"}}': "1400x180",
+    f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="b"}}': "7x100 stale",
     # what takes weeks to record
     f"inference:cost_dollars:week_ratio{{{OF_P}}}": "1.5x180",
     f"inference:gpu_hours:week_ratio{{{OF_P}}}": "1.25x180",
@@ -170,7 +173,7 @@ COURSE = "fleet: The month against the budgets of the fleet"
 CLUSTERS = "fleet: Clusters"
 OWNERS = "fleet: Products and teams: the first 30, by what they spend now"
 SERVERS = "fleet: Servers: the first 30, by what they spend now"
-WHERE = "fleet: Where: the 30 servers whose idle time costs most"
+FINDING = f'{{{OWNED},kind="schedule",form="cash"}}'
 WEEK = "fleet: This week over the week before"
 INVOICE = "chargeback: Invoice: closed months, by product and team, the first 100"
 THIS = "chargeback: This month so far, by product and team, the first 100"
@@ -248,9 +251,8 @@ EXPECTED: dict[str, Samples] = {
     "fleet: Shrink, per month": {"{}": 10500},
     # 0.75 of a dollar a minute that was watched
     "fleet: Idle share, last 24 h": {"{}": 0.75},
-    f"{WHERE}: Wasted, per month": {CHAT: 10500, UNALLOCATED: 21000},
-    f"{WHERE}: Idle share, 24 h": {CHAT: 0.5, UNALLOCATED: 1},
-    f"{WHERE}: GPUs": {CHAT: 2},
+    "fleet: What could be saved: the first 30 findings: Saves per month": {FINDING: 1400},
+    "waste: What could be saved: the first 50 findings: Saves per month": {FINDING: 1400},
     "fleet: When: idle dollars per hour, by product: the first 10: {{product}}": {
         '{product="p"}': 15,
         "{}": 30,

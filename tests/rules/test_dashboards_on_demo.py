@@ -5,6 +5,7 @@ of the last day, and Prometheus's own engine asks the queries with the fleet rul
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -97,9 +98,16 @@ def lines_of(page: str) -> Iterator[tuple[str, float]]:
         if line.startswith("#"):
             continue
         series, _, value = line.rpartition(" ")
-        name, _, labels = series.partition("{")
-        shift = NOON - 86_400 if name.endswith(("_timestamp_seconds", "_start_time_seconds")) else 0
-        yield f'{name}{{cluster="c",instance="demo:9844",{labels or "}"}', float(value) - shift
+        name, shift = scraped(series)
+        yield name, float(value) - shift
+
+
+@cache
+def scraped(series: str) -> tuple[str, int]:
+    """A series of a page with the labels of its target, and when its clock begins."""
+    name, _, labels = series.partition("{")
+    shift = NOON - 86_400 if name.endswith(("_timestamp_seconds", "_start_time_seconds")) else 0
+    return f'{name}{{cluster="c",instance="demo:9844",{labels or "}"}', shift
 
 
 @pytest.fixture(scope="module")

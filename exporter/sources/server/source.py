@@ -18,6 +18,7 @@ from exporter.engines import (
     Interpretation,
     Page,
     Uncounted,
+    WantedLine,
     announces,
     counted,
     created_by_digest,
@@ -27,6 +28,7 @@ from exporter.engines import (
     mistaken_engine,
     process_identity,
     read,
+    read_lines,
     wanted,
 )
 from exporter.engines.interpretation import implausible
@@ -222,6 +224,7 @@ class ServerSource(EndpointSource):
         self._last: ServerReading | None = None
         self._last_errors: ErrorCounts = ()
         self._last_page = b""
+        self._lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
@@ -326,18 +329,33 @@ class ServerSource(EndpointSource):
         return reading
 
     def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
-        """The last reading, if it was of the very same large page, which need not be parsed again."""
-        if len(answer.body) < LARGE_BYTES:
-            self._last_page = b""
-            return None
-        last, self._last_page = self._last_page, blake2b(answer.body).digest()
+        """The last reading, if the page is the same: of a large one all bytes, of others the wanted lines.
+
+        Pages of an idle server differ in what is not wanted, such as the requests for these very pages.
+        """
+        last, self._last_page = self._last_page, self._digest(answer.body)
         engine, reading = self._engine, self._last
         same = self._last_page == last and not self._unrecognized
         # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
+        if not self._info.model and any(question.model for question in engine.questions):
+            return None  # it is asked for again
         self.errors = self._last_errors
         return reading
+
+    def _digest(self, body: bytes) -> bytes:
+        """The digest of a large page, or of the wanted lines of another one, which are kept to be read."""
+        engine, self._lines = self._engine, None
+        if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
+            return blake2b(body).digest()
+        self._lines = tuple(wanted(engine).lines(body))
+        parts = (part for name, rest in self._lines for part in (name.encode(), rest))
+        return blake2b(b"\n".join(parts)).digest()
+
+    def _rematched(self, engine: Engine) -> bool:
+        """Whether each page must be recognized: it may be another engine's."""
+        return bool(engine.disguises) or engine.name in self._counted_elsewhere
 
     def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
@@ -394,7 +412,7 @@ class ServerSource(EndpointSource):
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page, and its engine; one that no longer matches is recognized again."""
         engine = self._engine
-        if engine is not None and not engine.disguises and engine.name not in self._counted_elsewhere:
+        if engine is not None and not self._rematched(engine):
             page = self._page(body, engine)
             if engine.fingerprint.matches(page):
                 return page, engine
@@ -406,6 +424,9 @@ class ServerSource(EndpointSource):
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         everything = EVERYTHING if engine is None else wanted(engine)
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
+        lines, self._lines = self._lines, None
+        if engine is not None and lines is not None:
+            return read_lines(lines, self._memory)
         page = None if self._created_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
             # Each counter may have a `_created` series: those are read separately.

@@ -82,6 +82,9 @@ def _money(host: ExpectedHost, server: FleetServer) -> Iterator[Line]:
         yield Line("inference_gpu_seconds_total", {**labels, "phase": phase}, gpu_seconds)
     if price:
         yield Line("inference_cost_dollars_per_hour", labels, always(price / MICRO))
+    if price and server is UNALLOCATED:
+        finding = {**owned(server), "kind": "unallocated", "form": "cash"}
+        yield Line("inference_saving_dollars_per_month", finding, always(price * HOURS_PER_MONTH / MICRO))
     for component in ("rent", "network"):
         part = sum(getattr(gpu, component) for gpu, holder in host.pairs() if holder == server and gpu.basis)
         total = since(host.begin, part, MICRO * HOUR)
