@@ -49,12 +49,15 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
         DamagedError: a row refers to what is not there.
     """
     peaks: PeakMemory = {}
-    if TABLE in tables(connection):
-        with references():
-            names = Names(connection)
-            for hour, gpu, namespace, server, memory_bytes in connection.execute(
-                schema.select_periods(TABLE), (first, last)
-            ):
-                key = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
-                peaks.setdefault(hour, {})[key] = memory_bytes
+    if TABLE not in tables(connection):
+        return peaks
+    built: dict[tuple[int, ...], GpuServer] = {}  # each hour has the same servers
+    with references():
+        names = Names(connection)
+        for hour, *key, memory_bytes in connection.execute(schema.select_periods(TABLE), (first, last)):
+            row = tuple(key)
+            if row not in built:
+                gpu, namespace, server = row
+                built[row] = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
+            peaks.setdefault(hour, {})[built[row]] = memory_bytes
     return peaks

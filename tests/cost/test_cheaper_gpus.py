@@ -113,6 +113,27 @@ def test_prompts_that_were_not_measured_there() -> None:
     assert (cheaper(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
 
 
+def test_prompts_of_one_hour_that_were_not_measured_there() -> None:
+    """One hour of 336 that cannot be judged is enough."""
+    host = dear()
+    (owner, _), *_ = host.tokens[MONDAY]
+    host.tokens[MONDAY + 9][owner, "prompt"] = 1
+
+    assert missing(judged(host, cheap())) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_a_server_that_gets_company_stays() -> None:
+    """Another one moves onto its GPU, which is not given back for a cheaper one."""
+    embed = ServerKey("llm", "embed")
+    host = SavingsHost().gpu(BIG).gpu(embed).use(BIG, ALL, idle=0.5).use(embed, ALL, idle=0.9)
+    of(of(host, BIG, "generation", 60_000), embed, "generation", 10_000)
+    host.hold(BIG, 20).hold(embed, 20)
+
+    kinds = [(each.kind, each.server) for each in judged(host, cheap()).savings]
+
+    assert kinds == [("consolidation", embed), ("unallocated", FREE)]
+
+
 def test_prompts_by_the_time_of_prefill() -> None:
     """A tenth of an hour for 100,000 prompt tokens, 0.4 for 50,000 generated: 0.1 + 0.48 of an hour."""
     other = cheap(idle=0.6)

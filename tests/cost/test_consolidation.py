@@ -105,6 +105,25 @@ def test_three_on_one() -> None:
     assert [each.fewer.memory_bytes // GIB for each in savings if each.fewer] == [60, 60]
 
 
+def test_idle_time_is_taken_once() -> None:
+    """A target that held its GPU for 0.4 of each hour, 0.1 of it idle: the first of two works in that 0.1.
+
+    Of 336 hours the first claims 0.8 and 0.1, the second the 0.81 in which it is idle itself.
+    """
+    host = SavingsHost().gpu(BIG).gpu(EMBED).gpu(RERANK)
+    host.use(BIG, ALL, idle=0.1, tokens=9).hold(BIG, 20)
+    for key, busy in ((EMBED, 0.2), (RERANK, 0.19)):
+        serve(host, key, busy, 20)
+    for rows in host.gpu_time.values():
+        rows.update(
+            {each: HOUR * (1 if each.phase == "idle" else 3) // 10 for each in rows if each.owner.key == BIG}
+        )
+
+    savings = {each.server: each.claimed for each in consolidated(host)}
+
+    assert savings == {EMBED: 3024 * HOUR // 10, RERANK: 27_216 * HOUR // 100}
+
+
 def test_a_server_on_two_gpus_is_not_split() -> None:
     """It stays, and the others move onto one of its GPUs each where they fit."""
     host = SavingsHost().gpu(TWINS).gpu(TWINS).gpu(EMBED).gpu(RERANK)
@@ -124,6 +143,8 @@ def test_two_servers_of_two_gpus() -> None:
     serve(serve(host, TWINS, 0.3, 30, gpus=2), BIG, 0.2, 30, gpus=2)
     (saving,) = consolidated(host)
     host.hold(BIG, 50)
+    assert saving.fewer is not None
+    assert (saving.fewer.busiest, saving.fewer.memory_bytes) == (HOUR // 2, 60 * GIB)
 
     assert (saving.server, saving.gpus, saving.claimed) == (BIG, 2, 672 * HOUR)
     assert saving.amount == 2688 * DOLLAR

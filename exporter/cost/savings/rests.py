@@ -32,13 +32,13 @@ def silent_hours(host: HostUsage, hours: ServerHours) -> int:
 
 
 def rests_weekly(host: HostUsage, hours: ServerHours) -> bool:
-    """Whether the silence up to now is that of each week: a weekend is no desertion.
+    """Whether each hour of the silence up to now rested a week before, too: a weekend is no desertion.
 
-    It is shorter than a week, and each of its hours was such a week before.
+    A silence of a week or more is none of each week: it would not have begun.
     """
     silent = silent_hours(host, hours)
     before = (host.last - count - WEEK_HOURS for count in range(silent))
-    return silent < WEEK_HOURS and all(hour in hours and hours[hour].rests for hour in before)
+    return all(hour in hours and hours[hour].rests for hour in before)
 
 
 def deserted(host: HostUsage, key: ServerKey, server: JudgedServer) -> Saving:
