@@ -213,25 +213,24 @@ class Reckoning:
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
         energy = _energies(hour, skipped=skipped)
-        servers, owners = self._servers(host, at, targets, chunk, start, skipped=skipped)
-        opening = self._frame(host, start, parts[0].devices if parts else (), targets, energy, 0)
+        servers = self._servers(host, at, targets, chunk, start, skipped=skipped)
+        opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
         sums = HistorySums()
         if host.first is None:
             host.first = start
-            host.state = advance.advance(host.state, opening, host.policy).state
+            # A first frame sets marks only: what its servers count is of the hour after it.
+            host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
         elif skipped:
             host.uncharged += start - host.last
         elif start > host.last:
             host.elapsed += start - host.last
-            gap = replace(opening, elapsed=host.elapsed, servers=servers, owners=owners)
+            gap = replace(opening, elapsed=host.elapsed)
             self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, targets, energy, part.end - part.start)
-            self._tick(host, replace(frame, servers=servers, owners=owners), host.policy, sums)
-        if not parts:
-            host.elapsed += HOUR
-            frame = Frame(host.elapsed, start + HOUR, (), servers, owners=owners)
+            frame = self._frame(host, part.end, part.devices, servers, energy, part.end - part.start)
             self._tick(host, frame, host.policy, sums)
+        if not parts:
+            self._tick(host, self._frame(host, start + HOUR, (), servers, energy, HOUR), host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -283,16 +282,18 @@ class Reckoning:
         host: PastHost,
         wall: Instant,
         devices: tuple[DeviceHour, ...],
-        targets: list[EngineTarget],
+        servers: tuple[ServerReading, ...],
         energy: Mapping[str, float],
         length: Nanoseconds,
     ) -> Frame:
         host.elapsed += length
         readings = tuple(_readings(host, devices, energy, length))
-        holders = tuple(self._holders(host, devices, readings, targets))
+        holders = tuple(self._holders(host, devices, readings, servers))
         held = {holder.uuid for holder in holders}
         readings = tuple(_rounded_up(each) if each.gpu.uuid in held else each for each in readings)
-        return Frame(host.elapsed, wall, readings, holders=holders)
+        keys = {server.key for server in servers} | {holder.key for holder in holders}
+        owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
 
     def _servers(
         self,
@@ -303,7 +304,7 @@ class Reckoning:
         start: Instant,
         *,
         skipped: bool,
-    ) -> tuple[tuple[ServerReading, ...], tuple[PodOwnership, ...]]:
+    ) -> tuple[ServerReading, ...]:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
@@ -333,8 +334,7 @@ class Reckoning:
             )
         for gone in host.counters.keys() - set(targets):
             del host.counters[gone]
-        keys = {reading.key for reading in readings}
-        return tuple(readings), tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
+        return tuple(readings)
 
     @staticmethod
     def _page(host: PastHost, target: EngineTarget, hours: EngineHours, at: int, *, skipped: bool) -> Page:
@@ -363,13 +363,13 @@ class Reckoning:
         host: PastHost,
         devices: Iterable[DeviceHour],
         readings: tuple[GpuReading, ...],
-        targets: list[EngineTarget],
+        servers: tuple[ServerReading, ...],
     ) -> Iterator[Holder]:
         labeled = self._survey.holders_on(host.key)
         configured: dict[str, list[Holder]] = {}
         for holder in configured_holders(self._configured(host), readings):
             configured.setdefault(holder.uuid, []).append(holder)
-        loose = sorted({self._survey.server(target) for target in targets})
+        loose = sorted({server.key for server in servers})
         for device in devices:
             uuid, instance = device.series.gpu.uuid, _instance(device)
             if device.holders:
