@@ -7,14 +7,15 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from exporter.finance.advice_report import AdviceReport, headline
+from exporter.cost.saving_text import headline
+from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
 from exporter.finance.backfill.past_answer import BYS, COLUMNS, By, Labels, Line, PastAnswer, summed
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
 from exporter.finance.fleet.record import instant_text
 from exporter.finance.statement import FORMULA
-from exporter.readings import KINDS
-from exporter.reports.rounding import dollars_text, printable, text_table
+from exporter.readings import KINDS, printable
+from exporter.reports.rounding import dollars_text, text_table
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 
 Form = Literal["table", "json", "csv"]

@@ -13,7 +13,6 @@ from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import TokenPosting
-from exporter.cost.savings import HourUsage
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
@@ -95,7 +94,7 @@ class PastHost:
     samples: Counter[int] = field(default_factory=Counter)
     targets: set[EngineTarget] = field(default_factory=set)
     months: dict[str, MonthSums] = field(default_factory=dict)
-    usage: deque[tuple[int, HourUsage]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
+    usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
     outcomes: tuple[GpuOutcome, ...] = ()
     energy: dict[str, int] = field(default_factory=dict)
@@ -275,7 +274,7 @@ class Reckoning:
             name = month_of(missed * HOUR, self._config.timezone).name
             self._month(host, name).span += HOUR
         host.last = end
-        host.usage.append((number, HourUsage(sums.held, sums.tokens)))
+        host.usage.append((number, HistorySums(held=sums.held, tokens=sums.tokens)))
 
     def _frame(
         self,
