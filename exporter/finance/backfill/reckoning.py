@@ -382,9 +382,9 @@ class Reckoning:
                 yield Holder(key, uuid, instance=instance)
 
     def _configured(self, host: PastHost) -> list[ConfiguredServer]:
-        """Configured servers that were seen on a host and name their GPUs."""
+        """Configured servers that were seen on a host: they name their GPUs."""
         here = (self._survey.configured(target) for target in sorted(host.targets))
-        return [server for server in here if server is not None and server.gpus is not None]
+        return [server for server in here if server is not None]
 
     def _server(self, pod: PodName) -> ServerKey:
         if pod not in self._keys:

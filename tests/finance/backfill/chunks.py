@@ -49,18 +49,17 @@ class Fleet:
     ) -> None:
         """A GPU with the labels of dcgm-exporter; without `counts` it is there all the time."""
         survey = self.survey
-        series = survey.gpu_series(
-            0,
-            {
-                "UUID": f"GPU-{number}",
-                "gpu": str(number),
-                "modelName": "H100",
-                "Hostname": host,
-                "instance": f"{host}:9400",
-                "job": "dcgm",
-                **labels,
-            },
-        )
+        labels = {
+            "UUID": f"GPU-{number}",
+            "gpu": str(number),
+            "modelName": "H100",
+            "Hostname": host,
+            "instance": f"{host}:9400",
+            "job": "dcgm",
+            **labels,
+        }
+        survey.add_names("dcgm-exporter", [{"__name__": "DCGM_FI_DEV_GPU_UTIL", **labels}])
+        series = survey.gpu_series(0, labels)
         assert series is not None
         survey.hosts.add(series.host)
         survey.gpus.setdefault(series.gpu.uuid, set()).add("dcgm-exporter")
