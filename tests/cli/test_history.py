@@ -100,11 +100,11 @@ def test_records_are_written_whole_with_the_commands_that_import_them(
     options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=path)
 
     assert history(options, ManualClock()) == 0
-    said = capsys.readouterr().err
+    messages = capsys.readouterr().err
     assert path.read_text().endswith("# EOF\n")
     assert not path.with_name("past records.om.part").exists()
-    assert f"create-blocks-from openmetrics --max-block-duration=486h '{path}'" in said
-    assert "/api/v1/import/prometheus" in said
+    assert f"create-blocks-from openmetrics --max-block-duration=486h '{path}'" in messages
+    assert "/api/v1/import/prometheus" in messages
     assert answered.ranges
 
 

@@ -40,7 +40,7 @@ Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class Line:
-    """One month, or all of them, of one thing. `seen` of `span` has samples; both are 0 but for hosts.
+    """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
     """
@@ -52,7 +52,7 @@ class Line:
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
-    seen: Nanoseconds = 0
+    sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
 
@@ -71,7 +71,7 @@ class Line:
 
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
-        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "seen", "span"):
+        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         add_all(self.tokens, other.tokens)
         if other.projected is not None:
@@ -156,7 +156,7 @@ def answer(
                 lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
                 months.setdefault(month, Line()),
             ):
-                line.seen += sums.seen
+                line.sampled += sums.sampled
                 line.span += sums.span
                 if month == current and (projected := _projected(host, month, until)) is not None:
                     line.projected = (line.projected or 0) + projected

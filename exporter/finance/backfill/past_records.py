@@ -168,7 +168,7 @@ class PastRecords:
             key = cluster, segment.month, owner.product, owner.team
             posted[key] = posted.get(key, 0) + amount
         for (owner, _), time in sums.held.items():
-            held = (
+            held_labels = (
                 ("cluster", cluster),
                 ("product", owner.product),
                 ("team", owner.team),
@@ -176,7 +176,7 @@ class PastRecords:
                 ("server", owner.server),
                 ("model", owner.model),
             )
-            self._add(hour, GPUS_HELD, held, time / HOUR)
+            self._add(hour, GPUS_HELD, held_labels, time / HOUR)
         priced: dict[str, Picodollars] = {}
         for (gpu, _), amount in sums.gpu_cost.items():
             priced[gpu.gpu_model] = priced.get(gpu.gpu_model, 0) + amount

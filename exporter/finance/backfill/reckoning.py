@@ -68,10 +68,10 @@ USAGE_HOURS: Final = 14 * 24
 
 @dataclass(slots=True)
 class MonthSums:
-    """One month of one host. `seen` is the time that samples cover, `span` the time in which it was there."""
+    """One month of one host. `sampled` of its time has samples, `span` is all of it."""
 
     sums: HistorySums = field(default_factory=HistorySums)
-    seen: Nanoseconds = 0
+    sampled: Nanoseconds = 0
     span: Nanoseconds = 0
 
 
@@ -265,7 +265,7 @@ class Reckoning:
     ) -> None:
         month = month_of(number * HOUR, self._config.timezone).name
         if hour is not None:
-            self._month(host, month).seen += hour.seen
+            self._month(host, month).sampled += hour.sampled
             self._month(host, month).span += max(0, hour.end - max(hour.start, host.last))
             host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
@@ -288,8 +288,8 @@ class Reckoning:
         host.elapsed += length
         readings = tuple(_readings(host, devices, energy, length))
         holders = tuple(self._holders(host, devices, readings, servers))
-        held = {holder.uuid for holder in holders}
-        readings = tuple(_rounded_up(each) if each.gpu.uuid in held else each for each in readings)
+        held_gpus = {holder.uuid for holder in holders}
+        readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
         keys = {server.key for server in servers} | {holder.key for holder in holders}
         owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
         return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
@@ -310,7 +310,7 @@ class Reckoning:
             engine = self._survey.engines[target]
             key = self._survey.server(target)
             host.targets.add(target)
-            if at not in hours.seen:
+            if at not in hours.sampled:
                 readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
                 continue
             page = self._page(host, target, hours, at, skipped=skipped)

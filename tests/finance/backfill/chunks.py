@@ -93,7 +93,7 @@ class Fleet:
             for at, rise in enumerate(each, 1):
                 if rise >= 0:
                     values[at] = rise
-                    hours.seen.add(at)
+                    hours.sampled.add(at)
             hours.rises[series.key] = series, values
         series = page_series("vllm:num_requests_running", labels)
         values = column(self.chunk.hours)

@@ -115,7 +115,7 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
     assert phases(reckoning)["chat", "unobserved"] == 1
     assert host.uncharged == 3 * 3600 * 10**9
     (month,) = host.months.values()
-    assert (month.seen / 3.6e12, month.span / 3.6e12) == (6, 10)
+    assert (month.sampled / 3.6e12, month.span / 3.6e12) == (6, 10)
 
 
 def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -> None:
