@@ -189,7 +189,7 @@ class HostSeries:
         total, whole = sum(totals.values()), counts[at]
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
-            return [(0.0, 1.0, _device(rows, pods, at))]
+            return [(0.0, 1.0, _device(rows, pods, at, shared=True))]
 
         def order(holder: PodName | None) -> tuple[int, PodName]:
             held_before = holder in before if holder is not None else not before
@@ -220,8 +220,13 @@ def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
     return False
 
 
-def _device(rows: Sequence[_Row], holders: tuple[PodName, ...], at: int) -> DeviceHour:
-    """The means of several series, weighted by their samples."""
+def _device(
+    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, shared: bool = False
+) -> DeviceHour:
+    """The means of several series, weighted by their samples.
+
+    Their joules are added up, but for a GPU that is `shared`: each of its series has all of them.
+    """
 
     def mean(name: str) -> float | None:
         values = [(getattr(row.hours, name)[at], row.count) for row in rows]
@@ -237,8 +242,8 @@ def _device(rows: Sequence[_Row], holders: tuple[PodName, ...], at: int) -> Devi
         mean("utilization"),
         mean("memory"),
         mean("power"),
-        max(joules) if joules else None,
-        max(inside) if inside else None,
+        (max(joules) if shared else sum(joules)) if joules else None,
+        (max(inside) if shared else sum(inside)) if inside else None,
     )
 
 

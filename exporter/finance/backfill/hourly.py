@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from math import isnan, nan
 from typing import Final, NamedTuple
@@ -145,27 +146,30 @@ class LastValues:
         self,
         series: Mapping[frozenset[tuple[str, str]], "array[float]"],
         increases: Mapping[frozenset[tuple[str, str]], "array[float]"],
-        alike: Callable[[frozenset[tuple[str, str]]], object],
+        target: Callable[[frozenset[tuple[str, str]]], object],
+        same: Callable[[frozenset[tuple[str, str]]], object],
         first: int,
         hours: int,
     ) -> dict[frozenset[tuple[str, str]], "Rises"]:
         """How far each series rose in each hour.
 
         One without a mark began at zero if others of its target went on, since engines create series late.
-        Else what it rose within the hour counts, since it may have run for long.
+        Else what it rose within the hour counts: it may have run for long, or have other labels than before.
 
         Args:
             series: last values by the hour, and those of the hour before the first.
             increases: of hours in which a series began or was reset.
-            alike: the target of a series.
+            target: the target of a series.
+            same: what a series counts, by whatever labels of its target or its holder.
             first: the number of the first hour.
             hours: how many there are, with the one before.
         """
-        present: dict[object, set[int]] = {}
+        on_target: dict[object, set[int]] = {}
+        as_same: dict[object, set[int]] = {}
         for key, values in series.items():
-            hours_of = present.setdefault(alike(key), set())
-            hours_of.update(at for at in range(hours) if not isnan(values[at]))
-        went_on = {target: {at for at in each if at - 1 in each} for target, each in present.items()}
+            there = {at for at in range(hours) if not isnan(values[at])}
+            on_target.setdefault(target(key), set()).update(there)
+            as_same.setdefault(same(key), set()).update(there)
         risen: dict[frozenset[tuple[str, str]], Rises] = {}
         for key, values in series.items():
             rises, inside = risen[key] = Rises(column(hours), {})
@@ -180,7 +184,7 @@ class LastValues:
                 hour = first - 1 + at
                 if mark is None or hour - mark.hour > MARK_HOURS:
                     if at:
-                        late = at in went_on[alike(key)]
+                        late = at - 1 in on_target[target(key)] and at - 1 not in as_same[same(key)]
                         rises[at] = value if late else (within if not isnan(within) else 0.0)
                 elif hour <= mark.hour:
                     continue
@@ -252,7 +256,10 @@ class HourlyReader:
                     self._add_counts(chunk, number, counted)
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
-                for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, _scraper):
+                counter = self._counter(
+                    chunk, energy.name, self._gpu_marks, _scraper, partial(self._device, number)
+                )
+                for labels, rises in counter:
                     gpu = survey.gpu_series(number, labels)
                     if gpu is not None:
                         hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
@@ -261,6 +268,11 @@ class HourlyReader:
                                 hours.joules[at] = rise * energy.scale
                         for at, rise in rises.inside.items():
                             hours.inside[at] = rise * energy.scale
+
+    def _device(self, number: int, labels: Labels) -> object:
+        """The GPU or MIG instance of a series, whoever holds it."""
+        gpu = self._survey.gpu_series(number, labels)
+        return None if gpu is None else (gpu.gpu.uuid, gpu.instance)
 
     def _add_means(
         self, chunk: Chunk, number: int, family: str, measure: Measure, answer: Iterable[QuerySeries]
@@ -298,7 +310,7 @@ class HourlyReader:
         present = names & survey.names.get("engines", set())
         rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
         for name in sorted(present - gauges):
-            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of):
+            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, _page_key):
                 hours = self._engine_hours(chunk, labels)
                 if hours is not None:
                     target = target_of(labels)
@@ -337,7 +349,8 @@ class HourlyReader:
         chunk: Chunk,
         name: str,
         marks: LastValues,
-        alike: Callable[[Labels], object],
+        target: Callable[[Labels], object],
+        same: Callable[[Labels], object],
     ) -> Iterator[tuple[Labels, Rises]]:
         """Rises of a counter's raw series by the hour."""
         values = self._columns(chunk, self._ranges(chunk, name, _LAST))
@@ -355,7 +368,8 @@ class HourlyReader:
         risen = marks.rises(
             keyed,
             {_with_name(key, name): column for key, column in increases.items()},
-            lambda key: alike(dict(key)),
+            lambda key: target(dict(key)),
+            lambda key: same(dict(key)),
             chunk.first,
             chunk.hours,
         )
@@ -418,6 +432,10 @@ def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[st
 
 def _scraper(labels: Labels) -> object:
     return labels.get("job", ""), labels.get("instance", "")
+
+
+def _page_key(labels: Labels) -> object:
+    return target_of(labels), page_series(described(labels.get("__name__", "")), labels).key
 
 
 def merged(copies: Sequence["array[float]"]) -> "array[float]":

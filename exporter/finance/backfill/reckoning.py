@@ -19,7 +19,7 @@ from exporter.engines.interpretation import interpret
 from exporter.finance.backfill.host_hours import DeviceHour, DeviceKey, HostHour, HostSeries, by_host
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.survey import EngineTarget, Survey
+from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
 from exporter.ledger.history import HistorySums
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
@@ -417,9 +417,10 @@ def _instance(device: DeviceHour) -> str:
 def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
     """Joules by GPU of an hour, per nanosecond in which the GPU was there.
 
+    The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.
     `skipped`: the time before it was not charged, and what was used in it does not count.
     """
-    joules: dict[str, float] = {}
+    joules: dict[str, dict[str, dict[GpuSeries, float]]] = {}
     there: dict[str, Nanoseconds] = {}
     for part in () if hour is None else hour.parts:
         for uuid in {device.series.gpu.uuid for device in part.devices}:
@@ -427,8 +428,13 @@ def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
         for device in part.devices:
             used = device.inside if skipped and device.inside is not None else device.joules
             if used is not None:
-                joules[device.series.gpu.uuid] = used
-    return {uuid: amount / there[uuid] for uuid, amount in joules.items() if there[uuid]}
+                series = device.series
+                joules.setdefault(series.gpu.uuid, {}).setdefault(series.instance, {})[series] = used
+    return {
+        uuid: max(sum(by_series.values()) for by_series in instances.values()) / there[uuid]
+        for uuid, instances in joules.items()
+        if there[uuid]
+    }
 
 
 def _readings(

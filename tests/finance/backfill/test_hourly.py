@@ -27,6 +27,11 @@ def pod(series: Key) -> object:
     return dict(series)["pod"]
 
 
+def name(series: Key) -> object:
+    """What a series counts: labels of the target are left out."""
+    return dict(series)["pod"], dict(series)["__name__"]
+
+
 def rises(
     values: Mapping[Key, list[float]], increases: Mapping[Key, list[float]] | None = None
 ) -> dict[Key, list[float | None]]:
@@ -36,6 +41,7 @@ def rises(
         {each: array("d", column) for each, column in values.items()},
         {each: array("d", column) for each, column in (increases or {}).items()},
         pod,
+        name,
         FIRST,
         hours,
     )
@@ -86,11 +92,22 @@ def test_a_server_that_is_scraped_for_the_first_time_may_have_run_for_long() -> 
     assert rises({a: [nan, 90_000, 90_100]}, {a: [nan, 60, nan]}) == {a: [None, 60, 100]}
 
 
+def test_a_series_with_other_labels_goes_on_and_does_not_begin_at_zero() -> None:
+    """The job was renamed at 90,040: 40 are of the old series, 60 of the new one, and 90,100 are not."""
+    old, new = key("a") | {("job", "old")}, key("a") | {("job", "new")}
+    other = key("a", "generation")
+    result = rises(
+        {old: [90_000, 90_040, nan], new: [nan, 90_100, 90_150], other: [1, 2, 3]}, {new: [nan, 60, nan]}
+    )
+
+    assert (result[old], result[new]) == ([None, 40, None], [None, 60, 50])
+
+
 def test_a_gap_is_crossed_and_its_hour_alone_is_known() -> None:
     """500 rose since the last sample, 120 of it in the hour after the gap."""
     a = key("a")
     result = LastValues().rises(
-        {a: array("d", [100, nan, nan, 600])}, {a: array("d", [nan, nan, nan, 120])}, pod, FIRST, 4
+        {a: array("d", [100, nan, nan, 600])}, {a: array("d", [nan, nan, nan, 120])}, pod, name, FIRST, 4
     )[a]
 
     assert result.since_last[3] == 500
@@ -107,9 +124,9 @@ def test_implausible_values_are_no_readings() -> None:
 def test_last_values_are_kept_from_chunk_to_chunk() -> None:
     """The second chunk begins with the last hour of the first one, which is not counted again."""
     a, last = key("a"), LastValues()
-    last.rises({a: array("d", [100, 200])}, {}, pod, FIRST, 2)
+    last.rises({a: array("d", [100, 200])}, {}, pod, name, FIRST, 2)
 
-    assert last.rises({a: array("d", [200, 260])}, {}, pod, FIRST + 1, 2)[a].since_last[1] == 60
+    assert last.rises({a: array("d", [200, 260])}, {}, pod, name, FIRST + 1, 2)[a].since_last[1] == 60
 
 
 def test_scrapers_of_one_page_count_once_and_renamed_ones_both() -> None:
@@ -189,7 +206,7 @@ def test_a_counter_with_underscores_is_that_of_its_engine() -> None:
 
     (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
 
-    ((name, (series, risen)),) = chunk.engines[target].rises.items()
-    assert name == 'vllm:prompt_tokens_total{engine="0",model_name="llama"}'
+    ((page_key, (series, risen)),) = chunk.engines[target].rises.items()
+    assert page_key == 'vllm:prompt_tokens_total{engine="0",model_name="llama"}'
     assert series.labels == {"engine": "0", "model_name": "llama"}
     assert risen[1] == 120

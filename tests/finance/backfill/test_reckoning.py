@@ -138,6 +138,17 @@ def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -
     assert money(reckoning)["chat"] == pytest.approx(2 * 2 + 2 * 1)
 
 
+def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
+    """An hour of 1 kWh, half of it by each of two pods one after the other: 1 dollar, and 2 of rent."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = Fleet(configured(tmp_path, text), hours=1)
+    fleet.gpu(0, counts=[120, 60], joules=1_800_000, **CHAT)
+    fleet.gpu(0, counts=[0, 60], joules=1_800_000, **CHAT | {"exported_pod": "batch-0"})
+    reckoning = fleet.reckoned()
+
+    assert sum(money(reckoning).values()) == pytest.approx(3)
+
+
 def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
     """The server was down for three hours: hosts before and after it ran. Not where it scraped others."""
     for alive, expected in (((), 20), ((3, 4), 14)):
