@@ -100,6 +100,7 @@ class HostSeries:
 
     devices: dict[DeviceKey, dict[GpuSeries, GpuHours]] = field(default_factory=dict)
     before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    _counted: dict[tuple[DeviceKey, int], list[_Row]] = field(default_factory=dict)
 
     def hours(self, chunk: Chunk) -> Iterator[HostHour]:
         """The hours in which the host was seen."""
@@ -123,6 +124,12 @@ class HostSeries:
 
     def _rows(self, key: DeviceKey, at: int) -> list[_Row]:
         """The series that count for a GPU in an hour: those of one scraper, or of two that took turns."""
+        rows = self._counted.get((key, at))
+        if rows is None:
+            rows = self._counted[key, at] = self._count(key, at)
+        return rows
+
+    def _count(self, key: DeviceKey, at: int) -> list[_Row]:
         by_scraper: dict[tuple[int, str], list[_Row]] = {}
         for series, hours in self.devices[key].items():
             count = hours.count[at]
