@@ -1,0 +1,1 @@
+"""The history of a fleet as text, JSON and CSV. Pure."""

@@ -1,0 +1,392 @@
+"""Hours of GPUs and inference servers, chunk by chunk of time: what a server aggregates by the hour.
+
+A query covers at most `POINTS_MAX` values and a week, and where it has more series, some instances at a time.
+Counters are read as their last value of each hour, which no window's edge blurs; `increase` counts only hours
+in which a series began or was reset.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from math import isnan, nan
+from typing import Final, NamedTuple
+
+from exporter.engines.exposition import Series
+from exporter.finance.backfill.found import (
+    EngineTarget,
+    Found,
+    GpuSeries,
+    Labels,
+    described,
+    engine_names,
+    page_series,
+    spellings,
+    target_of,
+)
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.kube_state import escaped
+from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
+
+HOUR: Final = NANOSECONDS_PER_HOUR
+POINTS_MAX: Final = 100_000
+"""Values of one query: series times hours."""
+
+CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
+SERIES_MAX: Final = 4000
+"""Series of one query; more are read some instances at a time."""
+
+MARK_HOURS: Final = 24
+"""Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+Reading = Callable[[str], str]
+"""Makes the expression of a selector."""
+
+
+def column(hours: int) -> "array[float]":
+    """An empty column."""
+    return array("d", [nan]) * hours
+
+
+@dataclass(slots=True)
+class GpuHours:
+    """Means of one series of a GPU by the hour, in SI units; `count` are its samples. NaN: there is none."""
+
+    count: "array[float]"
+    utilization: "array[float]"
+    memory: "array[float]"
+    power: "array[float]"
+    joules: "array[float]"
+
+    @classmethod
+    def empty(cls, hours: int) -> "GpuHours":
+        """Columns without anything."""
+        return cls(*(column(hours) for _ in range(5)))
+
+
+@dataclass(slots=True)
+class EngineHours:
+    """One target by the hour: how much its counters rose, and the means of its gauges.
+
+    Both by the key of the series on its page. `labels` are those of one of its raw series. `seen` are the
+    hours in which it had any.
+    """
+
+    labels: Labels
+    rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises."""
+
+    first: int
+    hours: int
+    gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
+    engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
+
+    def position(self, at: Instant) -> int:
+        """The place in a column of the hour that ends at an instant."""
+        return at // HOUR - self.first
+
+
+class _Mark(NamedTuple):
+    value: float
+    hour: int
+
+
+class CounterMarks:
+    """Last values of raw series from chunk to chunk."""
+
+    def __init__(self) -> None:
+        self._marks: dict[frozenset[tuple[str, str]], _Mark] = {}
+
+    def rises(
+        self,
+        series: Mapping[frozenset[tuple[str, str]], "array[float]"],
+        increases: Mapping[frozenset[tuple[str, str]], "array[float]"],
+        alike: Callable[[frozenset[tuple[str, str]]], object],
+        first: int,
+        hours: int,
+    ) -> dict[frozenset[tuple[str, str]], "array[float]"]:
+        """How far each series rose in each hour; NaN in hours without it.
+
+        One without a mark began at zero if others of its target went on, since engines create series late.
+        Else what it rose within the hour counts, since it may have run for long.
+
+        Args:
+            series: last values by the hour, and those of the hour before the first.
+            increases: of hours in which a series began or was reset.
+            alike: the target of a series.
+            first: the number of the first hour.
+            hours: how many there are, with the one before.
+        """
+        present: dict[object, set[int]] = {}
+        for key, values in series.items():
+            hours_of = present.setdefault(alike(key), set())
+            hours_of.update(at for at in range(hours) if not isnan(values[at]))
+        went_on = {target: {at for at in each if at - 1 in each} for target, each in present.items()}
+        risen: dict[frozenset[tuple[str, str]], array[float]] = {}
+        for key, values in series.items():
+            rises = risen[key] = column(hours)
+            mark = self._marks.get(key)
+            if mark is not None and first - 1 - mark.hour > MARK_HOURS:
+                mark = None
+            increase = increases.get(key)
+            for at, value in enumerate(values):
+                if isnan(value) or not 0 <= value < IMPLAUSIBLE:
+                    continue
+                within = nan if increase is None else increase[at]
+                hour = first - 1 + at
+                if mark is None or hour - mark.hour > MARK_HOURS:
+                    if at:
+                        late = at in went_on[alike(key)]
+                        rises[at] = value if late else (within if not isnan(within) else 0.0)
+                elif hour <= mark.hour:
+                    continue
+                elif not isnan(within) and hour == mark.hour + 1:
+                    rises[at] = max(within, value - mark.value)
+                else:
+                    rises[at] = value - mark.value if value >= mark.value else value
+                mark = _Mark(value, hour)
+            if mark is not None:
+                self._marks[key] = mark
+        last = first - 2 + hours
+        for key in [key for key, mark in self._marks.items() if last - mark.hour > MARK_HOURS]:
+            del self._marks[key]
+        return risen
+
+
+class HourlyReader:
+    """Reads chunks, one query at a time or as many as `parallel` says."""
+
+    def __init__(self, client: PrometheusClient, found: Found, parallel: int = 1) -> None:
+        self._client = client
+        self._found = found
+        self._parallel = parallel
+        self._gpu_marks = CounterMarks()
+        self._engine_marks = CounterMarks()
+
+    def chunk_hours(self) -> int:
+        """Hours of a chunk: fewer where there are many series."""
+        largest = max((min(count, SERIES_MAX) for count in self._found.counts.values()), default=1)
+        return max(CHUNK_HOURS_MIN, min(CHUNK_HOURS_MAX, POINTS_MAX // max(1, largest)))
+
+    def chunks(self, since: Instant, until: Instant) -> Iterator[Chunk]:
+        """All hours, oldest first.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
+        for start in range(first, last, hours):
+            chunk = Chunk(start, min(hours, last - start) + 1)
+            self._read_gpus(chunk)
+            self._read_engines(chunk)
+            yield chunk
+
+    def _read_gpus(self, chunk: Chunk) -> None:
+        found = self._found
+        for number, exporter in enumerate(GPU_EXPORTERS):
+            names = found.names.get(exporter.name, set())
+            whole = [measure for measure in exporter.utilization if measure.name in names]
+            parts = [measure for measure in exporter.instance_utilization if measure.name in names]
+            memory = [measure for measure in exporter.memory_used if measure.name in names]
+            # Beside a utilization of whole GPUs, that of parts is read for MIG alone.
+            of_parts = f'{exporter.instance}!=""' if whole else ""
+            reads = [
+                *(("utilization", measure, "", True) for measure in whole),
+                *(("utilization", measure, of_parts, True) for measure in parts),
+                *(("memory", measure, "", not whole and not parts) for measure in memory),
+                *(("power", measure, "", False) for measure in exporter.power if measure.name in names),
+            ]
+            for family, measure, matchers, counts in reads:
+                means = self._ranges(chunk, measure.name, "avg_over_time({}[1h])".format, matchers)
+                self._add_means(chunk, number, family, measure, means)
+                if counts:
+                    counted = self._ranges(chunk, measure.name, "count_over_time({}[1h])".format, matchers)
+                    self._add_counts(chunk, number, counted)
+            energy = next((measure for measure in exporter.energy if measure.name in names), None)
+            if energy is not None:
+                for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, _scraper):
+                    gpu = found.gpu_series(number, labels)
+                    if gpu is not None:
+                        hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
+                        for at, rise in enumerate(rises):
+                            if not isnan(rise):
+                                hours.joules[at] = rise * energy.scale
+
+    def _add_means(
+        self, chunk: Chunk, number: int, family: str, measure: Measure, answer: Iterable[QuerySeries]
+    ) -> None:
+        for series in answer:
+            gpu = self._found.gpu_series(number, series.labels)
+            if gpu is None:
+                continue
+            values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
+            for sample in series.samples:
+                at, value = chunk.position(sample.at), sample.number
+                if 0 <= value < IMPLAUSIBLE and (isnan(values[at]) or values[at] == 0):
+                    values[at] = value * measure.scale
+
+    def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
+        for series in answer:
+            gpu = self._found.gpu_series(number, series.labels)
+            if gpu is None:
+                continue
+            counts = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)).count
+            for sample in series.samples:
+                at = chunk.position(sample.at)
+                counts[at] = max(sample.number, counts[at] if not isnan(counts[at]) else 0.0)
+
+    def _read_engines(self, chunk: Chunk) -> None:
+        found = self._found
+        engines = {engine.name: engine for engine in found.engines.values()}
+        names = {name for engine in engines.values() for name in spellings(engine_names(engine))}
+        gauges = {
+            name
+            for engine in engines.values()
+            for gauge in engine.running
+            for name in spellings([gauge.name])
+        }
+        present = names & found.names.get("engines", set())
+        rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
+        for name in sorted(present - gauges):
+            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of):
+                hours = self._engine_hours(chunk, labels)
+                if hours is not None:
+                    target = target_of(labels)
+                    series = page_series(described(name), labels)
+                    rises.setdefault(target, {}).setdefault(series.key, (series, []))[1].append(risen)
+        for target, by_key in rises.items():
+            hours = chunk.engines[target]
+            for key, (series, copies) in by_key.items():
+                hours.rises[key] = series, merged(copies)
+                hours.seen.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
+        for name in sorted(present & gauges):
+            for answer in self._ranges(chunk, name, "avg_over_time({}[1h])".format):
+                hours = self._engine_hours(chunk, answer.labels)
+                if hours is None:
+                    continue
+                series = page_series(described(name), answer.labels)
+                values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
+                for sample in answer.samples:
+                    at, value = chunk.position(sample.at), sample.number
+                    if 0 <= value < IMPLAUSIBLE:
+                        values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
+                        hours.seen.add(at)
+
+    def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
+        target = target_of(labels)
+        if target not in self._found.engines:
+            return None
+        return chunk.engines.setdefault(target, EngineHours(labels))
+
+    def _counter(
+        self,
+        chunk: Chunk,
+        name: str,
+        marks: CounterMarks,
+        alike: Callable[[Labels], object],
+    ) -> Iterator[tuple[Labels, "array[float]"]]:
+        """Rises of a counter's raw series by the hour."""
+        values = self._columns(chunk, self._ranges(chunk, name, "last_over_time({}[1h])".format))
+        # Only series that began or were reset are in this answer.
+        began_or_reset = self._ranges(
+            chunk,
+            name,
+            lambda each: (
+                f"(increase({each}[1h]) unless last_over_time({each}[1h] offset 1h))"
+                f" or (increase({each}[1h]) and (resets({each}[1h]) > 0))"
+            ),
+        )
+        increases = self._columns(chunk, began_or_reset)
+        keyed = {_with_name(key, name): column for key, column in values.items()}
+        risen = marks.rises(
+            keyed,
+            {_with_name(key, name): column for key, column in increases.items()},
+            lambda key: alike(dict(key)),
+            chunk.first,
+            chunk.hours,
+        )
+        for key, rises in risen.items():
+            labels = dict(key)
+            del labels["__name__"]
+            yield labels, rises
+
+    def _columns(
+        self, chunk: Chunk, answer: Iterable[QuerySeries]
+    ) -> dict[frozenset[tuple[str, str]], "array[float]"]:
+        columns: dict[frozenset[tuple[str, str]], array[float]] = {}
+        for series in answer:
+            values = columns.setdefault(frozenset(series.labels.items()), column(chunk.hours))
+            for sample in series.samples:
+                values[chunk.position(sample.at)] = sample.number
+        return columns
+
+    def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
+        """The answers of one expression over a chunk, and the hour before it."""
+        start, end = chunk.first * HOUR, (chunk.first - 1 + chunk.hours) * HOUR
+        queries = [reading(each) for each in self._selectors(name, matchers)]
+
+        def ask(query: str) -> list[QuerySeries]:
+            return list(self._client.range(query, start, end, HOUR))
+
+        if self._parallel == 1:
+            for query in queries:
+                yield from ask(query)
+            return
+        with ThreadPoolExecutor(self._parallel) as pool:
+            for answer in pool.map(ask, queries):
+                yield from answer
+
+    def _selectors(self, name: str, matchers: str) -> Iterator[str]:
+        count = self._found.counts.get(name, 0)
+        if count <= SERIES_MAX:
+            yield _selector(name, matchers)
+            return
+        instances = iter(sorted(self._found.instances[name]))
+        size = max(1, len(self._found.instances[name]) * SERIES_MAX // count)
+        while group := list(islice(instances, size)):
+            of_group = f'instance=~"{"|".join(map(escaped, group))}"'
+            yield _selector(name, ",".join(filter(None, (matchers, of_group))))
+
+
+def _selector(name: str, matchers: str) -> str:
+    return f"{name}{{{matchers}}}" if matchers else name
+
+
+def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[str, str]]:
+    return key | {("__name__", name)}
+
+
+def _scraper(labels: Labels) -> object:
+    return labels.get("job", ""), labels.get("instance", "")
+
+
+def merged(copies: Sequence["array[float]"]) -> "array[float]":
+    """One column of several of the same series by other labels.
+
+    Scrapers of the same page count once: the larger rise. Where labels were renamed, one ends in the hour in
+    which the other begins, and both count.
+    """
+    if len(copies) == 1:
+        return copies[0]
+    hours = len(copies[0])
+    rises = column(hours)
+    for at in range(hours):
+        here = [copy for copy in copies if not isnan(copy[at])]
+        if not here:
+            continue
+        began = [copy for copy in here if at and isnan(copy[at - 1])]
+        before = [copy for copy in here if not any(copy is each for each in began)]
+        ended = [copy for copy in before if at + 1 < hours and isnan(copy[at + 1])]
+        if began and before and len(ended) == len(before):
+            rises[at] = max(copy[at] for copy in began) + max(copy[at] for copy in before)
+        else:
+            rises[at] = max(copy[at] for copy in here)
+    return rises
