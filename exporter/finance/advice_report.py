@@ -184,8 +184,13 @@ def _slot(slot: int) -> str:
 
 def as_json(report: AdviceReport) -> str:
     """For programs. Amounts in picodollars are exact."""
+    return json.dumps(document(report), indent=2) + "\n"
+
+
+def document(report: AdviceReport) -> dict[str, Any]:
+    """For programs, as an object."""
     advice = report.advice
-    document = {
+    return {
         "window_hours": report.hours,
         "end": instant_text(report.end),
         "picodollars_per_month": sum(saving.per_month for saving in advice.counted),
@@ -203,7 +208,6 @@ def as_json(report: AdviceReport) -> str:
         ],
         "kinds_not_judged": dict(NOT_JUDGED),
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def host_usage(
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
         gpus=tuple(
-            _posted_price(gpu, history) if tariff is None else _tariff_price(gpu, tariff, now) for gpu in gpus
+            _posted_price(gpu, history) if tariff is None else priced_gpu(gpu, tariff, now) for gpu in gpus
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
@@ -65,8 +65,8 @@ def _priced(
     return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
 
 
-def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
-    """The price of now, without energy and overheads: those may stay when a GPU goes."""
+def priced_gpu(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
+    """A GPU at a tariff's price of now, without energy and overheads: those may stay when a GPU goes."""
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")

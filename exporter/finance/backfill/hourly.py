@@ -31,6 +31,14 @@ from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 HOUR: Final = NANOSECONDS_PER_HOUR
+EDGE: Final = 1_000_000
+"""An hour is asked for a millisecond before its end, with a window as much shorter.
+
+The window of Prometheus 2 has both of its ends: a sample at the full hour would be of two hours.
+"""
+
+WINDOW: Final = "3599999ms"
+
 POINTS_MAX: Final = 100_000
 """Values of one query: series times hours."""
 
@@ -43,6 +51,11 @@ MARK_HOURS: Final = 24
 
 Reading = Callable[[str], str]
 """Makes the expression of a selector."""
+
+
+_MEAN: Final = f"avg_over_time({{}}[{WINDOW}])".format
+_COUNT: Final = f"count_over_time({{}}[{WINDOW}])".format
+_LAST: Final = f"last_over_time({{}}[{WINDOW}])".format
 
 
 def column(hours: int) -> "array[float]":
@@ -90,8 +103,8 @@ class Chunk:
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
 
     def position(self, at: Instant) -> int:
-        """The place in a column of the hour that ends at an instant."""
-        return at // HOUR - self.first
+        """The place in a column of the hour that was asked for at an instant."""
+        return (at + EDGE) // HOUR - self.first
 
 
 class _Mark(NamedTuple):
@@ -205,10 +218,10 @@ class HourlyReader:
                 *(("power", measure, "", False) for measure in exporter.power if measure.name in names),
             ]
             for family, measure, matchers, counts in reads:
-                means = self._ranges(chunk, measure.name, "avg_over_time({}[1h])".format, matchers)
+                means = self._ranges(chunk, measure.name, _MEAN, matchers)
                 self._add_means(chunk, number, family, measure, means)
                 if counts:
-                    counted = self._ranges(chunk, measure.name, "count_over_time({}[1h])".format, matchers)
+                    counted = self._ranges(chunk, measure.name, _COUNT, matchers)
                     self._add_counts(chunk, number, counted)
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
@@ -268,7 +281,7 @@ class HourlyReader:
                 hours.rises[key] = series, merged(copies)
                 hours.seen.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
         for name in sorted(present & gauges):
-            for answer in self._ranges(chunk, name, "avg_over_time({}[1h])".format):
+            for answer in self._ranges(chunk, name, _MEAN):
                 hours = self._engine_hours(chunk, answer.labels)
                 if hours is None:
                     continue
@@ -294,14 +307,14 @@ class HourlyReader:
         alike: Callable[[Labels], object],
     ) -> Iterator[tuple[Labels, "array[float]"]]:
         """Rises of a counter's raw series by the hour."""
-        values = self._columns(chunk, self._ranges(chunk, name, "last_over_time({}[1h])".format))
+        values = self._columns(chunk, self._ranges(chunk, name, _LAST))
         # Only series that began or were reset are in this answer.
         began_or_reset = self._ranges(
             chunk,
             name,
             lambda each: (
-                f"(increase({each}[1h]) unless last_over_time({each}[1h] offset 1h))"
-                f" or (increase({each}[1h]) and (resets({each}[1h]) > 0))"
+                f"(increase({each}[{WINDOW}]) unless last_over_time({each}[{WINDOW}] offset 1h))"
+                f" or (increase({each}[{WINDOW}]) and (resets({each}[{WINDOW}]) > 0))"
             ),
         )
         increases = self._columns(chunk, began_or_reset)
@@ -330,7 +343,8 @@ class HourlyReader:
 
     def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
         """The answers of one expression over a chunk, and the hour before it."""
-        start, end = chunk.first * HOUR, (chunk.first - 1 + chunk.hours) * HOUR
+        start = chunk.first * HOUR - EDGE
+        end = start + (chunk.hours - 1) * HOUR
         queries = [reading(each) for each in self._selectors(name, matchers)]
 
         def ask(query: str) -> list[QuerySeries]:

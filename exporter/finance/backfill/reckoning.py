@@ -21,7 +21,7 @@ from exporter.finance.backfill.host_hours import Device, DeviceKey, HostHour, Ho
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.ledger.history import HistorySums
-from exporter.ledger.totals import TickSums
+from exporter.ledger.totals import TickSums, Totals
 from exporter.readings import (
     Frame,
     Gpu,
@@ -58,6 +58,9 @@ LIMITS: Final = CardinalityLimits(models=1000, servers=1000)
 SMALLEST_RATIO: Final = 1e-6
 """A utilization of 0 over an hour is a small one that was rounded: the daemon would not believe it where
 tokens moved, and take the whole hour for busy."""
+
+RECENT_HOURS: Final = 26
+"""Hours that the projection needs: the last 24, and room for their edges."""
 
 USAGE_HOURS: Final = 14 * 24
 """Hours that savings are judged by."""
@@ -96,6 +99,8 @@ class PastHost:
     energy: dict[str, int] = field(default_factory=dict)
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
     before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    recent: Totals = field(default_factory=Totals)
+    """Of the last `RECENT_HOURS` before the end."""
 
 
 HourSink = Callable[[PastHost, int, HistorySums, Nanoseconds], None]
@@ -105,8 +110,9 @@ HourSink = Callable[[PastHost, int, HistorySums, Nanoseconds], None]
 class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
 
-    def __init__(self, config: Config, found: Found, sink: HourSink | None = None) -> None:
+    def __init__(self, config: Config, found: Found, until: Instant, sink: HourSink | None = None) -> None:
         self._config = config
+        self._recent_from = until - RECENT_HOURS * HOUR
         self._found = found
         self._sink = sink
         self._owners = _owners(found, config)
@@ -228,6 +234,8 @@ class Reckoning:
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
         ticked = TickSums.of(outcome.postings)
+        if frame.wall > self._recent_from:
+            host.recent.add(ticked, ())
         for segment in ticked.segments:
             sums.add_segment(segment)
             self._month(host, segment.segment.month).sums.add_segment(segment)
