@@ -212,7 +212,9 @@ def _kubernetes(fleet: RecordedFleet) -> Iterator[Series]:
         ones = [1.0] * len(times)
         kind = {"label_node_kubernetes_io_instance_type": host.instance_type, "label_kubernetes_io_os": "linux"}
         yield series("kube_node_labels", {**node, **kind}, times, ones)
-        yield series("kube_node_info", {**node, "internal_ip": host.address}, times, ones)
+        provider = f"aws:///us-east-1a/i-{host.seed:017x}" if host.instance_type else ""
+        info = {**node, "internal_ip": host.address, "provider_id": provider}
+        yield series("kube_node_info", info, times, ones)
         for tenancy in host.tenancies:
             there = [at for at in times if tenancy.since < at <= tenancy.until]
             pod = {**job, "namespace": tenancy.server.namespace, "pod": tenancy.pod}

@@ -168,7 +168,7 @@ class Signal:
 
     @classmethod
     def of(cls, host: RecordedHost, slot: int) -> "Signal":
-        """A load that follows the hour of the day, while a server answers on the slot."""
+        """A load that follows the hour of the day, while a server answers: all of its GPUs alike."""
         cells = (host.end - host.begin) // CELL
         percent = array("B", bytes(cells))
         for tenancy in host.tenancies:
@@ -177,8 +177,9 @@ class Signal:
                     for hour in range(since // HOUR, (until - 1) // HOUR + 1):
                         first = (max(since, hour * HOUR, host.begin) - host.begin) // CELL
                         last = (min(until, (hour + 1) * HOUR, host.end) - host.begin) // CELL
-                        offset = (host.seed * 977 + slot * 131 + first) % _PATTERN
-                        pattern = PATTERNS[_level(host.seed + slot, hour)]
+                        lead = tenancy.gpus[0]
+                        offset = (host.seed * 977 + lead * 131 + first) % _PATTERN
+                        pattern = PATTERNS[_level(host.seed + lead, hour)]
                         if last > first:
                             percent[first:last] = pattern[offset : offset + last - first]
         for since, until in host.off:

@@ -143,7 +143,7 @@ def pods(
 
 def three_hosts() -> RecordedFleet:
     """Three days over the end of September: one host of each way to know who holds a GPU."""
-    begin, end = at(9, 29, 12), at(10, 2, 12)
+    begin, end = at(9, 29), at(10, 2)
     before, period = begin - 5 * DAY, (begin, end)
     hosts = (
         host(
@@ -170,7 +170,7 @@ def three_hosts() -> RecordedFleet:
             4,
             period,
             [
-                *pods(LAB, (0, 1), [before, end], restarts=[at(9, 30, 5, 13), at(10, 2, 1, 52, 30)]),
+                *pods(LAB, (0, 1), [before, end], restarts=[at(9, 30, 5, 13), at(10, 1, 21, 52, 30)]),
                 *pods(CHAT, (2,), [before, at(10, 1, 11, 29, 40)]),
             ],
             cluster="west",
@@ -193,13 +193,13 @@ def three_hosts() -> RecordedFleet:
 
 def twenty_hosts() -> RecordedFleet:
     """Thirty days: Kubernetes with and without honored labels, plain hosts, spot nodes, every exporter."""
-    begin, end = at(9, 15, 6), at(10, 15, 6)
+    begin, end = at(9, 15), at(10, 15)
     before, period = begin - 5 * DAY, (begin, end)
     everywhere = [(at(9, 21, 13), at(9, 21, 15))]
     """Prometheus itself was down."""
 
     def day(number: int, hour: int, minute: int, second: int = 0) -> int:
-        return begin + number * DAY + (hour - 6) * HOUR + minute * 60 + second
+        return begin + number * DAY + hour * HOUR + minute * 60 + second
 
     east = [
         host(
