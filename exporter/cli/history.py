@@ -2,7 +2,9 @@
 
 import argparse
 import re
+import shlex
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,11 +27,13 @@ from exporter.units import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from zoneinfo import ZoneInfo
 
     from exporter.config import Config
     from exporter.finance.backfill.history_report import Form
     from exporter.finance.backfill.past_answer import PastAnswer
+    from exporter.finance.backfill.past_records import PastRecords
     from exporter.finance.prometheus.client import PrometheusClient
 
 SINCE: Final = "90d"
@@ -181,12 +185,49 @@ def _answer(
                 "dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter, and the engines' /metrics; or ask "
                 "the place that keeps older samples"
             )
-        reckoning = Reckoning(config, found, until)
-        for chunk in HourlyReader(client, found, options.parallel).chunks(since, until):
-            reckoning.add(chunk)
-            read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
-            bar.show_percent(5 + int(95 * read / (until - since)), "hours")
+        with _records(options, client, config, since, until) as records:
+            reckoning = Reckoning(config, found, until, records)
+            for chunk in HourlyReader(client, found, options.parallel).chunks(since, until):
+                reckoning.add(chunk)
+                read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
+                bar.show_percent(5 + int(95 * read / (until - since)), "hours")
     return answer(found, reckoning, config, since, until, client.name, client.requests, options.parallel)
+
+
+@contextmanager
+def _records(
+    options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
+) -> "Iterator[PastRecords | None]":
+    """The file of records while it is written; it has its name once it is whole.
+
+    Raises:
+        VerbFailedError: it cannot be written.
+    """
+    from exporter.finance.backfill.past_records import (  # noqa: PLC0415 - as in `history`
+        PastRecords,
+        find_seam,
+        import_commands,
+    )
+
+    path = options.openmetrics
+    if path is None:
+        yield None
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            records = PastRecords(file, client.name, config.timezone, find_seam(client, since, until), until)
+            yield records
+            written = records.close()
+        part.replace(path)
+    except OSError as error:
+        raise VerbFailedError(f"{error.filename or part} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    lines = [f"{path}: {written.samples:,} samples of {written.series:,} series; import them by\n"]
+    lines += [f"  {server}: {command}\n" for server, command in import_commands(shlex.quote(str(path)))]
+    write_colored("".join(lines), sys.stderr)
 
 
 def _bounds(options: HistoryOptions, zone: "ZoneInfo", now: Instant) -> tuple[Instant, Instant]:

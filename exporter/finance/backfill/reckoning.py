@@ -1,10 +1,10 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
-from typing import Final
+from typing import Final, Protocol
 
 from exporter.config import Config
 from exporter.config.settings import ConfiguredServer, cost_policy
@@ -12,6 +12,7 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add
 from exporter.cost.policy import CardinalityLimits, CostPolicy
+from exporter.cost.postings import TokenPosting
 from exporter.cost.savings import HourUsage
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
@@ -21,7 +22,7 @@ from exporter.finance.backfill.host_hours import Device, DeviceKey, HostHour, Ho
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.ledger.history import HistorySums
-from exporter.ledger.totals import TickSums, Totals
+from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
     Frame,
     Gpu,
@@ -103,8 +104,20 @@ class PastHost:
     """Of the last `RECENT_HOURS` before the end."""
 
 
-HourSink = Callable[[PastHost, int, HistorySums, Nanoseconds], None]
-"""Takes each hour of each host: its sums, and the time of it that was charged."""
+class HourSink(Protocol):
+    """Takes what was reckoned, hour by hour."""
+
+    def begin(self, first: int) -> None:
+        """Begin a chunk at an hour."""
+
+    def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
+        """Take in money and GPU time of a part of an hour."""
+
+    def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
+        """Take in the tokens of a tick that ended at an instant."""
+
+    def flush(self) -> None:
+        """Write the hours of the chunk."""
 
 
 class Reckoning:
@@ -125,6 +138,8 @@ class Reckoning:
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
+        if self._sink is not None:
+            self._sink.begin(chunk.first)
         series = by_host(chunk)
         hours: dict[NodeKey, dict[int, HostHour]] = {}
         for key, devices in series.items():
@@ -143,6 +158,8 @@ class Reckoning:
                 hour = hours.get(key, {}).get(number)
                 if hour is not None or (targets and key not in hours):
                     self._charge(host, number, at, hour, targets, chunk, silent)
+        if self._sink is not None:
+            self._sink.flush()
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
@@ -239,6 +256,10 @@ class Reckoning:
         for segment in ticked.segments:
             sums.add_segment(segment)
             self._month(host, segment.segment.month).sums.add_segment(segment)
+            if self._sink is not None:
+                self._sink.add_segment(host, segment)
+        if self._sink is not None:
+            self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
         month = self._month(host, outcome.postings.day[:7]).sums
         for tokens in outcome.postings.tokens:
             if tokens.count:
@@ -263,8 +284,6 @@ class Reckoning:
             self._month(host, name).span += HOUR
         host.last = end
         host.usage.append((number, HourUsage(sums.held, sums.tokens)))
-        if self._sink is not None:
-            self._sink(host, number, sums, sum(sums.covered.values()))
 
     def _frame(
         self,

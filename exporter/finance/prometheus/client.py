@@ -235,7 +235,14 @@ class PrometheusClient:
             first = last - (last - first) % step + step
 
     def _halves(self, query: str, start: Instant, end: Instant, step: Nanoseconds) -> Iterable[QuerySeries]:
-        parameters = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
+        # VictoriaMetrics moves the instants to multiples of the step unless it may not use its cache.
+        parameters = {
+            "query": query,
+            "start": _seconds(start),
+            "end": _seconds(end),
+            "step": _seconds(step),
+            "nocache": "1",
+        }
         try:
             return self._result("query_range", parameters)
         except PrometheusError as error:
