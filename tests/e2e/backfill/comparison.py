@@ -41,9 +41,7 @@ def _text(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-def run_history(
-    address: str, folder: Path, config: str, *arguments: str
-) -> subprocess.CompletedProcess[str]:
+def run_history(address: str, folder: Path, config: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the verb with a configuration, in a process of its own."""
     path = folder / "history.yaml"
     path.write_text(config, encoding="utf-8")

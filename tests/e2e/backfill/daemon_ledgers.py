@@ -28,9 +28,17 @@ from exporter.readings import (
     ServerReading,
 )
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
-from tests.e2e.backfill.recorded_fleet import DAY, HOUR, RecordedFleet, RecordedHost, Tenancy, millijoules, month_of
+from tests.e2e.backfill.recorded_fleet import (
+    DAY,
+    HOUR,
+    RecordedFleet,
+    RecordedHost,
+    Tenancy,
+    millijoules,
+    month_of,
+)
 
-STEP: Final = 300
+STEP: Final = 900
 """Seconds of a tick: between two events everything is a mean or a counter, so a longer tick loses nothing."""
 UP_BEFORE: Final = 10 * DAY
 """So that a ledger begins with its first tick, and not with the boot."""
@@ -105,7 +113,10 @@ def frame(host: RecordedHost, clock: RecordedClock, before: int) -> Frame:
 
 def _server(host: RecordedHost, tenancy: Tenancy, now: int) -> ServerReading:
     server = tenancy.server
-    key, url = ServerKey(server.namespace, server.name), f"http://{tenancy.pod or host.name}:{server.port}/metrics"
+    key, url = (
+        ServerKey(server.namespace, server.name),
+        f"http://{tenancy.pod or host.name}:{server.port}/metrics",
+    )
     process = tenancy.process(now)
     if process is None:
         return ServerReading(key, url, up=False)

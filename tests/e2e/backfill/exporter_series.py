@@ -210,7 +210,10 @@ def _kubernetes(fleet: RecordedFleet) -> Iterator[Series]:
         ]
         node = {**job, "node": host.name}
         ones = [1.0] * len(times)
-        kind = {"label_node_kubernetes_io_instance_type": host.instance_type, "label_kubernetes_io_os": "linux"}
+        kind = {
+            "label_node_kubernetes_io_instance_type": host.instance_type,
+            "label_kubernetes_io_os": "linux",
+        }
         yield series("kube_node_labels", {**node, **kind}, times, ones)
         provider = f"aws:///us-east-1a/i-{host.seed:017x}" if host.instance_type else ""
         info = {**node, "internal_ip": host.address, "provider_id": provider}

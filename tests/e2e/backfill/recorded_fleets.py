@@ -154,7 +154,9 @@ def three_hosts() -> RecordedFleet:
             8,
             period,
             [
-                *pods(CHAT, (0, 1, 2, 3), [before, at(9, 30, 9, 17, 20), end], restarts=[at(10, 1, 3, 41, 10)]),
+                *pods(
+                    CHAT, (0, 1, 2, 3), [before, at(9, 30, 9, 17, 20), end], restarts=[at(10, 1, 3, 41, 10)]
+                ),
                 *pods(SEARCH, (4, 5), [before, end]),
                 *pods(ASSIST, (6,), [at(9, 30, 14, 23, 50), at(10, 1, 20, 5, 10)]),
             ],
@@ -238,7 +240,9 @@ def twenty_hosts() -> RecordedFleet:
             4,
             period,
             [
-                *pods(LAB, (0, 1, 2), [before, day(8 + number, 1, 23), end], restarts=[day(19, 2, 17 + number)]),
+                *pods(
+                    LAB, (0, 1, 2), [before, day(8 + number, 1, 23), end], restarts=[day(19, 2, 17 + number)]
+                ),
                 *pods(ASSIST, (3,), [day(3, 13, 21), day(26 - number, 18, 44, 40)]),
             ],
             cluster="west",

@@ -14,7 +14,13 @@ RETENTION: Final = "10y"
 
 def import_blocks(text: Path, data: Path) -> None:
     """Make blocks of a file of OpenMetrics, as its users are told to."""
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={LONGEST_BLOCK}"]
+    command = [
+        "promtool",
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        f"--max-block-duration={LONGEST_BLOCK}",
+    ]
     made = subprocess.run(
         [*command, str(text), str(data)], capture_output=True, text=True, check=False, timeout=600
     )
