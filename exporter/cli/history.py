@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SINCE: Final = "90d"
 DAYS_MAX: Final = 1100
 PARALLEL_MAX: Final = 16
+SURVEY_PERCENT: Final = 5
+"""Of the progress: labels are read soon."""
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -172,26 +174,29 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
 def _answer(
     options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
 ) -> "PastAnswer":
-    from exporter.finance.backfill.found import find  # noqa: PLC0415 - as in `history`
     from exporter.finance.backfill.hourly import HourlyReader  # noqa: PLC0415
     from exporter.finance.backfill.past_answer import answer  # noqa: PLC0415
     from exporter.finance.backfill.reckoning import Reckoning  # noqa: PLC0415
+    from exporter.finance.backfill.survey import take_survey  # noqa: PLC0415 - as in `history`
 
     with ProgressBar(f"reading {client.name}") as bar:
-        found = find(client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what))
-        if not found.gpus and not found.engines:
+        survey = take_survey(
+            client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what)
+        )
+        if not survey.gpus and not survey.engines:
             raise VerbFailedError(
                 f"{client.name} has no GPU and no inference server between the two days: scrape "
                 "dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter, and the engines' /metrics; or ask "
                 "the place that keeps older samples"
             )
         with _records(options, client, config, since, until) as records:
-            reckoning = Reckoning(config, found, until, records)
-            for chunk in HourlyReader(client, found, options.parallel).chunks(since, until):
+            reckoning = Reckoning(config, survey, until, records)
+            for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
                 reckoning.add(chunk)
                 read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
-                bar.show_percent(5 + int(95 * read / (until - since)), "hours")
-    return answer(found, reckoning, config, since, until, client.name, client.requests, options.parallel)
+                percent = SURVEY_PERCENT + int((100 - SURVEY_PERCENT) * read / (until - since))
+                bar.show_percent(percent, "hours")
+    return answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class PodLabels:
+class PodLabelNames:
     """The labels that name a pod: its namespace, its name, its container."""
 
     namespace: str
@@ -38,10 +38,10 @@ class PodLabels:
     container: str
 
 
-EXPORTED: Final = PodLabels("exported_namespace", "exported_pod", "exported_container")
+EXPORTED: Final = PodLabelNames("exported_namespace", "exported_pod", "exported_container")
 """Labels of a page that a target has as well, where `honor_labels` is off."""
 
-PLAIN: Final = PodLabels("namespace", "pod", "container")
+PLAIN: Final = PodLabelNames("namespace", "pod", "container")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class GpuExporter:
     instance: str = ""
     profile: str = ""
     info: str = ""
-    holders: tuple[PodLabels, ...] = ()
+    holders: tuple[PodLabelNames, ...] = ()
     exporter_pods: str = r"(?!)"
 
     @property
@@ -108,7 +108,7 @@ DCGM: Final = GpuExporter(
     profile="GPU_I_PROFILE",
     holders=(
         EXPORTED,
-        PodLabels("pod_namespace", "pod_name", "container_name"),
+        PodLabelNames("pod_namespace", "pod_name", "container_name"),
         PLAIN,
     ),
     exporter_pods=r"dcgm",

@@ -11,9 +11,9 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.found import GpuSeries
 from exporter.finance.backfill.hourly import HOUR, Chunk, GpuHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.survey import GpuSeries
 from exporter.units import Instant, Nanoseconds
 
 WHOLE_RATIO: Final = 0.9
@@ -29,10 +29,11 @@ DeviceKey = tuple[str, str]
 """A GPU's UUID, and the number of its MIG instance or nothing."""
 
 
-class Device(NamedTuple):
+class DeviceHour(NamedTuple):
     """A GPU, or one MIG instance of it, in a part of an hour. Measures are `None` where nothing has them.
 
-    `holders` are pods; several held it at once. `joules` are those of the whole hour.
+    `holders` are pods; several held it at once. `joules` are those since the last hour with samples, `inside`
+    those of this hour alone where that is not the one before.
     """
 
     series: GpuSeries
@@ -41,6 +42,7 @@ class Device(NamedTuple):
     memory: float | None
     watts: float | None
     joules: float | None
+    inside: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class HourPart:
 
     start: Instant
     end: Instant
-    devices: tuple[Device, ...]
+    devices: tuple[DeviceHour, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class HostSeries:
         at: int,
         counts: Sequence[float],
         before: tuple[PodName, ...],
-    ) -> list[tuple[float, float, Device]]:
+    ) -> list[tuple[float, float, DeviceHour]]:
         """The holders of a GPU in an hour one after the other, each from one part of the hour to another."""
         rows = self._rows(key, at)
         if not rows:
@@ -218,7 +220,7 @@ def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
     return False
 
 
-def _device(rows: Sequence[_Row], holders: tuple[PodName, ...], at: int) -> Device:
+def _device(rows: Sequence[_Row], holders: tuple[PodName, ...], at: int) -> DeviceHour:
     """The means of several series, weighted by their samples."""
 
     def mean(name: str) -> float | None:
@@ -228,18 +230,22 @@ def _device(rows: Sequence[_Row], holders: tuple[PodName, ...], at: int) -> Devi
         return sum(value * count for value, count in known) / total if total else None
 
     joules = [row.hours.joules[at] for row in rows if not isnan(row.hours.joules[at])]
-    return Device(
+    inside = [row.hours.inside[at] for row in rows if at in row.hours.inside]
+    return DeviceHour(
         max(rows, key=lambda row: row.count).series,
         holders,
         mean("utilization"),
         mean("memory"),
         mean("power"),
         max(joules) if joules else None,
+        max(inside) if inside else None,
     )
 
 
 def _parts(
-    sequences: Mapping[DeviceKey, Sequence[tuple[float, float, Device]]], start: Instant, length: Nanoseconds
+    sequences: Mapping[DeviceKey, Sequence[tuple[float, float, DeviceHour]]],
+    start: Instant,
+    length: Nanoseconds,
 ) -> Iterator[HourPart]:
     cuts = {0, PARTS}
     for sequence in sequences.values():

@@ -14,19 +14,19 @@ from math import isnan, nan
 from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
-from exporter.finance.backfill.found import (
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.kube_state import escaped
+from exporter.finance.backfill.survey import (
     EngineTarget,
-    Found,
     GpuSeries,
     Labels,
+    Survey,
     described,
     engine_names,
     page_series,
     spellings,
     target_of,
 )
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
-from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
@@ -65,18 +65,22 @@ def column(hours: int) -> "array[float]":
 
 @dataclass(slots=True)
 class GpuHours:
-    """Means of one series of a GPU by the hour, in SI units; `count` are its samples. NaN: there is none."""
+    """Means of one series of a GPU by the hour, in SI units; `count` are its samples. NaN: there is none.
+
+    `inside` are the joules of an hour alone, where the hour before it has no samples.
+    """
 
     count: "array[float]"
     utilization: "array[float]"
     memory: "array[float]"
     power: "array[float]"
     joules: "array[float]"
+    inside: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, hours: int) -> "GpuHours":
         """Columns without anything."""
-        return cls(*(column(hours) for _ in range(5)))
+        return cls(column(hours), column(hours), column(hours), column(hours), column(hours))
 
 
 @dataclass(slots=True)
@@ -84,23 +88,32 @@ class EngineHours:
     """One target by the hour: how much its counters rose, and the means of its gauges.
 
     Both by the key of the series on its page. `labels` are those of one of its raw series. `seen` are the
-    hours in which it had any.
+    hours in which it had any. `inside` are rises within an hour, where the hour before it has no samples.
     """
 
     labels: Labels
     rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
     means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
+    inside: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def there(self, at: int) -> bool:
+        """Whether the target was there in an hour, read or not: between hours in which it was read."""
+        return bool(self.seen) and min(self.seen) <= at <= max(self.seen)
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises."""
+    """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
+
+    `alive` are hours at whose end the server scraped anything.
+    """
 
     first: int
     hours: int
     gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
+    alive: set[int] = field(default_factory=set)
 
     def position(self, at: Instant) -> int:
         """The place in a column of the hour that was asked for at an instant."""
@@ -112,7 +125,17 @@ class _Mark(NamedTuple):
     hour: int
 
 
-class CounterMarks:
+class Rises(NamedTuple):
+    """How far a counter rose in each hour since the last one with samples; NaN in hours without.
+
+    `inside` are the rises within an hour, where the hour before it has no samples.
+    """
+
+    since_last: "array[float]"
+    inside: dict[int, float]
+
+
+class LastValues:
     """Last values of raw series from chunk to chunk."""
 
     def __init__(self) -> None:
@@ -125,8 +148,8 @@ class CounterMarks:
         alike: Callable[[frozenset[tuple[str, str]]], object],
         first: int,
         hours: int,
-    ) -> dict[frozenset[tuple[str, str]], "array[float]"]:
-        """How far each series rose in each hour; NaN in hours without it.
+    ) -> dict[frozenset[tuple[str, str]], "Rises"]:
+        """How far each series rose in each hour.
 
         One without a mark began at zero if others of its target went on, since engines create series late.
         Else what it rose within the hour counts, since it may have run for long.
@@ -143,9 +166,9 @@ class CounterMarks:
             hours_of = present.setdefault(alike(key), set())
             hours_of.update(at for at in range(hours) if not isnan(values[at]))
         went_on = {target: {at for at in each if at - 1 in each} for target, each in present.items()}
-        risen: dict[frozenset[tuple[str, str]], array[float]] = {}
+        risen: dict[frozenset[tuple[str, str]], Rises] = {}
         for key, values in series.items():
-            rises = risen[key] = column(hours)
+            rises, inside = risen[key] = Rises(column(hours), {})
             mark = self._marks.get(key)
             if mark is not None and first - 1 - mark.hour > MARK_HOURS:
                 mark = None
@@ -165,6 +188,8 @@ class CounterMarks:
                     rises[at] = max(within, value - mark.value)
                 else:
                     rises[at] = value - mark.value if value >= mark.value else value
+                    if hour > mark.hour + 1:
+                        inside[at] = 0.0 if isnan(within) else within
                 mark = _Mark(value, hour)
             if mark is not None:
                 self._marks[key] = mark
@@ -177,16 +202,16 @@ class CounterMarks:
 class HourlyReader:
     """Reads chunks, one query at a time or as many as `parallel` says."""
 
-    def __init__(self, client: PrometheusClient, found: Found, parallel: int = 1) -> None:
+    def __init__(self, client: PrometheusClient, survey: Survey, parallel: int = 1) -> None:
         self._client = client
-        self._found = found
+        self._survey = survey
         self._parallel = parallel
-        self._gpu_marks = CounterMarks()
-        self._engine_marks = CounterMarks()
+        self._gpu_marks = LastValues()
+        self._engine_marks = LastValues()
 
     def chunk_hours(self) -> int:
         """Hours of a chunk: fewer where there are many series."""
-        largest = max((min(count, SERIES_MAX) for count in self._found.counts.values()), default=1)
+        largest = max((min(count, SERIES_MAX) for count in self._survey.counts.values()), default=1)
         return max(CHUNK_HOURS_MIN, min(CHUNK_HOURS_MAX, POINTS_MAX // max(1, largest)))
 
     def chunks(self, since: Instant, until: Instant) -> Iterator[Chunk]:
@@ -198,14 +223,16 @@ class HourlyReader:
         first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
         for start in range(first, last, hours):
             chunk = Chunk(start, min(hours, last - start) + 1)
+            for series in self._client.range("count(up)", *self._instants(chunk), HOUR):
+                chunk.alive.update((sample.at + EDGE) // HOUR - 1 for sample in series.samples)
             self._read_gpus(chunk)
             self._read_engines(chunk)
             yield chunk
 
     def _read_gpus(self, chunk: Chunk) -> None:
-        found = self._found
+        survey = self._survey
         for number, exporter in enumerate(GPU_EXPORTERS):
-            names = found.names.get(exporter.name, set())
+            names = survey.names.get(exporter.name, set())
             whole = [measure for measure in exporter.utilization if measure.name in names]
             parts = [measure for measure in exporter.instance_utilization if measure.name in names]
             memory = [measure for measure in exporter.memory_used if measure.name in names]
@@ -226,18 +253,20 @@ class HourlyReader:
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
                 for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, _scraper):
-                    gpu = found.gpu_series(number, labels)
+                    gpu = survey.gpu_series(number, labels)
                     if gpu is not None:
                         hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
-                        for at, rise in enumerate(rises):
+                        for at, rise in enumerate(rises.since_last):
                             if not isnan(rise):
                                 hours.joules[at] = rise * energy.scale
+                        for at, rise in rises.inside.items():
+                            hours.inside[at] = rise * energy.scale
 
     def _add_means(
         self, chunk: Chunk, number: int, family: str, measure: Measure, answer: Iterable[QuerySeries]
     ) -> None:
         for series in answer:
-            gpu = self._found.gpu_series(number, series.labels)
+            gpu = self._survey.gpu_series(number, series.labels)
             if gpu is None:
                 continue
             values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
@@ -248,7 +277,7 @@ class HourlyReader:
 
     def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
         for series in answer:
-            gpu = self._found.gpu_series(number, series.labels)
+            gpu = self._survey.gpu_series(number, series.labels)
             if gpu is None:
                 continue
             counts = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)).count
@@ -257,8 +286,8 @@ class HourlyReader:
                 counts[at] = max(sample.number, counts[at] if not isnan(counts[at]) else 0.0)
 
     def _read_engines(self, chunk: Chunk) -> None:
-        found = self._found
-        engines = {engine.name: engine for engine in found.engines.values()}
+        survey = self._survey
+        engines = {engine.name: engine for engine in survey.engines.values()}
         names = {name for engine in engines.values() for name in spellings(engine_names(engine))}
         gauges = {
             name
@@ -266,7 +295,7 @@ class HourlyReader:
             for gauge in engine.running
             for name in spellings([gauge.name])
         }
-        present = names & found.names.get("engines", set())
+        present = names & survey.names.get("engines", set())
         rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
         for name in sorted(present - gauges):
             for labels, risen in self._counter(chunk, name, self._engine_marks, target_of):
@@ -274,7 +303,11 @@ class HourlyReader:
                 if hours is not None:
                     target = target_of(labels)
                     series = page_series(described(name), labels)
-                    rises.setdefault(target, {}).setdefault(series.key, (series, []))[1].append(risen)
+                    copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
+                    copies.append(risen.since_last)
+                    for at, rise in risen.inside.items():
+                        known = hours.inside.get((series.key, at), 0.0)
+                        hours.inside[series.key, at] = max(known, rise)
         for target, by_key in rises.items():
             hours = chunk.engines[target]
             for key, (series, copies) in by_key.items():
@@ -295,7 +328,7 @@ class HourlyReader:
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)
-        if target not in self._found.engines:
+        if target not in self._survey.engines:
             return None
         return chunk.engines.setdefault(target, EngineHours(labels))
 
@@ -303,9 +336,9 @@ class HourlyReader:
         self,
         chunk: Chunk,
         name: str,
-        marks: CounterMarks,
+        marks: LastValues,
         alike: Callable[[Labels], object],
-    ) -> Iterator[tuple[Labels, "array[float]"]]:
+    ) -> Iterator[tuple[Labels, Rises]]:
         """Rises of a counter's raw series by the hour."""
         values = self._columns(chunk, self._ranges(chunk, name, _LAST))
         # Only series that began or were reset are in this answer.
@@ -343,8 +376,7 @@ class HourlyReader:
 
     def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
         """The answers of one expression over a chunk, and the hour before it."""
-        start = chunk.first * HOUR - EDGE
-        end = start + (chunk.hours - 1) * HOUR
+        start, end = self._instants(chunk)
         queries = [reading(each) for each in self._selectors(name, matchers)]
 
         def ask(query: str) -> list[QuerySeries]:
@@ -358,13 +390,19 @@ class HourlyReader:
             for answer in pool.map(ask, queries):
                 yield from answer
 
+    @staticmethod
+    def _instants(chunk: Chunk) -> tuple[Instant, Instant]:
+        """The ends of the first hour and of the last, as they are asked for."""
+        start = chunk.first * HOUR - EDGE
+        return start, start + (chunk.hours - 1) * HOUR
+
     def _selectors(self, name: str, matchers: str) -> Iterator[str]:
-        count = self._found.counts.get(name, 0)
+        count = self._survey.counts.get(name, 0)
         if count <= SERIES_MAX:
             yield _selector(name, matchers)
             return
-        instances = iter(sorted(self._found.instances[name]))
-        size = max(1, len(self._found.instances[name]) * SERIES_MAX // count)
+        instances = iter(sorted(self._survey.instances[name]))
+        size = max(1, len(self._survey.instances[name]) * SERIES_MAX // count)
         while group := list(islice(instances, size)):
             of_group = f'instance=~"{"|".join(map(escaped, group))}"'
             yield _selector(name, ",".join(filter(None, (matchers, of_group))))

@@ -23,6 +23,8 @@ from exporter.sources.cloud.source import (
     location_of_labels,
 )
 from exporter.sources.discovery.naming import workload_of
+from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.instances import CLOUDS
 
 POD_INFO: Final = "kube_pod_info"
 POD_OWNER: Final = "kube_pod_owner"
@@ -94,9 +96,13 @@ class KubeState:
     def location(self, node: NodeKey, config: Config) -> HostLocation:
         """Location of a node by its labels, and by the scheme of its provider's id."""
         labels = dict(_original(self.node_labels.get(node, {}), config))
-        location = location_of_labels(labels, self.clouds.get(node, ""))
+        cloud = self.clouds.get(node, "")
+        location = location_of_labels(labels, cloud)
+        if not location.cloud and not cloud:
+            cloud = _cloud_of(labels, config.catalogue)
+            location = location_of_labels(labels, cloud)
         return HostLocation(
-            location.cloud or self.clouds.get(node, ""),
+            location.cloud or cloud,
             location.instance_type,
             location.region,
             location.zone,
@@ -185,6 +191,15 @@ def _original(labels: Mapping[str, str], config: Config) -> Iterator[tuple[str, 
     for prefix, _cloud in SIGNS:
         if any(name.startswith(sanitized(prefix)) for name in labels):
             yield f"{prefix}kube-state-metrics", ""
+
+
+def _cloud_of(labels: Mapping[str, str], catalogue: Catalogue) -> str:
+    """The one cloud whose list has the instance type of a node's labels; empty for none or several."""
+    types = {labels[name].casefold() for name in INSTANCE_TYPE if name in labels}
+    clouds = [
+        cloud for cloud in CLOUDS if types & {each.casefold() for each in catalogue.instance_types(cloud)}
+    ]
+    return clouds[0] if len(clouds) == 1 else ""
 
 
 def batches(names: Collection[str]) -> Iterator[str]:

@@ -1,12 +1,12 @@
-"""What was found, and what is missing: each with its effect and a remedy."""
+"""What a server has, and what it lacks: each with its effect and a remedy."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.backfill.found import Found
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
+from exporter.finance.backfill.survey import Survey
 from exporter.finance.fleet.record import instant_text
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
@@ -15,7 +15,7 @@ NAMED_MAX: Final = 3
 
 
 class Exporter(NamedTuple):
-    """An exporter that was found: how many things it has, and what they give."""
+    """An exporter with series: how many things it has, and what they give."""
 
     name: str
     number: str
@@ -30,16 +30,16 @@ class Absence(NamedTuple):
     remedy: str
 
 
-def exporters(found: Found, reckoning: Reckoning) -> tuple[Exporter, ...]:
+def exporters(survey: Survey, reckoning: Reckoning) -> tuple[Exporter, ...]:
     """Exporters with series in the time range."""
-    return tuple(_exporters(found, reckoning))
+    return tuple(_exporters(survey, reckoning))
 
 
-def _exporters(found: Found, reckoning: Reckoning) -> Iterator[Exporter]:
+def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
     for exporter in GPU_EXPORTERS:
-        gpus = [uuid for uuid, names in found.gpus.items() if exporter.name in names]
+        gpus = [uuid for uuid, names in survey.gpus.items() if exporter.name in names]
         if gpus:
-            names = found.names[exporter.name]
+            names = survey.names[exporter.name]
             gives = [
                 text
                 for text, measures in (
@@ -49,37 +49,39 @@ def _exporters(found: Found, reckoning: Reckoning) -> Iterator[Exporter]:
                 )
                 if any(measure.name in names for measure in measures)
             ]
-            pods = ["pods"] if found.labeled else []
+            pods = ["pods"] if survey.labeled else []
             yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))
     by_engine: dict[str, int] = {}
-    for engine in found.engines.values():
+    for engine in survey.engines.values():
         by_engine[engine.name] = by_engine.get(engine.name, 0) + 1
     for name, count in sorted(by_engine.items()):
         engine = ENGINES[name]
         yield Exporter(engine.manual.title or name, f"{count} targets", "tokens" if engine.tokens else "load")
-    if found.kube.nodes or found.kube.workloads:
-        yield Exporter("kube-state-metrics", f"{len(found.kube.nodes)} pods", "nodes of pods, workloads")
+    if survey.kube.nodes or survey.kube.workloads:
+        yield Exporter("kube-state-metrics", f"{len(survey.kube.nodes)} pods", "nodes of pods, workloads")
     typed = sum(1 for host in reckoning.hosts.values() if host.location.instance_type)
     if typed:
         yield Exporter("kube_node_labels", f"{typed} nodes", "instance types")
-    if found.kube.pod_labels:
-        yield Exporter("kube_pod_labels", f"{len(found.kube.pod_labels)} pods", "products and teams")
+    if survey.kube.pod_labels:
+        yield Exporter("kube_pod_labels", f"{len(survey.kube.pod_labels)} pods", "products and teams")
 
 
-def absences(found: Found, reckoning: Reckoning, since: Instant, data_begin: Instant) -> tuple[Absence, ...]:
+def absences(
+    survey: Survey, reckoning: Reckoning, since: Instant, data_begin: Instant
+) -> tuple[Absence, ...]:
     """What is missing, the gravest first."""
-    return tuple(_absences(found, reckoning, since, data_begin))
+    return tuple(_absences(survey, reckoning, since, data_begin))
 
 
-def _absences(found: Found, reckoning: Reckoning, since: Instant, begin: Instant) -> Iterator[Absence]:
+def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Instant) -> Iterator[Absence]:
     hosts = [host for host in reckoning.hosts.values() if host.gpus]
-    if not found.gpus:
+    if not survey.gpus:
         yield Absence(
             "GPUs",
             "no dollars and no GPU-hours",
             "scrape dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter",
         )
-    for name, labels in found.unnamed.items():
+    for name, labels in survey.unnamed.items():
         yield Absence(
             f"UUIDs in series of {name}",
             f"GPUs with the labels {', '.join(labels[:8])} are left out",
@@ -91,7 +93,7 @@ def _absences(found: Found, reckoning: Reckoning, since: Instant, begin: Instant
             "earlier days are not in any figure",
             "none: its retention ended, or GPUs were not scraped",
         )
-    yield from _about_servers(found, reckoning)
+    yield from _about_servers(survey, reckoning)
     unpriced = sorted(
         {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
     )
@@ -118,9 +120,9 @@ def _absences(found: Found, reckoning: Reckoning, since: Instant, begin: Instant
         )
 
 
-def _about_servers(found: Found, reckoning: Reckoning) -> Iterator[Absence]:
-    if not found.engines:
-        counted = f", which {_few(sorted(found.gateways))} does not replace" if found.gateways else ""
+def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
+    if not survey.engines:
+        counted = f", which {_few(sorted(survey.gateways))} does not replace" if survey.gateways else ""
         yield Absence(
             f"inference servers{counted}",
             "no tokens and no cost per token",
@@ -140,8 +142,8 @@ def _about_servers(found: Found, reckoning: Reckoning) -> Iterator[Absence]:
             "their tokens count, and no dollars meet them",
             "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
         )
-    pods = {target.pod for target in found.engines if target.pod}
-    if pods and not found.kube.pod_labels:
+    pods = {target.pod for target in survey.engines if target.pod}
+    if pods and not survey.kube.pod_labels:
         yield Absence(
             "labels of pods",
             "products and teams are those of `ownership` rules alone",

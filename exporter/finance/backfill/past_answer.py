@@ -10,9 +10,9 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.cost.projection import project
 from exporter.cost.savings import Advice, HostUsage, SavingsPolicy, advice
-from exporter.finance.backfill.found import Found
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, Reckoning, scrape_seconds
+from exporter.finance.backfill.survey import Survey
 from exporter.finance.host_usage import priced_gpu
 from exporter.ledger.contents import recent_usage
 from exporter.readings import Kind
@@ -128,7 +128,7 @@ def summed(lines: Iterable[Line]) -> Line:
 
 
 def answer(
-    found: Found,
+    survey: Survey,
     reckoning: Reckoning,
     config: Config,
     since: Instant,
@@ -173,8 +173,8 @@ def answer(
         lines=lines,
         months=dict(sorted(months.items())),
         complete=complete,
-        exporters=exporters(found, reckoning),
-        absences=absences(found, reckoning, since, data_begin),
+        exporters=exporters(survey, reckoning),
+        absences=absences(survey, reckoning, since, data_begin),
         advice=_advice(hosts, config, until),
         requests=requests,
         parallel=parallel,

@@ -1,6 +1,6 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
@@ -17,10 +17,10 @@ from exporter.cost.savings import HourUsage
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
-from exporter.finance.backfill.found import EngineTarget, Found
-from exporter.finance.backfill.host_hours import Device, DeviceKey, HostHour, HostSeries, by_host
+from exporter.finance.backfill.host_hours import DeviceHour, DeviceKey, HostHour, HostSeries, by_host
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.ledger.history import HistorySums
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
@@ -81,7 +81,7 @@ class PastHost:
     """One host: its months, and what savings and the projection need of its last days.
 
     `first` and `last` are when it was seen. `uncharged` is time without samples that nothing was charged for.
-    `samples` are those of one GPU in the usual hour. `cells` are sums by hour since 1970.
+    `samples` are hours by the samples of one GPU in them. `targets` are those that were ever on it.
     """
 
     key: NodeKey
@@ -92,7 +92,8 @@ class PastHost:
     first: Instant | None = None
     last: Instant = 0
     uncharged: Nanoseconds = 0
-    samples: float = 0.0
+    samples: Counter[int] = field(default_factory=Counter)
+    targets: set[EngineTarget] = field(default_factory=set)
     months: dict[str, MonthSums] = field(default_factory=dict)
     usage: deque[tuple[int, HourUsage]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
@@ -123,18 +124,18 @@ class HourSink(Protocol):
 class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
 
-    def __init__(self, config: Config, found: Found, until: Instant, sink: HourSink | None = None) -> None:
+    def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
         self._config = config
         self._recent_from = until - RECENT_HOURS * HOUR
-        self._found = found
+        self._survey = survey
         self._sink = sink
-        self._owners = _owners(found, config)
+        self._owners = _owners(survey, config)
         self._homes: dict[EngineTarget, NodeKey] = {}
         self._keys: dict[PodName, ServerKey] = {}
         self.hosts: dict[NodeKey, PastHost] = {}
         self.homeless: set[EngineTarget] = set()
         self.shared: set[NodeKey] = set()
-        self._any_until: Instant = 0
+        self._active: set[int] = set()
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
@@ -148,23 +149,24 @@ class Reckoning:
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before
         self._settle(hours, chunk)
-        silent = self._silences(hours, chunk)
+        self._active |= chunk.alive
+        self._active.update(number for of_host in hours.values() for number in of_host)
         servers = self._by_host(chunk)
         for key in sorted({*hours, *servers}):
             host = self._host(key)
             for number in range(chunk.first, chunk.first - 1 + chunk.hours):
                 at = number + 1 - chunk.first
-                targets = [target for target in servers.get(key, ()) if at in chunk.engines[target].seen]
+                targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
                 hour = hours.get(key, {}).get(number)
                 if hour is not None or (targets and key not in hours):
-                    self._charge(host, number, at, hour, targets, chunk, silent)
+                    self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
         if host is None:
-            location = self._found.kube.location(key, self._config)
+            location = self._survey.kube.location(key, self._config)
             policy = replace(
                 cost_policy(self._config, key.host, location),
                 interval=HOUR,
@@ -185,7 +187,7 @@ class Reckoning:
         for target, engine in chunk.engines.items():
             pod = PodName(target.cluster, target.namespace, target.pod)
             home = homes.get(pod) if target.pod else None
-            home = home or self._homes.get(target) or self._found.host_of(target, engine.labels)
+            home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
             if home is None:
                 self.homeless.add(target)
             else:
@@ -198,11 +200,6 @@ class Reckoning:
             servers.setdefault(home, []).append(target)
         return servers
 
-    def _silences(self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk) -> set[int]:
-        """Hours in which no host at all was seen: the server was down, and the hosts may not have been."""
-        seen = {number for of_host in hours.values() for number in of_host}
-        return {number for number in range(chunk.first, chunk.first - 1 + chunk.hours) if number not in seen}
-
     def _charge(
         self,
         host: PastHost,
@@ -211,19 +208,23 @@ class Reckoning:
         hour: HostHour | None,
         targets: list[EngineTarget],
         chunk: Chunk,
-        silent: set[int],
     ) -> None:
         start = number * HOUR if hour is None else hour.start
         parts = () if hour is None else hour.parts
-        energy = _energies(hour)
-        servers, owners = self._servers(host, at, targets, chunk, start)
+        skipped = host.first is not None and start > host.last and not self._ran(host, start)
+        energy = _energies(hour, skipped=skipped)
+        servers, owners = self._servers(host, at, targets, chunk, start, skipped=skipped)
         opening = self._frame(host, start, parts[0].devices if parts else (), targets, energy, 0)
         sums = HistorySums()
         if host.first is None:
             host.first = start
             host.state = advance.advance(host.state, opening, host.policy).state
+        elif skipped:
+            host.uncharged += start - host.last
         elif start > host.last:
-            self._bridge(host, start, replace(opening, servers=servers, owners=owners), silent, sums)
+            host.elapsed += start - host.last
+            gap = replace(opening, elapsed=host.elapsed, servers=servers, owners=owners)
+            self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
             frame = self._frame(host, part.end, part.devices, targets, energy, part.end - part.start)
             self._tick(host, replace(frame, servers=servers, owners=owners), host.policy, sums)
@@ -234,18 +235,10 @@ class Reckoning:
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
-    def _bridge(
-        self, host: PastHost, start: Instant, opening: Frame, silent: set[int], sums: HistorySums
-    ) -> None:
-        """Charge the time since a host was last seen, where it may be assumed to have run."""
-        gap = start - host.last
-        everywhere = all(number in silent for number in range(-(-host.last // HOUR), start // HOUR))
-        if gap > GAP_CHARGED and not everywhere:
-            host.uncharged += gap
-            return
-        host.elapsed += gap
-        frame = replace(opening, elapsed=host.elapsed)
-        self._tick(host, frame, replace(host.policy, gap_after=0), sums)
+    def _ran(self, host: PastHost, start: Instant) -> bool:
+        """Whether a host may be assumed to have run since it was last seen: nothing was scraped, or briefly."""
+        unseen = range(-(-host.last // HOUR), start // HOUR)
+        return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
 
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> None:
         outcome = advance.advance(host.state, frame, policy)
@@ -276,7 +269,7 @@ class Reckoning:
         if hour is not None:
             self._month(host, month).seen += hour.seen
             self._month(host, month).span += max(0, hour.end - max(hour.start, host.last))
-            host.samples = hour.usual
+            host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
                 host.gpus[device.series.gpu] = hour.end
         for missed in range(-(-host.last // HOUR), number if host.last else 0):
@@ -289,7 +282,7 @@ class Reckoning:
         self,
         host: PastHost,
         wall: Instant,
-        devices: tuple[Device, ...],
+        devices: tuple[DeviceHour, ...],
         targets: list[EngineTarget],
         energy: Mapping[str, float],
         length: Nanoseconds,
@@ -302,17 +295,29 @@ class Reckoning:
         return Frame(host.elapsed, wall, readings, holders=holders)
 
     def _servers(
-        self, host: PastHost, at: int, targets: Iterable[EngineTarget], chunk: Chunk, start: Instant
+        self,
+        host: PastHost,
+        at: int,
+        targets: Iterable[EngineTarget],
+        chunk: Chunk,
+        start: Instant,
+        *,
+        skipped: bool,
     ) -> tuple[tuple[ServerReading, ...], tuple[PodOwnership, ...]]:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
-            page = self._page(host, target, hours, at)
-            engine = self._found.engines[target]
+            engine = self._survey.engines[target]
+            key = self._survey.server(target)
+            host.targets.add(target)
+            if at not in hours.seen:
+                readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
+                continue
+            page = self._page(host, target, hours, at, skipped=skipped)
             read = interpret(engine, page)
             readings.append(
                 ServerReading(
-                    self._found.server(target),
+                    key,
                     target.url,
                     up=True,
                     engine=engine.name,
@@ -332,8 +337,11 @@ class Reckoning:
         return tuple(readings), tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
 
     @staticmethod
-    def _page(host: PastHost, target: EngineTarget, hours: EngineHours, at: int) -> Page:
-        """A page of counters that began at zero when the target was first seen on this host."""
+    def _page(host: PastHost, target: EngineTarget, hours: EngineHours, at: int, *, skipped: bool) -> Page:
+        """A page of counters that began at zero when the target was first seen on this host.
+
+        `skipped`: the time before this hour was not charged, and what rose in it does not count.
+        """
         counters = host.counters.setdefault(target, {})
         samples: dict[str, list[Sample]] = {}
 
@@ -341,7 +349,7 @@ class Reckoning:
             samples.setdefault(series.name, []).append(Sample(series, value))
 
         for key, (series, rises) in hours.rises.items():
-            rise = rises[at]
+            rise = hours.inside.get((key, at), rises[at]) if skipped else rises[at]
             if not isnan(rise) or key in counters:
                 counters[key] = counters.get(key, 0.0) + (rise if not isnan(rise) else 0.0)
                 put(series, counters[key])
@@ -353,15 +361,15 @@ class Reckoning:
     def _holders(
         self,
         host: PastHost,
-        devices: Iterable[Device],
+        devices: Iterable[DeviceHour],
         readings: tuple[GpuReading, ...],
         targets: list[EngineTarget],
     ) -> Iterator[Holder]:
-        labeled = self._found.holders_on(host.key)
+        labeled = self._survey.holders_on(host.key)
         configured: dict[str, list[Holder]] = {}
-        for holder in configured_holders(self._configured(targets), readings):
+        for holder in configured_holders(self._configured(host), readings):
             configured.setdefault(holder.uuid, []).append(holder)
-        loose = sorted({self._found.server(target) for target in targets})
+        loose = sorted({self._survey.server(target) for target in targets})
         for device in devices:
             uuid, instance = device.series.gpu.uuid, _instance(device)
             if device.holders:
@@ -374,56 +382,60 @@ class Reckoning:
                 key = loose[0] if len(loose) == 1 else UNATTRIBUTED
                 yield Holder(key, uuid, instance=instance)
 
-    def _configured(self, targets: Iterable[EngineTarget]) -> list[ConfiguredServer]:
-        """Configured servers of these targets that name their GPUs."""
-        here = (self._found.configured(target) for target in targets)
+    def _configured(self, host: PastHost) -> list[ConfiguredServer]:
+        """Configured servers that were seen on a host and name their GPUs."""
+        here = (self._survey.configured(target) for target in sorted(host.targets))
         return [server for server in here if server is not None and server.gpus is not None]
 
     def _server(self, pod: PodName) -> ServerKey:
         if pod not in self._keys:
-            self._keys[pod] = self._found.server_of_pod(pod)
+            self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
 
 
-def _owners(found: Found, config: Config) -> dict[ServerKey, PodOwnership]:
+def _owners(survey: Survey, config: Config) -> dict[ServerKey, PodOwnership]:
     owners: dict[ServerKey, PodOwnership] = {}
-    for pod in sorted(found.kube.pod_labels):
-        owned = found.kube.ownership(pod, config)
+    for pod in sorted(survey.kube.pod_labels):
+        owned = survey.kube.ownership(pod, config)
         if owned is not None:
-            key = found.server_of_pod(pod)
+            key = survey.server_of_pod(pod)
             owners[key] = owned._replace(key=key)
     return owners
 
 
-def _used(device: Device, *, has_server: bool) -> bool:
+def _used(device: DeviceHour, *, has_server: bool) -> bool:
     """Whether a process holds a GPU: by its memory, else as its utilization and the servers suggest."""
     if device.memory is not None:
         return device.memory >= HELD_BYTES
     return has_server or bool(device.utilization)
 
 
-def _instance(device: Device) -> str:
+def _instance(device: DeviceHour) -> str:
     series = device.series
     return f"MIG-{series.gpu.uuid}/{series.instance}" if series.instance else ""
 
 
-def _energies(hour: HostHour | None) -> dict[str, float]:
-    """Joules by GPU of an hour, per nanosecond in which the GPU was there."""
+def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
+    """Joules by GPU of an hour, per nanosecond in which the GPU was there.
+
+    `skipped`: the time before it was not charged, and what was used in it does not count.
+    """
     joules: dict[str, float] = {}
     there: dict[str, Nanoseconds] = {}
     for part in () if hour is None else hour.parts:
         for uuid in {device.series.gpu.uuid for device in part.devices}:
             there[uuid] = there.get(uuid, 0) + part.end - part.start
         for device in part.devices:
-            if device.joules is not None:
-                joules[device.series.gpu.uuid] = device.joules
+            used = device.inside if skipped and device.inside is not None else device.joules
+            if used is not None:
+                joules[device.series.gpu.uuid] = used
     return {uuid: amount / there[uuid] for uuid, amount in joules.items() if there[uuid]}
 
 
 def _readings(
-    host: PastHost, devices: Iterable[Device], energy: Mapping[str, float], length: Nanoseconds
+    host: PastHost, devices: Iterable[DeviceHour], energy: Mapping[str, float], length: Nanoseconds
 ) -> Iterator[GpuReading]:
-    by_gpu: dict[str, list[Device]] = {}
+    by_gpu: dict[str, list[DeviceHour]] = {}
     for device in devices:
         by_gpu.setdefault(device.series.gpu.uuid, []).append(device)
     for uuid, of_gpu in sorted(by_gpu.items()):
@@ -448,7 +460,7 @@ def _readings(
         )
 
 
-def _mig(device: Device) -> MigInstance:
+def _mig(device: DeviceHour) -> MigInstance:
     number = device.series.instance
     return MigInstance(
         _instance(device),
@@ -458,7 +470,7 @@ def _mig(device: Device) -> MigInstance:
     )
 
 
-def _ratio(device: Device) -> float | None:
+def _ratio(device: DeviceHour) -> float | None:
     return None if device.utilization is None else min(1.0, device.utilization)
 
 
@@ -479,4 +491,5 @@ def scrape_seconds(host: PastHost) -> int | None:
     """Seconds between two samples of a host's GPUs."""
     if not host.samples:
         return None
-    return max(1, round(HOUR / NANOSECONDS_PER_SECOND / host.samples))
+    (samples, _hours), *_ = host.samples.most_common(1)
+    return max(1, round(HOUR / NANOSECONDS_PER_SECOND / max(1, samples)))

@@ -110,13 +110,13 @@ class _Instances:
 
 
 @dataclass
-class Found:
+class Survey:
     """What there is. `names` are the series' names of each GPU exporter, and of the engines together.
 
     `counts` are series by name, and `instances` the targets that have them.
     `engines` are the engines of targets by name. `gateways` are titles of pages that count again.
     `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
-    whose GPUs name the pod that holds them.
+    whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance.
     """
 
     config: Config
@@ -131,6 +131,7 @@ class Found:
     labeled: set[NodeKey] = field(default_factory=set)
     unnamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     infos: dict[str, Labels] = field(default_factory=dict)
+    own_pods: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _by_pod: dict[PodName, EngineTarget] | None = None
     _instances: _Instances = field(default_factory=_Instances)
     _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
@@ -156,7 +157,7 @@ class Found:
         if not uuid:
             return None
         info = {**self.infos.get(uuid, {}), **labels} if exporter.info else labels
-        pod = _holder(exporter, labels)
+        pod = _holder(exporter, labels, self.own_pods)
         index = first_label(info, exporter.index)
         return GpuSeries(
             number,
@@ -281,11 +282,16 @@ class Found:
 REPLICAS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__")
 
 
-def _holder(exporter: GpuExporter, labels: Labels) -> PodName | None:
+def _holder(
+    exporter: GpuExporter, labels: Labels, own_pods: Mapping[tuple[str, str, str], str]
+) -> PodName | None:
+    """The pod that holds a GPU. The labels of the target are there where the page has none, or other ones."""
+    target = labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", "")
     for names in exporter.holders:
         pod, container = labels.get(names.pod, ""), labels.get(names.container, "")
         if pod:
-            if exporter.is_own_pod(pod) or exporter.is_own_pod(container):
+            own = pod == own_pods.get(target) and names.pod == "pod"
+            if own or exporter.is_own_pod(pod) or exporter.is_own_pod(container):
                 return None
             return PodName(labels.get("cluster", ""), labels.get(names.namespace, ""), pod)
         if names.pod in labels:
@@ -361,47 +367,52 @@ def selector(names: Collection[str], matchers: str = "") -> str:
     return f'{{__name__=~"{listed}"{rest}}}'
 
 
-def find(
+def take_survey(
     client: PrometheusClient, config: Config, since: Instant, until: Instant, progress: Progress
-) -> Found:
+) -> Survey:
     """Look what a server has in a time range.
 
     Raises:
         PrometheusError: there is no whole answer.
     """
-    found = Found(config)
+    survey = Survey(config)
     energy = any(rule.energy is not None for rule in config.hardware)
     progress("looking for GPUs", 0)
     gpu_labels: dict[int, list[Labels]] = {}
     for number, exporter in enumerate(GPU_EXPORTERS):
         names = exporter.names(energy=energy)
         gpu_labels[number] = list(client.label_sets(selector(names), since, until))
-        found.add_names(exporter.name, gpu_labels[number])
+        survey.add_names(exporter.name, gpu_labels[number])
         if gpu_labels[number] and exporter.info:
             for labels in client.label_sets(selector([exporter.info]), since, until):
-                found.infos[uuid_of(first_label(labels, exporter.uuid))] = labels
+                survey.infos[uuid_of(first_label(labels, exporter.uuid))] = labels
     progress("looking for inference servers", 0.2)
-    _find_engines(client, found, since, until)
+    _find_engines(client, survey, since, until)
     progress("looking for pods and nodes", 0.6)
-    _find_cluster(client, found, gpu_labels, since, until)
+    instances = {labels.get("instance", "") for each in gpu_labels.values() for labels in each} - {""}
+    for batch in batches(instances):
+        for labels in client.label_sets(f'up{{pod!="",instance=~"{batch}"}}', since, until):
+            target = labels.get("cluster", ""), labels.get("job", ""), labels["instance"]
+            survey.own_pods[target] = labels["pod"]
+    _find_cluster(client, survey, gpu_labels, since, until)
     for number, label_sets in gpu_labels.items():
         # Those that name their host come first: others are of a host by their UUID or address.
         for labels in sorted(
             label_sets, key=lambda each: -bool(first_label(each, GPU_EXPORTERS[number].host))
         ):
-            series = found.gpu_series(number, labels)
+            series = survey.gpu_series(number, labels)
             if series is None:
-                found.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels))
+                survey.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels))
                 continue
-            found.hosts.add(series.host)
-            found.gpus.setdefault(series.gpu.uuid, set()).add(GPU_EXPORTERS[number].name)
+            survey.hosts.add(series.host)
+            survey.gpus.setdefault(series.gpu.uuid, set()).add(GPU_EXPORTERS[number].name)
             if series.holder is not None:
-                found.labeled.add(series.host)
+                survey.labeled.add(series.host)
     progress("looking for pods and nodes", 1)
-    return found
+    return survey
 
 
-def _find_engines(client: PrometheusClient, found: Found, since: Instant, until: Instant) -> None:
+def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
     """Recognize each target by the series that identify engines and gateways."""
     names = {name for row in ROWS for name in spellings(row.fingerprint.names)}
     pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
@@ -414,16 +425,16 @@ def _find_engines(client: PrometheusClient, found: Found, since: Instant, until:
         page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
         row = match(page)
         if isinstance(row, Engine):
-            found.engines[target] = row
+            survey.engines[target] = row
         elif row is not None:
-            found.gateways.add(row.title)
+            survey.gateways.add(row.title)
     wanted = {
         name
-        for engine in {engine.name: engine for engine in found.engines.values()}.values()
+        for engine in {engine.name: engine for engine in survey.engines.values()}.values()
         for name in spellings(engine_names(engine))
     }
     if wanted:
-        found.add_names("engines", client.label_sets(selector(wanted), since, until))
+        survey.add_names("engines", client.label_sets(selector(wanted), since, until))
 
 
 def engine_names(engine: Engine) -> set[str]:
@@ -436,17 +447,17 @@ def engine_names(engine: Engine) -> set[str]:
 
 def _find_cluster(
     client: PrometheusClient,
-    found: Found,
+    survey: Survey,
     gpu_labels: Mapping[int, list[Labels]],
     since: Instant,
     until: Instant,
 ) -> None:
-    pods = {target.pod for target in found.engines if target.pod}
+    pods = {target.pod for target in survey.engines if target.pod}
     nodes: set[str] = set()
     for number, label_sets in gpu_labels.items():
         exporter = GPU_EXPORTERS[number]
         for labels in label_sets:
-            holder = _holder(exporter, labels)
+            holder = _holder(exporter, labels, survey.own_pods)
             pods |= {holder.pod} if holder is not None else set()
             pods |= {labels[pod] for _, pod in POD_OF_TARGET if labels.get(pod)}
             nodes.add(first_label(labels, exporter.host))
@@ -470,10 +481,10 @@ def _find_cluster(
         for labels in (*info, *owners)
         if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
     }
-    found.kube.add_pods(
+    survey.kube.add_pods(
         info,
         owners,
         about(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
         about_pods(POD_LABELS),
     )
-    found.kube.add_nodes(about(NODE_LABELS, "node", nodes), about(NODE_INFO, "node", nodes))
+    survey.kube.add_nodes(about(NODE_LABELS, "node", nodes), about(NODE_INFO, "node", nodes))
