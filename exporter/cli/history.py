@@ -175,6 +175,7 @@ def _answer(
     options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
 ) -> "PastAnswer":
     from exporter.finance.backfill.hourly import HourlyReader  # noqa: PLC0415
+    from exporter.finance.backfill.lacks import nothing  # noqa: PLC0415
     from exporter.finance.backfill.past_answer import answer  # noqa: PLC0415
     from exporter.finance.backfill.reckoning import Reckoning  # noqa: PLC0415
     from exporter.finance.backfill.survey import take_survey  # noqa: PLC0415 - as in `history`
@@ -184,11 +185,7 @@ def _answer(
             client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what)
         )
         if not survey.gpus and not survey.engines:
-            raise VerbFailedError(
-                f"{client.name} has no GPU and no inference server between the two days: scrape "
-                "dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter, and the engines' /metrics; or ask "
-                "the place that keeps older samples"
-            )
+            raise VerbFailedError(f"{client.name} has {nothing(survey)}")
         with _records(options, client, config, since, until) as records:
             reckoning = Reckoning(config, survey, until, records)
             for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):

@@ -8,7 +8,7 @@ from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
 from exporter.finance.fleet.record import instant_text
-from exporter.units import NANOSECONDS_PER_DAY, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 NAMED_MAX: Final = 3
 """Hosts, servers or labels that one line names."""
@@ -28,6 +28,19 @@ class Absence(NamedTuple):
     what: str
     effect: str
     remedy: str
+
+
+def nothing(survey: Survey) -> str:
+    """What a server has that has no GPU and no inference server, to follow its name; and what to do."""
+    for name, labels in survey.unnamed.items():
+        return (
+            f"series of {name} without a UUID (their labels are {', '.join(labels)}): "
+            "keep the label UUID in metric_relabel_configs"
+        )
+    return (
+        "no GPU and no inference server in this time: scrape dcgm-exporter, nvidia_gpu_exporter or "
+        "nvitop-exporter, and the engines' /metrics; or ask the place that keeps older samples"
+    )
 
 
 def exporters(survey: Survey, reckoning: Reckoning) -> tuple[Exporter, ...]:
@@ -87,11 +100,11 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             f"GPUs with the labels {', '.join(labels[:8])} are left out",
             "keep the label UUID in metric_relabel_configs",
         )
-    if hosts and begin - since > NANOSECONDS_PER_DAY:
+    if hosts and begin - since > NANOSECONDS_PER_HOUR:
         yield Absence(
             f"GPUs before {instant_text(begin)}",
             "earlier days are not in any figure",
-            "none: its retention ended, or GPUs were not scraped",
+            "ask the place that keeps samples for longer, if there is one",
         )
     yield from _about_servers(survey, reckoning)
     unpriced = sorted(
@@ -110,6 +123,13 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             "GPUs without a configured price have that of the market",
             "name prices in --config.file, or let kube-state-metrics have "
             "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
+        )
+    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
+    if fewer:
+        yield Absence(
+            f"GPUs of {_names(fewer)}, whose instance type has more",
+            "what is not scraped costs nothing here",
+            "scrape all GPUs of the host",
         )
     gaps = [host for host in hosts if host.uncharged]
     if gaps:

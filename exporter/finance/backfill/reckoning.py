@@ -236,7 +236,7 @@ class Reckoning:
         self._note(host, number, end, hour, sums)
 
     def _ran(self, host: PastHost, start: Instant) -> bool:
-        """Whether a host may be assumed to have run since it was last seen: nothing was scraped, or briefly."""
+        """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
         unseen = range(-(-host.last // HOUR), start // HOUR)
         return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
 

@@ -1,5 +1,6 @@
 """GPUs, servers, pods and nodes that a Prometheus has in a time range, by label sets alone."""
 
+import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -181,6 +182,9 @@ class Survey:
             for names in POD_OF_TARGET:
                 own = PodName(cluster, *(labels.get(each, "") for each in names))
                 named = named or self.kube.node_of(own)
+        if is_address(named):  # of the host, by one exporter's default
+            known_as = self.kube.addresses.get(NodeKey(cluster, named), "")
+            named = known_as or ("" if not is_address(address.host) else named)
         if named:
             host = NodeKey(cluster, label(named))
             self._instances.by_address.setdefault(address, host)
@@ -308,6 +312,15 @@ def host_part(instance: str) -> str:
         return instance
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _port(instance: str) -> int:
     try:
         return urlsplit(instance if "//" in instance else f"//{instance}").port or 0
@@ -402,7 +415,7 @@ def take_survey(
         ):
             series = survey.gpu_series(number, labels)
             if series is None:
-                survey.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels))
+                survey.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels.keys() - {"__name__"}))
                 continue
             survey.hosts.add(series.host)
             survey.gpus.setdefault(series.gpu.uuid, set()).add(GPU_EXPORTERS[number].name)
