@@ -245,5 +245,7 @@ def test_servers_that_no_label_ties_to_a_gpu_are_unattributed(
     }
 
     assert dollars.pop("unattributed") == pytest.approx(4 * 72 * 1.075, rel=0.005)
-    assert all(name in ("vllm:8011", "vllm:8012", *UNNAMED) and not amount for name, amount in dollars.items())
+    assert all(
+        name in ("vllm:8011", "vllm:8012", *UNNAMED) and not amount for name, amount in dollars.items()
+    )
     assert any("gpus" in one["remedy"] for one in document["lacks"])

@@ -87,7 +87,9 @@ def samples(name: str) -> Iterator[Series]:
         labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
         value = float(match[3])
         counter = match[1].endswith("_total")
-        yield series(match[1], labels, times, [value * (n if counter else 1) for n in range(1, len(times) + 1)])
+        yield series(
+            match[1], labels, times, [value * (n if counter else 1) for n in range(1, len(times) + 1)]
+        )
 
 
 @pytest.fixture(scope="module")
