@@ -72,7 +72,7 @@ def scrapes(host: RecordedHost, scrape: int, target: str) -> Iterator[int]:
     """When a target of a host was scraped: each has its own offset, as in Prometheus."""
     offset = zlib.crc32(f"{host.name}/{target}".encode()) % scrape // CELL * CELL
     first = host.begin - host.begin % scrape + offset
-    return (at for at in range(first, host.end + 1, scrape) if host.scraped(at))
+    return (at for at in range(first, host.end, scrape) if host.scraped(at))
 
 
 def _lives(host: RecordedHost, slot: int, times: list[int]) -> Iterator[tuple[Labels, list[int]]]:
