@@ -52,11 +52,12 @@ def run_history(address: str, folder: Path, config: str, *arguments: str) -> sub
 
 
 def metered(fleet: RecordedFleet, folder: Path) -> Totals:
-    """What the daemons posted, by month and server; a ledger for each host is written into the folder."""
+    """What the daemons posted, by month and server: ledgers that the folder lacks are written."""
     totals: Totals = {}
     for host in fleet.hosts:
         path = folder / f"{host.name}.db"
-        write_ledger(fleet, host, path)
+        if not path.exists():
+            write_ledger(fleet, host, path)
         add(totals, fleet, read_truth(fleet, host, path))
     return totals
 

@@ -1,4 +1,4 @@
-"""What the tests of the history share: three hosts, the ledgers of their daemons, and where they were recorded."""
+"""What the tests of the history share: three hosts, their ledgers, and where they were recorded."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

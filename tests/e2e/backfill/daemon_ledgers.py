@@ -1,8 +1,7 @@
-"""What the daemon would have posted: the truth of each host through the cost code, into a ledger of its own."""
+"""What each host's daemon would have posted: the truth through the cost code, into a ledger."""
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,6 @@ from exporter.config.settings import cost_policy
 from exporter.cost.advance import advance
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, Postings
-from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import (

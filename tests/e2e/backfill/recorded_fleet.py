@@ -233,7 +233,7 @@ class RecordedFleet:
         return tuple(dict.fromkeys(month_of(at) for at in (self.begin, self.end - 1)))
 
     def ticks(self, host: RecordedHost, step: int) -> Iterator[int]:
-        """Moments at which a daemon on a host takes a tick: each `step` of the clock, and whenever something changes."""
+        """When a daemon on a host takes a tick: each `step` of the clock, and whenever something changes."""
         yield host.begin
         booted = {until for _, until in host.off}
         for since, until in pairwise(host.events):

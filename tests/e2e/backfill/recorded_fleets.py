@@ -1,11 +1,13 @@
-"""Two fleets: three hosts for three days, and twenty for thirty, over the end of a month.
+"""Fleets: three hosts for three days, twenty for thirty, and twenty-five for ninety, over ends of months.
 
 Nothing happens on the hour: pods are replaced, processes end and machines come at odd minutes.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final
 
 from tests.e2e.backfill.recorded_fleet import (
@@ -43,11 +45,16 @@ budgets:
   - {name: fleet, dollars_per_month: 1000}
 hardware:
   - match: {instance_type: p5.48xlarge}
-    rented: {gpus_per_host: 8, prices: [{from: 2026-01-01, dollars_per_host_hour: 55.04}, {from: "2026-09-27T10:20", dollars_per_host_hour: 41.28}]}
+    rented:
+      gpus_per_host: 8
+      prices:
+        - {from: 2026-01-01, dollars_per_host_hour: 55.04}
+        - {from: "2026-09-27T10:20", dollars_per_host_hour: 41.28}
   - match: {host: "n*"}
     rented: {dollars_per_gpu_hour: 2.5}
   - match: {host: "w*"}
-    owned: {purchase_dollars_per_host: 60000, gpus_per_host: 4, in_service: 2025-02-01, life_years: 4, residual_ratio: 0.1}
+    owned:
+      {purchase_dollars_per_host: 60000, gpus_per_host: 4, in_service: 2025-02-01, life_years: 4}
     energy: {dollars_per_kilowatt_hour: 0.12, pue_ratio: 1.3, host_factor_ratio: 1.5}
   - match: {gpu_model: "*L40S*"}
     rented: {dollars_per_gpu_hour: 0.8}
@@ -91,7 +98,7 @@ def host(
         exporter,
         gpu_model,
         tuple(tuple(lives) for lives in uuids),
-        tuple(part for tenancy in tenancies for part in _without(tenancy, off)),
+        tuple(part for tenancy in tenancies for part in _without(_of_host(tenancy, name), off)),
         *period,
         cluster=cluster,
         instance_type=instance_type,
@@ -100,6 +107,16 @@ def host(
         renamed=renamed,
         seed=seed,
     )
+
+
+def _of_host(tenancy: Tenancy, name: str) -> Tenancy:
+    """A tenancy with a pod that no other host has, named as Kubernetes does."""
+    if not tenancy.pod:
+        return tenancy
+    replica_set, _, pod = tenancy.pod.rpartition("-")
+    number, letters = zlib.crc32(f"{name}/{tenancy.gpus[0]}/{pod}".encode()), "bcdfghjklmnpqrstvwxz2456789"
+    suffix = "".join(letters[number // 27**place % 27] for place in range(5))
+    return replace(tenancy, pod=f"{replica_set}-{suffix}")
 
 
 def _without(tenancy: Tenancy, off: tuple[tuple[int, int], ...]) -> Iterator[Tenancy]:
@@ -125,7 +142,7 @@ def pods(
     restarts: Sequence[int] = (),
     hash_: str = "7d9c5b6f4d",
 ) -> list[Tenancy]:
-    """One pod after the other: each from a moment to the next, less the 40 s in which nobody holds the GPUs."""
+    """One pod after the other, each from a moment to the next, less 40 s in which nobody holds the GPUs."""
     last = len(moments) - 2
     names = ("x2lqz", "b8k4d", "mv6rt", "q9w2s", "hj5nc", "t7zfp", "c4gxl", "z6vbk")
     return [
@@ -137,7 +154,7 @@ def pods(
             until if number == last else until - 40,
             restarts=tuple(one for one in restarts if since < one < until),
         )
-        for number, (since, until) in enumerate(zip(moments, moments[1:], strict=False))
+        for number, (since, until) in enumerate(pairwise(moments))
     ]
 
 
@@ -277,3 +294,27 @@ def twenty_hosts() -> RecordedFleet:
         for number, (name, exporter, slots, tenancies) in enumerate(plain)
     ]
     return RecordedFleet(begin, end, (*east, *west, *spot, *bare), CONFIG, frozenset({"b02"}))
+
+
+def two_hundred_gpus(days: int = 90) -> RecordedFleet:
+    """Twenty-five hosts of eight GPUs, each with two servers whose pods are replaced each month."""
+    end = at(10, 15)
+    begin = end - days * DAY
+    moments = [begin - DAY, *(begin + (30 * n + 7) * DAY + n * 1110 for n in range(days // 30)), end]
+    hosts = (
+        host(
+            f"n{number:02d}",
+            number,
+            "operator",
+            H100,
+            8,
+            (begin, end),
+            [
+                *pods(CHAT if number % 2 else LAB, (0, 1, 2, 3), moments),
+                *pods(SEARCH if number % 3 else ASSIST, (4, 5, 6, 7), moments),
+            ],
+            cluster="east",
+        )
+        for number in range(1, 26)
+    )
+    return RecordedFleet(begin, end, tuple(hosts), CONFIG)

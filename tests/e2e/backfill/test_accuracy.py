@@ -1,7 +1,7 @@
 """The history of three hosts beside the ledgers that their daemons would have written.
 
-They have pods that come, go and are replaced at odd minutes, processes that end, a GPU that is replaced, a label
-that is renamed, two replicas of Prometheus, a host that was not scraped for five hours, and a month's end.
+They have pods that come, go and are replaced at odd minutes, processes that end, a GPU that is replaced, a
+label that is renamed, two replicas of Prometheus, a host that was not scraped for five hours, and a month's end.
 """
 
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_the_whole_is_the_sum_of_its_parts(
     scrape: int,
     bound: float,
 ) -> None:
-    """Servers, hosts, products, teams and models each sum to the months, to the picodollar; so do GPU-hours."""
+    """Servers, hosts, products, teams and models each sum to the months, to the picodollar."""
     document = answer(three, store, tmp_path, answers, (name, scrape))
     total = {month["month"]: month for month in document["months"]}
 

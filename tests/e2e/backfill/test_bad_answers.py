@@ -14,7 +14,7 @@ from exporter.cli import main
 from tests.e2e.backfill.comparison import UNNAMED, period
 from tests.e2e.backfill.conftest import FLEET, Store
 from tests.e2e.backfill.exporter_series import Series, recorded, series
-from tests.e2e.backfill.proxy import ProxyAnswer, Fault, Proxy
+from tests.e2e.backfill.proxy import Fault, Proxy, ProxyAnswer
 from tests.e2e.backfill.stores import prometheus_of
 from tests.e2e.fleet.programs import FleetPrometheus
 

@@ -1,7 +1,7 @@
 """Each label set that an exporter's series have in a Prometheus: whose GPU it is, and who holds it.
 
-A file has samples of one scrape. They are recorded every minute for six hours of a day of their own; what ends
-in `_total` grows by its value each minute.
+A file has samples of one scrape. They are recorded every minute for six hours of a day of their own; what
+ends in `_total` grows by its value each minute.
 """
 
 import json
