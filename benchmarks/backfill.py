@@ -74,7 +74,7 @@ def measure(address: str, fleet: RecordedFleet, folder: Path) -> MeasuredHistory
 
 
 @contextmanager
-def holding(name: str, fleet: RecordedFleet, scrape: int, folder: Path) -> Iterator[Queried]:
+def filled_store(name: str, fleet: RecordedFleet, scrape: int, folder: Path) -> Iterator[Queried]:
     """A Prometheus or a VictoriaMetrics with a fleet that was scraped every `scrape` seconds."""
     if name == "Prometheus":
         with prometheus_of(recorded(fleet, scrape), folder / f"prometheus-{scrape}") as program:
@@ -98,7 +98,7 @@ def accuracy(folder: Path) -> bool:
     for name, scrape, bound in CASES:
         with (
             tempfile.TemporaryDirectory(dir=folder) as made,
-            holding(name, fleet, scrape, Path(made)) as store,
+            filled_store(name, fleet, scrape, Path(made)) as store,
         ):
             measured = measure(store.url, fleet, Path(made))
         every = [
@@ -127,7 +127,7 @@ def scale(folder: Path) -> bool:
     begin = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(dir=folder) as made,
-        holding("Prometheus", fleet, SCALE_SCRAPE, Path(made)) as store,
+        filled_store("Prometheus", fleet, SCALE_SCRAPE, Path(made)) as store,
     ):
         print(f"made in {time.perf_counter() - begin:.0f} s", flush=True)
         measured = measure(store.url, fleet, Path(made))

@@ -43,6 +43,23 @@ _GPUS_OF_SERVER: Final = ratio(
     "sum by (cluster, instance, uuid, namespace, server)"
     f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})'
 )
+_DRAWN: Final = 10
+_OF_SERVER: Final = "cluster, instance, namespace, server, model"
+
+
+def _of_servers(metric: str, legend: str, *labels: str) -> Query:
+    """The largest of one host's servers; a graph of all of them could not be read."""
+    series = f'{metric}{{{q.HOST},namespace=~"$namespace",server=~"$server"}}'
+    if metric.endswith("_total"):
+        series = f"3600 * rate({series}[$__rate_interval])"
+    by = ", ".join((_OF_SERVER, *labels))
+    return Query(f"topk({_DRAWN}, max by ({by}) ({series}))", "percentunit" if labels else "short", legend)
+
+
+_NAME_OF_SERVER: Final = "{{server}} {{model}}"
+_LOAD: Final = _of_servers("inference_server_load_ratio", f"{_NAME_OF_SERVER} {{{{limit}}}}", "limit")
+_WAITING: Final = _of_servers("inference_server_requests_waiting", _NAME_OF_SERVER)
+_PREEMPTED: Final = _of_servers("inference_server_preemptions_total", _NAME_OF_SERVER)
 _ENERGY: Final = Query(
     f"sum by (cluster, instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",
     "watt",
@@ -73,7 +90,7 @@ def gpus() -> dashboard.Dashboard:
         refresh="1m",
         single=("instance",),
     )
-    return with_panels(empty, *_all(), *_table(), *_lines(), *_holders())
+    return with_panels(empty, *_all(), *_table(), *_lines(), *_holders(), *_load())
 
 
 def _all() -> tuple[Panel, ...]:
@@ -181,5 +198,37 @@ def _holders() -> tuple[Panel, ...]:
             width=12,
             height=7,
             stacked=True,
+        ),
+    )
+
+
+def _load() -> tuple[Panel, ...]:
+    return (
+        lines(
+            f"Load by limit: the {_DRAWN} highest",
+            "Part of the KV cache in use, and running requests over their maximum. A gap: neither the server "
+            "nor its command line reports that limit (docs/engines.md).",
+            _LOAD,
+            links=_SERVER_LINKS,
+            width=8,
+            height=7,
+            full=1,
+        ),
+        lines(
+            f"Requests waiting: the {_DRAWN} longest queues",
+            "While one waits, the server counts as full. A gap: the engine does not report it.",
+            _WAITING,
+            links=_SERVER_LINKS,
+            width=8,
+            height=7,
+        ),
+        lines(
+            f"Preemptions per hour: the {_DRAWN} highest",
+            "Requests that gave up their KV cache for lack of it, and are computed again: paid for twice. "
+            "A gap: the engine does not report it.",
+            _PREEMPTED,
+            links=_SERVER_LINKS,
+            width=8,
+            height=7,
         ),
     )

@@ -402,11 +402,11 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "inference:server_tokens:rate1d", s.labels, tokens
         yield "inference:server_last_token_timestamp_seconds", s.labels, AT - (30 if tokens else 3 * DAY)
         if tokens:
-            yield (
-                "inference:server_cost_dollars_per_million_tokens:1h",
-                s.labels,
-                s.rate(AT) / (s.tokens(AT) * 0.0036),
-            )
+            paid, load = s.rate(AT) / (s.tokens(AT) * 0.0036), 0.2 + 0.6 * (1 - s.idle)
+            yield "inference:server_cost_dollars_per_million_tokens:1h", s.labels, paid
+            yield "inference:server_load_ratio:1h", s.labels, load
+            yield "inference:server_full_load_cost_dollars_per_million_tokens:1h", s.labels, paid * load
+            yield "inference:server_headroom_dollars_per_hour", s.labels, (s.rate(AT) - idle) * (1 - load)
         if s.idle >= 1:
             yield "inference:unused_dollars_per_hour:server", s.labels, s.rate(AT)
             yield "inference:idle_down_dollars_per_hour", s.labels, s.rate(AT)
@@ -513,8 +513,22 @@ def scraped(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], Course]]:
                 here | {"namespace": "prod", "server": holder.server},
                 lambda _: GPUS_PER_HOST,
             )
+            yield from _load(
+                here | {"namespace": "prod", "server": holder.server, "model": holder.model}, holder
+            )
             for index in range(GPUS_PER_HOST):
                 yield from _gpu(here, holder, index, first=number == 0)
+
+
+def _load(labels: dict[str, str], holder: Server) -> Iterator[tuple[str, dict[str, str], Course]]:
+    for limit, part in (("kv_cache", 0.8), ("sequences", 0.6)):
+        yield (
+            "inference_server_load_ratio",
+            labels | {"limit": limit},
+            lambda at, part=part: part * (1 - holder.idle_share(at)),
+        )
+    yield "inference_server_requests_waiting", labels, lambda at: max(0, 40 * (0.2 - holder.idle_share(at)))
+    yield "inference_server_preemptions_total", labels, lambda at: (at - AT) / 300 + 5e4
 
 
 def _gpu(

@@ -69,6 +69,19 @@ _SHRINK_TOKENS: Final = Query(
     f"{_by_server(q.slow('inference:server_tokens:rate1d', _SELECTED))} {_TOP_USED}", "short"
 )
 
+_HEADROOM: Final = _by_server(f"inference:server_headroom_dollars_per_hour{{{q.SERVER}}}")
+_TOP_HEADROOM: Final = q.largest(_SHOWN, _HEADROOM, q.BY_SERVER)
+_FILL: Final = dollars(f"topk({_SHOWN}, {_HEADROOM}) {q.HOURS_PER_MONTH}")
+
+
+def _fill(record: str) -> str:
+    return f"max by ({q.BY_SERVER}) ({record}{{{q.SERVER}}}) {_TOP_HEADROOM}"
+
+
+_FILL_LOAD: Final = ratio(_fill("inference:server_load_ratio:1h"))
+_FILL_PAID: Final = dollars(_fill("inference:server_cost_dollars_per_million_tokens:1h"))
+_FILL_FULL: Final = dollars(_fill("inference:server_full_load_cost_dollars_per_million_tokens:1h"))
+
 _IDLE_LINES: Final = q.first_and_others(
     _DRAWN, f"inference:waste_dollars_per_hour:server{{{q.SERVER}}}", "server"
 )
@@ -95,7 +108,7 @@ def waste() -> dashboard.Dashboard:
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
-    return with_panels(empty, *_how_much(), *_which(), *_when())
+    return with_panels(empty, *_how_much(), *_which(), *_when(), *_how_full())
 
 
 def _how_much() -> tuple[Panel, ...]:
@@ -201,5 +214,27 @@ def _when() -> tuple[Panel, ...]:
             },
             width=12,
             height=9,
+        ),
+    )
+
+
+def _how_full() -> tuple[Panel, ...]:
+    return (
+        rows(
+            f"Fill: what servers could serve beside what they serve, the first {_SHOWN}",
+            "Headroom is busy spend of the load that could be added now; idle spend comes on top. At full "
+            "load: the price paid times the load of the hour. It is linear, and batches slow each sequence "
+            "down: load can bring the price no lower. No row: no server reports its load (docs/engines.md). "
+            "An empty price: under a tenth of the load, fewer than 1,000 tokens, or a GPU without a price.",
+            SERVER_KEYS,
+            (
+                ("Headroom, per month", _FILL, NEUTRAL),
+                ("Load, 1 h", _FILL_LOAD, NEUTRAL),
+                ("Dollars per million tokens, 1 h", _FILL_PAID, NEUTRAL),
+                ("Dollars per million tokens at full load", _FILL_FULL, NEUTRAL),
+            ),
+            links=_LINKS,
+            width=24,
+            height=8,
         ),
     )

@@ -12,6 +12,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
+from exporter.cost.savings import Saving
 from exporter.cost.state import State
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading, UnreadServer
 from exporter.tariff.hosted import HostedPrice
@@ -100,6 +101,7 @@ class CommittedTotals:
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
+    preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -207,6 +209,18 @@ class SourceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSavings:
+    """Findings of this host's last whole hours, the largest first; muted ones are left out.
+
+    `hours` are those that there were up to `end`, at most the days of a review.
+    """
+
+    end: Instant
+    hours: int
+    findings: tuple[Saving, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetRow:
     """One monthly budget; `configured` is false of the default one."""
 
@@ -287,6 +301,10 @@ class Report:
     budgets: tuple[BudgetRow, ...] = ()
     headroom: Mapping[CostOwner, float] = field(default_factory=dict)
     """Busy dollars per hour of the load that each owner's servers could add."""
+    savings: HostSavings | None = None
+    """Savings of the last review; `None` before a day of history, and of a ledger in memory."""
+    load_rates: Mapping[CostOwner, float] = field(default_factory=dict)
+    """Dollars per hour of the load that is in use."""
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()

@@ -56,6 +56,7 @@ SUMS = {
     "CostAccounts",
     "GpuAccrual",
     "GpuRemainders",
+    "_SharedGpu",
     "_Group",
     "_ModelSums",
     "_SegmentPostings",

@@ -15,6 +15,7 @@ import spending
 from budgets import BUDGETS
 from faults import FAULTS
 from hosts import HOST_SPEND, HOSTS, SETTINGS
+from load import LOAD
 from month import DEPARTED, MEMORY, THIS
 from overheads import OVERHEADS
 from projection import PROJECTIONS
@@ -43,6 +44,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-rates", "1m", RATES),
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
+            LOAD,
             WEEK,
             boards.MODELS,
             boards.LINES,

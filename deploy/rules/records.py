@@ -17,6 +17,7 @@ TITLES: Final = {
     "inference-rates": "Dollars, tokens and GPUs per second",
     "inference-idle": "Cost by component",
     "inference-token-prices": "Cost per million tokens",
+    "inference-load": "Load of servers",
     "inference-week": "This week against the week before",
     "inference-models": "Models, for the dashboards",
     "inference-lines": "What the dashboards draw over weeks",

@@ -5,6 +5,7 @@ from typing import Final, get_args
 
 from exporter.engines.catalogue import ENGINES
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares
+from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import (
     PROCESS_START,
@@ -74,6 +75,7 @@ MEANINGS: Final[dict[Quantity, str]] = {
     "cached_prompt": "prompt tokens from a prefix cache or from another engine",
     "generation": "generated tokens",
     "requests": "finished requests",
+    "preemptions": "requests that were stopped for lack of KV cache, and computed again",
     "prefill_seconds": "seconds of prefill, of the same kind as the decode seconds next to them",
     "decode_seconds": "GPU seconds of decode by the engine's own clock, without overlap",
     "decode_request_seconds": "seconds that requests spent in decode; they overlap, "
@@ -130,6 +132,17 @@ model or loads one.
 [Scrape errors by reason](outbound-requests.md#scrape-errors-by-reason) lists how bad responses are treated.
 """
 
+_LOAD: Final = """\
+## Load
+
+What each engine reports for `inference_server_load_ratio`, `inference_server_requests_waiting` and \
+`inference_server_preemptions_total`: on its page, by its own information, or on its command line.
+An empty cell, or an engine without a row, is absent from the metrics; "Not reported" below has exceptions.
+
+| engine | KV cache | running | maximum running | waiting | preemptions |
+|---|---|---|---|---|---|
+"""
+
 _BAR: Final = r"\|"
 
 
@@ -139,7 +152,12 @@ def documentation() -> str:
     glance = "\n".join((_GLANCE_HEAD, *map(_glance, engines)))
     meanings = "".join(f"| `{name}` | {MEANINGS[name]} |\n" for name in get_args(Quantity))
     quantities = f"{_QUANTITIES}{meanings}"
-    sections = (_HEAD, f"{glance}\n", _CAPTURED, quantities, _READS, *map(_section, engines), gateways())
+    load = _LOAD + "".join(map(_load, engines))
+    sections = (
+        *(_HEAD, f"{glance}\n", _CAPTURED, load, quantities, _READS),
+        *map(_section, engines),
+        gateways(),
+    )
     return "\n".join((*sections, _uncounted()))
 
 
@@ -158,6 +176,22 @@ def _glance(engine: Engine) -> str:
         ", ".join(f"`{method}`" for method in _methods(engine)) or "nothing to split",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _load(engine: Engine) -> str:
+    maximum = ["page"] if engine.max_running else ["`/props`"] if engine is LLAMACPP else []
+    if engine.running:
+        maximum += [f"`{flag}`" for flag in dict.fromkeys(_limit_flags(engine)) if flag.startswith("--")]
+    counted = {count.quantity for count in engine.counts()}
+    cells = (
+        f"[{engine.manual.title}](#{_anchor(engine.manual.title)})",
+        "page" if engine.kv_cache else "",
+        "page" if engine.running else "",
+        ", else ".join(maximum),
+        "page" if engine.waiting else "",
+        "page" if "preemptions" in counted else "",
+    )
+    return f"| {' | '.join(cells)} |\n" if any(cells[1:]) else ""
 
 
 def _anchor(title: str) -> str:
@@ -287,7 +321,8 @@ def _rows(engine: Engine) -> Iterator[str]:
         for position, gauge in enumerate(gauges):
             where = ("else " if position else "") + f"`{gauge.name}`"
             labels = _labels(gauge.where, "=") + _labels(gauge.unless, "!=")
-            yield f"| {where} | {title} | {_series(gauge.name, labels)} |"
+            also = f" + `{gauge.also}`" if gauge.also else ""
+            yield f"| {where} | {title} | {_series(gauge.name, labels)}{also} |"
     for position, cache in enumerate(engine.kv_cache):
         where = ("else " if position else "") + _list(filter(None, (cache.name, cache.capacity)))
         ratio = _series(cache.name, _labels(cache.where, "=")) + (

@@ -21,6 +21,7 @@ MEANINGS: Final = {
     "gpu_cost": ("cost of GPUs by component", ALWAYS),
     "tokens": ("tokens by kind", ALWAYS),
     "requests": ("requests", ALWAYS),
+    "preemptions": ("preempted requests", ALWAYS),
     "equivalents": ("hosted equivalent by reference", ALWAYS),
     "energy": ("energy of GPUs", ALWAYS),
     "unpriced": ("time that had no price when it passed, by the party that held the GPU", ALWAYS),
@@ -48,6 +49,7 @@ MEANINGS: Final = {
         HISTORY,
     ),
     "hourly_owner_down": ("the part of `owner_held` that is in `gpu_down`", HISTORY),
+    "hourly_memory": ("most GPU memory that a server held on a GPU", "40 days"),
     "daily_covered": ("wall time that ticks covered", HISTORY),
     "stretch": (
         (
@@ -117,8 +119,9 @@ def tables() -> str:
         key = ", ".join(column for column, is_key in columns if is_key)
         value = ", ".join(f"`{column}`" for column, is_key in columns if not is_key)
         names = f"`{name}`"
-        if name.startswith("hourly_"):
-            names += f", `daily_{name.removeprefix('hourly_')}`"
+        daily = name.replace("hourly_", "daily_")
+        if daily != name and daily in TABLES:
+            names += f", `{daily}`"
             key = key.replace("hour", "hour or day", 1)
         if name in OWN_COLUMNS:
             key = value = ""

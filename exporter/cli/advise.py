@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.cli import flags, fleet_source, status
+from exporter.cli import flags, fleet_source, status, what_if
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
 from exporter.cli.flags import Exits
@@ -40,6 +40,8 @@ def add(verbs: "flags.Verbs") -> None:
             ("", "this host over the last two weeks"),
             ("--window=30d --json", "a longer window, for programs"),
             ("--from=/srv/archive", "all ledgers of a folder as one fleet"),
+            ("--what-if=hosted=0.15/0.60 --what-if=schedule=mon-fri/08-20", "other choices, side by side"),
+            ("--server=chat-70b --what-if=gpu=L40S:2400tok/s", "one server on GPUs of another type"),
         ),
         exits=Exits("printed", "no ledger that can be read"),
     )
@@ -57,6 +59,7 @@ def add(verbs: "flags.Verbs") -> None:
         use=", hosted offers, ignored findings and the prices of now; without one, those are estimates of "
         "the bundled catalogue",
     )
+    what_if.add(verb)
     fleet_source.add(verb)
     verb.set_defaults(run=run)
 
@@ -85,6 +88,22 @@ def run(options: argparse.Namespace) -> int:
     fleet = FleetSource.of(options)
     if fleet is not None and fleet.addresses:
         options.parser.error("--from needs ledgers here: a Prometheus has no hours of servers")
+    if options.servers and not options.choices:
+        options.parser.error("--server goes with --what-if")
+    if options.choices:
+        if len(options.choices) > what_if.CHOICES_MAX:
+            options.parser.error(f"--what-if is given more than {what_if.CHOICES_MAX} times")
+        return what_if.what_if(
+            what_if.WhatIfOptions(
+                options.config_file,
+                options.ledger_path,
+                options.hours,
+                options.as_json,
+                tuple(options.choices),
+                options.servers,
+                fleet,
+            )
+        )
     return advise(
         AdviseOptions(options.config_file, options.ledger_path, options.hours, options.as_json, fleet)
     )
@@ -117,7 +136,7 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
 def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> "tuple[HostUsage, ZoneInfo]":
     """The daemon's ledger, at the prices of the configuration."""
     from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `advise`
-    from exporter.finance.host_usage import host_usage  # noqa: PLC0415
+    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415
     from exporter.sources.location import location_now  # noqa: PLC0415
 
     # The cloud is asked with the ledger closed: the daemon's log grows until it is.
@@ -130,7 +149,7 @@ def _fleet(
     source: FleetSource, session: LedgerSession, hours: int, now: Instant
 ) -> "tuple[list[HostUsage], dict[str, tuple[str, ...]], ZoneInfo]":
     """Each ledger once, at the prices of its last paid hour: the terms of other hosts are not known here."""
-    from exporter.finance.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
+    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import month_of  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415

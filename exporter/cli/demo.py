@@ -139,6 +139,7 @@ class _Demo:
     def _published(self) -> None:
         if self._live:  # no request is answered before
             self._web.prepare()
+            self._daemon.review()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
+from exporter.sampler.savings_review import SavingsReview
 from exporter.sources import machine
 from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
@@ -144,6 +145,7 @@ class _Daemon:
         self._gateways = GatewaySources(clock)
         self._location = LocationPoller(clock, config, self._note_location)
         self._discovery = discovery(clock, config, self._was_busy)
+        self._savings = SavingsReview(clock, self._written_ledger)
         self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
         self._access = access or Access(None, clock)
         self._web = WebServer(
@@ -229,8 +231,10 @@ class _Daemon:
         return None if self._sampler is None else self._sampler.current()
 
     def _prepare(self) -> None:
-        """After each tick: render what can be rendered ahead, and check the configuration file."""
+        """After each tick: render ahead, review savings when due, and check the configuration file."""
         self._web.prepare()
+        if (report := self._current()) is not None:
+            self._savings.look(report, self._config)
         self._watch.look(self._config.hash if self._succeeded else "")
 
     def reload(self) -> str:
@@ -290,18 +294,24 @@ class _Daemon:
         if old == new:
             return ()
         gpus = () if report is None else tuple(row.gpu for row in report.gpus)
-        ledger, now, zone = self._ledger, self._clock.wall(), config.timezone
-        path = self._ledger_path if ledger is None else ledger.displaced or self._ledger_path
-        flags = of_files(self._flags.config_file, path)
-        if ledger is not None and ledger.persistent:
+        now, zone, written = self._clock.wall(), config.timezone, self._written_ledger()
+        flags = of_files(self._flags.config_file, written or self._ledger_path)
+        if written is not None:
             try:
-                with LedgerReader.open(path) as reader:
+                with LedgerReader.open(written) as reader:
                     last = reader.state().wall
                     posted_until = now if last is None else min(last, now)
                     return sentences(old, new, reader, gpus, zone, posted_until, flags)
             except LedgerError as error:
                 log.warning("price corrections unavailable", extra={"problem": str(error)})
         return sentences(old, new, None, gpus, zone, now, flags)
+
+    def _written_ledger(self) -> Path | None:
+        """The file of the ledger; `None` while there is none, or one in memory."""
+        ledger = self._ledger
+        if ledger is None or not ledger.persistent:
+            return None
+        return ledger.displaced or self._ledger_path
 
     def _reload_quietly(self) -> None:
         with suppress(ConfigError):  # it is logged
@@ -326,6 +336,7 @@ class _Daemon:
             web_succeeded=lambda: self._access.succeeded,
             left_out=lambda: self._web.left_out,
             web_refused=lambda: self._web.refused,
+            savings=self._savings.savings,
         )
         body_bytes = self._config.limits.body_bytes
         endpoints = self._endpoints.of(configured_targets(self._config.servers), body_bytes)

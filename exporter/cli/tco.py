@@ -1,22 +1,29 @@
-"""The verb `tco`: a scenario's file, and with `--measured` the daemon's ledger, which is only read."""
+"""The verb `tco`: a scenario's file, and with `--measured` the daemon's ledger or those of a fleet."""
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.cli import flags, status
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
-from exporter.units import NANOSECONDS_PER_DAY
+from exporter.units import NANOSECONDS_PER_DAY, Instant
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from exporter.finance.fleet.record import HostMonth
     from exporter.finance.tco import Measurement, Scenario
+    from exporter.ledger.history import HistorySums
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -31,6 +38,7 @@ def add(verbs: "flags.Verbs") -> None:
             ("--example=four-ways --show", "its file, to begin from"),
             ("--example=four-ways --svg=four-ways.svg", "a chart of it"),
             ("--example=four-ways --measured --json", "with what this host really served and cost"),
+            ("--example=four-ways --measured --from=/srv/archive", "with what all hosts served and cost"),
         ),
         exits=Exits(
             "printed or written",
@@ -50,6 +58,7 @@ def add(verbs: "flags.Verbs") -> None:
         action="store_true",
         help="take the load from the ledger's last 30 days, and what they cost as one more option",
     )
+    fleet_source.add(verb, addresses=False)
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--svg", type=Path, metavar="FILE", help="write a chart to a file")
@@ -63,6 +72,12 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("give one of SCENARIO.yaml, --example NAME and --list")
     if options.show and options.example is None:
         options.parser.error("--show goes with --example")
+    if options.sources and not options.measured:
+        options.parser.error("--from goes with --measured")
+    fleet = FleetSource.of(options)
+    if fleet is not None and fleet.addresses:
+        options.parser.error("--from needs ledgers here: a Prometheus has no days of tokens and dollars")
+    options.fleet = fleet
     return tco(flags.chosen(TcoOptions, options))
 
 
@@ -78,6 +93,7 @@ class TcoOptions:
     ledger_path: Path | None
     json: bool
     svg: Path | None
+    fleet: FleetSource | None = None
 
 
 @with_exit_status
@@ -132,12 +148,39 @@ def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     earliest = now - (DAYS - 1) * NANOSECONDS_PER_DAY
+    if options.fleet is not None:
+        return _fleet_measurement(options.fleet, session.config.timezone, earliest, now)
     with waiting("reading the ledger"), session.open() as (ledger, zone):
         first, last = (day_number(day_of(instant, zone).name) for instant in (earliest, now))
         try:
             return measurement(ledger.days(first, last), ledger.id)
         except NotMeasuredError as error:
             raise VerbFailedError(f"{session.path}: {error}") from error
+
+
+def _fleet_measurement(
+    source: FleetSource, zone: "ZoneInfo", earliest: Instant, now: Instant
+) -> "Measurement":
+    """The mean day of all ledgers, each once."""
+    from exporter.finance.tco import FAMILIES, NotMeasuredError, fleet_days, measurement  # noqa: PLC0415
+    from exporter.tariff.calendar import day_of  # noqa: PLC0415
+    from exporter.tariff.period import Period  # noqa: PLC0415
+
+    hosts: dict[str, Mapping[int, HistorySums]] = {}
+
+    def collect(month: "HostMonth") -> None:
+        if month.origin != "ledger":
+            raise VerbFailedError(
+                f"{month.location} is a statement, without days: --measured needs the ledger"
+            )
+        hosts[month.record.ledger] = month.record.days
+
+    first, last = (date.fromisoformat(day_of(instant, zone).name) for instant in (earliest, now))
+    source.read(Period.between(first, last), zone, now, FAMILIES, each=collect)
+    try:
+        return measurement(fleet_days(hosts.values()), *sorted(hosts))
+    except NotMeasuredError as error:
+        raise VerbFailedError(f"{len(hosts)} ledgers: {error}") from error
 
 
 def _write(path: Path, chart: str) -> None:

@@ -15,6 +15,7 @@ from exporter.cost.postings import (
     CostOwner,
     EnergyPosting,
     HostedEquivalent,
+    MemoryPosting,
     OwnerPhase,
     Postings,
     Segment,
@@ -134,12 +135,14 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         segments=segments,
         tokens=served.tokens,
         requests=served.requests,
+        preemptions=served.preemptions,
         equivalents=equivalents(served.tokens, policy.compare),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
         owners=tuple(sorted(_owners(accruals, served, policy))),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
         day=day_of(frame.wall - 1, policy.zone).name,
         zone=policy.zone.key,
+        memory=tuple(_memory(gpus, readings)),
     )
     tariff = policy.tariff
     accruals = [gpu for gpu in accruals if gpu.reading or not tariff.has_left(gpu.state.gpu, frame.wall)]
@@ -237,7 +240,8 @@ def _listed(
         if reading.up or holders:
             gpu = replace(gpu, holders=tuple(holders))
         if reading.up:
-            gpu = replace(gpu, slices=attribution.mig_slices(reading))
+            memory = reading.memory_total_bytes or gpu.memory_bytes
+            gpu = replace(gpu, slices=attribution.mig_slices(reading), memory_bytes=memory)
         after[uuid] = gpu
     return after
 
@@ -294,6 +298,27 @@ def _accrual(
         used.implausible,
         GpuRemainders(dict(gpu.carries), dict(gpu.rounding)),
     )
+
+
+def _memory(gpus: Mapping[str, GpuState], readings: Mapping[str, GpuReading]) -> Iterator[MemoryPosting]:
+    """Memory that servers hold, by their processes; where those are not visible, all of an only holder's GPU.
+
+    A server of which one part is unknown has none.
+    """
+    for uuid, gpu in sorted(gpus.items()):
+        reading = readings.get(uuid)
+        if reading is None or not reading.up:
+            continue
+        parts: dict[ServerKey, list[int | None]] = {}
+        for holder in gpu.holders:
+            parts.setdefault(holder.key, []).append(holder.memory_bytes)
+        for key, amounts in parts.items():
+            known = [amount for amount in amounts if amount is not None and amount >= 0]
+            held = sum(known) if len(known) == len(amounts) else None
+            if held is None and len(parts) == 1:
+                held = reading.memory_used_bytes
+            if held is not None and held >= 0:
+                yield MemoryPosting(gpu.gpu, key, held)
 
 
 def _rebooted(state: State) -> State:

@@ -3,7 +3,7 @@
 Busy time only says that a kernel ran. Load says how much more the same GPUs could serve.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from exporter.cost.postings import CostOwner
@@ -63,17 +63,27 @@ def load_ratio(load: LoadReading) -> float | None:
     return FULL if load.waiting else max(ratios.values())
 
 
-def headroom(
-    busy: Mapping[CostOwner, float], loads: Mapping[tuple[ServerKey, str], LoadReading]
-) -> dict[CostOwner, float]:
-    """Busy dollars per hour of the load that could be added, by owner; none where the load is unknown.
+Loads = Mapping[tuple[ServerKey, str], LoadReading]
+"""Load of each server and model. It is that of each team which a gateway divides the model over."""
 
-    A model's load is that of each team which a gateway divides it over.
+
+def headroom(busy: Mapping[CostOwner, float], loads: Loads) -> dict[CostOwner, float]:
+    """Busy dollars per hour of the load that could be added, by owner; none where the load is unknown."""
+    return {owner: busy[owner] * (FULL - ratio) for owner, ratio in _ratios(busy, loads)}
+
+
+def load_rates(rates: Mapping[CostOwner, float], loads: Loads) -> dict[CostOwner, float]:
+    """Dollars per hour of the load in use, by owner: the spend times the load; none where it is unknown.
+
+    Over tokens per hour this is what a token would cost at full load: the same dollars, and tokens / load.
+    The extrapolation is linear. Batches slow each sequence down, so that the price at full load is higher.
     """
-    dollars_per_hour: dict[CostOwner, float] = {}
-    for owner, rate in busy.items():
+    return {owner: rates[owner] * ratio for owner, ratio in _ratios(rates, loads)}
+
+
+def _ratios(owners: Iterable[CostOwner], loads: Loads) -> Iterator[tuple[CostOwner, float]]:
+    for owner in owners:
         load = loads.get((owner.key, owner.model))
         ratio = None if load is None else load_ratio(load)
         if ratio is not None:
-            dollars_per_hour[owner] = rate * (FULL - ratio)
-    return dollars_per_hour
+            yield owner, ratio

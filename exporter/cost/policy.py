@@ -16,14 +16,16 @@ from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Instant,
 
 SplitMethod = Literal["auto", "engine", "time", "weights"]
 
-SavingKind = Literal["unallocated", "deserted", "schedule", "hosted"]
+SavingKind = Literal["unallocated", "deserted", "consolidation", "schedule", "hosted", "gpu_model"]
 SAVING_KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
 """Kinds of savings, in the order in which they take GPU time.
 
 unallocated: GPUs that no server and no other process held.
 deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
+consolidation: servers that fit on GPUs of others on their host.
 schedule: hours of the week in which a server rests each week.
 hosted: a server that costs more than its tokens cost at a hosted offer.
+gpu_model: a server that free GPUs of a cheaper kind would carry.
 """
 
 

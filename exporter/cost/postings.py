@@ -155,7 +155,7 @@ class TokenPosting:
 
 @dataclass(frozen=True, slots=True)
 class RequestPosting:
-    """Finished requests of an owner in one tick."""
+    """Requests of an owner in one tick: finished or preempted."""
 
     owner: CostOwner
     count: int
@@ -178,6 +178,14 @@ class EnergyPosting:
     energy: Millijoules
 
 
+class MemoryPosting(NamedTuple):
+    """GPU memory that a server holds on one GPU at a tick's end, in bytes. No sum includes it."""
+
+    gpu: Gpu
+    server: ServerKey
+    held: int
+
+
 @dataclass(frozen=True, slots=True)
 class Postings:
     """Everything that one tick adds. `end` is the tick's wall time, which tokens and energy are posted at.
@@ -189,14 +197,19 @@ class Postings:
     segments: tuple[Segment, ...] = ()
     tokens: tuple[TokenPosting, ...] = ()
     requests: tuple[RequestPosting, ...] = ()
+    """Those that finished."""
     energy: tuple[EnergyPosting, ...] = ()
     owners: tuple[CostOwner, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Implausible readings of this tick, as (reason, count)."""
     equivalents: tuple[HostedEquivalent, ...] = ()
     """Not money: no sum of the ledger includes them."""
+    preemptions: tuple[RequestPosting, ...] = ()
+    """Requests that were preempted."""
     day: str = ""
     """The local day of tokens: the one of the tick's last instant."""
     zone: str = ""
     """The IANA name of the time zone of days and months; empty where it is not known."""
     late: LateCharges = LateCharges()
+    memory: tuple[MemoryPosting, ...] = ()
+    """Of servers whose memory is known."""

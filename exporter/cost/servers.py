@@ -1,4 +1,4 @@
-"""Server deltas of one tick: tokens, requests, and how busy money divides over models."""
+"""Server deltas of one tick: tokens, requests, preemptions, and how busy money divides over models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -177,8 +177,9 @@ def _server_delta(
             loads[name].running if name in loads else None,
             batches.get(name, 0),
             engine_seconds.get(name),
-            max(0, round(sums[name, "requests"])) if (name, "requests") in sums else None,
+            _count(sums, name, "requests"),
             pending,
+            _count(sums, name, "preemptions"),
         )
     return ServerDelta(
         key,
@@ -213,6 +214,11 @@ def _load_sums(
         if any(not reading.up or name in map(names.admit, reading.models) for reading in silent):
             loads.append(LoadReading(name))
     return {name: combined(name, loads) for name, loads in by_model.items()}, batches
+
+
+def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:
+    """A whole number of requests of one model; `None` where nothing counts them."""
+    return max(0, round(sums[model, quantity])) if (model, quantity) in sums else None
 
 
 def _subtract(
@@ -297,6 +303,7 @@ class ServersTick:
     ticks: Mapping[ServerKey, ServerTick]
     tokens: tuple[TokenPosting, ...]
     requests: tuple[RequestPosting, ...]
+    preemptions: tuple[RequestPosting, ...]
     implausible: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -319,18 +326,27 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[TokenPosting] = []
     requests: list[RequestPosting] = []
+    preemptions: list[RequestPosting] = []
     for server in deltas.servers:
         models = {model: _advance_model(server, model, divider, elapsed, policy) for model in server.models}
         for tick in models.values():
             tokens += tick.tokens
             requests += tick.requests
+            preemptions += tick.preemptions
         states = {**server.before.models, **{model: tick.state for model, tick in models.items()}}
         servers[server.key] = ServerState(
             states, server.reported, server.partial, server.role, server.division
         )
         ticks[server.key] = _server_tick(server, models)
     return ServersTick(
-        gateways, deltas.endpoints, servers, ticks, tuple(tokens), tuple(requests), implausible
+        gateways,
+        deltas.endpoints,
+        servers,
+        ticks,
+        tuple(tokens),
+        tuple(requests),
+        tuple(preemptions),
+        implausible,
     )
 
 
@@ -342,6 +358,7 @@ class _ModelTick(NamedTuple):
     shares: Mapping[CostOwner, int]
     tokens: list[TokenPosting]
     requests: list[RequestPosting]
+    preemptions: list[RequestPosting]
 
 
 def _advance_model(
@@ -354,6 +371,8 @@ def _advance_model(
     amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
     if delta.requests is not None:
         amounts["requests"] = delta.requests
+    if delta.preemptions is not None:
+        amounts["preemptions"] = delta.preemptions
     counts, rounding = divide_counts(amounts, shares, division.rounding)
     if server.division is not None:
         division = replace(division, rounding=rounding)
@@ -367,6 +386,7 @@ def _advance_model(
         shares,
         [TokenPosting(owner, kind, count) for kind in delta.tokens for owner, count in counts[kind].items()],
         [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()],
+        [RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()],
     )
 
 

@@ -64,6 +64,7 @@ class ModelDelta:
     `running` are the requests running, in so many `batches`: each engine has its own.
     `requests` are those that finished. `None` where nothing reports one of these.
     `pending_subtraction` is what remains to be subtracted from later tokens, by kind.
+    `preemptions` are requests that were preempted, `None` where nothing counts them.
     """
 
     tokens: Mapping[Kind, int]
@@ -73,6 +74,7 @@ class ModelDelta:
     engine_seconds: PhaseSeconds | None = None
     requests: int | None = None
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
+    preemptions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class GpuState:
     `holders` are the last known ones, and `slices` the last known parts of its MIG instances by UUID, in
     parts of `money.WHOLE`; `None` for a card without MIG.
     `pci_bus_id` is its last known address, `boots_missed` the boots that began since NVML last listed it.
+    `memory_bytes` is its last known memory, all of it, and `None` until it is read.
     `predecessor` is the UUID whose slot it took at `replaced_at`, empty for none, and `priced_as` the GPU
     whose rule priced that slot. `count` is above 1 for several GPUs that NVML never listed.
     """
@@ -55,6 +56,7 @@ class GpuState:
     replaced_at: Instant = 0
     priced_as: Gpu | None = None
     count: int = 1
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

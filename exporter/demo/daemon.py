@@ -19,6 +19,7 @@ from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
+from exporter.sampler.savings_review import SavingsReview
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gathered, read_source
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
@@ -115,6 +116,12 @@ class DemoDaemon:
         self._build = build
         self._published = published
         self._host = SimulatedHost(self.timeline, seed)
+        self._savings = SavingsReview(
+            self.clock,
+            lambda: None if folder is None else folder / LEDGER,
+            run=lambda work, _name: work(),
+            quiet_start=0,
+        )
         self._configurations = configurations(self.timeline)
         self._plan = self._plan_of(self._configurations[0], 2 * STRIDE)
         self._ledger = self._open_ledger()
@@ -143,7 +150,14 @@ class DemoDaemon:
             self.sampler.tick()
             yield done / len(ticks)
         self._go_by(self._plan_of(self._configurations[-1], GAP_AFTER))
+        self.review()
         self.clock.catch_up()
+
+    def review(self) -> None:
+        """Review savings in this thread, if a review is due. The next report has them."""
+        report = self.current()
+        if report is not None:
+            self._savings.look(report, self._plan.context.config)
 
     def close(self) -> None:
         """Close the ledger."""
@@ -199,7 +213,14 @@ class DemoDaemon:
             for server in config.servers
         )
         return SamplerPlan(
-            ReportContext(config, policy, self._build, ConfigRow(config.hash, True, since)), endpoints
+            ReportContext(
+                config,
+                policy,
+                self._build,
+                ConfigRow(config.hash, True, since),
+                savings=self._savings.savings,
+            ),
+            endpoints,
         )
 
 

@@ -288,9 +288,10 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Mode
     for gauge in gauges:
         if gauge.name in page.names:
             requests: dict[str, list[float]] = {}
-            for sample in _samples(engine, page, gauge.name, gauge.where, gauge.unless):
-                if sample.value <= REQUESTS_MAX:
-                    requests.setdefault(models.of(sample.series), []).append(sample.value)
+            for name in filter(None, (gauge.name, gauge.also)):
+                for sample in _samples(engine, page, name, gauge.where, gauge.unless):
+                    if sample.value <= REQUESTS_MAX:
+                        requests.setdefault(models.of(sample.series), []).append(sample.value)
             return requests
     return {}
 

@@ -11,7 +11,7 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
   a hundred. Nothing is lost, it arrives later.
 - No labels, no counter of requests. The model is asked of `/v1/models`.
 - Each slot runs one request: `/props` has their number (`total_slots`), else `--parallel`. The use of the KV
-  cache is told by old builds only.
+  cache is told by old builds only. A request keeps its slot to its end: nothing is preempted.
 - `Process-Start-Time-Unix` is microseconds of a monotonic clock, not a Unix time; it survives sleeping.
 - Reading `/metrics` is a task: it resets the idle timer and wakes a sleeping server, which loads its model.
   `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, and seen with b10434).

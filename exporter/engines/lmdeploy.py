@@ -1,6 +1,7 @@
 """LMDeploy: `lmdeploy serve api_server`.
 
-Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,metrics_processor}.py`.
+Source: InternLM/lmdeploy 1263d5c (0.16.0) and the wheel of 0.18.0, `lmdeploy/metrics/{loggers,stats,
+metrics_processor}.py`.
 
 - The prompt counter moves at a request's first token and holds cached tokens, which are counted when the
   request finishes: what is taken out of the prompt comes later than the prompt. Those of a request that is
@@ -9,6 +10,9 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 - `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
 - Request seconds are of finished requests and overlap.
 - `gpu_cache_usage_perc` is a ratio: 1 is all. `--max-batch-size` limits an engine; the page lacks it.
+- The API server hands an engine as many requests as it may run (`serve/core/async_engine.py`). What waits
+  there (`num_api_requests_waiting`) is added to what waits in the engine.
+- It counts no preemptions (`stats.py`: "deal with preempted case").
 """
 
 from typing import Final
@@ -49,7 +53,7 @@ LMDEPLOY: Final = Engine(
         (phase_seconds(_PREFILL, _DECODE),),
     ),
     running=(Gauge("lmdeploy:num_requests_running"),),
-    waiting=(Gauge("lmdeploy:num_requests_waiting"),),
+    waiting=(Gauge("lmdeploy:num_requests_waiting", also="lmdeploy:num_api_requests_waiting"),),
     kv_cache=(CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
     commands=(
         Command(

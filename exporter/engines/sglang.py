@@ -25,6 +25,8 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 - `token_usage` is the part of the KV cache in use, without what may be evicted.
 - `--max-running-requests` limits running requests, and its page lacks it. With attention in data parallel the
   ranks divide it (`max_running_requests // attn_dp_size`), with other data parallelism only in some versions.
+- `num_retracted_requests_total` (0.5.10 and later) counts requests that gave back their KV cache and wait
+  again. The gauge `num_retracted_reqs`, which is older, is of the last batch alone.
 - `gen_throughput` and the histograms `*_tokens_histogram` are not read.
 """
 
@@ -127,6 +129,7 @@ SGLANG: Final = Engine(
                 ),
             ),
         ),
+        counter("sglang:num_retracted_requests_total", "preemptions"),
     ),
     running=(Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
     waiting=(Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),

@@ -108,11 +108,13 @@ class Gauge:
     """Current requests: per model the sum of series that pass `where`, and no non-empty `unless`.
 
     A series without a model label is of the model "", unless `named_by` or a question names one.
+    `also` is a gauge that is added to it, where the page has one.
     """
 
     name: str
     where: Choice = ()
     unless: Choice = ()
+    also: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +371,7 @@ def counted(engine: Engine) -> WantedSeries:
     names = {PROCESS_START, *engine.fingerprint.names}
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
-    names.update(gauge.name for gauge in engine.gauges())
+    names.update(name for gauge in engine.gauges() for name in (gauge.name, gauge.also) if name)
     names.update(name for cache in engine.kv_cache for name in (cache.name, cache.capacity) if name)
     names.update(named.name for named in engine.named_by)
     return WantedSeries(names)

@@ -13,6 +13,7 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
   Neither is read.
 - `tgi_batch_current_max_tokens` are the tokens that the batch may grow to, for which it reserves KV cache;
   `tgi_batch_max_total_tokens` is all of it (`backends/v3/src/backend.rs`).
+- Nothing is preempted: a batch grows to what it reserved.
 - The page lacks `--max-batch-size`, which is optional; `--max-concurrent-requests` counts those that wait.
 - Every family appears with its first use; only `tgi_batch_max_total_tokens` is there from the start.
 """

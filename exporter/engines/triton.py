@@ -15,6 +15,7 @@ and @1e66a22 `src/utils/metrics.py`, NVIDIA/TensorRT-LLM @0d5352f `triton_backen
 - TensorRT-LLM's reporter assigns values by position: a statistic that a version lacks moves the gauges of
   requests by one, but for active and max, which are the first two (`request_keys_`). Tokens are in histograms
   of their own.
+- Neither backend counts preemptions: paused requests are a gauge of the last iteration.
 """
 
 from typing import Final

@@ -12,6 +12,7 @@ Source: NVIDIA/TensorRT-LLM 050f80d (2026), `tensorrt_llm/metrics/collector.py` 
 - Gauges carry the `pid` of the process that set them, and need `enable_iter_perf_stats: true`.
 - `trtllm_max_num_active_requests` is the limit of `trtllm_num_requests_running`, and
   `trtllm_kv_cache_utilization` a ratio: all of the last iteration (`iterLatencyMS` and its kin).
+- `trtllm_num_paused_requests` is a gauge of the last iteration too: preemptions are not counted.
 - `trtllm_time_per_output_token_seconds` is a mean per request, not decode time.
 - 1.1.0rc5 writes latencies only, without a prefix: no tokens, so it is not recognized.
 """

@@ -16,6 +16,7 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
   `gpu_cache_usage_perc` to 0.11.
 - `--max-num-seqs` limits each data-parallel rank (`vllm/v1/core/sched/scheduler.py`, `max_num_running_reqs`).
   The page lacks it, and its default depends on the version and the GPU.
+- `num_preemptions_total` (0.4.3 and later) counts requests that lost their KV cache and are computed again.
 """
 
 from typing import Final
@@ -118,6 +119,7 @@ VLLM: Final = Engine(
                 ),
             ),
         ),
+        counter("vllm:num_preemptions_total", "preemptions"),
     ),
     running=(Gauge("vllm:num_requests_running"),),
     waiting=(Gauge("vllm:num_requests_waiting"),),

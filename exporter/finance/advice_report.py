@@ -8,49 +8,60 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost.policy import SavingKind
+from exporter.cost.saving_text import ESTIMATED, OBSTACLES, evidence, headline
 from exporter.cost.savings import (
+    BUSY_LIMIT,
     LEAST_HOURS,
+    MEMORY_RESERVE,
     SCHEDULE_HOURS,
     WEEK_HOURS,
     Advice,
+    CheaperGpus,
+    FewerGpus,
     Lack,
     LackReason,
-    Obstacle,
-    Rest,
     Saving,
 )
 from exporter.finance.fleet.record import instant_text
-from exporter.reports.rounding import dollars_text, printable
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars
 
 WIDTH: Final = 80
-RESTS_LISTED: Final = 3
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 ASSUMES: Final[Mapping[SavingKind, str]] = {
     "unallocated": "nothing will need the GPUs.",
     "deserted": "the server stays unused, and can be stopped.",
+    "consolidation": (
+        f"the coming weeks are as busy as these; {float(MEMORY_RESERVE):.0%} of memory stays free, and no "
+        f"hour is more than {float(BUSY_LIMIT):.0%} busy."
+    ),
     "schedule": "the coming weeks rest as these did.",
     "hosted": "the tokens of the window come again, at the offer's price.",
+    "gpu_model": (
+        "tokens take the GPU time that they took there, and no hour is more than "
+        f"{float(BUSY_LIMIT):.0%} busy."
+    ),
 }
 CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "unallocated": "GPUs kept for peaks, failures or releases.",
     "deserted": "a server kept as a standby.",
+    "consolidation": "latency of servers that compute at once, and memory that one would need at a peak.",
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
-}
-ESTIMATED: Final = "Price: an estimate, neither configured nor a list price."
-OBSTACLES: Final[Mapping[Obstacle, str]] = {
-    "": "Cash: the bill falls when the GPUs are given back.",
-    "host": "Capacity, not cash: the price is that of the whole host, and other GPUs of it stay in use.",
-    "owned": "Capacity, not cash: the hardware is owned, and costs the same unused.",
-    "lease": "Capacity, not cash: the rent is owed at all hours until the lease ends.",
-    "shared": "Capacity, not cash: other servers hold the same GPUs.",
-    "unknown": "Counted as capacity: the ledger has no terms of its prices.",
+    "gpu_model": "latency, length of contexts, and prefix caches of another size.",
 }
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
     "silent": lambda _: "not judged: no tick in the last hour",
+    "days": lambda lack: (
+        f"not judged whether {lack.subject} fit on fewer GPUs: {lack.hours} hours of history, and "
+        f"{WEEK_HOURS} are needed"
+    ),
+    "memory": lambda lack: (
+        f"not judged whether {lack.subject} fit on fewer GPUs: use and memory are known for "
+        f"{lack.hours} hours, and {WEEK_HOURS} are needed"
+    ),
     "weeks": lambda lack: (
         f"no schedule is judged: {lack.hours} hours of history, and {SCHEDULE_HOURS} are needed"
     ),
@@ -59,12 +70,11 @@ LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "partial": lambda lack: f"not judged: {lack.subject} is one part of a server",
     "offer": lambda lack: f"offer {lack.subject} is not compared: its as_of is not of the last year",
     "capacity": lambda lack: f"{lack.subject} would cost less, but its GPUs cannot be given back: no saving",
+    "rate": lambda lack: (
+        f"not judged whether {lack.subject} could use cheaper GPUs: their models were not measured on them"
+    ),
+    "room": lambda lack: f"{lack.subject} could use cheaper GPUs, but too few of them are free",
 }
-NOT_JUDGED: Final[Mapping[str, str]] = {
-    "consolidation": "needs memory held per server by the hour, which the ledger does not have.",
-    "gpu_kind": "needs that memory, and measured tokens per second on each kind of GPU.",
-}
-"""Kinds of savings that are not looked for, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +127,11 @@ def _lines(report: AdviceReport) -> Iterator[str]:
                 f"- {dollars_text(saving.per_month)} a month: {headline(saving)}, until "
                 f"{ignored.until_text}: {ignored.reason}"
             )
-    yield ""
-    yield "not judged:"
+    if advice.lacks:
+        yield ""
+        yield "not judged:"
     for lack in advice.lacks:
         yield from _wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
-    for kind, why in NOT_JUDGED.items():
-        yield from _wrapped(f"- {kind}: {why}")
 
 
 def _wrapped(line: str, indent: str = "  ") -> list[str]:
@@ -131,34 +140,9 @@ def _wrapped(line: str, indent: str = "  ") -> list[str]:
     )
 
 
-def headline(saving: Saving) -> str:
-    """A finding in a sentence."""
-    gpus = f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
-    host = f" on {saving.host}" if saving.host else ""
-    name = f"{saving.server.name}{host}"
-    if saving.kind == "unallocated":
-        return f"{gpus}{host} had no server"
-    if saving.kind == "deserted":
-        return f"{name} served nothing for {_duration(saving.silent_hours)} on {gpus}"
-    if saving.kind == "schedule":
-        hours = sum(rest.length for rest in saving.rests)
-        return f"{name} rests {hours} of {WEEK_HOURS} hours of the week on {gpus}"
-    return f"{name} costs more than its tokens at {saving.reference}"
-
-
-def _duration(hours: int) -> str:
-    return f"{hours // 24} days" if hours >= 2 * LEAST_HOURS else f"{hours} hours"
-
-
 def _details(saving: Saving) -> Iterator[str]:
-    hours = f"{saving.claimed / NANOSECONDS_PER_HOUR:,.1f}"
-    evidence = f"Evidence: {hours} GPU-hours in {saving.window_hours} hours"
-    if saving.kind == "schedule":
-        evidence += f"; {rests_text(saving.rests)}"
-    if saving.kind == "hosted":
-        evidence += f"; {saving.tokens:,} tokens cost {dollars_text(saving.offer_amount)} there"
     for line in (
-        f"{evidence}.",
+        f"Evidence: {evidence(saving, dollars_text)}.",
         *([ESTIMATED] if saving.price_basis == "estimate" else []),
         OBSTACLES[saving.obstacle],
         f"Assumes: {ASSUMES[saving.kind]}",
@@ -167,19 +151,6 @@ def _details(saving: Saving) -> Iterator[str]:
         yield from textwrap.wrap(
             printable(line), WIDTH, initial_indent="   ", subsequent_indent="     ", break_on_hyphens=False
         )
-
-
-def rests_text(rests: Sequence[Rest]) -> str:
-    """The longest rests, like Mon 20:00 to Tue 06:00."""
-    longest = sorted(rests, key=lambda rest: (-rest.length, rest.start))[:RESTS_LISTED]
-    listed = ", ".join(
-        f"{_slot(rest.start)} to {_slot((rest.start + rest.length) % WEEK_HOURS)}" for rest in longest
-    )
-    return f"{listed}, and {len(rests) - RESTS_LISTED} more" if len(rests) > RESTS_LISTED else listed
-
-
-def _slot(slot: int) -> str:
-    return f"{DAYS[slot // 24]} {slot % 24:02d}:00"
 
 
 def as_json(report: AdviceReport) -> str:
@@ -206,7 +177,7 @@ def document(report: AdviceReport) -> dict[str, Any]:
             }
             for lack in advice.lacks
         ],
-        "kinds_not_judged": dict(NOT_JUDGED),
+        "kinds_not_judged": {},
     }
 
 
@@ -234,9 +205,39 @@ def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:
         "reference": saving.reference or None,
         "offer_picodollars": saving.offer_amount if saving.kind == "hosted" else None,
         "tokens": saving.tokens if saving.kind == "hosted" else None,
+        "fewer_gpus": None if saving.fewer is None else _fewer_json(saving.fewer),
+        "cheaper_gpus": None if saving.cheaper is None else _cheaper_json(saving.cheaper),
         "text": headline(saving),
         "assumes": ASSUMES[saving.kind],
         "cannot_judge": CANNOT_JUDGE[saving.kind],
         "command": report.command(saving),
         "ignored": None if ignored is None else {"reason": ignored.reason, "until": ignored.until_text},
+    }
+
+
+def _fewer_json(fewer: FewerGpus) -> dict[str, Any]:
+    return {
+        "servers": [key.name for key in fewer.servers],
+        "onto": [key.name for key in fewer.onto],
+        "busiest_hour_ratio": fewer.busiest / NANOSECONDS_PER_HOUR,
+        "busy_limit_ratio": float(BUSY_LIMIT),
+        "memory_bytes": fewer.memory_bytes,
+        "memory_total_bytes": fewer.memory_total_bytes,
+        "memory_reserve_ratio": float(MEMORY_RESERVE),
+    }
+
+
+def _cheaper_json(cheaper: CheaperGpus) -> dict[str, Any]:
+    return {
+        "gpu_model": cheaper.gpu_model,
+        "gpus": cheaper.gpus,
+        "hosts": [host for host in cheaper.hosts if host],
+        "picodollars_per_hour": cheaper.per_hour,
+        "model": cheaper.model,
+        "measured_host": cheaper.host or None,
+        "measured_server": cheaper.server.name,
+        "measured_tokens": cheaper.tokens,
+        "measured_busy_gpu_hours": cheaper.busy / NANOSECONDS_PER_HOUR,
+        "busiest_hour_gpu_hours": cheaper.need / NANOSECONDS_PER_HOUR,
+        "busy_limit_ratio": float(BUSY_LIMIT),
     }

@@ -9,12 +9,11 @@ from typing import Any, Final, Literal
 
 from exporter.finance.month import Statement, StatementLine
 from exporter.ledger.adjustments import Adjustment
-from exporter.readings import KINDS
+from exporter.readings import KINDS, printable
 from exporter.reports.rounding import (
     CENT,
     HOUR_FRACTION,
     hundredths,
-    printable,
     rounded,
     ruled_table,
     ten_thousandths,

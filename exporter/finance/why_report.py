@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.finance.why import Comparison, CostEffect, EffectName, ServerChange
-from exporter.reports.rounding import CENT, dollars_text, hundredths, printable, rounded, ruled_table
+from exporter.readings import printable
+from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import Picodollars
 
 SERVERS_LISTED: Final = 10

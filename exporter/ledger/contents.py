@@ -310,6 +310,7 @@ def committed_totals(
         gpu_cost=dict(totals.gpu_cost),
         tokens={key: count for key, count in totals.tokens.items() if key[0] in owners},
         requests={owner: count for owner, count in totals.requests.items() if owner in owners},
+        preemptions={owner: count for owner, count in totals.preemptions.items() if owner in owners},
         equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in owners},
         energy=dict(totals.energy),
         unpriced=_unpriced(totals),

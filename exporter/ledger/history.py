@@ -1,15 +1,17 @@
 """History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.ledger import adjustments, schema, unpriced_time
+from exporter.ledger import adjustments, peak_memory, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.schema import (
     LARGEST,
     Keys,
@@ -142,10 +144,14 @@ class History:
     """
 
     cells: dict[tuple[int, int], HistorySums] = field(default_factory=dict)
+    memory: PeakMemory = field(default_factory=dict)
 
     def copy(self) -> "History":
         """A copy to add to."""
-        return History({cell: sums.copy() for cell, sums in self.cells.items()})
+        return History(
+            {cell: sums.copy() for cell, sums in self.cells.items()},
+            {hour: dict(peaks) for hour, peaks in self.memory.items()},
+        )
 
     def add(self, tick: TickSums) -> None:
         """Add one tick. Tokens of a tick without a day are in no history."""
@@ -159,6 +165,8 @@ class History:
             cell = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:
                 add(cell.tokens, (moved.owner, moved.kind), moved.count)
+        if postings.memory:
+            peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
 
@@ -393,6 +401,11 @@ class HistoryWriter:
                     _add(connection, before, written, (f"hourly_{family}", hour), added)
                 if added:
                     _add(connection, before, written, (f"daily_{family}", day), added)
+        for hour, peaks in history.memory.items():
+            if hour >= hours_floor:
+                of_hour = peak_memory.TABLE, hour
+                earlier = _earlier(connection, before, of_hour)
+                peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
             connection.executemany(
                 schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
@@ -417,16 +430,23 @@ def _add(
     period_key: PeriodKey,
     added: Iterable[tuple[Key, int]],
 ) -> None:
-    table, period = period_key
-    earlier = before.rows.get(period_key)
-    if earlier is None:
-        selected = connection.execute(schema.select_period(table), (period,))
-        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
+    table, _period = period_key
+    earlier = _earlier(connection, before, period_key)
     rows = written.setdefault(period_key, {})
     counts = table.endswith("_tokens")
     for key, value in added:
         total = rows.get(key, earlier.get(key, 0)) + value
         rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+
+
+def _earlier(connection: sqlite3.Connection, before: HistoryCache, period_key: PeriodKey) -> Rows:
+    """The rows of the last commit."""
+    earlier = before.rows.get(period_key)
+    if earlier is None:
+        table, period = period_key
+        selected = connection.execute(schema.select_period(table), (period,))
+        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
+    return earlier
 
 
 def _after(before: HistoryCache, written: Mapping[PeriodKey, Rows]) -> HistoryCache:
@@ -460,11 +480,13 @@ def read_history(
     first: int,
     last: int,
     families: Collection[str] = FAMILIES,
+    fold: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
 ) -> dict[int, HistorySums] | None:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
     `None` where the file has no history. Hours are counted since 1970 and have no `covered`; days are numbers
-    like 20261130.
+    like 20261130. `fold` maps keys of a family to fewer ones, whose rows are added up, so that all of them
+    are never in memory.
 
     Raises:
         DamagedError: a row refers to what is not there.
@@ -479,10 +501,11 @@ def read_history(
             sums: dict[int, dict[Any, int]] = {}
             for period, key, value in _rows(connection, f"{grain}_{family}", first, last):
                 if key not in built:
-                    built[key] = _LAYOUTS[family].built(names, key)
+                    whole = _LAYOUTS[family].built(names, key)
+                    built[key] = fold[family](whole) if family in fold else whole
                 if period not in sums:
                     sums[period] = getattr(history.setdefault(period, HistorySums()), family)
-                sums[period][built[key]] = value
+                add(sums[period], built[key], value)
     return history
 
 

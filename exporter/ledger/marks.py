@@ -212,6 +212,7 @@ def _gpu_record(state: GpuState) -> Record:
         "replaced_at": state.replaced_at,
         "priced_as": state.priced_as,
         "count": state.count,
+        "memory_bytes": state.memory_bytes,
     }
 
 
@@ -235,6 +236,7 @@ def _gpu(record: Mapping[str, Any]) -> GpuState:
         replaced_at=_integer(record.get("replaced_at", 0)),
         priced_as=_optional(_gpu_identity, record.get("priced_as")),
         count=_count(record.get("count", 1), 1),
+        memory_bytes=_optional(_integer, record.get("memory_bytes")),
     )
 
 

@@ -20,8 +20,8 @@ from exporter.tariff.period import Period
 from exporter.units import Instant, Picodollars
 
 _TABLES: Final = frozenset(
-    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held", *schema.HISTORY}
-    - {f"hourly_{family}" for family in schema.HOURLY}
+    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held"}
+    | {name for name in schema.HISTORY if name.startswith("daily_")}
 )
 """Tables that are read here."""
 

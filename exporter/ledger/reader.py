@@ -8,6 +8,7 @@ from exporter.cost.state import State
 from exporter.ledger import adjustments, contents
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, read_history, read_month
+from exporter.ledger.peak_memory import PeakMemory, read_peaks
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
@@ -60,11 +61,19 @@ class LedgerReader(ReadOnlyLedger):
         """
         return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
 
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, from the first to the last, where it was read."""
+        return self._answer(lambda connection: read_peaks(connection, first, last))
+
     def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
         return self._answer(lambda connection: read_history(connection, "daily", first, last))
 
+    def covered_hours(self, first: int, last: int) -> dict[int, Nanoseconds]:
+        """Wall time that ticks and gaps covered, by hour since 1970, from the first to the last."""
+        hours = self._contents.totals.hour_covered
+        return {hour: duration for hour, duration in hours.items() if first <= hour <= last}
+
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""
-        hours = self._contents.totals.hour_covered
-        return sum(duration for hour, duration in hours.items() if first <= hour <= last)
+        return sum(self.covered_hours(first, last).values())

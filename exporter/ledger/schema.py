@@ -47,6 +47,7 @@ _INTEGERS: Final = {
     "gpu_cost": ("gpu", "component", "picodollars"),
     "tokens": ("party", "kind", "count"),
     "requests": ("party", "count"),
+    "preemptions": ("party", "count"),
     "energy": ("gpu", "millijoules"),
     "unpriced": ("gpu", "party", "nanoseconds"),
     "months": ("month", "product", "team", "price_basis", "picodollars"),
@@ -64,7 +65,9 @@ _INTEGERS: Final = {
 }
 """Tables of totals: the key's columns, and last the value's."""
 
-ADDED: Final = frozenset({"equivalents", "hour_down", "hour_usage", "hour_energy", "first_held"})
+ADDED: Final = frozenset(
+    {"preemptions", "equivalents", "hour_down", "hour_usage", "hour_energy", "first_held"}
+)
 """Tables of totals that files of an earlier release lack until the first write that needs them."""
 
 _FAMILIES: Final = {
@@ -88,6 +91,7 @@ HISTORY: Final = {
     **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
     **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
     "daily_covered": ("day", "nanoseconds"),
+    "hourly_memory": ("hour", "gpu", "namespace", "server", "bytes"),
 }
 """Tables of history. Their first column is the hour or the day."""
 

@@ -31,7 +31,7 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
-WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equivalents"})
+WITH_CEILING: Final = frozenset({"tokens", "requests", "preemptions", "minute_tokens", "equivalents"})
 """Totals that come from what a server reports."""
 
 K = TypeVar("K")
@@ -153,8 +153,9 @@ class Totals:
     `hour_covered` is the wall time that segments covered, counted once for all products. `hour_down` is the
     part of it without hourly rent. `hour_usage` and `hour_energy` are the use of each GPU by product.
     `first_held` is when each product first held a GPU.
-    Sums of money, time and energy are exact. Counts of tokens and requests, and hosted equivalents, stop at
-    `LARGEST`: a server that reports absurd counts cannot stop the ledger.
+    `preemptions` are requests that were preempted.
+    Sums of money, time and energy are exact. What servers report (`WITH_CEILING`) stops at `LARGEST`: absurd
+    counts cannot stop the ledger.
     """
 
     accrued: Picodollars = 0
@@ -164,6 +165,7 @@ class Totals:
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: dict[CostOwner, int] = field(default_factory=dict)
+    preemptions: dict[CostOwner, int] = field(default_factory=dict)
     energy: dict[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     months: dict[MonthKey, Picodollars] = field(default_factory=dict)
@@ -201,10 +203,11 @@ class Totals:
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
-        for requests in postings.requests:
-            _count(self.requests, requests.owner, requests.count)
-            if requests.count:
-                self.changed[requests.owner] = end
+        for counts, rows in ((self.requests, postings.requests), (self.preemptions, postings.preemptions)):
+            for requests in rows:
+                _count(counts, requests.owner, requests.count)
+                if requests.count:
+                    self.changed[requests.owner] = end
         for energy in postings.energy:
             add(self.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
@@ -357,6 +360,7 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
     "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
     "tokens": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
     "requests": _BY_OWNER,
+    "preemptions": _BY_OWNER,
     "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
     "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.owner(k[1]))),
     "months": RowLayout(

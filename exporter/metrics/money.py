@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
+from exporter.cost.money import add
+from exporter.cost.postings import OTHER, PHASES, UNASSIGNED, CostOwner, OwnerPhase
 from exporter.metrics.metric import (
     CHARGED,
     GPU,
@@ -21,7 +22,7 @@ from exporter.metrics.metric import (
     single,
 )
 from exporter.report import CommittedTotals, Report
-from exporter.units import dollars, seconds
+from exporter.units import Picodollars, dollars, seconds
 
 
 def _owners(totals: CommittedTotals) -> set[CostOwner]:
@@ -102,6 +103,28 @@ def _hosted_prices(report: Report) -> Iterator[Row]:
     for offer in report.hosted:
         for kind, price in offer.by_kind().items():
             yield (offer.reference, kind), float(price)
+
+
+FINDINGS_MAX: Final = 20
+"""Findings that have series of their own; the others are added up as `other`."""
+
+OTHER_FINDINGS: Final = (UNASSIGNED, UNASSIGNED, "", OTHER, OTHER)
+
+
+def _savings(report: Report) -> Iterator[Row]:
+    """One row by server, kind and form: the largest alone, the others together."""
+    if report.savings is None or report.basis is None:
+        return
+    sums: dict[tuple[str, ...], Picodollars] = {}
+    for saving in report.savings.findings:
+        owner = report.basis.policy.product_and_team(saving.server)
+        form = "cash" if saving.cash else "capacity"
+        key: tuple[str, ...] = (*owner, *saving.server, saving.kind, form)
+        if key not in sums and len(sums) >= FINDINGS_MAX:
+            key = (*OTHER_FINDINGS, form)
+        add(sums, key, saving.per_month)
+    for key, amount in sums.items():
+        yield key, dollars(amount)
 
 
 def _run_rate(report: Report) -> Iterator[Row]:
@@ -257,6 +280,16 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Configured hosted prices of the comparison. Kind cached_prompt is the price of prompt where none "
         "is configured. Absent without compare.",
         _hosted_prices,
+    ),
+    gauge(
+        "inference_saving_dollars_per_month",
+        (*OWNER, "kind", "form"),
+        "What could be saved in a month at present prices: the findings of `advise` over the last 14 days, "
+        "renewed hourly. Form cash: the bill falls; capacity: room for other work. The "
+        f"{FINDINGS_MAX} largest findings of a host; the others together have kind and server other. In no "
+        "other total. Absent for findings that are gone or ignored, before 24 hours of history, and for a "
+        "ledger in memory.",
+        _savings,
     ),
     gauge(
         "inference_monthly_run_rate_dollars",

@@ -34,6 +34,12 @@ def _requests(totals: CommittedTotals) -> Iterator[Row]:
 
 
 @of_totals
+def _preemptions(totals: CommittedTotals) -> Iterator[Row]:
+    for owner, count in totals.preemptions.items():
+        yield owner_labels(owner), float(count)
+
+
+@of_totals
 def _last_token(totals: CommittedTotals) -> Iterator[Row]:
     for owner, instant in totals.last_token.items():
         yield owner_labels(owner), seconds(instant)
@@ -102,6 +108,11 @@ def _headroom(report: Report) -> Iterator[Row]:
         yield owner_labels(owner), rate
 
 
+def _load_dollars(report: Report) -> Iterator[Row]:
+    for owner, rate in report.load_rates.items():
+        yield owner_labels(owner), rate
+
+
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
@@ -118,6 +129,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Requests finished, from the engine's own counters. Absent where the engine does not report them. "
         f"Also absent {CHARGED}.",
         _requests,
+    ),
+    counter(
+        "inference_server_preemptions_total",
+        OWNER_AND_MODEL,
+        "Requests that gave up their KV cache for lack of it and are computed again, from the engine's own "
+        "counters: time that is paid for twice. Absent where the engine does not report them. Also absent "
+        f"{CHARGED}.",
+        _preemptions,
     ),
     gauge(
         "inference_server_last_token_timestamp_seconds",
@@ -193,5 +212,13 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_server_load_ratio, 0 while requests wait. Not in the totals; idle spend comes on top. "
         "Absent without a load ratio, without priced GPUs, and while a GPU is not observed.",
         _headroom,
+    ),
+    gauge(
+        "inference_server_load_dollars_per_hour",
+        OWNER_AND_MODEL,
+        "Current spend times the load: the largest inference_server_load_ratio, 1 while requests wait. Over "
+        "tokens per hour it is what a token would cost at full load: a linear extrapolation. Not in the "
+        "totals. Absent without a load ratio and without priced GPUs.",
+        _load_dollars,
     ),
 )

@@ -45,7 +45,7 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
-from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, published, ratio
+from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, printable, published, ratio
 
 __all__ = [
     "CROWDED",
@@ -94,6 +94,7 @@ __all__ = [
     "endpoint_id",
     "label",
     "masked",
+    "printable",
     "published",
     "ratio",
     "unread_reason",

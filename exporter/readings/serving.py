@@ -14,12 +14,14 @@ Quantity = Literal[
     "cached_prompt",
     "generation",
     "requests",
+    "preemptions",
     "prefill_seconds",
     "decode_seconds",
     "decode_request_seconds",
 ]
 """What a counter of a server counts.
 
+`preemptions` are requests that were stopped for lack of KV cache, and computed again.
 `decode_request_seconds` are those of requests: they overlap (all running requests tick at once) and are
 divided by the mean batch. `decode_seconds` are the engine's own GPU seconds, which do not overlap.
 `prefill_seconds` are of the kind of the decode seconds of the same endpoint and model.

@@ -16,8 +16,13 @@ LABEL_CHARACTERS: Final = 128
 
 def label(text: str) -> str:
     """Text from outside as a label value: no control characters, at most 128 characters."""
-    printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
-    return printable[:LABEL_CHARACTERS]
+    clean = text if text.isprintable() else "".join(c for c in text if c.isprintable())
+    return clean[:LABEL_CHARACTERS]
+
+
+def printable(text: str) -> str:
+    """Text from outside for a terminal: each character that could move its cursor is a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def ratio(value: float | None) -> float | None:

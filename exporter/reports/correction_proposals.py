@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.readings import Gpu
+from exporter.readings import Gpu, printable
 from exporter.reports.repricing import (
     Correction,
     PostedHistory,
@@ -16,7 +16,7 @@ from exporter.reports.repricing import (
     reason,
     repricing,
 )
-from exporter.reports.rounding import dollars_text, hours_text, hundredths, printable
+from exporter.reports.rounding import dollars_text, hours_text, hundredths
 from exporter.tariff.calendar import day_of
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Listed

@@ -105,11 +105,6 @@ def hours_text(duration: Nanoseconds) -> str:
     return ten_thousandths(*rounded([duration], HOUR_FRACTION))
 
 
-def printable(text: str) -> str:
-    """A text on one line that cannot move a terminal's cursor, whatever it holds."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def text_table(rows: Sequence[Sequence[str]], labels: int = 1) -> Iterator[str]:
     """Lines of a table for people: the first `labels` columns to the left, numbers to the right."""
     widths = _column_widths(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
 from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.load import headroom
+from exporter.cost.load import headroom, load_rates
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
@@ -28,6 +28,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     LoadRow,
     ProcessRow,
     Quotient,
@@ -59,6 +60,8 @@ class ReportContext:
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
     """HTTP requests refused since the start, by reason."""
+    savings: Callable[[], HostSavings | None] = lambda: None
+    """Savings of the last review, `None` without one."""
 
 
 def months_served(frame: Frame, policy: CostPolicy) -> tuple[Month, Month]:
@@ -82,6 +85,7 @@ def build_report(
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
+    loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
     return Report(
         elapsed=frame.elapsed,
         wall=frame.wall,
@@ -112,10 +116,9 @@ def build_report(
             )
             for budget in context.config.budgets
         ),
-        headroom=headroom(
-            busy_rates(outcome.gpus, prices),
-            {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads},
-        ),
+        savings=context.savings(),
+        headroom=headroom(busy_rates(outcome.gpus, prices), loads),
+        load_rates=load_rates(hourly, loads),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
         },

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import Final
@@ -14,6 +15,9 @@ from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION, Picodolla
 
 PRICE_DECIMALS: Final = 6
 """Decimals of dollars per million tokens: a token then costs a whole number of picodollars."""
+
+CURRENT_DAYS: Final = 366
+"""Age up to which the price of an offer is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,15 @@ class HostedPrice:
         """Dollars per million tokens of each kind."""
         cached = self.prompt if self.cached_prompt is None else self.cached_prompt
         return {"prompt": self.prompt, "cached_prompt": cached, "generation": self.generation}
+
+
+def is_current(as_of: str, today: date) -> bool:
+    """Whether a price that was read on a date is of the last year; one without a date is."""
+    try:
+        age = (today - date.fromisoformat(as_of[:10])).days if as_of else 0
+    except ValueError:
+        return False
+    return -1 <= age <= CURRENT_DAYS
 
 
 def equivalent(price: HostedPrice, tokens: Mapping[Kind, int]) -> Picodollars:

@@ -6,7 +6,9 @@
 import json
 from typing import Any
 
-from exporter.report import Build, Hour, Report
+from exporter.cost.saving_text import evidence, headline
+from exporter.cost.savings import Saving
+from exporter.report import Build, HostSavings, Hour, Report
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
 from exporter.web.summary import (
     ComponentSummary,
@@ -16,9 +18,10 @@ from exporter.web.summary import (
     ServerSummary,
     Summary,
     finite,
+    per_month,
     summarize,
 )
-from exporter.web.wording import timestamp
+from exporter.web.wording import dollars_text, timestamp
 
 
 def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
@@ -45,6 +48,7 @@ def _host(summary: Summary) -> dict[str, Any]:
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],
         "components": [_component(line) for line in summary.components],
+        "savings": None if summary.savings is None else _savings(summary.savings),
         "hours": [_hour(hour) for hour in summary.hours],
         "days": [] if summary.month is None else _days(summary.month, summary),
     }
@@ -113,6 +117,35 @@ def _component(line: ComponentSummary) -> dict[str, Any]:
         "component": line.component,
         "dollars_per_hour": line.dollars_per_hour,
         "last_day_dollars": line.dollars,
+    }
+
+
+def _savings(savings: HostSavings) -> dict[str, Any]:
+    return {
+        "until": timestamp(savings.end),
+        "hours": savings.hours,
+        "dollars_per_month": per_month(savings.findings),
+        "cash_dollars_per_month": per_month(each for each in savings.findings if each.cash),
+        "findings": [_finding(finding) for finding in savings.findings],
+    }
+
+
+def _finding(finding: Saving) -> dict[str, Any]:
+    held = finding.kind != "unallocated"
+    return {
+        "kind": finding.kind,
+        "namespace": finding.server.namespace if held else None,
+        "server": finding.server.server if held else None,
+        "dollars_per_month": per_month((finding,)),
+        "cash": finding.cash,
+        "obstacle": finding.obstacle or None,
+        "gpus": finding.gpus,
+        "gpu_models": list(finding.gpu_models),
+        "gpu_hours": finding.claimed / NANOSECONDS_PER_HOUR,
+        "window_hours": finding.window_hours,
+        "price_basis": finding.price_basis,
+        "text": headline(finding),
+        "evidence": evidence(finding, dollars_text),
     }
 
 

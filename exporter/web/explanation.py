@@ -21,7 +21,7 @@ from exporter.cost.explanation import (
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
-from exporter.readings import KINDS
+from exporter.readings import KINDS, printable
 from exporter.report import Report
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -32,7 +32,7 @@ from exporter.units import (
     Picodollars,
     dollars,
 )
-from exporter.web.wording import printable, timestamp
+from exporter.web.wording import timestamp
 
 HOURS: Final = "GPU-hours"
 

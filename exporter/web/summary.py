@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
+from exporter.cost.savings import Saving
 from exporter.metrics.rendering import is_stale
 from exporter.readings import ServerKey, label
-from exporter.report import ComponentPrice, GpuRow, Hour, RecentHistory, Report
+from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, RecentHistory, Report
 from exporter.tariff.calendar import day_of
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -167,6 +168,8 @@ class Summary:
     components: tuple[ComponentSummary, ...]
     fleet_dollars_per_hour: float
     """Overheads of the whole fleet, in none of this host's figures."""
+    savings: HostSavings | None
+    """Findings of the last review; `None` if there was none, and of a stale report."""
     hours: tuple[Hour, ...]
     """The last day: the 24 whole hours before now, and the current one."""
     first_money: float | None
@@ -202,10 +205,16 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         gpus=() if stale else tuple(_gpus(report)),
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
+        savings=None if stale else report.savings,
         hours=_history(report).hours,
         first_money=None if stale else _first_money(report, elapsed),
         first_window=None if stale else _first_window(report, elapsed),
     )
+
+
+def per_month(findings: Iterable[Saving]) -> float:
+    """Dollars a month of findings together."""
+    return dollars(sum(finding.per_month for finding in findings))
 
 
 def _servers(report: Report) -> Iterator[ServerSummary]:

@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.tariff.rate import Provenance
-from exporter.units import NANOSECONDS_PER_SECOND, Instant
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Picodollars, dollars
 
 UNKNOWN: Final = "not known"
 """Stands for an unknown figure."""
@@ -43,6 +43,11 @@ def amount(dollars: float) -> str:
     if dollars > 0 and not cents:
         return "<$0.01"
     return f"-${cents:,}" if dollars < 0 and cents else f"${cents:,}"
+
+
+def dollars_text(picodollars: Picodollars) -> str:
+    """An exact amount, to the cent as `amount` writes it."""
+    return amount(dollars(picodollars))
 
 
 def rounded(figure: float, digits: int) -> Decimal:
@@ -86,11 +91,6 @@ def shortened(text: str) -> str:
         return words
     cut = words[: MOST_CHARACTERS + 1].rpartition(" ")[0] or words[:MOST_CHARACTERS]
     return f"{cut} ..."
-
-
-def printable(text: str) -> str:
-    """Text from outside as it is, for a terminal: no character of it can move the cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def price_line(gpu_models: Sequence[str]) -> str:

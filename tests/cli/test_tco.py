@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.tco import TcoOptions, tco
+from exporter.clock import SystemClock
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.finance.tco import scenario_files
@@ -50,6 +52,13 @@ class Later:
 def ledger(tmp_path: Path) -> Iterator[Path]:
     """A daemon's ledger: on the 1st and on the 2nd a day at 24 dollars and 12 million tokens."""
     path = tmp_path / "ledger.db"
+    running = metered(path)
+    yield path
+    running.close()
+
+
+def metered(path: Path) -> Ledger:
+    """A running daemon's ledger of two days."""
     running = Ledger.open(path, Later())
     total = 0
     for number in range(2):
@@ -62,8 +71,7 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
         segment = Segment(start, start + DAY, "2026-11", day, paid.amount, (paid,), ())
         tokens = (TokenPosting(CHAT, "generation", 12_000_000),)
         running.post(Postings(start + DAY, (segment,), tokens, day=day), State(accrued=total))
-    yield path
-    running.close()
+    return running
 
 
 @pytest.fixture
@@ -73,7 +81,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def measured(file: Path, ledger: Path | None, clock: Later, config: Path | None = None) -> int:
+def measured(
+    file: Path,
+    ledger: Path | None,
+    clock: Later,
+    config: Path | None = None,
+    fleet: FleetSource | None = None,
+) -> int:
     question = TcoOptions(
         scenario=file,
         example=None,
@@ -83,6 +97,7 @@ def measured(file: Path, ledger: Path | None, clock: Later, config: Path | None 
         ledger_path=ledger,
         json=True,
         svg=None,
+        fleet=fleet,
     )
     return tco(question, clock)
 
@@ -130,6 +145,12 @@ def test_an_example_is_a_file_to_begin_from(tmp_path: Path, capsys: pytest.Captu
         (["--list", "--example=retrieval"], "give one of SCENARIO.yaml, --example NAME and --list"),
         (["x.yaml", "--show"], "--show goes with --example"),
         (["x.yaml", "--json", "--svg=x.svg"], "not allowed with argument"),
+        (["x.yaml", "--from=/srv/archive"], "--from goes with --measured"),
+        (
+            ["x.yaml", "--measured", "--from=http://prometheus:9090"],
+            "--from needs ledgers here: a Prometheus",
+        ),
+        (["x.yaml", "--measured", "--from=a", "--ledger.path=/b"], "--from takes the place of --ledger.path"),
     ],
 )
 def test_flags_that_contradict(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +197,54 @@ def test_the_measured_load_beside_the_daemon(
     config.write_text(f"ledger: {{path: {ledger}}}\n")
     assert measured(file, None, Later(), config) == 0
     assert json.loads(capsys.readouterr().out) == document
+
+
+def test_the_measured_load_of_a_fleet(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three hosts of 12 million tokens a day: 3 x 4,380 dollars, 3 x 8,760 are spent. A copy counts once."""
+    fleet = tmp_path / "fleet"
+    for name in ("a", "b", "c"):
+        (fleet / name).mkdir(parents=True)
+        metered(fleet / name / "ledger.db").close()
+    (fleet / "copy.db").write_bytes((fleet / "a" / "ledger.db").read_bytes())
+
+    assert measured(file, None, Later(), fleet=FleetSource((fleet,))) == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert {option["name"]: option["total_dollars"] for option in document["options"]} == {
+        "measured": 26_280.0,
+        "api": 13_140.0,
+    }
+    assert document["break_even_tokens_per_day"][0]["tokens_per_day"] == 72e6
+
+
+def test_a_fleet_without_enough(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A month later nothing of these days is left; and without a ledger there is no fleet."""
+    metered(tmp_path / "ledger.db").close()
+    source = FleetSource((tmp_path / "ledger.db",))
+
+    assert measured(file, None, Later(NOVEMBER + 31 * DAY + DAY // 2), fleet=source) == 1
+    assert "--measured needs 24 at least" in capsys.readouterr().err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert measured(file, None, Later(), fleet=FleetSource((empty,))) == 1
+    assert "there is no ledger here" in capsys.readouterr().err
+
+
+def test_a_statement_has_no_days(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of a month in the last 30 days needs its ledger: there is no part of it."""
+    path = tmp_path / "ledger.db"
+    metered(path).close()
+    statement = tmp_path / "statement.json"
+    closing = ["report", "month", "--month=2026-11", "--close", f"--output={statement}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemClock, "wall", lambda _: NOVEMBER + 31 * DAY)
+        assert main([*closing, f"--ledger.path={path}"]) == 0
+    path.unlink()
+    capsys.readouterr()
+
+    for now in (NOVEMBER + 29 * DAY + DAY // 2, NOVEMBER + 30 * DAY + DAY // 2):
+        assert measured(file, None, Later(now), fleet=FleetSource((tmp_path,))) == 1
+        assert "statement.json" in capsys.readouterr().err
 
 
 def test_days_before_the_last_thirty_are_not_looked_at(

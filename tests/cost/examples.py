@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.accrual import charge_late
 from exporter.cost.advance import advance
+from exporter.cost.load import headroom, load_rates
 from exporter.cost.policy import CostPolicy, OwnershipRule, Weights
 from exporter.cost.postings import UNASSIGNED, CostOwner, GpuUse, OwnerPhase, Phase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour, project
@@ -16,7 +17,7 @@ from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import GpuOwner, HistorySums
-from exporter.readings import Frame, Gpu, Kind
+from exporter.readings import Frame, Gpu, Kind, LoadReading
 from exporter.report import ServerOwner
 from exporter.reports.repricing import repricing
 from exporter.tariff.hosted import HostedPrice
@@ -390,6 +391,19 @@ def hosted() -> list[float]:
     return [sum(reported.amount for reported in outcome.postings.equivalents) / DOLLAR]
 
 
+def load_of_a_server() -> list[float]:
+    """16 of 64 requests run, for 10 dollars an hour and 5 million tokens."""
+    owner = CostOwner("chat", "chat", CHAT.namespace, CHAT.server, "llama")
+    loads = {(CHAT, "llama"): LoadReading("llama", running=16, max_running=64)}
+    free, used = headroom({owner: 8.0}, loads)[owner], load_rates({owner: 10.0}, loads)[owner]
+    tokens: dict[Kind, int] = {"generation": 5_000_000}
+    prices = [
+        per_million({"decode": round(spend * DOLLAR)}, tokens, Weights())["all", "full"]
+        for spend in (10.0, used)
+    ]
+    return [free, used, *prices]
+
+
 EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     MACHINE: owned_machine,
     "straight-line": straight_line,
@@ -414,6 +428,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "projection": projection,
     "projection-new-product": projection_of_a_new_product,
     "projection-part-of-the-day": projection_of_a_part_of_the_day,
+    "load": load_of_a_server,
     "hosted": hosted,
     **SHARING_EXAMPLES,
     **DIVISION_EXAMPLES,

@@ -13,6 +13,7 @@ from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PriceBasis
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
+GIB = 2**30
 MONDAY = 1_793_577_600 // 3600
 """Hour of 2026-11-02T00:00:00Z, a Monday."""
 WEEK = 168
@@ -30,6 +31,7 @@ class SavingsHost:
     gpus: list[PricedGpu] = field(default_factory=list)
     gpu_time: dict[int, dict[OwnerPhase, int]] = field(default_factory=dict)
     tokens: dict[int, dict[tuple[CostOwner, Kind], int]] = field(default_factory=dict)
+    memory: dict[int, dict[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
 
     def gpu(
         self,
@@ -37,11 +39,22 @@ class SavingsHost:
         dollars: float | None = 4,
         release: Release = "gpu",
         basis: PriceBasis | None = "configured",
+        model: str = "H100",
+        gib: int | None = 80,
+        divided: bool = False,
     ) -> "SavingsHost":
-        """One more GPU, with its price an hour."""
-        gpu = Gpu(f"GPU-{len(self.gpus)}", "H100")
+        """One more GPU, with its price an hour and its memory."""
+        gpu = Gpu(f"GPU-{len(self.gpus)}", model)
         price = None if dollars is None else int(dollars * DOLLAR)
-        self.gpus.append(PricedGpu(gpu, frozenset(holders), price, release, basis))
+        memory = None if gib is None else gib * GIB
+        self.gpus.append(PricedGpu(gpu, frozenset(holders), price, release, basis, memory, divided))
+        return self
+
+    def hold(self, server: ServerKey, gib: float, hours: Iterable[int] | None = None) -> "SavingsHost":
+        """The most memory that a server holds on each of its GPUs, in all hours unless some are named."""
+        for hour in range(self.hours) if hours is None else hours:
+            rows = self.memory.setdefault(MONDAY + hour, {})
+            rows.update({(gpu.gpu, server): int(gib * GIB) for gpu in self.gpus if server in gpu.holders})
         return self
 
     def use(
@@ -53,9 +66,10 @@ class SavingsHost:
         idle: float = 1.0,
         phase: Phase = "decode",
         tokens: int = 0,
+        model: str = "llama",
     ) -> "SavingsHost":
         """Hours in which a server holds GPUs, a part of them idle, and serves tokens."""
-        owner = CostOwner("p", "t", *server, "llama")
+        owner = CostOwner("p", "t", *server, model)
         whole = gpus * HOUR
         for hour in hours:
             rows = self.gpu_time.setdefault(MONDAY + hour, {})
@@ -79,6 +93,7 @@ class SavingsHost:
             "last": MONDAY + self.hours - 1,
             "hours": hours,
             "gpus": tuple(self.gpus),
+            "memory": self.memory,
             **changes,
         }
         return HostUsage(**values)

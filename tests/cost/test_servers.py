@@ -61,6 +61,30 @@ def test_requests_that_stand_still_are_a_row_of_zero(meter: CheckedMeter) -> Non
     assert [row.count for row in outcome.postings.requests] == [0]
 
 
+def preempted(count: float, url: str = "http://chat-0", identity: str = "1") -> ServerReading:
+    """A page with a counter of preemptions."""
+    counter = CounterReading("preempted", "llama", "preemptions", count)
+    return replace(page(url=url), counters=(counter,), identity=identity)
+
+
+def test_preemptions_count_from_each_replicas_own_mark(meter: CheckedMeter) -> None:
+    """4 more of one, and 2 since the other was restarted: 6. A sum of both counters would have fallen."""
+    meter.tick(10, [], [preempted(5, "http://a"), preempted(90, "http://b")])
+    outcome = meter.tick(10, [], [preempted(9, "http://a"), preempted(2, "http://b", "2")])
+    assert [(row.owner.server, row.owner.model, row.count) for row in outcome.postings.preemptions] == [
+        ("chat", "llama", 6)
+    ]
+    assert outcome.postings.requests == ()
+
+
+def test_preemptions_that_an_engine_lacks_are_not_posted_as_zero(meter: CheckedMeter) -> None:
+    """No counter, no row; one that stands still is a row of 0."""
+    meter.tick(10, [], [page(requests=1)])
+    assert meter.tick(10, [], [page(requests=2)]).postings.preemptions == ()
+    meter.tick(10, [], [preempted(3)])
+    assert [row.count for row in meter.tick(10, [], [preempted(3)]).postings.preemptions] == [0]
+
+
 def test_replicas_of_one_server_add_up(meter: CheckedMeter) -> None:
     """Two endpoints of one key: deltas of each, then the sum. Trap: the last replica overwrites the first."""
 

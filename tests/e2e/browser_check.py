@@ -36,6 +36,7 @@ REFRESH_MILLISECONDS = 16_000
 READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].map((one) => one.innerText);
   return { title: document.title, taken: document.querySelector('header time').dateTime,
     big: texts('dd.big'), notes: texts('.notes li'), headings: texts('h2'), text: document.body.innerText,
+    findings: texts('.savings li'),
     images: document.querySelectorAll('svg[role=img]').length,
     links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href')),
     tables: [...document.querySelectorAll('table')].map((table) => ({

@@ -16,7 +16,7 @@ from exporter.web.server import WebServer
 from exporter.web.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
 from tests.web import conftest as host
-from tests.web.test_page import hostile
+from tests.web.test_page import HOSTILE, hostile
 
 PYTHON = ROOT / ".cache" / "browser" / "bin" / "python"
 MOST_BYTES = 150_000
@@ -178,6 +178,25 @@ def test_tables_are_those_of_the_metrics(demo_visit: Any) -> None:
     assert whole == pytest.approx(document["dollars_per_hour"], rel=1e-9)
 
 
+def test_savings_are_those_of_the_metrics(demo_visit: Any) -> None:
+    """Finding by finding, the largest first; the demo has a deserted server and an unallocated GPU."""
+    page, saved = demo_visit["page"], demo_visit["document"]["host"]["savings"]
+    metrics = Page(demo_visit["metrics"].encode(), 0)
+
+    assert {finding["kind"] for finding in saved["findings"]} >= {"deserted", "unallocated"}
+    for finding, shown in zip(saved["findings"], page["findings"], strict=True):
+        labels = {"kind": finding["kind"], "server": finding["server"] or "unallocated"}
+        amount = metrics.sum("inference_saving_dollars_per_month", **labels)
+        assert finding["dollars_per_month"] == pytest.approx(amount, rel=1e-9)
+        assert shown.startswith(f"{finding['text']}: {dollars(amount)} a month\n{finding['kind']}. ")
+        assert shown.split("\n")[2] == f"{finding['evidence']}."
+    total = metrics.sum("inference_saving_dollars_per_month")
+    cash = metrics.sum("inference_saving_dollars_per_month", form="cash")
+    assert saved["dollars_per_month"] == pytest.approx(total, rel=1e-9)
+    assert saved["cash_dollars_per_month"] == pytest.approx(cash, rel=1e-9)
+    assert f"{dollars(cash)} a month in cash, {dollars(total - cash)} as capacity" in page["text"]
+
+
 def test_history_adds_up_to_the_figures(demo_visit: Any) -> None:
     """Hours to the last day and its idle part, days to the month."""
     document = demo_visit["document"]["host"]
@@ -292,6 +311,8 @@ def test_hostile_names_are_text(named: Any) -> None:
     servers = {row[0].split("\n")[0] for row in table(named["page"], "Servers")}
     from_outside = {owner.server for owner in hostile(host.report()).rates}
     assert from_outside <= servers
+    starts = [shown.partition(" costs more")[0] for shown in named["page"]["findings"]]
+    assert starts == list(HOSTILE)
     titles = {each["text"].split("\n")[0] for each in named["explained"]}
     assert {f"What {name} costs" for name in from_outside} <= titles
     assert named["overflow"] == 0

@@ -134,6 +134,21 @@ def test_a_maximum_of_one_rank_is_not_that_of_two() -> None:
     assert page_load("nim", page + known + known.replace('"0"', '"1"')).max_running == 512
 
 
+LMDEPLOY = 'lmdeploy:num_requests_running{{engine="0",model_name="m"}} 128\n{}'
+ENGINE_QUEUE = 'lmdeploy:num_requests_waiting{engine="0",model_name="m"} 2\n'
+API_QUEUE = 'lmdeploy:num_api_requests_waiting{engine="0",model_name="m"} 40\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [(ENGINE_QUEUE, 2), (ENGINE_QUEUE + API_QUEUE, 42), (API_QUEUE, None), ("", None)],
+    ids=["engine", "both", "api", "none"],
+)
+def test_what_waits_before_an_engine_waits_too(lines: str, expected: float | None) -> None:
+    """LMDeploy's API server hands an engine no more than it runs. Releases before 0.16 lack that number."""
+    assert page_load("lmdeploy", LMDEPLOY.format(lines)).waiting == expected
+
+
 RANKS = 'vllm:num_requests_running{engine="1",model_name="m"} 2\n'
 
 

@@ -5,8 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
+from exporter.cost.saving_text import OBSTACLES
 from exporter.cost.savings import (
     Advice,
+    CheaperGpus,
+    FewerGpus,
     Lack,
     LackReason,
     Obstacle,
@@ -17,7 +20,6 @@ from exporter.finance.advice_report import (
     ASSUMES,
     CANNOT_JUDGE,
     LACKS,
-    OBSTACLES,
     AdviceReport,
     as_json,
     text,
@@ -44,7 +46,31 @@ UNALLOCATED = saving("unallocated", FREE, 400)
 DESERTED = saving("deserted", ARCHIVE, 300, window_hours=48, silent_hours=48, obstacle="host")
 SCHEDULE = saving("schedule", CHAT, 200, rests=tuple(Rest(day * 24 + 20, 10) for day in range(7)))
 HOSTED = saving("hosted", CHAT, 50, reference="cheap-api", tokens=7_000_000, offer_amount=12 * DOLLAR)
-ALL = (UNALLOCATED, DESERTED, SCHEDULE, HOSTED)
+EMBED = ServerKey("llm", "embed")
+CONSOLIDATION = saving(
+    "consolidation",
+    EMBED,
+    40,
+    fewer=FewerGpus((EMBED,), (CHAT,), 63 * HOUR // 100, 60 * 2**30, 80 * 2**30, 5 * HOUR),
+)
+GPU_MODEL = saving(
+    "gpu_model",
+    CHAT,
+    30,
+    cheaper=CheaperGpus(
+        "NVIDIA L40S",
+        2,
+        ("node-2",),
+        3 * DOLLAR // 2,
+        "llama-8b",
+        "node-2",
+        EMBED,
+        9_000_000,
+        20 * HOUR,
+        HOUR,
+    ),
+)
+ALL = (UNALLOCATED, DESERTED, SCHEDULE, HOSTED, CONSOLIDATION, GPU_MODEL)
 
 
 def printed(*savings: Saving, lacks: tuple[Lack, ...] = (), files: tuple[str, ...] = ()) -> list[str]:
@@ -57,8 +83,8 @@ def test_all_kinds() -> None:
     lines = printed(*ALL)
 
     assert lines[:3] == [
-        "savings at present prices: 950.00 dollars a month",
-        "cash 650.00, capacity for other work 300.00",
+        "savings at present prices: 1,020.00 dollars a month",
+        "cash 720.00, capacity for other work 300.00",
         "window: 336 hours to 2026-11-16T00:00:00Z",
     ]
     assert lines[4:12] == [
@@ -76,6 +102,30 @@ def test_all_kinds() -> None:
     assert "     Wed 06:00, Wed 20:00 to Thu 06:00, and 4 more." in lines
     assert "   Evidence: 48.0 GPU-hours in 336 hours; 7,000,000 tokens cost 12.00 there." in lines
     assert "   Why: inference-cost-exporter explain llm/archive-13b --window=48h" in lines
+    fifth = next(number for number, line in enumerate(lines) if line.startswith("5. "))
+    assert lines[fifth:] == [
+        "5. 40.00 a month: llm/embed would fit beside llm/chat-8b, freeing 2 GPUs (NVIDIA",
+        "   H100 80GB HBM3)",
+        "   Evidence: 48.0 GPU-hours in 336 hours; together at most 63% busy in an hour,",
+        "     and 60.0 of 80.0 GiB of memory.",
+        "   Cash: the bill falls when the GPUs are given back.",
+        "   Assumes: the coming weeks are as busy as these; 10% of memory stays free, and",
+        "     no hour is more than 70% busy.",
+        "   Cannot judge: latency of servers that compute at once, and memory that one",
+        "     would need at a peak.",
+        "   Why: inference-cost-exporter explain llm/embed --window=336h",
+        "",
+        "6. 30.00 a month: llm/chat-8b would run on 2 NVIDIA L40S on node-2 instead of 2",
+        "   GPUs (NVIDIA H100 80GB HBM3)",
+        "   Evidence: 48.0 GPU-hours in 336 hours; llm/embed on node-2 took 20.0 busy",
+        "     GPU-hours for 9,000,000 tokens of llama-8b; the busiest hour would be 50%",
+        "     busy; 2 NVIDIA L40S cost 1.50 an hour.",
+        "   Cash: the bill falls when the GPUs are given back.",
+        "   Assumes: tokens take the GPU time that they took there, and no hour is more",
+        "     than 70% busy.",
+        "   Cannot judge: latency, length of contexts, and prefix caches of another size.",
+        "   Why: inference-cost-exporter explain llm/chat-8b --window=336h",
+    ]
     assert max(map(len, lines)) <= 80
 
 
@@ -91,17 +141,9 @@ def test_an_estimate_is_called_one() -> None:
     assert [each["price_basis"] for each in json.loads(as_json(report))["savings"]] == [None, "catalogue"]
 
 
-def test_kinds_that_are_not_looked_for_are_named() -> None:
-    """Always, with the reason: an empty list is no proof."""
-    lines = printed()
-
-    assert "Nothing to save was found." in lines
-    assert lines[lines.index("not judged:") + 1 :] == [
-        "- consolidation: needs memory held per server by the hour, which the ledger does",
-        "  not have.",
-        "- gpu_kind: needs that memory, and measured tokens per second on each kind of",
-        "  GPU.",
-    ]
+def test_nothing_to_save() -> None:
+    """An empty list says so, and that nothing was missing."""
+    assert printed()[3:] == ["", "Nothing to save was found."]
 
 
 def test_every_lack_has_a_sentence() -> None:
@@ -170,4 +212,37 @@ def test_json() -> None:
             "text": "no schedule is judged: 30 hours of history, and 336 are needed",
         }
     ]
-    assert set(document["kinds_not_judged"]) == {"consolidation", "gpu_kind"}
+    assert document["kinds_not_judged"] == {}
+    assert (deserted["fewer_gpus"], deserted["cheaper_gpus"]) == (None, None)
+
+
+def test_json_of_fewer_and_cheaper_gpus() -> None:
+    """Their evidence, with the limits that they stay within."""
+    report = AdviceReport(Advice((CONSOLIDATION, GPU_MODEL)), END, 336)
+
+    consolidation, gpu_model = json.loads(as_json(report))["savings"]
+
+    assert consolidation["fewer_gpus"] == {
+        "servers": ["llm/embed"],
+        "onto": ["llm/chat-8b"],
+        "busiest_hour_ratio": 0.63,
+        "busy_limit_ratio": 0.7,
+        "memory_bytes": 64_424_509_440,
+        "memory_total_bytes": 85_899_345_920,
+        "memory_reserve_ratio": 0.1,
+    }
+    assert consolidation["price_difference_picodollars"] == 0
+    assert gpu_model["cheaper_gpus"] == {
+        "gpu_model": "NVIDIA L40S",
+        "gpus": 2,
+        "hosts": ["node-2"],
+        "picodollars_per_hour": 1_500_000_000_000,
+        "model": "llama-8b",
+        "measured_host": "node-2",
+        "measured_server": "llm/embed",
+        "measured_tokens": 9_000_000,
+        "measured_busy_gpu_hours": 20,
+        "busiest_hour_gpu_hours": 1,
+        "busy_limit_ratio": 0.7,
+    }
+    assert gpu_model["price_difference_picodollars"] == 100 * DOLLAR

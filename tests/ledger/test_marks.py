@@ -67,6 +67,7 @@ REMEMBERED = State(
             replaced_at=NOVEMBER + 3,
             priced_as=Gpu("GPU-8", "H100"),
             count=2,
+            memory_bytes=85_520_809_984,
         ),
         "GPU-0": GpuState(GPU_0, index=0),
     },

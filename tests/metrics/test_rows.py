@@ -1,13 +1,16 @@
 """Each metric's lines, written by hand beside the report that they come from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from exporter.cost.savings import Saving
 from exporter.metrics.table import METRICS
 from exporter.readings import ServerKey
-from exporter.report import BudgetRow, GpuRow, Report, ShareRow
+from exporter.report import BudgetRow, GpuRow, HostSavings, Report, ShareRow
+from tests.web.conftest import DOLLAR, savings
 
 Lines = Callable[[Report, str], list[str]]
 MakeReport = Callable[..., Report]
@@ -56,6 +59,7 @@ EXPECTED = {
         f'{{kind="prompt",{BATCH},{OF_BATCH}}} 0.0',
     ],
     "inference_requests_total": [f"{{{CHAT},{OF_CHAT}}} 1024.0"],
+    "inference_server_preemptions_total": [f"{{{CHAT},{OF_CHAT}}} 7.0"],
     "inference_hosted_equivalent_dollars_total": [
         f'{{{CHAT},product="search",reference="together-turbo",server="chat",team="retrieval"}} 2.25',
         f'{{{BATCH},product="unassigned",reference="together-turbo",server="batch",team="unassigned"}} 0.0',
@@ -114,6 +118,10 @@ EXPECTED = {
         f'{{basis="full",kind="generation",{CHAT},{OF_CHAT}}} 13.125',
     ],
     "inference_server_last_token_timestamp_seconds": [f"{{{CHAT},{OF_CHAT}}} 1.79552159e+09"],
+    "inference_saving_dollars_per_month": [
+        f'{{form="capacity",kind="deserted",namespace="",{OF_BATCH}}} 730.5',
+        f'{{form="cash",kind="unallocated",namespace="",{UNASSIGNED_OWNER}}} 3650.0',
+    ],
     "inference_monthly_run_rate_dollars": ['{ledger="0190a1b2"} 9307.5'],
     "inference_month_to_date_dollars": [
         f'{{{LEDGER},month="2026-10",price_basis="configured",product="search",team="retrieval"}} 12000.0',
@@ -195,6 +203,7 @@ EXPECTED = {
         f'{{limit="sequences",{CHAT},{OF_CHAT}}} 0.15625',
     ],
     "inference_server_headroom_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 0.0"],
+    "inference_server_load_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 8.5"],
     "inference_server_gpus": [
         '{namespace="",server="batch"} 0.25',
         '{namespace="ml",server="chat"} 1.75',
@@ -235,6 +244,7 @@ OF_THE_BOOKS = {
     "inference_gpu_seconds_total",
     "inference_tokens_total",
     "inference_requests_total",
+    "inference_server_preemptions_total",
     "inference_gpu_energy_joules_total",
     "inference_gpu_unpriced_seconds_total",
     "inference_server_last_token_timestamp_seconds",
@@ -351,6 +361,8 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             visible_gpus=None,
             first_price_rates={},
             headroom={},
+            savings=None,
+            load_rates={},
         )
     )
 
@@ -425,3 +437,46 @@ def test_a_party_of_tokens_alone_has_its_dollars_at_zero(make_report: MakeReport
         f'inference_cost_dollars_total{{{CHAT},phase="{phase}",{OF_CHAT}}} 0.0'
         for phase in ("decode", "idle", "other", "prefill", "unobserved")
     ]
+
+
+SAVING = "inference_saving_dollars_per_month"
+
+
+def finding(number: int, **changes: Any) -> Saving:
+    """A finding of a dollar a month for each number: `server` 7 could save 7 dollars."""
+    key = ServerKey("", f"s{number}")
+    values: dict[str, Any] = {"per_month": number * DOLLAR, "server": key, **changes}
+    return replace(savings().findings[0], kind="schedule", **values)
+
+
+def test_findings_beyond_the_limit_are_one(make_report: MakeReport, lines: Lines) -> None:
+    """20 of 23 have a series; 3 and 1 dollars are cash together, 2 dollars capacity."""
+    found = [finding(number) for number in range(23, 3, -1)]
+    found += [finding(3), finding(2, obstacle="host"), finding(1)]
+
+    shown = lines(make_report(savings=HostSavings(0, 336, tuple(found))), SAVING)
+
+    other = 'kind="other",namespace="",product="unassigned",server="other",team="unassigned"'
+    assert len(shown) == 22
+    assert f'{SAVING}{{form="cash",{other}}} 4.0' in shown
+    assert f'{SAVING}{{form="capacity",{other}}} 2.0' in shown
+    assert not any('server="s3"' in line for line in shown)
+
+
+def test_findings_of_one_server_kind_and_form_are_added_up(make_report: MakeReport, lines: Lines) -> None:
+    """Two of 5 dollars and one in capacity: two series."""
+    found = (finding(5), finding(5), finding(5, obstacle="lease"))
+
+    shown = lines(make_report(savings=HostSavings(0, 336, found)), SAVING)
+
+    of = 'kind="schedule",namespace="",product="unassigned",server="s5",team="unassigned"'
+    assert sorted(shown) == [
+        f'{SAVING}{{form="capacity",{of}}} 5.0',
+        f'{SAVING}{{form="cash",{of}}} 10.0',
+    ]
+
+
+def test_nothing_to_save_has_no_series(make_report: MakeReport, lines: Lines) -> None:
+    """A review that found nothing, and none at all."""
+    for none in (HostSavings(0, 336), None):
+        assert lines(make_report(savings=none), SAVING) == []

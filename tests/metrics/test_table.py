@@ -20,6 +20,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_gpu_seconds_total": ("counter", (*S, "phase")),
     "inference_tokens_total": ("counter", (*S, "kind")),
     "inference_requests_total": ("counter", S),
+    "inference_server_preemptions_total": ("counter", S),
     "inference_gpu_energy_joules_total": ("counter", G),
     "inference_cost_dollars_per_hour": ("gauge", S),
     "inference_cost_at_first_price_dollars_per_hour": ("gauge", ("product", "team")),
@@ -32,6 +33,10 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_last_token_timestamp_seconds": ("gauge", S),
     "inference_hosted_equivalent_dollars_total": ("counter", (*S, "reference")),
     "inference_hosted_price_dollars_per_million_tokens": ("gauge", ("reference", "kind")),
+    "inference_saving_dollars_per_month": (
+        "gauge",
+        ("product", "team", "namespace", "server", "kind", "form"),
+    ),
     "inference_monthly_run_rate_dollars": ("gauge", ("ledger",)),
     "inference_month_to_date_dollars": ("gauge", ("product", "team", "price_basis", "month", "ledger")),
     "inference_month_end_timestamp_seconds": ("gauge", ("month",)),
@@ -58,6 +63,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_requests_waiting": ("gauge", S),
     "inference_server_load_ratio": ("gauge", (*S, "limit")),
     "inference_server_headroom_dollars_per_hour": ("gauge", S),
+    "inference_server_load_dollars_per_hour": ("gauge", S),
     "inference_server_gpus": ("gauge", ("namespace", "server")),
     "inference_server_gpu_share_ratio": ("gauge", ("namespace", "server", "uuid", "method")),
     "inference_gpu_unpriced_seconds_total": ("counter", G),
@@ -86,6 +92,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 UNITS = (
     "dollars_per_hour",
+    "dollars_per_month",
     "dollars_per_million_tokens",
     "timestamp_seconds",
     "dollars",
@@ -97,7 +104,7 @@ UNITS = (
     "seconds",
 )
 STATES = ("up", "priced", "persistent", "configured", "success", "expected", "visible", "replaced")
-COUNTS = ("requests", "errors", "gpus", "running", "waiting")
+COUNTS = ("requests", "preemptions", "errors", "gpus", "running", "waiting")
 
 GRAMMAR = re.compile(
     rf"inference(_[a-z]+)*_({'|'.join(UNITS + STATES + COUNTS)})(_total)?|inference(_[a-z]+)+_info"

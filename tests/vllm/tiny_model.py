@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEXT = "the quick brown fox jumps over the lazy dog, hello world tokens cost money per gpu second"
-LONGEST = 512
+LONGEST = 16_384
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

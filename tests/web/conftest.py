@@ -14,6 +14,7 @@ import pytest
 from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
+from exporter.cost.savings import Saving
 from exporter.cost.state import GpuState, State
 from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.readings import (
@@ -34,6 +35,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    HostSavings,
     Hour,
     LoadRow,
     MonthKey,
@@ -203,6 +205,7 @@ def committed_totals() -> CommittedTotals:
             (BATCH, "prompt"): 0,
         },
         requests={CHAT: 1024},
+        preemptions={CHAT: 7},
         equivalents={
             (CHAT, "together-turbo"): 2 * DOLLAR + DOLLAR // 4,
             (BATCH, "together-turbo"): 0,
@@ -226,6 +229,35 @@ def committed_totals() -> CommittedTotals:
             MonthKey("unassigned", "unassigned", "estimate", "2026-11"): DOLLAR // 2,
         },
     )
+
+
+def savings() -> HostSavings:
+    """An unallocated GPU in cash, and a server that served nothing for two days on another's GPU."""
+    gpus = (1, (A.gpu_model,))
+    unallocated = Saving(
+        "unallocated",
+        "",
+        UNALLOCATED_OWNER.key,
+        336 * HOUR,
+        1680 * DOLLAR,
+        3650 * DOLLAR,
+        "",
+        *gpus,
+        336,
+    )
+    deserted = replace(
+        unallocated,
+        kind="deserted",
+        server=BATCH.key,
+        claimed=12 * HOUR,
+        amount=48 * DOLLAR,
+        per_month=730 * DOLLAR + DOLLAR // 2,
+        obstacle="shared",
+        window_hours=48,
+        silent_hours=48,
+        price_basis="estimate",
+    )
+    return HostSavings(NOON, 336, (unallocated, deserted))
 
 
 def report() -> Report:
@@ -274,6 +306,8 @@ def report() -> Report:
         run_rate=9307.5,
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         headroom={CHAT: 0.0},
+        savings=savings(),
+        load_rates={CHAT: 8.5},
         fleet_overheads={"staff": 61.145},
         price_list_date=JULY,
         gpus=(

@@ -15,6 +15,7 @@ import pytest
 
 from exporter.cost.postings import CostOwner
 from exporter.cost.split import MEANING, WORKLOADS_OFF_BY_25_PERCENT
+from exporter.readings import ServerKey
 from exporter.report import (
     BudgetRow,
     Build,
@@ -406,7 +407,17 @@ def hostile(report: Report) -> Report:
     owners = {CostOwner(name, name, "", name, name): 1.0 for name in HOSTILE}
     shares = (ShareRow(owner.key, "GPU-aaaa", 1 / 9, "equal") for owner in owners)
     gpus = (replace(row, gpu=row.gpu._replace(gpu_model=HOSTILE[4])) for row in report.gpus[:1])
-    return replace(report, rates=owners, shares=tuple(shares), loads=(), gpus=(*gpus, *report.gpus[1:]))
+    assert report.savings is not None
+    hosted = replace(report.savings.findings[0], kind="hosted", gpu_models=tuple(HOSTILE))
+    findings = tuple(replace(hosted, server=ServerKey("", name), reference=name) for name in HOSTILE)
+    return replace(
+        report,
+        rates=owners,
+        shares=tuple(shares),
+        loads=(),
+        gpus=(*gpus, *report.gpus[1:]),
+        savings=replace(report.savings, findings=findings),
+    )
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "a\ud800b"])

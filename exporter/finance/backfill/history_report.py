@@ -7,14 +7,15 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from exporter.finance.advice_report import AdviceReport, headline
+from exporter.cost.saving_text import headline
+from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
 from exporter.finance.backfill.past_answer import BYS, COLUMNS, By, Labels, Line, PastAnswer, summed
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
 from exporter.finance.fleet.record import instant_text
 from exporter.finance.statement import FORMULA
-from exporter.readings import KINDS
-from exporter.reports.rounding import dollars_text, printable, text_table
+from exporter.readings import KINDS, printable
+from exporter.reports.rounding import dollars_text, text_table
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 
 Form = Literal["table", "json", "csv"]
@@ -46,7 +47,7 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
     total = answer.total
     yield (
         f"{instant_text(answer.since)} to {instant_text(answer.until)}, months in {answer.zone}, "
-        f"data {_percent(total.seen, total.span)} %"
+        f"data {_percent(total.sampled, total.span)} %"
     )
     yield from _wrapped(_resolution(answer))
     yield ""
@@ -79,7 +80,7 @@ def _months(answer: PastAnswer) -> list[tuple[str, Line, str]]:
     rows = []
     for month, line in answer.months.items():
         part = "" if month in answer.complete else " *"
-        rows.append((f"{month}{part}", line, _percent(line.seen, line.span)))
+        rows.append((f"{month}{part}", line, _percent(line.sampled, line.span)))
     return rows
 
 
@@ -88,10 +89,10 @@ def _by(answer: PastAnswer, by: By) -> Iterator[str]:
         ((_name(labels), summed(months.values())) for labels, months in answer.lines[by].items()),
         key=lambda row: (-row[1].amount, row[0]),
     )
-    rows = [(name, line, _percent(line.seen, line.span)) for name, line in lines[:ROWS]]
+    rows = [(name, line, _percent(line.sampled, line.span)) for name, line in lines[:ROWS]]
     if len(lines) > ROWS:
         others = summed(line for _, line in lines[ROWS:])
-        rows.append((f"{len(lines) - ROWS} others", others, _percent(others.seen, others.span)))
+        rows.append((f"{len(lines) - ROWS} others", others, _percent(others.sampled, others.span)))
     yield from _table(by, rows, [])
 
 
@@ -181,8 +182,8 @@ def as_json(answer: PastAnswer) -> str:
 def _coverage(line: Line) -> dict[str, Any]:
     return {
         "hours": line.span / NANOSECONDS_PER_HOUR,
-        "hours_with_data": line.seen / NANOSECONDS_PER_HOUR,
-        "coverage_ratio": line.seen / line.span if line.span else None,
+        "hours_with_data": line.sampled / NANOSECONDS_PER_HOUR,
+        "coverage_ratio": line.sampled / line.span if line.span else None,
     }
 
 

@@ -77,7 +77,7 @@ class HostHour:
         return self.parts[-1].end
 
     @property
-    def seen(self) -> Nanoseconds:
+    def sampled(self) -> Nanoseconds:
         """How long samples cover."""
         return round((self.end - self.start) * min(1.0, self.samples / self.usual)) if self.usual else 0
 
@@ -192,9 +192,9 @@ class HostSeries:
             return [(0.0, 1.0, _device(rows, pods, at))]
 
         def order(holder: PodName | None) -> tuple[int, PodName]:
-            held = holder in before if holder is not None else not before
+            held_before = holder in before if holder is not None else not before
             stays = _goes_on(by_holder[holder], at, 1)
-            return (0 if held else 2 if stays else 1), holder or PodName("", "", "")
+            return (0 if held_before else 2 if stays else 1), holder or PodName("", "", "")
 
         share = min(1.0, total / whole) if whole else 1.0
         offset = 0.0

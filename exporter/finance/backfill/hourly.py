@@ -87,19 +87,19 @@ class GpuHours:
 class EngineHours:
     """One target by the hour: how much its counters rose, and the means of its gauges.
 
-    Both by the key of the series on its page. `labels` are those of one of its raw series. `seen` are the
+    Both by the key of the series on its page. `labels` are those of one of its raw series. `sampled` are the
     hours in which it had any. `inside` are rises within an hour, where the hour before it has no samples.
     """
 
     labels: Labels
     rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
     means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
+    sampled: set[int] = field(default_factory=set)
     inside: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def there(self, at: int) -> bool:
         """Whether the target was there in an hour, read or not: between hours in which it was read."""
-        return bool(self.seen) and min(self.seen) <= at <= max(self.seen)
+        return bool(self.sampled) and min(self.sampled) <= at <= max(self.sampled)
 
 
 @dataclass(slots=True)
@@ -312,7 +312,7 @@ class HourlyReader:
             hours = chunk.engines[target]
             for key, (series, copies) in by_key.items():
                 hours.rises[key] = series, merged(copies)
-                hours.seen.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
+                hours.sampled.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
         for name in sorted(present & gauges):
             for answer in self._ranges(chunk, name, _MEAN):
                 hours = self._engine_hours(chunk, answer.labels)
@@ -324,7 +324,7 @@ class HourlyReader:
                     at, value = chunk.position(sample.at), sample.number
                     if 0 <= value < IMPLAUSIBLE:
                         values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
-                        hours.seen.add(at)
+                        hours.sampled.add(at)
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)
@@ -379,15 +379,15 @@ class HourlyReader:
         start, end = self._instants(chunk)
         queries = [reading(each) for each in self._selectors(name, matchers)]
 
-        def ask(query: str) -> list[QuerySeries]:
+        def send(query: str) -> list[QuerySeries]:
             return list(self._client.range(query, start, end, HOUR))
 
         if self._parallel == 1:
             for query in queries:
-                yield from ask(query)
+                yield from send(query)
             return
         with ThreadPoolExecutor(self._parallel) as pool:
-            for answer in pool.map(ask, queries):
+            for answer in pool.map(send, queries):
                 yield from answer
 
     @staticmethod

@@ -151,9 +151,9 @@ class KubeState:
         """Take in the series of nodes."""
         for each in labels:
             node = NodeKey(each.get("cluster", ""), each.get("node", ""))
-            kept = {name: value for name, value in each.items() if name.startswith("label_")}
-            if kept:
-                self.node_labels[node] = kept
+            own_labels = {name: value for name, value in each.items() if name.startswith("label_")}
+            if own_labels:
+                self.node_labels[node] = own_labels
         for each in info:
             node = NodeKey(each.get("cluster", ""), each.get("node", ""))
             cloud = PROVIDERS.get(each.get("provider_id", "").partition(":")[0])

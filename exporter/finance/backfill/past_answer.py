@@ -1,7 +1,7 @@
 """The answer: months of hosts, servers, owners and models, with what they rest on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Literal, get_args
 
@@ -9,12 +9,15 @@ from exporter.config import Config
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.cost.projection import project
-from exporter.cost.savings import Advice, HostUsage, SavingsPolicy, advice
+from exporter.cost.savings import Advice, SavingsPolicy, advice
+from exporter.cost.state import State
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, Reckoning, scrape_seconds
 from exporter.finance.backfill.survey import Survey
-from exporter.finance.host_usage import priced_gpu
 from exporter.ledger.contents import recent_usage
+from exporter.ledger.history import HistorySums
+from exporter.ledger.host_usage import host_usage
+from exporter.ledger.peak_memory import PeakMemory
 from exporter.readings import Kind
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
@@ -37,7 +40,7 @@ Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class Line:
-    """One month, or all of them, of one thing. `seen` of `span` has samples; both are 0 but for hosts.
+    """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
     """
@@ -49,7 +52,7 @@ class Line:
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
-    seen: Nanoseconds = 0
+    sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
 
@@ -68,7 +71,7 @@ class Line:
 
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
-        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "seen", "span"):
+        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         add_all(self.tokens, other.tokens)
         if other.projected is not None:
@@ -153,7 +156,7 @@ def answer(
                 lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
                 months.setdefault(month, Line()),
             ):
-                line.seen += sums.seen
+                line.sampled += sums.sampled
                 line.span += sums.span
                 if month == current and (projected := _projected(host, month, until)) is not None:
                     line.projected = (line.projected or 0) + projected
@@ -235,31 +238,31 @@ def _projected(host: PastHost, month: str, until: Instant) -> Picodollars | None
     return None if projection is None else sum(projection.totals().values())
 
 
+class _PastHours:
+    """The last hours of a host, as `host_usage` reads them from a ledger."""
+
+    def __init__(self, host: PastHost) -> None:
+        self._host = host
+
+    def hours(self, first: int, last: int, _families: Collection[str]) -> Mapping[int, HistorySums]:
+        """GPU time and tokens by hour since 1970."""
+        return {number: sums for number, sums in self._host.usage if first <= number <= last}
+
+    def memory(self, _first: int, _last: int) -> PeakMemory:
+        """None: means of an hour are no peaks."""
+        return {}
+
+    def state(self) -> State:
+        """State after the last hour."""
+        return self._host.state
+
+
 def _advice(hosts: Iterable[PastHost], config: Config, until: Instant) -> Advice:
-    last = until // NANOSECONDS_PER_HOUR - 1
-    usages = []
-    for host in hosts:
-        if not host.gpus:
-            continue
-        tariff = replace(host.policy.tariff, predecessors=host.state.predecessors)
-        hours = {number: usage for number, usage in host.usage if number > last - USAGE_HOURS}
-        usages.append(
-            HostUsage(
-                name="/".join(filter(None, host.key)),
-                first=min(hours, default=last + 1),
-                last=last,
-                hours=hours,
-                gpus=tuple(
-                    priced_gpu(gpu, tariff, until)
-                    for gpu in host.state.gpus.values()
-                    if gpu.up and not tariff.has_left(gpu.gpu, until)
-                ),
-                partial=frozenset(
-                    key for key, server in host.state.servers.items() if server.partial or server.role
-                ),
-                reported=until - host.last <= REPORTS_STILL,
-            )
-        )
+    usages = [
+        host_usage(_PastHours(host), "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
+        for host in hosts
+        if host.gpus
+    ]
     policy = SavingsPolicy(
         until, config.timezone, config.hours_per_month, config.compare, config.ignored_savings
     )

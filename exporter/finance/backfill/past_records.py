@@ -44,8 +44,6 @@ GPU_PRICE: Final = "inference:gpu_price_dollars_per_hour:model"
 GPUS_PRICED: Final = "inference:gpus_priced:model"
 MONTH: Final = "inference:month_to_date_dollars"
 MONTH_OWNER: Final = "inference:month_to_date_dollars:owner"
-MONTH_BASIS: Final = "inference:month_to_date_dollars:price_basis"
-CLOSED: Final = "inference:closed_month_dollars"
 CLOSED_OWNER: Final = "inference:closed_month_dollars:owner"
 CLOSED_BASIS: Final = "inference:closed_month_dollars:price_basis"
 
@@ -63,8 +61,6 @@ NAMES: Final = (
     GPUS_PRICED,
     MONTH,
     MONTH_OWNER,
-    MONTH_BASIS,
-    CLOSED,
     CLOSED_OWNER,
     CLOSED_BASIS,
 )
@@ -172,7 +168,7 @@ class PastRecords:
             key = cluster, segment.month, owner.product, owner.team
             posted[key] = posted.get(key, 0) + amount
         for (owner, _), time in sums.held.items():
-            held = (
+            held_labels = (
                 ("cluster", cluster),
                 ("product", owner.product),
                 ("team", owner.team),
@@ -180,7 +176,7 @@ class PastRecords:
                 ("server", owner.server),
                 ("model", owner.model),
             )
-            self._add(hour, GPUS_HELD, held, time / HOUR)
+            self._add(hour, GPUS_HELD, held_labels, time / HOUR)
         priced: dict[str, Picodollars] = {}
         for (gpu, _), amount in sums.gpu_cost.items():
             priced[gpu.gpu_model] = priced.get(gpu.gpu_model, 0) + amount
@@ -224,36 +220,18 @@ class PastRecords:
         before = dict(self._months)
         for key, amount in self._posted.get(hour, {}).items():
             self._months[key] = self._months.get(key, 0) + amount
-        starts, ends = self._month_series(before), self._month_series(self._months)
         month = month_of(hour * HOUR, self._zone).name
+        starts, ends = _open(before, month), _open(self._months, month)
         for series, value in ends.items():
-            if dict(series.labels)["month"] == month:
-                self._write(series, hour, starts.get(series, 0.0), value)
-        closed = {CLOSED: MONTH, CLOSED_OWNER: MONTH_OWNER, CLOSED_BASIS: MONTH_BASIS}
-        over = {name for name in {key[1] for key in self._months} if self._is_closed(name, hour)}
-        for series, value in ends.items():
-            if dict(series.labels)["month"] in over:
-                name = next(each for each, open_ in closed.items() if open_ == series.name)
-                self._write(SeriesId(name, series.labels), hour, value, value)
+            self._write(series, hour, starts.get(series, 0.0), value)
+        for closed in sorted({key[1] for key in self._months}):
+            if self._is_closed(closed, hour):
+                for series, value in _closed(self._months, closed).items():
+                    self._write(series, hour, value, value)
 
     def _is_closed(self, month: str, hour: int) -> bool:
         end = Period.named(month).bounds(self._zone)[1]
         return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY
-
-    @staticmethod
-    def _month_series(
-        months: Mapping[tuple[str, str, str, str], Picodollars],
-    ) -> dict[SeriesId, float]:
-        values: dict[SeriesId, float] = {}
-        for (cluster, month, product, team), amount in months.items():
-            of_month = ("cluster", cluster), ("month", month)
-            for series in (
-                SeriesId(MONTH, of_month),
-                SeriesId(MONTH_OWNER, (*of_month, ("product", product), ("team", team))),
-                SeriesId(MONTH_BASIS, (*of_month, ("price_basis", "estimate"))),
-            ):
-                values[series] = values.get(series, 0.0) + amount / PICODOLLARS_PER_DOLLAR
-        return values
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
         """Write a series each five minutes of an hour, from one value to another."""
@@ -278,6 +256,49 @@ class PastRecords:
         """End the file."""
         self._file.write("# EOF\n")
         return Written(len(self._texts), self._samples)
+
+
+_Months = Mapping[tuple[str, str, str, str], Picodollars]
+"""Money by cluster, month, product and team."""
+
+
+def _open(months: _Months, month: str) -> dict[SeriesId, float]:
+    """A month to date."""
+    return _sums(
+        (SeriesId(name, labels), amount)
+        for (cluster, of_month, product, team), amount in months.items()
+        if of_month == month
+        for name, labels in (
+            (MONTH, (("cluster", cluster), ("month", month))),
+            (
+                MONTH_OWNER,
+                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
+            ),
+        )
+    )
+
+
+def _closed(months: _Months, month: str) -> dict[SeriesId, float]:
+    """A month that is over."""
+    return _sums(
+        (SeriesId(name, labels), amount)
+        for (cluster, of_month, product, team), amount in months.items()
+        if of_month == month
+        for name, labels in (
+            (
+                CLOSED_OWNER,
+                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
+            ),
+            (CLOSED_BASIS, (("cluster", cluster), ("month", month), ("price_basis", "estimate"))),
+        )
+    )
+
+
+def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float]:
+    values: dict[SeriesId, float] = {}
+    for series, amount in parts:
+        values[series] = values.get(series, 0.0) + amount / PICODOLLARS_PER_DOLLAR
+    return values
 
 
 def _series_text(series: SeriesId, ledger: str) -> str:

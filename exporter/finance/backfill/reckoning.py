@@ -13,7 +13,6 @@ from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import TokenPosting
-from exporter.cost.savings import HourUsage
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
@@ -69,10 +68,10 @@ USAGE_HOURS: Final = 14 * 24
 
 @dataclass(slots=True)
 class MonthSums:
-    """One month of one host. `seen` is the time that samples cover, `span` the time in which it was there."""
+    """One month of one host. `sampled` of its time has samples, `span` is all of it."""
 
     sums: HistorySums = field(default_factory=HistorySums)
-    seen: Nanoseconds = 0
+    sampled: Nanoseconds = 0
     span: Nanoseconds = 0
 
 
@@ -95,7 +94,7 @@ class PastHost:
     samples: Counter[int] = field(default_factory=Counter)
     targets: set[EngineTarget] = field(default_factory=set)
     months: dict[str, MonthSums] = field(default_factory=dict)
-    usage: deque[tuple[int, HourUsage]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
+    usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
     outcomes: tuple[GpuOutcome, ...] = ()
     energy: dict[str, int] = field(default_factory=dict)
@@ -213,25 +212,24 @@ class Reckoning:
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
         energy = _energies(hour, skipped=skipped)
-        servers, owners = self._servers(host, at, targets, chunk, start, skipped=skipped)
-        opening = self._frame(host, start, parts[0].devices if parts else (), targets, energy, 0)
+        servers = self._servers(host, at, targets, chunk, start, skipped=skipped)
+        opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
         sums = HistorySums()
         if host.first is None:
             host.first = start
-            host.state = advance.advance(host.state, opening, host.policy).state
+            # A first frame sets marks only: what its servers count is of the hour after it.
+            host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
         elif skipped:
             host.uncharged += start - host.last
         elif start > host.last:
             host.elapsed += start - host.last
-            gap = replace(opening, elapsed=host.elapsed, servers=servers, owners=owners)
+            gap = replace(opening, elapsed=host.elapsed)
             self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, targets, energy, part.end - part.start)
-            self._tick(host, replace(frame, servers=servers, owners=owners), host.policy, sums)
-        if not parts:
-            host.elapsed += HOUR
-            frame = Frame(host.elapsed, start + HOUR, (), servers, owners=owners)
+            frame = self._frame(host, part.end, part.devices, servers, energy, part.end - part.start)
             self._tick(host, frame, host.policy, sums)
+        if not parts:
+            self._tick(host, self._frame(host, start + HOUR, (), servers, energy, HOUR), host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -267,7 +265,7 @@ class Reckoning:
     ) -> None:
         month = month_of(number * HOUR, self._config.timezone).name
         if hour is not None:
-            self._month(host, month).seen += hour.seen
+            self._month(host, month).sampled += hour.sampled
             self._month(host, month).span += max(0, hour.end - max(hour.start, host.last))
             host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
@@ -276,23 +274,25 @@ class Reckoning:
             name = month_of(missed * HOUR, self._config.timezone).name
             self._month(host, name).span += HOUR
         host.last = end
-        host.usage.append((number, HourUsage(sums.held, sums.tokens)))
+        host.usage.append((number, HistorySums(held=sums.held, tokens=sums.tokens)))
 
     def _frame(
         self,
         host: PastHost,
         wall: Instant,
         devices: tuple[DeviceHour, ...],
-        targets: list[EngineTarget],
+        servers: tuple[ServerReading, ...],
         energy: Mapping[str, float],
         length: Nanoseconds,
     ) -> Frame:
         host.elapsed += length
         readings = tuple(_readings(host, devices, energy, length))
-        holders = tuple(self._holders(host, devices, readings, targets))
-        held = {holder.uuid for holder in holders}
-        readings = tuple(_rounded_up(each) if each.gpu.uuid in held else each for each in readings)
-        return Frame(host.elapsed, wall, readings, holders=holders)
+        holders = tuple(self._holders(host, devices, readings, servers))
+        held_gpus = {holder.uuid for holder in holders}
+        readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
+        keys = {server.key for server in servers} | {holder.key for holder in holders}
+        owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
 
     def _servers(
         self,
@@ -303,14 +303,14 @@ class Reckoning:
         start: Instant,
         *,
         skipped: bool,
-    ) -> tuple[tuple[ServerReading, ...], tuple[PodOwnership, ...]]:
+    ) -> tuple[ServerReading, ...]:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
             engine = self._survey.engines[target]
             key = self._survey.server(target)
             host.targets.add(target)
-            if at not in hours.seen:
+            if at not in hours.sampled:
                 readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
                 continue
             page = self._page(host, target, hours, at, skipped=skipped)
@@ -333,8 +333,7 @@ class Reckoning:
             )
         for gone in host.counters.keys() - set(targets):
             del host.counters[gone]
-        keys = {reading.key for reading in readings}
-        return tuple(readings), tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
+        return tuple(readings)
 
     @staticmethod
     def _page(host: PastHost, target: EngineTarget, hours: EngineHours, at: int, *, skipped: bool) -> Page:
@@ -363,13 +362,13 @@ class Reckoning:
         host: PastHost,
         devices: Iterable[DeviceHour],
         readings: tuple[GpuReading, ...],
-        targets: list[EngineTarget],
+        servers: tuple[ServerReading, ...],
     ) -> Iterator[Holder]:
         labeled = self._survey.holders_on(host.key)
         configured: dict[str, list[Holder]] = {}
         for holder in configured_holders(self._configured(host), readings):
             configured.setdefault(holder.uuid, []).append(holder)
-        loose = sorted({self._survey.server(target) for target in targets})
+        loose = sorted({server.key for server in servers})
         for device in devices:
             uuid, instance = device.series.gpu.uuid, _instance(device)
             if device.holders:
@@ -383,9 +382,9 @@ class Reckoning:
                 yield Holder(key, uuid, instance=instance)
 
     def _configured(self, host: PastHost) -> list[ConfiguredServer]:
-        """Configured servers that were seen on a host and name their GPUs."""
+        """Configured servers that were seen on a host: they name their GPUs."""
         here = (self._survey.configured(target) for target in sorted(host.targets))
-        return [server for server in here if server is not None and server.gpus is not None]
+        return [server for server in here if server is not None]
 
     def _server(self, pod: PodName) -> ServerKey:
         if pod not in self._keys:

@@ -476,19 +476,19 @@ def _find_cluster(
             nodes.add(first_label(labels, exporter.host))
     nodes.discard("")
 
-    def about(name: str, what: str, names: Collection[str]) -> list[Labels]:
+    def label_sets_of(name: str, what: str, names: Collection[str]) -> list[Labels]:
         return [
             labels
             for batch in batches(names)
             for labels in client.label_sets(f'{name}{{{what}=~"{batch}"}}', since, until)
         ]
 
-    def about_pods(name: str) -> list[Labels]:
-        return about(name, "pod", pods) + (about(name, "exported_pod", pods) if pods else [])
+    def label_sets_of_pods(name: str) -> list[Labels]:
+        return label_sets_of(name, "pod", pods) + (label_sets_of(name, "exported_pod", pods) if pods else [])
 
-    info = about_pods(POD_INFO)
+    info = label_sets_of_pods(POD_INFO)
     nodes |= {labels["node"] for labels in info if labels.get("node")}
-    owners = about_pods(POD_OWNER)
+    owners = label_sets_of_pods(POD_OWNER)
     replica_sets = {
         labels.get("created_by_name") or labels.get("owner_name", "")
         for labels in (*info, *owners)
@@ -497,7 +497,7 @@ def _find_cluster(
     survey.kube.add_pods(
         info,
         owners,
-        about(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
-        about_pods(POD_LABELS),
+        label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
+        label_sets_of_pods(POD_LABELS),
     )
-    survey.kube.add_nodes(about(NODE_LABELS, "node", nodes), about(NODE_INFO, "node", nodes))
+    survey.kube.add_nodes(label_sets_of(NODE_LABELS, "node", nodes), label_sets_of(NODE_INFO, "node", nodes))

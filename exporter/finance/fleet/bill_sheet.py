@@ -12,12 +12,12 @@ from exporter.finance.invoice_file import COSTS
 from exporter.finance.reconciliation.comparison import hours, instant
 from exporter.finance.reconciliation.differences import Difference, Kind
 from exporter.finance.reconciliation.sheet import WORDS, money_json, part_json
+from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
     balanced,
     dollars_text,
     hundredths,
-    printable,
     rounded,
     ruled_table,
 )

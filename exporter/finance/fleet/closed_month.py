@@ -26,9 +26,9 @@ from exporter.finance.fleet.record import (
 )
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
-from exporter.readings import Gpu
+from exporter.readings import Gpu, printable
 from exporter.report import MonthKey, ServerOwner
-from exporter.reports.rounding import CENT, printable
+from exporter.reports.rounding import CENT
 from exporter.tariff.period import Period
 from exporter.units import Instant, Nanoseconds, Picodollars
 

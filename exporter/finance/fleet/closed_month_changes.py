@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
 from exporter.finance.fleet.record import instant_text
+from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
     dollars_text,
     hours_text,
     hundredths,
-    printable,
     rounded,
     ruled_table,
 )

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from exporter.finance.fleet.record import FindingKind, FleetMonth, HostFinding, HostSummary, instant_text
-from exporter.reports.rounding import CENT, dollars_text, hours_text, printable, rounded
+from exporter.readings import printable
+from exporter.reports.rounding import CENT, dollars_text, hours_text, rounded
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 DETAILED: Final = 20

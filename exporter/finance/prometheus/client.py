@@ -271,7 +271,9 @@ class PrometheusClient:
             middle = (start + end) // 2
             halves = (*self.label_sets(selector, start, middle), *self.label_sets(selector, middle, end))
             return tuple({frozenset(labels.items()): labels for labels in halves}.values())
-        if not isinstance(data, list) or not all(isinstance(labels, dict) for labels in data):
+        if not isinstance(data, list) or not all(
+            isinstance(labels, dict) and "__name__" in labels for labels in data
+        ):
             raise self._misshapen()
         return tuple({str(name): str(value) for name, value in labels.items()} for labels in data)
 

@@ -15,12 +15,12 @@ from exporter.finance.reconciliation.comparison import (
     instant,
 )
 from exporter.finance.reconciliation.differences import ComparedDay, Difference, Kind
+from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
     balanced,
     dollars_text,
     hundredths,
-    printable,
     rounded,
     ruled_table,
 )

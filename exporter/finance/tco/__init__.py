@@ -20,13 +20,21 @@ What the words mean:
 from exporter.finance.tco.answer import TcoAnswer, answer
 from exporter.finance.tco.chart import chart
 from exporter.finance.tco.json_report import as_json
-from exporter.finance.tco.measurement import DAYS, Measurement, NotMeasuredError, measurement
+from exporter.finance.tco.measurement import (
+    DAYS,
+    FAMILIES,
+    Measurement,
+    NotMeasuredError,
+    fleet_days,
+    measurement,
+)
 from exporter.finance.tco.scenario import Scenario
 from exporter.finance.tco.scenario_files import example, examples, parsed, scenario
 from exporter.finance.tco.text_report import text
 
 __all__ = [
     "DAYS",
+    "FAMILIES",
     "Measurement",
     "NotMeasuredError",
     "Scenario",
@@ -36,6 +44,7 @@ __all__ = [
     "chart",
     "example",
     "examples",
+    "fleet_days",
     "measurement",
     "parsed",
     "scenario",

@@ -1,10 +1,10 @@
-"""The measured option: load and cost of a mean day from the ledger, and its caveats. Pure.
+"""The measured option: load and cost of a mean day from one or more ledgers, and its caveats. Pure.
 
 The ledger has the cost and the load of some days. It does not have the capacity of the hosts beyond that
 load, later prices, or costs that others pay.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
@@ -25,6 +25,9 @@ from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLAR
 
 DAYS: Final = 30
 """The number of latest days that are measured, with today."""
+
+FAMILIES: Final = ("covered", "server_cost", "tokens", "unpriced", "settled", "gpu_unowed", "gpu_down")
+"""Families of history that are needed by day."""
 
 
 class NotMeasuredError(Exception):
@@ -49,8 +52,24 @@ class Measurement:
     option: Option
 
 
-def measurement(days: Mapping[int, HistorySums] | None, ledger: str) -> Measurement:
+def fleet_days(hosts: Iterable[Mapping[int, HistorySums]]) -> dict[int, HistorySums]:
+    """The days of all hosts together: a day is as long as it was metered on the host that metered most."""
+    days: dict[int, HistorySums] = {}
+    for host in hosts:
+        for day, sums in host.items():
+            together = days.setdefault(day, HistorySums())
+            covered = {key: max(time, together.covered.get(key, 0)) for key, time in sums.covered.items()}
+            together.add(sums)
+            together.covered.update(covered)
+    return days
+
+
+def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measurement:
     """The mean day of some days of history; days are numbers like 20261130.
+
+    Args:
+        days: of one ledger, or the `fleet_days` of several.
+        ledgers: their ids.
 
     Raises:
         NotMeasuredError: less than a day was metered with a price for every GPU, or no token was counted, or
@@ -77,7 +96,8 @@ def measurement(days: Mapping[int, HistorySums] | None, ledger: str) -> Measurem
     if not any(spent.values()):
         raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
     first, last = _day(metered[0]), _day(metered[-1])
-    source = AmountSource(f"measured: ledger {ledger}, {first} to {last}", last)
+    name = f"ledger {ledgers[0]}" if len(ledgers) == 1 else f"{len(ledgers)} ledgers"
+    source = AmountSource(f"measured: {name}, {first} to {last}", last)
     return Measurement(
         first_day=first,
         last_day=last,

@@ -1,4 +1,4 @@
-"""The host's page: notes, four figures, two charts and three tables."""
+"""The host's page: notes, four figures, two charts, tables and what could be saved."""
 
 from collections.abc import Callable, Iterator
 from math import ceil
@@ -6,7 +6,10 @@ from typing import Final, TypeVar
 
 from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.cost.saving_text import ESTIMATED, OBSTACLES, evidence, predicate, subject
+from exporter.cost.savings import Saving
 from exporter.cost.split import MEANING
+from exporter.metrics.money import FINDINGS_MAX
 from exporter.readings import ServerKey
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -17,12 +20,20 @@ from exporter.units import (
 )
 from exporter.web.page import charts
 from exporter.web.page.layout import EXPLAIN, Content, Element, element, figure, link, name, table
-from exporter.web.summary import UNALLOCATED_KEY, ComponentSummary, GpuSummary, ServerSummary, Summary
+from exporter.web.summary import (
+    UNALLOCATED_KEY,
+    ComponentSummary,
+    GpuSummary,
+    ServerSummary,
+    Summary,
+    per_month,
+)
 from exporter.web.wording import (
     ABSENT,
     UNKNOWN,
     amount,
     count,
+    dollars_text,
     local,
     price_source,
     rounded,
@@ -195,6 +206,46 @@ def _component(line: ComponentSummary) -> Iterator[Content]:
     yield _cell(line.dollars, amount, f"{EXPLAIN}#idle")
 
 
+def _savings(summary: Summary) -> Element | None:
+    """A ranked list: no table, so that a sentence wraps on a phone."""
+    savings = summary.savings
+    if savings is None:
+        return None
+    shown, others = savings.findings[:FINDINGS_MAX], savings.findings[FINDINGS_MAX:]
+    cash = per_month(finding for finding in savings.findings if finding.cash)
+    capacity = per_month(finding for finding in savings.findings if not finding.cash)
+    window = f"By {savings.hours} hours up to {local(savings.end, summary.zone, '%Y-%m-%d %H:%M %Z')}."
+    found = (
+        f"At present prices: {amount(cash)} a month in cash, {amount(capacity)} as capacity for other work."
+    )
+    return element(
+        "section",
+        element("h2", "Savings"),
+        element("p", found if shown else "Nothing to save was found.", f" {window}"),
+        element("ol", map(_finding, shown), class_="savings") if shown else None,
+        element("p", f"{len(others)} more: {amount(per_month(others))} a month.") if others else None,
+        element(
+            "p", "What each assumes: ", element("code", "inference-cost-exporter advise"), class_="quiet"
+        ),
+    )
+
+
+def _finding(finding: Saving) -> Element:
+    there = link(finding.server)
+    return element(
+        "li",
+        element("a", name(subject(finding)), href=there),
+        " ",
+        name(predicate(finding)),
+        ": ",
+        figure(amount(per_month((finding,))), there),
+        " a month",
+        element("small", f"{finding.kind}. {OBSTACLES[finding.obstacle]}"),
+        element("small", name(f"{evidence(finding, dollars_text)}.")),
+        element("small", ESTIMATED, class_="over") if finding.price_basis == "estimate" else None,
+    )
+
+
 def _named(key: ServerKey) -> Element:
     """A server's name, linked to its explanation."""
     word = "unallocated" if key == UNALLOCATED_KEY else key.name
@@ -230,6 +281,7 @@ def overview(summary: Summary) -> Iterator[Content]:
     yield _part("figures", element("dl", _cards(summary), class_="cards"))
     yield _part("charts", element("div", _charts(summary), class_="charts"))
     yield _part("servers", _servers(summary))
+    yield _part("savings", _savings(summary))
     yield _part("gpus", _gpus(summary))
     yield _part("components", _components(summary))
     if summary.ledger is not None:

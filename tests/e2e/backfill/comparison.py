@@ -16,7 +16,7 @@ from tests.e2e.backfill.daemon_ledgers import Metered, Truth, read_truth, write_
 from tests.e2e.backfill.recorded_fleet import RecordedFleet
 from tests.e2e.daemon import ROOT
 
-NOBODY: Final = ServerKey("", "without a server")
+UNNAMED_SERVERS: Final = ServerKey("", "without a server")
 """GPU time of no server, or of servers that no label ties to a GPU."""
 UNNAMED: Final = ("unallocated", "unattributed")
 
@@ -66,7 +66,7 @@ def add(totals: Totals, fleet: RecordedFleet, truth: Truth) -> None:
     """Add the months of a host."""
     for (month, host, key), amounts in truth.items():
         known = key.server not in UNNAMED and host not in fleet.unlabeled
-        totals.setdefault((month, key if known else NOBODY), Metered()).add(amounts)
+        totals.setdefault((month, key if known else UNNAMED_SERVERS), Metered()).add(amounts)
 
 
 def reckoned(document: dict[str, Any]) -> Totals:
@@ -74,7 +74,7 @@ def reckoned(document: dict[str, Any]) -> Totals:
     totals: Totals = {}
     for server in document["servers"]:
         named = server["server"] not in UNNAMED
-        key = ServerKey(server["namespace"], server["server"]) if named else NOBODY
+        key = ServerKey(server["namespace"], server["server"]) if named else UNNAMED_SERVERS
         for month in server["months"]:
             hours = {
                 phase: round(month[f"{phase}_gpu_hours"] * NANOSECONDS_PER_HOUR)
@@ -131,12 +131,12 @@ class Figures:
 FIGURES: Final = ("dollars", "gpu_hours", "busy_gpu_hours", "tokens")
 
 
-def differences(posted: Totals, found: Totals) -> Iterator[Difference]:
+def differences(posted: Totals, estimated: Totals) -> Iterator[Difference]:
     """Every figure of every month and server of either; nobody's tokens are not compared."""
-    for month, server in sorted(posted.keys() | found.keys()):
+    for month, server in sorted(posted.keys() | estimated.keys()):
         ours = Figures.of(posted.get((month, server), Metered()))
-        theirs = Figures.of(found.get((month, server), Metered()))
-        for figure in FIGURES if server != NOBODY else FIGURES[:2]:
+        theirs = Figures.of(estimated.get((month, server), Metered()))
+        for figure in FIGURES if server != UNNAMED_SERVERS else FIGURES[:2]:
             yield Difference(month, server, figure, getattr(ours, figure), getattr(theirs, figure))
 
 

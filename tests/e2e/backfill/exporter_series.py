@@ -178,7 +178,7 @@ def _server(host: RecordedHost, tenancy: Tenancy, outside: Labels, times: Iterab
     there = [at for at in times if tenancy.since < at <= tenancy.until]
     yield series("up", target, there, [float(tenancy.process(at) is not None) for at in there])
     answered = [(at, process) for at in there if (process := tenancy.process(at))]
-    seen = [at for at, _ in answered]
+    answered_at = [at for at, _ in answered]
     counts = [signal.sum(max(process[0], host.begin), at) for at, process in answered]
     computed, cached, generated = server.rates
     page = {**target, "model_name": server.model, "engine": "0"}
@@ -187,9 +187,9 @@ def _server(host: RecordedHost, tenancy: Tenancy, outside: Labels, times: Iterab
         ("vllm:prefix_cache_hits_total", cached),
         ("vllm:generation_tokens_total", generated),
     ):
-        yield series(name, page, seen, [float(rate * count) for count in counts])
-    running = [signal.percent[max(0, signal.cell(at) - 1)] / 10 for at in seen]
-    yield series("vllm:num_requests_running", page, seen, running)
+        yield series(name, page, answered_at, [float(rate * count) for count in counts])
+    running = [signal.percent[max(0, signal.cell(at) - 1)] / 10 for at in answered_at]
+    yield series("vllm:num_requests_running", page, answered_at, running)
 
 
 def address(tenancy: Tenancy) -> str:
@@ -229,10 +229,10 @@ def _kubernetes(fleet: RecordedFleet, scrape: int) -> Iterator[Series]:
             yield series("kube_pod_info", where, there, there_ones)
             owned = {**pod, "owner_kind": "ReplicaSet", "owner_name": owner, "owner_is_controller": "true"}
             yield series("kube_pod_owner", owned, there, there_ones)
-            asked = {**pod, "container": "vllm", "node": host.name, "resource": "nvidia_com_gpu"}
+            requested = {**pod, "container": "vllm", "node": host.name, "resource": "nvidia_com_gpu"}
             gpus = [float(len(tenancy.gpus))] * len(there)
             requests = "kube_pod_container_resource_requests"
-            yield series(requests, {**asked, "unit": "integer"}, there, gpus)
+            yield series(requests, {**requested, "unit": "integer"}, there, gpus)
 
 
 def write_openmetrics(all_series: Iterable[Series], folder: Path, span: int = 5 * DAY) -> list[Path]:

@@ -45,7 +45,7 @@ class Proxy(Loopback):
                     proxy.requests += 1
                     proxy._now += 1
                     proxy.most = max(proxy.most, proxy._now)
-                answer = fault(self.path) or self._asked(body)
+                answer = fault(self.path) or self._passed_on(body)
                 with proxy._lock:  # before it is sent: whoever has it may ask again at once
                     proxy._now -= 1
                 if answer.status:
@@ -53,7 +53,7 @@ class Proxy(Loopback):
                 else:
                     proxy._left.wait()
 
-            def _asked(self, body: bytes | None) -> ProxyAnswer:
+            def _passed_on(self, body: bytes | None) -> ProxyAnswer:
                 kind = self.headers.get("Content-Type", "application/x-www-form-urlencoded")
                 request = urllib.request.Request(  # noqa: S310 - loopback
                     f"{address}{self.path}", body, {"Content-Type": kind}

@@ -115,7 +115,7 @@ def _of_host(tenancy: Tenancy, name: str) -> Tenancy:
         return tenancy
     replica_set, _, pod = tenancy.pod.rpartition("-")
     number, letters = zlib.crc32(f"{name}/{tenancy.gpus[0]}/{pod}".encode()), "bcdfghjklmnpqrstvwxz2456789"
-    suffix = "".join(letters[number // 27**place % 27] for place in range(5))
+    suffix = "".join(letters[number // 27**power % 27] for power in range(5))
     return replace(tenancy, pod=f"{replica_set}-{suffix}")
 
 

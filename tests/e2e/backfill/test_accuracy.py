@@ -1,7 +1,8 @@
 """The history of three hosts beside the ledgers that their daemons would have written.
 
-They have pods that come, go and are replaced at odd minutes, processes that end, a GPU that is replaced, a
-label that is renamed, two replicas of Prometheus, a host that was not scraped for five hours, and a month's end.
+They have pods that come, go and are replaced at odd minutes, processes that end, a GPU that is replaced,
+a label that is renamed, two replicas of Prometheus, a host that was not scraped for five hours, and a
+month's end.
 """
 
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.backfill.comparison import (
-    NOBODY,
     UNNAMED,
+    UNNAMED_SERVERS,
     Difference,
     differences,
     history,
@@ -66,7 +67,7 @@ def test_each_server_and_month_is_what_the_daemons_posted(
     document = answer(three, store, tmp_path, answers, (name, scrape))
     every = list(differences(three.posted, reckoned(document)))
 
-    assert {(one.month, one.server.name) for one in every if one.server != NOBODY} == {
+    assert {(one.month, one.server.name) for one in every if one.server != UNNAMED_SERVERS} == {
         (month, server)
         for month in ("2026-09", "2026-10")
         for server in (

@@ -24,7 +24,7 @@ SCRAPE = 300
 HOUR = 3600
 
 
-def asked(address: str, folder: Path, *arguments: str, config: str = FLEET.config) -> int:
+def run_verb(address: str, folder: Path, *arguments: str, config: str = FLEET.config) -> int:
     """Run the verb over the period of the three hosts; returns its exit status."""
     path = folder / "history.yaml"
     path.write_text(config, encoding="utf-8")
@@ -33,7 +33,7 @@ def asked(address: str, folder: Path, *arguments: str, config: str = FLEET.confi
 
 def refused(address: str, folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one sentence of a run without an answer."""
-    assert asked(address, folder, *arguments) == 1
+    assert run_verb(address, folder, *arguments) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "Traceback" not in printed.err
@@ -42,7 +42,7 @@ def refused(address: str, folder: Path, capsys: pytest.CaptureFixture[str], *arg
 
 
 @contextmanager
-def holding(folder: Path, *all_series: Series) -> Iterator[FleetPrometheus]:
+def filled_prometheus(folder: Path, *all_series: Series) -> Iterator[FleetPrometheus]:
     """A Prometheus with these series alone."""
     with prometheus_of(all_series, folder / "prometheus") as program:
         yield program
@@ -54,7 +54,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetPrometheus]
     up = series(
         "up", {"job": "node", "instance": "n01:9100"}, range(FLEET.begin, FLEET.end, 600), [1.0] * 432
     )
-    with holding(tmp_path_factory.mktemp("empty"), up) as program:
+    with filled_prometheus(tmp_path_factory.mktemp("empty"), up) as program:
         yield program
 
 
@@ -62,18 +62,20 @@ def test_no_gpu_and_no_engine_names_what_to_scrape(
     empty: FleetPrometheus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exporters that would do are named."""
-    said = refused(empty.url, tmp_path, capsys)
+    message = refused(empty.url, tmp_path, capsys)
 
-    assert "no GPU" in said
-    assert "dcgm-exporter" in said
+    assert "no GPU" in message
+    assert "dcgm-exporter" in message
 
 
 def test_a_utilization_without_a_uuid_is_no_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A relabeling dropped it: GPUs cannot be told apart, so that no GPU-hour is guessed."""
     times = range(FLEET.begin, FLEET.end, SCRAPE)
     labels = {"Hostname": "n01", "gpu": "0", "instance": "n01:9400", "job": "dcgm"}
-    with holding(tmp_path, series("DCGM_FI_DEV_GPU_UTIL", labels, times, [40.0] * len(times))) as program:
-        status = asked(program.url, tmp_path)
+    with filled_prometheus(
+        tmp_path, series("DCGM_FI_DEV_GPU_UTIL", labels, times, [40.0] * len(times))
+    ) as program:
+        status = run_verb(program.url, tmp_path)
     printed = capsys.readouterr()
 
     assert status == 1
@@ -88,7 +90,7 @@ def test_months_are_those_of_the_configured_time_zone(
     The days asked for are New York's too: from 04:00Z on the 29th, when 44 hours of September are left.
     """
     config = FLEET.config.replace("timezone: UTC", "timezone: America/New_York")
-    assert asked(store("prometheus", 30).url, tmp_path, "--json", config=config) == 0
+    assert run_verb(store("prometheus", 30).url, tmp_path, "--json", config=config) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     (second,) = (one for one in document["servers"] if one["server"] == "second")
 
@@ -105,14 +107,14 @@ def test_a_retention_that_ends_in_the_middle_is_said(
 ) -> None:
     """Samples begin at noon of the second day: 36 of 72 hours, and a month that is not whole."""
     since = FLEET.begin + 36 * HOUR
-    kept = []
+    retained = []
     for one in recorded(replace(FLEET, hosts=FLEET.hosts[2:]), SCRAPE):
         first = next((n for n, at in enumerate(one.times) if at >= since), len(one.times))
-        kept.append(replace(one, times=one.times[first:], values=one.values[first:]))
-    with holding(tmp_path, *(one for one in kept if one.times)) as program:
-        assert asked(program.url, tmp_path, "--json") == 0
+        retained.append(replace(one, times=one.times[first:], values=one.values[first:]))
+    with filled_prometheus(tmp_path, *(one for one in retained if one.times)) as program:
+        assert run_verb(program.url, tmp_path, "--json") == 0
         document = json.loads(capsys.readouterr().out)
-        assert asked(program.url, tmp_path) == 0
+        assert run_verb(program.url, tmp_path) == 0
     text = capsys.readouterr().out
     september, october = document["months"]
 
@@ -132,13 +134,13 @@ def test_a_limit_of_samples_is_kept_by_smaller_queries(
     """
     whole = store("prometheus", 30)
     assert isinstance(whole, FleetPrometheus)
-    assert asked(whole.url, tmp_path, "--json") == 0
+    assert run_verb(whole.url, tmp_path, "--json") == 0
     expected = json.loads(capsys.readouterr().out)
     limited = FleetPrometheus(tmp_path / "limited", "{}", ("--query.max-samples=500",), retention="10y")
     limited.data.rmdir()
     limited.data.symlink_to(_copy(whole.data, tmp_path / "data"))
     with limited, Proxy(limited.url) as proxy:
-        assert asked(proxy.url, tmp_path, "--json") == 0
+        assert run_verb(proxy.url, tmp_path, "--json") == 0
         document = json.loads(capsys.readouterr().out)
 
     assert 422 in proxy.failures
@@ -162,9 +164,9 @@ def test_a_limit_below_one_hour_says_which_flag_to_raise(
     limited.data.rmdir()
     limited.data.symlink_to(_copy(whole.data, tmp_path / "data"))
     with limited:
-        said = refused(limited.url, tmp_path, capsys)
+        message = refused(limited.url, tmp_path, capsys)
 
-    assert "--query.max-samples" in said
+    assert "--query.max-samples" in message
 
 
 LOGIN = ProxyAnswer(200, b"<html><title>Sign in</title></html>", "text/html; charset=utf-8")
@@ -187,12 +189,12 @@ def test_an_answer_that_is_none_is_one_sentence(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where it came from and what to do; no number is printed."""
-    answer, says = BAD[case]
+    answer, part = BAD[case]
     with Proxy(fault=lambda _path: answer) as proxy:
-        said = refused(proxy.url, tmp_path, capsys)
+        message = refused(proxy.url, tmp_path, capsys)
 
-    assert says in said
-    assert proxy.url in said
+    assert part in message
+    assert proxy.url in message
 
 
 def test_an_answer_that_fails_halfway_prints_nothing(
@@ -201,9 +203,9 @@ def test_an_answer_that_fails_halfway_prints_nothing(
     """What was found is there, and an hour is not: half a month would look like a cheap one."""
     fault: Fault = lambda path: LOGIN if "query_range" in path else None  # noqa: E731 - a fault is a function
     with Proxy(store("prometheus", 300).url, fault) as proxy:
-        said = refused(proxy.url, tmp_path, capsys, "--json")
+        message = refused(proxy.url, tmp_path, capsys, "--json")
 
-    assert "HTML" in said
+    assert "HTML" in message
 
 
 @pytest.mark.nightly
@@ -212,10 +214,10 @@ def test_a_server_that_never_answers_names_the_flag(
 ) -> None:
     """Each query ends after --timeout."""
     with Proxy(fault=lambda _path: ProxyAnswer(0, b"")) as proxy:
-        said = refused(proxy.url, tmp_path, capsys, "--timeout=1s")
+        message = refused(proxy.url, tmp_path, capsys, "--timeout=1s")
         proxy.leave()
 
-    assert "--timeout" in said
+    assert "--timeout" in message
 
 
 def test_nothing_is_there_in_the_range(
@@ -237,8 +239,8 @@ def test_servers_that_no_label_ties_to_a_gpu_are_unattributed(
     """Two servers on one plain host without `gpus`: the money is the host's, and no server's."""
     config = FLEET.config.partition("servers:")[0]
     lone = replace(FLEET, hosts=FLEET.hosts[2:])
-    with holding(tmp_path, *recorded(lone, SCRAPE)) as program:
-        assert asked(program.url, tmp_path, "--json", config=config) == 0
+    with filled_prometheus(tmp_path, *recorded(lone, SCRAPE)) as program:
+        assert run_verb(program.url, tmp_path, "--json", config=config) == 0
     document = json.loads(capsys.readouterr().out)
     dollars = {
         one["server"]: sum(month["dollars"] or 0 for month in one["months"]) for one in document["servers"]

@@ -166,11 +166,11 @@ def test_each_record_is_of_the_past_or_ours(past: Past, cluster: str) -> None:
     mine: dict[str, set[float]] = {}
     theirs: dict[str, set[float]] = {}
     begin, step = FLEET.begin + HOUR, 60
-    for ledger, found in (('=""', mine), ('!=""', theirs)):
+    for ledger, minutes_of in (('=""', mine), ('!=""', theirs)):
         for name in NAMES:
             expr = f'count({name}{{cluster="{cluster}",ledger{ledger}}})'
             for samples in past.store.range(expr, begin, NOW - 60, step).values():
-                found[name] = {at for at, _ in samples}
+                minutes_of[name] = {at for at, _ in samples}
     minutes = {float(at) for at in range(begin, NOW - 59, step)}
     both = {name: len(mine[name] & theirs[name]) for name in mine if mine[name] & theirs.get(name, set())}
     spend = "inference:spend_dollars_per_hour"

@@ -108,6 +108,8 @@ def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
         yield Line("inference_server_load_ratio", {**labels, "limit": "sequences"}, always(0.25))
         busy = host.price(server) * sum(server.shares[:2]) / 1000
         yield Line("inference_server_headroom_dollars_per_hour", labels, always(busy * 0.75 / MICRO))
+        yield Line("inference_server_load_dollars_per_hour", labels, always(host.price(server) / 4 / MICRO))
+        yield Line("inference_server_preemptions_total", labels, since(host.begin, count, HOUR))
     for (kind, basis), price in _quotients(host, server):
         words = {**labels, "kind": kind, "basis": basis}
         yield Line("inference_cost_dollars_per_million_tokens", words, always(price))

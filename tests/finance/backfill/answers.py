@@ -47,18 +47,18 @@ class FakePrometheus:
         with self._lock:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
-        asked = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
-        if "avg_over_time" in asked.get("query", ""):
+        form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
+        if "avg_over_time" in form.get("query", ""):
             self._barrier.wait(PATIENCE_SECONDS)
         with self._lock:
             self._now -= 1
         if request.url.path.endswith("/series"):
-            self.matches.append(asked["match[]"])
-            return self._success([each for each in self._series if _selects(asked["match[]"], each)])
-        self.ranges.append(asked)
-        start, end = float(asked["start"]), float(asked["end"])
+            self.matches.append(form["match[]"])
+            return self._success([each for each in self._series if _selects(form["match[]"], each)])
+        self.ranges.append(form)
+        start, end = float(form["start"]), float(form["end"])
         result = []
-        for labels, values in self._ranges.get(asked["query"], ()):
+        for labels, values in self._ranges.get(form["query"], ()):
             ends = [((hour + 1) * 3600 - 0.001, value) for hour, value in values]
             inside = [[at, str(value)] for at, value in ends if start <= at <= end]
             if inside:

@@ -59,8 +59,8 @@ def test_an_hour_with_the_usual_samples_is_one_part() -> None:
     (first, second) = cut((series(CHAT), hours([120, 118, 120])))
 
     assert minutes(first) == [(0, 60, [(CHAT,)])]
-    assert first.seen == round(HOUR * 118 / 120)
-    assert second.seen == HOUR
+    assert first.sampled == round(HOUR * 118 / 120)
+    assert second.sampled == HOUR
 
 
 def test_a_host_that_came_within_an_hour_has_its_end() -> None:
@@ -68,7 +68,7 @@ def test_a_host_that_came_within_an_hour_has_its_end() -> None:
     (first, _) = cut((series(CHAT), hours([0, 30, 120])))
 
     assert minutes(first) == [(45, 60, [(CHAT,)])]
-    assert first.seen == 15 * MINUTE
+    assert first.sampled == 15 * MINUTE
 
 
 def test_a_host_that_went_within_an_hour_has_its_beginning() -> None:

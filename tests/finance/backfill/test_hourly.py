@@ -134,10 +134,10 @@ def test_each_query_asks_for_whole_hours_of_a_bounded_number() -> None:
     chunks = list(reader(server, survey).chunks(0, 1000 * HOUR))
 
     assert [chunk.hours for chunk in chunks] == [169, 169, 169, 169, 169, 161]
-    asked = [query for query in server.ranges if "avg_over_time" in query["query"]]
-    assert asked[0]["query"] == "avg_over_time(DCGM_FI_DEV_GPU_UTIL[3599999ms])"
-    assert [query["start"] for query in asked[1:3]] == ["604799.999", "1209599.999"]
-    assert asked[0]["step"] == "3600.000"
+    queries = [query for query in server.ranges if "avg_over_time" in query["query"]]
+    assert queries[0]["query"] == "avg_over_time(DCGM_FI_DEV_GPU_UTIL[3599999ms])"
+    assert [query["start"] for query in queries[1:3]] == ["604799.999", "1209599.999"]
+    assert queries[0]["step"] == "3600.000"
 
 
 def test_many_series_are_asked_for_some_instances_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +156,9 @@ def test_many_series_are_asked_for_some_instances_at_a_time(monkeypatch: pytest.
 
     list(reader(server, survey).chunks(0, HOUR))
 
-    asked = [query["query"] for query in server.ranges if "avg_over_time" in query["query"]]
-    assert len(asked) == 3
-    assert asked[1] == r'avg_over_time(DCGM_FI_DEV_GPU_UTIL{instance=~"10\\.0\\.0\\.1:9400"}[3599999ms])'
+    queries = [query["query"] for query in server.ranges if "avg_over_time" in query["query"]]
+    assert len(queries) == 3
+    assert queries[1] == r'avg_over_time(DCGM_FI_DEV_GPU_UTIL{instance=~"10\\.0\\.0\\.1:9400"}[3599999ms])'
 
 
 def test_parallel_queries_are_as_many_as_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

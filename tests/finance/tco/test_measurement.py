@@ -7,7 +7,7 @@ import pytest
 
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, CostOwner
 from exporter.finance.tco.answer import answer
-from exporter.finance.tco.measurement import NotMeasuredError, measurement
+from exporter.finance.tco.measurement import NotMeasuredError, fleet_days, measurement
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
@@ -52,6 +52,34 @@ def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
     }
     assert mean_day.option.serving.dollars_per_day == {"rent": 40, "energy": 10}
     assert mean_day.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
+
+
+def test_a_fleet_is_its_hosts_together() -> None:
+    """Three hosts: one as above, one of the 30th alone, and one of half of it: 36 hours, as on the first.
+
+    60 + 40 + 20 dollars of rent, so 80 a day, and 20 of energy; 12,000 + 9,000 + 4,500 tokens.
+    """
+    hosts = [DAYS, {20261130: day(24, 3000, 20)}, {20261130: day(12, 1500, 10)}]
+
+    mean_day = measurement(fleet_days(hosts), "1111", "2222", "3333")
+
+    assert mean_day.covered == 36 * HOUR
+    assert mean_day.option.serving.dollars_per_day == {"rent": 80, "energy": 20}
+    assert mean_day.load.total == Fraction(25_500 * 2, 3)
+    assert mean_day.load.source.text == "measured: 3 ledgers, 2026-11-28 to 2026-11-30"
+    assert measurement(fleet_days([DAYS]), "1111") == measurement(DAYS, "1111")
+    assert DAYS[20261128].covered == {(): 12 * HOUR}  # as it was
+
+
+def test_a_day_without_a_price_on_one_host_is_left_out_of_the_fleet() -> None:
+    """The 30th, on which half an hour of the second host's GPU waits for a price, for all hosts."""
+    waiting = replace(day(24), unpriced={(Gpu("GPU-1", "H100"), CHAT): HOUR // 2})
+    hosts = [{20261129: day(24), 20261130: day(24)}, {20261129: day(24), 20261130: waiting}]
+
+    mean_day = measurement(fleet_days(hosts), "1111", "2222")
+
+    assert (mean_day.first_day, mean_day.last_day) == ("2026-11-29", "2026-11-29")
+    assert (mean_day.left_out, mean_day.unpriced) == (1, HOUR // 2)
 
 
 def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:

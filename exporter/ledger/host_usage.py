@@ -1,15 +1,22 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol, Self
 
 from exporter.cost.explanation import HARDWARE
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
-from exporter.cost.state import GpuState
-from exporter.ledger.history import HistorySums
-from exporter.ledger.reader import LedgerReader
-from exporter.readings import Gpu
+from exporter.cost.state import GpuState, State
+from exporter.ledger import contents
+from exporter.ledger.files import ledger_file
+from exporter.ledger.history import HistorySums, read_history
+from exporter.ledger.peak_memory import PeakMemory, read_peaks
+from exporter.ledger.read_only import ReadOnlyLedger
+from exporter.readings import Gpu, Kind
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis, Rate
 from exporter.tariff.tariff import AMORTIZATION, Tariff
@@ -19,12 +26,83 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
 """Time since the last tick from which a host is not judged."""
 
-FAMILIES: Final = ("held", "tokens", "gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
+USAGE: Final = ("held", "tokens")
+"""Families of history that usage is made of."""
+
+POSTED_PRICES: Final = ("gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settled")
+"""Families that prices are made of where there is no tariff."""
 
 
-def host_usage(
-    ledger: LedgerReader, name: str, now: Instant, hours: int, tariff: Tariff | None = None
-) -> HostUsage:
+class Hours(Protocol):
+    """A ledger's hours, and the state of its last tick."""
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        ...
+
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        ...
+
+    def state(self) -> State:
+        """State of the cost model."""
+        ...
+
+
+class HourReader(ReadOnlyLedger):
+    """The hours of usage of a daemon's own ledger, whose state the daemon has in memory.
+
+    Nothing else of the file is read or checked for damage. Models that no offer covers are added up, so that
+    a daemon does not hold two weeks of each; with GPUs of several kinds, models tell which kind suffices.
+    """
+
+    def __init__(self, path: Path, state: State, offers: Sequence[HostedPrice] = ()) -> None:
+        self._state = state
+        self._offers = offers
+        self._kinds = len({gpu.gpu.gpu_model for gpu in state.gpus.values() if gpu.up})
+        super().__init__(path)
+
+    @classmethod
+    def of_daemon(cls, path: Path, state: State, offers: Sequence[HostedPrice]) -> Self:
+        """Open the ledger at a path.
+
+        Raises:
+            LedgerError: there is no ledger that can be read.
+        """
+        return cls(ledger_file(path), state, offers)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        contents.check(connection, self._path, {"meta", "label", "party", "gpu", *_TABLES})
+
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
+        """These families of history by hour since 1970; `None` if there is none."""
+        fold = {"held": self._without_model, "tokens": self._with_offer}
+        return self._answer(
+            lambda connection: read_history(connection, "hourly", first, last, families, fold)
+        )
+
+    def memory(self, first: int, last: int) -> PeakMemory:
+        """Peak GPU memory of servers by hour since 1970, where it was read."""
+        return self._answer(lambda connection: read_peaks(connection, first, last))
+
+    def state(self) -> State:
+        """State of the daemon's last tick."""
+        return self._state
+
+    def _without_model(self, part: OwnerPhase) -> OwnerPhase:
+        return OwnerPhase(part.owner._replace(model=""), part.phase)
+
+    def _with_offer(self, part: tuple[CostOwner, Kind]) -> tuple[CostOwner, Kind]:
+        owner, kind = part
+        if self._kinds > 1 or any(offer.covers(owner.server, owner.model) for offer in self._offers):
+            return part
+        return owner._replace(model=""), kind
+
+
+_TABLES: Final = frozenset(f"hourly_{family}" for family in USAGE)
+
+
+def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
     """The last whole hours of a ledger.
 
     Args:
@@ -39,7 +117,8 @@ def host_usage(
         LedgerError: the file cannot be read.
     """
     last = now // NANOSECONDS_PER_HOUR - 1
-    history = ledger.hours(last + 1 - hours, last, FAMILIES) or {}
+    families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
+    history = ledger.hours(last + 1 - hours, last, families) or {}
     state = ledger.state()
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
@@ -56,13 +135,22 @@ def host_usage(
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
+        memory=ledger.memory(last + 1 - hours, last),
     )
 
 
 def _priced(
     gpu: GpuState, per_hour: Picodollars | None, release: Release, basis: PriceBasis | None = None
 ) -> PricedGpu:
-    return PricedGpu(gpu.gpu, frozenset(holder.key for holder in gpu.holders), per_hour, release, basis)
+    return PricedGpu(
+        gpu.gpu,
+        frozenset(holder.key for holder in gpu.holders),
+        per_hour,
+        release,
+        basis,
+        gpu.memory_bytes,
+        divided=gpu.slices is not None,
+    )
 
 
 def priced_gpu(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:

@@ -10,10 +10,12 @@ import pytest
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.finance.host_usage import host_usage
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Holder
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, StillClock, money, tick, tokens
@@ -143,8 +145,8 @@ def test_prices_of_the_configuration(
 
     basis = "catalogue" if isinstance(pricing, Listed) else "configured"
     assert [gpu[1:] for gpu in host.gpus] == [
-        (frozenset({CHAT.key}), price, release, basis),
-        (frozenset(), price, release, basis),
+        (frozenset({CHAT.key}), price, release, basis, None, False),
+        (frozenset(), price, release, basis, None, False),
     ]
 
 
@@ -159,3 +161,50 @@ def test_an_estimate(ledger: LedgerReader) -> None:
 
     assert all(gpu.per_hour for gpu in host.gpus)
     assert {gpu.price_basis for gpu in host.gpus} == {"estimate"}
+
+
+OFFER = HostedPrice("offer", Decimal(1), Decimal(2), model="*llama*")
+"""It covers chat's model."""
+
+
+@pytest.mark.parametrize(
+    ("offers", "model"), [((), ""), ((OFFER,), "llama-8b"), ((replace(OFFER, model="q*"),), "")]
+)
+def test_a_daemon_reads_models_that_an_offer_covers(
+    ledger: LedgerReader, tmp_path: Path, offers: tuple[HostedPrice, ...], model: str
+) -> None:
+    """Everything else as a verb reads it, with the state that the daemon has."""
+    state = ledger.state()
+    with HourReader.of_daemon(tmp_path / "ledger.db", state, offers) as reader:
+        read = host_usage(reader, "node-1", NOW, 336, Tariff())
+
+    whole = usage(ledger, Tariff())
+    assert replace(read, hours={}) == replace(whole, hours={})
+    assert read.hours[FIRST].gpu_time == {OwnerPhase(CHAT._replace(model=""), "decode"): HOUR}
+    assert read.hours[FIRST + 1].tokens == {(CHAT._replace(model=model), "generation"): 2}
+
+
+def test_models_of_a_server_are_added_up(tmp_path: Path) -> None:
+    """Two models of 20 and 40 minutes and 3 and 4 tokens are one hour and 7 tokens of their server."""
+    other = CHAT._replace(model="qwen-7b")
+    clock = StillClock(NOVEMBER + HOUR)
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    times = tuple(
+        GpuTimePosting(GPU_0, OwnerPhase(owner, "idle"), minutes * MINUTE, priced=True)
+        for owner, minutes in ((CHAT, 20), (other, 40))
+    )
+    state = State(wall=clock.now)
+    running.post(tick(clock.now, length=HOUR, gpu_time=times, tokens=(tokens(3), tokens(4, other))), state)
+    running.close()
+
+    with HourReader.of_daemon(tmp_path / "ledger.db", state, ()) as reader:
+        hour = host_usage(reader, "", NOW, 336, Tariff()).hours[FIRST]
+
+    assert hour.gpu_time == {OwnerPhase(CHAT._replace(model=""), "idle"): HOUR}
+    assert hour.tokens == {(CHAT._replace(model=""), "generation"): 7}
+
+
+def test_a_daemon_without_a_file(tmp_path: Path) -> None:
+    """It says where the ledger should be."""
+    with pytest.raises(LedgerError, match=r"none\.db: there is no ledger here"):
+        HourReader.of_daemon(tmp_path / "none.db", State(), ())

@@ -1,0 +1,67 @@
+"""How much of what servers could serve is in use, what the rest costs, and what a token would cost at full load."""
+
+from typing import Final
+
+from hosts import RATE, SERVER, SERVER_LABELS, UNIQUE
+from statement import Group, Record
+from tokens import SERVER_MODEL
+
+LEAST: Final = 0.1
+"""Below a tenth of the load, ten times as much is no extrapolation of it."""
+
+GAUGE: Final = "inference_server_load_dollars_per_hour"
+IN_USE: Final = "inference:server_load_dollars_per_hour"
+SPEND: Final = "inference:cost_dollars_per_hour:server"
+RATIO: Final = "inference:server_load_ratio:1h"
+PAID: Final = "inference:server_cost_dollars_per_million_tokens:1h"
+
+
+def of_servers(gauge: str) -> str:
+    """Dollars an hour of a server over its hosts and models."""
+    return f"sum by ({SERVER}) (max by ({SERVER_MODEL}, instance) ({gauge}) {UNIQUE})"
+
+
+LOAD: Final = Group(
+    "inference-load",
+    "1m",
+    (
+        Record(
+            "inference:server_headroom_dollars_per_hour",
+            of_servers("inference_server_headroom_dollars_per_hour"),
+            meaning="busy spend of the load that a server could add; idle spend comes on top",
+            labels=SERVER_LABELS,
+        ),
+        Record(
+            IN_USE,
+            f"""
+{of_servers(GAUGE)}
+unless on ({SERVER}) (
+  {RATE}{{server!="unallocated"}} > 0
+  unless on ({SERVER_MODEL}, instance) {GAUGE}
+)
+""",
+            "A part of a server with an unknown load leaves all of it out: neither full nor empty.",
+            meaning="spend of the load in use; absent while a host or model of the server has no load",
+            labels=SERVER_LABELS,
+        ),
+        Record(
+            RATIO,
+            f"""
+avg_over_time({IN_USE}[1h])
+  / (avg_over_time({SPEND}[1h]) > 0)
+and on ({SERVER})
+  count_over_time({IN_USE}[1h]) >= 0.9 * count_over_time({SPEND}[1h])
+""",
+            "Weighed by dollars, so that a host counts by what it costs; known for nine minutes of ten.",
+            meaning="mean load over an hour, idle time included",
+            labels=SERVER_LABELS,
+        ),
+        Record(
+            "inference:server_full_load_cost_dollars_per_million_tokens:1h",
+            f"{PAID} * on ({SERVER}) ({RATIO} >= {LEAST})",
+            "The same dollars over tokens / load: linear, where batches slow each sequence down. A lower bound.",
+            meaning="a server's price over an hour, had it been full: the least that load can bring it to",
+            labels=SERVER_LABELS,
+        ),
+    ),
+)

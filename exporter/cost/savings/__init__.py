@@ -1,0 +1,53 @@
+"""Savings: GPU time of the last days that could have been spared, at present prices. Pure.
+
+Nothing here is posted. Each GPU-hour belongs to one finding, so that findings can be added up.
+"""
+
+from exporter.cost.savings.advice import advice
+from exporter.cost.savings.consolidation import BUSY_LIMIT, MEMORY_RESERVE
+from exporter.cost.savings.finding import (
+    Advice,
+    CheaperGpus,
+    FewerGpus,
+    Lack,
+    LackReason,
+    Obstacle,
+    Rest,
+    Saving,
+    SavingsPolicy,
+)
+from exporter.cost.savings.hours import (
+    LEAST_HOURS,
+    WEEK_HOURS,
+    HostUsage,
+    HourUsage,
+    PricedGpu,
+    Release,
+    hour_of_week,
+    least_sure,
+)
+from exporter.cost.savings.rests import SCHEDULE_HOURS
+
+__all__ = [
+    "BUSY_LIMIT",
+    "LEAST_HOURS",
+    "MEMORY_RESERVE",
+    "SCHEDULE_HOURS",
+    "WEEK_HOURS",
+    "Advice",
+    "CheaperGpus",
+    "FewerGpus",
+    "HostUsage",
+    "HourUsage",
+    "Lack",
+    "LackReason",
+    "Obstacle",
+    "PricedGpu",
+    "Release",
+    "Rest",
+    "Saving",
+    "SavingsPolicy",
+    "advice",
+    "hour_of_week",
+    "least_sure",
+]

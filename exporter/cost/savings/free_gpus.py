@@ -1,0 +1,57 @@
+"""Unallocated GPUs: those that no server and no other process held. Pure."""
+
+from typing import Final
+
+from exporter.cost.attribution import UNALLOCATED_KEY
+from exporter.cost.savings.finding import Saving
+from exporter.cost.savings.hours import (
+    LEAST_HOURS,
+    ODD_HOURS,
+    HostUsage,
+    ServerHours,
+    gpu_models,
+    least_sure,
+)
+from exporter.units import NANOSECONDS_PER_HOUR
+
+FREE_PARTS: Final = 20
+"""A GPU counts as free in an hour if it was held for less than one part in so many."""
+
+
+def unallocated(host: HostUsage, hours: ServerHours) -> tuple[Saving, frozenset[str]] | None:
+    """GPUs that were free in the last day, but for a tenth of its hours, and are free now.
+
+    The window is as long as that holds. Each hour claims the cheapest free GPUs first.
+    """
+    free = sorted(
+        (gpu for gpu in host.gpus if not gpu.holders and gpu.per_hour is not None),
+        key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
+    )
+    day = range(host.last + 1 - LEAST_HOURS, host.last + 1)
+    idle = sorted(hours[hour].idle if hour in hours else 0 for hour in day)
+    steady = idle[LEAST_HOURS // ODD_HOURS] + NANOSECONDS_PER_HOUR // FREE_PARTS
+    freed = free[: steady // NANOSECONDS_PER_HOUR]
+    if not freed:
+        return None
+    least = len(freed) * NANOSECONDS_PER_HOUR - NANOSECONDS_PER_HOUR // FREE_PARTS
+    window = host.longest(lambda hour: hour in hours and hours[hour].idle >= least)
+    claimed = amount = 0
+    for hour in range(host.last + 1 - window, host.last + 1):
+        left = hours[hour].idle if hour in hours else 0
+        for gpu in freed:
+            part = min(left, NANOSECONDS_PER_HOUR)
+            claimed, amount, left = claimed + part, amount + part * (gpu.per_hour or 0), left - part
+    saving = Saving(
+        "unallocated",
+        host.name,
+        UNALLOCATED_KEY,
+        claimed,
+        amount // NANOSECONDS_PER_HOUR,
+        0,
+        "",
+        len(freed),
+        gpu_models(freed),
+        window,
+        price_basis=least_sure(gpu.price_basis for gpu in freed),
+    )
+    return saving, frozenset(gpu.gpu.uuid for gpu in freed)

@@ -1,0 +1,34 @@
+"""What if: the measured load of some hours with another GPU type, commitment, schedule or hosted API. Pure.
+
+`choices` reads what a flag says; `window` takes load and cost from ledgers. `gpu_type` (with `gpu_price`),
+`commitment`, `schedule` and `hosted_offer` calculate an `outcome` each. `answer` sets them side by side, with
+the break-even arithmetic of `finance.tco`; `text_report` and `json_report` write it.
+"""
+
+from exporter.finance.what_if.answer import WhatIfAnswer, what_if
+from exporter.finance.what_if.choices import Choice, choice
+from exporter.finance.what_if.json_report import as_json
+from exporter.finance.what_if.outcome import WhatIfPolicy
+from exporter.finance.what_if.text_report import text
+from exporter.finance.what_if.window import (
+    FAMILIES,
+    NotComparableError,
+    fleet_hours,
+    host_hours,
+    measured_load,
+)
+
+__all__ = [
+    "FAMILIES",
+    "Choice",
+    "NotComparableError",
+    "WhatIfAnswer",
+    "WhatIfPolicy",
+    "as_json",
+    "choice",
+    "fleet_hours",
+    "host_hours",
+    "measured_load",
+    "text",
+    "what_if",
+]

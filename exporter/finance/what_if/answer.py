@@ -1,0 +1,89 @@
+"""Choices side by side with what was paid, for the load of one window. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from itertools import product
+
+from exporter.cost.savings import Release
+from exporter.finance.tco.breakeven import BreakEven, break_even
+from exporter.finance.what_if.choices import (
+    Choice,
+    CommitmentChoice,
+    GpuChoice,
+    HostedChoice,
+    ScheduleChoice,
+)
+from exporter.finance.what_if.commitment import commitment
+from exporter.finance.what_if.gpu_type import gpu_type
+from exporter.finance.what_if.hosted_offer import hosted_offer
+from exporter.finance.what_if.outcome import Outcome, WhatIfPolicy
+from exporter.finance.what_if.schedule import schedule
+from exporter.finance.what_if.window import MeasuredLoad
+from exporter.units import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfAnswer:
+    """The outcomes of choices, in their order.
+
+    `break_evens` are those of GPU types against hosted offers, where both serve the whole load.
+    `releases` are the terms of the GPUs now, and `partial` the servers whose tokens are computed elsewhere
+    too.
+    """
+
+    load: MeasuredLoad
+    outcomes: tuple[Outcome, ...]
+    break_evens: tuple[BreakEven, ...]
+    end: Instant
+    hours_per_month: Decimal
+    releases: frozenset[Release]
+    partial: tuple[str, ...]
+
+    def per_month(self, amount: Fraction | int) -> Fraction:
+        """An amount of the window, per month."""
+        return Fraction(amount) * Fraction(self.hours_per_month) / self.load.wall_hours
+
+
+def what_if(
+    load: MeasuredLoad,
+    choices: Sequence[Choice],
+    policy: WhatIfPolicy,
+    end: Instant,
+    releases: frozenset[Release] = frozenset(),
+) -> WhatIfAnswer:
+    """What each choice would have cost in the window."""
+    outcomes = tuple(_outcome(load, each, policy) for each in choices)
+    served = {key.server for key in load.tokens}
+    partial = tuple(sorted(key.name for key in policy.partial & served))
+    return WhatIfAnswer(
+        load, outcomes, tuple(_pairs(load, outcomes)), end, policy.hours_per_month, releases, partial
+    )
+
+
+def _outcome(load: MeasuredLoad, choice: Choice, policy: WhatIfPolicy) -> Outcome:
+    match choice:
+        case GpuChoice():
+            return gpu_type(load, choice, policy)
+        case CommitmentChoice():
+            return commitment(load, choice, policy)
+        case ScheduleChoice():
+            return schedule(load, choice, policy)
+        case HostedChoice():
+            return hosted_offer(load, choice, policy)
+
+
+def _pairs(load: MeasuredLoad, outcomes: Sequence[Outcome]) -> list[BreakEven]:
+    """Both lines are of the whole load: an offer for a part of it is another load's."""
+    gpus = [each for each in outcomes if isinstance(each.choice, GpuChoice)]
+    offers = [
+        each
+        for each in outcomes
+        if isinstance(each.choice, HostedChoice) and each.figures.get("tokens") == load.all_tokens
+    ]
+    return [
+        break_even(mine.choice.text, mine.line, theirs.choice.text, theirs.line)
+        for mine, theirs in product(gpus, offers)
+        if mine.line is not None and theirs.line is not None
+    ]

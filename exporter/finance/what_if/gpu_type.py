@@ -1,0 +1,93 @@
+"""Another GPU type for the measured load, by the tokens a second of one GPU. Pure.
+
+The peak hour decides how many there are; they are paid in all metered hours.
+"""
+
+from fractions import Fraction
+from math import ceil, floor
+
+from exporter.finance.tco.breakeven import CostLine
+from exporter.finance.what_if.choices import GpuChoice
+from exporter.finance.what_if.gpu_price import gpu_price
+from exporter.finance.what_if.outcome import Outcome, Turn, WhatIfPolicy
+from exporter.finance.what_if.window import LoadHour, MeasuredLoad
+from exporter.reports.rounding import dollars_text
+from exporter.units import NANOSECONDS_PER_HOUR
+
+SECONDS_PER_HOUR = 3600
+
+
+def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Outcome:
+    """The load on GPUs of another type."""
+    if choice.rate is None:
+        return Outcome(
+            choice, lack=f"no measurement comes with the program: give yours, like {choice.text}:2400tok/s"
+        )
+    servers = {served.server for served in load.tokens}
+    if len(servers) > 1 and not load.servers:
+        return Outcome(
+            choice,
+            lack=f"one throughput for {len(servers)} servers: name those that it is of with --server",
+        )
+    demand = {hour.hour: _demand(hour, choice) for hour in load.hours}
+    peak_hour = max(demand, key=lambda hour: (demand[hour], -hour))
+    if not demand[peak_hour]:
+        kind = "generated token" if choice.counts == "generation" else "token"
+        return Outcome(choice, lack=f"no {kind} was counted: there is no load to size GPUs by")
+    price = gpu_price(choice, policy)
+    if isinstance(price, str):
+        return Outcome(choice, lack=price)
+    per_gpu = choice.rate * SECONDS_PER_HOUR
+    gpus = ceil(demand[peak_hour] / per_gpu)
+    hours = Fraction(load.covered, NANOSECONDS_PER_HOUR)
+    following = sum(
+        (
+            ceil(demand[hour.hour] / per_gpu) * Fraction(hour.covered, NANOSECONDS_PER_HOUR)
+            for hour in load.hours
+        ),
+        Fraction(0),
+    )
+    # One GPU serves this much on a mean day whose peak hour it just serves.
+    capacity = load.per_day(load.all_tokens) * per_gpu / demand[peak_hour]
+    a_month = Fraction(policy.hours_per_month) / load.wall_hours
+    per_host = price.per_hour * hours
+    words = "generated tokens" if choice.counts == "generation" else "tokens"
+    by_need = dollars_text(int(following * price.per_hour * a_month))
+    count = f"{gpus:,} GPU{'' if gpus == 1 else 's'}"
+    evidence = [
+        f"{count}: the peak hour had {demand[peak_hour]:,} {words}, one GPU serves {floor(per_gpu):,}.",
+        f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
+    ]
+    if price.estimate:
+        evidence.append("The price is an estimate, neither configured nor a list price.")
+    if price.owned:
+        evidence.append("Owned: its electricity is not in the price.")
+    return Outcome(
+        choice,
+        cost=gpus * per_host,
+        source=price.source,
+        as_of=price.as_of,
+        turn=_turn(load, per_host, capacity),
+        evidence=tuple(evidence),
+        figures={
+            "gpus": gpus,
+            "peak_hour_tokens": demand[peak_hour],
+            "gpu_hours": gpus * hours,
+            "gpu_hours_by_need": following,
+            "dollars_per_gpu_hour": price.per_hour / 10**12,
+            "tokens_per_day_of_a_gpu": capacity,
+        },
+        line=CostLine(Fraction(0), per_host * a_month, Fraction(0), 1, capacity),
+    )
+
+
+def _demand(hour: LoadHour, choice: GpuChoice) -> int:
+    return max(0, hour.generated if choice.counts == "generation" else hour.all_tokens)
+
+
+def _turn(load: MeasuredLoad, per_gpu: Fraction, capacity: Fraction) -> Turn:
+    """The load above which one more GPU is needed than cost what is paid now."""
+    if not per_gpu:
+        return Turn("always")
+    gpus = floor(load.paid / per_gpu)
+    return Turn("at", gpus * capacity) if gpus else Turn("never")

@@ -1,0 +1,83 @@
+"""The outcome of a choice: its cost in the window, and the load at which it turns. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from exporter.finance.tco.breakeven import CostLine
+from exporter.finance.what_if.choices import Choice
+from exporter.readings import ServerKey
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.terms import Hardware, Unmatched
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant
+
+PICODOLLARS_PER_TOKEN: Final = PICODOLLARS_PER_DOLLAR // 1_000_000
+"""A dollar per million tokens."""
+
+
+GIVEN: Final = "as given"
+"""The source of a price that a flag has."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfPolicy:
+    """Everything besides the load that choices depend on.
+
+    `cloud` is that of this host, empty where unknown. `partial` are servers whose tokens are computed
+    elsewhere too.
+    """
+
+    now: Instant
+    zone: ZoneInfo
+    hours_per_month: Decimal
+    offers: tuple[HostedPrice, ...] = ()
+    hardware: tuple[Hardware, ...] = ()
+    unmatched: Unmatched = "estimate"
+    catalogue: Catalogue = CATALOGUE
+    cloud: str = ""
+    partial: frozenset[ServerKey] = frozenset()
+
+    @property
+    def today(self) -> date:
+        """The day, in UTC."""
+        return datetime.fromtimestamp(self.now // NANOSECONDS_PER_SECOND, UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The load at which a choice and the present cost the same, in the mix of the window.
+
+    at: below `tokens_per_day` the `below` one is cheaper, above it the other.
+    always: the choice is cheaper at any load. never: at none. none: it does not depend on the load.
+    """
+
+    verdict: Literal["at", "always", "never", "none"]
+    tokens_per_day: Fraction | None = None
+    below: Literal["choice", "now"] = "choice"
+
+
+Figure = Fraction | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a choice would have cost in the window, in picodollars; `None` with the reason in `lack`.
+
+    `source` and `as_of` are those of its price. `evidence` are sentences, and `figures` their numbers.
+    `line` is its cost per month over tokens a day, where that is a line with whole GPUs.
+    """
+
+    choice: Choice
+    cost: Fraction | None = None
+    lack: str = ""
+    source: str = ""
+    as_of: str = ""
+    turn: Turn | None = None
+    evidence: tuple[str, ...] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    line: CostLine | None = None

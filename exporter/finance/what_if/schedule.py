@@ -1,0 +1,40 @@
+"""GPUs only in some hours of the week. Pure."""
+
+from fractions import Fraction
+
+from exporter.cost.savings import hour_of_week
+from exporter.finance.what_if.choices import ScheduleChoice
+from exporter.finance.what_if.outcome import Figure, Outcome, Turn, WhatIfPolicy
+from exporter.finance.what_if.window import MeasuredLoad
+from exporter.reports.rounding import dollars_text, hours_text
+from exporter.units import TOKENS_PER_MILLION
+
+
+def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -> Outcome:
+    """What was paid in the hours that stay. Of the others, owned hardware is owed all the same."""
+    outside = [hour for hour in load.hours if hour_of_week(hour.hour, policy.zone) not in choice.slots]
+    spared = sum(hour.paid - hour.owned for hour in outside)
+    gpu_time = sum(hour.gpu_time for hour in outside)
+    lost = sum(hour.all_tokens for hour in outside)
+    evidence = [
+        f"{len(outside)} of {len(load.hours)} hours are outside, with {hours_text(gpu_time)} GPU-hours."
+    ]
+    figures: dict[str, Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
+    if lost:
+        share = float(Fraction(lost * 100, load.all_tokens))
+        evidence.append(f"Lost load: {lost:,} tokens were served outside, {share:.1f} % of all.")
+        per_million = Fraction(spared * TOKENS_PER_MILLION, lost)
+        evidence.append(
+            f"It pays while a million of them is worth less than {dollars_text(int(per_million))} dollars."
+        )
+        figures["dollars_per_million_lost_tokens"] = per_million / 10**12
+    else:
+        evidence.append("No token was served outside.")
+    return Outcome(
+        choice,
+        cost=Fraction(load.paid - spared),
+        source="what was paid in the hours that stay",
+        turn=Turn("none"),
+        evidence=tuple(evidence),
+        figures=figures,
+    )

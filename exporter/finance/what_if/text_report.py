@@ -1,0 +1,181 @@
+"""Choices side by side, as text within 80 columns. Pure."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Final
+
+from exporter.cost.savings import Release
+from exporter.finance.fleet.record import instant_text
+from exporter.finance.tco.breakeven import BreakEven
+from exporter.finance.what_if.answer import WhatIfAnswer
+from exporter.finance.what_if.choices import (
+    Choice,
+    CommitmentChoice,
+    GpuChoice,
+    HostedChoice,
+    ScheduleChoice,
+)
+from exporter.finance.what_if.outcome import Outcome, Turn
+from exporter.finance.what_if.window import MeasuredLoad
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text, hours_text, ruled_table
+from exporter.units import NANOSECONDS_PER_HOUR
+
+WIDTH: Final = 80
+NAME_CHARACTERS: Final = 24
+
+ASSUMES: Final[Mapping[type[Choice], str]] = {
+    GpuChoice: "the load spreads over the GPUs evenly, and within the hour.",
+    CommitmentChoice: "GPUs are rented as before; none is returned within the term.",
+    ScheduleChoice: "GPUs are given back in time, and nobody else needs them then.",
+    HostedChoice: "the same tokens, counted alike, at the offer's price.",
+}
+CANNOT_JUDGE: Final[Mapping[type[Choice], str]] = {
+    GpuChoice: "latency, quality in another precision, memory for the model, peaks within an hour.",
+    CommitmentChoice: "whether the need lasts for the term, and cheaper GPUs to come.",
+    ScheduleChoice: "the time to load models, and capacity that is not there in the morning.",
+    HostedChoice: "latency, license, privacy, quality and rate limits of the offer.",
+}
+RELEASES: Final[Mapping[Release, str]] = {
+    "gpu": "",
+    "host": "GPUs priced per host: cash only where all GPUs of a host go.",
+    "owned": "",
+    "lease": "Leased GPUs are owed until the lease ends: capacity, not cash.",
+    "unknown": "The ledgers have no terms of their prices: leases and owned hardware stay owed.",
+}
+
+
+def text(answer: WhatIfAnswer) -> str:
+    """For people."""
+    return "\n".join(_lines(answer)) + "\n"
+
+
+def _lines(answer: WhatIfAnswer) -> Iterator[str]:
+    yield from _head(answer)
+    yield ""
+    rows = [_row(answer, number, outcome) for number, outcome in enumerate(answer.outcomes, 1)]
+    now = ("now", _dollars(answer.per_month(answer.load.paid)), "", "")
+    yield from _table([now, *rows])
+    for number, outcome in enumerate(answer.outcomes, 1):
+        yield ""
+        yield from _wrapped(f"{number}. {outcome.choice.text}", "   ")
+        for line in _details(outcome, answer.load):
+            yield from _wrapped(f"   {line}", "     ")
+    if answer.break_evens:
+        yield ""
+        for even in answer.break_evens:
+            yield from _wrapped(pair_text(even))
+
+
+def _head(answer: WhatIfAnswer) -> Iterator[str]:
+    load = answer.load
+    servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
+    yield from _wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
+    gpu_time = sum(hour.gpu_time for hour in load.hours)
+    busy = sum(hour.busy for hour in load.hours)
+    share = f", {float(Fraction(busy * 100, gpu_time)):.1f} % busy" if gpu_time else ""
+    yield from _wrapped(
+        f"load: {_count(load.per_day(load.all_tokens))} tokens and "
+        f"{hours_text(int(load.per_day(gpu_time)))} GPU-hours a day{share}"
+    )
+    yield from _wrapped("paid: hardware and electricity, the same for all choices without overheads")
+    if load.overheads:
+        yield from _wrapped(
+            f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"
+        )
+    if load.left_out:
+        yield from _wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
+    unmetered = load.wall_hours - Fraction(load.covered, NANOSECONDS_PER_HOUR)
+    if unmetered >= 1:
+        yield from _wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
+    if load.owned:
+        yield from _wrapped(
+            f"owned hardware of {_dollars(answer.per_month(load.owned))} a month is owed unused too: what "
+            "it spares is capacity, not cash"
+        )
+    for release in sorted(answer.releases):
+        if sentence := RELEASES[release]:
+            yield from _wrapped(sentence)
+    if answer.partial:
+        yield from _wrapped(
+            f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
+        )
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
+    headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
+    *lines, _rule, _last = ruled_table(headings, rows[:-1], rows[-1])
+    yield from (*lines, _last)
+
+
+def _row(answer: WhatIfAnswer, number: int, outcome: Outcome) -> tuple[str, str, str, str]:
+    name = f"{number}. {printable(outcome.choice.text)}"
+    name = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}~"
+    if outcome.cost is None:
+        return name, "no figure", "", ""
+    difference = answer.per_month(outcome.cost - answer.load.paid)
+    sign = "+" if difference > 0 else ""
+    turn = outcome.turn
+    at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
+    return name, _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at
+
+
+def _details(outcome: Outcome, load: MeasuredLoad) -> Iterator[str]:
+    if outcome.cost is None:
+        yield f"No figure: {outcome.lack}."
+        return
+    dated = f", {outcome.as_of}" if outcome.as_of else ""
+    yield f"Price: {outcome.source}{dated}."
+    yield from outcome.evidence
+    if outcome.turn is not None and (sentence := turn_text(outcome.turn, load)):
+        yield sentence
+    yield f"Assumes: {ASSUMES[type(outcome.choice)]}"
+    yield f"Cannot judge: {CANNOT_JUDGE[type(outcome.choice)]}"
+
+
+def turn_text(turn: Turn, load: MeasuredLoad) -> str:
+    """A turn in a sentence; empty where there is none."""
+    if turn.tokens_per_day is not None:
+        cheaper = "this" if turn.below == "choice" else "what is paid now"
+        sentence = f"Turns at {_count(turn.tokens_per_day)} tokens a day: below, {cheaper} costs less."
+        if turn.below == "choice" and turn.tokens_per_day > load.per_day(load.all_tokens):
+            sentence += " Whether the GPUs of now serve so many is not known."
+        return sentence
+    return {
+        "at": "",
+        "always": "It never costs more than now, at any load.",
+        "never": "It never costs less than now, at any load.",
+        "none": "",
+    }[turn.verdict]
+
+
+def pair_text(even: BreakEven) -> str:
+    """A GPU type against a hosted offer, in a sentence."""
+    if even.verdict == "always":
+        return f"{even.option} costs no more than {even.hosted} at any load."
+    if even.tokens_per_day is None:
+        return f"{even.option} costs more than {even.hosted} at any load."
+    gpus = f"{even.hosts:,} GPU{'' if even.hosts == 1 else 's'}"
+    at = f"{_count(even.tokens_per_day)} tokens a day"
+    return f"{even.option} costs no more than {even.hosted} from {at} on, with {gpus}."
+
+
+def _dollars(amount: Fraction) -> str:
+    return dollars_text(int(amount))
+
+
+def _count(value: Fraction) -> str:
+    return f"{int(value):,}"
+
+
+def _wrapped(line: str, indent: str = "  ") -> list[str]:
+    lead = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        printable(line.lstrip()),
+        WIDTH,
+        initial_indent=lead,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=True,
+    )

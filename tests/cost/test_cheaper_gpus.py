@@ -1,0 +1,304 @@
+"""Servers that free GPUs of a cheaper kind would carry, each case reckoned by hand.
+
+`big` is on an H100 at 4 dollars, and the same model is measured on an L40S at 1 dollar.
+"""
+
+import pytest
+
+from exporter.cost.policy import IgnoredSaving
+from exporter.cost.postings import Phase
+from exporter.cost.savings import Advice, Lack, Release, Saving, advice
+from exporter.readings import Kind, ServerKey
+from exporter.tariff.hosted import HostedPrice
+from tests.cost.savings_examples import DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
+
+BIG = ServerKey("llm", "big")
+SMALL = ServerKey("llm", "small")
+ALL = range(2 * WEEK)
+
+
+def dear(
+    tokens: int = 60_000, kind: Kind = "generation", release: Release = "gpu", model: str = "llama"
+) -> SavingsHost:
+    """Half busy in each hour, with so many tokens."""
+    host = SavingsHost().gpu(BIG, release=release).use(BIG, ALL, idle=0.5)
+    return of(host, BIG, kind, tokens, model)
+
+
+def of(host: SavingsHost, key: ServerKey, kind: Kind, tokens: int, model: str = "llama") -> SavingsHost:
+    (owner,) = {each.owner for rows in host.gpu_time.values() for each in rows if each.owner.key == key}
+    for hour in ALL:
+        host.tokens.setdefault(MONDAY + hour, {})[owner._replace(model=model), kind] = tokens
+    return host
+
+
+def cheap(free: int = 1, tokens: int = 50_000, gpus: int = 1, **use: object) -> SavingsHost:
+    """Half busy in each hour on an L40S, which does twice as many tokens in an hour; others are free."""
+    host = SavingsHost(name="node-2")
+    for _ in range(gpus):
+        host.gpu(SMALL, dollars=1, model="L40S")
+    for _ in range(free):
+        host.gpu(dollars=1, model="L40S")
+    if free:
+        host.use(FREE, ALL, free)
+    values: dict[str, object] = {"idle": 0.5, **use}
+    return of(host.use(SMALL, ALL, gpus, **values), SMALL, "generation", tokens)  # type: ignore[arg-type]
+
+
+def judged(*hosts: SavingsHost, **changes: object) -> Advice:
+    return advice([host.usage() for host in hosts], policy(**changes))
+
+
+def found(result: Advice) -> list[Saving]:
+    return [each for each in result.savings if each.kind == "gpu_model"]
+
+
+def missing(result: Advice) -> list[Lack]:
+    return [each for each in result.lacks if each.reason in {"rate", "room"}]
+
+
+def test_a_cheaper_gpu_that_suffices() -> None:
+    """60,000 tokens are 0.6 hours of an L40S: 336 hours at 4 less 1 dollar are 1008, 2190 a month."""
+    result = judged(dear(), cheap())
+    (saving,) = found(result)
+
+    assert (saving.server, saving.host, saving.gpus, saving.gpu_models) == (BIG, "node-1", 1, ("H100",))
+    assert (saving.claimed, saving.amount) == (336 * HOUR, 1008 * DOLLAR)
+    assert (saving.per_month, saving.difference) == (2190 * DOLLAR, 1008 * DOLLAR)
+    assert saving.cheaper is not None
+    assert (saving.cheaper.gpu_model, saving.cheaper.gpus, saving.cheaper.hosts) == ("L40S", 1, ("node-2",))
+    assert (saving.cheaper.tokens, saving.cheaper.busy) == (336 * 50_000, 168 * HOUR)
+    assert (saving.cheaper.need, saving.cheaper.per_hour) == (6 * HOUR // 10, DOLLAR)
+    assert missing(result) == []
+
+
+def test_the_busiest_hour_decides() -> None:
+    """80,000 tokens in one hour are 0.8 of an L40S: two are needed, and it is 4 less 2 dollars."""
+    host, other = dear(), cheap(free=2)
+    (owner,) = host.tokens[MONDAY]
+    host.tokens[MONDAY + 7][owner] = 80_000
+
+    (saving,) = found(judged(host, other))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.gpus, saving.cheaper.need) == (2, 8 * HOUR // 10)
+    assert saving.amount == 672 * DOLLAR
+
+
+def test_so_many_cheap_ones_that_they_are_not_cheaper() -> None:
+    """240,000 tokens take four L40S, which cost as much: nothing is found, and nothing is missing."""
+    result = judged(dear(tokens=240_000), cheap(free=4))
+
+    assert (found(result), missing(result)) == ([], [])
+
+
+def test_too_few_are_free() -> None:
+    """Two are needed, one is free: it is said, and nothing is claimed."""
+    result = judged(dear(tokens=80_000), cheap(free=1))
+
+    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_a_model_that_was_not_measured_there() -> None:
+    """No ratio of data sheets stands for it."""
+    result = judged(dear(model="qwen"), cheap())
+
+    assert (found(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
+
+
+def test_prompts_that_were_not_measured_there() -> None:
+    """The L40S generated only: what a prompt takes there is not known."""
+    result = judged(of(dear(), BIG, "prompt", 9), cheap())
+
+    assert (found(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
+
+
+def test_prompts_by_the_time_of_prefill() -> None:
+    """A tenth of an hour for 100,000 prompt tokens, 0.4 for 50,000 generated: 0.1 + 0.48 of an hour."""
+    other = cheap(idle=0.6)
+    other.use(SMALL, ALL, idle=0.9, phase="prefill")
+    of(other, SMALL, "prompt", 100_000)
+    (saving,) = found(judged(of(dear(), BIG, "prompt", 100_000), other))
+
+    assert saving.cheaper is not None
+    assert saving.cheaper.need == 58 * HOUR // 100
+
+
+def test_busy_time_of_no_known_phase() -> None:
+    """Half of the busy time is of an unknown phase: each token took twice the time of its phase."""
+    other = cheap(idle=0.75)
+    other.use(SMALL, ALL, idle=0.75, phase="other")
+    (saving,) = found(judged(dear(), other))
+
+    assert saving.cheaper is not None
+    assert saving.cheaper.need == 6 * HOUR // 10
+
+
+@pytest.mark.parametrize("phase", ["other", "unobserved"])
+def test_busy_time_without_any_phase(phase: Phase) -> None:
+    """Nothing was measured."""
+    assert missing(judged(dear(), cheap(phase=phase))) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_the_slower_of_two_measurements() -> None:
+    """Another server did 80,000 tokens in half an hour, and does not count."""
+    fast = SavingsHost(name="node-3").gpu(SMALL, dollars=1, model="L40S").use(SMALL, ALL, idle=0.5)
+
+    (saving,) = found(judged(dear(), cheap(), of(fast, SMALL, "generation", 80_000)))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 6 * HOUR // 10)
+
+
+def test_a_measurement_of_two_gpus() -> None:
+    """100,000 tokens in two half hours: a replica is two L40S on one host."""
+    (saving,) = found(judged(dear(), cheap(free=3, tokens=100_000, gpus=2)))
+    result = judged(dear(), cheap(free=1, tokens=100_000, gpus=2))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.gpus, saving.amount) == (2, 672 * DOLLAR)
+    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_a_measurement_of_less_than_a_day() -> None:
+    """23 hours with tokens are too few."""
+    other = cheap()
+    other.tokens = {hour: rows for hour, rows in other.tokens.items() if hour < MONDAY + 23}
+
+    assert missing(judged(dear(), other)) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_tokens_of_a_gap_are_not_measured() -> None:
+    """A gap of two hours is counted at its end: that hour does not make the L40S fast."""
+    other = cheap()
+    for hour in (50, 51):
+        rows = other.gpu_time[MONDAY + hour]
+        for each in [each for each in rows if each.owner.key == SMALL]:
+            rows[each._replace(phase="unobserved")] = rows.pop(each)
+        (owner,) = {each for each, _ in other.tokens.pop(MONDAY + hour)}
+    other.tokens[MONDAY + 52] = {(owner, "generation"): 10**9}
+
+    (saving,) = found(judged(dear(), other))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.tokens, saving.cheaper.need) == (333 * 50_000, 6 * HOUR // 10)
+
+
+def test_gpus_that_others_release() -> None:
+    """The L40S of a deserted server: its finding and this one are as much as both GPUs less one L40S."""
+    archive = ServerKey("llm", "archive")
+    other = cheap(free=0).gpu(archive, dollars=1, model="L40S").use(archive, ALL)
+
+    result = judged(dear(), other)
+
+    assert [(each.kind, each.amount // DOLLAR) for each in result.savings] == [
+        ("gpu_model", 1008),
+        ("deserted", 336),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["unallocated", "deserted"])
+def test_gpus_that_a_muted_finding_keeps(kind: str) -> None:
+    """They are not free for others."""
+    archive = ServerKey("llm", "archive")
+    other = cheap(free=1) if kind == "unallocated" else cheap(free=0)
+    if kind == "deserted":
+        other.gpu(archive, dollars=1, model="L40S").use(archive, ALL)
+    ignored = IgnoredSaving(kind, "kept", policy().now + 1)  # type: ignore[arg-type]
+
+    result = judged(dear(), other, ignored=(ignored,))
+
+    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_each_free_gpu_is_used_once() -> None:
+    """Two servers and one free L40S: the other has no room, unless the first is muted."""
+    second = ServerKey("llm", "second")
+    host = dear().gpu(second).use(second, ALL, idle=0.4)
+    of(host, second, "generation", 60_000)
+    muted = IgnoredSaving("gpu_model", "latency", policy().now + 1, server="big")
+
+    result = judged(host, cheap())
+    after = judged(host, cheap(), ignored=(muted,))
+
+    assert [each.server for each in found(result)] == [BIG]
+    assert missing(result) == [Lack("room", "node-1", "llm/second")]
+    assert {(each.server, each.ignored is None) for each in found(after)} == {(BIG, False), (second, True)}
+
+
+def test_hours_that_a_schedule_leaves() -> None:
+    """Nights are claimed: 196 hours at 4 less 1 dollar are 588."""
+    night = [hour for hour in ALL if hour % 24 >= 20 or hour % 24 < 6]
+    host = SavingsHost().gpu(BIG).use(BIG, night).use(BIG, sorted({*ALL} - {*night}), idle=0.5)
+    of(host, BIG, "generation", 60_000)
+    for hour in night:
+        del host.tokens[MONDAY + hour]
+
+    savings = judged(host, cheap()).savings
+
+    assert {(each.kind, each.amount // DOLLAR) for each in savings} == {
+        ("schedule", 560),
+        ("gpu_model", 588),
+        ("unallocated", 336),
+    }
+
+
+def test_an_offer_takes_the_hours_first() -> None:
+    """Each GPU-hour belongs to one finding; a muted offer leaves them."""
+    offer = HostedPrice("api", 1, 1, server="big", as_of="2026-11-01")  # type: ignore[arg-type]
+    ignored = IgnoredSaving("hosted", "privacy", policy().now + 1)
+
+    kinds = {each.kind for each in judged(dear(), cheap(), offers=(offer,)).savings}
+    after = judged(dear(), cheap(), offers=(offer,), ignored=(ignored,)).counted
+
+    assert kinds == {"hosted", "unallocated"}
+    assert {each.kind for each in after} == {"gpu_model", "unallocated"}
+
+
+@pytest.mark.parametrize("release", ["host", "owned", "lease", "unknown"])
+def test_gpus_that_cannot_be_given_back(release: Release) -> None:
+    """It is capacity of the dearer kind."""
+    other = ServerKey("llm", "other")
+    host = dear(release=release).gpu(other, release=release).use(other, ALL, idle=0, tokens=1)
+
+    (saving,) = found(judged(host, cheap()))
+
+    assert saving.obstacle == release
+
+
+def test_a_host_that_is_given_back_as_a_whole_has_no_room() -> None:
+    """Two free hosts of one price each: one goes, as all of its GPUs are free."""
+    spare = SavingsHost(name="node-3").gpu(dollars=1, model="L40S", release="host").use(FREE, ALL)
+
+    result = judged(dear(), cheap(free=0), spare)
+
+    assert [each.kind for each in result.savings] == ["unallocated"]
+    assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
+@pytest.mark.parametrize("case", ["divided", "shared", "two-models", "unpriced", "partial"])
+def test_servers_that_are_not_compared(case: str) -> None:
+    """A part of a card, a shared card, two models, no price, a part of a server: nothing is found."""
+    host, changes = dear(), {}
+    if case == "divided":
+        host.gpus[0] = host.gpus[0]._replace(divided=True)
+    elif case == "shared":
+        host.gpus[0] = host.gpus[0]._replace(holders=frozenset({BIG, SMALL}))
+    elif case == "unpriced":
+        host.gpus[0] = host.gpus[0]._replace(per_hour=None)
+    elif case == "partial":
+        changes = {"partial": frozenset({BIG})}
+    else:
+        of(host, BIG, "generation", 5, model="qwen")
+
+    assert found(advice([host.usage(**changes), cheap().usage()], policy())) == []
+
+
+def test_a_fleet_of_one_kind() -> None:
+    """Nothing is cheaper, and nothing is missing."""
+    other = SavingsHost(name="node-2").gpu(SMALL, dollars=1).gpu(dollars=1).use(FREE, ALL)
+    of(other.use(SMALL, ALL, idle=0.5), SMALL, "generation", 50_000)
+
+    result = judged(dear(), other)
+
+    assert (found(result), missing(result)) == ([], [])

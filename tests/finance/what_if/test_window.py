@@ -1,0 +1,133 @@
+"""Load and cost of hours: what is taken from history, and what is left out."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.finance.what_if.window import NotComparableError, RentedTime, fleet_hours, host_hours
+from exporter.ledger.history import HistorySums
+from exporter.readings import Gpu
+from exporter.report import ServerOwner
+from tests.finance.what_if.window_builders import (
+    CHAT,
+    DOLLAR,
+    FREE,
+    HOUR,
+    LLAMA,
+    MONDAY,
+    SEARCH,
+    hour,
+    hours,
+    measured,
+)
+
+OWNER = CostOwner("chat", "assistants", *CHAT, "llama-8b")
+GPU = Gpu("GPU-0", "H100")
+SUMS = HistorySums(
+    server_cost={
+        (ServerOwner("chat", "assistants", *CHAT), "rent", "configured"): 3 * DOLLAR,
+        (ServerOwner("chat", "assistants", *CHAT), "storage", "configured"): DOLLAR,
+    },
+    held={OwnerPhase(OWNER, "decode"): HOUR // 4, OwnerPhase(OWNER, "idle"): HOUR // 2},
+    tokens={(OWNER, "prompt"): 20, (OWNER, "generation"): 5},
+    gpu_cost={(GPU, "rent"): 3 * DOLLAR, (GPU, "storage"): DOLLAR},
+    gpu_held={GPU: HOUR},
+    gpu_unowed={GPU: HOUR // 4},
+    gpu_down={GPU: HOUR // 4},
+    unpriced={(GPU, OWNER): 7},
+    settled={(GPU, OWNER): 4},
+)
+
+
+def test_an_hour_of_a_ledger() -> None:
+    """Three quarters of an hour are owed, and a quarter worked; 3 of 7 nanoseconds wait for a price."""
+    (read,) = host_hours({MONDAY: SUMS}, {MONDAY: HOUR // 2}).values()
+
+    assert read.covered == HOUR // 2
+    assert read.money == {(CHAT, "rent"): 3 * DOLLAR, (CHAT, "storage"): DOLLAR}
+    assert (read.gpu_time, read.busy) == ({CHAT: 3 * HOUR // 4}, {CHAT: HOUR // 4})
+    assert read.tokens == {(LLAMA, "prompt"): 20, (LLAMA, "generation"): 5}
+    assert read.rented == {"H100": RentedTime(3 * DOLLAR, 3 * HOUR // 4)}
+    assert (read.unpriced, read.before_service) == ({CHAT: 3}, 0)
+
+
+def test_hours_of_a_fleet_add_up() -> None:
+    """Two hosts in one hour; it is as long as it was metered on the first."""
+    one, other = {MONDAY: hour(tokens=10)}, {MONDAY: hour(3, 1, 5, covered=HOUR // 2), MONDAY + 1: hour()}
+
+    fleet = fleet_hours([one, other])
+
+    both = fleet[MONDAY]
+    assert (both.covered, both.money) == (HOUR, {(CHAT, "rent"): 9 * DOLLAR})
+    assert (both.gpu_time, both.tokens) == ({CHAT: 3 * HOUR}, {(LLAMA, "generation"): 15})
+    assert both.rented == {"H100": RentedTime(9 * DOLLAR, 3 * HOUR)}
+    assert fleet[MONDAY + 1] == hour()
+    assert one[MONDAY] == hour(tokens=10)  # as it was
+
+
+def test_overheads_are_apart() -> None:
+    """Electricity counts, storage stays whatever is chosen, and amortization is owed unused too."""
+    window = hours(24, lambda _: hour(2, component="amortization"))
+    for each in window.values():
+        each.money.update({(CHAT, "energy"): DOLLAR, (CHAT, "storage"): 5 * DOLLAR})
+
+    load = measured(window)
+
+    assert (load.paid, load.owned, load.overheads) == (72 * DOLLAR, 48 * DOLLAR, 120 * DOLLAR)
+
+
+def test_hours_of_unknown_cost_are_left_out() -> None:
+    """Of 30 hours, GPU time of 3 waits for a price, and in 2 owned hardware was not in service yet."""
+    window = hours(30, lambda _: hour())
+    for number in range(3):
+        window[MONDAY + number].unpriced[CHAT] = 1
+    for number in (3, 4):
+        window[MONDAY + number] = replace(hour(), before_service=1)
+
+    load = measured(window)
+
+    assert (load.wall_hours, load.left_out, load.paid) == (25, 5, 25 * 6 * DOLLAR)
+
+
+def test_an_unpriced_gpu_of_others_costs_no_hour() -> None:
+    """Only the servers that are compared need a price."""
+    window = hours(24, lambda _: hour())
+    for each in window.values():
+        each.unpriced[SEARCH] = HOUR
+        each.money[FREE, "rent"] = DOLLAR
+
+    load = measured(window, "chat-8b", of=[CHAT])
+
+    assert (load.wall_hours, load.left_out, load.paid) == (24, 0, 144 * DOLLAR)
+    with pytest.raises(
+        NotComparableError, match="hours of history: 0 and 24 in which GPU time has no price; "
+    ):
+        measured(window)
+
+
+def test_hours_without_ticks_are_of_the_window() -> None:
+    """A host that was off for 12 of 36 hours: a month is by the clock."""
+    window = {number: each for number, each in hours(36, lambda _: hour()).items() if number < MONDAY + 24}
+    window[MONDAY + 35] = hour()
+
+    load = measured(window)
+
+    assert (load.wall_hours, load.covered, load.per_day(36)) == (36, 25 * HOUR, 24)
+
+
+@pytest.mark.parametrize(
+    ("count", "dollars", "of", "message"),
+    [
+        (1, 6, None, "hours of history: 1; a comparison needs 24"),
+        (23, 6, None, "hours of history: 23; a comparison needs 24"),
+        (24, 0, None, "nothing was paid for hardware or electricity; price the hardware first"),
+        (24, 6, [SEARCH], "no server of the window is called emb*; `explain` lists them"),
+    ],
+)
+def test_too_little(count: int, dollars: int, of: list[object] | None, message: str) -> None:
+    """It says what is missing."""
+    window = hours(count, lambda _: hour(dollars))
+    with pytest.raises(NotComparableError) as error:
+        measured(window, "emb*" if of else "", of=of)  # type: ignore[arg-type]
+    assert str(error.value) == message
