@@ -12,7 +12,7 @@ from tests.e2e.backfill.comparison import Totals, metered
 from tests.e2e.backfill.exporter_series import recorded
 from tests.e2e.backfill.recorded_fleet import RecordedFleet
 from tests.e2e.backfill.recorded_fleets import three_hosts
-from tests.e2e.backfill.stores import fill, prometheus_of
+from tests.e2e.backfill.stores import RETENTION, fill, prometheus_of
 from tests.e2e.fleet.programs import Queried, Victoria
 
 FLEET: Final = three_hosts()
@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
                         prometheus_of(recorded(FLEET, scrape), folder)
                     )
                 else:
-                    victoria = stack.enter_context(Victoria(folder))
+                    victoria = stack.enter_context(Victoria(folder, retention=RETENTION))
                     fill(victoria, recorded(FLEET, scrape))
                     running[name, scrape] = victoria
             return running[name, scrape]

@@ -122,7 +122,7 @@ def prometheus_with_past(folder: Path) -> Iterator[Past]:
 @contextmanager
 def victoria_with_past(folder: Path) -> Iterator[Past]:
     """A VictoriaMetrics that has both, and takes the past while it runs."""
-    with Victoria(folder / "victoria") as program:
+    with Victoria(folder / "victoria", retention=RETENTION) as program:
         fill(program, recorded(FLEET, SCRAPE))
         program.take(history.imported(present_samples()))
         records, printed = write_records(program.url, folder)
