@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from exporter.metrics import gpus, meter, money, servers
+from exporter.metrics import gpus, meter, money, servers, service_level
 from exporter.metrics.metric import Metric
 from exporter.metrics.rendering import STALE_INTERVALS
 from generators.tables import table
@@ -25,7 +25,10 @@ LABELS: Final = {
     "of prices per token also `all` and `computed`; of savings: `unallocated`, `deserted`, "
     "`consolidation`, `schedule`, `hosted`, `gpu_model`, `other`",
     "form": "of savings: `cash` or `capacity` for other work",
-    "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only)",
+    "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only); of "
+    "observed latencies: `requests` or `tokens`",
+    "objective": "of a service level: `first_token` or `per_token`; of shares also `all`",
+    "bound": "of a figure that is known to a range: `lower` or `upper`",
     "uuid": "the GPU's lasting identity",
     "gpu_model": "the GPU's name as the driver reports it",
     "gpu": "the driver's index of the GPU, which may change at reboot",
@@ -84,6 +87,7 @@ Before the first tick only `{meter.EXPORTER_INFO.name}` is served.
 _SUBJECTS: Final = (
     ("Money", money.ROWS),
     ("Servers and tokens", servers.ROWS),
+    ("Service level", service_level.ROWS),
     ("GPUs", gpus.ROWS),
     ("The exporter itself", meter.ROWS),
 )
