@@ -135,6 +135,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         segments=segments,
         tokens=served.tokens,
         requests=served.requests,
+        latencies=served.latencies,
         preemptions=served.preemptions,
         equivalents=equivalents(served.tokens, policy.compare),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),

@@ -143,7 +143,7 @@ def host_usage(
         gpus=tuple(
             _posted_price(gpu, history, release_rules, now)
             if tariff is None
-            else _tariff_price(gpu, tariff, now)
+            else priced_gpu(gpu, tariff, now)
             for gpu in gpus
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
@@ -166,8 +166,8 @@ def _priced(
     )
 
 
-def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
-    """The price of now, without energy and overheads: those may stay when a GPU goes."""
+def priced_gpu(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
+    """A GPU at a tariff's price of now, without energy and overheads: those may stay when a GPU goes."""
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")
