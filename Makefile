@@ -16,6 +16,11 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter demo $(ARGS)
 
+.PHONY: history
+history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://HOST:9090
+	@tools/environment $(environment) requirements/runtime.lock
+	@$(bin)/python -m exporter history --from=$(FROM) $(ARGS)
+
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
 	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow and not nightly" $(ARGS)
@@ -34,10 +39,10 @@ update: programs develop ## Regenerate goldens, docs, dashboards, rules and mani
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
-e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library
+e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library; PART=floods or others
 	@tools/e2e programs
 	@tools/e2e downloads
-	@$(with_tools) tools/e2e tests $(ARGS)
+	@$(with_tools) tools/e2e $(or $(PART),tests) $(ARGS)
 
 .PHONY: nightly
 nightly: programs develop ## Run what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these nine minutes

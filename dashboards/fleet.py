@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import levels
 import links as to
 import queries as q
 from alerts import firing
@@ -433,6 +434,7 @@ def _servers() -> tuple[Panel, ...]:
                 ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
                 ("Tokens per second", Query(_of_server("inference:server_tokens:rate5m"), "short"), NEUTRAL),
                 ("Dollars per million tokens, 1 h", dollars(_TOKEN_PRICE), NEUTRAL),
+                *levels.columns(_TOP_SERVERS),
             ),
             links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
             width=24,

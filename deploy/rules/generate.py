@@ -9,6 +9,7 @@ from typing import Final
 
 import boards
 import families
+import levels
 import metering
 import records
 import savings
@@ -46,6 +47,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
             LOAD,
+            levels.LEVELS,
             WEEK,
             boards.MODELS,
             boards.LINES,

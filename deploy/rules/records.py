@@ -18,6 +18,7 @@ TITLES: Final = {
     "inference-idle": "Cost by component",
     "inference-token-prices": "Cost per million tokens",
     "inference-load": "Load of servers",
+    "inference-service-level": "Service level",
     "inference-week": "This week against the week before",
     "inference-models": "Models, for the dashboards",
     "inference-lines": "What the dashboards draw over weeks",

@@ -97,6 +97,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
         advise,
         check_config,
         explain,
+        history,
         ledger,
         prices,
         reconcile,
@@ -107,7 +108,19 @@ def _add_others(verbs: "flags.Verbs") -> None:
 
     _add_demo(verbs)
     _add_doctor(verbs)
-    for verb in (check_config, ledger, adjust, explain, advise, reconcile, report, prices, tco, record):
+    for verb in (
+        check_config,
+        ledger,
+        adjust,
+        explain,
+        advise,
+        history,
+        reconcile,
+        report,
+        prices,
+        tco,
+        record,
+    ):
         verb.add(verbs)
 
 

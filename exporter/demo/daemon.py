@@ -217,7 +217,7 @@ class DemoDaemon:
         config = parse(text.encode())
         policy = replace(cost_policy(config, HOST), gap_after=gap_after)
         endpoints = tuple(
-            SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url)
+            SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url, server.slo)
             for server in config.servers
         )
         return SamplerPlan(

@@ -10,7 +10,16 @@ from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
-from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
+from exporter.engines.spec import latency_series
+from exporter.readings import (
+    FailureReason,
+    Gpu,
+    GpuReading,
+    ReadFailedError,
+    ServerKey,
+    ServerReading,
+    ServiceLevel,
+)
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_DAY,
@@ -88,6 +97,13 @@ TRIAL: Final = Traffic(
     "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9, 0.05
 )
 TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
+
+
+LATENCIES: Final[dict[str, dict[str, float]]] = {
+    "time_to_first_token_seconds": {"0.1": 0.4, "0.25": 0.88, "0.5": 0.97, "1.0": 0.995, "+Inf": 1.0},
+    "request_time_per_output_token_seconds": {"0.025": 0.5, "0.05": 0.985, "0.1": 1.0, "+Inf": 1.0},
+}
+"""Share of requests up to each bucket's bound, the same at any load."""
 
 
 @dataclass(slots=True)
@@ -239,6 +255,9 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
         f"vllm:request_decode_time_seconds_sum{{{labels}}} {counters.decode_seconds}",
         f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
     ]
+    for name, shares in LATENCIES.items():
+        for bound, share in shares.items():
+            lines.append(f'vllm:{name}_bucket{{{labels},le="{bound}"}} {int(finished * share)}.0')
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -261,8 +280,11 @@ class SimulatedNvml:
 class SimulatedServer:
     """Reads a page of the simulated host, as bytes, through the engines' own reader."""
 
-    def __init__(self, host: SimulatedHost, key: ServerKey, url: str) -> None:
+    def __init__(
+        self, host: SimulatedHost, key: ServerKey, url: str, slo: ServiceLevel | None = None
+    ) -> None:
         self._host = host
+        self._slo = slo
         self._memory = SeriesCache()
         self.key = key
         self.url = url
@@ -277,13 +299,15 @@ class SimulatedServer:
         """
         if self._host.down(self.key.server):
             raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
-        page = read(self._host.page(self.key.server), EVERYTHING, self._memory)
+        body = self._host.page(self.key.server)
+        page = read(body, EVERYTHING, self._memory)
         engine = recognize(page)
         if engine is None:
             raise ReadFailedError(
                 FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
             )
-        interpretation = interpret(engine, page)
+        histograms = None if self._slo is None else read(body, latency_series(engine))
+        interpretation = interpret(engine, page, slo=self._slo, histograms=histograms)
         return ServerReading(
             self.key,
             self.url,
@@ -294,6 +318,8 @@ class SimulatedServer:
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,
+            slo=self._slo,
+            latencies=interpretation.latencies,
         )
 
     def close(self) -> None:

@@ -25,7 +25,16 @@ from exporter.engines.interpretation import (
     interpret,
     process_identity,
 )
-from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, counted, created_series, wanted
+from exporter.engines.spec import (
+    Engine,
+    MetadataQuery,
+    Uncounted,
+    Way,
+    counted,
+    created_series,
+    latency_series,
+    wanted,
+)
 
 __all__ = [
     "COUNTED",
@@ -50,6 +59,7 @@ __all__ = [
     "created_by_digest",
     "created_series",
     "interpret",
+    "latency_series",
     "match",
     "mistaken_engine",
     "process_identity",

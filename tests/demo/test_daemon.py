@@ -17,7 +17,7 @@ from tests.clocks import NOON, noon
 from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
 from tests.sampler.sampler_fixture import FakeFootprint
 
-pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
 DAY_SECONDS = 24 * 3600
 FIRST = datetime(2027, 3, 1, 0, 0, 30, tzinfo=UTC)

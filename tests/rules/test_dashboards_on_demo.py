@@ -20,7 +20,7 @@ from tests.clocks import noon
 from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
 
 # replayed and evaluated once, not once by each process of `pytest -n`
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("demo day")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("demo day")]
 
 BUILD = Build("0", "", "3")
 NOON = noon().wall() // NANOSECONDS_PER_SECOND
@@ -176,6 +176,7 @@ SILENT = {
     "inference:month_unposted_dollars:owner": WELL,
     "inference:nodes": "no kube-state-metrics is scraped",
     "inference:owner_gone": WELL,
+    "inference:server_load_ratio": "no server of the demo reports a limit",
     "inference:server_one_sided": "no server of the demo has a role",
     "inference:server_unpriced": WELL,
     "inference:silent_dollars_per_hour:host": WELL,

@@ -17,6 +17,7 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
+    SeriesCache,
     Uncounted,
     WantedLine,
     announces,
@@ -24,6 +25,7 @@ from exporter.engines import (
     created_by_digest,
     created_series,
     interpret,
+    latency_series,
     match,
     mistaken_engine,
     process_identity,
@@ -43,6 +45,7 @@ from exporter.readings import (
     SequenceLimit,
     ServerKey,
     ServerReading,
+    ServiceLevel,
     endpoint_id,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
@@ -68,6 +71,7 @@ class ServerContext:
     `max_running` is the largest number of sequences that it runs at once, by its command line.
     `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
     a file or its environment may do so, and it is read until it refuses.
+    `slo` is its service level: without one no latency histogram is read.
     """
 
     pod: str = ""
@@ -80,6 +84,7 @@ class ServerContext:
     max_running: SequenceLimit | None = None
     division: Division | None = None
     metrics_off: bool = False
+    slo: ServiceLevel | None = None
 
 
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
@@ -221,6 +226,7 @@ class ServerSource(EndpointSource):
         self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
+        self._histograms = SeriesCache()
         self._last: ServerReading | None = None
         self._last_errors: ErrorCounts = ()
         self._last_page = b""
@@ -359,9 +365,11 @@ class ServerSource(EndpointSource):
 
     def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
-        self._note_errors(page, implausible=implausible(engine, page))
+        interpretation = self._interpreted(engine, page, answer)
+        bad = self._context.slo is not None and interpretation.latencies is None
+        self._note_errors(page, implausible=implausible(engine, page), bad_histograms=int(bad))
         self._last_errors = self.errors
-        return self._reading(engine, self._interpreted(engine, page, answer))
+        return self._reading(engine, interpretation)
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with the start of its series, read separately to save memory."""
@@ -443,8 +451,16 @@ class ServerSource(EndpointSource):
         self._info = self._server_info(
             engine, process_identity(engine, page, header)[0] or self._context.identity
         )
+        slo = self._context.slo
         interpretation = interpret(
-            engine, page, model=self._info.model, header=header, limit=self._limit(engine)
+            engine,
+            page,
+            model=self._info.model,
+            header=header,
+            limit=self._limit(engine),
+            slo=slo,
+            # Apart from the counters: whatever their number or faults, tokens are counted.
+            histograms=None if slo is None else read(answer.body, latency_series(engine), self._histograms),
         )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
@@ -489,6 +505,8 @@ class ServerSource(EndpointSource):
             spans_hosts=self._context.spans_hosts,
             world_size=self._context.world_size,
             division=self._division,
+            slo=self._context.slo,
+            latencies=interpretation.latencies,
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,
