@@ -469,7 +469,7 @@ def _mig(device: DeviceHour) -> MigInstance:
     number = device.series.instance
     return MigInstance(
         _instance(device),
-        int(number) if number.isdecimal() else 0,
+        int(number) if number.isdecimal() and len(number) < 4 else 0,
         profile=device.series.profile,
         utilization_ratio=_ratio(device),
     )
