@@ -23,14 +23,14 @@ history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://
 
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
-	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow and not nightly" $(ARGS)
 
 .PHONY: slow
 slow: programs develop ## Run the tests that take minutes: a year, faults, kills, rules in promtool
-	@$(with_tools) pytest -n auto --dist loadgroup -m slow $(ARGS)
+	@$(with_tools) pytest -n auto --dist loadgroup -m "slow and not nightly" $(ARGS)
 
 .PHONY: check
-check: lint test slow ## Run ruff, the format check, mypy and all tests
+check: lint test slow ## Run ruff, the format check, mypy, the tests and the slow tests
 
 .PHONY: update
 update: programs develop ## Regenerate goldens, docs, dashboards, rules and manifests
@@ -39,13 +39,21 @@ update: programs develop ## Regenerate goldens, docs, dashboards, rules and mani
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
-e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library
+e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library; PART=floods or others
 	@tools/e2e programs
 	@tools/e2e downloads
-	@$(with_tools) tools/e2e tests $(ARGS)
+	@$(with_tools) tools/e2e $(or $(PART),tests) $(ARGS)
+
+.PHONY: nightly
+nightly: programs develop ## Run what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these nine minutes
+	@$(with_tools) pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 $(ARGS)
+	@tools/e2e programs
+	@tools/e2e downloads
+	@$(with_tools) tools/e2e nightly $(ARGS)
+	@$(with_tools) python -m benchmarks.kills
 
 .PHONY: deep
-deep: programs develop ## Run the tests with 20 times the examples, new ones each run, 200 fault plans and a year with more ticks
+deep: programs develop ## Run the tests with 40 times the examples, new ones each run, 200 fault plans and a year with more ticks
 	@$(with_tools) pytest -n auto --dist loadgroup --hypothesis-profile deep --plans 200 --timeout 3600 $(ARGS)
 
 .PHONY: faults

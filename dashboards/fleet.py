@@ -2,13 +2,14 @@
 
 from typing import Final
 
+import levels
 import links as to
 import queries as q
 from alerts import firing
 from board import board, with_panels
 from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SERVER_KEYS, SHARE_OF_BUDGET, WARNING, Panel, lines, number, rows
+from panels import IDLE, NEUTRAL, SERVER_KEYS, SHARE_OF_BUDGET, WARNING, Panel, findings, lines, number, rows
 from queries import Query, dollars, ratio
 
 UID: Final = to.FLEET
@@ -123,15 +124,6 @@ _DOWN: Final = dollars(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{
 _SERVERS_IDLE: Final = dollars(q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"))
 _OBSERVED: Final = "inference:observed_dollars_per_hour:server_1d"
 _IDLE_SHARE: Final = ratio(f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)")
-_WASTE_BY_SERVER: Final = f"sum by ({q.BY_SERVER}) ({q.slow(_WASTE, q.OWNER)})"
-_TOP_WASTE: Final = q.largest(_SHOWN, _WASTE_BY_SERVER, q.BY_SERVER)
-_WASTE_MONTH: Final = dollars(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}")
-_WASTE_SHARE: Final = ratio(
-    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}"
-)
-_WASTE_GPUS: Final = Query(
-    f"sum by ({q.BY_SERVER}) (inference:party_gpus:rate5m{{{q.OWNER}}}) {_TOP_WASTE}", "short"
-)
 _WASTE_LINES: Final = q.first_and_others(_DRAWN, f"inference:waste_dollars_per_hour{{{q.OWNER}}}", "product")
 
 # What changed
@@ -442,6 +434,7 @@ def _servers() -> tuple[Panel, ...]:
                 ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
                 ("Tokens per second", Query(_of_server("inference:server_tokens:rate5m"), "short"), NEUTRAL),
                 ("Dollars per million tokens, 1 h", dollars(_TOKEN_PRICE), NEUTRAL),
+                *levels.columns(_TOP_SERVERS),
             ),
             links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
             width=24,
@@ -501,25 +494,9 @@ def _wasted() -> tuple[Panel, ...]:
 
 
 def _where_wasted() -> tuple[Panel, ...]:
+    links = {"server": _SERVER_LINKS, "product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS}
     return (
-        rows(
-            f"Where: the {_SHOWN} servers whose idle time costs most",
-            "By the mean of the last 24 h, or of the time for which a server is younger. An empty cell: not "
-            "known. No row: nothing is idle, or no GPU has a price.",
-            SERVER_KEYS,
-            (
-                ("Wasted, per month", _WASTE_MONTH, NEUTRAL),
-                ("Idle share, 24 h", _WASTE_SHARE, IDLE),
-                ("GPUs", _WASTE_GPUS, NEUTRAL),
-            ),
-            links={
-                "server": _SERVER_LINKS,
-                "product": (to.Link("Waste of this product", to.WASTE, ("product", "team")),),
-                "cluster": (to.Link("Waste of this cluster", to.WASTE, ("cluster",)),),
-            },
-            width=14,
-            height=8,
-        ),
+        findings(_SHOWN, q.OWNER, links, 14),
         lines(
             f"When: idle dollars per hour, by product: the first {_DRAWN}",
             "Rising nights and weekends call for a schedule. A gap: no exporter answered.",

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import levels
 import links as to
 import queries as q
 from board import board, with_panels
@@ -21,6 +22,10 @@ _HOURS: Final = 150
 _LINKS: Final = (
     to.Link("This model alone", to.MODELS, ("cluster", "model")),
     to.Link("Waste of its cluster", to.WASTE, ("cluster",)),
+)
+
+_SERVER_LINKS: Final = (
+    to.Link("Waste of this server", to.WASTE, ("cluster", "product", "team", "namespace", "server")),
 )
 
 
@@ -99,7 +104,7 @@ def models() -> dashboard.Dashboard:
         ("cluster", "product", "team", "model", "basis", "tokens"),
         back="7d",
     )
-    return with_panels(empty, *_compared(), *_kinds(), *_course())
+    return with_panels(empty, *_compared(), *_kinds(), *_course(), levels.served(_SERVER_LINKS))
 
 
 def _compared() -> tuple[Panel, ...]:

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from links import AnyLink, of_row, of_series
-from queries import Query
+from queries import Query, dollars, savings
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -233,8 +233,25 @@ SERVER_KEYS: Final = (
     ("cluster", "Cluster"),
 )
 """The keys of a table of servers."""
+FINDING_KEYS: Final = (*SERVER_KEYS, ("kind", "Kind"), ("form", "Form"))
+"""The keys of a table of savings."""
 GPU_KEYS: Final = (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster"))
 """The keys of a table of GPUs."""
+
+
+def findings(shown: int, selector: str, links: Mapping[str, tuple[AnyLink, ...]], width: int) -> table.Panel:
+    """The largest savings of a selector, ranked."""
+    return rows(
+        f"What could be saved: the first {shown} findings",
+        "The findings of `advise` over each host's last 14 days, at present prices; no GPU-hour is in two. "
+        "Form cash: the bill falls when GPUs are given back; capacity: room for other work. "
+        "No row: nothing to save was found, or no host has a day of history.",
+        FINDING_KEYS,
+        (("Saves per month", dollars(f"topk({shown}, {savings(selector)})"), NEUTRAL),),
+        links=links,
+        width=width,
+        height=8,
+    )
 
 
 def rows(

@@ -63,12 +63,18 @@ FIRING: Final = 'ALERTS{alertname=~"Inference.+",alertstate="firing"}'
 # Rows of tables
 BY_OWNER: Final = "product, team"
 BY_SERVER: Final = "cluster, product, team, namespace, server"
+BY_FINDING: Final = f"{BY_SERVER}, kind, form"
 BY_GPU: Final = "cluster, instance, uuid, gpu_model"
 
 HOURS_PER_MONTH: Final = "* on () group_left () inference:fleet_hours_per_month"
 """Brings dollars per hour to dollars per month, by the hours that the hosts are configured with."""
 SLOW: Final = "25m"
 """How far to look back for what is recorded every 10 minutes."""
+
+
+def savings(selector: str) -> str:
+    """Dollars a month of each finding; replicas count once."""
+    return f"max by ({BY_FINDING}) (inference:saving_dollars_per_month:server{{{selector}}})"
 
 
 def per_month(dollars_per_hour: str) -> str:

@@ -290,6 +290,19 @@ def budgets(fleet: Fleet) -> list[tuple[str, str, float]]:
     return budgets
 
 
+def _levels(s: Server) -> Iterator[tuple[str, dict[str, str], float]]:
+    """The service level of a server with tokens, and what those within it cost."""
+    price = s.rate(AT) / (s.tokens(AT) * 0.0036)
+    for objective, lower, upper in (("first_token", 0.94, 0.98), ("per_token", 0.97, 0.97)):
+        for bound, share in (("lower", lower), ("upper", upper)):
+            labels = s.labels | {"objective": objective, "bound": bound}
+            yield "inference:server_slo_met_ratio:1h", labels, share
+    for bound, share, other in (("lower", 0.91, 0.97), ("upper", 0.97, 0.91)):
+        labels = s.labels | {"bound": bound}
+        yield "inference:server_slo_met_all_ratio:1h", labels, share
+        yield "inference:server_slo_cost_dollars_per_million_tokens:1h", labels, price / other
+
+
 def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
     """What is asked for this moment only."""
     servers = fleet.servers
@@ -395,6 +408,9 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
         for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour"):
             yield f"inference:{name}:week_ratio", s.owner, 1.0 + (len(s.product) % 5 - 2) / 20
         yield "inference:owner_cost_dollars:7d", s.owner, 168 * s.rate(AT)
+        if not s.model or s.idle >= 1:
+            found = s.labels | {"kind": "deserted" if s.model else "unallocated", "form": "cash"}
+            yield "inference:saving_dollars_per_month:server", found, s.rate(AT) * HOURS_PER_MONTH
         if not s.model:
             continue
         tokens = sum(s.tokens(AT - hour * HOUR) for hour in range(24)) / 24
@@ -407,6 +423,7 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
             yield "inference:server_load_ratio:1h", s.labels, load
             yield "inference:server_full_load_cost_dollars_per_million_tokens:1h", s.labels, paid * load
             yield "inference:server_headroom_dollars_per_hour", s.labels, (s.rate(AT) - idle) * (1 - load)
+            yield from _levels(s)
         if s.idle >= 1:
             yield "inference:unused_dollars_per_hour:server", s.labels, s.rate(AT)
             yield "inference:idle_down_dollars_per_hour", s.labels, s.rate(AT)

@@ -6,7 +6,7 @@ import links as to
 import queries as q
 from board import board, with_panels
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, lines, number, rows
+from panels import IDLE, NEUTRAL, SERVER_KEYS, Panel, findings, lines, number, rows
 from queries import Query, dollars, ratio
 
 UID: Final = to.WASTE
@@ -108,7 +108,9 @@ def waste() -> dashboard.Dashboard:
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
-    return with_panels(empty, *_how_much(), *_which(), *_when(), *_how_full())
+    return with_panels(
+        empty, *_how_much(), findings(_SHOWN, q.SERVER, _LINKS, 24), *_which(), *_when(), *_how_full()
+    )
 
 
 def _how_much() -> tuple[Panel, ...]:
@@ -167,7 +169,7 @@ def _which() -> tuple[Panel, ...]:
             ),
             links=_LINKS,
             width=12,
-            height=9,
+            height=7,
         ),
         rows(
             f"Shrink: the others, by what their idle time costs, the first {_SHOWN}",
@@ -183,7 +185,7 @@ def _which() -> tuple[Panel, ...]:
             ),
             links=_LINKS,
             width=12,
-            height=9,
+            height=7,
         ),
     )
 
@@ -196,7 +198,7 @@ def _when() -> tuple[Panel, ...]:
             *_IDLE_LINES,
             links=(to.Link("This server alone", to.WASTE, ("server",)),),
             width=12,
-            height=9,
+            height=7,
             stacked=True,
         ),
         rows(
@@ -213,7 +215,7 @@ def _when() -> tuple[Panel, ...]:
                 "cluster": _LINKS["cluster"],
             },
             width=12,
-            height=9,
+            height=7,
         ),
     )
 

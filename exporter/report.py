@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.savings import Saving
+from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading, UnreadServer
+from exporter.readings import (
+    Gpu,
+    GpuReading,
+    Kind,
+    LatencyBasis,
+    LoadReading,
+    Objective,
+    ServerKey,
+    ServerReading,
+    UnreadServer,
+)
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -47,6 +58,8 @@ class Window:
     tokens: Mapping[Kind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     """Its GPU time without a price in these minutes: its money is not the whole cost."""
+    latencies: Mapping[tuple[Objective, LatencyPart], int] = field(default_factory=dict)
+    """Observed latencies of its server's model, where it is the server's own owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,9 @@ class CommittedTotals:
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
     preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
+    latencies: Mapping[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(
+        default_factory=dict
+    )
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -191,6 +207,24 @@ class Quotient:
     kind: TokenKind
     basis: Basis
     dollars_per_million_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetRow:
+    """Share of one owner's observed latencies in the window that met an objective, or all of them."""
+
+    owner: CostOwner
+    measure: Measure
+    ratio: ShareBounds
+
+
+@dataclass(frozen=True, slots=True)
+class MetCostRow:
+    """Dollars per million tokens within all objectives over the window; `None` where there may be none."""
+
+    owner: CostOwner
+    lower: float | None
+    upper: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +325,8 @@ class Report:
     rates: Mapping[CostOwner, float] = field(default_factory=dict)
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()
+    met: tuple[MetRow, ...] = ()
+    met_costs: tuple[MetCostRow, ...] = ()
     month_ends: Mapping[str, Instant] = field(default_factory=dict)
     metered_since: Mapping[str, Instant] = field(default_factory=dict)
     projected: Mapping[tuple[str, str], float] = field(default_factory=dict)

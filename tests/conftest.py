@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from exporter.ledger.store import Store
-from tests import depth
+from tests import depth, nightly
 from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ settings.load_profile(depth.TESTS)
 os.environ.pop("KUBERNETES_SERVICE_HOST", None)
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(nightly, "nightly")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +51,7 @@ SLOW = (
     "tests/demo/test_facts.py",
     "tests/demo/test_log.py",  # with the others that share the demo's story: it is told once
     "tests/cli/test_examples.py",
+    "tests/finance/test_advised_fleet.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",
     "tests/ledger/test_crash.py",
@@ -61,7 +66,7 @@ ID_CHARACTERS = 60
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Have `make slow` look for its tests where they are: each process else imports all tests for a few."""
-    if config.getoption("markexpr") != "slow" or collection_path.suffix != ".py":
+    if not config.getoption("markexpr").startswith("slow") or collection_path.suffix != ".py":
         return None
     name = collection_path.relative_to(config.rootpath).as_posix()
     wanted = (one.partition("::")[0] for one in SLOW)

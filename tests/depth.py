@@ -1,7 +1,8 @@
-"""How much is tried: so much in each run of the tests, more by `make deep`.
+"""How much is tried: so much in each run of the tests, more by `make nightly` and `make deep`.
 
 Profiles of Hypothesis. That of each run tries the same examples every time, so that a change makes it fail
-and chance does not. The deep one tries twenty times as many, others every time, and shrinks what fails.
+and chance does not. The others try new ones every time and shrink what fails: four times as many each night,
+and by `make deep` forty times as many.
 """
 
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from hypothesis import Phase, settings
 
 TESTS: Final = "tests"
+NIGHTLY: Final = "nightly"
 DEEP: Final = "deep"
 _HYPOTHESIS: Final = 100
 """Examples that Hypothesis takes where nobody says how many; the numbers that tests name go with it."""
@@ -17,10 +19,11 @@ _HYPOTHESIS: Final = 100
 settings.register_profile(
     TESTS,
     deadline=None,
-    max_examples=50,
+    max_examples=25,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # to shrink takes minutes, and a test has two
 )
+settings.register_profile(NIGHTLY, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile(DEEP, deadline=None, max_examples=1_000, print_blob=True)
 
 

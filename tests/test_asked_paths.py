@@ -19,6 +19,8 @@ RAISING = {"exists", "is_dir", "is_file", "is_fifo", "is_mount", "is_socket", "i
 
 def raising(source: str) -> list[tuple[int, str]]:
     """Calls of these methods in a module, by line."""
+    if not any(f".{method}" in source for method in RAISING):
+        return []
     calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     methods = ((call.lineno, call.func) for call in calls if isinstance(call.func, ast.Attribute))
     return [

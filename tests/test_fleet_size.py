@@ -38,6 +38,7 @@ def fleet() -> Fleet:
     return Fleet(HOSTS, clusters=2, groups=2, servers=8)
 
 
+@pytest.mark.nightly
 def test_hosts_have_ledgers_gpus_and_servers_of_their_own(fleet: Fleet) -> None:
     """Ledgers and GPUs are one host's; hosts of one group run the same eight servers, of two others."""
     pages = [samples(fleet.page(host, time.time())) for host in range(HOSTS)]
@@ -60,6 +61,7 @@ def test_groups_are_dealt_out_to_clusters() -> None:
     assert set(clusters[3::8]) == {"cluster-1"}
 
 
+@pytest.mark.nightly
 def test_kube_state_metrics_has_the_nodes_of_all_hosts(fleet: Fleet) -> None:
     """Each with its GPUs, under the node's name that the target of its exporter has."""
     nodes = samples(fleet.nodes())
@@ -69,6 +71,7 @@ def test_kube_state_metrics_has_the_nodes_of_all_hosts(fleet: Fleet) -> None:
     assert capacities == [8.0] * HOSTS
 
 
+@pytest.mark.nightly
 def test_numbers_go_on(fleet: Fleet) -> None:
     """Counters and the month rise, the last tick is of this second, ratios stay ratios."""
     now = time.time()

@@ -66,6 +66,7 @@ def test_scores_by_hand() -> None:
     assert band([steady], [low], [low], [rates]).holds < 0.3
 
 
+@pytest.mark.nightly
 def test_the_engine_answers_for_many_fleets(tmp_path: Path) -> None:
     """Of a steady fleet and one that doubles; once an hour comes to the same as four times."""
     fleets = ([100.0] * 96, [100.0] * 48 + [200.0] * 48)

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import batching, phases
 from exporter.cost.split import MEANING, WORKLOADS_OFF_BY_25_PERCENT
+from tests.nightly import daily
 
 pytestmark = pytest.mark.xdist_group("split")  # simulated once, not once by each process of `pytest -n`
 
@@ -31,7 +32,9 @@ def test_auto_is_within_a_quarter_of_the_truth_on_chat_and_light_load(outcomes: 
         assert abs(apart[name].shares["engine"] / apart[name].true - 1) < 0.25
 
 
-@pytest.mark.parametrize(("arithmetic", "bandwidth"), [(0.3, 0.5), (0.3, 0.9), (0.7, 0.5), (0.7, 0.9)])
+@pytest.mark.parametrize(
+    ("arithmetic", "bandwidth"), daily(((0.3, 0.5), (0.3, 0.9), (0.7, 0.5), (0.7, 0.9)), {(0.3, 0.9)})
+)
 def test_that_does_not_hang_on_how_fast_the_gpu_is(
     arithmetic: float, bandwidth: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

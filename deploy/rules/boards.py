@@ -34,6 +34,8 @@ def newly(info: str, label: str) -> str:
 """
 
 
+FINDING: Final = f"{SERVER}, kind, form"
+
 MODELS: Final = Group(
     "inference-models",
     "1m",
@@ -97,6 +99,13 @@ LINES: Final = Group(
             "",
             "Spend of each server while it was observed, idle or busy.",
             SERVER_LABELS,
+        ),
+        Record(
+            "inference:saving_dollars_per_month:server",
+            f"sum by ({FINDING}) (\n  max by ({FINDING}, instance) (inference_saving_dollars_per_month)\n  {UNIQUE}\n)",
+            "",
+            "What could be saved in a month, by the findings of `advise`; form is cash or capacity.",
+            (*SERVER_LABELS, "kind", "form"),
         ),
         Record(
             "inference:model_cost_dollars:1h",

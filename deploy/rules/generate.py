@@ -9,8 +9,10 @@ from typing import Final
 
 import boards
 import families
+import levels
 import metering
 import records
+import savings
 import spending
 from budgets import BUDGETS
 from faults import FAULTS
@@ -45,6 +47,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
             LOAD,
+            levels.LEVELS,
             WEEK,
             boards.MODELS,
             boards.LINES,
@@ -70,7 +73,8 @@ To have whole addresses in the notifications, replace the two prefixes where the
             *PROJECTIONS,
             BUDGETS,
             OVERHEADS,
-            Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
+            savings.SAVINGS,
+            Group("inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS), PAGING),
             Group("inference-alerts-meter", "1m", metering.ALERTS),
         ),
     ),

@@ -18,6 +18,7 @@ TITLES: Final = {
     "inference-idle": "Cost by component",
     "inference-token-prices": "Cost per million tokens",
     "inference-load": "Load of servers",
+    "inference-service-level": "Service level",
     "inference-week": "This week against the week before",
     "inference-models": "Models, for the dashboards",
     "inference-lines": "What the dashboards draw over weeks",
@@ -32,6 +33,7 @@ TITLES: Final = {
     "inference-projected": "Where the month ends",
     "inference-budgets": "Budgets",
     "inference-overheads": "Overheads of the fleet",
+    "inference-savings": "Savings",
 }
 """What a reader looks for, by group."""
 

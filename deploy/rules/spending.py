@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from levels import COUNT, GPUS, LOAD, RATIO, TARGET
 from statement import Alert
 from wording import (
     DAY,
@@ -220,9 +221,17 @@ ON_SERVER: Final = f"on ({', '.join(WHO)})"
 SERVER: Final = "cluster, product, team, namespace, server"
 SELF: Final = "{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.server }}"
 MATCH: Final = "{cluster=%q,namespace=%q,server=%q}"
+MATCH_OBJECTIVE: Final = "{cluster=%q,namespace=%q,server=%q,objective=%q}"
 OF_PRODUCT: Final = servers(f"{SPEND}{{product=%q}}", "product")
 SERVER_NIGHT: Final = number(f"8 * sum(max by ({SERVER}) ({SPEND}{MATCH}))", DOLLARS, *WHO)
 NAMED: Final = 'server!~"unallocated|unmatched:.*"'
+OBJECTIVE: Final = f"{', '.join(WHO)}, objective"
+FEWEST: Final = 100
+"""Latencies of an hour below which a share of 0.99 says nothing."""
+ROOM: Final = 0.1
+"""The part of the misses that the target allows, up to which a level is met with room to spare."""
+TARGET_OF: Final = f"max by ({OBJECTIVE}) ({TARGET})"
+WITH_ROOM: Final = f'min by ({OBJECTIVE}) ({RATIO}:24h{{bound="lower"}}) >= on ({OBJECTIVE}) (1 - {ROOM} * (1 - {TARGET_OF}))'
 NO_PRODUCT: Final = f'{SPEND}{{product="unassigned",server!="unallocated"}}'
 FLEET_SPEND: Final = "sum(max by (cluster) (inference:cost_dollars_per_hour))"
 
@@ -243,6 +252,54 @@ max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
         " the dashboard show which. Scale the server to its traffic, or undo what made it slower.",
         top=OF_PRODUCT,
         waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
+    ),
+    alert(
+        "InferenceServiceLevelMissed",
+        f"""
+(
+  max by ({SERVER}, objective) ({RATIO}:1h{{bound="upper"}})
+  < on ({OBJECTIVE}) group_left ()
+  {TARGET_OF}
+)
+and on ({OBJECTIVE}) (max by ({OBJECTIVE}) ({COUNT}:1h) >= {FEWEST})
+and {ON_SERVER} (max {BY_SERVER} ({SPEND}) > 0)
+""",
+        dashboard=link(MODELS, *WHO),
+        wait="30m",
+        by=(*WHO, "objective"),
+        labels=OWNER,
+        summary=f"{SELF} misses its objective {{{{ $labels.objective }}}}: at most {{{{ $value | {SHARE} }}}} of the last hour met it.",
+        description=f"The target is {number(f'max({TARGET}{MATCH_OBJECTIVE})', SHARE, *WHO, 'objective')}. Even if all latencies"
+        " between two buckets met it, too few did. If requests wait, add replicas. Else undo what made it slower, or correct the"
+        " objective.",
+        top=OF_PRODUCT,
+        waiting=f"Eight hours of it cost {SERVER_NIGHT}, for answers that come too late.",
+        why="By the upper bound of the share, so that no width of the engine's buckets makes an alert.",
+    ),
+    alert(
+        "InferenceServiceLevelOversized",
+        f"""
+(
+  max by ({SERVER}) ({SPEND}{{{NAMED}}}) > 0
+  and on ({SERVER}) (last_over_time({SPEND}[1h] offset 23h))
+)
+and {ON_SERVER} (min {BY_SERVER} ({COUNT}:24h) >= {FEWEST})
+and {ON_SERVER} (max {BY_SERVER} (max_over_time({LOAD}[1d])) < 0.5)
+and {ON_SERVER} (max {BY_SERVER} ({GPUS}) > 1.5)
+and {ON_SERVER} {TARGET}
+unless {ON_SERVER} ({TARGET_OF} unless on ({OBJECTIVE}) ({WITH_ROOM}))
+""",
+        dashboard=link(MODELS, *WHO),
+        wait="2h",
+        by=WHO,
+        labels=OWNER,
+        summary=f'{SELF} meets its service level with room to spare, for {{{{ $value | printf "%.2f" }}}} dollars an hour.',
+        description="At least nine of ten misses that the target allows did not happen in 24 hours. Its load stayed below half all"
+        " day. Run it on fewer or cheaper GPUs, and watch the share.",
+        top=OF_PRODUCT,
+        waiting=f"Eight hours cost {SERVER_NIGHT}.",
+        why="By the lower bound of every objective that is configured; one that the engine does not report is not met. A server\n"
+        "on one GPU has none to release.",
     ),
     alert(
         "InferenceServerServesNothing",

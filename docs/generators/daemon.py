@@ -1,6 +1,7 @@
 """Tables of docs/daemon.md: environment variables and log messages, read from the source of the package."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,17 +45,19 @@ PATHS: Final = {
 """The response of each path."""
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    """The syntax tree of each file of the package."""
+def trees(pattern: str) -> Iterator[tuple[Path, ast.Module]]:
+    """The syntax tree of each file of the package that a pattern is found in."""
     for path in sorted(EXPORTER.rglob("*.py")):
-        yield path, ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if re.search(pattern, text):
+            yield path, ast.parse(text)
 
 
 def read_variables() -> set[str]:
     """The names that the package looks up in an environment."""
     return {
         node.args[0].value
-        for _, tree in trees()
+        for _, tree in trees("environ")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).endswith("environ.get")
@@ -77,7 +80,7 @@ def environment() -> str:
 
 def served_paths() -> set[str]:
     """The paths of the web server's table of routes, which is a dictionary with `/-/ready` among its keys."""
-    for _, tree in trees():
+    for _, tree in trees("/-/ready"):
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
                 keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
@@ -142,7 +145,7 @@ def _level(call: ast.Call) -> str:
 def messages() -> str:
     """The table of log messages with their level and keys."""
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for path, tree in trees():
+    for path, tree in trees(rf"(?i)log(ger)?_*\s*\.|{LOG_ERROR}"):
         if path.relative_to(EXPORTER).parts[0] == DEMO:
             continue
         for node in ast.walk(tree):

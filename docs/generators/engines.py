@@ -329,6 +329,14 @@ def _rows(engine: Engine) -> Iterator[str]:
             f" / `{cache.capacity}`" if cache.capacity else ""
         )
         yield f"| {where} | part of the KV cache in use | {ratio} |"
+    for title, histograms in (
+        ("seconds to the first token", engine.first_token),
+        ("seconds per token", engine.per_token),
+    ):
+        for position, histogram in enumerate(histograms):
+            where = ("else " if position else "") + f"`{histogram.buckets}`"
+            each = "one for each request" if histogram.basis == "requests" else "one for each token"
+            yield f"| {where} | {title}, with a `slo` | `{histogram.name}`, {each} |"
 
 
 def _sums(alternative: Alternative) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from exporter.metrics import gpus, meter, money, servers
+from exporter.metrics import gpus, meter, money, servers, service_level
 from exporter.metrics.metric import Metric
 from exporter.metrics.rendering import STALE_INTERVALS
 from generators.tables import table
@@ -23,7 +23,10 @@ LABELS: Final = {
     "component": "the kind of cost: `rent`, `amortization`, `support`, `energy`, or the name of an overhead",
     "kind": "of tokens: `prompt` (computed), `cached_prompt` (served from a prefix cache), `generation`; "
     "of prices per token also `all` and `computed`",
-    "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only)",
+    "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only); of "
+    "observed latencies: `requests` or `tokens`",
+    "objective": "of a service level: `first_token` or `per_token`; of shares also `all`",
+    "bound": "of a figure that is known to a range: `lower` or `upper`",
     "uuid": "the GPU's lasting identity",
     "gpu_model": "the GPU's name as the driver reports it",
     "gpu": "the driver's index of the GPU, which may change at reboot",
@@ -82,6 +85,7 @@ Before the first tick only `{meter.EXPORTER_INFO.name}` is served.
 _SUBJECTS: Final = (
     ("Money", money.ROWS),
     ("Servers and tokens", servers.ROWS),
+    ("Service level", service_level.ROWS),
     ("GPUs", gpus.ROWS),
     ("The exporter itself", meter.ROWS),
 )

@@ -68,6 +68,11 @@ def scrape_errors() -> str:
             "the series adds nothing and keeps its mark until it is back",
             "implausible_tokens",
         ),
+        (
+            "a latency histogram whose buckets contradict each other, with a `slo`",
+            "no histogram of the page counts; the next good read has what this one lacks",
+            "bad_histograms",
+        ),
         ("a gauge of requests above a million", SERIES, ""),
         ("models beyond `limits.models`", "their tokens and cost go to model `other`", "too_many_models"),
         (

@@ -38,7 +38,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         action="append",
         type=_choice,
         metavar="CHOICE",
-        help="compare the load of the window with gpu=MODEL:RATEtok/s, commitment=TERM:PRICE, "
+        help="compare the load of the window with gpu=[Nx]MODEL:RATEtok/s, commitment=TERM:PRICE, "
         "schedule=DAYS/HOURS or hosted=NAME instead; repeatable; see docs/tco.md",
     )
     group.add_argument(

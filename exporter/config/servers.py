@@ -37,11 +37,15 @@ from exporter.config.values import (
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
-from exporter.readings import DividedBy, Division, Role, masked
+from exporter.readings import DividedBy, Division, Role, ServiceLevel, masked
 
 URL_CHARACTERS: Final = 2048
 MOST_GPUS: Final = 1024
 METRICS_PATH: Final = "/metrics"
+
+FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
+PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
+TARGET: Final = Decimal("0.99")
 
 SCHEMES: Final = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -249,6 +253,48 @@ DIVIDE = Key(
     ),
     "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
     "server's owner, as does everything before the first count.",
+    record=ServerRule,
+)
+
+
+FIRST_TOKEN_SECONDS = Key(
+    "first_token_seconds",
+    Number("seconds", FIRST_TOKEN_SECONDS_MAX, above_low=True),
+    "Longest time from the arrival of a request to its first token.",
+)
+PER_TOKEN_SECONDS = Key(
+    "per_token_seconds",
+    Number("seconds", PER_TOKEN_SECONDS_MAX, above_low=True),
+    "Longest time of each token after the first, as a mean of the request where the engine has that.",
+)
+TARGET_RATIO = Key(
+    "target_ratio",
+    Number("ratio", Decimal(1), above_low=True),
+    "Part of the requests that should meet each objective; the alerts compare with it.",
+    default=TARGET,
+)
+
+
+def _has_an_objective(mapping: MappingNode) -> None:
+    keys = (FIRST_TOKEN_SECONDS, PER_TOKEN_SECONDS)
+    if not any(key in mapping or key.name in mapping.intended for key in keys):
+        mapping.refuse(None, "has no objective; give first_token_seconds, per_token_seconds or both")
+
+
+def _service_level(mapping: MappingNode) -> ServiceLevel:
+    first, each = mapping.get(FIRST_TOKEN_SECONDS), mapping.get(PER_TOKEN_SECONDS)
+    return ServiceLevel(
+        None if first is None else float(first),
+        None if each is None else float(each),
+        float(mapping[TARGET_RATIO]),
+    )
+
+
+SLO = Key(
+    "slo",
+    Table((FIRST_TOKEN_SECONDS, PER_TOKEN_SECONDS, TARGET_RATIO), _service_level, (_has_an_objective,)),
+    "Service level of the server: the share of requests within it is exported. Only with this key are the "
+    "engine's histograms of latency read.",
     record=ServerRule,
 )
 
@@ -501,16 +547,35 @@ def _gateways_are_consistent(items: Entries, context: Context) -> None:
             item.refuse(DIVIDE.name, message, context)
 
 
+def _levels_are_consistent(items: Entries, context: Context) -> None:
+    """Replicas have one service level: their histograms add up."""
+    levels: dict[tuple[str, str], tuple[str, ServiceLevel | None]] = {}
+    for item in items:
+        entry = item.value
+        if entry.name is None:
+            continue
+        path, level = levels.setdefault((entry.namespace or "", entry.name), (item.path, entry.slo))
+        if level != entry.slo:
+            message = f"differs from that of {path}, a replica of {entry.name}; give both the same"
+            item.refuse(SLO.name, message, context)
+
+
 SERVERS = Key(
     "servers",
     ListOf(
         Table(
-            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS, DIVIDE),
+            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS, DIVIDE, SLO),
             _server,
             (_has_url_or_match,),
             expected="server",
         ),
-        (_metrics_files_go_with_https, _urls_are_unique, _shares_fit, _gateways_are_consistent),
+        (
+            _metrics_files_go_with_https,
+            _urls_are_unique,
+            _shares_fit,
+            _gateways_are_consistent,
+            _levels_are_consistent,
+        ),
     ),
     "Inference servers: those not discovered (url and gpus), and corrections of discovered ones "
     "(match). A GPU named here belongs to no discovered server.",

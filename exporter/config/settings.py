@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
-from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role
+from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role, ServiceLevel
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
@@ -79,6 +79,7 @@ class ConfiguredServer:
     spans_hosts: bool = False
     role: Role = ""
     divide: GatewayDivision | None = None
+    slo: ServiceLevel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class ServerRule:
     ca_file: Path | None = None
     server_name: str | None = None
     divide: GatewayDivision | None = None
+    slo: ServiceLevel | None = None
     source: str = field(default="", compare=False)
 
 

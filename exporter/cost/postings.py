@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from exporter.readings import OTHER_MODELS, Gpu, Kind, ServerKey
+from exporter.readings import OTHER_MODELS, Gpu, Kind, LatencyBasis, Objective, ServerKey
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -161,6 +161,23 @@ class RequestPosting:
     count: int
 
 
+LatencyPart = Literal["lower", "upper", "total"]
+"""Of observed latencies: those that met their objective, at least and at most, and all."""
+LATENCY_PARTS: Final[tuple[LatencyPart, ...]] = ("lower", "upper", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyPosting:
+    """Observed latencies of a server's model in one tick. The owner is the server's own."""
+
+    owner: CostOwner
+    objective: Objective
+    basis: LatencyBasis
+    lower: int
+    upper: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class HostedEquivalent:
     """Cost of an owner's tokens of one tick at a hosted offer, at its price of that moment."""
@@ -179,11 +196,11 @@ class EnergyPosting:
 
 
 class MemoryPosting(NamedTuple):
-    """GPU memory that a server holds on one GPU at a tick's end, in bytes. No sum includes it."""
+    """GPU memory that a server holds on one GPU at a tick's end. No sum includes it."""
 
     gpu: Gpu
     server: ServerKey
-    held: int
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +228,6 @@ class Postings:
     zone: str = ""
     """The IANA name of the time zone of days and months; empty where it is not known."""
     late: LateCharges = LateCharges()
+    latencies: tuple[LatencyPosting, ...] = ()
     memory: tuple[MemoryPosting, ...] = ()
     """Of servers whose memory is known."""

@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 from exporter.cost import counters, split
 from exporter.cost.counters import CounterDeltas, EndpointTick
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
+from exporter.cost.latency import LatencyCount, LatencyKey, LatencyTick, latency_deltas
 from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import OTHER, CostOwner, RequestPosting, TokenPosting
+from exporter.cost.postings import OTHER, CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import DivisionState, EndpointState, GatewayState, ModelState, ServerState, State
 from exporter.readings import (
@@ -54,6 +55,7 @@ class ServerDelta:
     models: Mapping[str, ModelDelta]
     loads: tuple[LoadReading, ...]
     world_size: int
+    latencies: Mapping[LatencyKey, LatencyCount]
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -90,13 +92,18 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     for key, readings in _by_server(state.servers, frame.servers, limits).items():
         before = state.servers.get(key) or ServerState()
         ticks: list[EndpointTick] = []
+        latencies: list[LatencyTick] = []
         for reading in readings:
-            tick = counters.endpoint_deltas(state.endpoints.get(reading.url), reading, frame.wall)
+            last = state.endpoints.get(reading.url)
+            tick = counters.endpoint_deltas(last, reading, frame.wall)
+            latencies.append(latency_deltas(last, reading, frame.wall))
             endpoints[reading.url] = tick.state
+            if tick.state.latency != latencies[-1].state:
+                endpoints[reading.url] = replace(tick.state, latency=latencies[-1].state)
             if tick.implausible:
                 implausible[reading.url] = tick.implausible
             ticks.append(tick)
-        delta = _server_delta(key, before, readings, ticks, room)
+        delta = _server_delta(key, before, readings, ticks, latencies, room)
         room -= len(delta.models) - len(before.models)
         servers.append(delta)
     return ServerDeltas(servers, endpoints, implausible)
@@ -145,6 +152,7 @@ def _server_delta(
     before: ServerState,
     readings: Sequence[ServerReading],
     ticks: Sequence[EndpointTick],
+    latencies: Sequence[LatencyTick],
     room: int,
 ) -> ServerDelta:
     """Add up the endpoints of one server. `room` is how many more models may be admitted."""
@@ -165,6 +173,11 @@ def _server_delta(
                 prefill = tick.deltas.get((model, "prefill_seconds"), 0.0)
                 seconds[name] = seconds.get(name, PhaseSeconds()) + PhaseSeconds(prefill, value)
     loads, batches = _load_sums(readings, names)
+    observed: dict[LatencyKey, LatencyCount] = {}
+    for latency in latencies:
+        for (model, objective, basis), count in latency.counts.items():
+            latency_key = (names.admit(model), objective, basis)
+            observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
     restarted = any(tick.restarted for tick in ticks)
     models: dict[str, ModelDelta] = {}
     for name in names.all():
@@ -192,6 +205,7 @@ def _server_delta(
         models=models,
         loads=tuple(loads.values()),
         world_size=max((reading.world_size or 0 for reading in readings), default=0),
+        latencies=observed,
     )
 
 
@@ -304,6 +318,7 @@ class ServersTick:
     tokens: tuple[TokenPosting, ...]
     requests: tuple[RequestPosting, ...]
     preemptions: tuple[RequestPosting, ...]
+    latencies: tuple[LatencyPosting, ...] = ()
     implausible: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -338,6 +353,11 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
             states, server.reported, server.partial, server.role, server.division
         )
         ticks[server.key] = _server_tick(server, models)
+    latencies = tuple(
+        LatencyPosting(policy.owner_of(server.key, model), objective, basis, *map(round, count))
+        for server in deltas.servers
+        for (model, objective, basis), count in server.latencies.items()
+    )
     return ServersTick(
         gateways,
         deltas.endpoints,
@@ -346,6 +366,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         tuple(tokens),
         tuple(requests),
         tuple(preemptions),
+        latencies,
         implausible,
     )
 

@@ -74,13 +74,45 @@ class CounterMarks:
 
 
 @dataclass(frozen=True, slots=True)
+class LatencyMark:
+    """The last good values of one latency histogram, up to its bounds around the objective, and of all.
+
+    `gone` is since when it is missing on the page, `None` while it is there.
+    """
+
+    floor: float
+    ceiling: float
+    lower: float
+    upper: float
+    total: float
+    gone: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyState:
+    """Marks of the latency histograms of one endpoint with a service level.
+
+    `since` is the wall time of the first tick that asked for them. The other fields are as those of counters,
+    for histograms alone: a service level may be set later.
+    """
+
+    since: Instant | None = None
+    read: bool = False
+    identity: str = ""
+    falls: int = 0
+    answered: Instant = 0
+    dropped: bool = False
+    marks: Mapping[str, LatencyMark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """Marks of one endpoint (by URL).
 
     `falls` counts good reads in a row with a series below its mark.
     `watched_since` is the wall time of the first tick that asked for this endpoint.
     `read` is false until it has answered once. `answered` is the wall time of the last good read, and
-    `youngest` the latest start of a process that answered; 0: not known.
+    `youngest` the latest start of a process that answered; 0: not known. `latency` has its histograms.
     """
 
     key: ServerKey
@@ -91,6 +123,7 @@ class EndpointState:
     marks: CounterMarks = CounterMarks()
     answered: Instant = 0
     youngest: Instant = 0
+    latency: LatencyState = LatencyState()
 
 
 GatewayConsumer = tuple[str, str, str]

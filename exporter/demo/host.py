@@ -10,7 +10,16 @@ from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
-from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
+from exporter.engines.spec import latency_series
+from exporter.readings import (
+    FailureReason,
+    Gpu,
+    GpuReading,
+    ReadFailedError,
+    ServerKey,
+    ServerReading,
+    ServiceLevel,
+)
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_DAY,
@@ -33,6 +42,12 @@ WEEK: Final = 7
 THURSDAY: Final = 3
 """The weekday of the epoch's first day, Monday being 0."""
 SATURDAY: Final = 5
+CROWDED: Final = 0.8
+"""Part of the KV cache in use from which on requests are preempted."""
+
+PREEMPTED_RATIO: Final = 0.002
+"""Requests that are preempted then, of all."""
+
 DAILY_SPREAD: Final = 0.08
 """Largest difference of a day's load from its weekday's, as a ratio."""
 
@@ -43,6 +58,7 @@ class Traffic:
 
     `busy_at_peak` is the utilization of its GPUs then; the seconds are of one request.
     `weekend` is the load on a Saturday or Sunday, as a ratio of that on other days.
+    `cache_at_peak` is the part of its KV cache that is in use at the day's peak.
     """
 
     server: str
@@ -56,17 +72,38 @@ class Traffic:
     prefill_seconds: float
     decode_seconds: float
     weekend: float
+    cache_at_peak: float
 
 
 CHAT: Final = Traffic(
-    "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5, 0.55
+    "chat-70b",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    (0, 1, 2, 3),
+    6.0,
+    0.92,
+    1100,
+    0.55,
+    340,
+    0.21,
+    9.5,
+    0.55,
+    0.97,
 )
-SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7)
-ARCHIVE: Final = Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2)
+SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7, 0.44)
+ARCHIVE: Final = Traffic(
+    "archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2, 0.12
+)
 TRIAL: Final = Traffic(
-    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9
+    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9, 0.05
 )
 TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
+
+
+LATENCIES: Final[dict[str, dict[str, float]]] = {
+    "time_to_first_token_seconds": {"0.1": 0.4, "0.25": 0.88, "0.5": 0.97, "1.0": 0.995, "+Inf": 1.0},
+    "request_time_per_output_token_seconds": {"0.025": 0.5, "0.05": 0.985, "0.1": 1.0, "+Inf": 1.0},
+}
+"""Share of requests up to each bucket's bound, the same at any load."""
 
 
 @dataclass(slots=True)
@@ -81,6 +118,8 @@ class _Counters:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     running: float = 0.0
+    cache: float = 0.0
+    preempted: float = 0.0
 
 
 class SimulatedHost:
@@ -162,6 +201,9 @@ class SimulatedHost:
         counters.prefill_seconds += requests * traffic.prefill_seconds
         counters.decode_seconds += requests * traffic.decode_seconds
         counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
+        counters.cache = traffic.cache_at_peak * load
+        if counters.cache > CROWDED:
+            counters.preempted += requests * PREEMPTED_RATIO
         for gpu in traffic.gpus:
             self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
 
@@ -199,6 +241,8 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
         f"process_start_time_seconds {seconds(counters.started):.2f}",
         f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
         f"vllm:num_requests_waiting{{{labels}}} 0.0",
+        f"vllm:kv_cache_usage_perc{{{labels}}} {counters.cache}",
+        f"vllm:num_preemptions_total{{{labels}}} {int(counters.preempted)}.0",
         f"vllm:prompt_tokens_total{{{labels}}} {computed + cached}.0",
         f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {computed}.0',
         f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} {cached}.0',
@@ -211,6 +255,9 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
         f"vllm:request_decode_time_seconds_sum{{{labels}}} {counters.decode_seconds}",
         f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
     ]
+    for name, shares in LATENCIES.items():
+        for bound, share in shares.items():
+            lines.append(f'vllm:{name}_bucket{{{labels},le="{bound}"}} {int(finished * share)}.0')
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -233,8 +280,11 @@ class SimulatedNvml:
 class SimulatedServer:
     """Reads a page of the simulated host, as bytes, through the engines' own reader."""
 
-    def __init__(self, host: SimulatedHost, key: ServerKey, url: str) -> None:
+    def __init__(
+        self, host: SimulatedHost, key: ServerKey, url: str, slo: ServiceLevel | None = None
+    ) -> None:
         self._host = host
+        self._slo = slo
         self._memory = SeriesCache()
         self.key = key
         self.url = url
@@ -249,13 +299,15 @@ class SimulatedServer:
         """
         if self._host.down(self.key.server):
             raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
-        page = read(self._host.page(self.key.server), EVERYTHING, self._memory)
+        body = self._host.page(self.key.server)
+        page = read(body, EVERYTHING, self._memory)
         engine = recognize(page)
         if engine is None:
             raise ReadFailedError(
                 FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
             )
-        interpretation = interpret(engine, page)
+        histograms = None if self._slo is None else read(body, latency_series(engine))
+        interpretation = interpret(engine, page, slo=self._slo, histograms=histograms)
         return ServerReading(
             self.key,
             self.url,
@@ -266,6 +318,8 @@ class SimulatedServer:
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,
+            slo=self._slo,
+            latencies=interpretation.latencies,
         )
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from exporter.engines.catalogue import (
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
+from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read, read_lines
 from exporter.engines.gateways import GatewaySpec
 from exporter.engines.interpretation import (
     GatewayCounts,
@@ -25,7 +25,16 @@ from exporter.engines.interpretation import (
     interpret,
     process_identity,
 )
-from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, counted, created_series, wanted
+from exporter.engines.spec import (
+    Engine,
+    MetadataQuery,
+    Uncounted,
+    Way,
+    counted,
+    created_series,
+    latency_series,
+    wanted,
+)
 
 __all__ = [
     "COUNTED",
@@ -41,6 +50,7 @@ __all__ = [
     "Page",
     "SeriesCache",
     "Uncounted",
+    "WantedLine",
     "WantedSeries",
     "Way",
     "announces",
@@ -49,10 +59,12 @@ __all__ = [
     "created_by_digest",
     "created_series",
     "interpret",
+    "latency_series",
     "match",
     "mistaken_engine",
     "process_identity",
     "read",
+    "read_lines",
     "recognize",
     "wanted",
 ]

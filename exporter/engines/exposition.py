@@ -129,7 +129,7 @@ class WantedSeries:
         # A leading newline is a literal that the pattern engine looks for with memchr.
         self._pattern: Final = re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode())
 
-    def lines(self, page: bytes) -> Iterator[tuple[str, bytes]]:
+    def lines(self, page: bytes) -> Iterator["WantedLine"]:
         """The wanted lines in the page's order: canonical name, and what follows it on the line."""
         for match in self._pattern.finditer(b"\n" + page):
             name, rest = match.groups()
@@ -172,15 +172,24 @@ class SeriesCache:
         return series
 
 
+WantedLine = tuple[str, bytes]
+"""The canonical name of a wanted series, and what follows it on its line."""
+
+
 def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
-    memory = memory if memory is not None else SeriesCache()
     if page[:1] == b'"':
         page = unwrapped(page)
+    return read_lines(wanted.lines(page), memory)
+
+
+def read_lines(lines: Iterable[WantedLine], memory: SeriesCache | None = None) -> Page:
+    """Read the wanted lines of a page, as `read`."""
+    memory = memory if memory is not None else SeriesCache()
     samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
-    for name, rest in wanted.lines(page):
+    for name, rest in lines:
         size += min(len(rest), LINE_BYTES)  # of a longer line nothing is kept
         if series >= SERIES_MAX or size > WANTED_BYTES:
             cut = True

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.gateways import GatewaySpec, Shares
+from exporter.engines.latency import latency_readings
 from exporter.engines.spec import (
     PROCESS_START,
     Alternative,
@@ -21,10 +22,12 @@ from exporter.readings import (
     OTHER_MODELS,
     CounterReading,
     GatewayCounter,
+    LatencyReading,
     LoadReading,
     Occupancy,
     Role,
     SequenceLimit,
+    ServiceLevel,
     counter_readings,
     digest,
     label,
@@ -51,19 +54,28 @@ class Interpretation:
     identity: str
     started: Instant | None
     role: Role = ""
+    latencies: tuple[LatencyReading, ...] | None = None
 
 
 def interpret(
-    engine: Engine, page: Page, *, model: str = "", header: str = "", limit: SequenceLimit | None = None
+    engine: Engine,
+    page: Page,
+    *,
+    model: str = "",
+    header: str = "",
+    limit: SequenceLimit | None = None,
+    slo: ServiceLevel | None = None,
+    histograms: Page | None = None,
 ) -> Interpretation:
     """Read a page by its engine's names.
 
     `model` is the model of series that do not name one, from another page.
     `header` is the value of the engine's identity header, empty where there is none.
     `limit` is the largest number of running sequences, used where the page does not have it.
+    `histograms` is the same page read for `latency_series`, for a server with a service level `slo`.
     A counter that is NaN, infinite or negative is not a reading.
     """
-    models = _Models(engine, model or _named(engine, page))
+    models = Models(engine, model or _named(engine, page))
     counters = counter_readings(
         counter
         for group in engine.groups
@@ -71,12 +83,15 @@ def interpret(
         for counter in _counters(engine, alternative, page, models)
     )
     loads = _loads(engine, page, models, limit)
+    latencies = None
+    if slo is not None and histograms is not None:
+        latencies = latency_readings(engine, histograms, slo, models.of)
     identity, started = process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
     return Interpretation(
-        counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page)
+        counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page), latencies
     )
 
 
@@ -88,7 +103,7 @@ def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alter
             return
 
 
-class _Models:
+class Models:
     """The models of one page, as the labels of its series name them.
 
     Those beyond `MODELS_MAX` are one. `otherwise` is the model of series that name none.
@@ -121,7 +136,7 @@ class _Models:
 
 
 def _counters(
-    engine: Engine, alternative: Alternative, page: Page, models: _Models
+    engine: Engine, alternative: Alternative, page: Page, models: Models
 ) -> Iterator[CounterReading]:
     for count in alternative.counts:
         created = created_by_labels(page, count.name) if engine.created else {}
@@ -208,7 +223,7 @@ def _role(engine: Engine, page: Page) -> Role:
 
 
 def _loads(
-    engine: Engine, page: Page, models: _Models, limit: SequenceLimit | None
+    engine: Engine, page: Page, models: Models, limit: SequenceLimit | None
 ) -> tuple[LoadReading, ...]:
     running = _requests(engine, engine.running, page, models)
     waiting = _requests(engine, engine.waiting, page, models)
@@ -249,7 +264,7 @@ def _max_running(
     }
 
 
-def _kv_cache(engine: Engine, page: Page, models: _Models) -> dict[str, Occupancy]:
+def _kv_cache(engine: Engine, page: Page, models: Models) -> dict[str, Occupancy]:
     """Use of the KV cache per model, by the first gauge on the page.
 
     One value that is not plausible leaves its model out: the mean of the other ranks is not its load.
@@ -283,7 +298,7 @@ def _cache_parts(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tupl
             yield sample.series, None
 
 
-def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Models) -> dict[str, list[float]]:
+def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: Models) -> dict[str, list[float]]:
     """Requests per model by the first gauge on the page, a number for each rank."""
     for gauge in gauges:
         if gauge.name in page.names:

@@ -9,6 +9,7 @@ metrics_processor}.py`.
 - `engine` is the data-parallel rank; each rank is an API server with a port and a page of its own.
 - `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
 - Request seconds are of finished requests and overlap.
+- `time_per_output_token_seconds` is observed at each output step (`time_per_output_tokens_iter`).
 - `gpu_cache_usage_perc` is a ratio: 1 is all. `--max-batch-size` limits an engine; the page lacks it.
 - The API server hands an engine as many requests as it may run (`serve/core/async_engine.py`). What waits
   there (`num_api_requests_waiting`) is added to what waits in the engine.
@@ -24,6 +25,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     SequenceFlags,
     counter,
@@ -55,6 +57,8 @@ LMDEPLOY: Final = Engine(
     running=(Gauge("lmdeploy:num_requests_running"),),
     waiting=(Gauge("lmdeploy:num_requests_waiting", also="lmdeploy:num_api_requests_waiting"),),
     kv_cache=(CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
+    first_token=(LatencyHistogram("lmdeploy:time_to_first_token_seconds"),),
+    per_token=(LatencyHistogram("lmdeploy:time_per_output_token_seconds", "tokens"),),
     commands=(
         Command(
             programs=("lmdeploy serve api_server",),

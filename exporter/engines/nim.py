@@ -18,6 +18,7 @@ from exporter.engines.spec import (
     Engine,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     counter,
     phase_seconds,
@@ -46,6 +47,8 @@ NIM: Final = Engine(
     waiting=(Gauge("num_requests_waiting"),),
     max_running=(Gauge("num_request_max"),),
     kv_cache=(CacheGauge("gpu_cache_usage_perc"),),
+    first_token=(LatencyHistogram("time_to_first_token_seconds"),),
+    per_token=(LatencyHistogram("time_per_output_token_seconds", "tokens"),),
     creates_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
     commands=(

@@ -37,6 +37,8 @@ RAY: Final = Engine(
     running=_VLLM.running + _SGLANG.running,
     waiting=_VLLM.waiting + _SGLANG.waiting,
     kv_cache=_VLLM.kv_cache + _SGLANG.kv_cache,
+    first_token=_VLLM.first_token + _SGLANG.first_token,
+    per_token=_VLLM.per_token + _SGLANG.per_token,
     creates_late=True,
     # Of processes of replicas nothing is known to repeat another one.
     repeated=SGLANG.repeated - {"pid"},

@@ -22,6 +22,8 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 - Without it: seconds of `prefill_forward` per request, and those from its first token to its end. Seconds
   between tokens (`inter_token_latency_seconds`) are of streams: of an answer in one piece the scheduler sends
   the first token and every fiftieth (`SGLANG_FORCE_STREAM_INTERVAL`).
+- The time to the first token is observed with the first output, so of an answer in one piece as well; the
+  seconds between tokens count each new token (`observe_inter_token_latency`).
 - `token_usage` is the part of the KV cache in use, without what may be evicted.
 - `--max-running-requests` limits running requests, and its page lacks it. With attention in data parallel the
   ranks divide it (`max_running_requests // attn_dp_size`), with other data parallelism only in some versions.
@@ -42,6 +44,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     SequenceFlags,
     counter,
@@ -134,6 +137,12 @@ SGLANG: Final = Engine(
     running=(Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
     waiting=(Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
     kv_cache=(CacheGauge("sglang:token_usage"),),
+    first_token=(LatencyHistogram("sglang:time_to_first_token_seconds"),),
+    per_token=(
+        LatencyHistogram("sglang:request_time_per_output_token_seconds"),  # 0.5.23
+        LatencyHistogram("sglang:inter_token_latency_seconds", "tokens"),
+        LatencyHistogram("sglang:time_per_output_token_seconds", "tokens"),  # 0.4.2
+    ),
     creates_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
     role="engine_type",

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from exporter.engines.exposition import Page, WantedSeries
-from exporter.readings import KINDS, Quantity
+from exporter.readings import KINDS, LatencyBasis, Objective, Quantity
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Labels with their accepted values; a label that a series lacks has the value ''."""
@@ -124,6 +124,19 @@ class CacheGauge:
     name: str
     where: Choice = ()
     capacity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyHistogram:
+    """A histogram of seconds, by its name without `_bucket`, and what one observation of it is."""
+
+    name: str
+    basis: LatencyBasis = "requests"
+
+    @property
+    def buckets(self) -> str:
+        """The name of its buckets."""
+        return f"{self.name}_bucket"
 
 
 Way: TypeAlias = tuple[str | int, ...]
@@ -278,7 +291,7 @@ class Engine:
     series with the largest value, so that the work counts once whichever ranks are on the page.
     `role` is a label whose values prefill and decode name the part of a disaggregated pair.
     `running` and `waiting` list alternatives, best first; so do `max_running`, the largest number of requests
-    that run at once, and `kv_cache`.
+    that run at once, and `kv_cache`; and so do `first_token` and `per_token`, the histograms of latencies.
     The process is identified by `PROCESS_START`, else by the oldest `created` series, else by the response
     header `identity_header`, whose value is opaque.
     `creates_late`: series appear with their first token, so that a page without any is not a failure.
@@ -304,6 +317,8 @@ class Engine:
     waiting: tuple[Gauge, ...] = ()
     max_running: tuple[Gauge, ...] = ()
     kv_cache: tuple[CacheGauge, ...] = ()
+    first_token: tuple[LatencyHistogram, ...] = ()
+    per_token: tuple[LatencyHistogram, ...] = ()
     created: str = ""
     identity_header: str = ""
     creates_late: bool = False
@@ -330,6 +345,10 @@ class Engine:
     def gauges(self) -> tuple[Gauge, ...]:
         """All gauges of requests."""
         return (*self.running, *self.waiting, *self.max_running)
+
+    def latencies(self) -> dict[Objective, tuple[LatencyHistogram, ...]]:
+        """Histograms by objective, best first."""
+        return {"first_token": self.first_token, "per_token": self.per_token}
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +394,12 @@ def counted(engine: Engine) -> WantedSeries:
     names.update(name for cache in engine.kv_cache for name in (cache.name, cache.capacity) if name)
     names.update(named.name for named in engine.named_by)
     return WantedSeries(names)
+
+
+@cache
+def latency_series(engine: Engine) -> WantedSeries:
+    """The buckets of its latency histograms, which are read only for a server with a service level."""
+    return WantedSeries(each.buckets for choice in engine.latencies().values() for each in choice)
 
 
 @cache

@@ -9,8 +9,8 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
 - Generated tokens are the sum of a histogram of successful requests, and move when those end.
 - `tgi_batch_forward_duration` are seconds of the model's forward passes by phase: engine seconds, not
   requests'. A prefill that is batched with decodes counts as prefill.
-- `tgi_request_skipped_tokens` is a summary, `tgi_request_mean_time_per_token_duration` a mean per request.
-  Neither is read.
+- `tgi_request_skipped_tokens` is a summary, which is not read. `tgi_request_mean_time_per_token_duration` is
+  a mean per request: its inference time over its tokens, the prefill included. Nothing has the first token's.
 - `tgi_batch_current_max_tokens` are the tokens that the batch may grow to, for which it reserves KV cache;
   `tgi_batch_max_total_tokens` is all of it (`backends/v3/src/backend.rs`).
 - Nothing is preempted: a batch grows to what it reserved.
@@ -29,6 +29,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     MetadataQuery,
     SequenceFlags,
@@ -70,6 +71,7 @@ TGI: Final = Engine(
     running=(Gauge("tgi_batch_current_size"),),
     waiting=(Gauge("tgi_queue_size"),),
     kv_cache=(CacheGauge("tgi_batch_current_max_tokens", capacity="tgi_batch_max_total_tokens"),),
+    per_token=(LatencyHistogram("tgi_request_mean_time_per_token_duration"),),
     creates_late=True,
     questions=(MetadataQuery("info", model=("model_id",), version=("version",)),),
     commands=(

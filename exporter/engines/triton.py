@@ -87,6 +87,8 @@ TRITON: Final = Engine(
     ),
     max_running=(Gauge(_TRTLLM_REQUESTS, (("request_type", ("max",)),)),),
     kv_cache=(CacheGauge("nv_trt_llm_kv_cache_block_metrics", (("kv_cache_block_type", ("fraction",)),)),),
+    first_token=VLLM.first_token,
+    per_token=VLLM.per_token,
     creates_late=True,
     commands=(
         Command(

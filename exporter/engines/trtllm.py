@@ -13,7 +13,8 @@ Source: NVIDIA/TensorRT-LLM 050f80d (2026), `tensorrt_llm/metrics/collector.py` 
 - `trtllm_max_num_active_requests` is the limit of `trtllm_num_requests_running`, and
   `trtllm_kv_cache_utilization` a ratio: all of the last iteration (`iterLatencyMS` and its kin).
 - `trtllm_num_paused_requests` is a gauge of the last iteration too: preemptions are not counted.
-- `trtllm_time_per_output_token_seconds` is a mean per request, not decode time.
+- `trtllm_time_per_output_token_seconds` is a mean per request, not decode time. Both latencies are observed
+  when a request finishes, and not where they are 0 (an answer of one token).
 - 1.1.0rc5 writes latencies only, without a prefix: no tokens, so it is not recognized.
 """
 
@@ -28,6 +29,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     MetadataQuery,
     ModelLabel,
@@ -74,6 +76,8 @@ TRTLLM: Final = Engine(
     waiting=(Gauge("trtllm_num_requests_waiting"),),
     max_running=(Gauge("trtllm_max_num_active_requests"),),
     kv_cache=(CacheGauge("trtllm_kv_cache_utilization"),),
+    first_token=(LatencyHistogram("trtllm_time_to_first_token_seconds"),),
+    per_token=(LatencyHistogram("trtllm_time_per_output_token_seconds"),),
     creates_late=True,
     nameless=("undefined", ""),
     named_by=(ModelLabel("trtllm_model_config_info", "model"),),

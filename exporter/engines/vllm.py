@@ -10,7 +10,10 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 - `engine` is the data-parallel rank. Several API servers of one deployment answer with the same merged page,
   without `process_*` and `_created`: one of them is scraped.
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
-  request, not decode time, and `iteration_tokens_total` is a histogram: neither is read.
+  request, not decode time, and `iteration_tokens_total` is a histogram: neither is counted.
+- `time_to_first_token_seconds` is observed live, from arrival on, also of requests that are aborted later;
+  `request_time_per_output_token_seconds` at the end, as 0 for an answer of one token; the inter-token
+  histograms once per output step, which with speculative decoding has several tokens.
 - The Rust frontend creates series with the first request.
 - `kv_cache_usage_perc` is a ratio of blocks in use, without cached ones that may be evicted. Its name was
   `gpu_cache_usage_perc` to 0.11.
@@ -30,6 +33,7 @@ from exporter.engines.spec import (
     Factor,
     Fingerprint,
     Gauge,
+    LatencyHistogram,
     Manual,
     MetadataQuery,
     SequenceFlags,
@@ -124,6 +128,12 @@ VLLM: Final = Engine(
     running=(Gauge("vllm:num_requests_running"),),
     waiting=(Gauge("vllm:num_requests_waiting"),),
     kv_cache=(CacheGauge("vllm:kv_cache_usage_perc"), CacheGauge("vllm:gpu_cache_usage_perc")),
+    first_token=(LatencyHistogram("vllm:time_to_first_token_seconds"),),
+    per_token=(
+        LatencyHistogram("vllm:request_time_per_output_token_seconds"),  # 0.11 and later
+        LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),  # 0.10.2 and later
+        LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),  # before
+    ),
     created="vllm:prompt_tokens_created",
     creates_late=True,
     questions=(MetadataQuery("version", version=("version",)),),

@@ -310,6 +310,7 @@ def committed_totals(
         gpu_cost=dict(totals.gpu_cost),
         tokens={key: count for key, count in totals.tokens.items() if key[0] in owners},
         requests={owner: count for owner, count in totals.requests.items() if owner in owners},
+        latencies={key: count for key, count in totals.latencies.items() if key[0] in owners},
         preemptions={owner: count for owner, count in totals.preemptions.items() if owner in owners},
         equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in owners},
         energy=dict(totals.energy),
@@ -347,7 +348,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
-    money, tokens = totals.last_hour.sums(totals, range(start, end))
+    money, tokens, latencies = totals.last_hour.sums(totals, range(start, end))
     unpriced: dict[CostOwner, Nanoseconds] = {}
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
@@ -356,8 +357,10 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
                 part = -(-used.time * inside // (time.end - time.start))
                 add(unpriced, owner_phase.owner, part)
     return {
-        owner: Window(money.get(owner, {}), tokens.get(owner, {}), unpriced.get(owner, 0))
-        for owner in {**money, **tokens, **unpriced}
+        owner: Window(
+            money.get(owner, {}), tokens.get(owner, {}), unpriced.get(owner, 0), latencies.get(owner, {})
+        )
+        for owner in {**money, **tokens, **unpriced, **latencies}
     }
 
 

@@ -8,7 +8,7 @@ Missing fields take their defaults and unknown ones are ignored, so that release
 import json
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -23,9 +23,21 @@ from exporter.cost.state import (
     EndpointState,
     GatewayState,
     GpuState,
+    LatencyMark,
+    LatencyState,
     ModelState,
     ServerState,
     State,
+)
+from exporter.ledger.json_values import (
+    array,
+    count,
+    integer,
+    mapping,
+    number,
+    numbers,
+    optional,
+    string,
 )
 from exporter.readings import (
     DividedBy,
@@ -98,7 +110,7 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
                 owned = _owned(json.loads(key), json.loads(text))
                 owners[owned.key] = owned
                 continue
-            record = _mapping(json.loads(text))
+            record = mapping(json.loads(text))
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
@@ -170,10 +182,10 @@ def _clock_record(state: State) -> Record:
 
 def _clock(record: Mapping[str, Any]) -> State:
     return State(
-        elapsed=_integer(record["elapsed"]),
-        awake=_optional(_integer, record.get("awake")),
-        boot=_string(record.get("boot", "")),
-        uncharged=_integer(record.get("uncharged", 0)),
+        elapsed=integer(record["elapsed"]),
+        awake=optional(integer, record.get("awake")),
+        boot=string(record.get("boot", "")),
+        uncharged=integer(record.get("uncharged", 0)),
     )
 
 
@@ -183,9 +195,9 @@ def _inventory_record(state: State) -> Record:
 
 def _inventory(record: Mapping[str, Any]) -> State:
     return State(
-        listed_in=_string(record.get("listed_in", "")),
-        replaced=_count(record.get("replaced", 0)),
-        retired=tuple(_string(uuid) for uuid in _array(record.get("retired", []))),
+        listed_in=string(record.get("listed_in", "")),
+        replaced=count(record.get("replaced", 0)),
+        retired=tuple(string(uuid) for uuid in array(record.get("retired", []))),
     )
 
 
@@ -218,56 +230,56 @@ def _gpu_record(state: GpuState) -> Record:
 
 def _gpu(record: Mapping[str, Any]) -> GpuState:
     return GpuState(
-        gpu=Gpu(_string(record["uuid"]), _string(record["gpu_model"])),
-        index=_integer(record["index"]),
+        gpu=Gpu(string(record["uuid"]), string(record["gpu_model"])),
+        index=integer(record["index"]),
         up=record.get("up", True) is True,
-        energy_mark=_optional(_integer, record.get("energy_mark")),
-        energy_age=_integer(record.get("energy_age", 0)),
-        falls=_integer(record.get("falls", 0)),
-        power_carry=_integer(record.get("power_carry", 0)),
-        idle_watts=_optional(_number, record.get("idle_watts")),
-        recent=tuple((_integer(length), _integer(used)) for length, used in _array(record.get("recent", []))),
-        carries={name: _carry(carry) for name, carry in _mapping(record.get("carries", {})).items()},
+        energy_mark=optional(integer, record.get("energy_mark")),
+        energy_age=integer(record.get("energy_age", 0)),
+        falls=integer(record.get("falls", 0)),
+        power_carry=integer(record.get("power_carry", 0)),
+        idle_watts=optional(number, record.get("idle_watts")),
+        recent=tuple((integer(length), integer(used)) for length, used in array(record.get("recent", []))),
+        carries={name: _carry(carry) for name, carry in mapping(record.get("carries", {})).items()},
         holders=tuple(_holders(record)),
-        slices=_optional(_slices, record.get("slices")),
-        pci_bus_id=_string(record.get("pci_bus_id", "")),
-        boots_missed=_count(record.get("boots_missed", 0)),
-        predecessor=_string(record.get("predecessor", "")),
-        replaced_at=_integer(record.get("replaced_at", 0)),
-        priced_as=_optional(_gpu_identity, record.get("priced_as")),
-        count=_count(record.get("count", 1), 1),
-        memory_bytes=_optional(_integer, record.get("memory_bytes")),
+        slices=optional(_slices, record.get("slices")),
+        pci_bus_id=string(record.get("pci_bus_id", "")),
+        boots_missed=count(record.get("boots_missed", 0)),
+        predecessor=string(record.get("predecessor", "")),
+        replaced_at=integer(record.get("replaced_at", 0)),
+        priced_as=optional(_gpu_identity, record.get("priced_as")),
+        count=count(record.get("count", 1), 1),
+        memory_bytes=optional(integer, record.get("memory_bytes")),
     )
 
 
 def _gpu_identity(pair: object) -> Gpu:
-    uuid, gpu_model = _array(pair)
-    return Gpu(_string(uuid), _string(gpu_model))
+    uuid, gpu_model = array(pair)
+    return Gpu(string(uuid), string(gpu_model))
 
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
-    holders = _array(record.get("holders", []))
-    measured = _array(record.get("held", [("", None, None)] * len(holders)))
+    holders = array(record.get("holders", []))
+    measured = array(record.get("held", [("", None, None)] * len(holders)))
     for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, measured, strict=True):
         yield Holder(
             _server_key([namespace, server]),
-            _string(uuid),
-            _optional(_number, share),
-            _string(instance),
-            _optional(_number, ratio),
-            _optional(_integer, memory),
+            string(uuid),
+            optional(number, share),
+            string(instance),
+            optional(number, ratio),
+            optional(integer, memory),
         )
 
 
 def _slices(parts: object) -> dict[str, int]:
-    slices = {uuid: _integer(part) for uuid, part in _mapping(parts).items()}
+    slices = {uuid: integer(part) for uuid, part in mapping(parts).items()}
     if any(part < 0 for part in slices.values()) or sum(slices.values()) > WHOLE:
         raise ValueError(f"instances of {sum(slices.values())} parts of {WHOLE}")
     return slices
 
 
 def _carry(pair: object) -> Carry:
-    numerator, period = map(_integer, _array(pair))
+    numerator, period = map(integer, array(pair))
     if not 0 <= numerator < period:
         raise ValueError(f"a carry of {numerator}/{period}")
     return Carry(numerator, period)
@@ -284,13 +296,13 @@ def _server_record(state: ServerState) -> Record:
 
 
 def _server(record: Mapping[str, Any]) -> ServerState:
-    models = _mapping(record.get("models", {}))
+    models = mapping(record.get("models", {}))
     return ServerState(
-        {name: _model(_mapping(model)) for name, model in models.items()},
-        tuple(_string(model) for model in _array(record.get("served", []))),
+        {name: _model(mapping(model)) for name, model in models.items()},
+        tuple(string(model) for model in array(record.get("served", []))),
         record.get("partial", False) is True,
         _role(record.get("role", "")),
-        _optional(_division, record.get("division")),
+        optional(_division, record.get("division")),
     )
 
 
@@ -319,13 +331,11 @@ _MODEL_NUMBERS: Final = (
 
 def _model(record: Mapping[str, Any]) -> ModelState:
     return ModelState(
-        **{name: _number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
-        since_finished=_optional(_integer, record.get("since_finished")),
-        since_computed=_optional(_integer, record.get("since_computed")),
-        pending_subtraction={
-            kind: _integer(count) for kind, count in _mapping(record.get("debt", {})).items()
-        },
-        division=_trail(_mapping(record.get("division", {}))),
+        **{name: number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
+        since_finished=optional(integer, record.get("since_finished")),
+        since_computed=optional(integer, record.get("since_computed")),
+        pending_subtraction={kind: integer(count) for kind, count in mapping(record.get("debt", {})).items()},
+        division=_trail(mapping(record.get("division", {}))),
     )
 
 
@@ -341,12 +351,12 @@ def _division_record(division: Division) -> Record:
 
 def _division(value: object) -> Division:
     """The division of a record."""
-    record = _mapping(value)
+    record = mapping(value)
     return Division(
         _by(record["by"]),
-        endpoint_id(_string(record["gateway"])),
-        tuple(_string(pattern) for pattern in _array(record.get("models", []))),
-        tuple(_string(deployment) for deployment in _array(record.get("deployments", []))),
+        endpoint_id(string(record["gateway"])),
+        tuple(string(pattern) for pattern in array(record.get("models", []))),
+        tuple(string(deployment) for deployment in array(record.get("deployments", []))),
     )
 
 
@@ -367,15 +377,15 @@ def _trail_record(state: DivisionState) -> Record:
 def _trail(record: Mapping[str, Any]) -> DivisionState:
     """The sums of a record."""
     return DivisionState(
-        trailing=_numbers(record.get("trailing", {})),
-        pending=_numbers(record.get("pending", {})),
-        since=_integer(record.get("since", 0)),
+        trailing=numbers(record.get("trailing", {})),
+        pending=numbers(record.get("pending", {})),
+        since=integer(record.get("since", 0)),
     )
 
 
 def _owned(key: object, pair: object) -> PodOwnership:
-    product, team = _array(pair)
-    return PodOwnership(_server_key(key), _string(product), _string(team))
+    product, team = array(pair)
+    return PodOwnership(_server_key(key), string(product), string(team))
 
 
 def _role(value: object) -> Role:
@@ -386,8 +396,8 @@ def _role(value: object) -> Role:
 
 
 def _server_key(pair: object) -> ServerKey:
-    namespace, server = _array(pair)
-    return ServerKey(_string(namespace), _string(server))
+    namespace, server = array(pair)
+    return ServerKey(string(namespace), string(server))
 
 
 def _endpoint_record(state: EndpointState, columns: str | None) -> Record:
@@ -402,6 +412,8 @@ def _endpoint_record(state: EndpointState, columns: str | None) -> Record:
         "answered": state.answered,
         "youngest": state.youngest,
     }
+    if state.latency.since is not None:
+        record["latency"] = _latency_record(state.latency)
     if columns is not None:
         # A release without columns would count from zero: this makes it set marks only.
         record |= {"read": False, "watched_since": state.answered, "since": state.watched_since}
@@ -414,13 +426,66 @@ def _endpoint(record: Mapping[str, Any], columns: Mapping[str, str]) -> Endpoint
     in_columns = marks is not None and "columns" in record
     return EndpointState(
         key=_server_key(record["key"]),
-        watched_since=_integer(record["since" if in_columns else "watched_since"]),
+        watched_since=integer(record["since" if in_columns else "watched_since"]),
         read=in_columns or record.get("read", False) is True,
-        identity=_string(record.get("identity", "")),
-        falls=_integer(record.get("falls", 0)),
+        identity=string(record.get("identity", "")),
+        falls=integer(record.get("falls", 0)),
         marks=marks or CounterMarks(),
-        answered=_integer(record.get("answered", 0)),
-        youngest=_integer(record.get("youngest", 0)),
+        answered=integer(record.get("answered", 0)),
+        youngest=integer(record.get("youngest", 0)),
+        latency=_latency(record["latency"]) if "latency" in record else LatencyState(),
+    )
+
+
+def _latency_record(state: LatencyState) -> Record:
+    """Record of the marks of histograms. An infinite bound is `None`: JSON has no such number."""
+    return {
+        "since": state.since,
+        "read": state.read,
+        "identity": state.identity,
+        "falls": state.falls,
+        "answered": state.answered,
+        "dropped": state.dropped,
+        "marks": {
+            series: (
+                None if math.isinf(mark.floor) else mark.floor,
+                None if math.isinf(mark.ceiling) else mark.ceiling,
+                mark.lower,
+                mark.upper,
+                mark.total,
+                mark.gone,
+            )
+            for series, mark in state.marks.items()
+        },
+    }
+
+
+def _latency(value: object) -> LatencyState:
+    """Histograms of a record. One that cannot be read is none: the next read only sets marks."""
+    try:
+        record = mapping(value)
+        return LatencyState(
+            since=integer(record["since"]),
+            read=record["read"] is True,
+            identity=string(record["identity"]),
+            falls=count(record["falls"]),
+            answered=integer(record["answered"]),
+            dropped=record["dropped"] is True,
+            marks={series: _latency_mark(mark) for series, mark in mapping(record["marks"]).items()},
+        )
+    except (ValueError, KeyError, TypeError):
+        return LatencyState()
+
+
+def _latency_mark(value: object) -> LatencyMark:
+    floor, ceiling, lower, upper, total, gone = array(value)
+    return LatencyMark(
+        -math.inf if floor is None else number(floor),
+        math.inf if ceiling is None else number(ceiling),
+        number(lower),
+        number(upper),
+        number(total),
+        optional(integer, gone),
     )
 
 
@@ -441,19 +506,19 @@ def _gateway_record(state: GatewayState, columns: str | None) -> Record:
 def _gateway(record: Mapping[str, Any], columns: Mapping[str, str]) -> GatewayState:
     """The gateway of a record. One of an earlier release has no marks by series: the next read sets them."""
     counts: dict[tuple[str, str, str], tuple[float, float]] = {}
-    for row in _array(record.get("marks", [])):
-        model, deployment, team, prompt, generation = _array(row)
-        counts[_string(model), _string(deployment), _string(team)] = (
-            _number(prompt),
-            _number(generation),
+    for row in array(record.get("marks", [])):
+        model, deployment, team, prompt, generation = array(row)
+        counts[string(model), string(deployment), string(team)] = (
+            number(prompt),
+            number(generation),
         )
     marks = _marks({**record, "marks": record["series"]}, columns) if "series" in record else None
     return GatewayState(
         read=marks is not None and record.get("read", False) is True,
-        identity=_string(record.get("identity", "")),
-        falls=_integer(record.get("falls", 0)),
+        identity=string(record.get("identity", "")),
+        falls=integer(record.get("falls", 0)),
         marks=marks or CounterMarks(),
-        answered=_integer(record.get("answered", 0)),
+        answered=integer(record.get("answered", 0)),
         counts=counts,
     )
 
@@ -471,13 +536,13 @@ def _marks(record: Mapping[str, Any], columns: Mapping[str, str]) -> CounterMark
     """The marks; `None` if their columns are missing."""
     dropped = record.get("dropped", False) is True
     if "columns" not in record:
-        return CounterMarks(_numbers(record.get("marks", {})), _numbers(record.get("gone", {})), dropped)
-    text = columns.get(_string(record["columns"]))
+        return CounterMarks(numbers(record.get("marks", {})), numbers(record.get("gone", {})), dropped)
+    text = columns.get(string(record["columns"]))
     if text is None:
         return None
     if len(text) > COLUMNS_CHARACTERS_MAX:
         raise ValueError(f"columns of {len(text)} characters")
-    row = _mapping(json.loads(text))
+    row = mapping(json.loads(text))
     return CounterMarks(_columns(row["values"]), _columns(row["gone"]), dropped)
 
 
@@ -507,7 +572,7 @@ def columns_digest(text: str) -> str:
 
 
 def _columns(value: object) -> SeriesColumns:
-    columns = SeriesColumns.from_bytes(b64decode(_string(value), validate=True))
+    columns = SeriesColumns.from_bytes(b64decode(string(value), validate=True))
     if not all(math.isfinite(mark) and mark >= 0 for mark in columns.by_digest().values()):
         raise ValueError("a mark in columns is no count")
     return columns
@@ -515,54 +580,3 @@ def _columns(value: object) -> SeriesColumns:
 
 def _base64(columns: SeriesColumns) -> str:
     return b64encode(columns.to_bytes()).decode("ascii")
-
-
-def _numbers(value: object) -> dict[str, float]:
-    return {series: _number(mark) for series, mark in _mapping(value).items()}
-
-
-def _count(value: object, least: int = 0) -> int:
-    count = _integer(value)
-    if count < least:
-        raise ValueError(f"a count of {count}")
-    return count
-
-
-def _optional(read: Callable[[object], T], value: object) -> T | None:
-    """A value that may be null."""
-    return None if value is None else read(value)
-
-
-def _integer(value: object) -> int:
-    """A whole number."""
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is no integer")
-    return value
-
-
-def _number(value: object) -> float:
-    """A finite number."""
-    if type(value) not in {int, float} or not math.isfinite(value):  # type: ignore[arg-type]
-        raise TypeError(f"{value!r} is no number")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _string(value: object) -> str:
-    """Text."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _array(value: object) -> list[Any]:
-    """A list."""
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no array")
-    return value
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    """A mapping."""
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
-    return value

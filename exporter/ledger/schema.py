@@ -60,13 +60,24 @@ _INTEGERS: Final = {
     "hour_energy": ("hour", "gpu", "product", "millijoules"),
     "first_held": ("product", "instant"),
     "equivalents": ("party", "reference", "picodollars"),
+    "latencies": ("party", "objective", "basis", "part", "count"),
+    "minute_latencies": ("minute", "party", "objective", "part", "count"),
     "last_token": ("party", "instant"),
     "changed": ("party", "instant"),
 }
 """Tables of totals: the key's columns, and last the value's."""
 
 ADDED: Final = frozenset(
-    {"preemptions", "equivalents", "hour_down", "hour_usage", "hour_energy", "first_held"}
+    {
+        "preemptions",
+        "equivalents",
+        "hour_down",
+        "hour_usage",
+        "hour_energy",
+        "first_held",
+        "latencies",
+        "minute_latencies",
+    }
 )
 """Tables of totals that files of an earlier release lack until the first write that needs them."""
 

@@ -481,7 +481,8 @@ def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> 
 
 def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> int:
     """Delete expired minutes and hours. Returns the first hour that stays."""
-    for table in ("minute_cost", "minute_tokens"):
+    for table in ("minute_cost", "minute_tokens", "minute_latencies"):
+        connection.execute(schema.create(table))
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
         connection.execute(outside, minutes_kept(pending.end))
     metered = {*served.hour_covered, *pending.totals.hour_covered}

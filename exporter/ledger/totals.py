@@ -1,16 +1,23 @@
 """Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.cost.money import add, add_all
-from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment
+from exporter.cost.postings import (
+    LATENCY_PARTS,
+    CostOwner,
+    LatencyPart,
+    OwnerPhase,
+    Postings,
+    Segment,
+)
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, Kind, LatencyBasis, Objective
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
@@ -31,7 +38,9 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
-WITH_CEILING: Final = frozenset({"tokens", "requests", "preemptions", "minute_tokens", "equivalents"})
+WITH_CEILING: Final = frozenset(
+    {"tokens", "requests", "preemptions", "minute_tokens", "equivalents", "latencies", "minute_latencies"}
+)
 """Totals that come from what a server reports."""
 
 K = TypeVar("K")
@@ -109,38 +118,45 @@ class TickSums(NamedTuple):
         )
 
 
+class HourSums(NamedTuple):
+    """Money by phase, tokens by kind, and latencies by objective and part, of each owner."""
+
+    money: dict[CostOwner, dict[str, Picodollars]]
+    tokens: dict[CostOwner, dict[Kind, int]]
+    latencies: dict[CostOwner, dict[tuple[Objective, LatencyPart], int]]
+
+
 class LastHour:
-    """Money and tokens by owner over the whole minutes before one; summed again only when these change.
+    """Sums by owner over the whole minutes before one; summed again only when these change.
 
     A day-old host of 64 servers has 23,000 sums of minutes, and most ticks add only to the last minute.
     """
 
     def __init__(self) -> None:
         self._minutes: range | None = None
-        self._money: dict[CostOwner, dict[str, Picodollars]] = {}
-        self._tokens: dict[CostOwner, dict[Kind, int]] = {}
+        self._sums = HourSums({}, {}, {})
 
     def invalidate(self, later: "Totals") -> None:
         """Forget the sums when something was added to their minutes."""
-        minutes = {key[0] for key in (*later.minute_cost, *later.minute_tokens)}
+        minutes = {key[0] for key in (*later.minute_cost, *later.minute_tokens, *later.minute_latencies)}
         if self._minutes is not None and not minutes.isdisjoint(self._minutes):
             self._minutes = None
 
-    def sums(
-        self, totals: "Totals", minutes: range
-    ) -> tuple[Mapping[CostOwner, Mapping[str, Picodollars]], Mapping[CostOwner, Mapping[Kind, int]]]:
-        """Money by phase, and tokens by kind, of these minutes."""
+    def sums(self, totals: "Totals", minutes: range) -> HourSums:
+        """The sums of these minutes."""
         if minutes != self._minutes:
-            money: dict[CostOwner, dict[str, Picodollars]] = {}
-            tokens: dict[CostOwner, dict[Kind, int]] = {}
+            sums = HourSums({}, {}, {})
             for (minute, owner_phase), amount in totals.minute_cost.items():
                 if minute in minutes:
-                    add(money.setdefault(owner_phase.owner, {}), owner_phase.phase, amount)
+                    add(sums.money.setdefault(owner_phase.owner, {}), owner_phase.phase, amount)
             for (minute, owner, kind), count in totals.minute_tokens.items():
                 if minute in minutes:
-                    add(tokens.setdefault(owner, {}), kind, count)
-            self._minutes, self._money, self._tokens = minutes, money, tokens
-        return self._money, self._tokens
+                    add(sums.tokens.setdefault(owner, {}), kind, count)
+            for (minute, owner, objective, part), count in totals.minute_latencies.items():
+                if minute in minutes:
+                    add(sums.latencies.setdefault(owner, {}), (objective, part), count)
+            self._minutes, self._sums = minutes, sums
+        return self._sums
 
 
 @dataclass(slots=True)
@@ -152,6 +168,7 @@ class Totals:
     `equivalents` are by owner and hosted offer. They are not part of the cost.
     `hour_covered` is the wall time that segments covered, counted once for all products. `hour_down` is the
     part of it without hourly rent. `hour_usage` and `hour_energy` are the use of each GPU by product.
+    `latencies` are the counts of `LatencyPosting`s.
     `first_held` is when each product first held a GPU.
     `preemptions` are requests that were preempted.
     Sums of money, time and energy are exact. What servers report (`WITH_CEILING`) stops at `LARGEST`: absurd
@@ -178,6 +195,8 @@ class Totals:
     hour_energy: dict[tuple[int, Gpu, str], Millijoules] = field(default_factory=dict)
     first_held: dict[str, Instant] = field(default_factory=dict)
     equivalents: dict[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
+    latencies: dict[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
+    minute_latencies: dict[tuple[int, CostOwner, Objective, LatencyPart], int] = field(default_factory=dict)
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
@@ -208,6 +227,13 @@ class Totals:
                 _count(counts, requests.owner, requests.count)
                 if requests.count:
                     self.changed[requests.owner] = end
+        for latency in postings.latencies:
+            owner = latency.owner
+            for part in LATENCY_PARTS:
+                count = getattr(latency, part)
+                _count(self.latencies, (owner, latency.objective, latency.basis, part), count)
+                if latency.total:
+                    _count(self.minute_latencies, (minute, owner, latency.objective, part), count)
         for energy in postings.energy:
             add(self.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
@@ -282,6 +308,8 @@ class Totals:
             del self.minute_cost[of_cost]
         for of_tokens in [key for key in self.minute_tokens if not first <= key[0] <= last]:
             del self.minute_tokens[of_tokens]
+        for of_latency in [key for key in self.minute_latencies if not first <= key[0] <= last]:
+            del self.minute_latencies[of_latency]
         floor = hours_floor(self.hour_covered)
         for hour in [hour for hour in self.hour_covered if hour < floor]:
             del self.hour_covered[hour]
@@ -298,7 +326,7 @@ class Totals:
 USAGE: Final = frozenset({"hour_usage", "hour_energy", "hour_down"})
 """Totals of the last day alone."""
 
-PRUNED: Final = USAGE | {"minute_cost", "minute_tokens", "hour_covered", "hour_cost"}
+PRUNED: Final = USAGE | {"minute_cost", "minute_tokens", "minute_latencies", "hour_covered", "hour_cost"}
 """Totals that lose keys as time goes on."""
 
 SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory is dict)
@@ -378,6 +406,8 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
     "hour_energy": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
     "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
     "equivalents": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "latencies": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]), n.label(k[2]), n.label(k[3]))),
+    "minute_latencies": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), n.label(k[2]), n.label(k[3]))),
     "last_token": _BY_OWNER,
     "changed": _BY_OWNER,
 }

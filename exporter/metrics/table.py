@@ -5,9 +5,9 @@ Rendering, documentation, dashboards and rules derive from it.
 
 from typing import Final
 
-from exporter.metrics import gpus, meter, money, servers
+from exporter.metrics import gpus, meter, money, servers, service_level
 from exporter.metrics.metric import Metric, Row
 
 __all__ = ["METRICS", "Metric", "Row"]
 
-METRICS: Final[tuple[Metric, ...]] = money.ROWS + servers.ROWS + gpus.ROWS + meter.ROWS
+METRICS: Final[tuple[Metric, ...]] = money.ROWS + servers.ROWS + service_level.ROWS + gpus.ROWS + meter.ROWS

@@ -26,6 +26,7 @@ from exporter.readings.hardware import (
 from exporter.readings.series import CROWDED, CounterColumns, SeriesColumns, counter_readings, digest
 from exporter.readings.serving import (
     KINDS,
+    OBJECTIVES,
     OTHER_MODELS,
     SEQUENCES_MAX,
     CounterReading,
@@ -36,7 +37,10 @@ from exporter.readings.serving import (
     GatewayReading,
     Holder,
     Kind,
+    LatencyBasis,
+    LatencyReading,
     LoadReading,
+    Objective,
     Occupancy,
     PodOwnership,
     Quantity,
@@ -44,6 +48,7 @@ from exporter.readings.serving import (
     SequenceLimit,
     ServerKey,
     ServerReading,
+    ServiceLevel,
 )
 from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, printable, published, ratio
 
@@ -51,6 +56,7 @@ __all__ = [
     "CROWDED",
     "KINDS",
     "LABEL_CHARACTERS",
+    "OBJECTIVES",
     "OTHER_MODELS",
     "REMEDIES",
     "SEQUENCES_MAX",
@@ -72,10 +78,13 @@ __all__ = [
     "Holder",
     "HostLocation",
     "Kind",
+    "LatencyBasis",
+    "LatencyReading",
     "LoadReading",
     "MigInstance",
     "MustRestartError",
     "NodeLabels",
+    "Objective",
     "Occupancy",
     "PodOwnership",
     "Quantity",
@@ -85,6 +94,7 @@ __all__ = [
     "SeriesColumns",
     "ServerKey",
     "ServerReading",
+    "ServiceLevel",
     "Source",
     "SourceHealth",
     "UnreadReason",

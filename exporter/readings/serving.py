@@ -109,6 +109,51 @@ class SequenceLimit(NamedTuple):
     shared: bool = False
 
 
+Objective = Literal["first_token", "per_token"]
+"""What a service level bounds: the time to a request's first token, or the time of each token after it."""
+OBJECTIVES: Final[tuple[Objective, ...]] = ("first_token", "per_token")
+
+LatencyBasis = Literal["requests", "tokens"]
+"""What one observation of a latency histogram is: a request (its mean per token), or a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """The service level of a server: seconds by objective, and the part of requests that should meet each."""
+
+    first_token_seconds: float | None = None
+    per_token_seconds: float | None = None
+    target_ratio: float = 0.99
+
+    def seconds(self) -> dict[Objective, float]:
+        """The objectives that are set."""
+        each: dict[Objective, float | None] = {
+            "first_token": self.first_token_seconds,
+            "per_token": self.per_token_seconds,
+        }
+        return {objective: seconds for objective, seconds in each.items() if seconds is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReading:
+    """One raw latency histogram of a server's page, as far as its objective needs it.
+
+    `series` is its name and labels without `le`. `floor` is the largest bucket bound up to the objective, and
+    `ceiling` the smallest from it on; infinite where there is none, and equal where it is a bound.
+    `lower` and `upper` are the observations up to these bounds since the process began, and `total` all.
+    """
+
+    series: str
+    model: str
+    objective: Objective
+    basis: LatencyBasis
+    floor: float
+    ceiling: float
+    lower: float
+    upper: float
+    total: float
+
+
 class ServerKey(NamedTuple):
     """A server as the operator names it; its replicas on one host share the key."""
 
@@ -131,7 +176,8 @@ class ServerReading:
     `models` are the models it serves, loaded or not.
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
     `world_size` is the number of its GPUs on all hosts together (TP x PP x DP), by its command line.
-    `division`: a gateway divides it.
+    `division`: a gateway divides it. `slo` is its service level, and `latencies` are the histograms of it,
+    `None` where they were not read.
     """
 
     key: ServerKey
@@ -150,6 +196,8 @@ class ServerReading:
     spans_hosts: bool = False
     world_size: int | None = None
     division: Division | None = None
+    slo: ServiceLevel | None = None
+    latencies: tuple[LatencyReading, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from exporter.reports.price_findings import price_findings
 from exporter.reports.server_findings import (
     discovery_findings,
     gateway_findings,
+    level_findings,
     unmatched_server_findings,
 )
 from exporter.sources.configured import missing_gpus, returned_gpus
@@ -141,6 +142,7 @@ def host_findings(
     yield from _unread_findings(servers)
     yield from _duplicate_findings(inputs.servers)
     yield from gateway_findings(inputs.gateways, inputs.servers)
+    yield from level_findings(inputs.servers)
     yield from comparison_findings(config, servers, policy.tariff.catalogue)
     for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
         yield Finding(

@@ -9,7 +9,7 @@ from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain
 from exporter.cost.policy import IgnoredSaving, SplitRule
-from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
+from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
@@ -270,7 +270,8 @@ def server_words(server: ConfiguredServer) -> str:
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
     divided = "" if server.divide is None else f", {divide_words(server.divide)}"
     engine = server.engine or "from its page"
-    return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}"
+    level = "" if server.slo is None else f", {slo_words(server.slo)}"
+    return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}{level}"
 
 
 def server_rule_words(rule: ServerRule) -> str:
@@ -296,6 +297,7 @@ def server_rule_words(rule: ServerRule) -> str:
         f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
         f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
         divide_words(rule.divide) if rule.divide is not None else "",
+        slo_words(rule.slo) if rule.slo is not None else "",
     ]
     corrected = ", ".join(word for word in corrections if word) or "read as configured"
     return f"found with {', '.join(which)}: {corrected}"
@@ -307,6 +309,15 @@ def divide_words(divide: GatewayDivision) -> str:
     models = f", models {' and '.join(division.models)}" if division.models else ""
     where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
     return f"divided by {division.by} as {masked(division.gateway)} counts{models}{where}"
+
+
+def slo_words(slo: ServiceLevel) -> str:
+    """A service level."""
+    objectives = (
+        f"{seconds:g} s {'to the first token' if objective == 'first_token' else 'per token'}"
+        for objective, seconds in slo.seconds().items()
+    )
+    return f"service level {' and '.join(objectives)} for {slo.target_ratio:.6g} of requests"
 
 
 def split_words(rule: SplitRule) -> str:

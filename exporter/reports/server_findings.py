@@ -5,6 +5,7 @@ from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
+from exporter.engines import ENGINES
 from exporter.readings import Division, ServerKey, ServerReading, UnreadReason, masked
 from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer, some_rules
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
@@ -59,6 +60,23 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
                 f"requests for it: all of its cost stays with its owner. It counts {counted}; names that "
                 "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
+
+
+def level_findings(servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+    """Objectives of which the server's engine reports no histogram, each server once."""
+    silent = {
+        (reading.key.name, reading.engine, objective): ENGINES[reading.engine].manual.title
+        for reading in (server.reading for server in servers)
+        if reading.up and reading.slo is not None and reading.engine in ENGINES
+        for objective in reading.slo.seconds()
+        if not ENGINES[reading.engine].latencies()[objective]
+    }
+    for (name, _, objective), title in silent.items():
+        yield Finding(
+            "warning",
+            f"server {name} has `slo: {{{objective}_seconds}}`, and {title} reports no such latency: its "
+            "share stays absent. Remove the key, or measure it at a gateway.",
+        )
 
 
 def _divided(

@@ -19,6 +19,7 @@ from exporter.cost.projection import (
     rates,
 )
 from exporter.cost.quotients import per_million
+from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import ServerState
 from exporter.readings import Frame, ServerKey, published
 from exporter.report import (
@@ -30,6 +31,8 @@ from exporter.report import (
     GpuRow,
     HostSavings,
     LoadRow,
+    MetCostRow,
+    MetRow,
     ProcessRow,
     Quotient,
     Report,
@@ -85,6 +88,8 @@ def build_report(
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
+    quotients = () if totals is None else tuple(_quotients(totals, policy, outcome.state.servers))
+    met = () if totals is None else tuple(_met(totals))
     loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
     return Report(
         elapsed=frame.elapsed,
@@ -96,7 +101,9 @@ def build_report(
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
-        quotients=() if totals is None else tuple(_quotients(totals, policy, outcome.state.servers)),
+        quotients=quotients,
+        met=met,
+        met_costs=tuple(_met_costs(quotients, met)),
         month_ends={each.name: each.end for each in (month, before)},
         metered_since=_metered_since(totals, (month, before)),
         projected={}
@@ -172,6 +179,21 @@ def _quotients(
         dollars_per_million = per_million(window.money, window.tokens, weights, window.unpriced)
         for (kind, basis), value in dollars_per_million.items():
             yield Quotient(owner, kind, basis, value)
+
+
+def _met(totals: CommittedTotals) -> Iterable[MetRow]:
+    for owner, window in totals.window.items():
+        for measure, ratio in met_ratios(window.latencies).items():
+            yield MetRow(owner, measure, ratio)
+
+
+def _met_costs(quotients: Iterable[Quotient], met: Iterable[MetRow]) -> Iterable[MetCostRow]:
+    """What tokens within all objectives cost; the level of a server's model is that of each of its owners."""
+    levels = {(row.owner.key, row.owner.model): row.ratio for row in met if row.measure == "all"}
+    for each in quotients:
+        ratio = levels.get((each.owner.key, each.owner.model))
+        if ratio is not None and (each.kind, each.basis) == ("all", "full"):
+            yield MetCostRow(each.owner, *met_cost(each.dollars_per_million_tokens, ratio))
 
 
 def _projection(

@@ -92,6 +92,7 @@ def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...
                 spans_hosts=server.spans_hosts,
                 role=server.role,
                 division=None if server.divide is None else server.divide.division,
+                slo=server.slo,
             ),
         )
         for server in servers

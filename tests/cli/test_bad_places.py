@@ -18,6 +18,7 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests import unprivileged
+from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
 OTHERS = "a folder that cannot be entered"
@@ -112,7 +113,7 @@ REPORTS = {
 
 
 @pytest.mark.parametrize("situation", REPORTS)
-@pytest.mark.parametrize("verb", ["month", "chargeback"])
+@pytest.mark.parametrize("verb", daily(("month", "chargeback"), {"month"}))
 def test_a_report(verb: str, situation: str, folder: Path, run_verb: Callable[..., Outcome]) -> None:
     """Status 1 and one line."""
     path = make(situation, folder)
@@ -192,7 +193,7 @@ ASKING = {
 }
 
 
-@pytest.mark.parametrize("verb", ASKING)
+@pytest.mark.parametrize("verb", daily(ASKING, {"focus", "explain"}))
 def test_the_books_of_others(verb: str, folder: Path) -> None:
     """Whatever is asked of a ledger in a folder that this user may not enter: status 1 and one line."""
     (folder / "bill.csv").write_text("2026-10-01,1\n", encoding="utf-8")
@@ -222,7 +223,7 @@ WRITING = {
 }
 
 
-@pytest.mark.parametrize("verb", WRITING)
+@pytest.mark.parametrize("verb", daily(WRITING, {"focus"}))
 def test_a_file_that_is_named_in_a_folder_of_others(verb: str, folder: Path) -> None:
     """What is to be read or written there: status 1 and one line, which names it."""
     posted(folder / "own.db")

@@ -29,7 +29,7 @@ from tests.cli.test_terminal import Screen
 from tests.clocks import NOON
 from tests.demo.demo_history import DemoHistory
 
-pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
 EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")

@@ -13,6 +13,7 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
 SECOND = 10**9
@@ -61,25 +62,27 @@ VERBS = {
     "tco": ["tco", "--list"],
     "demo": ["demo", "--print-prometheus-config"],
 }
+EACH_DAY = {"report month", "tco"}
+"""A long answer, and a short one."""
 
 
 def arguments_of(verb: str, folder: Path) -> list[str]:
     return [word.format(folder=folder) for word in VERBS[verb]]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", daily(VERBS, EACH_DAY))
 def test_a_full_disk(verb: str, folder: Path) -> None:
     """Status 1 and one line, whether the answer is short or long."""
     assert run(arguments_of(verb, folder), "> /dev/full") == (1, "", FULL)
 
 
-@pytest.mark.parametrize("verb", ["help", "report focus", "tco"])
+@pytest.mark.parametrize("verb", daily(("help", "report focus", "tco"), EACH_DAY))
 def test_an_output_that_is_closed(verb: str, folder: Path) -> None:
     """As for a full disk."""
     assert run(arguments_of(verb, folder), ">&-") == (1, "", CLOSED)
 
 
-@pytest.mark.parametrize("verb", ["check-config", "report month"])
+@pytest.mark.parametrize("verb", daily(("check-config", "report month"), EACH_DAY))
 def test_a_reader_that_has_gone(verb: str, folder: Path) -> None:
     """Status 1 and silence."""
     reading, writing = os.pipe()
@@ -105,7 +108,7 @@ def test_what_was_entered_stays_entered(folder: Path) -> None:
         assert [each.reason for each in reader.adjustments(20261101, 20261101)] == ["why"]
 
 
-@pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-"])
+@pytest.mark.parametrize("redirection", daily(("2> /dev/full", "2>&-"), {"2>&-"}))
 def test_errors_that_cannot_be_told_change_no_status(redirection: str, folder: Path) -> None:
     """It is the verb's own, and its answer is whole."""
     status, output, _ = run(arguments_of("report month", folder), redirection)

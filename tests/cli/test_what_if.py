@@ -135,6 +135,28 @@ def test_a_fleet_of_one_answers_as_its_host(
     assert {**fleet, "terms": host["terms"]} == host
 
 
+def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of a month in the window needs its ledger, whether the window is the whole month or a part."""
+    ledger = tmp_path / "fleet" / "ledger.db"
+    metered(ledger, 48)
+    december = NOVEMBER + 30 * 24 * HOUR
+    closing = ["--month=2026-11", "--close", f"--output={ledger.with_name('statement.json')}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemClock, "wall", lambda _: december)
+        assert main(["report", "month", *closing, f"--ledger.path={ledger}"]) == 0
+    ledger.unlink()
+    capsys.readouterr()
+
+    for days, message in (
+        (30, "is a statement, without hours: --what-if needs the ledger"),
+        (14, "whole month"),
+    ):
+        fleet = FleetSource((ledger.parent,))
+        request = options(config, None, "hosted=1/1", fleet=fleet, hours=days * 24)
+        assert what_if(request, StillClock(december)) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_one_server(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By a pattern of its name, with or without its namespace."""
     fleet = tmp_path / "fleet"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, SimulatedHost, moment
+from tests.nightly import daily
 
 CONFIG = """
 timezone: {zone}
@@ -50,7 +51,9 @@ MONTHS = [
 ]
 
 
-@pytest.mark.parametrize(("zone", "start", "end", "name", "hours"), MONTHS, ids=str)
+@pytest.mark.parametrize(
+    ("zone", "start", "end", "name", "hours"), daily(MONTHS, (*MONTHS[:2], MONTHS[3])), ids=str
+)
 def test_a_month_costs_its_hours_and_exactly_its_monthly_amount(
     tmp_path: Path, zone: str, start: str, end: str, name: str, hours: int
 ) -> None:

@@ -25,6 +25,7 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.division_examples import DIVISION_EXAMPLES
+from tests.cost.level_examples import LEVEL_EXAMPLES
 from tests.cost.readings import (
     CHAT,
     DOLLAR,
@@ -430,6 +431,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "projection-part-of-the-day": projection_of_a_part_of_the_day,
     "load": load_of_a_server,
     "hosted": hosted,
+    **LEVEL_EXAMPLES,
     **SHARING_EXAMPLES,
     **DIVISION_EXAMPLES,
     **TCO_EXAMPLES,

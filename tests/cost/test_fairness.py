@@ -53,6 +53,7 @@ def test_a_month_of_ticks_favors_no_party() -> None:
     assert all(due[owner] == Fraction(10**10, 150) for owner in OWNERS)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1, 2])
 def test_unequal_parties_are_not_favored_either(seed: int) -> None:
     """A day of ticks of 10 s at weights from 1 to a million: the smallest are due millionths of a unit."""
@@ -71,6 +72,7 @@ def test_parties_that_take_turns_are_not_favored() -> None:
     assert max(abs(paid[owner] / due[owner] - 1) for owner in OWNERS) < 0.005
 
 
+@pytest.mark.nightly
 def test_gpus_of_one_host_do_not_round_alike() -> None:
     """60 of the GPUs through the whole model: 150 models of one server hold each of them, for some ticks."""
     meter = CheckedMeter(

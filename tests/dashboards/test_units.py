@@ -20,6 +20,7 @@ SUFFIXES: tuple[tuple[str, Dimension], ...] = (
     ("hours_per_month", NONE),
     ("dollars_per_million_tokens", {"dollar": 1, "token": -1}),
     ("dollars_per_hour", {"dollar": 1, "second": -1}),
+    ("dollars_per_month", {"dollar": 1, "second": -1}),
     ("dollars", {"dollar": 1}),
     ("tokens", {"token": 1}),
     ("joules", {"joule": 1}),

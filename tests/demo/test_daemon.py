@@ -13,11 +13,11 @@ from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import FINE, Timeline
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
-from tests.clocks import NOON
+from tests.clocks import NOON, noon
 from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
 from tests.sampler.sampler_fixture import FakeFootprint
 
-pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
 DAY_SECONDS = 24 * 3600
 FIRST = datetime(2027, 3, 1, 0, 0, 30, tzinfo=UTC)
@@ -134,6 +134,7 @@ def test_every_day_has_a_month_behind_it() -> None:
         assert timeline.now - timeline.begins >= 35 * NANOSECONDS_PER_DAY
 
 
+@pytest.mark.nightly
 def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: DemoHistory, first: DemoHistory) -> None:
     """At noon of a day in its last week, and in the first minute of it."""
     for one in (demo_at_noon, first):
@@ -145,6 +146,7 @@ def test_the_month_ends_past_the_budget_whenever_it_is(demo_at_noon: DemoHistory
         assert sum(end for (_, name), end in report.projected.items() if name == month) > 27_000
 
 
+@pytest.mark.nightly
 def test_the_first_of_a_month_tells_the_whole_one_before(first: DemoHistory) -> None:
     """February 2027: 28 days of rent by two prices, less the hours without the host."""
     # Repriced on 20 February; lost for 5.5 hours on the 23rd.
@@ -152,11 +154,9 @@ def test_the_first_of_a_month_tells_the_whole_one_before(first: DemoHistory) -> 
     assert spent(first.report, "2027-02") == pytest.approx(rent + 28 * 24 * 1.10 + 8 * 9.20, abs=0.005)
 
 
-def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(history: LoggedHistory) -> None:
-    """A second demo agrees in every total, and another seed moves money between phases alone.
-
-    What the chat served: more by day than by night, and on a weekend about half.
-    """
+@pytest.mark.nightly
+def test_a_seed_tells_the_same_weeks_and_another_seed_others(history: LoggedHistory) -> None:
+    """A second demo agrees in every total, and another seed moves money between phases alone."""
     first_run, again, other = (
         history.report.totals,
         demo_history().report.totals,
@@ -170,6 +170,9 @@ def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(histor
     assert other.tokens != first_run.tokens
     assert sum(other.cost.values()) == sum(first_run.cost.values())
 
+
+def test_what_the_chat_served_has_a_curve(history: LoggedHistory) -> None:
+    """More by day than by night, and on a weekend about half."""
     hour, read = NOON // 3600, history.chat
     wednesday, saturday = hour - 12 - 7 * 24, hour - 12 - 4 * 24
     assert 0.45 < (read[saturday + 24] - read[saturday]) / (read[wednesday + 24] - read[wednesday]) < 0.65
@@ -194,6 +197,30 @@ def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
     assert set(last_day) == {minute, 5 * minute}
     # The longest: 5.5 hours without the host and the minute that its daemon takes to come.
     assert sorted(lasts)[-2:] == [60 * minute, 331 * minute]
+
+
+def test_a_slow_replay_leaves_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two and a half minutes pass while it is replayed: they are ticked as well, and none is unobserved."""
+    clock, walls = noon(), []
+    minute = 60 * NANOSECONDS_PER_SECOND
+    monkeypatch.setattr(
+        Timeline, "ticks", lambda timeline, _fine: iter([timeline.now - minute, timeline.now])
+    )
+
+    def published() -> None:
+        report = daemon.current()
+        assert report is not None
+        walls.append((report.wall - daemon.timeline.now) / minute)
+        clock.now = 5 * minute // 2
+
+    daemon = DemoDaemon(clock, FakeFootprint(None), BUILD, published)
+    replay(daemon)
+    report = daemon.sampler.tick()
+
+    assert walls == [-1, 0, 1, 2, 2.5, 2.5]
+    assert report.totals is not None
+    unobserved = {key: time for key, time in report.totals.gpu_time.items() if key.phase == "unobserved"}
+    assert sum(unobserved.values()) == 0
 
 
 class Thousandths:

@@ -34,7 +34,7 @@ from exporter.web.server import WebServer
 from exporter.web.wording import timestamp
 from tests.sampler.sampler_fixture import FakeFootprint
 
-pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
 BUILD: Final = Build("0", "", "3")
 PROGRAM: Final = f"{sys.executable} -m exporter"
@@ -83,7 +83,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     commands = [command for fact in facts(daemon.timeline, site) for command in fact.shown_by]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
     try:
-        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
+        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=480, check=True)
         with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
             page = answer.read().decode()
         with urllib.request.urlopen(f"{site.url}/cost.json") as answer:  # noqa: S310  # our own

@@ -8,7 +8,7 @@ import pytest
 from exporter.demo.timeline import DAYS
 from tests.demo.demo_history import LoggedHistory
 
-pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
 CHANGES = [
     ("info", "first tick"),

@@ -30,10 +30,13 @@ class Sandbox:
             (bin_ / name).write_text(f'#!/bin/sh\nexec {sys.executable}{call} "$@"\n')
             (bin_ / name).chmod(0o755)
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("PYTEST", "COV_")) and name != "PYTHONDONTWRITEBYTECODE"
+            },  # what one block has compiled the next need not
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.root),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "GIT_CEILING_DIRECTORIES": str(folder),
         }
 

@@ -32,9 +32,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="process",
         help="how the story's daemon runs: from this tree, or in a container as the DaemonSet restricts it",
     )
-    parser.addoption(
-        "--all-cases", action="store_true", help="run the long cases of rules on VictoriaMetrics too"
-    )
     parser.addoption("--record", type=Path, help="folder to write the pages of the story to")
 
 

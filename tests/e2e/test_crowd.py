@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon, get
 from tests.fake_nvml.library import FakeNvml
+from tests.nightly import daily
 from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
 from tests.web.test_passwords import basic, hashed
 
@@ -42,7 +43,7 @@ def _room() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("size", [140, 200, CROWD])
+@pytest.mark.parametrize("size", daily((140, 200, CROWD), {CROWD}))
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_crowd_keeps_no_probe_and_no_scrape_out(daemon: Daemon, kind: str, size: int) -> None:
     """A socket that is cut is opened again; 99 of 100 are answered within a second, in little memory."""

@@ -155,6 +155,7 @@ def write(rows: list[Row], file: Path) -> Path:
     return file
 
 
+@pytest.mark.nightly
 def test_the_validator_would_say_what_is_wrong(rows: list[Row], tmp_path: Path) -> None:
     """Columns spoiled or left out break their rules, each its own."""
     spoiled = [
@@ -183,6 +184,7 @@ def test_the_validator_would_say_what_is_wrong(rows: list[Row], tmp_path: Path) 
     }
 
 
+@pytest.mark.nightly
 def test_with_an_invoice_the_other_rule_is_broken(rows: list[Row], tmp_path: Path) -> None:
     """So that no file keeps both, and ours is right to have no invoice."""
     invoiced = [{**row, "InvoiceId": "invoice-1"} for row in rows]

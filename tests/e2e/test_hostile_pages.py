@@ -170,6 +170,7 @@ def test_a_page_that_makes_up_series_grows_neither_memory_nor_ledger(tmp_path: P
     assert disk < 20 * MEBIBYTE
 
 
+@pytest.mark.nightly
 def test_32_honest_servers_of_17000_series_are_exact(tmp_path: Path, host: FakeNvml) -> None:
     """Each series rises by two: 34,000 tokens of each server. They had 641 MiB resident."""
     first, then = crowded("honest", 5), crowded("honest", 7)

@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from exporter.ledger.reader import LedgerReader
 from tests.faults import expected_totals
 from tests.faults.fault_plan import plan
@@ -55,6 +57,7 @@ def live(host: FaultyHost, seeds: range) -> None:
         host.live()
 
 
+@pytest.mark.nightly
 def test_nothing_grows_with_uptime(tmp_path: Path) -> None:
     """Memory, descriptors, threads, file; and after all of it each GPU's rent is still exact."""
     with faulty_host(tmp_path, ()) as host:

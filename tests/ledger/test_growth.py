@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from exporter.cost.advance import advance
 from exporter.cost.counters import MARKS_MAX
 from exporter.cost.state import State
@@ -27,6 +29,7 @@ def made_up(read: int) -> ServerReading:
     return replace(page(), counters=counter_readings(rows))
 
 
+@pytest.mark.nightly
 def test_a_week_of_made_up_series_is_as_large_as_its_first_hours(path: Path, clock: StillClock) -> None:
     """State, its text, the file and its log; and after the server is gone nothing of it is left."""
     ledger = Ledger.open(path, clock)

@@ -40,6 +40,7 @@ from tests.ledger.ticks import (
     accrued,
     filled,
 )
+from tests.nightly import daily
 
 FULL = sqlite3.OperationalError("database or disk is full")
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
@@ -149,7 +150,7 @@ def history_totals(days: dict[int, HistorySums]) -> dict[str, Counter[Any]]:
     }
 
 
-@pytest.mark.parametrize("cells", [2, 200])
+@pytest.mark.parametrize("cells", daily((2, 200), {2}))
 @examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     posted=ticks(),

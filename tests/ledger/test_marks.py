@@ -4,6 +4,7 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import MISSING, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from exporter.cost.state import (
     EndpointState,
     GatewayState,
     GpuState,
+    LatencyMark,
+    LatencyState,
     ModelState,
     ServerState,
     State,
@@ -85,6 +88,19 @@ REMEMBERED = State(
             marks=CounterMarks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
             answered=NOVEMBER + 2,
             youngest=NOVEMBER + 1,
+            latency=LatencyState(
+                NOVEMBER + 4,
+                read=True,
+                identity="1:2",
+                falls=1,
+                answered=NOVEMBER + 2,
+                dropped=True,
+                marks={
+                    "ttft{engine=0}": LatencyMark(0.5, 0.75, 3.0, 4.0, 1e15),
+                    "tpot{engine=0}": LatencyMark(-inf, 0.01, 0.0, 4.0, 5.0, gone=NOVEMBER + 3),
+                    "tpot{engine=1}": LatencyMark(80.0, inf, 4.0, 5.0, 5.0),
+                },
+            ),
         ),
         "http://[::1]:8001/metrics": EndpointState(ALPHA, NOVEMBER),
     },
@@ -403,6 +419,30 @@ def test_scopes_of_a_later_release_stay_in_the_file(
     assert rows == [("novelty", "x", "1")]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        None,
+        [],
+        {"since": "now"},
+        {"read": None},
+        {"marks": {"ttft": [0.5, 0.75, 3, 4]}},
+        {"marks": {"ttft": [0.5, 0.75, 3, "4", 5, None]}},
+        {"marks": {"ttft": [0.5, 0.75, 3, 4, float("inf"), None]}},
+    ],
+)
+def test_damaged_histograms_cost_an_endpoint_nothing_else(damaged: Any) -> None:
+    """Its counters keep their marks; of its histograms the next read sets new ones."""
+    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL])
+    text["latency"] = {**text["latency"], **damaged} if isinstance(damaged, dict) and damaged else damaged
+    if isinstance(damaged, dict) and "read" in damaged:
+        del text["latency"]["read"]
+    state, dropped = marks.state_of([("endpoint", URL, json.dumps(text))])
+
+    assert dropped == ()
+    assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], latency=LatencyState())
+
+
 @given(st.text(), st.text())
 def test_garbage_never_raises(key: str, text: str) -> None:
     """Whatever the rows hold, a state comes back."""
@@ -426,6 +466,8 @@ def test_deep_garbage_never_raises() -> None:
         REMEMBERED.gpus["GPU-1"],
         REMEMBERED.endpoints[URL],
         REMEMBERED.endpoints[URL].marks,
+        REMEMBERED.endpoints[URL].latency,
+        REMEMBERED.endpoints[URL].latency.marks["tpot{engine=0}"],
         REMEMBERED.servers[ZETA],
         REMEMBERED.servers[ZETA].models["z-first"],
         REMEMBERED.gateways[GATEWAY],

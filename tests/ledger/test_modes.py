@@ -17,6 +17,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import Migration, migrate
 from tests import rights, unprivileged
 from tests.ledger.ticks import StillClock, accrued, numbered
+from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,7 +127,7 @@ def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
 
 
-@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("running", daily((True, False), {True}))
 def test_a_member_of_the_group_reports(clock: StillClock, *, running: bool) -> None:
     """With a running daemon and without one; the error for any other user names the one who may."""
     if os.geteuid() != 0:

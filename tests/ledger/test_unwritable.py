@@ -16,6 +16,7 @@ from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import FilePresence
 from tests import rights, tmpfs, unprivileged
 from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
+from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
 MONTHS = ("2026-11",)
@@ -175,7 +176,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize("left", ["closed", "killed", "killed, without a lock"])
+@pytest.mark.parametrize("left", daily(("closed", "killed", "killed, without a lock"), {"killed"}))
 def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left: str) -> None:
     """A real one: with the log that a killed daemon left too. Writable again, it is locked and written."""
     if not tmpfs.mountable():

@@ -203,6 +203,33 @@ EXPECTED = {
         f'{{limit="sequences",{CHAT},{OF_CHAT}}} 0.15625',
     ],
     "inference_server_headroom_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 0.0"],
+    "inference_slo_observations_total": [
+        f'{{basis="requests",{CHAT},objective="first_token",{OF_CHAT}}} 800.0',
+        f'{{basis="tokens",{CHAT},objective="per_token",{OF_CHAT}}} 250000.0',
+    ],
+    "inference_slo_met_observations_total": [
+        f'{{basis="requests",bound="lower",{CHAT},objective="first_token",{OF_CHAT}}} 600.0',
+        f'{{basis="requests",bound="upper",{CHAT},objective="first_token",{OF_CHAT}}} 750.0',
+        f'{{basis="tokens",bound="lower",{CHAT},objective="per_token",{OF_CHAT}}} 250000.0',
+        f'{{basis="tokens",bound="upper",{CHAT},objective="per_token",{OF_CHAT}}} 250000.0',
+    ],
+    "inference_slo_met_ratio": [
+        f'{{bound="lower",{CHAT},objective="all",{OF_CHAT}}} 0.75',
+        f'{{bound="upper",{CHAT},objective="all",{OF_CHAT}}} 0.9375',
+        f'{{bound="lower",{CHAT},objective="first_token",{OF_CHAT}}} 0.75',
+        f'{{bound="upper",{CHAT},objective="first_token",{OF_CHAT}}} 0.9375',
+        f'{{bound="lower",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
+        f'{{bound="upper",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
+    ],
+    "inference_slo_cost_dollars_per_million_tokens": [
+        f'{{bound="lower",{CHAT},{OF_CHAT}}} 4.8',
+        f'{{bound="upper",{CHAT},{OF_CHAT}}} 6.0',
+    ],
+    "inference_slo_objective_seconds": [
+        '{namespace="ml",objective="first_token",server="chat"} 0.75',
+        '{namespace="ml",objective="per_token",server="chat"} 0.05',
+    ],
+    "inference_slo_target_ratio": ['{namespace="ml",server="chat"} 0.95'],
     "inference_server_load_dollars_per_hour": [f"{{{CHAT},{OF_CHAT}}} 8.5"],
     "inference_server_gpus": [
         '{namespace="",server="batch"} 0.25',
@@ -244,6 +271,8 @@ OF_THE_BOOKS = {
     "inference_gpu_seconds_total",
     "inference_tokens_total",
     "inference_requests_total",
+    "inference_slo_observations_total",
+    "inference_slo_met_observations_total",
     "inference_server_preemptions_total",
     "inference_gpu_energy_joules_total",
     "inference_gpu_unpriced_seconds_total",
@@ -332,6 +361,8 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
         (
             "prices",
             "quotients",
+            "met",
+            "met_costs",
             "budgets",
             "gpus",
             "servers",

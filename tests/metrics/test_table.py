@@ -63,6 +63,12 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_requests_waiting": ("gauge", S),
     "inference_server_load_ratio": ("gauge", (*S, "limit")),
     "inference_server_headroom_dollars_per_hour": ("gauge", S),
+    "inference_slo_observations_total": ("counter", (*S, "objective", "basis")),
+    "inference_slo_met_observations_total": ("counter", (*S, "objective", "basis", "bound")),
+    "inference_slo_met_ratio": ("gauge", (*S, "objective", "bound")),
+    "inference_slo_cost_dollars_per_million_tokens": ("gauge", (*S, "bound")),
+    "inference_slo_objective_seconds": ("gauge", ("namespace", "server", "objective")),
+    "inference_slo_target_ratio": ("gauge", ("namespace", "server")),
     "inference_server_load_dollars_per_hour": ("gauge", S),
     "inference_server_gpus": ("gauge", ("namespace", "server")),
     "inference_server_gpu_share_ratio": ("gauge", ("namespace", "server", "uuid", "method")),
@@ -104,7 +110,7 @@ UNITS = (
     "seconds",
 )
 STATES = ("up", "priced", "persistent", "configured", "success", "expected", "visible", "replaced")
-COUNTS = ("requests", "preemptions", "errors", "gpus", "running", "waiting")
+COUNTS = ("requests", "observations", "preemptions", "errors", "gpus", "running", "waiting")
 
 GRAMMAR = re.compile(
     rf"inference(_[a-z]+)*_({'|'.join(UNITS + STATES + COUNTS)})(_total)?|inference(_[a-z]+)+_info"

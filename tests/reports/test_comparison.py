@@ -73,6 +73,7 @@ def test_a_damaged_table_suggests_nothing(tmp_path: Path) -> None:
     assert suggested(Config(), server(LLAMA), catalogue=Catalogue(tmp_path)) == []
 
 
+@pytest.mark.nightly
 def test_every_bundled_offer_can_be_configured() -> None:
     """No price has more decimals than `compare` takes: each suggested line is one that is accepted."""
     table = (BUNDLED / "hosted.csv").read_text(encoding="utf-8").splitlines()

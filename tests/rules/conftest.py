@@ -37,7 +37,7 @@ def promtool(prometheus_folder: Path) -> Promtool:
             env=MEMORY | os.environ,
             capture_output=True,
             text=True,
-            timeout=300,  # a busy machine with two cores takes a minute and a half
+            timeout=600,  # CI runs it beside the end-to-end tests, to which it gives way
             check=False,
         )
 

@@ -1,4 +1,4 @@
-"""The cases of promtool's files, each with the rules that it depends on; a file's shortest case has them all.
+"""The cases of promtool's files, each with the rules it depends on; a file's shortest case may have them all.
 
 promtool evaluates every rule of a file at every step of every case, and most cases ask a tenth of them.
 A rule that no case asks for may still fail on its input, as when two series would become one.
@@ -7,12 +7,25 @@ A rule that no case asks for may still fail on its input, as when two series wou
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from tests.rules.victoriametrics import document_of, end_of, loaded
+from tests.rules.victoriametrics import document_of, end_of, loaded, seconds
+
+FEW_STEPS: Final = 60
+"""Evaluations of a case in which CI evaluates every rule, too."""
 
 
-def split_cases(file: Path, folder: Path) -> Iterator[str]:
-    """Write one file for each case, and yield their names; groups and rules keep their order."""
+def shortest_steps(file: Path) -> int:
+    """How often the rules are evaluated in the shortest case of a file."""
+    document = document_of(file)
+    return min(map(end_of, document["tests"])) // seconds(document["evaluation_interval"])
+
+
+def split_cases(file: Path, folder: Path, *, every_rule: bool) -> Iterator[str]:
+    """Write one file for each case, and yield their names; groups and rules keep their order.
+
+    With `every_rule`, the shortest case has all of them.
+    """
     document = document_of(file)
     groups = [group for name in document["rule_files"] for group in document_of(file.parent / name)["groups"]]
     shortest = min(document["tests"], key=end_of)
@@ -22,7 +35,12 @@ def split_cases(file: Path, folder: Path) -> Iterator[str]:
             id(rule) for rule in loaded(file.parent, document, [check["expr"] for check in checks], alerts)
         }
         smaller = [
-            group | {"rules": [one for one in group["rules"] if id(one) in needed or case is shortest]}
+            group
+            | {
+                "rules": [
+                    one for one in group["rules"] if id(one) in needed or (every_rule and case is shortest)
+                ]
+            }
             for group in groups
         ]
         chosen = [group for group in smaller if group["rules"]]

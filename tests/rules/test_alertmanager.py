@@ -56,6 +56,8 @@ def test_the_alertmanager_accepts_the_example() -> None:
         (("severity=page", "product=search"), "platform-pager"),
         (("severity=ticket", "product=chat"), "chat-tickets"),
         (("severity=ticket", "product=fleet"), "platform-tickets"),
+        (("severity=ticket", "product=chat", "alertname=InferenceSavingsAvailable"), "chat-tickets"),
+        (("severity=ticket", "product=fleet", "alertname=InferenceSavingsAvailable"), "platform-tickets"),
         (("severity=none",), "platform-tickets"),
     ],
 )

@@ -19,6 +19,7 @@ L4_RENT = 'uuid="GPU-0",gpu_model="L4",component="rent",instance="a"'
 T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
 OWNED = 'product="p",team="t",server="chat",namespace="ml"'
 SERVED = f'{OWNED},model="m",instance="a"'
+FIRST, EACH = (f'objective="{name}",basis="requests"' for name in ("first_token", "per_token"))
 HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
 FREE = 'server="unallocated",instance="a"'
 NOV, OCT = 'month="2026-11"', 'month="2026-10"'
@@ -33,9 +34,19 @@ HOSTS = {
     f'inference_gpu_seconds_total{{{SERVED},phase="decode"}}': "0+120x180",
     f'inference_tokens_total{{{SERVED},kind="prompt"}}': "0+3072x180",
     f'inference_tokens_total{{{SERVED},kind="generation"}}': "0+1024x180",
+    # of 60 requests a minute 45 to 57 met one objective, and 54 the other
+    f'inference_slo_observations_total{{{SERVED},objective="first_token",basis="requests"}}': "0+60x180",
+    f'inference_slo_met_observations_total{{{SERVED},{FIRST},bound="lower"}}': "0+45x180",
+    f'inference_slo_met_observations_total{{{SERVED},{FIRST},bound="upper"}}': "0+57x180",
+    f'inference_slo_observations_total{{{SERVED},objective="per_token",basis="requests"}}': "0+60x180",
+    f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="lower"}}': "0+54x180",
+    f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="upper"}}': "0+54x180",
     f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
     f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
     f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
+    # a finding of each host; what is silent is not counted on
+    f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="a"}}': "1400x180",
+    f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="b"}}': "7x100 stale",
     # what takes weeks to record
     f"inference:cost_dollars:week_ratio{{{OF_P}}}": "1.5x180",
     f"inference:gpu_hours:week_ratio{{{OF_P}}}": "1.25x180",
@@ -170,7 +181,9 @@ COURSE = "fleet: The month against the budgets of the fleet"
 CLUSTERS = "fleet: Clusters"
 OWNERS = "fleet: Products and teams: the first 30, by what they spend now"
 SERVERS = "fleet: Servers: the first 30, by what they spend now"
+LEVEL = "models: Service level, last hour: the first 30 servers, by what they spend now"
 WHERE = "fleet: Where: the 30 servers whose idle time costs most"
+FINDING = f'{{{OWNED},kind="schedule",form="cash"}}'
 WEEK = "fleet: This week over the week before"
 INVOICE = "chargeback: Invoice: closed months, by product and team, the first 100"
 THIS = "chargeback: This month so far, by product and team, the first 100"
@@ -242,15 +255,23 @@ EXPECTED: dict[str, Samples] = {
     f"{SERVERS}: Tokens per second": {CHAT: 4096 / 60},
     # 0.625 dollars and 4,096 tokens a minute: 152.587890625 dollars per million
     f"{SERVERS}: Dollars per million tokens, 1 h": {CHAT: 152.587890625},
+    f"{SERVERS}: Within its slo, at least": {CHAT: 0.65},
+    f"{SERVERS}: Within its slo, at most": {CHAT: 0.9},
+    f"{LEVEL}: First token, at least": {CHAT: 0.75},
+    f"{LEVEL}: First token, at most": {CHAT: 0.95},
+    f"{LEVEL}: Per token, at least": {CHAT: 0.9},
+    f"{LEVEL}: Per token, at most": {CHAT: 0.9},
+    # 152.587890625 over 0.9 at best; over 1 - 0.25 - 0.1 at worst
+    f"{LEVEL}: Dollars per million tokens within it, at least": {CHAT: 169.54210069444446},
+    f"{LEVEL}: Dollars per million tokens within it, at most": {CHAT: 234.75060096153848},
     # 25 and 50 cents a minute are idle: 45 dollars an hour, of 700 hours
     "fleet: Wasted, per month": {"{}": 31500},
     "fleet: Give back, per month": {"{}": 21000},
     "fleet: Shrink, per month": {"{}": 10500},
     # 0.75 of a dollar a minute that was watched
     "fleet: Idle share, last 24 h": {"{}": 0.75},
-    f"{WHERE}: Wasted, per month": {CHAT: 10500, UNALLOCATED: 21000},
-    f"{WHERE}: Idle share, 24 h": {CHAT: 0.5, UNALLOCATED: 1},
-    f"{WHERE}: GPUs": {CHAT: 2},
+    "fleet: What could be saved: the first 30 findings: Saves per month": {FINDING: 1400},
+    "waste: What could be saved: the first 50 findings: Saves per month": {FINDING: 1400},
     "fleet: When: idle dollars per hour, by product: the first 10: {{product}}": {
         '{product="p"}': 15,
         "{}": 30,

@@ -1,15 +1,17 @@
-"""The projection of simulated fleets, all in one run of promtool, against months worked by hand.
+"""The projection of simulated fleets against months worked by hand: a run of promtool in CI, one each night.
 
 A month of 30 days after 22 days of history; what happens happens on the third day.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 
 import pytest
 
 from benchmarks.projection.engine import Answer, InputSeries, Question, evaluate_series
+from tests.nightly import daily
 
 from projection import groups  # isort: skip  # deploy/rules, which the engine puts on the path
 from statement import text  # isort: skip
@@ -106,6 +108,9 @@ FLEETS = {
     "cheaper": Fleet({ALL: flat(100)}, CHANGE - 15 * 24, lambda hour: 1 if hour < CHANGE + 4 * 24 else 0.75),
 }
 
+EACH_DAY = frozenset({"doubles", "week", "renamed", "installed by day", "cheaper"})
+"""Fleets that CI takes: a change, a steady load, an owner that comes and goes, a beginning, a price."""
+
 LATER = (30, 48, 96, 168, 192)
 DAYS = tuple(range(-24, 193, 24))
 SINCE = tuple(sorted({*LATER, *DAYS, 6, 7, 8, 12, 20, 27, 32, 36, 60}))
@@ -175,26 +180,35 @@ def series(name: str, fleet: Fleet) -> list[InputSeries]:
     return actual
 
 
+Answers = Callable[[str], Mapping[tuple[str, int], Answer]]
+
+
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int], Answer]:
-    """What each record is, so many hours after the change."""
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What each record is, so many hours after the change, where a fleet of some name is evaluated."""
     questions = [Question(expr, 3600 * (CHANGE + hour)) for hour in SINCE for expr in RECORDS.values()]
-    actual = evaluate_series(
-        text("", groups(("fleet",))),
-        [one for name, fleet in FLEETS.items() for one in series(name, fleet)],
-        questions,
-        tmp_path_factory.mktemp("projection"),
-        interval=1800,
-        order=[group.name for group in groups()],
-    )
     keys = {expr: key for key, expr in RECORDS.items()}
-    return {
-        (keys[question.expr], question.at // 3600 - CHANGE): {
-            frozenset(one for one in labels if one[0] != "__name__"): number
-            for labels, number in answer.items()
+
+    @cache
+    def evaluated(*, each_day: bool) -> Mapping[tuple[str, int], Answer]:
+        fleets = {name: fleet for name, fleet in FLEETS.items() if (name in EACH_DAY) is each_day}
+        actual = evaluate_series(
+            text("", groups(("fleet",))),
+            [one for name, fleet in fleets.items() for one in series(name, fleet)],
+            questions,
+            tmp_path_factory.mktemp("projection"),
+            interval=1800,
+            order=[group.name for group in groups()],
+        )
+        return {
+            (keys[question.expr], question.at // 3600 - CHANGE): {
+                frozenset(one for one in labels if one[0] != "__name__"): number
+                for labels, number in answer.items()
+            }
+            for question, answer in zip(questions, actual, strict=True)
         }
-        for question, answer in zip(questions, actual, strict=True)
-    }
+
+    return lambda name: evaluated(each_day=name in EACH_DAY)
 
 
 def value(answer: Answer, **labels: str) -> float:
@@ -203,10 +217,10 @@ def value(answer: Answer, **labels: str) -> float:
     return actual
 
 
-def errors(answers: Mapping[tuple[str, int], Answer], name: str, hours: Sequence[int]) -> dict[int, float]:
+def errors(answers: Answers, name: str, hours: Sequence[int]) -> dict[int, float]:
     """How far a fleet's projection is from its month, as a part of it."""
     truth = FLEETS[name].month()
-    return {hour: value(answers["fleet", hour], fleet=name) / truth - 1 for hour in hours}
+    return {hour: value(answers(name)["fleet", hour], fleet=name) / truth - 1 for hour in hours}
 
 
 def beyond(actual: Mapping[int, float], most: float) -> dict[int, float]:
@@ -214,105 +228,108 @@ def beyond(actual: Mapping[int, float], most: float) -> dict[int, float]:
     return {hour: error for hour, error in actual.items() if abs(error) > most}
 
 
-@pytest.mark.parametrize("name", ["doubles", "quarter"])
-def test_a_fleet_that_changed(answers: Mapping[tuple[str, int], Answer], name: str) -> None:
+@pytest.mark.parametrize("name", daily(("doubles", "quarter"), EACH_DAY))
+def test_a_fleet_that_changed(answers: Answers, name: str) -> None:
     """Within 5 % from 30 hours after it doubled or shrank to a quarter."""
     assert beyond(errors(answers, name, LATER), 0.05) == {}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "most"), [("burst", 0.05), ("burst, nine days", 0.15)])
-def test_a_day_of_three_times_the_load(
-    answers: Mapping[tuple[str, int], Answer], name: str, most: float
-) -> None:
+def test_a_day_of_three_times_the_load(answers: Answers, name: str, most: float) -> None:
     """Within 5 % with three weeks of history and within 15 % with nine days, during it and after."""
     actual = errors(answers, name, [6, 12, 24, 30, 36, 48, *([96, 192] if most < 0.1 else [])])
 
     assert beyond(actual, most) == {}
 
 
-@pytest.mark.parametrize("name", ["night", "week", "office"])
-def test_steady_loads(answers: Mapping[tuple[str, int], Answer], name: str) -> None:
+@pytest.mark.parametrize("name", daily(("night", "week", "office"), EACH_DAY))
+def test_steady_loads(answers: Answers, name: str) -> None:
     """Within 3 % at every hour, by day and by night, on weekdays and weekends."""
     assert beyond(errors(answers, name, SINCE), 0.03) == {}
 
 
-def test_owners_sum_to_the_fleet(answers: Mapping[tuple[str, int], Answer]) -> None:
+@pytest.mark.parametrize("name", daily(FLEETS, EACH_DAY))
+def test_owners_sum_to_the_fleet(answers: Answers, name: str) -> None:
     """To 1e-9, in every fleet at every hour; so do clusters."""
+    actual = answers(name)
     for hour in SINCE:
-        for name in FLEETS:
-            whole = [number for keys, number in answers["fleet", hour].items() if ("fleet", name) in keys]
-            for kind in ("owner", "cluster"):
-                parts = [number for keys, number in answers[kind, hour].items() if ("fleet", name) in keys]
-                assert sum(parts) == pytest.approx(sum(whole), rel=1e-9), (name, kind, hour)
+        whole = [number for keys, number in actual["fleet", hour].items() if ("fleet", name) in keys]
+        for kind in ("owner", "cluster"):
+            parts = [number for keys, number in actual[kind, hour].items() if ("fleet", name) in keys]
+            assert sum(parts) == pytest.approx(sum(whole), rel=1e-9), (kind, hour)
 
 
 @pytest.mark.parametrize("hour", [7, 8, 12, 30, 48, 168])
-def test_a_renamed_product(answers: Mapping[tuple[str, int], Answer], hour: int) -> None:
+def test_a_renamed_product(answers: Answers, hour: int) -> None:
     """After six hours the old name is projected at what it has spent, and the new one at the rest."""
     fleet = FLEETS["renamed"]
     for (product, team), owner in fleet.owners.items():
-        actual = value(answers["owner", hour], fleet="renamed", product=product, team=team)
+        actual = value(answers("renamed")["owner", hour], fleet="renamed", product=product, team=team)
         assert actual == pytest.approx(fleet.month(owner), rel=0.005), product
 
 
-def test_a_newcomer_shrinks_no_other(answers: Mapping[tuple[str, int], Answer]) -> None:
+@pytest.mark.nightly
+def test_a_newcomer_shrinks_no_other(answers: Answers) -> None:
     """In its first day the fleet's projection is not yet its own; from then on all are."""
     fleet = FLEETS["newcomer"]
     for hour in (6, 12, 24, 30, 48, 168):
         for (product, team), owner in fleet.owners.items():
-            actual = value(answers["owner", hour], fleet="newcomer", product=product, team=team)
+            actual = value(answers("newcomer")["owner", hour], fleet="newcomer", product=product, team=team)
             if product != "new" or hour >= 30:
                 assert actual == pytest.approx(fleet.month(owner), rel=0.03), (hour, product)
 
 
-def test_a_batch_of_one_day_in_five(answers: Mapping[tuple[str, int], Answer]) -> None:
+@pytest.mark.nightly
+def test_a_batch_of_one_day_in_five(answers: Answers) -> None:
     """What is no owner's usual load goes to the one that spends it now and then."""
     fleet = FLEETS["batch"]
     for hour in (48, 96, 192):
-        actual = value(answers["owner", hour], fleet="batch", product="chat")
+        actual = value(answers("batch")["owner", hour], fleet="batch", product="chat")
         assert actual == pytest.approx(fleet.month(fleet.owners[ALL]), rel=0.12), hour
 
 
-def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
+def test_the_first_hours(answers: Answers) -> None:
     """Eight hours of day alone may be a load that never rests: the band holds it. A day is right."""
     name = "installed by day"
     truth = FLEETS[name].month()
     for hour in (12, 20, 30, 32, 36, 48, 60, 96, 168):
-        assert value(answers["low", hour], fleet=name) <= truth <= value(answers["high", hour], fleet=name), (
-            hour
-        )
+        low, high = (value(answers(name)[kind, hour], fleet=name) for kind in ("low", "high"))
+        assert low <= truth <= high, hour
     assert errors(answers, name, [12])[12] == pytest.approx(0.5, abs=0.01)
     assert beyond(errors(answers, name, [32, 36, 60, 96, 168]), 0.03) == {}
 
 
-def test_installed_on_the_28th(answers: Mapping[tuple[str, int], Answer]) -> None:
+@pytest.mark.nightly
+def test_installed_on_the_28th(answers: Answers) -> None:
     """Three days at 93 an hour, known at once; nothing is made up of the days before."""
-    actual = [value(answers["fleet", hour], fleet="installed on the 28th") for hour in (6, 12, 48)]
+    name = "installed on the 28th"
+    actual = [value(answers(name)["fleet", hour], fleet=name) for hour in (6, 12, 48)]
 
     assert actual == pytest.approx([93 * 72] * 3, rel=1e-6)
 
 
-def test_a_dated_price(answers: Mapping[tuple[str, int], Answer]) -> None:
+def test_a_dated_price(answers: Answers) -> None:
     """A quarter cheaper from day 20 on: within 0.5 % on every day before and after, and so is the owner."""
     assert {
         hour: error for hour, error in errors(answers, "cheaper", DAYS).items() if abs(error) > 0.005
     } == {}
 
 
-def test_bands(answers: Mapping[tuple[str, int], Answer]) -> None:
+@pytest.mark.parametrize("name", daily(FLEETS, EACH_DAY))
+def test_bands(answers: Answers, name: str) -> None:
     """The projection is in its band, and so is a doubled fleet's truth once a day has passed."""
+    actual = answers(name)
     for hour in SINCE:
-        for name in FLEETS:
-            if any(("fleet", name) in keys for keys in answers["fleet", hour]):
-                low, middle, high = (
-                    value(answers[kind, hour], fleet=name) for kind in ("low", "fleet", "high")
-                )
-                assert low <= middle <= high, (name, hour)
-        for keys, middle in answers["owner", hour].items():
-            assert answers["owner_low", hour][keys] <= middle * (1 + 1e-9)
-            assert answers["owner_high", hour][keys] >= middle * (1 - 1e-9)
-    for name, hours in (("doubles", (27, 30, 48, 168)), ("quarter", (27, 30, 48, 168))):
+        if any(("fleet", name) in keys for keys in actual["fleet", hour]):
+            low, middle, high = (value(actual[kind, hour], fleet=name) for kind in ("low", "fleet", "high"))
+            assert low <= middle <= high, hour
+        for keys, middle in actual["owner", hour].items():
+            if ("fleet", name) in keys:
+                assert actual["owner_low", hour][keys] <= middle * (1 + 1e-9)
+                assert actual["owner_high", hour][keys] >= middle * (1 - 1e-9)
+    if name in {"doubles", "quarter"}:
         truth = FLEETS[name].month()
-        for hour in hours:
-            low, high = (value(answers[kind, hour], fleet=name) for kind in ("low", "high"))
-            assert low <= truth <= high, (name, hour)
+        for hour in (27, 30, 48, 168):
+            low, high = (value(actual[kind, hour], fleet=name) for kind in ("low", "high"))
+            assert low <= truth <= high, hour

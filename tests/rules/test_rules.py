@@ -11,9 +11,12 @@ import pytest
 import yaml
 
 from tests import depth
-from tests.rules.promtool_cases import split_cases
+from tests.rules.promtool_cases import FEW_STEPS, shortest_steps, split_cases
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+RULE_TESTS = sorted(FOLDER.glob("*_test.yml"))
+SHORT = [file.name for file in RULE_TESTS if shortest_steps(file) <= FEW_STEPS]
+"""Files in whose shortest case CI evaluates every rule."""
 
 CONTRACT = {
     "inference:budget_dollars",
@@ -120,26 +123,40 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., Any], name: str) -> 
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", sorted(file.name for file in FOLDER.glob("*_test.yml")))
+@pytest.mark.parametrize("name", [file.name for file in RULE_TESTS])
 def test_the_rules_do_what_their_tests_say(
     promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
 ) -> None:
     """Every case holds, those that fire and those that must not; `make deep` evaluates all rules in each."""
     whole = depth.deep()
-    names = [name] if whole else list(split_cases(prometheus_folder / name, tmp_path))
+    split = split_cases(prometheus_folder / name, tmp_path, every_rule=name in SHORT)
+    names = [name] if whole else list(split)
     result = promtool("test", "rules", *names, cwd=prometheus_folder if whole else tmp_path)
 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", sorted(file.name for file in FOLDER.glob("*_test.yml")))
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [file.name for file in RULE_TESTS if file.name not in SHORT])
+def test_every_rule_bears_the_input_of_a_long_file(
+    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
+) -> None:
+    """Its cases, one of them with all rules."""
+    names = split_cases(prometheus_folder / name, tmp_path, every_rule=True)
+    result = promtool("test", "rules", *names, cwd=tmp_path)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_every_rule_is_evaluated_in_a_case_of_each_file(
     prometheus_folder: Path, tmp_path: Path, name: str
 ) -> None:
     """A rule that fails on its input fails the file, also where no case asks for what it records."""
     files = yaml.safe_load((prometheus_folder / name).read_text())["rule_files"]
     shipped = [(prometheus_folder / file).read_text() for file in files]
-    cases = [(tmp_path / case).read_text() for case in split_cases(prometheus_folder / name, tmp_path)]
+    names = split_cases(prometheus_folder / name, tmp_path, every_rule=True)
+    cases = [(tmp_path / case).read_text() for case in names]
     split = [(tmp_path / file).read_text() for case in cases for file in yaml.safe_load(case)["rule_files"]]
 
     def expressions(texts: list[str]) -> set[str]:
@@ -246,7 +263,7 @@ def test_no_alert_pages_for_the_default_budget(alerts: list[dict[str, Any]]) -> 
 
 
 def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dict[str, Any]]) -> None:
-    """A roll-out looks like a runaway; only a budget that is spent needs no rate."""
+    """A roll-out looks like a runaway; a budget that is spent needs no rate, and savings need a week."""
     budgets = [rule for rule in alerts if "inference:budget_dollars" in rule["expr"]]
     free = {
         rule["alert"]
@@ -255,7 +272,8 @@ def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dic
     }
 
     assert len(budgets) > 5
-    assert free == {"InferenceBudgetExhausted"}
+    assert free == {"InferenceBudgetExhausted", "InferenceSavingsAvailable"}
+    assert "offset 7d" in next(rule["expr"] for rule in budgets if "Savings" in rule["alert"])
 
 
 def test_the_default_budget_is_what_the_tests_fire_on(cases: list[dict[str, Any]]) -> None:

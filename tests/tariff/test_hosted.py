@@ -1,8 +1,11 @@
 """What tokens would have cost at a hosted offer."""
 
+from datetime import date
 from decimal import Decimal
 
-from exporter.tariff.hosted import HostedPrice, equivalent
+import pytest
+
+from exporter.tariff.hosted import HostedPrice, equivalent, is_current
 
 DOLLAR = 10**12
 
@@ -41,3 +44,21 @@ def test_patterns_say_whose_tokens_are_compared() -> None:
     assert of_both.covers("chat-1", "Llama-70B")
     assert not of_both.covers("batch", "Llama-70B")
     assert HostedPrice("a", Decimal(1), Decimal(1)).covers("", "")
+
+
+@pytest.mark.parametrize(
+    ("as_of", "current"),
+    [
+        ("2026-11-25", True),
+        ("2026-11-26", True),  # a day ahead, in a zone to the east
+        ("2026-11-27", False),
+        ("2025-11-24", True),
+        ("2025-11-23", False),
+        ("2026-11-25T12:00:00Z", True),
+        ("", True),
+        ("last week", False),
+    ],
+)
+def test_a_price_of_the_last_year(as_of: str, current: bool) -> None:  # noqa: FBT001 - of a table
+    """366 days, and one without a date."""
+    assert is_current(as_of, date(2026, 11, 25)) is current

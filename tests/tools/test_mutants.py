@@ -64,6 +64,7 @@ def test_every_mutant_is_python(tool: ModuleType) -> None:
         compile(tool.mutated(TEXT, mutant), "p.py", "exec")
 
 
+@pytest.mark.nightly
 def test_a_sample_is_the_same_for_the_same_seed(tool: ModuleType) -> None:
     """By the shares of the packages."""
     once, again, other = tool.sample(19, 30), tool.sample(19, 30), tool.sample(20, 30)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
 from exporter.cost.savings import Saving
+from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
 from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.readings import (
@@ -25,6 +27,7 @@ from exporter.readings import (
     Occupancy,
     ServerKey,
     ServerReading,
+    ServiceLevel,
     UnreadReason,
     UnreadServer,
 )
@@ -38,6 +41,8 @@ from exporter.report import (
     HostSavings,
     Hour,
     LoadRow,
+    MetCostRow,
+    MetRow,
     MonthKey,
     ProcessRow,
     Quotient,
@@ -206,6 +211,14 @@ def committed_totals() -> CommittedTotals:
         },
         requests={CHAT: 1024},
         preemptions={CHAT: 7},
+        latencies={
+            (CHAT, "first_token", "requests", "lower"): 600,
+            (CHAT, "first_token", "requests", "upper"): 750,
+            (CHAT, "first_token", "requests", "total"): 800,
+            (CHAT, "per_token", "tokens", "lower"): 250_000,
+            (CHAT, "per_token", "tokens", "upper"): 250_000,
+            (CHAT, "per_token", "tokens", "total"): 250_000,
+        },
         equivalents={
             (CHAT, "together-turbo"): 2 * DOLLAR + DOLLAR // 4,
             (BATCH, "together-turbo"): 0,
@@ -308,6 +321,12 @@ def report() -> Report:
         headroom={CHAT: 0.0},
         savings=savings(),
         load_rates={CHAT: 8.5},
+        met=(
+            MetRow(CHAT, "first_token", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
+            MetRow(CHAT, "per_token", ShareBounds(Fraction(1), Fraction(1))),
+            MetRow(CHAT, "all", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
+        ),
+        met_costs=(MetCostRow(CHAT, 4.8, 6.0),),
         fleet_overheads={"staff": 61.145},
         price_list_date=JULY,
         gpus=(
@@ -338,7 +357,13 @@ def report() -> Report:
             GpuRow(LOST, 2, up=False, priced=False, reading=None),
         ),
         servers=(
-            replace(endpoint, engine="vllm", engine_version="0.11.0", pod="chat-0"),
+            replace(
+                endpoint,
+                engine="vllm",
+                engine_version="0.11.0",
+                pod="chat-0",
+                slo=ServiceLevel(0.75, 0.05, 0.95),
+            ),
             replace(endpoint, url="http://10.0.0.2:8000/metrics", up=False, pod="chat-1"),
             ServerReading(
                 ServerKey("", "batch"), "http://127.0.0.1:8080/metrics", up=True, engine="llama.cpp"

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.listener import Listener, WebLimits, network
+from tests.nightly import daily
 from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
 
 Serve = Callable[..., Any]
@@ -22,7 +23,7 @@ def _room() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("size", [140, 200])
+@pytest.mark.parametrize("size", daily((140, 200), {140}))
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_crowd_keeps_nobody_out(
     kind: str, size: int, serve: Serve, make_report: Callable[..., Any]

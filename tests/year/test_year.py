@@ -19,15 +19,15 @@ from tests.year.run import Year
 def year_moments() -> Iterator[YearTick]:
     """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
 
-    Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes six
+    Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes eight
     times as many; `python -m benchmarks.year` takes all of the year at 10 s.
     """
     if deep():
         return events.moments(2 * events.HOUR, [(events.at(10, 1), events.at(11, 1), 600)])
-    calm = events.at(5, 12, 9), events.at(5, 12, 9, 30), events.TICK
+    calm = events.at(5, 12, 9), events.at(5, 12, 9, 10), events.TICK
     autumn = events.at(10, 24, 12), events.at(10, 26), 600
     end = events.END - 60, events.END, events.TICK
-    return events.moments(6 * events.HOUR, [calm, autumn, end], around=2 * 60)
+    return events.moments(6 * events.HOUR, [calm, autumn, end], around=60)
 
 
 TOGETHER: Final = 6

@@ -115,10 +115,10 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
     measurements = _measurements(hosts)
     used: set[_HostGpu] = set()
     savings: list[Saving] = []
-    lacking: dict[tuple[str, LackReason], list[ServerKey]] = {}
+    without: dict[tuple[str, LackReason], list[ServerKey]] = {}
     for candidate in sorted(_candidates(hosts), key=_order):
         name, per_hour = candidate.judged.host.name, candidate.server.gpus.per_hour or 0
-        found: list[tuple[Saving, frozenset[_HostGpu]]] = []
+        choices: list[tuple[Saving, frozenset[_HostGpu]]] = []
         missing: set[LackReason] = set()
         for kind in sorted(kind for kind, price in prices.items() if price < per_hour):
             measured = measurements.get((candidate.model, kind))
@@ -136,16 +136,16 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
             saving = _saving(candidate, measured[0], kind, need, chosen)
             if saving.amount > 0:
                 gpus = frozenset((host, gpu.gpu.uuid) for host, gpu in chosen)
-                found.append((muted(saving, policy), gpus))
-        if found:
-            saving, gpus = max(found, key=lambda each: each[0].amount)
+                choices.append((muted(saving, policy), gpus))
+        if choices:
+            saving, gpus = max(choices, key=lambda each: each[0].amount)
             savings.append(saving)
             if saving.ignored is None:
                 used |= gpus
         elif missing:
-            lacking.setdefault((name, "room" if "room" in missing else "rate"), []).append(candidate.key)
+            without.setdefault((name, "room" if "room" in missing else "rate"), []).append(candidate.key)
     return savings, [
-        Lack(reason, name, names(sorted(keys))) for (name, reason), keys in sorted(lacking.items())
+        Lack(reason, name, names(sorted(keys))) for (name, reason), keys in sorted(without.items())
     ]
 
 
@@ -205,16 +205,16 @@ def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
 
 def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
     """The slowest measurement first: of two, the smaller promise."""
-    found: dict[tuple[str, str], list[_Measurement]] = {}
+    by_kind: dict[tuple[str, str], list[_Measurement]] = {}
     for judged in hosts:
         for key, server, model in _models(judged):
             measurement = _measured(judged.host, key, server)
             if measurement is not None:
                 (kind,) = gpu_models(server.gpus.gpus)
-                found.setdefault((model, kind), []).append(measurement)
+                by_kind.setdefault((model, kind), []).append(measurement)
     return {
         each: sorted(measured, key=lambda m: (Fraction(sum(m.tokens), m.busy), m.host, m.server))
-        for each, measured in found.items()
+        for each, measured in by_kind.items()
     }
 
 

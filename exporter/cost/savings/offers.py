@@ -1,32 +1,21 @@
 """Hosted offers: servers that cost more than their tokens do elsewhere. Pure."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from typing import Final
+from datetime import UTC, datetime
 
 from exporter.cost.money import add
 from exporter.cost.savings.finding import Saving, SavingsPolicy, claim
 from exporter.cost.savings.hours import HostUsage, JudgedServer
 from exporter.readings import Kind, ServerKey
-from exporter.tariff.hosted import HostedPrice, equivalent
+from exporter.tariff.hosted import HostedPrice, equivalent, is_current
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-
-OFFER_DAYS: Final = 366
-"""Age from which the price of an offer is not compared."""
 
 
 def current_offers(policy: SavingsPolicy) -> tuple[tuple[HostedPrice, ...], tuple[HostedPrice, ...]]:
     """Offers with a price of the last year or without a date, and the others."""
     today = datetime.fromtimestamp(policy.now // NANOSECONDS_PER_SECOND, UTC).date()
-    current: list[HostedPrice] = []
-    dated: list[HostedPrice] = []
-    for offer in policy.offers:
-        try:
-            age = (today - date.fromisoformat(offer.as_of[:10])).days if offer.as_of else 0
-        except ValueError:
-            age = OFFER_DAYS + 1
-        (current if -1 <= age <= OFFER_DAYS else dated).append(offer)
-    return tuple(current), tuple(dated)
+    current = tuple(offer for offer in policy.offers if is_current(offer.as_of, today))
+    return current, tuple(offer for offer in policy.offers if not is_current(offer.as_of, today))
 
 
 def hosted(

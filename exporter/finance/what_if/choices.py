@@ -1,7 +1,7 @@
 """Choices to compare with what was paid, as a flag writes them. Pure.
 
 gpu=L40S:2400tok/s            another GPU type, by tokens of all kinds per second of one GPU
-gpu=L40S:900out/s@1.10        by generated tokens; at 1.10 dollars an hour
+gpu=4xL40S:900out/s@1.10      by generated tokens, of a replica on 4 GPUs; at 1.10 dollars a GPU-hour
 commitment=1y:30%             at 30 % less than today, for the number of GPUs that costs least
 commitment=3y:1.40:8          8 GPUs at 1.40 dollars an hour
 schedule=mon-fri/08-20        GPUs only in these hours; `+` adds others
@@ -25,7 +25,8 @@ DAY_HOURS: Final = 24
 
 _AMOUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _GPU: Final = re.compile(
-    rf"([A-Za-z0-9][A-Za-z0-9 _.+-]{{0,59}})(?::({_AMOUNT})(tok|out)/s)?(?:@({_AMOUNT}))?"
+    r"(?:([1-9][0-9]{0,2})x)?([A-Za-z0-9][A-Za-z0-9 _.+-]{0,59})"
+    rf"(?::({_AMOUNT})(tok|out)/s)?(?:@({_AMOUNT}))?"
 )
 _COMMITMENT: Final = re.compile(rf"([0-9]{{1,3}})(y|mo):({_AMOUNT})(%?)(?::([0-9]{{1,5}}))?")
 _HOURS: Final = re.compile(r"([a-z,-]+)/([0-9]{2})-([0-9]{2})")
@@ -34,9 +35,10 @@ _PRICES: Final = re.compile(rf"{_AMOUNT}(?:/{_AMOUNT}){{1,2}}")
 
 @dataclass(frozen=True, slots=True)
 class GpuChoice:
-    """Another GPU type. `rate` is tokens a second of one GPU, `None` for a shipped measurement.
+    """Another GPU type. `rate` is tokens a second of one replica, `None` where it is not given.
 
-    `counts`: whether it counts all tokens or generated ones. Without dollars the price is looked up.
+    `counts`: whether it counts all tokens or generated ones. Without dollars the price of a GPU is looked up.
+    `gpus` are those of a replica.
     """
 
     text: str
@@ -44,6 +46,7 @@ class GpuChoice:
     rate: Fraction | None
     counts: Literal["all", "generation"]
     dollars_per_hour: Decimal | None
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,14 @@ def _gpu(text: str, rest: str) -> GpuChoice:
     match = _GPU.fullmatch(rest)
     if match is None:
         raise ValueError(
-            f"{text!r} is no GPU type: write one like gpu=L40S:2400tok/s or gpu=L40S:900out/s@1.10"
+            f"{text!r} is no GPU type: write one like gpu=L40S:2400tok/s or gpu=4xL40S:900out/s@1.10"
         )
-    rate = None if match[2] is None else Fraction(match[2])
+    rate = None if match[3] is None else Fraction(match[3])
     if rate == 0:
         raise ValueError(f"{text!r}: a GPU that serves 0 tokens a second serves no load")
-    price = None if match[4] is None else Decimal(match[4])
-    return GpuChoice(text, match[1].strip(), rate, "generation" if match[3] == "out" else "all", price)
+    price = None if match[5] is None else Decimal(match[5])
+    counts: Literal["all", "generation"] = "generation" if match[4] == "out" else "all"
+    return GpuChoice(text, match[2].strip(), rate, counts, price, int(match[1] or 1))
 
 
 def _commitment(text: str, rest: str) -> CommitmentChoice:

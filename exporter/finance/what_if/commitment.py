@@ -4,9 +4,11 @@ GPUs beyond it are paid as they were. Without a number, as many are committed as
 was rented for enough of the hours.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from exporter.finance.what_if.choices import CommitmentChoice
 from exporter.finance.what_if.outcome import GIVEN, Outcome, Turn, WhatIfPolicy
@@ -100,10 +102,13 @@ def _committed(load: MeasuredLoad, choice: CommitmentChoice, model: str) -> _Com
         per_hour = present * (1 - choice.discount_ratio)
     gpus = choice.gpus
     if gpus is None:
-        gpus, a_window = 0, per_hour * load.wall_hours
-        most = max(hour.gpus for hour in hours)
-        while gpus < most and sum((hour.rent(gpus, 1) for hour in hours), Fraction(0)) > a_window:
-            gpus += 1
+        # Each further GPU is rented for fewer hours: those before the first that does not pay, pay.
+        a_window, most = per_hour * load.wall_hours, ceil(max(hour.gpus for hour in hours))
+        gpus = bisect_left(
+            range(most),
+            x=True,
+            key=lambda gpu: sum((hour.rent(gpu, 1) for hour in hours), Fraction(0)) <= a_window,
+        )
     return _Committed(model, gpus, per_hour, present, hours, load.wall_hours)
 
 

@@ -1,4 +1,4 @@
-"""Another GPU type for the measured load, by the tokens a second of one GPU. Pure.
+"""Another GPU type for the measured load, by the tokens a second of one replica. Pure.
 
 The peak hour decides how many there are; they are paid in all metered hours.
 """
@@ -37,25 +37,27 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
     price = gpu_price(choice, policy)
     if isinstance(price, str):
         return Outcome(choice, lack=price)
-    per_gpu = choice.rate * SECONDS_PER_HOUR
-    gpus = ceil(demand[peak_hour] / per_gpu)
+    an_hour = choice.rate * SECONDS_PER_HOUR
+    replicas = ceil(demand[peak_hour] / an_hour)
+    gpus = replicas * choice.gpus
     hours = Fraction(load.covered, NANOSECONDS_PER_HOUR)
     following = sum(
         (
-            ceil(demand[hour.hour] / per_gpu) * Fraction(hour.covered, NANOSECONDS_PER_HOUR)
+            choice.gpus * ceil(demand[hour.hour] / an_hour) * Fraction(hour.covered, NANOSECONDS_PER_HOUR)
             for hour in load.hours
         ),
         Fraction(0),
     )
-    # One GPU serves this much on a mean day whose peak hour it just serves.
-    capacity = load.per_day(load.all_tokens) * per_gpu / demand[peak_hour]
+    # One replica serves this much on a mean day whose peak hour it just serves.
+    capacity = load.per_day(load.all_tokens) * an_hour / demand[peak_hour]
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
-    per_host = price.per_hour * hours
+    per_replica = choice.gpus * price.per_hour * hours
     words = "generated tokens" if choice.counts == "generation" else "tokens"
     by_need = dollars_text(int(following * price.per_hour * a_month))
     count = f"{gpus:,} GPU{'' if gpus == 1 else 's'}"
+    one = "one GPU serves" if choice.gpus == 1 else f"{choice.gpus} GPUs serve"
     evidence = [
-        f"{count}: the peak hour had {demand[peak_hour]:,} {words}, one GPU serves {floor(per_gpu):,}.",
+        f"{count}: the peak hour had {demand[peak_hour]:,} {words}, {one} {floor(an_hour):,}.",
         f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
     ]
     if price.estimate:
@@ -64,10 +66,10 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
         evidence.append("Owned: its electricity is not in the price.")
     return Outcome(
         choice,
-        cost=gpus * per_host,
+        cost=replicas * per_replica,
         source=price.source,
         as_of=price.as_of,
-        turn=_turn(load, per_host, capacity),
+        turn=_turn(load, per_replica, capacity),
         evidence=tuple(evidence),
         figures={
             "gpus": gpus,
@@ -75,9 +77,9 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
             "gpu_hours": gpus * hours,
             "gpu_hours_by_need": following,
             "dollars_per_gpu_hour": price.per_hour / 10**12,
-            "tokens_per_day_of_a_gpu": capacity,
+            "tokens_per_day_of_a_replica": capacity,
         },
-        line=CostLine(Fraction(0), per_host * a_month, Fraction(0), 1, capacity),
+        line=CostLine(Fraction(0), per_replica * a_month, Fraction(0), 1, capacity),
     )
 
 
@@ -85,9 +87,9 @@ def _demand(hour: LoadHour, choice: GpuChoice) -> int:
     return max(0, hour.generated if choice.counts == "generation" else hour.all_tokens)
 
 
-def _turn(load: MeasuredLoad, per_gpu: Fraction, capacity: Fraction) -> Turn:
-    """The load above which one more GPU is needed than cost what is paid now."""
-    if not per_gpu:
+def _turn(load: MeasuredLoad, per_replica: Fraction, capacity: Fraction) -> Turn:
+    """The load above which one more replica is needed than cost what is paid now."""
+    if not per_replica:
         return Turn("always")
-    gpus = floor(load.paid / per_gpu)
-    return Turn("at", gpus * capacity) if gpus else Turn("never")
+    replicas = floor(load.paid / per_replica)
+    return Turn("at", replicas * capacity) if replicas else Turn("never")

@@ -11,7 +11,7 @@ from exporter.finance.tco.breakeven import BreakEven, CostLine, break_even
 from exporter.finance.what_if.choices import HostedChoice
 from exporter.finance.what_if.outcome import GIVEN, PICODOLLARS_PER_TOKEN, Outcome, Turn, WhatIfPolicy
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
-from exporter.readings import Kind, ServerKey
+from exporter.readings import Kind
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import HostedPrice, is_current
@@ -51,7 +51,7 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
         return Outcome(
             choice, lack=f"not of the last year: {', '.join(dict.fromkeys(past))}; give its price now"
         )
-    return _outcome(load, choice, policy, bought, frozenset(moved))
+    return _outcome(load, choice, policy, bought, tokens)
 
 
 def _outcome(
@@ -59,19 +59,19 @@ def _outcome(
     choice: HostedChoice,
     policy: WhatIfPolicy,
     bought: Mapping[ServedModel, _Bought],
-    moved: frozenset[ServerKey],
+    tokens: Mapping[ServedModel, Mapping[Kind, int]],
 ) -> Outcome:
+    moved = {served.server for served in bought}
     freed = sum(amount for hour in load.hours for key, amount in hour.by_server.items() if key in moved)
     amount = sum((each.amount for each in bought.values()), Fraction(0))
-    count = sum(sum(load.tokens[served].values()) for served in bought)
+    count = sum(sum(tokens[served].values()) for served in bought)
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
-    a_day = load.per_day(count)
-    line = CostLine(Fraction(0), Fraction(0), amount * a_month / a_day, 0, None)
+    line = CostLine(Fraction(0), Fraction(0), amount * a_month / load.per_day(load.all_tokens), 0, None)
     present = CostLine(freed * a_month, Fraction(0), Fraction(0), 0, None)
     even = break_even("now", present, choice.text, line)
     bill = f"{count:,} tokens cost {dollars_text(int(amount))} dollars in the window"
     evidence = [f"{bill}, and their servers {dollars_text(freed)}."]
-    if stay := sorted({served.server for served in load.tokens} - moved):
+    if stay := sorted({served.server for served in tokens} - moved):
         evidence.append(f"Without an offer, and unchanged: {', '.join(key.name for key in stay)}.")
     if load.paid > freed:
         evidence.append(f"{dollars_text(load.paid - freed)} dollars of other servers and free GPUs stay.")

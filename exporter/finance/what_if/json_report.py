@@ -40,7 +40,7 @@ def as_json(answer: WhatIfAnswer) -> str:
                 "hosted": even.hosted,
                 "verdict": even.verdict,
                 "tokens_per_day": None if even.tokens_per_day is None else float(even.tokens_per_day),
-                "gpus": even.hosts,
+                "replicas": even.hosts,
             }
             for even in answer.break_evens
         ],

@@ -64,8 +64,10 @@ def _lines(answer: WhatIfAnswer) -> Iterator[str]:
             yield from _wrapped(f"   {line}", "     ")
     if answer.break_evens:
         yield ""
+        choices = (outcome.choice for outcome in answer.outcomes)
+        sizes = {each.text: each.gpus for each in choices if isinstance(each, GpuChoice)}
         for even in answer.break_evens:
-            yield from _wrapped(pair_text(even))
+            yield from _wrapped(pair_text(even, sizes[even.option]))
 
 
 def _head(answer: WhatIfAnswer) -> Iterator[str]:
@@ -150,13 +152,14 @@ def turn_text(turn: Turn, load: MeasuredLoad) -> str:
     }[turn.verdict]
 
 
-def pair_text(even: BreakEven) -> str:
-    """A GPU type against a hosted offer, in a sentence."""
+def pair_text(even: BreakEven, size: int) -> str:
+    """A GPU type, with replicas of so many GPUs, against a hosted offer, in a sentence."""
     if even.verdict == "always":
         return f"{even.option} costs no more than {even.hosted} at any load."
     if even.tokens_per_day is None:
         return f"{even.option} costs more than {even.hosted} at any load."
-    gpus = f"{even.hosts:,} GPU{'' if even.hosts == 1 else 's'}"
+    count = (even.hosts or 0) * size
+    gpus = f"{count:,} GPU{'' if count == 1 else 's'}"
     at = f"{_count(even.tokens_per_day)} tokens a day"
     return f"{even.option} costs no more than {even.hosted} from {at} on, with {gpus}."
 

@@ -184,6 +184,7 @@ def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
         and launch.metrics is False
         and (rule is None or not rule.metrics_port),
         division=None if rule is None or rule.divide is None else rule.divide.division,
+        slo=(rule and rule.slo) or (None if pod is None else pod.pod_annotations.slo),
     )
 
 

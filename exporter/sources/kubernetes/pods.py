@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
+from exporter.config.servers import FIRST_TOKEN_SECONDS_MAX, PER_TOKEN_SECONDS_MAX, TARGET
 from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.readings import LABEL_CHARACTERS, label
+from exporter.readings import LABEL_CHARACTERS, ServiceLevel, label
 
 ContainerRole = Literal["container", "init", "ephemeral"]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -66,7 +68,18 @@ class PodAnnotations:
     team: str = ""
     port: int | None = None
     path: str = ""
+    slo_first_token_seconds: float | None = None
+    slo_per_token_seconds: float | None = None
+    slo_target_ratio: float | None = None
     refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def slo(self) -> ServiceLevel | None:
+        """The service level, `None` without an objective."""
+        if self.slo_first_token_seconds is None and self.slo_per_token_seconds is None:
+            return None
+        target = float(TARGET) if self.slo_target_ratio is None else self.slo_target_ratio
+        return ServiceLevel(self.slo_first_token_seconds, self.slo_per_token_seconds, target)
 
 
 NO_ANNOTATIONS: Final = PodAnnotations()
@@ -122,6 +135,7 @@ UNMATCHED: Final = "unmatched:"
 """Names, and a prefix of names, that have a meaning of their own."""
 
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 """RFC 3986's path-absolute; a query, a fragment and a second slash, which begins a host, are none of it."""
 
@@ -135,7 +149,7 @@ def parse_annotations(annotations: Mapping[str, str]) -> PodAnnotations:
             continue
         word = annotation.removeprefix(PREFIX)
         try:
-            values[word] = READERS[word](annotations[annotation])
+            values[word.replace("-", "_")] = READERS[word](annotations[annotation])
         except KeyError:
             refused.append((word, f"is none of {', '.join(READERS)}"))
         except ValueError as fault:
@@ -167,12 +181,26 @@ def _name(text: str) -> str:
     return _owner(text)
 
 
+def _number(most: Decimal) -> Callable[[str], float]:
+    """Reads a number above 0, up to `most`."""
+
+    def number(text: str) -> float:
+        if not _NUMBER.fullmatch(text) or not 0 < Decimal(text) <= most:
+            raise ValueError(f"is no number above 0, up to {most}")
+        return float(text)
+
+    return number
+
+
 READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "name": _name,
     "product": _owner,
     "team": _owner,
     "port": _port,
     "path": _path,
+    "slo-first-token-seconds": _number(FIRST_TOKEN_SECONDS_MAX),
+    "slo-per-token-seconds": _number(PER_TOKEN_SECONDS_MAX),
+    "slo-target-ratio": _number(Decimal(1)),
 }
 """Known annotations, without their prefix."""
 

@@ -17,16 +17,20 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
+    SeriesCache,
     Uncounted,
+    WantedLine,
     announces,
     counted,
     created_by_digest,
     created_series,
     interpret,
+    latency_series,
     match,
     mistaken_engine,
     process_identity,
     read,
+    read_lines,
     wanted,
 )
 from exporter.engines.interpretation import implausible
@@ -41,6 +45,7 @@ from exporter.readings import (
     SequenceLimit,
     ServerKey,
     ServerReading,
+    ServiceLevel,
     endpoint_id,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
@@ -66,6 +71,7 @@ class ServerContext:
     `max_running` is the largest number of sequences that it runs at once, by its command line.
     `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
     a file or its environment may do so, and it is read until it refuses.
+    `slo` is its service level: without one no latency histogram is read.
     """
 
     pod: str = ""
@@ -78,6 +84,7 @@ class ServerContext:
     max_running: SequenceLimit | None = None
     division: Division | None = None
     metrics_off: bool = False
+    slo: ServiceLevel | None = None
 
 
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
@@ -219,9 +226,11 @@ class ServerSource(EndpointSource):
         self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
+        self._histograms = SeriesCache()
         self._last: ServerReading | None = None
         self._last_errors: ErrorCounts = ()
         self._last_page = b""
+        self._lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
@@ -326,24 +335,41 @@ class ServerSource(EndpointSource):
         return reading
 
     def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
-        """The last reading, if it was of the very same large page, which need not be parsed again."""
-        if len(answer.body) < LARGE_BYTES:
-            self._last_page = b""
-            return None
-        last, self._last_page = self._last_page, blake2b(answer.body).digest()
+        """The last reading, if the page is the same: of a large one all bytes, of others the wanted lines.
+
+        Pages of an idle server differ in what is not wanted, such as the requests for these very pages.
+        """
+        last, self._last_page = self._last_page, self._digest(answer.body)
         engine, reading = self._engine, self._last
         same = self._last_page == last and not self._unrecognized
         # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
+        if not self._info.model and any(question.model for question in engine.questions):
+            return None  # it is asked for again
         self.errors = self._last_errors
         return reading
 
+    def _digest(self, body: bytes) -> bytes:
+        """The digest of a large page, or of the wanted lines of another one, which are kept to be read."""
+        engine, self._lines = self._engine, None
+        if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
+            return blake2b(body).digest()
+        self._lines = tuple(wanted(engine).lines(body))
+        parts = (part for name, rest in self._lines for part in (name.encode(), rest))
+        return blake2b(b"\n".join(parts)).digest()
+
+    def _rematched(self, engine: Engine) -> bool:
+        """Whether each page must be recognized: it may be another engine's."""
+        return bool(engine.disguises) or engine.name in self._counted_elsewhere
+
     def _parse_page(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
-        self._note_errors(page, implausible=implausible(engine, page))
+        interpretation = self._interpreted(engine, page, answer)
+        bad = self._context.slo is not None and interpretation.latencies is None
+        self._note_errors(page, implausible=implausible(engine, page), bad_histograms=int(bad))
         self._last_errors = self.errors
-        return self._reading(engine, self._interpreted(engine, page, answer))
+        return self._reading(engine, interpretation)
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with the start of its series, read separately to save memory."""
@@ -394,7 +420,7 @@ class ServerSource(EndpointSource):
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page, and its engine; one that no longer matches is recognized again."""
         engine = self._engine
-        if engine is not None and not engine.disguises and engine.name not in self._counted_elsewhere:
+        if engine is not None and not self._rematched(engine):
             page = self._page(body, engine)
             if engine.fingerprint.matches(page):
                 return page, engine
@@ -406,6 +432,9 @@ class ServerSource(EndpointSource):
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         everything = EVERYTHING if engine is None else wanted(engine)
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
+        lines, self._lines = self._lines, None
+        if engine is not None and lines is not None:
+            return read_lines(lines, self._memory)
         page = None if self._created_read_separately else read(body, everything, self._memory)
         if page is None or page.cut:
             # Each counter may have a `_created` series: those are read separately.
@@ -422,8 +451,16 @@ class ServerSource(EndpointSource):
         self._info = self._server_info(
             engine, process_identity(engine, page, header)[0] or self._context.identity
         )
+        slo = self._context.slo
         interpretation = interpret(
-            engine, page, model=self._info.model, header=header, limit=self._limit(engine)
+            engine,
+            page,
+            model=self._info.model,
+            header=header,
+            limit=self._limit(engine),
+            slo=slo,
+            # Apart from the counters: whatever their number or faults, tokens are counted.
+            histograms=None if slo is None else read(answer.body, latency_series(engine), self._histograms),
         )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
@@ -468,6 +505,8 @@ class ServerSource(EndpointSource):
             spans_hosts=self._context.spans_hosts,
             world_size=self._context.world_size,
             division=self._division,
+            slo=self._context.slo,
+            latencies=interpretation.latencies,
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.charts.chart import HELMS, refused, rendered, values
+from tests.nightly import daily
 
 DIGEST = "sha256:" + "0" * 64
 PEER = {"namespaceSelector": {}}
@@ -89,7 +90,7 @@ TAKEN: list[dict[str, Any]] = [
 """Beside what is refused, and fine."""
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 @pytest.mark.parametrize(("word", "settings"), REFUSED, ids=lambda value: str(value)[:60])
 def test_it_is_refused(helm: str, word: str, settings: dict[str, Any]) -> None:
     """By the schema, in a message that names the key."""
@@ -99,7 +100,7 @@ def test_it_is_refused(helm: str, word: str, settings: dict[str, Any]) -> None:
     assert word in message
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 @pytest.mark.parametrize("settings", TAKEN, ids=lambda value: str(value)[:60])
 def test_its_neighbor_is_taken(helm: str, settings: dict[str, Any]) -> None:
     """The schema refuses no more than it should."""

@@ -82,6 +82,9 @@ def _money(host: ExpectedHost, server: FleetServer) -> Iterator[Line]:
         yield Line("inference_gpu_seconds_total", {**labels, "phase": phase}, gpu_seconds)
     if price:
         yield Line("inference_cost_dollars_per_hour", labels, always(price / MICRO))
+    if price and server is UNALLOCATED:
+        finding = {**owned(server), "kind": "unallocated", "form": "cash"}
+        yield Line("inference_saving_dollars_per_month", finding, always(price * HOURS_PER_MONTH / MICRO))
     for component in ("rent", "network"):
         part = sum(getattr(gpu, component) for gpu, holder in host.pairs() if holder == server and gpu.basis)
         total = since(host.begin, part, MICRO * HOUR)
@@ -108,6 +111,7 @@ def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
         yield Line("inference_server_load_ratio", {**labels, "limit": "sequences"}, always(0.25))
         busy = host.price(server) * sum(server.shares[:2]) / 1000
         yield Line("inference_server_headroom_dollars_per_hour", labels, always(busy * 0.75 / MICRO))
+        yield from _level(host, server, labels)
         yield Line("inference_server_load_dollars_per_hour", labels, always(host.price(server) / 4 / MICRO))
         yield Line("inference_server_preemptions_total", labels, since(host.begin, count, HOUR))
     for (kind, basis), price in _quotients(host, server):
@@ -131,6 +135,38 @@ def _serving(host: ExpectedHost, server: FleetServer, fleet: ExpectedFleet, now:
     split = {**server_labels(server), "model": server.model, "method": server.method}
     yield Line("inference_split_info", split, always(1))
     yield Line("inference_server_gpus", server_labels(server), always(float(count)))
+
+
+OBSERVED = 1000
+"""One request for so many tokens."""
+MET = {"first_token": (900, 960), "per_token": (950, 950)}
+"""Thousandths of the requests within each objective, at least and at most."""
+
+
+def _level(host: ExpectedHost, server: FleetServer, labels: dict[str, str]) -> Iterator[Line]:
+    """The service level of a server with tokens: its objectives, and the requests within them."""
+    each = sum(server.tokens) * host.count(server)
+    for objective, (lower, upper) in MET.items():
+        words = {**labels, "objective": objective, "basis": "requests"}
+        yield Line("inference_slo_observations_total", words, since(host.begin, each, HOUR * OBSERVED))
+        for bound, met in (("lower", lower), ("upper", upper)):
+            total = since(host.begin, each * met, HOUR * OBSERVED * 1000)
+            yield Line("inference_slo_met_observations_total", {**words, "bound": bound}, total)
+            ratio = always(met / 1000)
+            yield Line("inference_slo_met_ratio", {**labels, "objective": objective, "bound": bound}, ratio)
+        seconds = {**server_labels(server), "objective": objective}
+        yield Line("inference_slo_objective_seconds", seconds, always(0.5))
+    for bound, met in (("lower", 900 + 950 - 1000), ("upper", 950)):
+        yield Line(
+            "inference_slo_met_ratio", {**labels, "objective": "all", "bound": bound}, always(met / 1000)
+        )
+    yield Line("inference_slo_target_ratio", server_labels(server), always(0.9))
+    for (kind, basis), price in _quotients(host, server):
+        if (kind, basis) == ("all", "full"):
+            for bound, met in (("lower", 950), ("upper", 850)):
+                words = {**labels, "bound": bound}
+                cost = always(price * 1000 / met)
+                yield Line("inference_slo_cost_dollars_per_million_tokens", words, cost)
 
 
 def _quotients(host: ExpectedHost, server: FleetServer) -> Iterable[tuple[tuple[str, str], float]]:

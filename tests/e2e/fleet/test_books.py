@@ -18,6 +18,7 @@ from exporter.tariff.calendar import month_before, month_of
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.e2e.fleet.history import Sample, blocks, imported
 from tests.e2e.fleet.programs import FleetPrometheus, Victoria
+from tests.nightly import daily
 
 pytestmark = pytest.mark.xdist_group("fleet-books")
 
@@ -122,6 +123,7 @@ def client(url: str) -> PrometheusClient:
     return PrometheusClient(url, HttpClientConfig(), SystemClock(), 60 * NANOSECONDS_PER_SECOND)
 
 
+@pytest.mark.nightly  # the command line does the same in test_books_both_ways.py
 @pytest.mark.parametrize("engine", ["prometheus", "victoria"])
 def test_a_thousand_ledgers_come_to_the_cent(engine: str, request: pytest.FixtureRequest) -> None:
     """Each ledger and the whole; nodes of three hours that died are in it."""
@@ -143,7 +145,7 @@ def test_a_thousand_ledgers_come_to_the_cent(engine: str, request: pytest.Fixtur
     assert names[FLEET[5].id] == ("cluster-1", "node-5:9844", "node-5")
 
 
-@pytest.mark.parametrize("limit", [3000, 3])
+@pytest.mark.parametrize("limit", daily((3000, 3), {3}))
 def test_a_limit_of_samples_is_kept(tmp_path: Path, recorded: list[Sample], limit: int) -> None:
     """A server that takes few samples is queried in parts; one that takes none says what to raise."""
     program = limited(tmp_path / "prometheus", limit)

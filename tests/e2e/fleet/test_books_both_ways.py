@@ -118,6 +118,7 @@ def figures(source: str, report: MeasuredReport) -> str:
     )
 
 
+@pytest.mark.nightly
 def test_both_sources_count_each_ledger_once(folder: Path, prometheus: FleetPrometheus) -> None:
     """The ledger counts; where both agree to the cent, nothing is said."""
     both = measure("month", MONTH.name, prometheus.url, folder)

@@ -30,8 +30,8 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
 }
 """By case (file and number): queries or alerts that cannot be told to vmalert-tool, or all (`*`), and why."""
 
-MOST_FLUSHES: Final = 2_000
-"""Longer cases run with --all-cases: all together are four minutes of a core."""
+MOST_FLUSHES: Final = 600
+"""`make nightly` runs longer cases, and those that add nothing to the others: four minutes of a core."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,15 +46,22 @@ def extents_of_cases() -> dict[Case, Extent]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each case beside the others; of the short ones, enough for every rule and answer that they hold."""
+    """Each case beside the others; CI takes short ones, enough for every rule and answer that they hold."""
     if "case" not in metafunc.fixturenames:
         return
     extents = extents_of_cases()
-    wanted = set(extents) if metafunc.config.getoption("--all-cases") else cover(extents, MOST_FLUSHES)
-    chosen = [
-        pytest.param(case, marks=pytest.mark.xdist_group(f"rules {case}")) for case in CASES if case in wanted
+    each_day = cover(extents, MOST_FLUSHES)
+    every = [
+        pytest.param(
+            case,
+            marks=[
+                pytest.mark.xdist_group(f"rules {case}"),
+                *([] if case in each_day else [pytest.mark.nightly]),
+            ],
+        )
+        for case in extents
     ]
-    metafunc.parametrize("case", chosen, ids=str)
+    metafunc.parametrize("case", every, ids=str)
 
 
 def test_a_case_holds_on_victoriametrics(case: Case) -> None:
@@ -68,19 +75,16 @@ def test_what_is_left_out_is_there_and_is_little() -> None:
     assert len(LEFT_OUT) * 10 <= len(CASES)
 
 
-def test_what_the_long_cases_alone_hold_is_said(
-    pytestconfig: pytest.Config, measured: Callable[[str], None]
-) -> None:
+def test_what_the_long_cases_alone_hold_is_said(measured: Callable[[str], None]) -> None:
     """A run without the long cases says how much of the rules and answers it left out."""
     extents = extents_of_cases()
     chosen = cover(extents, MOST_FLUSHES)
     every = {item for one in extents.values() for item in one.covered}
     missing = every - {item for case in chosen for item in extents[case].covered}
-    if not pytestconfig.getoption("--all-cases"):
-        measured(
-            f"VictoriaMetrics: {len(chosen)} of {len(CASES)} cases of the rules;"
-            f" {len(missing)} of {len(every)} rules and answers are in long ones alone: --all-cases"
-        )
+    measured(
+        f"VictoriaMetrics: {len(chosen)} of {len(CASES)} cases of the rules;"
+        f" {len(missing)} of {len(every)} rules and answers are in long ones alone: `make nightly`"
+    )
 
     assert {kind for kind, _, _ in every} == {"rule", "record", "alert"}
     assert all(extents[case].flushes <= MOST_FLUSHES for case in chosen)

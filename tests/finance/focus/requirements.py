@@ -24,6 +24,7 @@ _CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,"\n]*)([,\n])')
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
 _INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
+PLACEHOLDERS: Final = frozenset({"NULL", "null", "N/A", "Not Applicable", ""})
 CHARGE_CATEGORIES: Final = {"Usage", "Purchase", "Tax", "Credit", "Adjustment"}
 FREQUENCIES: Final = {"One-Time", "Recurring", "Usage-Based"}
 PRICING_CATEGORIES: Final = {"Standard", "Dynamic", "Committed", "Other"}
@@ -491,7 +492,7 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     Requirement(
         "NullHandling",
         "has no placeholder for an absent value",
-        lambda row: not {*map(str, row.values())} & {"NULL", "null", "N/A", "Not Applicable", ""},
+        lambda row: not PLACEHOLDERS.intersection(map(str, row.values())),
         {"ChargeClass": "Not Applicable"},
     ),
 )

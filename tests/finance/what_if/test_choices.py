@@ -27,6 +27,7 @@ from exporter.tariff.hosted import HostedPrice
             Decimal("1.10"),
         ),
         ("gpu=L40S@2", "L40S", None, "all", Decimal(2)),
+        ("gpu=RTX 6000 Ada:5tok/s", "RTX 6000 Ada", Fraction(5), "all", None),
         ("gpu=L40S", "L40S", None, "all", None),
     ],
 )
@@ -35,6 +36,13 @@ def test_a_gpu_type(
 ) -> None:
     """By tokens of all kinds or generated ones, with or without a price."""
     assert choice(text) == GpuChoice(text, gpu_model, rate, counts, dollars)  # type: ignore[arg-type]
+
+
+def test_a_replica_on_several_gpus() -> None:
+    """Its throughput is of all of them."""
+    assert choice("gpu=4xL40S:9600tok/s@1.10") == GpuChoice(
+        "gpu=4xL40S:9600tok/s@1.10", "L40S", Fraction(9600), "all", Decimal("1.10"), 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,11 +88,12 @@ def test_an_offer() -> None:
         ("gpu", "begin with gpu="),
         ("spot=yes", "'spot=yes' is no choice: begin with gpu=, commitment=, schedule= or hosted="),
         (f"hosted={'x' * 120}", "is no choice"),
-        ("gpu=", "is no GPU type: write one like gpu=L40S:2400tok/s or gpu=L40S:900out/s@1.10"),
+        ("gpu=", "is no GPU type: write one like gpu=L40S:2400tok/s or gpu=4xL40S:900out/s@1.10"),
         ("gpu=L40S:2400", "is no GPU type"),
         ("gpu=L40S:-1tok/s", "is no GPU type"),
         ("gpu=L40S:1e9tok/s", "is no GPU type"),
         ("gpu=L40S:nantok/s", "is no GPU type"),
+        ("gpu=4xL40S:5tok/s@1:2", "is no GPU type"),
         ("gpu=L40S:0tok/s", "a GPU that serves 0 tokens a second serves no load"),
         ("gpu=L40S:0.000out/s", "a GPU that serves 0 tokens a second serves no load"),
         ("gpu=L40S:5tok/s@-1", "is no GPU type"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from exporter.finance.what_if.choices import GpuChoice, choice
 from exporter.finance.what_if.gpu_type import gpu_type
 from exporter.finance.what_if.outcome import Outcome
 from exporter.finance.what_if.window import MeasuredLoad
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 from tests.finance.what_if.window_builders import (
     BGE,
@@ -59,6 +61,19 @@ def test_where_it_turns() -> None:
 
     assert turn is not None
     assert (turn.verdict, turn.tokens_per_day, turn.below) == ("at", 51_200_000, "choice")
+
+
+def test_replicas_of_several_gpus() -> None:
+    """3.6 million an hour by 2 GPUs: 3 replicas for 9 million, 6 GPUs, 144 GPU-hours at 0.75 are 108 dollars.
+
+    As needed, 26 hours of a replica are 52 GPU-hours. 144 dollars pay 4 replicas: it turns as above.
+    """
+    sized = outcome(day(peak), "gpu=2xL40S:1000tok/s@0.75")
+
+    assert (sized.cost, sized.figures["gpus"], sized.figures["gpu_hours_by_need"]) == (108 * DOLLAR, 6, 52)
+    assert sized.evidence[0] == "6 GPUs: the peak hour had 9,000,000 tokens, 2 GPUs serve 3,600,000."
+    assert sized.turn is not None
+    assert sized.turn.tokens_per_day == 51_200_000
 
 
 def test_the_load_put_back_turns() -> None:
@@ -200,6 +215,25 @@ def test_a_rule_that_names_the_type(
     assert words in "".join(priced.evidence)
 
 
+def test_a_host_of_a_large_cloud() -> None:
+    """The lowest list price of the type there, of one GPU."""
+    priced = outcome(day(), "gpu=L40S:5tok/s", cloud="aws")
+
+    assert priced.source.startswith("lowest large cloud's list price of L40S: aws g6e.")
+    assert priced.cost is not None
+    assert Fraction(1) < priced.cost / (24 * DOLLAR) < 2
+
+
+def test_a_damaged_catalogue(tmp_path: Path) -> None:
+    """There is no figure, and the file is named; a price that is given needs none."""
+    damaged = Catalogue(tmp_path)
+
+    assert outcome(day(), "gpu=L40S:5tok/s", catalogue=damaged).lack == (
+        "the catalogue is damaged: gpu_models.csv cannot be read: No such file or directory"
+    )
+    assert outcome(day(), "gpu=L40S:5tok/s@1", catalogue=damaged).cost == 24 * DOLLAR
+
+
 def test_a_rule_without_a_price_now() -> None:
     """Its first price is of the future: no figure, and not the catalogue's."""
     later = Rented((RentPrice(Decimal(1), since=2_000_000_000 * 10**9),))
@@ -211,10 +245,13 @@ def test_a_rule_without_a_price_now() -> None:
 
 
 def test_a_rule_for_any_gpu_names_no_type() -> None:
-    """What a host costs here is no price of another type: the market's is taken, as an estimate."""
+    """What a host costs here is no price of another type: the market's 1, 1.09 and 1.55 are."""
     rule = Hardware(HardwareMatch(), RENT, "hardware[0]")
     priced = outcome(day(), "gpu=L40S:5tok/s", hardware=(rule,))
 
-    assert "list price of L40S at " in priced.source
-    assert priced.as_of
+    assert priced.cost == 24 * Fraction("1.09") * DOLLAR
+    assert (priced.source, priced.as_of) == (
+        "median list price of L40S at crusoe, nebius, runpod",
+        "2026-09-25",
+    )
     assert "The price is an estimate, neither configured nor a list price." in priced.evidence

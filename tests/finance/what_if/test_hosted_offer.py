@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from exporter.finance.what_if.hosted_offer import hosted_offer
 from exporter.finance.what_if.outcome import Outcome
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
 from exporter.readings import ServerKey
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.hosted import HostedPrice
 from tests.finance.what_if.window_builders import (
     BGE,
@@ -64,11 +66,11 @@ def test_each_kind_at_its_price() -> None:
 
 
 def test_where_it_turns() -> None:
-    """96 million tokens a day cost 108; 144 buy 128 million."""
+    """108 dollars buy the tokens of chat, and 144 are paid: at 4/3 of the 120 million of all servers."""
     turn = outcome(mixed(), "hosted=api", CURRENT).turn
 
     assert turn is not None
-    assert (turn.verdict, turn.tokens_per_day, turn.below) == ("at", 128 * MILLION, "choice")
+    assert (turn.verdict, turn.tokens_per_day, turn.below) == ("at", 160 * MILLION, "choice")
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(1, 10**4))
@@ -161,6 +163,15 @@ def test_no_figure(load: MeasuredLoad, text: str, offers: tuple[HostedPrice, ...
 
     assert refused.cost is None
     assert message in refused.lack
+
+
+def test_a_damaged_catalogue(tmp_path: Path) -> None:
+    """There is no figure, and the file is named."""
+    parsed = HostedChoice("hosted=deepinfra", "deepinfra", None)
+
+    assert hosted_offer(day(), parsed, policy(catalogue=Catalogue(tmp_path))).lack == (
+        "the catalogue is damaged: hosted.csv cannot be read: No such file or directory"
+    )
 
 
 def test_a_fraction_of_a_picodollar_is_exact() -> None:

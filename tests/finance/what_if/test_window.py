@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.what_if.window import NotComparableError, RentedTime, fleet_hours, host_hours
+from exporter.finance.what_if.window import (
+    NotComparableError,
+    RentedTime,
+    fleet_hours,
+    host_hours,
+    measured_load,
+)
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
@@ -114,6 +120,16 @@ def test_hours_without_ticks_are_of_the_window() -> None:
     load = measured(window)
 
     assert (load.wall_hours, load.covered, load.per_day(36)) == (36, 25 * HOUR, 24)
+
+
+def test_the_running_hour_is_not_of_the_window() -> None:
+    """Nor is one before the first."""
+    window = hours(30, lambda _: hour())
+
+    load = measured_load(window, MONDAY + 1, MONDAY + 24, "", lambda _: True)
+
+    assert [each.hour for each in load.hours] == list(range(MONDAY + 1, MONDAY + 25))
+    assert load.wall_hours == 24
 
 
 @pytest.mark.parametrize(

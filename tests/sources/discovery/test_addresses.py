@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import GatewayDivision
+from exporter.config.settings import GatewayDivision, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
-from exporter.readings import Division, SequenceLimit, ServerKey
+from exporter.readings import Division, SequenceLimit, ServerKey, ServiceLevel
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.kubernetes.pods import GROUP_SIZE
@@ -266,6 +266,18 @@ def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
         "vllm",
         server_context=ServerContext(pod="a-0", world_size=2, max_running=SequenceLimit(64)),
     )
+
+
+def test_a_service_level_is_that_of_the_entry_else_of_the_pod() -> None:
+    """The operator's word before that of who wrote the pod."""
+    told = PodAnnotations(slo_per_token_seconds=0.05, slo_target_ratio=0.9)
+    annotated_pod = pod("a-0", "a", pod_annotations=told)
+    rule = ServerRule(ServerMatch(workload="ml/a"), slo=ServiceLevel(first_token_seconds=2))
+    server = podded(0, 7, server=api(5))
+
+    for rules, slo in (((), ServiceLevel(None, 0.05, 0.9)), ((rule,), ServiceLevel(2, None, 0.99))):
+        (target,) = look((gpu(0, 7),), (server,), pods=(annotated_pod,), rules=rules).targets
+        assert target.server_context.slo == slo
 
 
 def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:

@@ -2,11 +2,16 @@
 
 import pytest
 
+from exporter.readings import ServiceLevel
 from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.kubernetes.pods import parse_annotations
 
 NO_PORT = "is no port: a number from 1 to 65535"
 NO_PATH = "is no path: / and what follows in a URL, at most 256 characters"
+NONE_OF = (
+    "is none of name, product, team, port, path, "
+    "slo-first-token-seconds, slo-per-token-seconds, slo-target-ratio"
+)
 NO_OWNER = "is empty, has spaces around it, or is longer than 128 characters"
 
 
@@ -64,8 +69,20 @@ def test_a_pod_that_asks_for_nothing() -> None:
         ("name", "unmatched:train", "is reserved"),
         ("product", "x" * 129, NO_OWNER),
         ("team", "\x1b[31mred", NO_OWNER),
-        ("host", "10.0.0.1", "is none of name, product, team, port, path"),
-        ("", "x", "is none of name, product, team, port, path"),
+        ("slo-first-token-seconds", "0", "is no number above 0, up to 3600"),
+        ("slo-first-token-seconds", "3600.1", "is no number above 0, up to 3600"),
+        ("slo-first-token-seconds", "500ms", "is no number above 0, up to 3600"),
+        ("slo-first-token-seconds", "1e-3", "is no number above 0, up to 3600"),
+        ("slo-per-token-seconds", "61", "is no number above 0, up to 60"),
+        ("slo-per-token-seconds", "NaN", "is no number above 0, up to 60"),
+        ("slo-per-token-seconds", "٠٨", "is no number above 0, up to 60"),
+        ("slo-per-token-seconds", "", "is no number above 0, up to 60"),
+        ("slo-target-ratio", "99", "is no number above 0, up to 1"),
+        ("slo-target-ratio", "0.0", "is no number above 0, up to 1"),
+        ("slo-target-ratio", "0.9\n", "is no number above 0, up to 1"),
+        ("slo-target-ratio", "0." + "9" * 10, "is no number above 0, up to 1"),
+        ("host", "10.0.0.1", NONE_OF),
+        ("", "x", NONE_OF),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_the_rest_holds(word: str, text: str, fault: str) -> None:
@@ -81,3 +98,18 @@ def test_the_bounds_are_taken(port: str, path: str) -> None:
     """Everything that RFC 3986 has in a path."""
     parsed = parse_annotations({"inference-cost/port": port, "inference-cost/path": path})
     assert (parsed.port, parsed.path, parsed.refused) == (int(port), path, ())
+
+
+def test_a_pod_has_a_service_level_by_its_objectives() -> None:
+    """One is enough; the target has a default, and is nothing by itself."""
+    prefix = "inference-cost/slo-"
+    both = {
+        f"{prefix}first-token-seconds": "3600",
+        f"{prefix}per-token-seconds": "0.05",
+        f"{prefix}target-ratio": "1",
+    }
+
+    assert parse_annotations(both).slo == ServiceLevel(3600, 0.05, 1)
+    assert parse_annotations({f"{prefix}per-token-seconds": "0.05"}).slo == ServiceLevel(None, 0.05, 0.99)
+    assert parse_annotations({f"{prefix}target-ratio": "0.9"}).slo is None
+    assert parse_annotations({}).slo is None

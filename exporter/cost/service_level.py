@@ -1,0 +1,69 @@
+"""Service level: the share of requests within an objective, and what tokens within it cost.
+
+A histogram says how many observations lie up to each of its bucket bounds. Between two bounds it says
+nothing, so a share is a range: it is exact where the objective is a bound.
+"""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Final, Literal, NamedTuple
+
+from exporter.cost.postings import LatencyPart
+from exporter.readings import OBJECTIVES, Objective
+
+Measure = Literal["first_token", "per_token", "all"]
+"""One objective, or all that a server has, met together."""
+
+ALL: Final = Fraction(1)
+
+
+class ShareBounds(NamedTuple):
+    """The least and the greatest share that there may be, both exact."""
+
+    lower: Fraction
+    upper: Fraction
+
+
+def met_ratio(counts: Mapping[LatencyPart, int]) -> ShareBounds | None:
+    """The share of observations that met their objective; `None` without any."""
+    total = counts.get("total", 0)
+    if total <= 0:
+        return None
+    return ShareBounds(Fraction(counts.get("lower", 0), total), Fraction(counts.get("upper", 0), total))
+
+
+def joint(ratios: Iterable[ShareBounds]) -> ShareBounds:
+    """The share that met all objectives, from the share that met each: Fréchet's bounds.
+
+    A histogram of each objective does not say which requests met both. At worst no request that missed one
+    missed another, at best all misses are the same requests'.
+    """
+    each = tuple(ratios)
+    return ShareBounds(
+        max(Fraction(0), ALL - sum(ALL - ratio.lower for ratio in each)),
+        min((ratio.upper for ratio in each), default=ALL),
+    )
+
+
+def met_ratios(counts: Mapping[tuple[Objective, LatencyPart], int]) -> dict[Measure, ShareBounds]:
+    """The share of each objective, and of all together, from observations by objective and part."""
+    ratios: dict[Measure, ShareBounds] = {}
+    for objective in OBJECTIVES:
+        parts = {part: count for (of, part), count in counts.items() if of == objective}
+        ratio = met_ratio(parts)
+        if ratio is not None:
+            ratios[objective] = ratio
+    if ratios:
+        ratios["all"] = joint(ratios.values())
+    return ratios
+
+
+def met_cost(dollars_per_million: float, ratio: ShareBounds) -> tuple[float | None, float | None]:
+    """Dollars per million tokens within the objectives, at least and at most; `None` where there may be none.
+
+    It assumes that requests within and outside of them have equally many tokens.
+    """
+    return (
+        dollars_per_million / float(ratio.upper) if ratio.upper else None,
+        dollars_per_million / float(ratio.lower) if ratio.lower else None,
+    )

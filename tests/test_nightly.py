@@ -1,0 +1,78 @@
+"""What CI leaves to the night is chosen by hand, and counted where everybody reads it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import nightly
+
+ROOT = Path(__file__).parents[1]
+TRIED = """
+import pytest
+from tests.nightly import daily
+
+@pytest.mark.nightly
+def test_long(): ...
+
+@pytest.mark.parametrize("size", daily((1, 2, 3), {2}))
+def test_sizes(size):
+    assert size == 2
+"""
+
+
+def collected(file: Path, *arguments: str) -> list[str]:
+    """What a run prints."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "tests.nightly", "-p", "no:cacheprovider"),
+            *(str(file), *arguments),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_run_says_how_many_it_leaves_out(tmp_path: Path) -> None:
+    """Above its last line, whose numbers pytest writes."""
+    file = tmp_path / "test_tried.py"
+    file.write_text(TRIED)
+    *_, before, last = collected(file, "-m", "not nightly")
+
+    assert before == "LEFT OUT until `make nightly`: 3 tests"
+    assert last.startswith("1 passed, 3 deselected")
+
+
+def test_each_worker_collects_the_same() -> None:
+    """Two of them leave out the same 40 tests."""
+    stash = pytest.Stash()
+    for _ in range(2):
+        node = SimpleNamespace(config=SimpleNamespace(stash=stash), workeroutput={"left for the night": 40})
+        nightly.pytest_testnodedown(node)
+    lines: list[str] = []
+    reporter = SimpleNamespace(write_line=lambda line, **_: lines.append(line))
+    config: Any = SimpleNamespace(stash=stash)
+    nightly.pytest_terminal_summary(reporter, config)
+
+    assert lines == ["LEFT OUT until `make nightly`: 40 tests"]
+
+
+def test_values_of_each_day_are_there() -> None:
+    """A name that is misspelled would leave all of them out."""
+    with pytest.raises(ValueError, match="is of each day"):
+        nightly.daily(("full", "closed"), {"shut"})
+
+
+def test_make_nightly_runs_all_that_has_the_mark() -> None:
+    """Those of `tests`, and those of `tests/e2e`, which run when they are named."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nnightly: ")[2].partition("\n\n")[0]
+
+    assert '-m "nightly or hypothesis"' in recipe
+    assert "tools/e2e nightly" in recipe
