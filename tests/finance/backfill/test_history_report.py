@@ -59,9 +59,27 @@ def test_coverage_is_the_hours_with_samples(tmp_path: Path) -> None:
     parsed = document(november(tmp_path))
 
     assert (parsed["hours"], round(parsed["hours_with_data"], 6)) == (720, 719)
+    assert (
+        parsed["months"][0]["coverage_ratio"]
+        == parsed["coverage_ratio"]
+        == parsed["hosts"][0]["months"][0]["coverage_ratio"]
+    )
     assert parsed["resolution"] == {"step_seconds": 3600, "scrape_seconds": 30, "error_ratio": 0.02}
     assert parsed["price_basis"] == "estimate"
     assert parsed["load"] == {"queries": 42, "parallel": 1}
+
+
+def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
+    """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
+    config = configured(tmp_path)
+    fleet = Fleet(config, 10)
+    fleet.gpu(0, counts=[120] * 5 + [0] + [120] * 5, **CHAT)
+    until = (NOVEMBER + 10) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    (server,) = document(past)["servers"]
+
+    assert server["months"][0]["unobserved_gpu_hours"] == 1
+    assert server["months"][0]["coverage_ratio"] == 0.9
 
 
 def test_lines_of_each_kind_sum_to_the_month(tmp_path: Path) -> None:
@@ -115,6 +133,7 @@ def test_savings_are_found_by_the_same_rules(tmp_path: Path) -> None:
 
     (free,) = [each for each in savings["savings"] if each["kind"] == "unallocated"]
     assert free["dollars_per_month"] == 1460
+    assert "command" not in free
 
 
 def test_the_text_fits_80_columns(tmp_path: Path) -> None:
