@@ -447,8 +447,10 @@ def _readings(
         instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
         whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
         series = whole.series
-        counted = None
+        counted, watts = None, whole.watts
         if uuid in energy:
+            # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
+            watts = energy[uuid] * NANOSECONDS_PER_SECOND
             host.energy[uuid] = host.energy.get(uuid, 0) + round(
                 energy[uuid] * length * MILLIJOULES_PER_JOULE
             )
@@ -459,7 +461,7 @@ def _readings(
             pci_bus_id=series.address,
             utilization_ratio=None if instances else _ratio(whole),
             memory_used_bytes=None if whole.memory is None else round(whole.memory),
-            power_watts=whole.watts,
+            power_watts=watts,
             energy=counted,
             instances=instances or None,
         )

@@ -149,6 +149,16 @@ def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
     assert sum(money(reckoning).values()) == pytest.approx(3)
 
 
+def test_energy_of_a_gpu_counts_from_its_first_hour(tmp_path: Path) -> None:
+    """A board that came in the second hour used 1 kWh in each of two: 2 dollars, and 6 + 4 of rent."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = Fleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, counts=[0, 0, 120, 120], joules=3_600_000, **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": pytest.approx(6 + 4 + 2)}
+
+
 def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
     """The server was down for three hours: hosts before and after it ran. Not where it scraped others."""
     for alive, expected in (((), 20), ((3, 4), 14)):
