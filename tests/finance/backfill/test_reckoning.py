@@ -118,6 +118,17 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
     assert (month.sampled / 3.6e12, month.span / 3.6e12) == (6, 10)
 
 
+def test_tokens_of_a_gap_that_is_charged_count(tmp_path: Path) -> None:
+    """The GPU's exporter missed an hour in which the server was read: its 300 tokens are of the fourth."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 120], **CHAT)
+    fleet.server({PROMPT: [100, 200, 300, 400]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    reckoning = fleet.reckoned()
+
+    assert tokens(reckoning) == {("chat", "prompt"): 1000}
+    assert money(reckoning) == {"chat": 8}
+
+
 def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -> None:
     """Tokens and joules are of the hours that dollars are of: 100 and 50, not the 900 of three hours."""
     text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
