@@ -21,31 +21,41 @@ def add(verbs: "flags.Verbs") -> None:
                 "print each rule with its result, or the errors",
             ),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+            ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
             ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
         ),
         exits=Exits(
-            "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
+            "the files are right, warnings and notes aside",
+            wrong="one of the files or a flag is wrong, or the page is of no known engine",
         ),
     )
     flags.config(verb, "configuration in YAML", required=True)
     flags.web_config(verb)
+    verb.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="page of metrics of a server, saved with curl: print what is read from it",
+    )
     verb.add_argument("--json", action="store_true", help="print the result or the errors as JSON")
     verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what a configuration results in; returns the exit status."""
-    return checked(options.config_file, options.web_config_file, as_json=options.json)
+    return checked(options.config_file, options.web_config_file, options.page, as_json=options.json)
 
 
-def checked(config_file: Path, web_config_file: Path | None = None, *, as_json: bool) -> int:
+def checked(
+    config_file: Path, web_config_file: Path | None = None, page: Path | None = None, *, as_json: bool
+) -> int:
     """Print the result of a configuration and of a web configuration; returns 0, or 2 if one is wrong."""
     from exporter.reports.check_config import check_config  # noqa: PLC0415 - the module is imported for its flags
     from exporter.web.access import Access  # noqa: PLC0415
 
     clock = SystemClock()
     access = Access(web_config_file, clock)
-    status, text = check_config(config_file, clock.wall(), access, as_json=as_json)
+    status, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
     # Errors go to standard error, except as JSON: a program reads one answer in one place.
     if status == 0 or as_json:
         write_colored(text)

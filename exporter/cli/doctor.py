@@ -81,7 +81,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         body_bytes = config.limits.body_bytes
         return FrameReader(clock, gatherer, nvml, servers).read(
             config,
-            endpoints.of(configured_targets(config.servers), body_bytes),
+            endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,
             gateways.of(config.divides(), body_bytes),
         )

@@ -16,6 +16,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import progress
 from exporter.clock import Clock, SystemClock
+from exporter.config import load
 from exporter.config.problems import RefusedError
 from exporter.readings import ReadFailedError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -50,6 +51,7 @@ def add(verbs: "flags.Verbs") -> None:
         metavar="NAME",
         help="engine name, see docs/engines.md (default: recognized from the page)",
     )
+    flags.config(verb, "configuration in YAML whose `engines` are read as well")
     verb.add_argument(
         "--times",
         type=_times,
@@ -108,6 +110,7 @@ class RecordOptions:
     output: Path
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    config_file: Path | None = None
 
 
 @with_exit_status
@@ -121,6 +124,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     from exporter.sources.server.recording import RecordingReader  # noqa: PLC0415
 
     clock = clock or SystemClock()
+    engines = () if options.config_file is None else load(options.config_file).engines
     output = options.output
     temporary = output.with_name(f"{output.name}.partial")
     try:
@@ -130,10 +134,11 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
             engine=options.engine,
             bearer_token_file=options.bearer_token_file,
             ca_file=options.ca_file,
+            described=engines,
         )
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    recording = Recording(clock.wall())
+    recording = Recording(clock.wall(), engines)
     with closing(reader):
         for path in (output, temporary):
             if os.path.lexists(path):

@@ -339,7 +339,9 @@ class _Daemon:
             savings=self._savings.savings,
         )
         body_bytes = self._config.limits.body_bytes
-        endpoints = self._endpoints.of(configured_targets(self._config.servers), body_bytes)
+        endpoints = self._endpoints.of(
+            configured_targets(self._config.servers), body_bytes, described=self._config.engines
+        )
         gateways = self._gateways.of(self._config.divides(), body_bytes)
         return SamplerPlan(context, endpoints, self._location.rows, gateways)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final, get_args
 
+from exporter.config.engines import ENGINES_KEY, engines_are_known
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.schema import (
@@ -50,6 +51,7 @@ from exporter.cost.policy import (
     SplitRule,
     Weights,
 )
+from exporter.engines.spec import Engine
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Overhead, Per, Period, Retirement
 
@@ -531,12 +533,25 @@ def _config(mapping: MappingNode) -> Config:
     # A list without items is as good as none: without budgets the default one applies.
     given = {field: value for field, value in mapping.filled().items() if value != ()}
     servers = mapping.get(SERVERS) or ()
+    engines = {engine.name: engine for engine in mapping.get(ENGINES_KEY) or ()}
     return Config(
         catalogue=mapping.context.catalogue,
         servers=tuple(entry for entry in servers if isinstance(entry, ConfiguredServer)),
-        server_rules=tuple(entry for entry in servers if isinstance(entry, ServerRule)),
+        server_rules=tuple(
+            _found_by(engines.get(entry.engine or ""), entry)
+            for entry in servers
+            if isinstance(entry, ServerRule)
+        ),
         **given,
     )
+
+
+def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
+    """A rule with the port and path of its engine, where the file describes that engine."""
+    if engine is None:
+        return rule
+    path = rule.metrics_path or engine.default_path
+    return replace(rule, engine_port=engine.default_port, metrics_path=path)
 
 
 DOCUMENT = Table(
@@ -551,6 +566,7 @@ DOCUMENT = Table(
         RETIRED,
         OVERHEADS,
         SERVERS,
+        ENGINES_KEY,
         SPLIT,
         COMPARE,
         ADVISE,
@@ -561,4 +577,5 @@ DOCUMENT = Table(
         PRICES,
     ),
     _config,
+    (engines_are_known,),
 )

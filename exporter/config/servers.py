@@ -26,6 +26,7 @@ from exporter.config.values import (
     AbsolutePath,
     Choice,
     Label,
+    Name,
     Number,
     Pattern,
     ScalarValidator,
@@ -36,7 +37,6 @@ from exporter.config.values import (
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.engines.catalogue import ENGINES
 from exporter.readings import DividedBy, Division, Role, ServiceLevel, masked
 
 URL_CHARACTERS: Final = 2048
@@ -363,8 +363,8 @@ GPUS = Key(
 )
 ENGINE = Key(
     "engine",
-    Choice(tuple(sorted(ENGINES))),
-    "Engine name (default: recognized from its metrics page).",
+    Name("engine name"),
+    "Engine name, built in or of `engines` (default: recognized from its metrics page).",
     record=ServerRule,
 )
 NAMESPACE = Key(

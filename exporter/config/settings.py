@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
+from exporter.engines.spec import Engine
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role, ServiceLevel
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
@@ -110,13 +111,15 @@ class ServerRule:
     """Corrections of discovered servers; `None` keeps what was discovered.
 
     `metrics_path` and `metrics_port` are where such a server is scraped, never the host. `source` is the
-    path of the rule in the file, like `servers[1]`.
+    path of the rule in the file, like `servers[1]`. `engine_port` is the default of an engine that the
+    configuration describes.
     """
 
     match: ServerMatch
     name: str | None = None
     namespace: str | None = None
     engine: str | None = None
+    engine_port: int | None = None
     gpu_share_ratio: Decimal | None = None
     spans_hosts: bool = False
     role: Role = ""
@@ -153,6 +156,7 @@ class Config:
     overheads: tuple[Overhead, ...] = ()
     servers: tuple[ConfiguredServer, ...] = ()
     server_rules: tuple[ServerRule, ...] = ()
+    engines: tuple[Engine, ...] = ()
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
     ignored_savings: tuple[IgnoredSaving, ...] = ()

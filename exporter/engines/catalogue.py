@@ -6,9 +6,10 @@ Every module of this folder is imported: an `Engine` or `Uncounted` under a publ
 import pkgutil
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from exporter.engines.exposition import Page, WantedSeries
 from exporter.engines.gateways import GATEWAYS, GatewaySpec
@@ -101,9 +102,37 @@ TALLIED: Final = WantedSeries(
 """The names for recognition, and for reading any gateway."""
 
 
-def match(page: Page) -> Engine | GatewaySpec | None:
-    """The row of a page that was read for `EVERYTHING`; `None` for an unknown one."""
-    return next((row for row in ROWS if row.fingerprint.matches(page)), None)
+Described: TypeAlias = tuple[Engine, ...]
+"""Engines that the configuration describes. The built-in rows win a match."""
+
+
+def described(name: str, engines: Described = ()) -> Engine | None:
+    """The engine of a name, built in or described; `None` for an unknown one."""
+    return ENGINES.get(name) or next((engine for engine in engines if engine.name == name), None)
+
+
+@cache
+def everything(engines: Described) -> WantedSeries:
+    """`EVERYTHING`, and the names of described engines."""
+    return WantedSeries(EVERYTHING.names.union(*(wanted(engine).names for engine in engines)))
+
+
+@cache
+def everything_counted(engines: Described) -> WantedSeries:
+    """`COUNTED`, and the names of described engines."""
+    return WantedSeries(COUNTED.names.union(*(counted(engine).names for engine in engines)))
+
+
+def match(page: Page, engines: Described = ()) -> Engine | GatewaySpec | None:
+    """The row of a page that was read for `everything`; `None` for an unknown one."""
+    return next((row for row in (*ROWS, *engines) if row.fingerprint.matches(page)), None)
+
+
+def matches(page: Page, engines: Described) -> tuple[Engine | GatewaySpec, ...]:
+    """The row of `match`, and the described engines that read the page where a server names them."""
+    row = match(page, engines)
+    others = (each for each in engines if each is not row and each.fingerprint.matches(page))
+    return () if row is None else (row, *others)
 
 
 def recognize(page: Page) -> Engine | None:

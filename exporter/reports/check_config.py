@@ -9,15 +9,19 @@ from typing import Any, Final
 
 from exporter.config import Config, ConfigError, load
 from exporter.config.keys import DOCUMENT
+from exporter.config.problems import Problem, RefusedError
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
 from exporter.config.web import ClientConfig, WebConfig
 from exporter.cost.policy import SplitRule
 from exporter.readings import masked
 from exporter.reports.config_findings import config_findings, is_default
+from exporter.reports.page_reading import page_document, page_of, page_words
 from exporter.reports.rule_text import (
     budget_words,
     compare_words,
+    engine_document,
+    engine_words,
     hardware_words,
     ignored_words,
     overhead_words,
@@ -68,8 +72,13 @@ JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "pr
 """Keys of the JSON that differ from the field of a configured key."""
 
 
-def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
-    """A valid configuration as JSON, with the web configuration; prices are those of an instant."""
+def document(
+    config: Config, now: Instant, web: WebConfig | None = None, page: dict[str, Any] | None = None
+) -> str:
+    """A valid configuration as JSON, with the web configuration and what was read of a page.
+
+    Prices are those of an instant.
+    """
     record: dict[str, Any] = {
         "status": VALID,
         "file": config.path,
@@ -98,6 +107,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "overheads": config.overheads,
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
+        "engines": [engine_document(engine) for engine in config.engines],
         "ownership": config.ownership,
         "split": config.split or (SplitRule(),),
         "compare": [_compare(offer) for offer in config.compare],
@@ -108,6 +118,8 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
     }
     for name in DOCUMENT.field_names():
         record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
+    if page is not None:
+        record["page"] = page
     record["findings"] = [asdict(finding) for finding in config_findings(config, now)]
     return _json(record)
 
@@ -202,12 +214,17 @@ INVALID: Final = 2
 
 
 def check_config(
-    path: Path | None, now: Instant, access: Access | None = None, *, as_json: bool = False
+    path: Path | None,
+    now: Instant,
+    access: Access | None = None,
+    *,
+    page: Path | None = None,
+    as_json: bool = False,
 ) -> tuple[int, str]:
     """The exit status and what to print: 0 and the configuration in words, or 2 and every problem.
 
     Prices are those in force at an instant. `access` is read for the first time here, as at a start of the
-    daemon; `None` stands for no web configuration.
+    daemon; `None` stands for no web configuration. `page` is a saved page of metrics to read by it.
     """
     errors: list[ConfigError] = []
     config = Config()
@@ -221,7 +238,18 @@ def check_config(
         errors.append(error)
     if errors:
         return INVALID, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
-    return VALID, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
+    try:
+        readings = None if page is None else page_of(page, config)
+    except RefusedError as refused:
+        problem = ConfigError(str(page), (Problem(None, "", str(refused)),))
+        return INVALID, problems_document([problem]) if as_json else f"{refused}\n"
+    if as_json:
+        read = None if page is None or readings is None else page_document(page, readings)
+        return VALID, document(config, now, web, read)
+    lines = list(_lines(config, now, web))
+    if page is not None and readings is not None:
+        lines += page_words(page, readings)
+    return VALID, "\n".join(lines) + "\n"
 
 
 def _web(access: Access | None) -> WebConfig | None:
@@ -267,6 +295,8 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     without = "none; discovered ones only" if config.processes else "none: all GPU time is unallocated"
     servers = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
     yield from _section("servers", iter(servers), without)
+    if config.engines:
+        yield from _section("engines", map(engine_words, config.engines), "")
     owners = (
         f"namespace {pattern_words(rule.namespace)}, server {pattern_words(rule.server)}: "
         f"product {rule.product}, team {rule.team}"

@@ -142,7 +142,7 @@ def host_findings(
     yield from _unread_findings(servers)
     yield from _duplicate_findings(inputs.servers)
     yield from gateway_findings(inputs.gateways, inputs.servers)
-    yield from level_findings(inputs.servers)
+    yield from level_findings(inputs.servers, config.engines)
     yield from comparison_findings(config, servers, policy.tariff.catalogue)
     for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
         yield Finding(

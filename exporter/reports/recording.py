@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter import __version__
-from exporter.engines import ENGINES, EVERYTHING, Engine, Way
+from exporter.engines import ENGINES, Described, Engine, Way, described, everything, latency_series
 from exporter.engines.exposition import SampleLine, parsed, unwrapped
 from exporter.readings import ReadFailedError, ServerReading, label
 from exporter.sources.server.recording import RecordedRead
@@ -38,15 +38,22 @@ FAMILIES: Final = tuple(
 )
 """What names of engines' own families begin with."""
 
-_NAMES: Final = EVERYTHING.names | {name.replace(":", "_", 1) for name in EVERYTHING.names}
 
-_ANNOUNCED: Final = frozenset(
-    name
-    for engine in ENGINES.values()
-    for written in engine.fingerprint.names
-    for name in (written, re.sub("_(count|sum|total)$", "", written))
-)
-"""Families by which engines are recognized, as `# TYPE` lines name them."""
+def _names(engines: Described) -> frozenset[str]:
+    """Names that an engine is read by, with the colon as some writers turn it into an underscore."""
+    names = everything(engines).names.union(*(latency_series(engine).names for engine in engines))
+    return names | {name.replace(":", "_", 1) for name in names}
+
+
+def _announced(engines: Described) -> frozenset[str]:
+    """Families by which engines are recognized, as `# TYPE` lines name them."""
+    return frozenset(
+        name
+        for engine in (*ENGINES.values(), *engines)
+        for written in engine.fingerprint.names
+        for name in (written, re.sub("_(count|sum|total)$", "", written))
+    )
+
 
 _BOUNDS: Final = frozenset({"le", "quantile"})
 _RANKS: Final = frozenset(
@@ -88,10 +95,12 @@ class Mask:
 
     Any label may hold a model, user, team, key or host, and no list of such labels is complete. So each value
     is replaced, except an engine's own words, ranks, bounds of buckets, and values that a description in
-    `engines` asks for.
+    `engines` asks for. `engines` are those of the configuration.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engines: Described = ()) -> None:
+        self._names, self._announced = _names(engines), _announced(engines)
+        self._expected, self._models = _expected_values(engines), _model_labels(engines)
         self._replaced: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
 
@@ -106,7 +115,7 @@ class Mask:
 
         def announce() -> None:
             """Keep families without series by which an engine is recognized."""
-            lines.extend(text for family, text in comments if family in _ANNOUNCED)
+            lines.extend(text for family, text in comments if family in self._announced)
             comments.clear()
 
         for written in (unwrapped(body) if body[:1] == b'"' else body).split(b"\n"):
@@ -122,7 +131,7 @@ class Mask:
                 continue
             named = _NAME.match(raw)
             name = "" if named is None else named[0].decode()
-            if not (name in _NAMES or name.startswith(FAMILIES)):
+            if not (name in self._names or name.startswith(FAMILIES)):
                 left_out += 1
                 continue
             lines += [text for family, text in comments if name.startswith(family)]
@@ -186,14 +195,14 @@ class Mask:
 
     def _value(self, name: str, value: str) -> str:
         if (
-            value in _EXPECTED.get(name, ())
+            value in self._expected.get(name, ())
             or (name in _BOUNDS and _BOUND.fullmatch(value))
             or (name in _RANKS and _RANK.fullmatch(value))
             or (name in _WORDS and (_WORD.fullmatch(value) or _RANK.fullmatch(value)))
         ):
             return value
         return self._replacement(
-            "model" if name in _MODELS else name if _PLAIN.fullmatch(name) else "value", value
+            "model" if name in self._models else name if _PLAIN.fullmatch(name) else "value", value
         )
 
     def _replacement(self, what: str, text: str) -> str:
@@ -208,10 +217,10 @@ class Mask:
         return replaced
 
 
-def _expected_values() -> dict[str, set[str]]:
+def _expected_values(engines: Described) -> dict[str, set[str]]:
     """Values that some description asks for, by label."""
     values_by_label: dict[str, set[str]] = {}
-    for engine in ENGINES.values():
+    for engine in (*ENGINES.values(), *engines):
         choices = [engine.fingerprint.where]
         choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
         choices += [choice for gauge in engine.gauges() for choice in (gauge.where, gauge.unless)]
@@ -225,12 +234,12 @@ def _expected_values() -> dict[str, set[str]]:
     return values_by_label
 
 
-_EXPECTED: Final = _expected_values()
-_MODELS: Final = frozenset(
-    name
-    for engine in ENGINES.values()
-    for name in (*engine.models, *(named.label for named in engine.named_by))
-)
+def _model_labels(engines: Described) -> frozenset[str]:
+    return frozenset(
+        name
+        for engine in (*ENGINES.values(), *engines)
+        for name in (*engine.models, *(named.label for named in engine.named_by))
+    )
 
 
 def _at(document: Any, way: Way) -> str:
@@ -259,10 +268,11 @@ MANIFEST: Final = "manifest.json"
 
 
 class Recording:
-    """Turns reads of a server into files. `begun` is wall-clock time."""
+    """Turns reads of a server into files. `begun` is wall-clock time; `engines` are of the configuration."""
 
-    def __init__(self, begun: Instant) -> None:
-        self._mask = Mask()
+    def __init__(self, begun: Instant, engines: Described = ()) -> None:
+        self._mask = Mask(engines)
+        self._engines = engines
         self._begun = begun
         self._engine = ""
         self._version = ""
@@ -292,7 +302,9 @@ class Recording:
         if look.metrics is None:
             self._left_alone += 1
             return
-        reading, engine = look.reading, ENGINES[look.reading.engine]
+        reading, engine = look.reading, described(look.reading.engine, self._engines)
+        if engine is None:
+            raise ValueError(f"{look.reading.engine} is no engine of this recording")
         self._engine, self._version = engine.name, self._mask.version(reading.engine_version)
         page, left_out = self._mask.page(look.metrics.body)
         file = f"{len(self._pages) + 1:04d}.prom"

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain
 from exporter.cost.policy import IgnoredSaving, SplitRule
+from exporter.engines import Engine
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
@@ -272,6 +273,25 @@ def server_words(server: ConfiguredServer) -> str:
     engine = server.engine or "from its page"
     level = "" if server.slo is None else f", {slo_words(server.slo)}"
     return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}{level}"
+
+
+def engine_words(engine: Engine) -> str:
+    """One engine that the configuration describes."""
+    counts = (f"{count.quantity} {'' if count.sign > 0 else '- '}{count.name}" for count in engine.counts())
+    models = f"models by {' or '.join(engine.models)}" if engine.models else "one model"
+    return f"{engine.name}: {', '.join(counts)}; {models}"
+
+
+def engine_document(engine: Engine) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "name": engine.name,
+        "counters": [
+            {"name": count.name, "quantity": count.quantity, "sign": count.sign, "scale": count.scale}
+            for count in engine.counts()
+        ],
+        "models": list(engine.models),
+    }
 
 
 def server_rule_words(rule: ServerRule) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
-from exporter.engines import ENGINES
+from exporter.engines import Described, described
 from exporter.readings import Division, ServerKey, ServerReading, UnreadReason, masked
 from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer, some_rules
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
@@ -62,14 +62,15 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
             )
 
 
-def level_findings(servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+def level_findings(servers: Iterable[ServerAnswer], engines: Described = ()) -> Iterator[Finding]:
     """Objectives of which the server's engine reports no histogram, each server once."""
     silent = {
-        (reading.key.name, reading.engine, objective): ENGINES[reading.engine].manual.title
+        (reading.key.name, reading.engine, objective): engine.manual.title or engine.name
         for reading in (server.reading for server in servers)
-        if reading.up and reading.slo is not None and reading.engine in ENGINES
+        if reading.up and reading.slo is not None
+        if (engine := described(reading.engine, engines)) is not None
         for objective in reading.slo.seconds()
-        if not ENGINES[reading.engine].latencies()[objective]
+        if not engine.latencies()[objective]
     }
     for (name, _, objective), title in silent.items():
         yield Finding(

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.config.settings import ConfiguredServer, GatewayDivision
+from exporter.engines import Described
 from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
@@ -66,7 +67,7 @@ Busy = Callable[[ServerKey], bool]
 class Target:
     """One endpoint to read: its address, and what is known of the server.
 
-    `engine` is a name of `engines.ENGINES`, `None` where the page decides.
+    `engine` is a name, built in or described in the configuration, `None` where the page decides.
     """
 
     key: ServerKey
@@ -100,11 +101,12 @@ def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...
 
 
 class _ServerTarget(NamedTuple):
-    """A target, its longest page in bytes, and the engines that another endpoint counts."""
+    """A target, its longest page in bytes, the engines that another endpoint counts, and those described."""
 
     target: Target
     body_bytes: int
     counted_elsewhere: frozenset[str]
+    described: Described
 
 
 class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
@@ -115,15 +117,22 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
         self._busy = busy
 
     def of(
-        self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
+        self,
+        targets: Iterable[Target],
+        body_bytes: int,
+        engines: Iterable[str | None] = (),
+        described: Described = (),
     ) -> tuple[ServerSource, ...]:
         """The sources of these targets, in their order.
 
-        `engines` are those of other endpoints: tokens that they count are not counted again.
+        `engines` are those of other endpoints: tokens that they count are not counted again. `described` are
+        those of the configuration.
         """
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
-        return self._sources_of([_ServerTarget(target, body_bytes, elsewhere) for target in targets])
+        return self._sources_of(
+            [_ServerTarget(target, body_bytes, elsewhere, described) for target in targets]
+        )
 
     def _make(self, key: _ServerTarget) -> ServerSource:
         target, busy = key.target, self._busy
@@ -139,6 +148,7 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
             body_bytes=key.body_bytes,
             busy=None if busy is None else lambda: busy(target.key),
             counted_elsewhere=key.counted_elsewhere,
+            described=key.described,
             context=target.server_context,
         )
 

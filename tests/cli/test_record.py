@@ -178,6 +178,31 @@ def test_a_recording_holds_masked_pages_and_what_was_read(
         assert b"127.0.0.1" not in file.read_bytes()
 
 
+def test_an_engine_of_the_configuration_is_recorded(site: Site, tmp_path: Path) -> None:
+    """Its words and the labels of its models are known, so that the masked page reads the same."""
+    site.answers = {
+        "/metrics": lambda _: (
+            200,
+            b'cirro_total{name="secret",flavor="text"} 9\ncirro_total{name="secret",flavor="dry"} 4\n',
+        )
+    }
+    config = tmp_path / "ice.yaml"
+    config.write_text(
+        "engines: [{name: cirro, models: [name], "
+        "counters: [{name: cirro_total, quantity: generation, where: {flavor: text}}]}]"
+    )
+    output = tmp_path / "cirro"
+    arguments = [f"--url={site.url}", "--times=1", f"--config.file={config}", f"--output={output}"]
+
+    assert main(["record", *arguments]) == 0
+    manifest = json.loads((output / "manifest.json").read_bytes())
+    assert manifest["engine"] == "cirro"
+    assert manifest["pages"][0]["counted"] == {"model-1": {"generation": 9}}
+    assert (output / "0001.prom").read_text() == (
+        'cirro_total{name="model-1",flavor="text"} 9\ncirro_total{name="model-1",flavor="flavor-1"} 4\n'
+    )
+
+
 def test_the_verb_takes_its_flags(site: Site, tmp_path: Path) -> None:
     """One read needs no waiting."""
     site.answers = {"/metrics": vllm}

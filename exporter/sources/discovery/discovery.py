@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
+from exporter.engines import Described
 from exporter.readings import (
     ErrorCounts,
     FailureReason,
@@ -210,6 +211,7 @@ class Discovery:
         self._unread: dict[str, _Unread] = {}
         self._body_bytes = Config().limits.body_bytes
         self._engines: tuple[str | None, ...] = ()
+        self._described: Described = ()
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = DiscoveryResult()
@@ -227,7 +229,7 @@ class Discovery:
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
         """The sources of the servers of the last scan."""
-        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines)
+        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines, self._described)
 
     def look(
         self,
@@ -250,6 +252,7 @@ class Discovery:
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
         self._engines = tuple(server.engine for server in config.servers)
+        self._described = config.engines
         self._looked = since if self._looked is None else self._looked
         answers = tuple(answers)
         by_source = {answer.source: answer for answer in answers}

@@ -227,7 +227,7 @@ def _port_of_a_rule(server: NamedServer) -> int | None:
     if rule is None or server.group is None or server.group.sockets is None:
         return None
     ports = {listener.port for listener in server.group.sockets.listening}
-    default = None if rule.engine is None else ENGINES[rule.engine].default_port
+    default = ENGINES[rule.engine].default_port if rule.engine in ENGINES else rule.engine_port
     configured = next((port for port in (rule.match.port, default) if port in ports), None)
     return ports.pop() if configured is None and len(ports) == 1 else configured
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.clock import Clock
+from exporter.engines import Described
 from exporter.readings import ServerKey, ServerReading
 from exporter.sources.http_client import HttpResponse, shared_client
 from exporter.sources.server.source import ServerSource
@@ -40,6 +41,7 @@ class RecordingReader:
         engine: str | None = None,
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
+        described: Described = (),
     ) -> None:
         self._pages: dict[str, HttpResponse] = {}
         self._client = shared_client()
@@ -52,6 +54,7 @@ class RecordingReader:
             bearer_token_file=bearer_token_file,
             ca_file=ca_file,
             busy=lambda: False,
+            described=described,
             on_page=self._pages.__setitem__,
         )
 

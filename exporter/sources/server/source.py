@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import (
-    COUNTED,
     ENGINES,
-    EVERYTHING,
     UNCOUNTED,
+    Described,
     Engine,
     GatewaySpec,
     Interpretation,
@@ -25,6 +24,9 @@ from exporter.engines import (
     counted,
     created_by_digest,
     created_series,
+    described,
+    everything,
+    everything_counted,
     interpret,
     latency_series,
     match,
@@ -89,8 +91,8 @@ class ServerContext:
 
 
 def repeated(engines: Iterable[str | None]) -> frozenset[str]:
-    """Names of the engines whose tokens any of these engines counts again; `None` is an unknown one."""
-    return frozenset(name for engine in engines if engine for name in ENGINES[engine].repeats)
+    """Names of the engines whose tokens any of these counts again, which only built-in ones do."""
+    return frozenset(name for engine in engines if engine in ENGINES for name in ENGINES[engine].repeats)
 
 
 def engine_of_page(
@@ -170,8 +172,9 @@ OnPage = Callable[[str, HttpResponse], None]
 class ServerSource(EndpointSource):
     """Reads one endpoint of a server.
 
-    `engine` is a name of `engines.ENGINES`; without one the page decides. `counted_elsewhere` are names of
-    engines whose tokens another endpoint counts already (see `engine_of_page`).
+    `engine` is a name of `engines.ENGINES` or of an engine `described` in the configuration; without one the
+    page decides. `counted_elsewhere` are names of engines whose tokens another endpoint counts already (see
+    `engine_of_page`).
     `busy` is whether a GPU of this server was busy in the last tick, true while that is unknown: an idle
     llama.cpp server is read ever less often, so that it may fall asleep (see `IdleBackoff`).
     While it is not read, or asleep, its reading has its last counters. Tokens and restarts of that time show
@@ -199,6 +202,7 @@ class ServerSource(EndpointSource):
         busy: Callable[[], bool] | None = None,
         context: ServerContext | None = None,
         counted_elsewhere: Collection[str] = (),
+        described: Described = (),
         on_page: OnPage | None = None,
     ) -> None:
         super().__init__(
@@ -218,7 +222,8 @@ class ServerSource(EndpointSource):
         division = self._context.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._counted_elsewhere = counted_elsewhere
-        self._configured = None if engine is None else _engine(engine)
+        self._described = described
+        self._configured = None if engine is None else _engine(engine, described)
         self._engine = self._configured
         self._address = self._configured_address = metrics_url(url, self._configured)
         self._on_page = on_page
@@ -429,20 +434,26 @@ class ServerSource(EndpointSource):
                 return page, engine
         page = self._page(body, None)
         self._engine = self._configured
-        self._engine = engine_of_page(match(page), self._configured, self._counted_elsewhere, self._shown)
+        self._engine = engine_of_page(
+            match(page, self._described), self._configured, self._counted_elsewhere, self._shown
+        )
         return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
-        everything = EVERYTHING if engine is None else wanted(engine)
+        names = everything(self._described) if engine is None else wanted(engine)
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
         lines, self._lines = self._lines, None
         if engine is not None and lines is not None:
             return read_lines(lines, self._memory)
-        page = None if self._created_read_separately else read(body, everything, self._memory)
+        page = None if self._created_read_separately else read(body, names, self._memory)
         if page is None or page.cut:
             # Each counter may have a `_created` series: those are read separately.
             page, self._created_read_separately = (
-                read(body, COUNTED if engine is None else counted(engine), self._memory),
+                read(
+                    body,
+                    everything_counted(self._described) if engine is None else counted(engine),
+                    self._memory,
+                ),
                 True,
             )
         if page.cut:
@@ -516,8 +527,9 @@ class ServerSource(EndpointSource):
         )
 
 
-def _engine(name: str) -> Engine:
-    try:
-        return ENGINES[name]
-    except KeyError:
-        raise ValueError(f"engine {name!r} is none of {', '.join(sorted(ENGINES))}") from None
+def _engine(name: str, engines: Described) -> Engine:
+    engine = described(name, engines)
+    if engine is None:
+        known = (*ENGINES, *(each.name for each in engines))
+        raise ValueError(f"engine {name!r} is none of {', '.join(sorted(known))}")
+    return engine
