@@ -22,6 +22,7 @@ MATCH_ORDER: Final = (
     "dynamo-frontend",
     "dynamo",
     "triton",
+    "vllm-omni",
     "vllm",
     "ray",
     "sglang",

@@ -113,7 +113,7 @@ class Models:
         self._engine = engine
         self.otherwise = label(otherwise)
         self.names: set[str] = set()
-        self._by_label: dict[str, str] = {}
+        self._by_label: dict[tuple[str, str], str] = {}
 
     def of(self, series: Series) -> str:
         """The model of a series."""
@@ -122,13 +122,15 @@ class Models:
             if each in series.labels:
                 name = series.labels[each]
                 break
-        known = self._by_label.get(name)
+        stage = series.labels.get(self._engine.stage, "") if self._engine.stage else ""
+        known = self._by_label.get((name, stage))
         if known is None:
-            known = self._by_label[name] = self._admit(name)
+            known = self._by_label[name, stage] = self._admit(name, stage)
         return known
 
-    def _admit(self, name: str) -> str:
+    def _admit(self, name: str, stage: str) -> str:
         model = self.otherwise if name in self._engine.nameless else label(name)
+        model = label(f"{model}:{stage}") if stage else model
         if model not in self.names and len(self.names) >= MODELS_MAX:
             return OTHER_MODELS
         self.names.add(model)

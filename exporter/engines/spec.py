@@ -287,6 +287,8 @@ class Engine:
     data-parallel rank; ...) distinguish series.
     A model label with one of the values `nameless` names none. Such series, and those without a model label,
     belong to the model of a `MetadataQuery`, else to the one of the first `named_by` on the page.
+    `stage` is a label of the stages of a pipeline: each stage with a name is a model of its own,
+    `model:stage`, since one request passes through all of them.
     `repeated` are labels of ranks that all count the same work: series that differ only in them are one
     series with the largest value, so that the work counts once whichever ranks are on the page.
     `role` is a label whose values prefill and decode name the part of a disaggregated pair.
@@ -325,6 +327,7 @@ class Engine:
     nameless: tuple[str, ...] = ()
     named_by: tuple[ModelLabel, ...] = ()
     questions: tuple[MetadataQuery, ...] = ()
+    stage: str = ""
     repeated: frozenset[str] = frozenset()
     role: str = ""
     tokens: bool = True

@@ -9,6 +9,8 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
   the same values; one is taken.
 - `engine` is the data-parallel rank. Several API servers of one deployment answer with the same merged page,
   without `process_*` and `_created`: one of them is scraped.
+- Beam search (0.6.3 and later, `vllm/entrypoints/openai/engine/serving.py`, `beam_search`; vllm #8726) is a
+  request of one token per beam and step, each with the whole prompt.
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
   request, not decode time, and `iteration_tokens_total` is a histogram: neither is counted.
 - `time_to_first_token_seconds` is observed live, from arrival on, also of requests that are aborted later;
@@ -101,6 +103,7 @@ VLLM: Final = Engine(
         without=("server", "version", "dynamo_component", "worker_addr"),
     ),
     models=("model_name",),
+    stage="stage",  # vLLM-Omni
     groups=(
         (
             _BY_SOURCE,
@@ -169,6 +172,7 @@ VLLM: Final = Engine(
         cannot_tell=(
             "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
             "That a prompt was answered n times: it is counted n times.",
+            "That beam search answered a prompt: it counts again for each beam and each token of the answer.",
         ),
     ),
 )

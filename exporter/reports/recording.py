@@ -162,6 +162,13 @@ class Mask:
         """A model's name, of a series or another page."""
         return self._replacement("model", name)
 
+    def model_of(self, engine: Engine, name: str) -> str:
+        """A model as it is read from a masked page: the name of a stage stays apart."""
+        model, colon, stage = name.rpartition(":") if engine.stage else (name, "", "")
+        if not colon:
+            return self.model(name)
+        return f"{self.model(model)}:{self._value(engine.stage, stage)}"
+
     def version(self, text: str) -> str:
         """A version as it is, unless it is more than one."""
         return text if not text or _VERSION.fullmatch(text) else self._replacement("version", text)
@@ -310,13 +317,14 @@ class Recording:
         file = f"{len(self._pages) + 1:04d}.prom"
         process = look.metrics.headers.get(engine.identity_header, "") if engine.identity_header else ""
         counted, requests = counted_and_requests(reading)
+        models = {model: self._mask.model_of(engine, model) for model in (*counted, *requests)}
         self._pages.append(
             {
                 "file": file,
                 "after_seconds": round(seconds(after), 3),
                 "process": self._mask.process(process),
-                "counted": {self._mask.model(model): sums for model, sums in counted.items()},
-                "requests": {self._mask.model(model): loads for model, loads in requests.items()},
+                "counted": {models[model]: sums for model, sums in counted.items()},
+                "requests": {models[model]: loads for model, loads in requests.items()},
                 "left_out": left_out,
             }
         )

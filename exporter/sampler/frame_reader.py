@@ -1,11 +1,12 @@
 """One round of reads: every source once, put together into a frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.readings import (
+    FailureReason,
     Frame,
     GatewayReading,
     GpuReading,
@@ -19,6 +20,7 @@ from exporter.sources.configured import holders
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.same_server import Answered, SameServers
 from exporter.sources.server import GatewaySource
 from exporter.units import Instant
 
@@ -60,6 +62,7 @@ class FrameReader:
     gather: Gather
     nvml: Source[tuple[GpuReading, ...]]
     discovery: Discovery | None = None
+    same_servers: SameServers = field(default_factory=SameServers)
 
     def read(
         self,
@@ -91,6 +94,7 @@ class FrameReader:
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
             endpoints, of_servers = self._read_new(configured, endpoints, of_servers)
+        of_servers = self._once(endpoints, of_servers)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
         frame = Frame(
@@ -125,6 +129,21 @@ class FrameReader:
         )
         return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
 
+    def _once(self, endpoints: tuple[Endpoint, ...], answers: list[Gathered]) -> list[Gathered]:
+        """The answers, without those of endpoints whose server an earlier endpoint reads."""
+        answered = [
+            Answered(endpoint.url, answer.reading, getattr(endpoint, "peer", None))
+            for endpoint, answer in zip(endpoints, answers, strict=True)
+            if answer.reading is not None
+        ]
+        first = self.same_servers.of((endpoint.url for endpoint in endpoints), answered)
+        return [
+            answer
+            if answer.reading is None or endpoint.url not in first
+            else _counted_twice(answer, endpoint.url, first[endpoint.url])
+            for endpoint, answer in zip(endpoints, answers, strict=True)
+        ]
+
     def _read_new(
         self, configured: tuple[Endpoint, ...], endpoints: tuple[Endpoint, ...], answers: list[Gathered]
     ) -> tuple[tuple[Endpoint, ...], list[Gathered]]:
@@ -148,3 +167,10 @@ class FrameReader:
         named = {endpoint.url for endpoint in configured}
         discovered = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
         return (*configured, *discovered)
+
+
+def _counted_twice(answer: Gathered, url: str, first: str) -> Gathered:
+    """The answer of an endpoint as a failure: its tokens count at another one."""
+    health = replace(answer.health, up=False, reason=FailureReason.COUNTED_TWICE)
+    problem = f"{url}: the server that {first} reads, by another address: remove one of the two"
+    return replace(answer, reading=None, health=health, problem=problem)

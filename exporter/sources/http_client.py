@@ -4,13 +4,14 @@ h11 parses the responses, as in httpx. The sessions, proxies and TLS of httpx ta
 CPU than the read itself; `https_client` loads it at the first https request.
 """
 
+import ipaddress
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import h11
@@ -81,13 +82,34 @@ HEADERS: Final = {
 """Headers of each request that has no others."""
 
 
+class Peer(NamedTuple):
+    """The address that a connection reached. `local`: it is one of this host, in this network."""
+
+    host: str
+    port: int
+    local: bool
+
+
+def peer_of(server: tuple[Any, ...], client: tuple[Any, ...]) -> Peer:
+    """The peer of a connection, by the addresses of both ends; a host connects to its own address from there.
+
+    An IPv6 address may have a scope, as in `fe80::1%eth0`, which is none of its digits.
+    """
+    host, own = (str(address[0]).partition("%")[0] for address in (server, client))
+    return Peer(host, int(server[1]), host == own or ipaddress.ip_address(host).is_loopback)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A status, a body and its headers, names in lower case. Of a status other than 200 no body is read."""
+    """A status, a body and its headers, names in lower case. Of a status other than 200 no body is read.
+
+    `peer` is where it is from, `None` if unknown.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str]
+    peer: Peer | None = field(default=None, compare=False)
 
 
 class Deadline:
@@ -230,6 +252,7 @@ class HttpClient:
         wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         try:
             with socket.create_connection(address, deadline.left()) as connection:
+                peer = peer_of(connection.getpeername(), connection.getsockname())
                 step = "ReadTimeout"
                 sent = _request_bytes(wire, request, parts)
                 connection.settimeout(deadline.left())
@@ -237,7 +260,7 @@ class HttpClient:
                 connection.settimeout(deadline.left())
                 received = connection.recv(READ_BYTES)
                 stream = _response(connection, wire, received, deadline)
-                return read_response(request, stream, deadline, limit, sink)
+                return replace(read_response(request, stream, deadline, limit, sink), peer=peer)
         except TimeoutError as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {step}") from failure
         except (OSError, UnicodeError, h11.ProtocolError) as failure:  # the second: an invalid host name

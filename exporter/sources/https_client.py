@@ -4,6 +4,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,9 @@ from exporter.sources.http_client import (
     HttpRequest,
     HttpResponse,
     HttpStream,
+    Peer,
     Sink,
+    peer_of,
     read_response,
 )
 
@@ -62,7 +65,8 @@ class HttpsClient:
                 extensions=extensions,
             ) as response:
                 stream = HttpStream(response.status_code, dict(response.headers), response.iter_raw())
-                return read_response(request, stream, deadline, limit, sink)
+                peer = _peer(response)
+                return replace(read_response(request, stream, deadline, limit, sink), peer=peer)
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
         except (httpx.RequestError, httpx.InvalidURL, OSError) as failure:  # the last: while it is closed
@@ -145,6 +149,17 @@ def _load_transport() -> None:
         import httpcore  # noqa: F401, PLC0415 - see above
     finally:
         del sys.modules["h2"]
+
+
+def _peer(response: httpx.Response) -> Peer | None:
+    """Where a response is from; `None` without a network, or where the server has closed the connection."""
+    stream = response.extensions.get("network_stream")
+    if stream is None:
+        return None
+    try:
+        return peer_of(stream.get_extra_info("server_addr"), stream.get_extra_info("client_addr"))
+    except OSError:
+        return None
 
 
 def _of_tls(failure: BaseException) -> ssl.SSLError | None:

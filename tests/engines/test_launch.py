@@ -61,6 +61,7 @@ def parse_launch(line: str) -> Launch:
         ("local-ai --address nonsense", "localai", 8080, "", ""),
         ("text-embeddings-router --model-id a/b --port 80", "tei", 80, "", "a/b"),
         ("infinity_emb v2 --model-id a/b", "infinity", 7997, "", "a/b"),
+        ("vllm-omni serve a/b --log-stats", "vllm-omni", 8000, "", "a/b"),
         (f"{PYTHON} -m dynamo.frontend --http-port 8787", "dynamo", 8787, "", ""),
         (f"{PYTHON} -m dynamo.vllm --model a/b", "dynamo", None, "", "a/b"),
         (f"{PYTHON} -m huggingfaceserver --model_name a --http_port 81", "kserve", 81, "", "a"),
@@ -96,7 +97,7 @@ def test_every_row_is_started_above_or_below() -> None:
 
     assert engines == {
         *("aphrodite", "dynamo", "infinity", "kserve", "llamacpp", "lmdeploy", "localai", "mlc", "nim"),
-        *("ollama", "ray", "sglang", "tei", "tgi", "triton", "trtllm", "vllm"),
+        *("ollama", "ray", "sglang", "tei", "tgi", "triton", "trtllm", "vllm", "vllm-omni"),
     }
 
 

@@ -51,7 +51,7 @@ from exporter.readings import (
     ServiceLevel,
     endpoint_id,
 )
-from exporter.sources.http_client import HttpClientProtocol, HttpResponse
+from exporter.sources.http_client import HttpClientProtocol, HttpResponse, Peer
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
@@ -239,6 +239,8 @@ class ServerSource(EndpointSource):
         self._lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
+        self.peer: Peer | None = None
+        """The address that the last page was read from, `None` if unknown."""
 
     @property
     def name(self) -> str:
@@ -274,6 +276,7 @@ class ServerSource(EndpointSource):
                 except ReadFailedError as failure:
                     self._explain(failure)
                     raise
+                self.peer = response.peer
                 reading = self._read_response(response)
         except ReadFailedError as failure:
             if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:

@@ -1,0 +1,225 @@
+"""A server that two endpoints name is counted once: real sockets, read as the daemon reads them."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from exporter.config import parse
+from exporter.readings import CounterReading, FailureReason, ServerKey, ServerReading
+from exporter.sampler.frame_reader import FrameRead, FrameReader
+from exporter.sources.endpoints import EndpointSources, configured_targets
+from exporter.sources.http_client import Peer, peer_of
+from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.same_server import Answered, SameServers, own_listeners, same_socket
+from tests.clocks import ManualClock
+from tests.sampler.sampler_fixture import FakeNvmlSource, inline
+
+VLLM = (
+    'vllm:prompt_tokens_total{{model_name="m",engine="0"}} {tokens}\nprocess_start_time_seconds {started}\n'
+)
+NAMELESS = 'vllm:prompt_tokens_total{{model_name="m",engine="0"}} {tokens}\n'
+
+Serve = Callable[..., int]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a server: an address to listen on, a port or 0, and the page of each request by its Host."""
+    stops: list[Callable[[], object]] = []
+
+    def start(page: Callable[[str], str], host: str = "0.0.0.0", port: int = 0) -> int:  # noqa: S104
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                if "/metrics" in self.path:
+                    self.wfile.write(page(self.headers["Host"]).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        server = Server((host, port), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        stops.extend((server.server_close, thread.join, server.shutdown))
+        return int(server.server_port)
+
+    yield start
+    for stop in reversed(stops):
+        stop()
+
+
+class Daemon:
+    """Reads configured endpoints tick by tick, with one memory."""
+
+    def __init__(self, *urls: str) -> None:
+        servers = ", ".join(
+            f'{{name: s{number}, url: "{url}", gpus: all}}' for number, url in enumerate(urls)
+        )
+        self.config = parse(f"servers: [{servers}]\n".encode())
+        clock = ManualClock()
+        self._sources = EndpointSources(clock)
+        self._reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+
+    def tick(self) -> FrameRead:
+        sources = self._sources.of(configured_targets(self.config.servers), 1 << 20)
+        return self._reader.read(self.config, sources, None)
+
+    def up(self) -> list[bool]:
+        return [reading.up for reading in self.tick().frame.servers]
+
+    def close(self) -> None:
+        self._sources.close()
+
+
+def test_a_server_by_two_names_is_counted_once(serve: Serve) -> None:
+    """By an address, a name and another address of loopback; the later ones say what to do."""
+    port = serve(lambda _: VLLM.format(tokens=100, started=1.5e9))
+    urls = [f"http://{host}:{port}/metrics" for host in ("127.0.0.1", "localhost", "127.0.0.2")]
+    with closing(Daemon(*urls)) as daemon:
+        read = daemon.tick()
+
+    assert [reading.up for reading in read.frame.servers] == [True, False, False]
+    assert [len(reading.counters) for reading in read.frame.servers] == [1, 0, 0]
+    assert [answer.health.reason for answer in read.servers[1:]] == [FailureReason.COUNTED_TWICE] * 2
+    assert read.servers[1].problem == (
+        f"{urls[1]}: the server that {urls[0]} reads, by another address: remove one of the two"
+    )
+    assert [server.reason for server in read.frame.unread] == ["counted_twice"] * 2
+
+
+def test_counts_that_move_between_the_reads_do_not_matter(serve: Serve) -> None:
+    """The process is one, whatever it has counted when it answers again."""
+    tokens = iter(range(100, 1000, 300))
+    port = serve(lambda _: VLLM.format(tokens=next(tokens), started=1.5e9))
+    with closing(Daemon(f"http://127.0.0.1:{port}/metrics", f"http://localhost:{port}/metrics")) as daemon:
+        assert daemon.up() == [True, False]
+
+
+def test_two_servers_at_one_port_are_two(serve: Serve) -> None:
+    """Each listens on an address of its own; even with equal pages these are other sockets."""
+    port = serve(lambda _: VLLM.format(tokens=100, started=1.5e9), "127.0.0.1")
+    serve(lambda _: VLLM.format(tokens=100, started=1.5e9), "127.0.0.2", port)
+    with closing(Daemon(f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.2:{port}/metrics")) as daemon:
+        assert daemon.up() == [True, True]
+
+
+def test_servers_behind_one_proxy_are_two(serve: Serve) -> None:
+    """One socket answers by the name of the host: the start of the process tells them apart."""
+    port = serve(lambda host: VLLM.format(tokens=9, started=1.5e9 if host.startswith("local") else 1.6e9))
+    with closing(Daemon(f"http://localhost:{port}/metrics", f"http://127.0.0.1:{port}/metrics")) as daemon:
+        assert daemon.up() == [True, True]
+
+
+def test_without_a_start_the_series_tell(serve: Serve) -> None:
+    """The same path with the same series is one server, another path may be a proxy's other server."""
+    port = serve(lambda _: NAMELESS.format(tokens=9))
+    one, two = f"http://localhost:{port}", f"http://127.0.0.1:{port}"
+    with closing(Daemon(f"{one}/metrics", f"{two}/metrics")) as daemon:
+        assert daemon.up() == [True, False]
+    with closing(Daemon(f"{one}/metrics?model=a", f"{two}/metrics?model=a")) as daemon:
+        assert daemon.up() == [True, False]
+    with closing(Daemon(f"{one}/a/metrics", f"{two}/b/metrics")) as daemon:
+        assert daemon.up() == [True, True]
+    with closing(Daemon(f"{one}/metrics?model=a", f"{two}/metrics?model=b")) as daemon:
+        assert daemon.up() == [True, True]
+
+
+def test_a_pair_lasts_while_its_series_differ_for_a_read(serve: Serve) -> None:
+    """A series that begins between the two reads must not make the second one count."""
+    more = 'vllm:prompt_tokens_total{model_name="n",engine="0"} 1\n'
+    pages = iter(["", "", "", more])
+    port = serve(lambda _: NAMELESS.format(tokens=9) + next(pages))
+    with closing(Daemon(f"http://127.0.0.1:{port}/metrics", f"http://localhost:{port}/metrics")) as daemon:
+        assert [daemon.up(), daemon.up()] == [[True, False]] * 2
+
+
+ONE, TWO = "http://127.0.0.1:8000/metrics", "http://localhost:8000/metrics"
+
+
+def answered(url: str, host: str = "127.0.0.1", identity: str = "started 1.0") -> Answered:
+    reading = ServerReading(
+        ServerKey("", "a"),
+        url,
+        up=True,
+        engine="vllm",
+        identity=identity,
+        counters=(CounterReading("x", "m", "prompt", 1),),
+    )
+    return Answered(url, reading, Peer(host, 8000, host.startswith("127")))
+
+
+def test_a_pair_lasts_while_the_first_one_fails() -> None:
+    """Else the second would count what the first counts once it answers again."""
+    servers = SameServers(lambda: ())
+    assert servers.of((ONE, TWO), (answered(ONE), answered(TWO))) == {TWO: ONE}
+    assert servers.of((ONE, TWO), (answered(TWO),)) == {TWO: ONE}
+    assert servers.of((TWO,), (answered(TWO),)) == {}  # it is configured no more
+
+
+def test_a_pair_ends_with_another_process() -> None:
+    """A new server at one of the addresses counts."""
+    servers = SameServers(lambda: ())
+    servers.of((ONE, TWO), (answered(ONE), answered(TWO)))
+    assert servers.of((ONE, TWO), (answered(ONE), answered(TWO, identity="started 2.0"))) == {}
+    assert servers.of((ONE, TWO), (answered(ONE), answered(TWO, "10.0.0.9"))) == {}
+    other = answered(TWO)
+    other = Answered(TWO, replace(other.reading, engine="sglang"), other.peer)
+    assert servers.of((ONE, TWO), (answered(ONE), other)) == {}
+
+
+def test_sockets_are_read_only_where_two_endpoints_have_one_port() -> None:
+    """The usual host reads no table for this."""
+
+    def sockets() -> tuple[ListeningSocket, ...]:
+        raise AssertionError
+
+    other = Answered("http://127.0.0.1:8001/metrics", answered(ONE).reading, Peer("127.0.0.1", 8001, True))
+    assert SameServers(sockets).of((ONE, other.url), (answered(ONE), other)) == {}
+    assert SameServers(sockets).of((ONE,), (Answered(ONE, answered(ONE).reading, None),)) == {}
+
+
+ALL = ListeningSocket("", 8000, 1, 0)
+LOOPBACK = ListeningSocket("127.0.0.1", 8000, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "sockets", "expected"),
+    [
+        (Peer("127.0.0.1", 8000, True), Peer("10.0.0.5", 8000, True), (ALL,), True),
+        (Peer("127.0.0.1", 8000, True), Peer("::1", 8000, True), (ALL,), True),
+        (Peer("127.0.0.1", 8000, True), Peer("10.0.0.5", 8000, True), (ALL, LOOPBACK), False),
+        (Peer("127.0.0.1", 8000, True), Peer("10.0.0.5", 8000, True), (), False),
+        (Peer("127.0.0.1", 8000, True), Peer("10.0.0.5", 8000, False), (ALL,), False),  # another host's
+        (Peer("127.0.0.1", 8000, True), Peer("127.0.0.1", 8001, True), (ALL,), False),
+        (Peer("10.0.0.9", 8000, False), Peer("10.0.0.9", 8000, False), (), True),
+    ],
+)
+def test_one_socket_takes_both_connections(
+    one: Peer, other: Peer, sockets: tuple[ListeningSocket, ...], *, expected: bool
+) -> None:
+    """The one bound to the address, else the one bound to all; of another host the address tells."""
+    assert same_socket(one, other, sockets) is expected
+
+
+def test_a_peer_is_local_by_both_ends() -> None:
+    """A host connects to its own address from it; a scope is no part of an address."""
+    assert peer_of(("10.0.0.5", 80), ("10.0.0.5", 5)) == Peer("10.0.0.5", 80, True)
+    assert peer_of(("10.0.0.6", 80), ("10.0.0.5", 5)) == Peer("10.0.0.6", 80, False)
+    assert peer_of(("127.0.0.2", 80), ("127.0.0.1", 5)) == Peer("127.0.0.2", 80, True)
+    assert peer_of(("fe80::1%eth0", 80, 0, 2), ("fe80::2", 5, 0, 2)) == Peer("fe80::1", 80, False)
+
+
+def test_the_sockets_of_this_process_are_known() -> None:
+    """By the kernel's table."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert [one.host for one in own_listeners() if one.port == port] == ["127.0.0.1"]
