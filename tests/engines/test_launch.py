@@ -62,6 +62,9 @@ def parse_launch(line: str) -> Launch:
         ("text-embeddings-router --model-id a/b --port 80", "tei", 80, "", "a/b"),
         ("infinity_emb v2 --model-id a/b", "infinity", 7997, "", "a/b"),
         ("vllm-omni serve a/b --log-stats", "vllm-omni", 8000, "", "a/b"),
+        ("max serve --model a/b --port 8080", "max", 8080, "", "a/b"),
+        (f"{PYTHON} -m lightllm.server.api_server --model_dir /m/b", "lightllm", 8000, "127.0.0.1", "b"),
+        ("xinference-local -H 0.0.0.0 --port 9990", "xinference", 9990, "", ""),
         (f"{PYTHON} -m dynamo.frontend --http-port 8787", "dynamo", 8787, "", ""),
         (f"{PYTHON} -m dynamo.vllm --model a/b", "dynamo", None, "", "a/b"),
         (f"{PYTHON} -m huggingfaceserver --model_name a --http_port 81", "kserve", 81, "", "a"),
@@ -98,6 +101,7 @@ def test_every_row_is_started_above_or_below() -> None:
     assert engines == {
         *("aphrodite", "dynamo", "infinity", "kserve", "llamacpp", "lmdeploy", "localai", "mlc", "nim"),
         *("ollama", "ray", "sglang", "tei", "tgi", "triton", "trtllm", "vllm", "vllm-omni"),
+        *("lightllm", "max", "xinference"),
     }
 
 
