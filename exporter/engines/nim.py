@@ -1,8 +1,8 @@
 """NVIDIA NIM for LLMs, 1.x: names of its own without a prefix. Later ones show the page of what they carry.
 
 Source: docs.nvidia.com/nim/large-language-models `observability`, 24.05 to 1.14; no source is public. Of
-2.0 to 2.1.6, `reference/architecture` says that a proxy passes `/v1/metrics` on to vLLM, and has no names of its
-own: such a page is read as vLLM's.
+2.0 to 2.1.6, `reference/architecture` says that a proxy passes `/v1/metrics` on to vLLM: it is read as
+vLLM's.
 
 - Names are so plain that only one is NIM's own: `num_request_max`. It tells the page.
 - Whether the prompt counter includes cached tokens is not documented: all are prompt.
