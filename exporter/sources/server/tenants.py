@@ -1,0 +1,57 @@
+"""Tenants of a gateway: the labels of a series to the team and product that pay."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from exporter.config.settings import Tenant
+from exporter.cost.postings import OTHER
+from exporter.readings import label, tenant_name
+from exporter.tariff.terms import matches
+
+SEPARATOR: Final = "/"
+"""Between the values of several labels, as between namespace and name."""
+
+REMEMBERED_MAX: Final = 20_000
+"""Tenants whose row is remembered: as many as a page may have series."""
+
+UNLISTED_MAX: Final = 20
+"""Tenants without a row that are named; the others are counted."""
+
+
+class TenantTable:
+    """Configured tenants. The first that matches decides; one that none matches is of team `other`.
+
+    A series without a value of any label has no tenant. `unnamed` are words that are no values.
+    """
+
+    def __init__(self, labels: Sequence[str], tenants: Sequence[Tenant], unnamed: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._unnamed = frozenset(unnamed)
+        self._rows = tuple((row.match, tenant_name(row.team, row.product)) for row in tenants)
+        self._known: dict[str, str] = {}
+        self._unlisted: set[str] = set()
+
+    @property
+    def unlisted(self) -> Sequence[str]:
+        """Tenants of this page without a row, in order."""
+        return sorted(self._unlisted)
+
+    def begin_page(self) -> None:
+        """Forget the tenants of the last page that had no row."""
+        self._unlisted = set()
+
+    def name(self, labels: Mapping[str, str]) -> str:
+        """The tenant's name by the labels of a series."""
+        values = [labels.get(name, "") for name in self._labels]
+        tenant = SEPARATOR.join("" if value in self._unnamed else label(value) for value in values)
+        if not tenant.strip(SEPARATOR):
+            return ""
+        name = self._known.get(tenant)
+        if name is None:
+            if len(self._known) >= REMEMBERED_MAX:
+                self._known = {}
+            found = (name for pattern, name in self._rows if matches(pattern, tenant))
+            name = self._known[tenant] = next(found, OTHER)
+        if name == OTHER:
+            self._unlisted.add(tenant)
+        return name
