@@ -82,9 +82,7 @@ def _shares(title: str, shares: Shares) -> str:
     labels = [("model", (shares.model,)), ("deployment", (shares.deployment,)), ("team", shares.teams)]
     label_names = ", ".join(f"{what} {_either(names)}" for what, names in labels if any(names))
     by = "team, adapter, labels" if shares.teams else "adapter, labels"
-    prompt, generation = (
-        _either(map(_token_series, kind)) for kind in (shares.prompt, shares.generation)
-    )
+    prompt, generation = (_either(map(_token_series, kind)) for kind in (shares.prompt, shares.generation))
     return f"| {title} | {by} | {prompt} | {generation} | {label_names} |\n"
 
 
