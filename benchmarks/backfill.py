@@ -23,7 +23,7 @@ from benchmarks.results import machine, plain, version_of, write
 from exporter.units import PICODOLLARS_PER_DOLLAR
 from tests.e2e.backfill.comparison import FIGURES, Totals, differences, metered, period, reckoned, worst
 from tests.e2e.backfill.exporter_series import recorded
-from tests.e2e.backfill.proxy import Proxy
+from tests.e2e.backfill.proxy import FaultyProxy
 from tests.e2e.backfill.recorded_fleet import HOUR, RecordedFleet
 from tests.e2e.backfill.recorded_fleets import twenty_hosts, two_hundred_gpus
 from tests.e2e.backfill.stores import RETENTION, prometheus_of
@@ -69,7 +69,7 @@ def measure(address: str, fleet: RecordedFleet, folder: Path) -> MeasuredHistory
     """
     config = folder / "history.yaml"
     config.write_text(fleet.config, encoding="utf-8")
-    with Proxy(address) as proxy:
+    with FaultyProxy(address) as proxy:
         verb = ["history", f"--from={proxy.url}", f"--config.file={config}", *period(fleet), "--json"]
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=False, cwd=ROOT

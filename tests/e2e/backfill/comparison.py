@@ -110,7 +110,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MonthFigures:
     """Figures of a server's month that are compared."""
 
     dollars: float
@@ -119,7 +119,7 @@ class Figures:
     tokens: float
 
     @classmethod
-    def of(cls, amounts: Metered) -> "Figures":
+    def of(cls, amounts: Metered) -> "MonthFigures":
         """The figures of a month; busy is all that is neither idle nor unobserved."""
         time = sum(amounts.gpu_time.values())
         busy = time - amounts.gpu_time["idle"] - amounts.gpu_time["unobserved"]
@@ -137,8 +137,8 @@ FIGURES: Final = ("dollars", "gpu_hours", "busy_gpu_hours", "tokens")
 def differences(posted: Totals, estimated: Totals) -> Iterator[Difference]:
     """Every figure of every month and server of either; nobody's tokens are not compared."""
     for month, server in sorted(posted.keys() | estimated.keys()):
-        ours = Figures.of(posted.get((month, server), Metered()))
-        theirs = Figures.of(estimated.get((month, server), Metered()))
+        ours = MonthFigures.of(posted.get((month, server), Metered()))
+        theirs = MonthFigures.of(estimated.get((month, server), Metered()))
         for figure in FIGURES if server != UNNAMED_SERVERS else FIGURES[:2]:
             yield Difference(month, server, figure, getattr(ours, figure), getattr(theirs, figure))
 

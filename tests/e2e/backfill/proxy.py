@@ -22,7 +22,7 @@ Fault = Callable[[str], ProxyAnswer | None]
 """The answer to a path; none: the Prometheus answers."""
 
 
-class Proxy(Loopback):
+class FaultyProxy(Loopback):
     """Passes requests on to an address. `most` is the largest number that were under way at once."""
 
     def __init__(self, address: str = "", fault: Fault = lambda _path: None) -> None:

@@ -14,7 +14,7 @@ from exporter.cli import main
 from tests.e2e.backfill.comparison import UNNAMED, period
 from tests.e2e.backfill.conftest import FLEET, Store
 from tests.e2e.backfill.exporter_series import Series, recorded, series
-from tests.e2e.backfill.proxy import Fault, Proxy, ProxyAnswer
+from tests.e2e.backfill.proxy import Fault, FaultyProxy, ProxyAnswer
 from tests.e2e.backfill.stores import prometheus_of
 from tests.e2e.fleet.programs import FleetPrometheus
 
@@ -139,7 +139,7 @@ def test_a_limit_of_samples_is_kept_by_smaller_queries(
     limited = FleetPrometheus(tmp_path / "limited", "{}", ("--query.max-samples=500",), retention="10y")
     limited.data.rmdir()
     limited.data.symlink_to(_copy(whole.data, tmp_path / "data"))
-    with limited, Proxy(limited.url) as proxy:
+    with limited, FaultyProxy(limited.url) as proxy:
         assert run_verb(proxy.url, tmp_path, "--json") == 0
         document = json.loads(capsys.readouterr().out)
 
@@ -191,7 +191,7 @@ def test_an_answer_that_is_none_is_one_sentence(
 ) -> None:
     """Where it came from and what to do; no number is printed."""
     answer, part = BAD[case]
-    with Proxy(fault=lambda _path: answer) as proxy:
+    with FaultyProxy(fault=lambda _path: answer) as proxy:
         message = refused(proxy.url, tmp_path, capsys)
 
     assert part in message
@@ -203,7 +203,7 @@ def test_an_answer_that_fails_halfway_prints_nothing(
 ) -> None:
     """What was found is there, and an hour is not: half a month would look like a cheap one."""
     fault: Fault = lambda path: LOGIN if "query_range" in path else None  # noqa: E731 - a fault is a function
-    with Proxy(store("prometheus", SCRAPE).url, fault) as proxy:
+    with FaultyProxy(store("prometheus", SCRAPE).url, fault) as proxy:
         message = refused(proxy.url, tmp_path, capsys, "--json")
 
     assert "HTML" in message
@@ -214,7 +214,7 @@ def test_a_server_that_never_answers_names_the_flag(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each query ends after --timeout."""
-    with Proxy(fault=lambda _path: ProxyAnswer(0, b"")) as proxy:
+    with FaultyProxy(fault=lambda _path: ProxyAnswer(0, b"")) as proxy:
         message = refused(proxy.url, tmp_path, capsys, "--timeout=1s")
         proxy.leave()
 

@@ -28,7 +28,7 @@ def configured(folder: Path, text: str = PRICES) -> Config:
     return load(path)
 
 
-class Fleet:
+class HourlyFleet:
     """Hours from the beginning of November on; a column has the hour before it as its first value."""
 
     def __init__(self, config: Config, hours: int, first: int = NOVEMBER) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.finance.backfill.history_report import CSV_COLUMNS, sheet
 from exporter.finance.backfill.past_answer import PastAnswer, answer
-from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, Fleet, configured
+from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
@@ -20,7 +20,7 @@ def november(
 ) -> PastAnswer:
     """A chat of one GPU and a free one, 24 hours a day; two hours of the first host have half the samples."""
     config = configured(folder, text)
-    fleet = Fleet(config, hours)
+    fleet = HourlyFleet(config, hours)
     fleet.gpu(0, counts=[120] * 5 + [60, 60] + [120] * (hours - 6), **CHAT)
     fleet.gpu(1, utilization=0, memory=3e6, counts=[120] * 5 + [60, 60] + [120] * (hours - 6))
     fleet.server(
@@ -120,7 +120,7 @@ def test_savings_are_found_by_the_same_rules(tmp_path: Path) -> None:
 def test_the_text_fits_80_columns(tmp_path: Path) -> None:
     """Names of any length are cut, and nothing moves a terminal's cursor."""
     config = configured(tmp_path)
-    fleet = Fleet(config, 30)
+    fleet = HourlyFleet(config, 30)
     for number in range(20):
         name = f"a-very-long-name-of-a-workload-{number}\x1b[2J"
         fleet.gpu(number, host=f"host-{number}", exported_namespace="namespace", exported_pod=name)
@@ -136,7 +136,7 @@ def test_the_text_fits_80_columns(tmp_path: Path) -> None:
 def test_csv_has_a_row_for_each_month_of_each_thing(tmp_path: Path) -> None:
     """Rows of one kind sum to the month, and a formula is no formula."""
     config = configured(tmp_path)
-    fleet = Fleet(config, 24)
+    fleet = HourlyFleet(config, 24)
     fleet.gpu(0, exported_namespace="=1+1", exported_pod="chat-0")
     until = (NOVEMBER + 24) * HOUR
     past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)

@@ -12,7 +12,7 @@ import yaml
 from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
 from exporter.finance.backfill.reckoning import Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
-from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, Fleet, configured
+from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 SECOND = 10**9
 ROOT = Path(__file__).parents[3]
@@ -26,7 +26,7 @@ Samples = dict[str, dict[int, float]]
 def written(folder: Path, hours: int, seam: Seam | None = None, zone: str = "UTC") -> Samples:
     """The samples of a chat of one GPU, half busy, and of a free one, at 2 dollars."""
     config = configured(folder, f"timezone: {zone}\n{PRICES}")
-    fleet = Fleet(config, hours)
+    fleet = HourlyFleet(config, hours)
     fleet.gpu(0, **CHAT)
     fleet.gpu(1, utilization=0, memory=3e6)
     fleet.server(

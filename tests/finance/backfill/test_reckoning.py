@@ -6,7 +6,7 @@ import pytest
 
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.reckoning import scrape_seconds
-from tests.finance.backfill.chunks import PRICES, Fleet, configured, money, phases, tokens
+from tests.finance.backfill.chunks import PRICES, HourlyFleet, configured, money, phases, tokens
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
@@ -18,7 +18,7 @@ def served(hours: int, each: float = 1000) -> dict[str, list[float]]:
 
 def test_a_server_pays_for_the_gpus_that_its_pod_holds(tmp_path: Path) -> None:
     """Two GPUs of ten hours at 2 dollars, half of it busy; the third GPU is nobody's."""
-    fleet = Fleet(configured(tmp_path), hours=10)
+    fleet = HourlyFleet(configured(tmp_path), hours=10)
     for number in (0, 1):
         fleet.gpu(number, **CHAT)
     fleet.gpu(2, utilization=0)
@@ -35,7 +35,7 @@ def test_a_server_pays_for_the_gpus_that_its_pod_holds(tmp_path: Path) -> None:
 
 def test_the_only_server_of_a_host_holds_the_gpus_whose_memory_is_in_use(tmp_path: Path) -> None:
     """Without labels of pods: 70 GB are a model, 3 MiB are the driver."""
-    fleet = Fleet(configured(tmp_path), hours=4)
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
     fleet.gpu(0)
     fleet.gpu(1, memory=3e6, utilization=0)
     fleet.server(served(4))
@@ -56,7 +56,7 @@ servers:
         (PRICES, {"unattributed": 16}),
         (PRICES + servers, {"chat": 8, "batch": 8}),
     ):
-        fleet = Fleet(configured(tmp_path, text), hours=4)
+        fleet = HourlyFleet(configured(tmp_path, text), hours=4)
         fleet.gpu(0)
         fleet.gpu(1)
         fleet.server(served(4))
@@ -70,7 +70,7 @@ servers:
 def test_a_configured_server_keeps_its_gpus_while_it_is_not_scraped(tmp_path: Path) -> None:
     """In the second of three hours the other server alone was read: nothing of the first becomes its."""
     text = PRICES + 'servers:\n  - {name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0, 1]}\n'
-    fleet = Fleet(configured(tmp_path, text), hours=3)
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
     fleet.gpu(0)
     fleet.gpu(1)
     fleet.server({PROMPT: [100, -1, 250]})
@@ -81,7 +81,7 @@ def test_a_configured_server_keeps_its_gpus_while_it_is_not_scraped(tmp_path: Pa
 
 def test_gpus_in_use_without_any_server_are_unattributed(tmp_path: Path) -> None:
     """A training job holds one: it is no idle GPU, and no server is known."""
-    fleet = Fleet(configured(tmp_path), hours=2)
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
     fleet.gpu(0)
     fleet.gpu(1, memory=None, utilization=0)
 
@@ -90,7 +90,7 @@ def test_gpus_in_use_without_any_server_are_unattributed(tmp_path: Path) -> None
 
 def test_an_exporters_own_pod_is_no_holder(tmp_path: Path) -> None:
     """Where labels are honored, the target's own pod stands where the page names none."""
-    fleet = Fleet(configured(tmp_path), hours=2)
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
     fleet.survey.own_pods["", "metrics", "10.0.0.1:9400"] = "gpu-metrics-x7k2p"
     target = {"job": "metrics", "instance": "10.0.0.1:9400", "namespace": "monitoring"}
     fleet.gpu(0, pod="gpu-metrics-x7k2p", utilization=0, memory=3e6, **target)
@@ -105,7 +105,7 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
 
     The other host is seen all the time, so that the server was not down.
     """
-    fleet = Fleet(configured(tmp_path), hours=10)
+    fleet = HourlyFleet(configured(tmp_path), hours=10)
     fleet.gpu(0, counts=[120, 120, 0, 120, 120, 0, 0, 0, 120, 120, 120], **CHAT)
     fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "chat-1"})
     reckoning = fleet.reckoned()
@@ -121,7 +121,7 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
 def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -> None:
     """Tokens and joules are of the hours that dollars are of: 100 and 50, not the 900 of three hours."""
     text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
-    fleet = Fleet(configured(tmp_path, text), hours=5)
+    fleet = HourlyFleet(configured(tmp_path, text), hours=5)
     fleet.gpu(0, counts=[120, 120, 0, 0, 0, 120], joules=3_600_000, **CHAT)
     fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "other-0"})
     fleet.server({PROMPT: [100, -1, -1, -1, 900]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
@@ -141,7 +141,7 @@ def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -
 def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
     """An hour of 1 kWh, half of it by each of two pods one after the other: 1 dollar, and 2 of rent."""
     text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
-    fleet = Fleet(configured(tmp_path, text), hours=1)
+    fleet = HourlyFleet(configured(tmp_path, text), hours=1)
     fleet.gpu(0, counts=[120, 60], joules=1_800_000, **CHAT)
     fleet.gpu(0, counts=[0, 60], joules=1_800_000, **CHAT | {"exported_pod": "batch-0"})
     reckoning = fleet.reckoned()
@@ -152,7 +152,7 @@ def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
 def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
     """The server was down for three hours: hosts before and after it ran. Not where it scraped others."""
     for alive, expected in (((), 20), ((3, 4), 14)):
-        fleet = Fleet(configured(tmp_path), hours=10)
+        fleet = HourlyFleet(configured(tmp_path), hours=10)
         fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 120, 120, 120, 120, 120], **CHAT)
         fleet.chunk.alive.update(fleet.chunk.first + hour for hour in alive)
 
@@ -161,7 +161,7 @@ def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
 
 def test_a_gpu_in_the_slot_of_another_costs_once(tmp_path: Path) -> None:
     """A board was swapped after two of four hours: four hours of one GPU."""
-    fleet = Fleet(configured(tmp_path), hours=4)
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
     fleet.gpu(0, counts=[120, 120, 120, 0, 0], **CHAT)
     fleet.gpu(7, counts=[0, 0, 0, 120, 120], gpu="0", **CHAT)
 
@@ -170,7 +170,7 @@ def test_a_gpu_in_the_slot_of_another_costs_once(tmp_path: Path) -> None:
 
 def test_a_gpu_that_went_silent_is_still_paid_for(tmp_path: Path) -> None:
     """The host has two: the lost one is idle, as with the daemon."""
-    fleet = Fleet(configured(tmp_path), hours=4)
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
     fleet.gpu(0, **CHAT)
     fleet.gpu(1, counts=[120, 120, 0, 0, 0], **CHAT)
 
@@ -179,7 +179,7 @@ def test_a_gpu_that_went_silent_is_still_paid_for(tmp_path: Path) -> None:
 
 def test_mig_instances_cost_their_part_of_the_card(tmp_path: Path) -> None:
     """3 of 7 slices are the chat's, 1 is nobody's, and the rest of the card is unallocated."""
-    fleet = Fleet(configured(tmp_path), hours=7)
+    fleet = HourlyFleet(configured(tmp_path), hours=7)
     fleet.gpu(0, GPU_I_ID="1", GPU_I_PROFILE="3g.40gb", **CHAT)
     fleet.gpu(0, GPU_I_ID="9", GPU_I_PROFILE="1g.10gb", utilization=0)
     reckoning = fleet.reckoned()
@@ -190,7 +190,7 @@ def test_mig_instances_cost_their_part_of_the_card(tmp_path: Path) -> None:
 
 def test_no_price_gives_hours_and_no_dollars(tmp_path: Path) -> None:
     """Unmatched hardware that is unpriced is counted and costs nothing."""
-    fleet = Fleet(configured(tmp_path, "unmatched_hardware: unpriced\n"), hours=3)
+    fleet = HourlyFleet(configured(tmp_path, "unmatched_hardware: unpriced\n"), hours=3)
     fleet.gpu(0, **CHAT)
     reckoning = fleet.reckoned()
     (month,) = reckoning.hosts[NodeKey("", "node-1")].months.values()
@@ -207,7 +207,9 @@ hardware:
     rented:
       prices: [{dollars_per_gpu_hour: 2}, {from: "2026-11-01T01:30:00Z", dollars_per_gpu_hour: 4}]
 """
-    fleet = Fleet(configured(tmp_path, text.replace("[{dollars", "[{from: 2026-01-01, dollars")), hours=3)
+    fleet = HourlyFleet(
+        configured(tmp_path, text.replace("[{dollars", "[{from: 2026-01-01, dollars")), hours=3
+    )
     fleet.gpu(0, **CHAT)
 
     assert money(fleet.reckoned()) == {"chat": 9}
@@ -215,7 +217,7 @@ hardware:
 
 def test_months_are_those_of_the_time_zone(tmp_path: Path) -> None:
     """The first hours of November in UTC are October in New York."""
-    fleet = Fleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=6)
+    fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=6)
     fleet.gpu(0, **CHAT)
     months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
 
@@ -225,7 +227,7 @@ def test_months_are_those_of_the_time_zone(tmp_path: Path) -> None:
 
 def test_a_server_without_a_host_keeps_its_tokens(tmp_path: Path) -> None:
     """They count, no dollars meet them, and the report says so."""
-    fleet = Fleet(configured(tmp_path), hours=2)
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
     fleet.gpu(0, **CHAT)
     fleet.server(served(2), namespace="llm", pod="lost-0", instance="10.9.9.9:8000")
     reckoning = fleet.reckoned()
@@ -239,7 +241,7 @@ def test_owners_are_those_of_pod_labels_and_rules(tmp_path: Path) -> None:
     text = (
         PRICES + 'ownership:\n  rules:\n    - {match: {server: "batch*"}, product: search, team: offline}\n'
     )
-    fleet = Fleet(configured(tmp_path, text), hours=1)
+    fleet = HourlyFleet(configured(tmp_path, text), hours=1)
     for number, pod in enumerate(("chat-0", "batch-0")):
         fleet.gpu(number, exported_namespace="llm", exported_pod=pod)
         fleet.survey.kube.pod_labels[PodName("", "llm", pod)] = {
@@ -254,7 +256,7 @@ def test_owners_are_those_of_pod_labels_and_rules(tmp_path: Path) -> None:
 
 def test_a_rounded_utilization_does_not_make_the_hour_busy(tmp_path: Path) -> None:
     """Few requests round to 0 %: the daemon would take requests running for a whole busy hour."""
-    fleet = Fleet(configured(tmp_path), hours=2)
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
     fleet.gpu(0, utilization=0, **CHAT)
     fleet.server(served(2), running=[0.1, 0.1], namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
 
@@ -263,7 +265,7 @@ def test_a_rounded_utilization_does_not_make_the_hour_busy(tmp_path: Path) -> No
 
 def test_the_scrape_interval_is_that_of_most_hours(tmp_path: Path) -> None:
     """120 samples an hour are one each 30 seconds, whatever the last hour has."""
-    fleet = Fleet(configured(tmp_path), hours=4)
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
     fleet.gpu(0, counts=[120, 120, 120, 120, 1], **CHAT)
     (host,) = fleet.reckoned().hosts.values()
 
