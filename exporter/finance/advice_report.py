@@ -55,7 +55,7 @@ LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
     "silent": lambda _: "not judged: no tick in the last hour",
     "days": lambda lack: (
-        f"not judged whether {lack.subject} fit on fewer GPUs: {lack.hours} hours of history, and "
+        f"not judged whether {lack.subject} fit on fewer or cheaper GPUs: {lack.hours} hours of history, and "
         f"{WEEK_HOURS} are needed"
     ),
     "memory": lambda lack: (

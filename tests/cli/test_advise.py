@@ -135,6 +135,20 @@ def test_a_fleet(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str
     assert {each["obstacle"] for each in printed["savings"]} == {None}
 
 
+def test_a_terminal_of_80_columns(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All lines of a fleet fit but its commands, which can be copied."""
+    for name in ("a", "b" * 90):
+        now = metered(tmp_path / "fleet" / name / "ledger.db", 48)
+    fleet = FleetSource((tmp_path / "fleet",))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("   Why: inference-cost-exporter ")]
+    assert len(commands) == 4
+    assert max(len(line) for line in lines if line not in commands) <= 80
+
+
 @pytest.mark.parametrize(
     ("match", "pricing", "obstacle"),
     [

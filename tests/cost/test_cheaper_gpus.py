@@ -113,6 +113,18 @@ def test_prompts_that_were_not_measured_there() -> None:
     assert (cheaper(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
 
 
+def test_less_than_a_week() -> None:
+    """A server of the last two days may have seen a weekend alone: it is said, and nothing is claimed."""
+    host = dear()
+    host.gpu_time = {hour: rows for hour, rows in host.gpu_time.items() if hour >= MONDAY + 288}
+    host.tokens = {hour: rows for hour, rows in host.tokens.items() if hour >= MONDAY + 288}
+
+    result = judged(host, cheap())
+
+    assert cheaper(result) == []
+    assert Lack("days", "node-1", "llm/big", 48) in result.lacks
+
+
 def test_prompts_of_one_hour_that_were_not_measured_there() -> None:
     """One hour of 336 that cannot be judged is enough."""
     host = dear()

@@ -60,7 +60,7 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
         for absence in answer.absences:
             yield from _wrapped(f"- {absence.what}: {absence.effect}. Remedy: {absence.remedy}.", "  ")
     yield ""
-    yield from _table("month", _months(answer), [("total", total, "")])
+    yield from _table("month", _months(answer), [("total", total)])
     for by in BYS:
         if answer.lines[by]:
             yield ""
@@ -76,12 +76,10 @@ def _resolution(answer: PastAnswer) -> str:
     return f"{sampled}read by the hour with {answer.requests:,} queries, {answer.parallel} at a time{within}"
 
 
-def _months(answer: PastAnswer) -> list[tuple[str, Line, str]]:
-    rows = []
-    for month, line in answer.months.items():
-        part = "" if month in answer.complete else " *"
-        rows.append((f"{month}{part}", line, _percent(line.sampled, line.span)))
-    return rows
+def _months(answer: PastAnswer) -> list[tuple[str, Line]]:
+    return [
+        (month if month in answer.complete else f"{month} *", line) for month, line in answer.months.items()
+    ]
 
 
 def _by(answer: PastAnswer, by: By) -> Iterator[str]:
@@ -89,11 +87,10 @@ def _by(answer: PastAnswer, by: By) -> Iterator[str]:
         ((_name(labels), summed(months.values())) for labels, months in answer.lines[by].items()),
         key=lambda row: (-row[1].amount, row[0]),
     )
-    rows = [(name, line, _percent(line.sampled, line.span)) for name, line in lines[:ROWS]]
+    rows = lines[:ROWS]
     if len(lines) > ROWS:
-        others = summed(line for _, line in lines[ROWS:])
-        rows.append((f"{len(lines) - ROWS} others", others, _percent(others.sampled, others.span)))
-    yield from _table(by, rows, [])
+        rows.append((f"{len(lines) - ROWS} others", summed(line for _, line in lines[ROWS:])))
+    yield from _table(by, rows)
 
 
 def _name(labels: Labels) -> str:
@@ -101,13 +98,11 @@ def _name(labels: Labels) -> str:
 
 
 def _table(
-    heading: str,
-    rows: Sequence[tuple[str, Line, str]],
-    last: Sequence[tuple[str, Line, str]],
+    heading: str, rows: Sequence[tuple[str, Line]], last: Sequence[tuple[str, Line]] = ()
 ) -> Iterator[str]:
     cells = [[heading, "dollars", "GPU-hours", "busy %", "Mtokens", "$/Mtok", "data %"]]
-    for name, line, data in (*rows, *last):
-        price = line.dollars_per_million
+    for name, line in (*rows, *last):
+        price, coverage = line.dollars_per_million, line.coverage
         cells.append(
             [
                 printable(name)[:NAME_WIDTH],
@@ -116,15 +111,15 @@ def _table(
                 _percent(line.busy, line.gpu_time),
                 f"{sum(line.tokens.values()) / TOKENS_PER_MILLION:,.1f}",
                 "-" if price is None else f"{price:,.2f}",
-                data,
+                "-" if coverage is None else f"{100 * coverage:.1f}",
             ]
         )
     yield from text_table(cells)
     if heading == "month":
-        projected = [line.projected for _, line, _ in rows if line.projected is not None]
+        projected = [line.projected for _, line in rows if line.projected is not None]
         if projected:
             yield f"this month ends at {dollars_text(sum(projected))} dollars at present use and prices"
-        if any(name.endswith(" *") for name, _, _ in rows):
+        if any(name.endswith(" *") for name, _ in rows):
             yield "* a month that was not read whole"
 
 
@@ -174,16 +169,24 @@ def as_json(answer: PastAnswer) -> str:
         ],
         "hosts": [_host(answer, host) for host in answer.hosts],
         **{f"{by}s": _things(answer, by) for by in BYS if by != "host"},
-        "savings": advice_document(AdviceReport(answer.advice, answer.until, USAGE_HOURS)),
+        "savings": _savings_document(answer),
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _savings_document(answer: PastAnswer) -> dict[str, Any]:
+    """As `advise` prints it, without the commands: those read a ledger."""
+    parsed = advice_document(AdviceReport(answer.advice, answer.until, USAGE_HOURS))
+    for saving in parsed["savings"]:
+        del saving["command"]
+    return parsed
 
 
 def _coverage(line: Line) -> dict[str, Any]:
     return {
         "hours": line.span / NANOSECONDS_PER_HOUR,
         "hours_with_data": line.sampled / NANOSECONDS_PER_HOUR,
-        "coverage_ratio": line.sampled / line.span if line.span else None,
+        "coverage_ratio": line.coverage,
     }
 
 
@@ -205,7 +208,7 @@ def _month(answer: PastAnswer, month: str, line: Line, *, coverage: bool) -> dic
         "unpriced_gpu_hours": line.unpriced / hour,
         "tokens": {kind: line.tokens.get(kind, 0) for kind in KINDS},
         "dollars_per_million_tokens": line.dollars_per_million,
-        **(_coverage(line) if coverage else {}),
+        **(_coverage(line) if coverage else {"coverage_ratio": line.coverage}),
     }
 
 

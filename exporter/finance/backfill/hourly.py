@@ -116,9 +116,15 @@ class Chunk:
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
 
-    def position(self, at: Instant) -> int:
-        """The place in a column of the hour that was asked for at an instant."""
-        return (at + EDGE) // HOUR - self.first
+    def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
+        """Values of a series with their places in a column, those left out that are no readings.
+
+        An hour is asked for just before its end.
+        """
+        for sample in series.samples:
+            at, value = (sample.at + EDGE) // HOUR - self.first, sample.number
+            if 0 <= at < self.hours and 0 <= value < IMPLAUSIBLE:
+                yield at, value
 
 
 class _Mark(NamedTuple):
@@ -282,9 +288,8 @@ class HourlyReader:
             if gpu is None:
                 continue
             values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
-            for sample in series.samples:
-                at, value = chunk.position(sample.at), sample.number
-                if 0 <= value < IMPLAUSIBLE and (isnan(values[at]) or values[at] == 0):
+            for at, value in chunk.points(series):
+                if isnan(values[at]) or values[at] == 0:
                     values[at] = value * measure.scale
 
     def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
@@ -293,9 +298,8 @@ class HourlyReader:
             if gpu is None:
                 continue
             counts = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)).count
-            for sample in series.samples:
-                at = chunk.position(sample.at)
-                counts[at] = max(sample.number, counts[at] if not isnan(counts[at]) else 0.0)
+            for at, count in chunk.points(series):
+                counts[at] = max(count, counts[at] if not isnan(counts[at]) else 0.0)
 
     def _read_engines(self, chunk: Chunk) -> None:
         survey = self._survey
@@ -332,11 +336,9 @@ class HourlyReader:
                     continue
                 series = page_series(described(name), answer.labels)
                 values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
-                for sample in answer.samples:
-                    at, value = chunk.position(sample.at), sample.number
-                    if 0 <= value < IMPLAUSIBLE:
-                        values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
-                        hours.sampled.add(at)
+                for at, value in chunk.points(answer):
+                    values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
+                    hours.sampled.add(at)
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)
@@ -384,8 +386,8 @@ class HourlyReader:
         columns: dict[frozenset[tuple[str, str]], array[float]] = {}
         for series in answer:
             values = columns.setdefault(frozenset(series.labels.items()), column(chunk.hours))
-            for sample in series.samples:
-                values[chunk.position(sample.at)] = sample.number
+            for at, value in chunk.points(series):
+                values[at] = value
         return columns
 
     def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:

@@ -8,6 +8,7 @@ from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
 from exporter.finance.fleet.record import instant_text
+from exporter.readings import printable
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 NAMED_MAX: Final = 3
@@ -34,7 +35,7 @@ def nothing(survey: Survey) -> str:
     """What a server has that has no GPU and no inference server, to follow its name; and what to do."""
     for name, labels in survey.unnamed.items():
         return (
-            f"series of {name} without a UUID (their labels are {', '.join(labels)}): "
+            f"series of {name} without a UUID (their labels are {printable(', '.join(labels))}): "
             "keep the label UUID in metric_relabel_configs"
         )
     return (

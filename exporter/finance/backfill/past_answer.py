@@ -69,6 +69,13 @@ class Line:
             return None
         return self.money / 10**6 / count
 
+    @property
+    def coverage(self) -> float | None:
+        """The part of its hours with samples: of a host's hours, else of its GPU-hours."""
+        if self.span:
+            return self.sampled / self.span
+        return (self.gpu_time - self.unobserved) / self.gpu_time if self.gpu_time else None
+
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
         for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):

@@ -212,7 +212,9 @@ class Reckoning:
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
         energy = _energies(hour, skipped=skipped)
-        servers = self._servers(host, at, targets, chunk, start, skipped=skipped)
+        unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
+        hours = range(max(1, at - unseen), at + 1)
+        servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
         sums = HistorySums()
         if host.first is None:
@@ -297,7 +299,7 @@ class Reckoning:
     def _servers(
         self,
         host: PastHost,
-        at: int,
+        unread: range,
         targets: Iterable[EngineTarget],
         chunk: Chunk,
         start: Instant,
@@ -310,10 +312,10 @@ class Reckoning:
             engine = self._survey.engines[target]
             key = self._survey.server(target)
             host.targets.add(target)
-            if at not in hours.sampled:
+            if hours.sampled.isdisjoint(unread):
                 readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
                 continue
-            page = self._page(host, target, hours, at, skipped=skipped)
+            page = self._page(host, target, hours, unread, skipped=skipped)
             read = interpret(engine, page)
             readings.append(
                 ServerReading(
@@ -336,10 +338,13 @@ class Reckoning:
         return tuple(readings)
 
     @staticmethod
-    def _page(host: PastHost, target: EngineTarget, hours: EngineHours, at: int, *, skipped: bool) -> Page:
+    def _page(
+        host: PastHost, target: EngineTarget, hours: EngineHours, unread: range, *, skipped: bool
+    ) -> Page:
         """A page of counters that began at zero when the target was first seen on this host.
 
-        `skipped`: the time before this hour was not charged, and what rose in it does not count.
+        `unread` are the last hour and those before it in which the host was not seen. `skipped`: the time
+        before that hour was not charged, and what rose in it does not count.
         """
         counters = host.counters.setdefault(target, {})
         samples: dict[str, list[Sample]] = {}
@@ -348,13 +353,16 @@ class Reckoning:
             samples.setdefault(series.name, []).append(Sample(series, value))
 
         for key, (series, rises) in hours.rises.items():
-            rise = hours.inside.get((key, at), rises[at]) if skipped else rises[at]
-            if not isnan(rise) or key in counters:
-                counters[key] = counters.get(key, 0.0) + (rise if not isnan(rise) else 0.0)
+            at = unread[-1]
+            risen = [rises[each] for each in unread if not isnan(rises[each])]
+            if skipped and (key, at) in hours.inside:
+                risen = [hours.inside[key, at]]
+            if risen or key in counters:
+                counters[key] = counters.get(key, 0.0) + sum(risen)
                 put(series, counters[key])
         for series, means in hours.means.values():
-            if not isnan(means[at]):
-                put(series, means[at])
+            if not isnan(means[unread[-1]]):
+                put(series, means[unread[-1]])
         return Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
 
     def _holders(
@@ -447,8 +455,10 @@ def _readings(
         instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
         whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
         series = whole.series
-        counted = None
+        counted, watts = None, whole.watts
         if uuid in energy:
+            # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
+            watts = energy[uuid] * NANOSECONDS_PER_SECOND
             host.energy[uuid] = host.energy.get(uuid, 0) + round(
                 energy[uuid] * length * MILLIJOULES_PER_JOULE
             )
@@ -459,7 +469,7 @@ def _readings(
             pci_bus_id=series.address,
             utilization_ratio=None if instances else _ratio(whole),
             memory_used_bytes=None if whole.memory is None else round(whole.memory),
-            power_watts=whole.watts,
+            power_watts=watts,
             energy=counted,
             instances=instances or None,
         )
@@ -469,7 +479,7 @@ def _mig(device: DeviceHour) -> MigInstance:
     number = device.series.instance
     return MigInstance(
         _instance(device),
-        int(number) if number.isdecimal() else 0,
+        int(number) if number.isdecimal() and len(number) < 4 else 0,
         profile=device.series.profile,
         utilization_ratio=_ratio(device),
     )

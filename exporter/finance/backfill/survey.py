@@ -305,9 +305,8 @@ def _holder(
 
 def host_part(instance: str) -> str:
     """The host of HOST:PORT, [HOST]:PORT or an address with a scheme."""
-    parts = urlsplit(instance if "//" in instance else f"//{instance}")
     try:
-        return parts.hostname or instance
+        return urlsplit(instance if "//" in instance else f"//{instance}").hostname or instance
     except ValueError:
         return instance
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -66,7 +66,10 @@ def add(totals: Totals, fleet: RecordedFleet, truth: Truth) -> None:
     """Add the months of a host."""
     for (month, host, key), amounts in truth.items():
         known = key.server not in UNNAMED and host not in fleet.unlabeled
-        totals.setdefault((month, key if known else UNNAMED_SERVERS), Metered()).add(amounts)
+        holder = key if known else UNNAMED_SERVERS
+        totals.setdefault((month, holder), Metered()).add(replace(amounts, tokens=Counter()))
+        if amounts.tokens:  # the server's own, whoever holds its GPUs
+            totals.setdefault((month, key), Metered()).add(Metered(tokens=amounts.tokens))
 
 
 def reckoned(document: dict[str, Any]) -> Totals:

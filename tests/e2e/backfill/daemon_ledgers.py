@@ -36,7 +36,7 @@ from tests.e2e.backfill.recorded_fleet import (
     month_of,
 )
 
-STEP: Final = 900
+STEP: Final = 3600
 """Seconds of a tick: between two events everything is a mean or a counter, so a longer tick loses nothing."""
 UP_BEFORE: Final = 10 * DAY
 """So that a ledger begins with its first tick, and not with the boot."""

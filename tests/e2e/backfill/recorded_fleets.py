@@ -189,7 +189,12 @@ def three_hosts() -> RecordedFleet:
             4,
             period,
             [
-                *pods(LAB, (0, 1), [before, end], restarts=[at(9, 30, 5, 13), at(10, 1, 21, 52, 30)]),
+                *pods(
+                    LAB,
+                    (0, 1),
+                    [before, at(9, 30, 6, 47, 10), end],
+                    restarts=[at(9, 30, 5, 13), at(10, 1, 21, 52, 30)],
+                ),
                 *pods(CHAT, (2,), [before, at(10, 1, 11, 29, 40)]),
             ],
             cluster="west",

@@ -90,7 +90,7 @@ def test_months_are_those_of_the_configured_time_zone(
     The days asked for are New York's too: from 04:00Z on the 29th, when 44 hours of September are left.
     """
     config = FLEET.config.replace("timezone: UTC", "timezone: America/New_York")
-    assert run_verb(store("prometheus", 30).url, tmp_path, "--json", config=config) == 0
+    assert run_verb(store("prometheus", SCRAPE).url, tmp_path, "--json", config=config) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     (second,) = (one for one in document["servers"] if one["server"] == "second")
 
@@ -125,14 +125,15 @@ def test_a_retention_that_ends_in_the_middle_is_said(
     assert "2026-09-30" in text
 
 
+@pytest.mark.nightly
 def test_a_limit_of_samples_is_kept_by_smaller_queries(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """HTTP 422 of a Prometheus that loads few samples: the same figures, by smaller parts.
 
-    Prometheus counts what it holds at once: here an hour's 120 samples of one series, and the answer so far.
+    Prometheus counts what it holds at once: an hour's samples of one series, and the answer so far.
     """
-    whole = store("prometheus", 30)
+    whole = store("prometheus", SCRAPE)
     assert isinstance(whole, FleetPrometheus)
     assert run_verb(whole.url, tmp_path, "--json") == 0
     expected = json.loads(capsys.readouterr().out)
@@ -154,13 +155,14 @@ def _copy(data: Path, into: Path) -> Path:
     return into
 
 
+@pytest.mark.nightly
 def test_a_limit_below_one_hour_says_which_flag_to_raise(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An hour of one series has 120 samples: no part is small enough."""
-    whole = store("prometheus", 30)
+    """An hour of one series has 12 samples: no part is small enough."""
+    whole = store("prometheus", SCRAPE)
     assert isinstance(whole, FleetPrometheus)
-    limited = FleetPrometheus(tmp_path / "limited", "{}", ("--query.max-samples=100",), retention="10y")
+    limited = FleetPrometheus(tmp_path / "limited", "{}", ("--query.max-samples=10",), retention="10y")
     limited.data.rmdir()
     limited.data.symlink_to(_copy(whole.data, tmp_path / "data"))
     with limited:
@@ -202,7 +204,7 @@ def test_an_answer_that_fails_halfway_prints_nothing(
 ) -> None:
     """What was found is there, and an hour is not: half a month would look like a cheap one."""
     fault: Fault = lambda path: LOGIN if "query_range" in path else None  # noqa: E731 - a fault is a function
-    with FaultyProxy(store("prometheus", 300).url, fault) as proxy:
+    with FaultyProxy(store("prometheus", SCRAPE).url, fault) as proxy:
         message = refused(proxy.url, tmp_path, capsys, "--json")
 
     assert "HTML" in message
@@ -227,7 +229,7 @@ def test_nothing_is_there_in_the_range(
     arguments = ["--since=2026-08-01", "--until=2026-08-31"]
     path = tmp_path / "history.yaml"
     path.write_text(FLEET.config, encoding="utf-8")
-    address = store("prometheus", 300).url
+    address = store("prometheus", SCRAPE).url
 
     assert main(["history", f"--from={address}", f"--config.file={path}", *arguments]) == 1
     assert "older samples" in capsys.readouterr().err

@@ -24,8 +24,13 @@ class FakePrometheus:
         ranges: Mapping[str, Sequence[tuple[Mapping[str, str], Values]]],
         series: Sequence[Mapping[str, str]] = (),
         together: int = 1,
+        elsewhere: Sequence[tuple[Mapping[str, str], Values]] = (),
     ) -> None:
-        """Answers of means wait until so many are asked for `together`."""
+        """Answers of means wait until so many are asked for `together`.
+
+        `elsewhere` are hours that no query asked for and each answer has.
+        """
+        self._elsewhere = elsewhere
         self._ranges = ranges
         self._series = series
         self._barrier = threading.Barrier(together)
@@ -63,6 +68,9 @@ class FakePrometheus:
             inside = [[at, str(value)] for at, value in ends if start <= at <= end]
             if inside:
                 result.append({"metric": dict(labels), "values": inside})
+        for labels, values in self._elsewhere:
+            outside = [[hour * 3600.0, str(value)] for hour, value in values]
+            result.append({"metric": dict(labels), "values": outside})
         return self._success({"result": result})
 
     @staticmethod

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exporter.finance.backfill.history_report import CSV_COLUMNS, sheet
 from exporter.finance.backfill.past_answer import PastAnswer, answer
 from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
@@ -37,14 +39,20 @@ def november(
     )
 
 
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> PastAnswer:
+    """All of November."""
+    return november(tmp_path_factory.mktemp("november"))
+
+
 def document(past: PastAnswer) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(sheet(past, "json"))
     return parsed
 
 
-def test_a_whole_month_has_its_dollars_hours_and_tokens(tmp_path: Path) -> None:
+def test_a_whole_month_has_its_dollars_hours_and_tokens(past: PastAnswer) -> None:
     """720 hours of two GPUs at 2 dollars; 720 million tokens; the chat is half busy."""
-    (month,) = document(november(tmp_path))["months"]
+    (month,) = document(past)["months"]
 
     assert (month["month"], month["complete"]) == ("2026-11", True)
     assert month["picodollars"] == 2880 * 10**12
@@ -54,19 +62,37 @@ def test_a_whole_month_has_its_dollars_hours_and_tokens(tmp_path: Path) -> None:
     assert month["unpriced_gpu_hours"] == 0
 
 
-def test_coverage_is_the_hours_with_samples(tmp_path: Path) -> None:
+def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
     """Two hours have half of theirs: 719 of 720 hours of one host."""
-    parsed = document(november(tmp_path))
+    parsed = document(past)
 
     assert (parsed["hours"], round(parsed["hours_with_data"], 6)) == (720, 719)
+    assert (
+        parsed["months"][0]["coverage_ratio"]
+        == parsed["coverage_ratio"]
+        == parsed["hosts"][0]["months"][0]["coverage_ratio"]
+    )
     assert parsed["resolution"] == {"step_seconds": 3600, "scrape_seconds": 30, "error_ratio": 0.02}
     assert parsed["price_basis"] == "estimate"
     assert parsed["load"] == {"queries": 42, "parallel": 1}
 
 
-def test_lines_of_each_kind_sum_to_the_month(tmp_path: Path) -> None:
+def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
+    """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 10)
+    fleet.gpu(0, counts=[120] * 5 + [0] + [120] * 5, **CHAT)
+    until = (NOVEMBER + 10) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    (server,) = document(past)["servers"]
+
+    assert server["months"][0]["unobserved_gpu_hours"] == 1
+    assert server["months"][0]["coverage_ratio"] == 0.9
+
+
+def test_lines_of_each_kind_sum_to_the_month(past: PastAnswer) -> None:
     """Servers, products, teams, models and hosts are the same money; the dearest comes first."""
-    parsed = document(november(tmp_path))
+    parsed = document(past)
 
     for kind in ("servers", "products", "teams", "models", "hosts"):
         assert sum(each["months"][0]["picodollars"] for each in parsed[kind]) == 2880 * 10**12, kind
@@ -109,12 +135,13 @@ def test_without_a_price_there_is_no_figure(tmp_path: Path) -> None:
     assert {row["dollars"] for row in rows} == {""}
 
 
-def test_savings_are_found_by_the_same_rules(tmp_path: Path) -> None:
+def test_savings_are_found_by_the_same_rules(past: PastAnswer) -> None:
     """A GPU that was free for two weeks: 2 dollars x 730 hours a month."""
-    savings = document(november(tmp_path))["savings"]
+    savings = document(past)["savings"]
 
     (free,) = [each for each in savings["savings"] if each["kind"] == "unallocated"]
     assert free["dollars_per_month"] == 1460
+    assert "command" not in free
 
 
 def test_the_text_fits_80_columns(tmp_path: Path) -> None:

@@ -210,3 +210,26 @@ def test_a_counter_with_underscores_is_that_of_its_engine() -> None:
     assert page_key == 'vllm:prompt_tokens_total{engine="0",model_name="llama"}'
     assert series.labels == {"engine": "0", "model_name": "llama"}
     assert risen[1] == 120
+
+
+def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_out() -> None:
+    """A server may send anything: NaN, infinity, a blank of DCGM, a negative count, another year."""
+    labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0"}
+    name = "DCGM_FI_DEV_GPU_UTIL"
+    bad = [float("nan"), float("inf"), 9.2e18, -1.0]
+    server = FakePrometheus(
+        {
+            f"avg_over_time({name}[3599999ms])": [(labels, [*enumerate(bad), (4, 50.0)])],
+            f"count_over_time({name}[3599999ms])": [(labels, [*enumerate(bad), (4, 120.0)])],
+        },
+        elsewhere=((labels, [(10_000.0, 1.0), (-5_000.0, 1.0)]),),
+    )
+    survey = Survey(Config())
+    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+
+    (chunk,) = reader(server, survey).chunks(0, 5 * HOUR)
+
+    (hours,) = chunk.gpus.values()
+    assert [isnan(value) for value in hours.utilization] == [True] * 5 + [False]
+    assert [isnan(value) for value in hours.count] == [True] * 5 + [False]
+    assert (hours.utilization[5], hours.count[5]) == (0.5, 120)

@@ -118,6 +118,17 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
     assert (month.sampled / 3.6e12, month.span / 3.6e12) == (6, 10)
 
 
+def test_tokens_of_a_gap_that_is_charged_count(tmp_path: Path) -> None:
+    """The GPU's exporter missed an hour in which the server was read: its 300 tokens are of the fourth."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 120], **CHAT)
+    fleet.server({PROMPT: [100, 200, 300, 400]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    reckoning = fleet.reckoned()
+
+    assert tokens(reckoning) == {("chat", "prompt"): 1000}
+    assert money(reckoning) == {"chat": 8}
+
+
 def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -> None:
     """Tokens and joules are of the hours that dollars are of: 100 and 50, not the 900 of three hours."""
     text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
@@ -147,6 +158,16 @@ def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
     reckoning = fleet.reckoned()
 
     assert sum(money(reckoning).values()) == pytest.approx(3)
+
+
+def test_energy_of_a_gpu_counts_from_its_first_hour(tmp_path: Path) -> None:
+    """A board that came in the second hour used 1 kWh in each of two: 2 dollars, and 6 + 4 of rent."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, counts=[0, 0, 120, 120], joules=3_600_000, **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": pytest.approx(6 + 4 + 2)}
 
 
 def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from exporter.config import Config
 from exporter.finance.backfill.gpu_exporters import uuid_of
 from exporter.finance.backfill.kube_state import KubeState, NodeKey, PodName, sanitized
-from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey
+from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey, target_of
 from exporter.readings import ServerKey
 from tests.finance.backfill.answers import FakePrometheus
 from tests.finance.backfill.chunks import configured
@@ -216,3 +216,22 @@ def test_a_pod_that_moved_has_no_node_by_its_name_alone() -> None:
     state.add_pods([{**pod, "node": "a"}, {**pod, "node": "b"}], [], [], [])
 
     assert state.node_of(PodName("", "llm", "chat-0")) == ""
+
+
+@pytest.mark.parametrize(
+    ("instance", "host", "port"),
+    [
+        ("gpu-1:8000", "gpu-1", 8000),
+        ("[fd00::1]:8000", "fd00::1", 8000),
+        ("http://gpu-1:8000/metrics", "gpu-1", 8000),
+        ("gpu-1", "gpu-1", 0),
+        ("[::", "[::", 0),
+        ("gpu-1:99999", "gpu-1", 0),
+        ("", "", 0),
+    ],
+)
+def test_any_instance_is_a_target(instance: str, host: str, port: int) -> None:
+    """A label may hold anything; what is no address is a name."""
+    target = target_of({"instance": instance})
+
+    assert (target.address, target.port) == (host, port)
