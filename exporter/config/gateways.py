@@ -12,8 +12,8 @@ from exporter.config.settings import (
     ConfiguredServer,
     GatewayDivision,
     GatewayPageRule,
+    GatewayTenant,
     ServerRule,
-    Tenant,
 )
 from exporter.config.urls import Url
 from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator
@@ -34,7 +34,7 @@ By: TypeAlias = DividedBy | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LabelName(ScalarValidator[str]):
+class MetricLabel(ScalarValidator[str]):
     """The name of a label, as Prometheus has it."""
 
     expected: str = "label"
@@ -71,7 +71,7 @@ class UnitOfDivision:
             raise RefusedError(f"must be {self.expected}, not {describe(node)}")
         if not 1 <= len(node.items) <= LABELS_MAX:
             raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
-        return ListOf(LabelName(), (_labels_are_unique,)).read(node, path, context)
+        return ListOf(MetricLabel(), (_labels_are_unique,)).read(node, path, context)
 
 
 def _labels_are_unique(items: list[ListItem[str]], context: Context) -> None:
@@ -136,16 +136,18 @@ TENANT_MATCH = Key(
     "match",
     Pattern(),
     "Pattern of the label's value; of several labels, their values with / between them.",
-    record=Tenant,
+    record=GatewayTenant,
     required=True,
 )
-TENANT_TEAM = Key("team", Label("team"), "The team that pays.", record=Tenant, required=True)
+TENANT_TEAM = Key("team", Label("team"), "The team that pays.", record=GatewayTenant, required=True)
 TENANT_PRODUCT = Key(
-    "product", Label("product"), "The product that pays; the server's own without it.", record=Tenant
+    "product", Label("product"), "The product that pays; the server's own without it.", record=GatewayTenant
 )
 TENANTS = Key(
     "tenants",
-    ListOf(Table((TENANT_MATCH, TENANT_PRODUCT, TENANT_TEAM), builds(Tenant), expected="tenant"), least=1),
+    ListOf(
+        Table((TENANT_MATCH, TENANT_PRODUCT, TENANT_TEAM), builds(GatewayTenant), expected="tenant"), least=1
+    ),
     "Who pays for which tenant, with a list in by. The first match decides; one without a match is of team "
     "other. Only doctor shows a tenant's own name.",
     record=GatewayPageRule,
@@ -182,10 +184,10 @@ def _overlap(one: TokenSeries, other: TokenSeries) -> bool:
 COUNTERS = Key(
     "counters",
     Table((PROMPT, CACHED_PROMPT, GENERATION), lambda mapping: mapping, (_counts_something,)),
-    "Counters of a gateway that is not among [those known](engines.md#gateways), or in place of theirs. "
+    "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there. "
     "Exact names, also of the `_sum` of a histogram.",
 )
-MODEL_LABEL = Key("model_label", LabelName(), "The label of these counters for the model.", default="model")
+MODEL_LABEL = Key("model_label", MetricLabel(), "The label of these counters for the model.", default="model")
 BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),

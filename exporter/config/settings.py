@@ -53,7 +53,7 @@ DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class GatewayTenant:
     """Who pays for tenants of a gateway whose label matches a pattern; an empty product is the server's."""
 
     match: str
@@ -70,7 +70,7 @@ class GatewayPageRule:
     """
 
     labels: tuple[str, ...] = ()
-    tenants: tuple[Tenant, ...] = ()
+    tenants: tuple[GatewayTenant, ...] = ()
     shares: Shares | None = None
 
 

@@ -138,9 +138,9 @@ def test_a_series_that_expires_and_returns_is_not_counted_again(
     site.serves(0, 0)
     counts(acme=(0, 0), initech=(1_000_000, 0))
     host.tick()
-    for asked, tenants in ((1000, {}), (2000, {"initech": (1_000_000, 0)})):
-        site.serves(asked, 0)
-        counts(acme=(asked, 0), **tenants)
+    for count, tenants in ((1000, {}), (2000, {"initech": (1_000_000, 0)})):
+        site.serves(count, 0)
+        counts(acme=(count, 0), **tenants)
         host.tick(TICK)
 
     assert owners(host) == pytest.approx({("search", "retrieval"): 2 * CENT}, rel=1e-6)

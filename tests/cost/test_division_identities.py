@@ -81,9 +81,7 @@ divisions = st.sampled_from([BY_TEAM, replace(BY_TEAM, cached=True)])
 
 
 @examples(150)
-@given(
-    st.lists(st.tuples(counts, series, st.booleans(), st.booleans()), min_size=1, max_size=10), st.booleans()
-)
+@given(st.lists(st.tuples(counts, series, st.booleans(), st.booleans()), min_size=1, max_size=10), divisions)
 def test_the_parts_of_tenants_sum_to_the_server(
     story: list[tuple[tuple[int, int], dict[tuple[str, str, Kind], int], bool, bool]], division: Division
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from exporter.config.settings import Tenant
+from exporter.config.settings import GatewayTenant
 from exporter.cost.postings import OTHER
 from exporter.readings import label, tenant_name
 from exporter.tariff.terms import matches
@@ -24,11 +24,13 @@ class TenantTable:
     A series without a value of any label has no tenant. `unnamed` are words that are no values.
     """
 
-    def __init__(self, labels: Sequence[str], tenants: Sequence[Tenant], unnamed: Sequence[str]) -> None:
+    def __init__(
+        self, labels: Sequence[str], tenants: Sequence[GatewayTenant], unnamed: Sequence[str]
+    ) -> None:
         self._labels = tuple(labels)
         self._unnamed = frozenset(unnamed)
         self._rows = tuple((row.match, tenant_name(row.team, row.product)) for row in tenants)
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str | None] = {}  # `None`: no row matches
         self._unlisted: set[str] = set()
 
     @property
@@ -46,12 +48,11 @@ class TenantTable:
         tenant = SEPARATOR.join("" if value in self._unnamed else label(value) for value in values)
         if not tenant.strip(SEPARATOR):
             return ""
-        name = self._known.get(tenant)
-        if name is None:
+        if tenant not in self._known:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known = {}
-            found = (name for pattern, name in self._rows if matches(pattern, tenant))
-            name = self._known[tenant] = next(found, OTHER)
-        if name == OTHER:
+            self._known[tenant] = next((name for match, name in self._rows if matches(match, tenant)), None)
+        name = self._known[tenant]
+        if name is None:
             self._unlisted.add(tenant)
-        return name
+        return OTHER if name is None else name

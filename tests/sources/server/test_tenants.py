@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.config.settings import GatewayPageRule, Tenant
+from exporter.config.settings import GatewayPageRule, GatewayTenant
 from exporter.engines import Shares, TokenSeries
 from exporter.readings import ReadFailedError, tenant_name
 from exporter.sources.https_client import HttpsClient
@@ -16,17 +16,17 @@ from exporter.sources.server.tenants import REMEMBERED_MAX, TenantTable
 
 URL = "http://127.0.0.1:4000/metrics/"
 TENANTS = (
-    Tenant("acme/*", "retrieval", "search"),
-    Tenant("acme/late", "nobody"),
-    Tenant("globex/chat", "support"),
-    Tenant("*/batch", "batch"),
+    GatewayTenant("acme/*", "retrieval", "search"),
+    GatewayTenant("acme/late", "nobody"),
+    GatewayTenant("globex/chat", "support"),
+    GatewayTenant("*/batch", "batch"),
 )
-HOUSE = Shares(
+CONFIGURED = Shares(
     (TokenSeries("house_tokens_total", (("kind", ("in",)),)),),
     (TokenSeries("house_tokens_total", (("kind", ("out",)),)),),
     "model",
 )
-BY_TENANT = GatewayPageRule(("tenant",), (Tenant("acme", "retrieval"),), HOUSE)
+BY_TENANT = GatewayPageRule(("tenant",), (GatewayTenant("acme", "retrieval"),), CONFIGURED)
 
 Make = Callable[..., GatewaySource]
 
@@ -44,7 +44,7 @@ def refused(source: GatewaySource) -> tuple[str, str]:
     return failure.value.reason, str(failure.value)
 
 
-def house(*tenants: str, model: str = "llama") -> bytes:
+def page_of(*tenants: str, model: str = "llama") -> bytes:
     """A page with one prompt token of each tenant."""
     return b"".join(
         b'house_tokens_total{kind="in",model="%s",tenant="%s"} 1\n' % (model.encode(), tenant.encode())
@@ -74,9 +74,16 @@ def test_a_tenant_is_of_the_first_entry_that_matches(labels: dict[str, str], nam
     assert table.name(labels) == name
 
 
+def test_an_entry_may_name_team_other() -> None:
+    """Its tenants have an entry all the same."""
+    table = TenantTable(("tenant",), (GatewayTenant("acme", "other"),), ("",))
+
+    assert (table.name({"tenant": "acme"}), table.unlisted) == ("other", [])
+
+
 def test_tenants_without_an_entry_are_those_of_the_last_page() -> None:
     """In order, each once."""
-    table = TenantTable(("tenant",), (Tenant("acme", "retrieval"),), ("",))
+    table = TenantTable(("tenant",), (GatewayTenant("acme", "retrieval"),), ("",))
     for tenant in ("zeta", "acme", "beta", "zeta"):
         table.name({"tenant": tenant})
     assert table.unlisted == ["beta", "zeta"]
@@ -103,7 +110,7 @@ def test_tenants_that_come_and_go_are_not_remembered_for_ever() -> None:
 
 def test_more_tenants_than_teams_are_allowed_still_divide(gateway: Make, site: Any) -> None:
     """Five thousand strangers are one team; the page has two teams for the limit of a thousand."""
-    site.set_page("/metrics/", house("acme", *(f"stranger-{number:04}" for number in range(5000))))
+    site.set_page("/metrics/", page_of("acme", *(f"stranger-{number:04}" for number in range(5000))))
     reading = gateway(BY_TENANT).read()
 
     assert len(reading.counters) == 5001
@@ -113,18 +120,18 @@ def test_more_tenants_than_teams_are_allowed_still_divide(gateway: Make, site: A
 
 def test_a_page_of_a_million_tenants_is_too_large(gateway: Make, site: Any) -> None:
     """At most 20,000 series are read, of at most so many bytes; the reason is the same at each read."""
-    site.set_page("/metrics/", house(*(f"s{number}" for number in range(20_001))))
+    site.set_page("/metrics/", page_of(*(f"s{number}" for number in range(20_001))))
     source = gateway(BY_TENANT)
     message = f"{URL}: more series, models or teams than the limit"
     assert [refused(source) for _ in range(2)] == [("too_large", message)] * 2
 
-    site.set_page("/metrics/", house("x") * 1_000_000)
+    site.set_page("/metrics/", page_of("x") * 1_000_000)
     assert refused(gateway(BY_TENANT)) == ("too_large", f"{URL}: larger than 8388608 bytes")
 
 
 def test_a_model_with_many_values_is_still_limited(gateway: Make, site: Any) -> None:
     """Tenants have entries, models have none."""
-    page = b"".join(house("acme", model=f"m{number}") for number in range(1001))
+    page = b"".join(page_of("acme", model=f"m{number}") for number in range(1001))
     site.set_page("/metrics/", page)
 
     assert refused(gateway(BY_TENANT))[0] == "too_large"
@@ -166,10 +173,10 @@ def test_a_process_before_its_first_request_has_no_tenants(gateway: Make, site: 
 
 def test_other_counters_are_another_selection(gateway: Make, site: Any) -> None:
     """Other tenants are not: their series stay the same."""
-    site.set_page("/metrics/", house("acme"))
+    site.set_page("/metrics/", page_of("acme"))
     first = gateway(BY_TENANT).read().selection
-    others = GatewayPageRule(("tenant",), (Tenant("acme", "x"),), HOUSE)
-    half = GatewayPageRule(("tenant",), BY_TENANT.tenants, Shares(HOUSE.prompt, (), "model"))
+    others = GatewayPageRule(("tenant",), (GatewayTenant("acme", "x"),), CONFIGURED)
+    half = GatewayPageRule(("tenant",), BY_TENANT.tenants, Shares(CONFIGURED.prompt, (), "model"))
 
     assert gateway(others).read().selection == first
     assert gateway(half).read().selection not in ("", first)
