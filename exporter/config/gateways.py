@@ -16,13 +16,16 @@ from exporter.config.settings import (
     ServerRule,
 )
 from exporter.config.urls import Url
-from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator
+from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator, has_wildcards
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8
 """Labels that together name a tenant."""
+
+WILDCARDS_MAX: Final = 100
+"""Tenants whose match has wildcards."""
 
 SERIES_CHARACTERS: Final = 512
 
@@ -143,10 +146,22 @@ TENANT_TEAM = Key("team", Label("team"), "The team that pays.", record=GatewayTe
 TENANT_PRODUCT = Key(
     "product", Label("product"), "The product that pays; the server's own without it.", record=GatewayTenant
 )
+
+
+def _few_have_wildcards(items: list[ListItem[GatewayTenant]], context: Context) -> None:
+    """Each of the 20,000 series of a page may be of a tenant that every pattern is compared with."""
+    patterns = [item for item in items if has_wildcards(item.value.match)]
+    for item in patterns[WILDCARDS_MAX : WILDCARDS_MAX + 1]:
+        message = f"at most {WILDCARDS_MAX} tenants may have * ? or [; write the others in full"
+        item.refuse(TENANT_MATCH.name, message, context)
+
+
 TENANTS = Key(
     "tenants",
     ListOf(
-        Table((TENANT_MATCH, TENANT_PRODUCT, TENANT_TEAM), builds(GatewayTenant), expected="tenant"), least=1
+        Table((TENANT_MATCH, TENANT_PRODUCT, TENANT_TEAM), builds(GatewayTenant), expected="tenant"),
+        (_few_have_wildcards,),
+        least=1,
     ),
     "Who pays for which tenant, with a list in by. The first match decides; one without a match is of team "
     "other. Only doctor shows a tenant's own name.",

@@ -1,12 +1,14 @@
 """Tenants of a gateway: the labels of a series to the team and product that pay."""
 
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import translate
 from typing import Final
 
 from exporter.config.settings import GatewayTenant
+from exporter.config.values import has_wildcards
 from exporter.cost.postings import OTHER
 from exporter.readings import label, tenant_name
-from exporter.tariff.terms import matches
 
 SEPARATOR: Final = "/"
 """Between the values of several labels, as between namespace and name."""
@@ -29,7 +31,15 @@ class TenantTable:
     ) -> None:
         self._labels = tuple(labels)
         self._unnamed = frozenset(unnamed)
-        self._rows = tuple((row.match, tenant_name(row.team, row.product)) for row in tenants)
+        self._names = tuple(tenant_name(row.team, row.product) for row in tenants)
+        self._exact = {
+            row.match: index for index, row in reversed([*enumerate(tenants)]) if not has_wildcards(row.match)
+        }
+        self._patterns = tuple(
+            (index, re.compile(translate(row.match)))
+            for index, row in enumerate(tenants)
+            if has_wildcards(row.match)
+        )
         self._known: dict[str, str | None] = {}  # `None`: no row matches
         self._unlisted: set[str] = set()
 
@@ -51,8 +61,13 @@ class TenantTable:
         if tenant not in self._known:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known = {}
-            self._known[tenant] = next((name for match, name in self._rows if matches(match, tenant)), None)
+            self._known[tenant] = self._matched(tenant)
         name = self._known[tenant]
         if name is None:
             self._unlisted.add(tenant)
         return OTHER if name is None else name
+
+    def _matched(self, tenant: str) -> str | None:
+        row = self._exact.get(tenant, len(self._names))
+        row = next((index for index, pattern in self._patterns if index < row and pattern.match(tenant)), row)
+        return self._names[row] if row < len(self._names) else None

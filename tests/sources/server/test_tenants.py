@@ -74,6 +74,17 @@ def test_a_tenant_is_of_the_first_entry_that_matches(labels: dict[str, str], nam
     assert table.name(labels) == name
 
 
+@pytest.mark.parametrize(
+    ("tenant", "team"), [("a1", "first"), ("ab", "pattern"), ("a*", "pattern"), ("b1", "second")]
+)
+def test_entries_written_in_full_keep_their_place(tenant: str, team: str) -> None:
+    """Before and after a pattern, and of two that are the same the first."""
+    rows = (("a1", "first"), ("a*", "pattern"), ("ab", "late"), ("b1", "second"), ("b1", "third"))
+    table = TenantTable(("t",), [GatewayTenant(*row) for row in rows], ("",))
+
+    assert table.name({"t": tenant}) == team
+
+
 def test_an_entry_may_name_team_other() -> None:
     """Its tenants have an entry all the same."""
     table = TenantTable(("tenant",), (GatewayTenant("acme", "other"),), ("",))
