@@ -1,7 +1,8 @@
 """The keys of `servers[].divide`: a gateway whose counts divide a server's cost."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -164,7 +165,7 @@ TENANTS = Key(
         least=1,
     ),
     "Who pays for which tenant, with a list in by. The first match decides; one without a match is of team "
-    "other. Only doctor shows a tenant's own name.",
+    "other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all.",
     record=GatewayPageRule,
 )
 PROMPT = Key("prompt", SeriesChoice(), "Prompt tokens, cached ones included.")
@@ -200,7 +201,7 @@ COUNTERS = Key(
     "counters",
     Table((PROMPT, CACHED_PROMPT, GENERATION), lambda mapping: mapping, (_counts_something,)),
     "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there. "
-    "Exact names, also of the `_sum` of a histogram.",
+    "Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for all.",
 )
 MODEL_LABEL = Key("model_label", MetricLabel(), "The label of these counters for the model.", default="model")
 BEARER_TOKEN_FILE = Key(
@@ -232,10 +233,7 @@ def _certificates_go_with_https(mapping: MappingNode) -> None:
 
 def _tenants_go_with_labels(mapping: MappingNode) -> None:
     by = mapping.values.get(BY.name)
-    if isinstance(by, tuple):
-        if TENANTS not in mapping and TENANTS.name not in mapping.intended:
-            mapping.refuse(None, "names no tenants, so that all would be of team other; give tenants")
-    elif by is not None and TENANTS in mapping:
+    if isinstance(by, str) and TENANTS in mapping:
         mapping.refuse(TENANTS, "go with a list of labels in by, like [tenant_id]; remove them or write one")
     if by == "team" and COUNTERS in mapping:
         mapping.refuse(COUNTERS, "have no label that is known to name teams; write it in by, like [team]")
@@ -261,7 +259,6 @@ def _divide(mapping: MappingNode) -> GatewayDivision:
         mapping[GATEWAY],
         mapping.get(MODELS) or (),
         mapping.get(DEPLOYMENTS) or (),
-        cached=shares is not None and bool(shares.cached),
     )
     fields = mapping.filled()
     page = GatewayPageRule(() if isinstance(by, str) else by, fields.pop(TENANTS.name, ()), shares)
@@ -291,23 +288,57 @@ DIVIDE = Key(
 )
 
 
-def gateways_are_consistent(items: list[ListItem[ConfiguredServer | ServerRule]], context: Context) -> None:
+Entry: TypeAlias = ConfiguredServer | ServerRule
+
+
+def gateways_are_consistent(items: list[ListItem[Entry]], context: Context) -> None:
     """A gateway may divide many servers. It is scraped once, and it is no server itself."""
     servers = {item.value.url: item.path for item in items if isinstance(item.value, ConfiguredServer)}
+    pages = _pages(item.value for item in items)
     gateways: dict[str, tuple[str, GatewayDivision]] = {}
     for item in items:
         if (divide := item.value.divide) is None:
             continue
         url = divide.division.gateway
         path, other = gateways.setdefault(url, (item.path, divide))
+        page = pages[url]
         if url in servers:
             message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
         elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
             message = f"its gateway is read with other files by {path}; give both the same"
-        elif divide.page != other.page:
-            message = (
-                f"its gateway is read for other labels, tenants or counters by {path}; give both the same"
-            )
+        elif divide.page.labels != other.page.labels:
+            message = f"its gateway has other labels in {path}; give both the same"
+        elif divide.page.tenants not in ((), page.tenants) or divide.page.shares not in (None, page.shares):
+            message = "its gateway has other tenants or counters in an entry above; give them once"
+        elif divide.page.labels and not page.tenants:
+            message = "names no tenants, so that all would be of team other; give tenants"
         else:
             continue
         item.refuse(DIVIDE.name, message, context)
+
+
+def with_gateway_pages(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries, each with the tenants and counters that any entry of its gateway gives."""
+    entries = tuple(entries)
+    pages = _pages(entries)
+
+    def filled(entry: Entry) -> Entry:
+        if entry.divide is None:
+            return entry
+        page = pages[entry.divide.division.gateway]
+        division = replace(entry.divide.division, cached=page.shares is not None and bool(page.shares.cached))
+        return replace(entry, divide=replace(entry.divide, division=division, page=page))
+
+    return tuple(map(filled, entries))
+
+
+def _pages(entries: Iterable[Entry]) -> dict[str, GatewayPageRule]:
+    """By the URL of a gateway, what the first of its entries with it says."""
+    pages: dict[str, GatewayPageRule] = {}
+    for entry in entries:
+        if (divide := entry.divide) is not None:
+            page = pages.get(divide.division.gateway, divide.page)
+            pages[divide.division.gateway] = GatewayPageRule(
+                page.labels, page.tenants or divide.page.tenants, page.shares or divide.page.shares
+            )
+    return pages

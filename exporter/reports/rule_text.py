@@ -309,7 +309,8 @@ def divide_words(divide: GatewayDivision) -> str:
     models = f", models {' and '.join(division.models)}" if division.models else ""
     where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
     page = divide.page
-    by = f"{' and '.join(page.labels)} for {len(page.tenants)} tenants" if page.labels else division.by
+    tenants = f"{len(page.tenants)} tenant{'s' * (len(page.tenants) > 1)}"
+    by = f"{' and '.join(page.labels)} for {tenants}" if page.labels else division.by
     counters = f", by {' and '.join(sorted(page.shares.names))}" if page.shares is not None else ""
     return f"divided by {by} as {masked(division.gateway)} counts{counters}{models}{where}"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.config import ConfigError, parse
-from exporter.config.settings import Config, GatewayTenant
+from exporter.config.settings import Config, GatewayPageRule, GatewayTenant
 from exporter.engines import TokenSeries
 from exporter.reports.rule_text import divide_words
 
@@ -40,7 +40,7 @@ def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
     assert shares.model == "served"
     assert divide.division.cached
     assert divide_words(divide) == (
-        "divided by t for 1 tenants as http://127.0.0.1:4000/metrics counts, "
+        "divided by t for 1 tenant as http://127.0.0.1:4000/metrics counts, "
         "by cached_total and in_total and out_sum"
     )
 
@@ -55,7 +55,7 @@ def test_a_page_may_count_one_kind_alone() -> None:
 
 
 def test_wildcards_are_few() -> None:
-    """A hundred, since each is compared with each tenant of a page; a thousand entries without them are fine."""
+    """A hundred, since each is compared with each tenant of a page; of entries without there are more."""
 
     def tenants(count: int, wildcard: str = "*") -> str:
         rows = ", ".join(f'{{match: "t{number}{wildcard}", team: x}}' for number in range(count))
@@ -65,3 +65,24 @@ def test_wildcards_are_few() -> None:
     assert len(divided(tenants(1000, "")).divides()[0].page.tenants) == 1000
     with pytest.raises(ConfigError, match=r"tenants\[100\]\.match: at most 100 tenants may have \* \? or \["):
         divided(tenants(102))
+
+
+def test_one_entry_of_a_gateway_gives_tenants_and_counters_for_all() -> None:
+    """Before and after it; another gateway has its own."""
+    url = 'gateway: "http://127.0.0.1:4000/metrics"'
+    config = parse(
+        f"""servers:
+  - {{match: {{port: 8000}}, divide: {{{url}, by: [t]}}}}
+  - {{match: {{port: 8001}}, divide: {{{url}, by: [t], tenants: [{{match: a, team: x}}]}}}}
+  - match: {{port: 8002}}
+    divide: {{{url}, by: [t], counters: {{prompt: p_total, cached_prompt: c_total}}, models: [m]}}
+  - {{match: {{port: 8003}}, divide: {{gateway: "http://127.0.0.1:5000/metrics", by: team}}}}
+""".encode()
+    )
+    *three, other = config.divides()
+
+    assert len({divide.page for divide in three}) == 1
+    assert three[0].page.tenants == (GatewayTenant("a", "x"),)
+    assert [divide.division.cached for divide in config.divides()] == [True, True, True, False]
+    assert [divide.division.models for divide in three] == [(), (), ("m",)]
+    assert other.page == GatewayPageRule()

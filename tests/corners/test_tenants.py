@@ -223,3 +223,28 @@ def test_other_counters_after_a_reload_begin_with_marks(make: Any, site: Gateway
     host.tick(TICK)
     assert owners(host)["batch", "support"] > 0
     assert host.whole() == 3 * CENT
+
+
+def test_a_label_with_too_many_values_is_logged_once(
+    make: Any, site: GatewayServers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last shares stand, the marks stay bounded, and its health and one line say why."""
+    caplog.set_level("INFO")
+    host = make()
+    site.serves(0, 0)
+    site.envoys(acme=(0, 0))
+    host.tick()
+    site.serves(1000, 0)
+    site.envoys(acme=(1000, 0))
+    host.tick(TICK)
+    site.envoys(**{f"random_{number}": (1, 1) for number in range(10_001)})
+    for _ in range(3):
+        host.tick(TICK)
+
+    assert owners(host) == pytest.approx({("search", "retrieval"): 4 * CENT}, rel=1e-6)
+    assert host.served("inference_source_errors_total", source=host.source, reason="too_large") == 3
+    lines = [
+        str(vars(record)) for record in caplog.records if "more series, models or teams" in str(vars(record))
+    ]
+    assert len(lines) == 1
+    assert len(host.text()) < 100_000
