@@ -98,6 +98,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
         check_config,
         explain,
         ledger,
+        price,
         prices,
         reconcile,
         record,
@@ -107,7 +108,19 @@ def _add_others(verbs: "flags.Verbs") -> None:
 
     _add_demo(verbs)
     _add_doctor(verbs)
-    for verb in (check_config, ledger, adjust, explain, advise, reconcile, report, prices, tco, record):
+    for verb in (
+        check_config,
+        ledger,
+        adjust,
+        explain,
+        advise,
+        reconcile,
+        report,
+        price,
+        prices,
+        tco,
+        record,
+    ):
         verb.add(verbs)
 
 
