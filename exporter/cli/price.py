@@ -70,7 +70,8 @@ def add(verbs: "flags.Verbs") -> None:
         type=_attribute,
         default=ATTRIBUTE,
         metavar="NAME",
-        help=f"name of the field of dollars; experimental, as is OpenTelemetry's proposal (default {ATTRIBUTE})",
+        help="name of the field of dollars; experimental, as is OpenTelemetry's proposal for it "
+        f"(default {ATTRIBUTE})",
     )
     verb.add_argument("--csv", action="store_true", help="write CSV to the cent (default: lines of JSON)")
     fleet_source.add(verb, addresses=False)

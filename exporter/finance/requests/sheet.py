@@ -193,8 +193,8 @@ class PricedRequests:
         unpriced = [number for number, hour in sorted(self.hours.items()) if hour.unpriced]
         if unpriced:
             yield (
-                f"warning: GPU time without a price in {len(unpriced)} hours, first in {_hour_text(unpriced[0])}: "
-                "their requests cost more"
+                f"warning: GPU time has no price in {len(unpriced)} hours, first in "
+                f"{_hour_text(unpriced[0])}: requests of these hours cost more"
             )
 
     def _table(self) -> Iterator[str]:
