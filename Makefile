@@ -16,6 +16,11 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter demo $(ARGS)
 
+.PHONY: history
+history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://HOST:9090
+	@tools/environment $(environment) requirements/runtime.lock
+	@$(bin)/python -m exporter history --from=$(FROM) $(ARGS)
+
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
 	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow and not nightly" $(ARGS)

@@ -1,7 +1,7 @@
 """What a review of savings costs the daemon: seconds of CPU, and memory at its highest and after it.
 
 A ledger of two weeks of 8 GPUs, at 8 servers and at 50, the most by default, with a model each; and with 50
-models on one server::
+models on each of 8 servers::
 
     python -m benchmarks.savings
 """
@@ -23,6 +23,7 @@ from exporter.config.settings import cost_policy
 from exporter.cost.postings import (
     CostOwner,
     GpuTimePosting,
+    MemoryPosting,
     OwnerPhase,
     Phase,
     Postings,
@@ -65,20 +66,24 @@ def state(servers: int) -> State:
 def write(path: Path, servers: int, models: int) -> None:
     """A ledger of two weeks, in which every model has some of each phase and kind in each hour."""
     ledger = Ledger.open(path, SystemClock())
-    parties = owners(servers, models)
-    part = HOUR * len(GPUS) // len(parties) // len(PHASES)
+    models_of_host = owners(servers, models)
+    part = HOUR * len(GPUS) // len(models_of_host) // len(PHASES)
     last = state(servers)
+    memory = tuple(
+        MemoryPosting(gpu.gpu, holder.key, 10**10) for gpu in last.gpus.values() for holder in gpu.holders
+    )
     for number in range(REVIEW_HOURS):
         start = START + number * HOUR
         day = datetime.fromtimestamp(start // SECOND, UTC).strftime("%Y-%m-%d")
         times = tuple(
             GpuTimePosting(GPUS[n % len(GPUS)], OwnerPhase(owner, phase), part, priced=True)
-            for n, owner in enumerate(parties)
+            for n, owner in enumerate(models_of_host)
             for phase in PHASES
         )
-        tokens = tuple(TokenPosting(owner, kind, 1000 + number) for owner in parties for kind in KINDS)
+        tokens = tuple(TokenPosting(owner, kind, 1000 + number) for owner in models_of_host for kind in KINDS)
         segment = Segment(start, start + HOUR, day[:7], day, 0, (), times)
-        ledger.post(Postings(start + HOUR, (segment,), tokens, day=day), replace(last, wall=start + HOUR))
+        postings = Postings(start + HOUR, (segment,), tokens, memory=memory, day=day)
+        ledger.post(postings, replace(last, wall=start + HOUR))
     ledger.close()
 
 
@@ -97,12 +102,13 @@ def review(path: Path, servers: int) -> None:
     for number in range(RUNS):
         Path("/proc/self/clear_refs").write_text("5")  # proc_pid_clear_refs(5): the peak is that of now
         began = time.thread_time()
-        found = reviewed(basis, END, config, path)
+        savings = reviewed(basis, END, config, path)
         spent = time.thread_time() - began
-        assert found is not None  # noqa: S101 - there are two weeks
+        assert savings is not None  # noqa: S101 - there are two weeks
+        highest, after = ((kib(name) - before) / 1024 for name in ("VmHWM", "VmRSS"))
         print(
-            f"  run {number + 1}: {spent:.2f} s of CPU, {(kib('VmHWM') - before) / 1024:.1f} MiB more at the "
-            f"highest, {(kib('VmRSS') - before) / 1024:.1f} MiB more after it, {len(found.findings)} findings"
+            f"  run {number + 1}: {spent:.2f} s of CPU, {highest:.1f} MiB more at the highest, "
+            f"{after:.1f} MiB more after it, {len(savings.findings)} findings"
         )
 
 

@@ -51,6 +51,7 @@ SLOW = (
     "tests/demo/test_facts.py",
     "tests/demo/test_log.py",  # with the others that share the demo's story: it is told once
     "tests/cli/test_examples.py",
+    "tests/finance/test_advised_fleet.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",
     "tests/ledger/test_crash.py",

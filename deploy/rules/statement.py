@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.finance.backfill.past_records import NAMES as PAST
 from exporter.metrics.table import METRICS
 
 FOREIGN: Final = frozenset({"kube_node_info", "kube_node_status_capacity"})
@@ -14,6 +15,9 @@ MOST: Final = 20
 """Rules in a group: what Mimir's ruler takes unless it is configured otherwise."""
 
 NAME: Final = re.compile(r"\b(?:inference[_:]|kube_|process_)[a-z0-9_:]+")
+
+OWN: Final = 'ledger=""'
+"""Of a record that has a past: what the verb `history` wrote of the time before has a ledger, and no rule reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,21 @@ def comment(words: str, indent: str) -> list[str]:
     return [f"{indent}# {line}".rstrip() for line in words.strip().splitlines()]
 
 
+def own(expr: str) -> str:
+    """An expression that reads no past: budgets and alerts are of what was metered."""
+    names = "|".join(sorted(PAST, key=len, reverse=True))
+    selected = rf"(?<![\w:])({names})(?![\w:])(\{{)?"
+    return re.sub(selected, lambda found: f"{found[1]}{{{OWN}{',' if found[2] else '}'}", expr)
+
+
 def record(rule: Record) -> list[str]:
     """The lines of a recording rule."""
-    return [f"  - record: {rule.name}", *expression(rule.expr)]
+    return [f"  - record: {rule.name}", *expression(own(rule.expr))]
 
 
 def alert(rule: Alert) -> list[str]:
     """The lines of an alert."""
-    lines = [f"  - alert: {rule.name}", *expression(rule.expr), f"    for: {rule.wait}"]
+    lines = [f"  - alert: {rule.name}", *expression(own(rule.expr)), f"    for: {rule.wait}"]
     if rule.keep:
         lines.append(f"    keep_firing_for: {rule.keep}")
     for title, entries in (("labels", rule.labels), ("annotations", rule.annotations)):

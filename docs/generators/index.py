@@ -28,6 +28,7 @@ OPERATE: Final = {
     "projection.md": "method and accuracy of the projection",
     "fleet.md": "1, 20 and 200 clusters",
     "finance.md": "bills, statements, backups, removed hosts",
+    "history.md": "past months, before the daemon",
     "reconcile.md": "a month compared with a provider's bill",
     "focus.md": "a month in the FinOps Foundation's format",
     "tco.md": "owned, rented, hosted and hybrid serving over years",

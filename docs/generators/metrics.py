@@ -22,7 +22,8 @@ LABELS: Final = {
     "`idle`, `unobserved`",
     "component": "the kind of cost: `rent`, `amortization`, `support`, `energy`, or the name of an overhead",
     "kind": "of tokens: `prompt` (computed), `cached_prompt` (served from a prefix cache), `generation`; "
-    "of prices per token also `all` and `computed`",
+    "of prices per token also `all` and `computed`; of savings: `unallocated`, `deserted`, ...",
+    "form": "of a saving: `cash` or `capacity`",
     "basis": "of a price per token: `full` (everything accrued) or `busy` (prefill and decode only); of "
     "observed latencies: `requests` or `tokens`",
     "objective": "of a service level: `first_token` or `per_token`; of shares also `all`",

@@ -3,7 +3,8 @@
 import argparse
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -148,13 +149,22 @@ def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> "tu
 def _fleet(
     source: FleetSource, session: LedgerSession, hours: int, now: Instant
 ) -> "tuple[list[HostUsage], dict[str, tuple[str, ...]], ZoneInfo]":
-    """Each ledger once, at the prices of its last paid hour: the terms of other hosts are not known here."""
+    """Each ledger once, at the prices of its last paid hour.
+
+    Terms are those of rented hardware in the configuration, up to the first rule that names a host or depends
+    on where a host is: nothing of that is known here.
+    """
+    from exporter.config.settings import cost_policy  # noqa: PLC0415
     from exporter.ledger.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import month_of  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415
 
     zone = session.config.timezone
+    tariff = cost_policy(session.config, "", None).tariff
+    release_rules = replace(
+        tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware))
+    )
     fleet = source.read(Period.named(month_of(now, zone).name), zone, now)
     if not fleet.hosts:
         raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
@@ -166,6 +176,6 @@ def _fleet(
         path = Path(summary.host.location)
         name = summary.host.name if summary.host.name not in files else summary.host.location
         with LedgerReader.open(path) as ledger:
-            usages.append(host_usage(ledger, name, now, hours))
+            usages.append(host_usage(ledger, name, now, hours, release_rules=release_rules))
         files[name] = flags.of_files(session.config_file, path)
     return usages, files, fleet.zone

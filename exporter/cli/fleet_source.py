@@ -33,7 +33,7 @@ Source = Path | str
 """A folder or file, or an address."""
 
 
-def _source(text: str) -> Source:
+def source_value(text: str) -> Source:
     """A folder, a file, or an address."""
     if not re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         return Path(text)
@@ -75,26 +75,13 @@ def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
         "--from",
         dest="sources",
         action="append",
-        type=_source,
+        type=source_value,
         metavar="SOURCE",
         help=ADDRESS_HELP if addresses else FOLDER_HELP,
     )
     verb.set_defaults(http_config_file=None, timeout=None)
     if addresses:
-        group.add_argument(
-            "--http.config.file",
-            dest="http_config_file",
-            type=Path,
-            metavar="FILE",
-            help="credentials, TLS and headers for addresses, in the format of promtool's flag",
-        )
-        group.add_argument(
-            "--timeout",
-            type=_timeout,
-            default=None,
-            metavar="TIME",
-            help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
-        )
+        add_client(group)
     group.add_argument(
         "--mixed-zones",
         action="store_true",
@@ -104,6 +91,24 @@ def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
         "--skip-unreadable",
         action="store_true",
         help="leave out files that cannot be read, and name them (default: refuse)",
+    )
+
+
+def add_client(group: "argparse._ActionsContainer") -> None:
+    """Add the flags of requests to an address."""
+    group.add_argument(
+        "--http.config.file",
+        dest="http_config_file",
+        type=Path,
+        metavar="FILE",
+        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_timeout,
+        default=None,
+        metavar="TIME",
+        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
     )
 
 
@@ -278,7 +283,7 @@ class FleetSource:
             raise VerbFailedError(
                 f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
             )
-        with self._client(address) as client:
+        with self.client(address) as client:
             if client.sends_secrets_in_the_clear:
                 write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
             with ProgressBar(f"reading {client.name}") as bar:
@@ -292,8 +297,8 @@ class FleetSource:
                 )
 
     @contextmanager
-    def _client(self, address: str) -> "Iterator[PrometheusClient]":
-        """A client of a server.
+    def client(self, address: str) -> "Iterator[PrometheusClient]":
+        """A client of a server, whose errors are those of a verb.
 
         Raises:
             VerbFailedError: it has no whole answer.
@@ -320,7 +325,7 @@ class FleetSource:
         start, end = period.bounds(zone)
         ids: dict[NodeName, frozenset[str]] = {}
         for address in self.addresses:
-            with self._client(address) as client:
+            with self.client(address) as client:
                 for node, ids_of_node in provider_ids(client, start, min(end, now)).items():
                     ids[node] = ids.get(node, frozenset()) | ids_of_node
         return ids

@@ -315,11 +315,11 @@ def _memory(gpus: Mapping[str, GpuState], readings: Mapping[str, GpuReading]) ->
             parts.setdefault(holder.key, []).append(holder.memory_bytes)
         for key, amounts in parts.items():
             known = [amount for amount in amounts if amount is not None and amount >= 0]
-            held = sum(known) if len(known) == len(amounts) else None
-            if held is None and len(parts) == 1:
-                held = reading.memory_used_bytes
-            if held is not None and held >= 0:
-                yield MemoryPosting(gpu.gpu, key, held)
+            memory = sum(known) if len(known) == len(amounts) else None
+            if memory is None and len(parts) == 1:
+                memory = reading.memory_used_bytes
+            if memory is not None and memory >= 0:
+                yield MemoryPosting(gpu.gpu, key, memory)
 
 
 def _rebooted(state: State) -> State:

@@ -196,11 +196,11 @@ class EnergyPosting:
 
 
 class MemoryPosting(NamedTuple):
-    """GPU memory that a server holds on one GPU at a tick's end, in bytes. No sum includes it."""
+    """GPU memory that a server holds on one GPU at a tick's end. No sum includes it."""
 
     gpu: Gpu
     server: ServerKey
-    held: int
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,12 @@ WEEK: Final = 7
 THURSDAY: Final = 3
 """The weekday of the epoch's first day, Monday being 0."""
 SATURDAY: Final = 5
+CROWDED: Final = 0.8
+"""Part of the KV cache in use from which on requests are preempted."""
+
+PREEMPTED_RATIO: Final = 0.002
+"""Requests that are preempted then, of all."""
+
 DAILY_SPREAD: Final = 0.08
 """Largest difference of a day's load from its weekday's, as a ratio."""
 
@@ -52,6 +58,7 @@ class Traffic:
 
     `busy_at_peak` is the utilization of its GPUs then; the seconds are of one request.
     `weekend` is the load on a Saturday or Sunday, as a ratio of that on other days.
+    `cache_at_peak` is the part of its KV cache that is in use at the day's peak.
     """
 
     server: str
@@ -65,15 +72,29 @@ class Traffic:
     prefill_seconds: float
     decode_seconds: float
     weekend: float
+    cache_at_peak: float
 
 
 CHAT: Final = Traffic(
-    "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5, 0.55
+    "chat-70b",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    (0, 1, 2, 3),
+    6.0,
+    0.92,
+    1100,
+    0.55,
+    340,
+    0.21,
+    9.5,
+    0.55,
+    0.97,
 )
-SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7)
-ARCHIVE: Final = Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2)
+SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7, 0.44)
+ARCHIVE: Final = Traffic(
+    "archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2, 0.12
+)
 TRIAL: Final = Traffic(
-    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9
+    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9, 0.05
 )
 TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
 
@@ -97,6 +118,8 @@ class _Counters:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     running: float = 0.0
+    cache: float = 0.0
+    preempted: float = 0.0
 
 
 class SimulatedHost:
@@ -178,6 +201,9 @@ class SimulatedHost:
         counters.prefill_seconds += requests * traffic.prefill_seconds
         counters.decode_seconds += requests * traffic.decode_seconds
         counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
+        counters.cache = traffic.cache_at_peak * load
+        if counters.cache > CROWDED:
+            counters.preempted += requests * PREEMPTED_RATIO
         for gpu in traffic.gpus:
             self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
 
@@ -215,6 +241,8 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
         f"process_start_time_seconds {seconds(counters.started):.2f}",
         f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
         f"vllm:num_requests_waiting{{{labels}}} 0.0",
+        f"vllm:kv_cache_usage_perc{{{labels}}} {counters.cache}",
+        f"vllm:num_preemptions_total{{{labels}}} {int(counters.preempted)}.0",
         f"vllm:prompt_tokens_total{{{labels}}} {computed + cached}.0",
         f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {computed}.0',
         f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} {cached}.0',

@@ -55,7 +55,7 @@ LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
     "silent": lambda _: "not judged: no tick in the last hour",
     "days": lambda lack: (
-        f"not judged whether {lack.subject} fit on fewer GPUs: {lack.hours} hours of history, and "
+        f"not judged whether {lack.subject} fit on fewer or cheaper GPUs: {lack.hours} hours of history, and "
         f"{WEEK_HOURS} are needed"
     ),
     "memory": lambda lack: (
@@ -155,8 +155,13 @@ def _details(saving: Saving) -> Iterator[str]:
 
 def as_json(report: AdviceReport) -> str:
     """For programs. Amounts in picodollars are exact."""
+    return json.dumps(document(report), indent=2) + "\n"
+
+
+def document(report: AdviceReport) -> dict[str, Any]:
+    """For programs, as an object."""
     advice = report.advice
-    document = {
+    return {
         "window_hours": report.hours,
         "end": instant_text(report.end),
         "picodollars_per_month": sum(saving.per_month for saving in advice.counted),
@@ -174,7 +179,6 @@ def as_json(report: AdviceReport) -> str:
         ],
         "kinds_not_judged": {},
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:

@@ -102,7 +102,14 @@ class HourReader(ReadOnlyLedger):
 _TABLES: Final = frozenset({peak_memory.TABLE, *(f"hourly_{family}" for family in USAGE)})
 
 
-def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tariff | None = None) -> HostUsage:
+def host_usage(
+    ledger: Hours,
+    name: str,
+    now: Instant,
+    hours: int,
+    tariff: Tariff | None = None,
+    release_rules: Tariff | None = None,
+) -> HostUsage:
     """The last whole hours of a ledger.
 
     Args:
@@ -112,6 +119,7 @@ def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tarif
         hours: the most hours; a younger ledger has fewer.
         tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
             unless a later one waits for a price.
+        release_rules: those that hold for any host, for what can be given back at prices of the ledger.
 
     Raises:
         LedgerError: the file cannot be read.
@@ -125,13 +133,18 @@ def host_usage(ledger: Hours, name: str, now: Instant, hours: int, tariff: Tarif
     ]
     if tariff is not None:
         tariff = replace(tariff, predecessors=state.predecessors)
+    if release_rules is not None:
+        release_rules = replace(release_rules, predecessors=state.predecessors)
     return HostUsage(
         name=name,
         first=min(history, default=last + 1),
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
         gpus=tuple(
-            _posted_price(gpu, history) if tariff is None else _tariff_price(gpu, tariff, now) for gpu in gpus
+            _posted_price(gpu, history, release_rules, now)
+            if tariff is None
+            else priced_gpu(gpu, tariff, now)
+            for gpu in gpus
         ),
         partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
@@ -153,8 +166,8 @@ def _priced(
     )
 
 
-def _tariff_price(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
-    """The price of now, without energy and overheads: those may stay when a GPU goes."""
+def priced_gpu(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
+    """A GPU at a tariff's price of now, without energy and overheads: those may stay when a GPU goes."""
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")
@@ -183,7 +196,17 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
     return "host" if devices > 1 else "gpu"
 
 
-def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGpu:
+def _release_by(rules: Tariff | None, gpu: Gpu, now: Instant) -> Release:
+    """The unit by a rule of rented hardware that has a price now; unknown without one."""
+    rule = None if rules is None else rules.rule(gpu)
+    if rules is None or rule is None or not isinstance(rule.pricing, Rented):
+        return "unknown"
+    return _release(gpu, rules, now) if rules.hardware_price(gpu, now).priced else "unknown"
+
+
+def _posted_price(
+    gpu: GpuState, history: Mapping[int, HistorySums], release_rules: Tariff | None, now: Instant
+) -> PricedGpu:
     """The price of the last hour in which something was paid for the GPU's hardware.
 
     There is none while a later hour, or a part of that one, waits for a price.
@@ -199,6 +222,7 @@ def _posted_price(gpu: GpuState, history: Mapping[int, HistorySums]) -> PricedGp
             if each == gpu.gpu and component in HARDWARE
         }
         if paid > 0 and components:
-            release: Release = "owned" if AMORTIZATION in components else "unknown"
+            owned = AMORTIZATION in components
+            release: Release = "owned" if owned else _release_by(release_rules, gpu.gpu, now)
             return _priced(gpu, sum(components.values()) * NANOSECONDS_PER_HOUR // paid, release)
     return _priced(gpu, None, "unknown")

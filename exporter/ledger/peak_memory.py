@@ -20,11 +20,11 @@ PeakMemory = dict[int, dict[GpuServer, int]]
 """Bytes by hour since 1970, GPU and server."""
 
 
-def add_peaks(peaks: PeakMemory, memory: Iterable[MemoryPosting], end: Instant, hours: int) -> None:
+def add_peaks(peaks: PeakMemory, postings: Iterable[MemoryPosting], end: Instant, hours: int) -> None:
     """Raise peaks by the readings of a tick. Beyond so many hours the oldest are forgotten."""
     of_hour = peaks.setdefault((end - 1) // NANOSECONDS_PER_HOUR, {})
-    for gpu, server, held in memory:
-        of_hour[gpu, server] = min(LARGEST, max(held, of_hour.get((gpu, server), 0)))
+    for gpu, server, memory_bytes in postings:
+        of_hour[gpu, server] = min(LARGEST, max(memory_bytes, of_hour.get((gpu, server), 0)))
     while len(peaks) > hours:
         del peaks[min(peaks)]
 
@@ -36,10 +36,10 @@ def raise_rows(
     keys: schema.Keys,
 ) -> None:
     """Add rows of one hour that are above those of the file: most ticks add none."""
-    for (gpu, server), held in peaks.items():
+    for (gpu, server), memory_bytes in peaks.items():
         key = (keys.of(gpu), keys.of(server.namespace), keys.of(server.server))
-        if held > earlier.get(key, -1):
-            rows[key] = held
+        if memory_bytes > earlier.get(key, -1):
+            rows[key] = memory_bytes
 
 
 def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMemory:
@@ -49,12 +49,15 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
         DamagedError: a row refers to what is not there.
     """
     peaks: PeakMemory = {}
-    if TABLE in tables(connection):
-        with references():
-            names = Names(connection)
-            for hour, gpu, namespace, server, held in connection.execute(
-                schema.select_periods(TABLE), (first, last)
-            ):
-                key = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
-                peaks.setdefault(hour, {})[key] = held
+    if TABLE not in tables(connection):
+        return peaks
+    built: dict[tuple[int, ...], GpuServer] = {}  # each hour has the same servers
+    with references():
+        names = Names(connection)
+        for hour, *key, memory_bytes in connection.execute(schema.select_periods(TABLE), (first, last)):
+            row = tuple(key)
+            if row not in built:
+                gpu, namespace, server = row
+                built[row] = names.gpu(gpu), ServerKey(names.label(namespace), names.label(server))
+            peaks.setdefault(hour, {})[built[row]] = memory_bytes
     return peaks

@@ -284,8 +284,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_saving_dollars_per_month",
         (*OWNER, "kind", "form"),
-        "What could be saved in a month at present prices: the findings of `advise` over the last 14 days, "
-        "renewed hourly. Form cash: the bill falls; capacity: room for other work. The "
+        "What could be saved in a month at present prices: the findings of the verb advise over the last "
+        "14 days, renewed hourly. Form cash: the bill falls; capacity: room for other work. The "
         f"{FINDINGS_MAX} largest findings of a host; the others together have kind and server other. In no "
         "other total. Absent for findings that are gone or ignored, before 24 hours of history, and for a "
         "ledger in memory.",

@@ -131,11 +131,11 @@ def _savings(savings: HostSavings) -> dict[str, Any]:
 
 
 def _finding(finding: Saving) -> dict[str, Any]:
-    held = finding.kind != "unallocated"
+    of_server = finding.kind != "unallocated"
     return {
         "kind": finding.kind,
-        "namespace": finding.server.namespace if held else None,
-        "server": finding.server.server if held else None,
+        "namespace": finding.server.namespace if of_server else None,
+        "server": finding.server.server if of_server else None,
         "dollars_per_month": per_month((finding,)),
         "cash": finding.cash,
         "obstacle": finding.obstacle or None,

@@ -114,7 +114,10 @@ def test_a_muted_finding(tmp_path: Path, config: Path, capsys: pytest.CaptureFix
 
 
 def test_a_fleet(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two hosts at the 4 dollars that their ledgers paid last; a copy of a ledger counts once."""
+    """Two hosts at the 4 dollars that their ledgers paid last; a copy of a ledger counts once.
+
+    The configuration has terms for every host: GPUs that are rented by the hour are cash.
+    """
     for name in ("a", "b"):
         now = metered(tmp_path / "fleet" / name / "ledger.db", 48)
     copy = tmp_path / "fleet" / "copy.db"
@@ -129,7 +132,52 @@ def test_a_fleet(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str
         ("b", "unallocated", 2920),
         ("b", "deserted", 2920),
     ]
-    assert {each["obstacle"] for each in printed["savings"]} == {"unknown"}
+    assert {each["obstacle"] for each in printed["savings"]} == {None}
+
+
+def test_a_terminal_of_80_columns(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All lines of a fleet fit but its commands, which can be copied."""
+    for name in ("a", "b" * 90):
+        now = metered(tmp_path / "fleet" / name / "ledger.db", 48)
+    fleet = FleetSource((tmp_path / "fleet",))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("   Why: inference-cost-exporter ")]
+    assert len(commands) == 4
+    assert max(len(line) for line in lines if line not in commands) <= 80
+
+
+@pytest.mark.parametrize(
+    ("match", "pricing", "obstacle"),
+    [
+        ('gpu_model: "H100", host: "a"', "rented: {dollars_per_gpu_hour: 5}", "unknown"),
+        ('gpu_model: "L40S"', "rented: {dollars_per_gpu_hour: 5}", "unknown"),
+        ('region: "eu-*"', "rented: {dollars_per_gpu_hour: 5}", "unknown"),
+        ('gpu_model: "H100"', "rented: {dollars_per_gpu_hour: 5, billing: always}", "lease"),
+        ('gpu_model: "H100"', "rented: {dollars_per_host_hour: 40, gpus_per_host: 8}", None),
+    ],
+    ids=["another-host", "another-gpu", "somewhere", "lease", "whole-host"],
+)
+def test_terms_of_other_hosts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], match: str, pricing: str, obstacle: str | None
+) -> None:
+    """Those of a rule that holds anywhere, and of none after one that does not; all of the host is free."""
+    config = tmp_path / "ice.yaml"
+    config.write_text(
+        f"discovery: {{cloud: off, kubernetes: off}}\nhardware:\n  - {{match: {{{match}}}, {pricing}}}\n"
+        "  - {match: {host: b}, rented: {dollars_per_gpu_hour: 5}}\n"
+        "  - {match: {}, rented: {dollars_per_gpu_hour: 5}}\n",
+        encoding="utf-8",
+    )
+    now = metered(tmp_path / "fleet" / "a" / "ledger.db", 48)
+    options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
+
+    printed = document(options, now, capsys)
+
+    assert {each["obstacle"] for each in printed["savings"]} == {obstacle}
+    assert {each["dollars_per_month"] for each in printed["savings"]} == {2920}
 
 
 def test_an_hour_of_history(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

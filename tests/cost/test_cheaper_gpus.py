@@ -49,7 +49,7 @@ def judged(*hosts: SavingsHost, **changes: object) -> Advice:
     return advice([host.usage() for host in hosts], policy(**changes))
 
 
-def found(result: Advice) -> list[Saving]:
+def cheaper(result: Advice) -> list[Saving]:
     return [each for each in result.savings if each.kind == "gpu_model"]
 
 
@@ -60,7 +60,7 @@ def missing(result: Advice) -> list[Lack]:
 def test_a_cheaper_gpu_that_suffices() -> None:
     """60,000 tokens are 0.6 hours of an L40S: 336 hours at 4 less 1 dollar are 1008, 2190 a month."""
     result = judged(dear(), cheap())
-    (saving,) = found(result)
+    (saving,) = cheaper(result)
 
     assert (saving.server, saving.host, saving.gpus, saving.gpu_models) == (BIG, "node-1", 1, ("H100",))
     assert (saving.claimed, saving.amount) == (336 * HOUR, 1008 * DOLLAR)
@@ -78,7 +78,7 @@ def test_the_busiest_hour_decides() -> None:
     (owner,) = host.tokens[MONDAY]
     host.tokens[MONDAY + 7][owner] = 80_000
 
-    (saving,) = found(judged(host, other))
+    (saving,) = cheaper(judged(host, other))
 
     assert saving.cheaper is not None
     assert (saving.cheaper.gpus, saving.cheaper.need) == (2, 8 * HOUR // 10)
@@ -89,28 +89,61 @@ def test_so_many_cheap_ones_that_they_are_not_cheaper() -> None:
     """240,000 tokens take four L40S, which cost as much: nothing is found, and nothing is missing."""
     result = judged(dear(tokens=240_000), cheap(free=4))
 
-    assert (found(result), missing(result)) == ([], [])
+    assert (cheaper(result), missing(result)) == ([], [])
 
 
 def test_too_few_are_free() -> None:
     """Two are needed, one is free: it is said, and nothing is claimed."""
     result = judged(dear(tokens=80_000), cheap(free=1))
 
-    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+    assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
 
 
 def test_a_model_that_was_not_measured_there() -> None:
     """No ratio of data sheets stands for it."""
     result = judged(dear(model="qwen"), cheap())
 
-    assert (found(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
+    assert (cheaper(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
 
 
 def test_prompts_that_were_not_measured_there() -> None:
     """The L40S generated only: what a prompt takes there is not known."""
     result = judged(of(dear(), BIG, "prompt", 9), cheap())
 
-    assert (found(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
+    assert (cheaper(result), missing(result)) == ([], [Lack("rate", "node-1", "llm/big")])
+
+
+def test_less_than_a_week() -> None:
+    """A server of the last two days may have seen a weekend alone: it is said, and nothing is claimed."""
+    host = dear()
+    host.gpu_time = {hour: rows for hour, rows in host.gpu_time.items() if hour >= MONDAY + 288}
+    host.tokens = {hour: rows for hour, rows in host.tokens.items() if hour >= MONDAY + 288}
+
+    result = judged(host, cheap())
+
+    assert cheaper(result) == []
+    assert Lack("days", "node-1", "llm/big", 48) in result.lacks
+
+
+def test_prompts_of_one_hour_that_were_not_measured_there() -> None:
+    """One hour of 336 that cannot be judged is enough."""
+    host = dear()
+    (owner, _), *_ = host.tokens[MONDAY]
+    host.tokens[MONDAY + 9][owner, "prompt"] = 1
+
+    assert missing(judged(host, cheap())) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_a_server_that_gets_company_stays() -> None:
+    """Another one moves onto its GPU, which is not given back for a cheaper one."""
+    embed = ServerKey("llm", "embed")
+    host = SavingsHost().gpu(BIG).gpu(embed).use(BIG, ALL, idle=0.5).use(embed, ALL, idle=0.9)
+    of(of(host, BIG, "generation", 60_000), embed, "generation", 10_000)
+    host.hold(BIG, 20).hold(embed, 20)
+
+    kinds = [(each.kind, each.server) for each in judged(host, cheap()).savings]
+
+    assert kinds == [("consolidation", embed), ("unallocated", FREE)]
 
 
 def test_prompts_by_the_time_of_prefill() -> None:
@@ -118,7 +151,7 @@ def test_prompts_by_the_time_of_prefill() -> None:
     other = cheap(idle=0.6)
     other.use(SMALL, ALL, idle=0.9, phase="prefill")
     of(other, SMALL, "prompt", 100_000)
-    (saving,) = found(judged(of(dear(), BIG, "prompt", 100_000), other))
+    (saving,) = cheaper(judged(of(dear(), BIG, "prompt", 100_000), other))
 
     assert saving.cheaper is not None
     assert saving.cheaper.need == 58 * HOUR // 100
@@ -128,7 +161,7 @@ def test_busy_time_of_no_known_phase() -> None:
     """Half of the busy time is of an unknown phase: each token took twice the time of its phase."""
     other = cheap(idle=0.75)
     other.use(SMALL, ALL, idle=0.75, phase="other")
-    (saving,) = found(judged(dear(), other))
+    (saving,) = cheaper(judged(dear(), other))
 
     assert saving.cheaper is not None
     assert saving.cheaper.need == 6 * HOUR // 10
@@ -144,7 +177,7 @@ def test_the_slower_of_two_measurements() -> None:
     """Another server did 80,000 tokens in half an hour, and does not count."""
     fast = SavingsHost(name="node-3").gpu(SMALL, dollars=1, model="L40S").use(SMALL, ALL, idle=0.5)
 
-    (saving,) = found(judged(dear(), cheap(), of(fast, SMALL, "generation", 80_000)))
+    (saving,) = cheaper(judged(dear(), cheap(), of(fast, SMALL, "generation", 80_000)))
 
     assert saving.cheaper is not None
     assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 6 * HOUR // 10)
@@ -152,12 +185,12 @@ def test_the_slower_of_two_measurements() -> None:
 
 def test_a_measurement_of_two_gpus() -> None:
     """100,000 tokens in two half hours: a replica is two L40S on one host."""
-    (saving,) = found(judged(dear(), cheap(free=3, tokens=100_000, gpus=2)))
+    (saving,) = cheaper(judged(dear(), cheap(free=3, tokens=100_000, gpus=2)))
     result = judged(dear(), cheap(free=1, tokens=100_000, gpus=2))
 
     assert saving.cheaper is not None
     assert (saving.cheaper.gpus, saving.amount) == (2, 672 * DOLLAR)
-    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+    assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
 
 
 def test_a_measurement_of_less_than_a_day() -> None:
@@ -178,7 +211,7 @@ def test_tokens_of_a_gap_are_not_measured() -> None:
         (owner,) = {each for each, _ in other.tokens.pop(MONDAY + hour)}
     other.tokens[MONDAY + 52] = {(owner, "generation"): 10**9}
 
-    (saving,) = found(judged(dear(), other))
+    (saving,) = cheaper(judged(dear(), other))
 
     assert saving.cheaper is not None
     assert (saving.cheaper.tokens, saving.cheaper.need) == (333 * 50_000, 6 * HOUR // 10)
@@ -208,7 +241,7 @@ def test_gpus_that_a_muted_finding_keeps(kind: str) -> None:
 
     result = judged(dear(), other, ignored=(ignored,))
 
-    assert (found(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+    assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
 
 
 def test_each_free_gpu_is_used_once() -> None:
@@ -221,9 +254,9 @@ def test_each_free_gpu_is_used_once() -> None:
     result = judged(host, cheap())
     after = judged(host, cheap(), ignored=(muted,))
 
-    assert [each.server for each in found(result)] == [BIG]
+    assert [each.server for each in cheaper(result)] == [BIG]
     assert missing(result) == [Lack("room", "node-1", "llm/second")]
-    assert {(each.server, each.ignored is None) for each in found(after)} == {(BIG, False), (second, True)}
+    assert {(each.server, each.ignored is None) for each in cheaper(after)} == {(BIG, False), (second, True)}
 
 
 def test_hours_that_a_schedule_leaves() -> None:
@@ -261,7 +294,7 @@ def test_gpus_that_cannot_be_given_back(release: Release) -> None:
     other = ServerKey("llm", "other")
     host = dear(release=release).gpu(other, release=release).use(other, ALL, idle=0, tokens=1)
 
-    (saving,) = found(judged(host, cheap()))
+    (saving,) = cheaper(judged(host, cheap()))
 
     assert saving.obstacle == release
 
@@ -291,7 +324,7 @@ def test_servers_that_are_not_compared(case: str) -> None:
     else:
         of(host, BIG, "generation", 5, model="qwen")
 
-    assert found(advice([host.usage(**changes), cheap().usage()], policy())) == []
+    assert cheaper(advice([host.usage(**changes), cheap().usage()], policy())) == []
 
 
 def test_a_fleet_of_one_kind() -> None:
@@ -301,4 +334,4 @@ def test_a_fleet_of_one_kind() -> None:
 
     result = judged(dear(), other)
 
-    assert (found(result), missing(result)) == ([], [])
+    assert (cheaper(result), missing(result)) == ([], [])

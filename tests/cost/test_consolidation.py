@@ -29,14 +29,14 @@ def two(busy: float = 0.2, gib: float = 20, **gpu: object) -> SavingsHost:
     return serve(serve(host, BIG, 0.4, 40), EMBED, busy, gib)
 
 
-def found(host: SavingsHost, **changes: object) -> list[Saving]:
+def consolidated(host: SavingsHost, **changes: object) -> list[Saving]:
     savings = advice([host.usage()], policy(**changes)).savings
     return [each for each in savings if each.kind == "consolidation"]
 
 
 def test_two_servers_on_one_gpu() -> None:
     """The smaller moves: 336 GPU-hours, 0.8 of them its own idle ones, 1344 dollars, 2920 a month."""
-    (saving,) = found(two())
+    (saving,) = consolidated(two())
 
     assert (saving.server, saving.gpus, saving.gpu_models, saving.cash) == (EMBED, 1, ("H100",), True)
     assert (saving.claimed, saving.amount, saving.window_hours) == (336 * HOUR, 1344 * DOLLAR, 336)
@@ -53,7 +53,7 @@ def test_two_servers_on_one_gpu() -> None:
 @pytest.mark.parametrize(("busy", "fits"), [(0.3, True), (0.31, False)])
 def test_the_limit_of_busy_time(busy: float, fits: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """40 % and 30 % are the 70 % that an hour may have."""
-    assert bool(found(two(busy=busy))) == fits
+    assert bool(consolidated(two(busy=busy))) == fits
 
 
 def test_one_hour_above_the_limit_is_enough() -> None:
@@ -61,13 +61,13 @@ def test_one_hour_above_the_limit_is_enough() -> None:
     host = two()
     host.use(EMBED, [77], idle=0, tokens=9)  # a second GPU-hour, all busy: 0.2 + 1
 
-    assert found(host) == []
+    assert consolidated(host) == []
 
 
 @pytest.mark.parametrize(("gib", "fits"), [(32, True), (32.1, False)])
 def test_the_reserve_of_memory(gib: float, fits: bool) -> None:  # noqa: FBT001 - as above
     """40 and 32 GiB are 90 % of 80."""
-    assert bool(found(two(gib=gib))) == fits
+    assert bool(consolidated(two(gib=gib))) == fits
 
 
 def test_a_peak_of_memory_in_one_hour_counts() -> None:
@@ -75,14 +75,14 @@ def test_a_peak_of_memory_in_one_hour_counts() -> None:
     host = two()
     host.hold(BIG, 41, [3]).hold(EMBED, 32, [200])
 
-    assert found(host) == []
+    assert consolidated(host) == []
 
 
 def test_another_kind_of_gpu() -> None:
     """Nothing fits on a GPU of another model, whose speed is not known."""
     host = SavingsHost().gpu(BIG).gpu(EMBED, model="L40S")
 
-    assert found(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20)) == []
+    assert consolidated(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20)) == []
 
 
 def test_another_host() -> None:
@@ -99,10 +99,29 @@ def test_three_on_one() -> None:
     for key, busy in ((BIG, 0.3), (EMBED, 0.2), (RERANK, 0.2)):
         serve(host, key, busy, 20)
 
-    savings = found(host)
+    savings = consolidated(host)
 
     assert [(each.server, each.claimed) for each in savings] == [(EMBED, 336 * HOUR), (RERANK, 336 * HOUR)]
     assert [each.fewer.memory_bytes // GIB for each in savings if each.fewer] == [60, 60]
+
+
+def test_idle_time_is_taken_once() -> None:
+    """A target that held its GPU for 0.4 of each hour, 0.1 of it idle: the first of two works in that 0.1.
+
+    Of 336 hours the first claims 0.8 and 0.1, the second the 0.81 in which it is idle itself.
+    """
+    host = SavingsHost().gpu(BIG).gpu(EMBED).gpu(RERANK)
+    host.use(BIG, ALL, idle=0.1, tokens=9).hold(BIG, 20)
+    for key, busy in ((EMBED, 0.2), (RERANK, 0.19)):
+        serve(host, key, busy, 20)
+    for rows in host.gpu_time.values():
+        rows.update(
+            {each: HOUR * (1 if each.phase == "idle" else 3) // 10 for each in rows if each.owner.key == BIG}
+        )
+
+    savings = {each.server: each.claimed for each in consolidated(host)}
+
+    assert savings == {EMBED: 3024 * HOUR // 10, RERANK: 27_216 * HOUR // 100}
 
 
 def test_a_server_on_two_gpus_is_not_split() -> None:
@@ -111,7 +130,7 @@ def test_a_server_on_two_gpus_is_not_split() -> None:
     serve(host, TWINS, 0.3, 40, gpus=2)
     serve(serve(host, EMBED, 0.2, 30), RERANK, 0.1, 30)
 
-    savings = found(host)
+    savings = consolidated(host)
 
     assert {(each.server, each.gpus) for each in savings} == {(EMBED, 1), (RERANK, 1)}
     assert {each.fewer.onto for each in savings if each.fewer} == {(TWINS,)}
@@ -122,12 +141,14 @@ def test_two_servers_of_two_gpus() -> None:
     """One moves onto both GPUs of the other, or not at all: 672 GPU-hours, 2688 dollars."""
     host = SavingsHost().gpu(TWINS).gpu(TWINS).gpu(BIG).gpu(BIG)
     serve(serve(host, TWINS, 0.3, 30, gpus=2), BIG, 0.2, 30, gpus=2)
-    (saving,) = found(host)
+    (saving,) = consolidated(host)
     host.hold(BIG, 50)
+    assert saving.fewer is not None
+    assert (saving.fewer.busiest, saving.fewer.memory_bytes) == (HOUR // 2, 60 * GIB)
 
     assert (saving.server, saving.gpus, saving.claimed) == (BIG, 2, 672 * HOUR)
     assert saving.amount == 2688 * DOLLAR
-    assert found(host) == []
+    assert consolidated(host) == []
 
 
 def test_a_shared_gpu_is_freed_as_a_whole() -> None:
@@ -147,7 +168,7 @@ def test_a_shared_gpu_is_freed_as_a_whole() -> None:
             )
         host.hold(key, 15)
 
-    (saving,) = found(host)
+    (saving,) = consolidated(host)
 
     assert saving.fewer is not None
     assert (saving.fewer.servers, saving.claimed, saving.gpus) == ((EMBED, RERANK), 336 * HOUR, 1)
@@ -158,7 +179,7 @@ def test_a_divided_card() -> None:
     """Instances of a card are not moved."""
     host = SavingsHost().gpu(BIG).gpu(EMBED, divided=True)
 
-    assert found(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20)) == []
+    assert consolidated(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20)) == []
 
 
 def test_a_process_that_serves_no_tokens() -> None:
@@ -166,7 +187,7 @@ def test_a_process_that_serves_no_tokens() -> None:
     host = two()
     host.tokens = {}
 
-    assert found(host) == []
+    assert consolidated(host) == []
 
 
 def lacks(host: SavingsHost) -> list[Lack]:
@@ -215,7 +236,7 @@ def test_a_server_that_came_ten_days_ago() -> None:
     host = serve(SavingsHost().gpu(BIG).gpu(EMBED), BIG, 0.4, 40)
     host.use(EMBED, ALL[-240:], idle=0.8, tokens=9).hold(EMBED, 20, ALL[-240:])
 
-    (saving,) = found(host)
+    (saving,) = consolidated(host)
 
     assert (saving.claimed, saving.amount) == (240 * HOUR, 960 * DOLLAR)
     assert (saving.window_hours, saving.per_month) == (240, 2920 * DOLLAR)
@@ -235,10 +256,10 @@ def test_hours_that_were_not_observed() -> None:
     odd.use(EMBED, [hour for hour in ALL if hour % 8], idle=0.8, tokens=9)
     odd.use(EMBED, [hour for hour in ALL if not hour % 8], idle=0, phase="unobserved")
 
-    (saving,) = found(host)
+    (saving,) = consolidated(host)
 
     assert saving.claimed == 330 * HOUR
-    assert found(odd) == []
+    assert consolidated(odd) == []
 
 
 def test_a_schedule_of_the_gpu_that_stays() -> None:
@@ -305,7 +326,7 @@ def test_a_muted_server_leaves_room_for_another() -> None:
         serve(host, key, busy, 20)
     ignored = IgnoredSaving("consolidation", "latency", policy().now + 1, server="embed")
 
-    (before,) = found(host)
+    (before,) = consolidated(host)
     judged = advice([host.usage()], policy(ignored=(ignored,)))
 
     assert (before.server, [each.server for each in judged.counted]) == (EMBED, [RERANK])
@@ -342,7 +363,7 @@ def test_a_deserted_server_takes_no_room() -> None:
 def test_gpus_that_stay_paid_for(release: Release) -> None:
     """Capacity for other work, as the host's other GPU stays."""
     host = SavingsHost().gpu(BIG, release=release).gpu(EMBED, release=release)
-    (saving,) = found(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20))
+    (saving,) = consolidated(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20))
 
     assert saving.obstacle == release
 
@@ -350,7 +371,7 @@ def test_gpus_that_stay_paid_for(release: Release) -> None:
 def test_the_lower_of_two_prices() -> None:
     """A GPU at 4 dollars that moves onto one at 3 dollars counts 3: so much idle time costs there."""
     host = SavingsHost().gpu(BIG, dollars=3).gpu(EMBED, dollars=4)
-    (saving,) = found(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20))
+    (saving,) = consolidated(serve(serve(host, BIG, 0.4, 40), EMBED, 0.2, 20))
 
     assert saving.amount == 1008 * DOLLAR
 

@@ -100,6 +100,28 @@ def test_a_deserted_server() -> None:
     assert saving.cash
 
 
+def test_a_weekend_is_no_desertion() -> None:
+    """Silent since Friday at 20:00 as the week before, 52 hours: on Monday it is a schedule of 104 hours."""
+    weekend = {hour for hour in range(2 * WEEK) if hour % WEEK >= 4 * 24 + 20}
+    host = SavingsHost().gpu(CHAT).use(CHAT, weekend)
+    host.use(CHAT, sorted({*range(2 * WEEK)} - weekend), idle=0.4, tokens=7)
+
+    saving = only(host)
+
+    assert (saving.kind, saving.claimed) == ("schedule", 104 * HOUR)
+    assert saving.rests == (Rest(4 * 24 + 20, 52),)
+
+
+def test_a_silence_that_the_week_before_did_not_have() -> None:
+    """Silent since Friday at noon, eight hours earlier than the week before: it may be gone."""
+    weekend = {hour for hour in range(WEEK) if hour >= 4 * 24 + 20}
+    silence = range(WEEK + 4 * 24 + 12, 2 * WEEK)
+    host = SavingsHost().gpu(CHAT).use(CHAT, [*weekend, *silence])
+    host.use(CHAT, sorted({*range(2 * WEEK)} - {*weekend, *silence}), idle=0.4, tokens=7)
+
+    assert (only(host).kind, only(host).silent_hours) == ("deserted", 60)
+
+
 def test_a_server_that_went() -> None:
     """It holds no GPU now: what it cost cannot be spared any more."""
     host = busy_chat(SavingsHost().gpu(CHAT).gpu()).use(ARCHIVE, range(300), tokens=0)

@@ -162,6 +162,16 @@ def test_the_wasted_model_tells_its_last_token(demo: DemoRun) -> None:
     ]
 
 
+def test_the_wasted_model_is_a_saving(demo: DemoRun) -> None:
+    """730 hours of 44.032 / 8 dollars, on the first page that is served; the host is rented whole."""
+    assert demo.report.savings is not None
+    (finding,) = (each for each in demo.report.savings.findings if each.server.server == "archive-13b")
+
+    assert (finding.kind, finding.obstacle, finding.per_month) == ("deserted", "host", 4_017_920_000_000_000)
+    assert "served nothing for" in demo.page
+    assert ">$4,017.92</a> a month" in demo.page
+
+
 def test_the_price_that_rose(demo: DemoRun) -> None:
     """The configuration tells both prices; an hour of the last month costs less than one of now."""
     configured, explained = shown(demo, "a price rose")

@@ -40,7 +40,7 @@ class TimedServer:
         self.all: list[tuple[float, float]] = []
         self.started = 1.5e9
         self.damaged = False
-        self.asked = 0
+        self.reads = 0
 
     def serve(self, count: int) -> None:
         """Answer so many requests, each with a time to its first token and a mean of the others."""
@@ -58,7 +58,7 @@ class TimedServer:
 
     def page(self) -> bytes:
         """The page now; a damaged one has counts that fall from bucket to bucket."""
-        self.asked += 1
+        self.reads += 1
         lines = [
             f"process_start_time_seconds {self.started}",
             'vllm:num_requests_running{model_name="m"} 1',
@@ -126,10 +126,10 @@ def observed(page: Page) -> set[float]:
     return set(page.matching("inference_slo_observations_total", basis="requests"))
 
 
-def asked_again(server: TimedServer) -> None:
+def read_again(server: TimedServer) -> None:
     """Wait until the daemon has read the page twice more."""
-    before = server.asked
-    until(lambda: server.asked >= before + 2, 60, "two more reads")
+    before = server.reads
+    until(lambda: server.reads >= before + 2, 60, "two more reads")
 
 
 def test_counts_are_those_of_the_requests(tmp_path: Path, server: TimedServer, url: str) -> None:
@@ -144,7 +144,7 @@ def test_counts_are_those_of_the_requests(tmp_path: Path, server: TimedServer, u
 
         server.damaged = True
         server.serve(100)
-        asked_again(server)
+        read_again(server)
         damaged = daemon.scrape()
         assert observed(damaged) == {200}
         assert damaged.value("inference_source_errors_total", reason="bad_histograms") >= 1
@@ -189,10 +189,10 @@ def test_a_level_is_set_and_removed_by_reload(tmp_path: Path, server: TimedServe
         assert daemon.reload(without) == 200
         daemon.until(lambda page: not page.matching("inference_slo_target_ratio"), "no level", 60)
         server.serve(70)
-        asked_again(server)
+        read_again(server)
         assert daemon.reload(configuration) == 200
         daemon.until(lambda page: bool(page.matching("inference_slo_target_ratio")), "a level", 60)
-        asked_again(server)
+        read_again(server)
         server.serve(5)
         page = daemon.until(lambda page: observed(page) == {35}, "five more", 60)
         assert counted(page).keys() == server.expected().keys()

@@ -1,6 +1,6 @@
 """Load of a real server with four places: empty, a quarter, half, full, with a queue; and its preemptions.
 
-Requests are held open by answers that do not end while the test runs. The truth is how many were sent.
+Requests are requests open by answers that do not end while the test runs. The truth is how many were sent.
 Seen with llama.cpp 7e4c0a9 and vLLM 0.32.0: 0, 1, 2, 4 and 6 requests are 0, 0.25, 0.5, 1 and 1, and 2 wait.
 """
 
@@ -21,7 +21,7 @@ from tests.e2e.vllm import Vllm
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
-PLACES = 4
+SLOTS = 4
 SENT = (0, 1, 2, 4, 6)
 SECONDS = 60
 """Until a server has what was sent, or the daemon has read it; one or two are usual."""
@@ -69,7 +69,7 @@ class FourSlots(FourPlaces, Llama):
 
     def command(self) -> list[str]:
         words = super().command()
-        words[words.index("-np") + 1] = str(PLACES)
+        words[words.index("-np") + 1] = str(SLOTS)
         return [*words, "--context-shift"]
 
     def waiting(self, page: Page) -> float:
@@ -82,7 +82,7 @@ class FourSequences(FourPlaces, Vllm):
     tokens = 16_000
 
     def command(self) -> list[str]:
-        return [*super().command(), "--max-num-seqs", str(PLACES), "--max-model-len", "16384"]
+        return [*super().command(), "--max-num-seqs", str(SLOTS), "--max-model-len", "16384"]
 
     def waiting(self, page: Page) -> float:
         return page.sum("vllm:num_requests_waiting")
@@ -134,24 +134,24 @@ def test_load_is_what_was_sent_over_the_places(
     tmp_path: Path, host: FakeNvml, server: FourPlaces, measured: Callable[[str], None]
 ) -> None:
     """The ratio, the queue and the dollars of both while 0, 1, 2, 4 and 6 requests are there, then 0."""
-    seen: list[str] = []
-    with Daemon(tmp_path, CONFIG, host.environment()) as daemon, ExitStack() as held:
+    ratios: list[str] = []
+    with Daemon(tmp_path, CONFIG, host.environment()) as daemon, ExitStack() as requests:
         for before, sent in pairwise((0, *SENT, 0)):
             for _ in range(sent - before):
-                held.enter_context(server.hold())
+                requests.enter_context(server.hold())
             if sent < before:
-                held.close()
-            running, waiting = min(sent, PLACES), max(0, sent - PLACES)
+                requests.close()
+            running, waiting = min(sent, SLOTS), max(0, sent - SLOTS)
             page = read(daemon, server, running, waiting)
 
             ratio = page.value("inference_server_load_ratio", limit="sequences")
             load = 1.0 if waiting else max(page.matching("inference_server_load_ratio"))
-            assert ratio == pytest.approx(running / PLACES, rel=0.1)
+            assert ratio == pytest.approx(running / SLOTS, rel=0.1)
             assert page.value("inference_server_load_dollars_per_hour") == pytest.approx(PRICE * load)
             headroom = page.value("inference_server_headroom_dollars_per_hour")
             assert headroom == pytest.approx(PRICE * BUSY * (1 - load))
-            seen.append(f"{sent} sent: {ratio:.2f}, {waiting} waiting")
-    measured(f"load of {type(server).__name__}: {'; '.join(seen)}")
+            ratios.append(f"{sent} sent: {ratio:.2f}, {waiting} waiting")
+    measured(f"load of {type(server).__name__}: {'; '.join(ratios)}")
 
 
 @pytest.mark.parametrize("server", [SHORT], indirect=True, ids=["short-of-cache"])
@@ -159,13 +159,13 @@ def test_preemptions_are_those_that_the_server_counts(
     tmp_path: Path, host: FakeNvml, server: FourPlaces, measured: Callable[[str], None]
 ) -> None:
     """Four answers that the KV cache cannot hold together. A server that counts none has no series."""
-    with Daemon(tmp_path, CONFIG, host.environment()) as daemon, ExitStack() as held:
+    with Daemon(tmp_path, CONFIG, host.environment()) as daemon, ExitStack() as requests:
         daemon.until(lambda page: page.matching("inference_server_requests_running") == [0], "a first read")
-        for _ in range(PLACES):
-            held.enter_context(server.hold())
+        for _ in range(SLOTS):
+            requests.enter_context(server.hold())
         if server.preemptions(server.page()):
             until(lambda: server.preemptions(server.page()) > [0], SECONDS, "a preemption")
-        held.close()
+        requests.close()
         read(daemon, server, 0, 0)
 
         expected = server.preemptions(server.page())

@@ -155,6 +155,28 @@ def test_every_lack_has_a_sentence() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_long_names_fit() -> None:
+    """Those of servers, hosts and GPUs, in each kind of finding."""
+    long = ServerKey("n" * 100, "s" * 100)
+    wide = [
+        replace(
+            each,
+            host="h" * 100,
+            server=long,
+            gpu_models=("g" * 100,),
+            reference="r" * 100,
+            fewer=each.fewer and each.fewer._replace(servers=(long, long), onto=(long,)),
+            cheaper=each.cheaper
+            and each.cheaper._replace(gpu_model="m" * 100, hosts=("h" * 100,), server=long),
+        )
+        for each in ALL
+    ]
+
+    lines = printed(*wide)
+
+    assert max(len(line) for line in lines if not line.startswith("   Why: ")) <= 80
+
+
 def test_every_obstacle_and_kind_has_a_sentence() -> None:
     """What is not cash says why."""
     obstacles: tuple[Obstacle, ...] = (*OBSTACLES,)

@@ -150,6 +150,29 @@ def test_prices_of_the_configuration(
     ]
 
 
+@pytest.mark.parametrize(
+    ("pricing", "release"),
+    [
+        (rent(RentPrice(Decimal(5))), "gpu"),
+        (rent(RentPrice(Decimal(40), gpus=8)), "host"),
+        (rent(RentPrice(Decimal(5)), always=True), "lease"),
+        (rent(RentPrice(Decimal(5), since=NOW + 1)), "unknown"),
+        (OWNED, "unknown"),
+        (Listed("aws", "p5.48xlarge", "us-east-1"), "unknown"),
+    ],
+    ids=["gpu", "host", "lease", "later", "owned", "listed"],
+)
+def test_terms_of_a_rule_at_the_price_of_the_ledger(
+    ledger: LedgerReader, pricing: Rented | Owned | Listed, release: str
+) -> None:
+    """The ledger's 4 dollars stay; only a rent that is owed now says what can be given back."""
+    rules = Tariff("", (Hardware(HardwareMatch(), pricing, "hardware[0]"),))
+
+    host = host_usage(ledger, "node-1", NOW, 336, release_rules=rules)
+
+    assert [(gpu.per_hour, gpu.release) for gpu in host.gpus] == [(4 * DOLLAR, release), (None, "unknown")]
+
+
 def test_a_gpu_without_a_price(ledger: LedgerReader) -> None:
     """No rule: no price, and no terms."""
     assert [gpu.per_hour for gpu in usage(ledger, Tariff()).gpus] == [None, None]

@@ -41,7 +41,7 @@ def post(ledger: Ledger, end: Instant, *memory: MemoryPosting) -> None:
 def peaks(path: Path, last: int = FIRST + 10**5) -> dict[int, dict[tuple[str, str], int]]:
     with LedgerReader.open(path) as reader:
         return {
-            hour - FIRST: {(gpu.uuid, server.name): held for (gpu, server), held in of_hour.items()}
+            hour - FIRST: {(gpu.uuid, server.name): memory for (gpu, server), memory in of_hour.items()}
             for hour, of_hour in reader.memory(FIRST, last).items()
         }
 
@@ -140,8 +140,8 @@ def test_hours_expire_with_the_others(path: Path, clock: StillClock) -> None:
         ledger.post(posted, replace(accrued(posted), accrued=hour + 1))
     ledger.close()
 
-    kept = sorted(peaks(path))
-    assert (kept[0], kept[-1]) == (5, HOURS_KEPT + 4)
+    hours = sorted(peaks(path))
+    assert (hours[0], hours[-1]) == (5, HOURS_KEPT + 4)
 
 
 def test_the_release_before_and_this_one_take_turns(path: Path, clock: StillClock) -> None:

@@ -482,10 +482,10 @@ def finding(number: int, **changes: Any) -> Saving:
 
 def test_findings_beyond_the_limit_are_one(make_report: MakeReport, lines: Lines) -> None:
     """20 of 23 have a series; 3 and 1 dollars are cash together, 2 dollars capacity."""
-    found = [finding(number) for number in range(23, 3, -1)]
-    found += [finding(3), finding(2, obstacle="host"), finding(1)]
+    findings = [finding(number) for number in range(23, 3, -1)]
+    findings += [finding(3), finding(2, obstacle="host"), finding(1)]
 
-    shown = lines(make_report(savings=HostSavings(0, 336, tuple(found))), SAVING)
+    shown = lines(make_report(savings=HostSavings(0, 336, tuple(findings))), SAVING)
 
     other = 'kind="other",namespace="",product="unassigned",server="other",team="unassigned"'
     assert len(shown) == 22
@@ -496,9 +496,9 @@ def test_findings_beyond_the_limit_are_one(make_report: MakeReport, lines: Lines
 
 def test_findings_of_one_server_kind_and_form_are_added_up(make_report: MakeReport, lines: Lines) -> None:
     """Two of 5 dollars and one in capacity: two series."""
-    found = (finding(5), finding(5), finding(5, obstacle="lease"))
+    findings = (finding(5), finding(5), finding(5, obstacle="lease"))
 
-    shown = lines(make_report(savings=HostSavings(0, 336, found)), SAVING)
+    shown = lines(make_report(savings=HostSavings(0, 336, findings)), SAVING)
 
     of = 'kind="schedule",namespace="",product="unassigned",server="s5",team="unassigned"'
     assert sorted(shown) == [

@@ -146,14 +146,14 @@ def test_once_an_hour(reviewed: ReviewedHost) -> None:
 
 def test_a_new_configuration_is_reviewed_at_once(reviewed: ReviewedHost) -> None:
     """A finding that it mutes is gone with the next report, and is back without the entry."""
-    found = []
+    findings = []
 
     for config in (FIVE, MUTED, FIVE):
         reviewed.look(config)
         reviewed.threads.run()
-        found.append(reviewed.findings())
+        findings.append(reviewed.findings())
 
-    assert found == [BOTH, BOTH[:1], BOTH]
+    assert findings == [BOTH, BOTH[:1], BOTH]
 
 
 def test_a_finding_that_is_gone_disappears(reviewed: ReviewedHost) -> None:
@@ -162,8 +162,8 @@ def test_a_finding_that_is_gone_disappears(reviewed: ReviewedHost) -> None:
     reviewed.threads.run()
 
     free = next(gpu for gpu in reviewed.state.gpus.values() if not gpu.holders)
-    held = replace(free, holders=(Holder(ARCHIVE.key._replace(server="new"), free.gpu.uuid),))
-    reviewed.state = replace(reviewed.state, gpus={**reviewed.state.gpus, free.gpu.uuid: held})
+    taken = replace(free, holders=(Holder(ARCHIVE.key._replace(server="new"), free.gpu.uuid),))
+    reviewed.state = replace(reviewed.state, gpus={**reviewed.state.gpus, free.gpu.uuid: taken})
     reviewed.look(now=reviewed.now + HOUR - 1)
     reviewed.threads.run()
     assert reviewed.findings() == BOTH  # the hour is not over

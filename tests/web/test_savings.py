@@ -24,7 +24,7 @@ def section(report: Report, elapsed: int = NOW) -> str:
     return part.removesuffix("</div>\n")
 
 
-def told(report: Report, elapsed: int = NOW) -> Any:
+def document_savings(report: Report, elapsed: int = NOW) -> Any:
     """The same in the document."""
     return json.loads(document(report, elapsed, BUILD))["host"]["savings"]
 
@@ -64,7 +64,7 @@ def test_sums_are_above_the_list(make_report: MakeReport) -> None:
 
 def test_the_document_has_the_same(make_report: MakeReport) -> None:
     """Dollars as numbers, and null where a finding has no server or no obstacle."""
-    saved = told(make_report())
+    saved = document_savings(make_report())
 
     assert (saved["until"], saved["hours"]) == ("2026-11-24T12:00:00Z", 336)
     assert (saved["dollars_per_month"], saved["cash_dollars_per_month"]) == (4380.5, 3650)
@@ -78,12 +78,12 @@ def test_the_document_has_the_same(make_report: MakeReport) -> None:
 def test_no_review_is_not_nothing_to_save(make_report: MakeReport) -> None:
     """Without a review, and of an old report, there is no section; a review may find nothing."""
     for report, elapsed in ((make_report(savings=None), NOW), (make_report(), OLD)):
-        assert (section(report, elapsed), told(report, elapsed)) == ("", None)
+        assert (section(report, elapsed), document_savings(report, elapsed)) == ("", None)
     nothing = make_report(savings=HostSavings(NOON, 24))
 
     assert "Nothing to save was found. By 24 hours up to" in section(nothing)
     assert "<ol" not in section(nothing)
-    assert (told(nothing)["dollars_per_month"], told(nothing)["findings"]) == (0, [])
+    assert (document_savings(nothing)["dollars_per_month"], document_savings(nothing)["findings"]) == (0, [])
 
 
 def test_a_long_list_is_cut_and_says_so(make_report: MakeReport) -> None:
@@ -97,7 +97,7 @@ def test_a_long_list_is_cut_and_says_so(make_report: MakeReport) -> None:
 
     assert len(items(report)) == 20
     assert "<p>3 more: $6.00 a month.</p>" in section(report)
-    assert len(told(report)["findings"]) == 23
+    assert len(document_savings(report)["findings"]) == 23
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -124,4 +124,4 @@ def test_names_are_text(name: str, make_report: MakeReport) -> None:
 
     assert [tag for tag, _ in Reader(section(wrong)).tags] == [tag for tag, _ in Reader(section(plain)).tags]
     assert f"{name}/{name}" in Reader(section(wrong)).text
-    assert told(wrong)["findings"][0]["server"] == name
+    assert document_savings(wrong)["findings"][0]["server"] == name

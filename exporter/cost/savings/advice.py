@@ -18,7 +18,7 @@ from exporter.cost.savings.hours import (
 )
 from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
 from exporter.cost.savings.offers import current_offers, hosted
-from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, schedule, silent_hours
+from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, rests_weekly, schedule, silent_hours
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
 
@@ -28,8 +28,10 @@ def advice(hosts: Sequence[HostUsage], policy: SavingsPolicy) -> Advice:
     offers, dated = current_offers(policy)
     judged = [_Judge(host, replace(policy, offers=offers)).judged() for host in hosts]
     moves, missing = cheaper_gpus([each.judged for each in judged if each.judged is not None], policy)
-    found = [*(saving for each in judged for saving in each.savings), *moves]
-    savings = [saving for saving in (monthly(each, policy) for each in found) if saving.per_month > 0]
+    savings_of_all = [*(saving for each in judged for saving in each.savings), *moves]
+    savings = [
+        saving for saving in (monthly(each, policy) for each in savings_of_all) if saving.per_month > 0
+    ]
     savings.sort(key=lambda each: (-each.per_month, each.host, SAVING_KINDS.index(each.kind), each.server))
     lacks = [Lack("offer", subject=offer.reference) for offer in dated]
     lacks += [lack for each in judged for lack in each.lacks]
@@ -65,7 +67,11 @@ class _Judge:
             return _HostAdvice(lacks=(Lack("history", host.name, hours=host.length),), idle=self._idle)
         servers = self._judged_servers()
         free = self._unallocated()
-        silent = [key for key, each in servers.items() if silent_hours(host, each.hours) >= LEAST_HOURS]
+        silent = [
+            key
+            for key, each in servers.items()
+            if silent_hours(host, each.hours) >= LEAST_HOURS and not rests_weekly(host, each.hours)
+        ]
         self._savings += [muted(deserted(host, key, servers[key]), policy) for key in silent]
         # What a muted finding is about stays.
         stopped = frozenset(
@@ -103,10 +109,10 @@ class _Judge:
         return {key: each for key, each in servers.items() if each.hours and each.gpus.per_hour is not None}
 
     def _unallocated(self) -> frozenset[str]:
-        found = unallocated(self._host, self._hours.get(UNALLOCATED_KEY, {}))
-        if found is None:
+        free_gpus = unallocated(self._host, self._hours.get(UNALLOCATED_KEY, {}))
+        if free_gpus is None:
             return frozenset()
-        saving, free = found
+        saving, free = free_gpus
         self._savings.append(muted(saving, self._policy))
         return free
 
@@ -129,16 +135,16 @@ class _Judge:
         host, policy = self._host, self._policy
         alone = frozenset(key for key in serving if policy.ignored_by("consolidation", key))
         fewer, lacks = consolidations(host, serving, stopped, standby | alone)
-        found = list(fewer.savings)
+        moves = list(fewer.savings)
         if alone:
             others, _ = consolidations(host, serving, stopped, standby)
-            found += [
+            moves += [
                 replace(each, server=key)
                 for each in others.savings
                 for key in (each.fewer.servers if each.fewer else ())
                 if key in alone
             ]
-        for each in found:
+        for each in moves:
             gpus = [gpu for gpu in host.gpus if each.fewer and gpu.holders - stopped <= {*each.fewer.servers}]
             gpus = [gpu for gpu in gpus if gpu.holders - stopped]
             blocked = unit_obstacle(host, gpus, freed | fewer.freed)
@@ -159,7 +165,7 @@ class _Judge:
             return None
         blocked = obstacle(host, server.gpus, freed)
         taken = fewer.taken.get(key, {})
-        left = sum(hour.held for hour in server.hours.values()) - sum(taken.values())
+        left = sum(hour.gpu_time for hour in server.hours.values()) - sum(taken.values())
         if rests := schedule(host, key, server, policy.zone, taken):
             saving, hours = rests
             shared = blocked or ("shared" if self._works(fewer, key, hours) else "")

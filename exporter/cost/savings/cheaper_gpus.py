@@ -103,6 +103,11 @@ class _Candidate(NamedTuple):
     model: str
     loads: Sequence[_Load]
 
+    @property
+    def age(self) -> int:
+        """Hours since its first."""
+        return self.judged.host.last + 1 - min(self.server.hours)
+
 
 def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[list[Saving], list[Lack]]:
     """Findings of a fleet, the dearest servers first, and what is missing for a judgment.
@@ -114,13 +119,19 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
         return [], []
     measurements = _measurements(hosts)
     used: set[_HostGpu] = set()
+    age: dict[str, int] = {}
     savings: list[Saving] = []
-    lacking: dict[tuple[str, LackReason], list[ServerKey]] = {}
+    without: dict[tuple[str, LackReason], list[ServerKey]] = {}
     for candidate in sorted(_candidates(hosts), key=_order):
         name, per_hour = candidate.judged.host.name, candidate.server.gpus.per_hour or 0
-        found: list[tuple[Saving, frozenset[_HostGpu]]] = []
+        choices: list[tuple[Saving, frozenset[_HostGpu]]] = []
         missing: set[LackReason] = set()
-        for kind in sorted(kind for kind, price in prices.items() if price < per_hour):
+        cheaper = sorted(kind for kind, price in prices.items() if price < per_hour)
+        if cheaper and candidate.age < WEEK_HOURS:
+            age[name] = min(candidate.age, age.get(name, WEEK_HOURS))
+            without.setdefault((name, "days"), []).append(candidate.key)
+            continue
+        for kind in cheaper:
             measured = measurements.get((candidate.model, kind))
             needed = measured and _needed(measured[0], candidate.loads)
             if not measured or not needed:
@@ -136,16 +147,17 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
             saving = _saving(candidate, measured[0], kind, need, chosen)
             if saving.amount > 0:
                 gpus = frozenset((host, gpu.gpu.uuid) for host, gpu in chosen)
-                found.append((muted(saving, policy), gpus))
-        if found:
-            saving, gpus = max(found, key=lambda each: each[0].amount)
+                choices.append((muted(saving, policy), gpus))
+        if choices:
+            saving, gpus = max(choices, key=lambda each: each[0].amount)
             savings.append(saving)
             if saving.ignored is None:
                 used |= gpus
         elif missing:
-            lacking.setdefault((name, "room" if "room" in missing else "rate"), []).append(candidate.key)
+            without.setdefault((name, "room" if "room" in missing else "rate"), []).append(candidate.key)
     return savings, [
-        Lack(reason, name, names(sorted(keys))) for (name, reason), keys in sorted(lacking.items())
+        Lack(reason, name, names(sorted(keys)), age[name] if reason == "days" else 0)
+        for (name, reason), keys in sorted(without.items())
     ]
 
 
@@ -195,8 +207,6 @@ def _loads(host: HostUsage, key: ServerKey) -> dict[int, _Load]:
 
 def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
     for judged in hosts:
-        if judged.host.length < WEEK_HOURS:
-            continue
         for key, server, model in _models(judged):
             left, _ = judged.left.get(key, (0, ""))
             if left > 0:
@@ -205,16 +215,16 @@ def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
 
 def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
     """The slowest measurement first: of two, the smaller promise."""
-    found: dict[tuple[str, str], list[_Measurement]] = {}
+    by_kind: dict[tuple[str, str], list[_Measurement]] = {}
     for judged in hosts:
         for key, server, model in _models(judged):
             measurement = _measured(judged.host, key, server)
             if measurement is not None:
                 (kind,) = gpu_models(server.gpus.gpus)
-                found.setdefault((model, kind), []).append(measurement)
+                by_kind.setdefault((model, kind), []).append(measurement)
     return {
         each: sorted(measured, key=lambda m: (Fraction(sum(m.tokens), m.busy), m.host, m.server))
-        for each, measured in found.items()
+        for each, measured in by_kind.items()
     }
 
 

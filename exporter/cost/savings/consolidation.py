@@ -38,7 +38,7 @@ ByHour = Mapping[int, Nanoseconds]
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _GpuGroup:
     """GPUs that servers connect. `busy` and `memory` are by UUID, all servers of the GPU together.
 
     `window` are the hours up to now in which its usage and memory are known; `memory` is empty where that of
@@ -81,7 +81,7 @@ class _SharedGpu:
 
 
 class _Move(NamedTuple):
-    group: _Group
+    group: _GpuGroup
     pairs: tuple[tuple[PricedGpu, _SharedGpu], ...]
     window: int
 
@@ -156,7 +156,7 @@ def _group(
     gpus: tuple[PricedGpu, ...],
     judged: Mapping[ServerKey, JudgedServer],
     stopped: AbstractSet[ServerKey],
-) -> _Group:
+) -> _GpuGroup:
     servers = tuple(sorted({key for gpu in gpus for key in gpu.holders} - stopped))
     busy: dict[str, dict[int, int]] = {gpu.gpu.uuid: {} for gpu in gpus}
     idle: dict[tuple[str, ServerKey], dict[int, int]] = {}
@@ -188,18 +188,18 @@ def _group(
         known = [peak for peak in of_hours if peak is not None]
         measured = measured and bool(known)
         add(peaks, pair[0].uuid, max(known, default=0))
-    return _Group(gpus, servers, busy, idle, peaks if measured else {}, window)
+    return _GpuGroup(gpus, servers, busy, idle, peaks if measured else {}, window)
 
 
 def _unseen(usage: ServerHour) -> bool:
-    return usage.unobserved * UNSEEN_PARTS > usage.held
+    return usage.unobserved * UNSEEN_PARTS > usage.gpu_time
 
 
 def _last(host: HostUsage, window: int) -> range:
     return range(host.last + 1 - window, host.last + 1)
 
 
-def _moves(groups: Iterable[_Group]) -> list[_Move]:
+def _moves(groups: Iterable[_GpuGroup]) -> list[_Move]:
     """First fit: each group moves if it fits on GPUs that stay, else its own stay. Unknown memory is none."""
     moves: list[_Move] = []
     targets: list[_SharedGpu] = []
@@ -214,7 +214,7 @@ def _moves(groups: Iterable[_Group]) -> list[_Move]:
     return moves
 
 
-def _shared_gpu(group: _Group, gpu: PricedGpu) -> _SharedGpu:
+def _shared_gpu(group: _GpuGroup, gpu: PricedGpu) -> _SharedGpu:
     uuid = gpu.gpu.uuid
     servers = tuple(key for key in group.servers if key in gpu.holders)
     return _SharedGpu(
@@ -228,20 +228,20 @@ def _shared_gpu(group: _Group, gpu: PricedGpu) -> _SharedGpu:
     )
 
 
-def _pairs(group: _Group, targets: Iterable[_SharedGpu]) -> tuple[tuple[PricedGpu, _SharedGpu], ...]:
+def _pairs(group: _GpuGroup, targets: Iterable[_SharedGpu]) -> tuple[tuple[PricedGpu, _SharedGpu], ...]:
     """Each GPU of a group with another that has room for it; empty if one finds none."""
     free = list(targets)
     pairs: list[tuple[PricedGpu, _SharedGpu]] = []
     for gpu in group.gpus:
-        found = next((each for each in free if _fits(group, gpu, each)), None)
-        if found is None:
+        room = next((each for each in free if _fits(group, gpu, each)), None)
+        if room is None:
             return ()
-        free.remove(found)
-        pairs.append((gpu, found))
+        free.remove(room)
+        pairs.append((gpu, room))
     return tuple(pairs)
 
 
-def _fits(group: _Group, gpu: PricedGpu, target: _SharedGpu) -> bool:
+def _fits(group: _GpuGroup, gpu: PricedGpu, target: _SharedGpu) -> bool:
     if gpu.gpu.gpu_model != target.gpu.gpu.gpu_model:
         return False
     whole = target.gpu.memory_bytes
@@ -252,7 +252,7 @@ def _fits(group: _Group, gpu: PricedGpu, target: _SharedGpu) -> bool:
     return all(time + target.busy.get(hour, 0) <= limit for hour, time in group.busy[gpu.gpu.uuid].items())
 
 
-def _put(group: _Group, gpu: PricedGpu, target: _SharedGpu) -> None:
+def _put(group: _GpuGroup, gpu: PricedGpu, target: _SharedGpu) -> None:
     add_all(target.busy, group.busy[gpu.gpu.uuid])
     target.memory += group.memory.get(gpu.gpu.uuid, 0)
     target.window = min(target.window, group.window)
@@ -314,13 +314,13 @@ def _claims(host: HostUsage, moves: Iterable[_Move]) -> Consolidations:
     return Consolidations(tuple(savings), frozenset(moved), frozenset(freed), taken, guests)
 
 
-def _lacks(host: HostUsage, groups: Iterable[_Group], moves: Iterable[_Move]) -> Iterator[Lack]:
+def _lacks(host: HostUsage, groups: Iterable[_GpuGroup], moves: Iterable[_Move]) -> Iterator[Lack]:
     """Servers that would move if what is not known of their memory and of a week were small."""
-    found = {move.group.gpus for move in moves}
+    moving = {move.group.gpus for move in moves}
     unknown = [
         move
         for move in _moves(groups)
-        if move.group.gpus not in found and not all(target.measured for _, target in move.pairs)
+        if move.group.gpus not in moving and not all(target.measured for _, target in move.pairs)
     ]
     if unknown:
         subject = names(sorted({key for move in unknown for key in move.group.servers}))

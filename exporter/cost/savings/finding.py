@@ -40,7 +40,7 @@ LackReason = Literal[
 """What is missing for a judgment.
 
 history: fewer than `LEAST_HOURS`. silent: the host stopped reporting. weeks: fewer than `SCHEDULE_HOURS`.
-days: fewer than `WEEK_HOURS`, for servers that may fit on fewer GPUs.
+days: fewer than `WEEK_HOURS`, for servers that may fit on fewer or cheaper GPUs.
 memory: that of such servers is not known for so many hours.
 unpriced: a GPU has no price now. tokens: a server is busy, and no token of it is known.
 partial: others compute for the tokens of a server. offer: the date of an offer is not of the last year.

@@ -96,14 +96,14 @@ class ServerHour(NamedTuple):
     unobserved: Nanoseconds = 0
 
     @property
-    def held(self) -> Nanoseconds:
+    def gpu_time(self) -> Nanoseconds:
         """All GPU time."""
         return self.idle + self.active
 
     @property
     def works(self) -> bool:
         """Whether it was busy or unobserved."""
-        return self.active * RESTING_PARTS > self.held
+        return self.active * RESTING_PARTS > self.gpu_time
 
     @property
     def rests(self) -> bool:

@@ -31,6 +31,16 @@ def silent_hours(host: HostUsage, hours: ServerHours) -> int:
     return count
 
 
+def rests_weekly(host: HostUsage, hours: ServerHours) -> bool:
+    """Whether each hour of the silence up to now rested a week before, too: a weekend is no desertion.
+
+    A silence of a week or more is none of each week: it would not have begun.
+    """
+    silent = silent_hours(host, hours)
+    before = (host.last - count - WEEK_HOURS for count in range(silent))
+    return all(hour in hours and hours[hour].rests for hour in before)
+
+
 def deserted(host: HostUsage, key: ServerKey, server: JudgedServer) -> Saving:
     """The hours since a server fell silent."""
     silent = silent_hours(host, server.hours)

@@ -21,13 +21,23 @@ import httpx
 from exporter.clock import Clock
 from exporter.config.http_client import SECRET_BYTES_MAX, HttpClientConfig
 from exporter.config.problems import shown
-from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+)
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Longest answer. A longer one is asked for in parts."""
 
 STEPS_MAX: Final = 10_000
 """Steps of one range query. Prometheus refuses more than 11,000."""
+
+LABELS_RANGE_MIN: Final = 2 * NANOSECONDS_PER_HOUR
+"""A shorter range of labels is not asked for in halves."""
 
 ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = NANOSECONDS_PER_SECOND
@@ -42,6 +52,7 @@ EXCESSIVE: Final = (
     "too many points",  # VictoriaMetrics: -search.maxPointsPerTimeseries
     "maxsamplesperquery",  # VictoriaMetrics
     "maxuniquetimeseries",  # VictoriaMetrics
+    "search.maxseries",  # VictoriaMetrics, of labels
     "max-fetched",  # Mimir: max_fetched_series_per_query and its like, err-mimir-max-...-per-query
     "err-mimir-max",
     "the query time range exceeds the limit",  # Mimir: max_total_query_length
@@ -115,7 +126,7 @@ class QuerySeries:
 
 
 class PrometheusClient:
-    """Queries one server, one query at a time."""
+    """Queries one server, one query at a time in each thread. `requests` counts those that were sent."""
 
     def __init__(
         self,
@@ -136,6 +147,7 @@ class PrometheusClient:
             PrometheusError: a file of credentials cannot be used.
         """
         self.address = address.rstrip("/")
+        self.requests = 0
         self._clock = clock
         self._timeout = timeout
         headers, auth = _headers(config), None
@@ -223,7 +235,14 @@ class PrometheusClient:
             first = last - (last - first) % step + step
 
     def _halves(self, query: str, start: Instant, end: Instant, step: Nanoseconds) -> Iterable[QuerySeries]:
-        parameters = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
+        # VictoriaMetrics moves the instants to multiples of the step unless it may not use its cache.
+        parameters = {
+            "query": query,
+            "start": _seconds(start),
+            "end": _seconds(end),
+            "step": _seconds(step),
+            "nocache": "1",
+        }
         try:
             return self._result("query_range", parameters)
         except PrometheusError as error:
@@ -235,6 +254,28 @@ class PrometheusClient:
                 *self._halves(query, start, middle, step),
                 *self._halves(query, middle + step, end, step),
             ]
+
+    def label_sets(self, selector: str, start: Instant, end: Instant) -> tuple[Mapping[str, str], ...]:
+        """The labels of each series, its name included, that has samples in a time range.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        form = {"match[]": selector, "start": _seconds(start), "end": _seconds(end)}
+        try:
+            data = self._data("series", form)
+        except PrometheusError as error:
+            divisible = error.problem in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT)
+            if not divisible or end - start < LABELS_RANGE_MIN:
+                raise
+            middle = (start + end) // 2
+            halves = (*self.label_sets(selector, start, middle), *self.label_sets(selector, middle, end))
+            return tuple({frozenset(labels.items()): labels for labels in halves}.values())
+        if not isinstance(data, list) or not all(
+            isinstance(labels, dict) and "__name__" in labels for labels in data
+        ):
+            raise self._misshapen()
+        return tuple({str(name): str(value) for name, value in labels.items()} for labels in data)
 
     def close(self) -> None:
         """Close its connections. Idempotent."""
@@ -249,6 +290,17 @@ class PrometheusClient:
         self.close()
 
     def _result(self, path: str, parameters: Mapping[str, str]) -> tuple[QuerySeries, ...]:
+        try:
+            return tuple(map(_series, self._data(path, parameters)["result"]))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+            raise self._misshapen() from None
+
+    def _misshapen(self) -> PrometheusError:
+        return PrometheusError(
+            PrometheusProblem.FAULTY, f"{self.name}: the answer has no series in the form of the API"
+        )
+
+    def _data(self, path: str, parameters: Mapping[str, str]) -> Any:
         # Thanos answers in part unless it is told not to; the others ignore what they do not know.
         form = {**parameters, "partial_response": "false", "timeout": _seconds(self._timeout)}
         pause = FIRST_PAUSE
@@ -262,7 +314,7 @@ class PrometheusClient:
                 pause *= 2
         raise AssertionError
 
-    def _once(self, path: str, form: Mapping[str, str]) -> tuple[QuerySeries, ...]:
+    def _once(self, path: str, form: Mapping[str, str]) -> Any:
         url = f"{self.address}/api/v1/{path}"
         status, kind, body = self._post(url, form)
         try:
@@ -283,15 +335,11 @@ class PrometheusClient:
                 raise PrometheusError(
                     PrometheusProblem.PARTIAL, f"{self.name}: the answer is partial: {shown(str(warning))}"
                 )
-        try:
-            return tuple(map(_series, answer["data"]["result"]))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
-            raise PrometheusError(
-                PrometheusProblem.FAULTY, f"{self.name}: the answer has no series in the form of the API"
-            ) from None
+        return answer.get("data")
 
     def _post(self, url: str, form: Mapping[str, str]) -> tuple[int, str, bytes]:
         deadline = self._clock.elapsed() + self._timeout
+        self.requests += 1
         body = bytearray()
         extensions = {"sni_hostname": self._server_name} if self._server_name else {}
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -356,7 +357,9 @@ class ServerSource(EndpointSource):
         if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
             return blake2b(body).digest()
         self._lines = tuple(wanted(engine).lines(body))
-        parts = (part for name, rest in self._lines for part in (name.encode(), rest))
+        # Without a service level no other line is read.
+        latencies = () if self._context.slo is None else latency_series(engine).lines(body)
+        parts = (part for name, rest in chain(self._lines, latencies) for part in (name.encode(), rest))
         return blake2b(b"\n".join(parts)).digest()
 
     def _rematched(self, engine: Engine) -> bool:

@@ -215,13 +215,13 @@ def _savings(summary: Summary) -> Element | None:
     cash = per_month(finding for finding in savings.findings if finding.cash)
     capacity = per_month(finding for finding in savings.findings if not finding.cash)
     window = f"By {savings.hours} hours up to {local(savings.end, summary.zone, '%Y-%m-%d %H:%M %Z')}."
-    found = (
+    sums = (
         f"At present prices: {amount(cash)} a month in cash, {amount(capacity)} as capacity for other work."
     )
     return element(
         "section",
         element("h2", "Savings"),
-        element("p", found if shown else "Nothing to save was found.", f" {window}"),
+        element("p", sums if shown else "Nothing to save was found.", f" {window}"),
         element("ol", map(_finding, shown), class_="savings") if shown else None,
         element("p", f"{len(others)} more: {amount(per_month(others))} a month.") if others else None,
         element(

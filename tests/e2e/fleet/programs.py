@@ -232,9 +232,10 @@ class Victoria(Queried):
     `stale` is how long a series is current after its last sample: five minutes, as in Prometheus.
     """
 
-    def __init__(self, folder: Path, stale: str = "5m") -> None:
+    def __init__(self, folder: Path, stale: str = "5m", *, retention: str = "90d") -> None:
         super().__init__("victoria-metrics", folder, "/health")
         self._stale = stale
+        self._retention = retention
 
     def arguments(self) -> Sequence[str]:
         """Without the 30 seconds that it waits for what may still come.
@@ -248,7 +249,7 @@ class Victoria(Queried):
             "-search.maxStepForPointsAdjustment=0s",
             f"-search.minStalenessInterval={self._stale}",  # it would guess by uneven intervals
             f"-search.maxStalenessInterval={self._stale}",
-            "-retentionPeriod=90d",
+            f"-retentionPeriod={self._retention}",
             f"-httpListenAddr=127.0.0.1:{self.port}",
         )
 

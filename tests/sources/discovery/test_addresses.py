@@ -270,8 +270,8 @@ def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
 
 def test_a_service_level_is_that_of_the_entry_else_of_the_pod() -> None:
     """The operator's word before that of who wrote the pod."""
-    told = PodAnnotations(slo_per_token_seconds=0.05, slo_target_ratio=0.9)
-    annotated_pod = pod("a-0", "a", pod_annotations=told)
+    annotations = PodAnnotations(slo_per_token_seconds=0.05, slo_target_ratio=0.9)
+    annotated_pod = pod("a-0", "a", pod_annotations=annotations)
     rule = ServerRule(ServerMatch(workload="ml/a"), slo=ServiceLevel(first_token_seconds=2))
     server = podded(0, 7, server=api(5))
 

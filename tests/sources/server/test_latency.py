@@ -1,5 +1,7 @@
 """Latency histograms of a read: only with a service level, and never at the cost of tokens."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.readings import LatencyReading, ServiceLevel
@@ -85,3 +87,15 @@ def test_a_large_page_that_did_not_change_is_not_parsed_again(
 
     assert source.read() is source.read()
     assert source.read().latencies == (READ,)
+
+
+def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer, vllm_page: bytes) -> None:
+    """A page whose counters stay the same is parsed again when one of its buckets moves."""
+    site.set_page("/metrics", vllm_page + BUCKETS.replace(b"} 3", b"} 9"))
+    source = make(context=ServerContext(slo=SLO))
+    damaged = [source.read().latencies for _ in range(3)]
+    site.set_page("/metrics", vllm_page + BUCKETS)
+
+    assert (damaged, source.read().latencies, source.errors) == ([None] * 3, (READ,), ())
+    site.set_page("/metrics", vllm_page + BUCKETS.replace(b"} 5", b"} 6"))
+    assert source.read().latencies == (replace(READ, total=6.0),)

@@ -1,0 +1,259 @@
+"""The verb `history`: past months from what a Prometheus already holds, without the daemon."""
+
+import argparse
+import re
+import shlex
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter.cli import flags, fleet_source, status
+from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
+from exporter.cli.period_flags import date_value
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import ProgressBar, write_colored
+from exporter.clock import Clock, SystemClock
+from exporter.config import load
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from zoneinfo import ZoneInfo
+
+    from exporter.config import Config
+    from exporter.finance.backfill.history_report import Form
+    from exporter.finance.backfill.past_answer import PastAnswer
+    from exporter.finance.backfill.past_records import PastRecords
+    from exporter.finance.prometheus.client import PrometheusClient
+
+SINCE: Final = "90d"
+DAYS_MAX: Final = 1100
+PARALLEL_MAX: Final = 16
+SURVEY_PERCENT: Final = 5
+"""Of the progress: labels are read soon."""
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "history",
+        "reckon past months from what a Prometheus already holds, with nothing installed on any host",
+        examples=(
+            ("--from=http://prometheus:9090", "the last 90 days, at prices of the bundled catalogue"),
+            ("--from=http://prometheus:9090 --config.file=/etc/ice.yaml --json", "at your prices, as JSON"),
+            ("--from=http://prometheus:9090 --openmetrics=past.om", "also records for the dashboards"),
+        ),
+        exits=Exits("printed", "the server has no answer"),
+    )
+    flags.config(
+        verb,
+        "configuration in YAML with prices, owners and servers; without one, prices are estimates of the "
+        "bundled catalogue",
+    )
+    verb.add_argument(
+        "--from",
+        dest="source",
+        type=fleet_source.source_value,
+        required=True,
+        metavar="URL",
+        help="address of a Prometheus, Thanos, Mimir or VictoriaMetrics",
+    )
+    verb.add_argument(
+        "--since",
+        type=_since_value,
+        default=SINCE,
+        metavar="TIME",
+        help=f"first day, or so many days or hours back, like 90d (default {SINCE})",
+    )
+    verb.add_argument("--until", type=date_value, metavar="DATE", help="last day (default: now)")
+    verb.add_argument(
+        "--parallel",
+        type=_parallel_value,
+        default=1,
+        metavar="COUNT",
+        help=f"queries at once, at most {PARALLEL_MAX} (default 1)",
+    )
+    verb.add_argument(
+        "--openmetrics",
+        type=Path,
+        metavar="FILE",
+        help="also write records for the dashboards, and print the command that imports them",
+    )
+    fleet_source.add_client(verb)
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
+    verb.set_defaults(run=run, form="table")
+
+
+def _since_value(text: str) -> date | Nanoseconds:
+    match = re.fullmatch(r"(\d{1,5})([dh])", text, re.ASCII)
+    if match is None:
+        try:
+            return date_value(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no time: write days or hours like 90d or 36h, or a date like 2026-10-01"
+            ) from None
+    length = int(match[1]) * (NANOSECONDS_PER_DAY if match[2] == "d" else NANOSECONDS_PER_HOUR)
+    if not NANOSECONDS_PER_HOUR <= length <= DAYS_MAX * NANOSECONDS_PER_DAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1h and {DAYS_MAX}d")
+    return length
+
+
+def _parallel_value(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or not 1 <= int(text) <= PARALLEL_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {PARALLEL_MAX}")
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """The server, the time and the form. `since` is a day, or so long before now."""
+
+    address: str
+    config_file: Path | None = None
+    since: date | Nanoseconds = 90 * NANOSECONDS_PER_DAY
+    until: date | None = None
+    parallel: int = 1
+    openmetrics: Path | None = None
+    http_config_file: Path | None = None
+    timeout: Nanoseconds | None = None
+    form: "Form" = "table"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the history; returns the exit status."""
+    if isinstance(options.source, Path):
+        options.parser.error("--from takes an address here: http(s)://HOST:PORT")
+    return history(
+        HistoryOptions(
+            options.source,
+            options.config_file,
+            options.since,
+            options.until,
+            options.parallel,
+            options.openmetrics,
+            options.http_config_file,
+            options.timeout,
+            options.form,
+        )
+    )
+
+
+@with_exit_status
+def history(options: HistoryOptions, clock: Clock | None = None) -> int:
+    """Print the history; returns 0, 1 (no answer) or 2 (the configuration is wrong)."""
+    from exporter.finance.backfill.history_report import sheet  # noqa: PLC0415 - the module is imported for its flags
+
+    config = load(options.config_file)
+    now = (clock or SystemClock()).wall()
+    since, until = _bounds(options, config.timezone, now)
+    source = FleetSource(
+        (options.address,), http_config_file=options.http_config_file, timeout=options.timeout
+    )
+    with source.client(options.address) as client:
+        if client.sends_secrets_in_the_clear:
+            write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
+        answer = _answer(options, client, config, since, until)
+    sys.stdout.write(sheet(answer, options.form))
+    return status.OK
+
+
+def _answer(
+    options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
+) -> "PastAnswer":
+    from exporter.finance.backfill.hourly import HourlyReader  # noqa: PLC0415
+    from exporter.finance.backfill.lacks import nothing  # noqa: PLC0415
+    from exporter.finance.backfill.past_answer import answer  # noqa: PLC0415
+    from exporter.finance.backfill.reckoning import Reckoning  # noqa: PLC0415
+    from exporter.finance.backfill.survey import take_survey  # noqa: PLC0415 - as in `history`
+
+    with ProgressBar(f"reading {client.name}") as bar:
+        survey = take_survey(
+            client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what)
+        )
+        if not survey.gpus and not survey.engines:
+            raise VerbFailedError(f"{client.name} has {nothing(survey)}")
+        with _records(options, client, config, since, until) as records:
+            reckoning = Reckoning(config, survey, until, records)
+            for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
+                reckoning.add(chunk)
+                read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
+                percent = SURVEY_PERCENT + int((100 - SURVEY_PERCENT) * read / (until - since))
+                bar.show_percent(percent, "hours")
+    return answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
+
+
+@contextmanager
+def _records(
+    options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
+) -> "Iterator[PastRecords | None]":
+    """The file of records while it is written; it has its name once it is whole.
+
+    Raises:
+        VerbFailedError: it cannot be written.
+    """
+    from exporter.finance.backfill.past_records import (  # noqa: PLC0415 - as in `history`
+        PastRecords,
+        find_seam,
+        import_commands,
+    )
+
+    path = options.openmetrics
+    if path is None:
+        yield None
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            records = PastRecords(file, client.name, config.timezone, find_seam(client, since, until), until)
+            yield records
+            written = records.close()
+        part.replace(path)
+    except OSError as error:
+        raise VerbFailedError(f"{error.filename or part} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    lines = [f"{path}: {written.samples:,} samples of {written.series:,} series; import them by\n"]
+    lines += [f"  {server}: {command}\n" for server, command in import_commands(shlex.quote(str(path)))]
+    write_colored("".join(lines), sys.stderr)
+
+
+def _bounds(options: HistoryOptions, zone: "ZoneInfo", now: Instant) -> tuple[Instant, Instant]:
+    """Whole hours of the time range.
+
+    Raises:
+        VerbFailedError: there are none.
+    """
+    from exporter.tariff.calendar import day_of, first_instant  # noqa: PLC0415 - as in `history`
+
+    hour = NANOSECONDS_PER_HOUR
+    until = now
+    if options.until is not None:
+        last = first_instant(options.until.year, options.until.month, options.until.day, zone)
+        until = min(now, day_of(last, zone).end)
+    if isinstance(options.since, date):
+        since = first_instant(options.since.year, options.since.month, options.since.day, zone)
+    else:
+        since = until - options.since
+    since, until = -(-since // hour) * hour, until // hour * hour
+    if since >= until:
+        raise VerbFailedError(f"--since={options.since}: there is no whole hour before {_text(until)}")
+    return since, until
+
+
+def _text(instant: Instant) -> str:
+    return f"{datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC):%Y-%m-%d %H:%M}Z"

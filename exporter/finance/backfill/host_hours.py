@@ -1,0 +1,283 @@
+"""Hours of one host, cut where GPUs came, went or changed their holders. Pure.
+
+Samples are counted, so an hour needs no finer query: a pod whose series has a third of a GPU's samples held
+it for a third of the hour, first if it held it before, last if it holds it in the next hour.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isnan
+from statistics import median
+from typing import Final, NamedTuple
+
+from exporter.finance.backfill.hourly import HOUR, Chunk, GpuHours
+from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.survey import GpuSeries
+from exporter.units import Instant, Nanoseconds
+
+WHOLE_RATIO: Final = 0.9
+"""Part of the usual samples from which an hour counts as whole: scrapes fail now and then."""
+
+SHARED_RATIO: Final = 1.5
+"""Samples of several pods on one GPU, over the usual ones, from which they held it at once."""
+
+PARTS: Final = 60
+"""An hour is cut to so many parts at most."""
+
+DeviceKey = tuple[str, str]
+"""A GPU's UUID, and the number of its MIG instance or nothing."""
+
+
+class DeviceHour(NamedTuple):
+    """A GPU, or one MIG instance of it, in a part of an hour. Measures are `None` where nothing has them.
+
+    `holders` are pods; several held it at once. `joules` are those since the last hour with samples, `inside`
+    those of this hour alone where that is not the one before.
+    """
+
+    series: GpuSeries
+    holders: tuple[PodName, ...]
+    utilization: float | None
+    memory: float | None
+    watts: float | None
+    joules: float | None
+    inside: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HourPart:
+    """A part of an hour in which the same GPUs had the same holders."""
+
+    start: Instant
+    end: Instant
+    devices: tuple[DeviceHour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostHour:
+    """The part of an hour in which a host was seen, in order; `number` is the hour's since 1970.
+
+    `samples` are those of one GPU, of which the usual number is `usual`.
+    """
+
+    number: int
+    parts: tuple[HourPart, ...]
+    samples: float
+    usual: float
+
+    @property
+    def start(self) -> Instant:
+        """When it was first seen."""
+        return self.parts[0].start
+
+    @property
+    def end(self) -> Instant:
+        """When it was last seen."""
+        return self.parts[-1].end
+
+    @property
+    def sampled(self) -> Nanoseconds:
+        """How long samples cover."""
+        return round((self.end - self.start) * min(1.0, self.samples / self.usual)) if self.usual else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One series in one hour."""
+
+    series: GpuSeries
+    hours: GpuHours
+    count: float
+
+
+@dataclass(slots=True)
+class HostSeries:
+    """All series of one host in a chunk, by GPU or MIG instance.
+
+    `before` are the devices and holders at the end of the chunk before.
+    """
+
+    devices: dict[DeviceKey, dict[GpuSeries, GpuHours]] = field(default_factory=dict)
+    before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    _counted: dict[tuple[DeviceKey, int], list[_Row]] = field(default_factory=dict)
+
+    def hours(self, chunk: Chunk) -> Iterator[HostHour]:
+        """The hours in which the host was seen."""
+        usual = self._usual(chunk.hours)
+        counts = [self._samples(at, usual) for at in range(chunk.hours)]
+        holders = dict(self.before)
+        for at in range(1, chunk.hours):
+            if not counts[at]:
+                continue
+            start, length, reference = self._extent(counts, at, usual)
+            begun = (chunk.first - 1 + at) * HOUR + start
+            sequences = {
+                key: sequence
+                for key in self.devices
+                if (sequence := self._sequence(key, at, counts, holders.get(key, ())))
+            }
+            parts = tuple(_parts(sequences, begun, length))
+            yield HostHour(chunk.first - 1 + at, parts, counts[at], reference)
+            holders = {(d.series.gpu.uuid, d.series.instance): d.holders for d in parts[-1].devices}
+        self.before = holders
+
+    def _rows(self, key: DeviceKey, at: int) -> list[_Row]:
+        """The series that count for a GPU in an hour: those of one scraper, or of two that took turns."""
+        rows = self._counted.get((key, at))
+        if rows is None:
+            rows = self._counted[key, at] = self._count(key, at)
+        return rows
+
+    def _count(self, key: DeviceKey, at: int) -> list[_Row]:
+        by_scraper: dict[tuple[int, str], list[_Row]] = {}
+        for series, hours in self.devices[key].items():
+            count = hours.count[at]
+            if not isnan(count) and count > 0:
+                by_scraper.setdefault((series.exporter, series.scraper), []).append(
+                    _Row(series, hours, count)
+                )
+        if len(by_scraper) < 2:
+            return next(iter(by_scraper.values()), [])
+        ended = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, 1)]
+        began = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, -1)]
+        if len(ended) == len(began) == 1 and ended != began and len(by_scraper) == 2:
+            return [*by_scraper[ended[0]], *by_scraper[began[0]]]
+        best = min(by_scraper, key=lambda each: (-sum(row.count for row in by_scraper[each]), each))
+        return by_scraper[best]
+
+    def _usual(self, hours: int) -> float:
+        """The usual number of samples of a series in an hour of this chunk."""
+        largest = [
+            max(counts)
+            for at in range(hours)
+            if (counts := [row.count for key in self.devices for row in self._rows(key, at)])
+        ]
+        return median(largest) if largest else 0.0
+
+    def _samples(self, at: int, usual: float) -> float:
+        """Samples of the GPU that has most in an hour."""
+        most = 0.0
+        for key in self.devices:
+            counts = [row.count for row in self._rows(key, at)]
+            if counts:
+                total = sum(counts)
+                most = max(most, max(counts) if total > SHARED_RATIO * usual else total)
+        return most
+
+    @staticmethod
+    def _extent(counts: Sequence[float], at: int, usual: float) -> tuple[Nanoseconds, Nanoseconds, float]:
+        """Where in its hour a host was seen: offset and length, and the samples of a whole hour there."""
+        earlier = counts[at - 1]
+        later = counts[at + 1] if at + 1 < len(counts) else None
+        reference = max(earlier, later or 0.0) or usual
+        if counts[at] >= WHOLE_RATIO * reference or (earlier and (later or later is None)):
+            return 0, HOUR, max(reference, counts[at])
+        length = round(HOUR * counts[at] / reference)
+        offset = HOUR - length if not earlier and (later or later is None) else 0
+        # Samples are a scrape apart: what they cover is whole.
+        return offset, length, counts[at]
+
+    def _sequence(
+        self,
+        key: DeviceKey,
+        at: int,
+        counts: Sequence[float],
+        before: tuple[PodName, ...],
+    ) -> list[tuple[float, float, DeviceHour]]:
+        """The holders of a GPU in an hour one after the other, each from one part of the hour to another."""
+        rows = self._rows(key, at)
+        if not rows:
+            return []
+        by_holder: dict[PodName | None, list[_Row]] = {}
+        for row in rows:
+            by_holder.setdefault(row.series.holder, []).append(row)
+        totals = {holder: sum(row.count for row in each) for holder, each in by_holder.items()}
+        total, whole = sum(totals.values()), counts[at]
+        if len(by_holder) > 1 and total > SHARED_RATIO * whole:
+            pods = tuple(sorted(holder for holder in by_holder if holder is not None))
+            return [(0.0, 1.0, _device(rows, pods, at, shared=True))]
+
+        def order(holder: PodName | None) -> tuple[int, PodName]:
+            held_before = holder in before if holder is not None else not before
+            stays = _goes_on(by_holder[holder], at, 1)
+            return (0 if held_before else 2 if stays else 1), holder or PodName("", "", "")
+
+        share = min(1.0, total / whole) if whole else 1.0
+        offset = 0.0
+        if share >= WHOLE_RATIO:
+            share = 1.0
+        elif not _goes_on(rows, at, -1):
+            offset = 1.0 - share
+        sequence = []
+        for holder in sorted(by_holder, key=order):
+            length = share * totals[holder] / total
+            pods = () if holder is None else (holder,)
+            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at)))
+            offset += length
+        return sequence
+
+
+def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
+    """Whether any of these series is there in the hour before or after; the end of a chunk is no end."""
+    for row in rows:
+        counts = row.hours.count
+        if not 0 <= at + by < len(counts) or not isnan(counts[at + by]):
+            return True
+    return False
+
+
+def _device(
+    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, shared: bool = False
+) -> DeviceHour:
+    """The means of several series, weighted by their samples.
+
+    Their joules are added up, but for a GPU that is `shared`: each of its series has all of them.
+    """
+
+    def mean(name: str) -> float | None:
+        values = [(getattr(row.hours, name)[at], row.count) for row in rows]
+        known = [(value, count) for value, count in values if not isnan(value)]
+        total = sum(count for _, count in known)
+        return sum(value * count for value, count in known) / total if total else None
+
+    joules = [row.hours.joules[at] for row in rows if not isnan(row.hours.joules[at])]
+    inside = [row.hours.inside[at] for row in rows if at in row.hours.inside]
+    return DeviceHour(
+        max(rows, key=lambda row: row.count).series,
+        holders,
+        mean("utilization"),
+        mean("memory"),
+        mean("power"),
+        (max(joules) if shared else sum(joules)) if joules else None,
+        (max(inside) if shared else sum(inside)) if inside else None,
+    )
+
+
+def _parts(
+    sequences: Mapping[DeviceKey, Sequence[tuple[float, float, DeviceHour]]],
+    start: Instant,
+    length: Nanoseconds,
+) -> Iterator[HourPart]:
+    cuts = {0, PARTS}
+    for sequence in sequences.values():
+        for begin, end, _ in sequence:
+            cuts |= {round(begin * PARTS), round(end * PARTS)}
+    for first, last in pairwise(sorted(cuts)):
+        middle = (first + last) / 2 / PARTS
+        devices = tuple(
+            device
+            for _, sequence in sorted(sequences.items())
+            for begin, end, device in sequence
+            if round(begin * PARTS) / PARTS <= middle < round(end * PARTS) / PARTS
+        )
+        yield HourPart(start + length * first // PARTS, start + length * last // PARTS, devices)
+
+
+def by_host(chunk: Chunk) -> dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]]:
+    """The series of a chunk by host, and by GPU or MIG instance."""
+    hosts: dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]] = {}
+    for series, hours in chunk.gpus.items():
+        key = series.gpu.uuid, series.instance
+        hosts.setdefault(series.host, {}).setdefault(key, {})[series] = hours
+    return hosts

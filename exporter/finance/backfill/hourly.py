@@ -1,0 +1,464 @@
+"""Hours of GPUs and inference servers, chunk by chunk of time: what a server aggregates by the hour.
+
+A query covers at most `POINTS_MAX` values and a week, and where it has more series, some instances at a time.
+Counters are read as their last value of each hour, which no window's edge blurs; `increase` counts only hours
+in which a series began or was reset.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from math import isnan, nan
+from typing import Final, NamedTuple
+
+from exporter.engines.exposition import Series
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.kube_state import escaped
+from exporter.finance.backfill.survey import (
+    EngineTarget,
+    GpuSeries,
+    Labels,
+    Survey,
+    described,
+    engine_names,
+    page_series,
+    spellings,
+    target_of,
+)
+from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
+
+HOUR: Final = NANOSECONDS_PER_HOUR
+EDGE: Final = 1_000_000
+"""An hour is asked for a millisecond before its end, with a window as much shorter.
+
+The window of Prometheus 2 has both of its ends: a sample at the full hour would be of two hours.
+"""
+
+WINDOW: Final = "3599999ms"
+
+POINTS_MAX: Final = 100_000
+"""Values of one query: series times hours."""
+
+CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
+SERIES_MAX: Final = 4000
+"""Series of one query; more are read some instances at a time."""
+
+MARK_HOURS: Final = 24
+"""Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+Reading = Callable[[str], str]
+"""Makes the expression of a selector."""
+
+
+_MEAN: Final = f"avg_over_time({{}}[{WINDOW}])".format
+_COUNT: Final = f"count_over_time({{}}[{WINDOW}])".format
+_LAST: Final = f"last_over_time({{}}[{WINDOW}])".format
+
+
+def column(hours: int) -> "array[float]":
+    """An empty column."""
+    return array("d", [nan]) * hours
+
+
+@dataclass(slots=True)
+class GpuHours:
+    """Means of one series of a GPU by the hour, in SI units; `count` are its samples. NaN: there is none.
+
+    `inside` are the joules of an hour alone, where the hour before it has no samples.
+    """
+
+    count: "array[float]"
+    utilization: "array[float]"
+    memory: "array[float]"
+    power: "array[float]"
+    joules: "array[float]"
+    inside: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, hours: int) -> "GpuHours":
+        """Columns without anything."""
+        return cls(column(hours), column(hours), column(hours), column(hours), column(hours))
+
+
+@dataclass(slots=True)
+class EngineHours:
+    """One target by the hour: how much its counters rose, and the means of its gauges.
+
+    Both by the key of the series on its page. `labels` are those of one of its raw series. `sampled` are the
+    hours in which it had any. `inside` are rises within an hour, where the hour before it has no samples.
+    """
+
+    labels: Labels
+    rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    sampled: set[int] = field(default_factory=set)
+    inside: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def there(self, at: int) -> bool:
+        """Whether the target was there in an hour, read or not: between hours in which it was read."""
+        return bool(self.sampled) and min(self.sampled) <= at <= max(self.sampled)
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
+
+    `alive` are hours at whose end the server scraped anything.
+    """
+
+    first: int
+    hours: int
+    gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
+    engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
+    alive: set[int] = field(default_factory=set)
+
+    def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
+        """Values of a series with their places in a column, those left out that are no readings.
+
+        An hour is asked for just before its end.
+        """
+        for sample in series.samples:
+            at, value = (sample.at + EDGE) // HOUR - self.first, sample.number
+            if 0 <= at < self.hours and 0 <= value < IMPLAUSIBLE:
+                yield at, value
+
+
+class _Mark(NamedTuple):
+    value: float
+    hour: int
+
+
+class Rises(NamedTuple):
+    """How far a counter rose in each hour since the last one with samples; NaN in hours without.
+
+    `inside` are the rises within an hour, where the hour before it has no samples.
+    """
+
+    since_last: "array[float]"
+    inside: dict[int, float]
+
+
+class LastValues:
+    """Last values of raw series from chunk to chunk."""
+
+    def __init__(self) -> None:
+        self._marks: dict[frozenset[tuple[str, str]], _Mark] = {}
+
+    def rises(
+        self,
+        series: Mapping[frozenset[tuple[str, str]], "array[float]"],
+        increases: Mapping[frozenset[tuple[str, str]], "array[float]"],
+        target: Callable[[frozenset[tuple[str, str]]], object],
+        same: Callable[[frozenset[tuple[str, str]]], object],
+        first: int,
+        hours: int,
+    ) -> dict[frozenset[tuple[str, str]], "Rises"]:
+        """How far each series rose in each hour.
+
+        One without a mark began at zero if others of its target went on, since engines create series late.
+        Else what it rose within the hour counts: it may have run for long, or have other labels than before.
+
+        Args:
+            series: last values by the hour, and those of the hour before the first.
+            increases: of hours in which a series began or was reset.
+            target: the target of a series.
+            same: what a series counts, by whatever labels of its target or its holder.
+            first: the number of the first hour.
+            hours: how many there are, with the one before.
+        """
+        on_target: dict[object, set[int]] = {}
+        as_same: dict[object, set[int]] = {}
+        for key, values in series.items():
+            there = {at for at in range(hours) if not isnan(values[at])}
+            on_target.setdefault(target(key), set()).update(there)
+            as_same.setdefault(same(key), set()).update(there)
+        risen: dict[frozenset[tuple[str, str]], Rises] = {}
+        for key, values in series.items():
+            rises, inside = risen[key] = Rises(column(hours), {})
+            mark = self._marks.get(key)
+            if mark is not None and first - 1 - mark.hour > MARK_HOURS:
+                mark = None
+            increase = increases.get(key)
+            for at, value in enumerate(values):
+                if isnan(value) or not 0 <= value < IMPLAUSIBLE:
+                    continue
+                within = nan if increase is None else increase[at]
+                hour = first - 1 + at
+                if mark is None or hour - mark.hour > MARK_HOURS:
+                    if at:
+                        late = at - 1 in on_target[target(key)] and at - 1 not in as_same[same(key)]
+                        rises[at] = value if late else (within if not isnan(within) else 0.0)
+                elif hour <= mark.hour:
+                    continue
+                elif not isnan(within) and hour == mark.hour + 1:
+                    rises[at] = max(within, value - mark.value)
+                else:
+                    rises[at] = value - mark.value if value >= mark.value else value
+                    if hour > mark.hour + 1:
+                        inside[at] = 0.0 if isnan(within) else within
+                mark = _Mark(value, hour)
+            if mark is not None:
+                self._marks[key] = mark
+        last = first - 2 + hours
+        for key in [key for key, mark in self._marks.items() if last - mark.hour > MARK_HOURS]:
+            del self._marks[key]
+        return risen
+
+
+class HourlyReader:
+    """Reads chunks, one query at a time or as many as `parallel` says."""
+
+    def __init__(self, client: PrometheusClient, survey: Survey, parallel: int = 1) -> None:
+        self._client = client
+        self._survey = survey
+        self._parallel = parallel
+        self._gpu_marks = LastValues()
+        self._engine_marks = LastValues()
+
+    def chunk_hours(self) -> int:
+        """Hours of a chunk: fewer where there are many series."""
+        largest = max((min(count, SERIES_MAX) for count in self._survey.counts.values()), default=1)
+        return max(CHUNK_HOURS_MIN, min(CHUNK_HOURS_MAX, POINTS_MAX // max(1, largest)))
+
+    def chunks(self, since: Instant, until: Instant) -> Iterator[Chunk]:
+        """All hours, oldest first.
+
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
+        for start in range(first, last, hours):
+            chunk = Chunk(start, min(hours, last - start) + 1)
+            for series in self._client.range("count(up)", *self._instants(chunk), HOUR):
+                chunk.alive.update((sample.at + EDGE) // HOUR - 1 for sample in series.samples)
+            self._read_gpus(chunk)
+            self._read_engines(chunk)
+            yield chunk
+
+    def _read_gpus(self, chunk: Chunk) -> None:
+        survey = self._survey
+        for number, exporter in enumerate(GPU_EXPORTERS):
+            names = survey.names.get(exporter.name, set())
+            whole = [measure for measure in exporter.utilization if measure.name in names]
+            parts = [measure for measure in exporter.instance_utilization if measure.name in names]
+            memory = [measure for measure in exporter.memory_used if measure.name in names]
+            # Beside a utilization of whole GPUs, that of parts is read for MIG alone.
+            of_parts = f'{exporter.instance}!=""' if whole else ""
+            reads = [
+                *(("utilization", measure, "", True) for measure in whole),
+                *(("utilization", measure, of_parts, True) for measure in parts),
+                *(("memory", measure, "", not whole and not parts) for measure in memory),
+                *(("power", measure, "", False) for measure in exporter.power if measure.name in names),
+            ]
+            for family, measure, matchers, counts in reads:
+                means = self._ranges(chunk, measure.name, _MEAN, matchers)
+                self._add_means(chunk, number, family, measure, means)
+                if counts:
+                    counted = self._ranges(chunk, measure.name, _COUNT, matchers)
+                    self._add_counts(chunk, number, counted)
+            energy = next((measure for measure in exporter.energy if measure.name in names), None)
+            if energy is not None:
+                counter = self._counter(
+                    chunk, energy.name, self._gpu_marks, _scraper, partial(self._device, number)
+                )
+                for labels, rises in counter:
+                    gpu = survey.gpu_series(number, labels)
+                    if gpu is not None:
+                        hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
+                        for at, rise in enumerate(rises.since_last):
+                            if not isnan(rise):
+                                hours.joules[at] = rise * energy.scale
+                        for at, rise in rises.inside.items():
+                            hours.inside[at] = rise * energy.scale
+
+    def _device(self, number: int, labels: Labels) -> object:
+        """The GPU or MIG instance of a series, whoever holds it."""
+        gpu = self._survey.gpu_series(number, labels)
+        return None if gpu is None else (gpu.gpu.uuid, gpu.instance)
+
+    def _add_means(
+        self, chunk: Chunk, number: int, family: str, measure: Measure, answer: Iterable[QuerySeries]
+    ) -> None:
+        for series in answer:
+            gpu = self._survey.gpu_series(number, series.labels)
+            if gpu is None:
+                continue
+            values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
+            for at, value in chunk.points(series):
+                if isnan(values[at]) or values[at] == 0:
+                    values[at] = value * measure.scale
+
+    def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
+        for series in answer:
+            gpu = self._survey.gpu_series(number, series.labels)
+            if gpu is None:
+                continue
+            counts = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)).count
+            for at, count in chunk.points(series):
+                counts[at] = max(count, counts[at] if not isnan(counts[at]) else 0.0)
+
+    def _read_engines(self, chunk: Chunk) -> None:
+        survey = self._survey
+        engines = {engine.name: engine for engine in survey.engines.values()}
+        names = {name for engine in engines.values() for name in spellings(engine_names(engine))}
+        gauges = {
+            name
+            for engine in engines.values()
+            for gauge in engine.running
+            for name in spellings([gauge.name])
+        }
+        present = names & survey.names.get("engines", set())
+        rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
+        for name in sorted(present - gauges):
+            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, _page_key):
+                hours = self._engine_hours(chunk, labels)
+                if hours is not None:
+                    target = target_of(labels)
+                    series = page_series(described(name), labels)
+                    copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
+                    copies.append(risen.since_last)
+                    for at, rise in risen.inside.items():
+                        known = hours.inside.get((series.key, at), 0.0)
+                        hours.inside[series.key, at] = max(known, rise)
+        for target, by_key in rises.items():
+            hours = chunk.engines[target]
+            for key, (series, copies) in by_key.items():
+                hours.rises[key] = series, merged(copies)
+                hours.sampled.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
+        for name in sorted(present & gauges):
+            for answer in self._ranges(chunk, name, _MEAN):
+                hours = self._engine_hours(chunk, answer.labels)
+                if hours is None:
+                    continue
+                series = page_series(described(name), answer.labels)
+                values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
+                for at, value in chunk.points(answer):
+                    values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
+                    hours.sampled.add(at)
+
+    def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
+        target = target_of(labels)
+        if target not in self._survey.engines:
+            return None
+        return chunk.engines.setdefault(target, EngineHours(labels))
+
+    def _counter(
+        self,
+        chunk: Chunk,
+        name: str,
+        marks: LastValues,
+        target: Callable[[Labels], object],
+        same: Callable[[Labels], object],
+    ) -> Iterator[tuple[Labels, Rises]]:
+        """Rises of a counter's raw series by the hour."""
+        values = self._columns(chunk, self._ranges(chunk, name, _LAST))
+        # Only series that began or were reset are in this answer.
+        began_or_reset = self._ranges(
+            chunk,
+            name,
+            lambda each: (
+                f"(increase({each}[{WINDOW}]) unless last_over_time({each}[{WINDOW}] offset 1h))"
+                f" or (increase({each}[{WINDOW}]) and (resets({each}[{WINDOW}]) > 0))"
+            ),
+        )
+        increases = self._columns(chunk, began_or_reset)
+        keyed = {_with_name(key, name): column for key, column in values.items()}
+        risen = marks.rises(
+            keyed,
+            {_with_name(key, name): column for key, column in increases.items()},
+            lambda key: target(dict(key)),
+            lambda key: same(dict(key)),
+            chunk.first,
+            chunk.hours,
+        )
+        for key, rises in risen.items():
+            labels = dict(key)
+            del labels["__name__"]
+            yield labels, rises
+
+    def _columns(
+        self, chunk: Chunk, answer: Iterable[QuerySeries]
+    ) -> dict[frozenset[tuple[str, str]], "array[float]"]:
+        columns: dict[frozenset[tuple[str, str]], array[float]] = {}
+        for series in answer:
+            values = columns.setdefault(frozenset(series.labels.items()), column(chunk.hours))
+            for at, value in chunk.points(series):
+                values[at] = value
+        return columns
+
+    def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
+        """The answers of one expression over a chunk, and the hour before it."""
+        start, end = self._instants(chunk)
+        queries = [reading(each) for each in self._selectors(name, matchers)]
+
+        def send(query: str) -> list[QuerySeries]:
+            return list(self._client.range(query, start, end, HOUR))
+
+        if self._parallel == 1:
+            for query in queries:
+                yield from send(query)
+            return
+        with ThreadPoolExecutor(self._parallel) as pool:
+            for answer in pool.map(send, queries):
+                yield from answer
+
+    @staticmethod
+    def _instants(chunk: Chunk) -> tuple[Instant, Instant]:
+        """The ends of the first hour and of the last, as they are asked for."""
+        start = chunk.first * HOUR - EDGE
+        return start, start + (chunk.hours - 1) * HOUR
+
+    def _selectors(self, name: str, matchers: str) -> Iterator[str]:
+        count = self._survey.counts.get(name, 0)
+        if count <= SERIES_MAX:
+            yield _selector(name, matchers)
+            return
+        instances = iter(sorted(self._survey.instances[name]))
+        size = max(1, len(self._survey.instances[name]) * SERIES_MAX // count)
+        while group := list(islice(instances, size)):
+            of_group = f'instance=~"{"|".join(map(escaped, group))}"'
+            yield _selector(name, ",".join(filter(None, (matchers, of_group))))
+
+
+def _selector(name: str, matchers: str) -> str:
+    return f"{name}{{{matchers}}}" if matchers else name
+
+
+def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[str, str]]:
+    return key | {("__name__", name)}
+
+
+def _scraper(labels: Labels) -> object:
+    return labels.get("job", ""), labels.get("instance", "")
+
+
+def _page_key(labels: Labels) -> object:
+    return target_of(labels), page_series(described(labels.get("__name__", "")), labels).key
+
+
+def merged(copies: Sequence["array[float]"]) -> "array[float]":
+    """One column of several of the same series by other labels.
+
+    Scrapers of the same page count once: the larger rise. Where labels were renamed, one ends in the hour in
+    which the other begins, and both count.
+    """
+    if len(copies) == 1:
+        return copies[0]
+    hours = len(copies[0])
+    rises = column(hours)
+    for at in range(hours):
+        here = [copy for copy in copies if not isnan(copy[at])]
+        if not here:
+            continue
+        began = [copy for copy in here if at and isnan(copy[at - 1])]
+        before = [copy for copy in here if not any(copy is each for each in began)]
+        ended = [copy for copy in before if at + 1 < hours and isnan(copy[at + 1])]
+        if began and before and len(ended) == len(before):
+            rises[at] = max(copy[at] for copy in began) + max(copy[at] for copy in before)
+        else:
+            rises[at] = max(copy[at] for copy in here)
+    return rises

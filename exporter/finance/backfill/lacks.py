@@ -1,0 +1,185 @@
+"""What a server has, and what it lacks: each with its effect and a remedy."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from exporter.engines.catalogue import ENGINES
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
+from exporter.finance.backfill.reckoning import PastHost, Reckoning
+from exporter.finance.backfill.survey import Survey
+from exporter.finance.fleet.record import instant_text
+from exporter.readings import printable
+from exporter.units import NANOSECONDS_PER_HOUR, Instant
+
+NAMED_MAX: Final = 3
+"""Hosts, servers or labels that one line names."""
+
+
+class Exporter(NamedTuple):
+    """An exporter with series: how many things it has, and what they give."""
+
+    name: str
+    number: str
+    gives: str
+
+
+class Absence(NamedTuple):
+    """Something that is missing: what, the effect on the figures, and the remedy."""
+
+    what: str
+    effect: str
+    remedy: str
+
+
+def nothing(survey: Survey) -> str:
+    """What a server has that has no GPU and no inference server, to follow its name; and what to do."""
+    for name, labels in survey.unnamed.items():
+        return (
+            f"series of {name} without a UUID (their labels are {printable(', '.join(labels))}): "
+            "keep the label UUID in metric_relabel_configs"
+        )
+    return (
+        "no GPU and no inference server in this time: scrape dcgm-exporter, nvidia_gpu_exporter or "
+        "nvitop-exporter, and the engines' /metrics; or ask the place that keeps older samples"
+    )
+
+
+def exporters(survey: Survey, reckoning: Reckoning) -> tuple[Exporter, ...]:
+    """Exporters with series in the time range."""
+    return tuple(_exporters(survey, reckoning))
+
+
+def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
+    for exporter in GPU_EXPORTERS:
+        gpus = [uuid for uuid, names in survey.gpus.items() if exporter.name in names]
+        if gpus:
+            names = survey.names[exporter.name]
+            gives = [
+                text
+                for text, measures in (
+                    ("utilization", (*exporter.utilization, *exporter.instance_utilization)),
+                    ("memory", exporter.memory_used),
+                    ("energy", (*exporter.energy, *exporter.power)),
+                )
+                if any(measure.name in names for measure in measures)
+            ]
+            pods = ["pods"] if survey.labeled else []
+            yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))
+    by_engine: dict[str, int] = {}
+    for engine in survey.engines.values():
+        by_engine[engine.name] = by_engine.get(engine.name, 0) + 1
+    for name, count in sorted(by_engine.items()):
+        engine = ENGINES[name]
+        yield Exporter(engine.manual.title or name, f"{count} targets", "tokens" if engine.tokens else "load")
+    if survey.kube.nodes or survey.kube.workloads:
+        yield Exporter("kube-state-metrics", f"{len(survey.kube.nodes)} pods", "nodes of pods, workloads")
+    typed = sum(1 for host in reckoning.hosts.values() if host.location.instance_type)
+    if typed:
+        yield Exporter("kube_node_labels", f"{typed} nodes", "instance types")
+    if survey.kube.pod_labels:
+        yield Exporter("kube_pod_labels", f"{len(survey.kube.pod_labels)} pods", "products and teams")
+
+
+def absences(
+    survey: Survey, reckoning: Reckoning, since: Instant, data_begin: Instant
+) -> tuple[Absence, ...]:
+    """What is missing, the gravest first."""
+    return tuple(_absences(survey, reckoning, since, data_begin))
+
+
+def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Instant) -> Iterator[Absence]:
+    hosts = [host for host in reckoning.hosts.values() if host.gpus]
+    if not survey.gpus:
+        yield Absence(
+            "GPUs",
+            "no dollars and no GPU-hours",
+            "scrape dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter",
+        )
+    for name, labels in survey.unnamed.items():
+        yield Absence(
+            f"UUIDs in series of {name}",
+            f"GPUs with the labels {', '.join(labels[:8])} are left out",
+            "keep the label UUID in metric_relabel_configs",
+        )
+    if hosts and begin - since > NANOSECONDS_PER_HOUR:
+        yield Absence(
+            f"GPUs before {instant_text(begin)}",
+            "earlier days are not in any figure",
+            "ask the place that keeps samples for longer, if there is one",
+        )
+    yield from _about_servers(survey, reckoning)
+    unpriced = sorted(
+        {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
+    )
+    if unpriced:
+        yield Absence(
+            f"a price of {_few(unpriced)}",
+            "their GPU-hours have no dollars",
+            "name one under `hardware` in --config.file",
+        )
+    untyped = [host for host in hosts if not host.location.instance_type]
+    if untyped and any(not _configured(host) for host in untyped):
+        yield Absence(
+            f"the instance type of {_names(untyped)}",
+            "GPUs without a configured price have that of the market",
+            "name prices in --config.file, or let kube-state-metrics have "
+            "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
+        )
+    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
+    if fewer:
+        yield Absence(
+            f"GPUs of {_names(fewer)}, whose instance type has more",
+            "what is not scraped costs nothing here",
+            "scrape all GPUs of the host",
+        )
+    gaps = [host for host in hosts if host.uncharged]
+    if gaps:
+        yield Absence(
+            f"samples of {_names(gaps)} for hours",
+            "time without samples is charged up to an hour, and not beyond",
+            "none: the host was off, or was not scraped",
+        )
+
+
+def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
+    if not survey.engines:
+        counted = f", which {_few(sorted(survey.gateways))} does not replace" if survey.gateways else ""
+        yield Absence(
+            f"inference servers{counted}",
+            "no tokens and no cost per token",
+            "scrape the engines' own /metrics",
+        )
+    if reckoning.shared:
+        names = sorted(host.host for host in reckoning.shared)
+        yield Absence(
+            f"which server held which GPU of {_few(names)}",
+            "their GPUs are `unattributed`: several servers share a host, without labels of pods",
+            "name `servers: [{name: ..., url: ..., gpus: [...]}]` in --config.file",
+        )
+    if reckoning.homeless:
+        names = sorted(target.url.removeprefix("/") for target in reckoning.homeless)
+        yield Absence(
+            f"the host of {_few(names)}",
+            "their tokens count, and no dollars meet them",
+            "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
+        )
+    pods = {target.pod for target in survey.engines if target.pod}
+    if pods and not survey.kube.pod_labels:
+        yield Absence(
+            "labels of pods",
+            "products and teams are those of `ownership` rules alone",
+            "let kube-state-metrics have --metric-labels-allowlist=pods=[app.kubernetes.io/part-of,team]",
+        )
+
+
+def _configured(host: PastHost) -> bool:
+    return all(host.policy.tariff.rule(gpu) is not None for gpu in host.gpus)
+
+
+def _names(hosts: list[PastHost]) -> str:
+    return _few(sorted(host.key.host for host in hosts))
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return ", ".join(names[:NAMED_MAX]) + more

@@ -1,0 +1,276 @@
+"""The answer: months of hosts, servers, owners and models, with what they rest on."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final, Literal, get_args
+
+from exporter.config import Config
+from exporter.cost.money import add, add_all
+from exporter.cost.postings import BUSY_PHASES, CostOwner
+from exporter.cost.projection import project
+from exporter.cost.savings import Advice, SavingsPolicy, advice
+from exporter.cost.state import State
+from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
+from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, Reckoning, scrape_seconds
+from exporter.finance.backfill.survey import Survey
+from exporter.ledger.contents import recent_usage
+from exporter.ledger.history import HistorySums
+from exporter.ledger.host_usage import host_usage
+from exporter.ledger.peak_memory import PeakMemory
+from exporter.readings import Kind
+from exporter.tariff.calendar import month_of
+from exporter.tariff.period import Period
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+
+FEWEST_TOKENS: Final = 1000
+"""As for the daemon's prices: below it there is none."""
+
+REPORTS_STILL: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+"""A host that was seen so long before the end is judged and projected."""
+
+By = Literal["server", "product", "team", "model", "host"]
+BYS: Final[tuple[By, ...]] = get_args(By)
+
+ERRORS: Final = ((60, 0.02), (600, 0.05))
+"""Seconds between samples, and the largest error of a month's dollars that was measured there."""
+
+Labels = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Line:
+    """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
+
+    `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
+    """
+
+    gpu_time: Nanoseconds = 0
+    busy: Nanoseconds = 0
+    idle: Nanoseconds = 0
+    unobserved: Nanoseconds = 0
+    unpriced: Nanoseconds = 0
+    amount: Picodollars = 0
+    tokens: dict[Kind, int] = field(default_factory=dict)
+    sampled: Nanoseconds = 0
+    span: Nanoseconds = 0
+    projected: Picodollars | None = None
+
+    @property
+    def money(self) -> Picodollars | None:
+        """What it cost, as far as it has a price."""
+        return None if self.unpriced >= self.gpu_time else self.amount
+
+    @property
+    def dollars_per_million(self) -> float | None:
+        """Cost per million tokens; `None` where a part of the time has no price."""
+        count = sum(self.tokens.values())
+        if self.money is None or self.unpriced or count < FEWEST_TOKENS:
+            return None
+        return self.money / 10**6 / count
+
+    @property
+    def coverage(self) -> float | None:
+        """The part of its hours with samples: of a host's hours, else of its GPU-hours."""
+        if self.span:
+            return self.sampled / self.span
+        return (self.gpu_time - self.unobserved) / self.gpu_time if self.gpu_time else None
+
+    def add(self, other: "Line") -> None:
+        """Add another month, or another thing."""
+        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        add_all(self.tokens, other.tokens)
+        if other.projected is not None:
+            self.projected = (self.projected or 0) + other.projected
+
+
+Lines = Mapping[Labels, Mapping[str, Line]]
+"""Months by name of each thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastAnswer:
+    """What is printed. `complete` are the months that were read whole.
+
+    `lines` are by what they are of. `scrape_seconds` are those of the median host. `requests` were sent to
+    the server, at most `parallel` at once.
+    """
+
+    address: str
+    since: Instant
+    until: Instant
+    zone: str
+    hosts: Sequence[PastHost]
+    lines: Mapping[By, Lines]
+    months: Mapping[str, Line]
+    complete: frozenset[str]
+    exporters: Sequence[Exporter]
+    absences: Sequence[Absence]
+    advice: Advice
+    requests: int
+    parallel: int
+
+    @property
+    def total(self) -> Line:
+        """All months."""
+        return summed(self.months.values())
+
+    @property
+    def scrape_seconds(self) -> int | None:
+        """Seconds between two samples of the median host."""
+        known = [seconds for host in self.hosts if (seconds := scrape_seconds(host)) is not None]
+        return round(median(known)) if known else None
+
+    @property
+    def error(self) -> float | None:
+        """The largest error that was measured at this resolution; `None` where none was."""
+        seconds = self.scrape_seconds
+        return next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
+
+
+def summed(lines: Iterable[Line]) -> Line:
+    """The sum of lines."""
+    total = Line()
+    for line in lines:
+        total.add(line)
+    return total
+
+
+def answer(
+    survey: Survey,
+    reckoning: Reckoning,
+    config: Config,
+    since: Instant,
+    until: Instant,
+    address: str,
+    requests: int,
+    parallel: int,
+) -> PastAnswer:
+    """Sum up what was reckoned."""
+    hosts = [host for _, host in sorted(reckoning.hosts.items()) if host.months]
+    lines: dict[By, dict[Labels, dict[str, Line]]] = {by: {} for by in BYS}
+    months: dict[str, Line] = {}
+    current = month_of(until - 1, config.timezone).name
+    for host in hosts:
+        for month, sums in sorted(host.months.items()):
+            for owner, line in _by_owner(host, month):
+                for by in BYS:
+                    labels = _LABELS[by](host, owner)
+                    lines[by].setdefault(labels, {}).setdefault(month, Line()).add(line)
+                months.setdefault(month, Line()).add(line)
+            for line in (
+                lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
+                months.setdefault(month, Line()),
+            ):
+                line.sampled += sums.sampled
+                line.span += sums.span
+                if month == current and (projected := _projected(host, month, until)) is not None:
+                    line.projected = (line.projected or 0) + projected
+    data_begin = min((host.first for host in hosts if host.first is not None), default=until)
+    complete = frozenset(
+        month
+        for month in months
+        for start, end in (Period.named(month).bounds(config.timezone),)
+        if since <= start and end <= until and data_begin <= start + NANOSECONDS_PER_HOUR
+    )
+    return PastAnswer(
+        address=address,
+        since=since,
+        until=until,
+        zone=config.timezone.key,
+        hosts=hosts,
+        lines=lines,
+        months=dict(sorted(months.items())),
+        complete=complete,
+        exporters=exporters(survey, reckoning),
+        absences=absences(survey, reckoning, since, data_begin),
+        advice=_advice(hosts, config, until),
+        requests=requests,
+        parallel=parallel,
+    )
+
+
+_LABELS: Final[Mapping[By, Callable[[PastHost, CostOwner | None], Labels]]] = {
+    "server": lambda _host, owner: (owner.namespace, owner.server) if owner else (),
+    "product": lambda _host, owner: (owner.product,) if owner else (),
+    "team": lambda _host, owner: (owner.team,) if owner else (),
+    "model": lambda _host, owner: (owner.model,) if owner else (),
+    "host": lambda host, _owner: (host.key.cluster, host.key.host),
+}
+
+COLUMNS: Final[Mapping[By, Labels]] = {
+    "server": ("namespace", "server"),
+    "product": ("product",),
+    "team": ("team",),
+    "model": ("model",),
+    "host": ("cluster", "host"),
+}
+
+
+def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
+    sums = host.months[month].sums
+    lines: dict[CostOwner, Line] = {}
+
+    def line(owner: CostOwner) -> Line:
+        return lines.setdefault(owner, Line())
+
+    for (owner, phase), time in sums.held.items():
+        each = line(owner)
+        each.gpu_time += time
+        if phase in BUSY_PHASES:
+            each.busy += time
+        elif phase == "idle":
+            each.idle += time
+        else:
+            each.unobserved += time
+    for (owner, _), amount in sums.cost.items():
+        line(owner).amount += amount
+    for (_, owner), time in sums.unpriced.items():
+        line(owner).unpriced += time
+    for (owner, kind), count in sums.tokens.items():
+        add(line(owner).tokens, kind, count)
+    yield from lines.items()
+
+
+def _projected(host: PastHost, month: str, until: Instant) -> Picodollars | None:
+    """A host's month at its end, by the tariff; a host that is gone has spent what it will."""
+    to_date: dict[str, Picodollars] = {}
+    for (owner, _), amount in host.months[month].sums.cost.items():
+        add(to_date, owner.product, amount)
+    if until - host.last > REPORTS_STILL or not host.outcomes:
+        return sum(to_date.values())
+    usage = recent_usage(host.recent, until - 1)
+    projection = project(host.outcomes, usage, to_date, until - 1, host.policy)
+    return None if projection is None else sum(projection.totals().values())
+
+
+class _PastHours:
+    """The last hours of a host, as `host_usage` reads them from a ledger."""
+
+    def __init__(self, host: PastHost) -> None:
+        self._host = host
+
+    def hours(self, first: int, last: int, _families: Collection[str]) -> Mapping[int, HistorySums]:
+        """GPU time and tokens by hour since 1970."""
+        return {number: sums for number, sums in self._host.usage if first <= number <= last}
+
+    def memory(self, _first: int, _last: int) -> PeakMemory:
+        """None: means of an hour are no peaks."""
+        return {}
+
+    def state(self) -> State:
+        """State after the last hour."""
+        return self._host.state
+
+
+def _advice(hosts: Iterable[PastHost], config: Config, until: Instant) -> Advice:
+    usages = [
+        host_usage(_PastHours(host), "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
+        for host in hosts
+        if host.gpus
+    ]
+    policy = SavingsPolicy(
+        until, config.timezone, config.hours_per_month, config.compare, config.ignored_savings
+    )
+    return advice(usages, policy)

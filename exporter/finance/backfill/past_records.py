@@ -1,0 +1,323 @@
+"""Records of the past for the dashboards, as OpenMetrics; each has the label `ledger`, which ours have not.
+
+Names and labels are those of deploy/rules. A record is written each five minutes, for which a query of
+Prometheus sees a sample. It ends where our own begins, so that no time counts twice.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final, NamedTuple, TextIO
+from zoneinfo import ZoneInfo
+
+from exporter.cost.postings import TokenPosting
+from exporter.finance.backfill.hourly import HOUR
+from exporter.finance.backfill.reckoning import PastHost
+from exporter.finance.prometheus.client import PrometheusClient
+from exporter.ledger.totals import SegmentSums
+from exporter.tariff.calendar import month_of
+from exporter.tariff.period import Period
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    Picodollars,
+)
+
+STEP_SECONDS: Final = 300
+"""A query of Prometheus sees a sample for so long (`--query.lookback-delta`)."""
+
+CLOSED_DAYS: Final = 40
+"""As the fleet's rules keep a closed month."""
+
+SPEND: Final = "inference:spend_dollars_per_hour"
+SPEND_OWNER: Final = "inference:spend_dollars_per_hour:owner"
+PHASES: Final = "inference:phase_dollars_per_hour:owner"
+WASTE: Final = "inference:waste_dollars_per_hour"
+WASTE_SERVER: Final = "inference:waste_dollars_per_hour:server"
+MODEL_COST: Final = "inference:model_cost_dollars:1h"
+MODEL_TOKENS: Final = "inference:model_tokens:1h"
+RATE_OF_TOKENS: Final = "inference:model_tokens:rate5m"
+GPUS_HELD: Final = "inference:party_gpus:rate5m"
+GPU_PRICE: Final = "inference:gpu_price_dollars_per_hour:model"
+GPUS_PRICED: Final = "inference:gpus_priced:model"
+MONTH: Final = "inference:month_to_date_dollars"
+MONTH_OWNER: Final = "inference:month_to_date_dollars:owner"
+CLOSED_OWNER: Final = "inference:closed_month_dollars:owner"
+CLOSED_BASIS: Final = "inference:closed_month_dollars:price_basis"
+
+NAMES: Final = (
+    SPEND,
+    SPEND_OWNER,
+    PHASES,
+    WASTE,
+    WASTE_SERVER,
+    MODEL_COST,
+    MODEL_TOKENS,
+    RATE_OF_TOKENS,
+    GPUS_HELD,
+    GPU_PRICE,
+    GPUS_PRICED,
+    MONTH,
+    MONTH_OWNER,
+    CLOSED_OWNER,
+    CLOSED_BASIS,
+)
+
+PREFIX: Final = "history-"
+"""Ledgers whose name begins so never metered anything: no budget and no alert counts them."""
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class SeriesId(NamedTuple):
+    """A record's name and labels, without those of all."""
+
+    name: str
+    labels: Labels
+
+
+class Written(NamedTuple):
+    """What was written: series, samples, and from when to when."""
+
+    series: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """When our own records begin, by name and cluster; from then on the past is not written."""
+
+    begins: Mapping[tuple[str, str], Instant] = field(default_factory=dict)
+
+    def of(self, name: str, cluster: str) -> Instant | None:
+        """When our own record begins; `None` where there is none."""
+        return self.begins.get((name, cluster))
+
+
+def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
+    """Look for the first sample of each of our own records.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    begins: dict[tuple[str, str], Instant] = {}
+    names = "|".join(NAMES)
+    present = {
+        labels["__name__"] for labels in client.label_sets(f'{{__name__=~"{names}",ledger=""}}', since, until)
+    }
+    for name in sorted(present):
+        own = f'{name}{{ledger=""}}'
+        first: dict[str, Instant] = {}
+        hours = client.range(f"count by (cluster) (last_over_time({own}[1h]))", since + HOUR, until, HOUR)
+        for series in hours:
+            cluster = series.labels.get("cluster", "")
+            first[cluster] = min(first.get(cluster, until), series.samples[0].at)
+        for hour in sorted(set(first.values())):
+            step = 15 * NANOSECONDS_PER_SECOND
+            for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step):
+                cluster = series.labels.get("cluster", "")
+                if first.get(cluster) == hour:
+                    begins[name, cluster] = series.samples[0].at - step
+        for cluster, hour in first.items():
+            begins.setdefault((name, cluster), hour - HOUR)
+    return Seam(begins)
+
+
+class PastRecords:
+    """Writes the records of each chunk to a file."""
+
+    def __init__(self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, until: Instant) -> None:
+        self._file = file
+        self._zone = zone
+        self._seam = seam
+        self._until = until
+        self._ledger = PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
+        self._first = 0
+        self._hours: dict[int, dict[SeriesId, float]] = {}
+        self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
+        self._months: dict[tuple[str, str, str, str], Picodollars] = {}
+        self._texts: dict[SeriesId, str] = {}
+        self._samples = 0
+        file.write("".join(f"# TYPE {name} gauge\n" for name in NAMES))
+
+    def begin(self, first: int) -> None:
+        """Begin a chunk, which has no hour before this one."""
+        self._first = first
+
+    def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
+        """Take in money and GPU time of a part of an hour."""
+        segment, cluster = sums.segment, host.key.cluster
+        hour = max(self._first, segment.start // HOUR)
+        posted = self._posted.setdefault(hour, {})
+        for (owner, phase), amount in sums.cost.items():
+            if not amount:
+                continue
+            value = amount / PICODOLLARS_PER_DOLLAR
+            of_owner = ("cluster", cluster), ("product", owner.product), ("team", owner.team)
+            of_server = (*of_owner, ("namespace", owner.namespace), ("server", owner.server))
+            self._add(hour, SPEND, (("cluster", cluster),), value)
+            self._add(hour, SPEND_OWNER, of_owner, value)
+            self._add(hour, PHASES, (*of_owner, ("phase", phase)), value)
+            if phase == "idle":
+                self._add(hour, WASTE, of_owner, value)
+                self._add(hour, WASTE_SERVER, of_server, value)
+            if owner.model:
+                self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), value)
+            key = cluster, segment.month, owner.product, owner.team
+            posted[key] = posted.get(key, 0) + amount
+        for (owner, _), time in sums.held.items():
+            held_labels = (
+                ("cluster", cluster),
+                ("product", owner.product),
+                ("team", owner.team),
+                ("namespace", owner.namespace),
+                ("server", owner.server),
+                ("model", owner.model),
+            )
+            self._add(hour, GPUS_HELD, held_labels, time / HOUR)
+        priced: dict[str, Picodollars] = {}
+        for (gpu, _), amount in sums.gpu_cost.items():
+            priced[gpu.gpu_model] = priced.get(gpu.gpu_model, 0) + amount
+        for (gpu, _owner), time in sums.owner_held.items():
+            of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
+            self._add(hour, GPUS_PRICED, of_model, time / HOUR)
+        for model, amount in priced.items():
+            of_model = ("cluster", cluster), ("gpu_model", model)
+            self._add(hour, GPU_PRICE, of_model, amount / PICODOLLARS_PER_DOLLAR)
+
+    def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
+        """Take in the tokens of a tick."""
+        hour = max(self._first, (end - 1) // HOUR)
+        for posting in tokens:
+            owner = posting.owner
+            if posting.count and owner.model:
+                labels = (
+                    ("cluster", host.key.cluster),
+                    ("product", owner.product),
+                    ("team", owner.team),
+                    ("model", owner.model),
+                    ("kind", posting.kind),
+                )
+                self._add(hour, MODEL_TOKENS, labels, posting.count)
+                self._add(hour, RATE_OF_TOKENS, labels, posting.count / 3600)
+
+    def _add(self, hour: int, name: str, labels: Labels, value: float) -> None:
+        cells = self._hours.setdefault(hour, {})
+        series = SeriesId(name, labels)
+        cells[series] = cells.get(series, 0.0) + value
+
+    def flush(self) -> None:
+        """Write the hours of the chunk."""
+        for hour in sorted({*self._hours, *self._posted}):
+            for series, value in self._hours.get(hour, {}).items():
+                self._write(series, hour, value, value)
+            self._write_months(hour)
+        self._hours, self._posted = {}, {}
+
+    def _write_months(self, hour: int) -> None:
+        before = dict(self._months)
+        for key, amount in self._posted.get(hour, {}).items():
+            self._months[key] = self._months.get(key, 0) + amount
+        month = month_of(hour * HOUR, self._zone).name
+        starts, ends = _open(before, month), _open(self._months, month)
+        for series, value in ends.items():
+            self._write(series, hour, starts.get(series, 0.0), value)
+        for closed in sorted({key[1] for key in self._months}):
+            if self._is_closed(closed, hour):
+                for series, value in _closed(self._months, closed).items():
+                    self._write(series, hour, value, value)
+
+    def _is_closed(self, month: str, hour: int) -> bool:
+        end = Period.named(month).bounds(self._zone)[1]
+        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY
+
+    def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
+        """Write a series each five minutes of an hour, from one value to another."""
+        text = self._texts.get(series)
+        if text is None:
+            text = self._texts[series] = _series_text(series, self._ledger)
+        begins = self._seam.of(series.name, dict(series.labels).get("cluster", ""))
+        # Its last sample is seen until our own begins.
+        stop = self._until if begins is None else begins - STEP_SECONDS * NANOSECONDS_PER_SECOND
+        left = stop // NANOSECONDS_PER_SECOND - hour * 3600
+        offsets = [offset for offset in range(0, 3600, STEP_SECONDS) if offset < left]
+        if begins is not None and 0 < left <= 3600 and left - 1 not in offsets:
+            offsets.append(left - 1)
+        lines = []
+        for offset in offsets:
+            value = start if start == end else start + (end - start) * offset / 3600
+            lines.append(f"{text} {value!r} {hour * 3600 + offset}\n")
+        self._file.writelines(lines)
+        self._samples += len(lines)
+
+    def close(self) -> Written:
+        """End the file."""
+        self._file.write("# EOF\n")
+        return Written(len(self._texts), self._samples)
+
+
+_Months = Mapping[tuple[str, str, str, str], Picodollars]
+"""Money by cluster, month, product and team."""
+
+
+def _open(months: _Months, month: str) -> dict[SeriesId, float]:
+    """A month to date."""
+    return _sums(
+        (SeriesId(name, labels), amount)
+        for (cluster, of_month, product, team), amount in months.items()
+        if of_month == month
+        for name, labels in (
+            (MONTH, (("cluster", cluster), ("month", month))),
+            (
+                MONTH_OWNER,
+                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
+            ),
+        )
+    )
+
+
+def _closed(months: _Months, month: str) -> dict[SeriesId, float]:
+    """A month that is over."""
+    return _sums(
+        (SeriesId(name, labels), amount)
+        for (cluster, of_month, product, team), amount in months.items()
+        if of_month == month
+        for name, labels in (
+            (
+                CLOSED_OWNER,
+                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
+            ),
+            (CLOSED_BASIS, (("cluster", cluster), ("month", month), ("price_basis", "estimate"))),
+        )
+    )
+
+
+def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float]:
+    values: dict[SeriesId, float] = {}
+    for series, amount in parts:
+        values[series] = values.get(series, 0.0) + amount / PICODOLLARS_PER_DOLLAR
+    return values
+
+
+def _series_text(series: SeriesId, ledger: str) -> str:
+    labels = (*((name, value) for name, value in series.labels if value), ("ledger", ledger))
+    return f"{series.name}{{{','.join(_label_texts(labels))}}}"
+
+
+def _label_texts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, value in labels:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield f'{name}="{escaped}"'
+
+
+def import_commands(path: str) -> tuple[tuple[str, str], ...]:
+    """For each server the command that imports a file."""
+    return (
+        (
+            "Prometheus",
+            f"promtool tsdb create-blocks-from openmetrics --max-block-duration=486h {path} DATA_FOLDER",
+        ),
+        ("VictoriaMetrics", f"curl -T {path} http://HOST:8428/api/v1/import/prometheus"),
+    )

@@ -1,0 +1,510 @@
+"""Hours of hosts through the daemon's own cost code, and the sums of their months."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isnan
+from typing import Final, Protocol
+
+from exporter.config import Config
+from exporter.config.settings import ConfiguredServer, cost_policy
+from exporter.cost import advance
+from exporter.cost.advance import GpuOutcome
+from exporter.cost.money import add
+from exporter.cost.policy import CardinalityLimits, CostPolicy
+from exporter.cost.postings import TokenPosting
+from exporter.cost.state import State
+from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.interpretation import interpret
+from exporter.finance.backfill.host_hours import DeviceHour, DeviceKey, HostHour, HostSeries, by_host
+from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
+from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
+from exporter.ledger.history import HistorySums
+from exporter.ledger.totals import SegmentSums, TickSums, Totals
+from exporter.readings import (
+    Frame,
+    Gpu,
+    GpuReading,
+    Holder,
+    HostLocation,
+    MigInstance,
+    PodOwnership,
+    ServerKey,
+    ServerReading,
+)
+from exporter.sources.configured import holders as configured_holders
+from exporter.tariff.calendar import month_of
+from exporter.units import (
+    BYTES_PER_GIBIBYTE,
+    MILLIJOULES_PER_JOULE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
+
+HELD_BYTES: Final = BYTES_PER_GIBIBYTE
+"""Memory in use from which a process computes on a GPU: the driver alone uses less."""
+
+GAP_CHARGED: Final[Nanoseconds] = HOUR
+"""A gap of one host that is charged to its last holders, as the daemon charges its own: scrapes failed."""
+
+UNATTRIBUTED: Final = ServerKey("", "unattributed")
+"""The holder of a GPU that some process uses, where nothing says which server's."""
+
+LIMITS: Final = CardinalityLimits(models=1000, servers=1000)
+"""Months of one host have more servers than a day."""
+
+SMALLEST_RATIO: Final = 1e-6
+"""A utilization of 0 over an hour is a small one that was rounded: the daemon would not believe it where
+tokens moved, and take the whole hour for busy."""
+
+RECENT_HOURS: Final = 26
+"""Hours that the projection needs: the last 24, and room for their edges."""
+
+USAGE_HOURS: Final = 14 * 24
+"""Hours that savings are judged by."""
+
+
+@dataclass(slots=True)
+class MonthSums:
+    """One month of one host. `sampled` of its time has samples, `span` is all of it."""
+
+    sums: HistorySums = field(default_factory=HistorySums)
+    sampled: Nanoseconds = 0
+    span: Nanoseconds = 0
+
+
+@dataclass(slots=True)
+class PastHost:
+    """One host: its months, and what savings and the projection need of its last days.
+
+    `first` and `last` are when it was seen. `uncharged` is time without samples that nothing was charged for.
+    `samples` are hours by the samples of one GPU in them. `targets` are those that were ever on it.
+    """
+
+    key: NodeKey
+    location: HostLocation
+    policy: CostPolicy
+    state: State = field(default_factory=State)
+    elapsed: Nanoseconds = 0
+    first: Instant | None = None
+    last: Instant = 0
+    uncharged: Nanoseconds = 0
+    samples: Counter[int] = field(default_factory=Counter)
+    targets: set[EngineTarget] = field(default_factory=set)
+    months: dict[str, MonthSums] = field(default_factory=dict)
+    usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
+    gpus: dict[Gpu, Instant] = field(default_factory=dict)
+    outcomes: tuple[GpuOutcome, ...] = ()
+    energy: dict[str, int] = field(default_factory=dict)
+    counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
+    before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    recent: Totals = field(default_factory=Totals)
+    """Of the last `RECENT_HOURS` before the end."""
+
+
+class HourSink(Protocol):
+    """Takes what was reckoned, hour by hour."""
+
+    def begin(self, first: int) -> None:
+        """Begin a chunk at an hour."""
+
+    def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
+        """Take in money and GPU time of a part of an hour."""
+
+    def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
+        """Take in the tokens of a tick that ended at an instant."""
+
+    def flush(self) -> None:
+        """Write the hours of the chunk."""
+
+
+class Reckoning:
+    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
+
+    def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
+        self._config = config
+        self._recent_from = until - RECENT_HOURS * HOUR
+        self._survey = survey
+        self._sink = sink
+        self._owners = _owners(survey, config)
+        self._homes: dict[EngineTarget, NodeKey] = {}
+        self._keys: dict[PodName, ServerKey] = {}
+        self.hosts: dict[NodeKey, PastHost] = {}
+        self.homeless: set[EngineTarget] = set()
+        self.shared: set[NodeKey] = set()
+        self._active: set[int] = set()
+
+    def add(self, chunk: Chunk) -> None:
+        """Charge the hours of a chunk."""
+        if self._sink is not None:
+            self._sink.begin(chunk.first)
+        series = by_host(chunk)
+        hours: dict[NodeKey, dict[int, HostHour]] = {}
+        for key, devices in series.items():
+            host = self._host(key)
+            gathered = HostSeries(devices, host.before)
+            hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
+            host.before = gathered.before
+        self._settle(hours, chunk)
+        self._active |= chunk.alive
+        self._active.update(number for of_host in hours.values() for number in of_host)
+        servers = self._by_host(chunk)
+        for key in sorted({*hours, *servers}):
+            host = self._host(key)
+            for number in range(chunk.first, chunk.first - 1 + chunk.hours):
+                at = number + 1 - chunk.first
+                targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
+                hour = hours.get(key, {}).get(number)
+                if hour is not None or (targets and key not in hours):
+                    self._charge(host, number, at, hour, targets, chunk)
+        if self._sink is not None:
+            self._sink.flush()
+
+    def _host(self, key: NodeKey) -> PastHost:
+        host = self.hosts.get(key)
+        if host is None:
+            location = self._survey.kube.location(key, self._config)
+            policy = replace(
+                cost_policy(self._config, key.host, location),
+                interval=HOUR,
+                gap_after=HOUR,
+                limits=LIMITS,
+            )
+            host = self.hosts[key] = PastHost(key, location, policy)
+        return host
+
+    def _settle(self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk) -> None:
+        """Find the host of each target: the one whose GPUs its pod holds, else by its own labels."""
+        homes: dict[PodName, NodeKey] = {}
+        for key, of_host in hours.items():
+            for hour in of_host.values():
+                for device in hour.parts[-1].devices:
+                    for pod in device.holders:
+                        homes[pod] = key
+        for target, engine in chunk.engines.items():
+            pod = PodName(target.cluster, target.namespace, target.pod)
+            home = homes.get(pod) if target.pod else None
+            home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
+            if home is None:
+                self.homeless.add(target)
+            else:
+                self._homes[target] = home
+
+    def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
+        servers: dict[NodeKey, list[EngineTarget]] = {}
+        for target in sorted(chunk.engines):
+            home = self._homes.get(target) or NodeKey(target.cluster, "")
+            servers.setdefault(home, []).append(target)
+        return servers
+
+    def _charge(
+        self,
+        host: PastHost,
+        number: int,
+        at: int,
+        hour: HostHour | None,
+        targets: list[EngineTarget],
+        chunk: Chunk,
+    ) -> None:
+        start = number * HOUR if hour is None else hour.start
+        parts = () if hour is None else hour.parts
+        skipped = host.first is not None and start > host.last and not self._ran(host, start)
+        energy = _energies(hour, skipped=skipped)
+        unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
+        hours = range(max(1, at - unseen), at + 1)
+        servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
+        opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
+        sums = HistorySums()
+        if host.first is None:
+            host.first = start
+            # A first frame sets marks only: what its servers count is of the hour after it.
+            host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
+        elif skipped:
+            host.uncharged += start - host.last
+        elif start > host.last:
+            host.elapsed += start - host.last
+            gap = replace(opening, elapsed=host.elapsed)
+            self._tick(host, gap, replace(host.policy, gap_after=0), sums)
+        for part in parts:
+            frame = self._frame(host, part.end, part.devices, servers, energy, part.end - part.start)
+            self._tick(host, frame, host.policy, sums)
+        if not parts:
+            self._tick(host, self._frame(host, start + HOUR, (), servers, energy, HOUR), host.policy, sums)
+        end = parts[-1].end if parts else start + HOUR
+        self._note(host, number, end, hour, sums)
+
+    def _ran(self, host: PastHost, start: Instant) -> bool:
+        """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
+        unseen = range(-(-host.last // HOUR), start // HOUR)
+        return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
+
+    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> None:
+        outcome = advance.advance(host.state, frame, policy)
+        host.state, host.outcomes = outcome.state, outcome.gpus
+        ticked = TickSums.of(outcome.postings)
+        if frame.wall > self._recent_from:
+            host.recent.add(ticked, ())
+        for segment in ticked.segments:
+            sums.add_segment(segment)
+            self._month(host, segment.segment.month).sums.add_segment(segment)
+            if self._sink is not None:
+                self._sink.add_segment(host, segment)
+        if self._sink is not None:
+            self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
+        month = self._month(host, outcome.postings.day[:7]).sums
+        for tokens in outcome.postings.tokens:
+            if tokens.count:
+                add(month.tokens, (tokens.owner, tokens.kind), tokens.count)
+                add(sums.tokens, (tokens.owner, tokens.kind), tokens.count)
+
+    def _month(self, host: PastHost, month: str) -> MonthSums:
+        return host.months.setdefault(month, MonthSums())
+
+    def _note(
+        self, host: PastHost, number: int, end: Instant, hour: HostHour | None, sums: HistorySums
+    ) -> None:
+        month = month_of(number * HOUR, self._config.timezone).name
+        if hour is not None:
+            self._month(host, month).sampled += hour.sampled
+            self._month(host, month).span += max(0, hour.end - max(hour.start, host.last))
+            host.samples[round(hour.samples)] += 1
+            for device in hour.parts[-1].devices:
+                host.gpus[device.series.gpu] = hour.end
+        for missed in range(-(-host.last // HOUR), number if host.last else 0):
+            name = month_of(missed * HOUR, self._config.timezone).name
+            self._month(host, name).span += HOUR
+        host.last = end
+        host.usage.append((number, HistorySums(held=sums.held, tokens=sums.tokens)))
+
+    def _frame(
+        self,
+        host: PastHost,
+        wall: Instant,
+        devices: tuple[DeviceHour, ...],
+        servers: tuple[ServerReading, ...],
+        energy: Mapping[str, float],
+        length: Nanoseconds,
+    ) -> Frame:
+        host.elapsed += length
+        readings = tuple(_readings(host, devices, energy, length))
+        holders = tuple(self._holders(host, devices, readings, servers))
+        held_gpus = {holder.uuid for holder in holders}
+        readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
+        keys = {server.key for server in servers} | {holder.key for holder in holders}
+        owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
+
+    def _servers(
+        self,
+        host: PastHost,
+        unread: range,
+        targets: Iterable[EngineTarget],
+        chunk: Chunk,
+        start: Instant,
+        *,
+        skipped: bool,
+    ) -> tuple[ServerReading, ...]:
+        readings = []
+        for target in targets:
+            hours = chunk.engines[target]
+            engine = self._survey.engines[target]
+            key = self._survey.server(target)
+            host.targets.add(target)
+            if hours.sampled.isdisjoint(unread):
+                readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
+                continue
+            page = self._page(host, target, hours, unread, skipped=skipped)
+            read = interpret(engine, page)
+            readings.append(
+                ServerReading(
+                    key,
+                    target.url,
+                    up=True,
+                    engine=engine.name,
+                    pod=target.pod,
+                    # A target that is new here began at zero: its counters are what rose since.
+                    started=start,
+                    absent_at=start,
+                    counters=read.counters,
+                    loads=read.loads,
+                    models=read.models,
+                    role=read.role,
+                )
+            )
+        for gone in host.counters.keys() - set(targets):
+            del host.counters[gone]
+        return tuple(readings)
+
+    @staticmethod
+    def _page(
+        host: PastHost, target: EngineTarget, hours: EngineHours, unread: range, *, skipped: bool
+    ) -> Page:
+        """A page of counters that began at zero when the target was first seen on this host.
+
+        `unread` are the last hour and those before it in which the host was not seen. `skipped`: the time
+        before that hour was not charged, and what rose in it does not count.
+        """
+        counters = host.counters.setdefault(target, {})
+        samples: dict[str, list[Sample]] = {}
+
+        def put(series: Series, value: float) -> None:
+            samples.setdefault(series.name, []).append(Sample(series, value))
+
+        for key, (series, rises) in hours.rises.items():
+            at = unread[-1]
+            risen = [rises[each] for each in unread if not isnan(rises[each])]
+            if skipped and (key, at) in hours.inside:
+                risen = [hours.inside[key, at]]
+            if risen or key in counters:
+                counters[key] = counters.get(key, 0.0) + sum(risen)
+                put(series, counters[key])
+        for series, means in hours.means.values():
+            if not isnan(means[unread[-1]]):
+                put(series, means[unread[-1]])
+        return Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
+
+    def _holders(
+        self,
+        host: PastHost,
+        devices: Iterable[DeviceHour],
+        readings: tuple[GpuReading, ...],
+        servers: tuple[ServerReading, ...],
+    ) -> Iterator[Holder]:
+        labeled = self._survey.holders_on(host.key)
+        configured: dict[str, list[Holder]] = {}
+        for holder in configured_holders(self._configured(host), readings):
+            configured.setdefault(holder.uuid, []).append(holder)
+        loose = sorted({server.key for server in servers})
+        for device in devices:
+            uuid, instance = device.series.gpu.uuid, _instance(device)
+            if device.holders:
+                yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
+            elif uuid in configured:
+                yield from configured[uuid]
+            elif not labeled and _used(device, has_server=bool(loose)):
+                if len(loose) > 1:
+                    self.shared.add(host.key)
+                key = loose[0] if len(loose) == 1 else UNATTRIBUTED
+                yield Holder(key, uuid, instance=instance)
+
+    def _configured(self, host: PastHost) -> list[ConfiguredServer]:
+        """Configured servers that were seen on a host: they name their GPUs."""
+        here = (self._survey.configured(target) for target in sorted(host.targets))
+        return [server for server in here if server is not None]
+
+    def _server(self, pod: PodName) -> ServerKey:
+        if pod not in self._keys:
+            self._keys[pod] = self._survey.server_of_pod(pod)
+        return self._keys[pod]
+
+
+def _owners(survey: Survey, config: Config) -> dict[ServerKey, PodOwnership]:
+    owners: dict[ServerKey, PodOwnership] = {}
+    for pod in sorted(survey.kube.pod_labels):
+        owned = survey.kube.ownership(pod, config)
+        if owned is not None:
+            key = survey.server_of_pod(pod)
+            owners[key] = owned._replace(key=key)
+    return owners
+
+
+def _used(device: DeviceHour, *, has_server: bool) -> bool:
+    """Whether a process holds a GPU: by its memory, else as its utilization and the servers suggest."""
+    if device.memory is not None:
+        return device.memory >= HELD_BYTES
+    return has_server or bool(device.utilization)
+
+
+def _instance(device: DeviceHour) -> str:
+    series = device.series
+    return f"MIG-{series.gpu.uuid}/{series.instance}" if series.instance else ""
+
+
+def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
+    """Joules by GPU of an hour, per nanosecond in which the GPU was there.
+
+    The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.
+    `skipped`: the time before it was not charged, and what was used in it does not count.
+    """
+    joules: dict[str, dict[str, dict[GpuSeries, float]]] = {}
+    there: dict[str, Nanoseconds] = {}
+    for part in () if hour is None else hour.parts:
+        for uuid in {device.series.gpu.uuid for device in part.devices}:
+            there[uuid] = there.get(uuid, 0) + part.end - part.start
+        for device in part.devices:
+            used = device.inside if skipped and device.inside is not None else device.joules
+            if used is not None:
+                series = device.series
+                joules.setdefault(series.gpu.uuid, {}).setdefault(series.instance, {})[series] = used
+    return {
+        uuid: max(sum(by_series.values()) for by_series in instances.values()) / there[uuid]
+        for uuid, instances in joules.items()
+        if there[uuid]
+    }
+
+
+def _readings(
+    host: PastHost, devices: Iterable[DeviceHour], energy: Mapping[str, float], length: Nanoseconds
+) -> Iterator[GpuReading]:
+    by_gpu: dict[str, list[DeviceHour]] = {}
+    for device in devices:
+        by_gpu.setdefault(device.series.gpu.uuid, []).append(device)
+    for uuid, of_gpu in sorted(by_gpu.items()):
+        instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
+        whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
+        series = whole.series
+        counted, watts = None, whole.watts
+        if uuid in energy:
+            # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
+            watts = energy[uuid] * NANOSECONDS_PER_SECOND
+            host.energy[uuid] = host.energy.get(uuid, 0) + round(
+                energy[uuid] * length * MILLIJOULES_PER_JOULE
+            )
+            counted = host.energy[uuid]
+        yield GpuReading(
+            series.gpu,
+            series.number,
+            pci_bus_id=series.address,
+            utilization_ratio=None if instances else _ratio(whole),
+            memory_used_bytes=None if whole.memory is None else round(whole.memory),
+            power_watts=watts,
+            energy=counted,
+            instances=instances or None,
+        )
+
+
+def _mig(device: DeviceHour) -> MigInstance:
+    number = device.series.instance
+    return MigInstance(
+        _instance(device),
+        int(number) if number.isdecimal() and len(number) < 4 else 0,
+        profile=device.series.profile,
+        utilization_ratio=_ratio(device),
+    )
+
+
+def _ratio(device: DeviceHour) -> float | None:
+    return None if device.utilization is None else min(1.0, device.utilization)
+
+
+def _rounded_up(reading: GpuReading) -> GpuReading:
+    """A reading of a held GPU, without a utilization of zero."""
+    if reading.utilization_ratio == 0:
+        reading = replace(reading, utilization_ratio=SMALLEST_RATIO)
+    if reading.instances and any(one.utilization_ratio == 0 for one in reading.instances):
+        instances = (
+            replace(one, utilization_ratio=SMALLEST_RATIO) if one.utilization_ratio == 0 else one
+            for one in reading.instances
+        )
+        reading = replace(reading, instances=tuple(instances))
+    return reading
+
+
+def scrape_seconds(host: PastHost) -> int | None:
+    """Seconds between two samples of a host's GPUs."""
+    if not host.samples:
+        return None
+    (samples, _hours), *_ = host.samples.most_common(1)
+    return max(1, round(HOUR / NANOSECONDS_PER_SECOND / max(1, samples)))

@@ -1,0 +1,502 @@
+"""GPUs, servers, pods and nodes that a Prometheus has in a time range, by label sets alone."""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from exporter.config import Config
+from exporter.config.settings import ConfiguredServer
+from exporter.engines.catalogue import ENGINES, ROWS, match
+from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.spec import Engine
+from exporter.finance.backfill.gpu_exporters import (
+    GPU_EXPORTERS,
+    GpuExporter,
+    first_label,
+    uuid_of,
+)
+from exporter.finance.backfill.kube_state import (
+    NODE_INFO,
+    NODE_LABELS,
+    POD_INFO,
+    POD_LABELS,
+    POD_OWNER,
+    REPLICASET_OWNER,
+    KubeState,
+    NodeKey,
+    PodName,
+    batches,
+)
+from exporter.finance.prometheus.client import PrometheusClient
+from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
+from exporter.tariff.terms import matches
+from exporter.units import Instant
+
+TARGET_LABELS: Final = frozenset(
+    {
+        "job",
+        "instance",
+        "namespace",
+        "pod",
+        "container",
+        "service",
+        "endpoint",
+        "node",
+        "nodename",
+        "hostname",
+        "cluster",
+        "prometheus",
+        "prometheus_replica",
+        "replica",
+        "__replica__",
+        "receive",
+        "tenant_id",
+        "kubernetes_namespace",
+        "kubernetes_pod_name",
+    }
+)
+"""Labels of the target and of what stores it, which a scraped page does not have."""
+
+POD_OF_TARGET: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
+NODE_OF_TARGET: Final = ("node", "nodename", "kubernetes_node")
+
+Labels = Mapping[str, str]
+Progress = Callable[[str, float], None]
+"""Is called with what is being read, and how much of it has been, from 0 to 1."""
+
+
+class GpuSeries(NamedTuple):
+    """One series of one GPU, or of one MIG instance of it, by its labels.
+
+    `holder` is the pod that held it, `None` for none. `scraper` are the labels that say how it was scraped.
+    """
+
+    exporter: int
+    host: NodeKey
+    gpu: Gpu
+    number: int
+    address: str
+    instance: str
+    profile: str
+    holder: PodName | None
+    scraper: str
+
+
+class EngineTarget(NamedTuple):
+    """The metrics page of one inference server: its pod, else its address; and its port."""
+
+    cluster: str
+    namespace: str
+    pod: str
+    address: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """A name of the page."""
+        where = f"{self.namespace}/{self.pod}" if self.pod else self.address
+        return f"{self.cluster}/{where}:{self.port}"
+
+
+@dataclass(slots=True)
+class _Instances:
+    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says."""
+
+    by_address: dict[NodeKey, NodeKey] = field(default_factory=dict)
+    by_uuid: dict[str, NodeKey] = field(default_factory=dict)
+
+
+@dataclass
+class Survey:
+    """What there is. `names` are the series' names of each GPU exporter, and of the engines together.
+
+    `counts` are series by name, and `instances` the targets that have them.
+    `engines` are the engines of targets by name. `gateways` are titles of pages that count again.
+    `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
+    whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance.
+    """
+
+    config: Config
+    names: dict[str, set[str]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    instances: dict[str, set[str]] = field(default_factory=dict)
+    engines: dict[EngineTarget, Engine] = field(default_factory=dict)
+    gateways: set[str] = field(default_factory=set)
+    kube: KubeState = field(default_factory=KubeState)
+    gpus: dict[str, set[str]] = field(default_factory=dict)
+    hosts: set[NodeKey] = field(default_factory=set)
+    labeled: set[NodeKey] = field(default_factory=set)
+    unnamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    infos: dict[str, Labels] = field(default_factory=dict)
+    own_pods: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    _by_pod: dict[PodName, EngineTarget] | None = None
+    _instances: _Instances = field(default_factory=_Instances)
+    _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
+
+    def add_names(self, family: str, label_sets: Iterable[Labels]) -> None:
+        """Take in series of one exporter, or of the engines."""
+        for labels in label_sets:
+            name = labels["__name__"]
+            self.names.setdefault(family, set()).add(name)
+            self.counts[name] += 1
+            self.instances.setdefault(name, set()).add(labels.get("instance", ""))
+
+    def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:
+        """The GPU that a series of an exporter is of; `None` for one without UUID."""
+        key = number, frozenset((name, value) for name, value in labels.items() if name != "__name__")
+        if key not in self._gpu_series:
+            self._gpu_series[key] = self._gpu_series_of(number, labels)
+        return self._gpu_series[key]
+
+    def _gpu_series_of(self, number: int, labels: Labels) -> GpuSeries | None:
+        exporter = GPU_EXPORTERS[number]
+        uuid = uuid_of(first_label(labels, exporter.uuid))
+        if not uuid:
+            return None
+        info = {**self.infos.get(uuid, {}), **labels} if exporter.info else labels
+        pod = _holder(exporter, labels, self.own_pods)
+        index = first_label(info, exporter.index)
+        return GpuSeries(
+            number,
+            self._host(exporter, labels, uuid),
+            Gpu(uuid, label(first_label(info, exporter.model))),
+            int(index) if index.isdecimal() and len(index) < 4 else -1,
+            first_label(info, exporter.address).lower() or (f"index {index}" if index else ""),
+            labels.get(exporter.instance, ""),
+            labels.get(exporter.profile, ""),
+            pod,
+            "|".join(f"{each}={labels.get(each, '')}" for each in ("job", "instance", *REPLICAS)),
+        )
+
+    def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:
+        cluster = labels.get("cluster", "")
+        address = NodeKey(cluster, host_part(labels.get("instance", "")))
+        named = first_label(labels, exporter.host)
+        if exporter.is_own_pod(named):  # a pod's host name is its own name
+            named = ""
+        if not named:
+            for names in POD_OF_TARGET:
+                own = PodName(cluster, *(labels.get(each, "") for each in names))
+                named = named or self.kube.node_of(own)
+        if is_address(named):  # of the host, by one exporter's default
+            known_as = self.kube.addresses.get(NodeKey(cluster, named), "")
+            named = known_as or ("" if not is_address(address.host) else named)
+        if named:
+            host = NodeKey(cluster, label(named))
+            self._instances.by_address.setdefault(address, host)
+            self._instances.by_uuid.setdefault(uuid, host)
+            return host
+        known = self._instances.by_address.get(address) or self._instances.by_uuid.get(uuid)
+        if known is not None:
+            return known
+        node = self.kube.addresses.get(address) or self.kube.node_of(
+            self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
+        )
+        return NodeKey(cluster, label(node or address.host))
+
+    def holders_on(self, host: NodeKey) -> bool:
+        """Whether GPUs of a host name the pod that holds them: one without a name is then held by none."""
+        return host in self.labeled
+
+    def server_of_pod(self, pod: PodName) -> ServerKey:
+        """The server that a pod is a replica of, by the targets in it, else by its workload."""
+        if self._by_pod is None:
+            self._by_pod = {}
+            for target in sorted(self.engines):
+                if target.pod:
+                    own = PodName(target.cluster, target.namespace, target.pod)
+                    self._by_pod.setdefault(own, target)
+        target_of_pod = self._by_pod.get(pod)
+        return self.kube.server(pod) if target_of_pod is None else self.server(target_of_pod)
+
+    def server(self, target: EngineTarget) -> ServerKey:
+        """The server of a target: its workload, else by the configuration, else its engine and port."""
+        workload = ServerKey("", "")
+        if target.pod:
+            workload = self.kube.server(PodName(target.cluster, target.namespace, target.pod))
+        for rule in self.config.server_rules:
+            match_ = rule.match
+            if match_.unit or match_.process or match_.user or match_.uid is not None:
+                continue  # nothing here says so
+            if match_.port not in (None, target.port):
+                continue
+            if match_.workload is not None and not (target.pod and matches(match_.workload, workload.name)):
+                continue
+            if rule.name is not None:
+                return ServerKey(rule.namespace or workload.namespace, rule.name)
+        if target.pod:
+            return workload
+        configured = self.configured(target)
+        if configured is not None:
+            return ServerKey(configured.namespace, configured.name)
+        return ServerKey("", label(f"{self.engines[target].name}:{target.port}"[:LABEL_CHARACTERS]))
+
+    def configured(self, target: EngineTarget) -> ConfiguredServer | None:
+        """The configured server of a target outside Kubernetes: of its port, and of its host where named."""
+        for server in self.config.servers:
+            parts = urlsplit(server.url)
+            own = parts.hostname in ("127.0.0.1", "localhost", "::1") or parts.hostname == target.address
+            if not target.pod and own and (parts.port or 80) == target.port:
+                return server
+        return None
+
+    def host_of(self, target: EngineTarget, labels: Labels) -> NodeKey | None:
+        """The host of a target by its labels, its pod or its address; `None` where that is not known."""
+        cluster = target.cluster
+        named = first_label(labels, NODE_OF_TARGET)
+        if not named and target.pod:
+            named = self.kube.node_of(PodName(cluster, target.namespace, target.pod))
+        if named:
+            return NodeKey(cluster, label(named))
+        address = NodeKey(cluster, target.address)
+        if address in self._instances.by_address:
+            return self._instances.by_address[address]
+        if target.pod:
+            return None
+        for host in (NodeKey(cluster, target.address), *self._shorter(address)):
+            if host in self.hosts:
+                return host
+        return None
+
+    def _shorter(self, address: NodeKey) -> Iterator[NodeKey]:
+        """Hosts of the same first name: one exporter has gpu-1, another gpu-1.example.com."""
+        name = address.host.partition(".")[0]
+        if name and not name.isdecimal():
+            alike = [
+                host
+                for host in self.by_first_name.get((address.cluster, name), ())
+                if "." not in host.host or "." not in address.host
+            ]
+            if len(alike) == 1:
+                yield alike[0]
+
+    @cached_property
+    def by_first_name(self) -> dict[tuple[str, str], list[NodeKey]]:
+        """Hosts by the first part of their name."""
+        named: dict[tuple[str, str], list[NodeKey]] = {}
+        for host in sorted(self.hosts):
+            named.setdefault((host.cluster, host.host.partition(".")[0]), []).append(host)
+        return named
+
+
+REPLICAS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__")
+
+
+def _holder(
+    exporter: GpuExporter, labels: Labels, own_pods: Mapping[tuple[str, str, str], str]
+) -> PodName | None:
+    """The pod that holds a GPU. The labels of the target are there where the page has none, or other ones."""
+    target = labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", "")
+    for names in exporter.holders:
+        pod, container = labels.get(names.pod, ""), labels.get(names.container, "")
+        if pod:
+            own = pod == own_pods.get(target) and names.pod == "pod"
+            if own or exporter.is_own_pod(pod) or exporter.is_own_pod(container):
+                return None
+            return PodName(labels.get("cluster", ""), labels.get(names.namespace, ""), pod)
+        if names.pod in labels:
+            return None
+    return None
+
+
+def host_part(instance: str) -> str:
+    """The host of HOST:PORT, [HOST]:PORT or an address with a scheme."""
+    try:
+        return urlsplit(instance if "//" in instance else f"//{instance}").hostname or instance
+    except ValueError:
+        return instance
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _port(instance: str) -> int:
+    try:
+        return urlsplit(instance if "//" in instance else f"//{instance}").port or 0
+    except ValueError:
+        return 0
+
+
+def target_of(labels: Labels) -> EngineTarget:
+    """The target of a series of an engine."""
+    instance = labels.get("instance", "")
+    for namespace, pod in POD_OF_TARGET:
+        if labels.get(pod):
+            return EngineTarget(
+                labels.get("cluster", ""), labels.get(namespace, ""), labels[pod], "", _port(instance)
+            )
+    return EngineTarget(labels.get("cluster", ""), "", "", host_part(instance), _port(instance))
+
+
+def page_series(name: str, labels: Labels) -> Series:
+    """A series as the page of its engine had it, without labels of the target."""
+    own = {each: value for each, value in labels.items() if each not in TARGET_LABELS and each != "__name__"}
+    listed = ",".join(f'{each}="{own[each]}"' for each in sorted(own))
+    return Series(name, own, f"{name}{{{listed}}}" if listed else name)
+
+
+COLONS: Final = {
+    name.replace(":", "_", 1): name
+    for engine in ENGINES.values()
+    for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()))
+    if ":" in name
+} | {
+    gauge.name.replace(":", "_", 1): gauge.name
+    for engine in ENGINES.values()
+    for gauge in engine.gauges()
+    if ":" in gauge.name
+}
+"""Names as some client libraries write them for OpenMetrics, and as they are described."""
+
+
+def described(name: str) -> str:
+    """A name as its engine's description has it."""
+    return COLONS.get(name, name)
+
+
+def spellings(names: Iterable[str]) -> Iterator[str]:
+    """Names in each way in which they are written."""
+    for name in names:
+        yield name
+        if ":" in name:
+            yield name.replace(":", "_", 1)
+
+
+def selector(names: Collection[str], matchers: str = "") -> str:
+    """A selector of series of these names."""
+    listed = "|".join(sorted(names))
+    rest = f",{matchers}" if matchers else ""
+    return f'{{__name__=~"{listed}"{rest}}}'
+
+
+def take_survey(
+    client: PrometheusClient, config: Config, since: Instant, until: Instant, progress: Progress
+) -> Survey:
+    """Look what a server has in a time range.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    survey = Survey(config)
+    energy = any(rule.energy is not None for rule in config.hardware)
+    progress("looking for GPUs", 0)
+    gpu_labels: dict[int, list[Labels]] = {}
+    for number, exporter in enumerate(GPU_EXPORTERS):
+        names = exporter.names(energy=energy)
+        gpu_labels[number] = list(client.label_sets(selector(names), since, until))
+        survey.add_names(exporter.name, gpu_labels[number])
+        if gpu_labels[number] and exporter.info:
+            for labels in client.label_sets(selector([exporter.info]), since, until):
+                survey.infos[uuid_of(first_label(labels, exporter.uuid))] = labels
+    progress("looking for inference servers", 0.2)
+    _find_engines(client, survey, since, until)
+    progress("looking for pods and nodes", 0.6)
+    instances = {labels.get("instance", "") for each in gpu_labels.values() for labels in each} - {""}
+    for batch in batches(instances):
+        for labels in client.label_sets(f'up{{pod!="",instance=~"{batch}"}}', since, until):
+            target = labels.get("cluster", ""), labels.get("job", ""), labels["instance"]
+            survey.own_pods[target] = labels["pod"]
+    _find_cluster(client, survey, gpu_labels, since, until)
+    for number, label_sets in gpu_labels.items():
+        # Those that name their host come first: others are of a host by their UUID or address.
+        for labels in sorted(
+            label_sets, key=lambda each: -bool(first_label(each, GPU_EXPORTERS[number].host))
+        ):
+            series = survey.gpu_series(number, labels)
+            if series is None:
+                survey.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels.keys() - {"__name__"}))
+                continue
+            survey.hosts.add(series.host)
+            survey.gpus.setdefault(series.gpu.uuid, set()).add(GPU_EXPORTERS[number].name)
+            if series.holder is not None:
+                survey.labeled.add(series.host)
+    progress("looking for pods and nodes", 1)
+    return survey
+
+
+def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
+    """Recognize each target by the series that identify engines and gateways."""
+    names = {name for row in ROWS for name in spellings(row.fingerprint.names)}
+    pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
+    for labels in client.label_sets(selector(names), since, until):
+        name = described(labels["__name__"])
+        pages.setdefault(target_of(labels), {}).setdefault(name, []).append(
+            Sample(page_series(name, labels), 0.0)
+        )
+    for target, samples in pages.items():
+        page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
+        row = match(page)
+        if isinstance(row, Engine):
+            survey.engines[target] = row
+        elif row is not None:
+            survey.gateways.add(row.title)
+    wanted = {
+        name
+        for engine in {engine.name: engine for engine in survey.engines.values()}.values()
+        for name in spellings(engine_names(engine))
+    }
+    if wanted:
+        survey.add_names("engines", client.label_sets(selector(wanted), since, until))
+
+
+def engine_names(engine: Engine) -> set[str]:
+    """The counters of an engine, and its gauges of running requests."""
+    names = {count.name for count in engine.counts()}
+    names.update(name for group in engine.groups for each in group for name in each.requires)
+    names.update(gauge.name for gauge in engine.running)
+    return names
+
+
+def _find_cluster(
+    client: PrometheusClient,
+    survey: Survey,
+    gpu_labels: Mapping[int, list[Labels]],
+    since: Instant,
+    until: Instant,
+) -> None:
+    pods = {target.pod for target in survey.engines if target.pod}
+    nodes: set[str] = set()
+    for number, label_sets in gpu_labels.items():
+        exporter = GPU_EXPORTERS[number]
+        for labels in label_sets:
+            holder = _holder(exporter, labels, survey.own_pods)
+            pods |= {holder.pod} if holder is not None else set()
+            pods |= {labels[pod] for _, pod in POD_OF_TARGET if labels.get(pod)}
+            nodes.add(first_label(labels, exporter.host))
+    nodes.discard("")
+
+    def label_sets_of(name: str, what: str, names: Collection[str]) -> list[Labels]:
+        return [
+            labels
+            for batch in batches(names)
+            for labels in client.label_sets(f'{name}{{{what}=~"{batch}"}}', since, until)
+        ]
+
+    def label_sets_of_pods(name: str) -> list[Labels]:
+        return label_sets_of(name, "pod", pods) + (label_sets_of(name, "exported_pod", pods) if pods else [])
+
+    info = label_sets_of_pods(POD_INFO)
+    nodes |= {labels["node"] for labels in info if labels.get("node")}
+    owners = label_sets_of_pods(POD_OWNER)
+    replica_sets = {
+        labels.get("created_by_name") or labels.get("owner_name", "")
+        for labels in (*info, *owners)
+        if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
+    }
+    survey.kube.add_pods(
+        info,
+        owners,
+        label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
+        label_sets_of_pods(POD_LABELS),
+    )
+    survey.kube.add_nodes(label_sets_of(NODE_LABELS, "node", nodes), label_sets_of(NODE_INFO, "node", nodes))

@@ -1,0 +1,188 @@
+"""The verb `history`: one command, one Prometheus, no daemon."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.cli import main
+from exporter.cli.history import HistoryOptions, history
+from exporter.finance.prometheus import client
+from tests.clocks import START, ManualClock
+from tests.finance.backfill.answers import FakePrometheus
+
+SECOND = 10**9
+HOUR = 3600 * SECOND
+LAST = START // HOUR
+"""The hour that begins now; the last whole one is before it."""
+
+GPU = {
+    "UUID": "GPU-1",
+    "gpu": "0",
+    "modelName": "NVIDIA H100 80GB HBM3",
+    "Hostname": "node-1",
+    "instance": "node-1:9400",
+    "job": "dcgm",
+}
+UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
+
+
+def server(series: tuple[Mapping[str, str], ...] = ({"__name__": UTILIZATION, **GPU},)) -> FakePrometheus:
+    """One GPU for 48 hours up to now, at 50 % and a sample each 30 seconds."""
+    hours = [float(hour) for hour in range(LAST - 49, LAST)]
+    return FakePrometheus(
+        {
+            f"avg_over_time({UTILIZATION}[3599999ms])": [(GPU, [(hour, 50.0) for hour in hours])],
+            f"count_over_time({UTILIZATION}[3599999ms])": [(GPU, [(hour, 120.0) for hour in hours])],
+        },
+        series,
+    )
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> FakePrometheus:
+    """Every client is answered by this server."""
+    made = server()
+    _answer_by(monkeypatch, made.answer)
+    return made
+
+
+def _answer_by(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+    transport = httpx.MockTransport(answer)  # type: ignore[arg-type]
+    monkeypatch.setattr(client, "PrometheusClient", partial(client.PrometheusClient, transport=transport))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "ice.yaml"
+    path.write_text('hardware: [{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 3}}]\n')
+    return path
+
+
+def test_the_last_days_are_reckoned_at_the_prices_of_the_configuration(
+    answered: FakePrometheus, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """48 hours of one GPU at 3 dollars, with the hours of one query at a time."""
+    options = HistoryOptions("http://p.example:9090", config, since=48 * HOUR, form="json")
+
+    assert history(options, ManualClock()) == 0
+    parsed = json.loads(capsys.readouterr().out)
+    assert parsed["months"][0]["dollars"] == 144
+    assert (parsed["from"], parsed["until"]) == ("2026-11-23T00:00:00Z", "2026-11-25T00:00:00Z")
+    assert parsed["load"]["queries"] == len(answered.ranges) + len(answered.matches)
+    assert answered.most_at_once == 1
+
+
+def test_days_are_those_of_the_time_zone(
+    answered: FakePrometheus, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The 24th in Berlin begins at 23:00 in UTC, and `--until` is its last day."""
+    config.write_text(f"timezone: Europe/Berlin\n{config.read_text()}")
+    days = date(2026, 11, 24), date(2026, 11, 24)
+    options = HistoryOptions("http://p.example", config, since=days[0], until=days[1], form="json")
+
+    assert history(options, ManualClock()) == 0
+    parsed = json.loads(capsys.readouterr().out)
+    assert (parsed["from"], parsed["until"]) == ("2026-11-23T23:00:00Z", "2026-11-24T23:00:00Z")
+    assert parsed["months"][0]["dollars"] == 72
+    assert answered.ranges
+
+
+def test_records_are_written_whole_with_the_commands_that_import_them(
+    answered: FakePrometheus, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No half file is left, and the commands name the file."""
+    path = tmp_path / "past records.om"
+    options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=path)
+
+    assert history(options, ManualClock()) == 0
+    messages = capsys.readouterr().err
+    assert path.read_text().endswith("# EOF\n")
+    assert not path.with_name("past records.om.part").exists()
+    assert f"create-blocks-from openmetrics --max-block-duration=486h '{path}'" in messages
+    assert "/api/v1/import/prometheus" in messages
+    assert answered.ranges
+
+
+def test_a_file_that_cannot_be_written_is_said(
+    answered: FakePrometheus, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is missing; nothing is printed that looks like an answer."""
+    options = HistoryOptions(
+        "http://p.example", config, since=48 * HOUR, openmetrics=tmp_path / "no" / "past.om"
+    )
+
+    assert history(options, ManualClock()) == 1
+    captured = capsys.readouterr()
+    assert "cannot be written: No such file or directory" in captured.err
+    assert captured.out == ""
+    assert answered.matches
+
+
+@pytest.mark.parametrize(
+    ("series", "sentence"),
+    [
+        ((), "no GPU and no inference server in this time"),
+        (
+            ({"__name__": UTILIZATION, "instance": "a", "gpu": "0"},),
+            "without a UUID (their labels are gpu, instance)",
+        ),
+    ],
+)
+def test_a_server_without_gpus_says_what_to_do(
+    series: tuple[Mapping[str, str], ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One sentence, and exit 1."""
+    _answer_by(monkeypatch, server(series).answer)
+
+    assert history(HistoryOptions("http://p.example"), ManualClock()) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_something_else_at_the_address_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HTML is no Prometheus."""
+    _answer_by(monkeypatch, lambda _request: httpx.Response(200, html="<html>"))
+
+    assert history(HistoryOptions("http://p.example"), ManualClock()) == 1
+    assert "answers HTTP 200 with HTML" in capsys.readouterr().err
+
+
+def test_an_hour_that_is_not_whole_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """From tomorrow on there is nothing."""
+    options = HistoryOptions("http://p.example", since=date(2026, 11, 26))
+
+    assert history(options, ManualClock()) == 1
+    assert "there is no whole hour before 2026-11-25 00:00Z" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--from=/srv/archive"], "--from takes an address here"),
+        (["--from=http://a", "--since=90"], "'90' is no time"),
+        (["--from=http://a", "--since=0h"], "'0h' is not between"),
+        (["--from=http://a", "--since=2026-02-30"], "'2026-02-30' is no time"),
+        (["--from=http://a", "--parallel=0"], "'0' is no number from 1 to 16"),
+        (["--from=http://a", "--parallel=17"], "'17' is no number from 1 to 16"),
+        (["--from=http://a", "--json", "--csv"], "not allowed with"),
+        ([], "--from"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(
+    flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, with what to write instead."""
+    with pytest.raises(SystemExit) as exited:
+        main(["history", *flags])
+
+    assert exited.value.code == 2
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""The report as text, JSON and CSV: figures worked by hand, each with its coverage, resolution and basis."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.finance.backfill.history_report import CSV_COLUMNS, sheet
+from exporter.finance.backfill.past_answer import PastAnswer, answer
+from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+
+CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
+PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+DAYS = 30
+
+
+def november(
+    folder: Path, text: str = PRICES, *, hours: int = DAYS * 24, since: int = NOVEMBER
+) -> PastAnswer:
+    """A chat of one GPU and a free one, 24 hours a day; two hours of the first host have half the samples."""
+    config = configured(folder, text)
+    fleet = HourlyFleet(config, hours)
+    fleet.gpu(0, counts=[120] * 5 + [60, 60] + [120] * (hours - 6), **CHAT)
+    fleet.gpu(1, utilization=0, memory=3e6, counts=[120] * 5 + [60, 60] + [120] * (hours - 6))
+    fleet.server(
+        {PROMPT: [900_000] * hours, GENERATION: [100_000] * hours},
+        running=[4] * hours,
+        namespace="llm",
+        pod="chat-0",
+        instance="10.1.0.7:8000",
+    )
+    reckoning = fleet.reckoned()
+    until = (NOVEMBER + hours) * HOUR
+    return answer(
+        fleet.survey, reckoning, config, since * HOUR, until, "http://prometheus.example:9090", 42, 1
+    )
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> PastAnswer:
+    """All of November."""
+    return november(tmp_path_factory.mktemp("november"))
+
+
+def document(past: PastAnswer) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(sheet(past, "json"))
+    return parsed
+
+
+def test_a_whole_month_has_its_dollars_hours_and_tokens(past: PastAnswer) -> None:
+    """720 hours of two GPUs at 2 dollars; 720 million tokens; the chat is half busy."""
+    (month,) = document(past)["months"]
+
+    assert (month["month"], month["complete"]) == ("2026-11", True)
+    assert month["picodollars"] == 2880 * 10**12
+    assert (month["gpu_hours"], round(month["busy_gpu_hours"], 6)) == (1440, 360)
+    assert month["tokens"] == {"prompt": 648_000_000, "cached_prompt": 0, "generation": 72_000_000}
+    assert month["dollars_per_million_tokens"] == 4.0
+    assert month["unpriced_gpu_hours"] == 0
+
+
+def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
+    """Two hours have half of theirs: 719 of 720 hours of one host."""
+    parsed = document(past)
+
+    assert (parsed["hours"], round(parsed["hours_with_data"], 6)) == (720, 719)
+    assert (
+        parsed["months"][0]["coverage_ratio"]
+        == parsed["coverage_ratio"]
+        == parsed["hosts"][0]["months"][0]["coverage_ratio"]
+    )
+    assert parsed["resolution"] == {"step_seconds": 3600, "scrape_seconds": 30, "error_ratio": 0.02}
+    assert parsed["price_basis"] == "estimate"
+    assert parsed["load"] == {"queries": 42, "parallel": 1}
+
+
+def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
+    """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 10)
+    fleet.gpu(0, counts=[120] * 5 + [0] + [120] * 5, **CHAT)
+    until = (NOVEMBER + 10) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    (server,) = document(past)["servers"]
+
+    assert server["months"][0]["unobserved_gpu_hours"] == 1
+    assert server["months"][0]["coverage_ratio"] == 0.9
+
+
+def test_lines_of_each_kind_sum_to_the_month(past: PastAnswer) -> None:
+    """Servers, products, teams, models and hosts are the same money; the dearest comes first."""
+    parsed = document(past)
+
+    for kind in ("servers", "products", "teams", "models", "hosts"):
+        assert sum(each["months"][0]["picodollars"] for each in parsed[kind]) == 2880 * 10**12, kind
+    assert [(each["namespace"], each["server"]) for each in parsed["servers"]] == [
+        ("", "unallocated"),
+        ("llm", "chat"),
+    ]
+    (host,) = parsed["hosts"]
+    assert (host["host"], host["gpus"], host["gpu_model"]) == ("node-1", 2, "H100")
+    assert parsed["servers"][1]["months"][0]["dollars_per_million_tokens"] == 2.0
+
+
+def test_a_month_that_goes_on_is_projected_at_present_use_and_prices(tmp_path: Path) -> None:
+    """Ten days cost 960 dollars; the twenty that follow 1,920."""
+    (month,) = document(november(tmp_path, hours=240))["months"]
+
+    assert (month["complete"], month["dollars"]) == (False, 960)
+    assert round(month["projected_dollars"], 6) == 2880
+
+
+def test_a_month_whose_first_days_are_missing_is_not_whole_and_says_so(tmp_path: Path) -> None:
+    """It was asked for from the day before on: the server has less, and the report says from when."""
+    past = november(tmp_path, since=NOVEMBER - 24)
+    text = sheet(past, "table")
+
+    assert past.complete == frozenset({"2026-11"})
+    assert any("GPUs before 2026-11-01" in each.what for each in past.absences)
+    assert "GPUs before 2026-11-01T00:00:00Z" in text
+
+
+def test_without_a_price_there_is_no_figure(tmp_path: Path) -> None:
+    """Hours and tokens are there; dollars and the price of tokens are not, and the report says why."""
+    past = november(tmp_path, "unmatched_hardware: unpriced\n", hours=48)
+    (month,) = document(past)["months"]
+
+    assert (month["dollars"], month["picodollars"], month["dollars_per_million_tokens"]) == (None, None, None)
+    assert (month["gpu_hours"], month["unpriced_gpu_hours"]) == (96, 96)
+    assert any(each.what == "a price of H100" for each in past.absences)
+    rows = list(csv.DictReader(io.StringIO(sheet(past, "csv"))))
+    assert {row["dollars"] for row in rows} == {""}
+
+
+def test_savings_are_found_by_the_same_rules(past: PastAnswer) -> None:
+    """A GPU that was free for two weeks: 2 dollars x 730 hours a month."""
+    savings = document(past)["savings"]
+
+    (free,) = [each for each in savings["savings"] if each["kind"] == "unallocated"]
+    assert free["dollars_per_month"] == 1460
+    assert "command" not in free
+
+
+def test_the_text_fits_80_columns(tmp_path: Path) -> None:
+    """Names of any length are cut, and nothing moves a terminal's cursor."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 30)
+    for number in range(20):
+        name = f"a-very-long-name-of-a-workload-{number}\x1b[2J"
+        fleet.gpu(number, host=f"host-{number}", exported_namespace="namespace", exported_pod=name)
+    until = (NOVEMBER + 30) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    text = sheet(past, "table")
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    assert "8 others" in text
+
+
+def test_csv_has_a_row_for_each_month_of_each_thing(tmp_path: Path) -> None:
+    """Rows of one kind sum to the month, and a formula is no formula."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 24)
+    fleet.gpu(0, exported_namespace="=1+1", exported_pod="chat-0")
+    until = (NOVEMBER + 24) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    rows = list(csv.DictReader(io.StringIO(sheet(past, "csv"))))
+
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert [row["by"] for row in rows] == ["server", "product", "team", "model", "host"]
+    assert rows[0]["namespace"] == "'=1+1"
+    assert {(row["dollars"], row["price_basis"], row["scrape_seconds"]) for row in rows} == {
+        ("48.0", "estimate", "30")
+    }
+    assert (rows[-1]["hours"], rows[-1]["hours_with_data"]) == ("24.0", "24.0")

@@ -1,0 +1,153 @@
+"""Hours of one host, cut by the samples of its series: worked by hand, at 120 samples an hour."""
+
+from collections.abc import Sequence
+from math import nan
+
+from exporter.finance.backfill.host_hours import HostHour, HostSeries
+from exporter.finance.backfill.hourly import Chunk, GpuHours, column
+from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.survey import GpuSeries
+from exporter.readings import Gpu
+
+MINUTE = 60 * 10**9
+HOUR = 60 * MINUTE
+FIRST = 495_000
+"""The first hour of the chunk; the column before it is of the hour before."""
+
+CHAT, BATCH = PodName("", "llm", "chat-0"), PodName("", "llm", "batch-0")
+
+
+def series(
+    holder: PodName | None = None, number: int = 0, scraper: str = "a", instance: str = ""
+) -> GpuSeries:
+    gpu = Gpu(f"GPU-{number}", "H100")
+    return GpuSeries(0, NodeKey("", "node-1"), gpu, number, f"index {number}", instance, "", holder, scraper)
+
+
+def hours(counts: Sequence[float], utilization: float = 0.5) -> GpuHours:
+    """Columns with these samples in the hour before the first and in each hour; 0 stands for none."""
+    made = GpuHours.empty(len(counts))
+    for at, count in enumerate(counts):
+        made.count[at] = count or nan
+        made.utilization[at] = utilization if count else nan
+    return made
+
+
+def cut(*gpus: tuple[GpuSeries, GpuHours]) -> list[HostHour]:
+    """The hours of a host with these series."""
+    host = HostSeries()
+    for each, columns in gpus:
+        host.devices.setdefault((each.gpu.uuid, each.instance), {})[each] = columns
+    return list(host.hours(Chunk(FIRST, len(gpus[0][1].count))))
+
+
+def minutes(hour: HostHour) -> list[tuple[int, int, list[tuple[PodName, ...]]]]:
+    """The parts of an hour, in minutes of it, with the holders of its GPUs."""
+    start = hour.number * HOUR
+    return [
+        (
+            (part.start - start) // MINUTE,
+            (part.end - start) // MINUTE,
+            [device.holders for device in part.devices],
+        )
+        for part in hour.parts
+    ]
+
+
+def test_an_hour_with_the_usual_samples_is_one_part() -> None:
+    """118 of 120 samples are an hour: scrapes fail now and then. What they cover is less, and is said."""
+    (first, second) = cut((series(CHAT), hours([120, 118, 120])))
+
+    assert minutes(first) == [(0, 60, [(CHAT,)])]
+    assert first.sampled == round(HOUR * 118 / 120)
+    assert second.sampled == HOUR
+
+
+def test_a_host_that_came_within_an_hour_has_its_end() -> None:
+    """30 of 120 samples after an hour without any, before one with all: the last 15 minutes."""
+    (first, _) = cut((series(CHAT), hours([0, 30, 120])))
+
+    assert minutes(first) == [(45, 60, [(CHAT,)])]
+    assert first.sampled == 15 * MINUTE
+
+
+def test_a_host_that_went_within_an_hour_has_its_beginning() -> None:
+    """30 of 120 samples before an hour without any: the first 15 minutes, and nothing after."""
+    (first, second) = cut((series(CHAT), hours([120, 120, 30, 0])))
+
+    assert minutes(first) == [(0, 60, [(CHAT,)])]
+    assert minutes(second) == [(0, 15, [(CHAT,)])]
+
+
+def test_holders_divide_an_hour_by_their_samples() -> None:
+    """A pod that held the GPU before has the first third, the one that goes on the rest."""
+    (first, _) = cut(
+        (series(BATCH), hours([120, 40, 0], utilization=0.9)), (series(CHAT), hours([0, 80, 120]))
+    )
+
+    assert minutes(first) == [(0, 20, [(BATCH,)]), (20, 60, [(CHAT,)])]
+    assert [part.devices[0].utilization for part in first.parts] == [0.9, 0.5]
+
+
+def test_a_gpu_that_replaces_another_has_the_rest_of_the_hour() -> None:
+    """Half of the samples are of the old board, which goes, and half of the new one, which stays."""
+    (first, _) = cut(
+        (series(CHAT, 0), hours([120, 60, 0])),
+        (series(CHAT, 1), hours([0, 60, 120])),
+        (series(None, 2), hours([120, 120, 120])),
+    )
+
+    of_part = [[device.series.gpu.uuid for device in part.devices] for part in first.parts]
+    assert of_part == [["GPU-0", "GPU-2"], ["GPU-1", "GPU-2"]]
+    assert [(start, end) for start, end, _ in minutes(first)] == [(0, 30), (30, 60)]
+
+
+def test_two_scrapers_of_one_gpu_count_once() -> None:
+    """The one with more samples counts: 120 and 60 are one hour, not one and a half."""
+    (first, _) = cut(
+        (series(CHAT, scraper="a"), hours([60, 60, 60], utilization=0.2)),
+        (series(CHAT, scraper="b"), hours([120, 120, 120], utilization=0.4)),
+    )
+
+    assert minutes(first) == [(0, 60, [(CHAT,)])]
+    assert first.parts[0].devices[0].utilization == 0.4
+
+
+def test_a_scraper_that_was_renamed_within_an_hour_goes_on() -> None:
+    """40 samples under the old job and 80 under the new one are an hour of one GPU."""
+    (first, _) = cut(
+        (series(CHAT, scraper="old"), hours([120, 40, 0], utilization=0.9)),
+        (series(CHAT, scraper="new"), hours([0, 80, 120], utilization=0.3)),
+    )
+
+    assert minutes(first) == [(0, 60, [(CHAT,)])]
+    assert first.parts[0].devices[0].utilization == (0.9 * 40 + 0.3 * 80) / 120
+
+
+def test_pods_that_share_a_gpu_hold_it_at_once() -> None:
+    """Each of two pods has all of its samples: time-slicing repeats the GPU for each of them."""
+    (first, _) = cut((series(CHAT), hours([120, 120, 120])), (series(BATCH), hours([120, 120, 120])))
+
+    assert minutes(first) == [(0, 60, [(BATCH, CHAT)])]
+
+
+def test_another_scrape_interval_is_no_gap() -> None:
+    """From one sample a minute to four: both are whole hours."""
+    whole = cut((series(CHAT), hours([60, 60, 60, 240, 240])))
+
+    assert [minutes(hour) for hour in whole] == [[(0, 60, [(CHAT,)])]] * 4
+
+
+def test_instances_of_a_mig_card_are_apart() -> None:
+    """Each instance has its own holder."""
+    (first,) = cut(
+        (series(CHAT, instance="1"), hours([120, 120])), (series(None, instance="2"), hours([120, 120]))
+    )
+
+    assert minutes(first) == [(0, 60, [(CHAT,), ()])]
+
+
+def test_columns_without_samples_are_no_hours() -> None:
+    """A host that was seen in none of the hours has none."""
+    assert cut((series(CHAT), hours([120, 0, 0]))) == []
+    assert column(2)[0] != 0

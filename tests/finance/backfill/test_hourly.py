@@ -1,0 +1,235 @@
+"""Counters by the hour, and what is asked of a server for them."""
+
+from array import array
+from collections.abc import Mapping
+from math import isnan, nan
+
+import pytest
+
+from exporter.config import Config
+from exporter.engines.catalogue import ENGINES
+from exporter.finance.backfill import hourly
+from exporter.finance.backfill.hourly import HourlyReader, LastValues, merged
+from exporter.finance.backfill.survey import EngineTarget, Survey
+from tests.finance.backfill.answers import FakePrometheus
+
+HOUR = 3600 * 10**9
+FIRST = 495_000
+
+Key = frozenset[tuple[str, str]]
+
+
+def key(pod: str, name: str = "prompt") -> Key:
+    return frozenset({("pod", pod), ("__name__", name)})
+
+
+def pod(series: Key) -> object:
+    return dict(series)["pod"]
+
+
+def name(series: Key) -> object:
+    """What a series counts: labels of the target are left out."""
+    return dict(series)["pod"], dict(series)["__name__"]
+
+
+def rises(
+    values: Mapping[Key, list[float]], increases: Mapping[Key, list[float]] | None = None
+) -> dict[Key, list[float | None]]:
+    """Rises of columns whose first hour is the one before the range."""
+    hours = len(next(iter(values.values())))
+    risen = LastValues().rises(
+        {each: array("d", column) for each, column in values.items()},
+        {each: array("d", column) for each, column in (increases or {}).items()},
+        pod,
+        name,
+        FIRST,
+        hours,
+    )
+    return {
+        each: [None if isnan(rise) else rise for rise in result.since_last] for each, result in risen.items()
+    }
+
+
+def test_a_counter_rises_by_the_difference_of_its_last_values() -> None:
+    """What it had before the range is no rise."""
+    a = key("a")
+
+    assert rises({a: [1000, 1300, 1300, 1450]}) == {a: [None, 300, 0, 150]}
+
+
+def test_a_reset_counts_what_the_server_saw_rise() -> None:
+    """From 1,300 it rose to 1,400, fell to 0 and rose to 250: 350, which `increase` says, not 250."""
+    a = key("a")
+
+    assert rises({a: [1000, 1300, 250]}, {a: [nan, nan, 350]}) == {a: [None, 300, 350]}
+
+
+def test_a_reset_that_passed_the_old_value_counts_too() -> None:
+    """It fell from 1,300 to 0 and rose to 2,000: 2,000, where the difference is 700."""
+    a = key("a")
+
+    assert rises({a: [1000, 1300, 2000]}, {a: [nan, nan, 2000]}) == {a: [None, 300, 2000]}
+
+
+def test_a_fall_that_no_window_saw_counts_from_zero() -> None:
+    """Downsampled values have one sample an hour, in which nothing is seen to fall."""
+    a = key("a")
+
+    assert rises({a: [1000, 40]}) == {a: [None, 40]}
+
+
+def test_a_series_that_a_running_server_creates_began_at_zero() -> None:
+    """Engines create a counter with its first token: all of it was counted since."""
+    a, late = key("a"), key("a", "generation")
+
+    assert rises({a: [10, 20, 30], late: [nan, nan, 700]})[late] == [None, None, 700]
+
+
+def test_a_server_that_is_scraped_for_the_first_time_may_have_run_for_long() -> None:
+    """Only what rose within the hour counts, not the 90,000 of the days before it was scraped."""
+    a = key("a")
+
+    assert rises({a: [nan, 90_000, 90_100]}, {a: [nan, 60, nan]}) == {a: [None, 60, 100]}
+
+
+def test_a_series_with_other_labels_goes_on_and_does_not_begin_at_zero() -> None:
+    """The job was renamed at 90,040: 40 are of the old series, 60 of the new one, and 90,100 are not."""
+    old, new = key("a") | {("job", "old")}, key("a") | {("job", "new")}
+    other = key("a", "generation")
+    result = rises(
+        {old: [90_000, 90_040, nan], new: [nan, 90_100, 90_150], other: [1, 2, 3]}, {new: [nan, 60, nan]}
+    )
+
+    assert (result[old], result[new]) == ([None, 40, None], [None, 60, 50])
+
+
+def test_a_gap_is_crossed_and_its_hour_alone_is_known() -> None:
+    """500 rose since the last sample, 120 of it in the hour after the gap."""
+    a = key("a")
+    result = LastValues().rises(
+        {a: array("d", [100, nan, nan, 600])}, {a: array("d", [nan, nan, nan, 120])}, pod, name, FIRST, 4
+    )[a]
+
+    assert result.since_last[3] == 500
+    assert result.inside == {3: 120}
+
+
+def test_implausible_values_are_no_readings() -> None:
+    """DCGM's blank of 64 bits, a negative value and infinity leave the last good one."""
+    a = key("a")
+
+    assert rises({a: [100, 9.2e18, -1, float("inf"), 160]}) == {a: [None, None, None, None, 60]}
+
+
+def test_last_values_are_kept_from_chunk_to_chunk() -> None:
+    """The second chunk begins with the last hour of the first one, which is not counted again."""
+    a, last = key("a"), LastValues()
+    last.rises({a: array("d", [100, 200])}, {}, pod, name, FIRST, 2)
+
+    assert last.rises({a: array("d", [200, 260])}, {}, pod, name, FIRST + 1, 2)[a].since_last[1] == 60
+
+
+def test_scrapers_of_one_page_count_once_and_renamed_ones_both() -> None:
+    """Two jobs saw 100 and 98; in the hour of a rename one saw 40 and the other 60."""
+    same = merged([array("d", [nan, 100, 100]), array("d", [nan, 98, 98])])
+    renamed = merged([array("d", [10, 40, nan]), array("d", [nan, 60, 50])])
+
+    assert list(same)[1:] == [100, 100]
+    assert list(renamed)[1:] == [100, 50]
+
+
+def reader(server: FakePrometheus, survey: Survey, parallel: int = 1) -> HourlyReader:
+    return HourlyReader(server.client(), survey, parallel)
+
+
+def test_each_query_asks_for_whole_hours_of_a_bounded_number() -> None:
+    """Hours end a millisecond early; 1,000 hours are asked for in weeks, each with the hour before it."""
+    server = FakePrometheus({})
+    survey = Survey(Config())
+    survey.add_names("dcgm-exporter", [{"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": "a"}])
+
+    chunks = list(reader(server, survey).chunks(0, 1000 * HOUR))
+
+    assert [chunk.hours for chunk in chunks] == [169, 169, 169, 169, 169, 161]
+    queries = [query for query in server.ranges if "avg_over_time" in query["query"]]
+    assert queries[0]["query"] == "avg_over_time(DCGM_FI_DEV_GPU_UTIL[3599999ms])"
+    assert [query["start"] for query in queries[1:3]] == ["604799.999", "1209599.999"]
+    assert queries[0]["step"] == "3600.000"
+
+
+def test_many_series_are_asked_for_some_instances_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine series of three instances, four at most: one instance a query; a dot is no wildcard."""
+    monkeypatch.setattr(hourly, "SERIES_MAX", 4)
+    server = FakePrometheus({})
+    survey = Survey(Config())
+    survey.add_names(
+        "dcgm-exporter",
+        [
+            {"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": f"10.0.0.{host}:9400", "gpu": str(gpu)}
+            for host in range(3)
+            for gpu in range(3)
+        ],
+    )
+
+    list(reader(server, survey).chunks(0, HOUR))
+
+    queries = [query["query"] for query in server.ranges if "avg_over_time" in query["query"]]
+    assert len(queries) == 3
+    assert queries[1] == r'avg_over_time(DCGM_FI_DEV_GPU_UTIL{instance=~"10\\.0\\.0\\.1:9400"}[3599999ms])'
+
+
+def test_parallel_queries_are_as_many_as_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by default; never more at once than the flag says."""
+    monkeypatch.setattr(hourly, "SERIES_MAX", 1)
+    survey = Survey(Config())
+    survey.add_names(
+        "dcgm-exporter",
+        [{"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": f"host-{number}"} for number in range(9)],
+    )
+    for parallel in (1, 3):
+        server = FakePrometheus({}, together=parallel)
+        list(reader(server, survey, parallel).chunks(0, HOUR))
+
+        assert server.most_at_once == parallel
+
+
+def test_a_counter_with_underscores_is_that_of_its_engine() -> None:
+    """Prometheus asks for OpenMetrics, for which vLLM's library writes an underscore for the colon."""
+    labels = {"instance": "gpu-1:8000", "job": "vllm", "model_name": "llama", "engine": "0"}
+    server = FakePrometheus(
+        {"last_over_time(vllm_prompt_tokens_total[3599999ms])": [(labels, [(0, 50), (1, 170)])]}
+    )
+    survey = Survey(Config())
+    target = EngineTarget("", "", "", "gpu-1", 8000)
+    survey.engines[target] = ENGINES["vllm"]
+    survey.add_names("engines", [{"__name__": "vllm_prompt_tokens_total", **labels}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
+
+    ((page_key, (series, risen)),) = chunk.engines[target].rises.items()
+    assert page_key == 'vllm:prompt_tokens_total{engine="0",model_name="llama"}'
+    assert series.labels == {"engine": "0", "model_name": "llama"}
+    assert risen[1] == 120
+
+
+def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_out() -> None:
+    """A server may send anything: NaN, infinity, a blank of DCGM, a negative count, another year."""
+    labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0"}
+    name = "DCGM_FI_DEV_GPU_UTIL"
+    bad = [float("nan"), float("inf"), 9.2e18, -1.0]
+    server = FakePrometheus(
+        {
+            f"avg_over_time({name}[3599999ms])": [(labels, [*enumerate(bad), (4, 50.0)])],
+            f"count_over_time({name}[3599999ms])": [(labels, [*enumerate(bad), (4, 120.0)])],
+        },
+        elsewhere=((labels, [(10_000.0, 1.0), (-5_000.0, 1.0)]),),
+    )
+    survey = Survey(Config())
+    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+
+    (chunk,) = reader(server, survey).chunks(0, 5 * HOUR)
+
+    (hours,) = chunk.gpus.values()
+    assert [isnan(value) for value in hours.utilization] == [True] * 5 + [False]
+    assert [isnan(value) for value in hours.count] == [True] * 5 + [False]
+    assert (hours.utilization[5], hours.count[5]) == (0.5, 120)

@@ -1,0 +1,157 @@
+"""Records of the past: what dashboards read, up to the first sample of ours, under their own ledger."""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
+from exporter.finance.backfill.reckoning import Reckoning
+from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
+from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+
+SECOND = 10**9
+ROOT = Path(__file__).parents[3]
+CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
+LINE = re.compile(r"(?P<name>[a-z0-9_:]+)\{(?P<labels>.*)\} (?P<value>\S+) (?P<at>\d+)")
+
+Samples = dict[str, dict[int, float]]
+"""Values by second since the epoch, by series without its ledger."""
+
+
+def written(folder: Path, hours: int, seam: Seam | None = None, zone: str = "UTC") -> Samples:
+    """The samples of a chat of one GPU, half busy, and of a free one, at 2 dollars."""
+    config = configured(folder, f"timezone: {zone}\n{PRICES}")
+    fleet = HourlyFleet(config, hours)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, utilization=0, memory=3e6)
+    fleet.server(
+        {"vllm:prompt_tokens_total": [7200] * hours}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000"
+    )
+    file = io.StringIO()
+    until = (NOVEMBER + hours) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo(zone), seam or Seam(), until)
+    Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
+    counted = records.close()
+    samples: Samples = {}
+    for line in file.getvalue().splitlines():
+        if line.startswith("#"):
+            continue
+        match = LINE.fullmatch(line)
+        assert match is not None, line
+        labels = re.sub(rf',?ledger="{PREFIX}[0-9a-f]+"', "", match["labels"])
+        assert labels != match["labels"]
+        samples.setdefault(f"{match['name']}{{{labels}}}", {})[int(match["at"])] = float(match["value"])
+    assert (counted.series, counted.samples) == (len(samples), sum(map(len, samples.values())))
+    assert file.getvalue().endswith("# EOF\n")
+    return samples
+
+
+def test_rates_stand_each_five_minutes_of_their_hour(tmp_path: Path) -> None:
+    """4 dollars an hour, 2 of them of the chat and half of these idle; two tokens a second."""
+    samples = written(tmp_path, 2)
+    start = NOVEMBER * 3600
+
+    assert samples["inference:spend_dollars_per_hour{}"] == {
+        start + offset: 4.0 for offset in range(0, 7200, 300)
+    }
+    owner = 'product="unassigned",team="unassigned"'
+    idle = samples[f'inference:waste_dollars_per_hour:server{{{owner},namespace="llm",server="chat"}}']
+    assert set(idle.values()) == {1.0}
+    free = samples[f'inference:waste_dollars_per_hour:server{{{owner},server="unallocated"}}']
+    assert set(free.values()) == {2.0}
+    rate = samples[f'inference:model_tokens:rate5m{{{owner},model="llama",kind="prompt"}}']
+    assert set(rate.values()) == {2.0}
+    priced = samples['inference:gpus_priced:model{gpu_model="H100"}']
+    price = samples['inference:gpu_price_dollars_per_hour:model{gpu_model="H100"}']
+    assert set(priced.values()) == {2.0}
+    assert set(price.values()) == {4.0}
+
+
+def test_a_month_grows_to_its_sum(tmp_path: Path) -> None:
+    """It is 0 at its start, 2 dollars after half an hour and 4 after one."""
+    month = written(tmp_path, 2)['inference:month_to_date_dollars{month="2026-11"}']
+    start = NOVEMBER * 3600
+
+    assert [month[start + offset] for offset in (0, 1800, 3600)] == [0.0, 2.0, 4.0]
+
+
+def test_a_closed_month_keeps_its_sum(tmp_path: Path) -> None:
+    """October has four hours of it in New York, which are 16 dollars, by owner and as an estimate."""
+    samples = written(tmp_path, 6, zone="America/New_York")
+
+    owner = 'month="2026-10",product="unassigned",team="unassigned"'
+    hours = range((NOVEMBER + 4) * 3600, (NOVEMBER + 6) * 3600, 300)
+    assert samples[f"inference:closed_month_dollars:owner{{{owner}}}"] == dict.fromkeys(hours, 16.0)
+    basis = 'month="2026-10",price_basis="estimate"'
+    assert samples[f"inference:closed_month_dollars:price_basis{{{basis}}}"] == dict.fromkeys(hours, 16.0)
+    assert max(samples['inference:month_to_date_dollars{month="2026-10"}']) < hours[0]
+
+
+def test_the_past_is_last_seen_when_our_own_record_begins(tmp_path: Path) -> None:
+    """A sample is seen for five minutes: the last one is five minutes and a second before ours."""
+    begins = (NOVEMBER * 3600 + 5000) * SECOND
+    seam = Seam({("inference:spend_dollars_per_hour", ""): begins})
+    samples = written(tmp_path, 2, seam)
+
+    spend = samples["inference:spend_dollars_per_hour{}"]
+    assert max(spend) == NOVEMBER * 3600 + 5000 - 301
+    assert sorted(spend)[-2:] == [NOVEMBER * 3600 + 4500, NOVEMBER * 3600 + 4699]
+    other = samples['inference:month_to_date_dollars{month="2026-11"}']
+    assert max(other) == NOVEMBER * 3600 + 6900
+
+
+class _Rules:
+    """A server on which our own records of one cluster begin at a moment."""
+
+    def __init__(self, begins: int) -> None:
+        self.begins = begins
+
+    def label_sets(self, selector: str, _start: int, _end: int) -> tuple[dict[str, str], ...]:
+        assert 'ledger=""' in selector
+        return ({"__name__": "inference:spend_dollars_per_hour", "cluster": "a"},)
+
+    def range(
+        self, query: str, start: int, end: int, step: int, _progress: Callable[[int], None] = print
+    ) -> Iterator[QuerySeries]:
+        window = 3600 * SECOND if "last_over_time" in query else 300 * SECOND
+        times = [at for at in range(start, end + 1, step) if self.begins <= at < end + window]
+        if times:
+            yield QuerySeries({"cluster": "a"}, tuple(QuerySample(at, "1") for at in times))
+
+
+def test_the_seam_is_the_first_sample_of_ours_by_cluster() -> None:
+    """It is taken for up to 15 seconds earlier than it is, and never for later."""
+    begins = (NOVEMBER * 3600 + 3 * 3600 + 1234) * SECOND
+    client = cast("PrometheusClient", _Rules(begins))
+    seam = find_seam(client, NOVEMBER * HOUR, (NOVEMBER + 24) * HOUR)
+
+    first = seam.of("inference:spend_dollars_per_hour", "a")
+    assert first is not None
+    assert begins - 15 * SECOND <= first <= begins
+    assert seam.of("inference:spend_dollars_per_hour", "b") is None
+
+
+def test_every_record_is_one_of_the_rules_and_no_rule_reads_it() -> None:
+    """Rules select records without a ledger: neither a budget nor an alert counts the past."""
+    texts = [
+        (ROOT / "deploy" / "prometheus" / name).read_text()
+        for name in ("cluster-rules.yml", "fleet-rules.yml")
+    ]
+    rules = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+
+    assert set(NAMES) <= recorded
+    read = re.compile(rf"(?<![\w:])({'|'.join(NAMES)})(?![\w:])(?!\{{ledger=\"\")")
+    assert [rule["expr"] for rule in rules if read.search(rule["expr"])] == []
+
+
+def test_every_record_is_read_by_a_dashboard() -> None:
+    """What nobody reads is not written."""
+    boards = "".join(path.read_text() for path in (ROOT / "dashboards").glob("*.json"))
+
+    assert [name for name in NAMES if not re.search(rf"(?<![\w:]){name}(?![\w:])", boards)] == []

@@ -1,0 +1,293 @@
+"""Hours of hosts through the cost code, at 2 dollars an hour of a GPU. Expectations are worked by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.reckoning import scrape_seconds
+from tests.finance.backfill.chunks import PRICES, HourlyFleet, configured, money, phases, tokens
+
+PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
+
+
+def served(hours: int, each: float = 1000) -> dict[str, list[float]]:
+    return {PROMPT: [each] * hours, GENERATION: [each / 10] * hours}
+
+
+def test_a_server_pays_for_the_gpus_that_its_pod_holds(tmp_path: Path) -> None:
+    """Two GPUs of ten hours at 2 dollars, half of it busy; the third GPU is nobody's."""
+    fleet = HourlyFleet(configured(tmp_path), hours=10)
+    for number in (0, 1):
+        fleet.gpu(number, **CHAT)
+    fleet.gpu(2, utilization=0)
+    fleet.server(served(10), running=[2] * 10, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    reckoning = fleet.reckoned()
+
+    assert money(reckoning) == {"chat": 40, "unallocated": 20}
+    by_phase = phases(reckoning)
+    assert by_phase["chat", "idle"] == pytest.approx(10)
+    assert by_phase["chat", "prefill"] + by_phase["chat", "decode"] == pytest.approx(10)
+    assert by_phase["unallocated", "idle"] == 10
+    assert tokens(reckoning) == {("chat", "prompt"): 10_000, ("chat", "generation"): 1000}
+
+
+def test_the_only_server_of_a_host_holds_the_gpus_whose_memory_is_in_use(tmp_path: Path) -> None:
+    """Without labels of pods: 70 GB are a model, 3 MiB are the driver."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0)
+    fleet.gpu(1, memory=3e6, utilization=0)
+    fleet.server(served(4))
+    reckoning = fleet.reckoned()
+
+    assert money(reckoning) == {"vllm:8000": 8, "unallocated": 8}
+    assert not reckoning.shared
+
+
+def test_servers_that_share_a_host_are_unattributed_until_the_configuration_says(tmp_path: Path) -> None:
+    """Which of the two holds the GPU is not guessed; `servers[].gpus` says it."""
+    servers = """\
+servers:
+  - {name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}
+  - {name: batch, url: "http://127.0.0.1:8001/metrics", gpus: [1]}
+"""
+    for text, expected in (
+        (PRICES, {"unattributed": 16}),
+        (PRICES + servers, {"chat": 8, "batch": 8}),
+    ):
+        fleet = HourlyFleet(configured(tmp_path, text), hours=4)
+        fleet.gpu(0)
+        fleet.gpu(1)
+        fleet.server(served(4))
+        fleet.server(served(4), instance="node-1:8001")
+        reckoning = fleet.reckoned()
+
+        assert money(reckoning) == expected
+        assert bool(reckoning.shared) == ("unattributed" in expected)
+
+
+def test_a_configured_server_keeps_its_gpus_while_it_is_not_scraped(tmp_path: Path) -> None:
+    """In the second of three hours the other server alone was read: nothing of the first becomes its."""
+    text = PRICES + 'servers:\n  - {name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0, 1]}\n'
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0)
+    fleet.gpu(1)
+    fleet.server({PROMPT: [100, -1, 250]})
+    fleet.server(served(3), instance="node-1:8001")
+
+    assert money(fleet.reckoned()) == {"chat": 12}
+
+
+def test_gpus_in_use_without_any_server_are_unattributed(tmp_path: Path) -> None:
+    """A training job holds one: it is no idle GPU, and no server is known."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.gpu(0)
+    fleet.gpu(1, memory=None, utilization=0)
+
+    assert money(fleet.reckoned()) == {"unattributed": 4, "unallocated": 4}
+
+
+def test_an_exporters_own_pod_is_no_holder(tmp_path: Path) -> None:
+    """Where labels are honored, the target's own pod stands where the page names none."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.survey.own_pods["", "metrics", "10.0.0.1:9400"] = "gpu-metrics-x7k2p"
+    target = {"job": "metrics", "instance": "10.0.0.1:9400", "namespace": "monitoring"}
+    fleet.gpu(0, pod="gpu-metrics-x7k2p", utilization=0, memory=3e6, **target)
+    fleet.gpu(1, pod="nvidia-dcgm-exporter-abcde", namespace="gpu-operator", utilization=0, memory=3e6)
+    fleet.gpu(2, pod="chat-0", **target | {"namespace": "llm"})
+
+    assert money(fleet.reckoned()) == {"unallocated": 8, "chat": 4}
+
+
+def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Path) -> None:
+    """Of ten hours one misses, later three: the one costs its last holder, the three cost nothing.
+
+    The other host is seen all the time, so that the server was not down.
+    """
+    fleet = HourlyFleet(configured(tmp_path), hours=10)
+    fleet.gpu(0, counts=[120, 120, 0, 120, 120, 0, 0, 0, 120, 120, 120], **CHAT)
+    fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "chat-1"})
+    reckoning = fleet.reckoned()
+    host = reckoning.hosts[NodeKey("", "node-1")]
+
+    assert money(reckoning) == {"chat": 14}
+    assert phases(reckoning)["chat", "unobserved"] == 1
+    assert host.uncharged == 3 * 3600 * 10**9
+    (month,) = host.months.values()
+    assert (month.sampled / 3.6e12, month.span / 3.6e12) == (6, 10)
+
+
+def test_tokens_of_a_gap_that_is_charged_count(tmp_path: Path) -> None:
+    """The GPU's exporter missed an hour in which the server was read: its 300 tokens are of the fourth."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 120], **CHAT)
+    fleet.server({PROMPT: [100, 200, 300, 400]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    reckoning = fleet.reckoned()
+
+    assert tokens(reckoning) == {("chat", "prompt"): 1000}
+    assert money(reckoning) == {"chat": 8}
+
+
+def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -> None:
+    """Tokens and joules are of the hours that dollars are of: 100 and 50, not the 900 of three hours."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=5)
+    fleet.gpu(0, counts=[120, 120, 0, 0, 0, 120], joules=3_600_000, **CHAT)
+    fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "other-0"})
+    fleet.server({PROMPT: [100, -1, -1, -1, 900]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    (hours,) = fleet.chunk.engines.values()
+    (key,) = hours.rises
+    hours.inside[key, 5] = 50
+    for series, gpu in fleet.chunk.gpus.items():
+        if series.gpu.uuid == "GPU-0":
+            gpu.joules[5] = 4 * 3_600_000
+            gpu.inside[5] = 3_600_000
+    reckoning = fleet.reckoned()
+
+    assert tokens(reckoning)["chat", "prompt"] == 150
+    assert money(reckoning)["chat"] == pytest.approx(2 * 2 + 2 * 1)
+
+
+def test_energy_is_of_the_gpu_whoever_holds_it(tmp_path: Path) -> None:
+    """An hour of 1 kWh, half of it by each of two pods one after the other: 1 dollar, and 2 of rent."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=1)
+    fleet.gpu(0, counts=[120, 60], joules=1_800_000, **CHAT)
+    fleet.gpu(0, counts=[0, 60], joules=1_800_000, **CHAT | {"exported_pod": "batch-0"})
+    reckoning = fleet.reckoned()
+
+    assert sum(money(reckoning).values()) == pytest.approx(3)
+
+
+def test_energy_of_a_gpu_counts_from_its_first_hour(tmp_path: Path) -> None:
+    """A board that came in the second hour used 1 kWh in each of two: 2 dollars, and 6 + 4 of rent."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, counts=[0, 0, 120, 120], joules=3_600_000, **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": pytest.approx(6 + 4 + 2)}
+
+
+def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
+    """The server was down for three hours: hosts before and after it ran. Not where it scraped others."""
+    for alive, expected in (((), 20), ((3, 4), 14)):
+        fleet = HourlyFleet(configured(tmp_path), hours=10)
+        fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 120, 120, 120, 120, 120], **CHAT)
+        fleet.chunk.alive.update(fleet.chunk.first + hour for hour in alive)
+
+        assert money(fleet.reckoned()) == {"chat": expected}
+
+
+def test_a_gpu_in_the_slot_of_another_costs_once(tmp_path: Path) -> None:
+    """A board was swapped after two of four hours: four hours of one GPU."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 0], **CHAT)
+    fleet.gpu(7, counts=[0, 0, 0, 120, 120], gpu="0", **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": 8}
+
+
+def test_a_gpu_that_went_silent_is_still_paid_for(tmp_path: Path) -> None:
+    """The host has two: the lost one is idle, as with the daemon."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, counts=[120, 120, 0, 0, 0], **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": 16}
+
+
+def test_mig_instances_cost_their_part_of_the_card(tmp_path: Path) -> None:
+    """3 of 7 slices are the chat's, 1 is nobody's, and the rest of the card is unallocated."""
+    fleet = HourlyFleet(configured(tmp_path), hours=7)
+    fleet.gpu(0, GPU_I_ID="1", GPU_I_PROFILE="3g.40gb", **CHAT)
+    fleet.gpu(0, GPU_I_ID="9", GPU_I_PROFILE="1g.10gb", utilization=0)
+    reckoning = fleet.reckoned()
+
+    assert money(reckoning)["chat"] == pytest.approx(6)
+    assert money(reckoning)["unallocated"] == pytest.approx(8)
+
+
+def test_no_price_gives_hours_and_no_dollars(tmp_path: Path) -> None:
+    """Unmatched hardware that is unpriced is counted and costs nothing."""
+    fleet = HourlyFleet(configured(tmp_path, "unmatched_hardware: unpriced\n"), hours=3)
+    fleet.gpu(0, **CHAT)
+    reckoning = fleet.reckoned()
+    (month,) = reckoning.hosts[NodeKey("", "node-1")].months.values()
+
+    assert money(reckoning) == {}
+    assert sum(month.sums.unpriced.values()) == 3 * 3600 * 10**9
+
+
+def test_a_price_that_begins_within_an_hour_cuts_it(tmp_path: Path) -> None:
+    """2 dollars until 01:30, then 4: of three hours 1.5 at 2 and 1.5 at 4."""
+    text = """\
+hardware:
+  - match: {gpu_model: "H100"}
+    rented:
+      prices: [{dollars_per_gpu_hour: 2}, {from: "2026-11-01T01:30:00Z", dollars_per_gpu_hour: 4}]
+"""
+    fleet = HourlyFleet(
+        configured(tmp_path, text.replace("[{dollars", "[{from: 2026-01-01, dollars")), hours=3
+    )
+    fleet.gpu(0, **CHAT)
+
+    assert money(fleet.reckoned()) == {"chat": 9}
+
+
+def test_months_are_those_of_the_time_zone(tmp_path: Path) -> None:
+    """The first hours of November in UTC are October in New York."""
+    fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=6)
+    fleet.gpu(0, **CHAT)
+    months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
+
+    by_month = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
+    assert by_month == {"2026-10": 8, "2026-11": 4}
+
+
+def test_a_server_without_a_host_keeps_its_tokens(tmp_path: Path) -> None:
+    """They count, no dollars meet them, and the report says so."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.gpu(0, **CHAT)
+    fleet.server(served(2), namespace="llm", pod="lost-0", instance="10.9.9.9:8000")
+    reckoning = fleet.reckoned()
+
+    assert tokens(reckoning)["lost", "prompt"] == 2000
+    assert [target.pod for target in reckoning.homeless] == ["lost-0"]
+
+
+def test_owners_are_those_of_pod_labels_and_rules(tmp_path: Path) -> None:
+    """A rule wins over a label, as with the daemon."""
+    text = (
+        PRICES + 'ownership:\n  rules:\n    - {match: {server: "batch*"}, product: search, team: offline}\n'
+    )
+    fleet = HourlyFleet(configured(tmp_path, text), hours=1)
+    for number, pod in enumerate(("chat-0", "batch-0")):
+        fleet.gpu(number, exported_namespace="llm", exported_pod=pod)
+        fleet.survey.kube.pod_labels[PodName("", "llm", pod)] = {
+            "label_app_kubernetes_io_part_of": "assistant",
+            "label_team": "nlp",
+        }
+    (month,) = fleet.reckoned().hosts[NodeKey("", "node-1")].months.values()
+
+    owners = {(owner.server, owner.product, owner.team) for owner, _ in month.sums.cost}
+    assert owners == {("chat", "assistant", "nlp"), ("batch", "search", "offline")}
+
+
+def test_a_rounded_utilization_does_not_make_the_hour_busy(tmp_path: Path) -> None:
+    """Few requests round to 0 %: the daemon would take requests running for a whole busy hour."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.gpu(0, utilization=0, **CHAT)
+    fleet.server(served(2), running=[0.1, 0.1], namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+
+    assert phases(fleet.reckoned())["chat", "idle"] == pytest.approx(2, rel=1e-5)
+
+
+def test_the_scrape_interval_is_that_of_most_hours(tmp_path: Path) -> None:
+    """120 samples an hour are one each 30 seconds, whatever the last hour has."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0, counts=[120, 120, 120, 120, 1], **CHAT)
+    (host,) = fleet.reckoned().hosts.values()
+
+    assert scrape_seconds(host) == 30

@@ -1,0 +1,237 @@
+"""What a server has: GPUs, servers, pods and nodes by label sets as exporters write them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from exporter.config import Config
+from exporter.finance.backfill.gpu_exporters import uuid_of
+from exporter.finance.backfill.kube_state import KubeState, NodeKey, PodName, sanitized
+from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey, target_of
+from exporter.readings import ServerKey
+from tests.finance.backfill.answers import FakePrometheus
+from tests.finance.backfill.chunks import configured
+
+HOUR = 3600 * 10**9
+DCGM = {
+    "__name__": "DCGM_FI_DEV_GPU_UTIL",
+    "UUID": "GPU-5f0c0a3e-0000-4000-8000-000000000001",
+    "gpu": "0",
+    "modelName": "NVIDIA H100 80GB HBM3",
+    "Hostname": "node-1",
+    "instance": "10.0.0.1:9400",
+    "job": "dcgm",
+}
+VLLM = {"__name__": "vllm:prompt_tokens_total", "model_name": "llama", "job": "vllm", "engine": "0"}
+
+
+def surveyed(series: Sequence[Mapping[str, str]], config: Config | None = None) -> Survey:
+    server = FakePrometheus({}, series)
+    return take_survey(server.client(), config or Config(), 0, 24 * HOUR, lambda _what, _part: None)
+
+
+def hosts(series: Sequence[Mapping[str, str]]) -> list[str]:
+    return sorted(host.host for host in surveyed(series).hosts)
+
+
+@pytest.mark.parametrize(
+    ("text", "uuid"),
+    [
+        ("GPU-5F0C0A3E-0000-4000-8000-000000000001", "GPU-5f0c0a3e-0000-4000-8000-000000000001"),
+        ("5f0c0a3e-0000-4000-8000-000000000001", "GPU-5f0c0a3e-0000-4000-8000-000000000001"),
+        ("MIG-5f0c0a3e", "MIG-5f0c0a3e"),
+        ("", ""),
+    ],
+)
+def test_a_uuid_has_one_spelling(text: str, uuid: str) -> None:
+    """nvidia_gpu_exporter leaves out the prefix: beside dcgm-exporter it is the same GPU."""
+    assert uuid_of(text) == uuid
+
+
+def test_a_host_is_its_node_else_its_host_name_else_its_address() -> None:
+    """`node` is a relabeling's; an address is that of the scrape."""
+    assert hosts([DCGM]) == ["node-1"]
+    assert hosts([{**DCGM, "node": "ip-10-0-0-1"}]) == ["ip-10-0-0-1"]
+    assert hosts([{name: value for name, value in DCGM.items() if name != "Hostname"}]) == ["10.0.0.1"]
+
+
+def test_a_host_keeps_its_name_where_a_label_went_or_was_renamed() -> None:
+    """The same GPU without a host name, and with the new spelling of its label, is on the same host."""
+    without = {name: value for name, value in DCGM.items() if name != "Hostname"}
+
+    assert hosts([without, DCGM]) == ["node-1"]
+    assert hosts([{**without, "hostname": "node-1", "instance": "10.9.9.9:9400"}, DCGM]) == ["node-1"]
+
+
+def test_a_host_name_that_is_an_exporters_pod_is_no_host() -> None:
+    """In a DaemonSet without NODE_NAME dcgm-exporter says its pod's name: the pod's node is the host."""
+    series = {**DCGM, "Hostname": "dcgm-exporter-6ldbb", "pod": "dcgm-exporter-6ldbb", "namespace": "gpu"}
+    info = {"__name__": "kube_pod_info", "namespace": "gpu", "pod": "dcgm-exporter-6ldbb", "node": "gpu-7"}
+
+    assert hosts([series, info]) == ["gpu-7"]
+
+
+def test_a_host_name_that_is_an_address_is_the_name_of_the_scrape() -> None:
+    """nvitop-exporter has the machine's address as `hostname` unless a flag names it."""
+    series = {
+        "__name__": "gpu_utilization_Percentage",
+        "uuid": "GPU-1",
+        "index": "0",
+        "devicename": "NVIDIA L4",
+        "hostname": "10.1.0.9",
+        "instance": "gpu-9:5050",
+    }
+
+    assert hosts([series]) == ["gpu-9"]
+
+
+def test_series_without_a_uuid_are_said_and_not_guessed() -> None:
+    """Which GPU they are of is not known."""
+    survey = surveyed([{name: value for name, value in DCGM.items() if name != "UUID"}])
+
+    assert survey.gpus == {}
+    assert survey.unnamed == {
+        "dcgm-exporter": ("Hostname", "gpu", "instance", "job", "modelName"),
+    }
+
+
+def test_a_model_that_an_info_series_has_is_joined() -> None:
+    """nvidia_gpu_exporter's measures have the UUID alone."""
+    survey = surveyed(
+        [
+            {"__name__": "nvidia_smi_utilization_gpu_ratio", "uuid": "aa", "instance": "gpu-1:9835"},
+            {"__name__": "nvidia_smi_gpu_info", "uuid": "aa", "name": "NVIDIA L4", "index": "3"},
+        ]
+    )
+    series = survey.gpu_series(1, {"uuid": "aa", "instance": "gpu-1:9835"})
+
+    assert series is not None
+    assert (series.gpu.uuid, series.gpu.gpu_model, series.number) == ("GPU-aa", "NVIDIA L4", 3)
+
+
+def test_engines_are_recognized_by_their_own_series_and_gateways_left_out() -> None:
+    """The router of the vLLM production stack counts what its engines count: its series have `server`."""
+    survey = surveyed(
+        [
+            {**VLLM, "instance": "gpu-1:8000"},
+            {**VLLM, "__name__": "vllm:num_requests_running", "instance": "router:80", "server": "http://a"},
+        ]
+    )
+
+    assert {target.address: engine.name for target, engine in survey.engines.items()} == {"gpu-1": "vllm"}
+
+
+def test_a_server_in_kubernetes_is_its_workload() -> None:
+    """By kube-state-metrics the Deployment, else the pod's name without its hashes."""
+    pod = {**VLLM, "namespace": "llm", "pod": "chat-7d9f8b6c5d-x2k4z", "instance": "10.1.0.5:8000"}
+    owned = [
+        {
+            "__name__": "kube_pod_owner",
+            "namespace": "llm",
+            "pod": "chat-7d9f8b6c5d-x2k4z",
+            "owner_kind": "ReplicaSet",
+            "owner_name": "chat-7d9f8b6c5d",
+        },
+        {
+            "__name__": "kube_replicaset_owner",
+            "namespace": "llm",
+            "replicaset": "chat-7d9f8b6c5d",
+            "owner_kind": "Rollout",
+            "owner_name": "chat-rollout",
+        },
+    ]
+    for series, name in (([pod], "chat"), ([pod, *owned[:1]], "chat"), ([pod, *owned], "chat-rollout")):
+        survey = surveyed(series)
+        (target,) = survey.engines
+
+        assert survey.server(target) == ServerKey("llm", name)
+
+
+def test_a_server_outside_kubernetes_is_named_by_the_configuration_or_its_port(tmp_path: Path) -> None:
+    """An entry of loopback is of that port on any host; a rule by port names it too."""
+    target = EngineTarget("", "", "", "gpu-1", 8000)
+    for text, name in (
+        ("{}\n", "vllm:8000"),
+        ('servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]\n', "chat"),
+        ("servers: [{match: {port: 8000}, name: answers}]\n", "answers"),
+    ):
+        survey = surveyed([{**VLLM, "instance": "gpu-1:8000"}], configured(tmp_path, text))
+
+        assert survey.server(target).server == name
+
+
+def test_a_target_is_on_the_host_of_its_node_pod_or_address() -> None:
+    """Short and long names of one host are the same host."""
+    info = {"__name__": "kube_pod_info", "namespace": "llm", "pod": "chat-0", "node": "node-1"}
+    for labels, host in (
+        ({"instance": "10.1.0.5:8000", "pod": "chat-0", "namespace": "llm"}, "node-1"),
+        ({"instance": "10.1.0.5:8000", "pod": "other-0", "namespace": "llm"}, None),
+        ({"instance": "10.0.0.1:8000"}, "node-1"),
+        ({"instance": "node-1.example.com:8000"}, "node-1"),
+        ({"instance": "elsewhere:8000"}, None),
+        ({"instance": "elsewhere:8000", "node": "node-1"}, "node-1"),
+    ):
+        series = {**VLLM, **labels}
+        survey = surveyed([DCGM, series, info])
+        (target,) = survey.engines
+        home = survey.host_of(target, series)
+
+        assert (home and home.host) == host
+
+
+def test_node_labels_give_the_instance_type_and_its_cloud(tmp_path: Path) -> None:
+    """The cloud is that of a label's prefix or of the provider's id, else the one that lists the type."""
+    labels = {
+        "label_node_kubernetes_io_instance_type": "p5.48xlarge",
+        "label_topology_kubernetes_io_region": "eu-west-1",
+        "label_eks_amazonaws_com_capacity_type": "SPOT",
+        "label_pool": "blue",
+    }
+    config = configured(
+        tmp_path,
+        "hardware: [{match: {node_label: {pool: blue}}, rented: {dollars_per_gpu_hour: 1}}]\n",
+    )
+    node = NodeKey("", "node-1")
+    for info in ([], [{"node": "node-1", "provider_id": "aws:///eu-west-1a/i-1"}]):
+        state = KubeState()
+        state.add_nodes([{"node": "node-1", **labels}], info)
+        location = state.location(node, config)
+
+        assert (location.cloud, location.instance_type) == ("aws", "p5.48xlarge")
+        assert (location.region, location.lifecycle) == ("eu-west-1", "spot")
+        assert ("pool", "blue") in (location.node_labels or ())
+
+
+def test_a_label_is_looked_for_as_kube_state_metrics_writes_it() -> None:
+    """Small letters, underscores for other characters and before capitals."""
+    assert sanitized("app.kubernetes.io/part-of") == "label_app_kubernetes_io_part_of"
+    assert sanitized("eks.amazonaws.com/capacityType") == "label_eks_amazonaws_com_capacity_type"
+
+
+def test_a_pod_that_moved_has_no_node_by_its_name_alone() -> None:
+    """A StatefulSet's pod was on two nodes: which at what time, its labels do not say."""
+    state = KubeState()
+    pod = {"namespace": "llm", "pod": "chat-0"}
+    state.add_pods([{**pod, "node": "a"}, {**pod, "node": "b"}], [], [], [])
+
+    assert state.node_of(PodName("", "llm", "chat-0")) == ""
+
+
+@pytest.mark.parametrize(
+    ("instance", "host", "port"),
+    [
+        ("gpu-1:8000", "gpu-1", 8000),
+        ("[fd00::1]:8000", "fd00::1", 8000),
+        ("http://gpu-1:8000/metrics", "gpu-1", 8000),
+        ("gpu-1", "gpu-1", 0),
+        ("[::", "[::", 0),
+        ("gpu-1:99999", "gpu-1", 0),
+        ("", "", 0),
+    ],
+)
+def test_any_instance_is_a_target(instance: str, host: str, port: int) -> None:
+    """A label may hold anything; what is no address is a name."""
+    target = target_of({"instance": instance})
+
+    assert (target.address, target.port) == (host, port)
