@@ -56,8 +56,8 @@ def add(verbs: "flags.Verbs") -> None:
         type=_file,
         required=True,
         metavar="FILE",
-        help="log of requests, one JSON object a line, or in gzip: spans in OTLP JSON, LiteLLM's payloads or "
-        "spend logs, or the access log of Envoy AI Gateway; - is standard input; repeatable",
+        help="spans in OTLP JSON, LiteLLM's payloads or spend logs, or the access log of Envoy AI Gateway. "
+        "One JSON object a line, or in gzip. - is standard input; repeatable",
     )
     verb.add_argument(
         "--date",
@@ -141,14 +141,14 @@ def price(options: PriceOptions, clock: Clock | None = None) -> int:
                 log.read(options.requests)
             hours = _hours(options, session, log, (clock or SystemClock()).wall())
             priced = PricedRequests(log, hours, options.attribute)
-            found = priced.prepare()
+            any_cost = priced.prepare()
             sys.stdout.writelines(priced.csv_lines() if options.as_csv else priced.json_lines())
             write_colored("".join(f"{line}\n" for line in priced.summary()), sys.stderr)
     except RequestFileError as error:
         raise RefusedError(str(error)) from error
     except TemporaryFolderError as error:
         raise VerbFailedError(str(error)) from error
-    if not found:
+    if not any_cost:
         raise VerbFailedError("no request has a cost: the lines above say why")
     return status.OK
 

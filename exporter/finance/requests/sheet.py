@@ -80,14 +80,14 @@ class PricedRequests:
     def prepare(self) -> bool:
         """Add up the tokens of each hour and model. Returns whether any request has a cost."""
         self._models = served(self.hours)
-        found = False
+        any_cost = False
         for tokens in self.log.tokens():
             hour = self.hours.get(tokens.hour)
             pool = None if hour is None else hour.pool(tokens.names)
             if pool is not None:
                 pool.add_tokens(tokens)
-                found = True
-        return found
+                any_cost = True
+        return any_cost
 
     def json_lines(self) -> Iterator[str]:
         """A line for each request, and for each hour what is not in the file, what is idle, and the sum."""
