@@ -13,12 +13,13 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.price import ATTRIBUTE
-from exporter.cost.postings import CostOwner, MoneyPosting, Phase
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Phase
 from exporter.finance import requests
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Kind
 from tests.ledger.ticks import (
     CHAT,
+    GPU_1,
     HOUR,
     NOVEMBER,
     SECOND,
@@ -226,6 +227,23 @@ def test_more_tokens_than_the_ledger_counted(
         in captured.err
     )
     assert sum(row["picodollars"] for row in rows(captured.out)[:3]) == 190 * DOLLAR // 1000
+
+
+def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the hour's GPUs wait for a price: what requests cost is not all."""
+    clock = StillClock(NOVEMBER + HOUR)
+    ledger = Ledger.open(tmp_path / "ledger.db", clock)
+    waiting = GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), HOUR, priced=False)
+    metered_hour = tick(clock.now, money(400), length=HOUR, gpu_time=(waiting,), tokens=(tokens(3),))
+    ledger.post(metered_hour, accrued(metered_hour))
+    ledger.close()
+    log = logged(tmp_path / "log.jsonl", {})
+    assert main(["price", f"--requests={log}", f"--ledger.path={tmp_path / 'ledger.db'}"]) == 0
+
+    assert (
+        "warning: GPU time has no price in 1 hours, first in 2026-11-01T00:00:00Z: requests of these hours cost "
+        "more\n"
+    ) in capsys.readouterr().err
 
 
 def test_a_file_of_another_day(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ Three forms, told apart by their fields:
   (`SpendLogsPayload`, litellm/proxy/_types.py), whose times are text.
 - Envoy AI Gateway's access log in JSON, with the fields of its documentation and of
   examples/access-log/basic.yaml (envoyproxy/ai-gateway v1.1.0). `%DURATION%` is in milliseconds.
+  A field of cached tokens is taken by its name in OTLP.
 """
 
 import json

@@ -226,7 +226,7 @@ class PricedRequests:
         for (model, kind), count in sorted(beyond.items())[: 2 * MODELS_NAMED]:
             yield (
                 f"warning: {model}: {count:,} {kind} tokens more than the ledger counted in their hours: two "
-                "logs of the same requests, or servers of other hosts"
+                "logs of the same requests, servers of other hosts, or requests across the end of an hour"
             )
 
 
@@ -238,7 +238,7 @@ def _carried(total: Picodollars, before: int) -> tuple[str, int]:
     """What a row adds to the rounded sum of all rows until now, and that sum in cents."""
     cents = (2 * total + CENT) // (2 * CENT)
     added = cents - before
-    return f"{'-' if added < 0 else ''}{abs(added) // 100}.{abs(added) % 100:02d}", cents
+    return f"{added // 100}.{added % 100:02d}", cents
 
 
 def _csv_line(cells: tuple[str, ...]) -> str:
