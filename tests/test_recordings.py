@@ -183,6 +183,14 @@ def test_what_a_gateway_counted_is_what_clients_were_told(folder: Path) -> None:
     assert counted_by_team(folder / "served-gateway.prom") == teams
 
 
+LATER = {"preemptions"}
+"""Quantities that were not read when a recording was made."""
+
+
+def without_later(quantities: dict[str, float]) -> dict[str, float]:
+    return {quantity: value for quantity, value in quantities.items() if quantity not in LATER}
+
+
 @pytest.mark.parametrize("folder", RECORDED, ids=lambda folder: folder.name)
 def test_a_recording_is_read_today_as_it_was_live(folder: Path) -> None:
     """Every page of it, by model and quantity: neither the mask nor a later description changed a number."""
@@ -193,7 +201,7 @@ def test_a_recording_is_read_today_as_it_was_live(folder: Path) -> None:
         assert reading.engine_version == manifest["version"]
         assert sums(reading).keys() == page["counted"].keys()
         for model, quantities in sums(reading).items():
-            assert quantities == pytest.approx(page["counted"][model], rel=1e-12, abs=0)
+            assert without_later(quantities) == pytest.approx(page["counted"][model], rel=1e-12, abs=0)
         loads = {load.model: (load.running, load.waiting) for load in reading.loads}
         assert loads == {
             model: (load.get("running"), load.get("waiting")) for model, load in page["requests"].items()

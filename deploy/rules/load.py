@@ -11,7 +11,7 @@ LEAST: Final = 0.1
 
 GAUGE: Final = "inference_server_load_dollars_per_hour"
 IN_USE: Final = "inference:server_load_dollars_per_hour"
-SPEND: Final = "inference:cost_dollars_per_hour:server"
+SPEND: Final = "inference:server_spend_dollars_per_hour"
 RATIO: Final = "inference:server_load_ratio:1h"
 PAID: Final = "inference:server_cost_dollars_per_million_tokens:1h"
 
@@ -42,6 +42,13 @@ unless on ({SERVER}) (
 """,
             "A part of a server with an unknown load leaves all of it out: neither full nor empty.",
             meaning="spend of the load in use; absent while a host or model of the server has no load",
+            labels=SERVER_LABELS,
+        ),
+        Record(
+            SPEND,
+            "inference:cost_dollars_per_hour:server",
+            "Again in this group: an evaluation that is missed is missing from both sides of the ratio.",
+            meaning="spend of a server, as the load in use is recorded",
             labels=SERVER_LABELS,
         ),
         Record(

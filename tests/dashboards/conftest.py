@@ -25,6 +25,8 @@ ALERTS = frozenset({"cluster", "product", "alertname", "alertstate", "severity"}
 """Labels of Prometheus's own series of alerts, as far as ours have them."""
 SENT_ON = {"inference:cluster_heartbeat_timestamp_seconds": frozenset({"cluster"})}
 """Has no label where it is recorded; the external label of its Prometheus comes on the way."""
+IMPORTED = ("ledger", "")
+"""Label and value of a selector that leaves out records of `history`, which have a ledger of their own."""
 CHOOSING = ("topk", "bottomk")
 """Aggregations that keep series as they are."""
 FILES = sorted((ROOT / "dashboards").glob("*.json"))
@@ -98,7 +100,11 @@ class Names:
                 faulty.append(f"no metric {each}")
                 return frozenset()
             labels |= own if ":" in each else own | TARGET_LABELS
-        faulty.extend(f"{name} has no label {m.name}" for m in matchers if m.name not in labels)
+        faulty.extend(
+            f"{name} has no label {m.name}"
+            for m in matchers
+            if m.name not in labels and not (":" in name and (m.name, m.value) == IMPORTED)
+        )
         return labels
 
     def _aggregation(self, node: Any, faulty: list[str]) -> frozenset[str]:

@@ -344,6 +344,7 @@ def _rates(fleet: ExpectedFleet, cluster: str, begin: int, day: Sequence[int]) -
         yield Memory("inference:server_tokens:rate5m", labels, tokens, day)
         if sum(server.tokens):  # a quarter of its places are taken
             yield Memory("inference:server_load_dollars_per_hour", labels, _times(cost, HOUR // 4), day)
+            yield Memory("inference:server_spend_dollars_per_hour", labels, _times(cost, HOUR), day)
         kinds = {**labels, "model": server.model}
         for kind, count in zip(KINDS, server.tokens, strict=True):
             rate = _alive(fleet, cluster, server, lambda host, server, n=count: n * host.count(server) / HOUR)
