@@ -241,8 +241,8 @@ def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["price", f"--requests={log}", f"--ledger.path={tmp_path / 'ledger.db'}"]) == 0
 
     assert (
-        "warning: GPU time has no price in 1 hours, first in 2026-11-01T00:00:00Z: requests of these hours cost "
-        "more\n"
+        "warning: GPU time has no price in 1 hours, first in 2026-11-01T00:00:00Z: requests of these hours "
+        "cost more\n"
     ) in capsys.readouterr().err
 
 

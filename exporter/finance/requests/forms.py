@@ -5,8 +5,8 @@ Three forms, told apart by their fields:
 - OTLP JSON, one `TracesData` a line (opentelemetry.io/docs/specs/otel/protocol/file-exporter), as the
   collector's file exporter writes it. Attributes are those of open-telemetry/semantic-conventions-genai,
   model/gen-ai/registry.yaml at 002c8a6: `gen_ai.usage.input_tokens` includes cached tokens.
-- LiteLLM: its `StandardLoggingPayload` (BerriAI/litellm, litellm/types/utils.py) and its spend logs
-  (`SpendLogsPayload`, litellm/proxy/_types.py), whose times are text.
+- LiteLLM 1.106: its `StandardLoggingPayload` (BerriAI/litellm, litellm/types/utils.py), as a callback writes
+  it, and its spend logs (`SpendLogsPayload`, litellm/proxy/_types.py), whose times are text.
 - Envoy AI Gateway's access log in JSON, with the fields of its documentation and of
   examples/access-log/basic.yaml (envoyproxy/ai-gateway v1.1.0). `%DURATION%` is in milliseconds.
   A field of cached tokens is taken by its name in OTLP.
