@@ -1,6 +1,6 @@
 """Cost policy: what the configuration sets for the cost model. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -146,10 +146,15 @@ class CostPolicy:
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""
-        for rule in self.split:
-            if matches(rule.server, server) and matches(rule.model, model):
-                return rule
-        return SplitRule()
+        return split_rule(self.split, server, model)
+
+
+def split_rule(rules: Iterable[SplitRule], server: str, model: str) -> SplitRule:
+    """The first rule that matches a server and model, else the default."""
+    for rule in rules:
+        if matches(rule.server, server) and matches(rule.model, model):
+            return rule
+    return SplitRule()
 
 
 @dataclass(frozen=True, slots=True)

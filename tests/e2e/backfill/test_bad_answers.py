@@ -208,6 +208,7 @@ def test_an_answer_that_fails_halfway_prints_nothing(
         message = refused(proxy.url, tmp_path, capsys, "--json")
 
     assert "HTML" in message
+    assert proxy.most == 1, "one query at a time"
 
 
 @pytest.mark.nightly
