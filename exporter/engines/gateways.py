@@ -9,7 +9,7 @@ kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and llm-d/llm-d-infer
 `internal/metrics/genai.go`, `cmd/extproc/mainlib/admin_test.go`; agentgateway/agentgateway @75b4e6c
 `crates/agentgateway/src/telemetry/metrics.rs` and `log.rs`; Kong/kong 3.10
 `kong/plugins/prometheus/exporter.lua`; apache/apisix 3.18 `apisix/plugins/prometheus/exporter.lua`;
-maximhq/bifrost `plugins/telemetry/main.go`.
+maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 
 - The production-stack router repeats its engines' gauges under their own names, with `server` for a label;
   its `vllm:gpu_prefix_cache_hits_total` is a gauge.

@@ -170,7 +170,7 @@ def test_a_gateway_that_restarts_counts_from_zero(make: Any, site: GatewayServer
     [
         ("envoy-ai-gateway-1.1", "tenant_id", ("acme", "globex", "initech")),
         ("llm-d-coordinator-a8b1b78", "tenant_id", ("acme", "globex", None)),
-        ("bifrost-1.6", "virtual_key_id", ("vk-1", "vk-2", "vk-3")),
+        ("bifrost-001016f", "virtual_key_id", ("vk-1", "vk-2", "vk-3")),
     ],
 )
 def test_a_page_as_its_source_writes_it(

@@ -223,7 +223,7 @@ def test_an_envoy_ai_gateway_before_0_5_has_the_unit_in_the_name() -> None:
         ),
         (
             "virtual_key_id",
-            "bifrost-1.6",
+            "bifrost-001016f",
             {
                 ("llama", "vk-1"): (6000.0, 900.0),
                 ("llama", "vk-2"): (1500.0, 300.0),
@@ -250,7 +250,7 @@ def test_a_gateway_counts_both_kinds_by_its_labels(
 
 def test_bifrost_names_teams() -> None:
     """Two keys are of Search; the third is of no team."""
-    tally = gateway_counts((CAPTURES / "bifrost-1.6.prom").read_bytes())
+    tally = gateway_counts((CAPTURES / "bifrost-001016f.prom").read_bytes())
 
     assert counted(tally) == {("llama", "", "Search"): (7500.0, 1200.0), ("llama", "", ""): (500.0, 100.0)}
     assert tally.teams
