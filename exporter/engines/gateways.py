@@ -22,8 +22,8 @@ maximhq/bifrost @001016f `plugins/telemetry/main.go`.
   If a client hangs up, it estimates a stream with its own tokenizer: 10 and 137 tokens for 23 and 179.
 - LiteLLM has cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), for those engines
   that report them in the answer; so have Envoy AI Gateway, agentgateway and Bifrost. They are not read
-  unless the configuration names them: teams of other engines would pay for theirs in full. All four count
-  them within the prompt.
+  unless the configuration names them: teams of other engines would pay for theirs in full. They are
+  within the prompt, as in answers of the OpenAI API.
 - LiteLLM and Bifrost have labels for teams, the pickers for adapters: their counts divide the cost of a
   server where the configuration says so (see `count_gateway`), and never count as tokens.
 - The picker from llm-d-router 0.9 on writes each count under two names.
