@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias, get_args
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
+from exporter.config.gateways import DIVIDE, gateways_are_consistent
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
@@ -21,7 +22,8 @@ from exporter.config.schema import (
     group,
     missing,
 )
-from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
+from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
+from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url
 from exporter.config.values import (
     AbsolutePath,
     Choice,
@@ -37,72 +39,19 @@ from exporter.config.values import (
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.readings import DividedBy, Division, Role, ServiceLevel, masked
+from exporter.readings import Role, ServiceLevel, masked
 
-URL_CHARACTERS: Final = 2048
 MOST_GPUS: Final = 1024
-METRICS_PATH: Final = "/metrics"
 
 FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
 PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
 TARGET: Final = Decimal("0.99")
 
-SCHEMES: Final = {"http": 80, "https": 443}
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
 """Stands for `all`: an empty list is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Url(ScalarValidator[str]):
-    """A URL to scrape: http or https, without a password or a fragment."""
-
-    expected: str = "URL"
-    instead: str = "metrics.bearer_token_file"
-    """The key to use where a password is written."""
-
-    @property
-    def example(self) -> str:
-        """A URL of a server on this host."""
-        return "URL like http://127.0.0.1:8000/metrics"
-
-    def parse(self, written: Scalar) -> str:
-        """The URL, with the path of metrics where it has none."""
-        text = written.text
-        before, mark, fragment = text.partition("#")
-        # A password may stand before an @, and a key in a query.
-        quoted = "this" if "@" in text else shown(f"{masked(before)}{mark}{fragment}")
-        if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
-            raise RefusedError(f"{quoted} is no URL: write printable ASCII without spaces, percent-encoded")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise RefusedError(f"{quoted} is no URL: {error}") from None
-        if "@" in parts.netloc:
-            raise RefusedError(f"has a user or password in it; use {self.instead}")
-        if parts.scheme not in SCHEMES:
-            raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
-        if "#" in text:
-            raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
-        if not _is_host(parts):
-            raise RefusedError(f"{quoted} has no valid host; write a name or an address")
-        if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
-        return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
-
-
-def _is_host(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
-    if parts.netloc.startswith("["):
-        try:
-            return ipaddress.ip_address(host).version == 6
-        except ValueError:
-            return False
-    return len(host) <= 253 and bool(_HOST.fullmatch(host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +68,7 @@ class ServerName(ScalarValidator[str]):
         except ValueError:
             pass
         # Digits and dots alone are a mistyped address.
-        if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
+        if len(text) > 253 or not HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
             raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
         return text.removesuffix(".").lower()
 
@@ -184,76 +133,8 @@ class UrlPath(ScalarValidator[str]):
         return text
 
 
-BY: Final[Key[DividedBy]] = Key(
-    "by",
-    Choice(get_args(DividedBy)),
-    "Unit of division. team: the teams that the LiteLLM proxy reports, each in place of the server's own. "
-    "adapter: LoRA adapters, each as a model of the server.",
-    required=True,
-)
-GATEWAY = Key(
-    "gateway",
-    Url(instead="bearer_token_file"),
-    "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end. Gateway "
-    "API endpoint picker: /metrics.",
-    required=True,
-)
-MODELS = Key(
-    "models",
-    ListOf(Pattern(), least=1),
-    "Patterns of the gateway's names for this server's models, without the provider and its slash. By team, "
-    "in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
-)
-DEPLOYMENTS = Key(
-    "deployments",
-    ListOf(Label("deployment"), least=1),
-    "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
-    "serve its models, except those that another server's entry names.",
-)
-BEARER_TOKEN_FILE = Key(
-    "bearer_token_file",
-    AbsolutePath(),
-    "A file with the token to send; the LiteLLM proxy needs one.",
-    record=GatewayDivision,
-)
 CA_FILE = Key(
     "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
-)
-
-
-def _adapters_have_models(mapping: MappingNode) -> None:
-    if mapping.values.get(BY.name) != "adapter" or MODELS in mapping or MODELS.name in mapping.intended:
-        return
-    mapping.refuse(
-        None,
-        "says nothing of the adapters: give models, the names of its adapters, "
-        'or ["*"] where the gateway leads to this server alone',
-    )
-
-
-def _certificates_go_with_https(mapping: MappingNode) -> None:
-    url = mapping.get(GATEWAY)
-    if CA_FILE in mapping and url is not None and urlsplit(url).scheme != "https":
-        mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
-
-
-def _divide(mapping: MappingNode) -> GatewayDivision:
-    return GatewayDivision(
-        Division(mapping[BY], mapping[GATEWAY], mapping.get(MODELS) or (), mapping.get(DEPLOYMENTS) or ()),
-        **mapping.filled(),
-    )
-
-
-DIVIDE = Key(
-    "divide",
-    Table(
-        (BY, GATEWAY, MODELS, DEPLOYMENTS, BEARER_TOKEN_FILE, CA_FILE),
-        _divide,
-        (_adapters_have_models, _certificates_go_with_https),
-    ),
-    "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
-    "server's owner, as does everything before the first count.",
-    record=ServerRule,
 )
 
 
@@ -530,23 +411,6 @@ def _shares_fit(items: Entries, context: Context) -> None:
                 return
 
 
-def _gateways_are_consistent(items: Entries, context: Context) -> None:
-    """A gateway may divide many servers. It is scraped once, and it is no server itself."""
-    servers = {server.url: item.path for item, server in _configured(items)}
-    gateways: dict[str, tuple[str, GatewayDivision]] = {}
-    for item in items:
-        if (divide := item.value.divide) is None:
-            continue
-        url = divide.division.gateway
-        path, other = gateways.setdefault(url, (item.path, divide))
-        if url in servers:
-            message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
-            item.refuse(DIVIDE.name, message, context)
-        elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
-            message = f"its gateway is read with other files by {path}; give both the same"
-            item.refuse(DIVIDE.name, message, context)
-
-
 def _levels_are_consistent(items: Entries, context: Context) -> None:
     """Replicas have one service level: their histograms add up."""
     levels: dict[tuple[str, str], tuple[str, ServiceLevel | None]] = {}
@@ -573,7 +437,7 @@ SERVERS = Key(
             _metrics_files_go_with_https,
             _urls_are_unique,
             _shares_fit,
-            _gateways_are_consistent,
+            gateways_are_consistent,
             _levels_are_consistent,
         ),
     ),
