@@ -20,6 +20,7 @@ from exporter.config.schema import (
 )
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
+    DEFAULT_LEDGER,
     Budget,
     CloudChoice,
     Config,
@@ -33,8 +34,10 @@ from exporter.config.values import (
     AbsolutePath,
     Choice,
     Duration,
+    GpuUuid,
     Label,
     Name,
+    NewFile,
     Number,
     Pattern,
     Truth,
@@ -55,7 +58,7 @@ from exporter.tariff.terms import Overhead, Per, Period, Retirement
 
 UUID = Key(
     "uuid",
-    Label("GPU's UUID", exact=True),
+    GpuUuid(),
     "The GPU's UUID, exactly as NVML reports it.",
     record=Retirement,
     required=True,
@@ -458,7 +461,7 @@ GAP = Key(
 
 LEDGER_PATH = Key(
     "path",
-    AbsolutePath(),
+    NewFile(DEFAULT_LEDGER.name),
     "Ledger file; its folder must be writable and must persist across restarts.",
     record=Config,
     field="ledger_path",

@@ -1,15 +1,15 @@
 """The keys of `servers`: configured servers, and corrections of discovered ones."""
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias, get_args
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from exporter.config.addresses import SCHEMES, ServerName, Url, UrlPath
 from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.problems import RefusedError, shown
+from exporter.config.problems import RefusedError
 from exporter.config.schema import (
     Context,
     Key,
@@ -23,12 +23,12 @@ from exporter.config.schema import (
 )
 from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
 from exporter.config.values import (
+    PERCENT,
     AbsolutePath,
     Choice,
     Label,
     Number,
     Pattern,
-    ScalarValidator,
     Truth,
     User,
     Whole,
@@ -37,91 +37,29 @@ from exporter.config.values import (
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
-from exporter.readings import DividedBy, Division, Role, ServiceLevel, masked
+from exporter.readings import DividedBy, Division, Role, ServiceLevel
 
-URL_CHARACTERS: Final = 2048
 MOST_GPUS: Final = 1024
-METRICS_PATH: Final = "/metrics"
 
 FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
 PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
 TARGET: Final = Decimal("0.99")
 
-SCHEMES: Final = {"http": 80, "https": 443}
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+ENGINE_NAMES: Final = (
+    ("tensorrtllm", "trtllm"),
+    ("textgenerationinference", "tgi"),
+    ("textembeddingsinference", "tei"),
+    ("mlcllm", "mlc"),
+    ("rayserve", "ray"),
+    ("tritoninferenceserver", "triton"),
+)
+"""Full names of engines, in lower case without punctuation."""
+
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
 """Stands for `all`: an empty list is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Url(ScalarValidator[str]):
-    """A URL to scrape: http or https, without a password or a fragment."""
-
-    expected: str = "URL"
-    instead: str = "metrics.bearer_token_file"
-    """The key to use where a password is written."""
-
-    @property
-    def example(self) -> str:
-        """A URL of a server on this host."""
-        return "URL like http://127.0.0.1:8000/metrics"
-
-    def parse(self, written: Scalar) -> str:
-        """The URL, with the path of metrics where it has none."""
-        text = written.text
-        before, mark, fragment = text.partition("#")
-        # A password may stand before an @, and a key in a query.
-        quoted = "this" if "@" in text else shown(f"{masked(before)}{mark}{fragment}")
-        if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
-            raise RefusedError(f"{quoted} is no URL: write printable ASCII without spaces, percent-encoded")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise RefusedError(f"{quoted} is no URL: {error}") from None
-        if "@" in parts.netloc:
-            raise RefusedError(f"has a user or password in it; use {self.instead}")
-        if parts.scheme not in SCHEMES:
-            raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
-        if "#" in text:
-            raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
-        if not _is_host(parts):
-            raise RefusedError(f"{quoted} has no valid host; write a name or an address")
-        if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
-        return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
-
-
-def _is_host(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
-    if parts.netloc.startswith("["):
-        try:
-            return ipaddress.ip_address(host).version == 6
-        except ValueError:
-            return False
-    return len(host) <= 253 and bool(_HOST.fullmatch(host))
-
-
-@dataclass(frozen=True, slots=True)
-class ServerName(ScalarValidator[str]):
-    """The name of a certificate's subject: a DNS name or an address, and no URL."""
-
-    expected: str = "name like chat.example.com"
-
-    def parse(self, written: Scalar) -> str:
-        """The name in lower case, or the address."""
-        text = written.text
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            pass
-        # Digits and dots alone are a mistyped address.
-        if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
-            raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
-        return text.removesuffix(".").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,25 +101,6 @@ def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> None
             message = f"GPU {item.value} is already in the list; keep one"
             context.problems.note(item.node.position, item.path, message)
         earlier.add(item.value)
-
-
-@dataclass(frozen=True, slots=True)
-class UrlPath(ScalarValidator[str]):
-    """A path on a server, with a query where it takes one; never a host."""
-
-    expected: str = "path"
-
-    @property
-    def example(self) -> str:
-        """The usual path of metrics."""
-        return f"path like {METRICS_PATH}"
-
-    def parse(self, written: Scalar) -> str:
-        """The path itself."""
-        text = written.text
-        if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
-            raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
-        return text
 
 
 BY: Final[Key[DividedBy]] = Key(
@@ -269,7 +188,7 @@ PER_TOKEN_SECONDS = Key(
 )
 TARGET_RATIO = Key(
     "target_ratio",
-    Number("ratio", Decimal(1), above_low=True),
+    Number("ratio", Decimal(1), above_low=True, excess=PERCENT),
     "Part of the requests that should meet each objective; the alerts compare with it.",
     default=TARGET,
 )
@@ -363,7 +282,7 @@ GPUS = Key(
 )
 ENGINE = Key(
     "engine",
-    Choice(tuple(sorted(ENGINES))),
+    Choice(tuple(sorted(ENGINES)), ENGINE_NAMES),
     "Engine name (default: recognized from its metrics page).",
     record=ServerRule,
 )
