@@ -103,12 +103,14 @@ def _add_others(verbs: "flags.Verbs") -> None:
         reconcile,
         record,
         report,
+        show_status,
         tco,
     )
 
     _add_demo(verbs)
     _add_doctor(verbs)
     for verb in (
+        show_status,
         check_config,
         ledger,
         adjust,

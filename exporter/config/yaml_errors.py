@@ -72,7 +72,9 @@ def fault(text: str, error: SyntaxFault) -> LocatedFault:
     if error.begins and "flow" in error.context:
         return _flow(lines, error.begins, error.noticed)
     if "block" in error.context or "document start" in error.problem:
-        return _misplaced(lines, error.noticed, BETWEEN_ITEMS if "collection" in error.context else INDENTATION)
+        return _misplaced(
+            lines, error.noticed, BETWEEN_ITEMS if "collection" in error.context else INDENTATION
+        )
     return LocatedFault(error.noticed, _words(error))
 
 
