@@ -36,18 +36,8 @@ EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")
 ]
 TABLES: Final = (
-    *(
-        "doctor",
-        "check-config",
-        "status",
-        "report month",
-        "report chargeback",
-        "explain",
-        "advise",
-        "reconcile",
-        "tco",
-    ),
-    "prices show",
+    *("doctor", "check-config", "status", "report month", "report chargeback", "explain", "advise"),
+    *("reconcile", "tco", "history", "prices show"),
 )
 FOCUS: Final = (
     "BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId\n"
