@@ -1,7 +1,7 @@
 """The verb `status`: one host on one screen, from its daemon, or from the ledger where none answers."""
 
 import argparse
-import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def add(verbs: "flags.Verbs") -> None:
         dest="source",
         type=_address_value,
         metavar="ADDRESS",
-        help=f"address of a daemon (default {ADDRESS}, then the ledger)",
+        help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
     )
     verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     flags.daemon_ledger(verb, use=" and its budget, where no daemon answers")
@@ -90,7 +90,7 @@ def shown_status(options: StatusOptions, clock: Clock | None = None, address: st
         except VerbFailedError as error:
             write_colored(f"note: {error}; reading the ledger\n", sys.stderr)
             host = _ledger(options, clock)
-    rows = os.get_terminal_size(sys.stdout.fileno()).lines if sys.stdout.isatty() else None
+    rows = shutil.get_terminal_size().lines if sys.stdout.isatty() else None
     sys.stdout.write(host_status.as_json(host) if options.as_json else host_status.text(host, rows))
     return status.OK
 

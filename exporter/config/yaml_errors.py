@@ -129,8 +129,8 @@ def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:
     """A colon in a value, a line before without one, or a value that goes on below itself."""
     line = _line(lines, noticed.line)
     match = _KEY.match(line)
-    if match is not None and match.start("value") < noticed.column - 1:
-        start = Position(noticed.line, match.start("value") + 1)
+    if match is not None and match.end("gap") < noticed.column - 1:
+        start = Position(noticed.line, match.end("gap") + 1)
         value = _COMMENT.sub("", match["value"]).rstrip()
         if '"' in value or "\\" in value or value[0] in "{['":
             return LocatedFault(start, "holds a colon and a space; put quotes around the whole value")
