@@ -4,7 +4,8 @@
     python -m benchmarks --quick    # ten minutes: shorter runs, for a look
 
 The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run
-alone. So are the simulated months of the projection (`python -m benchmarks.projection`).
+alone. So are the simulated months of the projection (`python -m benchmarks.projection`), and the history of
+fleets that were recorded (`python -m benchmarks.backfill`).
 """
 
 import argparse

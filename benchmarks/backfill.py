@@ -76,8 +76,9 @@ def measure(address: str, fleet: RecordedFleet, folder: Path) -> MeasuredHistory
         )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    took = json.loads(done.stderr.splitlines()[-1])
-    return MeasuredHistory(json.loads(done.stdout), *took, proxy.requests, proxy.most)
+    document = json.loads(done.stdout)
+    seconds, cpu_seconds, mebibytes = json.loads(done.stderr.splitlines()[-1])
+    return MeasuredHistory(document, seconds, cpu_seconds, mebibytes, proxy.requests, proxy.most)
 
 
 def filled_store(fleet: RecordedFleet, scrape: int, folder: Path) -> FleetPrometheus:

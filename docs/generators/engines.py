@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, get_args
 
 from exporter.engines.catalogue import ENGINES
-from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares
+from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import (
@@ -35,9 +35,29 @@ _SHARES: Final = """\
 With [`servers[].divide`](configuration.md#serversdivide), the counts of some gateways divide a server's \
 cost and tokens between teams, or between LoRA adapters, which engines do not report separately.
 The counts decide shares only: the totals are the server's own.
-A prompt counts whole, cached or not, since most gateways do not report cached tokens.
+A prompt counts whole, cached or not, since cached tokens reach a gateway only from some engines; \
+`counters` may name them.
 LiteLLM requests usage in streams where the client did not, and estimates it for a client that disconnects.
+The llm-d coordinator's counters are those of a proposal.
 The gateway is read at its own page; `not_recognized` or `no_teams` means that the page cannot divide.
+
+Any page divides by a list of its labels, also one that is not below:
+
+```yaml
+servers:
+  - match: {port: 8000}
+    divide:
+      gateway: http://127.0.0.1:1064/metrics
+      by: [tenant_id]
+      tenants:
+        - {match: "acme*", product: search, team: retrieval}
+        - {match: 7f3a, team: support}
+      counters:                       # only for a page that is not below
+        prompt: 'house_tokens_total{kind="input"}'
+        generation: 'house_tokens_total{kind="output"}'
+```
+
+A tenant that no entry matches is of team `other`; `doctor` names it, and no metric does.
 [The cost model](cost-model.md#gateways) has the rule, an example and the limits.
 
 | gateway | by | prompts | generated | labels |
@@ -61,11 +81,17 @@ def _gateway(gateway: GatewaySpec) -> str:
 def _shares(title: str, shares: Shares) -> str:
     labels = [("model", (shares.model,)), ("deployment", (shares.deployment,)), ("team", shares.teams)]
     label_names = ", ".join(f"{what} {_either(names)}" for what, names in labels if any(names))
-    by = "team, adapter" if shares.teams else "adapter"
-    return f"| {title} | {by} | {_either(shares.prompt)} | {_either(shares.generation)} | {label_names} |\n"
+    by = "team, adapter, labels" if shares.teams else "adapter, labels"
+    prompt, generation = (_either(map(_token_series, kind)) for kind in (shares.prompt, shares.generation))
+    return f"| {title} | {by} | {prompt} | {generation} | {label_names} |\n"
 
 
-def _either(names: tuple[str, ...]) -> str:
+def _token_series(series: TokenSeries) -> str:
+    where = ",".join(f'{name}="{value}"' for name, values in series.where for value in values)
+    return f"{series.name}{{{where}}}" if where else series.name
+
+
+def _either(names: Iterable[str]) -> str:
     """Names as code, the first that is there."""
     return ", else ".join(f"`{name}`" for name in names)
 

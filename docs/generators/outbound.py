@@ -126,8 +126,12 @@ SOURCE_ERRORS: Final = (
     ("`server:NAME`", "queued", "the read waits for a thread"),
     ("`server:NAME`", "busy", "the last read still runs"),
     ("`gateway:HOST:PORT/PATH`", "not_recognized", "the page names no clients"),
-    ("`gateway:HOST:PORT/PATH`", "no_teams", "`divide` is by team, and the page has none"),
-    ("`gateway:HOST:PORT/PATH`", "too_large", "more than 1,000 models, deployments and teams"),
+    ("`gateway:HOST:PORT/PATH`", "no_teams", "the page lacks the label that `divide` is by"),
+    (
+        "`gateway:HOST:PORT/PATH`",
+        "too_large",
+        "more than 20,000 series, or 1,000 models, deployments and teams",
+    ),
 )
 """The source, the reason and its meaning, for sources other than the page of a server."""
 

@@ -31,7 +31,10 @@ MODE: Final = 0o644
 def add(verbs: "flags.Verbs") -> None:
     """Add them to the program's parser."""
     group = flags.add_group(
-        verbs, "prices", "show the list prices in use, or replace them", "show --cloud=aws"
+        verbs,
+        "prices",
+        "show the list prices in use, or replace them (cost of requests: `price`)",
+        "show --cloud=aws",
     )
     acts = group.add_subparsers(dest="act", required=True, metavar="show|update")
     _add_show(acts)

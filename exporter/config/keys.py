@@ -4,6 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final, get_args
 
+from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.schema import (
@@ -533,7 +534,7 @@ ADVISE = Key("advise", group((IGNORED,)), "Savings that the verb `advise` finds.
 def _config(mapping: MappingNode) -> Config:
     # A list without items is as good as none: without budgets the default one applies.
     given = {field: value for field, value in mapping.filled().items() if value != ()}
-    servers = mapping.get(SERVERS) or ()
+    servers = with_gateway_pages(mapping.get(SERVERS) or ())
     return Config(
         catalogue=mapping.context.catalogue,
         servers=tuple(entry for entry in servers if isinstance(entry, ConfiguredServer)),

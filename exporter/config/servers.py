@@ -1,15 +1,16 @@
 """The keys of `servers`: configured servers, and corrections of discovered ones."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias, get_args
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from exporter.config.addresses import SCHEMES, ServerName, Url, UrlPath
 from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.problems import RefusedError
+from exporter.config.gateways import DIVIDE, gateways_are_consistent
+from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
     Key,
@@ -21,7 +22,8 @@ from exporter.config.schema import (
     group,
     missing,
 )
-from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
+from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
+from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, metrics_path_of
 from exporter.config.values import (
     PERCENT,
     AbsolutePath,
@@ -29,6 +31,7 @@ from exporter.config.values import (
     Label,
     Number,
     Pattern,
+    ScalarValidator,
     Truth,
     User,
     Whole,
@@ -37,7 +40,7 @@ from exporter.config.values import (
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
-from exporter.readings import DividedBy, Division, Role, ServiceLevel
+from exporter.readings import Role, ServiceLevel, masked
 
 MOST_GPUS: Final = 1024
 
@@ -60,6 +63,25 @@ _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
 """Stands for `all`: an empty list is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerName(ScalarValidator[str]):
+    """The name of a certificate's subject: a DNS name or an address, and no URL."""
+
+    expected: str = "name like chat.example.com"
+
+    def parse(self, written: Scalar) -> str:
+        """The name in lower case, or the address."""
+        text = written.text
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            pass
+        # Digits and dots alone are a mistyped address.
+        if len(text) > 253 or not HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
+            raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
+        return text.removesuffix(".").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,76 +125,30 @@ def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> None
         earlier.add(item.value)
 
 
-BY: Final[Key[DividedBy]] = Key(
-    "by",
-    Choice(get_args(DividedBy)),
-    "Unit of division. team: the teams that the LiteLLM proxy reports, each in place of the server's own. "
-    "adapter: LoRA adapters, each as a model of the server.",
-    required=True,
-)
-GATEWAY = Key(
-    "gateway",
-    Url(instead="bearer_token_file"),
-    "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end. Gateway "
-    "API endpoint picker: /metrics.",
-    required=True,
-)
-MODELS = Key(
-    "models",
-    ListOf(Pattern(), least=1),
-    "Patterns of the gateway's names for this server's models, without the provider and its slash. By team, "
-    "in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
-)
-DEPLOYMENTS = Key(
-    "deployments",
-    ListOf(Label("deployment"), least=1),
-    "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
-    "serve its models, except those that another server's entry names.",
-)
-BEARER_TOKEN_FILE = Key(
-    "bearer_token_file",
-    AbsolutePath(),
-    "A file with the token to send; the LiteLLM proxy needs one.",
-    record=GatewayDivision,
-)
+@dataclass(frozen=True, slots=True)
+class UrlPath(ScalarValidator[str]):
+    """A path on a server, with a query where it takes one; never a host."""
+
+    expected: str = "path"
+
+    @property
+    def example(self) -> str:
+        """The usual path of metrics."""
+        return f"path like {METRICS_PATH}"
+
+    def parse(self, written: Scalar) -> str:
+        """The path itself."""
+        text = written.text
+        if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
+            raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
+        if (path := metrics_path_of(text)) is not None:
+            reason = f"{shown(masked(text))} answers requests, and has no metrics"
+            raise RefusedError(reason, instead=written.restyled(path))
+        return text
+
+
 CA_FILE = Key(
     "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
-)
-
-
-def _adapters_have_models(mapping: MappingNode) -> None:
-    if mapping.values.get(BY.name) != "adapter" or MODELS in mapping or MODELS.name in mapping.intended:
-        return
-    mapping.refuse(
-        None,
-        "says nothing of the adapters: give models, the names of its adapters, "
-        'or ["*"] where the gateway leads to this server alone',
-    )
-
-
-def _certificates_go_with_https(mapping: MappingNode) -> None:
-    url = mapping.get(GATEWAY)
-    if CA_FILE in mapping and url is not None and urlsplit(url).scheme != "https":
-        mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
-
-
-def _divide(mapping: MappingNode) -> GatewayDivision:
-    return GatewayDivision(
-        Division(mapping[BY], mapping[GATEWAY], mapping.get(MODELS) or (), mapping.get(DEPLOYMENTS) or ()),
-        **mapping.filled(),
-    )
-
-
-DIVIDE = Key(
-    "divide",
-    Table(
-        (BY, GATEWAY, MODELS, DEPLOYMENTS, BEARER_TOKEN_FILE, CA_FILE),
-        _divide,
-        (_adapters_have_models, _certificates_go_with_https),
-    ),
-    "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
-    "server's owner, as does everything before the first count.",
-    record=ServerRule,
 )
 
 
@@ -449,23 +425,6 @@ def _shares_fit(items: Entries, context: Context) -> None:
                 return
 
 
-def _gateways_are_consistent(items: Entries, context: Context) -> None:
-    """A gateway may divide many servers. It is scraped once, and it is no server itself."""
-    servers = {server.url: item.path for item, server in _configured(items)}
-    gateways: dict[str, tuple[str, GatewayDivision]] = {}
-    for item in items:
-        if (divide := item.value.divide) is None:
-            continue
-        url = divide.division.gateway
-        path, other = gateways.setdefault(url, (item.path, divide))
-        if url in servers:
-            message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
-            item.refuse(DIVIDE.name, message, context)
-        elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
-            message = f"its gateway is read with other files by {path}; give both the same"
-            item.refuse(DIVIDE.name, message, context)
-
-
 def _levels_are_consistent(items: Entries, context: Context) -> None:
     """Replicas have one service level: their histograms add up."""
     levels: dict[tuple[str, str], tuple[str, ServiceLevel | None]] = {}
@@ -492,7 +451,7 @@ SERVERS = Key(
             _metrics_files_go_with_https,
             _urls_are_unique,
             _shares_fit,
-            _gateways_are_consistent,
+            gateways_are_consistent,
             _levels_are_consistent,
         ),
     ),

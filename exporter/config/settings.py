@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
+from exporter.engines.gateways import Shares
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role, ServiceLevel
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
@@ -52,12 +53,35 @@ DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayTenant:
+    """Who pays for tenants of a gateway whose label matches a pattern; an empty product is the server's."""
+
+    match: str
+    team: str
+    product: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPageRule:
+    """How a gateway's page is read. By default, as the catalogue describes it.
+
+    `labels` name the tenant of a series, `tenants` who pays for it. `shares` are the counters of a page that
+    the catalogue does not have.
+    """
+
+    labels: tuple[str, ...] = ()
+    tenants: tuple[GatewayTenant, ...] = ()
+    shares: Shares | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayDivision:
     """The division of a server, and the files for requests to its gateway."""
 
     division: Division
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    page: GatewayPageRule = GatewayPageRule()
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,11 @@ class Name(ScalarValidator[str]):
         return text
 
 
+def has_wildcards(pattern: str) -> bool:
+    """Whether a shell-style pattern may match more than its own text."""
+    return any(character in pattern for character in "*?[")
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern(ScalarValidator[str]):
     """A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""

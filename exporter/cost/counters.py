@@ -13,6 +13,7 @@ from exporter.readings import (
     GatewayCount,
     GatewayCounter,
     GatewayReading,
+    Kind,
     Quantity,
     SeriesColumns,
     ServerReading,
@@ -268,8 +269,8 @@ def _columns(values: Mapping[SeriesName, float]) -> SeriesColumns:
 CONSUMERS_MAX: Final = 2000
 """Consumers of one gateway in its state: twice those of one page. Beyond it, only those of the last page."""
 
-ConsumerCounts = dict[GatewayConsumer, tuple[float, float]]
-"""Prompt and generated tokens, by consumer."""
+ConsumerCounts = dict[GatewayConsumer, dict[Kind, float]]
+"""Tokens by consumer and kind; those of prompts include cached ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +291,8 @@ def gateway_deltas(
     """Advance the marks of every configured gateway, and take their deltas.
 
     The rules are those of `endpoint_deltas`: a failed read leaves the marks, another identity counts from
-    zero, and so does a series that is below its mark for three reads. A first read only sets marks.
+    zero, and so does a series that is below its mark for three reads. A first read only sets marks, and so
+    does the first one of other counters.
 
     Returns:
         The states, and the ticks of the gateways whose page counted, by URL.
@@ -302,15 +304,18 @@ def gateway_deltas(
         states[reading.url] = state
         if not reading.up:
             continue
+        if state.selection != reading.selection:
+            state = GatewayState()
         restarted = state.identity and reading.identity and state.identity != reading.identity
         page = PageSeries(CounterMarks() if restarted else state.marks, reading.counters)
         if page.fell and state.falls + 1 < RESETS_AFTER_READS:
             states[reading.url] = replace(state, falls=state.falls + 1)
             continue
         series = page.compare(state.answered, wall, baseline=not state.read)
-        counts = _sums(
+        sums = _sums(
             (counter, counter.value) for counter in reading.counters if counter.value <= LARGEST_COUNT
         )
+        counts = {consumer: _pair(tokens) for consumer, tokens in sums.items()}
         every = {**state.counts, **counts}
         states[reading.url] = GatewayState(
             read=True,
@@ -318,25 +323,28 @@ def gateway_deltas(
             marks=series.marks,
             answered=wall,
             counts=counts if len(every) > CONSUMERS_MAX else every,
+            selection=reading.selection,
         )
         deltas = _sums(
             (counter, delta)
             for name, counter in zip(page.names, reading.counters, strict=True)
             if (delta := series.deltas.get(name))
         )
-        rows = tuple(GatewayCount(*consumer, *tokens) for consumer, tokens in deltas.items())
+        rows = tuple(
+            GatewayCount(*consumer, *_pair(tokens), tokens.get("cached_prompt", 0.0))
+            for consumer, tokens in deltas.items()
+        )
         ticks[reading.url] = GatewayTick(rows, first=not state.read, implausible=series.implausible)
     return states, ticks
 
 
 def _sums(counters: Iterable[tuple[GatewayCounter, float]]) -> ConsumerCounts:
-    """Prompt and generated tokens by consumer."""
     sums: ConsumerCounts = {}
     for counter, value in counters:
-        consumer = counter.model, counter.deployment, counter.team
-        prompt, generation = sums.get(consumer, (0.0, 0.0))
-        if counter.quantity == "prompt":
-            sums[consumer] = prompt + value, generation
-        else:
-            sums[consumer] = prompt, generation + value
+        tokens = sums.setdefault((counter.model, counter.deployment, counter.team), {})
+        tokens[counter.quantity] = tokens.get(counter.quantity, 0.0) + value
     return sums
+
+
+def _pair(tokens: Mapping[Kind, float]) -> tuple[float, float]:
+    return tokens.get("prompt", 0.0), tokens.get("generation", 0.0)

@@ -1,6 +1,6 @@
 """Gateway division: the cost and tokens of a server's model, divided by a gateway's counts.
 
-Prompt tokens weigh the same whether cached or not, since a gateway cannot tell them apart. What the gateway
+Prompt tokens weigh the same whether cached or not, unless the gateway counts cached ones. What the gateway
 did not count stays with the server's owner.
 """
 
@@ -156,7 +156,8 @@ class Divider:
         served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)
         generation = sum(tokens.get("generation", 0) for tokens in served)
-        weighted = {OWN: _weigh(prompt, generation, weights, server.role)}
+        cached = sum(tokens.get("cached_prompt", 0) for tokens in served) if server.division.cached else 0
+        weighted = {OWN: _weigh(prompt, generation, cached, weights, server.role)}
         names = {*state.trailing, *state.pending}
         for name, weight in self._gateway_tokens[key].get(model, {}).items():
             admitted = self._quota.admit(name, names)
@@ -187,7 +188,7 @@ class Divider:
                 model, name = consumer
                 weights = self._policy.split_rule(server.key.server, model).weights
                 by_name = tokens.setdefault(model, {})
-                weight = _weigh(count.prompt, count.generation, weights, server.role)
+                weight = _weigh(count.prompt, count.generation, count.cached, weights, server.role)
                 by_name[name] = by_name.get(name, 0.0) + weight
         return tokens
 
@@ -238,9 +239,13 @@ def consumer_of(
     return (model, name) if name != OWN else None
 
 
-def _weigh(prompt: float, generation: float, weights: Weights, role: Role) -> float:
-    """Weighted tokens, without those of the other server of a disaggregated pair."""
-    prefill = 0.0 if role == "decode" else prompt * float(weights.prompt)
+def _weigh(prompt: float, generation: float, cached: float, weights: Weights, role: Role) -> float:
+    """Weighted tokens, without those of the other server of a disaggregated pair.
+
+    `cached` are those of `prompt` that weigh as cached ones.
+    """
+    computed = max(0.0, prompt - cached) * float(weights.prompt)
+    prefill = 0.0 if role == "decode" else computed + min(prompt, cached) * float(weights.cached_prompt)
     return prefill + (0.0 if role == "prefill" else generation * float(weights.generation))
 
 

@@ -1,6 +1,6 @@
 """Cost policy: what the configuration sets for the cost model. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, CostOwner
-from exporter.readings import Gpu, PodOwnership, ServerKey
+from exporter.readings import Gpu, PodOwnership, ServerKey, team_and_product
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import matches
@@ -94,13 +94,14 @@ class CostPolicy:
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Product and team that servers report, for those without a rule of the configuration."""
 
-    def owner_of(self, key: ServerKey, model: str, team: str = "") -> CostOwner:
-        """The owner of a server's model; `team` replaces the server's where a gateway reports one."""
-        owner = self._owners.get((key, model, team))
+    def owner_of(self, key: ServerKey, model: str, tenant: str = "") -> CostOwner:
+        """The owner of a server's model; a gateway's `tenant` has its own team, and maybe product."""
+        owner = self._owners.get((key, model, tenant))
         if owner is None:
-            product, own_team = self.product_and_team(key)
-            owner = CostOwner(product, team or own_team, key.namespace, key.server, model)
-            self._owners[key, model, team] = owner
+            own_product, own_team = self.product_and_team(key)
+            team, product = team_and_product(tenant)
+            owner = CostOwner(product or own_product, team or own_team, key.namespace, key.server, model)
+            self._owners[key, model, tenant] = owner
         return owner
 
     @cached_property
@@ -145,10 +146,15 @@ class CostPolicy:
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""
-        for rule in self.split:
-            if matches(rule.server, server) and matches(rule.model, model):
-                return rule
-        return SplitRule()
+        return split_rule(self.split, server, model)
+
+
+def split_rule(rules: Iterable[SplitRule], server: str, model: str) -> SplitRule:
+    """The first rule that matches a server and model, else the default."""
+    for rule in rules:
+        if matches(rule.server, server) and matches(rule.model, model):
+            return rule
+    return SplitRule()
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ class GatewayState:
 
     `read` is false until it has answered once; `falls` counts good reads in a row with a count that fell.
     `answered` is the wall time of the last good read. `counts` are the sums of the last good page by
-    consumer, of prompts and of generation, and those of consumers that left it.
+    consumer, of prompts and of generation, and those of consumers that left it. `selection` is that of its
+    readings: the marks of other counters are none.
     """
 
     read: bool = False
@@ -145,6 +146,7 @@ class GatewayState:
     marks: CounterMarks = CounterMarks()
     answered: Instant = 0
     counts: Mapping[GatewayConsumer, tuple[float, float]] = field(default_factory=dict)
+    selection: str = ""
 
 
 @dataclass(frozen=True, slots=True)

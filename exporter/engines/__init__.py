@@ -16,11 +16,10 @@ from exporter.engines.catalogue import (
     recognize,
 )
 from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read, read_lines
-from exporter.engines.gateways import GatewaySpec
+from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway, count_shares
+from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import (
-    GatewayCounts,
     Interpretation,
-    count_gateway,
     created_by_digest,
     interpret,
     process_identity,
@@ -40,6 +39,7 @@ __all__ = [
     "COUNTED",
     "ENGINES",
     "EVERYTHING",
+    "GATEWAYS",
     "TALLIED",
     "UNCOUNTED",
     "Engine",
@@ -49,12 +49,16 @@ __all__ = [
     "MetadataQuery",
     "Page",
     "SeriesCache",
+    "Shares",
+    "TeamOf",
+    "TokenSeries",
     "Uncounted",
     "WantedLine",
     "WantedSeries",
     "Way",
     "announces",
     "count_gateway",
+    "count_shares",
     "counted",
     "created_by_digest",
     "created_series",

@@ -92,7 +92,7 @@ EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for 
 TALLIED: Final = WantedSeries(
     EVERYTHING.names.union(
         *(
-            {*gateway.shares.prompt, *gateway.shares.generation, *gateway.shares.created_names}
+            {*gateway.shares.names, *gateway.shares.created_names}
             for gateway in GATEWAYS
             if gateway.shares is not None
         )

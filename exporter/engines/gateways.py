@@ -4,7 +4,12 @@ Sources: vllm-project/production-stack `src/vllm_router/services/metrics_service
 sgl-project/sglang `sgl-model-gateway/src/core/worker_manager.rs`; litellm 1.106.12
 `litellm/integrations/prometheus.py`; the page of vllm-router 0.1.17 (vllm-project/router);
 kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and llm-d/llm-d-inference-scheduler
-`pkg/epp/metrics`, renamed to `llm_d_epp_*` in llm-d-router 0.9.
+`pkg/epp/metrics`, renamed to `llm_d_epp_*` in llm-d-router 0.9; llm-d/llm-d-router @a8b1b78
+`docs/proposals/coordinator-request-attribution-metrics.md`; envoyproxy/ai-gateway 0.4 to 1.1
+`internal/metrics/genai.go`, `cmd/extproc/mainlib/admin_test.go`; agentgateway/agentgateway @75b4e6c
+`crates/agentgateway/src/telemetry/metrics.rs` and `log.rs`; Kong/kong 3.10
+`kong/plugins/prometheus/exporter.lua`; apache/apisix 3.18 `apisix/plugins/prometheus/exporter.lua`;
+maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 
 - The production-stack router repeats its engines' gauges under their own names, with `server` for a label;
   its `vllm:gpu_prefix_cache_hits_total` is a gauge.
@@ -13,49 +18,80 @@ kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and llm-d/llm-d-infer
 - The SGLang router has counters of its own at `/metrics`, and at `/engine_metrics` the pages of all its
   engines as one, each series with `worker_addr`: every token of them, once more.
 - LiteLLM and the endpoint picker count the usage in answers, so that streams without usage are missed;
-LiteLLM
-  requests usage where the client did not, and counts tokens of other providers too.
+  LiteLLM requests usage where the client did not, and counts tokens of other providers too.
   If a client hangs up, it estimates a stream with its own tokenizer: 10 and 137 tokens for 23 and 179.
 - LiteLLM has cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), for those engines
-  that report them in the answer. They are not read: teams of other engines would pay for theirs in full.
-- LiteLLM has labels for teams, the picker for adapters: their counts divide the cost of a server where the
-  configuration says so (see `count_gateway`), and never count as tokens.
+  that report them in the answer; so have Envoy AI Gateway, agentgateway and Bifrost. They are not read
+  unless the configuration names them: teams of other engines would pay for theirs in full. They are
+  within the prompt, as in answers of the OpenAI API.
+- LiteLLM and Bifrost have labels for teams, the pickers for adapters: their counts divide the cost of a
+  server where the configuration says so (see `count_gateway`), and never count as tokens.
 - The picker from llm-d-router 0.9 on writes each count under two names.
+- The coordinator's counters by tenant are those of a proposal; no release had them by 2026-11. It writes
+  `unknown` for a header that is missing.
+- Envoy AI Gateway and agentgateway write histograms by token type: `reasoning` is within `output`, and
+  `cached_input` and `cache_creation_input` within `input`. Tenants have no label of their own: request
+  headers (`metricsRequestHeaderAttributes`) and custom fields become labels.
+- The name of Envoy AI Gateway's histogram lost its unit in 0.5. Other programs may write it too: only
+  `otel_scope_name` is its own.
+- agentgateway writes no sums where its histograms are native only.
+- Kong counts `total_tokens` beside both kinds, and has no consumer on these counters, only the workspace.
+- APISIX reports the model of the answer, empty for one from its cache.
 """
 
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Fingerprint, created_name
+from exporter.engines.spec import Choice, Fingerprint, created_name
 from exporter.engines.vllm import VLLM
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSeries:
+    """A counter of tokens of one kind, or a histogram's sum: the series of a name that pass `where`."""
+
+    name: str
+    where: Choice = ()
+
+
+def series_named(*names: str) -> tuple[TokenSeries, ...]:
+    """Counters of one kind that are told apart by their names alone, best first."""
+    return tuple(map(TokenSeries, names))
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
     """The counters of a gateway that divide tokens, and the labels that they are divided by.
 
-    `prompt` and `generation` are names, best first: the first on the page is read, the others repeat it.
+    `prompt`, `generation` and `cached` are best first: the first name on the page is read, the others repeat
+    it. `cached` are those of `prompt` that a cache had. `model` is a label.
     `provider` is a label whose value may precede the model's name, with a slash. Of `teams` the first label
     with a value counts; the words of `unnamed` are no values. `created` is a name whose values are when
     series began; the process began with the oldest.
     """
 
-    prompt: tuple[str, ...]
-    generation: tuple[str, ...]
+    prompt: tuple[TokenSeries, ...]
+    generation: tuple[TokenSeries, ...]
     model: str
     provider: str = ""
     deployment: str = ""
     teams: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ("",)
     created: str = ""
+    cached: tuple[TokenSeries, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its counters."""
+        return frozenset(series.name for series in (*self.prompt, *self.generation, *self.cached))
 
     @property
     def created_names(self) -> tuple[str, ...]:
         """The names of its `_created` series."""
         if not self.created:
             return ()
-        return self.created, *map(created_name, (*self.prompt, *self.generation))
+        return self.created, *map(created_name, sorted(self.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +114,11 @@ class GatewaySpec:
 
 
 _READ_ENGINES: Final = "read each engine's own page"
+
+
+def _token_type(kind: str) -> Choice:
+    return (("gen_ai_token_type", (kind,)),)
+
 
 _PRODUCTION_STACK: Final = GatewaySpec(
     title="the vLLM production-stack router",
@@ -121,12 +162,12 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
         ),
         default_port=9090,
         shares=Shares(
-            prompt=(
+            prompt=series_named(
                 "llm_d_epp_request_input_tokens_sum",  # llm-d-router 0.9 and later, beside the next
                 "inference_objective_input_tokens_sum",  # 1.1 and later
                 "inference_model_input_tokens_sum",  # 0.3 to 1.0
             ),
-            generation=(
+            generation=series_named(
                 "llm_d_epp_request_output_tokens_sum",
                 "inference_objective_output_tokens_sum",
                 "inference_model_output_tokens_sum",
@@ -155,14 +196,119 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
         captured=("1.106.12",),
         default_path="/metrics/",
         shares=Shares(
-            prompt=("litellm_input_tokens_metric_total",),
-            generation=("litellm_output_tokens_metric_total",),
+            prompt=series_named("litellm_input_tokens_metric_total"),
+            generation=series_named("litellm_output_tokens_metric_total"),
             model="model",
             provider="api_provider",
             deployment="model_id",
             teams=("team_alias", "team"),
             unnamed=("", "None"),
             created="litellm_input_tokens_metric_created",
+        ),
+    ),
+    GatewaySpec(
+        title="the llm-d coordinator",
+        what="which counts the usage that answers report, by tenant",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            (
+                "llm_d_coordinator_request_total",
+                "llm_d_coordinator_request_running",
+                "llm_d_coordinator_request_input_tokens_attributed_total",
+            )
+        ),
+        default_port=9090,
+        shares=Shares(
+            prompt=series_named("llm_d_coordinator_request_input_tokens_attributed_total"),
+            generation=series_named("llm_d_coordinator_request_output_tokens_attributed_total"),
+            model="target_model_name",
+            unnamed=("", "unknown"),
+        ),
+    ),
+    GatewaySpec(
+        title="the Envoy AI Gateway",
+        what="which counts the usage that answers report, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            (
+                "gen_ai_client_token_usage_sum",  # 0.5 and later
+                "gen_ai_client_token_usage_token_sum",
+                "gen_ai_server_request_duration_seconds_sum",
+            ),
+            where=(("otel_scope_name", ("envoyproxy/ai-gateway",)),),
+        ),
+        default_port=1064,
+        shares=Shares(
+            prompt=(
+                TokenSeries("gen_ai_client_token_usage_sum", _token_type("input")),
+                TokenSeries("gen_ai_client_token_usage_token_sum", _token_type("input")),
+            ),
+            generation=(
+                TokenSeries("gen_ai_client_token_usage_sum", _token_type("output")),
+                TokenSeries("gen_ai_client_token_usage_token_sum", _token_type("output")),
+            ),
+            model="gen_ai_request_model",
+        ),
+    ),
+    GatewaySpec(
+        title="the agentgateway proxy",
+        what="which counts the usage that answers report, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(("agentgateway_build_info", "agentgateway_gen_ai_client_token_usage_sum")),
+        default_port=15020,
+        shares=Shares(
+            prompt=(TokenSeries("agentgateway_gen_ai_client_token_usage_sum", _token_type("input")),),
+            generation=(TokenSeries("agentgateway_gen_ai_client_token_usage_sum", _token_type("output")),),
+            model="gen_ai_request_model",
+            unnamed=("", "unknown"),
+        ),
+    ),
+    GatewaySpec(
+        title="the Kong gateway",
+        what="which counts the usage that answers report, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(("kong_node_info", "kong_ai_llm_requests_total", "kong_ai_llm_tokens_total")),
+        default_port=8007,
+        shares=Shares(
+            prompt=(TokenSeries("kong_ai_llm_tokens_total", (("token_type", ("prompt_tokens",)),)),),
+            generation=(TokenSeries("kong_ai_llm_tokens_total", (("token_type", ("completion_tokens",)),)),),
+            model="ai_model",
+        ),
+    ),
+    GatewaySpec(
+        title="the APISIX gateway",
+        what="which counts the usage that answers report, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            ("apisix_node_info", "apisix_llm_prompt_tokens", "apisix_http_requests_total")
+        ),
+        default_port=9091,
+        default_path="/apisix/prometheus/metrics",
+        shares=Shares(
+            prompt=series_named("apisix_llm_prompt_tokens"),
+            generation=series_named("apisix_llm_completion_tokens"),
+            model="llm_model",
+        ),
+    ),
+    GatewaySpec(
+        title="the Bifrost gateway",
+        what="which counts the usage that answers report, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            (
+                "bifrost_upstream_requests_total",
+                "bifrost_input_tokens_total",
+                "bifrost_output_tokens_total",
+                "bifrost_active_requests",
+            )
+        ),
+        default_port=8080,
+        shares=Shares(
+            prompt=series_named("bifrost_input_tokens_total"),
+            generation=series_named("bifrost_output_tokens_total"),
+            model="model",
+            provider="provider",
+            teams=("team_name",),
         ),
     ),
     GatewaySpec(

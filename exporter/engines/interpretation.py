@@ -1,12 +1,11 @@
-"""Readings of a page, given the engine or the gateway that wrote it."""
+"""Readings of a page, given the engine that wrote it."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
-from exporter.engines.gateways import GatewaySpec, Shares
 from exporter.engines.latency import latency_readings
 from exporter.engines.spec import (
     PROCESS_START,
@@ -21,7 +20,6 @@ from exporter.engines.spec import (
 from exporter.readings import (
     OTHER_MODELS,
     CounterReading,
-    GatewayCounter,
     LatencyReading,
     LoadReading,
     Occupancy,
@@ -343,67 +341,3 @@ def implausible(engine: Engine, page: Page) -> int:
         for name in {count.name for count in engine.counts()}
         for sample in page.samples.get(name, ())
     )
-
-
-COUNTS_MAX: Final = 1000
-"""Models, deployments and teams of one page; a page with more is not used."""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayCounts:
-    """Counts of one gateway page. `teams`: it has a label for teams. `cut`: it exceeds `COUNTS_MAX`."""
-
-    counters: tuple[GatewayCounter, ...]
-    teams: bool
-    cut: bool = False
-    identity: str = ""
-    started: Instant | None = None
-
-
-def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
-    """Read a page that was read for `TALLIED`. A counter that is NaN, infinite or negative is no reading.
-
-    Each series is a counter of its own, since those of keys and users go and come back one by one.
-    """
-    shares = gateway.shares
-    if shares is None:
-        return GatewayCounts((), teams=False)
-    counters: list[GatewayCounter] = []
-    label_sets: set[tuple[str, str, str]] = set()
-    teams = False
-    quantities: tuple[tuple[Literal["prompt", "generation"], tuple[str, ...]], ...] = (
-        ("prompt", shares.prompt),
-        ("generation", shares.generation),
-    )
-    for quantity, names in quantities:
-        # The first of these names that is on the page: the others repeat it.
-        counted = next((name for name in names if name in page.names), "")
-        created = created_by_labels(page, counted) if shares.created else {}
-        for sample in _numbers(page, counted):
-            labels = sample.series.labels
-            teams |= any(name in labels for name in shares.teams)
-            who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
-            label_sets.add(who)
-            if len(label_sets) > COUNTS_MAX:
-                # A later read may leave out others: they would count from zero when they are back.
-                return GatewayCounts((), teams, cut=True)
-            since = created.get(sample.series.key.removeprefix(counted))
-            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
-    identity, started = process_start(page, shares.created) or ("", None)
-    return GatewayCounts(tuple(counters), teams, identity=identity, started=started)
-
-
-def _numbers(page: Page, name: str) -> Iterable[Sample]:
-    return (s for s in page.samples.get(name, ()) if math.isfinite(s.value) and s.value >= 0)
-
-
-def _model(shares: Shares, labels: Mapping[str, str]) -> str:
-    name = labels.get(shares.model, "")
-    provider = labels.get(shares.provider, "") if shares.provider else ""
-    name = name.removeprefix(f"{provider}/") if provider else name
-    return "" if name in shares.unnamed else label(name)
-
-
-def _team(shares: Shares, labels: Mapping[str, str]) -> str:
-    teams = (labels.get(name, "") for name in shares.teams)
-    return next((label(team) for team in teams if team not in shares.unnamed), "")

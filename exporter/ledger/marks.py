@@ -346,6 +346,7 @@ def _division_record(division: Division) -> Record:
         "gateway": division.gateway,
         "models": division.models,
         "deployments": division.deployments,
+        **({"cached": True} if division.cached else {}),
     }
 
 
@@ -357,6 +358,7 @@ def _division(value: object) -> Division:
         endpoint_id(string(record["gateway"])),
         tuple(string(pattern) for pattern in array(record.get("models", []))),
         tuple(string(deployment) for deployment in array(record.get("deployments", []))),
+        record.get("cached", False) is True,
     )
 
 
@@ -499,6 +501,7 @@ def _gateway_record(state: GatewayState, columns: str | None) -> Record:
         "marks": [(*client, *values) for client, values in state.counts.items()],
         "answered": state.answered,
         "series": marks.pop("marks"),
+        **({"selection": state.selection} if state.selection else {}),
         **marks,
     }
 
@@ -520,6 +523,7 @@ def _gateway(record: Mapping[str, Any], columns: Mapping[str, str]) -> GatewaySt
         marks=marks or CounterMarks(),
         answered=integer(record.get("answered", 0)),
         counts=counts,
+        selection=string(record.get("selection", "")),
     )
 
 

@@ -49,6 +49,8 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
     ServiceLevel,
+    team_and_product,
+    tenant_name,
 )
 from exporter.readings.values import LABEL_CHARACTERS, endpoint_id, label, masked, printable, published, ratio
 
@@ -107,5 +109,7 @@ __all__ = [
     "printable",
     "published",
     "ratio",
+    "team_and_product",
+    "tenant_name",
     "unread_reason",
 ]

@@ -44,13 +44,29 @@ class Division:
 
     `gateway` is the URL of its page. `models` are patterns of the gateway's names for the server's models, in
     addition to the server's own names; by adapter, of the adapters. `deployments` are the ids of the
-    deployments that lead to the server, empty if all do.
+    deployments that lead to the server, empty if all do. `cached`: the gateway counts cached prompts, so that
+    they weigh less on both sides.
     """
 
     by: DividedBy
     gateway: str
     models: tuple[str, ...] = ()
     deployments: tuple[str, ...] = ()
+    cached: bool = False
+
+
+_PRODUCT: Final = "\x1f"  # no label has it
+
+
+def tenant_name(team: str, product: str = "") -> str:
+    """The name of a tenant in a gateway's counts: its team, and its product if that is not the server's."""
+    return f"{team}{_PRODUCT}{product}" if product else team
+
+
+def team_and_product(tenant: str) -> tuple[str, str]:
+    """The team of a tenant's name, and its product, empty for the server's."""
+    team, _, product = tenant.partition(_PRODUCT)
+    return team, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +244,15 @@ class PodOwnership(NamedTuple):
 class GatewayCounter:
     """One raw series of a gateway's page: tokens by model, deployment and team, empty where unlabeled.
 
-    A model, deployment and team may have many series, one for each key and user. `created` is when the series
-    began, if the page has it.
+    A model, deployment and team may have many series, one for each key and user. `team` is a tenant's name
+    (`tenant_name`). `created` is when the series began, if the page has it.
     """
 
     series: str
     model: str
     deployment: str
     team: str
-    quantity: Literal["prompt", "generation"]
+    quantity: Kind
     value: float
     created: Instant | None = None
 
@@ -245,7 +261,7 @@ class GatewayCounter:
 class GatewayCount:
     """Tokens that a gateway counted for one model, deployment and team, empty where unlabeled.
 
-    Prompts include cached tokens, which only the engine can tell apart.
+    Prompts include cached tokens; `cached` are those, where the gateway counts them.
     """
 
     model: str
@@ -253,6 +269,7 @@ class GatewayCount:
     team: str
     prompt: float
     generation: float
+    cached: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +277,8 @@ class GatewayReading:
     """One page of a gateway. `up` is false when it could not be read: nothing is known then.
 
     `title` is its name for people. `identity` changes with the process behind the page; empty if unknown.
+    `selection` are the configured counters, empty for built-in ones. `unlisted` are some of the page's
+    tenants that no configured tenant matches, and `unlisted_count` is how many there are.
     """
 
     url: str
@@ -268,3 +287,6 @@ class GatewayReading:
     identity: str = ""
     started: Instant | None = None
     counters: tuple[GatewayCounter, ...] = ()
+    selection: str = ""
+    unlisted: tuple[str, ...] = ()
+    unlisted_count: int = 0

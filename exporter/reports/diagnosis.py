@@ -98,12 +98,17 @@ class GatewayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DoctorGateway:
-    """One gateway: its software, and the owners that it names for each server that it divides."""
+    """One gateway: its software, and the owners that it names for each server that it divides.
+
+    `unlisted` are some of its tenants that no configured tenant matches, `unlisted_count` is their number.
+    """
 
     url: str
     up: bool
     title: str
     divides: tuple[tuple[str, tuple[str, ...]], ...]
+    unlisted: tuple[str, ...] = ()
+    unlisted_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,11 @@ def divide_words(divide: GatewayDivision) -> str:
     division = divide.division
     models = f", models {' and '.join(division.models)}" if division.models else ""
     where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
-    return f"divided by {division.by} as {masked(division.gateway)} counts{models}{where}"
+    page = divide.page
+    tenants = f"{len(page.tenants)} tenant{'s' * (len(page.tenants) > 1)}"
+    by = f"{' and '.join(page.labels)} for {tenants}" if page.labels else division.by
+    counters = f", by {' and '.join(sorted(page.shares.names))}" if page.shares is not None else ""
+    return f"divided by {by} as {masked(division.gateway)} counts{counters}{models}{where}"
 
 
 def slo_words(slo: ServiceLevel) -> str:

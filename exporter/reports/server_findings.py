@@ -5,8 +5,16 @@ from typing import Final
 
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
+from exporter.cost.postings import OTHER
 from exporter.engines import ENGINES
-from exporter.readings import Division, ServerKey, ServerReading, UnreadReason, masked
+from exporter.readings import (
+    Division,
+    ServerKey,
+    ServerReading,
+    UnreadReason,
+    masked,
+    team_and_product,
+)
 from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer, some_rules
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
@@ -25,7 +33,8 @@ def gateway_line(answer: GatewayAnswer, servers: Iterable[ServerAnswer]) -> Doct
         (server.key.server, tuple(sorted(_named(answer, division, server, taken))))
         for server, division in divided
     )
-    return DoctorGateway(masked(reading.url), reading.up, reading.title, divides)
+    unlisted = reading.unlisted, reading.unlisted_count
+    return DoctorGateway(masked(reading.url), reading.up, reading.title, divides, *unlisted)
 
 
 def gateway_words(line: DoctorGateway) -> Iterator[str]:
@@ -33,6 +42,8 @@ def gateway_words(line: DoctorGateway) -> Iterator[str]:
     yield f"  {line.url}  {line.title if line.up else 'CANNOT BE READ'}"
     for server, names in line.divides:
         yield f"       divides {server} between: {_listed(names) or 'nobody'}"
+    if line.unlisted:
+        yield f"       of team {OTHER}: {_listed(line.unlisted, line.unlisted_count)}"
 
 
 def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
@@ -46,6 +57,14 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
                 "rest stays with the server's owner.",
             )
             continue
+        if answer.reading.unlisted:
+            reading = answer.reading
+            names = _listed(reading.unlisted, reading.unlisted_count)
+            yield Finding(
+                "note",
+                f"gateway {masked(reading.url)}: no entry of `tenants` matches {names}; their cost is of "
+                f"team {OTHER}.",
+            )
         divided = tuple(_divided(answer, servers))
         taken = _taken(divided)
         for server, division in divided:
@@ -98,13 +117,19 @@ def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
 
 def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
     consumers = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
-    return {consumer[1] for consumer in consumers if consumer is not None}
+    return {_tenant_words(consumer[1]) for consumer in consumers if consumer is not None}
 
 
-def _listed(names: Iterable[str]) -> str:
+def _tenant_words(tenant: str) -> str:
+    team, product = team_and_product(tenant)
+    return f"{team} ({product})" if product else team
+
+
+def _listed(names: Iterable[str], count: int = 0) -> str:
+    """The first of some names, of `count` where these are not all."""
     names = tuple(names)
-    more = f" and {len(names) - NAMED} others" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    left = max(count, len(names)) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {left} others" if left > 0 else "")
 
 
 def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from exporter.clock import Clock
-from exporter.config.settings import ConfiguredServer, GatewayDivision
+from exporter.config.settings import ConfiguredServer, GatewayDivision, GatewayPageRule
 from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
@@ -144,12 +144,13 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
 
 
 class _GatewayTarget(NamedTuple):
-    """A gateway's URL and files, what it divides by, and its longest page in bytes."""
+    """A gateway's URL and files, what it divides by, how its page is read, and its longest in bytes."""
 
     url: str
     bearer_token_file: Path | None
     ca_file: Path | None
     by: frozenset[DividedBy]
+    page: GatewayPageRule
     body_bytes: int
 
 
@@ -158,12 +159,15 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
         """The sources of the gateways of these divisions, each once, in their order."""
-        divisions: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
+        divisions: dict[tuple[str, Path | None, Path | None, GatewayPageRule], set[DividedBy]] = {}
         for divide in divides:
-            address = divide.division.gateway, divide.bearer_token_file, divide.ca_file
-            divisions.setdefault(address, set()).add(divide.division.by)
+            gateway = divide.division.gateway, divide.bearer_token_file, divide.ca_file, divide.page
+            divisions.setdefault(gateway, set()).add(divide.division.by)
         return self._sources_of(
-            [_GatewayTarget(*address, frozenset(by), body_bytes) for address, by in divisions.items()]
+            [
+                _GatewayTarget(url, token, ca_file, frozenset(by), page, body_bytes)
+                for (url, token, ca_file, page), by in divisions.items()
+            ]
         )
 
     def _make(self, key: _GatewayTarget) -> GatewaySource:
@@ -172,6 +176,7 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
             key.by,
             self._client,
             self._clock,
+            rule=key.page,
             bearer_token_file=key.bearer_token_file,
             ca_file=key.ca_file,
             body_bytes=key.body_bytes,

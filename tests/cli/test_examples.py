@@ -44,6 +44,27 @@ FOCUS: Final = (
     "924.672,USD,Usage,2026-10-22T00:00:00Z,2026-10-23T00:00:00Z,i-0123456789abcdef0\n"
 )
 
+SPANS: Final = {
+    "resourceSpans": [
+        {
+            "scopeSpans": [
+                {
+                    "spans": [
+                        {
+                            "endTimeUnixNano": f"{(NOON - 86_400) * 10**9}",
+                            "attributes": [
+                                {"key": "gen_ai.response.model", "value": {"stringValue": "Qwen/Qwen3-8B"}},
+                                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "100"}},
+                            ],
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+}
+"""A request of the 24th to a model of the demo."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -85,6 +106,7 @@ def run(
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
     Path("hosts.csv").write_text("host,resource\nledger,i-0123456789abcdef0\n")
+    Path("spans.jsonl").write_text(json.dumps(SPANS))
     config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")

@@ -41,6 +41,29 @@ class GatewayServers:
             self.gateway += f"inference_objective_input_tokens_sum{of} {prompt}\n"
             self.gateway += f"inference_objective_output_tokens_sum{of} {generation}\n"
 
+    def envoys(self, **tenants: tuple[int, int]) -> None:
+        """What Envoy AI Gateway has counted: sums of histograms, with the tenant of a request header."""
+        self.gateway = ""
+        for tenant, counts in tenants.items():
+            for kind, count in zip(("input", "output"), counts, strict=True):
+                of = (
+                    f'{{gen_ai_operation_name="chat",gen_ai_request_model="llama",gen_ai_token_type="{kind}",'
+                    f'otel_scope_name="envoyproxy/ai-gateway",tenant_id="{tenant}"}}'
+                )
+                self.gateway += f"gen_ai_client_token_usage_sum{of} {count}\n"
+
+    def coordinates(self, started: float = 1.6e9, **tenants: tuple[int, int]) -> None:
+        """What llm-d's coordinator has counted by tenant."""
+        self.gateway = (
+            f'process_start_time_seconds {started}\nllm_d_coordinator_request_total{{model_name="llama"}} 1\n'
+        )
+        for tenant, counts in tenants.items():
+            of = (
+                f'{{model_name="llama",target_model_name="llama",tenant_id="{tenant}",workload_id="unknown"}}'
+            )
+            for kind, count in zip(("input", "output"), counts, strict=True):
+                self.gateway += f"llm_d_coordinator_request_{kind}_tokens_attributed_total{of} {count}\n"
+
     @contextmanager
     def served(self) -> Iterator[int]:
         """Serve both; the port."""

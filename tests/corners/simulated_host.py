@@ -172,9 +172,13 @@ class SimulatedHost:
         while self.clock.true < end:
             self.tick(min(every, end - self.clock.true))
 
+    def text(self) -> str:
+        """The page of metrics."""
+        return Exposition(BUILD).render(self.report, Variant(TEXT, gzip=False), stale=False).decode()
+
     def rows(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
         """What the page shows under a name: values by those of its labels that are not asked for."""
-        text = Exposition(BUILD).render(self.report, Variant(TEXT, gzip=False), stale=False).decode()
+        text = self.text()
         return {
             tuple(value for label, value in sample.labels.items() if label not in labels): sample.value
             for family in text_string_to_metric_families(text)

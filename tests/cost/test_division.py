@@ -9,7 +9,14 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
-from exporter.readings import CounterReading, Division, GatewayCounter, GatewayReading, ServerReading
+from exporter.readings import (
+    CounterReading,
+    Division,
+    GatewayCounter,
+    GatewayReading,
+    ServerReading,
+    tenant_name,
+)
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, URL, Divided, gateway_reading, served
 from tests.cost.readings import CHAT, DOLLAR, MINUTE, cost_policy, rent
@@ -329,3 +336,57 @@ def test_a_server_that_is_divided_otherwise_starts_over(host: Divided) -> None:
     host.tick(served(None, prompt=1000))
     assert host.shares() == {"platform": 100}
     assert host.meter.state.gateways == {}
+
+
+def test_a_tenant_may_have_a_product_of_its_own(host: Divided) -> None:
+    """Search is of the product web; Support, which has none, of the server's; a stranger is of team other."""
+    begin(host)
+    teams = {tenant_name("Search", "web"): (600.0, 0.0), "Support": (300.0, 0.0), "other": (50.0, 0.0)}
+    host.tick(served(prompt=1000), gateway_reading(teams))
+
+    assert host.shares() == pytest.approx({"Search": 60, "Support": 30, "other": 5, "platform": 5}, abs=1e-4)
+    assert host.shares("product") == pytest.approx({"web": 60, "search": 40}, abs=1e-4)
+
+
+def test_cached_prompts_weigh_less_where_the_gateway_counts_them(host: Divided) -> None:
+    """Of 1000 prompt tokens each, Search had 900 from the cache: 100 + 90, and Support none: 1000.
+
+    The server computed 1200 and had 900 from its cache, 1290 by weight; 100 are the owner's.
+    """
+    division = replace(BY_TEAM, cached=True)
+    host.tick(served(division, prompt=0, cached_prompt=0), gateway_reading())
+    counters = [
+        GatewayCounter(f"{team}/{quantity}", "llama", "", team, quantity, value)
+        for team, cached in (("Search", 900.0), ("Support", 0.0))
+        for quantity, value in (("prompt", 1000.0), ("cached_prompt", cached))
+    ]
+    gateway = replace(gateway_reading(), counters=tuple(counters))
+    host.tick(served(division, prompt=1200, cached_prompt=900), gateway)
+
+    assert host.shares() == pytest.approx(
+        {"Search": 19000 / 1290, "Support": 100_000 / 1290, "platform": 10_000 / 1290}, abs=1e-4
+    )
+
+
+def test_more_cached_than_prompt_tokens_weigh_as_cached_ones(host: Divided) -> None:
+    """A page that is read between two of its counters may have that: no weight is below zero."""
+    division = replace(BY_TEAM, cached=True)
+    host.tick(served(division, prompt=0), gateway_reading())
+    counters = [
+        GatewayCounter(f"Search/{quantity}", "llama", "", "Search", quantity, value)
+        for quantity, value in (("prompt", 100.0), ("cached_prompt", 500.0))
+    ]
+    host.tick(served(division, prompt=100), replace(gateway_reading(), counters=tuple(counters)))
+
+    assert host.shares() == pytest.approx({"Search": 10, "platform": 90}, abs=1e-4)
+
+
+def test_other_counters_of_a_gateway_begin_with_marks(host: Divided) -> None:
+    """Their history is none of this server's, and neither is that of the first ones when they are back."""
+    begin(host)
+    host.tick(served(prompt=1000), gateway_reading({"Search": (1000.0, 0.0)}))
+    other = replace(gateway_reading({"Support": (9e6, 0.0)}), selection="house_tokens_total")
+    host.tick(served(prompt=1000), other)
+    host.tick(served(prompt=1000), gateway_reading({"Search": (5e6, 0.0)}))
+
+    assert host.shares() == pytest.approx({"Search": 100}, abs=1e-4)

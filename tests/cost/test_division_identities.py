@@ -1,12 +1,13 @@
 """Whatever a gateway says: the whole is what it would be without, and the parts what a reckoning gives."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.policy import OwnershipRule
-from exporter.readings import Division
+from exporter.readings import KINDS, Division, GatewayCounter, Kind, tenant_name
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, Divided, gateway_reading, served
 from tests.cost.readings import DOLLAR, cost_policy, rent
@@ -63,6 +64,57 @@ def lived(story: list[Happening], division: Division | None, *, restarts: bool =
         gateway = page if one.gateway else SILENT
         host.tick(server if one.server else None, gateway, seconds=one.seconds)
     return host
+
+
+tenants = st.sampled_from(
+    [tenant_name("sql", "web"), tenant_name("sql"), tenant_name("sql", "search"), "other", ""]
+)
+series = st.dictionaries(
+    st.tuples(tenants, st.sampled_from(["a", "b"]), st.sampled_from(KINDS)),
+    st.integers(0, 3000),
+    max_size=8,
+)
+"""What each series of a page counted in one tick, by tenant, key and kind. Others are not on the page."""
+
+
+divisions = st.sampled_from([BY_TEAM, replace(BY_TEAM, cached=True)])
+
+
+@examples(150)
+@given(st.lists(st.tuples(counts, series, st.booleans(), st.booleans()), min_size=1, max_size=10), divisions)
+def test_the_parts_of_tenants_sum_to_the_server(
+    story: list[tuple[tuple[int, int], dict[tuple[str, str, Kind], int], bool, bool]], division: Division
+) -> None:
+    """Series come late, expire and return, the gateway restarts or is silent: money and tokens stay whole."""
+    owners = (OwnershipRule("search", "platform"),)
+    divided, plain = (
+        Divided(CheckedMeter(cost_policy(rent(3600), ownership=owners))) for _ in (division, None)
+    )
+    divided.tick(served(division, prompt=0, cached_prompt=0, generation=0), gateway_reading())
+    plain.tick(served(None, prompt=0, cached_prompt=0, generation=0))
+    own = [0, 0]
+    totals: Counter[tuple[str, str, Kind]] = Counter()
+    process = 0
+    for (prompt, generation), counted, silent, restarts in story:
+        own = [own[0] + prompt, own[1] + generation]
+        if restarts:
+            totals, process = Counter(), process + 1
+        totals.update(counted)
+        page = [
+            GatewayCounter("/".join(name), "llama", "id-01", name[0], name[2], float(totals[name]))
+            for name in counted
+        ]
+        gateway = replace(gateway_reading(identity=f"gateway-{process}"), counters=tuple(page))
+        of = {"prompt": own[0], "cached_prompt": own[0] // 2, "generation": own[1]}
+        divided.tick(served(division, **of), SILENT if silent else gateway)
+        plain.tick(served(None, **of))
+
+    assert divided.dollars() == plain.dollars()
+    assert {team for team, _, _ in divided.tokens} <= {"sql", "other", "platform"}
+    for kind in KINDS:
+        sums = [sum(n for key, n in host.tokens.items() if key[2] == kind) for host in (divided, plain)]
+        assert sums[0] == sums[1]
+    assert all(count >= 0 for count in divided.tokens.values())
 
 
 @examples(150)

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.engines import TALLIED, GatewayCounts, GatewaySpec, count_gateway, match, read
-from exporter.engines.interpretation import COUNTS_MAX
+from exporter.engines import (
+    TALLIED,
+    GatewayCounts,
+    GatewaySpec,
+    Shares,
+    TokenSeries,
+    WantedSeries,
+    count_gateway,
+    count_shares,
+    match,
+    read,
+)
+from exporter.engines.gateway_counts import COUNTS_MAX
 
 CAPTURES = Path(__file__).parent / "captures"
 LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"
@@ -156,3 +167,111 @@ def test_a_page_before_its_first_request_tells_nobody() -> None:
 def test_no_page_makes_it_raise(rest: bytes) -> None:
     """Whatever follows."""
     gateway_counts(b"litellm_in_flight_requests{} 0\nlitellm_input_tokens_metric_total{" + rest)
+
+
+def by_label(name: str, capture: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Prompts and generated tokens of a captured page by model and the value of a label."""
+    page = read((CAPTURES / f"{capture}.prom").read_bytes(), TALLIED)
+    row = match(page)
+    assert isinstance(row, GatewaySpec)
+    assert row.shares is not None
+    counts = counted(count_shares(row.shares, page, lambda labels: labels.get(name, "")))
+    assert {deployment for _, deployment, _ in counts} == {""}
+    return {(model, team): tokens for (model, _, team), tokens in counts.items()}
+
+
+def test_an_envoy_ai_gateway_counts_tenants_by_a_header() -> None:
+    """Cached prompt tokens are within its input, and reasoning within its output: 6000 and 900 of acme."""
+    assert by_label("tenant_id", "envoy-ai-gateway-1.1") == {
+        ("llama", "acme"): (6000.0, 900.0),
+        ("llama", "globex"): (1500.0, 300.0),
+        ("llama", "initech"): (500.0, 100.0),
+    }
+
+
+def test_an_envoy_ai_gateway_before_0_5_has_the_unit_in_the_name() -> None:
+    """And another program with the same names is no Envoy."""
+    of = 'gen_ai_request_model="m",gen_ai_token_type="%s",otel_scope_name="%s"'
+    line = f"gen_ai_client_token_usage_token_sum{{{of}}} 44\n"
+    page = (line % ("input", "envoyproxy/ai-gateway")) + (line % ("output", "envoyproxy/ai-gateway"))
+
+    assert counted(gateway_counts(page.encode())) == {("m", "", ""): (44.0, 44.0)}
+    assert match(read((line % ("input", "my.chatbot")).encode(), TALLIED)) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "capture", "expected"),
+    [
+        (
+            "team",
+            "agentgateway-75b4e6c",
+            {("llama", "acme"): (6000.0, 900.0), ("llama", "unknown"): (80.0, 20.0)},
+        ),
+        (
+            "workspace",
+            "kong-3.10",
+            {("llama", "acme"): (6000.0, 900.0), ("llama", "globex"): (1500.0, 300.0)},
+        ),
+        (
+            "consumer",
+            "apisix-3.18",
+            {
+                ("llama", "acme"): (6000.0, 900.0),
+                ("llama", "globex"): (1500.0, 300.0),
+                ("", "globex"): (70.0, 10.0),  # from its cache: no server computed them
+            },
+        ),
+        (
+            "virtual_key_id",
+            "bifrost-001016f",
+            {
+                ("llama", "vk-1"): (6000.0, 900.0),
+                ("llama", "vk-2"): (1500.0, 300.0),
+                ("llama", "vk-3"): (500.0, 100.0),
+            },
+        ),
+        (
+            "tenant_id",
+            "llm-d-coordinator-a8b1b78",
+            {
+                ("llama", "acme"): (6000.0, 900.0),
+                ("llama", "globex"): (1500.0, 300.0),
+                ("llama", "unknown"): (500.0, 100.0),
+            },
+        ),
+    ],
+)
+def test_a_gateway_counts_both_kinds_by_its_labels(
+    label: str, capture: str, expected: dict[tuple[str, str], tuple[float, float]]
+) -> None:
+    """Totals and cached tokens beside them are none of either kind."""
+    assert by_label(label, capture) == expected
+
+
+def test_bifrost_names_teams() -> None:
+    """Two keys are of Search; the third is of no team."""
+    tally = gateway_counts((CAPTURES / "bifrost-001016f.prom").read_bytes())
+
+    assert counted(tally) == {("llama", "", "Search"): (7500.0, 1200.0), ("llama", "", ""): (500.0, 100.0)}
+    assert tally.teams
+
+
+def test_counters_of_a_configuration_have_kinds() -> None:
+    """Cached tokens are a kind of their own; a series that lacks the label is of no kind."""
+    shares = Shares(
+        (TokenSeries("t_total", (("kind", ("in",)),)),),
+        (TokenSeries("t_total", (("kind", ("out",)),)),),
+        "model",
+        cached=(TokenSeries("c_total"),),
+    )
+    page = (
+        b't_total{kind="in",model="m"} 9\nt_total{kind="out",model="m"} 4\nt_total{model="m"} 1\nc_total 2\n'
+    )
+    counts = count_shares(shares, read(page, WantedSeries(shares.names)))
+
+    assert [(one.model, one.quantity, one.value) for one in counts.counters] == [
+        ("m", "prompt", 9.0),
+        ("", "cached_prompt", 2.0),
+        ("m", "generation", 4.0),
+    ]
+    assert counts.labels == ("kind", "model")

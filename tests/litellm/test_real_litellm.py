@@ -26,6 +26,9 @@ servers:
     gpus: all
     divide: {{by: team, gateway: "{gateway}", bearer_token_file: "{token}"}}
 """
+TENANTS = """by: [api_key_alias], tenants: [
+      {match: sk-of-search, product: web, team: retrieval}, {match: "*-support", team: support}]"""
+"""Three keys as tenants, of which `sk-of-nobody` has no entry."""
 KEYS = {"Search": "sk-of-search", "Support": "sk-of-support", "": "sk-of-nobody"}
 pytestmark = pytest.mark.timeout(600)
 USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -36,12 +39,16 @@ TeamTokens = dict[str, Counter[str]]
 
 @dataclass(frozen=True)
 class LitellmAfternoon:
-    """Pages of the gateway and of the server before and after, tokens by team, and our page."""
+    """Pages of the gateway and of the server before and after, tokens by team, and our pages.
+
+    `tenants` is of a daemon that divides by keys in place of teams.
+    """
 
     gateway: tuple[Page, Page]
     server: tuple[Page, Page]
     tokens: TeamTokens
     page: Page
+    tenants: Page
 
     def record(self, folder: Path) -> None:
         """Write it down, without bounds of histograms and what is no number of the gateway's."""
@@ -104,18 +111,22 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory) -> LitellmAfternoon:
     token.write_text(KEYS[""], encoding="utf-8")
     with Llama(folder / "llama.log") as server, Proxy(folder, server) as proxy:
         config = CONFIG.format(server=server.url, gateway=proxy.url, token=token)
-        with Daemon(folder, config, host.environment()) as daemon:
+        by_key = folder / "tenants"
+        by_key.mkdir()
+        keys = Daemon(by_key, config.replace("by: team", TENANTS), host.environment())
+        with Daemon(folder, config, host.environment()) as daemon, keys:
             daemon.until(read_both, "server and gateway read", 60)
+            keys.until(read_both, "server and gateway read", 60)
             cold = proxy.page(), server.page()
             tokens = served(proxy)
             refused(proxy)
             past = server.complete("past the gateway", 200)["usage"]
             until(lambda: counted(proxy.page()) == tokens, 60, "the gateway to have counted what it told")
             server.at_rest()
-            page = daemon.settled()
+            page, tenants = daemon.settled(), keys.settled()
             warm = proxy.page(), server.page()
     tokens["past the gateway"] = Counter(prompt=past["prompt_tokens"], generation=past["completion_tokens"])
-    return LitellmAfternoon((cold[0], warm[0]), (cold[1], warm[1]), tokens, page)
+    return LitellmAfternoon((cold[0], warm[0]), (cold[1], warm[1]), tokens, page, tenants)
 
 
 def read_both(page: Page) -> bool:
@@ -157,3 +168,21 @@ def test_what_a_real_server_counted_is_divided_and_stays_whole(afternoon: Litell
         assert page.sum("inference_tokens_total", team=team) > 0
         assert page.sum("inference_cost_dollars_total", team=team) > 0
     assert page.sum("inference_tokens_total", team="platform") > 0
+
+
+def test_keys_of_a_real_gateway_are_tenants(afternoon: LitellmAfternoon) -> None:
+    """Tokens are the server's own, to the token; dollars sum to the server's, and a key is on no label.
+
+    A key without an entry is of team other, and what went past the gateway is the owner's.
+    """
+    page, (cold, warm) = afternoon.tenants, afternoon.server
+    rise = warm.value("llamacpp:tokens_predicted_total") - cold.value("llamacpp:tokens_predicted_total")
+    owners = {(row["product"], row["team"]) for row, _ in page.rows["inference_tokens_total"]}
+    cost = "inference_cost_dollars_total"
+
+    assert owners == {("web", "retrieval"), ("chat", "support"), ("chat", "other"), ("chat", "platform")}
+    assert page.sum("inference_tokens_total", kind="generation") == pytest.approx(rise, abs=1)
+    parts = [page.sum(cost, product=product, team=team) for product, team in sorted(owners)]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(page.sum("inference_gpu_cost_dollars_total"), rel=1e-9)
+    assert b"sk-of" not in page.body

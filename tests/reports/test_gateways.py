@@ -7,7 +7,14 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.cost.policy import CostPolicy
-from exporter.readings import Division, GatewayCounter, GatewayReading, ServerKey, ServerReading
+from exporter.readings import (
+    Division,
+    GatewayCounter,
+    GatewayReading,
+    ServerKey,
+    ServerReading,
+    tenant_name,
+)
 from exporter.reports.diagnosis import Diagnosis, DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
@@ -53,7 +60,14 @@ def test_it_says_whom_a_gateway_names() -> None:
         diagnosis
     )
     assert json.loads(as_json(diagnosis))["gateways"] == [
-        {"url": URL, "up": True, "title": "the LiteLLM proxy", "divides": [["chat", ["Data", "Search"]]]}
+        {
+            "url": URL,
+            "up": True,
+            "title": "the LiteLLM proxy",
+            "divides": [["chat", ["Data", "Search"]]],
+            "unlisted": [],
+            "unlisted_count": 0,
+        }
     ]
     assert warned(diagnosis) == []
 
@@ -110,3 +124,19 @@ def test_nothing_is_said_of_names_before_both_were_read() -> None:
     """A server that is down tells no model, and a gateway that was never asked has no count."""
     assert warned(diagnosed(READ, replace(CHAT, up=False, models=()))) == []
     assert warned(diagnosed(replace(READ, counters=()), CHAT)) == []
+
+
+def test_tenants_of_no_entry_are_named_here_and_nowhere_else() -> None:
+    """Ten are of team other: the line and the note have eight, and how many more. A product is named."""
+    counts = (count("llama", tenant_name("Search", "web")), count("llama", "other"))
+    names = tuple(f"t{number}" for number in range(9))
+    diagnosis = diagnosed(replace(READ, counters=counts, unlisted=names, unlisted_count=10), CHAT)
+
+    listed = "t0, t1, t2, t3, t4, t5, t6, t7 and 2 others"
+    assert f"       divides chat between: Search (web), other\n       of team other: {listed}\n" in text(
+        diagnosis
+    )
+    assert warned(diagnosis) == [
+        f"gateway {URL}: no entry of `tenants` matches {listed}; their cost is of team other."
+    ]
+    assert json.loads(as_json(diagnosis))["gateways"][0]["unlisted_count"] == 10

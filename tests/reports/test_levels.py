@@ -23,9 +23,9 @@ def reading(engine: str, slo: ServiceLevel | None, *, up: bool = True) -> Server
 
 def test_an_objective_that_the_engine_does_not_report_is_found_once() -> None:
     """TGI has no histogram of the first token; two replicas are one finding."""
-    of_levels = [text for text in findings(*[reading("tgi", BOTH)] * 2) if "slo" in text]
+    texts = [text for text in findings(*[reading("tgi", BOTH)] * 2) if "slo" in text]
 
-    assert of_levels == [
+    assert texts == [
         (
             "server ml/chat has `slo: {first_token_seconds}`, and TGI reports no such latency: its share "
             "stays absent. Remove the key, or measure it at a gateway."

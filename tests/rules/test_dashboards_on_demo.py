@@ -176,7 +176,6 @@ SILENT = {
     "inference:month_unposted_dollars:owner": WELL,
     "inference:nodes": "no kube-state-metrics is scraped",
     "inference:owner_gone": WELL,
-    "inference:server_load_ratio": "no server of the demo reports a limit",
     "inference:server_one_sided": "no server of the demo has a role",
     "inference:server_unpriced": WELL,
     "inference:silent_dollars_per_hour:host": WELL,

@@ -1,20 +1,25 @@
-"""One gateway in front of inference servers: tokens by team or adapter, which only divide cost."""
+"""One gateway in front of inference servers: tokens by team, tenant or adapter, which only divide cost."""
 
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
+from exporter.config.settings import GatewayPageRule
 from exporter.engines import (
+    GATEWAYS,
     TALLIED,
     Engine,
     GatewayCounts,
     GatewaySpec,
     Page,
-    count_gateway,
+    Shares,
+    WantedSeries,
+    count_shares,
     match,
     read,
 )
+from exporter.engines.spec import PROCESS_START
 from exporter.readings import (
     DividedBy,
     FailureReason,
@@ -24,12 +29,23 @@ from exporter.readings import (
 )
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, UNKNOWN_PAGE, EndpointSource
+from exporter.sources.server.tenants import UNLISTED_MAX, TenantTable
 
-SUPPORTED_GATEWAYS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
+_TITLES: Final = dict.fromkeys(gateway.title for gateway in GATEWAYS if gateway.shares is not None)
+
+SUPPORTED_GATEWAYS: Final = (
+    f"give the page of {', '.join(tuple(_TITLES)[:-1])} or {tuple(_TITLES)[-1]}, or name its `counters`"
+)
+
+CONFIGURED: Final = "a gateway with configured counters"
+"""Title of a page that the configuration describes."""
+
+LABELS_TOLD: Final = 12
+"""Labels of a page that a message lists."""
 
 
 class GatewaySource(EndpointSource):
-    """Reads one gateway, to divide a server `by` teams or adapters."""
+    """Reads one gateway, to divide a server `by` teams or adapters. `rule` has its tenants and counters."""
 
     def __init__(
         self,
@@ -38,6 +54,7 @@ class GatewaySource(EndpointSource):
         client: HttpClientProtocol,
         clock: Clock,
         *,
+        rule: GatewayPageRule | None = None,
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
         timeout: float = TIMEOUT_SECONDS,
@@ -54,6 +71,11 @@ class GatewaySource(EndpointSource):
         )
         self._url = url
         self._by = frozenset(by)
+        self._rule = rule or GatewayPageRule()
+        shares = self._rule.shares
+        self._wanted = TALLIED if shares is None else WantedSeries({PROCESS_START, *shares.names})
+        self._selection = "" if shares is None else repr((shares.prompt, shares.cached, shares.generation))
+        self._tenants: TenantTable | None = None
 
     @property
     def name(self) -> str:
@@ -70,44 +92,77 @@ class GatewaySource(EndpointSource):
         self._fetcher.begin_read()
         response = self._fetcher.get(self._url, self._body_bytes)
         with self._parse_lock.taken(response.body):
-            page = read(response.body, TALLIED, self._memory)
-            gateway = self._recognized(page)
-            counts = count_gateway(gateway, page)
+            page = read(response.body, self._wanted, self._memory)
+            title, shares = self._described(page)
+            tenants = self._tenant_table(shares)
+            counts = count_shares(shares, page, None if tenants is None else tenants.name)
         if page.cut or counts.cut:
             raise ReadFailedError(
-                FailureReason.TOO_LARGE, f"{self._shown}: more models and teams than the limit"
+                FailureReason.TOO_LARGE, f"{self._shown}: more series, models or teams than the limit"
             )
-        self._check_teams(gateway, counts)
+        self._check_teams(title, shares, counts)
         self._note_errors(page)
+        unlisted = () if tenants is None else tenants.unlisted
         return GatewayReading(
             self._id,
             up=True,
-            title=gateway.title,
+            title=title,
             identity=counts.identity,
             started=counts.started,
             counters=counts.counters,
+            selection=self._selection,
+            unlisted=tuple(unlisted[:UNLISTED_MAX]),
+            unlisted_count=len(unlisted),
         )
 
-    def _recognized(self, page: Page) -> GatewaySpec:
+    def _described(self, page: Page) -> tuple[str, Shares]:
+        """The title and the counters of a page: as configured, else as the catalogue has them."""
+        shares = self._rule.shares
+        if shares is None:
+            return self._recognized(page)
+        if not page.names:
+            names = " nor ".join(sorted(shares.names))
+            raise ReadFailedError(
+                FailureReason.NOT_RECOGNIZED,
+                f"{self._shown}: answers with a page that has neither {names}: check the names in "
+                "`counters`, or send a first request through the gateway",
+            )
+        return CONFIGURED, shares
+
+    def _recognized(self, page: Page) -> tuple[str, Shares]:
         row = match(page)
         if isinstance(row, GatewaySpec) and row.shares is not None:
-            return row
+            return row.title, row.shares
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
         what = f"the page of {title}, which does not name its clients" if title else UNKNOWN_PAGE
         raise ReadFailedError(
             FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
 
-    def _check_teams(self, gateway: GatewaySpec, counts: GatewayCounts) -> None:
+    def _tenant_table(self, shares: Shares) -> TenantTable | None:
+        if not self._rule.labels:
+            return None
+        if self._tenants is None:
+            self._tenants = TenantTable(self._rule.labels, self._rule.tenants, shares.unnamed)
+        self._tenants.begin_page()
+        return self._tenants
+
+    def _check_teams(self, title: str, shares: Shares, counts: GatewayCounts) -> None:
+        """Refuse counts without a label that the division needs: all of them would be the owner's."""
         if "team" not in self._by:
             return
-        shares = gateway.shares
-        if shares is not None and not shares.teams:
-            remedy = "divide by adapter"
+        labels = self._rule.labels
+        if labels:
+            if not counts.counters or not set(labels).isdisjoint(counts.labels):
+                return
+            what = f"label {' or '.join(labels)}"
+            remedy = f"write one of its labels in `by`: {', '.join(counts.labels[:LABELS_TOLD])}"
+        elif not shares.teams:
+            what, remedy = "team", "divide by adapter, or by a list of its labels"
         elif counts.counters and not counts.teams:
-            remedy = "let its metrics have the label team_alias or team"
+            what, remedy = "team", f"let its metrics have the label {' or '.join(shares.teams)}"
         else:
             return
         raise ReadFailedError(
-            FailureReason.NO_TEAMS, f"{self._shown}: the page of {gateway.title} has no team: {remedy}"
+            FailureReason.NO_TEAMS, f"{self._shown}: the page of {title} has no {what}: {remedy}"
         )

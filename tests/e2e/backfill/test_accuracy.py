@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("backfill")]
 SECONDS_PER_HOUR = 3600
 CASES = [
     pytest.param("prometheus", 30, 0.02),
-    pytest.param("prometheus", 300, 0.05),
+    pytest.param("prometheus", 300, 0.05, marks=pytest.mark.nightly),
     pytest.param("victoria", 30, 0.02, marks=pytest.mark.nightly),
     pytest.param("victoria", 300, 0.05, marks=pytest.mark.nightly),
 ]

@@ -125,6 +125,7 @@ def test_a_retention_that_ends_in_the_middle_is_said(
     assert "2026-09-30" in text
 
 
+@pytest.mark.nightly
 def test_a_limit_of_samples_is_kept_by_smaller_queries(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +208,7 @@ def test_an_answer_that_fails_halfway_prints_nothing(
         message = refused(proxy.url, tmp_path, capsys, "--json")
 
     assert "HTML" in message
+    assert proxy.most == 1, "one query at a time"
 
 
 @pytest.mark.nightly

@@ -61,6 +61,18 @@ SETS: Final[dict[str, Expected]] = {
 }
 """Time-sliced pods and those of one GPU share it equally: nothing tells how much each used of it."""
 
+ALWAYS: Final = frozenset(
+    {
+        "dcgm-operator",
+        "dcgm-honored",
+        "dcgm-mig",
+        "nvidia-gpu-exporter",
+        "two-exporters",
+        "kube-state-metrics",
+    }
+)
+"""Sets that are looked at with every change; the others differ from one of them in a label."""
+
 TOKENS: Final = {
     "dcgm-bare": 6600 * 60 * HOURS,
     "nvidia-gpu-exporter": 6600 * 60 * HOURS,
@@ -108,7 +120,9 @@ def test_each_file_has_an_expectation() -> None:
     assert all(text.startswith("# ") for text in files.values())
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.nightly) for name in SETS]
+)
 def test_a_label_set_names_gpu_host_and_holder(
     name: str, prometheus: FleetPrometheus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,12 @@ LITELLM = (
 )
 PICKER = b'inference_objective_input_tokens_sum{target_model_name="sql"} 9\ninference_extension_info{} 1\n'
 
+KNOWN = (
+    "give the page of the Gateway API endpoint picker, the LiteLLM proxy, the llm-d coordinator, "
+    "the Envoy AI Gateway, the agentgateway proxy, the Kong gateway, the APISIX gateway or the Bifrost "
+    "gateway, or name its `counters`"
+)
+
 Make = Callable[..., GatewaySource]
 
 
@@ -88,34 +94,28 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
             b"<html>",
             "team",
             "not_recognized",
-            (
-                f"{URL}: answers with a page of no known engine: "
-                "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
-            ),
+            (f"{URL}: answers with a page of no known engine: {KNOWN}"),
         ),
         (
             b'vllm:num_requests_running{model_name="m"} 2\n',
             "team",
             "not_recognized",
-            (
-                f"{URL}: answers with the page of vLLM, which does not name its clients: give the page of "
-                "the LiteLLM proxy or of the Gateway API endpoint picker"
-            ),
+            (f"{URL}: answers with the page of vLLM, which does not name its clients: {KNOWN}"),
         ),
         (
             b"smg_worker_pool_size 1\n",
             "adapter",
             "not_recognized",
-            (
-                f"{URL}: answers with the page of the SGLang router, which does not name its clients: give "
-                "the page of the LiteLLM proxy or of the Gateway API endpoint picker"
-            ),
+            (f"{URL}: answers with the page of the SGLang router, which does not name its clients: {KNOWN}"),
         ),
         (
             PICKER,
             "team",
             "no_teams",
-            f"{URL}: the page of the Gateway API endpoint picker has no team: divide by adapter",
+            (
+                f"{URL}: the page of the Gateway API endpoint picker has no team: divide by adapter, or by a "
+                "list of its labels"
+            ),
         ),
         (
             b'litellm_input_tokens_metric_total{model="m",user="u"} 70\n',
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
             ),
             "team",
             "too_large",
-            f"{URL}: more models and teams than the limit",
+            f"{URL}: more series, models or teams than the limit",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Validators of addresses: URLs, paths on a server, and names of certificates."""
+"""URLs to scrape, as values of a configuration."""
 
 import ipaddress
 import re
@@ -13,9 +13,9 @@ from exporter.readings import masked
 
 URL_CHARACTERS: Final = 2048
 METRICS_PATH: Final = "/metrics"
-
 SCHEMES: Final = {"http": 80, "https": 443}
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+
 
 _NO_SCHEME: Final = re.compile(r"[A-Za-z0-9._-]+:[1-9]\d{1,4}(?:/[A-Za-z0-9._/-]*)?", re.ASCII)
 """Without a query: it may hold a secret, which no message may repeat."""
@@ -57,22 +57,27 @@ class Url(ScalarValidator[str]):
         if "@" in parts.netloc:
             raise RefusedError(f"has a user or password in it; use {self.instead}")
         if parts.scheme not in SCHEMES:
-            remedy = "write a URL that begins with http:// or https://"
             whole = f"http://{text}"
             if _NO_SCHEME.fullmatch(text) and _is_host(urlsplit(whole)):
                 raise RefusedError(f"{quoted} has no scheme", instead=f'"{whole}"')
-            raise RefusedError(f"{quoted} is not read; {remedy}")
+            raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
             raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
         if not _is_host(parts):
             raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
             raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
-        if (api := _API.fullmatch(parts.path)) is not None:
-            instead = urlunsplit((parts.scheme, parts.netloc, f"{api['base']}{METRICS_PATH}", "", ""))
+        if (path := metrics_path_of(parts.path)) is not None:
+            instead = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
             reason = f"{quoted} answers requests, and has no metrics"
             raise RefusedError(reason, instead=written.restyled(instead))
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
+
+
+def metrics_path_of(path: str) -> str | None:
+    """The path of metrics beside a path of an engine's API; `None` for another path."""
+    match = _API.fullmatch(path)
+    return None if match is None else f"{match['base']}{METRICS_PATH}"
 
 
 def _is_host(parts: SplitResult) -> bool:
@@ -82,45 +87,4 @@ def _is_host(parts: SplitResult) -> bool:
             return ipaddress.ip_address(host).version == 6
         except ValueError:
             return False
-    return len(host) <= 253 and bool(_HOST.fullmatch(host))
-
-
-@dataclass(frozen=True, slots=True)
-class ServerName(ScalarValidator[str]):
-    """The name of a certificate's subject: a DNS name or an address, and no URL."""
-
-    expected: str = "name like chat.example.com"
-
-    def parse(self, written: Scalar) -> str:
-        """The name in lower case, or the address."""
-        text = written.text
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            pass
-        # Digits and dots alone are a mistyped address.
-        if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
-            raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
-        return text.removesuffix(".").lower()
-
-
-@dataclass(frozen=True, slots=True)
-class UrlPath(ScalarValidator[str]):
-    """A path on a server, with a query where it takes one; never a host."""
-
-    expected: str = "path"
-
-    @property
-    def example(self) -> str:
-        """The usual path of metrics."""
-        return f"path like {METRICS_PATH}"
-
-    def parse(self, written: Scalar) -> str:
-        """The path itself."""
-        text = written.text
-        if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
-            raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
-        if (api := _API.fullmatch(text)) is not None:
-            instead = written.restyled(f"{api['base']}{METRICS_PATH}")
-            raise RefusedError(f"{shown(masked(text))} answers requests, and has no metrics", instead=instead)
-        return text
+    return len(host) <= 253 and bool(HOST.fullmatch(host))

@@ -1,0 +1,229 @@
+"""The verb `price`: the cost of each request of a log, from the hours of a ledger or of a fleet's."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter.cli import flags, fleet_source, period_flags, status
+from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import waiting, write_colored
+from exporter.clock import Clock, SystemClock
+from exporter.config.problems import RefusedError
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from exporter.finance.requests import Hours, RequestLog
+    from exporter.ledger.history import HistorySums
+
+ATTRIBUTE: Final = "gen_ai.usage.cost.amount"
+"""As in `exporter.finance`, which is imported when requests are priced."""
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "price",
+        "write the cost of each logged request, from the hours of the ledger (list prices: `prices`)",
+        examples=(
+            (
+                "--requests=spans.jsonl",
+                "each request of a trace in JSON, and what is idle or not in the file",
+            ),
+            ("--requests=spans.jsonl --date=2026-11-24 --csv", "those of one day, to the cent"),
+            ("--requests=spans.jsonl --from=/srv/archive", "requests of a fleet"),
+        ),
+        exits=Exits(
+            "written",
+            "no request has a cost, or no ledger that can be read",
+            "a file of requests, the configuration or a flag is wrong",
+        ),
+    )
+    flags.daemon_ledger(verb, use=", and for split.weights")
+    verb.add_argument(
+        "--requests",
+        action="append",
+        type=_file,
+        required=True,
+        metavar="FILE",
+        help="spans in OTLP JSON, LiteLLM's payloads or spend logs, or the access log of Envoy AI Gateway. "
+        "One JSON object a line, or in gzip. - is standard input; repeatable",
+    )
+    verb.add_argument(
+        "--date",
+        type=period_flags.date_value,
+        metavar="DATE",
+        help="hours of this day only, in the ledger's time zone (default: all hours of the file)",
+    )
+    verb.add_argument(
+        "--attribute",
+        type=_attribute,
+        default=ATTRIBUTE,
+        metavar="NAME",
+        help="name of the field of dollars; experimental, as is OpenTelemetry's proposal for it "
+        f"(default {ATTRIBUTE})",
+    )
+    verb.add_argument("--csv", action="store_true", help="write CSV to the cent (default: lines of JSON)")
+    fleet_source.add(verb, addresses=False)
+    verb.set_defaults(run=run)
+
+
+def _file(text: str) -> Path | None:
+    """A file; `None` is standard input."""
+    return None if text == "-" else Path(text)
+
+
+def _attribute(text: str) -> str:
+    from exporter.finance.requests import FIELDS  # noqa: PLC0415 - for this flag
+
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", text) or text in FIELDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no attribute: write one like {ATTRIBUTE}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class PriceOptions:
+    """Logs of requests, `None` for standard input, and the ledger or ledgers whose hours price them."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    requests: tuple[Path | None, ...]
+    day: date | None = None
+    attribute: str = ATTRIBUTE
+    as_csv: bool = False
+    fleet: FleetSource | None = None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Price requests; returns the exit status. Flags that clash end the program."""
+    fleet = FleetSource.of(options)
+    if fleet is not None and fleet.addresses:
+        options.parser.error("--from needs ledgers here: a Prometheus has no hours of tokens and dollars")
+    if options.requests.count(None) > 1:
+        options.parser.error("--requests=- can be given once")
+    return price(
+        PriceOptions(
+            options.config_file,
+            options.ledger_path,
+            tuple(options.requests),
+            options.date,
+            options.attribute,
+            options.csv,
+            fleet,
+        )
+    )
+
+
+@with_exit_status
+def price(options: PriceOptions, clock: Clock | None = None) -> int:
+    """Write the cost of each request; returns 0, 1 (there is none) or 2 (a file is wrong)."""
+    from exporter.finance.requests import (  # noqa: PLC0415 - the module is imported for its flags
+        PricedRequests,
+        RequestFileError,
+        RequestLog,
+        TemporaryFolderError,
+    )
+
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    try:
+        with RequestLog() as log:
+            with waiting("reading requests"):
+                log.read(options.requests)
+            hours = _hours(options, session, log, (clock or SystemClock()).wall())
+            priced = PricedRequests(log, hours, options.attribute)
+            any_cost = priced.prepare()
+            sys.stdout.writelines(priced.csv_lines() if options.as_csv else priced.json_lines())
+            write_colored("".join(f"{line}\n" for line in priced.summary()), sys.stderr)
+    except RequestFileError as error:
+        raise RefusedError(str(error)) from error
+    except TemporaryFolderError as error:
+        raise VerbFailedError(str(error)) from error
+    if not any_cost:
+        raise VerbFailedError("no request has a cost: the lines above say why")
+    return status.OK
+
+
+def _hours(options: PriceOptions, session: LedgerSession, log: "RequestLog", now: Instant) -> "Hours":
+    """The hours in which requests ended, or those of the day, of the daemon's ledger or of all ledgers."""
+    from exporter.cost.policy import Weights, split_rule  # noqa: PLC0415 - as in `price`
+    from exporter.finance.requests import FAMILIES, add_history  # noqa: PLC0415
+
+    def weights_of(server: str, model: str) -> Weights:
+        return split_rule(session.config.split, server, model).weights
+
+    hours: Hours = {}
+    if options.fleet is not None:
+        first, last = _range(options.day, log, session.config.timezone)
+        for history in _fleet(options.fleet, session.config.timezone, first, last, now):
+            add_history(hours, history, weights_of)
+    else:
+        with waiting("reading the ledger"), session.open() as (ledger, zone):
+            first, last = _range(options.day, log, zone)
+            add_history(hours, ledger.hours(first, last, FAMILIES) or {}, weights_of)
+    if not hours:
+        raise VerbFailedError(
+            f"no ledger has an hour from {_day_and_hour(first)} to {_day_and_hour(last + 1)}, in which the "
+            "requests ended; hours are kept for 40 days"
+        )
+    return hours
+
+
+def _range(day: date | None, log: "RequestLog", zone: "ZoneInfo") -> tuple[int, int]:
+    """The first and the last hour since 1970; requests that ended outside are left out of the log."""
+    from exporter.tariff.period import Period  # noqa: PLC0415 - as in `price`
+
+    ends = log.span()
+    if ends is not None and day is not None:
+        start, end = Period.between(day, day).bounds(zone)
+        # A day that begins within an hour begins with the next one.
+        first, last = -(-start // NANOSECONDS_PER_HOUR), -(-end // NANOSECONDS_PER_HOUR) - 1
+        log.keep(first, last)
+        if log.span() is None:
+            raise VerbFailedError(
+                f"no request ended on {day} in {zone.key}: they ended from "
+                + " to ".join(_day_and_hour(end // NANOSECONDS_PER_HOUR) for end in ends)
+            )
+        return first, last
+    if ends is None:
+        write_colored("".join(f"{line}\n" for line in log.left_out()), sys.stderr)
+        raise VerbFailedError(
+            "there is no request: a log has one JSON object a line, as `jq -c .` writes them"
+        )
+    return (ends[0] - 1) // NANOSECONDS_PER_HOUR, (ends[1] - 1) // NANOSECONDS_PER_HOUR
+
+
+def _fleet(
+    source: FleetSource, zone: "ZoneInfo", first: int, last: int, now: Instant
+) -> "Iterator[Mapping[int, HistorySums]]":
+    """The hours of each ledger once."""
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `price`
+    from exporter.finance.requests import FAMILIES  # noqa: PLC0415
+    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
+    from exporter.tariff.calendar import day_of  # noqa: PLC0415
+    from exporter.tariff.period import Period  # noqa: PLC0415
+
+    days = (date.fromisoformat(day_of(hour * NANOSECONDS_PER_HOUR, zone).name) for hour in (first, last))
+    fleet = source.read(Period.between(*days), zone, now)
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    for summary in fleet.hosts:
+        if summary.host.origin != "ledger":
+            raise VerbFailedError(
+                f"{summary.host.location} is a statement, without hours: `price` needs the ledger"
+            )
+        with LedgerReader.open(Path(summary.host.location)) as ledger:
+            yield ledger.hours(first, last, FAMILIES) or {}
+
+
+def _day_and_hour(hour: int) -> str:
+    seconds = hour * (NANOSECONDS_PER_HOUR // NANOSECONDS_PER_SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:00} UTC"

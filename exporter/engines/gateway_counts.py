@@ -1,0 +1,102 @@
+"""Counts of a gateway's page by model, deployment and team or tenant."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.engines.exposition import Page, Sample
+from exporter.engines.gateways import GatewaySpec, Shares, TokenSeries
+from exporter.engines.interpretation import created_by_labels, process_start
+from exporter.engines.spec import chosen
+from exporter.readings import GatewayCounter, Kind, label
+from exporter.units import Instant
+
+COUNTS_MAX: Final = 1000
+"""Models, deployments and teams of one page; a page with more is not used."""
+
+TeamOf = Callable[[Mapping[str, str]], str]
+"""The team that the labels of a series name, empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounts:
+    """Counts of one gateway page.
+
+    `teams`: it has a label for teams. `labels` are names of labels of its counters. `cut`: it exceeds
+    `COUNTS_MAX`.
+    """
+
+    counters: tuple[GatewayCounter, ...]
+    teams: bool
+    cut: bool = False
+    identity: str = ""
+    started: Instant | None = None
+    labels: tuple[str, ...] = ()
+
+
+def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
+    """Read a page that was read for `TALLIED`."""
+    return GatewayCounts((), teams=False) if gateway.shares is None else count_shares(gateway.shares, page)
+
+
+def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> GatewayCounts:
+    """Read the counters of a page. One that is NaN, infinite or negative is no reading.
+
+    Each series is a counter of its own, since those of keys and users go and come back one by one.
+    `team_of` names teams in place of the labels of `shares`.
+    """
+    counters: list[GatewayCounter] = []
+    label_sets: set[tuple[str, str, str]] = set()
+    label_names: set[str] = set()
+    quantities: tuple[tuple[Kind, tuple[TokenSeries, ...]], ...] = (
+        ("prompt", shares.prompt),
+        ("cached_prompt", shares.cached),
+        ("generation", shares.generation),
+    )
+    for quantity, alternatives in quantities:
+        # The first of these names that is on the page: the others repeat it.
+        counted = next((series for series in alternatives if series.name in page.names), None)
+        if counted is None:
+            continue
+        created = created_by_labels(page, counted.name) if shares.created else {}
+        for sample in _numbers(page, counted):
+            labels = sample.series.labels
+            label_names.update(labels)
+            team = _team(shares, labels) if team_of is None else team_of(labels)
+            who = _model(shares, labels), label(labels.get(shares.deployment, "")), team
+            label_sets.add(who)
+            if len(label_sets) > COUNTS_MAX:
+                # A later read may leave out others: they would count from zero when they are back.
+                return GatewayCounts((), not label_names.isdisjoint(shares.teams), cut=True)
+            since = created.get(sample.series.key.removeprefix(counted.name))
+            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
+    identity, started = process_start(page, shares.created) or ("", None)
+    return GatewayCounts(
+        tuple(counters),
+        not label_names.isdisjoint(shares.teams),
+        identity=identity,
+        started=started,
+        labels=tuple(sorted(label_names)),
+    )
+
+
+def _numbers(page: Page, series: TokenSeries) -> Iterator[Sample]:
+    samples: Iterable[Sample] = page.samples.get(series.name, ())
+    return (
+        sample
+        for sample in samples
+        if math.isfinite(sample.value) and sample.value >= 0 and chosen(sample.series.labels, series.where)
+    )
+
+
+def _model(shares: Shares, labels: Mapping[str, str]) -> str:
+    name = labels.get(shares.model, "")
+    provider = labels.get(shares.provider, "") if shares.provider else ""
+    name = name.removeprefix(f"{provider}/") if provider else name
+    return "" if name in shares.unnamed else label(name)
+
+
+def _team(shares: Shares, labels: Mapping[str, str]) -> str:
+    teams = (labels.get(name, "") for name in shares.teams)
+    return next((label(team) for team in teams if team not in shares.unnamed), "")

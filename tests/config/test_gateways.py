@@ -1,0 +1,88 @@
+"""What divides a server, as its file says it."""
+
+import pytest
+
+from exporter.config import ConfigError, parse
+from exporter.config.settings import Config, GatewayPageRule, GatewayTenant
+from exporter.engines import TokenSeries
+from exporter.reports.rule_text import divide_words
+
+
+def divided(text: str) -> Config:
+    gateway = 'gateway: "http://127.0.0.1:4000/metrics"'
+    return parse(f"servers: [{{match: {{port: 8000}}, divide: {{{gateway}, {text}}}}}]".encode())
+
+
+def test_labels_and_tenants_divide_as_teams_do() -> None:
+    """In the file's order; a tenant without a product has the server's."""
+    config = divided("by: [t, w], tenants: [{match: a/*, product: p, team: x}, {match: b/c, team: y}]")
+    (divide,) = config.divides()
+
+    assert divide.division.by == "team"
+    assert divide.page.labels == ("t", "w")
+    assert divide.page.tenants == (GatewayTenant("a/*", "x", "p"), GatewayTenant("b/c", "y"))
+    assert divide.page.shares is None
+    assert divide_words(divide) == "divided by t and w for 2 tenants as http://127.0.0.1:4000/metrics counts"
+
+
+def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
+    """A series with labels, one with none; cached prompts make both sides weigh them."""
+    config = divided(
+        "by: [t], tenants: [{match: a, team: x}], model_label: served, counters: "
+        "{prompt: 'in_total{a=\"1\",b=\"2\"}', cached_prompt: cached_total, generation: 'out_sum{}'}"
+    )
+    (divide,) = config.divides()
+    shares = divide.page.shares
+
+    assert shares is not None
+    assert shares.prompt == (TokenSeries("in_total", (("a", ("1",)), ("b", ("2",)))),)
+    assert (shares.cached, shares.generation) == ((TokenSeries("cached_total"),), (TokenSeries("out_sum"),))
+    assert shares.model == "served"
+    assert divide.division.cached
+    assert divide_words(divide) == (
+        "divided by t for 1 tenant as http://127.0.0.1:4000/metrics counts, "
+        "by cached_total and in_total and out_sum"
+    )
+
+
+def test_a_page_may_count_one_kind_alone() -> None:
+    """An embedding server generates nothing."""
+    (divide,) = divided("by: adapter, models: [m], counters: {prompt: in_total}").divides()
+
+    assert divide.page.shares is not None
+    assert (divide.page.shares.generation, divide.page.shares.model) == ((), "model")
+    assert not divide.division.cached
+
+
+def test_wildcards_are_few() -> None:
+    """A hundred, since each is compared with each tenant of a page; of entries without there are more."""
+
+    def tenants(count: int, wildcard: str = "*") -> str:
+        rows = ", ".join(f'{{match: "t{number}{wildcard}", team: x}}' for number in range(count))
+        return f"by: [t], tenants: [{rows}]"
+
+    assert len(divided(tenants(100)).divides()[0].page.tenants) == 100
+    assert len(divided(tenants(1000, "")).divides()[0].page.tenants) == 1000
+    with pytest.raises(ConfigError, match=r"tenants\[100\]\.match: at most 100 tenants may have \* \? or \["):
+        divided(tenants(102))
+
+
+def test_one_entry_of_a_gateway_gives_tenants_and_counters_for_all() -> None:
+    """Before and after it; another gateway has its own."""
+    url = 'gateway: "http://127.0.0.1:4000/metrics"'
+    config = parse(
+        f"""servers:
+  - {{match: {{port: 8000}}, divide: {{{url}, by: [t]}}}}
+  - {{match: {{port: 8001}}, divide: {{{url}, by: [t], tenants: [{{match: a, team: x}}]}}}}
+  - match: {{port: 8002}}
+    divide: {{{url}, by: [t], counters: {{prompt: p_total, cached_prompt: c_total}}, models: [m]}}
+  - {{match: {{port: 8003}}, divide: {{gateway: "http://127.0.0.1:5000/metrics", by: team}}}}
+""".encode()
+    )
+    *three, other = config.divides()
+
+    assert len({divide.page for divide in three}) == 1
+    assert three[0].page.tenants == (GatewayTenant("a", "x"),)
+    assert [divide.division.cached for divide in config.divides()] == [True, True, True, False]
+    assert [divide.division.models for divide in three] == [(), (), ("m",)]
+    assert other.page == GatewayPageRule()
