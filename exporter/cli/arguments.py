@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Final
 
 from exporter import __version__
@@ -13,6 +14,8 @@ from exporter.cli.flags import PROGRAM, Exits
 from exporter.cli.terminal import OutputError, complain, standard_output
 
 DAEMON_VERB: Final = "serve"
+SIMILAR: Final = 0.7
+"""Similarity from which on a flag or a verb is suggested."""
 DAEMON: Final = Exits(
     fine="stopped by SIGTERM or SIGINT",
     failed="it cannot listen or open the ledger, or must be restarted since the driver was replaced under it",
@@ -35,16 +38,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     given = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
-    chosen, unknown = program(daemon_only=given[0] == DAEMON_VERB).parse_known_args(given)
+    parser = program(daemon_only=given[0] == DAEMON_VERB)
+    _check_verbs(parser, given)
+    chosen, unknown = parser.parse_known_args(given)
     if unknown:
-        hint = "" if unknown[0].startswith("-") else " (put the verb before its flags)"
-        chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")
+        chosen.parser.error(f"unknown here: {' '.join(unknown)}{_flag_hint(unknown[0], chosen.parser)}")
     logs.set_up(chosen.log_level, chosen.log_format)
     try:
         code: int = chosen.run(chosen)
     except KeyboardInterrupt:
         return status.INTERRUPTED
     return code
+
+
+def _flag_hint(unknown: str, parser: argparse.ArgumentParser) -> str:
+    """The flag of the verb that is most similar to an unknown one, or where a verb belongs."""
+    if not unknown.startswith("-"):
+        return " (put the verb before its flags)"
+    known = [flag for flag in flags.names(parser) if flag.startswith("--")]
+    similar = get_close_matches(unknown.partition("=")[0], known, 1, SIMILAR)
+    return f" (did you mean {similar[0]}?)" if similar else ""
+
+
+def _check_verbs(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Exit on a word that is no verb, with the verb that is most similar to it."""
+    for word in given:
+        verbs = flags.verbs_of(parser)
+        if not verbs or word.startswith("-"):
+            return
+        if word not in verbs:
+            similar = get_close_matches(word, verbs, 1, SIMILAR)
+            hint = f"did you mean {similar[0]}?" if similar else f"verbs: {', '.join(verbs)}"
+            parser.error(f"invalid choice: {word!r}; {hint}")
+        parser = verbs[word]
 
 
 def _with_verb(arguments: list[str]) -> list[str]:
@@ -96,6 +122,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
         adjust,
         advise,
         check_config,
+        completion,
         explain,
         history,
         ledger,
@@ -104,12 +131,14 @@ def _add_others(verbs: "flags.Verbs") -> None:
         reconcile,
         record,
         report,
+        show_status,
         tco,
     )
 
     _add_demo(verbs)
     _add_doctor(verbs)
     for verb in (
+        show_status,
         check_config,
         ledger,
         adjust,
@@ -122,6 +151,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
         prices,
         tco,
         record,
+        completion,
     ):
         verb.add(verbs)
 

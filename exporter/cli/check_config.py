@@ -22,11 +22,14 @@ def add(verbs: "flags.Verbs") -> None:
             ),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
             ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
+            ("--config.file=/etc/ice.yaml --fix", "show the corrections that errors name, as a diff"),
+            ("--config.file=/etc/ice.yaml --fix --write", "correct the file; comments and layout stay"),
             ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
         ),
         exits=Exits(
             "the files are right, warnings and notes aside",
-            wrong="one of the files or a flag is wrong, or the page is of no known engine",
+            "a correction cannot be written",
+            "a file or a flag is wrong, a page is of no known engine, or a correction is not written",
         ),
     )
     flags.config(verb, "configuration in YAML", required=True)
@@ -38,11 +41,25 @@ def add(verbs: "flags.Verbs") -> None:
         help="page of metrics of a server, saved with curl: print what is read from it",
     )
     verb.add_argument("--json", action="store_true", help="print the result or the errors as JSON")
+    verb.add_argument("--fix", action="store_true", help="show the corrections that errors name, as a diff")
+    verb.add_argument(
+        "--write", action="store_true", help="with --fix, write them; the file keeps its mode and its owner"
+    )
     verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what a configuration results in; returns the exit status."""
+    """Print what a configuration results in, or its corrections; returns the exit status."""
+    if options.write and not options.fix:
+        options.parser.error("--write goes with --fix")
+    if options.fix:
+        if options.json or options.web_config_file is not None or options.page is not None:
+            options.parser.error("--fix corrects --config.file alone, without --json and --page")
+        from exporter.cli.fix import fixed  # noqa: PLC0415 - the module is imported for its flags
+
+        code = fixed(options.config_file, write=options.write)
+        if code is not None:
+            return code
     return checked(options.config_file, options.web_config_file, options.page, as_json=options.json)
 
 

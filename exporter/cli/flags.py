@@ -132,6 +132,17 @@ def add_verb(
     return verb
 
 
+def names(parser: argparse.ArgumentParser) -> tuple[str, ...]:
+    """The flags of a parser, in the order of its help."""
+    return tuple(flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> "dict[str, argparse.ArgumentParser]":
+    """The verbs of a parser by name, empty for a verb itself."""
+    groups = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+    return {name: verb for group in groups for name, verb in group.choices.items()}
+
+
 def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
     """The parser of a word that verbs stand behind."""
     return verbs.add_parser(

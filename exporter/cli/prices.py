@@ -1,10 +1,7 @@
 """The verbs `prices show` and `prices update`; the one place that writes a price file."""
 
 import argparse
-import os
 import sys
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
+from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import SystemClock
@@ -21,7 +19,7 @@ from exporter.config.problems import RefusedError
 from exporter.readings import HostLocation
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
-from exporter.tariff.price_file import MOST_BYTES, PriceFile, PriceFileError, price_file
+from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 from exporter.units import NANOSECONDS_PER_SECOND
 
 CONFIG: Final = "the daemon's configuration in YAML, for its prices.path"
@@ -155,7 +153,7 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
         raise RefusedError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not dry_run:
         try:
-            _replace(target, checked)
+            replace_file(target, checked.text.encode(), mode=MODE)
         except OSError as error:
             raise VerbFailedError(
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
@@ -170,25 +168,3 @@ def _read(source: Path | None) -> bytes:
         return sys.stdin.buffer.read(MOST_BYTES + 1)
     with source.open("rb") as file:
         return file.read(MOST_BYTES + 1)
-
-
-def _replace(target: Path, checked: PriceFile) -> None:
-    """Write a temporary file in the same folder, and rename it: readers see the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(checked.text)
-            file.flush()
-            os.fchmod(file.fileno(), MODE)
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

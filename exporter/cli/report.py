@@ -15,7 +15,7 @@ from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.units import Instant
@@ -174,7 +174,7 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
     from exporter.finance.statement import sheet  # noqa: PLC0415 - the module is imported for its flags
 
     def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> None:
-        sys.stdout.write(sheet(_statement(options, record, current, zone), options.form))
+        sys.stdout.write(sheet(_statement(options, record, current, zone), options.form, columns()))
 
     if options.fleet is not None:
         return _write_fleet(options, options.fleet, clock)
@@ -219,7 +219,7 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | Non
         raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
     if options.form == "csv":
         write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
-    sys.stdout.write(fleet_sheet(fleet, statement, options.form))
+    sys.stdout.write(fleet_sheet(fleet, statement, options.form, columns()))
     return status.OK
 
 

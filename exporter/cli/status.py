@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Final, ParamSpec
+from typing import Final, ParamSpec, TypeVar
 
 from exporter.cli.terminal import complain
 from exporter.config import ConfigError
@@ -10,6 +10,7 @@ from exporter.config.problems import RefusedError
 from exporter.ledger.errors import LedgerError
 
 P = ParamSpec("P")
+Code = TypeVar("Code", bound=int | None)
 
 OK: Final = 0
 FAILED: Final = 1
@@ -24,11 +25,11 @@ class VerbFailedError(Exception):
     """The verb has no answer, or nowhere to write it; the message says why."""
 
 
-def with_exit_status(verb: Callable[P, int]) -> Callable[P, int]:
+def with_exit_status(verb: Callable[P, Code]) -> Callable[P, Code | int]:
     """A verb that prints its errors and returns their exit status."""
 
     @wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+    def run(*args: P.args, **kwargs: P.kwargs) -> Code | int:
         try:
             return verb(*args, **kwargs)
         except (ConfigError, RefusedError) as error:

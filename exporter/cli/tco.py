@@ -14,7 +14,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting
+from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
@@ -117,7 +117,7 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     if options.svg is not None:
         _write(options.svg, reports.chart(answer))
     else:
-        sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer))
+        sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer, columns()))
     return status.OK
 
 

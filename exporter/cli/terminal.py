@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -122,6 +123,11 @@ def _say(text: str, stream: TextIO) -> None:
         stream.write(text)
     except OSError:
         discard(stream)
+
+
+def columns() -> int | None:
+    """Columns of the terminal that standard output is; `None` for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def complain(problem: object) -> None:

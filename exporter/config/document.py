@@ -12,28 +12,32 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from exporter.config.problems import Position, shown
+from exporter.config.problems import Position, TextEdit, shown
+from exporter.config.yaml_errors import QUOTE, SyntaxFault, fault, quoted
 
 FILE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 16
 MOST_NODES: Final = 100_000
 
-QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
+TAB: Final = "  "
+"""What is written in place of a tab."""
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"^ *(\t)", re.MULTILINE)
+_QUOTES = frozenset({"'", '"'})
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value, as its text; `plain` is false if it was quoted."""
+    """A single value, as its text; `plain` is false if it was quoted. `end` is the position behind it."""
 
     position: Position
     text: str
     plain: bool = True
+    end: Position | None = None
 
     @property
     def empty(self) -> bool:
@@ -44,6 +48,10 @@ class Scalar:
     def boolean(self) -> bool:
         """Whether YAML reads it as a boolean."""
         return self.plain and self.text.lower() in _BOOLEANS
+
+    def restyled(self, text: str) -> str:
+        """Another text as YAML, in quotes if this one was."""
+        return text if self.plain else f'"{text}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,14 @@ class Mapping:
     """Keys with their values. `items` alternates keys and values; `entries` has the values by key.
 
     A key given twice keeps its first value and is one of the `faults`, each with its remedy.
+    `key_ends` has the positions behind the keys.
     """
 
     position: Position
     items: list["Node"] = field(default_factory=list)
     entries: dict[str, tuple[Position, "Node"]] = field(default_factory=dict)
     faults: list[tuple[Position, str]] = field(default_factory=list)
+    key_ends: dict[str, Position] = field(default_factory=dict)
 
     def value(self, name: str) -> "Node | None":
         """The value of a key, `None` without it."""
@@ -78,9 +88,10 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 class YamlFeatureError(Exception):
     """A text that is not YAML, or uses features of it that are not allowed."""
 
-    def __init__(self, position: Position | None, message: str) -> None:
+    def __init__(self, position: Position | None, message: str, correction: TextEdit | None = None) -> None:
         super().__init__(message)
         self.position = position
+        self.correction = correction
 
 
 def document(data: bytes) -> Node | None:
@@ -90,15 +101,14 @@ def document(data: bytes) -> Node | None:
         YamlFeatureError: the bytes are not one plain YAML document.
     """
     text = _text(data)
+    open_quotes: list[Position] = []
     try:
-        return _tree(_events(text))
+        return _tree(_events(text, open_quotes))
     except yaml.MarkedYAMLError as error:
-        if "alias" in (error.context or "") and error.context_mark:
-            begins = _position(error.context_mark)
-            raise YamlFeatureError(begins, f"is not YAML: a value cannot begin with *; {QUOTE}") from None
-        words = ": ".join(part for part in (error.context, error.problem) if part)
-        position = _position(error.problem_mark) if error.problem_mark else None
-        raise YamlFeatureError(position, f"is not YAML: {words}") from None
+        located = fault(text, _syntax_fault(error, open_quotes))
+        raise YamlFeatureError(
+            located.position, f"is not YAML: {located.message}", located.correction
+        ) from None
     except yaml.YAMLError as error:
         raise YamlFeatureError(None, f"is not YAML: {error}") from None
 
@@ -127,7 +137,9 @@ def _text(data: bytes) -> str:
         position = _end(text[: match.start()])
         raise YamlFeatureError(position, f"has the control character U+{ord(match[0]):04X}; remove it")
     if match := _TAB_INDENT.search(text):
-        raise YamlFeatureError(_end(text[: match.start(1)]), "is indented by a tab; YAML takes spaces only")
+        position = _end(text[: match.start(1)])
+        spaces = TextEdit(position, Position(position.line, position.column + 1), TAB)
+        raise YamlFeatureError(position, "is indented by a tab; YAML takes spaces only", spaces)
     return text
 
 
@@ -139,7 +151,19 @@ def _position(mark: Any) -> Position:
     return Position(mark.line + 1, mark.column + 1)
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
+def _syntax_fault(error: yaml.MarkedYAMLError, open_quotes: list[Position]) -> SyntaxFault:
+    context, problem = error.context_mark, error.problem_mark
+    return SyntaxFault(
+        error.context or "",
+        error.problem or "",
+        begins=None if context is None else _position(context),
+        noticed=None if problem is None else _position(problem),
+        open_quote=open_quotes[0] if open_quotes else None,
+    )
+
+
+def _events(text: str, open_quotes: list[Position]) -> Iterator[yaml.Event]:
+    """The parser's events; quoted values that end on another line than they begin are noted."""
     documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
         position = _position(event.start_mark)
@@ -149,13 +173,16 @@ def _events(text: str) -> Iterator[yaml.Event]:
                 raise YamlFeatureError(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
             problem = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise YamlFeatureError(position, f"{problem}; {QUOTE}")
+            raise YamlFeatureError(position, f"{problem}; {QUOTE}", quoted(text, position))
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
                 raise YamlFeatureError(position, f"anchor &{event.anchor}: remove it; anchors are not taken")
             tag = getattr(event, "tag", None)
             if tag is not None:
                 raise YamlFeatureError(position, f"tag {shown(str(tag))}: remove it; tags are not taken")
+        quoted_value = isinstance(event, yaml.ScalarEvent) and event.style in _QUOTES
+        if quoted_value and _position(event.end_mark).line > position.line:
+            open_quotes.append(position)
         yield event
 
 
@@ -167,7 +194,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         position = _position(event.start_mark)
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            node = Scalar(position, event.value, plain=not event.style)
+            node = Scalar(position, event.value, plain=not event.style, end=_position(event.end_mark))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Sequence(position)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -205,3 +232,4 @@ def _pair(mapping: Mapping) -> None:
             mapping.faults.append((key.position, fault))
         else:
             mapping.entries[key.text] = (key.position, value)
+            mapping.key_ends[key.text] = key.end or key.position

@@ -8,8 +8,18 @@ from typing import Final, TypeVar, get_args
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, unique
-from exporter.config.servers import ENGINE, SERVERS
+from exporter.config.schema import (
+    Context,
+    Key,
+    ListOf,
+    MappingNode,
+    Table,
+    builds,
+    correction,
+    describe,
+    unique,
+)
+from exporter.config.servers import ENGINE, ENGINE_NAMES, SERVERS
 from exporter.config.settings import Config
 from exporter.config.values import Choice, Name, Number, ScalarValidator, Whole
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
@@ -362,10 +372,13 @@ def engines_are_known(mapping: MappingNode) -> None:
     known = (*sorted(ENGINES), *names)
     for index, item in enumerate(_items(mapping, SERVERS)):
         engine = _scalar(item, ENGINE)
-        if engine is not None and engine.text not in known:
+        if engine is None:
+            continue
+        try:
+            Choice(known, ENGINE_NAMES, "describe it under `engines`").parse(engine)
+        except RefusedError as refused:
             path = f"{SERVERS.name}[{index}].{ENGINE.name}"
-            message = f"{shown(engine.text)} is not one of {', '.join(known)}; describe it under `engines`"
-            mapping.context.problems.note(engine.position, path, message)
+            mapping.context.problems.note(engine.position, path, str(refused), correction(engine, refused))
 
 
 def _items(mapping: MappingNode, key: Key[object]) -> list[Node]:

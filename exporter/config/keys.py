@@ -22,6 +22,7 @@ from exporter.config.schema import (
 )
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
+    DEFAULT_LEDGER,
     Budget,
     CloudChoice,
     Config,
@@ -35,8 +36,10 @@ from exporter.config.values import (
     AbsolutePath,
     Choice,
     Duration,
+    GpuUuid,
     Label,
     Name,
+    NewFile,
     Number,
     Pattern,
     Truth,
@@ -58,7 +61,7 @@ from exporter.tariff.terms import Overhead, Per, Period, Retirement
 
 UUID = Key(
     "uuid",
-    Label("GPU's UUID", exact=True),
+    GpuUuid(),
     "The GPU's UUID, exactly as NVML reports it.",
     record=Retirement,
     required=True,
@@ -461,7 +464,7 @@ GAP = Key(
 
 LEDGER_PATH = Key(
     "path",
-    AbsolutePath(),
+    NewFile(DEFAULT_LEDGER.name),
     "Ledger file; its folder must be writable and must persist across restarts.",
     record=Config,
     field="ledger_path",

@@ -18,7 +18,7 @@ from exporter.config.problems import (
     RefusedError,
     TooManyProblemsError,
 )
-from exporter.config.schema import Context, Table
+from exporter.config.schema import Context, Table, correction
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
@@ -106,7 +106,7 @@ def _tree(data: bytes, file: str) -> Node | None:
     try:
         return document(data)
     except YamlFeatureError as error:
-        raise ConfigError(file, (Problem(error.position, "", str(error)),)) from None
+        raise ConfigError(file, (Problem(error.position, "", str(error), error.correction),)) from None
 
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
@@ -114,7 +114,7 @@ def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Ca
     try:
         return table.read(root, "", context)
     except RefusedError as refused:
-        context.problems.noted.append(Problem(root.position, "", str(refused)))
+        context.problems.noted.append(Problem(root.position, "", str(refused), correction(root, refused)))
     except (BrokenError, TooManyProblemsError):
         pass
     raise ConfigError(file, context.problems.in_order())

@@ -19,12 +19,25 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class TextEdit:
+    """The YAML to write in place of what stands from `start` up to `end`."""
+
+    start: Position
+    end: Position
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem. `position` is `None` and `path` empty if it is of the whole file."""
+    """One problem. `position` is `None` and `path` empty if it is of the whole file.
+
+    `correction` is `None` where the intended value is not known.
+    """
 
     position: Position | None
     path: str
     message: str
+    correction: TextEdit | None = None
 
     def line(self, file: str) -> str:
         """The problem as one line: `file:line:column: path: message`."""
@@ -42,7 +55,17 @@ class ConfigError(Exception):
 
 
 class RefusedError(Exception):
-    """A value that cannot be used; the message has the reason and what to write instead."""
+    """A value that cannot be used; the message has the reason and what to write instead.
+
+    `instead` is the YAML of the intended value, `None` where it is not known. `remedy` is what to do without
+    it, or in place of naming it.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", *, instead: str | None = None) -> None:
+        remedy = remedy or (f"write {instead}" if instead is not None else "")
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
+        self.instead = instead
 
 
 class BrokenError(Exception):
@@ -59,7 +82,9 @@ class Problems:
 
     noted: list[Problem] = field(default_factory=list)
 
-    def note(self, position: Position | None, path: str, message: str) -> None:
+    def note(
+        self, position: Position | None, path: str, message: str, correction: TextEdit | None = None
+    ) -> None:
         """Note one problem.
 
         Raises:
@@ -69,7 +94,7 @@ class Problems:
             last = Problem(position, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
             self.noted.append(last)
             raise TooManyProblemsError
-        self.noted.append(Problem(position, path, message))
+        self.noted.append(Problem(position, path, message, correction))
 
     @contextmanager
     def fatal(self) -> Iterator[None]:

@@ -12,7 +12,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.problems import BrokenError, Position, Problems, RefusedError, shown
+from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown
+from exporter.config.yaml_errors import no_space
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
 _CURRENCY: Final = re.compile(
@@ -208,7 +209,8 @@ class Table(Generic[T_co]):
     def read(self, node: Node, path: str, context: Context) -> T_co:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            raise RefusedError(f"must be a mapping of keys to values, not {describe(node)}")
+            reason = f"must be a mapping of keys to values, not {describe(node)}"
+            raise RefusedError(reason, _space_missing(node))
         mapping = MappingNode(node, path, context, self.keys)
         with context.problems.fatal():
             self._check_names(mapping)
@@ -252,9 +254,12 @@ class Table(Generic[T_co]):
                     hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
                 mapping.intended.update([best] if best else [])
                 path = dotted(mapping.path, shown(name)[1:-1])
-                mapping.context.problems.note(position, path, f"unknown key; {hint}")
+                correction = None
                 if best and not number and best not in mapping.node.entries and is_misspelling(name, best):
-                    self._check_misspelled(best, value, path, mapping.context)
+                    correction = TextEdit(position, mapping.node.key_ends[name], best)
+                mapping.context.problems.note(position, path, f"unknown key; {hint}", correction)
+                if correction is not None:
+                    self._check_misspelled(correction.text, value, path, mapping.context)
         for position, fault in mapping.node.faults:
             mapping.context.problems.note(position, mapping.path, fault)
 
@@ -343,9 +348,16 @@ def read_into(
     try:
         values[name] = validator.read(node, path, context)
     except RefusedError as refused:
-        context.problems.note(node.position, path, str(refused))
+        context.problems.note(node.position, path, str(refused), correction(node, refused))
     except BrokenError:
         pass
+
+
+def correction(node: Node, refused: RefusedError) -> TextEdit | None:
+    """The correction of a refused value, `None` where none is known."""
+    if refused.instead is None or not isinstance(node, Scalar) or node.end is None:
+        return None
+    return TextEdit(node.position, node.end, refused.instead)
 
 
 def describe(node: Node) -> str:
@@ -355,6 +367,12 @@ def describe(node: Node) -> str:
     if isinstance(node, Sequence):
         return "a list"
     return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
+
+
+def _space_missing(node: Node) -> str:
+    """The remedy of a text that was meant as a key and its value."""
+    respaced = no_space(node.position, node.text) if isinstance(node, Scalar) and node.plain else None
+    return "" if respaced is None else f"write a space after the colon: {respaced[1].text}"
 
 
 def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:

@@ -23,12 +23,12 @@ from exporter.config.schema import (
     missing,
 )
 from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
-from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url
+from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, metrics_path_of
 from exporter.config.values import (
+    PERCENT,
     AbsolutePath,
     Choice,
     Label,
-    Name,
     Number,
     Pattern,
     ScalarValidator,
@@ -42,10 +42,21 @@ from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.readings import Role, ServiceLevel, masked
 
 MOST_GPUS: Final = 1024
+NAME_CHARACTERS: Final = 64
 
 FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
 PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
 TARGET: Final = Decimal("0.99")
+
+ENGINE_NAMES: Final = (
+    ("tensorrtllm", "trtllm"),
+    ("textgenerationinference", "tgi"),
+    ("textembeddingsinference", "tei"),
+    ("mlcllm", "mlc"),
+    ("rayserve", "ray"),
+    ("tritoninferenceserver", "triton"),
+)
+"""Full names of engines, in lower case without punctuation."""
 
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
@@ -71,6 +82,19 @@ class ServerName(ScalarValidator[str]):
         if len(text) > 253 or not HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
             raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
         return text.removesuffix(".").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineName(ScalarValidator[str]):
+    """The name of an engine; that there is one is known once `engines` is read."""
+
+    expected: str = "engine name"
+
+    def parse(self, written: Scalar) -> str:
+        """The name itself."""
+        if not written.text.isprintable() or not 0 < len(written.text) <= NAME_CHARACTERS:
+            raise RefusedError(f"{shown(written.text)} is no engine name: 1 to {NAME_CHARACTERS} characters")
+        return written.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +154,9 @@ class UrlPath(ScalarValidator[str]):
         text = written.text
         if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
             raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
+        if (path := metrics_path_of(text)) is not None:
+            reason = f"{shown(masked(text))} answers requests, and has no metrics"
+            raise RefusedError(reason, instead=written.restyled(path))
         return text
 
 
@@ -150,7 +177,7 @@ PER_TOKEN_SECONDS = Key(
 )
 TARGET_RATIO = Key(
     "target_ratio",
-    Number("ratio", Decimal(1), above_low=True),
+    Number("ratio", Decimal(1), above_low=True, excess=PERCENT),
     "Part of the requests that should meet each objective; the alerts compare with it.",
     default=TARGET,
 )
@@ -244,7 +271,7 @@ GPUS = Key(
 )
 ENGINE = Key(
     "engine",
-    Name("engine name"),
+    EngineName(),
     "Engine name, built in or of `engines` (default: recognized from its metrics page).",
     record=ServerRule,
 )

@@ -9,6 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Node, Scalar
+from exporter.config.intended import intended_date
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context
 from exporter.config.values import ScalarValidator, scalar
@@ -138,8 +139,11 @@ class ZoneValue(ScalarValidator[ZoneInfo]):
         """The zone of that name."""
         zone = zone_named(written.text)
         if zone is None:
-            hint = _zone_hint(written.text)
-            raise RefusedError(f"{shown(written.text)} is no time zone of the IANA database; {hint}")
+            reason = f"{shown(written.text)} is no time zone of the IANA database"
+            same = _same_zone(written.text)
+            if same is not None:
+                raise RefusedError(reason, instead=written.restyled(same))
+            raise RefusedError(reason, _zone_hint(written.text))
         return zone
 
     def show(self, value: object) -> str:
@@ -159,7 +163,11 @@ class DateValue:
         text = scalar(node, "date like 2026-02-01").text
         match = _DAY.fullmatch(text)
         if not match:
-            raise RefusedError(f"{shown(text)} is no date; write year-month-day only, like 2026-02-01")
+            raise RefusedError(
+                f"{shown(text)} is no date",
+                "" if intended_date(text) else "write year-month-day only, like 2026-02-01",
+                instead=intended_date(text),
+            )
         day = _day(text, match)
         return DatedInstant(first_instant(day.year, day.month, day.day, context.zone), text)
 
@@ -177,7 +185,11 @@ class TimeValue:
             return DateValue().read(node, path, context)
         match = _MOMENT.fullmatch(text)
         if not match:
-            raise RefusedError(f"{shown(text)} is no date; write 2026-11-01 or 2026-11-01T09:30")
+            raise RefusedError(
+                f"{shown(text)} is no date",
+                "" if intended_date(text) else "write 2026-11-01 or 2026-11-01T09:30",
+                instead=intended_date(text),
+            )
         day = _day(text, match)
         hour, minute, second = (int(part or 0) for part in match.group(4, 5, 6))
         try:
@@ -209,9 +221,17 @@ def _zone_hint(name: str) -> str:
     if _OFFSET.fullmatch(name):
         return f"a fixed offset does not move with daylight saving; write a region {REGION_EXAMPLES}"
     names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
-    same = [zone for zone in names if zone.casefold() == name.casefold()]
-    alike = same or get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
+    alike = get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
     return f"did you mean {alike[0]}?" if alike else "write one like UTC or Europe/Berlin"
+
+
+def _same_zone(name: str) -> str | None:
+    """The region that differs in case, or in spaces for underscores, alone."""
+    if name.upper() in ABBREVIATIONS:
+        return None
+    sought = name.replace(" ", "_").casefold()
+    regions = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
+    return next((zone for zone in regions if zone.casefold() == sought), None)
 
 
 def _is_region(zone: str) -> bool:

@@ -17,6 +17,17 @@ SCHEMES: Final = {"http": 80, "https": 443}
 HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
+_NO_SCHEME: Final = re.compile(r"[A-Za-z0-9._-]+:[1-9]\d{1,4}(?:/[A-Za-z0-9._/-]*)?", re.ASCII)
+"""Without a query: it may hold a secret, which no message may repeat."""
+
+_API: Final = re.compile(
+    r"(?P<base>.*?)(?:/v1|(?:/v1|/v2|/api)?/(?:(?:chat/)?completions?|chat|generate(?:_stream)?|embeddings?|"
+    r"embed|models|responses|messages|rerank|health(?:/live|/ready)?|infer|docs))/?",
+    re.ASCII,
+)
+"""Paths of an engine's API, in place of which its metrics are meant: OpenAI's, Triton's, Ollama's, TGI's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Url(ScalarValidator[str]):
     """A URL to scrape: http or https, without a password or a fragment."""
@@ -46,6 +57,9 @@ class Url(ScalarValidator[str]):
         if "@" in parts.netloc:
             raise RefusedError(f"has a user or password in it; use {self.instead}")
         if parts.scheme not in SCHEMES:
+            whole = f"http://{text}"
+            if _NO_SCHEME.fullmatch(text) and _is_host(urlsplit(whole)):
+                raise RefusedError(f"{quoted} has no scheme", instead=f'"{whole}"')
             raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
             raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
@@ -53,7 +67,17 @@ class Url(ScalarValidator[str]):
             raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
             raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
+        if (path := metrics_path_of(parts.path)) is not None:
+            instead = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+            reason = f"{quoted} answers requests, and has no metrics"
+            raise RefusedError(reason, instead=written.restyled(instead))
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
+
+
+def metrics_path_of(path: str) -> str | None:
+    """The path of metrics beside a path of an engine's API; `None` for another path."""
+    match = _API.fullmatch(path)
+    return None if match is None else f"{match['base']}{METRICS_PATH}"
 
 
 def _is_host(parts: SplitResult) -> bool:

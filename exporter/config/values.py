@@ -1,13 +1,25 @@
 """Validators of single values: numbers, words, patterns, durations, paths, users."""
 
+import os
 import pwd
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from exporter.config.document import Node, Scalar
+from exporter.config.intended import (
+    intended_duration,
+    intended_number,
+    intended_truth,
+    intended_word,
+    is_gpu_uuid,
+    ratio_of_percent,
+    uuid_as_nvml,
+)
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, describe
 from exporter.readings import LABEL_CHARACTERS, label
@@ -20,7 +32,16 @@ DOLLAR_DECIMALS: Final = 12
 """The ledger counts picodollars."""
 
 PERCENT: Final = "if it is in percent, divide it by 100"
-"""Remedy for a ratio above 1."""
+"""Remedy for a ratio above 1; for one up to 100 the error has the quotient."""
+
+ALL_OF_IT: Final = Decimal(100)
+"""Percent."""
+
+DIGITS: Final = "write the digits only, with a point for decimals"
+"""Remedy for a number in a form that several people read differently."""
+
+SIMILAR: Final = 0.75
+"""Similarity from which on a word is suggested."""
 
 PATTERN_CHARACTERS: Final = 256
 PATH_CHARACTERS: Final = 4096
@@ -28,6 +49,7 @@ PATH_CHARACTERS: Final = 4096
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 _SEPARATED = re.compile(r"[+-]?\d[\d_,' ]*(?:\.\d+)?", re.ASCII)
+_OTHER_CURRENCY = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|CHF|JPY|CNY|INR)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
 _NANOSECONDS_PER_MILLISECOND: Final = NANOSECONDS_PER_SECOND // 1000
@@ -101,14 +123,20 @@ class Number(ScalarValidator[Decimal]):
 
     def parse(self, written: Scalar) -> Decimal:
         """A decimal within the bounds."""
-        value = number(written, self.example)
-        if not self.low <= value <= self.high or (self.above_low and value == self.low):
-            hint = f"; {self.excess}" if self.excess and value > self.high else ""
-            raise RefusedError(f"{shown(written.text)} is out of range: {self.expected}{hint}")
+        value = number(written, self.example, self.unit, self._within)
+        if not self._within(value):
+            reason = f"{shown(written.text)} is out of range: {self.expected}"
+            if self.excess == PERCENT and self.high < value <= ALL_OF_IT:
+                ratio = ratio_of_percent(written.text)
+                raise RefusedError(reason, f"if it is in percent, write {ratio}", instead=ratio)
+            raise RefusedError(reason, self.excess if value > self.high else "")
         exponent = value.normalize().as_tuple().exponent
         if isinstance(exponent, int) and -exponent > self.decimals:
             raise RefusedError(f"{shown(written.text)} has more than {self.decimals} decimals; round it")
         return value
+
+    def _within(self, value: Decimal) -> bool:
+        return self.low <= value <= self.high and not (self.above_low and value == self.low)
 
     def show(self, value: object) -> str:
         """Digits without an exponent."""
@@ -135,12 +163,15 @@ class Whole(ScalarValidator[int]):
 
     def parse(self, written: Scalar) -> int:
         """An integer within the bounds."""
-        value = number(written, self.example)
+        value = number(written, self.example, self.unit, self._within)
         if value != value.to_integral_value():
             raise RefusedError(f"{shown(written.text)} is not a {self.example}")
-        if not self.low <= value <= self.high:
+        if not self._within(value):
             raise RefusedError(f"{shown(written.text)} is out of range: {self.expected}")
         return int(value)
+
+    def _within(self, value: Decimal) -> bool:
+        return self.low <= value <= self.high and value == value.to_integral_value()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +247,14 @@ W = TypeVar("W", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class Choice(ScalarValidator[W]):
-    """One of a few words."""
+    """One of a few words. `also` are other names of options, in lower case without punctuation.
+
+    `remedy` is what to do where a word is like none of them.
+    """
 
     options: tuple[W, ...]
+    also: tuple[tuple[str, W], ...] = ()
+    remedy: str = ""
 
     @property
     def expected(self) -> str:
@@ -238,7 +274,15 @@ class Choice(ScalarValidator[W]):
         for option in self.options:
             if option == text:
                 return option
-        raise RefusedError(f"{shown(written.text)} is not one of {', '.join(self.options)}")
+        reason = f"{shown(written.text)} is not one of {', '.join(self.options)}"
+        names = tuple(dict(self.also))
+        word = intended_word(text, (*self.options, *names))
+        intended = dict(self.also).get(word or "", word)
+        if intended is None and (similar := get_close_matches(text.lower(), self.options, 1, SIMILAR)):
+            raise RefusedError(reason, f"did you mean {similar[0]}?")
+        if intended is None:
+            raise RefusedError(reason, self.remedy)
+        raise RefusedError(reason, instead=written.restyled(intended))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +294,9 @@ class Truth(ScalarValidator[bool]):
     def parse(self, written: Scalar) -> bool:
         """The boolean."""
         if written.text not in {"true", "false"}:
-            raise RefusedError(f"{shown(written.text)} is neither true nor false")
+            raise RefusedError(
+                f"{shown(written.text)} is neither true nor false", instead=intended_truth(written.text)
+            )
         return written.text == "true"
 
     def show(self, value: object) -> str:
@@ -274,8 +320,11 @@ class Duration(ScalarValidator[Nanoseconds]):
         """Nanoseconds within the bounds."""
         text = written.text
         if not _DURATION.fullmatch(text):
+            intended = intended_duration(text)
+            if intended is not None and self._within(intended):
+                raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
             raise RefusedError(f"{shown(text)} is no duration; write a whole number and ms, s or m, like 10s")
-        if not _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most):
+        if not self._within(text):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
         return _nanoseconds(text)
 
@@ -283,6 +332,9 @@ class Duration(ScalarValidator[Nanoseconds]):
         """Seconds, or milliseconds if they are not whole."""
         milliseconds = int(str(value)) // _NANOSECONDS_PER_MILLISECOND
         return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+    def _within(self, text: str) -> bool:
+        return _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +349,50 @@ class AbsolutePath(ScalarValidator[Path]):
         if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
             raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
         return Path(text)
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile(ScalarValidator[Path]):
+    """A file that is created if it is missing, like a ledger: an absolute path that is no folder.
+
+    `name` is what it is called in a folder that was written in its place.
+    """
+
+    name: str
+    expected: str = "absolute path"
+
+    def parse(self, written: Scalar) -> Path:
+        """The path of the file."""
+        path, text = AbsolutePath().parse(written), written.text
+        if text.endswith("/") or os.path.isdir(text):
+            instead = written.restyled(str(path / self.name))
+            raise RefusedError(f"{shown(text)} is a folder, and a file is expected", instead=instead)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUuid(ScalarValidator[str]):
+    """The UUID of one whole GPU, in the form in which NVML reports it: it is compared exactly."""
+
+    expected: str = "GPU's UUID"
+
+    def parse(self, written: Scalar) -> str:
+        """The UUID, as it was written."""
+        text = written.text
+        if any(c in text for c in "*?["):
+            raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
+        if not is_gpu_uuid(text):
+            form = "GPU-, then 8, 4, 4, 4 and 12 hexadecimal digits with - between them"
+            raise RefusedError(
+                f"{shown(text)} is no UUID of a GPU; copy it from nvidia-smi -L, all of it: {form}"
+            )
+        same = uuid_as_nvml(text)
+        if same != text:
+            raise RefusedError(
+                f"{shown(text)} is spelled otherwise by NVML, and is compared exactly",
+                instead=written.restyled(same),
+            )
+        return text
 
 
 LARGEST_UID: Final = 4_294_967_294
@@ -334,24 +430,44 @@ def uid_of(user: str) -> int | None:
         return None
 
 
-def number(written: Scalar, expected: str) -> Decimal:
+def number(
+    written: Scalar, expected: str, unit: str = "", allowed: Callable[[Decimal], bool] = Decimal.is_finite
+) -> Decimal:
     """The exact decimal that was written.
+
+    `allowed` are the values that an error may propose, and `unit` is the key's.
 
     Raises:
         RefusedError: it is no finite decimal number.
     """
     text = written.text
-    if not written.plain:
-        raise RefusedError(f"must be a {expected}, not text; remove the quotes around {shown(text)}")
+    if written.plain and _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text):
+        return Decimal(text)
+    intended = text if _NUMBER.fullmatch(text) else intended_number(text, unit)
+    if _LEADING_ZERO.match(text):
+        intended = intended_number(text, unit)
+    if intended is not None and not allowed(Decimal(intended)):
+        intended = None
     if written.boolean:
         raise RefusedError(f"must be a {expected}, not the boolean {shown(text)}")
+    if not written.plain:
+        raise RefusedError(
+            f"must be a {expected}, not text {shown(text)}", _remedy(text, intended), instead=intended
+        )
     if _LEADING_ZERO.match(text):
-        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal; remove the zeros")
-    if _NUMBER.fullmatch(text):
-        return Decimal(text)
+        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal", instead=intended)
     if _SEPARATED.fullmatch(text):
-        raise RefusedError(f"{shown(text)} has separators; write the digits only, with a point for decimals")
-    raise RefusedError(f"must be a {expected}, not {shown(text)}")
+        raise RefusedError(f"{shown(text)} has separators", _remedy(text, intended), instead=intended)
+    raise RefusedError(f"must be a {expected}, not {shown(text)}", _remedy(text, intended), instead=intended)
+
+
+def _remedy(text: str, intended: str | None) -> str:
+    """The remedy for a number whose value is not known."""
+    if intended is not None:
+        return ""
+    if _OTHER_CURRENCY.search(text):
+        return "amounts are in dollars only: convert it"
+    return DIGITS if re.search(r"\d", text) else ""
 
 
 def article(noun: str) -> str:

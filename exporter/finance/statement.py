@@ -31,17 +31,17 @@ FORMULA: Final = ("=", "+", "-", "@", "\t")
 """First characters of a cell that a spreadsheet runs as a formula."""
 
 
-def sheet(statement: Statement, form: Form) -> str:
+def sheet(statement: Statement, form: Form, width: int | None = None) -> str:
     """A statement in one of its forms."""
-    return _FORMS[form](statement)
+    return text(statement, width) if form == "table" else _FORMS[form](statement)
 
 
-def text(statement: Statement) -> str:
+def text(statement: Statement, width: int | None = None) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row."""
     lines = [
         f"{title(statement)}, ledger {statement.ledger}, as of {as_of(statement)}",
         "",
-        *table(statement),
+        *table(statement, width),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -56,8 +56,8 @@ def as_of(statement: Statement) -> str:
     return _time(statement.last_commit) or "never"
 
 
-def table(statement: Statement) -> Iterator[str]:
-    """Lines of its table and its notes."""
+def table(statement: Statement, width: int | None = None) -> Iterator[str]:
+    """Lines of its table and its notes; a table wider than `width` is in parts."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
     columns = [values for _heading, values in _columns(statement)]
     rows = [
@@ -65,7 +65,7 @@ def table(statement: Statement) -> Iterator[str]:
         for row_number, line in enumerate(statement.lines)
     ]
     total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in columns)]
-    yield from ruled_table(headings, rows, total, labels=len(statement.columns))
+    yield from ruled_table(headings, rows, total, labels=len(statement.columns), width=width)
     yield ""
     yield from (f"{printable(note)}." for note in statement.notes)
 
@@ -134,7 +134,7 @@ def as_csv(statement: Statement, last: Mapping[str, str] | None = None) -> str:
     return out.getvalue()
 
 
-_FORMS: Final[Mapping[Form, Callable[[Statement], str]]] = {"table": text, "json": as_json, "csv": as_csv}
+_FORMS: Final[Mapping[Form, Callable[[Statement], str]]] = {"json": as_json, "csv": as_csv}
 
 
 def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str, list[str]]]:

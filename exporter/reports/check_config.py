@@ -145,6 +145,7 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
             "column": None if problem.position is None else problem.position.column,
             "key": problem.path,
             "message": problem.message,
+            "correction": None if problem.correction is None else problem.correction.text,
         }
         for error in errors
         for problem in error.problems

@@ -105,8 +105,36 @@ def hours_text(duration: Nanoseconds) -> str:
     return ten_thousandths(*rounded([duration], HOUR_FRACTION))
 
 
-def text_table(rows: Sequence[Sequence[str]], labels: int = 1) -> Iterator[str]:
-    """Lines of a table for people: the first `labels` columns to the left, numbers to the right."""
+def text_table(rows: Sequence[Sequence[str]], labels: int = 1, width: int | None = None) -> Iterator[str]:
+    """Lines of a table for people: the first `labels` columns to the left, numbers to the right.
+
+    A table wider than `width` goes on below itself, its labels repeated, after an empty line.
+    """
+    first, *others = _parts(_column_widths(rows), labels, width)
+    for number, part in enumerate((first, *others)):
+        if number:
+            yield ""
+        yield from _aligned([[row[column] for column in part] for row in rows], labels)
+
+
+def _parts(widths: Sequence[int], labels: int, width: int | None) -> list[list[int]]:
+    """The columns of each part of a table, at least one besides its labels."""
+    repeated = list(range(labels))
+    parts = [[*repeated]]
+    for column in range(labels, len(widths)):
+        part = [*parts[-1], column]
+        if (
+            width is not None
+            and len(parts[-1]) > labels
+            and sum(widths[each] + 2 for each in part) - 2 > width
+        ):
+            part = [*repeated, column]
+            parts.append(part)
+        parts[-1] = part
+    return parts
+
+
+def _aligned(rows: Sequence[Sequence[str]], labels: int) -> Iterator[str]:
     widths = _column_widths(rows)
     for row in rows:
         cells = [
@@ -117,11 +145,15 @@ def text_table(rows: Sequence[Sequence[str]], labels: int = 1) -> Iterator[str]:
 
 
 def ruled_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], labels: int = 1
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str],
+    labels: int = 1,
+    width: int | None = None,
 ) -> Iterator[str]:
-    """Lines of a table with a rule below its headings and above its total."""
+    """Lines of a table with a rule below its headings and above its total; `width` as of `text_table`."""
     rule = ["-" * width for width in _column_widths([headings, *rows, total])]
-    return text_table([headings, rule, *rows, rule, total], labels)
+    return text_table([headings, rule, *rows, rule, total], labels, width)
 
 
 def _column_widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -47,6 +47,7 @@ def _host(summary: Summary) -> dict[str, Any]:
         "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],
+        "sources": [{"source": row.source, "up": row.up} for row in summary.sources],
         "components": [_component(line) for line in summary.components],
         "savings": None if summary.savings is None else _savings(summary.savings),
         "hours": [_hour(hour) for hour in summary.hours],

@@ -12,7 +12,7 @@ from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.cost.savings import Saving
 from exporter.metrics.rendering import is_stale
 from exporter.readings import ServerKey, label
-from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, RecentHistory, Report
+from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, RecentHistory, Report, SourceRow
 from exporter.tariff.calendar import day_of
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -165,6 +165,8 @@ class Summary:
     """Warnings about the figures, a sentence each."""
     servers: tuple[ServerSummary, ...]
     gpus: tuple[GpuSummary, ...]
+    sources: tuple[SourceRow, ...]
+    """What was read in the last tick; none of a stale report."""
     components: tuple[ComponentSummary, ...]
     fleet_dollars_per_hour: float
     """Overheads of the whole fleet, in none of this host's figures."""
@@ -203,6 +205,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         notes=tuple(notes(report, month, projected, stale=stale)),
         servers=() if stale else tuple(_servers(report)),
         gpus=() if stale else tuple(_gpus(report)),
+        sources=() if stale else report.sources,
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         savings=None if stale else report.savings,

@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 from generators.cli import verbs
 
-from exporter.cli import demo, main, serve
+from exporter.cli import demo, main, serve, show_status
 from exporter.cli.arguments import program
 from exporter.clock import SystemClock
 from exporter.demo.host import SimulatedHost
@@ -28,6 +28,7 @@ from exporter.tariff.csv_tables import BUNDLED
 from tests.cli.test_terminal import Screen
 from tests.clocks import NOON
 from tests.demo.demo_history import DemoHistory
+from tests.reports.test_host_status import answer
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
@@ -35,8 +36,8 @@ EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")
 ]
 TABLES: Final = (
-    *("doctor", "check-config", "report month", "report chargeback", "explain", "advise", "reconcile", "tco"),
-    "prices show",
+    *("doctor", "check-config", "status", "report month", "report chargeback", "explain", "advise"),
+    *("reconcile", "tco", "history", "prices show"),
 )
 FOCUS: Final = (
     "BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId\n"
@@ -72,7 +73,7 @@ def server() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = host.page("chat-70b")
+            body = answer() if self.path == "/cost.json" else host.page("chat-70b")
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -100,6 +101,7 @@ def run(
     monkeypatch.setattr(SystemClock, "wall", lambda _: NOON * 10**9)
     monkeypatch.setattr(SystemClock, "wait", lambda *_: False)
     monkeypatch.setattr(serve, "serve", lambda flags: sys.stdout.write(f"{flags}") * 0)
+    monkeypatch.setattr(show_status, "ADDRESS", server)
     monkeypatch.setattr(demo, "demo", lambda *values: sys.stdout.write(f"{values}") * 0)
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
@@ -123,7 +125,7 @@ def run(
         words = [word.replace("/etc/web.yml", str(web)) for word in words]
         words = [re.sub(r"/var/lib/.*/ledger\.db", str(ledger), word) for word in words]
         words = [word.replace("/srv/archive", str(ledger.parent)) for word in words]
-        words = [word.replace("http://127.0.0.1:8000", server) for word in words]
+        words = [re.sub(r"http://127\.0\.0\.1:(8000|9844)", server, word) for word in words]
         takes = dict(verbs(program()))[name]
         if not any("--config.file" in word for word in words) and "--config.file" in flags(takes):
             words.append(f"--config.file={config}")

@@ -59,6 +59,44 @@ def test_what_a_month_can_be_by_is_what_the_report_knows() -> None:
     assert BYS == reports.BYS
 
 
+@pytest.mark.parametrize(
+    "verb", [["month", "--by=server"], ["chargeback", "--by=team,model"], ["month", "--by=model"]]
+)
+def test_a_terminal_of_80_columns(
+    verb: list[str],
+    ledger: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table goes on below itself, of one ledger and of a folder; a pipe gets it whole."""
+    month = ["report", *verb, "--month=2026-11"]
+    for source in (f"--ledger.path={ledger}", f"--from={tmp_path}"):
+        monkeypatch.setattr("exporter.cli.report.columns", lambda: None)
+        assert main([*month, source]) == 0
+        whole = tables(capsys.readouterr().out)
+        monkeypatch.setattr("exporter.cli.report.columns", lambda: 80)
+        assert main([*month, source]) == 0
+        parts = tables(capsys.readouterr().out)
+
+        assert max(map(len, whole)) > 80
+        assert max(map(len, parts)) <= 80
+        assert {word for line in whole for word in line.split()} == {
+            word for line in parts for word in line.split()
+        }
+
+
+def tables(printed: str) -> list[str]:
+    """Lines of the tables: the heading, which stands above a rule, to the total."""
+    lines = printed.splitlines()
+    rules = [number for number, line in enumerate(lines) if line.startswith("---")]
+    return [
+        line
+        for above, below in zip(rules[::2], rules[1::2], strict=True)
+        for line in lines[above - 1 : below + 2]
+    ]
+
+
 @pytest.mark.parametrize("by", BYS)
 def test_a_month_is_told_beside_the_daemon(by: str, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Read only, while the daemon has the ledger; the total is the same whatever it is by."""

@@ -108,6 +108,7 @@ def test_a_reload_during_the_wait_for_the_ledger_is_taken(
 NOON = 1_795_608_000 * 10**9
 """2026-11-25T12:00:00Z."""
 
+GPU = "GPU-00000000-0000-4000-8000-000000000000"
 PRICED = """\
 hardware:
   - match: {gpu_model: H100}
@@ -122,9 +123,9 @@ class Noon(SystemClock):
         return NOON
 
 
-def after_noon(file: Path, ledger: Path) -> _Daemon:
+def after_noon(file: Path, ledger: Path, uuid: str = "GPU-0") -> _Daemon:
     """A daemon whose ledger has 12 hours of one GPU at 3.60 dollars."""
-    gpu, slot = Gpu("GPU-0", "H100"), OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode")
+    gpu, slot = Gpu(uuid, "H100"), OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode")
     paid = MoneyPosting(gpu, "rent", "configured", slot, 432 * 10**11)
     gpu_time = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, priced=True)
     segment = Segment(
@@ -299,8 +300,8 @@ def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(
 ) -> None:
     """Out since midnight: twelve hours, 43.20 dollars, are to be taken off; then it is silent."""
     ledger = tmp_path / "ledger.db"
-    daemon = after_noon(file, ledger)
-    file.write_text(PRICED % "3.60" + "retired: [{uuid: GPU-0, from: 2026-11-25}]\n")
+    daemon = after_noon(file, ledger, GPU)
+    file.write_text(PRICED % "3.60" + f"retired: [{{uuid: {GPU}, from: 2026-11-25}}]\n")
     notice = daemon.reload()
     again = daemon.reload()
     assert proposed(file, ledger, Noon()) == 0

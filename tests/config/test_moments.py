@@ -20,7 +20,7 @@ from exporter.config.times import ABBREVIATIONS, REGIONS_BY_OFFSET, fixed_offset
         ("PST", "did you mean America/Los_Angeles?"),
         ("CST", "did you mean America/Chicago or Asia/Shanghai?"),
         ("IST", "did you mean Asia/Kolkata, Europe/Dublin or Asia/Jerusalem?"),
-        ("europe/berlin", "did you mean Europe/Berlin?"),
+        ("europe/berlin", 'write "Europe/Berlin"'),
         ("US/Estern", "did you mean US/Eastern?"),
         (
             "UTC+2",

@@ -9,8 +9,12 @@ from pathlib import Path
 from exporter.readings import Gpu, GpuReading
 from tests.corners.simulated_host import CENT, MINUTE, SECOND, SimulatedHost
 
+FIRST_GPU, SECOND_GPU = UUIDS = (
+    "GPU-0e000000-0000-4000-8000-000000000000",
+    "GPU-1e000000-0000-4000-8000-000000000001",
+)
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]\n"
-SOLD = CONFIG + 'retired: [{uuid: GPU-1, from: "2026-11-25T12:10Z", note: sold}]\n'
+SOLD = CONFIG + f'retired: [{{uuid: {SECOND_GPU}, from: "2026-11-25T12:10Z", note: sold}}]\n'
 TICK = 10 * SECOND
 
 
@@ -24,7 +28,7 @@ class Two:
 
     def read(self) -> tuple[GpuReading, ...]:
         return tuple(
-            GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5)
+            GpuReading(Gpu(UUIDS[number], "H100"), number, utilization_ratio=0.5)
             for number in range(self.here)
         )
 
@@ -44,22 +48,22 @@ def test_a_gpu_is_sold(tmp_path: Path) -> None:
     cards.here = 1
     for _ in range(20):
         host.tick(MINUTE)
-    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1, ("H100", "GPU-1"): 0}
-    assert host.served("inference_gpu_cost_dollars_total", uuid="GPU-1") == 1.21
+    assert host.rows("inference_gpu_up") == {("H100", FIRST_GPU): 1, ("H100", SECOND_GPU): 0}
+    assert host.served("inference_gpu_cost_dollars_total", uuid=SECOND_GPU) == 1.21
 
     host.reload(SOLD)
     host.tick(MINUTE)
-    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1}
-    assert host.rows("inference_gpu_priced") == {("H100", "GPU-0"): 1}
+    assert host.rows("inference_gpu_up") == {("H100", FIRST_GPU): 1}
+    assert host.rows("inference_gpu_priced") == {("H100", FIRST_GPU): 1}
     assert host.served("inference_cost_dollars_per_hour") == 3.60
-    assert host.served("inference_gpu_cost_dollars_total", uuid="GPU-1") == 1.21
+    assert host.served("inference_gpu_cost_dollars_total", uuid=SECOND_GPU) == 1.21
 
     host.restart(2 * MINUTE)
     host.tick()
     assert host.report is not None
-    assert [row.gpu.uuid for row in host.report.gpus] == ["GPU-0"]
+    assert [row.gpu.uuid for row in host.report.gpus] == [FIRST_GPU]
     rows = {row["uuid"]: row["picodollars"] for row in host.statement("2026-11", "gpu")["rows"]}
-    assert rows == {"GPU-0": 139 * CENT, "GPU-1": 121 * CENT}
+    assert rows == {FIRST_GPU: 139 * CENT, SECOND_GPU: 121 * CENT}
     assert host.whole() == 260 * CENT
 
 
@@ -74,6 +78,6 @@ def test_it_is_told_beforehand(tmp_path: Path) -> None:
     host.tick()
 
     rows = {row["uuid"]: row["picodollars"] for row in host.statement("2026-11", "gpu")["rows"]}
-    assert rows == {"GPU-0": 121 * CENT, "GPU-1": 61 * CENT}
-    assert host.served("inference_gpu_up", uuid="GPU-1") == 0
-    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1}
+    assert rows == {FIRST_GPU: 121 * CENT, SECOND_GPU: 61 * CENT}
+    assert host.served("inference_gpu_up", uuid=SECOND_GPU) == 0
+    assert host.rows("inference_gpu_up") == {("H100", FIRST_GPU): 1}

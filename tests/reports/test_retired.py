@@ -11,14 +11,15 @@ from exporter.reports.doctor import diagnose
 from tests.reports.test_doctor import CONFIG, FINE, NOW, PRICED, findings
 
 TEXT = """retired:
-  - {uuid: GPU-3, from: 2026-11-20, note: sold}
-  - {uuid: GPU-99, from: 2026-11-20}
+  - {uuid: GPU-3e000000-0000-4000-8000-000000000003, from: 2026-11-20, note: sold}
+  - {uuid: GPU-99000000-0000-4000-8000-000000000099, from: 2026-11-20}
 """
 
 
 def test_the_doctor_names_one_that_is_here() -> None:
     """It is charged, so that a wrong entry makes nothing free; one that is not here is no finding."""
-    config = replace(CONFIG, retired=parse(TEXT.encode()).retired)
+    sold, gone = parse(TEXT.encode()).retired
+    config = replace(CONFIG, retired=(replace(sold, uuid="GPU-3"), gone))
     actual = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
 
     assert [one for one in actual if "retired" in one] == [
@@ -35,11 +36,15 @@ def test_a_configuration_that_is_checked_tells_them(tmp_path: Path) -> None:
     file.write_text(TEXT)
     status, words = check_config(file, NOW)
     assert status == 0
-    assert "retired GPUs:\n  GPU-3 from 2026-11-20: sold\n  GPU-99 from 2026-11-20\n" in words
+    listed = (
+        "retired GPUs:\n  GPU-3e000000-0000-4000-8000-000000000003 from 2026-11-20: sold\n"
+        "  GPU-99000000-0000-4000-8000-000000000099 from 2026-11-20\n"
+    )
+    assert listed in words
     _, actual = check_config(file, NOW, as_json=True)
     assert json.loads(actual)["retired"] == [
-        {"uuid": "GPU-3", "from": "2026-11-20", "note": "sold"},
-        {"uuid": "GPU-99", "from": "2026-11-20", "note": ""},
+        {"uuid": "GPU-3e000000-0000-4000-8000-000000000003", "from": "2026-11-20", "note": "sold"},
+        {"uuid": "GPU-99000000-0000-4000-8000-000000000099", "from": "2026-11-20", "note": ""},
     ]
 
     file.write_text("interval: 10s\n")

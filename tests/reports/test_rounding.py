@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.reports.rounding import balanced, rounded, ruled_table
+from exporter.reports.rounding import balanced, rounded, ruled_table, text_table
 
 
 def test_thirds_of_a_dollar_sum_to_a_dollar() -> None:
@@ -107,4 +107,36 @@ def test_a_table_has_labels_to_the_left_and_numbers_to_the_right() -> None:
         "bcdef  m",
         "-----  -----  -----",
         "total         10.00",
+    ]
+
+
+def test_a_table_that_is_too_wide_goes_on_below() -> None:
+    """Its labels are repeated; the first part has what fits the width, to the column."""
+    rows = [["host", "paid", "idle", "tokens"], ["a", "1.00", "0.50", "123,456"]]
+
+    assert list(text_table(rows, width=16)) == [
+        "host  paid  idle",
+        "a     1.00  0.50",
+        "",
+        "host   tokens",
+        "a     123,456",
+    ]
+    assert list(text_table(rows, width=15)) == [
+        "host  paid",
+        "a     1.00",
+        "",
+        "host  idle",
+        "a     0.50",
+        "",
+        "host   tokens",
+        "a     123,456",
+    ]
+    assert list(text_table(rows, width=25)) == list(text_table(rows))
+
+
+def test_a_column_that_is_wider_than_the_screen_stands_alone() -> None:
+    """Nothing of it is left out."""
+    assert list(text_table([["a", "b"], ["label", "123456789"]], width=5)) == [
+        "a              b",
+        "label  123456789",
     ]

@@ -15,7 +15,7 @@ from exporter.finance.month import Statement
 from exporter.finance.statement import Form, as_csv, as_of, document, table, title
 
 
-def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form) -> str:
+def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int | None = None) -> str:
     """A statement of `fleet.record` in one of its forms.
 
     CSV has no place for what is missing but a count in each row: print `section` elsewhere.
@@ -27,17 +27,17 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form) -> str:
         return as_csv(
             statement, {"incomplete_hosts": str(incomplete_hosts(fleet)), "apportioned": apportioned}
         )
-    return "\n".join(_text(fleet, statement)).rstrip("\n") + "\n"
+    return "\n".join(_text(fleet, statement, width)).rstrip("\n") + "\n"
 
 
-def _text(fleet: FleetMonth, statement: Statement) -> Iterator[str]:
+def _text(fleet: FleetMonth, statement: Statement, width: int | None) -> Iterator[str]:
     ledgers = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
     without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
     yield f"{title(statement)}, {ledgers}{without}, time zone {fleet.zone.key}, as of {as_of(statement)}"
     yield ""
     yield from section(fleet)
     yield ""
-    yield from table(statement)
+    yield from table(statement, width)
     if count := _apportioned(fleet):
         divided = "one ledger" if count == 1 else f"{count:,} ledgers"
         yield ""

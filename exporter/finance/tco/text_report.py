@@ -1,6 +1,6 @@
 """An answer as tables for people. Pure. Cents sum to their totals, whichever way they are cut."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -198,24 +198,34 @@ PER_MILLE: Final = Fraction(1, 10)
 Rows = list[list[str]]
 
 
-def text(answer: TcoAnswer) -> str:
-    """The whole answer."""
+def text(answer: TcoAnswer, width: int | None = None) -> str:
+    """The whole answer, in lines of at most so many columns."""
     sections = [
-        list(_head(answer)),
-        ["Dollars by year", *text_table(_years(answer))],
-        ["Dollars by component, and its share", *text_table(_components(answer))],
+        _narrowed(_head(answer), width),
+        ["Dollars by year", *text_table(_years(answer), width=width)],
+        ["Dollars by component, and its share", *text_table(_components(answer), width=width)],
         [
             "Hosts by year, and how busy they are",
-            *text_table(_hosts_by_year(answer)),
-            *_unlimited_fleets(answer),
+            *text_table(_hosts_by_year(answer), width=width),
+            *_narrowed(_unlimited_fleets(answer), width),
         ],
-        ["Break-even by month, of what has been paid so far", *races(answer), *_caveats(answer)],
-        ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
-        list(_load_sensitivity(answer)),
-        ["Total if its own price were another", *text_table(_price_sensitivity(answer))],
-        ["Assumptions", *_assumption_lines(answer)],
+        [
+            "Break-even by month, of what has been paid so far",
+            *_narrowed([*races(answer), *_caveats(answer)], width),
+        ],
+        ["Break-even by load, tokens of all kinds a day", *_narrowed(loads_met(answer), width)],
+        list(_load_sensitivity(answer, width)),
+        ["Total if its own price were another", *text_table(_price_sensitivity(answer), width=width)],
+        ["Assumptions", *_narrowed(_assumption_lines(answer), width)],
     ]
     return "\n\n".join("\n".join(section) for section in sections if len(section) > 1) + "\n"
+
+
+def _narrowed(lines: Iterable[str], width: int | None) -> list[str]:
+    """Sentences, each wrapped where it is longer than `width`."""
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in wrap(line, width, subsequent_indent="    ") or [line]]
 
 
 def _head(answer: TcoAnswer) -> Iterator[str]:
@@ -364,7 +374,7 @@ def _load_met(break_even: BreakEven) -> str:
     return f"{sentence}, with {hosts}."
 
 
-def _load_sensitivity(answer: TcoAnswer) -> Iterator[str]:
+def _load_sensitivity(answer: TcoAnswer, width: int | None) -> Iterator[str]:
     if answer.loads is None:
         return
     yield f"Dollars per million tokens {_at(answer.loads)}, without growth"
@@ -379,7 +389,8 @@ def _load_sensitivity(answer: TcoAnswer) -> Iterator[str]:
                 ]
                 for course in answer.courses
             ),
-        ]
+        ],
+        width=width,
     )
 
 

@@ -1,0 +1,124 @@
+"""The verb `completion`: completion of verbs, flags and values for bash and zsh, from the parsers."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.cli import flags, status
+from exporter.cli.flags import PROGRAM, Exits
+
+FUNCTION: Final = "_inference_cost_exporter"
+SHELLS: Final = ("bash", "zsh")
+
+ZSH: Final = "autoload -U +X compinit && compinit -i\nautoload -U +X bashcompinit && bashcompinit\n"
+"""zsh runs completions of bash (zshcompsys(1), bashcompinit)."""
+
+# bash splits --flag=value at the equals sign, since COMP_WORDBREAKS has it; zsh does not.
+BODY: Final = r"""
+    local cur="${COMP_WORDS[COMP_CWORD]}" prev="" word="" verb="" flag="" before="" children="" flags=""
+    local index=1
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -gt 0 ]; then prev="${COMP_WORDS[COMP_CWORD-1]}"; fi
+    while [ "$index" -lt "$COMP_CWORD" ]; do
+        word="${COMP_WORDS[index]}"
+        index=$((index + 1))
+        case "$verb/$word" in
+%(verbs)s
+        esac
+    done
+    case "$cur" in
+        --*=*) flag="${cur%%%%=*}"; before="$flag="; cur="${cur#*=}" ;;
+        =) flag="$prev"; cur="" ;;
+        *) if [ "$prev" = "=" ]; then flag="${COMP_WORDS[COMP_CWORD-2]}"; else flag="$prev"; fi ;;
+    esac
+    case "$verb $flag" in
+%(values)s
+    esac
+    case "$verb" in
+%(flags)s
+    esac
+    case "$cur" in
+        -*) COMPREPLY=($(compgen -W "$flags" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W "$children" -- "$cur")) ;;
+    esac
+"""
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "completion",
+        "print a script that completes verbs, flags and values in a shell",
+        examples=(
+            ("bash", f"for ~/.local/share/bash-completion/completions/{PROGRAM}"),
+            ("zsh", "for a file that ~/.zshrc sources"),
+        ),
+        exits=Exits("printed", wrong="a flag is wrong"),
+    )
+    verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the script; returns the exit status."""
+    from exporter.cli.arguments import program  # noqa: PLC0415 - it imports this module
+
+    sys.stdout.write(script(program(), options.shell))
+    return status.OK
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The script for a shell."""
+    parts = {"verbs": [], "values": [], "flags": []}  # type: dict[str, list[str]]
+    for path, verb in _parsers(parser):
+        children = flags.verbs_of(verb)
+        if path:
+            above, _, name = path.rpartition(" ")
+            parts["verbs"].append(f'            "{above}/{name}") verb="{path}" ;;')
+        # The daemon runs without a verb, with the flags of `serve`.
+        takes = flags.verbs_of(parser)["serve"] if not path else verb
+        names = " ".join(flag for flag in dict.fromkeys(flags.names(takes) + flags.names(verb)))
+        words = " ".join((*children, *_positional(verb)))
+        parts["flags"].append(f'        "{path}") children="{words}"; flags="{names}" ;;')
+        parts["values"] += [f'        "{path} {flag}") {reply}; return ;;' for flag, reply in _values(takes)]
+    body = BODY % {name: "\n".join(lines) for name, lines in parts.items()}
+    head = f"# Completion of {PROGRAM}, as it prints it with `completion {shell}`.\n"
+    setup = ZSH if shell == "zsh" else ""
+    return f"{head}{setup}{FUNCTION}() {{{body}}}\ncomplete -F {FUNCTION} {PROGRAM}\n"
+
+
+def _parsers(
+    parser: argparse.ArgumentParser, path: str = ""
+) -> "Iterator[tuple[str, argparse.ArgumentParser]]":
+    """Each parser with its words: none, `report`, `report month`."""
+    yield path, parser
+    for name, verb in flags.verbs_of(parser).items():
+        yield from _parsers(verb, f"{path} {name}".strip())
+
+
+def _positional(verb: argparse.ArgumentParser) -> tuple[str, ...]:
+    """Words that a verb takes by itself, where they are a few known ones."""
+    groups = argparse._SubParsersAction  # noqa: SLF001
+    return tuple(
+        str(choice)
+        for action in verb._actions  # noqa: SLF001
+        if not action.option_strings and action.choices and not isinstance(action, groups)
+        for choice in action.choices
+    )
+
+
+def _values(verb: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Each flag that takes a value, and how its values are completed."""
+    for action in verb._actions:  # noqa: SLF001
+        if action.nargs == 0 or not action.option_strings:
+            continue
+        if action.choices:
+            reply = f'COMPREPLY=($(compgen -P "$before" -W "{" ".join(map(str, action.choices))}" -- "$cur"))'
+        elif action.metavar in {"FILE", "FOLDER", "SOURCE"}:
+            reply = 'COMPREPLY=($(compgen -P "$before" -f -- "$cur"))'
+        else:
+            reply = "COMPREPLY=()"
+        for flag in action.option_strings:
+            yield flag, reply

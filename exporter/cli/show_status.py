@@ -1,0 +1,142 @@
+"""The verb `status`: one host on one screen, from its daemon, or from the ledger where none answers."""
+
+import argparse
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter.cli import flags, status
+from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import Source, source_value
+from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import waiting, write_colored
+from exporter.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from exporter.reports.host_status import HostStatus
+
+ADDRESS: Final = "http://127.0.0.1:9844"
+TIMEOUT_SECONDS: Final = 5.0
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+def add(verbs: "flags.Verbs") -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "status",
+        "show spend, month against budget, GPUs, servers and sources on one screen",
+        examples=(
+            ("", "the daemon of this machine, or its ledger where none answers"),
+            ("--from=http://127.0.0.1:9844", "the daemon at an address, and nothing else"),
+            ("--json", "the same for programs"),
+        ),
+        exits=Exits("printed", "no daemon answers, and no ledger can be read"),
+    )
+    verb.add_argument(
+        "--from",
+        dest="source",
+        type=_address_value,
+        metavar="ADDRESS",
+        help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
+    )
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    flags.daemon_ledger(verb, use=" and its budget, where no daemon answers")
+    verb.set_defaults(run=run)
+
+
+def _address_value(text: str) -> str:
+    """An address of a daemon."""
+    source: Source = source_value(text)
+    if not isinstance(source, str):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
+    return source
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOptions:
+    """The daemon to ask, `None` for that of this machine, and the ledger to read where none answers."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    source: str | None
+    as_json: bool
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the status; returns the exit status."""
+    return shown_status(flags.chosen(StatusOptions, options))
+
+
+@with_exit_status
+def shown_status(options: StatusOptions, clock: Clock | None = None, address: str | None = None) -> int:
+    """Print the status of a host; returns 0, 1 (nothing answers) or 2 (the configuration is wrong).
+
+    A ledger that is named is read, and no daemon is asked.
+    """
+    from exporter.reports import host_status  # noqa: PLC0415 - the module is imported for its flags
+
+    clock = clock or SystemClock()
+    if options.source is not None:
+        host = _daemon(options.source, clock)
+    elif options.ledger_path is not None:
+        host = _ledger(options, clock)
+    else:
+        try:
+            host = _daemon(address or ADDRESS, clock)
+        except VerbFailedError as error:
+            write_colored(f"note: {error}; reading the ledger\n", sys.stderr)
+            host = _ledger(options, clock)
+    rows = shutil.get_terminal_size().lines if sys.stdout.isatty() else None
+    sys.stdout.write(host_status.as_json(host) if options.as_json else host_status.text(host, rows))
+    return status.OK
+
+
+def _daemon(address: str, clock: Clock) -> "HostStatus":
+    """The status that a daemon answers.
+
+    Raises:
+        VerbFailedError: none answers, or something else does.
+    """
+    from exporter.readings import ReadFailedError  # noqa: PLC0415 - as in `shown_status`
+    from exporter.reports.host_status import StatusFormError, of_daemon  # noqa: PLC0415
+    from exporter.sources.http_client import (  # noqa: PLC0415
+        Deadline,
+        HttpRequest,
+        secure_client,
+        shared_client,
+    )
+
+    client = None
+    try:
+        with waiting(f"asking {address}"):
+            client = secure_client(None) if address.startswith("https:") else shared_client()
+            request = HttpRequest(f"{address}/cost.json", {"Accept": "application/json"}, address)
+            response = client.request(request, Deadline(clock, TIMEOUT_SECONDS), BODY_BYTES_MAX)
+        if response.status != 200:
+            raise VerbFailedError(f"{address}: answers {response.status} to /cost.json")
+        return of_daemon(response.body, address)
+    except ReadFailedError as error:
+        reason = str(error).removeprefix(f"{address}: ")
+        raise VerbFailedError(f"{address}: no daemon answers: {reason}") from error
+    except StatusFormError as error:
+        raise VerbFailedError(f"{address}: the answer of /cost.json {error}") from error
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _ledger(options: StatusOptions, clock: Clock) -> "HostStatus":
+    from exporter.reports.host_status import of_ledger  # noqa: PLC0415 - as in `shown_status`
+    from exporter.tariff.calendar import month_of  # noqa: PLC0415
+
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    now = clock.wall()
+    with session.open() as (ledger, zone):
+        month = month_of(now, zone).name
+        totals = ledger.totals(now, (month,))
+        budgets = (float(each.dollars_per_month) for each in session.config.budgets if not each.product)
+        return of_ledger(totals, ledger.state(), str(session.path), month, next(budgets, None))

@@ -1,0 +1,109 @@
+"""The value that a mistaken one stands for: a number with a suffix, a word in another spelling.
+
+`None` where several are possible: `2,500` is 2500 to one reader, and 2.5 to another.
+"""
+
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+_AMOUNT: Final = re.compile(
+    r"(?:US)?\$? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
+    r"(?P<rest>\.\d{0,12})? ?"
+    r"(?P<suffix>[kKmM%])?(?: ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
+    re.ASCII,
+)
+_MULTIPLES: Final = {"": Decimal(1), "k": Decimal(1000), "m": Decimal(1_000_000), "%": Decimal("0.01")}
+_PER: Final = {
+    "hour": ("h", "hr", "hour"),
+    "month": ("mo", "month"),
+    "year": ("y", "yr", "year"),
+}
+
+_DURATION: Final = re.compile(r"(?P<number>\d{1,6}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
+_UNITS: Final = {
+    "ms": ("ms", "msec", "millisecond", "milliseconds"),
+    "s": ("", "s", "sec", "secs", "second", "seconds"),
+    "m": ("m", "min", "mins", "minute", "minutes"),
+}
+
+_DATE: Final = re.compile(r"([12]\d{3})([-/.])(\d{1,2})\2(\d{1,2})", re.ASCII)
+
+_UUID: Final = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+TRUTHS: Final = {
+    "true": ("true", "yes", "on", "y", "1"),
+    "false": ("false", "no", "off", "n", "0"),
+}
+
+
+def intended_number(text: str, unit: str) -> str | None:
+    """The digits of a number that was written with a currency, thousands, a suffix or its unit.
+
+    `unit` is that of the key: `/h` stands for nothing in a price per month.
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        return None
+    per, suffix = match["per"], (match["suffix"] or "").lower()
+    if per is not None and not any(word in unit and per in names for word, names in _PER.items()):
+        return None
+    digits = re.sub(r"[^\d]", "", match["digits"]).lstrip("0") or "0"
+    rest = "" if match["rest"] in {None, "."} else match["rest"]
+    if not suffix:
+        return f"{digits}{rest}"
+    value = Decimal(f"{digits}{rest}") * _MULTIPLES[suffix]
+    return ratio_of_percent(f"{digits}{rest}") if suffix == "%" else f"{value.normalize():f}"
+
+
+def ratio_of_percent(text: str) -> str:
+    """A percentage as a ratio, with two decimals at least: 30 is 0.30, and 7.5 is 0.075."""
+    value = Decimal(text) / 100
+    return f"{value.normalize():f}" if value != round(value, 2) else f"{value:.2f}"
+
+
+def intended_duration(text: str) -> str | None:
+    """A whole number with the unit that it was written with in words; seconds without one."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        return None
+    unit = next((unit for unit, names in _UNITS.items() if match["unit"].lower() in names), None)
+    return None if unit is None else f"{int(match['number'])}{unit}"
+
+
+def intended_word(text: str, options: tuple[str, ...]) -> str | None:
+    """The only option that differs in case, spaces and punctuation alone."""
+    same = [option for option in options if _letters(option) == _letters(text)]
+    return same[0] if len(same) == 1 and _letters(text) else None
+
+
+def intended_truth(text: str) -> str | None:
+    """True or false for a word that YAML 1.1 or a person reads so."""
+    return next((truth for truth, words in TRUTHS.items() if text.lower() in words), None)
+
+
+def intended_date(text: str) -> str | None:
+    """A date that begins with its year, in other separators or without zeros; no other order is certain."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return date(int(match[1]), int(match[3]), int(match[4])).isoformat()
+    except ValueError:
+        return None
+
+
+def is_gpu_uuid(text: str) -> bool:
+    """Whether a text has the form in which NVML reports the UUID of a whole GPU."""
+    return bool(_UUID.fullmatch(text))
+
+
+def uuid_as_nvml(text: str) -> str:
+    """A GPU's UUID as NVML spells it: the digits are in lower case."""
+    prefix, _, digits = text.partition("-")
+    return f"{prefix.upper()}-{digits.lower()}"
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())

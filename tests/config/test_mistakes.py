@@ -1,0 +1,73 @@
+"""Each row of `mistakes.yaml`: a mistaken configuration, the error that it gives, and its correction."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.config import ConfigError, document, parse
+from exporter.config.corrections import corrected
+
+FILE = Path("ice.yaml")
+TABLE = Path(__file__).parents[1] / "configs" / "mistakes.yaml"
+MISTAKES: list[dict[str, Any]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+"""Read by PyYAML itself: the values are those that the rows have between their keys."""
+
+
+@pytest.fixture(params=[yaml.CSafeLoader, yaml.SafeLoader], ids=["libyaml", "python"], autouse=True)
+def _loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "_LOADER", request.param)
+
+
+@pytest.mark.parametrize("row", MISTAKES, ids=[row["name"] for row in MISTAKES])
+def test_a_mistake_is_named_with_the_value_to_write(row: dict[str, Any]) -> None:
+    """The error says file, line, column and key, and the value that was meant where one is certain."""
+    with pytest.raises(ConfigError) as caught:
+        parse(row["written"].encode(), FILE)
+
+    assert row["error"] == f"{caught.value}\n"
+
+
+@pytest.mark.parametrize("row", MISTAKES, ids=[row["name"] for row in MISTAKES])
+def test_a_mistake_is_corrected_where_its_value_is_certain(row: dict[str, Any]) -> None:
+    """Nothing else of the text changes; a text whose value is not certain stays as it is."""
+    after, _ = corrected(row["written"].encode(), FILE)
+
+    assert row.get("corrected", row["written"]) == after.decode()
+
+
+def test_there_are_mistakes() -> None:
+    """The table has fifty rows and more, of one name each."""
+    assert len({row["name"] for row in MISTAKES}) == len(MISTAKES) >= 50
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "bom"])
+def test_all_else_stays(newline: str, mark: str) -> None:
+    """Comments, layout, line ends and a byte order mark stay; several corrections of a line fit together."""
+    before = f"{mark}# ours{newline}hardware:   # é{newline}  - rented: {{dollar_per_gpu_hour:  $2.50 }} # x"
+    after = f"{mark}# ours{newline}hardware:   # é{newline}  - rented: {{dollars_per_gpu_hour:  2.50 }} # x"
+
+    assert corrected(before.encode(), FILE) == (after.encode(), ())
+
+
+def test_what_syntax_hid_is_corrected_too() -> None:
+    """A text that is not YAML shows one mistake; the next are seen once it is mended."""
+    before = b"interval:10s\nbudgets:\n  - {name: a, dollars_per_month: 27k}\nlimits:\n\tmodels: 5\n"
+
+    after = (
+        b"timezone: UTC\ninterval: 10s\nbudgets:\n  - {name: a, dollars_per_month: 27000}\n"
+        b"limits:\n  models: 5\n"
+    )
+    assert corrected(b"timezone: UTC\n" + before, FILE) == (after, ())
+
+
+def test_no_correction_repeats_a_secret() -> None:
+    """A URL whose query may hold one is not proposed with it."""
+    text = b'servers: [{name: a, url: "http://h:8000/v1?key=abc123", gpus: [0]}]\n'
+    with pytest.raises(ConfigError) as caught:
+        parse(text, FILE)
+
+    assert "abc123" not in str(caught.value)
+    assert corrected(text, FILE)[0] == b'servers: [{name: a, url: "http://h:8000/metrics", gpus: [0]}]\n'

@@ -1,0 +1,171 @@
+"""`status` of a daemon's answer: the screen, and the answers that are refused."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exporter.report import Build, Report
+from exporter.reports.host_status import StatusFormError, as_json, of_daemon, text
+from exporter.web.cost_json import document
+from tests.web.conftest import make_report
+
+__all__ = ["make_report"]
+
+MakeReport = Callable[..., Report]
+NOW = 1000 * 10**9
+BUILD = Build("0.1.0", "9e3d667", "3.11.7")
+
+
+def server(number: int, **changes: Any) -> dict[str, Any]:
+    """A row of servers; the first is the dearest."""
+    row = {
+        "namespace": "llm",
+        "server": f"chat-{number}",
+        "model": "llama-70b",
+        "gpus": 0.5,
+        "dollars_per_hour": 20.0 - number,
+        "busy_ratio": 0.25,
+        "dollars_per_million_tokens": 1.5,
+        "up": True,
+    }
+    return {**row, **changes}
+
+
+def gpu(**changes: Any) -> dict[str, Any]:
+    """A row of GPUs."""
+    return {
+        "gpu_model": "NVIDIA H100 80GB HBM3",
+        "count": 1,
+        "up": True,
+        "priced": True,
+        "dollars_per_hour": 2.5,
+        **changes,
+    }
+
+
+def answer(**changes: Any) -> bytes:
+    """What a daemon of eight GPUs and two servers answers."""
+    host = {
+        "name": "gpu-7",
+        "taken": "2026-11-25T12:00:00Z",
+        "stale": False,
+        "dollars_per_hour": 20.0,
+        "monthly_run_rate_dollars": 14600.0,
+        "month": "2026-11",
+        "month_to_date_dollars": 6750.0,
+        "month_projected_dollars": 9000.0,
+        "budget_dollars": 27000.0,
+        "gpus": [gpu()] * 7 + [gpu(up=False)],
+        "servers": [server(2), server(1, up=False)],
+        "sources": [{"source": "nvml", "up": True}, {"source": "server:llm/chat-1", "up": False}],
+        "notes": ["Server llm/chat-1 cannot be read."],
+        **changes,
+    }
+    return json.dumps({"version": "0.1.0", "host": host}).encode()
+
+
+def test_the_screen() -> None:
+    """6,750 of 27,000 dollars are 25 %, five of twenty marks; the dearest server is first."""
+    assert text(of_daemon(answer(), "http://gpu-7:9844")) == (
+        "gpu-7, 2026-11-25T12:00:00Z\n"
+        "daemon        http://gpu-7:9844\n"
+        "spend now     $20.00 per hour\n"
+        "run-rate      $14,600.00 per month\n"
+        "2026-11       $6,750.00 of $27,000.00 [#####...............] 25%\n"
+        "month's end   $9,000.00 projected\n"
+        "\n"
+        "GPUs          8, 7 up, 8 priced\n"
+        "     8 NVIDIA H100 80GB HBM3  $20.00/h\n"
+        "\n"
+        "server                   model               GPUs     $/hour  busy  $/M tokens\n"
+        "llm/chat-1 DOWN          llama-70b            0.5      19.00   25%        1.50\n"
+        "llm/chat-2               llama-70b            0.5      18.00   25%        1.50\n"
+        "\n"
+        "sources       1 of 2 up; down: server:llm/chat-1\n"
+        "note: Server llm/chat-1 cannot be read.\n"
+    )
+
+
+def test_a_large_host_fits_the_screen() -> None:
+    """Of 300 servers, models and notes, 80 columns and 23 rows are shown, and a row says how many are not."""
+    name = "n" * 300
+    big = answer(
+        name=name,
+        servers=[server(number, server=f"{name}{number}", model=name) for number in range(300)],
+        gpus=[gpu(gpu_model=f"{number}{name}") for number in range(300)],
+        sources=[{"source": f"server:{name}{number}", "up": False} for number in range(300)],
+        notes=[f"{number} {'word ' * 60}" for number in range(300)],
+    )
+    lines = text(of_daemon(big, "http://gpu-7:9844")).splitlines()
+
+    assert max(map(len, lines)) == 80
+    assert len(lines) <= 23
+    assert "  and 297 more models" in lines
+    assert any(line.endswith("more, which cost less; --json has all") for line in lines)
+    assert any(line.endswith("more on the page") for line in lines)
+
+
+def test_a_pipe_gets_every_server() -> None:
+    """Without a screen there are as many rows as servers."""
+    big = answer(servers=[server(number) for number in range(300)])
+    lines = text(of_daemon(big, "x"), None).splitlines()
+
+    assert sum(line.startswith("llm/chat-") for line in lines) == 300
+
+
+def test_what_the_page_serves_is_understood(make_report: MakeReport) -> None:
+    """The answer of this release itself, fresh and stale; unknown figures stay unknown."""
+    report = make_report()
+    fresh = of_daemon(document(report, NOW, BUILD), "x")
+    stale = of_daemon(document(report, 1031 * 10**9, BUILD), "x")
+
+    assert fresh.dollars_per_hour is not None
+    assert sum(each.gpus for each in fresh.gpus) == sum(row.count for row in report.gpus)
+    assert fresh.sources == {row.source: row.up for row in report.sources}
+    assert stale.dollars_per_hour is None
+    assert "spend now     not known per hour\n" in text(stale)
+    assert json.loads(as_json(stale))["dollars_per_hour"] is None
+
+
+def test_an_earlier_release_has_no_sources() -> None:
+    """They are unknown then, and the rest is shown."""
+    before = json.loads(answer())
+    del before["host"]["sources"]
+
+    assert of_daemon(json.dumps(before).encode(), "x").sources is None
+
+
+def test_no_control_character_reaches_the_terminal() -> None:
+    """A name from outside cannot move the cursor."""
+    assert of_daemon(answer(name="a\x1b[2Jb"), "x").host == "a?[2Jb"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"<html>", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "has no host as /cost.json of this release has it"),
+        (b"{}", "has no host as /cost.json of this release has it"),
+        (b'{"host": null}', "has no figures before the first tick; try again in a few seconds"),
+        (answer(stale="no"), "has no stale as /cost.json of this release has it"),
+        (answer(dollars_per_hour="20"), "has no dollars_per_hour as /cost.json of this release has it"),
+        (answer(dollars_per_hour=True), "has no dollars_per_hour as /cost.json of this release has it"),
+        (answer(dollars_per_hour=10**400), "has no finite number in dollars_per_hour"),
+        (answer(dollars_per_hour=float("nan")), "has no finite number in dollars_per_hour"),
+        (answer(servers={}), "has no servers as /cost.json of this release has it"),
+        (answer(servers=[1]), "has no list of objects in servers"),
+        (answer(servers=[server(1, up=1)]), "has no up as /cost.json of this release has it"),
+        (answer(gpus=[gpu(count=0.5)]), "has no number of GPUs in count"),
+        (answer(gpus=[gpu(count=-1)]), "has no number of GPUs in count"),
+        (answer(sources=[{"source": "nvml"}]), "has no up as /cost.json of this release has it"),
+    ],
+)
+def test_another_answer_is_refused(body: bytes, problem: str) -> None:
+    """Each with the key that is wrong."""
+    with pytest.raises(StatusFormError) as caught:
+        of_daemon(body, "x")
+
+    assert str(caught.value) == problem
