@@ -119,8 +119,8 @@ to the server, and which figures are missing.
 An engine is recognized by its metrics page; `engine` in the [configuration](configuration.md) overrides that.
 [Server discovery](discovery.md) explains how servers are found, [Prefill and decode split](split.md) the \
 accuracy of the methods, and the [Contributor's tutorial](contributing-tutorial.md) how to record a server.
-An engine that is missing here can be \
-[described in the configuration](contributing-tutorial.md#describe-an-engine-in-the-configuration).
+For one that is missing here, see \
+[Describe an engine in the configuration](contributing-tutorial.md#describe-an-engine-in-the-configuration).
 """
 
 _GLANCE_HEAD: Final = """\

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final, TypeVar, get_args
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
+from exporter.config.gateways import MetricLabel
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
@@ -58,19 +59,6 @@ class MetricName(ScalarValidator[str]):
             raise RefusedError(
                 f"{shown(written.text)} is no metric name; copy it from the page, without braces and labels"
             )
-        return written.text
-
-
-@dataclass(frozen=True, slots=True)
-class MetricLabel(ScalarValidator[str]):
-    """The name of a label of a sample."""
-
-    expected: str = "label"
-
-    def parse(self, written: Scalar) -> str:
-        """The name itself."""
-        if not _LABEL.fullmatch(written.text):
-            raise RefusedError(f"{shown(written.text)} is no label of a metric; copy it from the page")
         return written.text
 
 

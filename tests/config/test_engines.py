@@ -188,7 +188,7 @@ COUNTERS = "counters: [{name: x_total, quantity: prompt}]"
         ),
         (
             f"name: x, {COUNTERS}, models: ['a.b']",
-            '1:77: engines[0].models[0]: "a.b" is no label of a metric; copy it from the page',
+            '1:77: engines[0].models[0]: "a.b" is no label; write letters, digits and underscores',
         ),
         (
             f"name: x, {COUNTERS}, path: metrics",
@@ -222,7 +222,7 @@ def test_a_server_names_an_engine_that_there_is(refused: Refused) -> None:
     text = f"engines: [{{name: acme, {COUNTERS}}}]\nservers: [{{match: {{port: 1}}, engine: acm}}]\n"
     (line,) = refused(text.encode())
     assert line.startswith('ice.yaml:2:38: servers[0].engine: "acm" is not one of aphrodite, ')
-    assert line.endswith(", vllm, acme; describe it under `engines`")
+    assert line.endswith(", xinference, acme; describe it under `engines`")
 
     broken = "engines: [{name: acme}]\nservers: [{match: {port: 1}, engine: acme}]\n"
     assert refused(broken.encode()) == ["ice.yaml:1:11: engines[0]: counters is missing: what it counts"]
