@@ -133,8 +133,9 @@ def test_a_right_file_is_checked_as_without_the_flag(file: Path, capsys: pytest.
     ("flags", "error"),
     [
         (["--write"], "--write goes with --fix"),
-        (["--fix", "--json"], "--fix corrects --config.file alone, without --json"),
-        (["--fix", "--web.config.file=/w"], "--fix corrects --config.file alone, without --json"),
+        (["--fix", "--json"], "--fix corrects --config.file alone, without --json and --page"),
+        (["--fix", "--page=/p"], "--fix corrects --config.file alone, without --json and --page"),
+        (["--fix", "--web.config.file=/w"], "--fix corrects --config.file alone, without --json and --page"),
     ],
 )
 def test_flags_that_clash(

@@ -145,7 +145,8 @@ COUNTERS = "counters: [{name: x_total, quantity: prompt}]"
             "name: x, counters: [{name: x, quantity: prompts}]",
             (
                 '1:52: engines[0].counters[0].quantity: "prompts" is not one of prompt, cached_prompt, '
-                "generation, requests, preemptions, prefill_seconds, decode_seconds, decode_request_seconds"
+                "generation, requests, preemptions, prefill_seconds, decode_seconds, decode_request_seconds; "
+                "did you mean prompt?"
             ),
         ),
         (
@@ -219,9 +220,9 @@ def test_a_name_is_of_one_engine(refused: Refused) -> None:
 
 def test_a_server_names_an_engine_that_there_is(refused: Refused) -> None:
     """Described ones are listed with the built-in ones; a broken description is still one."""
-    text = f"engines: [{{name: acme, {COUNTERS}}}]\nservers: [{{match: {{port: 1}}, engine: acm}}]\n"
+    text = f"engines: [{{name: acme, {COUNTERS}}}]\nservers: [{{match: {{port: 1}}, engine: exllama}}]\n"
     (line,) = refused(text.encode())
-    assert line.startswith('ice.yaml:2:38: servers[0].engine: "acm" is not one of aphrodite, ')
+    assert line.startswith('ice.yaml:2:38: servers[0].engine: "exllama" is not one of aphrodite, ')
     assert line.endswith(", xinference, acme; describe it under `engines`")
 
     broken = "engines: [{name: acme}]\nservers: [{match: {port: 1}, engine: acme}]\n"
