@@ -101,6 +101,7 @@ def test_a_group_without_a_rule_is_left_out() -> None:
         "inference-projected",
         "inference-budgets",
         "inference-overheads",
+        "inference-savings",
     ]
 
 

@@ -226,7 +226,8 @@ def _spending(
         labels = _labels(cluster, server)
         spend = _alive(fleet, cluster, server, lambda host, server: host.price(server) / MICRO)
         if spend(0):  # nobody tells the spend of what has no price
-            yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
+            for name in ("cost_dollars_per_hour:server", "server_spend_dollars_per_hour"):
+                yield Memory(f"inference:{name}", labels, spend, day)
     yield from _hosts(fleet, cluster)
     yield from _closed(fleet, cluster)
 
@@ -344,7 +345,6 @@ def _rates(fleet: ExpectedFleet, cluster: str, begin: int, day: Sequence[int]) -
         yield Memory("inference:server_tokens:rate5m", labels, tokens, day)
         if sum(server.tokens):  # a quarter of its places are taken
             yield Memory("inference:server_load_dollars_per_hour", labels, _times(cost, HOUR // 4), day)
-            yield Memory("inference:server_spend_dollars_per_hour", labels, _times(cost, HOUR), day)
         kinds = {**labels, "model": server.model}
         for kind, count in zip(KINDS, server.tokens, strict=True):
             rate = _alive(fleet, cluster, server, lambda host, server, n=count: n * host.count(server) / HOUR)

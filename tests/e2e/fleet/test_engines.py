@@ -56,6 +56,8 @@ ROUGH = (
     "inference:waste_dollars_per_hour:server_1d",
 )
 """Means of a day on which the spend changed: they have seconds beside the history's minutes."""
+QUOTIENTS = "inference:server_slo_"
+"""How names of shares begin: quotients of rates of which VictoriaMetrics stores fewer digits."""
 DAILY = ("inference:month_projected_dollars", "low")
 """Projections with a mean of the last day in them, by how they end: a cluster's part, and lower bounds."""
 COUNTED = (
@@ -114,6 +116,8 @@ def records(rules: list[Rule]) -> list[str]:
 
 def tolerance(name: str) -> float:
     """Of a recorded value."""
+    if name.startswith(QUOTIENTS):
+        return 10 * CLOSE
     return 0.1 if name.startswith(ROUGH) else CLOSE
 
 
