@@ -16,7 +16,7 @@ def replace_file(target: Path, data: bytes, *, mode: int | None = None) -> None:
     Raises:
         OSError: it cannot be written, or not with its owner; the file is as it was.
     """
-    target = target.resolve()
+    target = Path(os.path.realpath(target))
     before = target.stat() if mode is None else None
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)

@@ -1,5 +1,6 @@
 """What is read from one page of metrics: `check-config --page`, to try an engine of the configuration."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def page_of(path: Path, config: Config) -> tuple[PageReading, ...]:
 
 def _body(path: Path, most: int) -> bytes:
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise RefusedError(f"{path} is no file; save a page of the server in one")
         with path.open("rb") as file:
             body = file.read(most + 1)

@@ -228,6 +228,7 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
                 "column": 1,
                 "key": "intervall",
                 "message": "unknown key; did you mean interval?",
+                "correction": "interval",
             },
             {
                 "file": str(path),
@@ -235,6 +236,7 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
                 "column": 18,
                 "key": "limits.models",
                 "message": '"0" is out of range: models, 1 to 1000',
+                "correction": None,
             },
         ],
     }
@@ -253,4 +255,5 @@ def test_a_file_that_is_not_there_is_told_as_json(tmp_path: Path) -> None:
         "column": None,
         "key": "",
         "message": "cannot be read: No such file or directory",
+        "correction": None,
     }
