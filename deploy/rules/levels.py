@@ -85,15 +85,12 @@ LEVELS: Final = Group(
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),
-        *(
-            Record(
-                f"{JOINT}:{name}",
-                joint(window),
-                "No histogram has both latencies of a request." if name == "1h" else "",
-                meaning=f"share within all objectives of a server, of which only bounds are known, over {span}",
-                labels=(*SERVER_LABELS, "bound"),
-            )
-            for name, window, span in (("1h", "1h", "an hour"), ("24h", "24h", "a day"))
+        Record(
+            f"{JOINT}:1h",
+            joint("1h"),
+            "No histogram has both latencies of a request.",
+            meaning="share within all objectives of a server, of which only bounds are known, over an hour",
+            labels=(*SERVER_LABELS, "bound"),
         ),
         *(
             Record(
@@ -104,17 +101,12 @@ LEVELS: Final = Group(
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),
-        *(
-            Record(
-                f"inference:server_slo_cost_dollars_per_million_tokens:{name}",
-                cost(name),
-                "Assumes as many tokens per request within the objectives as outside."
-                if name == "1h"
-                else "",
-                meaning=f"a server's price over the share within all objectives, over {span}",
-                labels=(*SERVER_LABELS, "bound"),
-            )
-            for name, span in (("1h", "an hour"), ("24h", "a day"))
+        Record(
+            "inference:server_slo_cost_dollars_per_million_tokens:1h",
+            cost("1h"),
+            "Assumes as many tokens per request within the objectives as outside.",
+            meaning="a server's price over the share within all objectives, over an hour",
+            labels=(*SERVER_LABELS, "bound"),
         ),
         Record(
             TARGET,

@@ -44,6 +44,12 @@ HOSTS = {
     f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
     f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
     f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
+    # a quarter of what the server could serve is served
+    f'inference_server_load_ratio{{{SERVED},limit="kv_cache"}}': "0.25x180",
+    f"inference_server_load_dollars_per_hour{{{SERVED}}}": "7.5x180",
+    f"inference_server_headroom_dollars_per_hour{{{SERVED}}}": "6x180",
+    f"inference_server_requests_waiting{{{SERVED}}}": "3x180",
+    f"inference_server_preemptions_total{{{SERVED}}}": "0+2x180",
     # a finding of each host; what is silent is not counted on
     f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="a"}}': "1400x180",
     f'inference_saving_dollars_per_month{{{OWNED},kind="schedule",form="cash",instance="b"}}': "7x100 stale",
@@ -165,6 +171,8 @@ CENTRE = {
 SERIES = HOSTS | CENTRE
 
 CHAT = f"{{{OWNED}}}"
+LOADED = 'server="chat",namespace="ml",model="m",instance="a"'
+FILL = "waste: Fill: what servers could serve beside what they serve, the first 50"
 UNALLOCATED = '{server="unallocated"}'
 MONTH = f"{{{NOV}}}"
 HERE, W = "{}", '{cluster="w"}'
@@ -264,6 +272,14 @@ EXPECTED: dict[str, Samples] = {
     # 152.587890625 over 0.9 at best; over 1 - 0.25 - 0.1 at worst
     f"{LEVEL}: Dollars per million tokens within it, at least": {CHAT: 169.54210069444446},
     f"{LEVEL}: Dollars per million tokens within it, at most": {CHAT: 234.75060096153848},
+    f"{FILL}: Headroom, per month": {CHAT: 4200},
+    f"{FILL}: Load, 1 h": {CHAT: 0.25},
+    f"{FILL}: Dollars per million tokens, 1 h": {CHAT: 152.587890625},
+    f"{FILL}: Dollars per million tokens at full load": {CHAT: 38.14697265625},
+    "gpus: Load by limit: the 10 highest": {f'{{{LOADED},limit="kv_cache"}}': 0.25},
+    "gpus: Requests waiting: the 10 longest queues": {f"{{{LOADED}}}": 3},
+    # two a minute
+    "gpus: Preemptions per hour: the 10 highest": {f"{{{LOADED}}}": 120},
     # 25 and 50 cents a minute are idle: 45 dollars an hour, of 700 hours
     "fleet: Wasted, per month": {"{}": 31500},
     "fleet: Give back, per month": {"{}": 21000},

@@ -36,7 +36,10 @@ YOUNG = "two weeks are compared, and the demo is scraped for a day"
 WEEKS = "weeks are looked back on, and the demo is scraped for a day"
 STEADY = "nothing changes in the demo's last minutes"
 WELL = "all is well in the demo"
+MEMORY = "these books are in memory"
 EMPTY = {
+    "fleet: What could be saved: the first 30 findings: Saves per month": MEMORY,
+    "waste: What could be saved: the first 50 findings: Saves per month": MEMORY,
     "chargeback: Budgets of products, by projected share: the first 100: Of": FLEET_ONLY,
     "chargeback: Budgets of products, by projected share: the first 100: Projected": FLEET_ONLY,
     "chargeback: Budgets of products, by projected share: the first 100: Projected share": FLEET_ONLY,
@@ -133,6 +136,9 @@ def series() -> dict[str, str]:
 
 
 SILENT = {
+    "inference:budget_saving_dollars_per_month": MEMORY,
+    "inference:saving_dollars_per_month:owner": MEMORY,
+    "inference:saving_dollars_per_month:server": MEMORY,
     "inference:budget_dollars:lost": WELL,
     "inference:cluster_renamed": WELL,
     "inference:cluster_silent_since_timestamp_seconds": WELL,
