@@ -1,7 +1,9 @@
 """Review of the daemon's own ledger for savings: once an hour, in a thread of its own."""
 
+import ctypes
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +80,18 @@ class SavingsReview:
             self._note(str(error))
         finally:  # findings of before are not those of now
             self._savings, self._running = savings, False
+            _trim_heap()
 
     def _note(self, problem: str) -> None:
         if problem and problem != self._problem:
             log.warning("savings unavailable", extra={"problem": problem})
         self._problem = problem
+
+
+def _trim_heap() -> None:
+    """Give what a review has freed back to the system, where the C library can (malloc_trim(3) of glibc)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reviewed(basis: TickBasis, now: Instant, config: Config, path: Path) -> HostSavings | None:
