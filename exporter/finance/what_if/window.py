@@ -4,7 +4,7 @@ An hour in which GPU time waits for a price, or was before owned hardware was in
 it costs is not known.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
@@ -189,6 +189,10 @@ class MeasuredLoad:
     def all_tokens(self) -> int:
         """Tokens of all kinds."""
         return sum(hour.all_tokens for hour in self.hours)
+
+    def paid_for(self, servers: Collection[ServerKey]) -> Picodollars:
+        """The money of some servers."""
+        return sum(amount for hour in self.hours for key, amount in hour.by_server.items() if key in servers)
 
     def per_day(self, amount: Fraction | int) -> Fraction:
         """An amount of the window on a mean day."""

@@ -18,6 +18,7 @@ from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented
 from tests.finance.what_if.window_builders import (
     BGE,
     DOLLAR,
+    FREE,
     HOUR,
     SEARCH,
     day,
@@ -181,6 +182,28 @@ def test_one_throughput_is_of_one_server() -> None:
         "one throughput for 2 servers: name those that it is of with --server"
     )
     assert outcome(measured(window, "*"), "gpu=L40S:5tok/s@1").cost == 24 * DOLLAR
+
+
+def test_a_server_without_tokens_stays() -> None:
+    """Chat costs 3 dollars an hour, a server without tokens 21, free GPUs 1: 1,200 in 48 hours.
+
+    A GPU at 1.10 takes the place of chat alone: 22 x 48 + 52.80. Chat's 144 pay two of them (105.60). One
+    serves 720,000 tokens an hour, and 600 of the peak hour are as many of the mean day: 24 x 720,000.
+    """
+    window = hours(48, lambda _: hour(3, 1, 600))
+    for each in window.values():
+        each.money.update({(SEARCH, "rent"): 21 * DOLLAR, (FREE, "rent"): DOLLAR})
+        each.gpu_time[SEARCH] = 7 * HOUR
+    load = measured(window)
+
+    sized = outcome(load, "gpu=L40S:200tok/s@1.10")
+
+    assert load.paid == 1200 * DOLLAR
+    assert sized.cost == Fraction("1108.80") * DOLLAR
+    assert "1,056.00 dollars of other servers and free GPUs stay." in sized.evidence
+    assert sized.figures["servers_dollars"] == 144
+    assert sized.turn is not None
+    assert sized.turn.tokens_per_day == 2 * 24 * 720_000
 
 
 RENT = Rented((RentPrice(Decimal("8.80"), gpus=8, since_text="2026-09-01"),))
