@@ -210,7 +210,7 @@ def test_an_hour_without_a_cost_of_the_model(
     captured = capsys.readouterr()
     assert rows(captured.out)[-1]["unpriced"] == "no_cost"
     assert captured.err.endswith(
-        "warning: of hours in which the ledger has no cost of their model: 1 requests, 53 tokens\n"
+        "warning: of hours in which the ledger has no cost of tokens of their model: 1 requests, 53 tokens\n"
     )
 
 

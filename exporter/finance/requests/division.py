@@ -34,13 +34,12 @@ WeightsOf = Callable[[str, str], Weights]
 class ModelPool:
     """The servers of one model in one hour: busy money by phase, and tokens.
 
-    `all_money` has that of every phase. `given` are tokens of requests by kind, `undivided` those of prompts
+    `money` has what tokens carry. `given` are tokens of requests by kind, `undivided` those of prompts
     of which the log does not tell what was cached.
     """
 
     model: str
     weights: Weights
-    all_money: Picodollars = 0
     money: dict[str, Picodollars] = field(default_factory=dict)
     counted: dict[Kind, int] = field(default_factory=dict)
     given: dict[Kind, int] = field(default_factory=dict)
@@ -164,10 +163,10 @@ class RequestHour:
         return self.other + sum(pool.prefill_and_decode - pool.requests for pool in self.pools.values())
 
     def pool(self, names: Iterable[str]) -> ModelPool | None:
-        """The pool of the first of these models that has a cost."""
+        """The pool of the first of these models that has a cost which tokens carry."""
         for name in names:
             pool = self.pools.get(name)
-            if pool is not None and pool.all_money:
+            if pool is not None and pool.prefill_and_decode:
                 return pool
         return None
 
@@ -184,7 +183,6 @@ def add_history(hours: Hours, history: Mapping[int, HistorySums], weights_of: We
         for (owner, phase), amount in sorted(sums.cost.items()):
             hour.dollars += amount
             pool = _pool(hour, owner, weights_of)
-            pool.all_money += amount
             if phase in {"prefill", "decode"}:
                 add(pool.money, phase, amount)
             elif phase in BUSY_PHASES:

@@ -57,7 +57,8 @@ _COLUMNS: Final = (
 )
 
 Unpriced = Literal["not_served", "no_cost"]
-"""Why a request has no cost: no server of the ledger has its model, or none had a cost in its hour."""
+"""Why a request has no cost: no server of the ledger has its model, or none had a cost of
+tokens in its hour."""
 
 MODELS_NAMED: Final = 10
 
@@ -186,7 +187,7 @@ class PricedRequests:
             )
         if self._unpriced["no_cost"]:
             yield (
-                f"warning: of hours in which the ledger has no cost of their model: "
+                "warning: of hours in which the ledger has no cost of tokens of their model: "
                 f"{self._unpriced['no_cost']:,} requests, {self._tokens_unpriced['no_cost']:,} tokens"
             )
         yield from self._excess()
