@@ -11,7 +11,7 @@ from exporter.finance.tco.breakeven import CostLine
 from exporter.finance.what_if.choices import GpuChoice
 from exporter.finance.what_if.gpu_price import gpu_price
 from exporter.finance.what_if.outcome import Outcome, Turn, WhatIfPolicy, staying
-from exporter.finance.what_if.window import LoadHour, MeasuredLoad
+from exporter.finance.what_if.window import MeasuredLoad
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Picodollars
 
@@ -30,7 +30,7 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
             choice,
             lack=f"one throughput for {len(servers)} servers: name those that it is of with --server",
         )
-    demand = {hour.hour: _demand(hour, choice) for hour in load.hours}
+    demand = {hour.hour: max(0, hour.demand(choice.counts)) for hour in load.hours}
     peak_hour = max(demand, key=lambda hour: (demand[hour], -hour))
     if not demand[peak_hour]:
         kind = "generated token" if choice.counts == "generation" else "token"
@@ -62,6 +62,13 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
         f"{count}: the peak hour had {demand[peak_hour]:,} {words}, {one} {floor(an_hour):,}.",
         f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
     ]
+    if spread := sum(
+        max(0, count)
+        for hour in load.hours
+        for (_, kind), count in hour.moved.items()
+        if choice.counts in ("all", kind)
+    ):
+        evidence.append(f"Counted after hours without observation, and spread over them: {spread:,} tokens.")
     evidence += staying(load, freed)
     if price.estimate:
         evidence.append("The price is an estimate, neither configured nor a list price.")
@@ -85,10 +92,6 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
         },
         line=CostLine(Fraction(0), per_replica * a_month, Fraction(0), 1, capacity),
     )
-
-
-def _demand(hour: LoadHour, choice: GpuChoice) -> int:
-    return max(0, hour.generated if choice.counts == "generation" else hour.all_tokens)
 
 
 def _turn(freed: Picodollars, per_replica: Fraction, capacity: Fraction) -> Turn:

@@ -7,7 +7,7 @@ it costs is not known.
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.money import add, add_all
@@ -55,6 +55,7 @@ class WindowHour:
     """One hour of all hosts: `covered` is how much of it was metered.
 
     `money` is by server and component, `gpu_time` what is owed, and `busy` the part in which GPUs worked.
+    `moved` is what `tokens` lack, or have too much, of what was served in the hour: see `_spread`.
     `rented` is by GPU model. `unpriced` is GPU time that waits for a price, by server, and `before_service`
     that of owned hardware before its service.
     """
@@ -65,6 +66,7 @@ class WindowHour:
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     tokens: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
+    moved: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
     rented: dict[str, RentedTime] = field(default_factory=dict)
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
 
@@ -75,7 +77,37 @@ Hours = Mapping[int, WindowHour]
 
 def host_hours(history: Mapping[int, HistorySums], covered: Mapping[int, Nanoseconds]) -> Hours:
     """The hours of one ledger."""
-    return {hour: _host_hour(sums, covered.get(hour, 0)) for hour, sums in history.items()}
+    hours = {hour: _host_hour(sums, covered.get(hour, 0)) for hour, sums in history.items()}
+    unobserved = {
+        hour: {owner.key for (owner, phase), time in sums.held.items() if phase == "unobserved" and time > 0}
+        for hour, sums in history.items()
+    }
+    _spread(hours, unobserved)
+    return hours
+
+
+def _spread(hours: Hours, unobserved: Mapping[int, Collection[ServerKey]]) -> None:
+    """Move tokens that were counted after hours without observation into these, evenly.
+
+    A server that was not read for some hours has the tokens of all of them in the hour in which it is read
+    again. An hour in which some of its tokens were counted was observed, if not for all of the time.
+    """
+    waiting: dict[ServerKey, list[int]] = {}
+    for number, hour in sorted(hours.items()):
+        served = {key.server for (key, _), count in hour.tokens.items() if count > 0}
+        before = {server: since for server, since in waiting.items() if since[-1] == number - 1}
+        for (model, kind), count in hour.tokens.items():
+            since = before.get(model.server, [])
+            each = count // (len(since) + 1)
+            if since and each > 0:
+                for earlier in since:
+                    add(hours[earlier].moved, (model, kind), each)
+                add(hour.moved, (model, kind), -each * len(since))
+        waiting = {
+            server: [*before.get(server, []), number]
+            for server in unobserved.get(number, ())
+            if server not in served
+        }
 
 
 def _host_hour(sums: HistorySums, covered: Nanoseconds) -> WindowHour:
@@ -114,6 +146,7 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
         add_all(both.gpu_time, hour.gpu_time)
         add_all(both.busy, hour.busy)
         add_all(both.tokens, hour.tokens)
+        add_all(both.moved, hour.moved)
         add_all(both.unpriced, hour.unpriced)
         for model, (rent, time) in hour.rented.items():
             before = both.rented.get(model, RentedTime(0, 0))
@@ -133,6 +166,7 @@ class LoadHour:
     busy: Nanoseconds
     by_server: Mapping[ServerKey, Picodollars]
     tokens: Mapping[tuple[ServedModel, Kind], int]
+    moved: Mapping[tuple[ServedModel, Kind], int]
     rented: Mapping[str, RentedTime]
 
     @property
@@ -140,10 +174,14 @@ class LoadHour:
         """Tokens of all kinds."""
         return sum(self.tokens.values())
 
-    @property
-    def generated(self) -> int:
-        """Tokens that were generated."""
-        return sum(count for (_, kind), count in self.tokens.items() if kind == "generation")
+    def demand(self, counts: Literal["all", "generation"]) -> int:
+        """Tokens that were served in the hour, rather than counted in it; of all kinds or generated ones."""
+        return sum(
+            count
+            for tokens in (self.tokens, self.moved)
+            for (_, kind), count in tokens.items()
+            if counts in ("all", kind)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +277,7 @@ def measured_load(
                 sum(time for key, time in hour.busy.items() if matches(key)),
                 by_server,
                 {key: count for key, count in hour.tokens.items() if matches(key[0].server)},
+                {key: count for key, count in hour.moved.items() if matches(key[0].server)},
                 hour.rented,
             )
         )

@@ -20,6 +20,8 @@ from tests.finance.what_if.window_builders import (
     DOLLAR,
     FREE,
     HOUR,
+    LLAMA,
+    MONDAY,
     SEARCH,
     day,
     hour,
@@ -38,6 +40,22 @@ def outcome(load: MeasuredLoad, text: str, **changes: object) -> Outcome:
 def peak(number: int) -> int:
     """9 million tokens at noon, 1 million in every other hour: 32 million a day."""
     return 9_000_000 if number == 12 else 1_000_000
+
+
+def test_the_hour_after_an_outage_is_no_peak() -> None:
+    """8 million of hour 13 came in four hours: 2 million each. One GPU serves 3.6 million an hour."""
+    window = hours(
+        24, lambda number: hour(tokens={10: 0, 11: 0, 12: 0, 13: 8_000_000}.get(number, 1_000_000))
+    )
+    for number in (10, 11, 12):
+        window[MONDAY + number].moved[LLAMA, "generation"] = 2_000_000
+    window[MONDAY + 13].moved[LLAMA, "generation"] = -6_000_000
+    sized = outcome(measured(window), "gpu=L40S:1000tok/s@1.50")
+
+    assert (sized.figures["gpus"], sized.figures["peak_hour_tokens"]) == (1, 2_000_000)
+    assert sized.evidence[2] == (
+        "Counted after hours without observation, and spread over them: 6,000,000 tokens."
+    )
 
 
 def test_the_peak_hour_decides() -> None:

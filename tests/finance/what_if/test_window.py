@@ -46,6 +46,46 @@ SUMS = HistorySums(
 )
 
 
+def ledger_hours(*tokens: int, unobserved: int = 0, start: int = MONDAY) -> dict[int, HistorySums]:
+    """Hours with so many generated tokens; -1: none, as the server was not read. `unobserved`: of others."""
+    return {
+        start + number: HistorySums(
+            held={OwnerPhase(OWNER, "unobserved"): HOUR if count < 0 else unobserved},
+            tokens={} if count < 0 else {(OWNER, "generation"): count},
+        )
+        for number, count in enumerate(tokens)
+    }
+
+
+def demand(*hosts: dict[int, HistorySums]) -> list[int]:
+    """Of each hour of the fleet, from the first."""
+    together = fleet_hours(host_hours(each, {}) for each in hosts)
+    window = {number: replace(each, money={(CHAT, "rent"): DOLLAR}) for number, each in together.items()}
+    padded = window | hours(30, lambda number: window.get(MONDAY + number, hour()))
+    return [each.demand("generation") for each in measured(padded).hours if each.hour in window]
+
+
+def test_tokens_of_an_outage_are_spread_over_it() -> None:
+    """3,001 of hour 3 were served in hours 1 to 3; the sum stays, and so do the tokens that are counted."""
+    assert demand(ledger_hours(1000, -1, -1, 3001, 900)) == [1000, 1000, 1000, 1001, 900]
+    (_, _, _, counted, _) = host_hours(ledger_hours(1000, -1, -1, 3001, 900), {}).values()
+    assert counted.tokens == {(LLAMA, "generation"): 3001}
+
+
+def test_an_hour_that_was_observed_in_part_is_no_outage() -> None:
+    """Nor is one whose server has no tokens although it was read, nor one before hours that are missing."""
+    assert demand(ledger_hours(5, 7, 900, unobserved=HOUR // 2)) == [5, 7, 900]
+    assert demand(ledger_hours(5, 0, 900)) == [5, 0, 900]
+    apart = ledger_hours(5, -1) | ledger_hours(900, start=MONDAY + 3)
+    assert demand(apart) == [5, 0, 900]
+
+
+def test_an_outage_is_of_one_host() -> None:
+    """The other host's 10 an hour stay; without tokens after it there is nothing to spread."""
+    assert demand(ledger_hours(1000, -1, 2000), ledger_hours(10, 10, 10)) == [1010, 1010, 1010]
+    assert demand(ledger_hours(1000, -1, -1)) == [1000, 0, 0]
+
+
 def test_an_hour_of_a_ledger() -> None:
     """Three quarters of an hour are owed, and a quarter worked; 3 of 7 nanoseconds wait for a price."""
     (read,) = host_hours({MONDAY: SUMS}, {MONDAY: HOUR // 2}).values()
