@@ -15,7 +15,7 @@ from exporter.tariff import quotes
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.quotes import Quote
-from exporter.tariff.tariff import Tariff
+from exporter.tariff.tariff import AMORTIZATION, Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Owned, matches
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
@@ -43,10 +43,8 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
         return f"the catalogue is damaged: {error}"
     for rule in policy.hardware:
         if rule.match.gpu_model is not None and any(matches(rule.match.gpu_model, name) for name in names):
-            return (
-                _ruled(rule, choice, policy)
-                or f"{rule.source} has no price of {choice.gpu_model} now; {remedy}"
-            )
+            ruled = _ruled(rule, choice, policy)
+            return f"{ruled}; {remedy}" if isinstance(ruled, str) else ruled
     if match is None:
         known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
         similar = did_you_mean(choice.gpu_model, known)
@@ -70,12 +68,17 @@ def _names(gpu_model: str, match: GpuNameMatch | None, policy: WhatIfPolicy) -> 
             yield name
 
 
-def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | None:
-    """The price of a rule, wherever the host of such a GPU may be."""
+def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
+    """The price of a rule, wherever the host of such a GPU may be, or why there is none.
+
+    Hardware that is written off costs nothing where it is: that is no price of more of it.
+    """
     tariff = Tariff(hardware=(replace(rule, match=HardwareMatch()),), catalogue=policy.catalogue)
     price = tariff.hardware_price(Gpu("", choice.gpu_model), policy.now)
     if not price.priced:
-        return None
+        return f"{rule.source} has no price of {choice.gpu_model} now"
+    if any(rate.component == AMORTIZATION and not rate.rate.amount for rate in price.rates):
+        return f"{rule.source} prices hardware that is written off: another {choice.gpu_model} is not free"
     per_hour = sum(
         (Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period) for rate in price.rates),
         Fraction(0),

@@ -285,6 +285,25 @@ def test_a_rule_without_a_price_now() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "owned",
+    [
+        replace(OWNED, life_years=Decimal(5), support_dollars_per_year=Decimal(100)),
+        replace(OWNED, purchase_dollars=Decimal(0)),
+        replace(OWNED, residual_ratio=Decimal(1)),
+    ],
+    ids=["beyond its life", "not bought", "sold for its price"],
+)
+def test_hardware_that_is_written_off_prices_no_other(owned: Owned) -> None:
+    """It costs nothing but its support where it is; another GPU has to be bought."""
+    rule = Hardware(HardwareMatch(gpu_model="*L40S*"), owned, "hardware[3]")
+
+    assert outcome(day(), "gpu=L40S:5tok/s", hardware=(rule,)).lack == (
+        "hardware[3] prices hardware that is written off: another L40S is not free; "
+        "write it like gpu=L40S:5tok/s@1.10"
+    )
+
+
 def test_a_rule_for_any_gpu_names_no_type() -> None:
     """What a host costs here is no price of another type: the market's 1, 1.09 and 1.55 are."""
     rule = Hardware(HardwareMatch(), RENT, "hardware[0]")
