@@ -1,9 +1,10 @@
 """The price of an hour of a GPU type that the hosts may not have. Pure.
 
-A rule of the configuration that names the type, else the catalogue: never the price of a host's own type.
+A rule of the configuration that names the type and nothing else, else the catalogue: never the price of a
+host's own type, and none that is of some hosts, places or instances alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -29,6 +30,7 @@ class GpuPrice:
     as_of: str = ""
     estimate: bool = False
     owned: bool = False
+    evidence: tuple[str, ...] = ()
 
 
 def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -41,22 +43,31 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
         names = tuple(_names(choice.gpu_model, match, policy))
     except CatalogueError as error:
         return f"the catalogue is damaged: {error}"
-    for rule in policy.hardware:
-        if rule.match.gpu_model is not None and any(matches(rule.match.gpu_model, name) for name in names):
+    naming = [rule for rule in policy.hardware if _names_type(rule.match.gpu_model, names)]
+    limited = [rule.source for rule in naming if rule.match != HardwareMatch(gpu_model=rule.match.gpu_model)]
+    some = (f"Priced for some hosts alone, and not taken: {', '.join(limited)}.",) if limited else ()
+    for rule in naming:
+        if rule.source not in limited:
             ruled = _ruled(rule, choice, policy)
-            return f"{ruled}; {remedy}" if isinstance(ruled, str) else ruled
+            return f"{ruled}; {remedy}" if isinstance(ruled, str) else replace(ruled, evidence=some)
     if match is None:
         known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
         similar = did_you_mean(choice.gpu_model, known)
         hint = f", but {similar}" if similar else ""
         return f"the catalogue knows no GPU {choice.gpu_model}{hint}; its price can be given: {remedy}"
     if policy.unmatched == "unpriced":
-        return f"no rule prices {choice.gpu_model}, and unmatched_hardware takes no estimate; {remedy}"
+        where = " on all hosts" if limited else ""
+        return f"no rule prices {choice.gpu_model}{where}, and unmatched_hardware takes no estimate; {remedy}"
     quote = quotes.of_unmatched(policy.catalogue, HostLocation(cloud=policy.cloud), choice.gpu_model)
     if not isinstance(quote, Quote):
         return f"the catalogue has no price: {quote.reason}; {remedy}"
     per_hour = Fraction(quote.dollars_per_hour) * PICODOLLARS_PER_DOLLAR / quote.devices
-    return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate")
+    return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate", evidence=some)
+
+
+def _names_type(pattern: str | None, names: Collection[str]) -> bool:
+    """Whether a pattern matches a name, and says more than that anything may be there."""
+    return bool(pattern and pattern.strip("*?")) and any(matches(pattern, name) for name in names)
 
 
 def _names(gpu_model: str, match: GpuNameMatch | None, policy: WhatIfPolicy) -> Iterator[str]:

@@ -70,6 +70,7 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
     ):
         evidence.append(f"Counted after hours without observation, and spread over them: {spread:,} tokens.")
     evidence += staying(load, freed)
+    evidence += price.evidence
     if price.estimate:
         evidence.append("The price is an estimate, neither configured nor a list price.")
     if price.owned:

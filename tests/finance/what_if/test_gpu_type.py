@@ -247,8 +247,8 @@ OWNED = Owned(Decimal(43_830), 1, 0, "1970-01-01", Decimal(100))
 def test_a_rule_that_names_the_type(
     pattern: str, pricing: Rented | Owned | Listed, dollars: Decimal, source: str, words: str
 ) -> None:
-    """The configuration wins over the catalogue, on whatever host such a GPU is."""
-    match = HardwareMatch(host="elsewhere", gpu_model=pattern)
+    """The configuration wins over the catalogue, on whatever host such a GPU is; so it is not of one host."""
+    match = HardwareMatch(gpu_model=pattern)
     priced = outcome(day(), "gpu=L40S:5tok/s", hardware=(Hardware(match, pricing, "hardware[0]"),))
 
     assert priced.cost == 24 * dollars * DOLLAR
@@ -304,9 +304,36 @@ def test_hardware_that_is_written_off_prices_no_other(owned: Owned) -> None:
     )
 
 
-def test_a_rule_for_any_gpu_names_no_type() -> None:
+@pytest.mark.parametrize(
+    "match",
+    [
+        HardwareMatch(host="node-7", gpu_model="L40S"),
+        HardwareMatch(uuid="GPU-1", gpu_model="L40S"),
+        HardwareMatch(instance_type="g6e.xlarge", gpu_model="L40S"),
+        HardwareMatch(lifecycle="spot", gpu_model="L40S"),
+        HardwareMatch(region="us-*", gpu_model="L40S"),
+        HardwareMatch(node_label=(("pool", "old"),), gpu_model="L40S"),
+    ],
+)
+def test_a_rule_of_some_hosts_prices_no_others(match: HardwareMatch) -> None:
+    """The rule behind it does, at 1.10, else the catalogue at 1.09; either way it is told."""
+    one = Hardware(match, Rented((RentPrice(Decimal("0.20")),)), "hardware[0]")
+    every = Hardware(HardwareMatch(gpu_model="L40S"), RENT, "hardware[1]")
+    note = "Priced for some hosts alone, and not taken: hardware[0]."
+
+    for rules, dollars in (((one, every), Fraction("1.10")), ((one,), Fraction("1.09"))):
+        priced = outcome(day(), "gpu=L40S:5tok/s", hardware=rules)
+        assert priced.cost == 24 * dollars * DOLLAR
+        assert note in priced.evidence
+    assert note not in outcome(day(), "gpu=L40S:5tok/s", hardware=(every,)).evidence
+    unpriced = outcome(day(), "gpu=L40S:5tok/s", hardware=(one,), unmatched="unpriced")
+    assert unpriced.lack.startswith("no rule prices L40S on all hosts, and unmatched_hardware takes no")
+
+
+@pytest.mark.parametrize("pattern", [None, "*", "**", "?*"])
+def test_a_rule_for_any_gpu_names_no_type(pattern: str | None) -> None:
     """What a host costs here is no price of another type: the market's 1, 1.09 and 1.55 are."""
-    rule = Hardware(HardwareMatch(), RENT, "hardware[0]")
+    rule = Hardware(HardwareMatch(gpu_model=pattern), RENT, "hardware[0]")
     priced = outcome(day(), "gpu=L40S:5tok/s", hardware=(rule,))
 
     assert priced.cost == 24 * Fraction("1.09") * DOLLAR
