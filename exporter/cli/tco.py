@@ -13,7 +13,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import columns, waiting
+from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
 
@@ -160,7 +160,8 @@ def _fleet_measurement(
     source: FleetSource, zone: "ZoneInfo", earliest: Instant, now: Instant
 ) -> "Measurement":
     """The mean day of all ledgers, each once."""
-    from exporter.finance.tco import (  # noqa: PLC0415 - as in `tco`
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `tco`
+    from exporter.finance.tco import (  # noqa: PLC0415
         FAMILIES,
         HostDays,
         NotMeasuredError,
@@ -185,6 +186,7 @@ def _fleet_measurement(
 
     first, last = (date.fromisoformat(day_of(instant, zone).name) for instant in (earliest, now))
     fleet = source.read(Period.between(first, last), zone, now, FAMILIES, each=collect)
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     try:
         return measurement(fleet_days(hosts.values(), fleet.zone), *sorted(hosts))
     except NotMeasuredError as error:

@@ -200,21 +200,28 @@ def test_the_measured_load_beside_the_daemon(
 
 
 def test_the_measured_load_of_a_fleet(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three hosts of 12 million tokens a day: 3 x 4,380 dollars, 3 x 8,760 are spent. A copy counts once."""
+    """Three hosts of 12 million tokens a day: 3 x 4,380 dollars, 3 x 8,760 are spent. A copy counts once.
+
+    What is doubtful or missing is told on stderr: the copy, and a file that was skipped.
+    """
     fleet = tmp_path / "fleet"
     for name in ("a", "b", "c"):
         (fleet / name).mkdir(parents=True)
         metered(fleet / name / "ledger.db").close()
     (fleet / "copy.db").write_bytes((fleet / "a" / "ledger.db").read_bytes())
+    (fleet / "d.db").write_bytes(b"none")
 
-    assert measured(file, None, Later(), fleet=FleetSource((fleet,))) == 0
+    assert measured(file, None, Later(), fleet=FleetSource((fleet,), skip_unreadable=True)) == 0
 
-    document = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
     assert {option["name"]: option["total_dollars"] for option in document["options"]} == {
         "measured": 26_280.0,
         "api": 13_140.0,
     }
     assert document["break_even_tokens_per_day"][0]["tokens_per_day"] == 72e6
+    assert captured.err.startswith("INCOMPLETE: 2 of 4 hosts\n")
+    assert "Unreadable files: nothing of them is in the total (1)" in captured.err
 
 
 def test_nodes_in_turn(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
