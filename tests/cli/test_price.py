@@ -19,6 +19,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.finance import requests
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Kind
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import (
     CHAT,
     GPU_1,
@@ -49,6 +50,7 @@ def metered(
     scale: int = 1,
     owner: CostOwner = CHAT,
     zone: str = "UTC",
+    basis: PriceBasis = "configured",
 ) -> Path:
     """A ledger whose hours have cost 100 of prefill, 300 of decode, 11 idle, 5 unallocated, by `scale`.
 
@@ -62,7 +64,7 @@ def metered(
     for number in range(since, since + hours):
         clock.now = NOVEMBER + (number + 1) * HOUR
         amounts: list[MoneyPosting] = [money(amount * scale, owner, phase) for phase, amount in PHASES]
-        amounts.append(money(5 * scale, UNALLOCATED_OWNER, "idle"))
+        amounts.append(money(5 * scale, UNALLOCATED_OWNER, "idle")._replace(price_basis=basis))
         counted = [tokens(count, owner, kind) for kind, count in KINDS]
         day = str(date(2026, 11, 1) + timedelta(days=(number + 9 * (zone == TOKYO)) // 24))
         posted = tick(clock.now, *amounts, length=HOUR, tokens=counted, month=day[:7], day=day)
@@ -256,6 +258,16 @@ def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
         "warning: GPU time has no price in 1 hours, first in 2026-11-01T00:00:00Z: requests of these hours "
         "cost more\n"
     ) in capsys.readouterr().err
+
+
+def test_estimated_prices_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """5 of 416 cents an hour, in the two hours of the requests."""
+    ledger = metered(tmp_path / "ledger.db", scale=DOLLAR // 100, basis="estimate")
+    log = logged(tmp_path / "log.jsonl", {}, {"endTime": START + 3601})
+
+    assert main(["price", f"--requests={log}", f"--ledger.path={ledger}"]) == 0
+
+    assert "\nwarning: 0.10 of 8.32 dollars come from estimated prices\n" in capsys.readouterr().err
 
 
 def test_a_file_of_another_day(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from exporter.cost.state import GpuState, ServerState, State
 from exporter.finance.what_if import choice
 from exporter.ledger.ledger import Ledger
 from exporter.readings import UNKNOWN_LOCATION, Gpu, Holder
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SEARCH, StillClock
 
 DOLLAR = 10**12
@@ -47,6 +48,7 @@ def metered(
     owner: CostOwner = CHAT,
     tokens: int = MILLION,
     priced: bool = True,
+    basis: PriceBasis = "configured",
     server: ServerState | None = None,
 ) -> int:
     """A ledger of one GPU at 4 dollars an hour that generates so many tokens in each. Returns its end."""
@@ -59,7 +61,7 @@ def metered(
     for number in range(hours):
         start = NOVEMBER + number * HOUR
         day = f"2026-11-{number // 24 + 1:02d}"
-        money = (MoneyPosting(gpu, "rent", "configured", spent, 4 * DOLLAR),) if priced else ()
+        money = (MoneyPosting(gpu, "rent", basis, spent, 4 * DOLLAR),) if priced else ()
         times = (GpuTimePosting(gpu, spent, HOUR, priced=priced),)
         segment = Segment(start, start + HOUR, "2026-11", day, 4 * DOLLAR * priced, money, times)
         clock.now = start + HOUR
@@ -245,6 +247,21 @@ def test_no_figure_at_all(tmp_path: Path, config: Path, capsys: pytest.CaptureFi
         "no token was counted: there is nothing to buy",
         "no token was counted: there is no load to size GPUs by",
     ]
+
+
+def test_estimated_prices_are_told(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A host at 4 dollars an hour by an estimate beside one by the configuration: the half of 96."""
+    fleet = tmp_path / "fleet"
+    metered(fleet / "a" / "ledger.db", 24, basis="estimate")
+    now = metered(fleet / "b" / "ledger.db", 24)
+    source = FleetSource((fleet,))
+
+    printed = document(options(config, None, "hosted=1/1", fleet=source), now, capsys)
+    assert printed["now"]["picodollars"] == 2 * 96 * DOLLAR
+    assert printed["now"]["estimated_picodollars"] == 96 * DOLLAR
+
+    assert what_if(options(config, None, "hosted=1/1", fleet=source, as_json=False), StillClock(now)) == 0
+    assert "2,920.00 of 5,840.00 a month come from estimated prices\n" in capsys.readouterr().out
 
 
 def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

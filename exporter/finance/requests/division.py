@@ -19,11 +19,11 @@ from exporter.cost.policy import Weights
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import KINDS, Kind
 from exporter.units import Picodollars
 
-FAMILIES: Final = ("cost", "tokens", "unpriced", "settled")
+FAMILIES: Final = ("cost", "server_cost", "tokens", "unpriced", "settled")
 """The history that is needed."""
 
 WeightsOf = Callable[[str, str], Weights]
@@ -143,10 +143,12 @@ def _input_weights(weights: Weights) -> tuple[int, int]:
 class RequestHour:
     """An hour of all ledgers: `dollars` is its cost, `idle` the part of it that no request is for.
 
-    `other` is busy money without tokens. `unpriced`: GPU time of it waits for a price.
+    `estimated` is the part at estimated prices. `other` is busy money without tokens. `unpriced`: GPU time of
+    it waits for a price.
     """
 
     dollars: Picodollars = 0
+    estimated: Picodollars = 0
     idle: Picodollars = 0
     other: Picodollars = 0
     unpriced: bool = False
@@ -180,6 +182,7 @@ def add_history(hours: Hours, history: Mapping[int, HistorySums], weights_of: We
     for number, sums in sorted(history.items()):
         hour = hours.setdefault(number, RequestHour())
         hour.unpriced = hour.unpriced or bool(sums.waiting())
+        hour.estimated += sum(sums.by_component(ESTIMATE).values())
         for (owner, phase), amount in sorted(sums.cost.items()):
             hour.dollars += amount
             pool = _pool(hour, owner, weights_of)

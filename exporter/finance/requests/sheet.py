@@ -13,7 +13,7 @@ from exporter.cost.money import add
 from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
-from exporter.reports.rounding import CENT, balanced, hundredths, rounded, ruled_table
+from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
@@ -191,6 +191,12 @@ class PricedRequests:
                 f"{self._unpriced['no_cost']:,} requests, {self._tokens_unpriced['no_cost']:,} tokens"
             )
         yield from self._excess()
+        if estimated := sum(hour.estimated for hour in self.hours.values()):
+            total = sum(hour.dollars for hour in self.hours.values())
+            yield (
+                f"warning: {dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated "
+                "prices"
+            )
         unpriced = [number for number, hour in sorted(self.hours.items()) if hour.unpriced]
         if unpriced:
             yield (

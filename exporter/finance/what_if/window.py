@@ -13,7 +13,7 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.savings import LEAST_HOURS
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.tariff import ENERGY, RENT
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
@@ -54,7 +54,8 @@ class NotComparableError(Exception):
 class WindowHour:
     """One hour of all hosts: `covered` is how much of it was metered.
 
-    `money` is by server and component, `gpu_time` what is owed, and `busy` the part in which GPUs worked.
+    `money` is by server and component, and `estimated` the part of it at estimated prices. `gpu_time` is what
+    is owed, and `busy` the part in which GPUs worked.
     `moved` is what `tokens` lack, or have too much, of what was served in the hour: see `_spread`.
     `rented` is by GPU model. `unpriced` is GPU time that waits for a price, by server, and `before_service`
     that of owned hardware before its service.
@@ -63,6 +64,7 @@ class WindowHour:
     covered: Nanoseconds = 0
     before_service: Nanoseconds = 0
     money: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    estimated: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     tokens: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
@@ -111,7 +113,12 @@ def _spread(hours: Hours, unobserved: Mapping[int, Collection[ServerKey]]) -> No
 
 
 def _host_hour(sums: HistorySums, covered: Nanoseconds) -> WindowHour:
-    hour = WindowHour(min(covered, NANOSECONDS_PER_HOUR), sums.before_service(), sums.by_component())
+    hour = WindowHour(
+        min(covered, NANOSECONDS_PER_HOUR),
+        sums.before_service(),
+        sums.by_component(),
+        sums.by_component(ESTIMATE),
+    )
     for (owner, phase), time in sums.held.items():
         add(hour.gpu_time, owner.key, time)
         if phase in BUSY_PHASES:
@@ -143,6 +150,7 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
     both = WindowHour(max(one.covered, other.covered), one.before_service + other.before_service)
     for hour in (one, other):
         add_all(both.money, hour.money)
+        add_all(both.estimated, hour.estimated)
         add_all(both.gpu_time, hour.gpu_time)
         add_all(both.busy, hour.busy)
         add_all(both.tokens, hour.tokens)
@@ -156,12 +164,16 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
 
 @dataclass(frozen=True, slots=True)
 class LoadHour:
-    """One hour of the servers that are compared. `owned` is the part of `paid` that is owed unused too."""
+    """One hour of the servers that are compared.
+
+    `owned` is the part of `paid` that is owed unused too, `estimated` the part at estimated prices.
+    """
 
     hour: int
     covered: Nanoseconds
     paid: Picodollars
     owned: Picodollars
+    estimated: Picodollars
     gpu_time: Nanoseconds
     busy: Nanoseconds
     by_server: Mapping[ServerKey, Picodollars]
@@ -209,6 +221,11 @@ class MeasuredLoad:
         return sum(hour.owned for hour in self.hours)
 
     @property
+    def estimated(self) -> Picodollars:
+        """The part of it at estimated prices."""
+        return sum(hour.estimated for hour in self.hours)
+
+    @property
     def covered(self) -> Nanoseconds:
         """Metered time."""
         return sum(hour.covered for hour in self.hours)
@@ -238,6 +255,7 @@ class MeasuredLoad:
 
 
 OWNED_COMPONENTS: Final = HARDWARE - {RENT}
+COMPARED_COMPONENTS: Final = HARDWARE | {ENERGY}
 
 
 def measured_load(
@@ -262,7 +280,7 @@ def measured_load(
         for (key, component), amount in hour.money.items():
             if not matches(key):
                 continue
-            if component in HARDWARE or component == ENERGY:
+            if component in COMPARED_COMPONENTS:
                 add(by_server, key, amount)
             else:
                 overheads += amount
@@ -273,6 +291,11 @@ def measured_load(
                 hour.covered,
                 sum(by_server.values()),
                 owned,
+                sum(
+                    amount
+                    for (key, component), amount in hour.estimated.items()
+                    if matches(key) and component in COMPARED_COMPONENTS
+                ),
                 sum(time for key, time in hour.gpu_time.items() if matches(key)),
                 sum(time for key, time in hour.busy.items() if matches(key)),
                 by_server,

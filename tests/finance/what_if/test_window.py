@@ -98,6 +98,32 @@ def test_an_hour_of_a_ledger() -> None:
     assert (read.unpriced, read.before_service) == ({CHAT: 3}, 0)
 
 
+def test_money_at_estimated_prices_is_told() -> None:
+    """A dollar of 4 of one server, and 2 of free GPUs; overheads are not compared.
+
+    An hour that is left out has none. Two hosts add up.
+    """
+    server, free = (ServerOwner("chat", "assistants", *key) for key in (CHAT, FREE))
+    sums = HistorySums(
+        server_cost={
+            (server, "rent", "configured"): 3 * DOLLAR,
+            (server, "rent", "estimate"): DOLLAR,
+            (server, "storage", "estimate"): 5 * DOLLAR,
+            (free, "rent", "estimate"): 2 * DOLLAR,
+        },
+        held={OwnerPhase(OWNER, "decode"): HOUR},
+    )
+    host = host_hours({MONDAY + number: sums for number in range(25)}, {})
+    host[MONDAY].unpriced[CHAT] = 1
+    fleet = dict(fleet_hours([host, host]))
+
+    assert measured(dict(host)).estimated == 24 * 3 * DOLLAR
+    assert measured(fleet).estimated == 2 * 24 * 3 * DOLLAR
+    chat = measured(fleet, "chat-8b", of=[CHAT])
+    assert (chat.paid, chat.estimated) == (2 * 24 * 4 * DOLLAR, 2 * 24 * DOLLAR)
+    assert measured(hours(24, lambda _: hour())).estimated == 0
+
+
 def test_hours_of_a_fleet_add_up() -> None:
     """Two hosts in one hour; it is as long as it was metered on the first."""
     one, other = {MONDAY: hour(tokens=10)}, {MONDAY: hour(3, 1, 5, covered=HOUR // 2), MONDAY + 1: hour()}
