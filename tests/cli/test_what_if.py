@@ -198,10 +198,10 @@ def test_what_is_missing_of_a_fleet_is_told(
 
     captured = capsys.readouterr()
     assert json.loads(captured.out)["now"]["picodollars"] == 72 * 4 * DOLLAR
-    first, *told = captured.err.splitlines()
+    first, *lines = captured.err.splitlines()
     assert first == "INCOMPLETE: 2 of 3 hosts"
-    assert "Silent before the end: cost after the last tick is not in the total (1, 24.0000 hours)" in told
-    assert f"  {fleet / 'c.db'} is no ledger that can be read: file is not a database" in told
+    assert "Silent before the end: cost after the last tick is not in the total (1, 24.0000 hours)" in lines
+    assert f"  {fleet / 'c.db'} is no ledger that can be read: file is not a database" in lines
 
 
 @pytest.mark.parametrize("server", [ServerState(partial=True), ServerState(role="decode")])
