@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from exporter.finance.fleet.record import FleetMonth
     from exporter.finance.requests import Hours, RequestLog
     from exporter.ledger.history import HistorySums
 
@@ -61,7 +62,7 @@ def add(verbs: "flags.Verbs") -> None:
     )
     verb.add_argument(
         "--date",
-        type=period_flags.date_value,
+        type=_day,
         metavar="DATE",
         help="hours of this day only, in the ledger's time zone (default: all hours of the file)",
     )
@@ -81,6 +82,13 @@ def add(verbs: "flags.Verbs") -> None:
 def _file(text: str) -> Path | None:
     """A file; `None` is standard input."""
     return None if text == "-" else Path(text)
+
+
+def _day(text: str) -> date:
+    day = period_flags.date_value(text)
+    if not 2000 < day.year < 2099:
+        raise argparse.ArgumentTypeError(f"{text!r}: logs of requests are from 2001 to 2098")
+    return day
 
 
 def _attribute(text: str) -> str:
@@ -163,8 +171,9 @@ def _hours(options: PriceOptions, session: LedgerSession, log: "RequestLog", now
 
     hours: Hours = {}
     if options.fleet is not None:
-        first, last = _range(options.day, log, session.config.timezone)
-        for history in _fleet(options.fleet, session.config.timezone, first, last, now):
+        fleet = _fleet(options.fleet, options.day, log, session.config.timezone, now)
+        first, last = _range(options.day, log, fleet.zone)
+        for history in _histories(fleet, first, last):
             add_history(hours, history, weights_of)
     else:
         with waiting("reading the ledger"), session.open() as (ledger, zone):
@@ -203,18 +212,37 @@ def _range(day: date | None, log: "RequestLog", zone: "ZoneInfo") -> tuple[int, 
 
 
 def _fleet(
-    source: FleetSource, zone: "ZoneInfo", first: int, last: int, now: Instant
-) -> "Iterator[Mapping[int, HistorySums]]":
-    """The hours of each ledger once."""
+    source: FleetSource, day: date | None, log: "RequestLog", zone: "ZoneInfo", now: Instant
+) -> "FleetMonth":
+    """The fleet in the days in which requests ended, or in one day.
+
+    `zone` is that of ledgers that do not name theirs.
+    """
     from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `price`
-    from exporter.finance.requests import FAMILIES  # noqa: PLC0415
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import day_of  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415
 
-    days = (date.fromisoformat(day_of(hour * NANOSECONDS_PER_HOUR, zone).name) for hour in (first, last))
-    fleet = source.read(Period.between(*days), zone, now)
+    hours = _range(None, log, zone)
+
+    def read(zone_of_days: "ZoneInfo") -> "FleetMonth":
+        ends = (day_of(hour * NANOSECONDS_PER_HOUR, zone_of_days).name for hour in hours)
+        first, last = (day, day) if day is not None else map(date.fromisoformat, ends)
+        # A day of one zone begins and ends on other days in another.
+        margin = timedelta(days=1 if source.mixed_zones else 0)
+        return source.read(Period.between(first - margin, last + margin), zone, now)
+
+    fleet = read(zone)
+    if day is None and fleet.zone != zone:
+        fleet = read(fleet.zone)
     write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    return fleet
+
+
+def _histories(fleet: "FleetMonth", first: int, last: int) -> "Iterator[Mapping[int, HistorySums]]":
+    """The hours of each ledger once."""
+    from exporter.finance.requests import FAMILIES  # noqa: PLC0415 - as in `price`
+    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
+
     for summary in fleet.hosts:
         if summary.host.origin != "ledger":
             raise VerbFailedError(

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,16 +13,15 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import columns, waiting
+from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.units import NANOSECONDS_PER_DAY, Instant
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from exporter.finance.fleet.record import HostMonth
     from exporter.finance.tco import Measurement, Scenario
-    from exporter.ledger.history import HistorySums
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -162,23 +160,35 @@ def _fleet_measurement(
     source: FleetSource, zone: "ZoneInfo", earliest: Instant, now: Instant
 ) -> "Measurement":
     """The mean day of all ledgers, each once."""
-    from exporter.finance.tco import FAMILIES, NotMeasuredError, fleet_days, measurement  # noqa: PLC0415
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `tco`
+    from exporter.finance.tco import (  # noqa: PLC0415
+        FAMILIES,
+        HostDays,
+        NotMeasuredError,
+        fleet_days,
+        measurement,
+    )
+    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import day_of  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415
 
-    hosts: dict[str, Mapping[int, HistorySums]] = {}
+    hosts: dict[str, HostDays] = {}
+    # From before the first day: a host's zone may be another one, and its days begin earlier.
+    hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
 
     def collect(month: "HostMonth") -> None:
         if month.origin != "ledger":
             raise VerbFailedError(
                 f"{month.location} is a statement, without days: --measured needs the ledger"
             )
-        hosts[month.record.ledger] = month.record.days
+        with LedgerReader.open(Path(month.location)) as ledger:
+            hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
 
     first, last = (date.fromisoformat(day_of(instant, zone).name) for instant in (earliest, now))
-    source.read(Period.between(first, last), zone, now, FAMILIES, each=collect)
+    fleet = source.read(Period.between(first, last), zone, now, FAMILIES, each=collect)
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     try:
-        return measurement(fleet_days(hosts.values()), *sorted(hosts))
+        return measurement(fleet_days(hosts.values(), fleet.zone), *sorted(hosts))
     except NotMeasuredError as error:
         raise VerbFailedError(f"{len(hosts)} ledgers: {error}") from error
 

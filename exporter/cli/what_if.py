@@ -146,13 +146,16 @@ def _host(session: LedgerSession, first: int, last: int, now: Instant, clock: Cl
 
 def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, now: Instant) -> _Use:
     """Each ledger once; the terms of other hosts are not known here."""
-    from exporter.finance.what_if import FAMILIES, fleet_hours, host_hours  # noqa: PLC0415 - as in `what_if`
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `what_if`
+    from exporter.finance.what_if import FAMILIES, fleet_hours, host_hours  # noqa: PLC0415
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.period import Period  # noqa: PLC0415
 
     zone = session.config.timezone
     days = Period.between(_day(first, zone), _day(last, zone))
     fleet = source.read(days, zone, now)
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    partial: set[ServerKey] = set()
 
     def each_host() -> Iterator["Hours"]:
         for summary in fleet.hosts:
@@ -162,9 +165,11 @@ def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, n
                 )
             with LedgerReader.open(Path(summary.host.location)) as ledger:
                 history = ledger.hours(first, last, FAMILIES) or {}
+                partial.update(ledger.state().partial_servers)
                 yield host_hours(history, ledger.covered_hours(first, last))
 
-    return _Use(fleet_hours(each_host()), fleet.zone, frozenset({"unknown"}))
+    hours = fleet_hours(each_host())
+    return _Use(hours, fleet.zone, frozenset({"unknown"}), frozenset(partial))
 
 
 def _day(hour: int, zone: "ZoneInfo") -> date:

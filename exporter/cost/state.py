@@ -249,6 +249,11 @@ class State:
         )
 
     @property
+    def partial_servers(self) -> frozenset[ServerKey]:
+        """Servers whose tokens are computed elsewhere too."""
+        return frozenset(key for key, server in self.servers.items() if server.partial or server.role)
+
+    @property
     def gpu_count(self) -> int:
         """GPUs that are charged."""
         return len(self.gpus) + sum(gpu.count for gpu in self.unseen.values())

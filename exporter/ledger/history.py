@@ -95,11 +95,12 @@ class HistorySums:
         """GPU time that is owed, by GPU."""
         return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}
 
-    def by_component(self) -> dict[tuple[ServerKey, str], Picodollars]:
-        """Money by server and component, over all owners and price bases."""
+    def by_component(self, basis: PriceBasis | None = None) -> dict[tuple[ServerKey, str], Picodollars]:
+        """Money by server and component, over all owners; at prices of one basis, or of all."""
         sums: dict[tuple[ServerKey, str], Picodollars] = {}
-        for (owner, component, _basis), amount in self.server_cost.items():
-            add(sums, (ServerKey(owner.namespace, owner.server), component), amount)
+        for (owner, component, basis_of_money), amount in self.server_cost.items():
+            if basis is None or basis_of_money == basis:
+                add(sums, (ServerKey(owner.namespace, owner.server), component), amount)
         return sums
 
     def add_segment(self, sums: SegmentSums) -> None:

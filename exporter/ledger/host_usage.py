@@ -146,7 +146,7 @@ def host_usage(
             else priced_gpu(gpu, tariff, now)
             for gpu in gpus
         ),
-        partial=frozenset(key for key, server in state.servers.items() if server.partial or server.role),
+        partial=state.partial_servers,
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )

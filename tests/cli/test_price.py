@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from time import process_time
@@ -17,6 +19,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.finance import requests
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Kind
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import (
     CHAT,
     GPU_1,
@@ -36,25 +39,36 @@ COST = ATTRIBUTE
 PHASES: tuple[tuple[Phase, int], ...] = (("prefill", 100), ("decode", 300), ("idle", 11))
 KINDS: tuple[tuple[Kind, int], ...] = (("prompt", 100), ("generation", 30))
 DOLLAR = 10**12
+TOKYO = "Asia/Tokyo"
 
 
-def metered(path: Path, *, hours: int = 2, scale: int = 1, owner: CostOwner = CHAT) -> Path:
+def metered(
+    path: Path,
+    *,
+    hours: int = 2,
+    since: int = 0,
+    scale: int = 1,
+    owner: CostOwner = CHAT,
+    zone: str = "UTC",
+    basis: PriceBasis = "configured",
+) -> Path:
     """A ledger whose hours have cost 100 of prefill, 300 of decode, 11 idle, 5 unallocated, by `scale`.
 
-    They served 100 tokens of prompts and 30 of answers.
+    They served 100 tokens of prompts and 30 of answers. The first one begins `since` hours after November in
+    UTC. Days are those of Tokyo, nine hours ahead, or of UTC.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clock = StillClock()
     ledger = Ledger.open(path, clock)
     ticks = []
-    for number in range(hours):
+    for number in range(since, since + hours):
         clock.now = NOVEMBER + (number + 1) * HOUR
         amounts: list[MoneyPosting] = [money(amount * scale, owner, phase) for phase, amount in PHASES]
-        amounts.append(money(5 * scale, UNALLOCATED_OWNER, "idle"))
+        amounts.append(money(5 * scale, UNALLOCATED_OWNER, "idle")._replace(price_basis=basis))
         counted = [tokens(count, owner, kind) for kind, count in KINDS]
-        ticks.append(
-            tick(clock.now, *amounts, length=HOUR, tokens=counted, day=f"2026-11-{number // 24 + 1:02d}")
-        )
+        day = str(date(2026, 11, 1) + timedelta(days=(number + 9 * (zone == TOKYO)) // 24))
+        posted = tick(clock.now, *amounts, length=HOUR, tokens=counted, month=day[:7], day=day)
+        ticks.append(replace(posted, zone=zone))
         ledger.post(ticks[-1], accrued(*ticks))
     ledger.close()
     return path
@@ -210,7 +224,7 @@ def test_an_hour_without_a_cost_of_the_model(
     captured = capsys.readouterr()
     assert rows(captured.out)[-1]["unpriced"] == "no_cost"
     assert captured.err.endswith(
-        "warning: of hours in which the ledger has no cost of their model: 1 requests, 53 tokens\n"
+        "warning: of hours in which the ledger has no cost of tokens of their model: 1 requests, 53 tokens\n"
     )
 
 
@@ -244,6 +258,16 @@ def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
         "warning: GPU time has no price in 1 hours, first in 2026-11-01T00:00:00Z: requests of these hours "
         "cost more\n"
     ) in capsys.readouterr().err
+
+
+def test_estimated_prices_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """5 of 416 cents an hour, in the two hours of the requests."""
+    ledger = metered(tmp_path / "ledger.db", scale=DOLLAR // 100, basis="estimate")
+    log = logged(tmp_path / "log.jsonl", {}, {"endTime": START + 3601})
+
+    assert main(["price", f"--requests={log}", f"--ledger.path={ledger}"]) == 0
+
+    assert "\nwarning: 0.10 of 8.32 dollars come from estimated prices\n" in capsys.readouterr().err
 
 
 def test_a_file_of_another_day(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,6 +352,63 @@ def test_a_fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     written = rows(capsys.readouterr().out)
     assert [row["picodollars"] for row in written] == [160, 1600 - 160, 64, 1664]
+
+
+def test_a_day_of_a_fleet_is_of_its_time_zone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokyo's 2nd of November is from 15 hours on the 1st to 15 hours on the 2nd in UTC: hours 15 to 38.
+
+    So it is without a configuration, whose time zone would be another one.
+    """
+    folder = tmp_path / "archive"
+    metered(folder / "a" / "ledger.db", hours=48, zone=TOKYO)
+    ends = [START + hour * 3600 + 60 for hour in (14, 20, 38, 39)]
+    log = logged(tmp_path / "log.jsonl", *({"endTime": end} for end in ends))
+
+    assert main(["price", f"--requests={log}", f"--from={folder}", "--date=2026-11-02"]) == 0
+
+    captured = capsys.readouterr()
+    written = rows(captured.out)
+    assert [row["id"] for row in written if row["record"] == "request"] == ["chatcmpl-1", "chatcmpl-2"]
+    hours = [row["hour"] for row in written if row["record"] == "hour"]
+    assert (len(hours), hours[0], hours[-1]) == (24, "2026-11-01T15:00:00Z", "2026-11-02T14:00:00Z")
+    assert "Nothing is missing" in captured.err
+
+
+def test_a_host_that_lived_for_an_hour_counts_in_any_time_zone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 20 hours on the 31st of October in UTC it is November in Tokyo.
+
+    A host that lived in that hour alone has nothing of October there. Two of Tokyo cost 2 x 416, and one of
+    UTC, which has nothing of November, 416 more.
+    """
+    folder = tmp_path / "archive"
+    metered(folder / "a" / "ledger.db", hours=48, since=-24, zone=TOKYO)
+    metered(folder / "b" / "ledger.db", hours=1, since=-4, zone=TOKYO)
+    log = logged(tmp_path / "log.jsonl", {"endTime": START - 4 * 3600 + 60})
+    command = ["price", f"--requests={log}", f"--from={folder}"]
+
+    for day in ((), ("--date=2026-11-01",)):
+        assert main([*command, *day]) == 0
+        assert dollars_at(capsys.readouterr().out, "2026-10-31T20:00:00Z") == 2 * 416
+
+    metered(folder / "c" / "ledger.db", hours=1, since=-4)
+    for day in ((), ("--date=2026-11-01",)):
+        assert main([*command, *day, "--mixed-zones"]) == 0
+        assert dollars_at(capsys.readouterr().out, "2026-10-31T20:00:00Z") == 3 * 416
+
+
+def dollars_at(text: str, hour: str) -> int:
+    (amount,) = (row["picodollars"] for row in rows(text) if (row["record"], row["hour"]) == ("hour", hour))
+    return int(amount)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1970-01-01", "2000-12-31", "2099-01-01", "9999-12-31"])
+def test_a_day_that_no_log_has(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["price", "--requests=x", f"--date={day}"])
+    assert raised.value.code == 2
+    assert "logs of requests are from 2001 to 2098" in capsys.readouterr().err
 
 
 def test_a_fleet_needs_ledgers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,21 +200,59 @@ def test_the_measured_load_beside_the_daemon(
 
 
 def test_the_measured_load_of_a_fleet(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three hosts of 12 million tokens a day: 3 x 4,380 dollars, 3 x 8,760 are spent. A copy counts once."""
+    """Three hosts of 12 million tokens a day: 3 x 4,380 dollars, 3 x 8,760 are spent. A copy counts once.
+
+    What is doubtful or missing is told on stderr: the copy, and a file that was skipped.
+    """
     fleet = tmp_path / "fleet"
     for name in ("a", "b", "c"):
         (fleet / name).mkdir(parents=True)
         metered(fleet / name / "ledger.db").close()
     (fleet / "copy.db").write_bytes((fleet / "a" / "ledger.db").read_bytes())
+    (fleet / "d.db").write_bytes(b"none")
 
-    assert measured(file, None, Later(), fleet=FleetSource((fleet,))) == 0
+    assert measured(file, None, Later(), fleet=FleetSource((fleet,), skip_unreadable=True)) == 0
 
-    document = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
     assert {option["name"]: option["total_dollars"] for option in document["options"]} == {
         "measured": 26_280.0,
         "api": 13_140.0,
     }
     assert document["break_even_tokens_per_day"][0]["tokens_per_day"] == 72e6
+    assert captured.err.startswith("INCOMPLETE: 2 of 4 hosts\n")
+    assert "Unreadable files: nothing of them is in the total (1)" in captured.err
+
+
+def test_nodes_in_turn(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A node lives on the 1st, the next one on the 2nd: 24 hours each, at 24 dollars a day: 8,760 a year.
+
+    A third lives in the last 12 hours of the 3rd, and a fourth in the 12 before: together they are a day.
+    """
+    fleet = tmp_path / "fleet"
+    for name, start, hours in (("a", 0, 24), ("b", 24, 24), ("c", 60, 12), ("d", 48, 12)):
+        (fleet / name).mkdir(parents=True)
+        in_hours(fleet / name / "ledger.db", start, hours)
+
+    assert measured(file, None, Later(), fleet=FleetSource((fleet,))) == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert document["measured"]["covered_seconds"] == 3 * 86_400
+    assert document["options"][0]["total_dollars"] == 8_760.0
+
+
+def in_hours(path: Path, start: int, hours: int) -> None:
+    """A ledger that begins so many hours into the 1st, at a dollar and 500,000 tokens an hour."""
+    running = Ledger.open(path, Later())
+    gpu = Gpu(f"GPU-{path.parent.name}", "H100")
+    for number in range(hours):
+        begin = NOVEMBER + (start + number) * DAY // 24
+        end, day = begin + DAY // 24, f"2026-11-{(start + number) // 24 + 1:02d}"
+        paid = MoneyPosting(gpu, "rent", "configured", OwnerPhase(CHAT, "decode"), 10**12)
+        segment = Segment(begin, end, "2026-11", day, paid.amount, (paid,), ())
+        tokens = (TokenPosting(CHAT, "generation", 500_000),)
+        running.post(Postings(end, (segment,), tokens, day=day), State(accrued=(number + 1) * 10**12))
+    running.close()
 
 
 def test_a_fleet_without_enough(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

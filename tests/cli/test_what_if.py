@@ -19,10 +19,11 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.state import GpuState, State
+from exporter.cost.state import GpuState, ServerState, State
 from exporter.finance.what_if import choice
 from exporter.ledger.ledger import Ledger
 from exporter.readings import UNKNOWN_LOCATION, Gpu, Holder
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SEARCH, StillClock
 
 DOLLAR = 10**12
@@ -41,7 +42,14 @@ compare:
 
 
 def metered(
-    path: Path, hours: int, *, owner: CostOwner = CHAT, tokens: int = MILLION, priced: bool = True
+    path: Path,
+    hours: int,
+    *,
+    owner: CostOwner = CHAT,
+    tokens: int = MILLION,
+    priced: bool = True,
+    basis: PriceBasis = "configured",
+    server: ServerState | None = None,
 ) -> int:
     """A ledger of one GPU at 4 dollars an hour that generates so many tokens in each. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,11 +61,13 @@ def metered(
     for number in range(hours):
         start = NOVEMBER + number * HOUR
         day = f"2026-11-{number // 24 + 1:02d}"
-        money = (MoneyPosting(gpu, "rent", "configured", spent, 4 * DOLLAR),) if priced else ()
+        money = (MoneyPosting(gpu, "rent", basis, spent, 4 * DOLLAR),) if priced else ()
         times = (GpuTimePosting(gpu, spent, HOUR, priced=priced),)
         segment = Segment(start, start + HOUR, "2026-11", day, 4 * DOLLAR * priced, money, times)
         clock.now = start + HOUR
-        state = State(wall=clock.now, accrued=4 * DOLLAR * (number + 1) * priced, gpus=gpus)
+        servers = {} if server is None else {owner.key: server}
+        accrued = 4 * DOLLAR * (number + 1) * priced
+        state = State(wall=clock.now, accrued=accrued, gpus=gpus, servers=servers)
         counted = (TokenPosting(owner, "generation", tokens),) if tokens else ()
         ledger.post(Postings(clock.now, (segment,), counted, day=day), state)
     ledger.close()
@@ -168,7 +178,44 @@ def test_one_server(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[
         printed = document(options(config, None, "hosted=1/1", servers=pattern, fleet=source), now, capsys)
         assert (printed["now"]["tokens"], printed["now"]["dollars_per_month"]) == (240, 2920)
     assert what_if(options(config, None, "hosted=1/1", servers="chat", fleet=source), StillClock(now)) == 1
-    assert capsys.readouterr().err == "no server of the window is called chat; `explain` lists them\n"
+    assert capsys.readouterr().err == (
+        "Nothing is missing: each host is metered and priced for all of its time.\n"
+        "no server of the window is called chat; `explain` lists them\n"
+    )
+
+
+def test_what_is_missing_of_a_fleet_is_told(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was skipped, and a host that was silent for the second of two days: on stderr."""
+    fleet = tmp_path / "fleet"
+    metered(fleet / "a" / "ledger.db", 24)
+    now = metered(fleet / "b" / "ledger.db", 48)
+    (fleet / "c.db").write_bytes(b"none")
+    source = FleetSource((fleet,), skip_unreadable=True)
+
+    assert what_if(options(config, None, "hosted=1/1", fleet=source), StillClock(now)) == 0
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["now"]["picodollars"] == 72 * 4 * DOLLAR
+    first, *lines = captured.err.splitlines()
+    assert first == "INCOMPLETE: 2 of 3 hosts"
+    assert "Silent before the end: cost after the last tick is not in the total (1, 24.0000 hours)" in lines
+    assert f"  {fleet / 'c.db'} is no ledger that can be read: file is not a database" in lines
+
+
+@pytest.mark.parametrize("server", [ServerState(partial=True), ServerState(role="decode")])
+def test_a_part_of_a_server_is_told_of_a_fleet_as_of_a_host(
+    server: ServerState, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its money over its tokens is no price, whoever asks."""
+    ledger = tmp_path / "fleet" / "a" / "ledger.db"
+    now = metered(ledger, 48, server=server)
+
+    host = document(options(config, ledger, "hosted=1/1"), now, capsys)
+    fleet = document(options(config, None, "hosted=1/1", fleet=FleetSource((ledger.parent,))), now, capsys)
+
+    assert host["partial_servers"] == fleet["partial_servers"] == ["llm/chat-8b"]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +247,21 @@ def test_no_figure_at_all(tmp_path: Path, config: Path, capsys: pytest.CaptureFi
         "no token was counted: there is nothing to buy",
         "no token was counted: there is no load to size GPUs by",
     ]
+
+
+def test_estimated_prices_are_told(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A host at 4 dollars an hour by an estimate beside one by the configuration: the half of 96."""
+    fleet = tmp_path / "fleet"
+    metered(fleet / "a" / "ledger.db", 24, basis="estimate")
+    now = metered(fleet / "b" / "ledger.db", 24)
+    source = FleetSource((fleet,))
+
+    printed = document(options(config, None, "hosted=1/1", fleet=source), now, capsys)
+    assert printed["now"]["picodollars"] == 2 * 96 * DOLLAR
+    assert printed["now"]["estimated_picodollars"] == 96 * DOLLAR
+
+    assert what_if(options(config, None, "hosted=1/1", fleet=source, as_json=False), StillClock(now)) == 0
+    assert "2,920.00 of 5,840.00 a month come from estimated prices\n" in capsys.readouterr().out
 
 
 def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,11 @@ from exporter.cost.policy import Weights
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import KINDS, Kind
 from exporter.units import Picodollars
 
-FAMILIES: Final = ("cost", "tokens", "unpriced", "settled")
+FAMILIES: Final = ("cost", "server_cost", "tokens", "unpriced", "settled")
 """The history that is needed."""
 
 WeightsOf = Callable[[str, str], Weights]
@@ -34,13 +34,12 @@ WeightsOf = Callable[[str, str], Weights]
 class ModelPool:
     """The servers of one model in one hour: busy money by phase, and tokens.
 
-    `all_money` has that of every phase. `given` are tokens of requests by kind, `undivided` those of prompts
+    `money` has what tokens carry. `given` are tokens of requests by kind, `undivided` those of prompts
     of which the log does not tell what was cached.
     """
 
     model: str
     weights: Weights
-    all_money: Picodollars = 0
     money: dict[str, Picodollars] = field(default_factory=dict)
     counted: dict[Kind, int] = field(default_factory=dict)
     given: dict[Kind, int] = field(default_factory=dict)
@@ -144,10 +143,12 @@ def _input_weights(weights: Weights) -> tuple[int, int]:
 class RequestHour:
     """An hour of all ledgers: `dollars` is its cost, `idle` the part of it that no request is for.
 
-    `other` is busy money without tokens. `unpriced`: GPU time of it waits for a price.
+    `estimated` is the part at estimated prices. `other` is busy money without tokens. `unpriced`: GPU time of
+    it waits for a price.
     """
 
     dollars: Picodollars = 0
+    estimated: Picodollars = 0
     idle: Picodollars = 0
     other: Picodollars = 0
     unpriced: bool = False
@@ -164,10 +165,10 @@ class RequestHour:
         return self.other + sum(pool.prefill_and_decode - pool.requests for pool in self.pools.values())
 
     def pool(self, names: Iterable[str]) -> ModelPool | None:
-        """The pool of the first of these models that has a cost."""
+        """The pool of the first of these models that has a cost which tokens carry."""
         for name in names:
             pool = self.pools.get(name)
-            if pool is not None and pool.all_money:
+            if pool is not None and pool.prefill_and_decode:
                 return pool
         return None
 
@@ -181,10 +182,10 @@ def add_history(hours: Hours, history: Mapping[int, HistorySums], weights_of: We
     for number, sums in sorted(history.items()):
         hour = hours.setdefault(number, RequestHour())
         hour.unpriced = hour.unpriced or bool(sums.waiting())
+        hour.estimated += sum(sums.by_component(ESTIMATE).values())
         for (owner, phase), amount in sorted(sums.cost.items()):
             hour.dollars += amount
             pool = _pool(hour, owner, weights_of)
-            pool.all_money += amount
             if phase in {"prefill", "decode"}:
                 add(pool.money, phase, amount)
             elif phase in BUSY_PHASES:

@@ -3,9 +3,10 @@
 Two gateways, or a gateway and a client, log one request twice. It counts once where
 
 - the same span is there twice;
-- the id of the response (or Envoy's `x-request-id`) and the tokens are the same. vLLM's ids are the header's
-  behind `chatcmpl-` (vllm-project/vllm, `_base_request_id`). Tokens have to agree since Ollama draws its ids
-  from 999 (ollama/ollama, `chatcmpl-%d` with `rand.Intn(999)`);
+- the id of the response (or Envoy's `x-request-id`) and the tokens are the same, and the ends are within a
+  minute: a client may send one id for ever. vLLM's ids are the header's behind `chatcmpl-`
+  (vllm-project/vllm, `_base_request_id`). Ollama draws its ids from 999, `chatcmpl-%d` and `cmpl-%d` with
+  `rand.Intn(999)` (ollama/ollama, middleware/openai.go at 077a50b): they identify nothing;
 - a span of a request is below another one of a request: the one nearest to the server counts.
 
 Memory does not grow with the files: SQLite keeps what is read in a file of its own that has no name.
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple, Self
 
 from exporter.finance.requests.forms import LoggedRequest, Reason, Skipped, SpanLink, entries
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 
 LINE_BYTES: Final = 16 * 1024 * 1024
 """A longer line is no line of a log. LiteLLM's have the prompt in them."""
@@ -35,7 +36,11 @@ LINES_NAMED: Final = 3
 CACHE_KIB: Final = 16_000
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+SAME_WITHIN: Final = 60 * NANOSECONDS_PER_SECOND
+"""The most time between two ends of one request: a slow client gets the last token later than its gateway."""
+
 _PREFIX: Final = re.compile(r"^(chatcmpl|cmpl|embd)-")
+_DRAWN: Final = re.compile(r"(chatcmpl|cmpl)-[0-9]{1,3}")
 
 _TABLES: Final = """
 PRAGMA journal_mode = OFF;
@@ -44,7 +49,7 @@ CREATE TABLE request (
   number INTEGER PRIMARY KEY, hour INTEGER, instant INTEGER, names TEXT, prompt INTEGER, cached INTEGER,
   answer INTEGER, id TEXT, trace TEXT, span TEXT, dropped INTEGER DEFAULT 0
 );
-CREATE TABLE identity (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE identity (id TEXT, instant INTEGER, PRIMARY KEY (id, instant)) WITHOUT ROWID;
 CREATE TABLE span (trace TEXT, span TEXT, parent TEXT, PRIMARY KEY (trace, span)) WITHOUT ROWID;
 """
 _ABOVE: Final = """
@@ -56,6 +61,12 @@ WITH RECURSIVE up(trace, span) AS (
 UPDATE request SET dropped = 1 WHERE span != '' AND (trace, span) IN up
 """
 """Marks requests with another one below them. UNION takes each span once, also in a circle."""
+
+_TAKE: Final = """
+INSERT INTO identity SELECT :id, :instant WHERE NOT EXISTS (
+  SELECT * FROM identity WHERE id = :id AND instant BETWEEN :instant - :within AND :instant + :within
+)
+"""
 
 _FIELDS: Final = "instant, names, prompt, cached, answer, id, trace, span"
 
@@ -179,12 +190,14 @@ class RequestLog:
         """Whether no request before had one of its identities, which are then taken."""
         identities = []
         if entry.span:
-            identities.append(f"span {entry.trace} {entry.span}")
-        if entry.id:
-            identities.append(f"{_PREFIX.sub('', entry.id)} {entry.input} {entry.output}")
+            identities.append((f"span {entry.trace} {entry.span}", 0, 0))
+        if entry.id and not _DRAWN.fullmatch(entry.id):
+            response = f"{_PREFIX.sub('', entry.id)} {entry.input} {entry.output}"
+            identities.append((response, entry.end, SAME_WITHIN))
         new = 0
-        for identity in identities:
-            new += self._connection.execute("INSERT OR IGNORE INTO identity VALUES (?)", (identity,)).rowcount
+        for name, instant, within in identities:
+            values = {"id": name, "instant": instant, "within": within}
+            new += self._connection.execute(_TAKE, values).rowcount
         return new == len(identities)
 
     def _count(self, problem: Problem, where: str) -> None:

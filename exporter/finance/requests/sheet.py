@@ -13,7 +13,7 @@ from exporter.cost.money import add
 from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
-from exporter.reports.rounding import CENT, balanced, hundredths, rounded, ruled_table
+from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
@@ -57,7 +57,8 @@ _COLUMNS: Final = (
 )
 
 Unpriced = Literal["not_served", "no_cost"]
-"""Why a request has no cost: no server of the ledger has its model, or none had a cost in its hour."""
+"""Why a request has no cost: no server of the ledger has its model, or none had a cost of
+tokens in its hour."""
 
 MODELS_NAMED: Final = 10
 
@@ -186,10 +187,16 @@ class PricedRequests:
             )
         if self._unpriced["no_cost"]:
             yield (
-                f"warning: of hours in which the ledger has no cost of their model: "
+                "warning: of hours in which the ledger has no cost of tokens of their model: "
                 f"{self._unpriced['no_cost']:,} requests, {self._tokens_unpriced['no_cost']:,} tokens"
             )
         yield from self._excess()
+        if estimated := sum(hour.estimated for hour in self.hours.values()):
+            total = sum(hour.dollars for hour in self.hours.values())
+            yield (
+                f"warning: {dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated "
+                "prices"
+            )
         unpriced = [number for number, hour in sorted(self.hours.items()) if hour.unpriced]
         if unpriced:
             yield (

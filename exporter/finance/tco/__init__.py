@@ -23,6 +23,7 @@ from exporter.finance.tco.json_report import as_json
 from exporter.finance.tco.measurement import (
     DAYS,
     FAMILIES,
+    HostDays,
     Measurement,
     NotMeasuredError,
     fleet_days,
@@ -35,6 +36,7 @@ from exporter.finance.tco.text_report import text
 __all__ = [
     "DAYS",
     "FAMILIES",
+    "HostDays",
     "Measurement",
     "NotMeasuredError",
     "Scenario",

@@ -7,8 +7,10 @@ load, later prices, or costs that others pay.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.finance.tco.costs import changes, pays
 from exporter.finance.tco.scenario import (
     MEASURED,
@@ -20,7 +22,9 @@ from exporter.finance.tco.scenario import (
     Scenario,
 )
 from exporter.ledger.history import HistorySums
+from exporter.ledger.schema import day_number
 from exporter.readings import KINDS
+from exporter.tariff.calendar import day_of
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
 
 DAYS: Final = 30
@@ -52,15 +56,35 @@ class Measurement:
     option: Option
 
 
-def fleet_days(hosts: Iterable[Mapping[int, HistorySums]]) -> dict[int, HistorySums]:
-    """The days of all hosts together: a day is as long as it was metered on the host that metered most."""
+class HostDays(NamedTuple):
+    """History of a ledger by local day, and its metered time by hour since 1970."""
+
+    days: Mapping[int, HistorySums]
+    covered_hours: Mapping[int, Nanoseconds]
+
+
+def fleet_days(hosts: Iterable[HostDays], zone: ZoneInfo) -> dict[int, HistorySums]:
+    """The days of all hosts together, as long as the hours in which any host was metered.
+
+    An hour is as long as on the host that metered most of it. A day is no shorter than that of any host, and
+    no longer than those of all.
+    """
     days: dict[int, HistorySums] = {}
+    longest: dict[int, Nanoseconds] = {}
+    hours: dict[int, Nanoseconds] = {}
     for host in hosts:
-        for day, sums in host.items():
-            together = days.setdefault(day, HistorySums())
-            covered = {key: max(time, together.covered.get(key, 0)) for key, time in sums.covered.items()}
-            together.add(sums)
-            together.covered.update(covered)
+        for day, sums in host.days.items():
+            days.setdefault(day, HistorySums()).add(sums)
+            longest[day] = max(longest.get(day, 0), sum(sums.covered.values()))
+        for hour, time in host.covered_hours.items():
+            hours[hour] = max(hours.get(hour, 0), time)
+    together: dict[int, Nanoseconds] = {}
+    for hour, time in hours.items():
+        add(together, day_number(day_of(hour * NANOSECONDS_PER_HOUR, zone).name), time)
+    for day, sums in days.items():
+        if sums.covered:
+            in_turn = min(together.get(day, 0), sum(sums.covered.values()))
+            sums.covered = {(): max(longest[day], in_turn)}
     return days
 
 

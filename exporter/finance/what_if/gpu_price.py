@@ -1,9 +1,10 @@
 """The price of an hour of a GPU type that the hosts may not have. Pure.
 
-A rule of the configuration that names the type, else the catalogue: never the price of a host's own type.
+A rule of the configuration that names the type and nothing else, else the catalogue: never the price of a
+host's own type, and none that is of some hosts, places or instances alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ from exporter.tariff import quotes
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.quotes import Quote
-from exporter.tariff.tariff import Tariff
+from exporter.tariff.tariff import AMORTIZATION, Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Owned, matches
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
@@ -29,6 +30,7 @@ class GpuPrice:
     as_of: str = ""
     estimate: bool = False
     owned: bool = False
+    evidence: tuple[str, ...] = ()
 
 
 def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -41,24 +43,31 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
         names = tuple(_names(choice.gpu_model, match, policy))
     except CatalogueError as error:
         return f"the catalogue is damaged: {error}"
-    for rule in policy.hardware:
-        if rule.match.gpu_model is not None and any(matches(rule.match.gpu_model, name) for name in names):
-            return (
-                _ruled(rule, choice, policy)
-                or f"{rule.source} has no price of {choice.gpu_model} now; {remedy}"
-            )
+    naming = [rule for rule in policy.hardware if _names_type(rule.match.gpu_model, names)]
+    limited = [rule.source for rule in naming if rule.match != HardwareMatch(gpu_model=rule.match.gpu_model)]
+    some = (f"Priced for some hosts alone, and not taken: {', '.join(limited)}.",) if limited else ()
+    for rule in naming:
+        if rule.source not in limited:
+            ruled = _ruled(rule, choice, policy)
+            return f"{ruled}; {remedy}" if isinstance(ruled, str) else replace(ruled, evidence=some)
     if match is None:
         known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
         similar = did_you_mean(choice.gpu_model, known)
         hint = f", but {similar}" if similar else ""
         return f"the catalogue knows no GPU {choice.gpu_model}{hint}; its price can be given: {remedy}"
     if policy.unmatched == "unpriced":
-        return f"no rule prices {choice.gpu_model}, and unmatched_hardware takes no estimate; {remedy}"
+        where = " on all hosts" if limited else ""
+        return f"no rule prices {choice.gpu_model}{where}, and unmatched_hardware takes no estimate; {remedy}"
     quote = quotes.of_unmatched(policy.catalogue, HostLocation(cloud=policy.cloud), choice.gpu_model)
     if not isinstance(quote, Quote):
         return f"the catalogue has no price: {quote.reason}; {remedy}"
     per_hour = Fraction(quote.dollars_per_hour) * PICODOLLARS_PER_DOLLAR / quote.devices
-    return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate")
+    return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate", evidence=some)
+
+
+def _names_type(pattern: str | None, names: Collection[str]) -> bool:
+    """Whether a pattern matches a name, and says more than that anything may be there."""
+    return bool(pattern and pattern.strip("*?")) and any(matches(pattern, name) for name in names)
 
 
 def _names(gpu_model: str, match: GpuNameMatch | None, policy: WhatIfPolicy) -> Iterator[str]:
@@ -70,12 +79,17 @@ def _names(gpu_model: str, match: GpuNameMatch | None, policy: WhatIfPolicy) -> 
             yield name
 
 
-def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | None:
-    """The price of a rule, wherever the host of such a GPU may be."""
+def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
+    """The price of a rule, wherever the host of such a GPU may be, or why there is none.
+
+    Hardware that is written off costs nothing where it is: that is no price of more of it.
+    """
     tariff = Tariff(hardware=(replace(rule, match=HardwareMatch()),), catalogue=policy.catalogue)
     price = tariff.hardware_price(Gpu("", choice.gpu_model), policy.now)
     if not price.priced:
-        return None
+        return f"{rule.source} has no price of {choice.gpu_model} now"
+    if any(rate.component == AMORTIZATION and not rate.rate.amount for rate in price.rates):
+        return f"{rule.source} prices hardware that is written off: another {choice.gpu_model} is not free"
     per_hour = sum(
         (Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period) for rate in price.rates),
         Fraction(0),

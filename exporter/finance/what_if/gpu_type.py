@@ -1,6 +1,7 @@
 """Another GPU type for the measured load, by the tokens a second of one replica. Pure.
 
-The peak hour decides how many there are; they are paid in all metered hours.
+The peak hour decides how many there are; they are paid in all metered hours. They take the place of servers
+with tokens: what other servers and free GPUs cost stays.
 """
 
 from fractions import Fraction
@@ -9,10 +10,10 @@ from math import ceil, floor
 from exporter.finance.tco.breakeven import CostLine
 from exporter.finance.what_if.choices import GpuChoice
 from exporter.finance.what_if.gpu_price import gpu_price
-from exporter.finance.what_if.outcome import Outcome, Turn, WhatIfPolicy
-from exporter.finance.what_if.window import LoadHour, MeasuredLoad
+from exporter.finance.what_if.outcome import Outcome, Turn, WhatIfPolicy, staying
+from exporter.finance.what_if.window import MeasuredLoad
 from exporter.reports.rounding import dollars_text
-from exporter.units import NANOSECONDS_PER_HOUR
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Picodollars
 
 SECONDS_PER_HOUR = 3600
 
@@ -29,7 +30,7 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
             choice,
             lack=f"one throughput for {len(servers)} servers: name those that it is of with --server",
         )
-    demand = {hour.hour: _demand(hour, choice) for hour in load.hours}
+    demand = {hour.hour: max(0, hour.demand(choice.counts)) for hour in load.hours}
     peak_hour = max(demand, key=lambda hour: (demand[hour], -hour))
     if not demand[peak_hour]:
         kind = "generated token" if choice.counts == "generation" else "token"
@@ -51,6 +52,7 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
     # One replica serves this much on a mean day whose peak hour it just serves.
     capacity = load.per_day(load.all_tokens) * an_hour / demand[peak_hour]
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
+    freed = load.paid_for(servers)
     per_replica = choice.gpus * price.per_hour * hours
     words = "generated tokens" if choice.counts == "generation" else "tokens"
     by_need = dollars_text(int(following * price.per_hour * a_month))
@@ -60,36 +62,42 @@ def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Out
         f"{count}: the peak hour had {demand[peak_hour]:,} {words}, {one} {floor(an_hour):,}.",
         f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
     ]
+    if spread := sum(
+        max(0, count)
+        for hour in load.hours
+        for (_, kind), count in hour.moved.items()
+        if choice.counts in ("all", kind)
+    ):
+        evidence.append(f"Counted after hours without observation, and spread over them: {spread:,} tokens.")
+    evidence += staying(load, freed)
+    evidence += price.evidence
     if price.estimate:
         evidence.append("The price is an estimate, neither configured nor a list price.")
     if price.owned:
         evidence.append("Owned: its electricity is not in the price.")
     return Outcome(
         choice,
-        cost=replicas * per_replica,
+        cost=load.paid - freed + replicas * per_replica,
         source=price.source,
         as_of=price.as_of,
-        turn=_turn(load, per_replica, capacity),
+        turn=_turn(freed, per_replica, capacity),
         evidence=tuple(evidence),
         figures={
             "gpus": gpus,
+            "servers_dollars": Fraction(freed, PICODOLLARS_PER_DOLLAR),
             "peak_hour_tokens": demand[peak_hour],
             "gpu_hours": gpus * hours,
             "gpu_hours_by_need": following,
-            "dollars_per_gpu_hour": price.per_hour / 10**12,
+            "dollars_per_gpu_hour": price.per_hour / PICODOLLARS_PER_DOLLAR,
             "tokens_per_day_of_a_replica": capacity,
         },
         line=CostLine(Fraction(0), per_replica * a_month, Fraction(0), 1, capacity),
     )
 
 
-def _demand(hour: LoadHour, choice: GpuChoice) -> int:
-    return max(0, hour.generated if choice.counts == "generation" else hour.all_tokens)
-
-
-def _turn(load: MeasuredLoad, per_replica: Fraction, capacity: Fraction) -> Turn:
-    """The load above which one more replica is needed than cost what is paid now."""
+def _turn(freed: Picodollars, per_replica: Fraction, capacity: Fraction) -> Turn:
+    """The load above which one more replica is needed than cost what their servers do now."""
     if not per_replica:
         return Turn("always")
-    replicas = floor(load.paid / per_replica)
-    return Turn("at", replicas * capacity) if replicas else Turn("never")
+    replicas = floor(freed / per_replica)
+    return Turn("at", replicas * capacity) if replicas > 0 else Turn("never")

@@ -9,7 +9,14 @@ from fractions import Fraction
 
 from exporter.finance.tco.breakeven import BreakEven, CostLine, break_even
 from exporter.finance.what_if.choices import HostedChoice
-from exporter.finance.what_if.outcome import GIVEN, PICODOLLARS_PER_TOKEN, Outcome, Turn, WhatIfPolicy
+from exporter.finance.what_if.outcome import (
+    GIVEN,
+    PICODOLLARS_PER_TOKEN,
+    Outcome,
+    Turn,
+    WhatIfPolicy,
+    staying,
+)
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
 from exporter.readings import Kind
 from exporter.reports.rounding import dollars_text
@@ -62,7 +69,7 @@ def _outcome(
     tokens: Mapping[ServedModel, Mapping[Kind, int]],
 ) -> Outcome:
     moved = {served.server for served in bought}
-    freed = sum(amount for hour in load.hours for key, amount in hour.by_server.items() if key in moved)
+    freed = load.paid_for(moved)
     amount = sum((each.amount for each in bought.values()), Fraction(0))
     count = sum(sum(tokens[served].values()) for served in bought)
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
@@ -73,8 +80,7 @@ def _outcome(
     evidence = [f"{bill}, and their servers {dollars_text(freed)}."]
     if stay := sorted({served.server for served in tokens} - moved):
         evidence.append(f"Without an offer, and unchanged: {', '.join(key.name for key in stay)}.")
-    if load.paid > freed:
-        evidence.append(f"{dollars_text(load.paid - freed)} dollars of other servers and free GPUs stay.")
+    evidence += staying(load, freed)
     return Outcome(
         choice,
         cost=load.paid - freed + amount,

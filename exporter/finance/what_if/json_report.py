@@ -27,6 +27,7 @@ def as_json(answer: WhatIfAnswer) -> str:
             "picodollars": load.paid,
             "dollars_per_month": dollars(int(answer.per_month(load.paid))),
             "owned_picodollars": load.owned,
+            "estimated_picodollars": load.estimated,
             "overhead_picodollars": load.overheads,
             "tokens": load.all_tokens,
             "tokens_per_day": float(load.per_day(load.all_tokens)),

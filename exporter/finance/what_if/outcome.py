@@ -1,6 +1,6 @@
 """The outcome of a choice: its cost in the window, and the load at which it turns. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 
 from exporter.finance.tco.breakeven import CostLine
 from exporter.finance.what_if.choices import Choice
+from exporter.finance.what_if.window import MeasuredLoad
 from exporter.readings import ServerKey
+from exporter.reports.rounding import dollars_text
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Unmatched
-from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant, Picodollars
 
 PICODOLLARS_PER_TOKEN: Final = PICODOLLARS_PER_DOLLAR // 1_000_000
 """A dollar per million tokens."""
@@ -81,3 +83,9 @@ class Outcome:
     evidence: tuple[str, ...] = ()
     figures: Mapping[str, Figure] = field(default_factory=dict)
     line: CostLine | None = None
+
+
+def staying(load: MeasuredLoad, freed: Picodollars) -> Iterator[str]:
+    """A sentence on what is paid on when `freed` is not; none where nothing is."""
+    if load.paid > freed:
+        yield f"{dollars_text(load.paid - freed)} dollars of other servers and free GPUs stay."

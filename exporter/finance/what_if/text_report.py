@@ -82,6 +82,11 @@ def _head(answer: WhatIfAnswer) -> Iterator[str]:
         f"{hours_text(int(load.per_day(gpu_time)))} GPU-hours a day{share}"
     )
     yield from _wrapped("paid: hardware and electricity, the same for all choices without overheads")
+    if load.estimated:
+        yield from _wrapped(
+            f"{_dollars(answer.per_month(load.estimated))} of {_dollars(answer.per_month(load.paid))} "
+            "a month come from estimated prices"
+        )
     if load.overheads:
         yield from _wrapped(
             f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"

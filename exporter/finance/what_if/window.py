@@ -4,16 +4,16 @@ An hour in which GPU time waits for a price, or was before owned hardware was in
 it costs is not known.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.savings import LEAST_HOURS
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.tariff import ENERGY, RENT
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
@@ -54,7 +54,9 @@ class NotComparableError(Exception):
 class WindowHour:
     """One hour of all hosts: `covered` is how much of it was metered.
 
-    `money` is by server and component, `gpu_time` what is owed, and `busy` the part in which GPUs worked.
+    `money` is by server and component, and `estimated` the part of it at estimated prices. `gpu_time` is what
+    is owed, and `busy` the part in which GPUs worked.
+    `moved` is what `tokens` lack, or have too much, of what was served in the hour: see `_spread`.
     `rented` is by GPU model. `unpriced` is GPU time that waits for a price, by server, and `before_service`
     that of owned hardware before its service.
     """
@@ -62,9 +64,11 @@ class WindowHour:
     covered: Nanoseconds = 0
     before_service: Nanoseconds = 0
     money: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    estimated: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     tokens: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
+    moved: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
     rented: dict[str, RentedTime] = field(default_factory=dict)
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
 
@@ -75,11 +79,46 @@ Hours = Mapping[int, WindowHour]
 
 def host_hours(history: Mapping[int, HistorySums], covered: Mapping[int, Nanoseconds]) -> Hours:
     """The hours of one ledger."""
-    return {hour: _host_hour(sums, covered.get(hour, 0)) for hour, sums in history.items()}
+    hours = {hour: _host_hour(sums, covered.get(hour, 0)) for hour, sums in history.items()}
+    unobserved = {
+        hour: {owner.key for (owner, phase), time in sums.held.items() if phase == "unobserved" and time > 0}
+        for hour, sums in history.items()
+    }
+    _spread(hours, unobserved)
+    return hours
+
+
+def _spread(hours: Hours, unobserved: Mapping[int, Collection[ServerKey]]) -> None:
+    """Move tokens that were counted after hours without observation into these, evenly.
+
+    A server that was not read for some hours has the tokens of all of them in the hour in which it is read
+    again. An hour in which some of its tokens were counted was observed, if not for all of the time.
+    """
+    waiting: dict[ServerKey, list[int]] = {}
+    for number, hour in sorted(hours.items()):
+        served = {key.server for (key, _), count in hour.tokens.items() if count > 0}
+        before = {server: since for server, since in waiting.items() if since[-1] == number - 1}
+        for (model, kind), count in hour.tokens.items():
+            since = before.get(model.server, [])
+            each = count // (len(since) + 1)
+            if since and each > 0:
+                for earlier in since:
+                    add(hours[earlier].moved, (model, kind), each)
+                add(hour.moved, (model, kind), -each * len(since))
+        waiting = {
+            server: [*before.get(server, []), number]
+            for server in unobserved.get(number, ())
+            if server not in served
+        }
 
 
 def _host_hour(sums: HistorySums, covered: Nanoseconds) -> WindowHour:
-    hour = WindowHour(min(covered, NANOSECONDS_PER_HOUR), sums.before_service(), sums.by_component())
+    hour = WindowHour(
+        min(covered, NANOSECONDS_PER_HOUR),
+        sums.before_service(),
+        sums.by_component(),
+        sums.by_component(ESTIMATE),
+    )
     for (owner, phase), time in sums.held.items():
         add(hour.gpu_time, owner.key, time)
         if phase in BUSY_PHASES:
@@ -111,9 +150,11 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
     both = WindowHour(max(one.covered, other.covered), one.before_service + other.before_service)
     for hour in (one, other):
         add_all(both.money, hour.money)
+        add_all(both.estimated, hour.estimated)
         add_all(both.gpu_time, hour.gpu_time)
         add_all(both.busy, hour.busy)
         add_all(both.tokens, hour.tokens)
+        add_all(both.moved, hour.moved)
         add_all(both.unpriced, hour.unpriced)
         for model, (rent, time) in hour.rented.items():
             before = both.rented.get(model, RentedTime(0, 0))
@@ -123,16 +164,21 @@ def _together(one: WindowHour, other: WindowHour) -> WindowHour:
 
 @dataclass(frozen=True, slots=True)
 class LoadHour:
-    """One hour of the servers that are compared. `owned` is the part of `paid` that is owed unused too."""
+    """One hour of the servers that are compared.
+
+    `owned` is the part of `paid` that is owed unused too, `estimated` the part at estimated prices.
+    """
 
     hour: int
     covered: Nanoseconds
     paid: Picodollars
     owned: Picodollars
+    estimated: Picodollars
     gpu_time: Nanoseconds
     busy: Nanoseconds
     by_server: Mapping[ServerKey, Picodollars]
     tokens: Mapping[tuple[ServedModel, Kind], int]
+    moved: Mapping[tuple[ServedModel, Kind], int]
     rented: Mapping[str, RentedTime]
 
     @property
@@ -140,10 +186,14 @@ class LoadHour:
         """Tokens of all kinds."""
         return sum(self.tokens.values())
 
-    @property
-    def generated(self) -> int:
-        """Tokens that were generated."""
-        return sum(count for (_, kind), count in self.tokens.items() if kind == "generation")
+    def demand(self, counts: Literal["all", "generation"]) -> int:
+        """Tokens that were served in the hour, rather than counted in it; of all kinds or generated ones."""
+        return sum(
+            count
+            for tokens in (self.tokens, self.moved)
+            for (_, kind), count in tokens.items()
+            if counts in ("all", kind)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +221,11 @@ class MeasuredLoad:
         return sum(hour.owned for hour in self.hours)
 
     @property
+    def estimated(self) -> Picodollars:
+        """The part of it at estimated prices."""
+        return sum(hour.estimated for hour in self.hours)
+
+    @property
     def covered(self) -> Nanoseconds:
         """Metered time."""
         return sum(hour.covered for hour in self.hours)
@@ -190,12 +245,17 @@ class MeasuredLoad:
         """Tokens of all kinds."""
         return sum(hour.all_tokens for hour in self.hours)
 
+    def paid_for(self, servers: Collection[ServerKey]) -> Picodollars:
+        """The money of some servers."""
+        return sum(amount for hour in self.hours for key, amount in hour.by_server.items() if key in servers)
+
     def per_day(self, amount: Fraction | int) -> Fraction:
         """An amount of the window on a mean day."""
         return Fraction(amount) * 24 / self.wall_hours
 
 
 OWNED_COMPONENTS: Final = HARDWARE - {RENT}
+COMPARED_COMPONENTS: Final = HARDWARE | {ENERGY}
 
 
 def measured_load(
@@ -220,7 +280,7 @@ def measured_load(
         for (key, component), amount in hour.money.items():
             if not matches(key):
                 continue
-            if component in HARDWARE or component == ENERGY:
+            if component in COMPARED_COMPONENTS:
                 add(by_server, key, amount)
             else:
                 overheads += amount
@@ -231,10 +291,16 @@ def measured_load(
                 hour.covered,
                 sum(by_server.values()),
                 owned,
+                sum(
+                    amount
+                    for (key, component), amount in hour.estimated.items()
+                    if matches(key) and component in COMPARED_COMPONENTS
+                ),
                 sum(time for key, time in hour.gpu_time.items() if matches(key)),
                 sum(time for key, time in hour.busy.items() if matches(key)),
                 by_server,
                 {key: count for key, count in hour.tokens.items() if matches(key[0].server)},
+                {key: count for key, count in hour.moved.items() if matches(key[0].server)},
                 hour.rented,
             )
         )

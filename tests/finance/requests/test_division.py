@@ -134,6 +134,16 @@ def test_a_model_without_money_has_no_cost() -> None:
     assert not hour_of(MONEY, TOKENS).unpriced
 
 
+@pytest.mark.parametrize("phase", ["other", "idle", "unobserved"])
+def test_a_model_without_money_that_tokens_carry_has_no_cost(phase: Phase) -> None:
+    """Zero would be wrong: the tokens were served in another hour, or in time that nothing observed."""
+    hour = hour_of({(CHAT, phase): 5}, {(CHAT, "generation"): 8})
+
+    assert hour.pool(("llama-8b",)) is None
+    assert (hour.not_in_file, hour.idle) == ((5, 0) if phase == "other" else (0, 5))
+    assert hour.dollars == 5
+
+
 def test_the_first_name_that_is_served_counts() -> None:
     """The name nearest to the server, else the one that the client asked for."""
     hour = hour_of(MONEY, TOKENS)
@@ -215,7 +225,7 @@ def test_requests_idle_and_the_rest_are_the_hour(
 
 @examples(100)
 @given(
-    money=st.tuples(amounts, amounts),
+    money=st.tuples(amounts, amounts).filter(any),
     prompts=st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=20),
 )
 def test_each_cost_is_within_a_picodollar(money: tuple[int, int], prompts: list[tuple[int, int]]) -> None:

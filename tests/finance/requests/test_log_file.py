@@ -25,7 +25,7 @@ HOUR = START // 3600
 def litellm(number: int, **changes: Any) -> dict[str, Any]:
     """A request of LiteLLM that ended so many seconds after ten."""
     return {
-        "id": f"chatcmpl-{number}",
+        "id": f"chatcmpl-a{number}",
         "endTime": START + number,
         "model": "llama-8b",
         "prompt_tokens": 100,
@@ -37,7 +37,7 @@ def litellm(number: int, **changes: Any) -> dict[str, Any]:
 def envoy(number: int, **changes: Any) -> dict[str, Any]:
     """The same request as Envoy logs it."""
     return {
-        "x-request-id": f"{number}",
+        "x-request-id": f"a{number}",
         "start_time": "2026-11-01T10:00:00Z",
         "duration": number * 1000,
         "gen_ai.request.model": "llama-8b",
@@ -95,7 +95,7 @@ def test_requests_come_by_their_end(tmp_path: Path) -> None:
         log.read([written(tmp_path / "log.jsonl", late, litellm(7), last, "", litellm(3, id=""))])
 
         assert sorted(log.hours()) == [HOUR, HOUR + 1]
-        assert [each.id for each in log.requests(HOUR)] == ["", "chatcmpl-7", "last"]
+        assert [each.id for each in log.requests(HOUR)] == ["", "chatcmpl-a7", "last"]
         assert [each.id for each in log.requests(HOUR + 1)] == ["late"]
         assert log.span() == ((START + 3) * SECOND, (START + 3600) * SECOND + SECOND // 2)
 
@@ -115,13 +115,37 @@ def test_tokens_by_hour_and_model(tmp_path: Path) -> None:
 
 def test_two_gateways_count_one_request(tmp_path: Path) -> None:
     """Envoy gave vLLM its id, which LiteLLM and a span have behind a prefix. The first one counts."""
-    lines = (envoy(5), litellm(5), otlp(span("a", response="chatcmpl-5")), litellm(6))
-    assert read(tmp_path, *lines) == (["5", "chatcmpl-6"], {"duplicate": 2})
+    lines = (envoy(5), litellm(5), otlp(span("a", response="chatcmpl-a5")), litellm(6))
+    assert read(tmp_path, *lines) == (["a5", "chatcmpl-a6"], {"duplicate": 2})
 
 
 def test_an_id_with_other_tokens_is_another_request(tmp_path: Path) -> None:
-    """Ollama has 999 ids, and clients may send one `x-request-id` for ever."""
-    assert read(tmp_path, litellm(5), litellm(5, completion_tokens=21)) == (["chatcmpl-5"] * 2, {})
+    """Clients may send one `x-request-id` for ever."""
+    assert read(tmp_path, litellm(5), litellm(5, completion_tokens=21)) == (["chatcmpl-a5"] * 2, {})
+
+
+def test_an_id_at_another_time_is_another_request(tmp_path: Path) -> None:
+    """An end a minute later, or earlier, is the same request's; a second more, a day more, is another's.
+
+    Whichever comes first in the file: the one in the middle is the same as both.
+    """
+    ends = (100, 160, 40, 161, 39, 86_500)
+    lines = [litellm(0, endTime=START + end) for end in ends]
+    assert read(tmp_path, *lines) == (["chatcmpl-a0"] * 4, {"duplicate": 2})
+
+
+@pytest.mark.parametrize("drawn", ["chatcmpl-0", "chatcmpl-998", "cmpl-7"])
+def test_an_id_that_is_drawn_from_999_identifies_nothing(drawn: str, tmp_path: Path) -> None:
+    """Ollama's: two requests of as many tokens in a minute, to the same model or to another one."""
+    lines = (litellm(1, id=drawn), litellm(2, id=drawn), litellm(3, id=drawn, model="qwen3"))
+    assert read(tmp_path, *lines) == ([drawn] * 3, {})
+
+
+def test_a_span_is_the_same_at_any_time(tmp_path: Path) -> None:
+    """Its id is of 64 bits: a span that is sent again, ended a day later, is the same one."""
+    again = span("a")
+    again["endTimeUnixNano"] = str((START + 86_400) * SECOND)
+    assert read(tmp_path, otlp(span("a")), otlp(again)) == (["a"], {"duplicate": 1})
 
 
 def test_a_span_twice_counts_once(tmp_path: Path) -> None:
@@ -174,7 +198,7 @@ def test_bad_lines_are_told_by_number(tmp_path: Path) -> None:
     with RequestLog() as log:
         log.read([path])
 
-        assert ids(log) == ["chatcmpl-1", "chatcmpl-5"]
+        assert ids(log) == ["chatcmpl-a1", "chatcmpl-a5"]
         assert list(log.left_out()) == [
             "warning: unreadable, and left out: 5, at lines 1, 2, 5 (no endTime) and others",
             "warning: longer than 16 MiB, and left out: 1, at line 10",
@@ -197,7 +221,7 @@ def test_other_days_are_left_out_and_told(tmp_path: Path) -> None:
         log.read([written(tmp_path / "log.jsonl", *lines)])
         log.keep(HOUR + 1, HOUR + 1)
 
-        assert ids(log) == ["chatcmpl-1"]
+        assert ids(log) == ["chatcmpl-a1"]
         assert list(log.left_out()) == ["warning: of another day, and left out: 2"]
 
 
@@ -209,7 +233,7 @@ def test_several_files_compressed_or_not(tmp_path: Path) -> None:
     with RequestLog() as log:
         log.read([packed, plain])
 
-        assert ids(log) == ["chatcmpl-1", "chatcmpl-2"]
+        assert ids(log) == ["chatcmpl-a1", "chatcmpl-a2"]
         assert log.lines == {"unreadable": [f"{packed}:2"], "duplicate": [f"{plain}:1"]}
 
 

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, CostOwner
 from exporter.finance.tco.answer import answer
-from exporter.finance.tco.measurement import NotMeasuredError, fleet_days, measurement
+from exporter.finance.tco.measurement import HostDays, NotMeasuredError, fleet_days, measurement
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
@@ -54,6 +55,48 @@ def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
     assert mean_day.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
 
 
+FIRST_HOUR = {20261128: 498_840, 20261129: 498_864, 20261130: 498_888}
+"""Midnight of these days in UTC, in hours since 1970: 1,795,824,000 seconds are 2026-11-28."""
+
+
+def together(*hosts: dict[int, HistorySums], start: int = 0) -> dict[int, HistorySums]:
+    """Hosts whose hours are the first of their days; with a start, each begins so many hours later."""
+    listed = []
+    for number, days in enumerate(hosts):
+        hours = {
+            FIRST_HOUR[day] + number * start + hour: HOUR
+            for day, sums in days.items()
+            for hour in range(sum(sums.covered.values()) // HOUR)
+        }
+        listed.append(HostDays(days, hours))
+    return fleet_days(listed, ZoneInfo("UTC"))
+
+
+def test_hosts_in_turn_are_a_day_of_their_hours() -> None:
+    """Three nodes of 8 hours, one after another, at 24 dollars of rent each: 72 a day, and 9,000 tokens.
+
+    At the same time they are 8 hours: three days of them are one, at 216.
+    """
+    hosts = [{20261129: day(8, 1000, 12)}] * 3
+    days = {20261128: day(8, 1000, 12), 20261129: day(8, 1000, 12), 20261130: day(8, 1000, 12)}
+
+    in_turn = measurement(together(*hosts, start=8), "1111", "2222", "3333")
+    at_once = measurement(together(days, days, days), "1111", "2222", "3333")
+
+    assert (in_turn.covered, at_once.covered) == (24 * HOUR, 24 * HOUR)
+    assert in_turn.option.serving.dollars_per_day["rent"] == 72
+    assert at_once.option.serving.dollars_per_day["rent"] == 216
+    assert in_turn.load.total == 9000
+
+
+@pytest.mark.parametrize(("start", "hours"), [(0, 12), (6, 18), (12, 24), (20, 16)])
+def test_hosts_that_overlap_are_metered_once(start: int, hours: int) -> None:
+    """Two of 12 hours: the second is with the first, begins within it, after it, or ends beyond midnight."""
+    days = together({20261129: day(12)}, {20261129: day(12)}, start=start)
+
+    assert days[20261129].covered == {(): hours * HOUR}
+
+
 def test_a_fleet_is_its_hosts_together() -> None:
     """Three hosts: one as above, one of the 30th alone, and one of half of it: 36 hours, as on the first.
 
@@ -61,13 +104,13 @@ def test_a_fleet_is_its_hosts_together() -> None:
     """
     hosts = [DAYS, {20261130: day(24, 3000, 20)}, {20261130: day(12, 1500, 10)}]
 
-    mean_day = measurement(fleet_days(hosts), "1111", "2222", "3333")
+    mean_day = measurement(together(*hosts), "1111", "2222", "3333")
 
     assert mean_day.covered == 36 * HOUR
     assert mean_day.option.serving.dollars_per_day == {"rent": 80, "energy": 20}
     assert mean_day.load.total == Fraction(25_500 * 2, 3)
     assert mean_day.load.source.text == "measured: 3 ledgers, 2026-11-28 to 2026-11-30"
-    assert measurement(fleet_days([DAYS]), "1111") == measurement(DAYS, "1111")
+    assert measurement(together(DAYS), "1111") == measurement(DAYS, "1111")
     assert DAYS[20261128].covered == {(): 12 * HOUR}  # as it was
 
 
@@ -76,7 +119,7 @@ def test_a_day_without_a_price_on_one_host_is_left_out_of_the_fleet() -> None:
     waiting = replace(day(24), unpriced={(Gpu("GPU-1", "H100"), CHAT): HOUR // 2})
     hosts = [{20261129: day(24), 20261130: day(24)}, {20261129: day(24), 20261130: waiting}]
 
-    mean_day = measurement(fleet_days(hosts), "1111", "2222")
+    mean_day = measurement(together(*hosts), "1111", "2222")
 
     assert (mean_day.first_day, mean_day.last_day) == ("2026-11-29", "2026-11-29")
     assert (mean_day.left_out, mean_day.unpriced) == (1, HOUR // 2)

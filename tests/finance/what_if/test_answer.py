@@ -90,10 +90,11 @@ gpu=L40S:3000tok/s@1.50 costs no more than hosted=2/2 from 18,000,000 tokens a
 
 
 def test_everything_that_limits_it_is_in_the_head() -> None:
-    """Left out and unmetered hours, overheads, owned hardware, and a server that computes elsewhere too."""
+    """Estimates, left out and unmetered hours, overheads, owned hardware, and a part of a server."""
     window = hours(30, lambda _: hour(2, component="amortization", tokens=1))
     for each in window.values():
         each.money[CHAT, "storage"] = DOLLAR
+        each.estimated[CHAT, "amortization"] = DOLLAR
     window[MONDAY + 1].unpriced[CHAT] = 1
     del window[MONDAY + 2]
     window[MONDAY + 3] = replace(window[MONDAY + 3], covered=HOUR // 2)
@@ -104,6 +105,7 @@ def test_everything_that_limits_it_is_in_the_head() -> None:
 what if: 29 hours to 2026-11-03T00:00:00Z, servers chat-*
 load: 23 tokens and 46.3448 GPU-hours a day, 50.0 % busy
 paid: hardware and electricity, the same for all choices without overheads
+704.83 of 1,409.66 a month come from estimated prices
 overheads of 704.83 a month stay, in no figure
 hours left out, in which GPU time has no price: 1
 hours that were not metered, without load or cost: 1.5
@@ -131,6 +133,7 @@ def test_json() -> None:
     )
 
     assert printed["now"]["picodollars"] == 144 * DOLLAR
+    assert printed["now"]["estimated_picodollars"] == 0
     assert (printed["window_hours"], printed["now"]["tokens_per_day"]) == (24, 24e6)
     bought, scheduled, refused = printed["choices"]
     assert (bought["picodollars"], bought["dollars_per_month"]) == (48 * DOLLAR, 1460)

@@ -18,7 +18,10 @@ from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented
 from tests.finance.what_if.window_builders import (
     BGE,
     DOLLAR,
+    FREE,
     HOUR,
+    LLAMA,
+    MONDAY,
     SEARCH,
     day,
     hour,
@@ -37,6 +40,22 @@ def outcome(load: MeasuredLoad, text: str, **changes: object) -> Outcome:
 def peak(number: int) -> int:
     """9 million tokens at noon, 1 million in every other hour: 32 million a day."""
     return 9_000_000 if number == 12 else 1_000_000
+
+
+def test_the_hour_after_an_outage_is_no_peak() -> None:
+    """8 million of hour 13 came in four hours: 2 million each. One GPU serves 3.6 million an hour."""
+    window = hours(
+        24, lambda number: hour(tokens={10: 0, 11: 0, 12: 0, 13: 8_000_000}.get(number, 1_000_000))
+    )
+    for number in (10, 11, 12):
+        window[MONDAY + number].moved[LLAMA, "generation"] = 2_000_000
+    window[MONDAY + 13].moved[LLAMA, "generation"] = -6_000_000
+    sized = outcome(measured(window), "gpu=L40S:1000tok/s@1.50")
+
+    assert (sized.figures["gpus"], sized.figures["peak_hour_tokens"]) == (1, 2_000_000)
+    assert sized.evidence[2] == (
+        "Counted after hours without observation, and spread over them: 6,000,000 tokens."
+    )
 
 
 def test_the_peak_hour_decides() -> None:
@@ -183,6 +202,28 @@ def test_one_throughput_is_of_one_server() -> None:
     assert outcome(measured(window, "*"), "gpu=L40S:5tok/s@1").cost == 24 * DOLLAR
 
 
+def test_a_server_without_tokens_stays() -> None:
+    """Chat costs 3 dollars an hour, a server without tokens 21, free GPUs 1: 1,200 in 48 hours.
+
+    A GPU at 1.10 takes the place of chat alone: 22 x 48 + 52.80. Chat's 144 pay two of them (105.60). One
+    serves 720,000 tokens an hour, and 600 of the peak hour are as many of the mean day: 24 x 720,000.
+    """
+    window = hours(48, lambda _: hour(3, 1, 600))
+    for each in window.values():
+        each.money.update({(SEARCH, "rent"): 21 * DOLLAR, (FREE, "rent"): DOLLAR})
+        each.gpu_time[SEARCH] = 7 * HOUR
+    load = measured(window)
+
+    sized = outcome(load, "gpu=L40S:200tok/s@1.10")
+
+    assert load.paid == 1200 * DOLLAR
+    assert sized.cost == Fraction("1108.80") * DOLLAR
+    assert "1,056.00 dollars of other servers and free GPUs stay." in sized.evidence
+    assert sized.figures["servers_dollars"] == 144
+    assert sized.turn is not None
+    assert sized.turn.tokens_per_day == 2 * 24 * 720_000
+
+
 RENT = Rented((RentPrice(Decimal("8.80"), gpus=8, since_text="2026-09-01"),))
 OWNED = Owned(Decimal(43_830), 1, 0, "1970-01-01", Decimal(100))
 """43,830 dollars over 876,600 hours: 0.05 an hour."""
@@ -206,8 +247,8 @@ OWNED = Owned(Decimal(43_830), 1, 0, "1970-01-01", Decimal(100))
 def test_a_rule_that_names_the_type(
     pattern: str, pricing: Rented | Owned | Listed, dollars: Decimal, source: str, words: str
 ) -> None:
-    """The configuration wins over the catalogue, on whatever host such a GPU is."""
-    match = HardwareMatch(host="elsewhere", gpu_model=pattern)
+    """The configuration wins over the catalogue, on whatever host such a GPU is; so it is not of one host."""
+    match = HardwareMatch(gpu_model=pattern)
     priced = outcome(day(), "gpu=L40S:5tok/s", hardware=(Hardware(match, pricing, "hardware[0]"),))
 
     assert priced.cost == 24 * dollars * DOLLAR
@@ -244,9 +285,55 @@ def test_a_rule_without_a_price_now() -> None:
     )
 
 
-def test_a_rule_for_any_gpu_names_no_type() -> None:
+@pytest.mark.parametrize(
+    "owned",
+    [
+        replace(OWNED, life_years=Decimal(5), support_dollars_per_year=Decimal(100)),
+        replace(OWNED, purchase_dollars=Decimal(0)),
+        replace(OWNED, residual_ratio=Decimal(1)),
+    ],
+    ids=["beyond its life", "not bought", "sold for its price"],
+)
+def test_hardware_that_is_written_off_prices_no_other(owned: Owned) -> None:
+    """It costs nothing but its support where it is; another GPU has to be bought."""
+    rule = Hardware(HardwareMatch(gpu_model="*L40S*"), owned, "hardware[3]")
+
+    assert outcome(day(), "gpu=L40S:5tok/s", hardware=(rule,)).lack == (
+        "hardware[3] prices hardware that is written off: another L40S is not free; "
+        "write it like gpu=L40S:5tok/s@1.10"
+    )
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        HardwareMatch(host="node-7", gpu_model="L40S"),
+        HardwareMatch(uuid="GPU-1", gpu_model="L40S"),
+        HardwareMatch(instance_type="g6e.xlarge", gpu_model="L40S"),
+        HardwareMatch(lifecycle="spot", gpu_model="L40S"),
+        HardwareMatch(region="us-*", gpu_model="L40S"),
+        HardwareMatch(node_label=(("pool", "old"),), gpu_model="L40S"),
+    ],
+)
+def test_a_rule_of_some_hosts_prices_no_others(match: HardwareMatch) -> None:
+    """The rule behind it does, at 1.10, else the catalogue at 1.09; either way it is told."""
+    one = Hardware(match, Rented((RentPrice(Decimal("0.20")),)), "hardware[0]")
+    every = Hardware(HardwareMatch(gpu_model="L40S"), RENT, "hardware[1]")
+    note = "Priced for some hosts alone, and not taken: hardware[0]."
+
+    for rules, dollars in (((one, every), Fraction("1.10")), ((one,), Fraction("1.09"))):
+        priced = outcome(day(), "gpu=L40S:5tok/s", hardware=rules)
+        assert priced.cost == 24 * dollars * DOLLAR
+        assert note in priced.evidence
+    assert note not in outcome(day(), "gpu=L40S:5tok/s", hardware=(every,)).evidence
+    unpriced = outcome(day(), "gpu=L40S:5tok/s", hardware=(one,), unmatched="unpriced")
+    assert unpriced.lack.startswith("no rule prices L40S on all hosts, and unmatched_hardware takes no")
+
+
+@pytest.mark.parametrize("pattern", [None, "*", "**", "?*"])
+def test_a_rule_for_any_gpu_names_no_type(pattern: str | None) -> None:
     """What a host costs here is no price of another type: the market's 1, 1.09 and 1.55 are."""
-    rule = Hardware(HardwareMatch(), RENT, "hardware[0]")
+    rule = Hardware(HardwareMatch(gpu_model=pattern), RENT, "hardware[0]")
     priced = outcome(day(), "gpu=L40S:5tok/s", hardware=(rule,))
 
     assert priced.cost == 24 * Fraction("1.09") * DOLLAR

@@ -46,6 +46,46 @@ SUMS = HistorySums(
 )
 
 
+def ledger_hours(*tokens: int, unobserved: int = 0, start: int = MONDAY) -> dict[int, HistorySums]:
+    """Hours with so many generated tokens; -1: none, as the server was not read. `unobserved`: of others."""
+    return {
+        start + number: HistorySums(
+            held={OwnerPhase(OWNER, "unobserved"): HOUR if count < 0 else unobserved},
+            tokens={} if count < 0 else {(OWNER, "generation"): count},
+        )
+        for number, count in enumerate(tokens)
+    }
+
+
+def demand(*hosts: dict[int, HistorySums]) -> list[int]:
+    """Of each hour of the fleet, from the first."""
+    together = fleet_hours(host_hours(each, {}) for each in hosts)
+    window = {number: replace(each, money={(CHAT, "rent"): DOLLAR}) for number, each in together.items()}
+    padded = window | hours(30, lambda number: window.get(MONDAY + number, hour()))
+    return [each.demand("generation") for each in measured(padded).hours if each.hour in window]
+
+
+def test_tokens_of_an_outage_are_spread_over_it() -> None:
+    """3,001 of hour 3 were served in hours 1 to 3; the sum stays, and so do the tokens that are counted."""
+    assert demand(ledger_hours(1000, -1, -1, 3001, 900)) == [1000, 1000, 1000, 1001, 900]
+    (_, _, _, counted, _) = host_hours(ledger_hours(1000, -1, -1, 3001, 900), {}).values()
+    assert counted.tokens == {(LLAMA, "generation"): 3001}
+
+
+def test_an_hour_that_was_observed_in_part_is_no_outage() -> None:
+    """Nor is one whose server has no tokens although it was read, nor one before hours that are missing."""
+    assert demand(ledger_hours(5, 7, 900, unobserved=HOUR // 2)) == [5, 7, 900]
+    assert demand(ledger_hours(5, 0, 900)) == [5, 0, 900]
+    apart = ledger_hours(5, -1) | ledger_hours(900, start=MONDAY + 3)
+    assert demand(apart) == [5, 0, 900]
+
+
+def test_an_outage_is_of_one_host() -> None:
+    """The other host's 10 an hour stay; without tokens after it there is nothing to spread."""
+    assert demand(ledger_hours(1000, -1, 2000), ledger_hours(10, 10, 10)) == [1010, 1010, 1010]
+    assert demand(ledger_hours(1000, -1, -1)) == [1000, 0, 0]
+
+
 def test_an_hour_of_a_ledger() -> None:
     """Three quarters of an hour are owed, and a quarter worked; 3 of 7 nanoseconds wait for a price."""
     (read,) = host_hours({MONDAY: SUMS}, {MONDAY: HOUR // 2}).values()
@@ -56,6 +96,32 @@ def test_an_hour_of_a_ledger() -> None:
     assert read.tokens == {(LLAMA, "prompt"): 20, (LLAMA, "generation"): 5}
     assert read.rented == {"H100": RentedTime(3 * DOLLAR, 3 * HOUR // 4)}
     assert (read.unpriced, read.before_service) == ({CHAT: 3}, 0)
+
+
+def test_money_at_estimated_prices_is_told() -> None:
+    """A dollar of 4 of one server, and 2 of free GPUs; overheads are not compared.
+
+    An hour that is left out has none. Two hosts add up.
+    """
+    server, free = (ServerOwner("chat", "assistants", *key) for key in (CHAT, FREE))
+    sums = HistorySums(
+        server_cost={
+            (server, "rent", "configured"): 3 * DOLLAR,
+            (server, "rent", "estimate"): DOLLAR,
+            (server, "storage", "estimate"): 5 * DOLLAR,
+            (free, "rent", "estimate"): 2 * DOLLAR,
+        },
+        held={OwnerPhase(OWNER, "decode"): HOUR},
+    )
+    host = host_hours({MONDAY + number: sums for number in range(25)}, {})
+    host[MONDAY].unpriced[CHAT] = 1
+    fleet = dict(fleet_hours([host, host]))
+
+    assert measured(dict(host)).estimated == 24 * 3 * DOLLAR
+    assert measured(fleet).estimated == 2 * 24 * 3 * DOLLAR
+    chat = measured(fleet, "chat-8b", of=[CHAT])
+    assert (chat.paid, chat.estimated) == (2 * 24 * 4 * DOLLAR, 2 * 24 * DOLLAR)
+    assert measured(hours(24, lambda _: hour())).estimated == 0
 
 
 def test_hours_of_a_fleet_add_up() -> None:
