@@ -13,7 +13,7 @@ from tests.exporter_threads import ended, running
 NAME = "kept"
 
 
-def told(answers: queue.SimpleQueue[int | None], threads: KeptThreads) -> int | None:
+def ran_in(answers: queue.SimpleQueue[int | None], threads: KeptThreads) -> int | None:
     """The thread that one piece of work ran in."""
     threads.run(lambda: answers.put(threading.get_ident()))
     return answers.get(timeout=30)
@@ -32,10 +32,10 @@ def idle(threads: KeptThreads, number: int) -> bool:
 def test_a_thread_takes_the_next_piece() -> None:
     answers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     threads = KeptThreads(NAME, seconds=60)
-    first = told(answers, threads)
+    first = ran_in(answers, threads)
     assert idle(threads, 1)
 
-    assert {told(answers, threads)} == {first}
+    assert {ran_in(answers, threads)} == {first}
     assert running(NAME) == 1
 
     assert idle(threads, 1)
