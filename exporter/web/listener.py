@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.threads import start
+from exporter.threads import KeptThreads, start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 
@@ -206,7 +206,7 @@ class _Connection:
 
 
 class Listener:
-    """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
+    """Accepts connections and serves each on a daemon thread of its own, `limits.connections` at a time.
 
     When all places are taken, a connection that waits for its client gives up its place: first one whose
     client never sent a byte, then, of the network with most places, the one that has waited longest.
@@ -229,7 +229,12 @@ class Listener:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._connections: set[_Connection] = set()
+        self._leaving = 0
+        """Of the connections, those that gave way."""
+        self._shares: Counter[str] = Counter()
+        """Of the others, how many each network has."""
         self._order = itertools.count()
+        self._threads = KeptThreads("web-client", STACK_BYTES)
         self._acceptor: threading.Thread | None = None
         self._problem = ""
         self._problem_at: Nanoseconds = 0
@@ -282,7 +287,7 @@ class Listener:
         connection = _Connection(accepted, str(peer[0]), next(self._order), self._clock.elapsed())
         try:
             if self._admit(connection):
-                start(partial(self._run, connection), "web-client", STACK_BYTES)
+                self._threads.run(partial(self._run, connection))
             else:
                 _refuse(accepted)
         except Exception:
@@ -301,12 +306,12 @@ class Listener:
         """Give a connection a place, if one is free or another connection gives way in time."""
 
         def admitted() -> bool:
-            staying = [each for each in self._connections if not each.is_cut]
-            if len(staying) >= self._limits.connections and not self._evict(staying):
+            if len(self._connections) - self._leaving >= self._limits.connections and not self._evict():
                 return False
             if len(self._connections) >= self._limits.connections + _MOST_CUT:
                 return False
             self._connections.add(connection)
+            self._shares[connection.network] += 1
             return True
 
         with self._lock:
@@ -314,22 +319,37 @@ class Listener:
 
     def _remove(self, connection: _Connection) -> None:
         with self._lock:
-            self._connections.discard(connection)
+            if connection in self._connections:
+                self._connections.remove(connection)
+                if connection.is_cut:
+                    self._leaving -= 1
+                else:
+                    self._leave(connection.network)
             self._changed.notify_all()
 
-    def _evict(self, staying: list[_Connection]) -> bool:
+    def _leave(self, network: str) -> None:
+        """Count one connection less of a network, under the lock."""
+        self._shares[network] -= 1
+        if not self._shares[network]:
+            del self._shares[network]
+
+    def _evict(self) -> bool:
         """Cut one connection that waits for its client, under the lock; false where none waits."""
-        share = Counter(each.network for each in staying)
         old = self._clock.elapsed() - _SILENT_AFTER
-        waiting = [
-            (each.born > old or _has_sent(each), -share[each.network], each.since, each)
-            for each in staying
-            if each.since is not None
-        ]
-        if not waiting:
+        longest: _Connection | None = None
+        least: tuple[bool, int, int] | None = None
+        for each in self._connections:
+            since = each.since
+            if since is None or each.is_cut:
+                continue
+            order = (each.born > old or _has_sent(each), -self._shares[each.network], since)
+            if least is None or order < least:
+                longest, least = each, order
+        if longest is None:
             return False
-        *_, longest = min(waiting, key=lambda each: each[:3])
         longest.is_cut = True
+        self._leaving += 1
+        self._leave(longest.network)
         _cut(longest.socket)
         return True
 
@@ -363,8 +383,8 @@ def _has_sent(connection: _Connection) -> bool:
     if connection.has_sent:
         return True
     with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
-        return any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
-    return False
+        connection.has_sent = any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
+    return connection.has_sent
 
 
 def _close(connection: _Connection) -> None:

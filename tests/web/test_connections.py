@@ -355,7 +355,7 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
     caplog.set_level("WARNING")
     site = serve(None, limits=WebLimits(connections=1))
     with monkeypatch.context() as patch:
-        patch.setattr("exporter.web.listener.start", no_thread)
+        patch.setattr("exporter.threads.start", no_thread)
         for _ in range(3):
             with site.connect() as client:
                 assert status(client.recv(65536)) == 503
