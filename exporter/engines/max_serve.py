@@ -7,7 +7,7 @@ Source: modular 26.7.0 (October 2026), `max/serve/telemetry/metrics.py`, `max/se
   and `_total` at counters.
 - The page is at a port of its own, 8001 or `MAX_SERVE_METRICS_ENDPOINT_PORT`, which no flag sets.
   `MAX_SERVE_DISABLE_TELEMETRY=1` removes it; `OTEL_SDK_DISABLED=true` sends nothing out and leaves it.
-- `maxserve_cache_hits_tokens_total` has a series by `tier`, whose sum an untagged one may repeat.
+- `maxserve_cache_hits_tokens_total` has a series for each `tier`; one without a tier would repeat their sum.
 - Batches are of prefill (`CE`) or of decode (`TG`); the time of one is from its schedule to its results, that of
   the batch which has completed where batches overlap.
 - Counters have no label of the model; `maxserve_pipeline_load_total` names it.
@@ -35,7 +35,7 @@ _GENERATION: Final = "maxserve_num_output_tokens_total"
 _LOADED: Final = "maxserve_pipeline_load_total"
 _HITS: Final = "maxserve_cache_hits_tokens_total"
 _BATCHES: Final = "maxserve_batch_execution_time_milliseconds_sum"
-_UNTAGGED: Final = (("tier", ("",)),)
+_TIERS: Final = (("tier", ("g0", "external")),)
 
 
 def _seconds(quantity: Quantity, batch: str) -> Count:
@@ -53,8 +53,8 @@ MAX_SERVE: Final = Engine(
                 (_PROMPT,),
                 (
                     Count(_PROMPT, "prompt"),
-                    Count(_HITS, "prompt", sign=-1, unless=_UNTAGGED),
-                    Count(_HITS, "cached_prompt", unless=_UNTAGGED),
+                    Count(_HITS, "prompt", sign=-1, where=_TIERS),
+                    Count(_HITS, "cached_prompt", where=_TIERS),
                 ),
             ),
         ),

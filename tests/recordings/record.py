@@ -45,6 +45,9 @@ def install(name: str, steps: tuple[tuple[str, ...], ...]) -> Path:
         for step in steps:
             pip = (str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check")
             subprocess.run([*pip, *step], check=True)
+        # Neither is needed to serve text, and their compiled parts want another torch.
+        unneeded = ("uninstall", "--quiet", "--yes", "torchaudio", "torchcodec")
+        subprocess.run([str(folder / "bin/pip"), *unneeded], check=True)
         stamp.write_text(repr(steps), encoding="utf-8")
     return folder / "bin"
 
