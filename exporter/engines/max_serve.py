@@ -8,11 +8,11 @@ Source: modular 26.7.0 (October 2026), `max/serve/telemetry/metrics.py`, `max/se
 - The page is at a port of its own, 8001 or `MAX_SERVE_METRICS_ENDPOINT_PORT`, which no flag sets.
   `MAX_SERVE_DISABLE_TELEMETRY=1` removes it; `OTEL_SDK_DISABLED=true` sends nothing out and leaves it.
 - `maxserve_cache_hits_tokens_total` has a series for each `tier`; one without a tier would repeat their sum.
-- Batches are of prefill (`CE`) or of decode (`TG`); the time of one is from its schedule to its results, that of
-  the batch which has completed where batches overlap.
+- Batches are of prefill (`CE`) or of decode (`TG`); one lasts from its schedule to its results; where
+  batches overlap, the engine reports that of the batch which has completed.
 - Counters have no label of the model; `maxserve_pipeline_load_total` names it.
-- `maxserve_request_count_total` counts HTTP requests of any path, so that requests are not read. Latencies are in
-  milliseconds, which are not read either.
+- `maxserve_request_count_total` counts HTTP requests of any path, so that requests are not read. Latencies
+  are in milliseconds, which are not read either.
 """
 
 from typing import Final
@@ -79,8 +79,8 @@ MAX_SERVE: Final = Engine(
         captured=("26.7.0",),
         reading="Renders counters of its API server or of a process beside it; the model is not asked.",
         deployment=(
-            "Its page is at port 8001, or where `MAX_SERVE_METRICS_ENDPOINT_PORT` says; "
-            "with `MAX_SERVE_DISABLE_TELEMETRY=1` there is none.",
+            "Its page is at port 8001, or where `MAX_SERVE_METRICS_ENDPOINT_PORT` says.",
+            "With `MAX_SERVE_DISABLE_TELEMETRY=1` there is none; `OTEL_SDK_DISABLED=true` keeps it.",
             "Of several models on one page the counters do not say which: all are of the first.",
         ),
         cannot_tell=(

@@ -1,7 +1,7 @@
 """Xinference: `xinference-local`, `xinference-worker`.
 
-Source: xinference 4.1.0 (October 2026), `xinference/core/metrics.py`, `xinference/core/model.py`; a page of it is
-recorded. Before: xorbitsai/inference, the same files of early 2026.
+Source: xinference 4.1.0 (October 2026), `xinference/core/metrics.py`, `xinference/core/model.py`; a page of
+it is recorded. Before: xorbitsai/inference, the same files of early 2026.
 
 - Counters are of each worker, at a port of its own; aioprometheus writes names as they are, without `_total`.
 - The page of the supervisor, at the API's port, counts no tokens.
@@ -29,11 +29,7 @@ XINFERENCE: Final = Engine(
     groups=(
         counter(_PROMPT, "prompt"),
         counter(_GENERATION, "generation"),
-        (
-            Alternative(
-                (_REQUESTS,), (Count(_REQUESTS, "requests"), Count(_ERRORS, "requests", sign=-1))
-            ),
-        ),
+        (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests"), Count(_ERRORS, "requests", sign=-1))),),
     ),
     running=(Gauge("xinference:model_serve_count"),),
     models=("model_uid", "model"),

@@ -1,8 +1,9 @@
 """Engines that run on a CPU from the Python registry: how each is installed, started and put to work.
 
-An engine that is missing here is not published for a CPU, or not as a package: its pages are read in its source.
+An engine that is missing here is not published for a CPU, or not as a package: its source was read.
 """
 
+import http.client
 import json
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.request import Request, urlopen
 
 ROOT: Final = Path(__file__).parents[2]
 CACHE: Final = ROOT / ".cache" / "engines"
@@ -26,8 +26,13 @@ Command = Callable[[Path, Path], list[str]]
 
 def _ask(path: str, body: object) -> None:
     """One request; its answer is of no interest."""
-    data = json.dumps(body).encode()
-    urlopen(Request(URL + path, data, {"Content-Type": "application/json"}), timeout=600).read()
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    if answer.status >= http.client.BAD_REQUEST:
+        raise RuntimeError(f"{path}: {answer.status}: {text[:500]!r}")
 
 
 def clients() -> None:
@@ -128,13 +133,18 @@ RAY_PORT: Final = 20280
 
 
 def _ray(programs: Path, model: Path) -> list[str]:
-    """Its agent must be up within 15 seconds: where other work keeps the machine busy, start it again."""
+    """Its agent must be up within 15 seconds, which a busy machine may need several tries for."""
     llm = (
         "import signal, ray\n"
         "from ray import serve\n"
         "from ray.serve.llm import LLMConfig, build_openai_app\n"
-        "ray.init(num_cpus=4, include_dashboard=False, _node_ip_address='127.0.0.1',\n"
-        f"         _metrics_export_port={RAY_PORT})\n"
+        "for _ in range(10):\n"
+        "    try:\n"
+        "        ray.init(num_cpus=4, include_dashboard=False, _node_ip_address='127.0.0.1',\n"
+        f"                 _metrics_export_port={RAY_PORT})\n"
+        "        break\n"
+        "    except Exception:\n"
+        "        ray.shutdown()\n"
         f"serve.start(http_options={{'host': '127.0.0.1', 'port': {PORT}}})\n"
         "tiny = LLMConfig(\n"
         f"    model_loading_config={{'model_id': 'tiny', 'model_source': {str(model)!r}}},\n"
@@ -171,12 +181,47 @@ def _predictions() -> None:
         _ask("/v1/models/echo:predict", {"instances": [1]})
 
 
-SGLANG_NEEDS: Final = tuple(
-    "transformers==5.19.0 xgrammar==0.2.7 compressed-tensors==0.18.0 openai==2.8.0 openai-harmony==0.0.4 "
-    "outlines==0.1.11 numba==0.65.1 soundfile==0.13.1 fastapi uvicorn uvloop orjson pyzmq psutil "
-    "prometheus-client python-multipart requests aiohttp msgspec setproctitle partial_json_parser pillow "
-    "sentencepiece tiktoken interegular einops pybase64 nvidia-ml-py ninja gguf llguidance datasets IPython "
-    "scipy watchfiles zstandard xxhash jsonschema torchao py-spy".split()
+SGLANG_NEEDS: Final = (
+    "transformers==5.19.0",
+    "xgrammar==0.2.7",
+    "compressed-tensors==0.18.0",
+    "openai==2.8.0",
+    "openai-harmony==0.0.4",
+    "outlines==0.1.11",
+    "numba==0.65.1",
+    "soundfile==0.13.1",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "orjson",
+    "pyzmq",
+    "psutil",
+    "prometheus-client",
+    "python-multipart",
+    "requests",
+    "aiohttp",
+    "msgspec",
+    "setproctitle",
+    "partial_json_parser",
+    "pillow",
+    "sentencepiece",
+    "tiktoken",
+    "interegular",
+    "einops",
+    "pybase64",
+    "nvidia-ml-py",
+    "ninja",
+    "gguf",
+    "llguidance",
+    "datasets",
+    "IPython",
+    "scipy",
+    "watchfiles",
+    "zstandard",
+    "xxhash",
+    "jsonschema",
+    "torchao",
+    "py-spy",
 )
 
 RUNNABLE: Final[tuple[Runnable, ...]] = (

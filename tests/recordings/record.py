@@ -2,10 +2,11 @@
 
     python tests/recordings/record.py build/recordings [max xinference ...]
 
-Each is installed into an environment of its own in `.cache/engines`, started, asked by clients, read meanwhile
-by the verb `record`, and ended. Run by `make captures`.
+Each is installed into an environment of its own in `.cache/engines`, started, asked by clients, read
+meanwhile by the verb `record`, and ended. Run by `make captures`.
 """
 
+import http.client
 import json
 import os
 import shutil
@@ -16,9 +17,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
-from urllib.request import urlopen
 
-from tests.recordings.engines import CACHE, ROOT, RUNNABLE, TORCH, URL, Runnable
+from tests.recordings.engines import CACHE, PORT, ROOT, RUNNABLE, TORCH, Runnable
 
 PATIENCE_SECONDS = 3600
 """Some compile their model for a quarter of an hour on two cores."""
@@ -37,7 +37,12 @@ def install(name: str, steps: tuple[tuple[str, ...], ...]) -> Path:
     stamp = folder / ".complete"
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != repr(steps):
         python = subprocess.run(
-            ["tools/python"], cwd=ROOT, env={**os.environ, "PYTHON": "python3.11"}, capture_output=True, text=True
+            ["tools/python"],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "PYTHON": "python3.11"},
+            capture_output=True,
+            text=True,
         )
         if python.returncode:
             raise SystemExit(f"missing: Python 3.11, which the packages of {name} are built for")
@@ -74,18 +79,27 @@ def start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) ->
     )
 
 
-def await_answer(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def await_answer(server: subprocess.Popen[bytes], path: str, log: Path) -> None:
     """Until the server answers, or ends, or an hour is over."""
     for _ in range(PATIENCE_SECONDS):
-        try:
-            urlopen(url, timeout=5).read()
-        except OSError:
-            if server.poll() is not None:
-                break
-            time.sleep(1)
-        else:
+        if answers(path):
             return
-    raise SystemExit(f"{url} does not answer, see {log}")
+        if server.poll() is not None:
+            break
+        time.sleep(1)
+    raise SystemExit(f"{path} does not answer, see {log}")
+
+
+def answers(path: str) -> bool:
+    """Whether the server serves."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def record(runnable: Runnable, folder: Path) -> None:
@@ -119,7 +133,9 @@ def thin(folder: Path) -> None:
         name = f"{number:04}.prom"
         lines = (folder / page["file"]).read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / page["file"]).unlink()
-        (folder / name).write_text("".join(line for line in lines if "_bucket{" not in line), encoding="utf-8")
+        (folder / name).write_text(
+            "".join(line for line in lines if "_bucket{" not in line), encoding="utf-8"
+        )
         page["file"] = name
     manifest["pages"] = kept
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -136,11 +152,11 @@ def main(output: str, *names: str) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         programs, model = install(name, runnable.packages), tiny(runnable.dtype)
-        log = folder.with_suffix(".log")
+        log = folder.with_name(f"{folder.name}.log")
         with log.open("wb") as written:
             server = start(runnable.command(programs, model), runnable.environment, written)
             try:
-                await_answer(server, URL + runnable.ready, log)
+                await_answer(server, runnable.ready, log)
                 runnable.prepare()
                 record(runnable, folder)
             finally:
