@@ -165,7 +165,8 @@ class Allocations:
 
     A shared device, or a claim that several containers share, comes once for each of them.
     Older kubelets list pods that have ended (kubernetes#119423): discovery leaves out a pod without a running
-    container. Claims with admin access, as monitors have them, look like any other.
+    container. Claims with admin access, as monitors have them, look like any other: discovery leaves out the
+    exporter's own.
     `unknown_count` counts all unknown ids, `unknown` has the first few.
     """
 
