@@ -1,4 +1,4 @@
-"""The tables of docs/install.md: the commands of each platform, and what is known of its nodes and by which file.
+"""The regions of docs/install.md: commands of each platform, and what is known of its nodes by which file.
 
 tests/e2e/charts/test_platforms.py holds each row against what the chart renders from its values.
 """
@@ -34,20 +34,46 @@ def commands() -> str:
     return "\n".join(parts).rstrip()
 
 
+def source(cell: str) -> str:
+    """Links to the files and pages of a cell: `owner/repository@revision:path`, or an address."""
+    links = []
+    for word in cell.split():
+        repository, at, rest = word.partition("@")
+        if not at:
+            links.append(f"[{word.split('/')[2]}]({word})")
+            continue
+        revision, _, path = rest.partition(":")
+        name = f"{repository} {revision[:12]}: {path.rpartition('/')[2]}"
+        links.append(f"[{name}](https://github.com/{repository}/blob/{revision}/{path})")
+    return ", ".join(links) or "-"
+
+
 def known() -> str:
     """What is known of each platform."""
-    heading = ("platform", "node label", "RuntimeClass", "GPUs by", "driver's library", "taint", "Pod Security", "source")
+    heading = (
+        "platform",
+        "node label",
+        "RuntimeClass",
+        "GPUs by",
+        "driver's library",
+        "taint",
+        "Pod Security",
+        "source",
+    )
     return table(
         heading,
         [
             (
                 row["name"],
-                *(f"`{row[key]}`" if row[key] not in {"", "none"} else "-" for key in ("nodes", "runtime_class")),
+                *(
+                    f"`{row[key]}`" if row[key] not in {"", "none"} else "-"
+                    for key in ("nodes", "runtime_class")
+                ),
                 row["gpus"] if " " in row["gpus"] or row["gpus"] == "none" else f"`{row['gpus']}`",
                 row["library"] if not row["library"].startswith("/") else f"`{row['library']}`",
                 f"`{row['taint']}`" if row["taint"] else "-",
                 row["pod_security"],
-                row["source"],
+                source(row["source"]),
             )
             for row in rows()
         ],

@@ -126,7 +126,7 @@ class Sampler:
         """Tick until stopped. A tick that took too long skips the ones it missed.
 
         A failed tick costs no money: the report stands until the next one, which charges the time.
-        A stop between two ticks takes a last one: a drained node has no next start to charge its last seconds.
+        A stop between two ticks takes a last one: a drained node has no next start that would charge them.
 
         Raises:
             MustRestartError: only a new process can go on.

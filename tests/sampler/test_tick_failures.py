@@ -57,7 +57,11 @@ def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(
         ("INFO", "tick recovered", ""),
     ]
     segments = [segment for postings in ledger.posted for segment in postings.segments]
-    assert [segment.end - segment.start for segment in segments] == [4 * TICK, TICK, TICK]  # the last at the stop
+    assert [segment.end - segment.start for segment in segments] == [
+        4 * TICK,
+        TICK,
+        TICK,
+    ]  # the last at the stop
     assert all(one.end == later.start for one, later in pairwise(segments))
 
 

@@ -1,6 +1,6 @@
 """The Pod Security level that a pod is admitted at: restricted, baseline or privileged.
 
-As kubernetes.io/docs/concepts/security/pod-security-standards and the checks of k8s.io/pod-security-admission have it.
+As kubernetes.io/docs/concepts/security/pod-security-standards has it.
 """
 
 from collections.abc import Iterator
@@ -72,9 +72,7 @@ def beyond_baseline(pod: Part) -> Iterator[str]:
 def beyond_restricted(pod: Part) -> Iterator[str]:
     """What the restricted level forbids, or misses, beside the baseline."""
     whole = pod.get("securityContext", {})
-    yield from (
-        "volumes" for volume in pod.get("volumes", ()) if not {*volume} - {"name"} <= VOLUMES
-    )
+    yield from ("volumes" for volume in pod.get("volumes", ()) if not {*volume} - {"name"} <= VOLUMES)
     for container in containers(pod):
         own = container.get("securityContext", {})
         capabilities = own.get("capabilities", {})

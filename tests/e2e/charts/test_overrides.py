@@ -113,11 +113,23 @@ def test_every_kind_of_object_has_the_labels_of_all() -> None:
     [
         ({"image": {"repository": "ice", "tag": "1"}}, "ice:1"),
         ({"image": {"registry": "r.example", "repository": "ml/ice", "tag": "1"}}, "r.example/ml/ice:1"),
-        ({"image": {"registry": "r.example/", "repository": "old.example/ml/ice", "tag": "1"}}, "r.example/ml/ice:1"),
-        ({"global": PROXY, "image": {"repository": "old.example:5000/ice", "tag": "1"}}, "mirror.example/proxy/ice:1"),
-        ({"global": PROXY, "image": {"repository": "localhost/ice", "tag": "1"}}, "mirror.example/proxy/ice:1"),
         (
-            {"global": PROXY, "image": {"registry": "r.example", "repository": "ml/ice", "digest": f"sha256:{'0' * 64}"}},
+            {"image": {"registry": "r.example/", "repository": "old.example/ml/ice", "tag": "1"}},
+            "r.example/ml/ice:1",
+        ),
+        (
+            {"global": PROXY, "image": {"repository": "old.example:5000/ice", "tag": "1"}},
+            "mirror.example/proxy/ice:1",
+        ),
+        (
+            {"global": PROXY, "image": {"repository": "localhost/ice", "tag": "1"}},
+            "mirror.example/proxy/ice:1",
+        ),
+        (
+            {
+                "global": PROXY,
+                "image": {"registry": "r.example", "repository": "ml/ice", "digest": f"sha256:{'0' * 64}"},
+            },
             f"mirror.example/proxy/ml/ice@sha256:{'0' * 64}",
         ),
     ],
@@ -151,7 +163,9 @@ def test_secrets_of_all_charts_pull_the_image() -> None:
 
 def test_both_monitors_read_a_pod_alike() -> None:
     """But for the label that a Service would lend; its Service gives out the pods themselves."""
-    (by_pod,) = only("PodMonitor", manifests(*values(podMonitor={"enabled": True})))["spec"]["podMetricsEndpoints"]
+    (by_pod,) = only("PodMonitor", manifests(*values(podMonitor={"enabled": True})))["spec"][
+        "podMetricsEndpoints"
+    ]
     objects = manifests(*values(serviceMonitor={"enabled": True}))
     (by_service,) = only("ServiceMonitor", objects)["spec"]["endpoints"]
     service = only("Service", objects)
@@ -180,6 +194,8 @@ def test_both_monitors_read_a_pod_alike() -> None:
         ({}, {"dnsPolicy": "Default"}, "Default"),
     ],
 )
-def test_names_are_resolved_as_asked(access: dict[str, Any], settings: dict[str, Any], policy: str | None) -> None:
+def test_names_are_resolved_as_asked(
+    access: dict[str, Any], settings: dict[str, Any], policy: str | None
+) -> None:
     """By Kubernetes's default, and on the node's network still by the cluster's DNS."""
     assert pod_of(manifests(*values(access=access, **settings))).get("dnsPolicy") == policy

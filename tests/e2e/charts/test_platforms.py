@@ -33,8 +33,13 @@ METERED = tuple(name for name in ROWS if name != "demo")
 def node_labels(pod: Manifest) -> set[str]:
     """The keys that a pod selects nodes by."""
     affinity: Any = pod.get("affinity", {}).get("nodeAffinity", {})
-    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
-    return {*pod.get("nodeSelector", {}), *(part["key"] for term in terms for part in term["matchExpressions"])}
+    alternatives = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get(
+        "nodeSelectorTerms", []
+    )
+    return {
+        *pod.get("nodeSelector", {}),
+        *(part["key"] for term in alternatives for part in term["matchExpressions"]),
+    }
 
 
 @pytest.mark.parametrize("name", METERED)
@@ -110,7 +115,11 @@ def test_the_check_and_the_demo_are_restricted(name: str) -> None:
 def test_the_levels_are_kubernetes(change: dict[str, Any], expected: str) -> None:
     """What each forbids, one thing at a time."""
     whole = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
-    own = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, **change.pop("container", {})}
+    own = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        **change.pop("container", {}),
+    }
 
     assert level({"securityContext": whole, "containers": [{"securityContext": own}], **change}) == expected
 
@@ -128,7 +137,10 @@ def test_openshift_allows_what_the_pod_uses_and_no_more() -> None:
     assert allowed["runAsUser"] == {"type": "MustRunAs", "uid": pod["securityContext"]["runAsUser"]}
     kinds = {kind for volume in pod["volumes"] for kind in volume} - {"name"}
     assert kinds <= {*allowed["volumes"]}
-    assert allowed["requiredDropCapabilities"] == container_of(objects)["securityContext"]["capabilities"]["drop"]
+    assert (
+        allowed["requiredDropCapabilities"]
+        == container_of(objects)["securityContext"]["capabilities"]["drop"]
+    )
     assert pod["securityContext"]["seLinuxOptions"] == {"type": "spc_t"}
     check = only("Job", objects)["spec"]["template"]["spec"]["securityContext"]
     assert check == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}

@@ -70,7 +70,7 @@ def test_it_can_do_nothing_that_it_need_not(name: str) -> None:
 
 @pytest.mark.parametrize("name", METERS)
 def test_it_takes_no_gpu(name: str) -> None:
-    """It sees all of them without asking for one; a claim of DRA has admin access, which leaves them to others."""
+    """It sees all of them without asking for one; a claim with admin access leaves them to others."""
     amounts = dict(container_of(of(name))["resources"])
     claims = amounts.pop("claims", [])
 
