@@ -32,7 +32,7 @@ from exporter.sources.discovery.servers import (
 from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
-from exporter.sources.kubelet.pod_resources import located
+from exporter.sources.kubelet.pod_resources import located, without_monitors
 from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
@@ -360,12 +360,9 @@ class Discovery:
         now = self._clock.elapsed()
         reading: Allocations | None = answer.reading
         if reading is not None:
-            others = (
-                allocation
-                for allocation in located(reading, self._minors).allocations
-                if (allocation.namespace, allocation.pod) != self._own_pod
-            )
-            self._allocations = _CachedAllocations(tuple(others), now)
+            others = without_monitors(reading.allocations, self._own_pod)
+            of_workloads = located(replace(reading, allocations=others), self._minors)
+            self._allocations = _CachedAllocations(of_workloads.allocations, now)
         elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
