@@ -7,6 +7,7 @@ from statement import Group, Record
 
 NAMED_LABELS: Final = ("cluster", "namespace", "server")
 NAMED: Final = ", ".join(NAMED_LABELS)
+OF_HOST: Final = "cluster, instance, namespace, server"
 
 OBSERVED: Final = "inference:slo_observations:rate5m"
 MET: Final = "inference:slo_met_observations:rate5m"
@@ -110,8 +111,14 @@ LEVELS: Final = Group(
         ),
         Record(
             TARGET,
-            f"max by ({NAMED}, objective) (0 * inference_slo_objective_seconds"
-            " + on (cluster, instance, namespace, server) group_left () inference_slo_target_ratio)",
+            f"""
+max by ({NAMED}, objective) (
+  0 * inference_slo_objective_seconds
+  + on ({OF_HOST}) group_left ()
+  max by ({OF_HOST}) (inference_slo_target_ratio)
+)
+""",
+            "A target that two jobs scrape has each series twice.",
             meaning="share that should meet each configured objective",
             labels=(*NAMED_LABELS, "objective"),
         ),
