@@ -65,9 +65,9 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     after = replace(state, read=True, identity=reading.identity or state.identity, falls=0, answered=wall)
     seen_to_start = reading.started is not None and reading.started >= (state.since or 0)
     baseline = not state.read and not seen_to_start
-    marks = state.marks
+    marks, dropped = state.marks, state.dropped
     if state.read and state.identity and reading.identity and state.identity != reading.identity:
-        marks = {}
+        marks, dropped = {}, False
         baseline = before is not None and took_turns(before, reading, wall)
     fell = {each.series for each in reading.latencies if _fell(marks.get(each.series), each)}
     if fell and state.falls + 1 < RESETS_AFTER_READS:
@@ -76,13 +76,13 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     counts: dict[LatencyKey, LatencyCount] = {}
     for each in reading.latencies:
         key = (each.model, each.objective, each.basis)
-        count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=state.dropped)
+        count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=dropped)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
     most = MOST_PER_SECOND * max(wall - state.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
     if sum(count.total for count in counts.values()) > most:
         counts = dict.fromkeys(counts, LatencyCount())
-    marks_now, dropped = _marks_after(marks, reading.latencies, wall)
-    return LatencyTick(replace(after, marks=marks_now, dropped=state.dropped or dropped), counts)
+    marks_now, full = _marks_after(marks, reading.latencies, wall)
+    return LatencyTick(replace(after, marks=marks_now, dropped=dropped or full), counts)
 
 
 def _fell(mark: LatencyMark | None, each: LatencyReading) -> bool:

@@ -192,6 +192,15 @@ def test_marks_are_bounded_and_what_was_dropped_never_counts_twice(watch: Watch)
     assert watch.read(*sets[:MARKS_MAX]) == NOTHING
 
 
+def test_dropped_marks_are_those_of_their_process(watch: Watch) -> None:
+    """A restarted process has no mark that was dropped: a set that comes late counts from zero again."""
+    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(MARKS_MAX + 1)]
+    watch.read(*sets[:MARKS_MAX])
+    watch.read(*sets[1:])
+    watch.read(sets[0], identity="chat-2")
+    assert watch.read(*sets[:2], identity="chat-2") == LatencyCount(1, 2, 3)
+
+
 def test_a_replica_behind_the_same_address_only_sets_marks(watch: Watch) -> None:
     """It already ran while the other one answered: its requests in between are unknown."""
     watch.read(histogram(10, 20, 30), identity="a", started=START - HOUR)
