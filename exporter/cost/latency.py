@@ -49,7 +49,8 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     The rules are those of `endpoint_deltas`, for the three counters of a histogram together. A failed read
     leaves the marks. A first one only sets them, unless the process was seen to start. Another identity
     counts from zero, and so does a histogram that is below its mark for three reads. One whose bounds changed
-    within a process, by another objective, only sets its mark.
+    within a process, by another objective, only sets its mark. A page that rose by more than any server counts
+    moves no mark.
     """
     state = LatencyState() if before is None else before.latency
     if not reading.up:
@@ -79,9 +80,10 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
         count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=dropped)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
     most = MOST_PER_SECOND * max(wall - state.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+    marks_now, full = _marks_after(marks, reading.latencies, wall)
     if sum(count.total for count in counts.values()) > most:
         counts = dict.fromkeys(counts, LatencyCount())
-    marks_now, full = _marks_after(marks, reading.latencies, wall)
+        marks_now |= {each.series: marks[each.series] for each in reading.latencies if each.series in marks}
     return LatencyTick(replace(after, marks=marks_now, dropped=dropped or full), counts)
 
 

@@ -230,11 +230,26 @@ def test_without_a_level_nothing_is_kept(watch: Watch) -> None:
 
 
 def test_counts_that_no_server_has_are_not_counted(watch: Watch) -> None:
-    """More than 100 million a second: the page is hostile, or broken."""
+    """More than 100 million a second: the page is hostile, or broken, and moves no mark."""
     watch.read(histogram(0, 0, 0))
     most = 60.0 * MOST_PER_SECOND
     assert watch.read(histogram(0, 0, most + 1)) == NOTHING
-    assert watch.read(histogram(0, 0, most + 3)) == LatencyCount(0, 0, 2)
+    assert watch.read(histogram(0, 0, most)) == LatencyCount(0, 0, most)
+
+
+def test_an_implausible_page_counts_no_history_again(watch: Watch) -> None:
+    """The pages after it go on from the marks before it, at once."""
+    watch.read(histogram(900, 950, 1000))
+    assert watch.read(histogram(900, 950, 1e12)) == NOTHING
+    assert watch.read(histogram(901, 952, 1003)) == LatencyCount(1, 2, 3)
+    assert [watch.read(histogram(901, 952, 1003)) for _ in range(3)] == [NOTHING] * 3
+
+
+def test_an_implausible_page_of_a_new_process_only_sets_marks(watch: Watch) -> None:
+    """The marks of the process before are none of it."""
+    watch.read(histogram(10, 20, 30))
+    assert watch.read(histogram(1, 2, 1e12), identity="chat-2") == NOTHING
+    assert watch.read(histogram(2, 4, 1e12 + 3), identity="chat-2") == LatencyCount(1, 2, 3)
 
 
 def test_buckets_that_contradict_each_other_count_nothing(watch: Watch) -> None:
