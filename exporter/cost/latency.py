@@ -53,19 +53,19 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     moves no mark.
     """
     state = LatencyState() if before is None else before.latency
+    renamed = before is not None and before.key != reading.key
+    if renamed and not (state.identity and (reading.identity or not reading.up)):
+        state = LatencyState()  # of another server
     if not reading.up:
         return LatencyTick(state)
-    renamed = before is not None and before.key != reading.key
-    if reading.slo is None or (renamed and not (state.identity and reading.identity)):
-        state = LatencyState()  # of no server, or of another one
     if reading.slo is None:
-        return LatencyTick(state)
-    state = state if state.since is not None else replace(state, since=wall)
+        return LatencyTick(LatencyState())
+    since = _asked_since(before, reading, wall) if state.since is None else state.since
+    state = replace(state, since=since)
     if reading.latencies is None:
         return LatencyTick(state)
     after = replace(state, read=True, identity=reading.identity or state.identity, falls=0, answered=wall)
-    seen_to_start = reading.started is not None and reading.started >= (state.since or 0)
-    baseline = not state.read and not seen_to_start
+    baseline = not state.read and (reading.started is None or reading.started < since)
     marks, dropped = state.marks, state.dropped
     if state.read and state.identity and reading.identity and state.identity != reading.identity:
         marks, dropped = {}, False
@@ -79,12 +79,20 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
         key = (each.model, each.objective, each.basis)
         count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=dropped)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
-    most = MOST_PER_SECOND * max(wall - state.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+    last = state.answered if state.read else since
+    most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
     marks_now, full = _marks_after(marks, reading.latencies, wall)
     if sum(count.total for count in counts.values()) > most:
         counts = dict.fromkeys(counts, LatencyCount())
         marks_now |= {each.series: marks[each.series] for each in reading.latencies if each.series in marks}
     return LatencyTick(replace(after, marks=marks_now, dropped=dropped or full), counts)
+
+
+def _asked_since(before: EndpointState | None, reading: ServerReading, wall: Instant) -> Instant:
+    """Since when the histograms were asked for. Until its first answer that is as long as the endpoint."""
+    if before is None:
+        return min(wall, reading.absent_at or wall)
+    return wall if before.read or before.key != reading.key else before.watched_since
 
 
 def _fell(mark: LatencyMark | None, each: LatencyReading) -> bool:

@@ -92,7 +92,8 @@ class LatencyMark:
 class LatencyState:
     """Marks of the latency histograms of one endpoint with a service level.
 
-    `since` is the wall time of the first tick that asked for them. The other fields are as those of counters,
+    `since` is the wall time of the first tick that asked for them, or for an endpoint without an answer yet.
+    The other fields are as those of counters,
     for histograms alone: a service level may be set later.
     """
 

@@ -69,6 +69,40 @@ def test_a_process_that_was_seen_to_start_counts_from_zero(watch: Watch) -> None
     assert watch.read(histogram(3, 4, 5), started=START + SECOND) == LatencyCount(3, 4, 5)
 
 
+def test_a_process_that_starts_after_failed_reads_counts_from_zero(watch: Watch) -> None:
+    """Its endpoint was asked, and did not answer, before it started. A failed read knows no level."""
+    for _ in range(2):
+        watch.take(ServerReading(page().key, page().url, up=False))
+        watch.at += 10 * SECOND
+    assert watch.read(histogram(3, 4, 5), started=watch.at + SECOND) == LatencyCount(3, 4, 5)
+
+
+def test_a_process_that_ran_before_failed_reads_only_sets_marks(watch: Watch) -> None:
+    """Its requests before the first tick are none of it."""
+    watch.take(ServerReading(page().key, page().url, up=False))
+    assert watch.read(histogram(3, 4, 5), started=START - SECOND) == NOTHING
+
+
+def test_a_process_that_was_seen_not_to_exist_counts_from_zero(watch: Watch) -> None:
+    """Discovery looked before it started: as for tokens, nothing on its first page is older."""
+    reading = histogram(3, 4, 5)
+    assert watch.read(reading, started=START - SECOND, absent_at=START - 2 * SECOND) == LatencyCount(3, 4, 5)
+
+
+def test_another_server_after_a_failed_read_only_sets_marks(watch: Watch) -> None:
+    """Renamed while it did not answer, and neither process is known: the marks are another server's."""
+    batch = ServerKey("", "batch")
+    watch.read(histogram(10, 20, 30), identity="")
+    watch.take(ServerReading(batch, page().url, up=False))
+    assert watch.read(histogram(40, 50, 60), identity="", key=batch) == NOTHING
+
+
+def test_a_first_page_is_not_believed_without_limit(watch: Watch) -> None:
+    """Ten seconds after the first tick a process cannot have served a trillion requests."""
+    watch.take(ServerReading(page().key, page().url, up=False))
+    assert watch.read(histogram(0, 0, 1e12), started=START + SECOND) == NOTHING
+
+
 def test_a_level_set_on_a_running_server_counts_from_then(watch: Watch) -> None:
     """The process was seen to start, and its requests before the level was set are not counted."""
     watch.take(replace(page(), started=START + SECOND))
