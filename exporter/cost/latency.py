@@ -49,8 +49,8 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     The rules are those of `endpoint_deltas`, for the three counters of a histogram together. A failed read
     leaves the marks. A first one only sets them, unless the process was seen to start. Another identity
     counts from zero, and so does a histogram that is below its mark for three reads. One whose bounds changed
-    within a process, by another objective, only sets its mark. A page that rose by more than any server counts
-    moves no mark.
+    within a process, by another objective, only sets its mark, and so does one of an added objective. A page
+    that rose by more than any server counts moves no mark.
     """
     state = LatencyState() if before is None else before.latency
     renamed = before is not None and before.key != reading.key
@@ -64,7 +64,14 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     state = replace(state, since=since)
     if reading.latencies is None:
         return LatencyTick(state)
-    after = replace(state, read=True, identity=reading.identity or state.identity, falls=0, answered=wall)
+    after = replace(
+        state,
+        read=True,
+        identity=reading.identity or state.identity,
+        falls=0,
+        answered=wall,
+        objectives=tuple(reading.slo.seconds()),
+    )
     baseline = not state.read and (reading.started is None or reading.started < since)
     marks, dropped = state.marks, state.dropped
     if state.read and state.identity and reading.identity and state.identity != reading.identity:
@@ -77,7 +84,9 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     counts: dict[LatencyKey, LatencyCount] = {}
     for each in reading.latencies:
         key = (each.model, each.objective, each.basis)
-        count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=dropped)
+        added = state.read and each.objective not in state.objectives
+        mark = known.get(each.series)
+        count = LatencyCount() if baseline or added else _since(mark, each, dropped=dropped)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
     last = state.answered if state.read else since
     most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND

@@ -16,6 +16,8 @@ from tests.cost.readings import HOUR, SECOND, START, page
 from tests.depth import examples
 
 SLO = ServiceLevel(first_token_seconds=0.75)
+EACH = ServiceLevel(per_token_seconds=0.05)
+BOTH = ServiceLevel(first_token_seconds=0.75, per_token_seconds=0.05)
 KEY = ("llama", "first_token", "requests")
 NOTHING = LatencyCount()
 
@@ -42,7 +44,7 @@ class Watch:
     ) -> LatencyCount | None:
         """What a page adds; `None` where it has no such histogram, or says nothing yet."""
         self.at += after
-        reading = replace(page(), slo=SLO, latencies=histograms, **changes)  # type: ignore[arg-type]
+        reading = replace(page(), **{"slo": SLO, "latencies": histograms, **changes})  # type: ignore[arg-type]
         return self.take(reading)
 
     def take(self, reading: ServerReading) -> LatencyCount | None:
@@ -182,6 +184,21 @@ def test_another_objective_counts_from_then_on(watch: Watch) -> None:
     moved = histogram(20, 25, 35, around=(1, 2))
     assert watch.read(moved) == NOTHING
     assert watch.read(replace(moved, lower=22, upper=28, total=39)) == LatencyCount(2, 3, 4)
+
+
+def test_an_objective_that_is_added_counts_from_then_on(watch: Watch) -> None:
+    """A reload adds the first one to the other: what its histogram holds is older."""
+    watch.take(replace(page(), slo=EACH, latencies=()))
+    assert watch.read(histogram(900, 950, 1000), slo=BOTH) == NOTHING
+    assert watch.read(histogram(901, 952, 1003), slo=BOTH) == LatencyCount(1, 2, 3)
+
+
+def test_an_objective_that_is_removed_and_put_back_counts_from_then_on(watch: Watch) -> None:
+    """Its old mark is none: what came in its absence was not asked for."""
+    watch.read(histogram(10, 20, 30), slo=BOTH)
+    watch.take(replace(page(), slo=EACH, latencies=()))
+    assert watch.read(histogram(40, 60, 80), slo=BOTH) == NOTHING
+    assert watch.read(histogram(41, 62, 83), slo=BOTH) == LatencyCount(1, 2, 3)
 
 
 def test_bounds_that_flap_within_a_process_count_nothing(watch: Watch) -> None:
