@@ -3,6 +3,7 @@
 from typing import Final
 
 from hosts import SERVER, SERVER_LABELS, UNIQUE
+from load import UNKNOWN
 from statement import Group, Record
 
 NAMED_LABELS: Final = ("cluster", "namespace", "server")
@@ -125,16 +126,22 @@ max by ({NAMED}, objective) (
         Record(
             LOAD,
             f"""
-clamp_max(
+(
+  clamp_max(
+    max by ({SERVER}) (inference_server_load_ratio)
+    + (max by ({SERVER}) (inference_server_requests_waiting) > bool 0),
+    1
+  )
+  or
   max by ({SERVER}) (inference_server_load_ratio)
-  + (max by ({SERVER}) (inference_server_requests_waiting) > bool 0),
-  1
 )
-or
-max by ({SERVER}) (inference_server_load_ratio)
+unless on ({SERVER}) (
+  {UNKNOWN}
+)
 """,
-            "Full while requests wait: something that its page does not show holds them back.",
-            meaning="highest load of a server's hosts, 0 to 1; absent where no limit is known",
+            "Full while requests wait: something that its page does not show holds them back. A host with an unknown load may\n"
+            "be full, and leaves its server out.",
+            meaning="highest load of a server's hosts, 0 to 1; absent where one of them has no known limit",
             labels=SERVER_LABELS,
         ),
         Record(
