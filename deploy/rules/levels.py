@@ -9,6 +9,9 @@ from statement import Group, Record
 NAMED_LABELS: Final = ("cluster", "namespace", "server")
 NAMED: Final = ", ".join(NAMED_LABELS)
 OF_HOST: Final = "cluster, instance, namespace, server"
+OBSERVED_LABELS: Final = (*SERVER_LABELS, "objective", "basis")
+OBSERVED_BY: Final = ", ".join(OBSERVED_LABELS)
+"""Requests and tokens are never added up: an engine of which a new version counts the others has both."""
 
 OBSERVED: Final = "inference:slo_observations:rate5m"
 MET: Final = "inference:slo_met_observations:rate5m"
@@ -25,8 +28,8 @@ NOTHING: Final = "1e-9"
 
 def rate(counter: str, *labels: str) -> str:
     """Observations a second of each server, over its models and hosts; a target counts once."""
-    by = ", ".join((SERVER, "objective", *labels))
-    return f"sum by ({by}) (max by ({by}, model, basis, instance) (rate({counter}[5m])) {UNIQUE})"
+    by = ", ".join((OBSERVED_BY, *labels))
+    return f"sum by ({by}) (max by ({by}, model, instance) (rate({counter}[5m])) {UNIQUE})"
 
 
 def ratio(window: str) -> str:
@@ -34,7 +37,7 @@ def ratio(window: str) -> str:
     return f"""
 clamp_max(
   sum_over_time({MET}[{window}])
-    / on ({SERVER}, objective) group_left ()
+    / on ({OBSERVED_BY}) group_left ()
   (sum_over_time({OBSERVED}[{window}]) > 0),
   1
 )
@@ -42,12 +45,21 @@ clamp_max(
 
 
 def joint(window: str) -> str:
-    """The share within all objectives. At worst no request missed both, at best the misses are the same ones."""
+    """The share within all objectives. At worst no request missed both, at best the misses are the same ones.
+
+    That holds of requests alone: a share of tokens says nothing of how many requests they are of.
+    """
     each = f"{RATIO}:{window}"
     return f"""
-label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
-or
-label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
+(
+  label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
+  or
+  label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
+)
+unless on ({SERVER}) (
+  {each}{{basis="tokens"}}
+  and on ({SERVER}) count by ({SERVER}) ({each}{{bound="upper"}}) > 1
+)
 """
 
 
@@ -70,20 +82,20 @@ LEVELS: Final = Group(
             rate("inference_slo_observations_total"),
             "One group: shares divide sums of its records over time, so a missed evaluation is missing on both sides.",
             meaning="latencies observed per second: requests, or tokens where the engine has no histogram of requests",
-            labels=(*SERVER_LABELS, "objective"),
+            labels=OBSERVED_LABELS,
         ),
         Record(
             MET,
             rate("inference_slo_met_observations_total", "bound"),
             meaning="those within the objective, at least (`lower`) and at most (`upper`)",
-            labels=(*SERVER_LABELS, "objective", "bound"),
+            labels=(*OBSERVED_LABELS, "bound"),
         ),
         *(
             Record(
                 f"{RATIO}:{name}",
                 ratio(window),
                 meaning=f"share of them within the objective, over {span}",
-                labels=(*SERVER_LABELS, "objective", "bound"),
+                labels=(*OBSERVED_LABELS, "bound"),
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),
@@ -99,7 +111,7 @@ LEVELS: Final = Group(
                 f"{COUNT}:{name}",
                 f"60 * sum_over_time({OBSERVED}[{window}])",
                 meaning=f"how many, over {span}",
-                labels=(*SERVER_LABELS, "objective"),
+                labels=OBSERVED_LABELS,
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),

@@ -183,8 +183,8 @@ def _quotients(
 
 def _met(totals: CommittedTotals) -> Iterable[MetRow]:
     for owner, window in totals.window.items():
-        for measure, ratio in met_ratios(window.latencies).items():
-            yield MetRow(owner, measure, ratio)
+        for (measure, basis), ratio in met_ratios(window.latencies).items():
+            yield MetRow(owner, measure, basis, ratio)
 
 
 def _met_costs(quotients: Iterable[Quotient], met: Iterable[MetRow]) -> Iterable[MetCostRow]:
