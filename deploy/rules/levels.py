@@ -47,7 +47,8 @@ clamp_max(
 def joint(window: str) -> str:
     """The share within all objectives. At worst no request missed both, at best the misses are the same ones.
 
-    That holds of requests alone: a share of tokens says nothing of how many requests they are of.
+    That holds of requests alone: a share of tokens says nothing of how many requests they are of. And it takes the
+    share of every objective: one that the engine does not report may have been missed by all.
     """
     each = f"{RATIO}:{window}"
     return f"""
@@ -55,6 +56,11 @@ def joint(window: str) -> str:
   label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
   or
   label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
+)
+and on ({SERVER}) (
+  count by ({SERVER}) ({each}{{bound="upper"}})
+  == on ({NAMED}) group_left ()
+  count by ({NAMED}) ({TARGET})
 )
 unless on ({SERVER}) (
   {each}{{basis="tokens"}}
@@ -100,6 +106,19 @@ LEVELS: Final = Group(
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),
         Record(
+            TARGET,
+            f"""
+max by ({NAMED}, objective) (
+  0 * inference_slo_objective_seconds
+  + on ({OF_HOST}) group_left ()
+  max by ({OF_HOST}) (inference_slo_target_ratio)
+)
+""",
+            "A target that two jobs scrape has each series twice.",
+            meaning="share that should meet each configured objective",
+            labels=(*NAMED_LABELS, "objective"),
+        ),
+        Record(
             f"{JOINT}:1h",
             joint("1h"),
             "No histogram has both latencies of a request.",
@@ -121,19 +140,6 @@ LEVELS: Final = Group(
             "Assumes as many tokens per request within the objectives as outside.",
             meaning="a server's price over the share within all objectives, over an hour",
             labels=(*SERVER_LABELS, "bound"),
-        ),
-        Record(
-            TARGET,
-            f"""
-max by ({NAMED}, objective) (
-  0 * inference_slo_objective_seconds
-  + on ({OF_HOST}) group_left ()
-  max by ({OF_HOST}) (inference_slo_target_ratio)
-)
-""",
-            "A target that two jobs scrape has each series twice.",
-            meaning="share that should meet each configured objective",
-            labels=(*NAMED_LABELS, "objective"),
         ),
         Record(
             LOAD,

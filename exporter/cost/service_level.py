@@ -4,7 +4,7 @@ A histogram says how many observations lie up to each of its bucket bounds. Betw
 nothing, so a share is a range: it is exact where the objective is a bound.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from itertools import product
 from typing import Final, Literal, NamedTuple, get_args
@@ -49,12 +49,13 @@ def joint(ratios: Iterable[ShareBounds]) -> ShareBounds:
 
 
 def met_ratios(
-    counts: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int],
+    counts: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int], objectives: Collection[Objective]
 ) -> dict[tuple[Measure, LatencyBasis], ShareBounds]:
     """The share of each objective and basis, and of all together, from observations.
 
     Requests and tokens are never added up, and have no share together: one bad token of each request is a
-    small share of tokens, and all requests.
+    small share of tokens, and all requests. Nor has a level of which an objective was not observed, or one
+    whose objectives, `objectives`, were others in the meantime.
     """
     ratios: dict[tuple[Measure, LatencyBasis], ShareBounds] = {}
     for objective, basis in product(OBJECTIVES, BASES):
@@ -62,7 +63,8 @@ def met_ratios(
         if ratio is not None:
             ratios[objective, basis] = ratio
     bases = {basis for _, basis in ratios}
-    if bases == {"requests"} or len(ratios) == 1:
+    alike = bases == {"requests"} or len(ratios) == 1
+    if alike and {objective for objective, _ in ratios} == set(objectives):
         ratios["all", bases.pop()] = joint(ratios.values())
     return ratios
 

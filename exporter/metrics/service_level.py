@@ -88,8 +88,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Share of the latencies of the last 60 whole minutes within the objective, at least and at most, of "
         "requests and of tokens apart. Objective all: every objective met, of which only bounds are known, "
         "since no histogram has both (at least a + b - 1, at most the smaller). It is absent where one of "
-        "several shares is of tokens. Absent without a latency in the window, and without a slo. Also absent "
-        f"{CHARGED}.",
+        "several shares is of tokens, and without each of inference_slo_objective_seconds. Absent without a "
+        f"latency in the window, and without a slo. Also absent {CHARGED}.",
         _ratios,
     ),
     gauge(

@@ -39,7 +39,7 @@ def service_level() -> list[Fraction]:
         for posting in outcome.postings.latencies
         for part in ("lower", "upper", "total")
     }
-    ratios = met_ratios(counts)  # type: ignore[arg-type]
+    ratios = met_ratios(counts, SLO.seconds())  # type: ignore[arg-type]
     both = ratios["all", "requests"]
     low, high = met_cost(3.0, both)
     assert low is not None

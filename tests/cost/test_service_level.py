@@ -1,6 +1,7 @@
 """Shares of requests within a service level and what their tokens cost, by hand and as identities."""
 
 from fractions import Fraction
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,10 @@ from exporter.readings import LatencyBasis, Objective, ServiceLevel
 from tests.depth import examples
 
 Counts = dict[tuple[Objective, LatencyBasis, LatencyPart], int]
+
+
+EACH: Final[tuple[Objective, ...]] = ("per_token",)
+BOTH: Final[tuple[Objective, ...]] = ("first_token", "per_token")
 
 
 def between(lower: str, upper: str) -> ShareBounds:
@@ -38,7 +43,7 @@ def test_without_an_observation_there_is_no_share() -> None:
     """No request met it, and none missed it: not 0, and not 1."""
     assert met_ratio({}) is None
     assert met_ratio({"lower": 0, "upper": 0, "total": 0}) is None
-    assert met_ratios(observed("per_token", 0, 0, 0)) == {}
+    assert met_ratios(observed("per_token", 0, 0, 0), EACH) == {}
 
 
 def test_both_objectives_together_have_bounds_only() -> None:
@@ -50,7 +55,7 @@ def test_both_objectives_together_have_bounds_only() -> None:
 def test_one_objective_alone_is_all_of_them() -> None:
     """There is nothing to combine."""
     counts = observed("first_token", 192, 240, 256)
-    assert met_ratios(counts) == {
+    assert met_ratios(counts, ["first_token"]) == {
         ("first_token", "requests"): between("0.75", "0.9375"),
         ("all", "requests"): between("0.75", "0.9375"),
     }
@@ -59,7 +64,7 @@ def test_one_objective_alone_is_all_of_them() -> None:
 def test_objectives_count_on_their_own() -> None:
     """Of 256 requests 0.75 to 0.9375 met one, and 0.75 exactly the other; together from 0.5 on."""
     counts = observed("first_token", 192, 240, 256) | observed("per_token", 192, 192, 256)
-    assert met_ratios(counts) == {
+    assert met_ratios(counts, BOTH) == {
         ("first_token", "requests"): between("0.75", "0.9375"),
         ("per_token", "requests"): between("0.75", "0.75"),
         ("all", "requests"): between("0.5", "0.75"),
@@ -69,7 +74,7 @@ def test_objectives_count_on_their_own() -> None:
 def test_requests_and_tokens_are_not_added_up() -> None:
     """An upgrade changes what is counted: a million tokens do not hide that 800 of 1,000 requests missed."""
     counts = observed("per_token", 10**6, 10**6, 10**6, "tokens") | observed("per_token", 200, 200, 1000)
-    assert met_ratios(counts) == {
+    assert met_ratios(counts, EACH) == {
         ("per_token", "requests"): between("0.2", "0.2"),
         ("per_token", "tokens"): between("1", "1"),
     }
@@ -81,9 +86,23 @@ def test_requests_and_tokens_have_no_share_together() -> None:
         observed("first_token", 256, 256, 256),
         observed("per_token", 255744, 255744, 256000, "tokens"),
     )
-    assert ("all", "requests") not in met_ratios(first | each)
-    assert ("all", "tokens") not in met_ratios(first | each)
-    assert met_ratios(each)["all", "tokens"] == between("0.999", "0.999")
+    assert ("all", "requests") not in met_ratios(first | each, BOTH)
+    assert ("all", "tokens") not in met_ratios(first | each, BOTH)
+    assert met_ratios(each, EACH)["all", "tokens"] == between("0.999", "0.999")
+
+
+def test_an_objective_that_was_not_observed_leaves_no_share_of_all() -> None:
+    """The engine has no histogram of the time to the first token: all 256 may have missed that one."""
+    assert met_ratios(observed("per_token", 256, 256, 256), BOTH) == {
+        ("per_token", "requests"): between("1", "1")
+    }
+
+
+def test_an_objective_that_is_no_more_is_not_among_all() -> None:
+    """For an hour its latencies are in the window. Those of a server without a level are, too."""
+    counts = observed("first_token", 192, 240, 256) | observed("per_token", 256, 256, 256)
+    assert ("all", "requests") not in met_ratios(counts, EACH)
+    assert ("all", "requests") not in met_ratios(counts, ())
 
 
 def test_a_million_tokens_within_the_level_cost_more() -> None:
@@ -134,7 +153,9 @@ def test_the_true_share_lies_within_the_range(
     times: list[float], bounds: list[float], seconds: float
 ) -> None:
     """Whatever the requests took, whatever the buckets are. It is the share where the objective is one."""
-    ratio = met_ratios(counts_of(page_of(times, bounds), ServiceLevel(seconds)))["first_token", "requests"]
+    ratio = met_ratios(counts_of(page_of(times, bounds), ServiceLevel(seconds)), ["first_token"])[
+        "first_token", "requests"
+    ]
     true = Fraction(sum(time <= seconds for time in times), len(times))
 
     assert 0 <= ratio.lower <= true <= ratio.upper <= 1
@@ -156,7 +177,7 @@ def test_the_true_share_of_both_lies_within_the_bounds(
     assert slo.per_token_seconds is not None
     first, each = ([request[number] for request in requests] for number in (0, 1))
     page = page_of(first, bounds) + page_of(each, bounds, "request_time_per_output_token_seconds")
-    ratio = met_ratios(counts_of(page, slo))["all", "requests"]
+    ratio = met_ratios(counts_of(page, slo), BOTH)["all", "requests"]
     met = sum(ttft <= slo.first_token_seconds and tpot <= slo.per_token_seconds for ttft, tpot in requests)
 
     assert 0 <= ratio.lower <= Fraction(met, len(requests)) <= ratio.upper <= 1

@@ -20,6 +20,7 @@ T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
 OWNED = 'product="p",team="t",server="chat",namespace="ml"'
 SERVED = f'{OWNED},model="m",instance="a"'
 FIRST, EACH = (f'objective="{name}",basis="requests"' for name in ("first_token", "per_token"))
+OF_CHAT = 'server="chat",namespace="ml",instance="a"'
 HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
 FREE = 'server="unallocated",instance="a"'
 NOV, OCT = 'month="2026-11"', 'month="2026-10"'
@@ -41,6 +42,9 @@ HOSTS = {
     f'inference_slo_observations_total{{{SERVED},objective="per_token",basis="requests"}}': "0+60x180",
     f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="lower"}}': "0+54x180",
     f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="upper"}}': "0+54x180",
+    f'inference_slo_objective_seconds{{{OF_CHAT},objective="first_token"}}': "1x180",
+    f'inference_slo_objective_seconds{{{OF_CHAT},objective="per_token"}}': "1x180",
+    f"inference_slo_target_ratio{{{OF_CHAT}}}": "0.95x180",
     f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
     f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
     f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
