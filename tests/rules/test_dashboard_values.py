@@ -449,6 +449,27 @@ def test_a_long_list_is_cut_and_the_rest_is_one_line(promtool: Callable[..., Any
     assert wrong(promtool, tmp_path / "many.json", series, checks, CLUSTER_RULES) == []
 
 
+def test_shares_of_requests_and_of_tokens_are_shown_as_one_range(
+    promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """During an upgrade 0.5 to 0.75 of the requests met it, and all tokens: 0.5 to 1."""
+    met = f'inference:server_slo_met_ratio:1h{{{OWNED},objective="per_token"'
+    series = {
+        f'{met},basis="requests",bound="lower"}}': "0.5x10",
+        f'{met},basis="requests",bound="upper"}}': "0.75x10",
+        f'{met},basis="tokens",bound="lower"}}': "1x10",
+        f'{met},basis="tokens",bound="upper"}}': "1x10",
+        f"inference:cost_dollars_per_hour:server{{{OWNED}}}": "4x10",
+    }
+    queries = queries_by_board()
+    checks = [
+        *close("least", queries[f"{LEVEL}: Per token, at least"][0], 10, {CHAT: 0.5}),
+        *close("most", queries[f"{LEVEL}: Per token, at most"][0], 10, {CHAT: 1}),
+    ]
+
+    assert wrong(promtool, tmp_path / "mixed.json", series, checks, CLUSTER_RULES) == []
+
+
 def test_a_budget_that_nobody_configured_is_called_the_default(
     promtool: Callable[..., Any], tmp_path: Path
 ) -> None:
