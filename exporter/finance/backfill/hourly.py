@@ -262,10 +262,9 @@ class HourlyReader:
                     self._add_counts(chunk, number, counted)
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
-                counter = self._counter(
-                    chunk, energy.name, self._gpu_marks, _scraper, partial(self._device, number)
-                )
-                for labels, rises in counter:
+                # No series of a target is late: a card's counter is older than any series of it.
+                device = partial(self._device, number)
+                for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, device, device):
                     gpu = survey.gpu_series(number, labels)
                     if gpu is not None:
                         hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
@@ -430,10 +429,6 @@ def _selector(name: str, matchers: str) -> str:
 
 def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[str, str]]:
     return key | {("__name__", name)}
-
-
-def _scraper(labels: Labels) -> object:
-    return labels.get("job", ""), labels.get("instance", "")
 
 
 def _page_key(labels: Labels) -> object:

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Mapping
 from math import isnan, nan
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from exporter.finance.backfill import hourly
 from exporter.finance.backfill.hourly import HourlyReader, LastValues, merged
 from exporter.finance.backfill.survey import EngineTarget, Survey
 from tests.finance.backfill.answers import FakePrometheus
+from tests.finance.backfill.chunks import PRICES, configured
 
 HOUR = 3600 * 10**9
 FIRST = 495_000
@@ -233,3 +235,29 @@ def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_
     assert [isnan(value) for value in hours.utilization] == [True] * 5 + [False]
     assert [isnan(value) for value in hours.count] == [True] * 5 + [False]
     assert (hours.utilization[5], hours.count[5]) == (0.5, 120)
+
+
+def test_a_counter_of_energy_never_began_at_zero(tmp_path: Path) -> None:
+    """It counts since the driver was loaded: a card that is cut in instances has 2.07e15 mJ at once.
+
+    The instance rises by 7,200,000 mJ in its second hour, which are 7,200 J.
+    """
+    config = configured(tmp_path, PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}"))
+    name = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+    card = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
+    part = {**card, "GPU_I_ID": "1", "GPU_I_PROFILE": "3g.40gb"}
+    server = FakePrometheus(
+        {
+            f"last_over_time({name}[3599999ms])": [
+                (card, [(0, 2.07e15), (1, 2.07e15)]),
+                (part, [(2, 2.07e15), (3, 2.07e15 + 7_200_000)]),
+            ]
+        }
+    )
+    survey = Survey(config)
+    survey.add_names("dcgm-exporter", [{"__name__": name, **card}, {"__name__": name, **part}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 4 * HOUR)
+
+    joules = {series.instance: list(hours.joules) for series, hours in chunk.gpus.items()}
+    assert joules["1"][2:] == [0, 7200]
