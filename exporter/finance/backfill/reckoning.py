@@ -157,7 +157,8 @@ class Reckoning:
                 at = number + 1 - chunk.first
                 targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
                 hour = hours.get(key, {}).get(number)
-                if hour is not None or (targets and key not in hours):
+                # A host with GPUs is charged in the hours that have them; one without has tokens alone.
+                if hour is not None or (targets and key not in self._survey.hosts):
                     self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()

@@ -5,8 +5,17 @@ from pathlib import Path
 import pytest
 
 from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.reckoning import scrape_seconds
-from tests.finance.backfill.chunks import PRICES, HourlyFleet, configured, money, phases, tokens
+from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
+from tests.finance.backfill.chunks import (
+    HOUR,
+    NOVEMBER,
+    PRICES,
+    HourlyFleet,
+    configured,
+    money,
+    phases,
+    tokens,
+)
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
@@ -291,3 +300,39 @@ def test_the_scrape_interval_is_that_of_most_hours(tmp_path: Path) -> None:
     (host,) = fleet.reckoned().hosts.values()
 
     assert scrape_seconds(host) == 30
+
+
+def test_an_outage_costs_the_same_in_chunks_of_any_length(tmp_path: Path) -> None:
+    """The GPU's exporter was down from the 11th to the 20th of 30 hours, and the engine was read on.
+
+    20 hours cost 40 dollars, with 2,000 tokens. The chunk of the outage has no GPU of the host.
+    """
+    for lengths in ((30,), (10, 10, 10), (7, 8, 15)):
+        first, reckoning = 0, None
+        for length in lengths:
+            hours = range(first - 1, first + length)
+            fleet = HourlyFleet(configured(tmp_path), length, NOVEMBER + first)
+            counts = [0 if 10 <= hour < 20 else 120 for hour in hours]
+            fleet.gpu(0, counts=counts, **CHAT)
+            fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "other-0"})
+            if not any(counts[1:]):
+                del fleet.chunk.gpus[next(iter(fleet.chunk.gpus))]
+            fleet.server(
+                {PROMPT: [100] * length},
+                namespace="llm",
+                pod="chat-0",
+                instance="10.1.0.7:8000",
+                node="node-1",
+            )
+            (engine,) = fleet.chunk.engines.values()
+            for key, (_, rises) in engine.rises.items():
+                engine.inside.update({(key, at): rises[at] for at in range(1, length + 1)})
+            if reckoning is None:
+                reckoning = Reckoning(fleet.config, fleet.survey, (NOVEMBER + 30) * HOUR)
+            reckoning.add(fleet.chunk)
+            first += length
+        assert reckoning is not None
+
+        assert money(reckoning) == {"chat": 40}, lengths
+        assert tokens(reckoning) == {("chat", "prompt"): 2000}, lengths
+        assert reckoning.hosts[NodeKey("", "node-1")].uncharged == 10 * HOUR
