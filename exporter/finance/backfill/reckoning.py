@@ -16,7 +16,14 @@ from exporter.cost.postings import TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
-from exporter.finance.backfill.host_hours import DeviceHour, DeviceKey, HostHour, HostSeries, by_host
+from exporter.finance.backfill.host_hours import (
+    DeviceHour,
+    DeviceKey,
+    HostHour,
+    HostSeries,
+    by_host,
+    twice_named,
+)
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
@@ -140,7 +147,8 @@ class Reckoning:
         """Charge the hours of a chunk."""
         if self._sink is not None:
             self._sink.begin(chunk.first)
-        series = by_host(chunk)
+        self._name_hosts(chunk)
+        series = by_host(chunk, self._survey.known_as)
         hours: dict[NodeKey, dict[int, HostHour]] = {}
         for key, devices in series.items():
             host = self._host(key)
@@ -162,6 +170,22 @@ class Reckoning:
                     self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()
+
+    def _name_hosts(self, chunk: Chunk) -> None:
+        """Give a host one name where exporters differ: that of before, of its node, of more samples."""
+        for samples in twice_named(chunk):
+            names = {self._survey.known_as(name): count for name, count in samples.items()}
+            best, *others = sorted(
+                names,
+                key=lambda name: (
+                    name not in self.hosts,
+                    name not in self._survey.kube.node_labels,
+                    -names[name],
+                    name,
+                ),
+            )
+            for other in others:
+                self._survey.rename(other, best)
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
@@ -191,7 +215,7 @@ class Reckoning:
             if home is None:
                 self.homeless.add(target)
             else:
-                self._homes[target] = home
+                self._homes[target] = self._survey.known_as(home)
 
     def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
         servers: dict[NodeKey, list[EngineTarget]] = {}

@@ -107,10 +107,14 @@ class EngineTarget(NamedTuple):
 
 @dataclass(slots=True)
 class _Instances:
-    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says."""
+    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says.
+
+    `renamed` are hosts that another exporter names otherwise, by the name that is not used.
+    """
 
     by_address: dict[NodeKey, NodeKey] = field(default_factory=dict)
     by_uuid: dict[str, NodeKey] = field(default_factory=dict)
+    renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
 
 
 @dataclass
@@ -222,6 +226,18 @@ class Survey:
             self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
         )
         return NodeKey(cluster, label(node or address.host))
+
+    def rename(self, host: NodeKey, name: NodeKey) -> None:
+        """From now on a host has the name of another, which is the same."""
+        self._instances.renamed[host] = name
+        if host in self.labeled:
+            self.labeled.add(name)
+
+    def known_as(self, host: NodeKey) -> NodeKey:
+        """The name that is used of a host."""
+        while host in self._instances.renamed:
+            host = self._instances.renamed[host]
+        return host
 
     def holders_on(self, host: NodeKey) -> bool:
         """Whether GPUs of a host name the pod that holds them: one without a name is then held by none."""

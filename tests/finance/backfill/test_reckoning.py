@@ -18,6 +18,7 @@ from tests.finance.backfill.chunks import (
 )
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 
 
@@ -336,3 +337,52 @@ def test_an_outage_costs_the_same_in_chunks_of_any_length(tmp_path: Path) -> Non
         assert money(reckoning) == {"chat": 40}, lengths
         assert tokens(reckoning) == {("chat", "prompt"): 2000}, lengths
         assert reckoning.hosts[NodeKey("", "node-1")].uncharged == 10 * HOUR
+
+
+def test_a_host_that_two_exporters_name_differently_costs_once(tmp_path: Path) -> None:
+    """dcgm-exporter says gpu-1, and a relabeling of another one the long name: ten hours are 20 dollars.
+
+    The name with more samples counts, in the next chunk too, and the server of the other name is there.
+    """
+    reckoning = None
+    for first in (0, 5):
+        fleet = HourlyFleet(configured(tmp_path), 5, NOVEMBER + first)
+        fleet.gpu(0, host="gpu-1", **CHAT)
+        fleet.gpu(0, host="gpu-1", node="gpu-1.dc.example.com", counts=[60] * 6, job="nvitop")
+        fleet.server({PROMPT: [100] * 5}, node="gpu-1.dc.example.com", **POD)
+        reckoning = reckoning or Reckoning(fleet.config, fleet.survey, (NOVEMBER + 10) * HOUR)
+        reckoning.add(fleet.chunk)
+    assert reckoning is not None
+
+    assert money(reckoning, "gpu-1") == {"chat": 20}
+    assert [key.host for key, host in reckoning.hosts.items() if host.months] == ["gpu-1"]
+    assert tokens(reckoning) == {("chat", "prompt"): 1000}
+
+
+def test_the_name_of_a_host_is_that_of_its_node_or_of_before(tmp_path: Path) -> None:
+    """Prices may be by labels of the node; and what was charged by one name goes on by it."""
+    for known in ("node", "before"):
+        fleet = HourlyFleet(configured(tmp_path), 5)
+        fleet.gpu(0, host="gpu-1", **CHAT)
+        fleet.gpu(0, host="gpu-1", node="long", counts=[60] * 6, job="nvitop")
+        reckoning = Reckoning(fleet.config, fleet.survey, (NOVEMBER + 10) * HOUR)
+        if known == "node":
+            fleet.survey.kube.node_labels[NodeKey("", "long")] = {"label_pool": "blue"}
+        else:
+            before = HourlyFleet(fleet.config, 5, NOVEMBER - 5)
+            before.gpu(0, host="gpu-1", node="long", job="nvitop", **CHAT)
+            reckoning.add(before.chunk)
+        reckoning.add(fleet.chunk)
+
+        expected = {"chat": 10 if known == "node" else 20}
+        assert (money(reckoning, "gpu-1"), money(reckoning, "long")) == ({}, expected), known
+
+
+def test_a_gpu_that_moved_to_another_host_is_on_each_in_its_time(tmp_path: Path) -> None:
+    """Two hours on a, two on b, and in the hour of the move half of the samples on each: 5 hours in all."""
+    fleet = HourlyFleet(configured(tmp_path), 5)
+    fleet.gpu(0, host="a", counts=[120, 120, 120, 60, 0, 0], **CHAT)
+    fleet.gpu(0, host="b", counts=[0, 0, 0, 60, 120, 120], **CHAT)
+    reckoning = fleet.reckoned()
+
+    assert (money(reckoning, "a"), money(reckoning, "b")) == ({"chat": 5}, {"chat": 5})
