@@ -1,7 +1,7 @@
 """The answer: months of hosts, servers, owners and models, with what they rest on."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Literal, get_args
 
@@ -43,6 +43,7 @@ class Line:
     """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
+    `unmet` are tokens that no GPU time meets: whose GPU, or which host, is not known.
     """
 
     gpu_time: Nanoseconds = 0
@@ -52,6 +53,7 @@ class Line:
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
+    unmet: int = 0
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
@@ -63,9 +65,9 @@ class Line:
 
     @property
     def dollars_per_million(self) -> float | None:
-        """Cost per million tokens; `None` where a part of the time has no price."""
+        """Cost per million tokens; `None` where a part of the time has no price, or of the tokens no time."""
         count = sum(self.tokens.values())
-        if self.money is None or self.unpriced or count < FEWEST_TOKENS:
+        if self.money is None or self.unpriced or self.unmet or count < FEWEST_TOKENS:
             return None
         return self.money / 10**6 / count
 
@@ -78,7 +80,17 @@ class Line:
 
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
-        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):
+        for name in (
+            "gpu_time",
+            "busy",
+            "idle",
+            "unobserved",
+            "unpriced",
+            "amount",
+            "unmet",
+            "sampled",
+            "span",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         add_all(self.tokens, other.tokens)
         if other.projected is not None:
@@ -154,11 +166,15 @@ def answer(
     current = month_of(until - 1, config.timezone).name
     for host in hosts:
         for month, sums in sorted(host.months.items()):
+            free = not any(sums.sums.held.values())
             for owner, line in _by_owner(host, month):
+                # All money of a host is of all its tokens, whichever server's they are.
+                whole = replace(line, unmet=sum(line.tokens.values()) if free else 0)
                 for by in BYS:
                     labels = _LABELS[by](host, owner)
-                    lines[by].setdefault(labels, {}).setdefault(month, Line()).add(line)
-                months.setdefault(month, Line()).add(line)
+                    of_thing = lines[by].setdefault(labels, {}).setdefault(month, Line())
+                    of_thing.add(whole if by == "host" else line)
+                months.setdefault(month, Line()).add(whole)
             for line in (
                 lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
                 months.setdefault(month, Line()),
@@ -228,8 +244,10 @@ def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
         line(owner).amount += amount
     for (_, owner), time in sums.unpriced.items():
         line(owner).unpriced += time
+    served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
     for (owner, kind), count in sums.tokens.items():
         add(line(owner).tokens, kind, count)
+        line(owner).unmet += 0 if (owner.namespace, owner.server) in served else count
     yield from lines.items()
 
 
