@@ -135,7 +135,7 @@ class Reckoning:
         self._recent_from = until - RECENT_HOURS * HOUR
         self._survey = survey
         self._sink = sink
-        self._owners = _owners(survey, config)
+        self._owners: dict[PodName, PodOwnership | None] = {}
         self._homes: dict[EngineTarget, NodeKey] = {}
         self._keys: dict[PodName, ServerKey] = {}
         self.hosts: dict[NodeKey, PastHost] = {}
@@ -209,8 +209,7 @@ class Reckoning:
                     for pod in device.holders:
                         homes[pod] = key
         for target, engine in chunk.engines.items():
-            pod = PodName(target.cluster, target.namespace, target.pod)
-            home = homes.get(pod) if target.pod else None
+            home = homes.get(target.pod_name) if target.pod else None
             home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
             if home is None:
                 self.homeless.add(target)
@@ -240,7 +239,7 @@ class Reckoning:
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
-        opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
+        opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
         sums = HistorySums()
         if host.first is None:
             host.first = start
@@ -253,10 +252,11 @@ class Reckoning:
             gap = replace(opening, elapsed=host.elapsed)
             self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, servers, energy, part.end - part.start)
+            frame = self._frame(host, part.end, part.devices, servers, targets, energy, part.end - part.start)
             self._tick(host, frame, host.policy, sums)
         if not parts:
-            self._tick(host, self._frame(host, start + HOUR, (), servers, energy, HOUR), host.policy, sums)
+            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR)
+            self._tick(host, frame, host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -309,6 +309,7 @@ class Reckoning:
         wall: Instant,
         devices: tuple[DeviceHour, ...],
         servers: tuple[ServerReading, ...],
+        targets: Iterable[EngineTarget],
         energy: Mapping[str, float],
         length: Nanoseconds,
     ) -> Frame:
@@ -317,9 +318,26 @@ class Reckoning:
         holders = tuple(self._holders(host, devices, readings, servers))
         held_gpus = {holder.uuid for holder in holders}
         readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
-        keys = {server.key for server in servers} | {holder.key for holder in holders}
-        owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
-        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
+
+    def _owners_of(
+        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget]
+    ) -> tuple[PodOwnership, ...]:
+        """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
+        held = Counter({target.pod_name: 0 for target in targets if target.pod})
+        held.update(pod for device in devices for pod in device.holders)
+        owners: dict[ServerKey, PodOwnership] = {}
+        for pod in sorted(held, key=lambda each: (held[each], each)):
+            owned = self._owner(pod)
+            if owned is not None:
+                owners[owned.key] = owned
+        return tuple(owner for _, owner in sorted(owners.items()))
+
+    def _owner(self, pod: PodName) -> PodOwnership | None:
+        if pod not in self._owners:
+            owned = self._survey.kube.ownership(pod, self._config)
+            self._owners[pod] = owned and owned._replace(key=self._server(pod))
+        return self._owners[pod]
 
     def _servers(
         self,
@@ -423,16 +441,6 @@ class Reckoning:
         if pod not in self._keys:
             self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
-
-
-def _owners(survey: Survey, config: Config) -> dict[ServerKey, PodOwnership]:
-    owners: dict[ServerKey, PodOwnership] = {}
-    for pod in sorted(survey.kube.pod_labels):
-        owned = survey.kube.ownership(pod, config)
-        if owned is not None:
-            key = survey.server_of_pod(pod)
-            owners[key] = owned._replace(key=key)
-    return owners
 
 
 def _used(device: DeviceHour, *, has_server: bool) -> bool:

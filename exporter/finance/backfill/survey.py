@@ -99,6 +99,11 @@ class EngineTarget(NamedTuple):
     port: int
 
     @property
+    def pod_name(self) -> PodName:
+        """Its pod, whose name is empty outside Kubernetes."""
+        return PodName(self.cluster, self.namespace, self.pod)
+
+    @property
     def url(self) -> str:
         """A name of the page."""
         where = f"{self.namespace}/{self.pod}" if self.pod else self.address
@@ -249,8 +254,7 @@ class Survey:
             self._by_pod = {}
             for target in sorted(self.engines):
                 if target.pod:
-                    own = PodName(target.cluster, target.namespace, target.pod)
-                    self._by_pod.setdefault(own, target)
+                    self._by_pod.setdefault(target.pod_name, target)
         target_of_pod = self._by_pod.get(pod)
         return self.kube.server(pod) if target_of_pod is None else self.server(target_of_pod)
 
@@ -258,7 +262,7 @@ class Survey:
         """The server of a target: its workload, else by the configuration, else its engine and port."""
         workload = ServerKey("", "")
         if target.pod:
-            workload = self.kube.server(PodName(target.cluster, target.namespace, target.pod))
+            workload = self.kube.server(target.pod_name)
         for rule in self.config.server_rules:
             match_ = rule.match
             if match_.unit or match_.process or match_.user or match_.uid is not None:
@@ -290,7 +294,7 @@ class Survey:
         cluster = target.cluster
         named = first_label(labels, NODE_OF_TARGET)
         if not named and target.pod:
-            named = self.kube.node_of(PodName(cluster, target.namespace, target.pod))
+            named = self.kube.node_of(target.pod_name)
         if named:
             return NodeKey(cluster, label(named))
         address = NodeKey(cluster, target.address)

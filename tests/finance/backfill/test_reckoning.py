@@ -386,3 +386,47 @@ def test_a_gpu_that_moved_to_another_host_is_on_each_in_its_time(tmp_path: Path)
     reckoning = fleet.reckoned()
 
     assert (money(reckoning, "a"), money(reckoning, "b")) == ({"chat": 5}, {"chat": 5})
+
+
+def by_team(reckoning: Reckoning) -> dict[str, float]:
+    """Dollars by team of all hosts."""
+    sums: dict[str, float] = {}
+    for host in reckoning.hosts.values():
+        for month in host.months.values():
+            for (owner, _), amount in month.sums.cost.items():
+                sums[owner.team] = sums.get(owner.team, 0) + amount / 10**12
+    return {team: amount for team, amount in sums.items() if amount}
+
+
+def of_team(fleet: HourlyFleet, pod: str, team: str) -> dict[str, str]:
+    """The labels of a GPU that is held by a pod of a team."""
+    fleet.survey.kube.pod_labels[PodName("", "llm", pod)] = {"label_team": team}
+    return {"exported_namespace": "llm", "exported_pod": pod}
+
+
+@pytest.mark.parametrize(("earlier", "later"), [("nlp", "search"), ("search", "nlp")])
+def test_a_server_has_the_owner_of_the_pod_that_is_there(earlier: str, later: str, tmp_path: Path) -> None:
+    """One Deployment: a pod of one team for 1.5 hours, then one of another for 2.5, at 2 dollars."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    first = of_team(fleet, "chat-7d9f8b6c5d-x2k4z", earlier)
+    second = of_team(fleet, "chat-5c8d7f9b6d-b4n7m", later)
+    fleet.gpu(0, counts=[120, 120, 60, 0, 0], **first)
+    fleet.gpu(0, counts=[0, 0, 60, 120, 120], **second)
+
+    assert by_team(fleet.reckoned()) == {earlier: 3, later: 5}
+
+
+@pytest.mark.parametrize("router", ["chat-aaaaaaaa", "chat-zzzzzzzz"])
+def test_a_pod_that_holds_a_gpu_names_the_owner_before_one_that_holds_none(
+    router: str, tmp_path: Path
+) -> None:
+    """Both pods are of the server chat; the one without a GPU is of another team."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.gpu(0, **of_team(fleet, "chat-mmmmmmmm", "nlp"))
+    of_team(fleet, router, "search")
+    for pod in ("chat-mmmmmmmm", router):
+        fleet.survey.kube.workloads[PodName("", "llm", pod)] = "chat"
+        address = {"instance": f"{pod}:8000", "node": "node-1"}
+        fleet.server({PROMPT: [100] * 2}, namespace="llm", pod=pod, **address)
+
+    assert by_team(fleet.reckoned()) == {"nlp": 4}
