@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import TokenPosting
 from exporter.finance.backfill.hourly import HOUR
+from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.ledger.totals import SegmentSums
@@ -39,6 +40,7 @@ WASTE_SERVER: Final = "inference:waste_dollars_per_hour:server"
 MODEL_COST: Final = "inference:model_cost_dollars:1h"
 MODEL_TOKENS: Final = "inference:model_tokens:1h"
 RATE_OF_TOKENS: Final = "inference:model_tokens:rate5m"
+MODEL_UNPRICED: Final = "inference:model_unpriced"
 GPUS_HELD: Final = "inference:party_gpus:rate5m"
 GPU_PRICE: Final = "inference:gpu_price_dollars_per_hour:model"
 GPUS_PRICED: Final = "inference:gpus_priced:model"
@@ -56,6 +58,7 @@ NAMES: Final = (
     MODEL_COST,
     MODEL_TOKENS,
     RATE_OF_TOKENS,
+    MODEL_UNPRICED,
     GPUS_HELD,
     GPU_PRICE,
     GPUS_PRICED,
@@ -78,6 +81,25 @@ class SeriesId(NamedTuple):
     labels: Labels
 
 
+_Served = tuple[NodeKey, str, str]
+"""A server on a host: its namespace and name."""
+
+
+@dataclass(slots=True)
+class _Prices:
+    """Servers of an hour with GPU time, those with some that has no price, and models that had tokens."""
+
+    held: set[_Served] = field(default_factory=set)
+    unpriced: set[_Served] = field(default_factory=set)
+    models: set[tuple[_Served, str]] = field(default_factory=set)
+
+    def without(self) -> Iterator[tuple[str, str]]:
+        """Cluster and model where dollars are a part of what the tokens cost."""
+        for served, model in self.models:
+            if served in self.unpriced or served not in self.held:
+                yield served[0].cluster, model
+
+
 class Written(NamedTuple):
     """What was written: series, samples, and from when to when."""
 
@@ -92,8 +114,11 @@ class Seam:
     begins: Mapping[tuple[str, str], Instant] = field(default_factory=dict)
 
     def of(self, name: str, cluster: str) -> Instant | None:
-        """When our own record begins; `None` where there is none."""
-        return self.begins.get((name, cluster))
+        """When our own record begins; `None` where there is none.
+
+        Models without a price are few, and ours may have none: those of the past end with their dollars.
+        """
+        return self.begins.get((MODEL_COST if name == MODEL_UNPRICED else name, cluster))
 
 
 def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
@@ -137,6 +162,7 @@ class PastRecords:
         self._first = 0
         self._hours: dict[int, dict[SeriesId, float]] = {}
         self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
+        self._prices: dict[int, _Prices] = {}
         self._months: dict[tuple[str, str, str, str], Picodollars] = {}
         self._texts: dict[SeriesId, str] = {}
         self._samples = 0
@@ -151,6 +177,7 @@ class PastRecords:
         segment, cluster = sums.segment, host.key.cluster
         hour = max(self._first, segment.start // HOUR)
         posted = self._posted.setdefault(hour, {})
+        prices = self._prices.setdefault(hour, _Prices())
         for (owner, phase), amount in sums.cost.items():
             if not amount:
                 continue
@@ -167,7 +194,12 @@ class PastRecords:
                 self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), value)
             key = cluster, segment.month, owner.product, owner.team
             posted[key] = posted.get(key, 0) + amount
+        for (_, owner), time in sums.unpriced.items():
+            if time:
+                prices.unpriced.add((host.key, owner.namespace, owner.server))
         for (owner, _), time in sums.held.items():
+            if time:
+                prices.held.add((host.key, owner.namespace, owner.server))
             held_labels = (
                 ("cluster", cluster),
                 ("product", owner.product),
@@ -200,6 +232,8 @@ class PastRecords:
                     ("model", owner.model),
                     ("kind", posting.kind),
                 )
+                served = host.key, owner.namespace, owner.server
+                self._prices.setdefault(hour, _Prices()).models.add((served, owner.model))
                 self._add(hour, MODEL_TOKENS, labels, posting.count)
                 self._add(hour, RATE_OF_TOKENS, labels, posting.count / 3600)
 
@@ -210,11 +244,15 @@ class PastRecords:
 
     def flush(self) -> None:
         """Write the hours of the chunk."""
+        for hour, prices in self._prices.items():
+            for cluster, model in prices.without():
+                labels = ("cluster", cluster), ("model", model)
+                self._hours.setdefault(hour, {})[SeriesId(MODEL_UNPRICED, labels)] = 1.0
         for hour in sorted({*self._hours, *self._posted}):
             for series, value in self._hours.get(hour, {}).items():
                 self._write(series, hour, value, value)
             self._write_months(hour)
-        self._hours, self._posted = {}, {}
+        self._hours, self._posted, self._prices = {}, {}, {}
 
     def _write_months(self, hour: int) -> None:
         before = dict(self._months)

@@ -155,3 +155,47 @@ def test_every_record_is_read_by_a_dashboard() -> None:
     boards = "".join(path.read_text() for path in (ROOT / "dashboards").glob("*.json"))
 
     assert [name for name in NAMES if not re.search(rf"(?<![\w:]){name}(?![\w:])", boards)] == []
+
+
+UNPRICED = "inference:model_unpriced"
+
+
+def of_three_models(folder: Path, seam: Seam | None = None) -> Samples:
+    """Two hours: one model on a priced GPU, one on that and an unpriced one, and one without any GPU."""
+    config = configured(folder, f"unmatched_hardware: unpriced\n{PRICES}")
+    fleet = HourlyFleet(config, 2)
+    tokens = {"vllm:prompt_tokens_total": [7200, 7200]}
+    for number, (name, gpu_model) in enumerate((("chat", "H100"), ("both", "H100"), ("both", "L4"))):
+        pod = {"exported_namespace": "llm", "exported_pod": f"{name}-0"}
+        fleet.gpu(number, modelName=gpu_model, **pod)
+    for name in ("chat", "both", "lost"):
+        fleet.server(tokens, model=name, namespace="llm", pod=f"{name}-0", instance=f"{name}:8000")
+    file = io.StringIO()
+    until = (NOVEMBER + 2) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), seam or Seam(), until)
+    Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
+    records.close()
+    samples: Samples = {}
+    for match in LINE.finditer(file.getvalue()):
+        series = f"{match['name']}{{{match['labels'].partition(',ledger')[0]}}}"
+        samples.setdefault(series, {})[int(match["at"])] = float(match["value"])
+    return samples
+
+
+def test_a_model_with_a_gpu_without_a_price_is_marked(tmp_path: Path) -> None:
+    """So that the dashboards show no price of it: a part of its dollars is missing, or all of them are."""
+    hours = range(NOVEMBER * 3600, (NOVEMBER + 2) * 3600, 300)
+    marked = {each: of for each, of in of_three_models(tmp_path).items() if each.startswith(UNPRICED)}
+
+    assert marked == {
+        f'{UNPRICED}{{model="both"}}': dict.fromkeys(hours, 1.0),
+        f'{UNPRICED}{{model="lost"}}': dict.fromkeys(hours, 1.0),
+    }
+
+
+def test_the_mark_ends_where_our_own_dollars_begin(tmp_path: Path) -> None:
+    """Ours has no such record while all is priced: it would mark the present too."""
+    begins = (NOVEMBER * 3600 + 3600) * SECOND
+    samples = of_three_models(tmp_path, Seam({("inference:model_cost_dollars:1h", ""): begins}))
+
+    assert max(samples[f'{UNPRICED}{{model="both"}}']) == NOVEMBER * 3600 + 3600 - 301
