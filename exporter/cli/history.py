@@ -218,7 +218,8 @@ def _records(
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
-            records = PastRecords(file, client.name, config.timezone, find_seam(client, since, until), until)
+            seam = find_seam(client, since, until)
+            records = PastRecords(file, client.name, config.timezone, seam, since, until)
             yield records
             written = records.close()
         part.replace(path)

@@ -12,7 +12,13 @@ from exporter.cost.projection import project
 from exporter.cost.savings import Advice, SavingsPolicy, advice
 from exporter.cost.state import State
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
-from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, Reckoning, scrape_seconds
+from exporter.finance.backfill.reckoning import (
+    USAGE_HOURS,
+    PastHost,
+    Reckoning,
+    scrape_seconds,
+    was_read_whole,
+)
 from exporter.finance.backfill.survey import Survey
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums
@@ -20,7 +26,6 @@ from exporter.ledger.host_usage import host_usage
 from exporter.ledger.peak_memory import PeakMemory
 from exporter.readings import Kind
 from exporter.tariff.calendar import month_of
-from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 FEWEST_TOKENS: Final = 1000
@@ -185,10 +190,7 @@ def answer(
                     line.projected = (line.projected or 0) + projected
     data_begin = min((host.first for host in hosts if host.first is not None), default=until)
     complete = frozenset(
-        month
-        for month in months
-        for start, end in (Period.named(month).bounds(config.timezone),)
-        if since <= start and end <= until and data_begin <= start + NANOSECONDS_PER_HOUR
+        month for month in months if was_read_whole(month, config.timezone, since, until, data_begin)
     )
     return PastAnswer(
         address=address,

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.postings import TokenPosting
 from exporter.finance.backfill.hourly import HOUR
 from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.reckoning import PastHost
+from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.ledger.totals import SegmentSums
 from exporter.tariff.calendar import month_of
@@ -153,11 +153,15 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
 class PastRecords:
     """Writes the records of each chunk to a file."""
 
-    def __init__(self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, until: Instant) -> None:
+    def __init__(
+        self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, since: Instant, until: Instant
+    ) -> None:
         self._file = file
         self._zone = zone
         self._seam = seam
+        self._since = since
         self._until = until
+        self._data_begin = until
         self._ledger = PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
         self._first = 0
         self._hours: dict[int, dict[SeriesId, float]] = {}
@@ -174,6 +178,7 @@ class PastRecords:
 
     def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
         """Take in money and GPU time of a part of an hour."""
+        self._see(host)
         segment, cluster = sums.segment, host.key.cluster
         hour = max(self._first, segment.start // HOUR)
         posted = self._posted.setdefault(hour, {})
@@ -221,6 +226,7 @@ class PastRecords:
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
         """Take in the tokens of a tick."""
+        self._see(host)
         hour = max(self._first, (end - 1) // HOUR)
         for posting in tokens:
             owner = posting.owner
@@ -236,6 +242,10 @@ class PastRecords:
                 self._prices.setdefault(hour, _Prices()).models.add((served, owner.model))
                 self._add(hour, MODEL_TOKENS, labels, posting.count)
                 self._add(hour, RATE_OF_TOKENS, labels, posting.count / 3600)
+
+    def _see(self, host: PastHost) -> None:
+        if host.first is not None:
+            self._data_begin = min(self._data_begin, host.first)
 
     def _add(self, hour: int, name: str, labels: Labels, value: float) -> None:
         cells = self._hours.setdefault(hour, {})
@@ -269,7 +279,9 @@ class PastRecords:
 
     def _is_closed(self, month: str, hour: int) -> bool:
         end = Period.named(month).bounds(self._zone)[1]
-        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY
+        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
+            month, self._zone, self._since, self._until, self._data_begin
+        )
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
         """Write a series each five minutes of an hour, from one value to another."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 from exporter.config import Config
 from exporter.config.settings import ConfiguredServer, cost_policy
@@ -42,6 +43,7 @@ from exporter.readings import (
 )
 from exporter.sources.configured import holders as configured_holders
 from exporter.tariff.calendar import month_of
+from exporter.tariff.period import Period
 from exporter.units import (
     BYTES_PER_GIBIBYTE,
     MILLIJOULES_PER_JOULE,
@@ -533,6 +535,12 @@ def _rounded_up(reading: GpuReading) -> GpuReading:
         )
         reading = replace(reading, instances=tuple(instances))
     return reading
+
+
+def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:
+    """Whether all of a month was asked for, and data begin in its first hour."""
+    start, end = Period.named(month).bounds(zone)
+    return since <= start and end <= until and data_begin <= start + HOUR
 
 
 def scrape_seconds(host: PastHost) -> int | None:
