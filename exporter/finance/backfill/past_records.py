@@ -150,8 +150,24 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
     return Seam(begins)
 
 
+def ledger_of(address: str) -> str:
+    """The ledger of what is read from an address: it takes the place of an earlier import of the same one."""
+    return PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
+
+
+def find_imported(client: PrometheusClient, since: Instant, until: Instant) -> tuple[str, ...]:
+    """Ledgers of earlier imports that a server has.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    names = "|".join(NAMES)
+    labels = client.label_sets(f'{{__name__=~"{names}",ledger=~"{PREFIX}.+"}}', since, until)
+    return tuple(sorted({each["ledger"] for each in labels}))
+
+
 class PastRecords:
-    """Writes the records of each chunk to a file."""
+    """Writes the records of each chunk to a file; `ledger` is their label."""
 
     def __init__(
         self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, since: Instant, until: Instant
@@ -162,7 +178,7 @@ class PastRecords:
         self._since = since
         self._until = until
         self._data_begin = until
-        self._ledger = PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
+        self.ledger = ledger_of(address)
         self._first = 0
         self._hours: dict[int, dict[SeriesId, float]] = {}
         self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
@@ -287,7 +303,7 @@ class PastRecords:
         """Write a series each five minutes of an hour, from one value to another."""
         text = self._texts.get(series)
         if text is None:
-            text = self._texts[series] = _series_text(series, self._ledger)
+            text = self._texts[series] = _series_text(series, self.ledger)
         begins = self._seam.of(series.name, dict(series.labels).get("cluster", ""))
         # Its last sample is seen until our own begins.
         stop = self._until if begins is None else begins - STEP_SECONDS * NANOSECONDS_PER_SECOND
@@ -362,12 +378,21 @@ def _label_texts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield f'{name}="{escaped}"'
 
 
-def import_commands(path: str) -> tuple[tuple[str, str], ...]:
-    """For each server the command that imports a file."""
+def import_commands(path: str, ledger: str) -> tuple[tuple[str, str], ...]:
+    """For each server the commands, in order: one deletes an earlier import, one imports a file.
+
+    VictoriaMetrics has the path of Prometheus, which needs a flag for it:
+    https://docs.victoriametrics.com/victoriametrics/url-examples/
+    https://prometheus.io/docs/prometheus/latest/querying/api/#tsdb-admin-apis
+    """
+    delete = f"curl -d 'match[]={{ledger=\"{ledger}\"}}'"
+    path_of_delete = "api/v1/admin/tsdb/delete_series"
     return (
+        ("Prometheus with --web.enable-admin-api", f"{delete} http://HOST:9090/{path_of_delete}"),
         (
             "Prometheus",
             f"promtool tsdb create-blocks-from openmetrics --max-block-duration=486h {path} DATA_FOLDER",
         ),
+        ("VictoriaMetrics", f"{delete} http://HOST:8428/{path_of_delete}"),
         ("VictoriaMetrics", f"curl -T {path} http://HOST:8428/api/v1/import/prometheus"),
     )
