@@ -11,7 +11,7 @@ from exporter.config import Config
 from exporter.config.settings import ConfiguredServer, cost_policy
 from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.money import add
+from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import TokenPosting
 from exporter.cost.state import State
@@ -241,18 +241,19 @@ class Reckoning:
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
-        opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
         sums = HistorySums()
-        if host.first is None:
-            host.first = start
-            # A first frame sets marks only: what its servers count is of the hour after it.
-            host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
-        elif skipped:
+        if skipped:
             host.uncharged += start - host.last
-        elif start > host.last:
-            host.elapsed += start - host.last
-            gap = replace(opening, elapsed=host.elapsed)
-            self._tick(host, gap, replace(host.policy, gap_after=0), sums)
+        elif host.first is None or start > host.last:
+            opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
+            if host.first is None:
+                host.first = start
+                # A first frame sets marks only: what its servers count is of the hour after it.
+                host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
+            else:
+                host.elapsed += start - host.last
+                gap = replace(opening, elapsed=host.elapsed)
+                self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
             frame = self._frame(host, part.end, part.devices, servers, targets, energy, part.end - part.start)
             self._tick(host, frame, host.policy, sums)
@@ -274,7 +275,7 @@ class Reckoning:
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
         for segment in ticked.segments:
-            sums.add_segment(segment)
+            add_all(sums.held, segment.held)
             self._month(host, segment.segment.month).sums.add_segment(segment)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
