@@ -286,12 +286,12 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     for by_name in devices.values():
         if len(by_name) < 2:
             continue
-        seen = {
+        hours_of = {
             name: {at for each in of_name for at, count in enumerate(each.count) if count > 0}
             for name, of_name in by_name.items()
         }
         for pair in combinations(sorted(by_name), 2):
-            together = seen[pair[0]] & seen[pair[1]]
+            together = hours_of[pair[0]] & hours_of[pair[1]]
             if len(together) > 1:
                 yield {
                     name: sum(

@@ -48,7 +48,7 @@ class Line:
     """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
-    `unmet` are tokens that no GPU time meets: whose GPU, or which host, is not known.
+    `tokens_without_gpu` are tokens that no GPU time meets: whose GPU, or which host, is not known.
     """
 
     gpu_time: Nanoseconds = 0
@@ -58,7 +58,7 @@ class Line:
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
-    unmet: int = 0
+    tokens_without_gpu: int = 0
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
@@ -72,7 +72,7 @@ class Line:
     def dollars_per_million(self) -> float | None:
         """Cost per million tokens; `None` where a part of the time has no price, or of the tokens no time."""
         count = sum(self.tokens.values())
-        if self.money is None or self.unpriced or self.unmet or count < FEWEST_TOKENS:
+        if self.money is None or self.unpriced or self.tokens_without_gpu or count < FEWEST_TOKENS:
             return None
         return self.money / 10**6 / count
 
@@ -92,7 +92,7 @@ class Line:
             "unobserved",
             "unpriced",
             "amount",
-            "unmet",
+            "tokens_without_gpu",
             "sampled",
             "span",
         ):
@@ -174,7 +174,7 @@ def answer(
             free = not any(sums.sums.held.values())
             for owner, line in _by_owner(host, month):
                 # All money of a host is of all its tokens, whichever server's they are.
-                whole = replace(line, unmet=sum(line.tokens.values()) if free else 0)
+                whole = replace(line, tokens_without_gpu=sum(line.tokens.values()) if free else 0)
                 for by in BYS:
                     labels = _LABELS[by](host, owner)
                     of_thing = lines[by].setdefault(labels, {}).setdefault(month, Line())
@@ -249,7 +249,7 @@ def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
     served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
     for (owner, kind), count in sums.tokens.items():
         add(line(owner).tokens, kind, count)
-        line(owner).unmet += 0 if (owner.namespace, owner.server) in served else count
+        line(owner).tokens_without_gpu += 0 if (owner.namespace, owner.server) in served else count
     yield from lines.items()
 
 

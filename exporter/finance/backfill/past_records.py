@@ -89,14 +89,14 @@ _Served = tuple[NodeKey, str, str]
 class _Prices:
     """Servers of an hour with GPU time, those with some that has no price, and models that had tokens."""
 
-    held: set[_Served] = field(default_factory=set)
+    servers: set[_Served] = field(default_factory=set)
     unpriced: set[_Served] = field(default_factory=set)
     models: set[tuple[_Served, str]] = field(default_factory=set)
 
     def without(self) -> Iterator[tuple[str, str]]:
         """Cluster and model where dollars are a part of what the tokens cost."""
         for served, model in self.models:
-            if served in self.unpriced or served not in self.held:
+            if served in self.unpriced or served not in self.servers:
                 yield served[0].cluster, model
 
 
@@ -220,7 +220,7 @@ class PastRecords:
                 prices.unpriced.add((host.key, owner.namespace, owner.server))
         for (owner, _), time in sums.held.items():
             if time:
-                prices.held.add((host.key, owner.namespace, owner.server))
+                prices.servers.add((host.key, owner.namespace, owner.server))
             held_labels = (
                 ("cluster", cluster),
                 ("product", owner.product),

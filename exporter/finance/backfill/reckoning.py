@@ -327,10 +327,10 @@ class Reckoning:
         self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget]
     ) -> tuple[PodOwnership, ...]:
         """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
-        held = Counter({target.pod_name: 0 for target in targets if target.pod})
-        held.update(pod for device in devices for pod in device.holders)
+        gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
+        gpu_counts.update(pod for device in devices for pod in device.holders)
         owners: dict[ServerKey, PodOwnership] = {}
-        for pod in sorted(held, key=lambda each: (held[each], each)):
+        for pod in sorted(gpu_counts, key=lambda each: (gpu_counts[each], each)):
             owned = self._owner(pod)
             if owned is not None:
                 owners[owned.key] = owned

@@ -174,9 +174,11 @@ class Survey:
         """
         of_target = self.target_labels.get(target_key(labels), ())
         engine = self.engines.get(target_of(labels))
-        kept = engine.models if engine is not None else ()
+        model_labels = engine.models if engine is not None else ()
         return page_series(
-            name, labels, {each for each in labels if each not in kept and (each, labels[each]) in of_target}
+            name,
+            labels,
+            {each for each in labels if each not in model_labels and (each, labels[each]) in of_target},
         )
 
     def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:

@@ -48,12 +48,12 @@ def with_prometheus(folder: Path, before: list[Path], last: Path) -> tuple[dict[
     for file in before:
         import_blocks(file, program.data)
     with program:
-        said = [spend(program)]
+        answers = [spend(program)]
         delete(program, "Prometheus")
-        said.append(spend(program))
+        answers.append(spend(program))
     import_blocks(last, program.data)
     with program:
-        return *said, spend(program)
+        return *answers, spend(program)
 
 
 def with_victoria(folder: Path, before: list[Path], last: Path) -> tuple[dict[str, float], ...]:
@@ -61,11 +61,11 @@ def with_victoria(folder: Path, before: list[Path], last: Path) -> tuple[dict[st
     with Victoria(folder / "victoria", retention=RETENTION) as program:
         for file in before:
             program.take(file.read_bytes())
-        said = [spend(program)]
+        answers = [spend(program)]
         delete(program, "VictoriaMetrics")
-        said.append(spend(program))
+        answers.append(spend(program))
         program.take(last.read_bytes())
-        return *said, spend(program)
+        return *answers, spend(program)
 
 
 @pytest.mark.parametrize("store", [with_prometheus, with_victoria])

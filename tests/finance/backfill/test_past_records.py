@@ -101,7 +101,7 @@ def closed(samples: Samples) -> Samples:
     return {name: values for name, values in samples.items() if name.startswith(CLOSED)}
 
 
-def in_december(folder: Path, asked: int, first: int) -> Samples:
+def in_december(folder: Path, since: int, first: int) -> Samples:
     """7 dollars in the first hour that has data, and 5 in the first two hours of December each."""
     config = configured(folder)
     where = HostLocation()
@@ -109,7 +109,7 @@ def in_december(folder: Path, asked: int, first: int) -> Samples:
     owner = OwnerPhase(CostOwner("search", "web", "llm", "chat", "llama"), "decode")
     file = io.StringIO()
     until = DECEMBER + 2
-    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), asked * HOUR, until * HOUR)
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), since * HOUR, until * HOUR)
     records.begin(first)
     for hour, month, dollars in ((first, 11, 7), (DECEMBER, 12, 5), (DECEMBER + 1, 12, 5)):
         name, amount = f"2026-{month}", dollars * DOLLAR
@@ -133,15 +133,15 @@ def test_a_closed_month_keeps_its_sum(tmp_path: Path, late: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "first"),
+    ("since", "first"),
     [
         pytest.param(NOVEMBER + 1, NOVEMBER + 1, id="asked for in part"),
         pytest.param(NOVEMBER, NOVEMBER + 2, id="data begin later"),
     ],
 )
-def test_a_month_that_was_read_in_part_is_not_closed(tmp_path: Path, asked: int, first: int) -> None:
+def test_a_month_that_was_read_in_part_is_not_closed(tmp_path: Path, since: int, first: int) -> None:
     """Closed months are compared with invoices: a part of one would be taken for all of it."""
-    samples = in_december(tmp_path, asked, first)
+    samples = in_december(tmp_path, since, first)
 
     assert closed(samples) == {}
     december = samples['inference:month_to_date_dollars{month="2026-12"}']
