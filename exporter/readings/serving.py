@@ -187,6 +187,8 @@ class ServerReading:
     """One endpoint of a server in one tick.
 
     `up` is false when it did not answer: the counters are then empty.
+    `counted_at` is the URL of the endpoint that counts its tokens in its place, empty where another engine's
+    page repeats them, `None` where it counts itself; one with another is not up.
     `identity` changes with the process behind the endpoint; empty if unknown.
     `started` is when that process started, if known; `absent_at` is a moment at which it did not exist yet.
     `models` are the models it serves, loaded or not.
@@ -214,6 +216,7 @@ class ServerReading:
     division: Division | None = None
     slo: ServiceLevel | None = None
     latencies: tuple[LatencyReading, ...] | None = None
+    counted_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

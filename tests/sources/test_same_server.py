@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,13 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from exporter.config import parse
+from exporter.cost.policy import CardinalityLimits
+from exporter.cost.servers import collect_deltas
+from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.http_client import Peer, peer_of
 from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.same_server import Answered, SameServers, own_listeners, same_socket
-from tests.clocks import ManualClock
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import FakeNvmlSource, inline
 
 VLLM = (
@@ -58,20 +63,44 @@ def serve() -> Iterator[Serve]:
 
 
 class Daemon:
-    """Reads configured endpoints tick by tick, with one memory."""
+    """Reads configured endpoints every ten seconds, with one memory. `tokens` is what counted, by server."""
 
     def __init__(self, *urls: str) -> None:
+        self.clock = ManualClock()
+        self.tokens: Counter[str] = Counter()
+        self._state = State()
+        self._names: dict[str, str] = {}
+        self._sources = EndpointSources(self.clock)
+        self.configure(*urls)
+        self.restart()
+
+    def configure(self, *urls: str, first_engine: str = "") -> None:
+        """A reload. The servers after the first are recognized by their pages."""
+        engines = [first_engine and f", engine: {first_engine}", *[""] * len(urls)]
         servers = ", ".join(
-            f'{{name: s{number}, url: "{url}", gpus: all}}' for number, url in enumerate(urls)
+            f'{{name: {self._name(url)}, url: "{url}", gpus: all{engine}}}'
+            for url, engine in zip(urls, engines, strict=False)
         )
         self.config = parse(f"servers: [{servers}]\n".encode())
-        clock = ManualClock()
-        self._sources = EndpointSources(clock)
-        self._reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+
+    def _name(self, url: str) -> str:
+        """The same after each reload."""
+        return self._names.setdefault(url, f"s{len(self._names)}")
+
+    def restart(self) -> None:
+        """What is kept on disk stays: the marks."""
+        self._reader = FrameReader(self.clock, inline(self.clock), FakeNvmlSource())
 
     def tick(self) -> FrameRead:
+        self.clock.now += 10 * NANOSECONDS_PER_SECOND
         sources = self._sources.of(configured_targets(self.config.servers), 1 << 20)
-        return self._reader.read(self.config, sources, None)
+        read = self._reader.read(self.config, sources, None)
+        deltas = collect_deltas(self._state, read.frame, CardinalityLimits())
+        self._state = replace(self._state, endpoints=deltas.endpoints)
+        for server in deltas.servers:
+            for model in server.models.values():
+                self.tokens[server.key.server] += model.tokens.get("prompt", 0)
+        return read
 
     def up(self) -> list[bool]:
         return [reading.up for reading in self.tick().frame.servers]
@@ -94,6 +123,58 @@ def test_a_server_by_two_names_is_counted_once(serve: Serve) -> None:
         f"{urls[1]}: the server that {urls[0]} reads, by another address: remove one of the two"
     )
     assert [server.reason for server in read.frame.unread] == ["counted_twice"] * 2
+
+
+class Changing:
+    """A page that a test writes; at first it is of no engine."""
+
+    def __init__(self) -> None:
+        self.text = "x 1\n"
+
+    def __call__(self, _: str) -> str:
+        return self.text
+
+
+AFTER_THE_FIRST_TICK = START // NANOSECONDS_PER_SECOND + 15
+
+
+def test_an_endpoint_that_is_read_alone_later_goes_on_where_the_other_one_stopped(serve: Serve) -> None:
+    """The process starts while both are watched; a reload removes the first; then it counted 5,000,070."""
+    page = Changing()
+    port = serve(page)
+    one, two = f"http://127.0.0.1:{port}/metrics", f"http://localhost:{port}/metrics"
+    with closing(Daemon(one, two)) as daemon:
+        assert daemon.up() == [False, False]
+        for tokens in (5_000_000, 5_000_040):
+            page.text = VLLM.format(tokens=tokens, started=AFTER_THE_FIRST_TICK)
+            assert daemon.up() == [True, False]
+        daemon.configure(two)
+        page.text = VLLM.format(tokens=5_000_070, started=AFTER_THE_FIRST_TICK)
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 5_000_070
+
+
+def test_an_endpoint_whose_tokens_another_engine_repeats_begins_anew(serve: Serve) -> None:
+    """A frontend counted what the worker did while both were named; after it only later tokens count."""
+    front, worker = Changing(), Changing()
+    frontend = 'dynamo_frontend_input_sequence_tokens_sum{{model="m"}} {}\n'
+    vllm = VLLM.replace("engine=", 'dynamo_component="backend",engine=')
+    ports = serve(front, "127.0.0.1"), serve(worker, "127.0.0.1")
+    urls = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+    with closing(Daemon(*urls)) as daemon:
+        daemon.configure(*urls, first_engine="dynamo-frontend")
+        assert daemon.up() == [False, False]
+        for tokens in (100, 5_000_000):
+            front.text = frontend.format(tokens)
+            worker.text = vllm.format(tokens=tokens, started=AFTER_THE_FIRST_TICK)
+            assert daemon.up() == [True, False]
+        assert daemon.tokens.total() == 4_999_900
+        daemon.configure(urls[1])
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 4_999_900
+        worker.text = vllm.format(tokens=5_000_003, started=AFTER_THE_FIRST_TICK)
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 4_999_903
 
 
 def test_counts_that_move_between_the_reads_do_not_matter(serve: Serve) -> None:
