@@ -37,9 +37,10 @@ class SameServers:
     """Endpoints that read a server that an earlier endpoint reads.
 
     Two endpoints are of one server if one socket answers both with the same query, and their pages are of
-    one process: by its identity, else by the same path and the same series. A proxy may pass requests of one
-    socket on to several servers. Once found, such a pair lasts while both are read and answer by that socket,
-    also in ticks in which the first one fails.
+    one process: by its identity, else, on this host, by the same path and the same series. A proxy may pass
+    requests of one socket on to several servers by their names: elsewhere series tell nothing, and a proxy on
+    this very host needs paths that tell its servers apart. Once found, such a pair lasts while
+    both are read and answer by that socket, also in ticks in which the first one fails.
     """
 
     def __init__(self, sockets: Callable[[], Sequence[ListeningSocket]] = own_listeners) -> None:
@@ -83,7 +84,8 @@ class SameServers:
             return reading.identity == again.identity
         if earlier.get(other.url) == one.url:
             return True
-        return first.path == second.path and _series(reading) == _series(again)
+        local = one.peer.local and other.peer.local
+        return local and first.path == second.path and _series(reading) == _series(again)
 
 
 def _series(reading: ServerReading) -> frozenset[tuple[str, str]]:

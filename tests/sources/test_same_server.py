@@ -246,6 +246,19 @@ def test_a_pair_lasts_while_the_first_one_fails() -> None:
     assert servers.of((TWO,), (answered(TWO),)) == {}  # it is configured no more
 
 
+def test_replicas_behind_the_ingress_of_another_host_are_two() -> None:
+    """Two names of one ingress lead to servers with equal pages: there only an identity makes them one."""
+    names = [f"http://{name}.example:8000/metrics" for name in ("chat-a", "chat-b")]
+
+    def of(*identities: str) -> dict[str, str]:
+        answers = [answered(*one) for one in zip(names, ("10.0.0.9",) * 2, identities, strict=True)]
+        return SameServers(lambda: ()).of(names, answers)
+
+    assert of("", "") == {}
+    assert of("started 1.0", "") == of("", "started 1.0") == {}
+    assert of("started 1.0", "started 1.0") == {names[1]: names[0]}
+
+
 def test_a_pair_ends_with_another_process() -> None:
     """A new server at one of the addresses counts."""
     servers = SameServers(lambda: ())
