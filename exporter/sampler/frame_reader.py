@@ -134,9 +134,9 @@ class FrameReader:
     ) -> tuple[dict[str, str], list[Gathered]]:
         """The endpoints whose server another one reads, each with it, and the answers without theirs."""
         answered = [
-            Answered(endpoint.url, answer.reading, getattr(endpoint, "peer", None))
+            Answered(endpoint.url, answer.reading, peer)
             for endpoint, answer in zip(endpoints, answers, strict=True)
-            if answer.reading is not None
+            if answer.reading is not None and (peer := getattr(endpoint, "peer", None)) is not None
         ]
         first = self.same_servers.of((endpoint.url for endpoint in endpoints), answered)
         return first, [

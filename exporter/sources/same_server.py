@@ -5,7 +5,8 @@ all of them. A server that is read twice would be counted twice.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ class Answered:
 
     url: str
     reading: ServerReading
-    peer: Peer | None
+    peer: Peer
 
 
 class SameServers:
@@ -53,59 +54,91 @@ class SameServers:
         """
         urls = set(urls)
         earlier = {url: first for url, first in self._first.items() if url in urls and first in urls}
-        answers = [answer for answer in answers if answer.peer is not None]
-        ports = [answer.peer.port for answer in answers if answer.peer is not None]
-        if len(set(ports)) == len(ports):  # the usual case: no table is read
-            self._first = earlier
-            return earlier
-        sockets = self._sockets()
-        first: dict[str, str] = {}
+        answers = tuple(answers)
+        first = self._found(answers, earlier)
         answered = {answer.url for answer in answers}
-        for position, answer in enumerate(answers):
-            for other in answers[:position]:
-                if other.url not in first and self._same(other, answer, sockets, earlier):
-                    first[answer.url] = other.url
-                    break
-        first.update({url: one for url, one in earlier.items() if one not in answered and url not in first})
+        first |= {url: one for url, one in earlier.items() if url not in first and not {url, one} <= answered}
         self._first = first
         return first
 
-    def _same(
-        self, one: Answered, other: Answered, sockets: Sequence[ListeningSocket], earlier: dict[str, str]
-    ) -> bool:
-        if one.peer is None or other.peer is None or not same_socket(one.peer, other.peer, sockets):
-            return False
-        first, second = urlsplit(one.url), urlsplit(other.url)
-        reading, again = one.reading, other.reading
-        # A name of an endpoint has a digest of its query, as its fragment.
-        if first.fragment != second.fragment or reading.engine != again.engine:
-            return False
-        if reading.identity and again.identity:
-            return reading.identity == again.identity
-        if earlier.get(other.url) == one.url:
-            return True
-        local = one.peer.local and other.peer.local
-        return local and first.path == second.path and _series(reading) == _series(again)
+    def _found(self, answers: Sequence[Answered], earlier: dict[str, str]) -> dict[str, str]:
+        """Those of these answers that repeat an earlier one of them."""
+        reached = sockets_reached((answer.peer for answer in answers), self._sockets)
+        asked = [_asked(answer, reached) for answer in answers]
+        counts = Counter(asked)
+        first: dict[str, str] = {}
+        shown: dict[Hashable, str] = {}
+        for answer, question in zip(answers, asked, strict=True):
+            if counts[question] == 1:  # the usual case
+                continue
+            page = _page(answer)
+            sought = _sought(answer, question, (("url", earlier.get(answer.url)), *page))
+            one = next((shown[name] for name in sought if name in shown), None)
+            if one is not None:
+                first[answer.url] = one
+                continue
+            for name in _shown(answer, question, (("url", answer.url), *page)):
+                shown.setdefault(name, answer.url)
+        return first
 
 
-def _series(reading: ServerReading) -> frozenset[tuple[str, str]]:
-    return frozenset((counter.series, counter.quantity) for counter in reading.counters)
+def _asked(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:
+    """What two answers of one server have in common: the socket, the query and the engine."""
+    # A name of an endpoint has a digest of its query, as its fragment.
+    return reached[answer.peer], urlsplit(answer.url).fragment, answer.reading.engine
 
 
-def same_socket(one: Peer, other: Peer, sockets: Iterable[ListeningSocket]) -> bool:
-    """Whether two connections reached one listening socket. Of another host only the address tells."""
-    if (one.host, one.port) == (other.host, other.port):
-        return True
-    if one.port != other.port or not (one.local and other.local):
-        return False
-    listening = [socket for socket in sockets if socket.port == one.port]
-    first, second = (_accepting(peer, listening) for peer in (one, other))
-    return bool(first) and first == second
+def _page(answer: Answered) -> tuple[Hashable, ...]:
+    """What tells a page of this host from another one's where neither has an identity; nothing elsewhere."""
+    if not answer.peer.local:
+        return ()
+    series = frozenset((counter.series, counter.quantity) for counter in answer.reading.counters)
+    return (("page", urlsplit(answer.url).path, series),)
 
 
-def _accepting(peer: Peer, listening: Iterable[ListeningSocket]) -> frozenset[int]:
+def _sought(answer: Answered, question: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+    """The names by which to find the server of an answer: its identity, else hints.
+
+    Of two that have an identity no hint counts.
+    """
+    if answer.reading.identity:
+        yield question, answer.reading.identity
+        yield from ((question, hint, "no identity") for hint in hints)
+    else:
+        yield from ((question, hint) for hint in hints)
+
+
+def _shown(answer: Answered, question: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+    """The names by which others find an answer."""
+    if answer.reading.identity:
+        yield question, answer.reading.identity
+    for hint in hints:
+        yield question, hint
+        if not answer.reading.identity:
+            yield question, hint, "no identity"
+
+
+def sockets_reached(
+    peers: Iterable[Peer], sockets: Callable[[], Sequence[ListeningSocket]]
+) -> dict[Peer, Hashable]:
+    """What stands for the listening socket that each connection reached; of another host only the address.
+
+    `sockets` are only listed where a port is reached by several addresses of this host.
+    """
+    peers = set(peers)
+    addresses = Counter(peer.port for peer in peers if peer.local)
+    listening: dict[int, list[ListeningSocket]] = {port: [] for port, count in addresses.items() if count > 1}
+    for socket in sockets() if listening else ():
+        if socket.port in listening:
+            listening[socket.port].append(socket)
+    return {
+        peer: (_accepting(peer, listening.get(peer.port, ())) if peer.local else None) or peer
+        for peer in peers
+    }
+
+
+def _accepting(peer: Peer, listening: Sequence[ListeningSocket]) -> frozenset[int]:
     """The sockets that take connections to an address: those bound to it, else those bound to all."""
-    listening = tuple(listening)
     exact = frozenset(socket.inode for socket in listening if _is(socket.host, peer.host))
     return exact or frozenset(socket.inode for socket in listening if not socket.host)
 

@@ -1,6 +1,7 @@
 """A server that two endpoints name is counted once: real sockets, read as the daemon reads them."""
 
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.http_client import Peer, peer_of
 from exporter.sources.processes.proc import ListeningSocket
-from exporter.sources.same_server import Answered, SameServers, own_listeners, same_socket
+from exporter.sources.same_server import Answered, SameServers, own_listeners, sockets_reached
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import FakeNvmlSource, inline
@@ -278,7 +279,43 @@ def test_sockets_are_read_only_where_two_endpoints_have_one_port() -> None:
 
     other = Answered("http://127.0.0.1:8001/metrics", answered(ONE).reading, Peer("127.0.0.1", 8001, True))
     assert SameServers(sockets).of((ONE, other.url), (answered(ONE), other)) == {}
-    assert SameServers(sockets).of((ONE,), (Answered(ONE, answered(ONE).reading, None),)) == {}
+
+
+def test_sockets_of_other_hosts_are_in_no_table() -> None:
+    """Servers of other hosts share a port as a rule; one address of this host needs no table either."""
+
+    def sockets() -> tuple[ListeningSocket, ...]:
+        raise AssertionError
+
+    urls = [f"http://10.0.0.{number}:8000/metrics" for number in (1, 2)]
+    remote = [answered(url, f"10.0.0.{number}") for number, url in enumerate(urls, 1)]
+    assert SameServers(sockets).of((ONE, TWO, *urls), (answered(ONE), *remote)) == {}
+    assert SameServers(sockets).of((ONE, TWO, *urls), (answered(ONE), answered(TWO), *remote)) == {TWO: ONE}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.9"])
+def test_twice_the_endpoints_take_twice_the_steps(host: str) -> None:
+    """Hundreds of servers behind one proxy, each with its path and process."""
+
+    def calls(count: int) -> int:
+        answers = [
+            answered(f"http://{host}:8000/{number}/metrics", host, f"started {number}")
+            for number in range(count)
+        ]
+        urls, servers, seen = [answer.url for answer in answers], SameServers(lambda: ()), [0]
+
+        def profile(_frame: object, _event: str, _argument: object) -> None:
+            seen[0] += 1
+
+        assert servers.of(urls, answers) == {}
+        sys.setprofile(profile)
+        try:
+            servers.of(urls, answers)
+        finally:
+            sys.setprofile(None)
+        return seen[0]
+
+    assert calls(400) < 2.5 * calls(200)  # beyond the memory of urlsplit
 
 
 ALL = ListeningSocket("", 8000, 1, 0)
@@ -301,7 +338,8 @@ def test_one_socket_takes_both_connections(
     one: Peer, other: Peer, sockets: tuple[ListeningSocket, ...], *, expected: bool
 ) -> None:
     """The one bound to the address, else the one bound to all; of another host the address tells."""
-    assert same_socket(one, other, sockets) is expected
+    reached = sockets_reached((one, other), lambda: sockets)
+    assert (reached[one] == reached[other]) is expected
 
 
 def test_a_peer_is_local_by_both_ends() -> None:
