@@ -6,7 +6,7 @@ all of them. A server that is read twice would be counted twice.
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from exporter.readings import ServerReading
 from exporter.sources.http_client import Peer
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
+
+TAKEN_OVER_AFTER: Final = 3
+"""Ticks in which an endpoint is silent and another one of its server answers, until that one counts."""
 
 TABLES: Final = ("net/tcp", "net/tcp6")
 
@@ -35,38 +38,73 @@ class Answered:
 
 
 class SameServers:
-    """Endpoints that read a server that an earlier endpoint reads.
+    """Endpoints that read a server that another endpoint counts.
 
     Two endpoints are of one server if one socket answers both with the same query, and their pages are of
     one process: by its identity, else, on this host, by the same path and the same series. A proxy may pass
     requests of one socket on to several servers by their names: elsewhere series tell nothing, and a proxy on
-    this very host needs paths that tell its servers apart. Once found, such a pair lasts while
-    both are read and answer by that socket, also in ticks in which the first one fails.
+    this very host needs paths that tell its servers apart.
+
+    Once found, such a pair lasts while both are watched and where both answer they do so by one socket. The
+    one that counted last goes on: its next good read has what it missed. If it is silent for
+    `TAKEN_OVER_AFTER` ticks in which another one answers, that one counts.
     """
 
     def __init__(self, sockets: Callable[[], Sequence[ListeningSocket]] = own_listeners) -> None:
         self._sockets = sockets
         self._first: dict[str, str] = {}
+        self._missed: dict[str, int] = {}
+        self._ticks = 0
+        self._counted: dict[str, int] = {}
 
     def of(self, urls: Iterable[str], answers: Iterable[Answered]) -> dict[str, str]:
         """The endpoints that repeat another one, each with that one. `urls` are those that are configured or
         discovered now, `answers` those of them that answered, in order.
         """
-        urls = set(urls)
-        earlier = {url: first for url, first in self._first.items() if url in urls and first in urls}
-        answers = tuple(answers)
-        first = self._found(answers, earlier)
+        urls, answers = tuple(urls), tuple(answers)
         answered = {answer.url for answer in answers}
-        first |= {url: one for url, one in earlier.items() if url not in first and not {url, one} <= answered}
-        self._first = first
-        return first
+        earlier = self._lasting(urls, answered)
+        first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
 
-    def _found(self, answers: Sequence[Answered], earlier: dict[str, str]) -> dict[str, str]:
-        """Those of these answers that repeat an earlier one of them."""
+        def rank(answer: Answered) -> tuple[bool, int]:
+            # One whose first is silent stands for it.
+            repeats = answer.url in earlier and answer.url not in first
+            return repeats, -self._counted.get(first.get(answer.url, answer.url), 0)
+
+        self._join(sorted(answers, key=rank), earlier, first)
+        self._first = {url: _last(first, url) for url in urls if url in first}
+        self._ticks += 1
+        self._counted = {url: self._counted[url] for url in urls if url in self._counted}
+        self._counted |= dict.fromkeys(answered - first.keys(), self._ticks)
+        return dict(self._first)
+
+    def _lasting(self, urls: Sequence[str], answered: Collection[str]) -> dict[str, str]:
+        """The pairs of the last tick, turned round where the one that counts is gone or silent too long."""
+        watched = set(urls)
+        others: dict[str, list[str]] = {}
+        for url in urls:
+            if url in self._first:
+                others.setdefault(self._first[url], []).append(url)
+        pairs: dict[str, str] = {}
+        missed: dict[str, int] = {}
+        for first, waiting in others.items():
+            heir = next((url for url in waiting if url in answered), None)
+            silent = 0 if first in answered else self._missed.get(first, 0) + (heir is not None)
+            if first in watched and silent < TAKEN_OVER_AFTER:
+                pairs |= dict.fromkeys(waiting, first)
+                missed[first] = silent
+                continue
+            heir = heir or waiting[0]
+            pairs |= {url: heir for url in (first, *waiting) if url != heir and url in watched}
+            self._counted[heir] = self._counted.get(first, 0)
+        self._missed = missed
+        return pairs
+
+    def _join(self, answers: Sequence[Answered], earlier: dict[str, str], first: dict[str, str]) -> None:
+        """Add to `first` those of these answers that repeat an earlier one of them."""
         reached = sockets_reached((answer.peer for answer in answers), self._sockets)
         asked = [_asked(answer, reached) for answer in answers]
         counts = Counter(asked)
-        first: dict[str, str] = {}
         shown: dict[Hashable, str] = {}
         for answer, question in zip(answers, asked, strict=True):
             if counts[question] == 1:  # the usual case
@@ -74,12 +112,20 @@ class SameServers:
             page = _page(answer)
             sought = _sought(answer, question, (("url", earlier.get(answer.url)), *page))
             one = next((shown[name] for name in sought if name in shown), None)
-            if one is not None:
-                first[answer.url] = one
+            if one is None:
+                for name in _shown(answer, question, (("url", answer.url), *page)):
+                    shown.setdefault(name, answer.url)
                 continue
-            for name in _shown(answer, question, (("url", answer.url), *page)):
-                shown.setdefault(name, answer.url)
-        return first
+            again, one = _last(first, answer.url), _last(first, one)
+            if again != one:
+                first[again] = one
+
+
+def _last(first: dict[str, str], url: str) -> str:
+    """The endpoint that counts for one: itself, or the one at the end of what it repeats."""
+    while url in first:
+        url = first[url]
+    return url
 
 
 def _asked(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:

@@ -247,6 +247,96 @@ def test_a_pair_lasts_while_the_first_one_fails() -> None:
     assert servers.of((TWO,), (answered(TWO),)) == {}  # it is configured no more
 
 
+def turns(servers: SameServers, *ticks: str) -> list[dict[str, str]]:
+    """What each tick finds; A, B and C are names of one server, and those that answer are in its word."""
+    urls = {"A": ONE, "B": TWO, "C": "http://127.0.0.2:8000/metrics"}
+    names = {url: name for name, url in urls.items()}
+    return [
+        {
+            names[url]: names[first]
+            for url, first in servers.of(urls.values(), [answered(urls[one]) for one in tick]).items()
+        }
+        for tick in ticks
+    ]
+
+
+def test_a_pair_turns_round_after_three_silent_ticks() -> None:
+    """One failed read costs nothing, since the next has what it missed; a server that ended never has one."""
+    servers = SameServers(lambda: ())
+    assert turns(servers, "AB", "B", "B") == [{"B": "A"}] * 3
+    assert turns(servers, "B", "B") == [{"A": "B"}] * 2
+    assert turns(servers, "AB", "A", "A") == [{"A": "B"}] * 3
+    assert turns(servers, "A", "BA", "B") == [{"B": "A"}] * 3
+
+
+def test_silence_counts_where_it_is_of_one_alone() -> None:
+    """An answer ends it, and while nobody answers nobody can take over."""
+    servers = SameServers(lambda: ())
+    assert turns(servers, "AB", "B", "B", "AB", "B", "B") == [{"B": "A"}] * 6
+    assert turns(servers, "", "", "") == [{"B": "A"}] * 3
+    assert turns(servers, "B") == [{"A": "B"}]
+
+
+def test_who_counted_last_goes_on_counting_after_a_restart() -> None:
+    """The new process remembers no pair."""
+    assert turns(SameServers(lambda: ()), "B", "AB", "AB") == [{}, {"A": "B"}, {"A": "B"}]
+    assert turns(SameServers(lambda: ()), "B", "", "AB") == [{}, {}, {"A": "B"}]
+    assert turns(SameServers(lambda: ()), "A", "B", "AB") == [{}, {}, {"A": "B"}]
+
+
+def test_all_names_of_a_server_turn_to_one() -> None:
+    """Of three, the first that answers; one that joins while the first is silent waits for it too."""
+    sockets = (ListeningSocket("", 8000, 1, 0),)
+    servers = SameServers(lambda: sockets)
+    assert turns(servers, "ABC", "BC", "BC") == [{"B": "A", "C": "A"}] * 3
+    assert turns(servers, "BC") == [{"A": "B", "C": "B"}]
+    joined = SameServers(lambda: sockets)
+    assert turns(joined, "AB", "BC", "ABC") == [{"B": "A"}, {"B": "A", "C": "A"}, {"B": "A", "C": "A"}]
+    assert turns(joined, "C", "C", "C", "A") == [{"B": "A", "C": "A"}] * 2 + [{"A": "C", "B": "C"}] * 2
+
+
+def test_a_pair_that_joins_one_that_counted_later_follows_it() -> None:
+    """A was silent while C counted: it must not go on from where it stopped."""
+    servers = SameServers(lambda: ())
+    pairs = [{"B": "A"}, {"B": "A"}, {"A": "C", "B": "C"}, {"A": "C", "B": "C"}]
+    assert turns(servers, "AB", "C", "BC", "A") == pairs
+
+
+def test_one_that_is_configured_no_more_leaves_its_server_to_one() -> None:
+    """Of two that are left one goes on."""
+    servers = SameServers(lambda: (ListeningSocket("", 8000, 1, 0),))
+    assert turns(servers, "ABC") == [{"B": "A", "C": "A"}]
+    third = "http://127.0.0.2:8000/metrics"
+    assert servers.of((TWO, third), (answered(third),)) == {TWO: third}
+
+
+def test_a_pair_of_which_one_fails_lasts_whatever_else_shares_a_port() -> None:
+    """Here the second is silent, and two others are of one server."""
+    servers = SameServers(lambda: ())
+    others = [answered(f"http://10.0.0.9:8000/{path}", "10.0.0.9", "started 2.0") for path in "ab"]
+    urls = (ONE, TWO, *(other.url for other in others))
+    pairs = {TWO: ONE, others[1].url: others[0].url}
+    assert servers.of(urls, (answered(ONE), answered(TWO), *others)) == pairs
+    assert servers.of(urls, (answered(ONE), *others)) == pairs
+
+
+def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
+    """The first name stops to lead anywhere, comes back, and the daemon starts anew: the page decides."""
+    page, silent = Changing(), [""]
+    port = serve(lambda host: "x 1\n" if host == silent[0] else page.text)
+    one, two = f"127.0.0.1:{port}", f"127.0.0.2:{port}"
+    up = []
+    with closing(Daemon(f"http://{one}/metrics", f"http://{two}/metrics")) as daemon:
+        for tick, silent[0] in enumerate(("", "", one, one, one, "", two, "", two, "")):
+            page.text = VLLM.format(tokens=900 + 7 * tick, started=1.5e9)
+            if tick == 8:
+                daemon.restart()
+            up.append(daemon.up())
+    a, b, none = [True, False], [False, True], [False, False]
+    assert up == [a, a, none, none, b, b, none, b, a, a]
+    assert daemon.tokens.total() == 9 * 7  # all ticks but the first, which only sets the marks
+
+
 def test_replicas_behind_the_ingress_of_another_host_are_two() -> None:
     """Two names of one ingress lead to servers with equal pages: there only an identity makes them one."""
     names = [f"http://{name}.example:8000/metrics" for name in ("chat-a", "chat-b")]
