@@ -172,7 +172,8 @@ PROMPT = Key("prompt", SeriesChoice(), "Prompt tokens, cached ones included.")
 CACHED_PROMPT = Key(
     "cached_prompt",
     SeriesChoice(),
-    "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike.",
+    "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike. "
+    "A page that counts prompts must have it.",
 )
 GENERATION = Key("generation", SeriesChoice(), "Generated tokens.")
 

@@ -280,8 +280,9 @@ class GatewayReading:
     """One page of a gateway. `up` is false when it could not be read: nothing is known then.
 
     `title` is its name for people. `identity` changes with the process behind the page; empty if unknown.
-    `selection` are the configured counters, empty for built-in ones. `unlisted` are some of the page's
-    tenants that no configured tenant matches, and `unlisted_count` is how many there are.
+    `selection` are the configured counters, empty for built-in ones, and `absent` those without a series.
+    `unlisted` are some of the page's tenants that no configured tenant matches, and `unlisted_count` is how
+    many there are.
     """
 
     url: str
@@ -291,5 +292,6 @@ class GatewayReading:
     started: Instant | None = None
     counters: tuple[GatewayCounter, ...] = ()
     selection: str = ""
+    absent: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     unlisted_count: int = 0

@@ -1,6 +1,6 @@
 """One gateway in front of inference servers: tokens by team, tenant or adapter, which only divide cost."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +101,7 @@ class GatewaySource(EndpointSource):
                 FailureReason.TOO_LARGE, f"{self._shown}: more series, models or teams than the limit"
             )
         self._check_teams(title, shares, counts)
+        absent = () if self._rule.shares is None else tuple(self._absent(shares, counts))
         self._note_errors(page)
         unlisted = () if tenants is None else tenants.unlisted
         return GatewayReading(
@@ -111,6 +112,7 @@ class GatewaySource(EndpointSource):
             started=counts.started,
             counters=counts.counters,
             selection=self._selection,
+            absent=absent,
             unlisted=tuple(unlisted[:UNLISTED_MAX]),
             unlisted_count=len(unlisted),
         )
@@ -138,6 +140,25 @@ class GatewaySource(EndpointSource):
         raise ReadFailedError(
             FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
+
+    def _absent(self, shares: Shares, counts: GatewayCounts) -> Iterator[str]:
+        """Configured counters without a series.
+
+        Cached prompts must be there once prompts are: without them each tenant would pay for its cached
+        tokens in full, out of the parts of the others.
+        """
+        counted = {counter.quantity for counter in counts.counters}
+        for kind, alternatives in shares.kinds:
+            series = " nor ".join(map(str, alternatives))
+            if not series or kind in counted:
+                continue
+            if kind == "cached_prompt" and "prompt" in counted:
+                raise ReadFailedError(
+                    FailureReason.NOT_RECOGNIZED,
+                    f"{self._shown}: counts prompts and has no {series}: check `cached_prompt` in "
+                    "`counters`, send a request that a prefix cache serves, or leave it out",
+                )
+            yield series
 
     def _tenant_table(self, shares: Shares) -> TenantTable | None:
         if not self._rule.labels:

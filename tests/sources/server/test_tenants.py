@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -159,6 +160,53 @@ def test_a_page_of_other_counters_says_which_are_missing(gateway: Make, site: An
             "or send a first request through the gateway"
         ),
     )
+
+
+CACHED = replace(
+    BY_TENANT, shares=replace(CONFIGURED, cached=(TokenSeries("house_cached_total", (("hit", ("1",)),)),))
+)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        b"",
+        b'house_cached_total{hit="0",model="llama",tenant="acme"} 1\n',
+        b'house_cached_total{hit="1",model="llama",tenant="acme"} NaN\n',
+    ],
+)
+def test_prompts_without_the_cached_ones_that_are_configured_are_refused(
+    gateway: Make, site: Any, cached: bytes
+) -> None:
+    """A misspelled name would read as zero: who has cached prompts would pay for them in full."""
+    site.set_page("/metrics/", page_of("acme") + cached)
+    source = gateway(CACHED)
+
+    assert refused(source) == (
+        "not_recognized",
+        (
+            f'{URL}: counts prompts and has no house_cached_total{{hit="1"}}: check `cached_prompt` in '
+            "`counters`, send a request that a prefix cache serves, or leave it out"
+        ),
+    )
+    hit = b'house_cached_total{hit="1",model="llama",tenant="globex"} 0\n'
+    site.set_page("/metrics/", page_of("acme") + hit)
+    assert [counter.value for counter in source.read().counters] == [1.0, 0.0]
+
+
+def test_counters_without_a_series_are_named(gateway: Make, site: Any) -> None:
+    """Those of prompts and of generated tokens, and all before the first request."""
+    prompt, cached, generation = (
+        'house_tokens_total{kind="in"}',
+        'house_cached_total{hit="1"}',
+        'house_tokens_total{kind="out"}',
+    )
+    site.set_page("/metrics/", page_of("acme"))
+    assert gateway(BY_TENANT).read().absent == (generation,)
+    site.set_page("/metrics/", page_of("acme").replace(b'"in"', b'"out"'))
+    assert gateway(BY_TENANT).read().absent == (prompt,)
+    site.set_page("/metrics/", b"process_start_time_seconds 1.5e9\n")
+    assert gateway(CACHED).read().absent == (prompt, cached, generation)
 
 
 def test_counters_without_the_label_say_which_they_have(gateway: Make, site: Any) -> None:
