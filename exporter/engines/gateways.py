@@ -39,6 +39,7 @@ maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 - APISIX reports the model of the answer, empty for one from its cache.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -377,3 +378,9 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
 )
 """Tried before the engines, whose names some of them borrow."""
+
+
+def with_counters(names: Collection[str]) -> Shares | None:
+    """The counters of the gateway that writes some of these names; `None` for one that is not built in."""
+    every = (gateway.shares for gateway in GATEWAYS if gateway.shares is not None)
+    return next((shares for shares in every if not shares.names.isdisjoint(names)), None)

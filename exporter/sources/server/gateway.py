@@ -73,7 +73,9 @@ class GatewaySource(EndpointSource):
         self._by = frozenset(by)
         self._rule = rule or GatewayPageRule()
         shares = self._rule.shares
-        self._wanted = TALLIED if shares is None else WantedSeries({PROCESS_START, *shares.names})
+        self._wanted = (
+            TALLIED if shares is None else WantedSeries({PROCESS_START, *shares.names, *shares.created_names})
+        )
         self._selection = "" if shares is None else repr((shares.prompt, shares.cached, shares.generation))
         self._tenants: TenantTable | None = None
 

@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter.config import parse
 from exporter.config.settings import GatewayPageRule, GatewayTenant
 from exporter.engines import Shares, TokenSeries
 from exporter.readings import ReadFailedError, tenant_name
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
 from exporter.sources.server.tenants import REMEMBERED_MAX, TenantTable
+from exporter.units import NANOSECONDS_PER_SECOND
 
 URL = "http://127.0.0.1:4000/metrics/"
 TENANTS = (
@@ -228,6 +230,31 @@ def test_a_process_before_its_first_request_has_no_tenants(gateway: Make, site: 
     reading = gateway(BY_TENANT).read()
 
     assert (reading.up, reading.counters, reading.identity) == (True, (), "started 1500000000.0")
+
+
+def test_configured_counters_of_litellm_name_models_deployments_and_tenants_as_built_in_ones(
+    gateway: Make, site: Any
+) -> None:
+    """Without its provider; `None` is no tenant. The process began with the oldest series."""
+    config = parse(
+        b"servers: [{match: {port: 8000}, divide: {by: [team_alias], "
+        b'gateway: "http://127.0.0.1:4000/metrics/", tenants: [{match: acme, team: retrieval}], '
+        b"counters: {prompt: litellm_input_tokens_metric_total}}}]"
+    )
+    page = b"".join(
+        b'litellm_input_tokens_metric_%s{api_provider="hosted_vllm",model="hosted_vllm/llama",model_id="id-1",'
+        b'team_alias="%s"} %s\n' % row
+        for row in ((b"total", b"acme", b"7"), (b"created", b"acme", b"1.5e9"), (b"total", b"None", b"2"))
+    )
+    site.set_page("/metrics/", page)
+    reading = gateway(config.divides()[0].page).read()
+
+    assert [(one.model, one.deployment, one.team, one.value) for one in reading.counters] == [
+        ("llama", "id-1", "retrieval", 7.0),
+        ("llama", "id-1", "", 2.0),
+    ]
+    assert [one.created for one in reading.counters] == [1_500_000_000 * NANOSECONDS_PER_SECOND, None]
+    assert reading.identity == "started 1500000000.0"
 
 
 def test_other_counters_are_another_selection(gateway: Make, site: Any) -> None:
