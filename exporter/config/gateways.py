@@ -20,6 +20,7 @@ from exporter.config.urls import Url
 from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator, has_wildcards
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries, with_counters
+from exporter.engines.spec import overlap
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8
@@ -194,8 +195,7 @@ def _counts_something(mapping: MappingNode) -> None:
 
 
 def _overlap(one: TokenSeries, other: TokenSeries) -> bool:
-    labels = dict(other.where)
-    return one.name == other.name and all(labels.get(name, value) == value for name, value in one.where)
+    return one.name == other.name and overlap(one.where, other.where)
 
 
 COUNTERS = Key(
