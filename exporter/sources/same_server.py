@@ -103,17 +103,17 @@ class SameServers:
     def _join(self, answers: Sequence[Answered], earlier: dict[str, str], first: dict[str, str]) -> None:
         """Add to `first` those of these answers that repeat an earlier one of them."""
         reached = sockets_reached((answer.peer for answer in answers), self._sockets)
-        asked = [_asked(answer, reached) for answer in answers]
-        counts = Counter(asked)
+        requests = [_request(answer, reached) for answer in answers]
+        counts = Counter(requests)
         shown: dict[Hashable, str] = {}
-        for answer, question in zip(answers, asked, strict=True):
-            if counts[question] == 1:  # the usual case
+        for answer, request in zip(answers, requests, strict=True):
+            if counts[request] == 1:  # the usual case
                 continue
             page = _page(answer)
-            sought = _sought(answer, question, (("url", earlier.get(answer.url)), *page))
+            sought = _sought(answer, request, (("url", earlier.get(answer.url)), *page))
             one = next((shown[name] for name in sought if name in shown), None)
             if one is None:
-                for name in _shown(answer, question, (("url", answer.url), *page)):
+                for name in _shown(answer, request, (("url", answer.url), *page)):
                     shown.setdefault(name, answer.url)
                 continue
             again, one = _last(first, answer.url), _last(first, one)
@@ -128,7 +128,7 @@ def _last(first: dict[str, str], url: str) -> str:
     return url
 
 
-def _asked(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:
+def _request(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:
     """What two answers of one server have in common: the socket, the query and the engine."""
     # A name of an endpoint has a digest of its query, as its fragment.
     return reached[answer.peer], urlsplit(answer.url).fragment, answer.reading.engine
@@ -142,26 +142,26 @@ def _page(answer: Answered) -> tuple[Hashable, ...]:
     return (("page", urlsplit(answer.url).path, series),)
 
 
-def _sought(answer: Answered, question: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+def _sought(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
     """The names by which to find the server of an answer: its identity, else hints.
 
     Of two that have an identity no hint counts.
     """
     if answer.reading.identity:
-        yield question, answer.reading.identity
-        yield from ((question, hint, "no identity") for hint in hints)
+        yield request, answer.reading.identity
+        yield from ((request, hint, "no identity") for hint in hints)
     else:
-        yield from ((question, hint) for hint in hints)
+        yield from ((request, hint) for hint in hints)
 
 
-def _shown(answer: Answered, question: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+def _shown(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
     """The names by which others find an answer."""
     if answer.reading.identity:
-        yield question, answer.reading.identity
+        yield request, answer.reading.identity
     for hint in hints:
-        yield question, hint
+        yield request, hint
         if not answer.reading.identity:
-            yield question, hint, "no identity"
+            yield request, hint, "no identity"
 
 
 def sockets_reached(

@@ -392,10 +392,10 @@ def test_twice_the_endpoints_take_twice_the_steps(host: str) -> None:
             answered(f"http://{host}:8000/{number}/metrics", host, f"started {number}")
             for number in range(count)
         ]
-        urls, servers, seen = [answer.url for answer in answers], SameServers(lambda: ()), [0]
+        urls, servers, made = [answer.url for answer in answers], SameServers(lambda: ()), [0]
 
         def profile(_frame: object, _event: str, _argument: object) -> None:
-            seen[0] += 1
+            made[0] += 1
 
         assert servers.of(urls, answers) == {}
         sys.setprofile(profile)
@@ -403,7 +403,7 @@ def test_twice_the_endpoints_take_twice_the_steps(host: str) -> None:
             servers.of(urls, answers)
         finally:
             sys.setprofile(None)
-        return seen[0]
+        return made[0]
 
     assert calls(400) < 2.5 * calls(200)  # beyond the memory of urlsplit
 
