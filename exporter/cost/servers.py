@@ -106,6 +106,9 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         delta = _server_delta(key, before, readings, ticks, latencies, room)
         room -= len(delta.models) - len(before.models)
         servers.append(delta)
+    for reading in frame.servers:
+        if reading.counted_at is not None:
+            endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
     return ServerDeltas(servers, endpoints, implausible)
 
 
