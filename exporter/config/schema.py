@@ -44,6 +44,13 @@ SAME_WITHIN: Final = 0.1
 UNITS_OF_AMOUNT: Final = ("gpu", "host")
 """The wrong one of two such names makes a bill wrong by the number of GPUs."""
 
+UNIT: Final = re.compile(
+    r"millisecond|second|minute|hour|day|week|month|quarter|year|gpu|host|.*\d.*|k|milli|thousand|"
+    rf"million|billion|trillion|dollar|cent|{_CURRENCY.pattern}",
+    re.IGNORECASE | re.ASCII,
+)
+"""Words of a name that the number behind it depends on, in the singular."""
+
 
 def did_you_mean(word: str, names: list[str]) -> str | None:
     """The name that is most similar to a word, `None` where none is similar."""
@@ -68,8 +75,18 @@ def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str]
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word is so similar to a name that it can only be a misspelling."""
-    return _similarity(word, name) >= MISSPELLED_FROM
+    """Whether a word can only be a misspelling of a name: each part is, and none is another unit.
+
+    A number that keeps its place under a name of another unit is another amount.
+    """
+    parts, meant = word.split("_"), name.split("_")
+    return len(parts) == len(meant) and all(map(_is_part_misspelled, parts, meant))
+
+
+def _is_part_misspelled(part: str, meant: str) -> bool:
+    if part.removesuffix("s") == meant.removesuffix("s"):
+        return True
+    return not UNIT.fullmatch(part.removesuffix("s")) and _similarity(part, meant) >= MISSPELLED_FROM
 
 
 def _similarity(word: str, name: str) -> float:
@@ -255,7 +272,8 @@ class Table(Generic[T_co]):
                 mapping.intended.update([best] if best else [])
                 path = dotted(mapping.path, shown(name)[1:-1])
                 correction = None
-                if best and not number and best not in mapping.node.entries and is_misspelling(name, best):
+                certain = not number and not intended and best not in mapping.node.entries
+                if best and certain and is_misspelling(name, best):
                     correction = TextEdit(position, mapping.node.key_ends[name], best)
                 mapping.context.problems.note(position, path, f"unknown key; {hint}", correction)
                 if correction is not None:
