@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 _AMOUNT: Final = re.compile(
-    r"(?:US)?\$? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
+    r"(?P<before>(?:US)?\$)? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
     r"(?P<rest>\.\d{0,12})? ?"
-    r"(?P<suffix>[kKmM%])?(?: ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
+    r"(?P<suffix>[kKmM%])?(?P<after> ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
     re.ASCII,
 )
 _MULTIPLES: Final = {"": Decimal(1), "k": Decimal(1000), "m": Decimal(1_000_000), "%": Decimal("0.01")}
@@ -41,7 +41,8 @@ TRUTHS: Final = {
 def intended_number(text: str, unit: str) -> str | None:
     """The digits of a number that was written with a currency, thousands, a suffix or its unit.
 
-    `unit` is that of the key: `/h` stands for nothing in a price per month.
+    `unit` is that of the key: `/h` stands for nothing in a price per month, `%` for nothing but a ratio, and
+    `$` for nothing but dollars. A whole number that begins with 0 may be octal.
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
@@ -49,7 +50,13 @@ def intended_number(text: str, unit: str) -> str | None:
     per, suffix = match["per"], (match["suffix"] or "").lower()
     if per is not None and not any(word in unit and per in names for word, names in _PER.items()):
         return None
-    digits = re.sub(r"[^\d]", "", match["digits"]).lstrip("0") or "0"
+    currency = match["before"] or match["after"]
+    if (suffix == "%" and "ratio" not in unit) or (currency and "dollars" not in unit):
+        return None
+    written = re.sub(r"[^\d]", "", match["digits"])
+    if match["rest"] is None and written.startswith("0") and len(written) > 1:
+        return None
+    digits = written.lstrip("0") or "0"
     rest = "" if match["rest"] in {None, "."} else match["rest"]
     if not suffix:
         return f"{digits}{rest}"
