@@ -272,9 +272,10 @@ class Table(Generic[T_co]):
                 mapping.intended.update([best] if best else [])
                 path = dotted(mapping.path, shown(name)[1:-1])
                 correction = None
+                end = mapping.node.key_ends.get(name)
                 certain = not number and not intended and best not in mapping.node.entries
-                if best and certain and is_misspelling(name, best):
-                    correction = TextEdit(position, mapping.node.key_ends[name], best)
+                if best and end and certain and is_misspelling(name, best):
+                    correction = TextEdit(position, end, best)
                 mapping.context.problems.note(position, path, f"unknown key; {hint}", correction)
                 if correction is not None:
                     self._check_misspelled(correction.text, value, path, mapping.context)
