@@ -31,6 +31,9 @@ def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:
     """The bytes of a file with every known correction, and the problems that remain.
 
     A correction that leaves a problem where it changed the text was none, and is left out.
+
+    Raises:
+        ConfigError: the price file that it names cannot be used.
     """
     left_out: set[Edit] = set()
     for _ in range(MOST_ROUNDS):
@@ -110,7 +113,7 @@ def read_corrected(path: Path) -> tuple[bytes, bytes, tuple[Problem, ...]]:
     """The bytes of a file, those with every known correction, and the problems that remain.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or the price file that it names cannot be used.
     """
     data = contents(path)
     return data, *corrected(data, path)
@@ -120,7 +123,9 @@ def _problems(data: bytes, path: Path) -> tuple[Problem, ...]:
     try:
         parse(data, path)
     except ConfigError as error:
-        return error.problems if error.file == str(path) else ()
+        if error.file != str(path):  # the price file's: nothing is known of this one's values
+            raise
+        return error.problems
     return ()
 
 
