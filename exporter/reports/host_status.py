@@ -224,7 +224,7 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
     hourly = "last hour" if status.origin == "ledger" else "$/hour"
     yield f"{'server':<24} {'model':<18} {'GPUs':>5} {hourly:>10} {'busy':>5} {'$/M tokens':>11}"
     servers = status.servers
-    shown = servers if room is None or len(servers) <= room else servers[: room - 1]
+    shown = servers if room is None or len(servers) <= room else _in_view(servers, room - 1)
     for each in shown:
         down = " DOWN" if each.up is False else ""
         yield (
@@ -233,9 +233,16 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
             f"{_figure(each.busy_ratio, '.0%'):>5} {_figure(each.dollars_per_million_tokens, ',.2f'):>11}"
         )
     if len(shown) < len(servers):
-        yield f"and {len(servers) - len(shown)} more, which cost less; --json has all"
+        yield f"and {len(servers) - len(shown)} more; --json has all"
     if not servers:
         yield "none"
+
+
+def _in_view(servers: Sequence[ServerStatus], room: int) -> Sequence[ServerStatus]:
+    """The first servers, and what no server holds: it may be the dearest."""
+    unallocated = [each for each in servers if each.server == UNALLOCATED][:1]
+    held = [each for each in servers if each.server != UNALLOCATED]
+    return [*held[: room - len(unallocated)], *unallocated]
 
 
 def _source_lines(status: HostStatus) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`status` of a daemon's answer: the screen, and the answers that are refused."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -105,8 +106,24 @@ def test_a_large_host_fits_the_screen() -> None:
     assert max(map(len, lines)) == 80
     assert len(lines) <= 23
     assert "  and 297 more models" in lines
-    assert any(line.endswith("more, which cost less; --json has all") for line in lines)
+    assert any(re.fullmatch(r"and [0-9]+ more; --json has all", line) for line in lines)
     assert any(line.endswith("more on the page") for line in lines)
+
+
+def test_unallocated_time_stays_in_view() -> None:
+    """It is the last row, however many servers are left out: it may be the dearest."""
+    rows = [server(number) for number in range(30)]
+    idle = server(0, namespace="", server="unallocated", model="", dollars_per_hour=40.0, up=None)
+
+    lines = text(of_daemon(answer(servers=[idle, *rows]), "x")).splitlines()
+
+    head = next(number for number, line in enumerate(lines) if line.startswith("server"))
+    below = lines.index("", head)
+    # 24 rows, less one for the prompt, ten above the servers with their head, and three below with a blank.
+    assert below - head - 1 == 24 - 1 - 11 - 3
+    assert lines[below - 2].split()[:4] == ["unallocated", "\N{EN DASH}", "0.5", "40.00"]
+    assert [line.split()[0] for line in lines[head + 1 : below - 2]] == [f"llm/chat-{i}" for i in range(7)]
+    assert lines[below - 1] == "and 23 more; --json has all"
 
 
 def test_a_pipe_gets_every_server() -> None:
