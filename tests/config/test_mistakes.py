@@ -115,7 +115,7 @@ def test_what_syntax_hid_undoes_its_correction() -> None:
 
 def test_no_correction_repeats_a_secret() -> None:
     """A URL whose query may hold one is not proposed with it."""
-    text = b'servers: [{name: a, url: "http://h:8000/v1?key=abc123", gpus: [0]}]\n'
+    text = b'servers: [{name: a, url: "http://h:8000/health?key=abc123", gpus: [0]}]\n'
     with pytest.raises(ConfigError) as caught:
         parse(text, FILE)
 
