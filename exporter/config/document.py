@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from exporter.config.problems import Position, TextEdit, shown
+from exporter.config.problems import Position, TextEdit, shown_key
 from exporter.config.yaml_errors import QUOTE, SyntaxFault, fault, quoted
 
 FILE_BYTES: Final = 1024 * 1024
@@ -178,14 +178,13 @@ def _events(text: str, open_quotes: list[Position]) -> Iterator[yaml.Event]:
             if documents > 1:
                 raise YamlFeatureError(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
-            problem = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise YamlFeatureError(position, f"{problem}; {QUOTE}", quoted(text, position))
+            problem = f"is an alias (*): write the value out; aliases are not taken; {QUOTE}"
+            raise YamlFeatureError(position, problem, quoted(text, position))
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                raise YamlFeatureError(position, f"anchor &{event.anchor}: remove it; anchors are not taken")
-            tag = getattr(event, "tag", None)
-            if tag is not None:
-                raise YamlFeatureError(position, f"tag {shown(str(tag))}: remove it; tags are not taken")
+                raise YamlFeatureError(position, "has an anchor (&): remove it; anchors are not taken")
+            if getattr(event, "tag", None) is not None:
+                raise YamlFeatureError(position, "has a tag (!): remove it; tags are not taken")
         quoted_value = isinstance(event, yaml.ScalarEvent) and event.style in _QUOTES
         if quoted_value and _position(event.end_mark).line > position.line:
             open_quotes.append(position)
@@ -235,7 +234,7 @@ def _pair(mapping: Mapping) -> None:
             )
         elif key.text in mapping.entries:
             first = mapping.entries[key.text][0].line
-            fault = f"key {shown(key.text)} is already given on line {first}; keep one"
+            fault = f"key {shown_key(key.text)} is already given on line {first}; keep one"
             mapping.faults.append((key.position, fault))
         else:
             mapping.entries[key.text] = (key.position, value)

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown
+from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
@@ -226,8 +226,8 @@ class Table(Generic[T_co]):
     def read(self, node: Node, path: str, context: Context) -> T_co:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            reason = f"must be a mapping of keys to values, not {describe(node)}"
-            raise RefusedError(reason, _space_missing(node))
+            what = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
+            raise RefusedError(f"must be a mapping of keys to values, not {what}", _space_missing(node))
         mapping = MappingNode(node, path, context, self.keys)
         with context.problems.fatal():
             self._check_names(mapping)
@@ -270,7 +270,7 @@ class Table(Generic[T_co]):
                     thousands = f"{whole}{rest} for thousands, or " if len(rest) == 3 else ""
                     hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
                 mapping.intended.update([best] if best else [])
-                path = dotted(mapping.path, shown(name)[1:-1])
+                path = dotted(mapping.path, shown_key(name)[1:-1])
                 correction = None
                 end = mapping.node.key_ends.get(name)
                 certain = not number and not intended and best not in mapping.node.entries
@@ -390,8 +390,8 @@ def describe(node: Node) -> str:
 
 def _space_missing(node: Node) -> str:
     """The remedy of a text that was meant as a key and its value."""
-    respaced = no_space(node.position, node.text) if isinstance(node, Scalar) and node.plain else None
-    return "" if respaced is None else f"write a space after the colon: {respaced[1].text}"
+    is_key = isinstance(node, Scalar) and node.plain and no_space(node.position, node.text)
+    return "write a space after the colon" if is_key else ""
 
 
 def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:
