@@ -19,7 +19,11 @@ _PER: Final = {
     "hour": ("h", "hr", "hour"),
     "month": ("mo", "month"),
     "year": ("y", "yr", "year"),
+    "million": ("million",),
 }
+
+_PER_UNIT: Final = " per "
+_PER_SOMETHING: Final = re.compile(r"\d[^/]{0,20}(?:/|\bper\b) ?(?P<per>[a-z]{1,12})\Z", re.ASCII)
 
 _DURATION: Final = re.compile(r"(?P<number>\d{1,6}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
 _UNITS: Final = {
@@ -48,7 +52,7 @@ def intended_number(text: str, unit: str) -> str | None:
     if match is None:
         return None
     per, suffix = match["per"], (match["suffix"] or "").lower()
-    if per is not None and not any(word in unit and per in names for word, names in _PER.items()):
+    if per is not None and not _is_of(unit, per):
         return None
     currency = match["before"] or match["after"]
     if (suffix == "%" and "ratio" not in unit) or (currency and "dollars" not in unit):
@@ -62,6 +66,17 @@ def intended_number(text: str, unit: str) -> str | None:
         return f"{digits}{rest}"
     value = Decimal(f"{digits}{rest}") * _MULTIPLES[suffix]
     return ratio_of_percent(f"{digits}{rest}") if suffix == "%" else f"{value.normalize():f}"
+
+
+def is_per_another(text: str, unit: str) -> bool:
+    """Whether a number was written per something else than its key's unit: it is another amount."""
+    match = _PER_SOMETHING.search(text.strip())
+    return match is not None and _PER_UNIT in unit and not _is_of(unit, match["per"])
+
+
+def _is_of(unit: str, per: str) -> bool:
+    unit_per = unit.partition(_PER_UNIT)[2]
+    return any(word in unit_per and per in names for word, names in _PER.items())
 
 
 def ratio_of_percent(text: str) -> str:

@@ -17,6 +17,7 @@ from exporter.config.intended import (
     intended_truth,
     intended_word,
     is_gpu_uuid,
+    is_per_another,
     ratio_of_percent,
     uuid_as_nvml,
 )
@@ -36,6 +37,8 @@ PERCENT: Final = "if it is in percent, divide it by 100"
 
 WHOLE_PERCENT: Final = range(2, 101)
 """Numbers that are meant in percent: 1.2 is rather a ratio of a surcharge."""
+
+WHOLE: Final = "whole number"
 
 DIGITS: Final = "write the digits only, with a point for decimals"
 """Remedy for a number in a form that several people read differently."""
@@ -160,7 +163,7 @@ class Whole(ScalarValidator[int]):
     @property
     def example(self) -> str:
         """The same, named a whole number."""
-        return f"whole number ({self.expected})"
+        return f"{WHOLE} ({self.expected})"
 
     def parse(self, written: Scalar) -> int:
         """An integer within the bounds."""
@@ -320,13 +323,15 @@ class Duration(ScalarValidator[Nanoseconds]):
     def parse(self, written: Scalar) -> Nanoseconds:
         """Nanoseconds within the bounds."""
         text = written.text
-        if not _DURATION.fullmatch(text):
-            intended = intended_duration(text)
-            if intended is not None and self._within(intended):
-                raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
-            raise RefusedError(f"{shown(text)} is no duration; write a whole number and ms, s or m, like 10s")
-        if not self._within(text):
+        is_duration = _DURATION.fullmatch(text) is not None
+        intended = text if is_duration else intended_duration(text)
+        if intended is None:
+            form = "write a whole number and ms, s or m, like 10s"
+            raise RefusedError(f"{shown(text)} is no duration; {form}")
+        if not self._within(intended):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
+        if not is_duration:
+            raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
         return _nanoseconds(text)
 
     def show(self, value: object) -> str:
@@ -444,12 +449,13 @@ def number(
     text = written.text
     if written.plain and _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text):
         return Decimal(text)
-    intended = text if _NUMBER.fullmatch(text) else intended_number(text, unit)
-    if _LEADING_ZERO.match(text):
-        intended = intended_number(text, unit)
-    if intended is not None and not allowed(Decimal(intended)):
+    is_number = _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text)
+    intended = text if is_number else intended_number(text, unit)
+    remedy = _remedy(text, unit) if intended is None else ""
+    if intended is not None and not allowed(value := Decimal(intended)):
+        fraction = expected.startswith(WHOLE) and value % 1
+        remedy = f"{intended} is {'no whole number' if fraction else 'out of range'}"
         intended = None
-    remedy = _remedy(text, unit, intended)
     if written.boolean:
         raise RefusedError(f"must be a {expected}, not the boolean {shown(text)}")
     if not written.plain:
@@ -461,16 +467,16 @@ def number(
     raise RefusedError(f"must be a {expected}, not {shown(text)}", remedy, instead=intended)
 
 
-def _remedy(text: str, unit: str, intended: str | None) -> str:
+def _remedy(text: str, unit: str) -> str:
     """The remedy for a number whose value is not known."""
-    if intended is not None:
-        return ""
     if _OTHER_CURRENCY.search(text):
         return "amounts are in dollars only: convert it"
     if "%" in text and "ratio" not in unit:
         return "percent is for ratios only"
     if _CURRENCY.search(text) and "dollars" not in unit:
         return "a currency is for amounts only"
+    if is_per_another(text, unit):
+        return f"convert it to {unit}"
     if _LEADING_ZERO.match(text):
         return "write it in decimal, without the 0"
     return DIGITS if re.search(r"\d", text) else ""
