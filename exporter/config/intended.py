@@ -25,7 +25,7 @@ _PER: Final = {
 _PER_UNIT: Final = " per "
 _PER_SOMETHING: Final = re.compile(r"\d[^/]{0,20}(?:/|\bper\b) ?(?P<per>[a-z]{1,12})\Z", re.ASCII)
 
-_DURATION: Final = re.compile(r"(?P<number>\d{1,6}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
+_DURATION: Final = re.compile(r"(?P<number>0|[1-9]\d{0,5}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
 _UNITS: Final = {
     "ms": ("ms", "msec", "millisecond", "milliseconds"),
     "s": ("", "s", "sec", "secs", "second", "seconds"),
@@ -86,7 +86,10 @@ def ratio_of_percent(text: str) -> str:
 
 
 def intended_duration(text: str) -> str | None:
-    """A whole number with the unit that it was written with in words; seconds without one."""
+    """A whole number with the unit that it was written with in words; seconds without one.
+
+    One that begins with 0 may be octal.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return None
