@@ -19,7 +19,7 @@ Edit = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Change:
     """What a correction has changed in a text, by offsets."""
 
     start: int
@@ -47,27 +47,27 @@ def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:
 def _rounds(data: bytes, path: Path, left_out: set[Edit]) -> tuple[bytes, tuple[Problem, ...], set[Edit]]:
     """As `corrected`, without the corrections to leave out, and those that turn out wrong."""
     problems = _problems(data, path)
-    places: list[_Place] = []
+    changes: list[_Change] = []
     for _ in range(MOST_ROUNDS):
-        changed, places = _applied(data, problems, left_out, places)
+        changed, changes = _applied(data, problems, left_out, changes)
         if changed == data:
             break
         data, problems = changed, _problems(changed, path)
-        if wrong := _wrong(data, problems, places):
+        if wrong := _wrong(data, problems, changes):
             return data, problems, wrong
     return data, problems, set()
 
 
 def _applied(
-    data: bytes, problems: Iterable[Problem], left_out: set[Edit], places: Iterable[_Place]
-) -> tuple[bytes, list[_Place]]:
-    """The bytes with the corrections of problems, the last first, and all places changed so far.
+    data: bytes, problems: Iterable[Problem], left_out: set[Edit], changes: Iterable[_Change]
+) -> tuple[bytes, list[_Change]]:
+    """The bytes with the corrections of problems, the last first, and all changes so far.
 
     A correction that overlaps is left out.
     """
-    found = {problem.correction for problem in problems if problem.correction is not None}
-    edits = [each for each in found if _edit(each) not in left_out]
-    moved = list(places)
+    known = {problem.correction for problem in problems if problem.correction is not None}
+    edits = [each for each in known if _edit(each) not in left_out]
+    moved = list(changes)
     if not edits:
         return data, moved
     text = data.decode("utf-8")
@@ -78,7 +78,7 @@ def _applied(
         if start <= end <= following:
             more = len(each.text) - (end - start)
             moved = [
-                _Place(one.start + more, one.end + more, one.edit) if one.start >= end else one
+                _Change(one.start + more, one.end + more, one.edit) if one.start >= end else one
                 for one in moved
             ]
             moved.append(_changed(text[start:end], each, start))
@@ -87,25 +87,25 @@ def _applied(
     return text.encode(), moved
 
 
-def _changed(old: str, edit: TextEdit, start: int) -> _Place:
+def _changed(old: str, edit: TextEdit, start: int) -> _Change:
     """What differs between the old text and the new one: a space behind a colon, and not the value."""
     new = edit.text
     shorter = min(len(old), len(new))
     same = next((i for i in range(shorter) if old[i] != new[i]), shorter)
     tail = next((i for i in range(shorter - same) if old[-1 - i] != new[-1 - i]), shorter - same)
-    return _Place(start + same, max(start + len(new) - tail, start + same + 1), _edit(edit))
+    return _Change(start + same, max(start + len(new) - tail, start + same + 1), _edit(edit))
 
 
-def _wrong(data: bytes, problems: Iterable[Problem], places: Iterable[_Place]) -> set[Edit]:
+def _wrong(data: bytes, problems: Iterable[Problem], changes: Iterable[_Change]) -> set[Edit]:
     """The corrections in the words that still have a problem."""
     text = data.decode("utf-8")
     starts = _starts(text)
     begins = [_offset(starts, each.position) for each in problems if each.position is not None]
     words = [(begin, match.start()) for begin in begins if (match := _SPACE.search(text, begin))]
     return {
-        place.edit
-        for place in places
-        if any(begin < place.end and place.start < max(end, begin + 1) for begin, end in words)
+        change.edit
+        for change in changes
+        if any(begin < change.end and change.start < max(end, begin + 1) for begin, end in words)
     }
 
 

@@ -130,7 +130,7 @@ def of_ledger(
         before = spent.get(row)
         spent[row] = money if before is None else before + (money or 0)
         unpriced[row] = unpriced.get(row, 0) + window.unpriced
-    lacking = sum(unpriced.values())
+    all_unpriced = sum(unpriced.values())
     cells = [value for key, value in totals.months.items() if key.month == month]
     models: dict[str, int] = {}
     for gpu in state.gpus.values():
@@ -143,7 +143,7 @@ def of_ledger(
         taken=None if totals.last_commit is None else timestamp(totals.last_commit),
         stale=True,
         dollars_per_hour=None,
-        dollars_last_hour=dollars(sum(known)) if known and not lacking else None,
+        dollars_last_hour=dollars(sum(known)) if known and not all_unpriced else None,
         run_rate_dollars=None,
         month=month,
         month_dollars=dollars(sum(cells)) if cells else None,
@@ -155,7 +155,7 @@ def of_ledger(
             for row, money in spent.items()
         ),
         sources=None,
-        notes=_without_price(lacking),
+        notes=_without_price(all_unpriced),
     )
 
 
@@ -241,8 +241,8 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
 def _in_view(servers: Sequence[ServerStatus], room: int) -> Sequence[ServerStatus]:
     """The first servers, and what no server holds: it may be the dearest."""
     unallocated = [each for each in servers if each.server == UNALLOCATED][:1]
-    held = [each for each in servers if each.server != UNALLOCATED]
-    return [*held[: room - len(unallocated)], *unallocated]
+    named = [each for each in servers if each.server != UNALLOCATED]
+    return [*named[: room - len(unallocated)], *unallocated]
 
 
 def _source_lines(status: HostStatus) -> Iterator[str]:
