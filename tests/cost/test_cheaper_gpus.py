@@ -183,6 +183,46 @@ def test_the_slower_of_two_measurements() -> None:
     assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 6 * HOUR // 10)
 
 
+def prompt_heavy() -> SavingsHost:
+    """A million prompt tokens in 0.1 hours and 10,000 generated in 0.4; one L40S is free."""
+    other = cheap(idle=0.6, tokens=10_000)
+    other.use(SMALL, ALL, idle=0.9, phase="prefill")
+    return of(other, SMALL, "prompt", 10**6)
+
+
+def another(kind: Kind = "generation", tokens: int = 50_000) -> SavingsHost:
+    """Another server of the model, half busy with so many tokens on an L40S of another host."""
+    host = SavingsHost(name="node-3").gpu(SMALL, dollars=1, model="L40S").use(SMALL, ALL, idle=0.5)
+    return of(host, SMALL, kind, tokens)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_measurement_that_is_slow_for_this_load(fast: bool) -> None:  # noqa: FBT001 - both
+    """20,000 generated tokens take 0.8 hours there, two L40S. A server that is faster changes nothing.
+
+    That one has fewer tokens in its busy time.
+    """
+    hosts = [dear(tokens=20_000), prompt_heavy(), *([another()] if fast else [])]
+
+    result = judged(*hosts)
+
+    assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_the_measurement_that_has_all_kinds_of_tokens() -> None:
+    """The slower server never saw a prompt: 10 prompt and 20,000 generated tokens by the other one.
+
+    0.1 of an hour for a million prompt tokens and 0.4 for 10,000 generated: 0.8 of an hour and a trifle.
+    """
+    host = of(dear(tokens=20_000), BIG, "prompt", 10)
+    other = prompt_heavy().gpu(dollars=1, model="L40S").use(FREE, ALL)
+
+    (saving,) = cheaper(judged(host, other, another(tokens=5_000)))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 8 * HOUR // 10 + HOUR // 10**6)
+
+
 def test_a_measurement_of_two_gpus() -> None:
     """100,000 tokens in two half hours: a replica is two L40S on one host."""
     (saving,) = cheaper(judged(dear(), cheap(free=3, tokens=100_000, gpus=2)))

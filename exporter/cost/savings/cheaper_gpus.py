@@ -132,19 +132,18 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
             without.setdefault((name, "days"), []).append(candidate.key)
             continue
         for kind in cheaper:
-            measured = measurements.get((candidate.model, kind))
-            needed = measured and _needed(measured[0], candidate.loads)
-            if not measured or not needed:
+            most = _most_needed(measurements.get((candidate.model, kind), ()), candidate.loads)
+            if most is None:
                 missing.add("rate")
                 continue
-            need, replicas = needed
-            if replicas * measured[0].gpus * prices[kind] >= per_hour * len(candidate.server.gpus.gpus):
+            measured, (need, replicas) = most
+            if replicas * measured.gpus * prices[kind] >= per_hour * len(candidate.server.gpus.gpus):
                 continue
-            chosen = _chosen(hosts, kind, measured[0].gpus, replicas, used)
+            chosen = _chosen(hosts, kind, measured.gpus, replicas, used)
             if chosen is None:
                 missing.add("room")
                 continue
-            saving = _saving(candidate, measured[0], kind, need, chosen)
+            saving = _saving(candidate, measured, kind, need, chosen)
             if saving.amount > 0:
                 gpus = frozenset((host, gpu.gpu.uuid) for host, gpu in chosen)
                 choices.append((muted(saving, policy), gpus))
@@ -214,7 +213,7 @@ def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
 
 
 def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
-    """The slowest measurement first: of two, the smaller promise."""
+    """In the order of hosts and servers."""
     by_kind: dict[tuple[str, str], list[_Measurement]] = {}
     for judged in hosts:
         for key, server, model in _models(judged):
@@ -222,10 +221,7 @@ def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
             if measurement is not None:
                 (kind,) = gpu_models(server.gpus.gpus)
                 by_kind.setdefault((model, kind), []).append(measurement)
-    return {
-        each: sorted(measured, key=lambda m: (Fraction(sum(m.tokens), m.busy), m.host, m.server))
-        for each, measured in by_kind.items()
-    }
+    return {each: sorted(found, key=lambda m: (m.host, m.server)) for each, found in by_kind.items()}
 
 
 def _measured(host: HostUsage, key: ServerKey, server: JudgedServer) -> _Measurement | None:
@@ -261,6 +257,17 @@ def _needed(measurement: _Measurement, loads: Iterable[_Load]) -> tuple[Nanoseco
     most = max(known)
     replica = BUSY_LIMIT * NANOSECONDS_PER_HOUR * measurement.gpus
     return -int(-most // 1), max(1, -int(-most // replica))
+
+
+def _most_needed(
+    measurements: Sequence[_Measurement], loads: Sequence[_Load]
+) -> tuple[_Measurement, tuple[Nanoseconds, int]] | None:
+    """The measurement by which a load needs most: of several, the smallest promise. `None` without any.
+
+    Which one is slow depends on the load: one may be fast with prompts, and another with generated tokens.
+    """
+    known = [(each, needed) for each in measurements if (needed := _needed(each, loads)) is not None]
+    return max(known, key=lambda found: (found[1][1] * found[0].gpus, found[1][0]), default=None)
 
 
 def _chosen(
