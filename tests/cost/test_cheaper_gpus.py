@@ -6,7 +6,7 @@
 import pytest
 
 from exporter.cost.policy import IgnoredSaving
-from exporter.cost.postings import Phase
+from exporter.cost.postings import OTHER, Phase
 from exporter.cost.savings import Advice, Lack, Release, Saving, advice
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice
@@ -347,6 +347,34 @@ def test_a_host_that_is_given_back_as_a_whole_has_no_room() -> None:
 
     assert [each.kind for each in result.savings] == ["unallocated"]
     assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
+def test_models_beyond_the_limit_are_none() -> None:
+    """`other` are models that limits.models adds up: an L40S that serves small ones measures no large one."""
+    folded = dear(model=OTHER), of(cheap(), SMALL, "generation", 50_000, model=OTHER)
+    folded[1].tokens = {
+        hour: {each: count for each, count in rows.items() if each[0].model == OTHER}
+        for hour, rows in folded[1].tokens.items()
+    }
+
+    result = judged(*folded)
+
+    assert (cheaper(result), missing(result)) == ([], [])
+
+
+def test_servers_beyond_the_limit_are_none() -> None:
+    """`other` are servers that limits.servers adds up: what they did is not what one of them did."""
+    beyond = ServerKey("", OTHER)
+    host = SavingsHost().gpu(beyond).use(beyond, ALL, idle=0.5)
+    measured = SavingsHost(name="node-2").gpu(beyond, dollars=1, model="L40S").gpu(dollars=1, model="L40S")
+    measured.use(beyond, ALL, idle=0.5).use(FREE, ALL)
+    of(measured, beyond, "generation", 50_000)
+
+    as_load = judged(of(host, beyond, "generation", 60_000), cheap())
+    as_measurement = judged(dear(), measured)
+
+    assert (cheaper(as_load), missing(as_load)) == ([], [])
+    assert (cheaper(as_measurement), missing(as_measurement)) == ([], [Lack("rate", "node-1", "llm/big")])
 
 
 @pytest.mark.parametrize("case", ["divided", "shared", "two-models", "unpriced", "partial"])

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.money import add
-from exporter.cost.postings import BUSY_PHASES
+from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.cost.savings.consolidation import BUSY_LIMIT
 from exporter.cost.savings.finding import (
     CheaperGpus,
@@ -33,6 +33,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.cost.servers import OTHER_SERVERS
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -177,7 +178,10 @@ def _prices(hosts: Iterable[JudgedHost]) -> dict[str, Picodollars]:
 
 
 def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]:
-    """Servers alone on whole GPUs of one kind, with the only model that they serve."""
+    """Servers alone on whole GPUs of one kind, with the only model that they serve.
+
+    What limits add up as `other` is neither one server nor one model.
+    """
     served: dict[ServerKey, set[str]] = {}
     for usage in judged.host.hours.values():
         for (owner, _kind), count in usage.tokens.items():
@@ -188,7 +192,7 @@ def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]
         whole = gpus.exclusive and not any(gpu.divided for gpu in gpus.gpus)
         if whole and len(gpu_models(gpus.gpus)) == 1 and len(served.get(key, ())) == 1:
             (model,) = served[key]
-            if model:
+            if model not in {"", OTHER} and key != OTHER_SERVERS:
                 yield key, server, model
 
 
