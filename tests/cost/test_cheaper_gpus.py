@@ -10,7 +10,7 @@ from exporter.cost.postings import OTHER, Phase
 from exporter.cost.savings import Advice, Lack, Release, Saving, advice
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.cost.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 BIG = ServerKey("llm", "big")
 SMALL = ServerKey("llm", "small")
@@ -347,6 +347,69 @@ def test_a_host_that_is_given_back_as_a_whole_has_no_room() -> None:
 
     assert [each.kind for each in result.savings] == ["unallocated"]
     assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
+def moved(at: int, seen: bool = True, gone: bool = False) -> SavingsHost:  # noqa: FBT001, FBT002 - a table
+    """A server that an H100 served with 100,000 tokens an hour until it moved to an L40S, with 50,000.
+
+    `seen`: its memory was read on both. `gone`: the H100 is no longer there.
+    """
+    other = cheap().gpu(model="H100")
+    for hour in range(at):
+        rows = other.tokens[MONDAY + hour]
+        rows.update(dict.fromkeys(rows, 100000))
+    if seen:
+        old, new = other.gpus[2].gpu, other.gpus[0].gpu
+        other.memory = {
+            MONDAY + hour: {(old if hour < at else new, SMALL): GIB, (old, BIG): GIB} for hour in ALL
+        }
+    if gone:
+        other.gpus.pop()
+    return other
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(("at", "hours"), [(0, 336), (168, 168), (312, 24)])
+def test_hours_on_a_dearer_gpu_measure_no_cheaper_one(at: int, hours: int, *, gone: bool) -> None:
+    """Only hours in which memory was read on an L40S count: 50,000 tokens each."""
+    (saving,) = cheaper(judged(dear(), moved(at, gone=gone)))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.tokens, saving.cheaper.need) == (hours * 50_000, 6 * HOUR // 10)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("at", [313, 335])
+def test_a_server_that_moved_to_a_cheaper_gpu_within_the_day(at: int, *, gone: bool) -> None:
+    """Its last hours are fewer than 24: nothing is measured."""
+    assert missing(judged(dear(), moved(at, gone=gone))) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_a_host_of_two_kinds_without_memory() -> None:
+    """On which of its kinds a server computed is not known, but where it has one only."""
+    assert missing(judged(dear(), moved(0, seen=False))) == [Lack("rate", "node-1", "llm/big")]
+    assert len(cheaper(judged(dear(), moved(0, seen=False, gone=True)))) == 1
+
+
+def test_hours_without_memory_of_a_host_that_had_two_kinds() -> None:
+    """The H100 is gone, and memory of others was on it: hours in which none was read are left out."""
+    other = moved(0, gone=True)
+    for hour in range(100):
+        del other.memory[MONDAY + hour][other.gpus[0].gpu, SMALL]
+
+    (saving,) = cheaper(judged(dear(), other))
+
+    assert saving.cheaper is not None
+    assert saving.cheaper.tokens == 236 * 50_000
+
+
+def test_a_server_on_both_kinds_at_once() -> None:
+    """Hours in which it held GPUs of both kinds measure neither."""
+    other = moved(0)
+    for rows in other.memory.values():
+        rows[other.gpus[2].gpu, SMALL] = GIB
+
+    assert missing(judged(dear(), other)) == [Lack("rate", "node-1", "llm/big")]
 
 
 def test_models_beyond_the_limit_are_none() -> None:

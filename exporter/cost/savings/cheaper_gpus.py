@@ -228,16 +228,33 @@ def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
     return {each: sorted(found, key=lambda m: (m.host, m.server)) for each, found in by_kind.items()}
 
 
+def _hours_on_kind(host: HostUsage, key: ServerKey, server: JudgedServer) -> frozenset[int]:
+    """Hours in which a server held GPUs of its present kind only, by the memory that was read there.
+
+    Where none was read, the host must have had GPUs of this kind only.
+    """
+    kinds = set(gpu_models(server.gpus.gpus))
+    of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
+    hours = set()
+    for hour in server.hours:
+        seen = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == key}
+        if (seen or of_host) == kinds:
+            hours.add(hour)
+    return frozenset(hours)
+
+
 def _measured(host: HostUsage, key: ServerKey, server: JudgedServer) -> _Measurement | None:
     """What a server did in its window; `None` of fewer than `LEAST_HOURS` with tokens, and without busy time.
 
     Tokens of a gap are counted at its end: hours with unobserved time are left out, and those after them.
+    So are hours on GPUs of another kind than now, which the window may have, too.
     """
     gaps = {hour for hour, usage in server.hours.items() if usage.unobserved}
+    on_kind = _hours_on_kind(host, key, server)
     loads = {
         hour: load
         for hour, load in _loads(host, key).items()
-        if hour in server.hours and hour not in gaps and hour - 1 not in gaps
+        if hour in server.hours and hour not in gaps and hour - 1 not in gaps and hour in on_kind
     }
     times: dict[str, int] = {}
     for hour in loads:
