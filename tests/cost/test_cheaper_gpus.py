@@ -284,6 +284,20 @@ def test_gpus_that_a_muted_finding_keeps(kind: str) -> None:
     assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
 
 
+def test_hours_that_a_muted_schedule_does_not_take() -> None:
+    """336 hours at 4 less 1 dollar are 1008: the nights stay with the server."""
+    night = [hour for hour in ALL if hour % 24 >= 20 or hour % 24 < 6]
+    host = SavingsHost().gpu(BIG).use(BIG, night).use(BIG, sorted({*ALL} - {*night}), idle=0.5)
+    of(host, BIG, "generation", 60_000)
+    for hour in night:
+        del host.tokens[MONDAY + hour]
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    (saving,) = cheaper(judged(host, cheap(), ignored=(ignored,)))
+
+    assert (saving.claimed, saving.amount) == (336 * HOUR, 1008 * DOLLAR)
+
+
 def test_each_free_gpu_is_used_once() -> None:
     """Two servers and one free L40S: the other has no room, unless the first is muted."""
     second = ServerKey("llm", "second")

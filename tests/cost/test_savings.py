@@ -234,6 +234,30 @@ def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
     assert [(each.kind, each.amount // DOLLAR) for each in savings] == [("hosted", 588), ("schedule", 560)]
 
 
+def test_a_muted_schedule_takes_no_hours() -> None:
+    """336 hours at 4 dollars are 1344, and 196 million tokens cost 196: 1148 less, nights included."""
+    days = sorted({*range(336)} - {*nights()})
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4, tokens=10**6)
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    result = advice([host.usage()], policy(offers=(offer(),), ignored=(ignored,)))
+
+    assert [(each.kind, each.amount // DOLLAR) for each in result.counted] == [("hosted", 1148)]
+    assert {each.kind for each in result.savings} == {"hosted", "schedule"}
+
+
+def test_an_offer_for_which_a_muted_schedule_left_too_few_hours() -> None:
+    """1000 million tokens cost 1000: less than 1344 of all hours, more than 784 without the nights."""
+    days = sorted({*range(336)} - {*nights()})
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4)
+    host.use(CHAT, days[:1], 0, tokens=10**9)
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    result = advice([host.usage()], policy(offers=(offer(),), ignored=(ignored,)))
+
+    assert [(each.kind, each.amount // DOLLAR) for each in result.counted] == [("hosted", 344)]
+
+
 @pytest.mark.parametrize("release", ["host", "owned", "lease", "unknown"])
 def test_a_hosted_offer_for_gpus_that_stay(release: Release) -> None:
     """Another bill would come on top: it is no saving, and says why."""
