@@ -284,6 +284,16 @@ def test_gpus_that_a_muted_finding_keeps(kind: str) -> None:
     assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
 
 
+def test_a_free_card_in_mig_mode_is_no_whole_gpu() -> None:
+    """No server on it could have the whole card as measured."""
+    other = cheap(free=0).gpu(dollars=1, model="L40S", divided=True).use(FREE, ALL)
+
+    result = judged(dear(), other)
+
+    assert [each.kind for each in result.savings] == ["unallocated"]
+    assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
 def test_hours_that_a_muted_schedule_does_not_take() -> None:
     """336 hours at 4 less 1 dollar are 1008: the nights stay with the server."""
     night = [hour for hour in ALL if hour % 24 >= 20 or hour % 24 < 6]

@@ -294,14 +294,19 @@ def _most_needed(
 def _chosen(
     hosts: Iterable[JudgedHost], kind: str, size: int, replicas: int, used: set[_HostGpu]
 ) -> list[tuple[str, PricedGpu]] | None:
-    """The cheapest free GPUs, those of a replica on one host; `None` if there are too few."""
+    """The cheapest free GPUs, those of a replica on one host; `None` if there are too few.
+
+    A card in MIG mode has no room for what was measured on a whole one.
+    """
     groups: list[tuple[Picodollars, str, tuple[PricedGpu, ...]]] = []
     for judged in hosts:
         free = sorted(
             (
                 gpu
                 for gpu in judged.free
-                if gpu.gpu.gpu_model == kind and (judged.host.name, gpu.gpu.uuid) not in used
+                if gpu.gpu.gpu_model == kind
+                and not gpu.divided
+                and (judged.host.name, gpu.gpu.uuid) not in used
             ),
             key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
         )
