@@ -373,16 +373,16 @@ def test_a_host_that_is_given_back_as_a_whole_has_no_room() -> None:
     assert missing(result) == [Lack("room", "node-1", "llm/big")]
 
 
-def moved(at: int, seen: bool = True, gone: bool = False) -> SavingsHost:  # noqa: FBT001, FBT002 - a table
+def moved(at: int, memory_read: bool = True, gone: bool = False) -> SavingsHost:  # noqa: FBT001, FBT002 - a table
     """A server that an H100 served with 100,000 tokens an hour until it moved to an L40S, with 50,000.
 
-    `seen`: its memory was read on both. `gone`: the H100 is no longer there.
+    `memory_read`: its memory was read on both. `gone`: the H100 is no longer there.
     """
     other = cheap().gpu(model="H100")
     for hour in range(at):
         rows = other.tokens[MONDAY + hour]
         rows.update(dict.fromkeys(rows, 100000))
-    if seen:
+    if memory_read:
         old, new = other.gpus[2].gpu, other.gpus[0].gpu
         other.memory = {
             MONDAY + hour: {(old if hour < at else new, SMALL): GIB, (old, BIG): GIB} for hour in ALL
@@ -411,8 +411,8 @@ def test_a_server_that_moved_to_a_cheaper_gpu_within_the_day(at: int, *, gone: b
 
 def test_a_host_of_two_kinds_without_memory() -> None:
     """On which of its kinds a server computed is not known, but where it has one only."""
-    assert missing(judged(dear(), moved(0, seen=False))) == [Lack("rate", "node-1", "llm/big")]
-    assert len(cheaper(judged(dear(), moved(0, seen=False, gone=True)))) == 1
+    assert missing(judged(dear(), moved(0, memory_read=False))) == [Lack("rate", "node-1", "llm/big")]
+    assert len(cheaper(judged(dear(), moved(0, memory_read=False, gone=True)))) == 1
 
 
 def test_hours_without_memory_of_a_host_that_had_two_kinds() -> None:

@@ -118,11 +118,11 @@ def test_a_gpu_that_is_free_beside_others(other: str) -> None:
             {each: time - HOUR for each, time in host.gpu_time[MONDAY + hour].items() if time > HOUR}
         )
 
-    found = [
+    findings = [
         (each.gpus, each.window_hours, each.claimed) for each in advice([host.usage()], policy()).savings
     ]
 
-    assert found == ([(1, 48, 46 * HOUR)] if other == "unpriced" else [])
+    assert findings == ([(1, 48, 46 * HOUR)] if other == "unpriced" else [])
 
 
 def test_a_deserted_server() -> None:

@@ -225,7 +225,7 @@ def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
             if measurement is not None:
                 (kind,) = gpu_models(server.gpus.gpus)
                 by_kind.setdefault((model, kind), []).append(measurement)
-    return {each: sorted(found, key=lambda m: (m.host, m.server)) for each, found in by_kind.items()}
+    return {each: sorted(measured, key=lambda m: (m.host, m.server)) for each, measured in by_kind.items()}
 
 
 def _hours_on_kind(host: HostUsage, key: ServerKey, server: JudgedServer) -> frozenset[int]:
@@ -237,8 +237,8 @@ def _hours_on_kind(host: HostUsage, key: ServerKey, server: JudgedServer) -> fro
     of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
     hours = set()
     for hour in server.hours:
-        seen = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == key}
-        if (seen or of_host) == kinds:
+        held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == key}
+        if (held_kinds or of_host) == kinds:
             hours.add(hour)
     return frozenset(hours)
 
@@ -288,7 +288,7 @@ def _most_needed(
     Which one is slow depends on the load: one may be fast with prompts, and another with generated tokens.
     """
     known = [(each, needed) for each in measurements if (needed := _needed(each, loads)) is not None]
-    return max(known, key=lambda found: (found[1][1] * found[0].gpus, found[1][0]), default=None)
+    return max(known, key=lambda most: (most[1][1] * most[0].gpus, most[1][0]), default=None)
 
 
 def _chosen(
