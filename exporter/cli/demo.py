@@ -90,7 +90,7 @@ class _Demo:
         self._listen_address = listen_address
         self._live = False
         self._daemon: DemoDaemon = DemoDaemon(
-            clock, Footprint(clock), build(), self._published, folder=folder, seed=seed
+            clock, Footprint(), build(), self._published, folder=folder, seed=seed
         )
         self._web = WebServer(
             listen_address,

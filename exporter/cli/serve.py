@@ -201,7 +201,7 @@ class _Daemon:
                 self._gatherer,
                 self._nvml,
                 ledger,
-                Footprint(self._clock),
+                Footprint(),
                 self._plan(succeeded=self._succeeded),
                 self._prepare,
                 machine.identity(),

@@ -1,7 +1,8 @@
 """Bounded reads of a proc tree.
 
 psutil is not used for this. It reads whole command lines, which a process makes as long as it likes; it asks
-for sockets in the reader's own network namespace whatever the process; it knows no cgroups; and it is 1 MiB.
+for sockets in the reader's own network namespace whatever the process; it knows no cgroups; and it finds its
+tree by one global (`PROCFS_PATH`), by which the daemon's own footprint is read in another thread.
 The tests hold these reads against psutil's.
 """
 
