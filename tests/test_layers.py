@@ -30,7 +30,7 @@ ROWS = (
     ("cost",),
     ("engines", "tariff"),
     ("readings",),
-    ("clock", "digests", "threads", "malloc"),
+    ("clock", "threads", "malloc"),
     ("units",),
 )
 """A row imports only rows below it; parts of one row never import each other."""
@@ -45,8 +45,6 @@ FOREIGN = {
     "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
     "yaml": r"config/.+",
     "bcrypt": r"web/.+",
-    "_sha2": r"digests\.py",  # of the interpreter from 3.12 on; before, it has the next one
-    "_sha256": r"digests\.py",
 }
 """Third-party packages, and the one place of each."""
 

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 from exporter.demo.timeline import RESTART_LASTS, Timeline
-from exporter.digests import blake2b
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret

@@ -10,6 +10,7 @@ import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 from exporter.cost.counters import MARKS_MAX
@@ -28,7 +29,6 @@ from exporter.cost.state import (
     ServerState,
     State,
 )
-from exporter.digests import blake2b
 from exporter.ledger.json_values import (
     array,
     count,

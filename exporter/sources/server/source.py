@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
-from exporter.digests import blake2b
 from exporter.engines import (
     ENGINES,
     UNCOUNTED,

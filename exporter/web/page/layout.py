@@ -3,12 +3,12 @@
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
-from exporter.digests import sha256
 from exporter.readings import ServerKey
 from exporter.report import Build
 
