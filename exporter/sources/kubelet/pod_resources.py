@@ -205,9 +205,9 @@ def located(answer: Allocations, minors: Mapping[int, str]) -> Allocations:
 def without_monitors(given: Iterable[Allocation], own_pod: tuple[str, str] | None) -> tuple[Allocation, ...]:
     """The allocations without those of DRA claims with admin access, which hold nothing.
 
-    The kubelet lists them like any other. The exporter's own, of all GPUs, is known by its pod. Another pod with
-    all GPUs is a monitor too (gpu-operator's DCGM exporter) if a third has some of them: devices of workloads
-    are theirs alone. While no third one has, it counts as their holder.
+    The kubelet lists them like any other. The exporter's own, of all GPUs, is known by its pod. Another pod
+    with all GPUs is a monitor too (gpu-operator's DCGM exporter) if a third has some of them: devices of
+    workloads are theirs alone. While no third one has, it counts as their holder.
 
     Args:
         given: as the kubelet has them.
@@ -220,8 +220,8 @@ def without_monitors(given: Iterable[Allocation], own_pod: tuple[str, str] | Non
             devices.setdefault((allocation.namespace, allocation.pod), set()).add(allocation.device)
     every = devices.pop(own_pod, set()) if own_pod else set()
     minors = {device.minor for device in every}
-    workloads = any({device.minor for device in held} < minors for held in devices.values())
-    monitors = {pod for pod, held in devices.items() if workloads and held == every}
+    workloads = any({device.minor for device in claimed} < minors for claimed in devices.values())
+    monitors = {pod for pod, claimed in devices.items() if workloads and claimed == every}
     return tuple(
         allocation
         for allocation in given

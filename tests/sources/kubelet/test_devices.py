@@ -135,7 +135,7 @@ def holders(*given: list[Allocation], own: tuple[str, str] | None = OWN) -> list
 
 
 def test_a_monitor_by_a_claim_with_admin_access_holds_nothing() -> None:
-    """On a node of two GPUs: the exporter's own claim, another monitor's, and a pod with one, or a part of one."""
+    """Two GPUs: the claims of the exporter and of a monitor, and a pod with one GPU or a part of one."""
     own, monitor = claims(OWN, "gpu-0", "gpu-1"), claims(DCGM, "gpu-0", "gpu-1")
     chat, part = claims(("ml", "chat-0"), "gpu-1"), claims(("ml", "part-0"), "gpu-1-mig-1g10gb-19-0")
 
