@@ -85,6 +85,7 @@ def test_the_versions_are_those_that_are_supported() -> None:
     assert [int(version.removeprefix("1.")) for version in VERSIONS] == [*range(28, 28 + len(VERSIONS))]
     assert len(VERSIONS) >= 10
     assert 'kubeVersion: ">=1.28.0-0"' in (CHART / "Chart.yaml").read_text()
+    assert f"Kubernetes {VERSIONS[0]} to {VERSIONS[-1]}" in (ROOT / "docs" / "install.md").read_text()
 
 
 def test_kubernetes_accepts_what_is_rendered() -> None:
