@@ -336,7 +336,8 @@ def _source(engine: Engine) -> str:
         if any(value is engine for name, value in vars(loaded).items() if not name.startswith("_")):
             for paragraph in (loaded.__doc__ or "").split("\n\n"):
                 if paragraph.startswith("Source: "):
-                    return " ".join(paragraph.removeprefix("Source: ").split())
+                    # Files of others are no code of ours, by which `tests/docs` would look for them.
+                    return " ".join(paragraph.removeprefix("Source: ").replace("`", "").split())
     raise LookupError(f"the module of {engine.name} says no source")
 
 

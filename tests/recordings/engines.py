@@ -24,7 +24,7 @@ Command = Callable[[Path, Path], list[str]]
 """From the folder of the environment's programs and that of the model."""
 
 
-def _ask(path: str, body: object) -> None:
+def _post(path: str, body: object) -> None:
     """One request; its answer is of no interest."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -96,10 +96,10 @@ def _launched_in_xinference() -> None:
         "stop": ["</s>"],
         "model_specs": [spec | dict.fromkeys(_UNUSED)],
     }
-    _ask("/v1/model_registrations/LLM", {"model": json.dumps(family), "persist": False})
+    _post("/v1/model_registrations/LLM", {"model": json.dumps(family), "persist": False})
     chosen = {"model_engine": "llama.cpp", "model_format": "ggufv2", "quantization": "none"}
     launched = {"model_uid": "tiny", "model_name": "tiny", "model_type": "LLM", "n_gpu": None, "n_ctx": 2048}
-    _ask("/v1/models", {**chosen, **launched, "model_size_in_billions": 1})
+    _post("/v1/models", {**chosen, **launched, "model_size_in_billions": 1})
 
 
 _UNUSED: Final = (
@@ -160,7 +160,7 @@ def _ray(programs: Path, model: Path) -> list[str]:
 def _first_answer() -> None:
     """Its page has no series of an engine before the agent's next report."""
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hello world"}], "max_tokens": 5}
-    _ask("/v1/chat/completions", body)
+    _post("/v1/chat/completions", body)
     time.sleep(15)
 
 
@@ -178,7 +178,7 @@ def _kserve(programs: Path, _: Path) -> list[str]:
 
 def _predictions() -> None:
     for _ in range(5):
-        _ask("/v1/models/echo:predict", {"instances": [1]})
+        _post("/v1/models/echo:predict", {"instances": [1]})
 
 
 SGLANG_NEEDS: Final = (

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -103,7 +104,7 @@ def answers(path: str) -> bool:
 
 
 def record(runnable: Runnable, folder: Path) -> None:
-    """Read the server while it is asked; three pages are kept."""
+    """Read the server while it is asked; three pages are left."""
     flags = (f"--url={runnable.metrics}", f"--engine={runnable.engine}", f"--output={folder}")
     verb = (sys.executable, "-m", "exporter", "record", *flags, "--times=1000", "--every=2s")
     recorder = subprocess.Popen(verb, cwd=ROOT)
@@ -125,11 +126,11 @@ def thin(folder: Path) -> None:
     manifest = json.loads(path.read_bytes())
     first, *between, last = manifest["pages"]
     moved = [page for page in between if page["counted"] not in (first["counted"], last["counted"])]
-    kept = [first, *(moved or between)[:1], last]
+    rest = [first, *(moved or between)[:1], last]
     for page in manifest["pages"]:
-        if page not in kept:
+        if page not in rest:
             (folder / page["file"]).unlink()
-    for number, page in enumerate(kept, 1):
+    for number, page in enumerate(rest, 1):
         name = f"{number:04}.prom"
         lines = (folder / page["file"]).read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / page["file"]).unlink()
@@ -137,7 +138,7 @@ def thin(folder: Path) -> None:
             "".join(line for line in lines if "_bucket{" not in line), encoding="utf-8"
         )
         page["file"] = name
-    manifest["pages"] = kept
+    manifest["pages"] = rest
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
@@ -160,7 +161,8 @@ def main(output: str, *names: str) -> None:
                 runnable.prepare()
                 record(runnable, folder)
             finally:
-                os.killpg(server.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
 
 

@@ -25,7 +25,7 @@ def counted(page: Page) -> tuple[float, ...]:
     return tuple(page.sum(f"vllm:{name}_total") for name in COUNTERS)
 
 
-def asked(server: Vllm, **request: Any) -> tuple[int, tuple[float, ...]]:
+def rises(server: Vllm, **request: Any) -> tuple[int, tuple[float, ...]]:
     """Tokens of the prompt as the answer tells them, and by how much each counter rose."""
     before = counted(server.page())
     connection = http.client.HTTPConnection(server.host, server.port, timeout=300)
@@ -42,20 +42,20 @@ def asked(server: Vllm, **request: Any) -> tuple[int, tuple[float, ...]]:
 
 def test_one_beam_of_twelve_tokens_counts_the_prompt_twelve_times(server: Vllm) -> None:
     """And at each step what it has said: 0 + 1 + ... + 11 = 66 tokens."""
-    prompt, rise = asked(server, max_tokens=12, n=1, use_beam_search=True)
+    prompt, rise = rises(server, max_tokens=12, n=1, use_beam_search=True)
 
     assert rise == (12 * prompt + 66, 12, 12)
 
 
 def test_four_beams_count_from_the_second_token_on(server: Vllm) -> None:
     """The first token is one request; each of nine more is four, of 1 to 9 tokens beside the prompt: 180."""
-    prompt, rise = asked(server, max_tokens=10, n=4, use_beam_search=True)
+    prompt, rise = rises(server, max_tokens=10, n=4, use_beam_search=True)
 
     assert rise == (37 * prompt + 180, 37, 37)
 
 
 def test_four_samples_count_it_four_times(server: Vllm) -> None:
     """No search: each of the samples is a request of ten tokens."""
-    prompt, rise = asked(server, max_tokens=10, n=4)
+    prompt, rise = rises(server, max_tokens=10, n=4)
 
     assert rise == (4 * prompt, 40, 4)

@@ -1,6 +1,6 @@
 """Makes a Llama of two layers with random weights, and a tokenizer for it; runs in vLLM's environment.
 
-python tests/vllm/tiny_model.py FOLDER [bfloat16]
+python tests/vllm/tiny_model.py FOLDER [DTYPE]
 """
 
 import sys
@@ -52,4 +52,4 @@ def main(folder: str, dtype: str = "bfloat16") -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
