@@ -144,6 +144,8 @@ def thin(folder: Path) -> None:
 
 def main(output: str, *names: str) -> None:
     """Those engines, or all of them; a folder of before is written anew."""
+    # A shell's background ignores it, and so would the verb.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     known = {runnable.engine: runnable for runnable in RUNNABLE}
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"{', '.join(unknown)}: no such engine; there are {', '.join(known)}")
