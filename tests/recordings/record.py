@@ -108,16 +108,21 @@ def record(runnable: Runnable, folder: Path) -> None:
     flags = (f"--url={runnable.metrics}", f"--engine={runnable.engine}", f"--output={folder}")
     verb = (sys.executable, "-m", "exporter", "record", *flags, "--times=1000", "--every=2s")
     recorder = subprocess.Popen(verb, cwd=ROOT)
-    partial = folder.with_name(f"{folder.name}.partial")  # the verb's own, until it ends
-    while not (partial / "0001.prom").exists():
+    while not (_partial(folder) / "0001.prom").exists():
         if recorder.poll() is not None:
             raise SystemExit(f"{runnable.engine} is not recorded")
         time.sleep(0.2)
     runnable.work()
     time.sleep(6)  # the last counts are read
     recorder.send_signal(signal.SIGINT)
-    recorder.wait(60)
+    if recorder.wait(60):
+        raise SystemExit(f"{runnable.engine} is not recorded")
     thin(folder)
+
+
+def _partial(folder: Path) -> Path:
+    """Where the verb writes until it ends."""
+    return folder.with_name(f"{folder.name}.partial")
 
 
 def thin(folder: Path) -> None:
@@ -153,7 +158,8 @@ def main(output: str, *names: str) -> None:
         runnable = known[name]
         folder = Path(output).resolve() / f"{runnable.engine}-{runnable.version}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in (folder, _partial(folder)):
+            shutil.rmtree(old, ignore_errors=True)
         programs, model = install(name, runnable.packages), tiny(runnable.dtype)
         log = folder.with_name(f"{folder.name}.log")
         with log.open("wb") as written:
