@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.cli import flags
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, write_colored
+from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 
 
@@ -75,7 +75,7 @@ def checked(
     status, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
     # Errors go to standard error, except as JSON: a program reads one answer in one place.
     if status == 0 or as_json:
-        write_colored(text)
+        write_colored(text if as_json else fitted(text, columns()))
     else:
         complain(text.removesuffix("\n"))
     return status
