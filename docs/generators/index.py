@@ -11,6 +11,7 @@ DOCS: Final = Path(__file__).parents[1]
 DECISIONS: Final = DOCS / "decisions"
 
 OPERATE: Final = {
+    "quickstart.md": "one box, one vLLM, five minutes",
     "demo.md": "a simulated host, without a GPU",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
     "kubernetes.md": "Helm chart, platforms, permissions",
@@ -20,6 +21,7 @@ OPERATE: Final = {
     "web.md": "TLS, passwords, client certificates, limits",
     "outbound-requests.md": "requests to clouds, clusters, NVML and servers",
     "discovery.md": "servers, their GPUs, names and owners",
+    "troubleshooting.md": "symptoms, causes, commands, questions",
     "unread.md": "each reason and its remedy",
     "prices.md": "origins of a price, price files, the bundled catalogue",
     "page.md": "the page of a host and `/cost.json`",

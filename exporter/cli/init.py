@@ -102,11 +102,11 @@ def run(options: argparse.Namespace) -> int:
     """Write a configuration; returns the exit status."""
     from exporter.cli.questions import terminal  # noqa: PLC0415 - the module is imported for its flags
 
-    terms = options.in_service, options.life_years
+    amortized = options.in_service, options.life_years
     asks = terminal() is not None
-    if any(terms) and not options.purchase and (options.rent or not asks):
+    if any(amortized) and not options.purchase and (options.rent or not asks):
         options.parser.error("--in-service and --life-years go with --purchase-dollars")
-    if options.purchase and not all(terms) and not asks:
+    if options.purchase and not all(amortized) and not asks:
         options.parser.error("--purchase-dollars needs --in-service and --life-years")
     return initialized(flags.chosen(InitOptions, options))
 
@@ -130,7 +130,7 @@ class InitOptions:
 def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
     from exporter.cli.doctor import inspect_host  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.cli.questions import interview, terminal  # noqa: PLC0415
+    from exporter.cli.questions import collect_answers, terminal  # noqa: PLC0415
     from exporter.config import load, parse  # noqa: PLC0415
     from exporter.reports.initial_config import initial_config, summary  # noqa: PLC0415
 
@@ -141,8 +141,10 @@ def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     with waiting("looking at this host"):
         host = inspect_host(clock, config, config.ledger_path)
     diagnosis = _diagnosis(config, host, clock)
-    write_colored(fitted("".join(f"{line}\n" for line in _seen(diagnosis, host)), columns()), sys.stderr)
-    answers = interview(options, diagnosis, terminal())
+    write_colored(
+        fitted("".join(f"{line}\n" for line in _host_lines(diagnosis, host)), columns()), sys.stderr
+    )
+    answers = collect_answers(options, diagnosis, terminal())
     today = datetime.fromtimestamp(clock.wall() // NANOSECONDS_PER_SECOND, UTC).date().isoformat()
     path = options.config_file.absolute()
     text = initial_config(diagnosis, answers, today, str(path))
@@ -201,7 +203,7 @@ def _diagnosis(config: "Config", host: "DoctorInput", clock: Clock) -> "Diagnosi
     return doctor.diagnose(config, policy, host, clock.wall())
 
 
-def _seen(diagnosis: "Diagnosis", host: "DoctorInput") -> Iterator[str]:
+def _host_lines(diagnosis: "Diagnosis", host: "DoctorInput") -> Iterator[str]:
     """What was found, for somebody who answers questions on it."""
     from exporter.reports.doctor import location_words  # noqa: PLC0415 - as in `initialized`
     from exporter.reports.initial_config import catalogue_price, gpu_counts  # noqa: PLC0415

@@ -52,7 +52,7 @@ class Question:
     default: str = ""
     skipped: str = ""
 
-    def ask(self, answers: TextIO, screen: TextIO) -> str:
+    def prompt(self, answers: TextIO, screen: TextIO) -> str:
         """The valid answer as written in the file, empty if it was skipped; asked again after an invalid one.
 
         Raises:
@@ -60,7 +60,7 @@ class Question:
         """
         question = self
         while True:
-            screen.write(question._prompt())
+            screen.write(question._words())
             screen.flush()
             answer = _line(answers)
             if not answer and (question.default or question.skipped):
@@ -71,7 +71,7 @@ class Question:
                 write_colored(f"  error: {error}\n", screen)
                 question = replace(question, default=error.instead or self.default)
 
-    def _prompt(self) -> str:
+    def _words(self) -> str:
         empty = self.default or self.skipped
         return f"{self.text}{f' [{empty}]' if empty else ''}: "
 
@@ -100,51 +100,53 @@ def terminal() -> Streams | None:
     return sys.stdin, sys.stderr
 
 
-class _Interview:
+class _Prompter:
     """Asks on a terminal, up to so many questions; the answer to others is empty."""
 
     def __init__(self, streams: Streams | None) -> None:
         self._streams = streams
         self._left = QUESTIONS_MAX if streams is not None else 0
 
-    def ask(self, question: Question, given: str | None = None) -> str:
+    def prompt(self, question: Question, given: str | None = None) -> str:
         """The answer that a flag gave, else that to the question."""
         if given or self._streams is None or not self._left:
             return given or ""
         self._left -= 1
-        return question.ask(*self._streams)
+        return question.prompt(*self._streams)
 
 
-def interview(options: "InitOptions", diagnosis: "Diagnosis", streams: Streams | None) -> InitialAnswers:
+def collect_answers(
+    options: "InitOptions", diagnosis: "Diagnosis", streams: Streams | None
+) -> InitialAnswers:
     """The answers of flags, and of the terminal where there is one.
 
     Raises:
         VerbFailedError: the answers end.
     """
-    ask = _Interview(streams).ask
+    prompt = _Prompter(streams).prompt
     counts = gpu_counts(diagnosis)
     rents: dict[str, str] = {}
     purchase = None
     kind = OWNED if options.purchase else RENTED if options.rent else ""
     if not kind:
-        kind = ask(Question("Are the GPUs rented or owned?", KIND, RENTED))
+        kind = prompt(Question("Are the GPUs rented or owned?", KIND, RENTED))
     if kind == OWNED:
         gpus = sum(counts.values())
         what = f"of the host with {gpus} GPUs" if gpus else "of one GPU with its part of the host"
         purchase = Purchase(
-            ask(Question(f"Purchase price {what}, in dollars", PURCHASE), options.purchase),
-            ask(Question("In service since, like 2026-02-01", DATE), options.in_service),
-            ask(Question("Years of amortization", YEARS), options.life_years),
+            prompt(Question(f"Purchase price {what}, in dollars", PURCHASE), options.purchase),
+            prompt(Question("In service since, like 2026-02-01", DATE), options.in_service),
+            prompt(Question("Years of amortization", YEARS), options.life_years),
         )
     else:
         for model in list(counts)[:MODELS_ASKED_MAX] if not options.rent else counts:
             known = catalogue_price(diagnosis, model)
             skipped = f"keep the estimate of {known.partition(' ')[0]}" if known else "not known"
             text = f"Dollars per hour of one {printable(model) or 'GPU'}"
-            rents[model] = ask(Question(text, RENT, skipped=skipped), options.rent)
+            rents[model] = prompt(Question(text, RENT, skipped=skipped), options.rent)
     return InitialAnswers(
         {model: rent for model, rent in rents.items() if rent},
         purchase,
-        ask(Question("Budget of all hosts per month, in dollars", BUDGET, skipped="none"), options.budget),
-        ask(Question("Team that owns the servers", TEAM_NAME, skipped="none"), options.team),
+        prompt(Question("Budget of all hosts per month, in dollars", BUDGET, skipped="none"), options.budget),
+        prompt(Question("Team that owns the servers", TEAM_NAME, skipped="none"), options.team),
     )

@@ -22,9 +22,9 @@ from exporter.config.problems import Position, Problems, RefusedError
 from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
 from exporter.readings import printable
-from exporter.reports.diagnosis import Diagnosis, DoctorGpu, DoctorServer
+from exporter.reports.diagnosis import Diagnosis, DoctorGpu
 from exporter.reports.doctor import location_words
-from exporter.sources.discovery import DiscoveredServer
+from exporter.reports.server_findings import discovered_lines
 
 COLUMNS: Final = 100
 SERVERS_LISTED: Final = 16
@@ -155,113 +155,79 @@ def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
     if answers.purchase is not None:
         yield from _owned(answers.purchase, sum(counts.values()))
         return
-    in_force = bool(answers.rents)
-    yield "hardware:" if in_force else "#hardware:"
+    yield "hardware:" if answers.rents else "#hardware:"
     for model in counts:
         known = catalogue_price(diagnosis, model)
         rent = answers.rents.get(model, "")
-        match = f"match: {{gpu_model: {_pattern(model)}}}" if _is_matched(model) else ""
+        match = f"match: {{gpu_model: {_pattern(model)}}}, " if _is_matched(model) else ""
         if rent:
             if known:
-                yield from _comment(f"Catalogue, for comparison: {known}.", 2)
-            yield from _rule(match, f"rented: {{dollars_per_gpu_hour: {rent}}}", "  ")
+                yield from _comment(f"Catalogue, for comparison: {known}.")
+            yield f"- {{{match}rented: {{dollars_per_gpu_hour: {rent}}}}}"
         elif known:
-            yield from _comment(f"Estimate in force, not your bill: {known}.", 2)
-            yield from _rule(match, f"rented: {{dollars_per_gpu_hour: {known.partition(' ')[0]}}}", "#  ")
+            yield from _comment(f"Estimate in force, not your bill: {known}.")
+            yield f"#- {{{match}rented: {{dollars_per_gpu_hour: {known.partition(' ')[0]}}}}}"
         else:
-            named = (
-                f"{printable(model)} has no price and no cost"
-                if model
-                else "GPUs have estimates, or no cost,"
-            )
-            yield from _comment(f"{named} until a rule gives a price in place of PRICE:", 2)
-            yield from _comment(
-                f"- {match + ', ' if match else ''}rented: {{dollars_per_gpu_hour: PRICE}}", 2
-            )
-
-
-def _rule(match: str, pricing: str, indent: str) -> Iterator[str]:
-    first, *rest = filter(None, (match, pricing))
-    yield f"{indent}- {first}"
-    yield from (f"{indent}  {line}" for line in rest)
+            what = f"{model} has" if model else "Without an estimate, a GPU has"
+            yield from _comment(f"{what} no price and no cost until a rule gives one in place of PRICE:")
+            yield from _comment(f"- {{{match}rented: {{dollars_per_gpu_hour: PRICE}}}}")
 
 
 def _owned(purchase: Purchase, gpus: int) -> Iterator[str]:
-    price = f"{PURCHASE_PER_HOST.name if gpus else PURCHASE_PER_GPU.name}: {purchase.dollars}"
     yield "hardware:"
-    yield "  - owned:"
-    yield f"      {price}"
+    yield "- owned:"
+    yield f"    {PURCHASE_PER_HOST.name if gpus else PURCHASE_PER_GPU.name}: {purchase.dollars}"
     if gpus:
-        yield f"      gpus_per_host: {gpus}"
-    yield f"      in_service: {purchase.in_service}"
-    yield f"      life_years: {purchase.life_years}"
+        yield f"    gpus_per_host: {gpus}"
+    yield f"    in_service: {purchase.in_service}"
+    yield f"    life_years: {purchase.life_years}"
     yield from _comment(
-        "Electricity is charged with `energy: {dollars_per_kilowatt_hour: PRICE}` in this rule.", 4
+        "Electricity is charged with `energy: {dollars_per_kilowatt_hour: PRICE}` in this rule."
     )
 
 
 def _budgets(answers: InitialAnswers) -> Iterator[str]:
     if answers.budget:
         yield from _comment("Alerts and the page compare the month with it.")
-        yield f"budgets:\n  - {{name: fleet, dollars_per_month: {answers.budget}}}"
+        yield f"budgets:\n- {{name: fleet, dollars_per_month: {answers.budget}}}"
         return
     yield from _comment(
         "No budget: tickets compare with 27000 dollars a month, and nobody is paged. Set yours:"
     )
-    yield "#budgets:\n#  - {name: fleet, dollars_per_month: 27000}"
+    yield "#budgets:\n#- {name: fleet, dollars_per_month: 27000}"
 
 
 def _ownership(answers: InitialAnswers) -> Iterator[str]:
     yield from _comment("Owners of the servers' cost. The first rule that matches decides.")
     if answers.team:
-        yield f"ownership:\n  rules:\n    - {{team: {answers.team}}}"
+        yield f"ownership:\n  rules:\n  - {{team: {answers.team}}}"
     else:
-        yield '#ownership:\n#  rules:\n#    - {match: {server: "chat*"}, product: assistant, team: search}'
+        yield '#ownership: {rules: [{match: {server: "chat*"}, product: assistant, team: search}]}'
 
 
 def _servers(diagnosis: Diagnosis) -> Iterator[str]:
-    yield from _comment(
-        "Servers are discovered. An entry gives one a name; choose names early: a renamed server"
-    )
-    yield from _comment("restarts at 0.")
-    read = {server.url: server for server in diagnosis.servers}
-    index = {gpu.uuid: gpu.index for gpu in diagnosis.gpus}
-    found = diagnosis.sights
-    for server in found[:SERVERS_LISTED]:
-        yield from _comment(f"Found: {_server_words(server, read.get(server.url), index)}", 2)
-    if len(found) > SERVERS_LISTED:
-        yield from _comment(f"and {len(found) - SERVERS_LISTED} more; `doctor` lists them.", 2)
-    if not found:
-        yield from _comment("None was found; docs/unread.md has the reasons.", 2)
-    yield "#servers:\n#  - {match: {port: 8000}, name: chat}"
-
-
-def _server_words(server: DiscoveredServer, read: DoctorServer | None, index: Mapping[str, int]) -> str:
-    name = "/".join(filter(None, (server.key.namespace, server.key.server)))
-    gpus = sorted(index[uuid] for uuid in server.gpus if uuid in index)
-    where = server.url or "not scraped"
-    if read is not None and not read.up:
-        where = f"{server.url}, which does not answer"
-    models = read.models if read is not None and read.models else (server.model,)
-    parts = (
-        server.engine or server.program,
-        *models,
-        f"in {server.where}" if server.where else "",
-        where,
-        f"GPU {', '.join(map(str, gpus))}" if gpus else "no GPU",
-    )
-    return f"{name}: {', '.join(filter(None, parts))}."
+    yield from _comment("Servers are discovered; an entry gives one a name. A renamed server restarts at 0.")
+    yield from _comment("Found on this host:")
+    discovered = diagnosis.sights
+    indices = {gpu.uuid: gpu.index for gpu in diagnosis.gpus}
+    for line in discovered_lines(discovered[:SERVERS_LISTED], indices):
+        yield f"#   {printable(line.removeprefix('  '))}"
+    if len(discovered) > SERVERS_LISTED:
+        yield f"#   and {len(discovered) - SERVERS_LISTED} more; `doctor` lists them"
+    if not discovered:
+        yield "#   none was found; docs/unread.md has the reasons"
+    yield "#servers:\n#- {match: {port: 8000}, name: chat}"
 
 
 def _other_keys() -> Iterator[str]:
-    yield from _comment("Months begin in UTC, or in a zone of the IANA database:")
+    yield from _comment("Zone in which months begin; without one, UTC.")
     yield "#timezone: Europe/Berlin"
     yield from _comment("Every key: docs/configuration.md.")
 
 
-def _comment(text: str, indent: int = 0) -> Iterator[str]:
+def _comment(text: str) -> Iterator[str]:
     """Lines of a comment."""
-    start = f"{' ' * indent}# "
+    start = "# "
     yield from wrap(
         printable(text), COLUMNS, initial_indent=start, subsequent_indent=start, break_long_words=False
     )
