@@ -51,7 +51,7 @@ UNDERSTAND: Final = {
 }
 EXTEND: Final = {
     "../CONTRIBUTING.md": "setup, rules and tests",
-    "contributing-tutorial.md": "four changes, step by step",
+    "contributing-tutorial.md": "three changes, step by step",
     "adding-a-cloud.md": "names, metadata and prices",
     "adding-a-source.md": "from a file to a metric",
 }
