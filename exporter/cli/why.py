@@ -112,7 +112,7 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
         for fleet in fleets
         if fleet.findings and (headline := next(iter(section(fleet))))
     ]
-    sys.stdout.write(text(comparison, notes))
+    sys.stdout.write(fitted(text(comparison, notes), columns()))
     return status.OK
 
 
