@@ -52,8 +52,8 @@ class Reader:
         self.environment = {**os.environ, **gpus.environment(), "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def commands(self, number: int) -> list[str]:
-        """The commands of a block that is marked as run on a host."""
-        marked = [block for block in blocks(PAGE) if "host" in block.info[1:]]
+        """The commands of a code_block that is marked as run on a host."""
+        marked = [code_block for code_block in blocks(PAGE) if "host" in code_block.info[1:]]
         text = marked[number].text.replace(" init ", f" init --config.file={DEFAULT_FILE} ")
         text = text.replace(str(DEFAULT_FILE), str(self.file)).replace("9844", str(self.port))
         return text.replace(
@@ -76,7 +76,7 @@ class Reader:
 
     @contextmanager
     def started(self, command: str) -> Iterator[None]:
-        """The daemon while a block runs."""
+        """The daemon while a code_block runs."""
         listen = f"--web.listen-address=127.0.0.1:{self.port} --ledger.path={self.folder / 'ledger.db'}"
         assert command.endswith(" &")
         with (self.folder / "daemon.log").open("wb") as log:
@@ -145,7 +145,7 @@ def test_each_command_does_what_the_page_says(reader: Reader) -> None:
 
 def test_every_other_block_is_an_installation() -> None:
     """Only commands that need a network and root are not run here."""
-    others = [block.text for block in blocks(PAGE) if "host" not in block.info[1:]]
+    others = [code_block.text for code_block in blocks(PAGE) if "host" not in code_block.info[1:]]
 
     assert len(others) == 1
     assert "pip install --require-hashes" in others[0]
