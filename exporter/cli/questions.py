@@ -62,7 +62,7 @@ class Question:
         while True:
             screen.write(question._words())
             screen.flush()
-            answer = _line(answers)
+            answer = _line(answers, screen)
             if not answer and (question.default or question.skipped):
                 return question.default
             try:
@@ -76,13 +76,14 @@ class Question:
         return f"{self.text}{f' [{empty}]' if empty else ''}: "
 
 
-def _line(answers: TextIO) -> str:
+def _line(answers: TextIO, screen: TextIO) -> str:
     """One line without its end and the spaces around it."""
     try:
         line = answers.readline(ANSWER_CHARACTERS)
     except UnicodeDecodeError as error:
         raise VerbFailedError(f"an answer is no text in {error.encoding}; nothing is written") from error
     if not line:
+        screen.write("\n")
         raise VerbFailedError(ENDED)
     while not line.endswith("\n") and (rest := answers.readline(ANSWER_CHARACTERS)):
         line = f"{line[:ANSWER_CHARACTERS]}{rest[-1:]}"

@@ -156,7 +156,7 @@ def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
         yield from _owned(answers.purchase, sum(counts.values()))
         return
     yield "hardware:" if answers.rents else "#hardware:"
-    for model in counts:
+    for model in sorted(counts, key=_is_matched, reverse=True):  # a rule without a match comes last
         known = catalogue_price(diagnosis, model)
         rent = answers.rents.get(model, "")
         match = f"match: {{gpu_model: {_pattern(model)}}}, " if _is_matched(model) else ""

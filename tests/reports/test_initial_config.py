@@ -187,6 +187,15 @@ def gpu_named(model: str) -> Gpu:
     return Gpu(uuid="GPU-a", gpu_model=model)
 
 
+def test_a_rule_of_every_gpu_comes_last() -> None:
+    """A name that no pattern can hold would else take the price of the other model."""
+    text = written(
+        host(gpu(0, "x" * 300), gpu(1, "x" * 300), gpu(2)), InitialAnswers({H100: "2", "x" * 300: "1"})
+    )
+
+    assert [rule.match.gpu_model for rule in parse(text.encode()).hardware] == [H100, None]
+
+
 def test_a_long_list_of_servers_is_cut() -> None:
     """The doctor has the rest."""
     many = tuple(replace(CHAT, key=ServerKey("", f"s{number}")) for number in range(18))
