@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.init import DEFAULT_FILE
+from tests.demo.test_facts import CURL
 from tests.docs.markdown import ROOT, blocks
 from tests.e2e.daemon import free_port, get, until
 from tests.e2e.gpu_processes import GpuProgram, compute
@@ -63,7 +64,7 @@ class Reader:
     def run(self, command: str) -> tuple[int, str]:
         """Exit status and output of a command, with nobody at the terminal."""
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", f"{CURL}{command}"],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
