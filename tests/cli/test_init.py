@@ -12,12 +12,14 @@ from exporter.cli import init, main, questions
 from exporter.cli.init import InitOptions, initialized
 from exporter.cli.questions import Question
 from exporter.config import Config, load
+from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.initial_config import RENT, TEAM_NAME
 from tests import tmpfs, unprivileged
 from tests.cli.test_terminal import Screen
 from tests.fake_nvml.conftest import fake
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Scenario, h100s
+from tests.reports.test_sights import CHAT
 from tests.rights import MOUNTS
 
 __all__ = ["fake"]
@@ -329,3 +331,34 @@ def test_the_clock_is_the_callers(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert initialized(InitOptions(Path("x"), dry_run=True), Clock()) == 0
     assert "written by `init` on 2026-11-28.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("installed", "called", "user", "command"),
+    [
+        (True, "x", 0, "inference-cost-exporter"),
+        (True, "x", 1000, "sudo inference-cost-exporter"),
+        (False, "/opt/ice/bin/inference-cost-exporter", 0, "/opt/ice/bin/inference-cost-exporter"),
+        (False, "/src/exporter/__main__.py", 0, f"{sys.executable} -m exporter"),
+    ],
+)
+def test_the_next_steps_call_the_program_as_it_was_called(
+    monkeypatch: pytest.MonkeyPatch, *, installed: bool, called: str, user: int, command: str
+) -> None:
+    """They can be pasted; as another user than root with sudo, since processes of others are hidden."""
+    monkeypatch.setattr("shutil.which", lambda name: name if installed else None)
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    steps = list(init._next_steps(Path("/etc/my ice.yaml"), Diagnosis((), (), (), (), "", "gpu-7")))
+
+    assert f"    {command} doctor --config.file='/etc/my ice.yaml'" in steps
+    assert not any("--set-file" in step for step in steps)
+
+
+def test_a_host_with_pods_gets_the_flag_of_the_chart() -> None:
+    """The file becomes the chart's `config`."""
+    diagnosis = Diagnosis((), (), (), (), "", "gpu-7", sights=(CHAT,))
+
+    assert "  in Kubernetes, with the chart: --set-file config=/ice.yaml" in init._next_steps(
+        Path("/ice.yaml"), diagnosis
+    )

@@ -32,14 +32,15 @@ from tests.e2e.vllm_replay_server import main
 main({page!r}, sys.argv[-1])
 '''
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Reader:
     """Somebody who types the commands of the page; sudo, the file, the port and the ledger are the test's."""
 
-    def __init__(self, folder: Path, gpus: FakeNvml) -> None:
+    def __init__(self, folder: Path, gpus: FakeNvml, server_port: int) -> None:
         self.port = free_port()
+        self.server_port = server_port
         self.folder = folder
         self.file = folder / "ice.yaml"
         programs = folder / "bin"
@@ -95,7 +96,11 @@ class Reader:
                 process.wait(20)
 
     def figures(self) -> list[float]:
-        """Prices per million tokens that the daemon knows of."""
+        """Prices per million tokens that the daemon knows of, after a request to the server.
+
+        The tokens of the stand-in rise by a hundred at each.
+        """
+        get(self.server_port, "/metrics")
         with suppress(OSError):
             status, body = get(self.port, "/cost.json")
             host = json.loads(body)["host"] if status == 200 else None
@@ -114,7 +119,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     with GpuProgram(command) as server:
         until(lambda: answers(port), 20, "the page of the server")
         compute(gpus, server.pid)
-        yield Reader(tmp_path, gpus)
+        yield Reader(tmp_path, gpus, port)
 
 
 def answers(port: int) -> bool:
@@ -135,7 +140,7 @@ def test_each_command_does_what_the_page_says(reader: Reader) -> None:
     (begin,) = reader.commands(1)
     show, scrape = reader.commands(2)
     with reader.started(begin):
-        until(reader.figures, 90, "a price per token")
+        until(reader.figures, 150, "a price per token")
         status, screen = reader.run(show)
         assert status == 0
         assert "$2.50" in screen
