@@ -18,6 +18,7 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 
 .PHONY: history
 history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://HOST:9090
+	@[ -n "$(FROM)" ] || { echo "name your Prometheus: make history FROM=http://HOST:9090" >&2; exit 2; }
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter history --from=$(FROM) $(ARGS)
 
