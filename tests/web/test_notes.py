@@ -43,12 +43,15 @@ WHOSE = "the ledger's host is verified (it may be another machine's, and no GPU 
 def noted(report: Report, elapsed: int = NOW) -> list[str]:
     """The notes in the document, which are those on the page."""
     notes: list[str] = json.loads(document(report, elapsed, BUILD))["host"]["notes"]
-    items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
-    banner = f'<div class="notes" role="status"><ul>{items}</ul>\n</div>\n' if notes else ""
-    assert (
-        f'<main><div data-part="notes">{banner}</div>\n<div data-part="figures">'
-        in page(report, elapsed, BUILD).decode()
+    items = [f"<li>{escape(note)}</li>\n" for note in notes]
+    banner = page(report, elapsed, BUILD).decode().partition('<div data-part="notes">')[2]
+    banner = banner.partition('<div data-part="figures">')[0]
+    assert banner.startswith(f'<div class="notes" role="status"><ul>{"".join(items[:3])}</ul>\n') == bool(
+        notes
     )
+    assert ("No warning about these figures." in banner) == (not notes)
+    further = f"<details><summary>{len(notes) - 3} more</summary>\n<ul>{''.join(items[3:])}</ul>\n</details>"
+    assert (further in banner) == (len(notes) > 3)
     return notes
 
 
