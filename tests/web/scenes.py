@@ -3,15 +3,19 @@
 Every figure follows from the price of a GPU and the shares of servers, so that sums agree.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import PricePeriod, Projection
 from exporter.cost.quotients import TokenKind
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerReading
 from exporter.report import (
+    Build,
     CommittedTotals,
     ComponentPrice,
     GpuRow,
@@ -30,9 +34,14 @@ from exporter.report import (
 from exporter.tariff.calendar import Month
 from exporter.tariff.rate import PriceBasis, Provenance
 from exporter.units import Picodollars, dollars
+from exporter.web.page import explanation, page
 from tests.web import conftest as host
 from tests.web.conftest import DECEMBER, DOLLAR, HOUR, NOON, NOVEMBER, SECOND, UNALLOCATED_OWNER
 from tests.web.test_page import HOSTILE
+
+BUILD: Final = Build("0.1.0", "9e3d667", "3.11.7")
+TICK: Final = 1000 * SECOND
+"""The time of their reports since boot."""
 
 CENT: Final = DOLLAR // 100
 RENT: Final = 250 * CENT
@@ -64,7 +73,7 @@ def scene(
     """A host where servers hold equal parts of all GPUs but the last one of several."""
     in_use = 0 if not servers else max(1, gpus - 1)
     owners = [_owner(number, names or {}) for number in range(servers)]
-    costs = dict.fromkeys(owners, HOURLY * in_use // servers)
+    costs = dict.fromkeys(owners, HOURLY * in_use // max(1, servers))
     if gpus > in_use:
         costs[UNALLOCATED_OWNER] = HOURLY * (gpus - in_use)
     whole = sum(costs.values())
@@ -255,3 +264,48 @@ SCENES: Final[Mapping[str, Callable[[], Report]]] = {
     "no-price": no_price,
 }
 """By name; each is a function, as a report takes milliseconds to make."""
+
+EXPLAINED: Final = "eight"
+EXPLANATION: Final = "explained"
+"""The scene whose explanation is looked at, and the name of that."""
+
+
+class Picture(NamedTuple):
+    """A picture in the docs: its file, and how its scene was looked at."""
+
+    file: str
+    scene: str
+    how: str
+
+
+PICTURES: Final = (
+    Picture("page-light.webp", "eight", "wide-light"),
+    Picture("page-dark.webp", "eight", "wide-dark"),
+    Picture("page-narrow.webp", "eight", "phone-light"),
+    Picture("page-explained.webp", EXPLANATION, "wide-light"),
+    Picture("page-one.webp", "one", "wide-light"),
+    Picture("page-forty.webp", "forty", "wide-light"),
+    Picture("page-names.webp", "names", "wide-light"),
+    Picture("page-first-minute.webp", "minute", "wide-light"),
+    Picture("page-no-gpu.webp", "no-gpu", "wide-light"),
+    Picture("page-no-server.webp", "no-server", "wide-light"),
+    Picture("page-no-price.webp", "no-price", "wide-light"),
+)
+MANIFEST: Final = "page-pictures.json"
+
+
+def manifest() -> dict[str, str]:
+    """Of each picture the hash of the page that it shows."""
+    return {picture.file: sha256(document(picture.scene)).hexdigest() for picture in PICTURES}
+
+
+def document(name: str) -> bytes:
+    """The page of a scene, or the explanation."""
+    if name == EXPLANATION:
+        return explanation(SCENES[EXPLAINED](), TICK, "", BUILD) or b""
+    return page(SCENES[name](), TICK, BUILD)
+
+
+def write_manifest(folder: Path) -> None:
+    """Write down which pages were looked at."""
+    (folder / MANIFEST).write_text(json.dumps(manifest(), indent=2) + "\n", encoding="utf-8")

@@ -381,3 +381,15 @@ def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeR
         tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
         basis = replace(report.basis, policy=replace(policy, tariff=tariff))
         assert noted(replace(report, basis=basis)) == notes
+
+
+def test_a_host_without_a_gpu_is_noted(make_report: MakeReport) -> None:
+    """Where NVML answers and lists none; where it does not answer, that is what is wrong."""
+    nvml = SourceRow("nvml", up=True, read_duration=SECOND, last_success=ELEVEN)
+    none = well(make_report, gpus=(), prices=(), expected_gpus=None, sources=(nvml,))
+
+    assert noted(none) == ["NVML lists no GPU: nothing is charged."]
+    assert noted(replace(none, sources=(down("nvml"),))) == [
+        "NVML cannot be read (last at 2026-11-24T11:00:00Z)."
+    ]
+    assert noted(none, OLD) == [STALE]

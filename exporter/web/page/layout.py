@@ -54,7 +54,9 @@ def element(name: str, /, *content: Content | Iterable[Content], **attributes: A
 
 def text(whole: Element) -> str:
     """An element as HTML."""
-    return "".join(_written(whole))
+    parts: list[str] = []
+    _write(whole, parts)
+    return "".join(parts)
 
 
 def _flat(content: Iterable[Content | Iterable[Content]]) -> Iterator[Content]:
@@ -65,21 +67,22 @@ def _flat(content: Iterable[Content | Iterable[Content]]) -> Iterator[Content]:
             yield from part
 
 
-def _written(part: Content) -> Iterator[str]:
+def _write(part: Content, parts: list[str]) -> None:
+    """Append the HTML of a part."""
     if part is None:
         return
     if isinstance(part, str):
-        yield escape(part)
+        parts.append(escape(part))
     elif isinstance(part, Verbatim):
-        yield part.text
+        parts.append(part.text)
     else:
-        yield f"<{part.name}{''.join(map(_attribute, part.attributes))}>"
+        parts.append(f"<{part.name}{''.join(map(_attribute, part.attributes))}>")
         if part.name not in VOID:
             for child in part.content:
-                yield from _written(child)
-            yield f"</{part.name}>"
+                _write(child, parts)
+            parts.append(f"</{part.name}>")
         if part.name not in INLINE:
-            yield "\n"
+            parts.append("\n")
 
 
 def _attribute(pair: tuple[str, Attribute]) -> str:
@@ -92,7 +95,7 @@ def _attribute(pair: tuple[str, Attribute]) -> str:
 NAME: Final = "Inference Cost Exporter"
 
 NARROW_COLUMNS: Final = 4
-"""Columns that fit a phone."""
+"""Columns that fit most phones: without the script, tables with more say that they scroll."""
 
 ESTIMATE_SIGN: Final = "\N{ALMOST EQUAL TO}"
 """Stands before money by an estimated price."""
@@ -226,9 +229,12 @@ def table(
     body = map(row, rows) if keys is None else map(row, rows, keys)
     return element(
         "div",
-        element("p", "Scroll sideways for all columns.", class_="hint", aria_hidden="true")
-        if len(columns) > NARROW_COLUMNS
-        else None,
+        element(
+            "p",
+            "Scroll sideways for all columns.",
+            class_="hint many" if len(columns) > NARROW_COLUMNS else "hint",
+            aria_hidden="true",
+        ),
         element(
             "div",
             element(
