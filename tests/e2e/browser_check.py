@@ -42,11 +42,11 @@ READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].m
   return { title: document.title, taken: document.querySelector('header time').dateTime,
     big: texts('dd.big'), notes: texts('.notes li'), headings: texts('h2'), text: document.body.innerText,
     findings: texts('.savings li'),
-    images: document.querySelectorAll('svg[role=img]').length,
+    images: document.querySelectorAll('main [role=img]').length,
     links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href'))
       .filter((href) => !href.startsWith('#')),
     tables: [...document.querySelectorAll('table')].map((table) => ({
-      label: table.parentElement.getAttribute('aria-label'),
+      label: table.parentElement.getAttribute('aria-label') ?? table.caption?.innerText ?? '',
       rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
         [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
 TIMES = """() => { const entry = performance.getEntriesByType('navigation')[0];
@@ -179,13 +179,13 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
         "() => [document.activeElement.localName, document.activeElement.parentElement.open]"
     )
     in_use = page.locator("dt").first.inner_text()
-    page.locator(".table").last.click(position={"x": 2, "y": 2})
-    page.evaluate("() => { document.querySelector('[data-part=components] h2').textContent = 'old'; }")
-    clicked = page.evaluate("() => document.activeElement.className")
+    page.locator(".cards a").last.focus()
+    page.evaluate("() => { document.querySelector('[data-part=figures] dt').textContent = 'old'; }")
+    kept = page.evaluate("() => document.activeElement.className")
     with page.expect_response(url):
         page.clock.fast_forward(REFRESH_MILLISECONDS)
-    page.wait_for_function("() => document.querySelector('[data-part=components] h2').textContent !== 'old'")
-    clicked += " " + page.evaluate("() => document.activeElement.className")
+    page.wait_for_function("() => document.querySelector('[data-part=figures] dt').textContent !== 'old'")
+    kept += " " + page.evaluate("() => document.activeElement.className")
     page.locator("h2").first.select_text()
     page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
     requests = len(events.requests)
@@ -200,7 +200,7 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     result = {
         "in_use": in_use,
         "focused": focused,
-        "clicked": clicked,
+        "kept": kept,
         "selected": selected,
         "paused": paused,
         "button": page.locator("#refresh button").inner_text(),

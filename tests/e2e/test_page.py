@@ -143,6 +143,7 @@ def test_nothing_goes_wrong_and_nothing_leaves_the_host(demo_visit: Any, demo: s
     }
 
 
+@pytest.mark.alone
 def test_it_is_light_and_quick(demo_visit: Any, measured: Callable[[str], None]) -> None:
     """One file of less than 100 kB, whose first paint comes in less than 100 ms."""
     assert {load["bytes"] < MOST_BYTES for load in demo_visit["loads"]} == {True}
@@ -281,7 +282,7 @@ def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
 
     assert refreshed["in_use"] != "old"
     assert refreshed["focused"] == ["summary", True]
-    assert refreshed["clicked"] == "figure figure"
+    assert refreshed["kept"] == "figure figure"
     assert refreshed["selected"] == [True, "old"]
     assert refreshed["paused"] is True
 
