@@ -181,11 +181,11 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     in_use = page.locator("dt").first.inner_text()
     page.locator(".cards a").last.focus()
     page.evaluate("() => { document.querySelector('[data-part=figures] dt').textContent = 'old'; }")
-    kept = page.evaluate("() => document.activeElement.className")
+    focus = page.evaluate("() => document.activeElement.className")
     with page.expect_response(url):
         page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_function("() => document.querySelector('[data-part=figures] dt').textContent !== 'old'")
-    kept += " " + page.evaluate("() => document.activeElement.className")
+    focus += " " + page.evaluate("() => document.activeElement.className")
     page.locator("h2").first.select_text()
     page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
     requests = len(events.requests)
@@ -200,7 +200,7 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     result = {
         "in_use": in_use,
         "focused": focused,
-        "kept": kept,
+        "focus": focus,
         "selected": selected,
         "paused": paused,
         "button": page.locator("#refresh button").inner_text(),
@@ -262,11 +262,11 @@ def names(browser: Browser, url: str) -> dict[str, Any]:
 
 def scene(browser: Browser, url: str) -> dict[str, Any]:
     """A page as it is seen."""
-    seen: dict[str, Any] = {}
+    views: dict[str, Any] = {}
     for width, viewport in (("wide", WIDE), ("phone", PHONE)):
         for scheme in ("light", "dark"):
             with opened(browser, url, viewport=viewport, color_scheme=scheme) as (page, events):
-                seen[f"{width} {scheme}"] = {
+                views[f"{width} {scheme}"] = {
                     "barriers": barriers(page),
                     "overflow": page.evaluate(WIDER),
                     "chart_text": page.evaluate(CHART_TEXT) if page.locator("svg text").count() else None,
@@ -277,8 +277,8 @@ def scene(browser: Browser, url: str) -> dict[str, Any]:
                     **events.document(),
                 }
     with opened(browser, url, java_script_enabled=False, viewport=PHONE) as (page, _):
-        seen["hints without scripts"] = page.locator(".hint:visible").count()
-    return seen
+        views["hints without scripts"] = page.locator(".hint:visible").count()
+    return views
 
 
 def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:

@@ -282,7 +282,7 @@ def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
 
     assert refreshed["in_use"] != "old"
     assert refreshed["focused"] == ["summary", True]
-    assert refreshed["kept"] == "figure figure"
+    assert refreshed["focus"] == "figure figure"
     assert refreshed["selected"] == [True, "old"]
     assert refreshed["paused"] is True
 
@@ -357,10 +357,10 @@ def test_hostile_names_are_text(named: Any) -> None:
 @pytest.mark.parametrize("name", [*SCENES, EXPLANATION])
 def test_every_host_can_be_read_by_everybody(name: str, scene: Callable[[str], Any]) -> None:
     """In light and dark, wide and on a phone: no barrier, nothing cut, and no small text in a chart."""
-    seen = scene(name)
+    views = scene(name)
 
     for how in ("wide light", "wide dark", "phone light", "phone dark"):
-        each = seen[how]
+        each = views[how]
         assert (each["barriers"], each["console"], each["failed"]) == ([], [], [])
         assert len(set(each["requests"])) == 1
         assert each["overflow"] == 0
@@ -368,7 +368,7 @@ def test_every_host_can_be_read_by_everybody(name: str, scene: Callable[[str], A
         assert each["chart_text"] is None or each["chart_text"] >= LEAST_TEXT_PIXELS
         assert each["bytes"] < MOST_BYTES
     if name in {"eight", "forty"}:
-        assert seen["hints without scripts"] == 2
+        assert views["hints without scripts"] == 2
 
 
 def test_each_server_is_one_stop(scene: Callable[[str], Any], measured: Callable[[str], None]) -> None:
