@@ -349,7 +349,7 @@ def test_hostile_names_are_text(named: Any) -> None:
     assert from_outside <= servers
     shown = [text.partition(" a month: ")[2] for text in named["page"]["findings"]]
     assert [text.partition(" costs more")[0] for text in shown[:3]] == list(HOSTILE[:3])
-    titles = {each["text"].split("\n")[0] for each in named["explained"]}
+    titles = {line for each in named["explained"] for line in each["text"].split("\n")}
     assert {f"What {name} costs" for name in from_outside} <= titles
     assert named["overflow"] == 0
 
