@@ -184,7 +184,9 @@ def _history(whole: Picodollars, tokens: Mapping[tuple[CostOwner, Kind], int]) -
     hours = tuple(
         Hour(
             NOON + (number - 24) * HOUR,
-            {"prefill": whole // 10, "decode": whole * tenths // 10, "idle": whole * (9 - tenths) // 10},
+            {"prefill": whole // 10, "decode": whole * tenths // 10, "idle": whole * (9 - tenths) // 10}
+            if tokens
+            else {"idle": whole},
             HOUR,
         )
         for number, tenths in enumerate(busy)
