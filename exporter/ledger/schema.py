@@ -363,7 +363,7 @@ _GPU_SQL: Final = (
 
 
 class Keys:
-    """Integer keys of labels, owners and GPUs, made inside the running transaction.
+    """Integer keys of labels, owners and GPUs, and tables of totals, made inside the running transaction.
 
     After a failed transaction they must not be used again: the file may lack the new ones.
     """
@@ -371,6 +371,13 @@ class Keys:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._keys: dict[object, int] = {}
+        self._tables: set[str] = set()
+
+    def make(self, table: str) -> None:
+        """Make a table of totals that a file of an earlier release lacks."""
+        if table not in self._tables:
+            self._connection.execute(create(table))
+            self._tables.add(table)
 
     def of(self, part: object) -> int:
         """The key of one part of a total's key; a number is its own."""

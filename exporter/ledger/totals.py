@@ -422,10 +422,10 @@ def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pen
         OverflowError: a total passes what the file holds.
     """
     for name in SUMS:
+        if not getattr(pending, name):
+            continue
         if name in schema.ADDED:
-            if not getattr(pending, name):
-                continue
-            connection.execute(schema.create(name))
+            keys.make(name)
         connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
 
 
