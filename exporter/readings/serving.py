@@ -69,8 +69,7 @@ def team_and_product(tenant: str) -> tuple[str, str]:
     return team, product
 
 
-@dataclass(frozen=True, slots=True)
-class CounterReading:
+class CounterReading(NamedTuple):
     """One raw series of a server's page, with what it counts.
 
     `series` names the series within its server; deltas are taken per series, then summed.
