@@ -184,8 +184,16 @@ def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterRe
         value = samples[name][place].value
         if not 0 <= value < math.inf:
             return None
-        series, model, quantity, _, sign, created = counter
-        counters.append(CounterReading(series, model, quantity, value * scale, sign, created))
+        counters.append(
+            CounterReading(
+                counter.series,
+                counter.model,
+                counter.quantity,
+                value * scale,
+                counter.sign,
+                counter.created,
+            )
+        )
     models.names.update(plan.models)
     return tuple(counters)
 

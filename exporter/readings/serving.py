@@ -69,7 +69,8 @@ def team_and_product(tenant: str) -> tuple[str, str]:
     return team, product
 
 
-class CounterReading(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CounterReading:
     """One raw series of a server's page, with what it counts.
 
     `series` names the series within its server; deltas are taken per series, then summed.
