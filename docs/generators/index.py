@@ -12,8 +12,9 @@ DECISIONS: Final = DOCS / "decisions"
 
 OPERATE: Final = {
     "demo.md": "a simulated host, without a GPU",
+    "install.md": "by platform, in three commands",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
-    "kubernetes.md": "Helm chart, platforms, permissions",
+    "kubernetes.md": "values of the Helm chart, permissions, monitoring",
     "daemon.md": "environment, listen address, reload, logs, shutdown",
     "configuration.md": "every key and its default",
     "cli.md": "every verb, flag and exit code",

@@ -235,16 +235,18 @@ def _listed(
                 server_states.setdefault(key, ServerState())
                 holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
-        # A GPU that cannot be read reports neither its instances nor its processes.
+        address = reading.pci_bus_id or before.pci_bus_id
+        memory = reading.memory_total_bytes if reading.up else None
         after[uuid] = replace(
             before,
             gpu=reading.gpu,
             index=reading.index,
             up=reading.up,
-            pci_bus_id=reading.pci_bus_id or before.pci_bus_id,
+            pci_bus_id=address,
+            # A GPU that cannot be read reports neither its instances nor its processes.
             holders=tuple(holders) if reading.up or holders else before.holders,
             slices=attribution.mig_slices(reading) if reading.up else before.slices,
-            memory_bytes=(reading.up and reading.memory_total_bytes) or before.memory_bytes,
+            memory_bytes=memory or before.memory_bytes,
         )
     return after
 
