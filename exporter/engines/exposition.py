@@ -96,7 +96,7 @@ class Page:
     malformed: int = 0
     duplicates: int = 0
     cut: bool = False
-    layout: "Layout | None" = field(default=None, compare=False)
+    layout: "PageLayout | None" = field(default=None, compare=False)
 
 
 class SampleLine(NamedTuple):
@@ -156,7 +156,7 @@ class WantedSeries:
             yield canonical[name], rest
 
 
-class Layout:
+class PageLayout:
     """The lines of a page without a fault, up to their values: those of a server's next page are the same.
 
     `derived` is kept by who reads the page, for as long as the layout lasts.
@@ -198,7 +198,7 @@ class SeriesCache:
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Series] = {}
         self._bytes = 0
-        self.layout: Layout | None = None
+        self.layout: PageLayout | None = None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -279,7 +279,7 @@ def read_lines(lines: Iterable[WantedLine], memory: SeriesCache | None = None) -
     )
 
 
-def _layout(lines: Sequence[WantedLine], memory: SeriesCache) -> Layout | None:
+def _layout(lines: Sequence[WantedLine], memory: SeriesCache) -> PageLayout | None:
     """The layout of lines that are each a series of the cache and a number, none of them twice."""
     if len(lines) > REMEMBERED_MAX:
         return None
@@ -290,7 +290,7 @@ def _layout(lines: Sequence[WantedLine], memory: SeriesCache) -> Layout | None:
         if series is None or (name, series.key) in begins:
             return None
         begins[name, series.key] = name, raw, series
-    return Layout(begins.values())
+    return PageLayout(begins.values())
 
 
 def _choice(names: Iterable[str]) -> str:

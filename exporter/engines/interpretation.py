@@ -156,7 +156,7 @@ def _counters(
 
 @dataclass(frozen=True, slots=True)
 class _CounterPlan:
-    """The counters of a layout, without their values: the name of each one's samples, its place, its scale.
+    """The counters of a layout, without their values: the samples and position of each, its scale.
 
     `created` are the values of the series that say when others began. `models` are all names of models.
     """
@@ -180,8 +180,8 @@ def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterRe
     if any(samples[name] != before for name, before in plan.created):
         return None
     counters: list[CounterReading] = []
-    for name, place, scale, counter in plan.counters:
-        value = samples[name][place].value
+    for name, position, scale, counter in plan.counters:
+        value = samples[name][position].value
         if not 0 <= value < math.inf:
             return None
         counters.append(
@@ -205,11 +205,11 @@ def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[Cou
         return
     layout.derived = None
     chosen_samples = [
-        (count, place, sample)
+        (count, position, sample)
         for group in engine.groups
         for alternative in _first_available(group, page)
         for count in alternative.counts
-        for place, sample in enumerate(page.samples.get(count.name, ()))
+        for position, sample in enumerate(page.samples.get(count.name, ()))
         if chosen(sample.series.labels, count.where)
         and not (count.unless and chosen(sample.series.labels, count.unless))
     ]
@@ -222,8 +222,8 @@ def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[Cou
         tuple((name, page.samples[name]) for name in sorted(names) if name in page.samples),
         frozenset(models.names),
         tuple(
-            (count.name, place, count.scale, counter)
-            for (count, place, _), counter in zip(chosen_samples, counters, strict=True)
+            (count.name, position, count.scale, counter)
+            for (count, position, _), counter in zip(chosen_samples, counters, strict=True)
         ),
     )
 
