@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import exporter
-
 ROOT = Path(__file__).parents[1]
 LARGEST_BYTES = 1024 * 1024
 
@@ -76,12 +74,6 @@ def unknown_words(page: str, flags: str, targets: set[str], root: Path = ROOT) -
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)+/?", text) and not (root / text).exists():
             unknown.append(text)
     return unknown
-
-
-def test_the_changelog_begins_with_this_version() -> None:
-    """The newest entry of CHANGELOG.md is of the version that the package tells."""
-    versions = re.findall(r"^## \[?(\d[^\] ]*)", read("CHANGELOG.md"), re.MULTILINE)
-    assert versions[0] == exporter.__version__
 
 
 def test_each_version_says_first_what_happened_to_metrics() -> None:
