@@ -1,4 +1,4 @@
-"""The version that this tree is on its way to, or is: the newest of CHANGELOG.md. Files name it; builds ask git."""
+"""The newest version of CHANGELOG.md, to be released or at its tag. Files name it; builds ask git."""
 
 import re
 from pathlib import Path

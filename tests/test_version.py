@@ -1,4 +1,4 @@
-"""Version and revision: of a tag, of a commit past one, of changes, of a build, and of files that nothing says it of."""
+"""Version and revision: of a tag, of commits past it, of changes, of a build, and of files without any."""
 
 import re
 import subprocess
@@ -125,15 +125,15 @@ def test_wheel_and_sdist_carry_both(tmp_path: Path) -> None:
     assert wheel.name == f"inference_cost_exporter-{version}-py3-none-any.whl"
     wheel.unlink()
 
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "sources", filter="data")
+    with tarfile.open(sdist) as sources:
+        sources.extractall(tmp_path / "sources", filter="data")
     build(tmp_path / "sources" / sdist.name.removesuffix(".tar.gz"), "--target=wheel")
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("exporter/version.txt").decode() == f"{version} {revision}\n"
 
 
 def test_a_tagged_tree_is_the_version_that_its_files_name() -> None:
-    """CHANGELOG.md, chart and manifests name the next release, or at a tag the tag's; it comes after the last."""
+    """CHANGELOG.md, chart and manifests name the next release, or at a tag the tag's."""
     version, _ = version_of(ROOT / "exporter")
     tagged = re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert tagged is None or version == next_release.VERSION
