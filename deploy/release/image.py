@@ -1,4 +1,4 @@
-"""The image of both architectures as one OCI archive, as `skopeo copy --all oci-archive:FILE` and `podman load` read it.
+"""The image of both architectures as one OCI archive, as `skopeo copy --all` and `podman load` read it.
 
 Nothing runs and no base is fetched: a layer is the environment, with the few files of a system that it needs.
 Settings are those of deploy/docker/Dockerfile, for those who build upon a base of their own.

@@ -1,10 +1,10 @@
-"""The .deb and .rpm of one architecture, by nfpm from packages.yaml: the same contents and scripts in both."""
+"""The .deb and .rpm of one architecture, by nfpm from packages.yaml: the same contents and scripts."""
 
-import datetime
 import os
 import re
 import string
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +23,13 @@ def build(folder: Path, architecture: str, version: str, epoch: int, tools: Path
     text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         ARCHITECTURE=architecture,
         PACKAGE_VERSION=named,
-        TIME=datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        TIME=datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         FOLDER=f"{folder}/",
     )
     config = folder.with_name(f"{folder.name}.packages.yaml")
     config.write_text(text, encoding="utf-8")
     files = {
-        "deb": f"inference-cost-exporter_{named}_{architecture}.deb",
+        "deb": f"inference-cost-exporter_{named}-1_{architecture}.deb",
         "rpm": f"inference-cost-exporter-{named}-1.{RPM_MACHINES[architecture]}.rpm",
     }
     for kind, name in files.items():

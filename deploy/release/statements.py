@@ -1,11 +1,12 @@
 """What a release says of itself: bill of materials (CycloneDX), provenance (in-toto, SLSA) and checksums.
 
-Provenance has no time and no builder but its own commands, so that two builds say the same; hosted CI signs it.
+Provenance has no time and no builder but its own commands: two builds say the same. Hosted CI signs it.
 """
 
 import hashlib
 import json
 import subprocess
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +39,7 @@ def bill_of_materials(tools: Path, lock: Path, packages: Sequence[Package], vers
     bill: dict[str, Any] = json.loads(done.stdout)
     bill["metadata"]["component"]["version"] = version
     for package in packages:
-        url = (
-            f"pkg:deb/debian/{package.name}@{package.version.replace('+', '%2B')}?arch={package.architecture}"
-        )
+        url = _url(package)
         bill["components"].append(
             {
                 "type": "library",
@@ -63,7 +62,7 @@ def provenance(
         *({"uri": f"file:{lock}", "digest": {"sha256": digest(lock)}} for lock in locks),
         *(
             {
-                "uri": f"pkg:deb/debian/{package.name}@{package.version}?arch={package.architecture}",
+                "uri": _url(package),
                 "digest": {"sha256": package.sha256},
             }
             for package in packages
@@ -93,6 +92,12 @@ def checksums(files: Sequence[Path]) -> bytes:
 def digest(file: Path) -> str:
     """The SHA-256 of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _url(package: Package) -> str:
+    """As package-url has it."""
+    version = urllib.parse.quote(package.version, safe=":~")
+    return f"pkg:deb/debian/{package.name}@{version}?arch={package.architecture}"
 
 
 def _text(document: object) -> bytes:
