@@ -1,0 +1,103 @@
+"""Artifacts of a tag, built twice, and of the commit after it: by `make release` in a clone of this repository."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import next_release
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+from tests.release.roots import Host
+from tests.rights import CONTAINERS
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--built", type=Path, help="folder to keep the builds in, and to take them from")
+
+
+class Builds(NamedTuple):
+    """Folders of artifacts."""
+
+    tagged: Path
+    again: Path
+    later: Path
+    revision: str
+    """Of the commit after the tag."""
+
+
+class Clone:
+    """A repository of what is committed here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "clone", "--quiet", "--no-tags", ROOT, folder], check=True)
+        (folder / ".cache").symlink_to(ROOT / ".cache")
+
+    def git(self, *words: str) -> str:
+        """What git prints there."""
+        identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.com")
+        command = ["git", "-C", self.folder, *identity, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def release(self, out: Path) -> "subprocess.CompletedProcess[str]":
+        """`make release` there."""
+        return subprocess.run(
+            ["make", "release", f"ARGS=--out={out}"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        )
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return Clone(tmp_path_factory.mktemp("clone") / "repository")
+
+
+@pytest.fixture(scope="session")
+def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    """Each artifact of the next release, of the same again in another folder and time zone, and of a commit later."""
+    kept: Path | None = request.config.getoption("--built")
+    folder = kept or tmp_path_factory.mktemp("artifacts")
+    made = Builds(folder / "tagged", folder / "again", folder / "later", "")
+    if not (folder / "revision").exists():
+        for out in (made.tagged, made.again, made.later):
+            clone = Clone(tmp_path_factory.mktemp("clone") / f"repository-of-{out.name}")
+            clone.git("tag", f"v{next_release.VERSION}")
+            if out is made.later:
+                clone.git("commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message=later")
+                (folder / "revision").write_text(clone.git("rev-parse", "HEAD"))
+            done = clone.release(out)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return made._replace(revision=(folder / "revision").read_text())
+
+
+@pytest.fixture(params=["debian-12", "debian-13"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    """A minimal host of each Debian, with two GPUs."""
+    if os.geteuid() != 0:
+        pytest.skip(CONTAINERS)
+    fake = FakeNvml(tmp_path, Scenario(h100s(2, utilization=40, power_mw=700_000)))
+    made = Host(request.param, tmp_path, fake.library, fake.scenario_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Callable[[Path, str], Path]:
+    """The one file of a folder whose name fits."""
+
+    def find(folder: Path, pattern: str) -> Path:
+        (only,) = (path for path in folder.iterdir() if re.search(pattern, path.name))
+        return only
+
+    return find
