@@ -119,7 +119,19 @@ def test_no_file_is_large() -> None:
 def test_locks_pin_hashes_and_name_no_index() -> None:
     """Every pinned package carries hashes, and a lock works against any mirror."""
     locks = sorted((ROOT / "requirements").glob("*.lock"))
-    sets = {"runtime", "build", "develop", "browser", "charts", "draw", "focus", "image", "llama", "peers"}
+    sets = {
+        "runtime",
+        "build",
+        "develop",
+        "browser",
+        "charts",
+        "draw",
+        "focus",
+        "image",
+        "llama",
+        "peers",
+        "release",
+    }
     assert {lock.stem for lock in locks} == sets
     for lock in locks:
         pins = re.split(

@@ -13,6 +13,7 @@ DECISIONS: Final = DOCS / "decisions"
 OPERATE: Final = {
     "demo.md": "a simulated host, without a GPU",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
+    "release.md": "checksums, signatures, host packages, versions",
     "kubernetes.md": "Helm chart, platforms, permissions",
     "daemon.md": "environment, listen address, reload, logs, shutdown",
     "configuration.md": "every key and its default",

@@ -1,4 +1,4 @@
-"""Artifacts of a tag, built twice, and of the commit after it: by `make release` in a clone of this repository."""
+"""Artifacts of a tag, built twice, and of the commit after it: by `make release` in clones."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="session")
 def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    """Each artifact of the next release, of the same again in another folder and time zone, and of a commit later."""
+    """Each artifact of a tag, of the same in another folder, and of a commit later."""
     kept: Path | None = request.config.getoption("--built")
     folder = kept or tmp_path_factory.mktemp("artifacts")
     made = Builds(folder / "tagged", folder / "again", folder / "later", "")

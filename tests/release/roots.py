@@ -1,4 +1,4 @@
-"""Minimal root file systems of Debian 12 and 13, and a host in one: packages are installed there, and its unit run."""
+"""Minimal hosts of Debian 12 and 13, on which packages are installed, and their unit's command runs."""
 
 import os
 import shlex
