@@ -68,4 +68,4 @@ def tar(contents: Iterable[Entry], epoch: int) -> bytes:
 
 def gzipped(content: bytes) -> bytes:
     """As gzip, without a time and a name."""
-    return gzip.compress(content, compresslevel=9, mtime=0)
+    return gzip.compress(content, compresslevel=6, mtime=0)

@@ -35,9 +35,9 @@ class Builds(NamedTuple):
 class Clone:
     """A repository of what is committed here."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, of: Path = ROOT) -> None:
         self.folder = folder
-        subprocess.run(["git", "clone", "--quiet", "--no-tags", ROOT, folder], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--no-tags", of, folder], check=True)
         (folder / ".cache").symlink_to(ROOT / ".cache")
 
     def git(self, *words: str) -> str:
@@ -64,20 +64,20 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Builds:
+def builds(request: pytest.FixtureRequest, clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Builds:
     """Each artifact of a tag, of the same in another folder, and of a commit later."""
     kept: Path | None = request.config.getoption("--built")
     folder = kept or tmp_path_factory.mktemp("artifacts")
     made = Builds(folder / "tagged", folder / "again", folder / "later", "")
     if not (folder / "revision").exists():
         for out in (made.tagged, made.again, made.later):
-            clone = Clone(tmp_path_factory.mktemp("clone") / f"repository-of-{out.name}")
-            clone.git("tag", f"v{next_release.VERSION}")
+            one = Clone(tmp_path_factory.mktemp("clone") / f"repository-of-{out.name}", clone.folder)
+            one.git("tag", f"v{next_release.VERSION}")
             if out is made.later:
-                clone.git("commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message=later")
-                (folder / "revision").write_text(clone.git("rev-parse", "HEAD"))
-            done = clone.release(out)
+                one.git("commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message=later")
+            done = one.release(out)
             assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "revision").write_text(one.git("rev-parse", "HEAD"))
     return made._replace(revision=(folder / "revision").read_text())
 
 
