@@ -88,7 +88,9 @@ def compile_all(folders: Iterable[Path], builder: Path) -> None:
         loader = (builder / "lib" / "ld.so", "--library-path", builder / "lib", builder / "bin" / PYTHON)
         options = ("--invalidation-mode=unchecked-hash", "-q", "-s", folder, "-p", HOME, folder / "lib")
         # The order of a set in bytecode is that of hashes.
-        subprocess.run([*loader, "-S", "-m", "compileall", *options], check=True, env={"PYTHONHASHSEED": "0"})
+        subprocess.run(
+            [*loader, "-BS", "-m", "compileall", "-f", *options], check=True, env={"PYTHONHASHSEED": "0"}
+        )
 
 
 def this_architecture() -> str:

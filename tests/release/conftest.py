@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from deploy.release import debian
 from tests import next_release
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -46,6 +48,11 @@ class Clone:
         command = ["git", "-C", self.folder, *identity, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
+    def prepare(self) -> None:
+        """Bring Debian's packages into the cache that all clones share."""
+        names = debian.ARCHITECTURES
+        debian.fetch([one for name in names for one in debian.locked(name)], ROOT / ".cache/release")
+
     def release(self, out: Path) -> "subprocess.CompletedProcess[str]":
         """`make release` there."""
         return subprocess.run(
@@ -70,14 +77,16 @@ def builds(request: pytest.FixtureRequest, clone: Clone, tmp_path_factory: pytes
     folder = kept or tmp_path_factory.mktemp("artifacts")
     made = Builds(folder / "tagged", folder / "again", folder / "later", "")
     if not (folder / "revision").exists():
-        for out in (made.tagged, made.again, made.later):
-            one = Clone(tmp_path_factory.mktemp("clone") / f"repository-of-{out.name}", clone.folder)
+        outs = (made.tagged, made.again, made.later)
+        clones = [Clone(tmp_path_factory.mktemp("of") / out.name, clone.folder) for out in outs]
+        for one in clones:
             one.git("tag", f"v{next_release.VERSION}")
-            if out is made.later:
-                one.git("commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message=later")
-            done = one.release(out)
-            assert done.returncode == 0, done.stdout + done.stderr
-        (folder / "revision").write_text(one.git("rev-parse", "HEAD"))
+        clones[-1].git("commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message=later")
+        clones[0].prepare()  # once for all
+        with ThreadPoolExecutor(len(outs)) as pool:
+            for done in pool.map(Clone.release, clones, outs):
+                assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "revision").write_text(clones[-1].git("rev-parse", "HEAD"))
     return made._replace(revision=(folder / "revision").read_text())
 
 
