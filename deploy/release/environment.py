@@ -164,6 +164,8 @@ def _packages(folder: Path, architecture: str, version: tuple[str, str], tools: 
         check=True,
     )
     shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts that name another Python
+    for record in folder.glob("*.dist-info/RECORD"):  # with hashes of those scripts
+        record.unlink()
     listing = subprocess.run(
         ["git", "ls-files", "-z", "exporter"], check=True, capture_output=True, text=True
     )
