@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.ledger import GPUS, SECOND, START
-from exporter.cli.serve import make_lean
+from exporter import malloc
 from exporter.clock import SystemClock
 from exporter.config import parse
 from exporter.config.settings import cost_policy
@@ -95,15 +95,17 @@ def kib(field: str) -> int:
 
 def review(path: Path, servers: int) -> None:
     """Review as the daemon does, and print what it took."""
-    make_lean()
+    malloc.make_lean()
     config = parse(CONFIG)
     basis = TickBasis(cost_policy(config, "host"), state(servers))
+    malloc.trim()
     before = kib("VmRSS")
     for number in range(RUNS):
         Path("/proc/self/clear_refs").write_text("5")  # proc_pid_clear_refs(5): the peak is that of now
         began = time.thread_time()
         savings = reviewed(basis, END, config, path)
         spent = time.thread_time() - began
+        malloc.trim()
         assert savings is not None  # noqa: S101 - there are two weeks
         highest, after = ((kib(name) - before) / 1024 for name in ("VmHWM", "VmRSS"))
         print(

@@ -17,8 +17,10 @@ _TOP: Final = q.largest(_SHOWN, f"{_SPEND} and on ({q.BY_SERVER}) {_MET}", q.BY_
 
 
 def _met(objective: str, bound: str) -> Query:
+    """The range of both shares where one version of an engine counts requests and another tokens."""
     selector = f'{q.OWNER},objective="{objective}",bound="{bound}"'
-    return ratio(f"max by ({q.BY_SERVER}) ({_MET}{{{selector}}}) {_TOP}")
+    extreme = "min" if bound == "lower" else "max"
+    return ratio(f"{extreme} by ({q.BY_SERVER}) ({_MET}{{{selector}}}) {_TOP}")
 
 
 def columns(top: str) -> tuple[Column, ...]:

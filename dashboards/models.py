@@ -34,13 +34,14 @@ def _sum(record: str, *more: str, slow: bool = False) -> str:
     return f"sum by (cluster, model) ({q.slow(record, selector) if slow else f'{record}{{{selector}}}'})"
 
 
-def _priced(dollars: str, window: str) -> str:
+def _priced(dollars: str, unpriced: str) -> str:
     """Without models that held a GPU without a price: their dollars are a part of what they cost."""
-    return f"({dollars} unless on (cluster, model) last_over_time(inference:model_unpriced[{window}]))"
+    return f"({dollars} unless on (cluster, model) last_over_time(inference:model_unpriced{unpriced}))"
 
 
 def _dollars_of_day(*more: str) -> str:
-    return _priced(_sum("inference:model_cost_dollars:1d", *more, slow=True), "1450m")
+    # `history` writes no dollars of a day: its marks would hide the first day of ours.
+    return _priced(_sum("inference:model_cost_dollars:1d", *more, slow=True), '{ledger=""}[1450m]')
 
 
 def _tokens_of_day(*more: str) -> str:
@@ -57,7 +58,7 @@ _NAME: Final = "{{model}} {{cluster}}"
 _DAY: Final = dollars(f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", _NAME)
 _HOUR: Final = dollars(
     _drawn(
-        f"1e6 * {_priced(_sum('inference:model_cost_dollars:1h', _BASIS), '70m')}"
+        f"1e6 * {_priced(_sum('inference:model_cost_dollars:1h', _BASIS), '[70m]')}"
         f" / ({_sum('inference:model_tokens:1h', _KINDS)} >= 1000)"
     ),
     _NAME,

@@ -295,7 +295,7 @@ def _levels(s: Server) -> Iterator[tuple[str, dict[str, str], float]]:
     price = s.rate(AT) / (s.tokens(AT) * 0.0036)
     for objective, lower, upper in (("first_token", 0.94, 0.98), ("per_token", 0.97, 0.97)):
         for bound, share in (("lower", lower), ("upper", upper)):
-            labels = s.labels | {"objective": objective, "bound": bound}
+            labels = s.labels | {"objective": objective, "basis": "requests", "bound": bound}
             yield "inference:server_slo_met_ratio:1h", labels, share
     for bound, share, other in (("lower", 0.91, 0.97), ("upper", 0.97, 0.91)):
         labels = s.labels | {"bound": bound}

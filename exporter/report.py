@@ -58,7 +58,7 @@ class Window:
     tokens: Mapping[Kind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     """Its GPU time without a price in these minutes: its money is not the whole cost."""
-    latencies: Mapping[tuple[Objective, LatencyPart], int] = field(default_factory=dict)
+    latencies: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
     """Observed latencies of its server's model, where it is the server's own owner."""
 
 
@@ -215,6 +215,7 @@ class MetRow:
 
     owner: CostOwner
     measure: Measure
+    basis: LatencyBasis
     ratio: ShareBounds
 
 

@@ -1,24 +1,28 @@
-"""What CI leaves to `make nightly`: tests with that mark. A run without them says how many it leaves out.
+"""Tests that a run leaves to `make slow` and `make nightly`, by their marks: it says how many.
 
-They take long for what they add to other tests: more values of a parameter, another case of the same rule.
+Those of the night take long for what they add to others: more values of a parameter, another case of a rule.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from typing import Any, Final
 
 import pytest
 
-_LEFT_OUT: Final = pytest.StashKey[int]()
-_OUTPUT: Final = "left for the night"
+MARKS: Final = ("slow", "nightly")
+"""As the targets that run them. A test with both is left to the last."""
+
+_LEFT_OUT: Final = pytest.StashKey[Counter[str]]()
+_OUTPUT: Final = "left out"
 
 
 def daily(values: Iterable[Any], of_each_day: Container[Any]) -> list[Any]:
-    """Values of a parameter, of which CI takes those of each day and `make nightly` the others.
+    """Values of a parameter, of which each run takes those of each day and `make nightly` the others.
 
     A tuple is the values of several parameters.
 
     Raises:
-        ValueError: CI would take none of them.
+        ValueError: a run would take none of them.
     """
     values = list(values)
     if not any(value in of_each_day for value in values):
@@ -32,31 +36,33 @@ def daily(values: Iterable[Any], of_each_day: Container[Any]) -> list[Any]:
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
-    """Count; who chooses tests by `-k` has chosen."""
+    """Count; who chooses tests by `-k` has chosen, and slow ones are left out by those words only."""
     if not items or items[0].config.option.keyword:
         return
-    stash = items[0].config.stash
-    stash[_LEFT_OUT] = stash.get(_LEFT_OUT, 0) + sum(
-        item.get_closest_marker("nightly") is not None for item in items
-    )
+    config = items[0].config
+    counted = MARKS if "not slow" in config.option.markexpr else MARKS[1:]
+    left = (next(filter(item.get_closest_marker, reversed(MARKS)), "") for item in items)
+    config.stash.setdefault(_LEFT_OUT, Counter()).update(mark for mark in left if mark in counted)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand a worker's number over."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_OUTPUT] = session.config.stash.get(_LEFT_OUT, 0)
+        session.config.workeroutput[_OUTPUT] = dict(session.config.stash.get(_LEFT_OUT, Counter()))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take it: each worker has collected the same tests."""
-    taken = getattr(node, "workeroutput", {}).get(_OUTPUT, 0)
-    node.config.stash[_LEFT_OUT] = max(node.config.stash.get(_LEFT_OUT, 0), taken)
+    taken = Counter(getattr(node, "workeroutput", {}).get(_OUTPUT, {}))
+    node.config.stash[_LEFT_OUT] = node.config.stash.get(_LEFT_OUT, Counter()) | taken
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say the number in a line, whatever the verbosity."""
-    if count := config.stash.get(_LEFT_OUT, 0):
-        tests = "1 test" if count == 1 else f"{count:,} tests"
-        terminalreporter.write_line(f"LEFT OUT until `make nightly`: {tests}", yellow=True, bold=True)
+    """Say each number in a line, whatever the verbosity."""
+    left = config.stash.get(_LEFT_OUT, Counter())
+    for mark in MARKS:
+        if count := left[mark]:
+            tests = "1 test" if count == 1 else f"{count:,} tests"
+            terminalreporter.write_line(f"LEFT OUT until `make {mark}`: {tests}", yellow=True, bold=True)

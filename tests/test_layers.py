@@ -30,7 +30,7 @@ ROWS = (
     ("cost",),
     ("engines", "tariff"),
     ("readings",),
-    ("clock", "threads"),
+    ("clock", "threads", "malloc"),
     ("units", "version"),
 )
 """A row imports only rows below it; parts of one row never import each other."""

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 SHARES = {"cost": 12, "tariff": 6, "ledger": 8, "engines": 4}
 """Packages that are mutated, and how many mutants of 30 each gets."""
-SUITES = {"fast": "not slow", "slow": "slow"}
+SUITES = {"fast": "not slow and not nightly", "slow": "slow and not nightly"}
+"""As `make test` and `make slow` choose them."""
 TESTS_MAX = 400
 SECONDS_MAX = 300
 COMPARISONS: Mapping[type[ast.cmpop], str] = {

@@ -3,10 +3,15 @@
 from typing import Final
 
 from hosts import SERVER, SERVER_LABELS, UNIQUE
+from load import UNKNOWN
 from statement import Group, Record
 
 NAMED_LABELS: Final = ("cluster", "namespace", "server")
 NAMED: Final = ", ".join(NAMED_LABELS)
+OF_HOST: Final = "cluster, instance, namespace, server"
+OBSERVED_LABELS: Final = (*SERVER_LABELS, "objective", "basis")
+OBSERVED_BY: Final = ", ".join(OBSERVED_LABELS)
+"""Requests and tokens are never added up: an engine of which a new version counts the others has both."""
 
 OBSERVED: Final = "inference:slo_observations:rate5m"
 MET: Final = "inference:slo_met_observations:rate5m"
@@ -23,8 +28,8 @@ NOTHING: Final = "1e-9"
 
 def rate(counter: str, *labels: str) -> str:
     """Observations a second of each server, over its models and hosts; a target counts once."""
-    by = ", ".join((SERVER, "objective", *labels))
-    return f"sum by ({by}) (max by ({by}, model, basis, instance) (rate({counter}[5m])) {UNIQUE})"
+    by = ", ".join((OBSERVED_BY, *labels))
+    return f"sum by ({by}) (max by ({by}, model, instance) (rate({counter}[5m])) {UNIQUE})"
 
 
 def ratio(window: str) -> str:
@@ -32,7 +37,7 @@ def ratio(window: str) -> str:
     return f"""
 clamp_max(
   sum_over_time({MET}[{window}])
-    / on ({SERVER}, objective) group_left ()
+    / on ({OBSERVED_BY}) group_left ()
   (sum_over_time({OBSERVED}[{window}]) > 0),
   1
 )
@@ -40,12 +45,27 @@ clamp_max(
 
 
 def joint(window: str) -> str:
-    """The share within all objectives. At worst no request missed both, at best the misses are the same ones."""
+    """The share within all objectives. At worst no request missed both, at best the misses are the same ones.
+
+    That holds of requests alone: a share of tokens says nothing of how many requests they are of. And it takes the
+    share of every objective: one that the engine does not report may have been missed by all.
+    """
     each = f"{RATIO}:{window}"
     return f"""
-label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
-or
-label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
+(
+  label_replace(min by ({SERVER}) ({each}{{bound="upper"}}), "bound", "upper", "", "")
+  or
+  label_replace(clamp_min(1 - sum by ({SERVER}) (1 - {each}{{bound="lower"}}), 0), "bound", "lower", "", "")
+)
+and on ({SERVER}) (
+  count by ({SERVER}) ({each}{{bound="upper"}})
+  == on ({NAMED}) group_left ()
+  count by ({NAMED}) ({TARGET})
+)
+unless on ({SERVER}) (
+  {each}{{basis="tokens"}}
+  and on ({SERVER}) count by ({SERVER}) ({each}{{bound="upper"}}) > 1
+)
 """
 
 
@@ -68,22 +88,35 @@ LEVELS: Final = Group(
             rate("inference_slo_observations_total"),
             "One group: shares divide sums of its records over time, so a missed evaluation is missing on both sides.",
             meaning="latencies observed per second: requests, or tokens where the engine has no histogram of requests",
-            labels=(*SERVER_LABELS, "objective"),
+            labels=OBSERVED_LABELS,
         ),
         Record(
             MET,
             rate("inference_slo_met_observations_total", "bound"),
             meaning="those within the objective, at least (`lower`) and at most (`upper`)",
-            labels=(*SERVER_LABELS, "objective", "bound"),
+            labels=(*OBSERVED_LABELS, "bound"),
         ),
         *(
             Record(
                 f"{RATIO}:{name}",
                 ratio(window),
                 meaning=f"share of them within the objective, over {span}",
-                labels=(*SERVER_LABELS, "objective", "bound"),
+                labels=(*OBSERVED_LABELS, "bound"),
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
+        ),
+        Record(
+            TARGET,
+            f"""
+max by ({NAMED}, objective) (
+  0 * inference_slo_objective_seconds
+  + on ({OF_HOST}) group_left ()
+  max by ({OF_HOST}) (inference_slo_target_ratio)
+)
+""",
+            "A target that two jobs scrape has each series twice.",
+            meaning="share that should meet each configured objective",
+            labels=(*NAMED_LABELS, "objective"),
         ),
         Record(
             f"{JOINT}:1h",
@@ -97,7 +130,7 @@ LEVELS: Final = Group(
                 f"{COUNT}:{name}",
                 f"60 * sum_over_time({OBSERVED}[{window}])",
                 meaning=f"how many, over {span}",
-                labels=(*SERVER_LABELS, "objective"),
+                labels=OBSERVED_LABELS,
             )
             for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
         ),
@@ -109,25 +142,24 @@ LEVELS: Final = Group(
             labels=(*SERVER_LABELS, "bound"),
         ),
         Record(
-            TARGET,
-            f"max by ({NAMED}, objective) (0 * inference_slo_objective_seconds"
-            " + on (cluster, instance, namespace, server) group_left () inference_slo_target_ratio)",
-            meaning="share that should meet each configured objective",
-            labels=(*NAMED_LABELS, "objective"),
-        ),
-        Record(
             LOAD,
             f"""
-clamp_max(
+(
+  clamp_max(
+    max by ({SERVER}) (inference_server_load_ratio)
+    + (max by ({SERVER}) (inference_server_requests_waiting) > bool 0),
+    1
+  )
+  or
   max by ({SERVER}) (inference_server_load_ratio)
-  + (max by ({SERVER}) (inference_server_requests_waiting) > bool 0),
-  1
 )
-or
-max by ({SERVER}) (inference_server_load_ratio)
+unless on ({SERVER}) (
+  {UNKNOWN}
+)
 """,
-            "Full while requests wait: something that its page does not show holds them back.",
-            meaning="highest load of a server's hosts, 0 to 1; absent where no limit is known",
+            "Full while requests wait: something that its page does not show holds them back. A host with an unknown load may\n"
+            "be full, and leaves its server out.",
+            meaning="highest load of a server's hosts, 0 to 1; absent where one of them has no known limit",
             labels=SERVER_LABELS,
         ),
         Record(

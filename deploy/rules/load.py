@@ -15,6 +15,10 @@ SPEND: Final = "inference:server_spend_dollars_per_hour"
 RATIO: Final = "inference:server_load_ratio:1h"
 PAID: Final = "inference:server_cost_dollars_per_million_tokens:1h"
 
+UNKNOWN: Final = f"""{RATE}{{server!="unallocated"}} > 0
+  unless on ({SERVER_MODEL}, instance) {GAUGE}"""
+"""Spend of hosts and models that have no load. Nothing is known of the load of a server with one."""
+
 
 def of_servers(gauge: str) -> str:
     """Dollars an hour of a server over its hosts and models."""
@@ -36,8 +40,7 @@ LOAD: Final = Group(
             f"""
 {of_servers(GAUGE)}
 unless on ({SERVER}) (
-  {RATE}{{server!="unallocated"}} > 0
-  unless on ({SERVER_MODEL}, instance) {GAUGE}
+  {UNKNOWN}
 )
 """,
             "A part of a server with an unknown load leaves all of it out: neither full nor empty.",

@@ -125,7 +125,11 @@ SOURCE_ERRORS: Final = (
     ("`server:NAME`", "backoff", "the tick fell into a pause after slow failures"),
     ("`server:NAME`", "queued", "the read waits for a thread"),
     ("`server:NAME`", "busy", "the last read still runs"),
-    ("`gateway:HOST:PORT/PATH`", "not_recognized", "the page names no clients"),
+    (
+        "`gateway:HOST:PORT/PATH`",
+        "not_recognized",
+        "the page names no clients, or no `cached_prompt` of `counters`",
+    ),
     ("`gateway:HOST:PORT/PATH`", "no_teams", "the page lacks the label that `divide` is by"),
     (
         "`gateway:HOST:PORT/PATH`",

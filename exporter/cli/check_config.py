@@ -22,7 +22,7 @@ def add(verbs: "flags.Verbs") -> None:
             ),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
             ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
-            ("--config.file=/etc/ice.yaml --fix", "show the corrections that errors name, as a diff"),
+            ("--config.file=/etc/ice.yaml --fix", "show known corrections, as a diff"),
             ("--config.file=/etc/ice.yaml --fix --write", "correct the file; comments and layout stay"),
             ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
         ),
@@ -41,7 +41,7 @@ def add(verbs: "flags.Verbs") -> None:
         help="page of metrics of a server, saved with curl: print what is read from it",
     )
     verb.add_argument("--json", action="store_true", help="print the result or the errors as JSON")
-    verb.add_argument("--fix", action="store_true", help="show the corrections that errors name, as a diff")
+    verb.add_argument("--fix", action="store_true", help="show known corrections, as a diff")
     verb.add_argument(
         "--write", action="store_true", help="with --fix, write them; the file keeps its mode and its owner"
     )

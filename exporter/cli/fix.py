@@ -1,4 +1,4 @@
-"""`check-config --fix`: the corrections that errors name, as a diff, and written where that is told."""
+"""`check-config --fix`: known corrections, as a diff, and written where that is told."""
 
 import sys
 from collections.abc import Iterator

@@ -88,7 +88,7 @@ def add(verbs: "flags.Verbs") -> None:
         "--openmetrics",
         type=Path,
         metavar="FILE",
-        help="also write records for the dashboards, and print the command that imports them",
+        help="also write records for the dashboards, and print the commands that import them",
     )
     fleet_source.add_client(verb)
     form = verb.add_mutually_exclusive_group()
@@ -207,6 +207,7 @@ def _records(
     """
     from exporter.finance.backfill.past_records import (  # noqa: PLC0415 - as in `history`
         PastRecords,
+        find_imported,
         find_seam,
         import_commands,
     )
@@ -218,7 +219,9 @@ def _records(
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
-            records = PastRecords(file, client.name, config.timezone, find_seam(client, since, until), until)
+            imported = find_imported(client, since, until)
+            seam = find_seam(client, since, until)
+            records = PastRecords(file, client.name, config.timezone, seam, since, until)
             yield records
             written = records.close()
         part.replace(path)
@@ -227,8 +230,15 @@ def _records(
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    lines = [f"{path}: {written.samples:,} samples of {written.series:,} series; import them by\n"]
-    lines += [f"  {server}: {command}\n" for server, command in import_commands(shlex.quote(str(path)))]
+    lines = [f"{path}: {written.samples:,} samples of {written.series:,} series\n"]
+    if imported:
+        lines.append(
+            f"note: {client.name} has an earlier import, {', '.join(imported)}: "
+            "delete it first if it is of the same GPUs, or both count\n"
+        )
+    lines.append("delete an earlier import, then import this one:\n")
+    commands = import_commands(shlex.quote(str(path)), records.ledger)
+    lines += [f"  {server}: {command}\n" for server, command in commands]
     write_colored("".join(lines), sys.stderr)
 
 

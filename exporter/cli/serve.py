@@ -1,6 +1,5 @@
 """The daemon: wires sources, ledger, sampler and web server together, and stops them in order."""
 
-import ctypes
 import hashlib
 import logging
 import signal
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from exporter import malloc
 from exporter.cli import status
 from exporter.cli.build import build, host_name, lists_all_gpus
 from exporter.cli.flags import of_files
@@ -41,24 +41,6 @@ from exporter.web.listener import ListenError
 from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)
-
-MALLOPT: Final = {-8: 1, -3: 64 << 10, -1: 64 << 10, -2: 16 << 10}
-"""mallopt(3): M_ARENA_MAX, the number of arenas that threads spread their allocations over;
-M_MMAP_THRESHOLD, from which size on memory goes back to the kernel with what was in it; M_TRIM_THRESHOLD and
-M_TOP_PAD, how much of what is free at the end of the heap is kept."""
-
-
-def make_lean() -> None:
-    """Have glibc return unused memory: pages of servers come and go, an arena for each thread stays.
-
-    The thresholds alone are 0.8 MiB on a host of 8 GPUs and 8 servers.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        for parameter, value in MALLOPT.items():
-            library.mallopt(parameter, value)
-    except (OSError, AttributeError):
-        log.debug("this C library has no mallopt")
 
 
 class Watch:
@@ -111,7 +93,7 @@ class ServeFlags:
 
 def serve(flags: ServeFlags) -> int:
     """Run the daemon until a signal stops it; returns the exit status."""
-    make_lean()
+    malloc.make_lean()
     clock = SystemClock()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

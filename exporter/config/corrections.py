@@ -1,52 +1,119 @@
 """The corrected text of a configuration: what its problems say to write, with all else as it was."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporter.config.load import contents, parse
-from exporter.config.problems import ConfigError, Position, Problem
+from exporter.config.problems import ConfigError, Position, Problem, TextEdit
 
 MOST_ROUNDS: Final = 20
 """A text that is not YAML shows one problem at a time, and what it hid only then."""
 
+_SPACE: Final = re.compile(r"\s|$")
+
+Edit = tuple[int, str]
+"""A correction, by its line and its text: corrections before it on the line move its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a correction has changed in a text, by offsets."""
+
+    start: int
+    end: int
+    edit: Edit
+
 
 def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:
-    """The bytes of a file with every known correction, and the problems that remain."""
+    """The bytes of a file with every known correction, and the problems that remain.
+
+    A correction that leaves a problem where it changed the text was none, and is left out.
+
+    Raises:
+        ConfigError: the price file that it names cannot be used.
+    """
+    left_out: set[Edit] = set()
     for _ in range(MOST_ROUNDS):
-        problems = _problems(data, path)
-        changed = applied(data, problems)
-        if changed == data:
-            return data, problems
-        data = changed
+        after, problems, wrong = _rounds(data, path, left_out)
+        if not wrong:
+            return after, problems
+        left_out |= wrong
     return data, _problems(data, path)
 
 
-def applied(data: bytes, problems: Iterable[Problem]) -> bytes:
-    """The bytes with the corrections of problems, the last first; one that overlaps is left out."""
-    corrections = {problem.correction for problem in problems if problem.correction is not None}
-    if not corrections:
-        return data
+def _rounds(data: bytes, path: Path, left_out: set[Edit]) -> tuple[bytes, tuple[Problem, ...], set[Edit]]:
+    """As `corrected`, without the corrections to leave out, and those that turn out wrong."""
+    problems = _problems(data, path)
+    changes: list[_Change] = []
+    for _ in range(MOST_ROUNDS):
+        changed, changes = _applied(data, problems, left_out, changes)
+        if changed == data:
+            break
+        data, problems = changed, _problems(changed, path)
+        if wrong := _wrong(data, problems, changes):
+            return data, problems, wrong
+    return data, problems, set()
+
+
+def _applied(
+    data: bytes, problems: Iterable[Problem], left_out: set[Edit], changes: Iterable[_Change]
+) -> tuple[bytes, list[_Change]]:
+    """The bytes with the corrections of problems, the last first, and all changes so far.
+
+    A correction that overlaps is left out.
+    """
+    known = {problem.correction for problem in problems if problem.correction is not None}
+    edits = [each for each in known if _edit(each) not in left_out]
+    moved = list(changes)
+    if not edits:
+        return data, moved
     text = data.decode("utf-8")
-    begins = 1 if text.startswith("\ufeff") else 0
-    lines = text[begins:].splitlines(keepends=True)
-    starts = [begins]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
+    starts = _starts(text)
     following = len(text)
-    for each in sorted(corrections, key=lambda one: one.start, reverse=True):
+    for each in sorted(edits, key=lambda one: one.start, reverse=True):
         start, end = _offset(starts, each.start), _offset(starts, each.end)
         if start <= end <= following:
+            more = len(each.text) - (end - start)
+            moved = [
+                _Change(one.start + more, one.end + more, one.edit) if one.start >= end else one
+                for one in moved
+            ]
+            moved.append(_changed(text[start:end], each, start))
             text = f"{text[:start]}{each.text}{text[end:]}"
             following = start
-    return text.encode()
+    return text.encode(), moved
+
+
+def _changed(old: str, edit: TextEdit, start: int) -> _Change:
+    """What differs between the old text and the new one: a space behind a colon, and not the value."""
+    new = edit.text
+    shorter = min(len(old), len(new))
+    same = next((i for i in range(shorter) if old[i] != new[i]), shorter)
+    tail = next((i for i in range(shorter - same) if old[-1 - i] != new[-1 - i]), shorter - same)
+    return _Change(start + same, max(start + len(new) - tail, start + same + 1), _edit(edit))
+
+
+def _wrong(data: bytes, problems: Iterable[Problem], changes: Iterable[_Change]) -> set[Edit]:
+    """The corrections in the words that still have a problem."""
+    text = data.decode("utf-8")
+    starts = _starts(text)
+    begins = [_offset(starts, each.position) for each in problems if each.position is not None]
+    words = [(begin, match.start()) for begin in begins if (match := _SPACE.search(text, begin))]
+    return {
+        change.edit
+        for change in changes
+        if any(begin < change.end and change.start < max(end, begin + 1) for begin, end in words)
+    }
 
 
 def read_corrected(path: Path) -> tuple[bytes, bytes, tuple[Problem, ...]]:
     """The bytes of a file, those with every known correction, and the problems that remain.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or the price file that it names cannot be used.
     """
     data = contents(path)
     return data, *corrected(data, path)
@@ -56,9 +123,23 @@ def _problems(data: bytes, path: Path) -> tuple[Problem, ...]:
     try:
         parse(data, path)
     except ConfigError as error:
-        return error.problems if error.file == str(path) else ()
+        if error.file != str(path):  # the price file's: nothing is known of this one's values
+            raise
+        return error.problems
     return ()
 
 
+def _edit(correction: TextEdit) -> Edit:
+    return correction.start.line, correction.text
+
+
+def _starts(text: str) -> list[int]:
+    """The offset of each line, and that behind the last."""
+    starts = [1 if text.startswith("\ufeff") else 0]
+    for line in text[starts[0] :].splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return starts
+
+
 def _offset(starts: list[int], position: Position) -> int:
-    return starts[position.line - 1] + position.column - 1
+    return starts[min(position.line, len(starts)) - 1] + position.column - 1

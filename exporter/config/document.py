@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from exporter.config.problems import Position, TextEdit, shown
+from exporter.config.problems import Position, TextEdit, shown_key
 from exporter.config.yaml_errors import QUOTE, SyntaxFault, fault, quoted
 
 FILE_BYTES: Final = 1024 * 1024
@@ -24,7 +24,8 @@ TAB: Final = "  "
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TAB_INDENT = re.compile(r"^ *(\t)", re.MULTILINE)
+_TAB_INDENT = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029])) *(\t)", re.MULTILINE)
+_BLOCKS = frozenset({"|", ">"})
 _QUOTES = frozenset({"'", '"'})
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
@@ -32,7 +33,10 @@ _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value, as its text; `plain` is false if it was quoted. `end` is the position behind it."""
+    """A single value, as its text; `plain` is false if it was quoted.
+
+    `end` is the position behind it, `None` for a block of lines: it ends where something else begins.
+    """
 
     position: Position
     text: str
@@ -67,7 +71,7 @@ class Mapping:
     """Keys with their values. `items` alternates keys and values; `entries` has the values by key.
 
     A key given twice keeps its first value and is one of the `faults`, each with its remedy.
-    `key_ends` has the positions behind the keys.
+    `key_ends` has the positions behind the keys that have one.
     """
 
     position: Position
@@ -144,7 +148,9 @@ def _text(data: bytes) -> str:
 
 
 def _end(before: str) -> Position:
-    return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+    """The position behind a text; its lines end as YAML ends them."""
+    lines = f"{before}.".splitlines()
+    return Position(len(lines), len(lines[-1]))
 
 
 def _position(mark: Any) -> Position:
@@ -172,14 +178,13 @@ def _events(text: str, open_quotes: list[Position]) -> Iterator[yaml.Event]:
             if documents > 1:
                 raise YamlFeatureError(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
-            problem = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise YamlFeatureError(position, f"{problem}; {QUOTE}", quoted(text, position))
+            problem = f"is an alias (*): write the value out; aliases are not taken; {QUOTE}"
+            raise YamlFeatureError(position, problem, quoted(text, position))
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                raise YamlFeatureError(position, f"anchor &{event.anchor}: remove it; anchors are not taken")
-            tag = getattr(event, "tag", None)
-            if tag is not None:
-                raise YamlFeatureError(position, f"tag {shown(str(tag))}: remove it; tags are not taken")
+                raise YamlFeatureError(position, "has an anchor (&): remove it; anchors are not taken")
+            if getattr(event, "tag", None) is not None:
+                raise YamlFeatureError(position, "has a tag (!): remove it; tags are not taken")
         quoted_value = isinstance(event, yaml.ScalarEvent) and event.style in _QUOTES
         if quoted_value and _position(event.end_mark).line > position.line:
             open_quotes.append(position)
@@ -194,7 +199,8 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         position = _position(event.start_mark)
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            node = Scalar(position, event.value, plain=not event.style, end=_position(event.end_mark))
+            end = None if event.style in _BLOCKS else _position(event.end_mark)
+            node = Scalar(position, event.value, plain=not event.style, end=end)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Sequence(position)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -228,8 +234,9 @@ def _pair(mapping: Mapping) -> None:
             )
         elif key.text in mapping.entries:
             first = mapping.entries[key.text][0].line
-            fault = f"key {shown(key.text)} is already given on line {first}; keep one"
+            fault = f"key {shown_key(key.text)} is already given on line {first}; keep one"
             mapping.faults.append((key.position, fault))
         else:
             mapping.entries[key.text] = (key.position, value)
-            mapping.key_ends[key.text] = key.end or key.position
+            if key.end is not None:
+                mapping.key_ends[key.text] = key.end

@@ -34,6 +34,7 @@ from exporter.engines.spec import (
     Group,
     LatencyHistogram,
     MetadataQuery,
+    overlap,
 )
 from exporter.engines.spec import Choice as LabelValues
 from exporter.readings import KINDS, LABEL_CHARACTERS, LatencyBasis, Quantity
@@ -275,6 +276,7 @@ def _counters_fit(mapping: MappingNode) -> None:
             )
             mapping.refuse(COUNTERS, message)
         counted.add((count.name, count.quantity))
+    _tokens_count_once(mapping)
     quantities = {quantity for _, quantity in counted}
     if quantities and quantities.isdisjoint(("prompt", "generation")):
         mapping.refuse(COUNTERS, "has no prompt and no generation; a price per token needs one of them")
@@ -283,6 +285,25 @@ def _counters_fit(mapping: MappingNode) -> None:
         mapping.refuse(
             COUNTERS, "has seconds of one phase; give prefill_seconds and one of the two for decode, or none"
         )
+
+
+def _tokens_count_once(mapping: MappingNode) -> None:
+    """No series counts as two kinds of tokens; what is subtracted may count alone."""
+    earlier: dict[str, dict[Quantity, tuple[int, Count]]] = {}
+    for position, counter in enumerate(mapping.get(COUNTERS) or ()):
+        count = counter.count
+        if count.quantity not in KINDS:
+            continue
+        kinds = earlier.setdefault(count.name, {})
+        for kind, (first, other) in kinds.items():
+            unless = count.unless, other.unless
+            if kind != count.quantity and overlap(count.where, other.where, unless=unless):
+                message = (
+                    f"[{position}] counts series of {count.name} that [{first}] counts as {kind}; "
+                    "give both a where that tells them apart"
+                )
+                mapping.refuse(COUNTERS, message)
+        kinds.setdefault(count.quantity, (position, count))
 
 
 def _optional(mapping: MappingNode, key: Key[T]) -> tuple[T, ...]:

@@ -19,7 +19,8 @@ from exporter.config.settings import (
 from exporter.config.urls import Url
 from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator, has_wildcards
 from exporter.engines.exposition import parsed
-from exporter.engines.gateways import Shares, TokenSeries
+from exporter.engines.gateways import Shares, TokenSeries, with_counters
+from exporter.engines.spec import overlap
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8
@@ -172,7 +173,8 @@ PROMPT = Key("prompt", SeriesChoice(), "Prompt tokens, cached ones included.")
 CACHED_PROMPT = Key(
     "cached_prompt",
     SeriesChoice(),
-    "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike.",
+    "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike. "
+    "A page that counts prompts must have it.",
 )
 GENERATION = Key("generation", SeriesChoice(), "Generated tokens.")
 
@@ -193,17 +195,22 @@ def _counts_something(mapping: MappingNode) -> None:
 
 
 def _overlap(one: TokenSeries, other: TokenSeries) -> bool:
-    labels = dict(other.where)
-    return one.name == other.name and all(labels.get(name, value) == value for name, value in one.where)
+    return one.name == other.name and overlap(one.where, other.where)
 
 
 COUNTERS = Key(
     "counters",
     Table((PROMPT, CACHED_PROMPT, GENERATION), lambda mapping: mapping, (_counts_something,)),
-    "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there. "
+    "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there, whose "
+    "other labels stay. "
     "Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for all.",
 )
-MODEL_LABEL = Key("model_label", MetricLabel(), "The label of these counters for the model.", default="model")
+MODEL_LABEL = Key(
+    "model_label",
+    MetricLabel(),
+    "The label of these counters for the model; without it, of a built-in gateway its own.",
+    default="model",
+)
 BEARER_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
@@ -249,7 +256,13 @@ def _shares(mapping: MappingNode) -> Shares | None:
         () if (series := counters.get(key)) is None else (series,)
         for key in (PROMPT, CACHED_PROMPT, GENERATION)
     )
-    return Shares(prompt, generation, mapping[MODEL_LABEL], cached=cached)
+    shares = Shares(prompt, generation, mapping[MODEL_LABEL], cached=cached)
+    known = with_counters(shares.names)
+    if known is None:
+        return shares
+    if MODEL_LABEL in mapping:
+        known = replace(known, model=shares.model)
+    return replace(known, prompt=prompt, generation=generation, cached=cached)
 
 
 def _divide(mapping: MappingNode) -> GatewayDivision:
@@ -310,6 +323,10 @@ def gateways_are_consistent(items: list[ListItem[Entry]], context: Context) -> N
             message = f"its gateway has other labels in {path}; give both the same"
         elif divide.page.tenants not in ((), page.tenants) or divide.page.shares not in (None, page.shares):
             message = "its gateway has other tenants or counters in an entry above; give them once"
+        elif divide.division.deployments and page.shares is not None and not page.shares.deployment:
+            message = (
+                "names deployments, and its gateway's counters have no label for them; remove deployments"
+            )
         elif divide.page.labels and not page.tenants:
             message = "names no tenants, so that all would be of team other; give tenants"
         else:

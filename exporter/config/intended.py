@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 _AMOUNT: Final = re.compile(
-    r"(?:US)?\$? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
+    r"(?P<before>(?:US)?\$)? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
     r"(?P<rest>\.\d{0,12})? ?"
-    r"(?P<suffix>[kKmM%])?(?: ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
+    r"(?P<suffix>[kKmM%])?(?P<after> ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
     re.ASCII,
 )
 _MULTIPLES: Final = {"": Decimal(1), "k": Decimal(1000), "m": Decimal(1_000_000), "%": Decimal("0.01")}
@@ -19,9 +19,13 @@ _PER: Final = {
     "hour": ("h", "hr", "hour"),
     "month": ("mo", "month"),
     "year": ("y", "yr", "year"),
+    "million": ("million",),
 }
 
-_DURATION: Final = re.compile(r"(?P<number>\d{1,6}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
+_PER_UNIT: Final = " per "
+_PER_SOMETHING: Final = re.compile(r"\d[^/]{0,20}(?:/|\bper\b) ?(?P<per>[a-z]{1,12})\Z", re.ASCII)
+
+_DURATION: Final = re.compile(r"(?P<number>0|[1-9]\d{0,5}) ?(?P<unit>[A-Za-z]{0,12})", re.ASCII)
 _UNITS: Final = {
     "ms": ("ms", "msec", "millisecond", "milliseconds"),
     "s": ("", "s", "sec", "secs", "second", "seconds"),
@@ -41,20 +45,38 @@ TRUTHS: Final = {
 def intended_number(text: str, unit: str) -> str | None:
     """The digits of a number that was written with a currency, thousands, a suffix or its unit.
 
-    `unit` is that of the key: `/h` stands for nothing in a price per month.
+    `unit` is that of the key: `/h` stands for nothing in a price per month, `%` for nothing but a ratio, and
+    `$` for nothing but dollars. A whole number that begins with 0 may be octal.
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         return None
     per, suffix = match["per"], (match["suffix"] or "").lower()
-    if per is not None and not any(word in unit and per in names for word, names in _PER.items()):
+    if per is not None and not _is_of(unit, per):
         return None
-    digits = re.sub(r"[^\d]", "", match["digits"]).lstrip("0") or "0"
+    currency = match["before"] or match["after"]
+    if (suffix == "%" and "ratio" not in unit) or (currency and "dollars" not in unit):
+        return None
+    written = re.sub(r"[^\d]", "", match["digits"])
+    if match["rest"] is None and written.startswith("0") and len(written) > 1:
+        return None
+    digits = written.lstrip("0") or "0"
     rest = "" if match["rest"] in {None, "."} else match["rest"]
     if not suffix:
         return f"{digits}{rest}"
     value = Decimal(f"{digits}{rest}") * _MULTIPLES[suffix]
     return ratio_of_percent(f"{digits}{rest}") if suffix == "%" else f"{value.normalize():f}"
+
+
+def is_per_another(text: str, unit: str) -> bool:
+    """Whether a number was written per something else than its key's unit: it is another amount."""
+    match = _PER_SOMETHING.search(text.strip())
+    return match is not None and _PER_UNIT in unit and not _is_of(unit, match["per"])
+
+
+def _is_of(unit: str, per: str) -> bool:
+    unit_per = unit.partition(_PER_UNIT)[2]
+    return any(word in unit_per and per in names for word, names in _PER.items())
 
 
 def ratio_of_percent(text: str) -> str:
@@ -64,7 +86,10 @@ def ratio_of_percent(text: str) -> str:
 
 
 def intended_duration(text: str) -> str | None:
-    """A whole number with the unit that it was written with in words; seconds without one."""
+    """A whole number with the unit that it was written with in words; seconds without one.
+
+    One that begins with 0 may be octal.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return None

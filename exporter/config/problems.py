@@ -117,3 +117,10 @@ def shown(text: str) -> str:
     """Text from a file as a message may repeat it: printable, short, in double quotes."""
     clean = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARACTERS + 1])
     return f'"{clean[:SHOWN_CHARACTERS]}..."' if len(clean) > SHOWN_CHARACTERS else f'"{clean}"'
+
+
+def shown_key(text: str) -> str:
+    """As `shown`, for a text that may be a key with its value: the value may be a secret."""
+    key, mark, _ = text.partition(":")
+    key, mark = (key, mark) if mark else text.partition("=")[:2]
+    return shown(f"{key}{mark}***" if mark else text)

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown
+from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
@@ -44,6 +44,13 @@ SAME_WITHIN: Final = 0.1
 UNITS_OF_AMOUNT: Final = ("gpu", "host")
 """The wrong one of two such names makes a bill wrong by the number of GPUs."""
 
+UNIT: Final = re.compile(
+    r"millisecond|second|minute|hour|day|week|month|quarter|year|gpu|host|.*\d.*|k|milli|thousand|"
+    rf"million|billion|trillion|dollar|cent|{_CURRENCY.pattern}",
+    re.IGNORECASE | re.ASCII,
+)
+"""Words of a name that the number behind it depends on, in the singular."""
+
 
 def did_you_mean(word: str, names: list[str]) -> str | None:
     """The name that is most similar to a word, `None` where none is similar."""
@@ -68,8 +75,18 @@ def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str]
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word is so similar to a name that it can only be a misspelling."""
-    return _similarity(word, name) >= MISSPELLED_FROM
+    """Whether a word can only be a misspelling of a name: each part is, and none is another unit.
+
+    A number that keeps its place under a name of another unit is another amount.
+    """
+    parts, meant = word.split("_"), name.split("_")
+    return len(parts) == len(meant) and all(map(_is_part_misspelled, parts, meant))
+
+
+def _is_part_misspelled(part: str, meant: str) -> bool:
+    if part.removesuffix("s") == meant.removesuffix("s"):
+        return True
+    return not UNIT.fullmatch(part.removesuffix("s")) and _similarity(part, meant) >= MISSPELLED_FROM
 
 
 def _similarity(word: str, name: str) -> float:
@@ -209,8 +226,8 @@ class Table(Generic[T_co]):
     def read(self, node: Node, path: str, context: Context) -> T_co:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            reason = f"must be a mapping of keys to values, not {describe(node)}"
-            raise RefusedError(reason, _space_missing(node))
+            what = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
+            raise RefusedError(f"must be a mapping of keys to values, not {what}", _space_missing(node))
         mapping = MappingNode(node, path, context, self.keys)
         with context.problems.fatal():
             self._check_names(mapping)
@@ -253,10 +270,12 @@ class Table(Generic[T_co]):
                     thousands = f"{whole}{rest} for thousands, or " if len(rest) == 3 else ""
                     hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
                 mapping.intended.update([best] if best else [])
-                path = dotted(mapping.path, shown(name)[1:-1])
+                path = dotted(mapping.path, shown_key(name)[1:-1])
                 correction = None
-                if best and not number and best not in mapping.node.entries and is_misspelling(name, best):
-                    correction = TextEdit(position, mapping.node.key_ends[name], best)
+                end = mapping.node.key_ends.get(name)
+                certain = not number and not intended and best not in mapping.node.entries
+                if best and end and certain and is_misspelling(name, best):
+                    correction = TextEdit(position, end, best)
                 mapping.context.problems.note(position, path, f"unknown key; {hint}", correction)
                 if correction is not None:
                     self._check_misspelled(correction.text, value, path, mapping.context)
@@ -371,8 +390,8 @@ def describe(node: Node) -> str:
 
 def _space_missing(node: Node) -> str:
     """The remedy of a text that was meant as a key and its value."""
-    respaced = no_space(node.position, node.text) if isinstance(node, Scalar) and node.plain else None
-    return "" if respaced is None else f"write a space after the colon: {respaced[1].text}"
+    is_key = isinstance(node, Scalar) and node.plain and no_space(node.position, node.text)
+    return "write a space after the colon" if is_key else ""
 
 
 def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:

@@ -23,7 +23,7 @@ from exporter.config.schema import (
     missing,
 )
 from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
-from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, metrics_path_of
+from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, refuse_api
 from exporter.config.values import (
     PERCENT,
     AbsolutePath,
@@ -154,9 +154,7 @@ class UrlPath(ScalarValidator[str]):
         text = written.text
         if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
             raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
-        if (path := metrics_path_of(text)) is not None:
-            reason = f"{shown(masked(text))} answers requests, and has no metrics"
-            raise RefusedError(reason, instead=written.restyled(path))
+        refuse_api(text.partition("?")[0], shown(masked(text)), str, written)
         return text
 
 

@@ -66,8 +66,8 @@ class GatewayTenant:
 class GatewayPageRule:
     """How a gateway's page is read. By default, as the catalogue describes it.
 
-    `labels` name the tenant of a series, `tenants` who pays for it. `shares` are the counters of a page that
-    the catalogue does not have.
+    `labels` name the tenant of a series, `tenants` who pays for it. `shares` are the counters of its page,
+    where they are not those of the catalogue.
     """
 
     labels: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -20,12 +21,24 @@ HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?",
 _NO_SCHEME: Final = re.compile(r"[A-Za-z0-9._-]+:[1-9]\d{1,4}(?:/[A-Za-z0-9._/-]*)?", re.ASCII)
 """Without a query: it may hold a secret, which no message may repeat."""
 
+_USUAL_TLS: Final = "443"
+"""The end of the ports where a server without a scheme speaks https rather: 443, 8443."""
+
 _API: Final = re.compile(
-    r"(?P<base>.*?)(?:/v1|(?:/v1|/v2|/api)?/(?:(?:chat/)?completions?|chat|generate(?:_stream)?|embeddings?|"
-    r"embed|models|responses|messages|rerank|health(?:/live|/ready)?|infer|docs))/?",
+    r"/v1/?|.*/(?:v1|v2|api)/(?:(?:chat/)?completions?|chat|generate(?:_stream)?|embeddings?|embed|models|"
+    r"responses|messages|rerank|health(?:/live|/ready)?|infer)/?",
     re.ASCII,
 )
-"""Paths of an engine's API, in place of which its metrics are meant: OpenAI's, Triton's, Ollama's, TGI's."""
+"""Paths of an engine's API: OpenAI's, Triton's, Ollama's."""
+
+_BARE_API: Final = re.compile(
+    r"/(?:(?:chat/)?completions?|generate(?:_stream)?|embeddings|rerank|health(?:/live|/ready)?)/?", re.ASCII
+)
+"""Those of vLLM, SGLang, TGI and llama.cpp that no page of metrics has. They serve it at `/metrics`."""
+
+_OPENAI: Final = "/v1"
+_METRICS_OF_NIM: Final = "/v1/metrics"
+"""NIM serves it below its API: `exporter/engines/nim.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Url(ScalarValidator[str]):
         if parts.scheme not in SCHEMES:
             whole = f"http://{text}"
             if _NO_SCHEME.fullmatch(text) and _is_host(urlsplit(whole)):
+                if str(urlsplit(whole).port).endswith(_USUAL_TLS):
+                    raise RefusedError(f"{quoted} has no scheme; begin it with https:// or http://")
                 raise RefusedError(f"{quoted} has no scheme", instead=f'"{whole}"')
             raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
@@ -67,17 +82,28 @@ class Url(ScalarValidator[str]):
             raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
             raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
-        if (path := metrics_path_of(parts.path)) is not None:
-            instead = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-            reason = f"{quoted} answers requests, and has no metrics"
-            raise RefusedError(reason, instead=written.restyled(instead))
+        refuse_api(
+            parts.path, quoted, lambda path: urlunsplit((parts.scheme, parts.netloc, path, "", "")), written
+        )
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
 
 
-def metrics_path_of(path: str) -> str | None:
-    """The path of metrics beside a path of an engine's API; `None` for another path."""
-    match = _API.fullmatch(path)
-    return None if match is None else f"{match['base']}{METRICS_PATH}"
+def refuse_api(path: str, quoted: str, whole: Callable[[str], str], written: Scalar) -> None:
+    """Refuse a path of an engine's API. `quoted` is what was written, and `whole` makes the like of a path.
+
+    Raises:
+        RefusedError: it is one; proposes the page of metrics where only one is possible.
+    """
+    if METRICS_PATH[1:] in path.split("/"):
+        return
+    reason = f"{quoted} answers requests, and has no metrics"
+    usual = written.restyled(whole(METRICS_PATH))
+    if _BARE_API.fullmatch(path):
+        raise RefusedError(reason, instead=usual)
+    if _API.fullmatch(path):
+        below = path.startswith(_OPENAI)
+        of_nim = f"write {usual}, or of NIM {written.restyled(whole(_METRICS_OF_NIM))}"
+        raise RefusedError(reason, of_nim if below else f"write where its metrics are, like {usual}")
 
 
 def _is_host(parts: SplitResult) -> bool:

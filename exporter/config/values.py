@@ -17,6 +17,7 @@ from exporter.config.intended import (
     intended_truth,
     intended_word,
     is_gpu_uuid,
+    is_per_another,
     ratio_of_percent,
     uuid_as_nvml,
 )
@@ -32,10 +33,12 @@ DOLLAR_DECIMALS: Final = 12
 """The ledger counts picodollars."""
 
 PERCENT: Final = "if it is in percent, divide it by 100"
-"""Remedy for a ratio above 1; for one up to 100 the error has the quotient."""
+"""Remedy for a ratio above 1; for a whole one from 2 to 100 the error has the quotient."""
 
-ALL_OF_IT: Final = Decimal(100)
-"""Percent."""
+WHOLE_PERCENT: Final = range(2, 101)
+"""Numbers that are meant in percent: 1.2 is rather a ratio of a surcharge."""
+
+WHOLE: Final = "whole number"
 
 DIGITS: Final = "write the digits only, with a point for decimals"
 """Remedy for a number in a form that several people read differently."""
@@ -50,6 +53,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 _SEPARATED = re.compile(r"[+-]?\d[\d_,' ]*(?:\.\d+)?", re.ASCII)
 _OTHER_CURRENCY = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|CHF|JPY|CNY|INR)\b", re.IGNORECASE)
+_CURRENCY = re.compile(r"\$|\b(?:USD|dollars)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
 _NANOSECONDS_PER_MILLISECOND: Final = NANOSECONDS_PER_SECOND // 1000
@@ -126,7 +130,7 @@ class Number(ScalarValidator[Decimal]):
         value = number(written, self.example, self.unit, self._within)
         if not self._within(value):
             reason = f"{shown(written.text)} is out of range: {self.expected}"
-            if self.excess == PERCENT and self.high < value <= ALL_OF_IT:
+            if self.excess == PERCENT and value > self.high and value in WHOLE_PERCENT:
                 ratio = ratio_of_percent(written.text)
                 raise RefusedError(reason, f"if it is in percent, write {ratio}", instead=ratio)
             raise RefusedError(reason, self.excess if value > self.high else "")
@@ -159,7 +163,7 @@ class Whole(ScalarValidator[int]):
     @property
     def example(self) -> str:
         """The same, named a whole number."""
-        return f"whole number ({self.expected})"
+        return f"{WHOLE} ({self.expected})"
 
     def parse(self, written: Scalar) -> int:
         """An integer within the bounds."""
@@ -319,13 +323,15 @@ class Duration(ScalarValidator[Nanoseconds]):
     def parse(self, written: Scalar) -> Nanoseconds:
         """Nanoseconds within the bounds."""
         text = written.text
-        if not _DURATION.fullmatch(text):
-            intended = intended_duration(text)
-            if intended is not None and self._within(intended):
-                raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
-            raise RefusedError(f"{shown(text)} is no duration; write a whole number and ms, s or m, like 10s")
-        if not self._within(text):
+        is_duration = _DURATION.fullmatch(text) is not None
+        intended = text if is_duration else intended_duration(text)
+        if intended is None:
+            form = "write a whole number and ms, s or m, like 10s"
+            raise RefusedError(f"{shown(text)} is no duration; {form}")
+        if not self._within(intended):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
+        if not is_duration:
+            raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
         return _nanoseconds(text)
 
     def show(self, value: object) -> str:
@@ -443,30 +449,36 @@ def number(
     text = written.text
     if written.plain and _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text):
         return Decimal(text)
-    intended = text if _NUMBER.fullmatch(text) else intended_number(text, unit)
-    if _LEADING_ZERO.match(text):
-        intended = intended_number(text, unit)
-    if intended is not None and not allowed(Decimal(intended)):
+    is_number = _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text)
+    intended = text if is_number else intended_number(text, unit)
+    remedy = _remedy(text, unit) if intended is None else ""
+    if intended is not None and not allowed(value := Decimal(intended)):
+        fraction = expected.startswith(WHOLE) and value % 1
+        remedy = f"{intended} is {'no whole number' if fraction else 'out of range'}"
         intended = None
     if written.boolean:
         raise RefusedError(f"must be a {expected}, not the boolean {shown(text)}")
     if not written.plain:
-        raise RefusedError(
-            f"must be a {expected}, not text {shown(text)}", _remedy(text, intended), instead=intended
-        )
+        raise RefusedError(f"must be a {expected}, not text {shown(text)}", remedy, instead=intended)
     if _LEADING_ZERO.match(text):
-        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal", instead=intended)
+        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal", remedy, instead=intended)
     if _SEPARATED.fullmatch(text):
-        raise RefusedError(f"{shown(text)} has separators", _remedy(text, intended), instead=intended)
-    raise RefusedError(f"must be a {expected}, not {shown(text)}", _remedy(text, intended), instead=intended)
+        raise RefusedError(f"{shown(text)} has separators", remedy, instead=intended)
+    raise RefusedError(f"must be a {expected}, not {shown(text)}", remedy, instead=intended)
 
 
-def _remedy(text: str, intended: str | None) -> str:
+def _remedy(text: str, unit: str) -> str:
     """The remedy for a number whose value is not known."""
-    if intended is not None:
-        return ""
     if _OTHER_CURRENCY.search(text):
         return "amounts are in dollars only: convert it"
+    if "%" in text and "ratio" not in unit:
+        return "percent is for ratios only"
+    if _CURRENCY.search(text) and "dollars" not in unit:
+        return "a currency is for amounts only"
+    if is_per_another(text, unit):
+        return f"convert it to {unit}"
+    if _LEADING_ZERO.match(text):
+        return "write it in decimal, without the 0"
     return DIGITS if re.search(r"\d", text) else ""
 
 

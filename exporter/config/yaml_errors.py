@@ -2,13 +2,15 @@
 
 A parser reports where it noticed the error, often lines below the mistake, and in its own terms. Both loaders
 of PyYAML are understood: libyaml and the Python one word and place errors differently.
+
+No message repeats a value: which key it belongs to is not certain, and it may be a secret.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.config.problems import Position, TextEdit, shown
+from exporter.config.problems import Position, TextEdit
 
 QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
 
@@ -17,6 +19,8 @@ INDENTATION: Final = "is indented unlike the lines above; align it with the keys
 BETWEEN_ITEMS: Final = (
     "stands between list items; begin it with a dash, or indent it as a key of the item above"
 )
+
+COLON: Final = "holds a colon and a space; put quotes around the whole value"
 
 _PLAIN: Final = re.compile(r"[^\s,\[\]{}#\"]+")
 _KEY: Final = re.compile(r"(?P<indent>[ -]*)(?P<key>[A-Za-z_]\w*):(?P<gap> +)(?P<value>\S.*)", re.ASCII)
@@ -85,16 +89,10 @@ def quoted(text: str, position: Position) -> TextEdit | None:
     return None if match is None else _replaced(position, match[0], f'"{match[0]}"')
 
 
-def no_space(position: Position, text: str) -> tuple[str, TextEdit] | None:
-    """The remedy of `key:value`, where the space behind the colon is missing; `None` for another text."""
+def no_space(position: Position, text: str) -> TextEdit | None:
+    """The correction of `key:value`, where the space behind the colon is missing; `None` for another text."""
     match = _NO_SPACE.match(text)
-    if match is None:
-        return None
-    instead = f"{match['key']}: {match['value']}"
-    return (
-        f"{shown(match[0])} has no space after its colon; write {instead}",
-        _replaced(position, match[0], instead),
-    )
+    return None if match is None else _replaced(position, match[0], f"{match['key']}: {match['value']}")
 
 
 def _words(error: SyntaxFault) -> str:
@@ -116,13 +114,12 @@ def _line(lines: list[str], number: int) -> str:
 def _without_colon(lines: list[str], begins: Position) -> LocatedFault:
     """A line that is a word or two where a key belongs."""
     written = _COMMENT.sub("", _line(lines, begins.line)[begins.column - 1 :]).rstrip()
-    if located := no_space(begins, written):
-        return LocatedFault(begins, *located)
+    if (correction := no_space(begins, written)) is not None:
+        return LocatedFault(begins, "has no space after its colon; write it as key: value", correction)
     if (match := _NO_COLON.fullmatch(written)) is not None:
-        instead = f"{match['key']}: {match['value']}"
-        message = f"{shown(written)} has no colon; write {instead}"
-        return LocatedFault(begins, message, _replaced(begins, written, instead))
-    return LocatedFault(begins, f"{shown(written)} is no key with a value; write it as key: value")
+        correction = _replaced(begins, written, f"{match['key']}: {match['value']}")
+        return LocatedFault(begins, "has no colon; write it as key: value", correction)
+    return LocatedFault(begins, "is no key with a value; write it as key: value")
 
 
 def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:
@@ -133,10 +130,9 @@ def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:
         start = Position(noticed.line, match.end("gap") + 1)
         value = _COMMENT.sub("", match["value"]).rstrip()
         if '"' in value or "\\" in value or value[0] in "{['":
-            return LocatedFault(start, "holds a colon and a space; put quotes around the whole value")
-        instead = f'"{value}"'
-        message = f"the value of {match['key']} holds a colon and a space; write {match['key']}: {instead}"
-        return LocatedFault(start, message, _replaced(start, value, instead))
+            return LocatedFault(start, COLON)
+        correction = _replaced(start, value, f'"{value}"')
+        return LocatedFault(start, COLON, correction)
     for number in range(noticed.line - 1, 0, -1):
         before = _COMMENT.sub("", _line(lines, number)).rstrip()
         words = before.lstrip(" -")
@@ -153,9 +149,8 @@ def _reserved(text: str, lines: list[str], noticed: Position) -> LocatedFault:
     character = _line(lines, noticed.line)[noticed.column - 1 : noticed.column]
     if character == "\t":
         return LocatedFault(noticed, "a tab stands where a value or a key begins; YAML takes spaces only")
-    correction = quoted(text, noticed)
-    remedy = "put quotes around it" if correction is None else f"write {correction.text}"
-    return LocatedFault(noticed, f"a value cannot begin with {character}; {remedy}", correction)
+    message = f"a value cannot begin with {character}; put quotes around it"
+    return LocatedFault(noticed, message, quoted(text, noticed))
 
 
 def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedFault:

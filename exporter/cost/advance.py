@@ -236,14 +236,18 @@ def _listed(
                 holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
         address = reading.pci_bus_id or before.pci_bus_id
-        gpu = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, pci_bus_id=address)
-        # A GPU that cannot be read reports neither its instances nor its processes.
-        if reading.up or holders:
-            gpu = replace(gpu, holders=tuple(holders))
-        if reading.up:
-            memory = reading.memory_total_bytes or gpu.memory_bytes
-            gpu = replace(gpu, slices=attribution.mig_slices(reading), memory_bytes=memory)
-        after[uuid] = gpu
+        memory = reading.memory_total_bytes if reading.up else None
+        after[uuid] = replace(
+            before,
+            gpu=reading.gpu,
+            index=reading.index,
+            up=reading.up,
+            pci_bus_id=address,
+            # A GPU that cannot be read reports neither its instances nor its processes.
+            holders=tuple(holders) if reading.up or holders else before.holders,
+            slices=attribution.mig_slices(reading) if reading.up else before.slices,
+            memory_bytes=memory or before.memory_bytes,
+        )
     return after
 
 

@@ -222,6 +222,18 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
     return _count(after, reading, page, before.answered, restarted=page.fell)
 
 
+def marks_elsewhere(
+    reading: ServerReading, endpoints: Mapping[str, EndpointState], wall: Instant
+) -> EndpointState:
+    """The state of an endpoint whose tokens count at another one.
+
+    It is the other one's, of the same process, so that either may go on where the other stopped. Without one
+    it begins anew: what it missed was counted.
+    """
+    other = endpoints.get(reading.counted_at or "")
+    return EndpointState(reading.key, wall) if other is None else replace(other, key=reading.key)
+
+
 def took_turns(before: EndpointState, reading: ServerReading, wall: Instant) -> bool:
     """Whether the process that answers already ran when another one did, and so is no restart of it.
 

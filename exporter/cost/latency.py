@@ -49,25 +49,33 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     The rules are those of `endpoint_deltas`, for the three counters of a histogram together. A failed read
     leaves the marks. A first one only sets them, unless the process was seen to start. Another identity
     counts from zero, and so does a histogram that is below its mark for three reads. One whose bounds changed
-    within a process, by another objective, only sets its mark.
+    within a process, by another objective, only sets its mark, and so does one of an added objective. A page
+    that rose by more than any server counts moves no mark.
     """
     state = LatencyState() if before is None else before.latency
+    renamed = before is not None and before.key != reading.key
+    if renamed and not (state.identity and (reading.identity or not reading.up)):
+        state = LatencyState()  # of another server
     if not reading.up:
         return LatencyTick(state)
-    renamed = before is not None and before.key != reading.key
-    if reading.slo is None or (renamed and not (state.identity and reading.identity)):
-        state = LatencyState()  # of no server, or of another one
     if reading.slo is None:
-        return LatencyTick(state)
-    state = state if state.since is not None else replace(state, since=wall)
+        return LatencyTick(LatencyState())
+    since = _asked_since(before, reading, wall) if state.since is None else state.since
+    state = replace(state, since=since)
     if reading.latencies is None:
         return LatencyTick(state)
-    after = replace(state, read=True, identity=reading.identity or state.identity, falls=0, answered=wall)
-    seen_to_start = reading.started is not None and reading.started >= (state.since or 0)
-    baseline = not state.read and not seen_to_start
-    marks = state.marks
+    after = replace(
+        state,
+        read=True,
+        identity=reading.identity or state.identity,
+        falls=0,
+        answered=wall,
+        objectives=tuple(reading.slo.seconds()),
+    )
+    baseline = not state.read and (reading.started is None or reading.started < since)
+    marks, dropped = state.marks, state.dropped
     if state.read and state.identity and reading.identity and state.identity != reading.identity:
-        marks = {}
+        marks, dropped = {}, False
         baseline = before is not None and took_turns(before, reading, wall)
     fell = {each.series for each in reading.latencies if _fell(marks.get(each.series), each)}
     if fell and state.falls + 1 < RESETS_AFTER_READS:
@@ -76,13 +84,24 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     counts: dict[LatencyKey, LatencyCount] = {}
     for each in reading.latencies:
         key = (each.model, each.objective, each.basis)
-        count = LatencyCount() if baseline else _since(known.get(each.series), each, dropped=state.dropped)
+        added = state.read and each.objective not in state.objectives
+        mark = known.get(each.series)
+        count = LatencyCount() if baseline or added else _since(mark, each, dropped=dropped)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
-    most = MOST_PER_SECOND * max(wall - state.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+    last = state.answered if state.read else since
+    most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+    marks_now, full = _marks_after(marks, reading.latencies, wall)
     if sum(count.total for count in counts.values()) > most:
         counts = dict.fromkeys(counts, LatencyCount())
-    marks_now, dropped = _marks_after(marks, reading.latencies, wall)
-    return LatencyTick(replace(after, marks=marks_now, dropped=state.dropped or dropped), counts)
+        marks_now |= {each.series: marks[each.series] for each in reading.latencies if each.series in marks}
+    return LatencyTick(replace(after, marks=marks_now, dropped=dropped or full), counts)
+
+
+def _asked_since(before: EndpointState | None, reading: ServerReading, wall: Instant) -> Instant:
+    """Since when the histograms were asked for. Until its first answer that is as long as the endpoint."""
+    if before is None:
+        return min(wall, reading.absent_at or wall)
+    return wall if before.read or before.key != reading.key else before.watched_since
 
 
 def _fell(mark: LatencyMark | None, each: LatencyReading) -> bool:

@@ -106,14 +106,21 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         delta = _server_delta(key, before, readings, ticks, latencies, room)
         room -= len(delta.models) - len(before.models)
         servers.append(delta)
+    for reading in frame.servers:
+        if reading.counted_at is not None:
+            endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
     return ServerDeltas(servers, endpoints, implausible)
+
+
+OTHER_SERVERS: Final = ServerKey("", OTHER)
+"""The key under which servers beyond the limit are added up."""
 
 
 def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: CardinalityLimits) -> ServerKey:
     """The key under which a server is counted: its own, first come first served, else `other`."""
     if key in known or len(known) < limits.servers:
         return key
-    return ServerKey("", OTHER)
+    return OTHER_SERVERS
 
 
 def _by_server(

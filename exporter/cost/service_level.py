@@ -4,15 +4,18 @@ A histogram says how many observations lie up to each of its bucket bounds. Betw
 nothing, so a share is a range: it is exact where the objective is a bound.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
-from typing import Final, Literal, NamedTuple
+from itertools import product
+from typing import Final, Literal, NamedTuple, get_args
 
-from exporter.cost.postings import LatencyPart
-from exporter.readings import OBJECTIVES, Objective
+from exporter.cost.postings import LATENCY_PARTS, LatencyPart
+from exporter.readings import OBJECTIVES, LatencyBasis, Objective
 
 Measure = Literal["first_token", "per_token", "all"]
 """One objective, or all that a server has, met together."""
+
+BASES: Final[tuple[LatencyBasis, ...]] = get_args(LatencyBasis)
 
 ALL: Final = Fraction(1)
 
@@ -45,16 +48,24 @@ def joint(ratios: Iterable[ShareBounds]) -> ShareBounds:
     )
 
 
-def met_ratios(counts: Mapping[tuple[Objective, LatencyPart], int]) -> dict[Measure, ShareBounds]:
-    """The share of each objective, and of all together, from observations by objective and part."""
-    ratios: dict[Measure, ShareBounds] = {}
-    for objective in OBJECTIVES:
-        parts = {part: count for (of, part), count in counts.items() if of == objective}
-        ratio = met_ratio(parts)
+def met_ratios(
+    counts: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int], objectives: Collection[Objective]
+) -> dict[tuple[Measure, LatencyBasis], ShareBounds]:
+    """The share of each objective and basis, and of all together, from observations.
+
+    Requests and tokens are never added up, and have no share together: one bad token of each request is a
+    small share of tokens, and all requests. Nor has a level of which an objective was not observed, or one
+    whose objectives, `objectives`, were others in the meantime.
+    """
+    ratios: dict[tuple[Measure, LatencyBasis], ShareBounds] = {}
+    for objective, basis in product(OBJECTIVES, BASES):
+        ratio = met_ratio({part: counts.get((objective, basis, part), 0) for part in LATENCY_PARTS})
         if ratio is not None:
-            ratios[objective] = ratio
-    if ratios:
-        ratios["all"] = joint(ratios.values())
+            ratios[objective, basis] = ratio
+    bases = {basis for _, basis in ratios}
+    alike = bases == {"requests"} or len(ratios) == 1
+    if alike and {objective for objective, _ in ratios} == set(objectives):
+        ratios["all", bases.pop()] = joint(ratios.values())
     return ratios
 
 

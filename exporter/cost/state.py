@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.readings import Division, Gpu, Holder, PodOwnership, Quantity, Role, SeriesColumns, ServerKey
+from exporter.readings import (
+    Division,
+    Gpu,
+    Holder,
+    Objective,
+    PodOwnership,
+    Quantity,
+    Role,
+    SeriesColumns,
+    ServerKey,
+)
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -92,7 +102,8 @@ class LatencyMark:
 class LatencyState:
     """Marks of the latency histograms of one endpoint with a service level.
 
-    `since` is the wall time of the first tick that asked for them. The other fields are as those of counters,
+    `since` is the wall time of the first tick that asked for them, or for an endpoint without an answer yet.
+    `objectives` are those that the last good page was read for. The other fields are as those of counters,
     for histograms alone: a service level may be set later.
     """
 
@@ -102,6 +113,7 @@ class LatencyState:
     falls: int = 0
     answered: Instant = 0
     dropped: bool = False
+    objectives: tuple[Objective, ...] = ()
     marks: Mapping[str, LatencyMark] = field(default_factory=dict)
 
 

@@ -115,12 +115,16 @@ def described(name: str, engines: Described = ()) -> Engine | None:
 @cache
 def everything(engines: Described) -> WantedSeries:
     """`EVERYTHING`, and the names of described engines."""
+    if not engines:
+        return EVERYTHING
     return WantedSeries(EVERYTHING.names.union(*(wanted(engine).names for engine in engines)))
 
 
 @cache
 def everything_counted(engines: Described) -> WantedSeries:
     """`COUNTED`, and the names of described engines."""
+    if not engines:
+        return COUNTED
     return WantedSeries(COUNTED.names.union(*(counted(engine).names for engine in engines)))
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from threading import Lock
 from typing import Final, NamedTuple
 
 SERIES_MAX: Final = 20_000
@@ -114,26 +115,43 @@ def parsed(line: bytes) -> SampleLine | None:
     return SampleLine(named[0].decode(), labels, rest[2].decode())
 
 
+_COMPILING: Final = Lock()
+"""Pages of several servers are read at a time, and the first of them by the same names."""
+
+
 class WantedSeries:
     """Exact sample names to read, written with a colon where the engine writes one.
 
     Some writers turn the colon of `vllm:prompt_tokens_total` into an underscore when asked for OpenMetrics
     (prometheus_client 0.23 and later), so both spellings are read as the one with the colon.
+    The pattern is made for the first page: a host has pages of few of the engines.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names: Final = frozenset(names)
+        self._compiled: tuple[re.Pattern[bytes], dict[bytes, str]] | None = None
+
+    def _reading(self) -> tuple[re.Pattern[bytes], dict[bytes, str]]:
+        """The pattern of a line, and the canonical name of each spelling."""
+        if self._compiled is None:
+            with _COMPILING:
+                if self._compiled is None:
+                    self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> tuple[re.Pattern[bytes], dict[bytes, str]]:
         spelled = {name.replace(":", "_", 1).encode(): name for name in self.names}
-        self._canonical: Final = spelled | {name.encode(): name for name in self.names}
+        canonical = spelled | {name.encode(): name for name in self.names}
         choice = _choice(name.replace(":", _COLON, 1) for name in self.names) if self.names else "(?!)"
         # A leading newline is a literal that the pattern engine looks for with memchr.
-        self._pattern: Final = re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode())
+        return re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode()), canonical
 
     def lines(self, page: bytes) -> Iterator["WantedLine"]:
         """The wanted lines in the page's order: canonical name, and what follows it on the line."""
-        for match in self._pattern.finditer(b"\n" + page):
+        pattern, canonical = self._reading()
+        for match in pattern.finditer(b"\n" + page):
             name, rest = match.groups()
-            yield self._canonical[name], rest
+            yield canonical[name], rest
 
 
 class SeriesCache:

@@ -9,7 +9,7 @@ from exporter.engines.exposition import Page, Sample
 from exporter.engines.gateways import GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import created_by_labels, process_start
 from exporter.engines.spec import chosen
-from exporter.readings import GatewayCounter, Kind, label
+from exporter.readings import GatewayCounter, label
 from exporter.units import Instant
 
 COUNTS_MAX: Final = 1000
@@ -49,12 +49,7 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
     counters: list[GatewayCounter] = []
     label_sets: set[tuple[str, str, str]] = set()
     label_names: set[str] = set()
-    quantities: tuple[tuple[Kind, tuple[TokenSeries, ...]], ...] = (
-        ("prompt", shares.prompt),
-        ("cached_prompt", shares.cached),
-        ("generation", shares.generation),
-    )
-    for quantity, alternatives in quantities:
+    for quantity, alternatives in shares.kinds:
         # The first of these names that is on the page: the others repeat it.
         counted = next((series for series in alternatives if series.name in page.names), None)
         if counted is None:

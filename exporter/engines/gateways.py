@@ -39,12 +39,14 @@ maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 - APISIX reports the model of the answer, empty for one from its cache.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Choice, Fingerprint, created_name
 from exporter.engines.vllm import VLLM
+from exporter.readings import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class TokenSeries:
 
     name: str
     where: Choice = ()
+
+    def __str__(self) -> str:
+        """As the configuration has it: tokens_total{type="input"}."""
+        labels = ",".join(f'{name}="{"|".join(values)}"' for name, values in self.where)
+        return f"{self.name}{{{labels}}}" if labels else self.name
 
 
 def series_named(*names: str) -> tuple[TokenSeries, ...]:
@@ -82,9 +89,14 @@ class Shares:
     cached: tuple[TokenSeries, ...] = ()
 
     @property
+    def kinds(self) -> tuple[tuple[Kind, tuple[TokenSeries, ...]], ...]:
+        """Its counters by what they count."""
+        return ("prompt", self.prompt), ("cached_prompt", self.cached), ("generation", self.generation)
+
+    @property
     def names(self) -> frozenset[str]:
         """The names of its counters."""
-        return frozenset(series.name for series in (*self.prompt, *self.generation, *self.cached))
+        return frozenset(series.name for _, alternatives in self.kinds for series in alternatives)
 
     @property
     def created_names(self) -> tuple[str, ...]:
@@ -366,3 +378,9 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
 )
 """Tried before the engines, whose names some of them borrow."""
+
+
+def with_counters(names: Collection[str]) -> Shares | None:
+    """The counters of the gateway that writes some of these names; `None` for one that is not built in."""
+    every = (gateway.shares for gateway in GATEWAYS if gateway.shares is not None)
+    return next((shares for shares in every if not shares.names.isdisjoint(names)), None)

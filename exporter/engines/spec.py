@@ -7,7 +7,7 @@ The catalogue imports every file of this folder.
 Put a captured page with hand-made expectations next to those in tests/engines/captures.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
@@ -26,6 +26,23 @@ several processes are merged."""
 def chosen(labels: Mapping[str, str], choice: Choice) -> bool:
     """Whether every label of a choice has one of its values."""
     return all(labels.get(label, "") in values for label, values in choice)
+
+
+def overlap(*choices: Choice, unless: Iterable[Choice] = ()) -> bool:
+    """Whether a series may be of all choices, and of none of `unless`."""
+    left: dict[str, set[str]] = {}
+    for label, values in (each for choice in choices for each in choice):
+        left[label] = left.get(label, set(values)).intersection(values)
+    for choice in filter(None, unless):
+        others = [
+            (label, values) for label, values in choice if label not in left or left[label].difference(values)
+        ]
+        if not others:
+            return False
+        label, values = others[0]
+        if len(others) == 1 and label in left:
+            left[label].difference_update(values)
+    return all(left.values())
 
 
 @dataclass(frozen=True, slots=True)

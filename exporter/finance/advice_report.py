@@ -49,7 +49,10 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
     "consolidation": "latency of servers that compute at once, and memory that one would need at a peak.",
     "schedule": "the time to load the model, and capacity that is not there in the morning.",
     "hosted": "latency, license, privacy, quality and rate limits of the offer.",
-    "gpu_model": "latency, length of contexts, and prefix caches of another size.",
+    "gpu_model": (
+        "whether the model's name means the same weights there, latency, length of contexts, and prefix "
+        "caches of another size."
+    ),
 }
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",

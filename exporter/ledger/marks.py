@@ -40,10 +40,12 @@ from exporter.ledger.json_values import (
     string,
 )
 from exporter.readings import (
+    OBJECTIVES,
     DividedBy,
     Division,
     Gpu,
     Holder,
+    Objective,
     PodOwnership,
     Role,
     SeriesColumns,
@@ -448,6 +450,7 @@ def _latency_record(state: LatencyState) -> Record:
         "falls": state.falls,
         "answered": state.answered,
         "dropped": state.dropped,
+        "objectives": state.objectives,
         "marks": {
             series: (
                 None if math.isinf(mark.floor) else mark.floor,
@@ -473,10 +476,17 @@ def _latency(value: object) -> LatencyState:
             falls=count(record["falls"]),
             answered=integer(record["answered"]),
             dropped=record["dropped"] is True,
+            objectives=_objectives(record.get("objectives", [])),
             marks={series: _latency_mark(mark) for series, mark in mapping(record["marks"]).items()},
         )
     except (ValueError, KeyError, TypeError):
         return LatencyState()
+
+
+def _objectives(value: object) -> tuple[Objective, ...]:
+    """Objectives of a record; without them the next read only sets marks."""
+    names = array(value)
+    return tuple(each for each in OBJECTIVES if each in names)
 
 
 def _latency_mark(value: object) -> LatencyMark:

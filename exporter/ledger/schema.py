@@ -61,7 +61,7 @@ _INTEGERS: Final = {
     "first_held": ("product", "instant"),
     "equivalents": ("party", "reference", "picodollars"),
     "latencies": ("party", "objective", "basis", "part", "count"),
-    "minute_latencies": ("minute", "party", "objective", "part", "count"),
+    "minute_latencies": ("minute", "party", "objective", "basis", "part", "count"),
     "last_token": ("party", "instant"),
     "changed": ("party", "instant"),
 }

@@ -119,11 +119,11 @@ class TickSums(NamedTuple):
 
 
 class HourSums(NamedTuple):
-    """Money by phase, tokens by kind, and latencies by objective and part, of each owner."""
+    """Money by phase, tokens by kind, and latencies by objective, basis and part, of each owner."""
 
     money: dict[CostOwner, dict[str, Picodollars]]
     tokens: dict[CostOwner, dict[Kind, int]]
-    latencies: dict[CostOwner, dict[tuple[Objective, LatencyPart], int]]
+    latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]]
 
 
 class LastHour:
@@ -152,9 +152,9 @@ class LastHour:
             for (minute, owner, kind), count in totals.minute_tokens.items():
                 if minute in minutes:
                     add(sums.tokens.setdefault(owner, {}), kind, count)
-            for (minute, owner, objective, part), count in totals.minute_latencies.items():
+            for (minute, owner, objective, basis, part), count in totals.minute_latencies.items():
                 if minute in minutes:
-                    add(sums.latencies.setdefault(owner, {}), (objective, part), count)
+                    add(sums.latencies.setdefault(owner, {}), (objective, basis, part), count)
             self._minutes, self._sums = minutes, sums
         return self._sums
 
@@ -196,7 +196,9 @@ class Totals:
     first_held: dict[str, Instant] = field(default_factory=dict)
     equivalents: dict[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
     latencies: dict[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
-    minute_latencies: dict[tuple[int, CostOwner, Objective, LatencyPart], int] = field(default_factory=dict)
+    minute_latencies: dict[tuple[int, CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(
+        default_factory=dict
+    )
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
@@ -228,12 +230,12 @@ class Totals:
                 if requests.count:
                     self.changed[requests.owner] = end
         for latency in postings.latencies:
-            owner = latency.owner
+            owner, objective, basis = latency.owner, latency.objective, latency.basis
             for part in LATENCY_PARTS:
                 count = getattr(latency, part)
-                _count(self.latencies, (owner, latency.objective, latency.basis, part), count)
+                _count(self.latencies, (owner, objective, basis, part), count)
                 if latency.total:
-                    _count(self.minute_latencies, (minute, owner, latency.objective, part), count)
+                    _count(self.minute_latencies, (minute, owner, objective, basis, part), count)
         for energy in postings.energy:
             add(self.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
@@ -407,7 +409,7 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
     "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
     "equivalents": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
     "latencies": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]), n.label(k[2]), n.label(k[3]))),
-    "minute_latencies": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), n.label(k[2]), n.label(k[3]))),
+    "minute_latencies": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), *map(n.label, k[2:]))),
     "last_token": _BY_OWNER,
     "changed": _BY_OWNER,
 }

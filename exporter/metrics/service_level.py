@@ -33,8 +33,9 @@ def _met(totals: CommittedTotals) -> Iterator[Row]:
 
 def _ratios(report: Report) -> Iterator[Row]:
     for row in report.met:
-        yield (*owner_labels(row.owner), row.measure, "lower"), float(row.ratio.lower)
-        yield (*owner_labels(row.owner), row.measure, "upper"), float(row.ratio.upper)
+        labels = (*owner_labels(row.owner), row.measure, row.basis)
+        yield (*labels, "lower"), float(row.ratio.lower)
+        yield (*labels, "upper"), float(row.ratio.upper)
 
 
 def _costs(report: Report) -> Iterator[Row]:
@@ -83,11 +84,12 @@ ROWS: Final[tuple[Metric, ...]] = (
     ),
     gauge(
         "inference_slo_met_ratio",
-        (*OWNER_AND_MODEL, "objective", "bound"),
-        "Share of the latencies of the last 60 whole minutes within the objective, at least and at most. "
-        "Objective all: every objective met, of which only bounds are known, since no histogram has both "
-        "(at least a + b - 1, at most the smaller). Absent without a latency in the window, and without a "
-        f"slo. Also absent {CHARGED}.",
+        (*OWNER_AND_MODEL, "objective", "basis", "bound"),
+        "Share of the latencies of the last 60 whole minutes within the objective, at least and at most, of "
+        "requests and of tokens apart. Objective all: every objective met, of which only bounds are known, "
+        "since no histogram has both (at least a + b - 1, at most the smaller). It is absent where one of "
+        "several shares is of tokens, and without each of inference_slo_objective_seconds. Absent without a "
+        f"latency in the window, and without a slo. Also absent {CHARGED}.",
         _ratios,
     ),
     gauge(

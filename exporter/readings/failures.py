@@ -259,7 +259,8 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
         "Take it out of `servers`, and name the engines behind it",
     ),
     UnreadReason.COUNTED_TWICE: Remedy(
-        "its tokens are counted at another endpoint", "Take one of the two out of `servers`"
+        "its tokens are counted at another endpoint",
+        "Take one of the two out of `servers`; two behind one proxy of this host need their own addresses",
     ),
     UnreadReason.ROUTER: Remedy(
         "it is a router of llama.cpp",

@@ -187,6 +187,8 @@ class ServerReading:
     """One endpoint of a server in one tick.
 
     `up` is false when it did not answer: the counters are then empty.
+    `counted_at` is the URL of the endpoint that counts its tokens in its place, empty where another engine's
+    page repeats them, `None` where it counts itself; one with another is not up.
     `identity` changes with the process behind the endpoint; empty if unknown.
     `started` is when that process started, if known; `absent_at` is a moment at which it did not exist yet.
     `models` are the models it serves, loaded or not.
@@ -214,6 +216,7 @@ class ServerReading:
     division: Division | None = None
     slo: ServiceLevel | None = None
     latencies: tuple[LatencyReading, ...] | None = None
+    counted_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +280,9 @@ class GatewayReading:
     """One page of a gateway. `up` is false when it could not be read: nothing is known then.
 
     `title` is its name for people. `identity` changes with the process behind the page; empty if unknown.
-    `selection` are the configured counters, empty for built-in ones. `unlisted` are some of the page's
-    tenants that no configured tenant matches, and `unlisted_count` is how many there are.
+    `selection` are the configured counters, empty for built-in ones, and `absent` those without a series.
+    `unlisted` are some of the page's tenants that no configured tenant matches, and `unlisted_count` is how
+    many there are.
     """
 
     url: str
@@ -288,5 +292,6 @@ class GatewayReading:
     started: Instant | None = None
     counters: tuple[GatewayCounter, ...] = ()
     selection: str = ""
+    absent: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     unlisted_count: int = 0

@@ -137,7 +137,10 @@ def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
 
 
 def problems_document(errors: Sequence[ConfigError]) -> str:
-    """The problems of invalid files, each with its position; `file` is the first file."""
+    """The problems of invalid files, each with its position; `file` is the first file.
+
+    A correction that its message does not repeat holds a value, which may be a secret: it is left out.
+    """
     problems = [
         {
             "file": error.file,
@@ -145,7 +148,9 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
             "column": None if problem.position is None else problem.position.column,
             "key": problem.path,
             "message": problem.message,
-            "correction": None if problem.correction is None else problem.correction.text,
+            "correction": edit.text
+            if (edit := problem.correction) and edit.text in problem.message
+            else None,
         }
         for error in errors
         for problem in error.problems

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from exporter.cost.postings import UNALLOCATED
 from exporter.cost.state import State
 from exporter.report import CommittedTotals
-from exporter.units import Picodollars, dollars
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
 from exporter.web.wording import ABSENT, UNKNOWN, amount, timestamp
 
 COLUMNS: Final = 80
@@ -118,16 +118,24 @@ def of_daemon(body: bytes, location: str) -> HostStatus:
 def of_ledger(
     totals: CommittedTotals, state: State, location: str, month: str, budget: float | None
 ) -> HostStatus:
-    """The status in a ledger, without a daemon: nothing of now is known."""
-    spent: dict[tuple[str, str], Picodollars] = {}
+    """The status in a ledger, without a daemon: nothing of now is known.
+
+    A sum of the last hour that lacks time without a price is not known.
+    """
+    spent: dict[tuple[str, str], Picodollars | None] = {}
+    unpriced: dict[tuple[str, str], Nanoseconds] = {}
     for owner, window in totals.window.items():
-        name = _name(owner.namespace, owner.server)
-        spent[name, owner.model] = spent.get((name, owner.model), 0) + sum(window.money.values())
+        row = _name(owner.namespace, owner.server), owner.model
+        money = sum(window.money.values()) if window.money else None
+        before = spent.get(row)
+        spent[row] = money if before is None else before + (money or 0)
+        unpriced[row] = unpriced.get(row, 0) + window.unpriced
+    all_unpriced = sum(unpriced.values())
     cells = [value for key, value in totals.months.items() if key.month == month]
     models: dict[str, int] = {}
     for gpu in state.gpus.values():
         models[gpu.gpu.gpu_model] = models.get(gpu.gpu.gpu_model, 0) + gpu.count
-    hour = sum(spent.values())
+    known = [money for money in spent.values() if money is not None]
     return HostStatus(
         origin="ledger",
         location=location,
@@ -135,7 +143,7 @@ def of_ledger(
         taken=None if totals.last_commit is None else timestamp(totals.last_commit),
         stale=True,
         dollars_per_hour=None,
-        dollars_last_hour=dollars(hour) if spent else None,
+        dollars_last_hour=dollars(sum(known)) if known and not all_unpriced else None,
         run_rate_dollars=None,
         month=month,
         month_dollars=dollars(sum(cells)) if cells else None,
@@ -143,12 +151,22 @@ def of_ledger(
         budget_dollars=budget,
         gpus=tuple(GpuModelStatus(name, number, None, None, None) for name, number in sorted(models.items())),
         servers=_by_cost(
-            ServerStatus(server, model, None, dollars(money), None, None, None)
-            for (server, model), money in spent.items()
+            ServerStatus(row[0], row[1], None, _dollars(money, unpriced[row]), None, None, None)
+            for row, money in spent.items()
         ),
         sources=None,
-        notes=(),
+        notes=_without_price(all_unpriced),
     )
+
+
+def _dollars(money: Picodollars | None, unpriced: Nanoseconds) -> float | None:
+    return None if money is None or unpriced else dollars(money)
+
+
+def _without_price(unpriced: Nanoseconds) -> tuple[str, ...]:
+    """Why the last hour is not known."""
+    hours = unpriced / NANOSECONDS_PER_HOUR
+    return (f"{hours:,.4g} GPU-hours of the last hour have no price.",) if unpriced else ()
 
 
 def as_json(status: HostStatus) -> str:
@@ -206,7 +224,7 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
     hourly = "last hour" if status.origin == "ledger" else "$/hour"
     yield f"{'server':<24} {'model':<18} {'GPUs':>5} {hourly:>10} {'busy':>5} {'$/M tokens':>11}"
     servers = status.servers
-    shown = servers if room is None or len(servers) <= room else servers[: room - 1]
+    shown = servers if room is None or len(servers) <= room else _in_view(servers, room - 1)
     for each in shown:
         down = " DOWN" if each.up is False else ""
         yield (
@@ -215,9 +233,16 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
             f"{_figure(each.busy_ratio, '.0%'):>5} {_figure(each.dollars_per_million_tokens, ',.2f'):>11}"
         )
     if len(shown) < len(servers):
-        yield f"and {len(servers) - len(shown)} more, which cost less; --json has all"
+        yield f"and {len(servers) - len(shown)} more; --json has all"
     if not servers:
         yield "none"
+
+
+def _in_view(servers: Sequence[ServerStatus], room: int) -> Sequence[ServerStatus]:
+    """The first servers, and what no server holds: it may be the dearest."""
+    unallocated = [each for each in servers if each.server == UNALLOCATED][:1]
+    named = [each for each in servers if each.server != UNALLOCATED]
+    return [*named[: room - len(unallocated)], *unallocated]
 
 
 def _source_lines(status: HostStatus) -> Iterator[str]:

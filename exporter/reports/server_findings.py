@@ -57,8 +57,15 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
                 "rest stays with the server's owner.",
             )
             continue
-        if answer.reading.unlisted:
-            reading = answer.reading
+        reading = answer.reading
+        if reading.absent:
+            absent = " and no ".join(reading.absent)
+            yield Finding(
+                "note",
+                f"gateway {masked(reading.url)}: its page has no {absent}: check the names in `counters`, "
+                "unless nothing was counted so far.",
+            )
+        if reading.unlisted:
             names = _listed(reading.unlisted, reading.unlisted_count)
             yield Finding(
                 "note",

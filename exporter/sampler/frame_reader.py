@@ -94,7 +94,7 @@ class FrameReader:
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
             endpoints, of_servers = self._read_new(configured, endpoints, of_servers)
-        of_servers = self._once(endpoints, of_servers)
+        first, of_servers = self._once(endpoints, of_servers)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
         frame = Frame(
@@ -104,7 +104,7 @@ class FrameReader:
             servers=tuple(
                 answer.reading
                 if answer.reading is not None
-                else ServerReading(endpoint.key, endpoint.url, up=False)
+                else _silent(endpoint, answer, first.get(endpoint.url))
                 for endpoint, answer in answered
             ),
             holders=(*holders(config.servers, gpus or ()), *discovered.holders),
@@ -129,15 +129,17 @@ class FrameReader:
         )
         return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
 
-    def _once(self, endpoints: tuple[Endpoint, ...], answers: list[Gathered]) -> list[Gathered]:
-        """The answers, without those of endpoints whose server an earlier endpoint reads."""
+    def _once(
+        self, endpoints: tuple[Endpoint, ...], answers: list[Gathered]
+    ) -> tuple[dict[str, str], list[Gathered]]:
+        """The endpoints whose server another one reads, each with it, and the answers without theirs."""
         answered = [
-            Answered(endpoint.url, answer.reading, getattr(endpoint, "peer", None))
+            Answered(endpoint.url, answer.reading, peer)
             for endpoint, answer in zip(endpoints, answers, strict=True)
-            if answer.reading is not None
+            if answer.reading is not None and (peer := getattr(endpoint, "peer", None)) is not None
         ]
         first = self.same_servers.of((endpoint.url for endpoint in endpoints), answered)
-        return [
+        return first, [
             answer
             if answer.reading is None or endpoint.url not in first
             else _counted_twice(answer, endpoint.url, first[endpoint.url])
@@ -167,6 +169,13 @@ class FrameReader:
         named = {endpoint.url for endpoint in configured}
         discovered = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
         return (*configured, *discovered)
+
+
+def _silent(endpoint: Endpoint, answer: Gathered, first: str | None) -> ServerReading:
+    """The reading of an endpoint without an answer of its own. `first` reads the same server."""
+    repeated = answer.health.reason == FailureReason.COUNTED_TWICE
+    counted_at = "" if first is None and repeated else first
+    return ServerReading(endpoint.key, endpoint.url, up=False, counted_at=counted_at)
 
 
 def _counted_twice(answer: Gathered, url: str, first: str) -> Gathered:

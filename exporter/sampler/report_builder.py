@@ -21,7 +21,7 @@ from exporter.cost.projection import (
 from exporter.cost.quotients import per_million
 from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import ServerState
-from exporter.readings import Frame, ServerKey, published
+from exporter.readings import Frame, Objective, ServerKey, ServerReading, published
 from exporter.report import (
     BudgetRow,
     Build,
@@ -89,7 +89,7 @@ def build_report(
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
     quotients = () if totals is None else tuple(_quotients(totals, policy, outcome.state.servers))
-    met = () if totals is None else tuple(_met(totals))
+    met = () if totals is None else tuple(_met(totals, frame.servers))
     loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
     return Report(
         elapsed=frame.elapsed,
@@ -181,10 +181,15 @@ def _quotients(
             yield Quotient(owner, kind, basis, value)
 
 
-def _met(totals: CommittedTotals) -> Iterable[MetRow]:
+def _met(totals: CommittedTotals, servers: Iterable[ServerReading]) -> Iterable[MetRow]:
+    objectives: dict[ServerKey, set[Objective]] = {}
+    for server in servers:
+        if server.slo is not None:
+            objectives.setdefault(server.key, set()).update(server.slo.seconds())
     for owner, window in totals.window.items():
-        for measure, ratio in met_ratios(window.latencies).items():
-            yield MetRow(owner, measure, ratio)
+        ratios = met_ratios(window.latencies, objectives.get(owner.key, ()))
+        for (measure, basis), ratio in ratios.items():
+            yield MetRow(owner, measure, basis, ratio)
 
 
 def _met_costs(quotients: Iterable[Quotient], met: Iterable[MetRow]) -> Iterable[MetCostRow]:

@@ -1,12 +1,11 @@
 """Review of the daemon's own ledger for savings: once an hour, in a thread of its own."""
 
-import ctypes
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from exporter import malloc
 from exporter.clock import Clock
 from exporter.config import Config
 from exporter.cost.savings import LEAST_HOURS, SCHEDULE_HOURS, SavingsPolicy, advice
@@ -30,6 +29,7 @@ class SavingsReview:
     """Keeps the findings of the last review, for the next report.
 
     `ledger_path` returns the file of the ledger, `None` while there is none. `run` runs work in a thread.
+    `trim` gives back what a review has freed.
     A review reads what the last commit left there. Ticks and scrapes never wait for it.
     """
 
@@ -39,9 +39,11 @@ class SavingsReview:
         ledger_path: Callable[[], Path | None],
         run: Callable[[Callable[[], None], str], object] = start,
         quiet_start: Nanoseconds = QUIET_START,
+        trim: Callable[[], None] = malloc.trim,
     ) -> None:
         self._ledger_path = ledger_path
         self._run = run
+        self._trim = trim
         self._clock = clock
         self._earliest = clock.elapsed() + quiet_start
         self._running = False
@@ -79,19 +81,14 @@ class SavingsReview:
         except LedgerError as error:
             self._note(str(error))
         finally:  # findings of before are not those of now
-            self._savings, self._running = savings, False
-            _trim_heap()
+            self._savings = savings
+            self._trim()  # before another may begin
+            self._running = False
 
     def _note(self, problem: str) -> None:
         if problem and problem != self._problem:
             log.warning("savings unavailable", extra={"problem": problem})
         self._problem = problem
-
-
-def _trim_heap() -> None:
-    """Give what a review has freed back to the system, where the C library can (malloc_trim(3) of glibc)."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reviewed(basis: TickBasis, now: Instant, config: Config, path: Path) -> HostSavings | None:

@@ -5,7 +5,8 @@ all of them. A server that is read twice would be counted twice.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ from urllib.parse import urlsplit
 from exporter.readings import ServerReading
 from exporter.sources.http_client import Peer
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
+
+TAKEN_OVER_AFTER: Final = 3
+"""Ticks in which an endpoint is silent and another one of its server answers, until that one counts."""
 
 TABLES: Final = ("net/tcp", "net/tcp6")
 
@@ -30,80 +34,157 @@ class Answered:
 
     url: str
     reading: ServerReading
-    peer: Peer | None
+    peer: Peer
 
 
 class SameServers:
-    """Endpoints that read a server that an earlier endpoint reads.
+    """Endpoints that read a server that another endpoint counts.
 
     Two endpoints are of one server if one socket answers both with the same query, and their pages are of
-    one process: by its identity, else by the same path and the same series. A proxy may pass requests of one
-    socket on to several servers. Once found, such a pair lasts while both are read and answer by that socket,
-    also in ticks in which the first one fails.
+    one process: by its identity, else, on this host, by the same path and the same series. A proxy may pass
+    requests of one socket on to several servers by their names: elsewhere series tell nothing, and a proxy on
+    this very host needs paths that tell its servers apart.
+
+    Once found, such a pair lasts while both are watched and where both answer they do so by one socket. The
+    one that counted last goes on: its next good read has what it missed. If it is silent for
+    `TAKEN_OVER_AFTER` ticks in which another one answers, that one counts.
     """
 
     def __init__(self, sockets: Callable[[], Sequence[ListeningSocket]] = own_listeners) -> None:
         self._sockets = sockets
         self._first: dict[str, str] = {}
+        self._missed: dict[str, int] = {}
+        self._ticks = 0
+        self._counted: dict[str, int] = {}
 
     def of(self, urls: Iterable[str], answers: Iterable[Answered]) -> dict[str, str]:
         """The endpoints that repeat another one, each with that one. `urls` are those that are configured or
         discovered now, `answers` those of them that answered, in order.
         """
-        urls = set(urls)
-        earlier = {url: first for url, first in self._first.items() if url in urls and first in urls}
-        answers = [answer for answer in answers if answer.peer is not None]
-        ports = [answer.peer.port for answer in answers if answer.peer is not None]
-        if len(set(ports)) == len(ports):  # the usual case: no table is read
-            self._first = earlier
-            return earlier
-        sockets = self._sockets()
-        first: dict[str, str] = {}
+        urls, answers = tuple(urls), tuple(answers)
         answered = {answer.url for answer in answers}
-        for position, answer in enumerate(answers):
-            for other in answers[:position]:
-                if other.url not in first and self._same(other, answer, sockets, earlier):
-                    first[answer.url] = other.url
-                    break
-        first.update({url: one for url, one in earlier.items() if one not in answered and url not in first})
-        self._first = first
-        return first
+        earlier = self._lasting(urls, answered)
+        first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
 
-    def _same(
-        self, one: Answered, other: Answered, sockets: Sequence[ListeningSocket], earlier: dict[str, str]
-    ) -> bool:
-        if one.peer is None or other.peer is None or not same_socket(one.peer, other.peer, sockets):
-            return False
-        first, second = urlsplit(one.url), urlsplit(other.url)
-        reading, again = one.reading, other.reading
-        # A name of an endpoint has a digest of its query, as its fragment.
-        if first.fragment != second.fragment or reading.engine != again.engine:
-            return False
-        if reading.identity and again.identity:
-            return reading.identity == again.identity
-        if earlier.get(other.url) == one.url:
-            return True
-        return first.path == second.path and _series(reading) == _series(again)
+        def rank(answer: Answered) -> tuple[bool, int]:
+            # One whose first is silent stands for it.
+            repeats = answer.url in earlier and answer.url not in first
+            return repeats, -self._counted.get(first.get(answer.url, answer.url), 0)
+
+        self._join(sorted(answers, key=rank), earlier, first)
+        self._first = {url: _last(first, url) for url in urls if url in first}
+        self._ticks += 1
+        self._counted = {url: self._counted[url] for url in urls if url in self._counted}
+        self._counted |= dict.fromkeys(answered - first.keys(), self._ticks)
+        return dict(self._first)
+
+    def _lasting(self, urls: Sequence[str], answered: Collection[str]) -> dict[str, str]:
+        """The pairs of the last tick, turned round where the one that counts is gone or silent too long."""
+        watched = set(urls)
+        others: dict[str, list[str]] = {}
+        for url in urls:
+            if url in self._first:
+                others.setdefault(self._first[url], []).append(url)
+        pairs: dict[str, str] = {}
+        missed: dict[str, int] = {}
+        for first, waiting in others.items():
+            heir = next((url for url in waiting if url in answered), None)
+            silent = 0 if first in answered else self._missed.get(first, 0) + (heir is not None)
+            if first in watched and silent < TAKEN_OVER_AFTER:
+                pairs |= dict.fromkeys(waiting, first)
+                missed[first] = silent
+                continue
+            heir = heir or waiting[0]
+            pairs |= {url: heir for url in (first, *waiting) if url != heir and url in watched}
+            self._counted[heir] = self._counted.get(first, 0)
+        self._missed = missed
+        return pairs
+
+    def _join(self, answers: Sequence[Answered], earlier: dict[str, str], first: dict[str, str]) -> None:
+        """Add to `first` those of these answers that repeat an earlier one of them."""
+        reached = sockets_reached((answer.peer for answer in answers), self._sockets)
+        requests = [_request(answer, reached) for answer in answers]
+        counts = Counter(requests)
+        shown: dict[Hashable, str] = {}
+        for answer, request in zip(answers, requests, strict=True):
+            if counts[request] == 1:  # the usual case
+                continue
+            page = _page(answer)
+            sought = _sought(answer, request, (("url", earlier.get(answer.url)), *page))
+            one = next((shown[name] for name in sought if name in shown), None)
+            if one is None:
+                for name in _shown(answer, request, (("url", answer.url), *page)):
+                    shown.setdefault(name, answer.url)
+                continue
+            again, one = _last(first, answer.url), _last(first, one)
+            if again != one:
+                first[again] = one
 
 
-def _series(reading: ServerReading) -> frozenset[tuple[str, str]]:
-    return frozenset((counter.series, counter.quantity) for counter in reading.counters)
+def _last(first: dict[str, str], url: str) -> str:
+    """The endpoint that counts for one: itself, or the one at the end of what it repeats."""
+    while url in first:
+        url = first[url]
+    return url
 
 
-def same_socket(one: Peer, other: Peer, sockets: Iterable[ListeningSocket]) -> bool:
-    """Whether two connections reached one listening socket. Of another host only the address tells."""
-    if (one.host, one.port) == (other.host, other.port):
-        return True
-    if one.port != other.port or not (one.local and other.local):
-        return False
-    listening = [socket for socket in sockets if socket.port == one.port]
-    first, second = (_accepting(peer, listening) for peer in (one, other))
-    return bool(first) and first == second
+def _request(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:
+    """What two answers of one server have in common: the socket, the query and the engine."""
+    # A name of an endpoint has a digest of its query, as its fragment.
+    return reached[answer.peer], urlsplit(answer.url).fragment, answer.reading.engine
 
 
-def _accepting(peer: Peer, listening: Iterable[ListeningSocket]) -> frozenset[int]:
+def _page(answer: Answered) -> tuple[Hashable, ...]:
+    """What tells a page of this host from another one's where neither has an identity; nothing elsewhere."""
+    if not answer.peer.local:
+        return ()
+    series = frozenset((counter.series, counter.quantity) for counter in answer.reading.counters)
+    return (("page", urlsplit(answer.url).path, series),)
+
+
+def _sought(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+    """The names by which to find the server of an answer: its identity, else hints.
+
+    Of two that have an identity no hint counts.
+    """
+    if answer.reading.identity:
+        yield request, answer.reading.identity
+        yield from ((request, hint, "no identity") for hint in hints)
+    else:
+        yield from ((request, hint) for hint in hints)
+
+
+def _shown(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+    """The names by which others find an answer."""
+    if answer.reading.identity:
+        yield request, answer.reading.identity
+    for hint in hints:
+        yield request, hint
+        if not answer.reading.identity:
+            yield request, hint, "no identity"
+
+
+def sockets_reached(
+    peers: Iterable[Peer], sockets: Callable[[], Sequence[ListeningSocket]]
+) -> dict[Peer, Hashable]:
+    """What stands for the listening socket that each connection reached; of another host only the address.
+
+    `sockets` are only listed where a port is reached by several addresses of this host.
+    """
+    peers = set(peers)
+    addresses = Counter(peer.port for peer in peers if peer.local)
+    listening: dict[int, list[ListeningSocket]] = {port: [] for port, count in addresses.items() if count > 1}
+    for socket in sockets() if listening else ():
+        if socket.port in listening:
+            listening[socket.port].append(socket)
+    return {
+        peer: (_accepting(peer, listening.get(peer.port, ())) if peer.local else None) or peer
+        for peer in peers
+    }
+
+
+def _accepting(peer: Peer, listening: Sequence[ListeningSocket]) -> frozenset[int]:
     """The sockets that take connections to an address: those bound to it, else those bound to all."""
-    listening = tuple(listening)
     exact = frozenset(socket.inode for socket in listening if _is(socket.host, peer.host))
     return exact or frozenset(socket.inode for socket in listening if not socket.host)
 

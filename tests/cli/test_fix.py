@@ -108,6 +108,22 @@ def test_a_file_that_changes_meanwhile_is_not_overwritten(
     assert file.read_text() == WRONG
 
 
+def test_a_wrong_price_file_is_an_error(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its problems hide those of the configuration, which is neither right nor corrected till it is read."""
+    prices = file.with_name("prices.json")
+    before = f"prices: {{path: {prices}}}\ninterval:10s\n"
+    file.write_text(before)
+    assert main(["check-config", f"--config.file={file}", "--fix", "--write"]) == 2
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"{prices}: cannot be read: No such file or directory; "
+        "write it with `prices update`, or remove prices.path\n"
+    )
+    assert file.read_text() == before
+
+
 def test_what_remains_is_listed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What can be corrected is written; the rest is an error, by its line in the corrected file."""
     file.write_text(f"{WRONG}interval: soon\n")

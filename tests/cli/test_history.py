@@ -1,6 +1,8 @@
 """The verb `history`: one command, one Prometheus, no daemon."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
@@ -105,7 +107,46 @@ def test_records_are_written_whole_with_the_commands_that_import_them(
     assert not path.with_name("past records.om.part").exists()
     assert f"create-blocks-from openmetrics --max-block-duration=486h '{path}'" in messages
     assert "/api/v1/import/prometheus" in messages
+    assert "note:" not in messages
     assert answered.ranges
+
+
+def commands(messages: str, server: str) -> list[str]:
+    """What is printed for a server, in order."""
+    lines = [line.strip().partition(": ") for line in messages.splitlines()]
+    return [command for name, _, command in lines if name.startswith(server)]
+
+
+def test_an_earlier_import_is_deleted_before_the_next(
+    answered: FakePrometheus, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its ledger, which is of the address; the file's lines have the same one."""
+    path = tmp_path / "past.om"
+    options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=path)
+
+    assert history(options, ManualClock()) == 0
+    messages = capsys.readouterr().err
+    (ledger,) = set(re.findall(r'ledger="([^"]+)"', path.read_text()))
+    for server, port in (("Prometheus", 9090), ("VictoriaMetrics", 8428)):
+        delete, take = commands(messages, server)
+        url = f"http://HOST:{port}/api/v1/admin/tsdb/delete_series"
+        assert shlex.split(delete) == ["curl", "-d", f'match[]={{ledger="{ledger}"}}', url]
+        assert str(path) in take
+    assert "Prometheus with --web.enable-admin-api: curl" in messages
+    assert answered.ranges
+
+
+def test_an_earlier_import_in_the_server_is_said(
+    monkeypatch: pytest.MonkeyPatch, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its ledgers are named: one may be of another address of the same server."""
+    spend = {"__name__": "inference:spend_dollars_per_hour", "ledger": "history-0123456789ab"}
+    _answer_by(monkeypatch, server(({"__name__": UTILIZATION, **GPU}, spend)).answer)
+    options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=tmp_path / "past.om")
+
+    assert history(options, ManualClock()) == 0
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("note:"))
+    assert "has an earlier import, history-0123456789ab: delete it first" in note
 
 
 def test_a_file_that_cannot_be_written_is_said(

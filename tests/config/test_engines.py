@@ -210,6 +210,57 @@ def test_a_bad_engine_is_refused_with_its_place(refused: Refused, engine: str, e
     assert refused(f"engines: [{{{engine}}}]\n".encode()) == [f"ice.yaml:{expected}"]
 
 
+AS_PROMPT, AS_GENERATION = "{name: x, quantity: prompt", "{name: x, quantity: generation"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "generation"),
+    [
+        ("", ""),
+        ("", "where: {t: out}"),
+        ("where: {t: [in, both]}", "where: {t: [both, out]}"),
+        ("where: {t: in}", "where: {u: out}"),
+        ("unless: {t: out}", "where: {t: [out, in]}"),
+        ("unless: {t: out, u: a}", "where: {t: out}"),
+        ("unless: {t: out}", "unless: {t: in}"),  # one without t counts as both
+    ],
+)
+def test_a_series_counts_as_one_kind_of_tokens(refused: Refused, prompt: str, generation: str) -> None:
+    """Else each of its tokens would be charged as two."""
+    counters = f"{AS_PROMPT}, {prompt}}}, {AS_GENERATION}, {generation}}}"
+    (problem,) = refused(f"engines: [{{name: x, counters: [{counters}]}}]\n".replace(", }", "}").encode())
+    assert problem == (
+        "ice.yaml:1:31: engines[0].counters: [1] counts series of x that [0] counts as prompt; give both "
+        "a where that tells them apart"
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "generation"),
+    [
+        ("where: {t: in}", "where: {t: [out, more]}"),
+        ("where: {t: in, u: a}", "where: {t: in, u: b}"),
+        ("where: {t: [in, out]}, unless: {t: out}", "where: {t: out}"),
+        ("unless: {t: out}", "where: {t: out}"),
+        ("where: {t: in}", "unless: {t: [in, dry]}"),
+        ("where: {t: in, u: a}", "unless: {t: in, u: a}"),
+        ("where: {t: [a, b]}, unless: {t: a}", "unless: {t: b}"),
+    ],
+)
+def test_one_name_may_count_several_kinds_of_tokens(prompt: str, generation: str) -> None:
+    """By labels, as the cached part of a prompt that is subtracted from it counts alone."""
+    counters = f"{AS_PROMPT}, {prompt}}}, {AS_GENERATION}, {generation}}}"
+    cached = "{name: whole, quantity: prompt, minus: y}, {name: y, quantity: cached_prompt}"
+    (engine,) = parse(f"engines: [{{name: x, counters: [{counters}, {cached}]}}]\n".encode()).engines
+    assert [count.quantity for count in engine.counts()] == [
+        "prompt",
+        "generation",
+        "prompt",
+        "prompt",
+        "cached_prompt",
+    ]
+
+
 def test_a_name_is_of_one_engine(refused: Refused) -> None:
     """Two of one name would be read as the first."""
     one = f"{{name: x, {COUNTERS}}}"

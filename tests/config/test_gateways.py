@@ -4,7 +4,7 @@ import pytest
 
 from exporter.config import ConfigError, parse
 from exporter.config.settings import Config, GatewayPageRule, GatewayTenant
-from exporter.engines import TokenSeries
+from exporter.engines import Shares, TokenSeries
 from exporter.reports.rule_text import divide_words
 
 
@@ -43,6 +43,41 @@ def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
         "divided by t for 1 tenant as http://127.0.0.1:4000/metrics counts, "
         "by cached_total and in_total and out_sum"
     )
+
+
+def test_counters_of_a_gateway_that_is_built_in_keep_its_labels() -> None:
+    """Cached prompts of LiteLLM: its label of models, the provider before them, deployments and no-values."""
+    config = divided(
+        "by: [team_alias], deployments: [id-1], tenants: [{match: a, team: x}], counters: "
+        "{prompt: litellm_input_tokens_metric_total, generation: litellm_output_tokens_metric_total, "
+        "cached_prompt: litellm_input_cached_tokens_metric_total}"
+    )
+    shares = config.divides()[0].page.shares
+
+    assert shares == Shares(
+        (TokenSeries("litellm_input_tokens_metric_total"),),
+        (TokenSeries("litellm_output_tokens_metric_total"),),
+        "model",
+        "api_provider",
+        "model_id",
+        ("team_alias", "team"),
+        ("", "None"),
+        "litellm_input_tokens_metric_created",
+        (TokenSeries("litellm_input_cached_tokens_metric_total"),),
+    )
+
+
+@pytest.mark.parametrize(("key", "label"), [("", "ai_model"), ("model_label: model, ", "model")])
+def test_the_label_of_models_is_the_gateways_own_unless_it_is_written(key: str, label: str) -> None:
+    """Also where it is written as what it is by default."""
+    config = divided(
+        f"by: [t], tenants: [{{match: a, team: x}}], {key}counters: "
+        "{prompt: 'kong_ai_llm_tokens_total{token_type=\"prompt_tokens\"}'}"
+    )
+    shares = config.divides()[0].page.shares
+
+    assert shares is not None
+    assert (shares.model, shares.generation) == (label, ())
 
 
 def test_a_page_may_count_one_kind_alone() -> None:

@@ -63,9 +63,59 @@ def test_what_syntax_hid_is_corrected_too() -> None:
     assert corrected(b"timezone: UTC\n" + before, FILE) == (after, ())
 
 
+@pytest.mark.parametrize("style", ["|", "|-", ">", ">2"])
+def test_a_block_stays(style: str) -> None:
+    """A text in lines of its own ends where the next begins: a correction would take that away."""
+    value = f"budgets:\n  - name: a\n    dollars_per_month: {style}\n      27k\n# ours\ninterval: 10s\n"
+    key = f"? {style}\n    timezon\n: UTC\n# ours\n"
+
+    for text in (value, key):
+        after, problems = corrected(text.encode(), FILE)
+        assert (after.decode(), len(problems)) == (text, 1)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r", "\r\n", "\x85", "\u2028", "\u2029"])
+def test_lines_end_as_yaml_ends_them(newline: str) -> None:
+    """A correction is put into the line of which its error is."""
+    before = f"# ours{newline}limits:\n\tmodels: 5\ninterval: 10{newline}"
+
+    with pytest.raises(ConfigError, match=r"^ice.yaml:3:1: is indented by a tab"):
+        parse(before.encode(), FILE)
+    assert corrected(before.encode(), FILE) == (
+        f"# ours{newline}limits:\n  models: 5\ninterval: 10s{newline}".encode(),
+        (),
+    )
+
+
+def test_a_tab_is_found_behind_every_line_end() -> None:
+    """Of a file whose lines end as on old Macs, too."""
+    assert corrected(b"limits:\r\tmodels: 5\r", FILE) == (b"limits:\r  models: 5\r", ())
+
+
+def test_a_correction_that_is_wrong_too_is_left_out() -> None:
+    """The second GPU would be given twice: it stays as it is, and the interval is corrected all the same."""
+    uuid = "-7{}000000-0000-4000-8000-000000000007, from: 2026-11-20}}"
+    gpus = f"retired:\n  - {{uuid: GPU{uuid.format('e')}\n  - {{uuid: GPU{uuid.format('E')}\n"
+
+    after, problems = corrected(f"{gpus}interval: 10\n".encode(), FILE)
+
+    assert after.decode() == f"{gpus}interval: 10s\n"
+    assert [problem.path for problem in problems] == ["retired[1].uuid"]
+
+
+def test_what_syntax_hid_undoes_its_correction() -> None:
+    """The first line is no time zone in quotes either, which shows once the second line is mended."""
+    text = b"timezone: @UTC\ninterval:10\n"
+
+    after, problems = corrected(text, FILE)
+
+    assert (after, len(problems)) == (text, 1)
+    assert corrected(b"timezone: UTC\ninterval:10\n", FILE) == (b"timezone: UTC\ninterval: 10s\n", ())
+
+
 def test_no_correction_repeats_a_secret() -> None:
     """A URL whose query may hold one is not proposed with it."""
-    text = b'servers: [{name: a, url: "http://h:8000/v1?key=abc123", gpus: [0]}]\n'
+    text = b'servers: [{name: a, url: "http://h:8000/health?key=abc123", gpus: [0]}]\n'
     with pytest.raises(ConfigError) as caught:
         parse(text, FILE)
 

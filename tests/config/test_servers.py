@@ -4,7 +4,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from exporter.config import Config
+import pytest
+
+from exporter.config import Config, parse
 from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
 
 
@@ -42,3 +44,29 @@ def test_what_is_looked_for_can_be_switched_off(good: Callable[[str], Config]) -
     """Without a word processes are looked at; `false` stops that."""
     assert Config().processes
     assert not good("good-servers-found.yaml").processes
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics/chat",
+        "/metrics/v1",
+        "/metrics/v1/completions",
+        "/v1/metrics",
+        "/v1/metrics/chat",
+        "/chat",
+        "/docs",
+        "/models",
+        "/infer",
+        "/health/chat",
+        "/proxy/generate",
+        "/chat/v1",
+    ],
+)
+def test_where_metrics_may_be_is_read(path: str) -> None:
+    """A page of metrics may have any path but an engine's own, and below `metrics` every one."""
+    url = f"servers: [{{name: a, url: 'http://proxy:9000{path}', gpus: [0]}}]\n"
+    matched = f"servers: [{{match: {{port: 8000}}, metrics: {{path: '{path}'}}}}]\n"
+
+    assert parse(url.encode(), Path("ice.yaml")).servers[0].url == f"http://proxy:9000{path}"
+    assert parse(matched.encode(), Path("ice.yaml")).server_rules[0].metrics_path == path

@@ -35,16 +35,22 @@ def service_level() -> list[Fraction]:
         outcome = advance(state, frame, cost_policy(rent(1)))
         state = outcome.state
     counts = {
-        (posting.objective, part): getattr(posting, part)
+        (posting.objective, posting.basis, part): getattr(posting, part)
         for posting in outcome.postings.latencies
         for part in ("lower", "upper", "total")
     }
-    ratios = met_ratios(counts)  # type: ignore[arg-type]
-    both = ratios["all"]
+    ratios = met_ratios(counts, SLO.seconds())  # type: ignore[arg-type]
+    both = ratios["all", "requests"]
     low, high = met_cost(3.0, both)
     assert low is not None
     assert high is not None
-    return [*ratios["first_token"], ratios["per_token"].lower, *both, Fraction(low), Fraction(high)]
+    return [
+        *ratios["first_token", "requests"],
+        ratios["per_token", "requests"].lower,
+        *both,
+        Fraction(low),
+        Fraction(high),
+    ]
 
 
 LEVEL_EXAMPLES: dict[str, Callable[[], list[Fraction]]] = {"service-level": service_level}

@@ -6,11 +6,11 @@
 import pytest
 
 from exporter.cost.policy import IgnoredSaving
-from exporter.cost.postings import Phase
+from exporter.cost.postings import OTHER, Phase
 from exporter.cost.savings import Advice, Lack, Release, Saving, advice
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.cost.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 BIG = ServerKey("llm", "big")
 SMALL = ServerKey("llm", "small")
@@ -183,6 +183,46 @@ def test_the_slower_of_two_measurements() -> None:
     assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 6 * HOUR // 10)
 
 
+def prompt_heavy() -> SavingsHost:
+    """A million prompt tokens in 0.1 hours and 10,000 generated in 0.4; one L40S is free."""
+    other = cheap(idle=0.6, tokens=10_000)
+    other.use(SMALL, ALL, idle=0.9, phase="prefill")
+    return of(other, SMALL, "prompt", 10**6)
+
+
+def another(kind: Kind = "generation", tokens: int = 50_000) -> SavingsHost:
+    """Another server of the model, half busy with so many tokens on an L40S of another host."""
+    host = SavingsHost(name="node-3").gpu(SMALL, dollars=1, model="L40S").use(SMALL, ALL, idle=0.5)
+    return of(host, SMALL, kind, tokens)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_measurement_that_is_slow_for_this_load(fast: bool) -> None:  # noqa: FBT001 - both
+    """20,000 generated tokens take 0.8 hours there, two L40S. A server that is faster changes nothing.
+
+    That one has fewer tokens in its busy time.
+    """
+    hosts = [dear(tokens=20_000), prompt_heavy(), *([another()] if fast else [])]
+
+    result = judged(*hosts)
+
+    assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_the_measurement_that_has_all_kinds_of_tokens() -> None:
+    """The slower server never saw a prompt: 10 prompt and 20,000 generated tokens by the other one.
+
+    0.1 of an hour for a million prompt tokens and 0.4 for 10,000 generated: 0.8 of an hour and a trifle.
+    """
+    host = of(dear(tokens=20_000), BIG, "prompt", 10)
+    other = prompt_heavy().gpu(dollars=1, model="L40S").use(FREE, ALL)
+
+    (saving,) = cheaper(judged(host, other, another(tokens=5_000)))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.host, saving.cheaper.need) == ("node-2", 8 * HOUR // 10 + HOUR // 10**6)
+
+
 def test_a_measurement_of_two_gpus() -> None:
     """100,000 tokens in two half hours: a replica is two L40S on one host."""
     (saving,) = cheaper(judged(dear(), cheap(free=3, tokens=100_000, gpus=2)))
@@ -242,6 +282,30 @@ def test_gpus_that_a_muted_finding_keeps(kind: str) -> None:
     result = judged(dear(), other, ignored=(ignored,))
 
     assert (cheaper(result), missing(result)) == ([], [Lack("room", "node-1", "llm/big")])
+
+
+def test_a_free_card_in_mig_mode_is_no_whole_gpu() -> None:
+    """No server on it could have the whole card as measured."""
+    other = cheap(free=0).gpu(dollars=1, model="L40S", divided=True).use(FREE, ALL)
+
+    result = judged(dear(), other)
+
+    assert [each.kind for each in result.savings] == ["unallocated"]
+    assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
+def test_hours_that_a_muted_schedule_does_not_take() -> None:
+    """336 hours at 4 less 1 dollar are 1008: the nights stay with the server."""
+    night = [hour for hour in ALL if hour % 24 >= 20 or hour % 24 < 6]
+    host = SavingsHost().gpu(BIG).use(BIG, night).use(BIG, sorted({*ALL} - {*night}), idle=0.5)
+    of(host, BIG, "generation", 60_000)
+    for hour in night:
+        del host.tokens[MONDAY + hour]
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    (saving,) = cheaper(judged(host, cheap(), ignored=(ignored,)))
+
+    assert (saving.claimed, saving.amount) == (336 * HOUR, 1008 * DOLLAR)
 
 
 def test_each_free_gpu_is_used_once() -> None:
@@ -307,6 +371,97 @@ def test_a_host_that_is_given_back_as_a_whole_has_no_room() -> None:
 
     assert [each.kind for each in result.savings] == ["unallocated"]
     assert missing(result) == [Lack("room", "node-1", "llm/big")]
+
+
+def moved(at: int, memory_read: bool = True, gone: bool = False) -> SavingsHost:  # noqa: FBT001, FBT002 - a table
+    """A server that an H100 served with 100,000 tokens an hour until it moved to an L40S, with 50,000.
+
+    `memory_read`: its memory was read on both. `gone`: the H100 is no longer there.
+    """
+    other = cheap().gpu(model="H100")
+    for hour in range(at):
+        rows = other.tokens[MONDAY + hour]
+        rows.update(dict.fromkeys(rows, 100000))
+    if memory_read:
+        old, new = other.gpus[2].gpu, other.gpus[0].gpu
+        other.memory = {
+            MONDAY + hour: {(old if hour < at else new, SMALL): GIB, (old, BIG): GIB} for hour in ALL
+        }
+    if gone:
+        other.gpus.pop()
+    return other
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(("at", "hours"), [(0, 336), (168, 168), (312, 24)])
+def test_hours_on_a_dearer_gpu_measure_no_cheaper_one(at: int, hours: int, *, gone: bool) -> None:
+    """Only hours in which memory was read on an L40S count: 50,000 tokens each."""
+    (saving,) = cheaper(judged(dear(), moved(at, gone=gone)))
+
+    assert saving.cheaper is not None
+    assert (saving.cheaper.tokens, saving.cheaper.need) == (hours * 50_000, 6 * HOUR // 10)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("at", [313, 335])
+def test_a_server_that_moved_to_a_cheaper_gpu_within_the_day(at: int, *, gone: bool) -> None:
+    """Its last hours are fewer than 24: nothing is measured."""
+    assert missing(judged(dear(), moved(at, gone=gone))) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_a_host_of_two_kinds_without_memory() -> None:
+    """On which of its kinds a server computed is not known, but where it has one only."""
+    assert missing(judged(dear(), moved(0, memory_read=False))) == [Lack("rate", "node-1", "llm/big")]
+    assert len(cheaper(judged(dear(), moved(0, memory_read=False, gone=True)))) == 1
+
+
+def test_hours_without_memory_of_a_host_that_had_two_kinds() -> None:
+    """The H100 is gone, and memory of others was on it: hours in which none was read are left out."""
+    other = moved(0, gone=True)
+    for hour in range(100):
+        del other.memory[MONDAY + hour][other.gpus[0].gpu, SMALL]
+
+    (saving,) = cheaper(judged(dear(), other))
+
+    assert saving.cheaper is not None
+    assert saving.cheaper.tokens == 236 * 50_000
+
+
+def test_a_server_on_both_kinds_at_once() -> None:
+    """Hours in which it held GPUs of both kinds measure neither."""
+    other = moved(0)
+    for rows in other.memory.values():
+        rows[other.gpus[2].gpu, SMALL] = GIB
+
+    assert missing(judged(dear(), other)) == [Lack("rate", "node-1", "llm/big")]
+
+
+def test_models_beyond_the_limit_are_none() -> None:
+    """`other` are models that limits.models adds up: an L40S that serves small ones measures no large one."""
+    folded = dear(model=OTHER), of(cheap(), SMALL, "generation", 50_000, model=OTHER)
+    folded[1].tokens = {
+        hour: {each: count for each, count in rows.items() if each[0].model == OTHER}
+        for hour, rows in folded[1].tokens.items()
+    }
+
+    result = judged(*folded)
+
+    assert (cheaper(result), missing(result)) == ([], [])
+
+
+def test_servers_beyond_the_limit_are_none() -> None:
+    """`other` are servers that limits.servers adds up: what they did is not what one of them did."""
+    beyond = ServerKey("", OTHER)
+    host = SavingsHost().gpu(beyond).use(beyond, ALL, idle=0.5)
+    measured = SavingsHost(name="node-2").gpu(beyond, dollars=1, model="L40S").gpu(dollars=1, model="L40S")
+    measured.use(beyond, ALL, idle=0.5).use(FREE, ALL)
+    of(measured, beyond, "generation", 50_000)
+
+    as_load = judged(of(host, beyond, "generation", 60_000), cheap())
+    as_measurement = judged(dear(), measured)
+
+    assert (cheaper(as_load), missing(as_load)) == ([], [])
+    assert (cheaper(as_measurement), missing(as_measurement)) == ([], [Lack("rate", "node-1", "llm/big")])
 
 
 @pytest.mark.parametrize("case", ["divided", "shared", "two-models", "unpriced", "partial"])

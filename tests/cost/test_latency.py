@@ -16,6 +16,8 @@ from tests.cost.readings import HOUR, SECOND, START, page
 from tests.depth import examples
 
 SLO = ServiceLevel(first_token_seconds=0.75)
+EACH = ServiceLevel(per_token_seconds=0.05)
+BOTH = ServiceLevel(first_token_seconds=0.75, per_token_seconds=0.05)
 KEY = ("llama", "first_token", "requests")
 NOTHING = LatencyCount()
 
@@ -42,7 +44,7 @@ class Watch:
     ) -> LatencyCount | None:
         """What a page adds; `None` where it has no such histogram, or says nothing yet."""
         self.at += after
-        reading = replace(page(), slo=SLO, latencies=histograms, **changes)  # type: ignore[arg-type]
+        reading = replace(page(), **{"slo": SLO, "latencies": histograms, **changes})  # type: ignore[arg-type]
         return self.take(reading)
 
     def take(self, reading: ServerReading) -> LatencyCount | None:
@@ -67,6 +69,40 @@ def test_a_process_that_was_seen_to_start_counts_from_zero(watch: Watch) -> None
     """It started after its histograms were asked for: nothing on its page is older."""
     watch.take(replace(page(), slo=SLO, latencies=None))
     assert watch.read(histogram(3, 4, 5), started=START + SECOND) == LatencyCount(3, 4, 5)
+
+
+def test_a_process_that_starts_after_failed_reads_counts_from_zero(watch: Watch) -> None:
+    """Its endpoint was asked, and did not answer, before it started. A failed read knows no level."""
+    for _ in range(2):
+        watch.take(ServerReading(page().key, page().url, up=False))
+        watch.at += 10 * SECOND
+    assert watch.read(histogram(3, 4, 5), started=watch.at + SECOND) == LatencyCount(3, 4, 5)
+
+
+def test_a_process_that_ran_before_failed_reads_only_sets_marks(watch: Watch) -> None:
+    """Its requests before the first tick are none of it."""
+    watch.take(ServerReading(page().key, page().url, up=False))
+    assert watch.read(histogram(3, 4, 5), started=START - SECOND) == NOTHING
+
+
+def test_a_process_that_was_seen_not_to_exist_counts_from_zero(watch: Watch) -> None:
+    """Discovery looked before it started: as for tokens, nothing on its first page is older."""
+    reading = histogram(3, 4, 5)
+    assert watch.read(reading, started=START - SECOND, absent_at=START - 2 * SECOND) == LatencyCount(3, 4, 5)
+
+
+def test_another_server_after_a_failed_read_only_sets_marks(watch: Watch) -> None:
+    """Renamed while it did not answer, and neither process is known: the marks are another server's."""
+    batch = ServerKey("", "batch")
+    watch.read(histogram(10, 20, 30), identity="")
+    watch.take(ServerReading(batch, page().url, up=False))
+    assert watch.read(histogram(40, 50, 60), identity="", key=batch) == NOTHING
+
+
+def test_a_first_page_is_not_believed_without_limit(watch: Watch) -> None:
+    """Ten seconds after the first tick a process cannot have served a trillion requests."""
+    watch.take(ServerReading(page().key, page().url, up=False))
+    assert watch.read(histogram(0, 0, 1e12), started=START + SECOND) == NOTHING
 
 
 def test_a_level_set_on_a_running_server_counts_from_then(watch: Watch) -> None:
@@ -150,6 +186,21 @@ def test_another_objective_counts_from_then_on(watch: Watch) -> None:
     assert watch.read(replace(moved, lower=22, upper=28, total=39)) == LatencyCount(2, 3, 4)
 
 
+def test_an_objective_that_is_added_counts_from_then_on(watch: Watch) -> None:
+    """A reload adds the first one to the other: what its histogram holds is older."""
+    watch.take(replace(page(), slo=EACH, latencies=()))
+    assert watch.read(histogram(900, 950, 1000), slo=BOTH) == NOTHING
+    assert watch.read(histogram(901, 952, 1003), slo=BOTH) == LatencyCount(1, 2, 3)
+
+
+def test_an_objective_that_is_removed_and_put_back_counts_from_then_on(watch: Watch) -> None:
+    """Its old mark is none: what came in its absence was not asked for."""
+    watch.read(histogram(10, 20, 30), slo=BOTH)
+    watch.take(replace(page(), slo=EACH, latencies=()))
+    assert watch.read(histogram(40, 60, 80), slo=BOTH) == NOTHING
+    assert watch.read(histogram(41, 62, 83), slo=BOTH) == LatencyCount(1, 2, 3)
+
+
 def test_bounds_that_flap_within_a_process_count_nothing(watch: Watch) -> None:
     """A page that changes its buckets at each read is not believed, however large its counts."""
     watch.read(histogram(10, 20, 30))
@@ -192,6 +243,15 @@ def test_marks_are_bounded_and_what_was_dropped_never_counts_twice(watch: Watch)
     assert watch.read(*sets[:MARKS_MAX]) == NOTHING
 
 
+def test_dropped_marks_are_those_of_their_process(watch: Watch) -> None:
+    """A restarted process has no mark that was dropped: a set that comes late counts from zero again."""
+    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(MARKS_MAX + 1)]
+    watch.read(*sets[:MARKS_MAX])
+    watch.read(*sets[1:])
+    watch.read(sets[0], identity="chat-2")
+    assert watch.read(*sets[:2], identity="chat-2") == LatencyCount(1, 2, 3)
+
+
 def test_a_replica_behind_the_same_address_only_sets_marks(watch: Watch) -> None:
     """It already ran while the other one answered: its requests in between are unknown."""
     watch.read(histogram(10, 20, 30), identity="a", started=START - HOUR)
@@ -221,11 +281,26 @@ def test_without_a_level_nothing_is_kept(watch: Watch) -> None:
 
 
 def test_counts_that_no_server_has_are_not_counted(watch: Watch) -> None:
-    """More than 100 million a second: the page is hostile, or broken."""
+    """More than 100 million a second: the page is hostile, or broken, and moves no mark."""
     watch.read(histogram(0, 0, 0))
     most = 60.0 * MOST_PER_SECOND
     assert watch.read(histogram(0, 0, most + 1)) == NOTHING
-    assert watch.read(histogram(0, 0, most + 3)) == LatencyCount(0, 0, 2)
+    assert watch.read(histogram(0, 0, most)) == LatencyCount(0, 0, most)
+
+
+def test_an_implausible_page_counts_no_history_again(watch: Watch) -> None:
+    """The pages after it go on from the marks before it, at once."""
+    watch.read(histogram(900, 950, 1000))
+    assert watch.read(histogram(900, 950, 1e12)) == NOTHING
+    assert watch.read(histogram(901, 952, 1003)) == LatencyCount(1, 2, 3)
+    assert [watch.read(histogram(901, 952, 1003)) for _ in range(3)] == [NOTHING] * 3
+
+
+def test_an_implausible_page_of_a_new_process_only_sets_marks(watch: Watch) -> None:
+    """The marks of the process before are none of it."""
+    watch.read(histogram(10, 20, 30))
+    assert watch.read(histogram(1, 2, 1e12), identity="chat-2") == NOTHING
+    assert watch.read(histogram(2, 4, 1e12 + 3), identity="chat-2") == LatencyCount(1, 2, 3)
 
 
 def test_buckets_that_contradict_each_other_count_nothing(watch: Watch) -> None:

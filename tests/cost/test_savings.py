@@ -87,6 +87,44 @@ def test_the_cheapest_free_gpus_are_claimed_first() -> None:
     assert (saving.gpus, saving.amount) == (1, 672 * DOLLAR)
 
 
+def beside(other: str) -> SavingsHost:
+    """A free GPU at 4 dollars beside GPUs with free time that is not its own: unpriced, or parts of cards."""
+    host = busy_chat(SavingsHost().gpu(CHAT).gpu())
+    if other == "unpriced":
+        return host.gpu(dollars=None).use(FREE, range(2 * WEEK))
+    host.gpu(CHAT, divided=True).gpu(CHAT, divided=True)
+    return host.use(FREE, range(2 * WEEK), 2, idle=6 / 7, phase="other")
+
+
+@pytest.mark.parametrize("other", ["unpriced", "parts"])
+def test_free_time_of_other_gpus(other: str) -> None:
+    """The GPU was held until now: an hour of an unpriced one, or 6/7 of two cards each, is not its own."""
+    host = beside(other).use(ARCHIVE, range(2 * WEEK), idle=0.4, tokens=7)
+
+    kinds = {each.kind for each in advice([host.usage()], policy()).savings}
+
+    assert kinds == set()
+
+
+@pytest.mark.parametrize("other", ["unpriced", "parts"])
+def test_a_gpu_that_is_free_beside_others(other: str) -> None:
+    """Free for the last 48 hours, but two of them: 46. Those of the others are left out in each hour.
+
+    Parts of two cards may have been free whole: 5/7 of an hour are sure, too few for a finding.
+    """
+    host = beside(other).use(FREE, range(288, 336)).use(ARCHIVE, range(288), idle=0.4, tokens=7)
+    for hour in (300, 310):
+        host.gpu_time[MONDAY + hour].update(
+            {each: time - HOUR for each, time in host.gpu_time[MONDAY + hour].items() if time > HOUR}
+        )
+
+    findings = [
+        (each.gpus, each.window_hours, each.claimed) for each in advice([host.usage()], policy()).savings
+    ]
+
+    assert findings == ([(1, 48, 46 * HOUR)] if other == "unpriced" else [])
+
+
 def test_a_deserted_server() -> None:
     """Silent for the last 48 of 336 hours on 2 GPUs at 4 dollars: 384 dollars, 2 x 4 x 730 a month."""
     host = busy_chat(SavingsHost().gpu(CHAT).gpu(ARCHIVE).gpu(ARCHIVE))
@@ -194,6 +232,30 @@ def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
     savings = advice([host.usage()], policy(offers=(offer(),))).savings
 
     assert [(each.kind, each.amount // DOLLAR) for each in savings] == [("hosted", 588), ("schedule", 560)]
+
+
+def test_a_muted_schedule_takes_no_hours() -> None:
+    """336 hours at 4 dollars are 1344, and 196 million tokens cost 196: 1148 less, nights included."""
+    days = sorted({*range(336)} - {*nights()})
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4, tokens=10**6)
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    result = advice([host.usage()], policy(offers=(offer(),), ignored=(ignored,)))
+
+    assert [(each.kind, each.amount // DOLLAR) for each in result.counted] == [("hosted", 1148)]
+    assert {each.kind for each in result.savings} == {"hosted", "schedule"}
+
+
+def test_an_offer_for_which_a_muted_schedule_left_too_few_hours() -> None:
+    """1000 million tokens cost 1000: less than 1344 of all hours, more than 784 without the nights."""
+    days = sorted({*range(336)} - {*nights()})
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights()).use(CHAT, days, idle=0.4)
+    host.use(CHAT, days[:1], 0, tokens=10**9)
+    ignored = IgnoredSaving("schedule", "cold starts", policy().now + 1)
+
+    result = advice([host.usage()], policy(offers=(offer(),), ignored=(ignored,)))
+
+    assert [(each.kind, each.amount // DOLLAR) for each in result.counted] == [("hosted", 344)]
 
 
 @pytest.mark.parametrize("release", ["host", "owned", "lease", "unknown"])

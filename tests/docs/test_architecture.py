@@ -81,7 +81,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
 def test_every_thread_has_its_name_in_the_table() -> None:
     """As the code names its threads."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
-    made = set(re.findall(r'\bstart\(.*"([\w-]+)"', sources))
+    made = set(re.findall(r'\b(?:start\(.*|KeptThreads\()"([\w-]+)"', sources))
 
     assert {name for name in made if f"`{name}`" not in section("Threads")} == set()
     assert {"web", "web-client", "source", "reload"} <= made

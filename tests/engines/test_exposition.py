@@ -2,6 +2,8 @@
 
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -317,3 +319,27 @@ def test_a_hostile_line_costs_time_in_proportion_to_its_length(rest: bytes) -> N
     """A pattern that tried every way to read it would not come back within this test's time limit."""
     page = read(b"a:x_total" + rest + b"\na:x_total 5\n", A)
     assert (page.malformed, len(page.samples["a:x_total"])) == (1, 1)
+
+
+def test_a_pattern_is_made_for_the_first_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, however many servers are read at a time: most engines have no server on a host."""
+    made: list[WantedSeries] = []
+    compiled = WantedSeries._compile
+
+    def noted(wanted: WantedSeries) -> object:
+        made.append(wanted)
+        return compiled(wanted)
+
+    monkeypatch.setattr(WantedSeries, "_compile", noted)
+    wanted, other = WantedSeries({"up", "a:b"}), WantedSeries({"down"})
+    together = Barrier(4)
+
+    def lines(_: int) -> list[tuple[str, bytes]]:
+        together.wait(10)
+        return list(wanted.lines(b"up 1\na_b 2\ndown 3\n"))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lines, range(4))) == [[("up", b" 1"), ("a:b", b" 2")]] * 4
+    assert made == [wanted]
+    assert list(other.lines(b"down 3\n")) == [("down", b" 3")]
+    assert made == [wanted, other]

@@ -2,8 +2,17 @@
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, read, recognize
-from exporter.engines.catalogue import ROWS
+from exporter.engines import (
+    ENGINES,
+    EVERYTHING,
+    Engine,
+    GatewaySpec,
+    everything,
+    everything_counted,
+    read,
+    recognize,
+)
+from exporter.engines.catalogue import COUNTED, ROWS
 from exporter.engines.gateways import GATEWAYS
 from exporter.engines.spec import chosen
 from tests.engines.conftest import RecognizePage
@@ -170,3 +179,9 @@ def test_a_choice_takes_a_missing_label_for_an_empty_one() -> None:
     assert [
         chosen(labels, choice) for labels in ({}, {"cache_source": "total"}, {"cache_source": "device"})
     ] == [True, True, False]
+
+
+def test_without_described_engines_there_is_one_list_of_names() -> None:
+    """A second one would be as large, and made while the first servers are read."""
+    assert everything(()) is EVERYTHING
+    assert everything_counted(()) is COUNTED

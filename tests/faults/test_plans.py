@@ -1,6 +1,6 @@
 """Seeded plans of faults, each of twelve simulated minutes: nothing is lost or counted twice.
 
-CI runs eight that have every kind of fault, and those that once failed.
+CI and `make slow` run eight that have every kind of fault, and those that once failed.
 `make nightly`, `make faults` and `make deep` run 200.
 """
 

@@ -123,7 +123,8 @@ def test_all_kinds() -> None:
         "   Cash: the bill falls when the GPUs are given back.",
         "   Assumes: tokens take the GPU time that they took there, and no hour is more",
         "     than 70% busy.",
-        "   Cannot judge: latency, length of contexts, and prefix caches of another size.",
+        "   Cannot judge: whether the model's name means the same weights there, latency,",
+        "     length of contexts, and prefix caches of another size.",
         "   Why: inference-cost-exporter explain llm/chat-8b --window=336h",
     ]
     assert max(map(len, lines)) <= 80

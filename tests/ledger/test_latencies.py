@@ -69,7 +69,7 @@ def test_observations_add_up_and_outlive_a_restart(path: Path, clock: StillClock
 
 
 def test_the_window_has_whole_minutes_of_the_last_hour(path: Path, clock: StillClock) -> None:
-    """The first tick is of minute 0, the other of minute 1; of both bases an objective is one sum."""
+    """The first tick is of minute 0, the other of minute 1. Requests and tokens are never added up."""
     ledger = Ledger.open(path, clock)
     ledger.post(FIRST, accrued(FIRST))
     ledger.post(LAST, accrued(FIRST, LAST))
@@ -77,16 +77,27 @@ def test_the_window_has_whole_minutes_of_the_last_hour(path: Path, clock: StillC
     later = served(ledger, 62).window
     ledger.close()
 
-    first = {("first_token", "lower"): 3, ("first_token", "upper"): 4, ("first_token", "total"): 5}
-    last = {
-        ("first_token", "lower"): 1,
-        ("first_token", "upper"): 1,
-        ("first_token", "total"): 2,
-        ("per_token", "lower"): 98,
-        ("per_token", "upper"): 104,
-        ("per_token", "total"): 110,
+    first = {
+        ("first_token", "requests", "lower"): 3,
+        ("first_token", "requests", "upper"): 4,
+        ("first_token", "requests", "total"): 5,
     }
-    both = {**last, ("first_token", "lower"): 4, ("first_token", "upper"): 5, ("first_token", "total"): 7}
+    last = {
+        ("first_token", "requests", "lower"): 1,
+        ("first_token", "requests", "upper"): 1,
+        ("first_token", "requests", "total"): 2,
+        ("per_token", "tokens", "lower"): 90,
+        ("per_token", "tokens", "upper"): 95,
+        ("per_token", "tokens", "total"): 100,
+        ("per_token", "requests", "lower"): 8,
+        ("per_token", "requests", "upper"): 9,
+        ("per_token", "requests", "total"): 10,
+    }
+    both = last | {
+        ("first_token", "requests", "lower"): 4,
+        ("first_token", "requests", "upper"): 5,
+        ("first_token", "requests", "total"): 7,
+    }
     assert at == {1: first, 2: both, 60: both, 61: last}
     assert CHAT not in later
 
@@ -95,10 +106,10 @@ def test_a_minute_that_was_summed_once_takes_in_what_is_added_to_it(path: Path, 
     """Sums of the hour are kept from tick to tick, and made again when one of their minutes changes."""
     ledger = Ledger.open(path, clock)
     ledger.post(FIRST, accrued(FIRST))
-    before = served(ledger, 1).window[CHAT].latencies["first_token", "total"]
+    before = served(ledger, 1).window[CHAT].latencies["first_token", "requests", "total"]
     late = replace(FIRST, end=NOVEMBER + 20 * SECOND)
     ledger.post(late, accrued(FIRST, late))
-    after = served(ledger, 1).window[CHAT].latencies["first_token", "total"]
+    after = served(ledger, 1).window[CHAT].latencies["first_token", "requests", "total"]
     ledger.close()
 
     assert (before, after) == (5, 10)

@@ -28,7 +28,7 @@ from exporter.cost.state import (
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Gpu, Holder, PodOwnership, ServerKey, endpoint_id
+from exporter.readings import Division, Gpu, Holder, Objective, PodOwnership, ServerKey, endpoint_id
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -95,6 +95,7 @@ REMEMBERED = State(
                 falls=1,
                 answered=NOVEMBER + 2,
                 dropped=True,
+                objectives=("first_token", "per_token"),
                 marks={
                     "ttft{engine=0}": LatencyMark(0.5, 0.75, 3.0, 4.0, 1e15),
                     "tpot{engine=0}": LatencyMark(-inf, 0.01, 0.0, 4.0, 5.0, gone=NOVEMBER + 3),
@@ -427,6 +428,7 @@ def test_scopes_of_a_later_release_stay_in_the_file(
         [],
         {"since": "now"},
         {"read": None},
+        {"objectives": "first_token"},
         {"marks": {"ttft": [0.5, 0.75, 3, 4]}},
         {"marks": {"ttft": [0.5, 0.75, 3, "4", 5, None]}},
         {"marks": {"ttft": [0.5, 0.75, 3, 4, float("inf"), None]}},
@@ -442,6 +444,25 @@ def test_damaged_histograms_cost_an_endpoint_nothing_else(damaged: Any) -> None:
 
     assert dropped == ()
     assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], latency=LatencyState())
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        (None, ()),
+        (["per_token"], ("per_token",)),
+        (["a later one", "first_token", [], 1], ("first_token",)),
+    ],
+)
+def test_objectives_that_are_not_known_set_marks(written: Any, known: tuple[Objective, ...]) -> None:
+    """A file without them, or with those of a later release."""
+    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL])
+    text["latency"]["objectives"] = written
+    if written is None:
+        del text["latency"]["objectives"]
+    state, _ = marks.state_of([("endpoint", URL, json.dumps(text))])
+
+    assert state.endpoints[URL].latency == replace(REMEMBERED.endpoints[URL].latency, objectives=known)
 
 
 @given(st.text(), st.text())

@@ -214,12 +214,12 @@ EXPECTED = {
         f'{{basis="tokens",bound="upper",{CHAT},objective="per_token",{OF_CHAT}}} 250000.0',
     ],
     "inference_slo_met_ratio": [
-        f'{{bound="lower",{CHAT},objective="all",{OF_CHAT}}} 0.75',
-        f'{{bound="upper",{CHAT},objective="all",{OF_CHAT}}} 0.9375',
-        f'{{bound="lower",{CHAT},objective="first_token",{OF_CHAT}}} 0.75',
-        f'{{bound="upper",{CHAT},objective="first_token",{OF_CHAT}}} 0.9375',
-        f'{{bound="lower",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
-        f'{{bound="upper",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
+        f'{{basis="requests",bound="lower",{CHAT},objective="all",{OF_CHAT}}} 0.75',
+        f'{{basis="requests",bound="upper",{CHAT},objective="all",{OF_CHAT}}} 0.9375',
+        f'{{basis="requests",bound="lower",{CHAT},objective="first_token",{OF_CHAT}}} 0.75',
+        f'{{basis="requests",bound="upper",{CHAT},objective="first_token",{OF_CHAT}}} 0.9375',
+        f'{{basis="requests",bound="lower",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
+        f'{{basis="requests",bound="upper",{CHAT},objective="per_token",{OF_CHAT}}} 1.0',
     ],
     "inference_slo_cost_dollars_per_million_tokens": [
         f'{{bound="lower",{CHAT},{OF_CHAT}}} 4.8',

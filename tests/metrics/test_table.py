@@ -65,7 +65,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_headroom_dollars_per_hour": ("gauge", S),
     "inference_slo_observations_total": ("counter", (*S, "objective", "basis")),
     "inference_slo_met_observations_total": ("counter", (*S, "objective", "basis", "bound")),
-    "inference_slo_met_ratio": ("gauge", (*S, "objective", "bound")),
+    "inference_slo_met_ratio": ("gauge", (*S, "objective", "basis", "bound")),
     "inference_slo_cost_dollars_per_million_tokens": ("gauge", (*S, "bound")),
     "inference_slo_objective_seconds": ("gauge", ("namespace", "server", "objective")),
     "inference_slo_target_ratio": ("gauge", ("namespace", "server")),

@@ -140,3 +140,15 @@ def test_tenants_of_no_entry_are_named_here_and_nowhere_else() -> None:
         f"gateway {URL}: no entry of `tenants` matches {listed}; their cost is of team other."
     ]
     assert json.loads(as_json(diagnosis))["gateways"][0]["unlisted_count"] == 10
+
+
+def test_configured_counters_without_a_series_are_named() -> None:
+    """One that is misspelled counts nothing; one of two that an embedding server never has is no problem."""
+    absent = ("house_tokens_in", 'house_tokens{kind="out"}')
+
+    assert warned(diagnosed(replace(READ, absent=absent), CHAT)) == [
+        (
+            f'gateway {URL}: its page has no house_tokens_in and no house_tokens{{kind="out"}}: check the '
+            "names in `counters`, unless nothing was counted so far."
+        )
+    ]

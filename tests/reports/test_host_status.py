@@ -1,13 +1,16 @@
 """`status` of a daemon's answer: the screen, and the answers that are refused."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from exporter.report import Build, Report
-from exporter.reports.host_status import StatusFormError, as_json, of_daemon, text
+from exporter.cost.postings import CostOwner
+from exporter.cost.state import State
+from exporter.report import Build, CommittedTotals, Report, Window
+from exporter.reports.host_status import HostStatus, StatusFormError, as_json, of_daemon, of_ledger, text
 from exporter.web.cost_json import document
 from tests.web.conftest import make_report
 
@@ -103,8 +106,24 @@ def test_a_large_host_fits_the_screen() -> None:
     assert max(map(len, lines)) == 80
     assert len(lines) <= 23
     assert "  and 297 more models" in lines
-    assert any(line.endswith("more, which cost less; --json has all") for line in lines)
+    assert any(re.fullmatch(r"and [0-9]+ more; --json has all", line) for line in lines)
     assert any(line.endswith("more on the page") for line in lines)
+
+
+def test_unallocated_time_stays_in_view() -> None:
+    """It is the last row, however many servers are left out: it may be the dearest."""
+    rows = [server(number) for number in range(30)]
+    idle = server(0, namespace="", server="unallocated", model="", dollars_per_hour=40.0, up=None)
+
+    lines = text(of_daemon(answer(servers=[idle, *rows]), "x")).splitlines()
+
+    head = next(number for number, line in enumerate(lines) if line.startswith("server"))
+    below = lines.index("", head)
+    # 24 rows, less one for the prompt, ten above the servers with their head, and three below with a blank.
+    assert below - head - 1 == 24 - 1 - 11 - 3
+    assert lines[below - 2].split()[:4] == ["unallocated", "\N{EN DASH}", "0.5", "40.00"]
+    assert [line.split()[0] for line in lines[head + 1 : below - 2]] == [f"llm/chat-{i}" for i in range(7)]
+    assert lines[below - 1] == "and 23 more; --json has all"
 
 
 def test_a_pipe_gets_every_server() -> None:
@@ -113,6 +132,57 @@ def test_a_pipe_gets_every_server() -> None:
     lines = text(of_daemon(big, "x"), None).splitlines()
 
     assert sum(line.startswith("llm/chat-") for line in lines) == 300
+
+
+DOLLAR = 10**12
+HOUR = 3600 * 10**9
+
+
+def of_windows(**windows: Window) -> HostStatus:
+    """A ledger's status, by the sums of the last hour of each server."""
+    totals = CommittedTotals(
+        ledger="a",
+        persistent=True,
+        writable=True,
+        last_commit=NOW,
+        residual=0,
+        window={CostOwner("", "", "llm", name, ""): window for name, window in windows.items()},
+    )
+    return of_ledger(totals, State(), "ledger.db", "2026-11", None)
+
+
+def test_spend_without_a_price_is_not_known() -> None:
+    """Nothing is printed of a server with unpriced time, not even its priced part, nor of the hour."""
+    status = of_windows(
+        priced=Window({"busy": 2 * DOLLAR, "idle": DOLLAR}),
+        free=Window({"idle": 0}),
+        partly=Window({"busy": 5 * DOLLAR}, unpriced=HOUR // 4),
+        unpriced=Window(unpriced=HOUR // 2),
+    )
+
+    assert {each.server: each.dollars_per_hour for each in status.servers} == {
+        "llm/priced": 3.0,
+        "llm/free": 0.0,
+        "llm/partly": None,
+        "llm/unpriced": None,
+    }
+    assert status.dollars_last_hour is None
+    assert status.notes == ("0.75 GPU-hours of the last hour have no price.",)
+    assert "last hour     not known\n" in text(status)
+    assert "note: 0.75 GPU-hours of the last hour have no price.\n" in text(status)
+
+
+def test_tokens_alone_are_no_spend() -> None:
+    """A server that only counted tokens costs nothing known; the hour is that of the others."""
+    tokens = Window(tokens={"generation": 7})
+
+    status = of_windows(priced=Window({"busy": 2 * DOLLAR}), counted=tokens)
+    assert [(each.server, each.dollars_per_hour) for each in status.servers] == [
+        ("llm/priced", 2.0),
+        ("llm/counted", None),
+    ]
+    assert (status.dollars_last_hour, status.notes) == (2.0, ())
+    assert of_windows(counted=tokens).dollars_last_hour is None
 
 
 def test_what_the_page_serves_is_understood(make_report: MakeReport) -> None:

@@ -245,6 +245,19 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
     assert (actual.out, actual.err.count("\n")) == ("", 2)
 
 
+@pytest.mark.parametrize("value", ["bearer_token:S3cret", "bearer_token S3cret", "bearer_token: %S3cret"])
+def test_the_json_of_a_file_that_is_not_yaml_repeats_no_value(tmp_path: Path, value: str) -> None:
+    """A correction holds it, which may be a secret; the message does not."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(f"servers:\n  - metrics:\n      {value}\n      port: 8000\n")
+
+    (problem,) = document(path)["problems"]
+
+    assert problem["message"].startswith("is not YAML: ")
+    assert problem["correction"] is None
+    assert "S3cret" not in json.dumps(problem)
+
+
 def test_a_file_that_is_not_there_is_told_as_json(tmp_path: Path) -> None:
     """There is no place in a file that cannot be read."""
     (problem,) = document(tmp_path / "none.yaml")["problems"]

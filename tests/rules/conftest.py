@@ -37,7 +37,7 @@ def promtool(prometheus_folder: Path) -> Promtool:
             env=MEMORY | os.environ,
             capture_output=True,
             text=True,
-            timeout=600,  # CI runs it beside the end-to-end tests, to which it gives way
+            timeout=600,  # promtool computes, and a busy machine takes its time
             check=False,
         )
 

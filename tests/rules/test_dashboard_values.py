@@ -20,6 +20,7 @@ T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
 OWNED = 'product="p",team="t",server="chat",namespace="ml"'
 SERVED = f'{OWNED},model="m",instance="a"'
 FIRST, EACH = (f'objective="{name}",basis="requests"' for name in ("first_token", "per_token"))
+OF_CHAT = 'server="chat",namespace="ml",instance="a"'
 HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
 FREE = 'server="unallocated",instance="a"'
 NOV, OCT = 'month="2026-11"', 'month="2026-10"'
@@ -41,6 +42,9 @@ HOSTS = {
     f'inference_slo_observations_total{{{SERVED},objective="per_token",basis="requests"}}': "0+60x180",
     f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="lower"}}': "0+54x180",
     f'inference_slo_met_observations_total{{{SERVED},{EACH},bound="upper"}}': "0+54x180",
+    f'inference_slo_objective_seconds{{{OF_CHAT},objective="first_token"}}': "1x180",
+    f'inference_slo_objective_seconds{{{OF_CHAT},objective="per_token"}}': "1x180",
+    f"inference_slo_target_ratio{{{OF_CHAT}}}": "0.95x180",
     f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
     f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
     f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
@@ -443,6 +447,27 @@ def test_a_long_list_is_cut_and_the_rest_is_one_line(promtool: Callable[..., Any
     ]
 
     assert wrong(promtool, tmp_path / "many.json", series, checks, CLUSTER_RULES) == []
+
+
+def test_shares_of_requests_and_of_tokens_are_shown_as_one_range(
+    promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """During an upgrade 0.5 to 0.75 of the requests met it, and all tokens: 0.5 to 1."""
+    met = f'inference:server_slo_met_ratio:1h{{{OWNED},objective="per_token"'
+    series = {
+        f'{met},basis="requests",bound="lower"}}': "0.5x10",
+        f'{met},basis="requests",bound="upper"}}': "0.75x10",
+        f'{met},basis="tokens",bound="lower"}}': "1x10",
+        f'{met},basis="tokens",bound="upper"}}': "1x10",
+        f"inference:cost_dollars_per_hour:server{{{OWNED}}}": "4x10",
+    }
+    queries = queries_by_board()
+    checks = [
+        *close("least", queries[f"{LEVEL}: Per token, at least"][0], 10, {CHAT: 0.5}),
+        *close("most", queries[f"{LEVEL}: Per token, at most"][0], 10, {CHAT: 1}),
+    ]
+
+    assert wrong(promtool, tmp_path / "mixed.json", series, checks, CLUSTER_RULES) == []
 
 
 def test_a_budget_that_nobody_configured_is_called_the_default(

@@ -18,6 +18,7 @@ from exporter.readings import (
     Occupancy,
     ServerKey,
     ServerReading,
+    ServiceLevel,
 )
 from exporter.report import Build, CommittedTotals, ConfigRow, Report, Window
 from exporter.sampler.report_builder import ReportContext, build_report
@@ -35,6 +36,7 @@ def report_of(
     server: ServerReading | None = None,
     gpu: GpuReading | None = None,
     holders: tuple[Holder, ...] = (Holder(CHAT, "GPU-0"),),
+    window: Window = WINDOW,
 ) -> Report:
     """The report of one tick, with a million tokens and 3 dollars of chat in the window."""
     reading = gpu or GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.5)
@@ -42,7 +44,7 @@ def report_of(
     frame = Frame(0, START, (reading,), servers, holders)
     outcome = advance(State(), frame, SETTING.policy)
     totals = CommittedTotals(
-        "id", True, True, None, 0, window={CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW}
+        "id", True, True, None, 0, window={CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m"): window}
     )
     return build_report(SETTING, frame, outcome, totals, (), None)
 
@@ -68,6 +70,35 @@ def test_a_server_that_serves_alone_has_quotients() -> None:
 def test_a_part_of_something_larger_has_none(part: ServerReading) -> None:
     """Its dollars and its tokens do not belong together; those of the fleet do."""
     assert report_of(part).quotients == ()
+
+
+OBSERVED = replace(
+    WINDOW,
+    latencies={
+        ("per_token", "requests", "lower"): 192,
+        ("per_token", "requests", "upper"): 240,
+        ("per_token", "requests", "total"): 256,
+    },
+)
+
+
+def test_tokens_within_the_level_have_a_cost_where_each_objective_was_observed() -> None:
+    """3 dollars a million over 0.9375, and over 0.75; unknown while no reading tells the objectives."""
+    report = report_of(replace(ENDPOINT, slo=ServiceLevel(None, 0.05)), window=OBSERVED)
+    assert [(row.measure, row.basis) for row in report.met] == [
+        ("per_token", "requests"),
+        ("all", "requests"),
+    ]
+    assert [(row.lower, row.upper) for row in report.met_costs] == [(3.2, 4.0)]
+
+    for other in (
+        replace(ENDPOINT, slo=ServiceLevel(0.75, 0.05)),
+        replace(ENDPOINT, slo=ServiceLevel(0.75)),
+        replace(ENDPOINT, up=False),
+    ):
+        report = report_of(other, window=OBSERVED)
+        assert [(row.measure, row.basis) for row in report.met] == [("per_token", "requests")]
+        assert report.met_costs == ()
 
 
 def test_the_parts_of_a_shared_gpu_are_told_by_method() -> None:

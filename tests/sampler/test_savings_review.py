@@ -56,6 +56,7 @@ class ReviewedHost:
     now: int
     clock: StillClock = field(default_factory=lambda: StillClock(MINUTE))
     threads: Threads = field(default_factory=Threads)
+    trimmed: int = 0
     review: SavingsReview = field(init=False)
     state: State = field(init=False)
 
@@ -67,7 +68,12 @@ class ReviewedHost:
 
     def started(self) -> SavingsReview:
         """What a daemon has after a start, when it is no longer quiet."""
-        return SavingsReview(self.clock, lambda: self.path, self.threads.start, quiet_start=0)
+        return SavingsReview(self.clock, lambda: self.path, self.threads.start, quiet_start=0, trim=self.trim)
+
+    def trim(self) -> None:
+        """As malloc_trim, which may take its time: a tick amid it begins no other review."""
+        self.trimmed += 1
+        self.look(now=self.now + HOUR)
 
     def look(self, config: Config = FIVE, now: int | None = None) -> None:
         """As after a tick."""
@@ -110,6 +116,19 @@ def test_savings_are_those_of_the_ledger_at_present_prices(reviewed: ReviewedHos
     savings = reviewed.review.savings()
     assert savings is not None
     assert (savings.hours, savings.end) == (48, reviewed.now)
+
+
+def test_freed_memory_goes_back_once_a_review(reviewed: ReviewedHost) -> None:
+    """Once after each, with the findings there and before another may begin; after one that failed, too."""
+    reviewed.look()
+    assert reviewed.trimmed == 0
+    reviewed.threads.run()
+
+    assert (reviewed.trimmed, reviewed.threads.started) == (1, 1)
+    reviewed.path = Path("gone.db")
+    reviewed.look(now=reviewed.now + HOUR)
+    reviewed.threads.run()
+    assert (reviewed.trimmed, reviewed.threads.started) == (2, 2)
 
 
 @pytest.mark.parametrize(("hours", "known"), [(23, False), (24, True)])

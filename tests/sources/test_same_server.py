@@ -1,7 +1,9 @@
 """A server that two endpoints name is counted once: real sockets, read as the daemon reads them."""
 
 import socket
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,13 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from exporter.config import parse
+from exporter.cost.policy import CardinalityLimits
+from exporter.cost.servers import collect_deltas
+from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.http_client import Peer, peer_of
 from exporter.sources.processes.proc import ListeningSocket
-from exporter.sources.same_server import Answered, SameServers, own_listeners, same_socket
-from tests.clocks import ManualClock
+from exporter.sources.same_server import Answered, SameServers, own_listeners, sockets_reached
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import FakeNvmlSource, inline
 
 VLLM = (
@@ -58,20 +64,44 @@ def serve() -> Iterator[Serve]:
 
 
 class Daemon:
-    """Reads configured endpoints tick by tick, with one memory."""
+    """Reads configured endpoints every ten seconds, with one memory. `tokens` is what counted, by server."""
 
     def __init__(self, *urls: str) -> None:
+        self.clock = ManualClock()
+        self.tokens: Counter[str] = Counter()
+        self._state = State()
+        self._names: dict[str, str] = {}
+        self._sources = EndpointSources(self.clock)
+        self.configure(*urls)
+        self.restart()
+
+    def configure(self, *urls: str, first_engine: str = "") -> None:
+        """A reload. The servers after the first are recognized by their pages."""
+        engines = [first_engine and f", engine: {first_engine}", *[""] * len(urls)]
         servers = ", ".join(
-            f'{{name: s{number}, url: "{url}", gpus: all}}' for number, url in enumerate(urls)
+            f'{{name: {self._name(url)}, url: "{url}", gpus: all{engine}}}'
+            for url, engine in zip(urls, engines, strict=False)
         )
         self.config = parse(f"servers: [{servers}]\n".encode())
-        clock = ManualClock()
-        self._sources = EndpointSources(clock)
-        self._reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+
+    def _name(self, url: str) -> str:
+        """The same after each reload."""
+        return self._names.setdefault(url, f"s{len(self._names)}")
+
+    def restart(self) -> None:
+        """What is kept on disk stays: the marks."""
+        self._reader = FrameReader(self.clock, inline(self.clock), FakeNvmlSource())
 
     def tick(self) -> FrameRead:
+        self.clock.now += 10 * NANOSECONDS_PER_SECOND
         sources = self._sources.of(configured_targets(self.config.servers), 1 << 20)
-        return self._reader.read(self.config, sources, None)
+        read = self._reader.read(self.config, sources, None)
+        deltas = collect_deltas(self._state, read.frame, CardinalityLimits())
+        self._state = replace(self._state, endpoints=deltas.endpoints)
+        for server in deltas.servers:
+            for model in server.models.values():
+                self.tokens[server.key.server] += model.tokens.get("prompt", 0)
+        return read
 
     def up(self) -> list[bool]:
         return [reading.up for reading in self.tick().frame.servers]
@@ -94,6 +124,58 @@ def test_a_server_by_two_names_is_counted_once(serve: Serve) -> None:
         f"{urls[1]}: the server that {urls[0]} reads, by another address: remove one of the two"
     )
     assert [server.reason for server in read.frame.unread] == ["counted_twice"] * 2
+
+
+class Changing:
+    """A page that a test writes; at first it is of no engine."""
+
+    def __init__(self) -> None:
+        self.text = "x 1\n"
+
+    def __call__(self, _: str) -> str:
+        return self.text
+
+
+AFTER_THE_FIRST_TICK = START // NANOSECONDS_PER_SECOND + 15
+
+
+def test_an_endpoint_that_is_read_alone_later_goes_on_where_the_other_one_stopped(serve: Serve) -> None:
+    """The process starts while both are watched; a reload removes the first; then it counted 5,000,070."""
+    page = Changing()
+    port = serve(page)
+    one, two = f"http://127.0.0.1:{port}/metrics", f"http://localhost:{port}/metrics"
+    with closing(Daemon(one, two)) as daemon:
+        assert daemon.up() == [False, False]
+        for tokens in (5_000_000, 5_000_040):
+            page.text = VLLM.format(tokens=tokens, started=AFTER_THE_FIRST_TICK)
+            assert daemon.up() == [True, False]
+        daemon.configure(two)
+        page.text = VLLM.format(tokens=5_000_070, started=AFTER_THE_FIRST_TICK)
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 5_000_070
+
+
+def test_an_endpoint_whose_tokens_another_engine_repeats_begins_anew(serve: Serve) -> None:
+    """A frontend counted what the worker did while both were named; after it only later tokens count."""
+    front, worker = Changing(), Changing()
+    frontend = 'dynamo_frontend_input_sequence_tokens_sum{{model="m"}} {}\n'
+    vllm = VLLM.replace("engine=", 'dynamo_component="backend",engine=')
+    ports = serve(front, "127.0.0.1"), serve(worker, "127.0.0.1")
+    urls = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+    with closing(Daemon(*urls)) as daemon:
+        daemon.configure(*urls, first_engine="dynamo-frontend")
+        assert daemon.up() == [False, False]
+        for tokens in (100, 5_000_000):
+            front.text = frontend.format(tokens)
+            worker.text = vllm.format(tokens=tokens, started=AFTER_THE_FIRST_TICK)
+            assert daemon.up() == [True, False]
+        assert daemon.tokens.total() == 4_999_900
+        daemon.configure(urls[1])
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 4_999_900
+        worker.text = vllm.format(tokens=5_000_003, started=AFTER_THE_FIRST_TICK)
+        assert daemon.up() == [True]
+        assert daemon.tokens.total() == 4_999_903
 
 
 def test_counts_that_move_between_the_reads_do_not_matter(serve: Serve) -> None:
@@ -165,6 +247,109 @@ def test_a_pair_lasts_while_the_first_one_fails() -> None:
     assert servers.of((TWO,), (answered(TWO),)) == {}  # it is configured no more
 
 
+def turns(servers: SameServers, *ticks: str) -> list[dict[str, str]]:
+    """What each tick finds; A, B and C are names of one server, and those that answer are in its word."""
+    urls = {"A": ONE, "B": TWO, "C": "http://127.0.0.2:8000/metrics"}
+    names = {url: name for name, url in urls.items()}
+    return [
+        {
+            names[url]: names[first]
+            for url, first in servers.of(urls.values(), [answered(urls[one]) for one in tick]).items()
+        }
+        for tick in ticks
+    ]
+
+
+def test_a_pair_turns_round_after_three_silent_ticks() -> None:
+    """One failed read costs nothing, since the next has what it missed; a server that ended never has one."""
+    servers = SameServers(lambda: ())
+    assert turns(servers, "AB", "B", "B") == [{"B": "A"}] * 3
+    assert turns(servers, "B", "B") == [{"A": "B"}] * 2
+    assert turns(servers, "AB", "A", "A") == [{"A": "B"}] * 3
+    assert turns(servers, "A", "BA", "B") == [{"B": "A"}] * 3
+
+
+def test_silence_counts_where_it_is_of_one_alone() -> None:
+    """An answer ends it, and while nobody answers nobody can take over."""
+    servers = SameServers(lambda: ())
+    assert turns(servers, "AB", "B", "B", "AB", "B", "B") == [{"B": "A"}] * 6
+    assert turns(servers, "", "", "") == [{"B": "A"}] * 3
+    assert turns(servers, "B") == [{"A": "B"}]
+
+
+def test_who_counted_last_goes_on_counting_after_a_restart() -> None:
+    """The new process remembers no pair."""
+    assert turns(SameServers(lambda: ()), "B", "AB", "AB") == [{}, {"A": "B"}, {"A": "B"}]
+    assert turns(SameServers(lambda: ()), "B", "", "AB") == [{}, {}, {"A": "B"}]
+    assert turns(SameServers(lambda: ()), "A", "B", "AB") == [{}, {}, {"A": "B"}]
+
+
+def test_all_names_of_a_server_turn_to_one() -> None:
+    """Of three, the first that answers; one that joins while the first is silent waits for it too."""
+    sockets = (ListeningSocket("", 8000, 1, 0),)
+    servers = SameServers(lambda: sockets)
+    assert turns(servers, "ABC", "BC", "BC") == [{"B": "A", "C": "A"}] * 3
+    assert turns(servers, "BC") == [{"A": "B", "C": "B"}]
+    joined = SameServers(lambda: sockets)
+    assert turns(joined, "AB", "BC", "ABC") == [{"B": "A"}, {"B": "A", "C": "A"}, {"B": "A", "C": "A"}]
+    assert turns(joined, "C", "C", "C", "A") == [{"B": "A", "C": "A"}] * 2 + [{"A": "C", "B": "C"}] * 2
+
+
+def test_a_pair_that_joins_one_that_counted_later_follows_it() -> None:
+    """A was silent while C counted: it must not go on from where it stopped."""
+    servers = SameServers(lambda: ())
+    pairs = [{"B": "A"}, {"B": "A"}, {"A": "C", "B": "C"}, {"A": "C", "B": "C"}]
+    assert turns(servers, "AB", "C", "BC", "A") == pairs
+
+
+def test_one_that_is_configured_no_more_leaves_its_server_to_one() -> None:
+    """Of two that are left one goes on."""
+    servers = SameServers(lambda: (ListeningSocket("", 8000, 1, 0),))
+    assert turns(servers, "ABC") == [{"B": "A", "C": "A"}]
+    third = "http://127.0.0.2:8000/metrics"
+    assert servers.of((TWO, third), (answered(third),)) == {TWO: third}
+
+
+def test_a_pair_of_which_one_fails_lasts_whatever_else_shares_a_port() -> None:
+    """Here the second is silent, and two others are of one server."""
+    servers = SameServers(lambda: ())
+    others = [answered(f"http://10.0.0.9:8000/{path}", "10.0.0.9", "started 2.0") for path in "ab"]
+    urls = (ONE, TWO, *(other.url for other in others))
+    pairs = {TWO: ONE, others[1].url: others[0].url}
+    assert servers.of(urls, (answered(ONE), answered(TWO), *others)) == pairs
+    assert servers.of(urls, (answered(ONE), *others)) == pairs
+
+
+def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
+    """The first name stops to lead anywhere, comes back, and the daemon starts anew: the page decides."""
+    page, silent = Changing(), [""]
+    port = serve(lambda host: "x 1\n" if host == silent[0] else page.text)
+    one, two = f"127.0.0.1:{port}", f"127.0.0.2:{port}"
+    up = []
+    with closing(Daemon(f"http://{one}/metrics", f"http://{two}/metrics")) as daemon:
+        for tick, silent[0] in enumerate(("", "", one, one, one, "", two, "", two, "")):
+            page.text = VLLM.format(tokens=900 + 7 * tick, started=1.5e9)
+            if tick == 8:
+                daemon.restart()
+            up.append(daemon.up())
+    a, b, none = [True, False], [False, True], [False, False]
+    assert up == [a, a, none, none, b, b, none, b, a, a]
+    assert daemon.tokens.total() == 9 * 7  # all ticks but the first, which only sets the marks
+
+
+def test_replicas_behind_the_ingress_of_another_host_are_two() -> None:
+    """Two names of one ingress lead to servers with equal pages: there only an identity makes them one."""
+    names = [f"http://{name}.example:8000/metrics" for name in ("chat-a", "chat-b")]
+
+    def of(*identities: str) -> dict[str, str]:
+        answers = [answered(*one) for one in zip(names, ("10.0.0.9",) * 2, identities, strict=True)]
+        return SameServers(lambda: ()).of(names, answers)
+
+    assert of("", "") == {}
+    assert of("started 1.0", "") == of("", "started 1.0") == {}
+    assert of("started 1.0", "started 1.0") == {names[1]: names[0]}
+
+
 def test_a_pair_ends_with_another_process() -> None:
     """A new server at one of the addresses counts."""
     servers = SameServers(lambda: ())
@@ -184,7 +369,43 @@ def test_sockets_are_read_only_where_two_endpoints_have_one_port() -> None:
 
     other = Answered("http://127.0.0.1:8001/metrics", answered(ONE).reading, Peer("127.0.0.1", 8001, True))
     assert SameServers(sockets).of((ONE, other.url), (answered(ONE), other)) == {}
-    assert SameServers(sockets).of((ONE,), (Answered(ONE, answered(ONE).reading, None),)) == {}
+
+
+def test_sockets_of_other_hosts_are_in_no_table() -> None:
+    """Servers of other hosts share a port as a rule; one address of this host needs no table either."""
+
+    def sockets() -> tuple[ListeningSocket, ...]:
+        raise AssertionError
+
+    urls = [f"http://10.0.0.{number}:8000/metrics" for number in (1, 2)]
+    remote = [answered(url, f"10.0.0.{number}") for number, url in enumerate(urls, 1)]
+    assert SameServers(sockets).of((ONE, TWO, *urls), (answered(ONE), *remote)) == {}
+    assert SameServers(sockets).of((ONE, TWO, *urls), (answered(ONE), answered(TWO), *remote)) == {TWO: ONE}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.9"])
+def test_twice_the_endpoints_take_twice_the_steps(host: str) -> None:
+    """Hundreds of servers behind one proxy, each with its path and process."""
+
+    def calls(count: int) -> int:
+        answers = [
+            answered(f"http://{host}:8000/{number}/metrics", host, f"started {number}")
+            for number in range(count)
+        ]
+        urls, servers, made = [answer.url for answer in answers], SameServers(lambda: ()), [0]
+
+        def profile(_frame: object, _event: str, _argument: object) -> None:
+            made[0] += 1
+
+        assert servers.of(urls, answers) == {}
+        sys.setprofile(profile)
+        try:
+            servers.of(urls, answers)
+        finally:
+            sys.setprofile(None)
+        return made[0]
+
+    assert calls(400) < 2.5 * calls(200)  # beyond the memory of urlsplit
 
 
 ALL = ListeningSocket("", 8000, 1, 0)
@@ -207,7 +428,8 @@ def test_one_socket_takes_both_connections(
     one: Peer, other: Peer, sockets: tuple[ListeningSocket, ...], *, expected: bool
 ) -> None:
     """The one bound to the address, else the one bound to all; of another host the address tells."""
-    assert same_socket(one, other, sockets) is expected
+    reached = sockets_reached((one, other), lambda: sockets)
+    assert (reached[one] == reached[other]) is expected
 
 
 def test_a_peer_is_local_by_both_ends() -> None:

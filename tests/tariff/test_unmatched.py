@@ -304,7 +304,6 @@ def test_a_list_price_never_changes_by_itself() -> None:
     assert list(tariff.changes(0, NOW)) == []
 
 
-@pytest.mark.nightly
 def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
     """Every type and region of the bundled catalogue, and each type in a region that none lists.
 

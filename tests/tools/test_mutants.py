@@ -58,6 +58,15 @@ def test_a_mutant_is_one_change(tool: ModuleType) -> None:
         tool.mutated("#" + TEXT, mutant)
 
 
+def test_suites_are_those_of_make(tool: ModuleType) -> None:
+    """What `make test` leaves out kills nothing."""
+    makefile = (TOOL.parents[1] / "Makefile").read_text(encoding="utf-8")
+
+    for target, chosen in (("test", tool.SUITES["fast"]), ("slow", tool.SUITES["slow"])):
+        recipe = makefile.partition(f"\n{target}: ")[2].partition("\n\n")[0]
+        assert f' -m "{chosen}" ' in recipe
+
+
 def test_every_mutant_is_python(tool: ModuleType) -> None:
     """So that a mutant that dies does so by a test."""
     for mutant in tool.mutants(Path("p.py"), TEXT):

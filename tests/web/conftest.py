@@ -322,9 +322,9 @@ def report() -> Report:
         savings=savings(),
         load_rates={CHAT: 8.5},
         met=(
-            MetRow(CHAT, "first_token", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
-            MetRow(CHAT, "per_token", ShareBounds(Fraction(1), Fraction(1))),
-            MetRow(CHAT, "all", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
+            MetRow(CHAT, "first_token", "requests", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
+            MetRow(CHAT, "per_token", "requests", ShareBounds(Fraction(1), Fraction(1))),
+            MetRow(CHAT, "all", "requests", ShareBounds(Fraction(3, 4), Fraction(15, 16))),
         ),
         met_costs=(MetCostRow(CHAT, 4.8, 6.0),),
         fleet_overheads={"staff": 61.145},

@@ -169,8 +169,10 @@ class _Judge:
         if rests := schedule(host, key, server, policy.zone, taken):
             saving, hours = rests
             shared = blocked or ("shared" if self._works(fewer, key, hours) else "")
-            self._savings.append(muted(replace(saving, obstacle=shared), policy))
-            left -= saving.claimed
+            saving = muted(replace(saving, obstacle=shared), policy)
+            self._savings.append(saving)
+            if saving.ignored is None:
+                left -= saving.claimed
         if key in fewer.guests:
             blocked = blocked or "shared"
         offer = hosted(host, key, server, policy, left)

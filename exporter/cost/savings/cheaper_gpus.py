@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.money import add
-from exporter.cost.postings import BUSY_PHASES
+from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.cost.savings.consolidation import BUSY_LIMIT
 from exporter.cost.savings.finding import (
     CheaperGpus,
@@ -33,6 +33,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.cost.servers import OTHER_SERVERS
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -132,19 +133,18 @@ def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[li
             without.setdefault((name, "days"), []).append(candidate.key)
             continue
         for kind in cheaper:
-            measured = measurements.get((candidate.model, kind))
-            needed = measured and _needed(measured[0], candidate.loads)
-            if not measured or not needed:
+            most = _most_needed(measurements.get((candidate.model, kind), ()), candidate.loads)
+            if most is None:
                 missing.add("rate")
                 continue
-            need, replicas = needed
-            if replicas * measured[0].gpus * prices[kind] >= per_hour * len(candidate.server.gpus.gpus):
+            measured, (need, replicas) = most
+            if replicas * measured.gpus * prices[kind] >= per_hour * len(candidate.server.gpus.gpus):
                 continue
-            chosen = _chosen(hosts, kind, measured[0].gpus, replicas, used)
+            chosen = _chosen(hosts, kind, measured.gpus, replicas, used)
             if chosen is None:
                 missing.add("room")
                 continue
-            saving = _saving(candidate, measured[0], kind, need, chosen)
+            saving = _saving(candidate, measured, kind, need, chosen)
             if saving.amount > 0:
                 gpus = frozenset((host, gpu.gpu.uuid) for host, gpu in chosen)
                 choices.append((muted(saving, policy), gpus))
@@ -178,7 +178,10 @@ def _prices(hosts: Iterable[JudgedHost]) -> dict[str, Picodollars]:
 
 
 def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]:
-    """Servers alone on whole GPUs of one kind, with the only model that they serve."""
+    """Servers alone on whole GPUs of one kind, with the only model that they serve.
+
+    What limits add up as `other` is neither one server nor one model.
+    """
     served: dict[ServerKey, set[str]] = {}
     for usage in judged.host.hours.values():
         for (owner, _kind), count in usage.tokens.items():
@@ -189,7 +192,7 @@ def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]
         whole = gpus.exclusive and not any(gpu.divided for gpu in gpus.gpus)
         if whole and len(gpu_models(gpus.gpus)) == 1 and len(served.get(key, ())) == 1:
             (model,) = served[key]
-            if model:
+            if model not in {"", OTHER} and key != OTHER_SERVERS:
                 yield key, server, model
 
 
@@ -214,7 +217,7 @@ def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
 
 
 def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
-    """The slowest measurement first: of two, the smaller promise."""
+    """In the order of hosts and servers."""
     by_kind: dict[tuple[str, str], list[_Measurement]] = {}
     for judged in hosts:
         for key, server, model in _models(judged):
@@ -222,22 +225,36 @@ def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
             if measurement is not None:
                 (kind,) = gpu_models(server.gpus.gpus)
                 by_kind.setdefault((model, kind), []).append(measurement)
-    return {
-        each: sorted(measured, key=lambda m: (Fraction(sum(m.tokens), m.busy), m.host, m.server))
-        for each, measured in by_kind.items()
-    }
+    return {each: sorted(measured, key=lambda m: (m.host, m.server)) for each, measured in by_kind.items()}
+
+
+def _hours_on_kind(host: HostUsage, key: ServerKey, server: JudgedServer) -> frozenset[int]:
+    """Hours in which a server held GPUs of its present kind only, by the memory that was read there.
+
+    Where none was read, the host must have had GPUs of this kind only.
+    """
+    kinds = set(gpu_models(server.gpus.gpus))
+    of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
+    hours = set()
+    for hour in server.hours:
+        held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == key}
+        if (held_kinds or of_host) == kinds:
+            hours.add(hour)
+    return frozenset(hours)
 
 
 def _measured(host: HostUsage, key: ServerKey, server: JudgedServer) -> _Measurement | None:
     """What a server did in its window; `None` of fewer than `LEAST_HOURS` with tokens, and without busy time.
 
     Tokens of a gap are counted at its end: hours with unobserved time are left out, and those after them.
+    So are hours on GPUs of another kind than now, which the window may have, too.
     """
     gaps = {hour for hour, usage in server.hours.items() if usage.unobserved}
+    on_kind = _hours_on_kind(host, key, server)
     loads = {
         hour: load
         for hour, load in _loads(host, key).items()
-        if hour in server.hours and hour not in gaps and hour - 1 not in gaps
+        if hour in server.hours and hour not in gaps and hour - 1 not in gaps and hour in on_kind
     }
     times: dict[str, int] = {}
     for hour in loads:
@@ -263,17 +280,33 @@ def _needed(measurement: _Measurement, loads: Iterable[_Load]) -> tuple[Nanoseco
     return -int(-most // 1), max(1, -int(-most // replica))
 
 
+def _most_needed(
+    measurements: Sequence[_Measurement], loads: Sequence[_Load]
+) -> tuple[_Measurement, tuple[Nanoseconds, int]] | None:
+    """The measurement by which a load needs most: of several, the smallest promise. `None` without any.
+
+    Which one is slow depends on the load: one may be fast with prompts, and another with generated tokens.
+    """
+    known = [(each, needed) for each in measurements if (needed := _needed(each, loads)) is not None]
+    return max(known, key=lambda most: (most[1][1] * most[0].gpus, most[1][0]), default=None)
+
+
 def _chosen(
     hosts: Iterable[JudgedHost], kind: str, size: int, replicas: int, used: set[_HostGpu]
 ) -> list[tuple[str, PricedGpu]] | None:
-    """The cheapest free GPUs, those of a replica on one host; `None` if there are too few."""
+    """The cheapest free GPUs, those of a replica on one host; `None` if there are too few.
+
+    A card in MIG mode has no room for what was measured on a whole one.
+    """
     groups: list[tuple[Picodollars, str, tuple[PricedGpu, ...]]] = []
     for judged in hosts:
         free = sorted(
             (
                 gpu
                 for gpu in judged.free
-                if gpu.gpu.gpu_model == kind and (judged.host.name, gpu.gpu.uuid) not in used
+                if gpu.gpu.gpu_model == kind
+                and not gpu.divided
+                and (judged.host.name, gpu.gpu.uuid) not in used
             ),
             key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
         )

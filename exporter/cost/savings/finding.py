@@ -45,7 +45,8 @@ memory: that of such servers is not known for so many hours.
 unpriced: a GPU has no price now. tokens: a server is busy, and no token of it is known.
 partial: others compute for the tokens of a server. offer: the date of an offer is not of the last year.
 capacity: an offer costs less, and the server's GPUs cannot be given back.
-rate: GPUs of a cheaper kind are there, and the server's model was not measured on them.
+rate: GPUs of a cheaper kind are there, and the server's model was not measured on them, or on a host of
+several kinds without memory that tells which one it was on.
 room: it was, and too few of them are free.
 """
 

@@ -12,7 +12,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
-from exporter.units import NANOSECONDS_PER_HOUR
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 
 FREE_PARTS: Final = 20
 """A GPU counts as free in an hour if it was held for less than one part in so many."""
@@ -22,22 +22,28 @@ def unallocated(host: HostUsage, hours: ServerHours) -> tuple[Saving, frozenset[
     """GPUs that were free in the last day, but for a tenth of its hours, and are free now.
 
     The window is as long as that holds. Each hour claims the cheapest free GPUs first.
+    Free time is known for the host, not by GPU. An hour of each other GPU with some is not counted: of those
+    without a price, and of cards in MIG mode, whose parts may be free.
     """
     free = sorted(
         (gpu for gpu in host.gpus if not gpu.holders and gpu.per_hour is not None),
         key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
     )
+    others = sum(gpu.divided if gpu.holders else gpu.per_hour is None for gpu in host.gpus)
+
+    def idle(hour: int) -> Nanoseconds:
+        return max(0, hours[hour].idle - others * NANOSECONDS_PER_HOUR) if hour in hours else 0
+
     day = range(host.last + 1 - LEAST_HOURS, host.last + 1)
-    idle = sorted(hours[hour].idle if hour in hours else 0 for hour in day)
-    steady = idle[LEAST_HOURS // ODD_HOURS] + NANOSECONDS_PER_HOUR // FREE_PARTS
+    steady = sorted(map(idle, day))[LEAST_HOURS // ODD_HOURS] + NANOSECONDS_PER_HOUR // FREE_PARTS
     freed = free[: steady // NANOSECONDS_PER_HOUR]
     if not freed:
         return None
     least = len(freed) * NANOSECONDS_PER_HOUR - NANOSECONDS_PER_HOUR // FREE_PARTS
-    window = host.longest(lambda hour: hour in hours and hours[hour].idle >= least)
+    window = host.longest(lambda hour: idle(hour) >= least)
     claimed = amount = 0
     for hour in range(host.last + 1 - window, host.last + 1):
-        left = hours[hour].idle if hour in hours else 0
+        left = idle(hour)
         for gpu in freed:
             part = min(left, NANOSECONDS_PER_HOUR)
             claimed, amount, left = claimed + part, amount + part * (gpu.per_hour or 0), left - part

@@ -4,9 +4,9 @@ Samples are counted, so an hour needs no finer query: a pod whose series has a t
 it for a third of the hour, first if it held it before, last if it holds it in the next hour.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
@@ -274,10 +274,39 @@ def _parts(
         yield HourPart(start + length * first // PARTS, start + length * last // PARTS, devices)
 
 
-def by_host(chunk: Chunk) -> dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]]:
-    """The series of a chunk by host, and by GPU or MIG instance."""
+def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
+    """Names of hosts, two at a time, that had one GPU in the same hours: they are one host. With its samples.
+
+    A GPU that moved has samples on both in the hour of its move.
+    """
+    devices: dict[tuple[str, DeviceKey], dict[NodeKey, list[GpuHours]]] = {}
+    for series, hours in chunk.gpus.items():
+        key = series.host.cluster, (series.gpu.uuid, series.instance)
+        devices.setdefault(key, {}).setdefault(series.host, []).append(hours)
+    for by_name in devices.values():
+        if len(by_name) < 2:
+            continue
+        hours_of = {
+            name: {at for each in of_name for at, count in enumerate(each.count) if count > 0}
+            for name, of_name in by_name.items()
+        }
+        for pair in combinations(sorted(by_name), 2):
+            together = hours_of[pair[0]] & hours_of[pair[1]]
+            if len(together) > 1:
+                yield {
+                    name: sum(
+                        each.count[at] for each in by_name[name] for at in together if each.count[at] > 0
+                    )
+                    for name in pair
+                }
+
+
+def by_host(
+    chunk: Chunk, known_as: Callable[[NodeKey], NodeKey]
+) -> dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]]:
+    """The series of a chunk by host, each `known_as` one name, and by GPU or MIG instance."""
     hosts: dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]] = {}
     for series, hours in chunk.gpus.items():
         key = series.gpu.uuid, series.instance
-        hosts.setdefault(series.host, {}).setdefault(key, {})[series] = hours
+        hosts.setdefault(known_as(series.host), {}).setdefault(key, {})[series] = hours
     return hosts

@@ -24,7 +24,6 @@ from exporter.finance.backfill.survey import (
     Survey,
     described,
     engine_names,
-    page_series,
     spellings,
     target_of,
 )
@@ -262,10 +261,9 @@ class HourlyReader:
                     self._add_counts(chunk, number, counted)
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
-                counter = self._counter(
-                    chunk, energy.name, self._gpu_marks, _scraper, partial(self._device, number)
-                )
-                for labels, rises in counter:
+                # No series of a target is late: a card's counter is older than any series of it.
+                device = partial(self._device, number)
+                for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, device, device):
                     gpu = survey.gpu_series(number, labels)
                     if gpu is not None:
                         hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
@@ -314,11 +312,11 @@ class HourlyReader:
         present = names & survey.names.get("engines", set())
         rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
         for name in sorted(present - gauges):
-            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, _page_key):
+            for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, self._page_key):
                 hours = self._engine_hours(chunk, labels)
                 if hours is not None:
                     target = target_of(labels)
-                    series = page_series(described(name), labels)
+                    series = survey.page_series(described(name), labels)
                     copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
                     copies.append(risen.since_last)
                     for at, rise in risen.inside.items():
@@ -334,11 +332,15 @@ class HourlyReader:
                 hours = self._engine_hours(chunk, answer.labels)
                 if hours is None:
                     continue
-                series = page_series(described(name), answer.labels)
+                series = survey.page_series(described(name), answer.labels)
                 values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
                 for at, value in chunk.points(answer):
                     values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
                     hours.sampled.add(at)
+
+    def _page_key(self, labels: Labels) -> object:
+        """What a series of an engine counts, by whatever labels of its target."""
+        return target_of(labels), self._survey.page_series(described(labels["__name__"]), labels).key
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)
@@ -430,14 +432,6 @@ def _selector(name: str, matchers: str) -> str:
 
 def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[str, str]]:
     return key | {("__name__", name)}
-
-
-def _scraper(labels: Labels) -> object:
-    return labels.get("job", ""), labels.get("instance", "")
-
-
-def _page_key(labels: Labels) -> object:
-    return target_of(labels), page_series(described(labels.get("__name__", "")), labels).key
 
 
 def merged(copies: Sequence["array[float]"]) -> "array[float]":

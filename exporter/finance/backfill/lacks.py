@@ -160,7 +160,7 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
         names = sorted(target.url.removeprefix("/") for target in reckoning.homeless)
         yield Absence(
             f"the host of {_few(names)}",
-            "their tokens count, and no dollars meet them",
+            "their tokens count, no dollars meet them, and their models and teams have no price",
             "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
         )
     pods = {target.pod for target in survey.engines if target.pod}

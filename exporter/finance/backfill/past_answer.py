@@ -1,7 +1,7 @@
 """The answer: months of hosts, servers, owners and models, with what they rest on."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Literal, get_args
 
@@ -12,7 +12,13 @@ from exporter.cost.projection import project
 from exporter.cost.savings import Advice, SavingsPolicy, advice
 from exporter.cost.state import State
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
-from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, Reckoning, scrape_seconds
+from exporter.finance.backfill.reckoning import (
+    USAGE_HOURS,
+    PastHost,
+    Reckoning,
+    scrape_seconds,
+    was_read_whole,
+)
 from exporter.finance.backfill.survey import Survey
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums
@@ -20,7 +26,6 @@ from exporter.ledger.host_usage import host_usage
 from exporter.ledger.peak_memory import PeakMemory
 from exporter.readings import Kind
 from exporter.tariff.calendar import month_of
-from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 FEWEST_TOKENS: Final = 1000
@@ -43,6 +48,7 @@ class Line:
     """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
+    `tokens_without_gpu` are tokens that no GPU time meets: whose GPU, or which host, is not known.
     """
 
     gpu_time: Nanoseconds = 0
@@ -52,6 +58,7 @@ class Line:
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
+    tokens_without_gpu: int = 0
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
@@ -63,9 +70,9 @@ class Line:
 
     @property
     def dollars_per_million(self) -> float | None:
-        """Cost per million tokens; `None` where a part of the time has no price."""
+        """Cost per million tokens; `None` where a part of the time has no price, or of the tokens no time."""
         count = sum(self.tokens.values())
-        if self.money is None or self.unpriced or count < FEWEST_TOKENS:
+        if self.money is None or self.unpriced or self.tokens_without_gpu or count < FEWEST_TOKENS:
             return None
         return self.money / 10**6 / count
 
@@ -78,7 +85,17 @@ class Line:
 
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
-        for name in ("gpu_time", "busy", "idle", "unobserved", "unpriced", "amount", "sampled", "span"):
+        for name in (
+            "gpu_time",
+            "busy",
+            "idle",
+            "unobserved",
+            "unpriced",
+            "amount",
+            "tokens_without_gpu",
+            "sampled",
+            "span",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         add_all(self.tokens, other.tokens)
         if other.projected is not None:
@@ -154,11 +171,15 @@ def answer(
     current = month_of(until - 1, config.timezone).name
     for host in hosts:
         for month, sums in sorted(host.months.items()):
+            free = not any(sums.sums.held.values())
             for owner, line in _by_owner(host, month):
+                # All money of a host is of all its tokens, whichever server's they are.
+                whole = replace(line, tokens_without_gpu=sum(line.tokens.values()) if free else 0)
                 for by in BYS:
                     labels = _LABELS[by](host, owner)
-                    lines[by].setdefault(labels, {}).setdefault(month, Line()).add(line)
-                months.setdefault(month, Line()).add(line)
+                    of_thing = lines[by].setdefault(labels, {}).setdefault(month, Line())
+                    of_thing.add(whole if by == "host" else line)
+                months.setdefault(month, Line()).add(whole)
             for line in (
                 lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
                 months.setdefault(month, Line()),
@@ -169,10 +190,7 @@ def answer(
                     line.projected = (line.projected or 0) + projected
     data_begin = min((host.first for host in hosts if host.first is not None), default=until)
     complete = frozenset(
-        month
-        for month in months
-        for start, end in (Period.named(month).bounds(config.timezone),)
-        if since <= start and end <= until and data_begin <= start + NANOSECONDS_PER_HOUR
+        month for month in months if was_read_whole(month, config.timezone, since, until, data_begin)
     )
     return PastAnswer(
         address=address,
@@ -228,8 +246,10 @@ def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
         line(owner).amount += amount
     for (_, owner), time in sums.unpriced.items():
         line(owner).unpriced += time
+    served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
     for (owner, kind), count in sums.tokens.items():
         add(line(owner).tokens, kind, count)
+        line(owner).tokens_without_gpu += 0 if (owner.namespace, owner.server) in served else count
     yield from lines.items()
 
 

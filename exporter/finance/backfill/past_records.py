@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import TokenPosting
 from exporter.finance.backfill.hourly import HOUR
-from exporter.finance.backfill.reckoning import PastHost
+from exporter.finance.backfill.kube_state import NodeKey
+from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.ledger.totals import SegmentSums
 from exporter.tariff.calendar import month_of
@@ -39,6 +40,7 @@ WASTE_SERVER: Final = "inference:waste_dollars_per_hour:server"
 MODEL_COST: Final = "inference:model_cost_dollars:1h"
 MODEL_TOKENS: Final = "inference:model_tokens:1h"
 RATE_OF_TOKENS: Final = "inference:model_tokens:rate5m"
+MODEL_UNPRICED: Final = "inference:model_unpriced"
 GPUS_HELD: Final = "inference:party_gpus:rate5m"
 GPU_PRICE: Final = "inference:gpu_price_dollars_per_hour:model"
 GPUS_PRICED: Final = "inference:gpus_priced:model"
@@ -56,6 +58,7 @@ NAMES: Final = (
     MODEL_COST,
     MODEL_TOKENS,
     RATE_OF_TOKENS,
+    MODEL_UNPRICED,
     GPUS_HELD,
     GPU_PRICE,
     GPUS_PRICED,
@@ -78,6 +81,25 @@ class SeriesId(NamedTuple):
     labels: Labels
 
 
+_Served = tuple[NodeKey, str, str]
+"""A server on a host: its namespace and name."""
+
+
+@dataclass(slots=True)
+class _Prices:
+    """Servers of an hour with GPU time, those with some that has no price, and models that had tokens."""
+
+    servers: set[_Served] = field(default_factory=set)
+    unpriced: set[_Served] = field(default_factory=set)
+    models: set[tuple[_Served, str]] = field(default_factory=set)
+
+    def without(self) -> Iterator[tuple[str, str]]:
+        """Cluster and model where dollars are a part of what the tokens cost."""
+        for served, model in self.models:
+            if served in self.unpriced or served not in self.servers:
+                yield served[0].cluster, model
+
+
 class Written(NamedTuple):
     """What was written: series, samples, and from when to when."""
 
@@ -92,8 +114,11 @@ class Seam:
     begins: Mapping[tuple[str, str], Instant] = field(default_factory=dict)
 
     def of(self, name: str, cluster: str) -> Instant | None:
-        """When our own record begins; `None` where there is none."""
-        return self.begins.get((name, cluster))
+        """When our own record begins; `None` where there is none.
+
+        Models without a price are few, and ours may have none: those of the past end with their dollars.
+        """
+        return self.begins.get((MODEL_COST if name == MODEL_UNPRICED else name, cluster))
 
 
 def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
@@ -125,18 +150,39 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
     return Seam(begins)
 
 
-class PastRecords:
-    """Writes the records of each chunk to a file."""
+def ledger_of(address: str) -> str:
+    """The ledger of what is read from an address: it takes the place of an earlier import of the same one."""
+    return PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
 
-    def __init__(self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, until: Instant) -> None:
+
+def find_imported(client: PrometheusClient, since: Instant, until: Instant) -> tuple[str, ...]:
+    """Ledgers of earlier imports that a server has.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    names = "|".join(NAMES)
+    labels = client.label_sets(f'{{__name__=~"{names}",ledger=~"{PREFIX}.+"}}', since, until)
+    return tuple(sorted({each["ledger"] for each in labels}))
+
+
+class PastRecords:
+    """Writes the records of each chunk to a file; `ledger` is their label."""
+
+    def __init__(
+        self, file: TextIO, address: str, zone: ZoneInfo, seam: Seam, since: Instant, until: Instant
+    ) -> None:
         self._file = file
         self._zone = zone
         self._seam = seam
+        self._since = since
         self._until = until
-        self._ledger = PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
+        self._data_begin = until
+        self.ledger = ledger_of(address)
         self._first = 0
         self._hours: dict[int, dict[SeriesId, float]] = {}
         self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
+        self._prices: dict[int, _Prices] = {}
         self._months: dict[tuple[str, str, str, str], Picodollars] = {}
         self._texts: dict[SeriesId, str] = {}
         self._samples = 0
@@ -148,9 +194,11 @@ class PastRecords:
 
     def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
         """Take in money and GPU time of a part of an hour."""
+        self._see(host)
         segment, cluster = sums.segment, host.key.cluster
         hour = max(self._first, segment.start // HOUR)
         posted = self._posted.setdefault(hour, {})
+        prices = self._prices.setdefault(hour, _Prices())
         for (owner, phase), amount in sums.cost.items():
             if not amount:
                 continue
@@ -167,7 +215,12 @@ class PastRecords:
                 self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), value)
             key = cluster, segment.month, owner.product, owner.team
             posted[key] = posted.get(key, 0) + amount
+        for (_, owner), time in sums.unpriced.items():
+            if time:
+                prices.unpriced.add((host.key, owner.namespace, owner.server))
         for (owner, _), time in sums.held.items():
+            if time:
+                prices.servers.add((host.key, owner.namespace, owner.server))
             held_labels = (
                 ("cluster", cluster),
                 ("product", owner.product),
@@ -189,6 +242,7 @@ class PastRecords:
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
         """Take in the tokens of a tick."""
+        self._see(host)
         hour = max(self._first, (end - 1) // HOUR)
         for posting in tokens:
             owner = posting.owner
@@ -200,8 +254,14 @@ class PastRecords:
                     ("model", owner.model),
                     ("kind", posting.kind),
                 )
+                served = host.key, owner.namespace, owner.server
+                self._prices.setdefault(hour, _Prices()).models.add((served, owner.model))
                 self._add(hour, MODEL_TOKENS, labels, posting.count)
                 self._add(hour, RATE_OF_TOKENS, labels, posting.count / 3600)
+
+    def _see(self, host: PastHost) -> None:
+        if host.first is not None:
+            self._data_begin = min(self._data_begin, host.first)
 
     def _add(self, hour: int, name: str, labels: Labels, value: float) -> None:
         cells = self._hours.setdefault(hour, {})
@@ -210,11 +270,15 @@ class PastRecords:
 
     def flush(self) -> None:
         """Write the hours of the chunk."""
+        for hour, prices in self._prices.items():
+            for cluster, model in prices.without():
+                labels = ("cluster", cluster), ("model", model)
+                self._hours.setdefault(hour, {})[SeriesId(MODEL_UNPRICED, labels)] = 1.0
         for hour in sorted({*self._hours, *self._posted}):
             for series, value in self._hours.get(hour, {}).items():
                 self._write(series, hour, value, value)
             self._write_months(hour)
-        self._hours, self._posted = {}, {}
+        self._hours, self._posted, self._prices = {}, {}, {}
 
     def _write_months(self, hour: int) -> None:
         before = dict(self._months)
@@ -231,13 +295,15 @@ class PastRecords:
 
     def _is_closed(self, month: str, hour: int) -> bool:
         end = Period.named(month).bounds(self._zone)[1]
-        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY
+        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
+            month, self._zone, self._since, self._until, self._data_begin
+        )
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
         """Write a series each five minutes of an hour, from one value to another."""
         text = self._texts.get(series)
         if text is None:
-            text = self._texts[series] = _series_text(series, self._ledger)
+            text = self._texts[series] = _series_text(series, self.ledger)
         begins = self._seam.of(series.name, dict(series.labels).get("cluster", ""))
         # Its last sample is seen until our own begins.
         stop = self._until if begins is None else begins - STEP_SECONDS * NANOSECONDS_PER_SECOND
@@ -312,12 +378,21 @@ def _label_texts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield f'{name}="{escaped}"'
 
 
-def import_commands(path: str) -> tuple[tuple[str, str], ...]:
-    """For each server the command that imports a file."""
+def import_commands(path: str, ledger: str) -> tuple[tuple[str, str], ...]:
+    """For each server the commands, in order: one deletes an earlier import, one imports a file.
+
+    VictoriaMetrics has the path of Prometheus, which needs a flag for it:
+    https://docs.victoriametrics.com/victoriametrics/url-examples/
+    https://prometheus.io/docs/prometheus/latest/querying/api/#tsdb-admin-apis
+    """
+    delete = f"curl -d 'match[]={{ledger=\"{ledger}\"}}'"
+    path_of_delete = "api/v1/admin/tsdb/delete_series"
     return (
+        ("Prometheus with --web.enable-admin-api", f"{delete} http://HOST:9090/{path_of_delete}"),
         (
             "Prometheus",
             f"promtool tsdb create-blocks-from openmetrics --max-block-duration=486h {path} DATA_FOLDER",
         ),
+        ("VictoriaMetrics", f"{delete} http://HOST:8428/{path_of_delete}"),
         ("VictoriaMetrics", f"curl -T {path} http://HOST:8428/api/v1/import/prometheus"),
     )

@@ -5,18 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 from exporter.config import Config
 from exporter.config.settings import ConfiguredServer, cost_policy
 from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.money import add
+from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
-from exporter.finance.backfill.host_hours import DeviceHour, DeviceKey, HostHour, HostSeries, by_host
+from exporter.finance.backfill.host_hours import (
+    DeviceHour,
+    DeviceKey,
+    HostHour,
+    HostSeries,
+    by_host,
+    twice_named,
+)
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
@@ -35,6 +43,7 @@ from exporter.readings import (
 )
 from exporter.sources.configured import holders as configured_holders
 from exporter.tariff.calendar import month_of
+from exporter.tariff.period import Period
 from exporter.units import (
     BYTES_PER_GIBIBYTE,
     MILLIJOULES_PER_JOULE,
@@ -128,7 +137,7 @@ class Reckoning:
         self._recent_from = until - RECENT_HOURS * HOUR
         self._survey = survey
         self._sink = sink
-        self._owners = _owners(survey, config)
+        self._owners: dict[PodName, PodOwnership | None] = {}
         self._homes: dict[EngineTarget, NodeKey] = {}
         self._keys: dict[PodName, ServerKey] = {}
         self.hosts: dict[NodeKey, PastHost] = {}
@@ -140,7 +149,8 @@ class Reckoning:
         """Charge the hours of a chunk."""
         if self._sink is not None:
             self._sink.begin(chunk.first)
-        series = by_host(chunk)
+        self._name_hosts(chunk)
+        series = by_host(chunk, self._survey.known_as)
         hours: dict[NodeKey, dict[int, HostHour]] = {}
         for key, devices in series.items():
             host = self._host(key)
@@ -157,10 +167,27 @@ class Reckoning:
                 at = number + 1 - chunk.first
                 targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
                 hour = hours.get(key, {}).get(number)
-                if hour is not None or (targets and key not in hours):
+                # A host with GPUs is charged in the hours that have them; one without has tokens alone.
+                if hour is not None or (targets and key not in self._survey.hosts):
                     self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()
+
+    def _name_hosts(self, chunk: Chunk) -> None:
+        """Give a host one name where exporters differ: that of before, of its node, of more samples."""
+        for samples in twice_named(chunk):
+            names = {self._survey.known_as(name): count for name, count in samples.items()}
+            best, *others = sorted(
+                names,
+                key=lambda name: (
+                    name not in self.hosts,
+                    name not in self._survey.kube.node_labels,
+                    -names[name],
+                    name,
+                ),
+            )
+            for other in others:
+                self._survey.rename(other, best)
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
@@ -184,13 +211,12 @@ class Reckoning:
                     for pod in device.holders:
                         homes[pod] = key
         for target, engine in chunk.engines.items():
-            pod = PodName(target.cluster, target.namespace, target.pod)
-            home = homes.get(pod) if target.pod else None
+            home = homes.get(target.pod_name) if target.pod else None
             home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
             if home is None:
                 self.homeless.add(target)
             else:
-                self._homes[target] = home
+                self._homes[target] = self._survey.known_as(home)
 
     def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
         servers: dict[NodeKey, list[EngineTarget]] = {}
@@ -215,23 +241,25 @@ class Reckoning:
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
-        opening = self._frame(host, start, parts[0].devices if parts else (), servers, energy, 0)
         sums = HistorySums()
-        if host.first is None:
-            host.first = start
-            # A first frame sets marks only: what its servers count is of the hour after it.
-            host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
-        elif skipped:
+        if skipped:
             host.uncharged += start - host.last
-        elif start > host.last:
-            host.elapsed += start - host.last
-            gap = replace(opening, elapsed=host.elapsed)
-            self._tick(host, gap, replace(host.policy, gap_after=0), sums)
+        elif host.first is None or start > host.last:
+            opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
+            if host.first is None:
+                host.first = start
+                # A first frame sets marks only: what its servers count is of the hour after it.
+                host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
+            else:
+                host.elapsed += start - host.last
+                gap = replace(opening, elapsed=host.elapsed)
+                self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, servers, energy, part.end - part.start)
+            frame = self._frame(host, part.end, part.devices, servers, targets, energy, part.end - part.start)
             self._tick(host, frame, host.policy, sums)
         if not parts:
-            self._tick(host, self._frame(host, start + HOUR, (), servers, energy, HOUR), host.policy, sums)
+            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR)
+            self._tick(host, frame, host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -247,7 +275,7 @@ class Reckoning:
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
         for segment in ticked.segments:
-            sums.add_segment(segment)
+            add_all(sums.held, segment.held)
             self._month(host, segment.segment.month).sums.add_segment(segment)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
@@ -284,6 +312,7 @@ class Reckoning:
         wall: Instant,
         devices: tuple[DeviceHour, ...],
         servers: tuple[ServerReading, ...],
+        targets: Iterable[EngineTarget],
         energy: Mapping[str, float],
         length: Nanoseconds,
     ) -> Frame:
@@ -292,9 +321,26 @@ class Reckoning:
         holders = tuple(self._holders(host, devices, readings, servers))
         held_gpus = {holder.uuid for holder in holders}
         readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
-        keys = {server.key for server in servers} | {holder.key for holder in holders}
-        owners = tuple(self._owners[key] for key in sorted(keys) if key in self._owners)
-        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
+
+    def _owners_of(
+        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget]
+    ) -> tuple[PodOwnership, ...]:
+        """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
+        gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
+        gpu_counts.update(pod for device in devices for pod in device.holders)
+        owners: dict[ServerKey, PodOwnership] = {}
+        for pod in sorted(gpu_counts, key=lambda each: (gpu_counts[each], each)):
+            owned = self._owner(pod)
+            if owned is not None:
+                owners[owned.key] = owned
+        return tuple(owner for _, owner in sorted(owners.items()))
+
+    def _owner(self, pod: PodName) -> PodOwnership | None:
+        if pod not in self._owners:
+            owned = self._survey.kube.ownership(pod, self._config)
+            self._owners[pod] = owned and owned._replace(key=self._server(pod))
+        return self._owners[pod]
 
     def _servers(
         self,
@@ -400,16 +446,6 @@ class Reckoning:
         return self._keys[pod]
 
 
-def _owners(survey: Survey, config: Config) -> dict[ServerKey, PodOwnership]:
-    owners: dict[ServerKey, PodOwnership] = {}
-    for pod in sorted(survey.kube.pod_labels):
-        owned = survey.kube.ownership(pod, config)
-        if owned is not None:
-            key = survey.server_of_pod(pod)
-            owners[key] = owned._replace(key=key)
-    return owners
-
-
 def _used(device: DeviceHour, *, has_server: bool) -> bool:
     """Whether a process holds a GPU: by its memory, else as its utilization and the servers suggest."""
     if device.memory is not None:
@@ -500,6 +536,12 @@ def _rounded_up(reading: GpuReading) -> GpuReading:
         )
         reading = replace(reading, instances=tuple(instances))
     return reading
+
+
+def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:
+    """Whether all of a month was asked for, and data begin in its first hour."""
+    start, end = Period.named(month).bounds(zone)
+    return since <= start and end <= until and data_begin <= start + HOUR
 
 
 def scrape_seconds(host: PastHost) -> int | None:

@@ -65,6 +65,9 @@ POD_OF_TARGET: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernet
 NODE_OF_TARGET: Final = ("node", "nodename", "kubernetes_node")
 
 Labels = Mapping[str, str]
+TargetKey = tuple[str, str, str]
+"""Cluster, job and instance."""
+
 Progress = Callable[[str, float], None]
 """Is called with what is being read, and how much of it has been, from 0 to 1."""
 
@@ -96,6 +99,11 @@ class EngineTarget(NamedTuple):
     port: int
 
     @property
+    def pod_name(self) -> PodName:
+        """Its pod, whose name is empty outside Kubernetes."""
+        return PodName(self.cluster, self.namespace, self.pod)
+
+    @property
     def url(self) -> str:
         """A name of the page."""
         where = f"{self.namespace}/{self.pod}" if self.pod else self.address
@@ -104,10 +112,14 @@ class EngineTarget(NamedTuple):
 
 @dataclass(slots=True)
 class _Instances:
-    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says."""
+    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says.
+
+    `renamed` are hosts that another exporter names otherwise, by the name that is not used.
+    """
 
     by_address: dict[NodeKey, NodeKey] = field(default_factory=dict)
     by_uuid: dict[str, NodeKey] = field(default_factory=dict)
+    renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
 
 
 @dataclass
@@ -117,7 +129,8 @@ class Survey:
     `counts` are series by name, and `instances` the targets that have them.
     `engines` are the engines of targets by name. `gateways` are titles of pages that count again.
     `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
-    whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance.
+    whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance,
+    and `target_labels` the labels that their `up` has: names and values.
     """
 
     config: Config
@@ -132,7 +145,8 @@ class Survey:
     labeled: set[NodeKey] = field(default_factory=set)
     unnamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     infos: dict[str, Labels] = field(default_factory=dict)
-    own_pods: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    own_pods: dict[TargetKey, str] = field(default_factory=dict)
+    target_labels: dict[TargetKey, set[tuple[str, str]]] = field(default_factory=dict)
     _by_pod: dict[PodName, EngineTarget] | None = None
     _instances: _Instances = field(default_factory=_Instances)
     _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
@@ -144,6 +158,28 @@ class Survey:
             self.names.setdefault(family, set()).add(name)
             self.counts[name] += 1
             self.instances.setdefault(name, set()).add(labels.get("instance", ""))
+
+    def add_targets(self, label_sets: Iterable[Labels]) -> None:
+        """Take in the series `up`, whose labels are those of targets alone."""
+        for labels in label_sets:
+            target = target_key(labels)
+            self.target_labels.setdefault(target, set()).update(labels.items())
+            if labels.get("pod"):
+                self.own_pods[target] = labels["pod"]
+
+    def page_series(self, name: str, labels: Labels) -> Series:
+        """A series as the page of its engine had it, without labels of its target.
+
+        One that its engine names models by stays: with `honor_labels` it may be of the page all the same.
+        """
+        of_target = self.target_labels.get(target_key(labels), ())
+        engine = self.engines.get(target_of(labels))
+        model_labels = engine.models if engine is not None else ()
+        return page_series(
+            name,
+            labels,
+            {each for each in labels if each not in model_labels and (each, labels[each]) in of_target},
+        )
 
     def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:
         """The GPU that a series of an exporter is of; `None` for one without UUID."""
@@ -198,6 +234,18 @@ class Survey:
         )
         return NodeKey(cluster, label(node or address.host))
 
+    def rename(self, host: NodeKey, name: NodeKey) -> None:
+        """From now on a host has the name of another, which is the same."""
+        self._instances.renamed[host] = name
+        if host in self.labeled:
+            self.labeled.add(name)
+
+    def known_as(self, host: NodeKey) -> NodeKey:
+        """The name that is used of a host."""
+        while host in self._instances.renamed:
+            host = self._instances.renamed[host]
+        return host
+
     def holders_on(self, host: NodeKey) -> bool:
         """Whether GPUs of a host name the pod that holds them: one without a name is then held by none."""
         return host in self.labeled
@@ -208,8 +256,7 @@ class Survey:
             self._by_pod = {}
             for target in sorted(self.engines):
                 if target.pod:
-                    own = PodName(target.cluster, target.namespace, target.pod)
-                    self._by_pod.setdefault(own, target)
+                    self._by_pod.setdefault(target.pod_name, target)
         target_of_pod = self._by_pod.get(pod)
         return self.kube.server(pod) if target_of_pod is None else self.server(target_of_pod)
 
@@ -217,7 +264,7 @@ class Survey:
         """The server of a target: its workload, else by the configuration, else its engine and port."""
         workload = ServerKey("", "")
         if target.pod:
-            workload = self.kube.server(PodName(target.cluster, target.namespace, target.pod))
+            workload = self.kube.server(target.pod_name)
         for rule in self.config.server_rules:
             match_ = rule.match
             if match_.unit or match_.process or match_.user or match_.uid is not None:
@@ -249,7 +296,7 @@ class Survey:
         cluster = target.cluster
         named = first_label(labels, NODE_OF_TARGET)
         if not named and target.pod:
-            named = self.kube.node_of(PodName(cluster, target.namespace, target.pod))
+            named = self.kube.node_of(target.pod_name)
         if named:
             return NodeKey(cluster, label(named))
         address = NodeKey(cluster, target.address)
@@ -286,11 +333,9 @@ class Survey:
 REPLICAS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__")
 
 
-def _holder(
-    exporter: GpuExporter, labels: Labels, own_pods: Mapping[tuple[str, str, str], str]
-) -> PodName | None:
+def _holder(exporter: GpuExporter, labels: Labels, own_pods: Mapping[TargetKey, str]) -> PodName | None:
     """The pod that holds a GPU. The labels of the target are there where the page has none, or other ones."""
-    target = labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", "")
+    target = target_key(labels)
     for names in exporter.holders:
         pod, container = labels.get(names.pod, ""), labels.get(names.container, "")
         if pod:
@@ -301,6 +346,11 @@ def _holder(
         if names.pod in labels:
             return None
     return None
+
+
+def target_key(labels: Labels) -> TargetKey:
+    """The target of a series."""
+    return labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", "")
 
 
 def host_part(instance: str) -> str:
@@ -338,9 +388,10 @@ def target_of(labels: Labels) -> EngineTarget:
     return EngineTarget(labels.get("cluster", ""), "", "", host_part(instance), _port(instance))
 
 
-def page_series(name: str, labels: Labels) -> Series:
-    """A series as the page of its engine had it, without labels of the target."""
-    own = {each: value for each, value in labels.items() if each not in TARGET_LABELS and each != "__name__"}
+def page_series(name: str, labels: Labels, extra: Collection[str] = ()) -> Series:
+    """A series as the page of its engine had it, without labels of any target and `extra` ones of its own."""
+    foreign = TARGET_LABELS | {"__name__", *extra}
+    own = {each: value for each, value in labels.items() if each not in foreign}
     listed = ",".join(f'{each}="{own[each]}"' for each in sorted(own))
     return Series(name, own, f"{name}{{{listed}}}" if listed else name)
 
@@ -401,11 +452,7 @@ def take_survey(
     progress("looking for inference servers", 0.2)
     _find_engines(client, survey, since, until)
     progress("looking for pods and nodes", 0.6)
-    instances = {labels.get("instance", "") for each in gpu_labels.values() for labels in each} - {""}
-    for batch in batches(instances):
-        for labels in client.label_sets(f'up{{pod!="",instance=~"{batch}"}}', since, until):
-            target = labels.get("cluster", ""), labels.get("job", ""), labels["instance"]
-            survey.own_pods[target] = labels["pod"]
+    _find_targets(client, survey, (labels for each in gpu_labels.values() for labels in each), since, until)
     _find_cluster(client, survey, gpu_labels, since, until)
     for number, label_sets in gpu_labels.items():
         # Those that name their host come first: others are of a host by their UUID or address.
@@ -424,14 +471,24 @@ def take_survey(
     return survey
 
 
+def _find_targets(
+    client: PrometheusClient, survey: Survey, label_sets: Iterable[Labels], since: Instant, until: Instant
+) -> None:
+    """Ask for the labels of the targets that have these series."""
+    for batch in batches({labels.get("instance", "") for labels in label_sets} - {""}):
+        survey.add_targets(client.label_sets(f'up{{instance=~"{batch}"}}', since, until))
+
+
 def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
     """Recognize each target by the series that identify engines and gateways."""
     names = {name for row in ROWS for name in spellings(row.fingerprint.names)}
+    identifying = client.label_sets(selector(names), since, until)
+    _find_targets(client, survey, identifying, since, until)
     pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
-    for labels in client.label_sets(selector(names), since, until):
+    for labels in identifying:
         name = described(labels["__name__"])
         pages.setdefault(target_of(labels), {}).setdefault(name, []).append(
-            Sample(page_series(name, labels), 0.0)
+            Sample(survey.page_series(name, labels), 0.0)
         )
     for target, samples in pages.items():
         page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))

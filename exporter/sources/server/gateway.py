@@ -1,6 +1,6 @@
 """One gateway in front of inference servers: tokens by team, tenant or adapter, which only divide cost."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +73,9 @@ class GatewaySource(EndpointSource):
         self._by = frozenset(by)
         self._rule = rule or GatewayPageRule()
         shares = self._rule.shares
-        self._wanted = TALLIED if shares is None else WantedSeries({PROCESS_START, *shares.names})
+        self._wanted = (
+            TALLIED if shares is None else WantedSeries({PROCESS_START, *shares.names, *shares.created_names})
+        )
         self._selection = "" if shares is None else repr((shares.prompt, shares.cached, shares.generation))
         self._tenants: TenantTable | None = None
 
@@ -101,6 +103,7 @@ class GatewaySource(EndpointSource):
                 FailureReason.TOO_LARGE, f"{self._shown}: more series, models or teams than the limit"
             )
         self._check_teams(title, shares, counts)
+        absent = () if self._rule.shares is None else tuple(self._absent(shares, counts))
         self._note_errors(page)
         unlisted = () if tenants is None else tenants.unlisted
         return GatewayReading(
@@ -111,6 +114,7 @@ class GatewaySource(EndpointSource):
             started=counts.started,
             counters=counts.counters,
             selection=self._selection,
+            absent=absent,
             unlisted=tuple(unlisted[:UNLISTED_MAX]),
             unlisted_count=len(unlisted),
         )
@@ -138,6 +142,25 @@ class GatewaySource(EndpointSource):
         raise ReadFailedError(
             FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
+
+    def _absent(self, shares: Shares, counts: GatewayCounts) -> Iterator[str]:
+        """Configured counters without a series.
+
+        Cached prompts must be there once prompts are: without them each tenant would pay for its cached
+        tokens in full, out of the parts of the others.
+        """
+        counted = {counter.quantity for counter in counts.counters}
+        for kind, alternatives in shares.kinds:
+            series = " nor ".join(map(str, alternatives))
+            if not series or kind in counted:
+                continue
+            if kind == "cached_prompt" and "prompt" in counted:
+                raise ReadFailedError(
+                    FailureReason.NOT_RECOGNIZED,
+                    f"{self._shown}: counts prompts and has no {series}: check `cached_prompt` in "
+                    "`counters`, send a request that a prefix cache serves, or leave it out",
+                )
+            yield series
 
     def _tenant_table(self, shares: Shares) -> TenantTable | None:
         if not self._rule.labels:

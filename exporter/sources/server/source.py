@@ -237,6 +237,7 @@ class ServerSource(EndpointSource):
         self._last_errors: ErrorCounts = ()
         self._last_page = b""
         self._lines: tuple[WantedLine, ...] | None = None
+        self._latency_lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
         self.peer: Peer | None = None
@@ -361,12 +362,13 @@ class ServerSource(EndpointSource):
 
     def _digest(self, body: bytes) -> bytes:
         """The digest of a large page, or of the wanted lines of another one, which are kept to be read."""
-        engine, self._lines = self._engine, None
+        engine, self._lines, self._latency_lines = self._engine, None, None
         if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
             return blake2b(body).digest()
         self._lines = tuple(wanted(engine).lines(body))
         # Without a service level no other line is read.
-        latencies = () if self._context.slo is None else latency_series(engine).lines(body)
+        latencies = () if self._context.slo is None else tuple(latency_series(engine).lines(body))
+        self._latency_lines = latencies
         parts = (part for name, rest in chain(self._lines, latencies) for part in (name.encode(), rest))
         return blake2b(b"\n".join(parts)).digest()
 
@@ -435,6 +437,7 @@ class ServerSource(EndpointSource):
             page = self._page(body, engine)
             if engine.fingerprint.matches(page):
                 return page, engine
+        self._latency_lines = None  # those of another engine
         page = self._page(body, None)
         self._engine = self._configured
         self._engine = engine_of_page(
@@ -477,7 +480,7 @@ class ServerSource(EndpointSource):
             limit=self._limit(engine),
             slo=slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
-            histograms=None if slo is None else read(answer.body, latency_series(engine), self._histograms),
+            histograms=None if slo is None else self._latency_page(answer.body, engine),
         )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
@@ -486,6 +489,12 @@ class ServerSource(EndpointSource):
                 FailureReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
         return interpretation
+
+    def _latency_page(self, body: bytes, engine: Engine) -> Page:
+        lines, self._latency_lines = self._latency_lines, None
+        if lines is not None:
+            return read_lines(lines, self._histograms)
+        return read(body, latency_series(engine), self._histograms)
 
     def _limit(self, engine: Engine) -> SequenceLimit | None:
         """The largest number of running sequences: by the slots of a llama.cpp, else by the command line."""

@@ -127,7 +127,7 @@ def victoria_with_past(folder: Path) -> Iterator[Past]:
         program.take(history.imported(present_samples()))
         records, printed = write_records(program.url, folder)
         before = rule_answers(program)
-        curl = command(printed, "curl")
+        curl = command(printed, "curl -T")
         assert curl[:2] == ["curl", "-T"]
         assert curl[3].endswith("/api/v1/import/prometheus")
         program.take(records.read_bytes())

@@ -153,13 +153,12 @@ def _level(host: ExpectedHost, server: FleetServer, labels: dict[str, str]) -> I
             total = since(host.begin, each * met, HOUR * OBSERVED * 1000)
             yield Line("inference_slo_met_observations_total", {**words, "bound": bound}, total)
             ratio = always(met / 1000)
-            yield Line("inference_slo_met_ratio", {**labels, "objective": objective, "bound": bound}, ratio)
+            yield Line("inference_slo_met_ratio", {**words, "bound": bound}, ratio)
         seconds = {**server_labels(server), "objective": objective}
         yield Line("inference_slo_objective_seconds", seconds, always(0.5))
     for bound, met in (("lower", 900 + 950 - 1000), ("upper", 950)):
-        yield Line(
-            "inference_slo_met_ratio", {**labels, "objective": "all", "bound": bound}, always(met / 1000)
-        )
+        words = {**labels, "objective": "all", "basis": "requests", "bound": bound}
+        yield Line("inference_slo_met_ratio", words, always(met / 1000))
     yield Line("inference_slo_target_ratio", server_labels(server), always(0.9))
     for (kind, basis), price in _quotients(host, server):
         if (kind, basis) == ("all", "full"):

@@ -176,3 +176,59 @@ def test_csv_has_a_row_for_each_month_of_each_thing(tmp_path: Path) -> None:
         ("48.0", "estimate", "30")
     }
     assert (rows[-1]["hours"], rows[-1]["hours_with_data"]) == ("24.0", "24.0")
+
+
+def prices(past: PastAnswer, kind: str) -> dict[str, float | None]:
+    """Dollars per million tokens of November by name."""
+    return {
+        each[kind.removesuffix("s")]: each["months"][0]["dollars_per_million_tokens"]
+        for each in document(past)[kind]
+    }
+
+
+def two_servers(folder: Path, *, second: str) -> PastAnswer:
+    """Ten hours of a GPU of `chat` at 2 dollars with 10 million tokens; and another server with as many.
+
+    The other one is on a host that is not known, or on one whose GPU it shares with a third.
+    """
+    config = configured(folder)
+    fleet = HourlyFleet(config, 10)
+    rises = {PROMPT: [1_000_000] * 10}
+    fleet.gpu(0, **CHAT)
+    fleet.server(rises, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    if second == "lost":
+        fleet.server(rises, namespace="llm", pod="lost-0", instance="10.1.0.8:8000")
+    else:
+        fleet.gpu(1, host="node-2")
+        fleet.server(rises, instance="node-2:8000")
+        fleet.server(rises, instance="node-2:8001", model="other")
+    until = (NOVEMBER + 10) * HOUR
+    return answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+
+
+def test_tokens_that_no_dollars_meet_have_no_price(tmp_path: Path) -> None:
+    """20 dollars for 10 million tokens are 2 a million; with 10 million more there is none."""
+    past = two_servers(tmp_path, second="lost")
+
+    assert prices(past, "servers") == {"chat": 2.0, "lost": None}
+    assert prices(past, "models") == {"llama": None}
+    assert prices(past, "teams") == {"unassigned": None}
+    assert prices(past, "products") == {"unassigned": None}
+    assert prices(past, "hosts") == {"": None, "node-1": 2.0}
+    assert document(past)["months"][0]["dollars_per_million_tokens"] is None
+
+
+def test_a_host_has_a_price_though_its_servers_have_none(tmp_path: Path) -> None:
+    """Which server holds the GPU is not known, all 20 dollars of the host are of its 20 million tokens."""
+    past = two_servers(tmp_path, second="shared")
+
+    assert prices(past, "servers") == {
+        "chat": 2.0,
+        "unattributed": None,
+        "vllm:8000": None,
+        "vllm:8001": None,
+    }
+    assert prices(past, "models")["llama"] is None
+    assert prices(past, "models")["other"] is None
+    assert [each["months"][0]["dollars_per_million_tokens"] for each in document(past)["hosts"]] == [2.0, 1.0]
+    assert round(document(past)["months"][0]["dollars_per_million_tokens"], 6) == 1.333333

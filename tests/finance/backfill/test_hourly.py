@@ -1,8 +1,9 @@
 """Counters by the hour, and what is asked of a server for them."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan, nan
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,9 @@ from exporter.config import Config
 from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill import hourly
 from exporter.finance.backfill.hourly import HourlyReader, LastValues, merged
-from exporter.finance.backfill.survey import EngineTarget, Survey
-from tests.finance.backfill.answers import FakePrometheus
+from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey
+from tests.finance.backfill.answers import FakePrometheus, Values
+from tests.finance.backfill.chunks import PRICES, configured
 
 HOUR = 3600 * 10**9
 FIRST = 495_000
@@ -233,3 +235,70 @@ def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_
     assert [isnan(value) for value in hours.utilization] == [True] * 5 + [False]
     assert [isnan(value) for value in hours.count] == [True] * 5 + [False]
     assert (hours.utilization[5], hours.count[5]) == (0.5, 120)
+
+
+def test_a_counter_of_energy_never_began_at_zero(tmp_path: Path) -> None:
+    """It counts since the driver was loaded: a card that is cut in instances has 2.07e15 mJ at once.
+
+    The instance rises by 7,200,000 mJ in its second hour, which are 7,200 J.
+    """
+    config = configured(tmp_path, PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}"))
+    name = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+    card = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
+    part = {**card, "GPU_I_ID": "1", "GPU_I_PROFILE": "3g.40gb"}
+    server = FakePrometheus(
+        {
+            f"last_over_time({name}[3599999ms])": [
+                (card, [(0, 2.07e15), (1, 2.07e15)]),
+                (part, [(2, 2.07e15), (3, 2.07e15 + 7_200_000)]),
+            ]
+        }
+    )
+    survey = Survey(config)
+    survey.add_names("dcgm-exporter", [{"__name__": name, **card}, {"__name__": name, **part}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 4 * HOUR)
+
+    joules = {series.instance: list(hours.joules) for series, hours in chunk.gpus.items()}
+    assert joules["1"][2:] == [0, 7200]
+
+
+LAST = "last_over_time(vllm:prompt_tokens_total[3599999ms])"
+PAGE = {"model_name": "llama", "engine": "0"}
+POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}
+
+
+def rises_of_an_engine(
+    answer: Sequence[tuple[Mapping[str, str], Values]], targets: Sequence[Mapping[str, str]]
+) -> tuple[list[float], dict[str, str]]:
+    """How far its one counter rose in the hours after the first, and the labels of its page."""
+    name = "vllm:prompt_tokens_total"
+    series = [{"__name__": name, **labels} for labels, _ in answer]
+    server = FakePrometheus({LAST: answer}, [*series, *({"__name__": "up", **each} for each in targets)])
+    survey = take_survey(server.client(), Config(), HOUR, 3 * HOUR, lambda _what, _part: None)
+    (chunk,) = reader(server, survey).chunks(HOUR, 3 * HOUR)
+    ((risen,),) = [list(hours.rises.values()) for hours in chunk.engines.values()]
+    return list(risen[1])[1:], dict(risen[0].labels)
+
+
+def test_a_label_that_a_running_target_gets_does_not_count_its_tokens_anew() -> None:
+    """At a thousand million tokens it gets env="prod": its series is another, and the hour has 500,000."""
+    target = {"instance": "gpu-1:8000", "job": "vllm"}
+    labeled = {**target, "env": "prod"}
+    answer = [
+        ({**PAGE, **target}, [(0, 1.0e9), (1, 1.0010e9)]),
+        ({**PAGE, **labeled}, [(1, 1.0015e9), (2, 1.0020e9)]),
+    ]
+
+    assert rises_of_an_engine(answer, [target, labeled]) == ([1e6, 0.5e6], PAGE)
+
+
+def test_two_jobs_that_scrape_one_pod_with_other_labels_count_once() -> None:
+    """A PodMonitor, and a job of annotations whose labelmap copies all labels of the pod."""
+    monitor = {**POD, "job": "llm/chat", "endpoint": "http"}
+    mapped = {**POD, "job": "kubernetes-pods", "app": "chat", "pod_template_hash": "7d9f8b6c5d"}
+    values = [(0, 1000.0), (1, 1400.0), (2, 1900.0)]
+
+    assert rises_of_an_engine(
+        [({**PAGE, **monitor}, values), ({**PAGE, **mapped}, values)], [monitor, mapped]
+    ) == ([400, 500], PAGE)

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import cast
 from zoneinfo import ZoneInfo
 
+import pytest
 import yaml
 
+from exporter.config.settings import cost_policy
+from exporter.cost.postings import CostOwner, OwnerPhase, Segment
+from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
-from exporter.finance.backfill.reckoning import Reckoning
+from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
-from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+from exporter.ledger.totals import SegmentSums
+from exporter.readings import HostLocation
+from tests.finance.backfill.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 SECOND = 10**9
 ROOT = Path(__file__).parents[3]
@@ -33,10 +39,18 @@ def written(folder: Path, hours: int, seam: Seam | None = None, zone: str = "UTC
         {"vllm:prompt_tokens_total": [7200] * hours}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000"
     )
     file = io.StringIO()
-    until = (NOVEMBER + hours) * HOUR
-    records = PastRecords(file, "http://a.example", ZoneInfo(zone), seam or Seam(), until)
+    since, until = NOVEMBER * HOUR, (NOVEMBER + hours) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo(zone), seam or Seam(), since, until)
     Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
     counted = records.close()
+    samples = samples_of(file)
+    assert (counted.series, counted.samples) == (len(samples), sum(map(len, samples.values())))
+    assert file.getvalue().endswith("# EOF\n")
+    return samples
+
+
+def samples_of(file: io.StringIO) -> Samples:
+    """What a file holds, each line with a ledger of the past."""
     samples: Samples = {}
     for line in file.getvalue().splitlines():
         if line.startswith("#"):
@@ -46,8 +60,6 @@ def written(folder: Path, hours: int, seam: Seam | None = None, zone: str = "UTC
         labels = re.sub(rf',?ledger="{PREFIX}[0-9a-f]+"', "", match["labels"])
         assert labels != match["labels"]
         samples.setdefault(f"{match['name']}{{{labels}}}", {})[int(match["at"])] = float(match["value"])
-    assert (counted.series, counted.samples) == (len(samples), sum(map(len, samples.values())))
-    assert file.getvalue().endswith("# EOF\n")
     return samples
 
 
@@ -80,16 +92,69 @@ def test_a_month_grows_to_its_sum(tmp_path: Path) -> None:
     assert [month[start + offset] for offset in (0, 1800, 3600)] == [0.0, 2.0, 4.0]
 
 
-def test_a_closed_month_keeps_its_sum(tmp_path: Path) -> None:
-    """October has four hours of it in New York, which are 16 dollars, by owner and as an estimate."""
+CLOSED = "inference:closed_month_dollars"
+DECEMBER = NOVEMBER + 30 * 24
+
+
+def closed(samples: Samples) -> Samples:
+    """What is said of months that are over."""
+    return {name: values for name, values in samples.items() if name.startswith(CLOSED)}
+
+
+def in_december(folder: Path, since: int, first: int) -> Samples:
+    """7 dollars in the first hour that has data, and 5 in the first two hours of December each."""
+    config = configured(folder)
+    where = HostLocation()
+    host = PastHost(NodeKey("", "node-1"), where, cost_policy(config, "node-1", where), first=first * HOUR)
+    owner = OwnerPhase(CostOwner("search", "web", "llm", "chat", "llama"), "decode")
+    file = io.StringIO()
+    until = DECEMBER + 2
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), since * HOUR, until * HOUR)
+    records.begin(first)
+    for hour, month, dollars in ((first, 11, 7), (DECEMBER, 12, 5), (DECEMBER + 1, 12, 5)):
+        name, amount = f"2026-{month}", dollars * DOLLAR
+        segment = Segment(hour * HOUR, (hour + 1) * HOUR, name, f"{name}-01", amount, (), ())
+        records.add_segment(host, SegmentSums(segment, cost={owner: amount}))
+    records.flush()
+    records.close()
+    return samples_of(file)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_closed_month_keeps_its_sum(tmp_path: Path, late: int) -> None:
+    """By owner and as an estimate. Data that begin after an hour are of the whole month."""
+    samples = in_december(tmp_path, NOVEMBER, NOVEMBER + late)
+
+    hours = range(DECEMBER * 3600, (DECEMBER + 2) * 3600, 300)
+    assert closed(samples) == {
+        f'{CLOSED}:owner{{month="2026-11",product="search",team="web"}}': dict.fromkeys(hours, 7.0),
+        f'{CLOSED}:price_basis{{month="2026-11",price_basis="estimate"}}': dict.fromkeys(hours, 7.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("since", "first"),
+    [
+        pytest.param(NOVEMBER + 1, NOVEMBER + 1, id="asked for in part"),
+        pytest.param(NOVEMBER, NOVEMBER + 2, id="data begin later"),
+    ],
+)
+def test_a_month_that_was_read_in_part_is_not_closed(tmp_path: Path, since: int, first: int) -> None:
+    """Closed months are compared with invoices: a part of one would be taken for all of it."""
+    samples = in_december(tmp_path, since, first)
+
+    assert closed(samples) == {}
+    december = samples['inference:month_to_date_dollars{month="2026-12"}']
+    assert december[(DECEMBER + 1) * 3600] == 5.0
+
+
+def test_a_month_begins_at_midnight_of_its_time_zone(tmp_path: Path) -> None:
+    """October has four hours of these in New York; it was read in part."""
     samples = written(tmp_path, 6, zone="America/New_York")
 
-    owner = 'month="2026-10",product="unassigned",team="unassigned"'
-    hours = range((NOVEMBER + 4) * 3600, (NOVEMBER + 6) * 3600, 300)
-    assert samples[f"inference:closed_month_dollars:owner{{{owner}}}"] == dict.fromkeys(hours, 16.0)
-    basis = 'month="2026-10",price_basis="estimate"'
-    assert samples[f"inference:closed_month_dollars:price_basis{{{basis}}}"] == dict.fromkeys(hours, 16.0)
-    assert max(samples['inference:month_to_date_dollars{month="2026-10"}']) < hours[0]
+    october = samples['inference:month_to_date_dollars{month="2026-10"}']
+    assert max(october) == (NOVEMBER + 4) * 3600 - 300
+    assert closed(samples) == {}
 
 
 def test_the_past_is_last_seen_when_our_own_record_begins(tmp_path: Path) -> None:
@@ -155,3 +220,43 @@ def test_every_record_is_read_by_a_dashboard() -> None:
     boards = "".join(path.read_text() for path in (ROOT / "dashboards").glob("*.json"))
 
     assert [name for name in NAMES if not re.search(rf"(?<![\w:]){name}(?![\w:])", boards)] == []
+
+
+UNPRICED = "inference:model_unpriced"
+
+
+def of_three_models(folder: Path, seam: Seam | None = None) -> Samples:
+    """Two hours: one model on a priced GPU, one on that and an unpriced one, and one without any GPU."""
+    config = configured(folder, f"unmatched_hardware: unpriced\n{PRICES}")
+    fleet = HourlyFleet(config, 2)
+    tokens = {"vllm:prompt_tokens_total": [7200, 7200]}
+    for number, (name, gpu_model) in enumerate((("chat", "H100"), ("both", "H100"), ("both", "L4"))):
+        pod = {"exported_namespace": "llm", "exported_pod": f"{name}-0"}
+        fleet.gpu(number, modelName=gpu_model, **pod)
+    for name in ("chat", "both", "lost"):
+        fleet.server(tokens, model=name, namespace="llm", pod=f"{name}-0", instance=f"{name}:8000")
+    file = io.StringIO()
+    until = (NOVEMBER + 2) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), seam or Seam(), NOVEMBER * HOUR, until)
+    Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
+    records.close()
+    return samples_of(file)
+
+
+def test_a_model_with_a_gpu_without_a_price_is_marked(tmp_path: Path) -> None:
+    """So that the dashboards show no price of it: a part of its dollars is missing, or all of them are."""
+    hours = range(NOVEMBER * 3600, (NOVEMBER + 2) * 3600, 300)
+    marked = {each: of for each, of in of_three_models(tmp_path).items() if each.startswith(UNPRICED)}
+
+    assert marked == {
+        f'{UNPRICED}{{model="both"}}': dict.fromkeys(hours, 1.0),
+        f'{UNPRICED}{{model="lost"}}': dict.fromkeys(hours, 1.0),
+    }
+
+
+def test_the_mark_ends_where_our_own_dollars_begin(tmp_path: Path) -> None:
+    """Ours has no such record while all is priced: it would mark the present too."""
+    begins = (NOVEMBER * 3600 + 3600) * SECOND
+    samples = of_three_models(tmp_path, Seam({("inference:model_cost_dollars:1h", ""): begins}))
+
+    assert max(samples[f'{UNPRICED}{{model="both"}}']) == NOVEMBER * 3600 + 3600 - 301

@@ -5,10 +5,20 @@ from pathlib import Path
 import pytest
 
 from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.reckoning import scrape_seconds
-from tests.finance.backfill.chunks import PRICES, HourlyFleet, configured, money, phases, tokens
+from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
+from tests.finance.backfill.chunks import (
+    HOUR,
+    NOVEMBER,
+    PRICES,
+    HourlyFleet,
+    configured,
+    money,
+    phases,
+    tokens,
+)
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 
 
@@ -291,3 +301,132 @@ def test_the_scrape_interval_is_that_of_most_hours(tmp_path: Path) -> None:
     (host,) = fleet.reckoned().hosts.values()
 
     assert scrape_seconds(host) == 30
+
+
+def test_an_outage_costs_the_same_in_chunks_of_any_length(tmp_path: Path) -> None:
+    """The GPU's exporter was down from the 11th to the 20th of 30 hours, and the engine was read on.
+
+    20 hours cost 40 dollars, with 2,000 tokens. The chunk of the outage has no GPU of the host.
+    """
+    for lengths in ((30,), (10, 10, 10), (7, 8, 15)):
+        first, reckoning = 0, None
+        for length in lengths:
+            hours = range(first - 1, first + length)
+            fleet = HourlyFleet(configured(tmp_path), length, NOVEMBER + first)
+            counts = [0 if 10 <= hour < 20 else 120 for hour in hours]
+            fleet.gpu(0, counts=counts, **CHAT)
+            fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "other-0"})
+            if not any(counts[1:]):
+                del fleet.chunk.gpus[next(iter(fleet.chunk.gpus))]
+            fleet.server(
+                {PROMPT: [100] * length},
+                namespace="llm",
+                pod="chat-0",
+                instance="10.1.0.7:8000",
+                node="node-1",
+            )
+            (engine,) = fleet.chunk.engines.values()
+            for key, (_, rises) in engine.rises.items():
+                engine.inside.update({(key, at): rises[at] for at in range(1, length + 1)})
+            if reckoning is None:
+                reckoning = Reckoning(fleet.config, fleet.survey, (NOVEMBER + 30) * HOUR)
+            reckoning.add(fleet.chunk)
+            first += length
+        assert reckoning is not None
+
+        assert money(reckoning) == {"chat": 40}, lengths
+        assert tokens(reckoning) == {("chat", "prompt"): 2000}, lengths
+        assert reckoning.hosts[NodeKey("", "node-1")].uncharged == 10 * HOUR
+
+
+def test_a_host_that_two_exporters_name_differently_costs_once(tmp_path: Path) -> None:
+    """dcgm-exporter says gpu-1, and a relabeling of another one the long name: ten hours are 20 dollars.
+
+    The name with more samples counts, in the next chunk too, and the server of the other name is there.
+    """
+    reckoning = None
+    for first in (0, 5):
+        fleet = HourlyFleet(configured(tmp_path), 5, NOVEMBER + first)
+        fleet.gpu(0, host="gpu-1", **CHAT)
+        fleet.gpu(0, host="gpu-1", node="gpu-1.dc.example.com", counts=[60] * 6, job="nvitop")
+        fleet.server({PROMPT: [100] * 5}, node="gpu-1.dc.example.com", **POD)
+        reckoning = reckoning or Reckoning(fleet.config, fleet.survey, (NOVEMBER + 10) * HOUR)
+        reckoning.add(fleet.chunk)
+    assert reckoning is not None
+
+    assert money(reckoning, "gpu-1") == {"chat": 20}
+    assert [key.host for key, host in reckoning.hosts.items() if host.months] == ["gpu-1"]
+    assert tokens(reckoning) == {("chat", "prompt"): 1000}
+
+
+def test_the_name_of_a_host_is_that_of_its_node_or_of_before(tmp_path: Path) -> None:
+    """Prices may be by labels of the node; and what was charged by one name goes on by it."""
+    for known in ("node", "before"):
+        fleet = HourlyFleet(configured(tmp_path), 5)
+        fleet.gpu(0, host="gpu-1", **CHAT)
+        fleet.gpu(0, host="gpu-1", node="long", counts=[60] * 6, job="nvitop")
+        reckoning = Reckoning(fleet.config, fleet.survey, (NOVEMBER + 10) * HOUR)
+        if known == "node":
+            fleet.survey.kube.node_labels[NodeKey("", "long")] = {"label_pool": "blue"}
+        else:
+            before = HourlyFleet(fleet.config, 5, NOVEMBER - 5)
+            before.gpu(0, host="gpu-1", node="long", job="nvitop", **CHAT)
+            reckoning.add(before.chunk)
+        reckoning.add(fleet.chunk)
+
+        expected = {"chat": 10 if known == "node" else 20}
+        assert (money(reckoning, "gpu-1"), money(reckoning, "long")) == ({}, expected), known
+
+
+def test_a_gpu_that_moved_to_another_host_is_on_each_in_its_time(tmp_path: Path) -> None:
+    """Two hours on a, two on b, and in the hour of the move half of the samples on each: 5 hours in all."""
+    fleet = HourlyFleet(configured(tmp_path), 5)
+    fleet.gpu(0, host="a", counts=[120, 120, 120, 60, 0, 0], **CHAT)
+    fleet.gpu(0, host="b", counts=[0, 0, 0, 60, 120, 120], **CHAT)
+    reckoning = fleet.reckoned()
+
+    assert (money(reckoning, "a"), money(reckoning, "b")) == ({"chat": 5}, {"chat": 5})
+
+
+def by_team(reckoning: Reckoning) -> dict[str, float]:
+    """Dollars by team of all hosts."""
+    sums: dict[str, float] = {}
+    for host in reckoning.hosts.values():
+        for month in host.months.values():
+            for (owner, _), amount in month.sums.cost.items():
+                sums[owner.team] = sums.get(owner.team, 0) + amount / 10**12
+    return {team: amount for team, amount in sums.items() if amount}
+
+
+def of_team(fleet: HourlyFleet, pod: str, team: str) -> dict[str, str]:
+    """The labels of a GPU that is held by a pod of a team."""
+    fleet.survey.kube.pod_labels[PodName("", "llm", pod)] = {"label_team": team}
+    return {"exported_namespace": "llm", "exported_pod": pod}
+
+
+@pytest.mark.parametrize(("earlier", "later"), [("nlp", "search"), ("search", "nlp")])
+def test_a_server_has_the_owner_of_the_pod_that_is_there(earlier: str, later: str, tmp_path: Path) -> None:
+    """One Deployment: a pod of one team for 1.5 hours, then one of another for 2.5, at 2 dollars."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    first = of_team(fleet, "chat-7d9f8b6c5d-x2k4z", earlier)
+    second = of_team(fleet, "chat-5c8d7f9b6d-b4n7m", later)
+    fleet.gpu(0, counts=[120, 120, 60, 0, 0], **first)
+    fleet.gpu(0, counts=[0, 0, 60, 120, 120], **second)
+
+    assert by_team(fleet.reckoned()) == {earlier: 3, later: 5}
+
+
+@pytest.mark.parametrize("router", ["chat-aaaaaaaa", "chat-zzzzzzzz"])
+def test_a_pod_that_holds_a_gpu_names_the_owner_before_one_that_holds_none(
+    router: str, tmp_path: Path
+) -> None:
+    """Both pods are of the server chat; the one without a GPU is of another team."""
+    fleet = HourlyFleet(configured(tmp_path), hours=2)
+    fleet.gpu(0, **of_team(fleet, "chat-mmmmmmmm", "nlp"))
+    of_team(fleet, router, "search")
+    for pod in ("chat-mmmmmmmm", router):
+        fleet.survey.kube.workloads[PodName("", "llm", pod)] = "chat"
+        address = {"instance": f"{pod}:8000", "node": "node-1"}
+        fleet.server({PROMPT: [100] * 2}, namespace="llm", pod=pod, **address)
+
+    assert by_team(fleet.reckoned()) == {"nlp": 4}

@@ -1,9 +1,11 @@
 """Latency histograms of a read: only with a service level, and never at the cost of tokens."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from exporter.engines import ENGINES, WantedLine, WantedSeries, latency_series
 from exporter.readings import LatencyReading, ServiceLevel
 from exporter.sources.server import ServerContext
 from tests.sources.server.conftest import Make, ScriptedServer
@@ -99,3 +101,43 @@ def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer,
     assert (damaged, source.read().latencies, source.errors) == ([None] * 3, (READ,), ())
     site.set_page("/metrics", vllm_page + BUCKETS.replace(b"} 5", b"} 6"))
     assert source.read().latencies == (replace(READ, total=6.0),)
+
+
+def test_a_changed_page_is_searched_once_for_histograms(
+    make: Make, site: ScriptedServer, vllm_page: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines that tell whether it changed are the ones that are read."""
+    searched: list[bytes] = []
+    lines = WantedSeries.lines
+
+    def counted(self: WantedSeries, page: bytes) -> Iterator[WantedLine]:
+        if self is latency_series(ENGINES["vllm"]):
+            searched.append(page)
+        return lines(self, page)
+
+    monkeypatch.setattr(WantedSeries, "lines", counted)
+    pages = [vllm_page + BUCKETS.replace(b"} 5", b"} %d" % total) for total in (5, 6, 7)]
+    source = make(context=ServerContext(slo=SLO))
+    read = []
+    for page in pages:
+        site.set_page("/metrics", page)
+        read.append(source.read().latencies)
+
+    assert read == [(replace(READ, total=float(total)),) for total in (5, 6, 7)]
+    assert searched == pages
+
+
+def test_histograms_of_another_engine_are_its_own(make: Make, site: ScriptedServer, vllm_page: bytes) -> None:
+    """The lines kept for the engine of the last page are no lines of this one's."""
+    site.set_page("/metrics", vllm_page + BUCKETS)
+    source = make(context=ServerContext(slo=SLO))
+    source.read()
+    other = (
+        b'sglang:num_running_reqs{model_name="m"} 1\n'
+        b'sglang:prompt_tokens_total{model_name="m"} 7\n'
+        b'sglang:generation_tokens_total{model_name="m"} 3\n'
+    )
+    site.set_page("/metrics", other + BUCKETS.replace(b"vllm:", b"sglang:"))
+    reading = source.read()
+
+    assert (reading.engine, reading.latencies) == ("sglang", (READ,))

@@ -2,17 +2,20 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from exporter.config import parse
 from exporter.config.settings import GatewayPageRule, GatewayTenant
 from exporter.engines import Shares, TokenSeries
 from exporter.readings import ReadFailedError, tenant_name
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
 from exporter.sources.server.tenants import REMEMBERED_MAX, TenantTable
+from exporter.units import NANOSECONDS_PER_SECOND
 
 URL = "http://127.0.0.1:4000/metrics/"
 TENANTS = (
@@ -161,6 +164,53 @@ def test_a_page_of_other_counters_says_which_are_missing(gateway: Make, site: An
     )
 
 
+CACHED = replace(
+    BY_TENANT, shares=replace(CONFIGURED, cached=(TokenSeries("house_cached_total", (("hit", ("1",)),)),))
+)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        b"",
+        b'house_cached_total{hit="0",model="llama",tenant="acme"} 1\n',
+        b'house_cached_total{hit="1",model="llama",tenant="acme"} NaN\n',
+    ],
+)
+def test_prompts_without_the_cached_ones_that_are_configured_are_refused(
+    gateway: Make, site: Any, cached: bytes
+) -> None:
+    """A misspelled name would read as zero: who has cached prompts would pay for them in full."""
+    site.set_page("/metrics/", page_of("acme") + cached)
+    source = gateway(CACHED)
+
+    assert refused(source) == (
+        "not_recognized",
+        (
+            f'{URL}: counts prompts and has no house_cached_total{{hit="1"}}: check `cached_prompt` in '
+            "`counters`, send a request that a prefix cache serves, or leave it out"
+        ),
+    )
+    hit = b'house_cached_total{hit="1",model="llama",tenant="globex"} 0\n'
+    site.set_page("/metrics/", page_of("acme") + hit)
+    assert [counter.value for counter in source.read().counters] == [1.0, 0.0]
+
+
+def test_counters_without_a_series_are_named(gateway: Make, site: Any) -> None:
+    """Those of prompts and of generated tokens, and all before the first request."""
+    prompt, cached, generation = (
+        'house_tokens_total{kind="in"}',
+        'house_cached_total{hit="1"}',
+        'house_tokens_total{kind="out"}',
+    )
+    site.set_page("/metrics/", page_of("acme"))
+    assert gateway(BY_TENANT).read().absent == (generation,)
+    site.set_page("/metrics/", page_of("acme").replace(b'"in"', b'"out"'))
+    assert gateway(BY_TENANT).read().absent == (prompt,)
+    site.set_page("/metrics/", b"process_start_time_seconds 1.5e9\n")
+    assert gateway(CACHED).read().absent == (prompt, cached, generation)
+
+
 def test_counters_without_the_label_say_which_they_have(gateway: Make, site: Any) -> None:
     """A misspelled label would leave all to the owner."""
     site.set_page("/metrics/", b'house_tokens_total{kind="in",model="llama",tenant_id="acme"} 1\n')
@@ -180,6 +230,31 @@ def test_a_process_before_its_first_request_has_no_tenants(gateway: Make, site: 
     reading = gateway(BY_TENANT).read()
 
     assert (reading.up, reading.counters, reading.identity) == (True, (), "started 1500000000.0")
+
+
+def test_configured_counters_of_litellm_name_models_deployments_and_tenants_as_built_in_ones(
+    gateway: Make, site: Any
+) -> None:
+    """Without its provider; `None` is no tenant. The process began with the oldest series."""
+    config = parse(
+        b"servers: [{match: {port: 8000}, divide: {by: [team_alias], "
+        b'gateway: "http://127.0.0.1:4000/metrics/", tenants: [{match: acme, team: retrieval}], '
+        b"counters: {prompt: litellm_input_tokens_metric_total}}}]"
+    )
+    page = b"".join(
+        b'litellm_input_tokens_metric_%s{api_provider="hosted_vllm",model="hosted_vllm/llama",model_id="id-1",'
+        b'team_alias="%s"} %s\n' % row
+        for row in ((b"total", b"acme", b"7"), (b"created", b"acme", b"1.5e9"), (b"total", b"None", b"2"))
+    )
+    site.set_page("/metrics/", page)
+    reading = gateway(config.divides()[0].page).read()
+
+    assert [(one.model, one.deployment, one.team, one.value) for one in reading.counters] == [
+        ("llama", "id-1", "retrieval", 7.0),
+        ("llama", "id-1", "", 2.0),
+    ]
+    assert [one.created for one in reading.counters] == [1_500_000_000 * NANOSECONDS_PER_SECOND, None]
+    assert reading.identity == "started 1500000000.0"
 
 
 def test_other_counters_are_another_selection(gateway: Make, site: Any) -> None:
