@@ -79,11 +79,12 @@ class Host:
         return {"PATH": path, "FAKE_NVML_SCENARIO": "/scenario", "FAKE_NVML_TRACE": "/trace"}
 
     def asked(self) -> list[str]:
-        """What the packages' scripts told systemd since the last time."""
+        """What the packages' scripts told systemd since the last time, but for reading its units again."""
         log = self.root / "systemctl.log"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
-        return lines
+        assert "daemon-reload" in lines
+        return [line for line in lines if line != "daemon-reload"]
 
     def has(self, path: str) -> bool:
         """Whether a file or folder is there."""
