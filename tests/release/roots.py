@@ -14,9 +14,9 @@ CACHE = Path(".cache/roots").absolute()
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>/systemctl.log
-case "$*" in *is-enabled*) exec /usr/bin/systemctl "$@" ;; esac
+case "$*" in *enable* | *disable*) exec /usr/bin/systemctl.real --root=/ "$@" ;; esac
 """
-"""Where systemd does not run, this notes what it was told."""
+"""Where systemd does not run, this notes what it was told, and has units enabled."""
 IN_ROOT = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
 
 
@@ -45,11 +45,11 @@ class Host:
     def __init__(self, release: str, folder: Path, nvml: Path, scenario: Path) -> None:
         self.root = folder / release
         subprocess.run(["cp", "--archive", "--reflink=auto", system(release), self.root], check=True)
-        (self.root / "usr/bin/systemctl.log").unlink(missing_ok=True)
         library = self.root / "usr/lib/x86_64-linux-gnu" / nvml.name  # as the driver's package has it
         shutil.copy(nvml, library)
         shutil.copy(scenario, self.root / "scenario")
-        stub = self.root / "usr/local/sbin/systemctl"
+        stub = self.root / "usr/bin/systemctl"  # rpm looks nowhere else
+        stub.rename(stub.with_name("systemctl.real"))
         stub.write_text(SYSTEMCTL, encoding="utf-8")
         stub.chmod(0o755)
         (self.root / "run/systemd/system").mkdir(parents=True)

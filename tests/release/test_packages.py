@@ -55,7 +55,7 @@ def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: 
 
     host.dpkg("--install", put(host, first))
     assert host.asked() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
-    (host.root / WANTED.lstrip("/")).symlink_to(f"/usr/lib/systemd/system/{UNIT}")  # as `enable` does
+    assert host.has(WANTED)
     verified = host.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{UNIT}")
     assert UNIT not in verified
     (host.root / CONFIG.lstrip("/")).write_text(MINE)
@@ -96,7 +96,7 @@ def test_an_rpm_from_installation_to_removal(host: Host, builds: Builds, artifac
 
     host.rpm("--install", str(first))
     assert host.asked() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
-    (host.root / WANTED.lstrip("/")).symlink_to(f"/usr/lib/systemd/system/{UNIT}")
+    assert host.has(WANTED)
     assert UNIT not in host.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{UNIT}")
     (host.root / CONFIG.lstrip("/")).write_text(MINE)
     money = check_that_it_runs(host, version, 0)
