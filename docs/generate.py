@@ -15,6 +15,7 @@ from generators import (
     ledger,
     metrics,
     outbound,
+    platforms,
     prices,
     scenario_keys,
     unread,
@@ -41,6 +42,7 @@ REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **index.REGIONS,
     **ledger.REGIONS,
     **outbound.REGIONS,
+    **platforms.REGIONS,
     **prices.REGIONS,
     **web.REGIONS,
 }

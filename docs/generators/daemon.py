@@ -22,6 +22,8 @@ VARIABLES: Final = {
     "its list is charged. Any other value: only visible GPUs are charged. "
     "[`discovery.gpus`](configuration.md#discovery) overrides it.",
     "NODE_IP": "address of this node's kubelet. The DaemonSet sets it.",
+    "POD_NAME": "with `POD_NAMESPACE` this pod, whose claim to the GPUs is ignored. The DaemonSet sets both.",
+    "POD_NAMESPACE": "namespace of this pod",
     "KUBERNETES_SERVICE_HOST": "address of the API server; used only with a mounted service account",
     "KUBERNETES_SERVICE_PORT": "port of the API server; default 443",
     "NO_COLOR": "any value disables colors on a terminal",

@@ -12,7 +12,9 @@ DECISIONS: Final = DOCS / "decisions"
 
 OPERATE: Final = {
     "demo.md": "a simulated host, without a GPU",
+    "install.md": "by platform, in three commands",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
+    "kubernetes.md": "values of the Helm chart, permissions, monitoring",
     "release.md": "checksums, signatures, host packages, versions",
     "kubernetes.md": "Helm chart, platforms, permissions",
     "daemon.md": "environment, listen address, reload, logs, shutdown",

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -125,6 +126,7 @@ class Sampler:
         """Tick until stopped. A tick that took too long skips the ones it missed.
 
         A failed tick costs no money: the report stands until the next one, which charges the time.
+        A stop between two ticks takes a last one: a drained node has no next start that would charge them.
 
         Raises:
             MustRestartError: only a new process can go on.
@@ -137,7 +139,9 @@ class Sampler:
             now = self._clock.elapsed()
             if due <= now:
                 due = now + interval - (now - due) % interval
-            self._clock.wait(stop, due - now)
+            if not stop.is_set() and self._clock.wait(stop, due - now):
+                with suppress(MustRestartError):  # the next process finds the same
+                    self._attempt()
 
     def _attempt(self) -> None:
         """Take one tick, or log why it failed.

@@ -81,12 +81,17 @@ def test_it_sees_every_gpu_and_takes_none(pod: Manifest, container: Manifest) ->
 
 
 def test_the_exporter_knows_its_node(container: Manifest) -> None:
-    """Prices matched by host mean the node's name, not the pod's; its kubelet listens at its address."""
+    """Prices matched by host mean the node's name, not the pod's; its kubelet listens at its address.
+
+    The pod's own name and namespace say which allocation of the kubelet is its own.
+    """
     variables = {item["name"]: item["valueFrom"] for item in container["env"] if "valueFrom" in item}
 
     assert variables == {
         "NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
         "NODE_IP": {"fieldRef": {"fieldPath": "status.hostIP"}},
+        "POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},
+        "POD_NAMESPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
     }
 
 

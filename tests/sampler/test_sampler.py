@@ -200,12 +200,48 @@ def test_another_plan_holds_from_the_next_tick(fixture: SamplerFixture) -> None:
 
 
 def test_ticks_keep_their_beat(fixture: SamplerFixture) -> None:
-    """Three ticks of no length are 10 seconds apart."""
+    """Three ticks of no length are 10 seconds apart; the stop takes a fourth."""
     fixture.clock.stop_after = 3
     fixture.sampler.run(threading.Event())
 
     assert fixture.clock.waited == [TICK, TICK, TICK]
-    assert len(fixture.ledger.posted) == 3
+    assert len(fixture.ledger.posted) == 4
+
+
+def test_a_stop_charges_the_time_since_the_last_tick(fixture: SamplerFixture) -> None:
+    """SIGTERM seven seconds after a tick, on a node that is drained for good: they cost 0.7 of a cent.
+
+    A GPU for 3.60 dollars an hour costs a cent in each tick of ten seconds.
+    """
+    wait = fixture.clock.wait
+
+    def told_to_stop(stop: threading.Event, duration: int) -> bool:
+        if len(fixture.clock.waited) == 1:
+            stop.set()
+            duration = 7 * NANOSECONDS_PER_SECOND
+        return wait(stop, duration)
+
+    fixture.clock.wait = told_to_stop  # type: ignore[method-assign]
+    fixture.sampler.run(threading.Event())
+
+    cent = PICODOLLARS_PER_DOLLAR // 100
+    accrued = [sum(segment.accrued for segment in posted.segments) for posted in fixture.ledger.posted]
+    assert accrued == [0, cent, cent * 7 // 10]
+
+
+def test_a_stop_during_a_tick_takes_no_other(fixture: SamplerFixture) -> None:
+    """It has just posted, and whoever stops it waits."""
+    stop = threading.Event()
+    read = fixture.endpoint.read
+
+    def stopped_meanwhile() -> ServerReading:
+        stop.set()
+        return read()
+
+    fixture.endpoint.read = stopped_meanwhile  # type: ignore[method-assign]
+    fixture.sampler.run(stop)
+
+    assert len(fixture.ledger.posted) == 1
 
 
 def test_a_slow_tick_skips_the_beats_it_missed(fixture: SamplerFixture) -> None:

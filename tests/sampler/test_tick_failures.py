@@ -57,7 +57,11 @@ def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(
         ("INFO", "tick recovered", ""),
     ]
     segments = [segment for postings in ledger.posted for segment in postings.segments]
-    assert [segment.end - segment.start for segment in segments] == [4 * TICK, TICK]
+    assert [segment.end - segment.start for segment in segments] == [
+        4 * TICK,
+        TICK,
+        TICK,
+    ]  # the last at the stop
     assert all(one.end == later.start for one, later in pairwise(segments))
 
 
@@ -66,7 +70,7 @@ def test_memory_that_runs_out_fails_one_tick() -> None:
     clock, ledger = ManualClock(stop_after=3), FakeLedger()
     sampler(clock, ledger, None, MemoryError()).run(threading.Event())
     segments = [segment for postings in ledger.posted for segment in postings.segments]
-    assert [segment.end - segment.start for segment in segments] == [2 * TICK]
+    assert [segment.end - segment.start for segment in segments] == [2 * TICK, TICK]  # the last at the stop
 
 
 def test_after_ten_minutes_without_a_tick_the_process_ends() -> None:

@@ -1,6 +1,7 @@
 """Discovery at each tick: reads pods, kubelet and processes, and keeps their answers while they fail."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from exporter.sources.discovery.servers import (
 from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
-from exporter.sources.kubelet.pod_resources import located
+from exporter.sources.kubelet.pod_resources import located, without_monitors
 from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
@@ -195,7 +196,12 @@ class Discovery:
         processes: ProcessSource,
         kubelet: PodResourcesSource | None,
         cluster: PodCache | None = None,
+        own_pod: tuple[str, str] | None = None,
     ) -> None:
+        """`own_pod`: namespace and name of the pod of this exporter.
+
+        By a claim with admin access it is shown all GPUs, and the kubelet lists it as if they were its own.
+        """
         self._clock = clock
         self._endpoints = endpoints
         self._processes = processes
@@ -203,6 +209,7 @@ class Discovery:
         self._kubelet_seen = False
         self._kubelet_off = False
         self._cluster = cluster or PodCache(clock, None)
+        self._own_pod = own_pod
         self._allocations: _CachedAllocations | None = None
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
@@ -353,7 +360,9 @@ class Discovery:
         now = self._clock.elapsed()
         reading: Allocations | None = answer.reading
         if reading is not None:
-            self._allocations = _CachedAllocations(located(reading, self._minors).allocations, now)
+            others = without_monitors(reading.allocations, self._own_pod)
+            of_workloads = located(replace(reading, allocations=others), self._minors)
+            self._allocations = _CachedAllocations(of_workloads.allocations, now)
         elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
@@ -421,6 +430,12 @@ def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discove
     """For this host: its processes, its kubelet, and the cluster of this pod if it is in one."""
     own = PodCache(clock, kubernetes.account())
     own.go_by(config)
+    namespace, pod = os.environ.get("POD_NAMESPACE"), os.environ.get("POD_NAME")
     return Discovery(
-        clock, EndpointSources(clock, busy), ProcessSource(clock), PodResourcesSource(clock), own
+        clock,
+        EndpointSources(clock, busy),
+        ProcessSource(clock),
+        PodResourcesSource(clock),
+        own,
+        (namespace, pod) if namespace and pod else None,
     )

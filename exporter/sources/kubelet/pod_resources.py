@@ -11,7 +11,7 @@ The messages are those of `k8s.io/kubelet/pkg/apis/podresources/v1`, of which on
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -165,7 +165,7 @@ class Allocations:
 
     A shared device, or a claim that several containers share, comes once for each of them.
     Older kubelets list pods that have ended (kubernetes#119423): discovery leaves out a pod without a running
-    container. Claims with admin access, as monitors have them, look like any other.
+    container. Claims with admin access, as monitors have them, look like any other: see `without_monitors`.
     `unknown_count` counts all unknown ids, `unknown` has the first few.
     """
 
@@ -199,6 +199,34 @@ def located(answer: Allocations, minors: Mapping[int, str]) -> Allocations:
     """The allocations, with the UUID of each GPU whose minor number is in `minors`."""
     return replace(
         answer, allocations=tuple(_located(allocation, minors) for allocation in answer.allocations)
+    )
+
+
+def without_monitors(given: Iterable[Allocation], own_pod: tuple[str, str] | None) -> tuple[Allocation, ...]:
+    """The allocations without those of DRA claims with admin access, which hold nothing.
+
+    The kubelet lists them like any other. The exporter's own, of all GPUs, is known by its pod. Another pod
+    with all GPUs is a monitor too (gpu-operator's DCGM exporter) if a third has some of them: devices of
+    workloads are theirs alone. While no third one has, it counts as their holder.
+
+    Args:
+        given: as the kubelet has them.
+        own_pod: namespace and name of the exporter's pod.
+    """
+    given = tuple(given)
+    devices: dict[tuple[str, str], set[Device]] = {}
+    for allocation in given:
+        if allocation.resource == DRA_DRIVER:
+            devices.setdefault((allocation.namespace, allocation.pod), set()).add(allocation.device)
+    every = devices.pop(own_pod, set()) if own_pod else set()
+    minors = {device.minor for device in every}
+    workloads = any({device.minor for device in claimed} < minors for claimed in devices.values())
+    monitors = {pod for pod, claimed in devices.items() if workloads and claimed == every}
+    return tuple(
+        allocation
+        for allocation in given
+        if (pod := (allocation.namespace, allocation.pod)) != own_pod
+        and not (pod in monitors and allocation.resource == DRA_DRIVER)
     )
 
 

@@ -85,9 +85,15 @@ def pod_of(objects: list[Manifest]) -> Manifest:
 
 
 def container_of(objects: list[Manifest]) -> Manifest:
-    """Its one container."""
-    (container,) = pod_of(objects)["containers"]
+    """The exporter's container in it."""
+    (container,) = (each for each in pod_of(objects)["containers"] if each["name"] == "exporter")
     return dict(container)
+
+
+def pods_of(objects: list[Manifest]) -> list[Manifest]:
+    """The pods of everything that runs one."""
+    kinds = {"DaemonSet", "Deployment", "Job"}
+    return [each["spec"]["template"]["spec"] for each in objects if each["kind"] in kinds]
 
 
 def refused(helm: str, *arguments: str) -> str:

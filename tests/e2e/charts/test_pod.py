@@ -18,11 +18,25 @@ from tests.e2e.charts.chart import (
     values,
 )
 
-METERS = tuple(name for name in SCENARIOS if name != "demo")
+METERS = tuple(name for name in SCENARIOS if name not in {"demo", "overrides"})
 PRIVILEGED = {"gke"}
 """Platforms that open the device files to nothing less."""
 
-TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+TOLERATIONS = [
+    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+    {
+        "key": "kubernetes.azure.com/scalesetpriority",
+        "operator": "Equal",
+        "value": "spot",
+        "effect": "NoSchedule",
+    },
+    {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"},
+]
+EVICTED = {
+    "cluster-autoscaler.kubernetes.io/enable-ds-eviction": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+}
 FOLDER = "/var/lib/inference-cost-exporter"
 
 
@@ -56,10 +70,15 @@ def test_it_can_do_nothing_that_it_need_not(name: str) -> None:
 
 @pytest.mark.parametrize("name", METERS)
 def test_it_takes_no_gpu(name: str) -> None:
-    """It sees all of them without asking for one."""
-    amounts = container_of(of(name))["resources"]
+    """It sees all of them without asking for one; a claim with admin access leaves them to others."""
+    amounts = dict(container_of(of(name))["resources"])
+    claims = amounts.pop("claims", [])
 
     assert {resource for part in amounts.values() for resource in part} <= {"cpu", "memory"}
+    assert bool(claims) is (name == "dra")
+    for template in (each for each in of(name) if each["kind"] == "ResourceClaimTemplate"):
+        for request in template["spec"]["spec"]["devices"]["requests"]:
+            assert request["exactly"]["adminAccess"] is True
 
 
 @pytest.mark.parametrize("name", METERS)
@@ -194,8 +213,26 @@ def test_without_a_runtime_class_where_the_operator_removes_it() -> None:
 
 @pytest.mark.parametrize("name", METERS)
 def test_it_runs_on_tainted_gpu_nodes(name: str) -> None:
-    """GPU nodes are commonly tainted against pods that request no GPU."""
-    assert pod_of(of(name))["tolerations"][0] == TOLERATION
+    """GPU nodes are commonly tainted against pods that request no GPU.
+
+    None tolerates a taint whose key it does not name: a node that is emptied is not to get the pod again.
+    """
+    given = pod_of(of(name))["tolerations"]
+
+    assert given[: len(TOLERATIONS)] == TOLERATIONS
+    assert all(each.get("key") for each in given)
+    assert not {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"} & {each["key"] for each in given}
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_it_keeps_no_node_and_leaves_it_in_time(name: str) -> None:
+    """An autoscaler may evict it, by SIGTERM and long enough for the last tick."""
+    template = only("DaemonSet", of(name))["spec"]["template"]
+    annotations = template["metadata"]["annotations"]
+
+    assert EVICTED.items() <= annotations.items()
+    assert not [key for key in annotations if key.startswith("karpenter.sh/")]
+    assert template["spec"]["terminationGracePeriodSeconds"] >= 10
 
 
 def test_own_choices_come_beside_the_platforms() -> None:
@@ -205,7 +242,7 @@ def test_own_choices_come_beside_the_platforms() -> None:
     spec = only("DaemonSet", objects)["spec"]
 
     assert pod["tolerations"] == [
-        TOLERATION,
+        *TOLERATIONS,
         {"key": "dedicated", "operator": "Equal", "value": "inference", "effect": "NoSchedule"},
     ]
     assert pod["priorityClassName"] == "system-node-critical"
@@ -214,7 +251,7 @@ def test_own_choices_come_beside_the_platforms() -> None:
     assert container_of(objects)["image"] == f"registry.example/ml/inference-cost-exporter@{digest}"
     assert spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 5
     assert spec["template"]["metadata"]["labels"]["team"] == "platform"
-    assert spec["template"]["metadata"]["annotations"] == {"example.com/owner": "platform"}
+    assert spec["template"]["metadata"]["annotations"] == {**EVICTED, "example.com/owner": "platform"}
     assert only("PodDisruptionBudget", objects)["spec"]["minAvailable"] == 3
 
 
@@ -406,7 +443,7 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     selected = only("DaemonSet", objects)["spec"]["selector"]["matchLabels"]
     assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
-    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+    assert [each for each in TOLERATIONS if each not in pod["tolerations"]] == []
 
 
 def test_every_configuration_is_checked_unless_told_otherwise() -> None:

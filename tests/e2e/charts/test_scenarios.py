@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from exporter.cli.arguments import _with_verb, program
 from exporter.config import parse
@@ -30,10 +32,14 @@ from tests.e2e.charts.chart import (
 )
 
 PREVIOUS = ROOT / "tests" / "deploy" / "values-previous-release.yaml"
+RENDERED = ROOT / "tests" / "deploy" / "rendered-previous-release.yaml"
 OPERATOR = {
     kind: json.loads((Path(__file__).parent / "operator" / f"{kind.lower()}.json").read_text())
-    for kind in ("PodMonitor", "PrometheusRule")
+    for kind in ("PodMonitor", "PrometheusRule", "SecurityContextConstraints", "ServiceMonitor")
 }
+"""Kinds that are not Kubernetes's own: the Prometheus operator's, and OpenShift's."""
+NEWER = {"dra": "1.34"}
+"""The first version of Kubernetes that has what a scenario needs."""
 VERSIONS = tuple(
     version
     for version in dict.fromkeys(
@@ -41,6 +47,8 @@ VERSIONS = tuple(
     )
     if int(version.removeprefix("1.")) >= 28
 )
+OF_RELEASE = re.compile(r"/labels/(helm\.sh/chart|app\.kubernetes\.io/version)$")
+"""Labels that each release changes."""
 MOST_BYTES = 1024 * 1024
 """Of a ConfigMap, and of the Secret that Helm keeps a release in."""
 
@@ -77,21 +85,27 @@ def test_the_versions_are_those_that_are_supported() -> None:
     assert [int(version.removeprefix("1.")) for version in VERSIONS] == [*range(28, 28 + len(VERSIONS))]
     assert len(VERSIONS) >= 10
     assert 'kubeVersion: ">=1.28.0-0"' in (CHART / "Chart.yaml").read_text()
+    assert f"Kubernetes {VERSIONS[0]} to {VERSIONS[-1]}" in (ROOT / "docs" / "install.md").read_text()
 
 
 def test_kubernetes_accepts_what_is_rendered() -> None:
     """Each document of each scenario, once, under the strict schemas of each version."""
-    documents = {json.dumps(manifest): manifest for name in SCENARIOS for manifest in of(name)}
-    cores = [manifest for manifest in documents.values() if manifest["kind"] not in OPERATOR]
+    since = {
+        json.dumps(manifest): NEWER.get(name, "1.28")
+        for name in sorted(SCENARIOS, key=lambda name: name not in NEWER)
+        for manifest in of(name)
+        if manifest["kind"] not in OPERATOR
+    }
 
-    assert len(cores) > len(SCENARIOS)
+    assert len(since) > len(SCENARIOS)
     for version in VERSIONS:
-        for manifest in cores:
-            kubernetes_validate.validate(manifest, version, strict=True)
+        for text, first in since.items():
+            if VERSIONS.index(version) >= VERSIONS.index(first):
+                kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 
-def test_the_operator_accepts_what_is_rendered() -> None:
-    """PodMonitors and PrometheusRules have only fields that there are, with values of their kind."""
+def test_operators_accept_what_is_rendered() -> None:
+    """What is of no kind of Kubernetes's own has only fields that there are, with values of their kind."""
     objects = [manifest for name in SCENARIOS for manifest in of(name) if manifest["kind"] in OPERATOR]
 
     assert {manifest["kind"] for manifest in objects} == set(OPERATOR)
@@ -106,11 +120,15 @@ def test_the_operator_accepts_what_is_rendered() -> None:
         ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "30 s"),
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "severity"), "page"),
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "for"), "15 minutes"),
+        ("ServiceMonitor", ("spec", "endpoints", 0, "portNumber"), 9844),
+        ("SecurityContextConstraints", ("runAsUser", "type"), "RunAsRoot"),
+        ("SecurityContextConstraints", ("allowHostPid",), True),
     ],
 )
 def test_the_operators_schemas_notice_a_mistake(kind: str, key_path: tuple[Any, ...], value: Any) -> None:
     """A key that the API server would drop, and a duration that the operator cannot read."""
-    manifest: Any = json.loads(json.dumps(next(each for each in of("monitoring") if each["kind"] == kind)))
+    objects = [each for name in ("monitoring", "kube-prometheus-stack", "openshift") for each in of(name)]
+    manifest: Any = json.loads(json.dumps(next(each for each in objects if each["kind"] == kind)))
     inside = functools.reduce(lambda part, key: part[key], key_path[:-1], manifest)
     inside[key_path[-1]] = value
 
@@ -153,6 +171,7 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
         for manifest in of(name)
         if manifest["kind"] in {"DaemonSet", "Deployment"}
         for container in manifest["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "exporter"
     )
 
     chosen = program().parse_args(_with_verb(container["args"]))
@@ -191,6 +210,62 @@ def test_the_values_of_the_release_before_still_render(helm: str, tmp_path: Path
 
     assert "kind: DaemonSet" in before
     assert (reused.returncode, reused.stdout) == (0, before)
+
+
+def leaves(part: Any, path: str = "") -> dict[str, Any]:
+    """Each value of a document by its path; the items of a list by their names, where they have any."""
+    if isinstance(part, dict):
+        inner = part
+    elif isinstance(part, list):
+        inner = {
+            each.get("name", each.get("key", index)) if isinstance(each, dict) else index: each
+            for index, each in enumerate(part)
+        }
+    else:
+        return {path: part}
+    return {
+        name: leaf for key, value in inner.items() for name, leaf in leaves(value, f"{path}/{key}").items()
+    }
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_an_upgrade_with_kept_values_changes_only_what_the_changelog_names(helm: str) -> None:
+    """Each object stays what it was, but for added tolerations, variables and annotations of the pods."""
+    before = {
+        (each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(RENDERED.read_text())
+    }
+    after = {
+        (each["kind"], each["metadata"]["name"]): each
+        for each in manifests("--values", str(PREVIOUS), helm=helm)
+    }
+    changed: dict[str, set[str]] = {}
+    for key, old in before.items():
+        was, now = (
+            {path: leaf for path, leaf in leaves(each).items() if not OF_RELEASE.search(path)}
+            for each in (old, after[key])
+        )
+        assert was.keys() - now.keys() == set(), key
+        assert {path for path in was if was[path] != now[path]} == set(), key
+        if now.keys() - was.keys():
+            changed[key[0]] = {path.removeprefix("/spec/template") for path in now.keys() - was.keys()}
+
+    tolerations = {
+        f"/spec/tolerations/{key}/{field}"
+        for key in ("sku", "kubernetes.azure.com/scalesetpriority", "cloud.google.com/gke-spot")
+        for field in ("key", "operator", "value", "effect")
+    }
+    variables = {
+        f"/spec/containers/exporter/env/{name}/{field}"
+        for name in ("POD_NAME", "POD_NAMESPACE")
+        for field in ("name", "valueFrom/fieldRef/fieldPath")
+    }
+    annotations = {
+        f"/metadata/annotations/cluster-autoscaler.kubernetes.io/{name}"
+        for name in ("enable-ds-eviction", "safe-to-evict")
+    }
+    assert changed == {"DaemonSet": tolerations | variables | annotations, "Job": tolerations}
+    new = {key for key in after if key not in before and key[0] not in OPERATOR}
+    assert {kind for kind, _ in new} == {"ConfigMap"}  # the dashboards, which are not kept there
 
 
 def test_a_release_fits_into_its_secret() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery
+from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery, discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
 from tests.sources.discovery.builders import SECOND, api, given, gpu, holders_by_part, pod, podded, urls, uuid
-from tests.sources.discovery.host import URL, DiscoveryHost, vllm
+from tests.sources.discovery.host import URL, DiscoveryClock, DiscoveryHost, vllm
 
 
 def test_processes_may_be_switched_off(host: DiscoveryHost) -> None:
@@ -35,6 +35,37 @@ def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     assert host.discovery.sources(host.config) == (host.kubelet,)
     (tmp_path / "pod-resources").rmdir()
     assert host.discovery.sources(host.config) == (host.kubelet,)
+
+
+def test_a_claim_with_admin_access_is_no_holding(host: DiscoveryHost) -> None:
+    """DRA: the kubelet lists the exporter beside the pod that was given the GPU, and alone where none was."""
+    host.kubelet.allocated = Allocations(
+        (given("ice-x7k2p", 0, "inference-cost"), given("a-0", 0), given("ice-x7k2p", 1, "inference-cost"))
+    )
+    assert holders_by_part(host.look(gpu(0), gpu(1))) == {
+        "GPU-0": ["inference-cost/unmatched:ice", "ml/unmatched:a"],
+        "GPU-1": ["inference-cost/unmatched:ice"],
+    }
+    own = Discovery(
+        host.clock,
+        EndpointSources(host.clock),
+        host.processes,  # type: ignore[arg-type]
+        host.kubelet,
+        own_pod=("inference-cost", "ice-x7k2p"),
+    )
+    looked = own.look(Config(), (gpu(0), gpu(1)), host.gather([host.kubelet]), host.gather, None)
+    assert holders_by_part(looked) == {"GPU-0": ["ml/unmatched:a"]}
+    assert looked.unknown_gpus == frozenset()  # the other one is idle, and known to be
+
+
+def test_it_knows_its_own_pod_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both variables, which the DaemonSet sets; one alone is no pod."""
+    clock = DiscoveryClock()
+    monkeypatch.setenv("POD_NAME", "ice-x7k2p")
+    monkeypatch.delenv("POD_NAMESPACE", raising=False)
+    assert discovery(clock, Config())._own_pod is None
+    monkeypatch.setenv("POD_NAMESPACE", "inference-cost")
+    assert discovery(clock, Config())._own_pod == ("inference-cost", "ice-x7k2p")
 
 
 def test_a_kubelet_that_is_switched_off_is_not_asked(host: DiscoveryHost) -> None:

@@ -19,18 +19,14 @@ httpGet:
 # The start may wait 30 seconds for the ledger that the previous pod still holds.
 startupProbe:
   {{- $healthy | nindent 2 }}
-  periodSeconds: 2
-  failureThreshold: 60
+  {{- merge dict (default dict .Values.startupProbe) (dict "periodSeconds" 2 "failureThreshold" 60) | toYaml | nindent 2 }}
 livenessProbe:
   {{- $healthy | nindent 2 }}
-  periodSeconds: 15
-  timeoutSeconds: 5
-  failureThreshold: 4
+  {{- merge dict (default dict .Values.livenessProbe) (dict "periodSeconds" 15 "timeoutSeconds" 5 "failureThreshold" 4) | toYaml | nindent 2 }}
 # One tick has been taken, with or without NVML.
 readinessProbe:
   {{- include "exporter.probe" (dict "Values" .Values "path" "/-/ready") | nindent 2 }}
-  periodSeconds: 10
-  timeoutSeconds: 5
+  {{- merge dict (default dict .Values.readinessProbe) (dict "periodSeconds" 10 "timeoutSeconds" 5) | toYaml | nindent 2 }}
 {{- end -}}
 
 {{- define "exporter.arguments" -}}
@@ -63,4 +59,42 @@ readinessProbe:
 {{- if ne .Values.log.format "logfmt" }}
 - --log.format={{ .Values.log.format }}
 {{- end }}
+{{- if not .Values.demo.enabled }}
+{{- range .Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* What a container may do here, under what the values say. Privileged: nothing less opens the device files, and
+Kubernetes refuses one of the two without the other. */ -}}
+{{- define "exporter.securityContext" -}}
+{{- $privileged := and (not .Values.demo.enabled) (default false (include "exporter.platform" . | fromYaml).privileged) -}}
+{{- $own := dict "privileged" $privileged "allowPrivilegeEscalation" $privileged "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
+{{- mergeOverwrite $own (deepCopy (default dict .Values.securityContext)) | toYaml -}}
+{{- end -}}
+
+{{- /* Of a pod that owns nothing: the demo and the check. OpenShift gives it a user of its namespace's own range. */ -}}
+{{- define "exporter.nobody" -}}
+runAsNonRoot: true
+{{- if not (include "exporter.platform" . | fromYaml).openshift }}
+runAsUser: 65532
+runAsGroup: 65532
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- /* Of the DaemonSet's pod, under what the values say. */ -}}
+{{- define "exporter.podSecurityContext" -}}
+{{- $own := dict "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if .Values.access.root -}}
+{{- $own = merge $own (dict "runAsUser" 0 "runAsGroup" 0) -}}
+{{- else -}}
+{{- $own = merge $own (dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532) -}}
+{{- end -}}
+{{- with (include "exporter.platform" . | fromYaml).seLinuxType -}}
+{{- $_ := set $own "seLinuxOptions" (dict "type" .) -}}
+{{- end -}}
+{{- mergeOverwrite $own (deepCopy (default dict .Values.podSecurityContext)) | toYaml -}}
 {{- end -}}
