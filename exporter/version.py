@@ -30,12 +30,12 @@ def described_version(described: str, all_commits: int) -> tuple[str, str]:
     Raises:
         ValueError: it is none of these forms, as of a tag that is no vMAJOR.MINOR.PATCH.
     """
-    found = _DESCRIBED.fullmatch(described)
-    if found is None:
+    parts = _DESCRIBED.fullmatch(described)
+    if parts is None:
         raise ValueError(f"{described}: a version tag is vMAJOR.MINOR.PATCH")
-    major, minor, patch = (int(found[part] or 0) for part in ("major", "minor", "patch"))
-    commits = all_commits if found["commits"] is None else int(found["commits"])
-    revision, dirty = found["revision"], bool(found["dirty"])
+    major, minor, patch = (int(parts[part] or 0) for part in ("major", "minor", "patch"))
+    commits = all_commits if parts["commits"] is None else int(parts["commits"])
+    revision, dirty = parts["revision"], bool(parts["dirty"])
     if commits == 0 and not dirty:
         return f"{major}.{minor}.{patch}", revision
     local = f"g{revision[:7]}{'.dirty' if dirty else ''}"

@@ -54,14 +54,16 @@ def image_tag(version: str) -> str:
     return chart_version(version).replace("+", "-")
 
 
-def refusal(changes: str, version: str, named: dict[str, str]) -> str:
+def reason_not_to(changes: str, version: str, named: dict[str, str]) -> str:
     """Why no release is built, or nothing: by `git status --porcelain`, and the version that files name."""
     if changes:
         some = ", ".join(line[3:] for line in changes.splitlines()[:3])
         return f"the tree has uncommitted changes ({some}): commit or remove them, then try again"
     if version == UNKNOWN[0]:
         return "git says no version: a release is built in a checkout, and its tags are vMAJOR.MINOR.PATCH"
-    wrong = [f"{file} names {found}" for file, found in named.items() if found != version]
+    wrong = [
+        f"{file} names {version_there}" for file, version_there in named.items() if version_there != version
+    ]
     if "dev" not in version and wrong:
         return f"the tag is v{version}, but {', '.join(wrong)}: correct them and move the tag"
     return ""
@@ -102,7 +104,7 @@ def release(out: Path) -> list[Path]:
         RefusedError: the tree is not what a version could name.
     """
     changes = _git("status", "--porcelain")
-    if why := refusal(changes, VERSION, named_versions()):
+    if why := reason_not_to(changes, VERSION, named_versions()):
         raise RefusedError(why)
     version = (VERSION, REVISION)
     epoch = int(_git("log", "-1", "--format=%ct"))
@@ -133,8 +135,8 @@ def release(out: Path) -> list[Path]:
     bill = statements.bill_of_materials(TOOLS, RUNTIME, locked, VERSION)
     (out / f"{NAME}-{VERSION}.cdx.json").write_bytes(bill)
     built = sorted(out.iterdir())
-    said = statements.provenance(built, version, locked, LOCKS)
-    (out / f"{NAME}-{VERSION}.intoto.json").write_bytes(said)
+    statement = statements.provenance(built, version, locked, LOCKS)
+    (out / f"{NAME}-{VERSION}.intoto.json").write_bytes(statement)
     files = sorted(out.iterdir())
     (out / statements.SUMS).write_bytes(statements.checksums(files))
     return [*files, out / statements.SUMS]

@@ -23,14 +23,14 @@ class Entry(NamedTuple):
 
 def entries(folder: Path, prefix: str) -> list[Entry]:
     """All below a folder, with the modes that it has."""
-    found = [Entry(prefix, mode=0o755)] if prefix else []
+    below = [Entry(prefix, mode=0o755)] if prefix else []
     for path in sorted(folder.rglob("*")):
         name = f"{prefix}/{path.relative_to(folder)}".lstrip("/")
         if path.is_symlink():
-            found.append(Entry(name, link=str(path.readlink()), mode=0o777))
+            below.append(Entry(name, link=str(path.readlink()), mode=0o777))
         else:
-            found.append(Entry(name, None if path.is_dir() else path, mode=path.stat().st_mode & 0o7777))
-    return found
+            below.append(Entry(name, None if path.is_dir() else path, mode=path.stat().st_mode & 0o7777))
+    return below
 
 
 def tar(contents: Iterable[Entry], epoch: int) -> bytes:

@@ -19,10 +19,10 @@ class BakedVersion(BuildHookInterface[Any]):
         package = Path(self.root) / "exporter"
         if version == "editable" or (package / "version.txt").is_file():
             return
-        told = runpy.run_path(str(package / "version.py"))
+        names = runpy.run_path(str(package / "version.py"))
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "version.txt"
-        file.write_text(f"{told['VERSION']} {told['REVISION']}\n", encoding="ascii")
+        file.write_text(f"{names['VERSION']} {names['REVISION']}\n", encoding="ascii")
         build_data["force_include"][str(file)] = "exporter/version.txt"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002

@@ -67,10 +67,10 @@ def fetch(packages: Sequence[Package], cache: Path) -> list[Path]:
     apt = _Apt(cache / "apt") if missing else None
     for package, file in missing:
         assert apt is not None  # noqa: S101 - for mypy
-        found = apt.download(package.name, package.architecture, package.version)
-        if (digest := _sha256(found)) != package.sha256:
-            raise DebianError(f"{found.name}: sha256 {digest}, and debian.lock has {package.sha256}")
-        found.rename(file)
+        downloaded = apt.download(package.name, package.architecture, package.version)
+        if (digest := _sha256(downloaded)) != package.sha256:
+            raise DebianError(f"{downloaded.name}: sha256 {digest}, and debian.lock has {package.sha256}")
+        downloaded.rename(file)
     return files
 
 

@@ -71,7 +71,7 @@ def build(
         subprocess.run(["dpkg-deb", "--extract", deb, unpacked], check=True)
     _python(folder, unpacked, architecture, tools)
     _packages(folder / "lib" / "packages", architecture, version, tools, lock)
-    _notices(folder, unpacked)
+    _licenses(folder, unpacked)
     command = folder / "bin" / "inference-cost-exporter"
     command.write_text(COMMAND, encoding="utf-8")
     command.chmod(0o755)
@@ -175,7 +175,7 @@ def _packages(folder: Path, architecture: str, version: tuple[str, str], tools: 
     (folder / "exporter" / "version.txt").write_text(" ".join(version) + "\n", encoding="ascii")
 
 
-def _notices(folder: Path, unpacked: Path) -> None:
+def _licenses(folder: Path, unpacked: Path) -> None:
     """Licenses of what is in it, and the release of Debian that it is from, which scanners ask for."""
     shutil.copy("LICENSE", folder)
     (folder / "share").mkdir()

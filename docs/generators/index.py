@@ -16,7 +16,6 @@ OPERATE: Final = {
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
     "kubernetes.md": "values of the Helm chart, permissions, monitoring",
     "release.md": "checksums, signatures, host packages, versions",
-    "kubernetes.md": "Helm chart, platforms, permissions",
     "daemon.md": "environment, listen address, reload, logs, shutdown",
     "configuration.md": "every key and its default",
     "cli.md": "every verb, flag and exit code",

@@ -56,7 +56,7 @@ def test_only_a_clean_tree_with_a_version_is_released(
     changes: str, version: str, named: dict[str, str], why: str
 ) -> None:
     """The sentence says what to do."""
-    assert release.refusal(changes, version, named) == why
+    assert release.reason_not_to(changes, version, named) == why
 
 
 def test_all_files_name_the_next_release() -> None:
@@ -155,10 +155,10 @@ def test_each_package_of_debian_is_locked_for_both_architectures() -> None:
 
 def test_other_bytes_than_those_locked_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the archive calls them."""
-    found = tmp_path / "zlib1g.deb"
-    found.write_bytes(b"other")
+    downloaded = tmp_path / "zlib1g.deb"
+    downloaded.write_bytes(b"other")
     monkeypatch.setattr(debian._Apt, "__init__", lambda *_: None)
-    monkeypatch.setattr(debian._Apt, "download", lambda *_: found)
+    monkeypatch.setattr(debian._Apt, "download", lambda *_: downloaded)
     package = debian.Package("zlib1g", "amd64", "1", "0" * 64)
     with pytest.raises(debian.DebianError, match=r"^zlib1g\.deb: sha256 d9298a10d1b0735837dc4bd85dac641b"):
         debian.fetch([package], tmp_path)
@@ -169,11 +169,11 @@ def test_provenance_names_each_artifact_and_the_commit(tmp_path: Path) -> None:
     artifact = tmp_path / "a.tgz"
     artifact.write_bytes(b"")
     package = debian.Package("libssl3t64", "arm64", "3.5.9-1~deb13u1+x", "1" * 64)
-    said = statements.provenance([artifact], ("1.2.3", "abc"), [package], [])
-    statement = json.loads(said)
+    provenance = statements.provenance([artifact], ("1.2.3", "abc"), [package], [])
+    statement = json.loads(provenance)
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-    assert said == statements.provenance([artifact], ("1.2.3", "abc"), [package], [])
+    assert provenance == statements.provenance([artifact], ("1.2.3", "abc"), [package], [])
     assert statement["subject"] == [{"name": "a.tgz", "digest": {"sha256": empty}}]
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     assert statement["predicate"]["buildDefinition"]["resolvedDependencies"] == [
@@ -187,7 +187,7 @@ def test_provenance_names_each_artifact_and_the_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "words", "asked"),
+    ("script", "words", "calls"),
     [
         ("postinstall", ["configure"], [f"enable --quiet {UNIT}"]),
         ("postinstall", ["configure", "0.1.0"], []),
@@ -203,18 +203,18 @@ def test_provenance_names_each_artifact_and_the_commit(tmp_path: Path) -> None:
     ],
 )
 def test_a_script_tells_systemd_only_what_its_case_needs(
-    script: str, words: list[str], asked: list[str], tmp_path: Path
+    script: str, words: list[str], calls: list[str], tmp_path: Path
 ) -> None:
     """Where systemd does not run, as in the build of an image; the tests of packages have the other case."""
     if os.path.exists("/run/systemd/system") or os.path.exists("/opt/inference-cost-exporter"):
         pytest.skip("this machine runs systemd or the exporter")
     stub = tmp_path / "systemctl"
-    stub.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    stub.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\n')
     stub.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run([SCRIPTS / script, *words], check=True, env=environment)
-    log = tmp_path / "asked"
-    assert (log.read_text().splitlines() if log.exists() else []) == asked
+    log = tmp_path / "calls"
+    assert (log.read_text().splitlines() if log.exists() else []) == calls
 
 
 def test_the_shipped_configuration_is_empty_and_its_comments_are_right(tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def test_packages_put_the_unit_and_its_files_where_the_unit_looks() -> None:
     assert "ExecStart=/opt/inference-cost-exporter/bin/inference-cost-exporter" in unit
     assert contents["/opt/inference-cost-exporter"]["type"] == "tree"
     assert contents[f"/usr/lib/systemd/system/{UNIT}"]["src"] == f"deploy/systemd/{UNIT}"
-    kept = [path for path, one in contents.items() if one.get("type") == "config|noreplace"]
-    assert kept == ["/etc/default/inference-cost-exporter", "/etc/inference-cost-exporter.yaml"]
+    conffiles = [path for path, one in contents.items() if one.get("type") == "config|noreplace"]
+    assert conffiles == ["/etc/default/inference-cost-exporter", "/etc/inference-cost-exporter.yaml"]
     assert "--config.file=/etc/inference-cost-exporter.yaml" in unit
     assert "EnvironmentFile=-/etc/default/inference-cost-exporter" in unit
 

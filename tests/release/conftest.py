@@ -14,7 +14,7 @@ from deploy.release import debian
 from tests import next_release
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
-from tests.release.roots import Host
+from tests.release.roots import MinimalHost
 from tests.rights import CONTAINERS
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +73,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="session")
 def builds(request: pytest.FixtureRequest, clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Builds:
     """Each artifact of a tag, of the same in another folder, and of a commit later."""
-    kept: Path | None = request.config.getoption("--built")
-    folder = kept or tmp_path_factory.mktemp("artifacts")
+    built: Path | None = request.config.getoption("--built")
+    folder = built or tmp_path_factory.mktemp("artifacts")
     made = Builds(folder / "tagged", folder / "again", folder / "later", "")
     if not (folder / "revision").exists():
         outs = (made.tagged, made.again, made.later)
@@ -91,12 +91,12 @@ def builds(request: pytest.FixtureRequest, clone: Clone, tmp_path_factory: pytes
 
 
 @pytest.fixture(params=["debian-12", "debian-13"])
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MinimalHost]:
     """A minimal host of each Debian, with two GPUs."""
     if os.geteuid() != 0:
         pytest.skip(CONTAINERS)
     fake = FakeNvml(tmp_path, Scenario(h100s(2, utilization=40, power_mw=700_000)))
-    made = Host(request.param, tmp_path, fake.library, fake.scenario_path)
+    made = MinimalHost(request.param, tmp_path, fake.library, fake.scenario_path)
     yield made
     made.close()
 

@@ -39,7 +39,7 @@ def mirror() -> list[str]:
     return [line for line in lines if line.startswith("http") and line.rstrip("/").endswith("/debian")][:1]
 
 
-class Host:
+class MinimalHost:
     """A copy of a root file system, on which packages are installed and the unit's command runs."""
 
     def __init__(self, release: str, folder: Path, nvml: Path, scenario: Path) -> None:
@@ -78,7 +78,7 @@ class Host:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return {"PATH": path, "FAKE_NVML_SCENARIO": "/scenario", "FAKE_NVML_TRACE": "/trace"}
 
-    def asked(self) -> list[str]:
+    def systemctl_calls(self) -> list[str]:
         """What the packages' scripts told systemd since the last time, but for reading its units again."""
         log = self.root / "systemctl.log"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []

@@ -73,10 +73,10 @@ def test_one_changed_byte_is_found(builds: Builds, tmp_path: Path) -> None:
 def test_provenance_and_bill_of_materials_cover_the_artifacts(builds: Builds, artifact: Find) -> None:
     """Each artifact but the two statements about them, with its own digest; each package, with a hash."""
     statement = json.loads(artifact(builds.tagged, r"\.intoto\.json$").read_text())
-    said = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    digests = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
     files = {path.name: path for path in builds.tagged.iterdir()}
-    assert files.keys() - said.keys() == {"SHA256SUMS", f"inference-cost-exporter-{VERSION}.intoto.json"}
-    for name, digest in said.items():
+    assert files.keys() - digests.keys() == {"SHA256SUMS", f"inference-cost-exporter-{VERSION}.intoto.json"}
+    for name, digest in digests.items():
         assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
 
     bill = json.loads(artifact(builds.tagged, r"\.cdx\.json$").read_text())
@@ -96,8 +96,8 @@ def test_no_artifact_names_a_folder_of_the_build(builds: Builds, artifact: Find,
     assert [name for name, text in texts.items() if any(one in text for one in forbidden)] == []
 
     subprocess.run(["dpkg-deb", "--extract", artifact(builds.tagged, r"amd64\.deb$"), tmp_path], check=True)
-    place = re.compile(re.escape(forbidden[1]) + rb"/\w+/amd64/")
-    compiled = [path for path in tmp_path.rglob("*.pyc") if place.search(path.read_bytes())]
+    folder_of_build = re.compile(re.escape(forbidden[1]) + rb"/\w+/amd64/")
+    compiled = [path for path in tmp_path.rglob("*.pyc") if folder_of_build.search(path.read_bytes())]
     assert compiled == []
 
 

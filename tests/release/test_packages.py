@@ -8,7 +8,7 @@ import pytest
 from tests import next_release
 from tests.e2e.daemon import Page
 from tests.release.conftest import Builds
-from tests.release.roots import Host
+from tests.release.roots import MinimalHost
 
 UNIT = "inference-cost-exporter.service"
 LEDGER = "/var/lib/inference-cost-exporter/ledger.db"
@@ -26,13 +26,13 @@ def dollars(page: Page) -> float:
     return page.sum("inference_cost_dollars_total")
 
 
-def put(host: Host, file: Path) -> str:
+def put(host: MinimalHost, file: Path) -> str:
     """The path of a copy of a package in the host."""
     (host.root / file.name).write_bytes(file.read_bytes())
     return f"/{file.name}"
 
 
-def check_that_it_runs(host: Host, version: str, before: float) -> float:
+def check_that_it_runs(host: MinimalHost, version: str, before: float) -> float:
     """Start, metrics, page, doctor and stop; the money of the ledger is not less than before, and grows."""
     page = host.start()
     build = [labels for labels, _ in page.rows["inference_exporter_info"]]
@@ -40,13 +40,13 @@ def check_that_it_runs(host: Host, version: str, before: float) -> float:
     assert len(page.matching("inference_gpu_up")) == 2
     assert host.run(PROGRAM, "--version").startswith(f"inference-cost-exporter {version}\n")
     assert dollars(page) >= before
-    said = host.run(PROGRAM, "doctor", f"--config.file={CONFIG}", status=1)  # of an unsynchronized clock
-    assert "H100" in said
+    output = host.run(PROGRAM, "doctor", f"--config.file={CONFIG}", status=1)  # of an unsynchronized clock
+    assert "H100" in output
     host.stop()
     return dollars(page)
 
 
-def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: Find) -> None:
+def test_a_deb_from_installation_to_purge(host: MinimalHost, builds: Builds, artifact: Find) -> None:
     """What dpkg does, and what stays: the configuration until the purge, the ledger after it."""
     first = artifact(builds.tagged, r"amd64\.deb$")
     second = artifact(builds.later, r"amd64\.deb$")
@@ -54,7 +54,7 @@ def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: 
     assert not any(host.has(f"/usr/bin/python3{minor}") for minor in ("", ".11", ".13"))
 
     host.dpkg("--install", put(host, first))
-    assert host.asked() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
+    assert host.systemctl_calls() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
     assert host.has(WANTED)
     verified = host.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{UNIT}")
     assert UNIT not in verified
@@ -62,7 +62,7 @@ def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: 
     money = check_that_it_runs(host, version, 0)
 
     host.dpkg("--install", put(host, second))
-    assert host.asked() == [f"--quiet is-enabled {UNIT}", f"restart {UNIT}"]
+    assert host.systemctl_calls() == [f"--quiet is-enabled {UNIT}", f"restart {UNIT}"]
     assert (host.root / CONFIG.lstrip("/")).read_text() == MINE
     money = check_that_it_runs(host, later, money)
 
@@ -70,9 +70,9 @@ def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: 
     money = check_that_it_runs(host, version, money)
     assert money > 0
 
-    host.asked()
+    host.systemctl_calls()
     host.dpkg("--remove", "inference-cost-exporter")
-    assert host.asked() == [f"stop {UNIT}"]
+    assert host.systemctl_calls() == [f"stop {UNIT}"]
     assert (host.has(PROGRAM), host.has("/opt/inference-cost-exporter")) == (False, False)
     assert (host.has(CONFIG), host.has(LEDGER)) == (True, True)
 
@@ -87,7 +87,7 @@ def test_a_deb_from_installation_to_purge(host: Host, builds: Builds, artifact: 
     assert not host.has(str(Path(LEDGER).parent))
 
 
-def test_an_rpm_from_installation_to_removal(host: Host, builds: Builds, artifact: Find) -> None:
+def test_an_rpm_from_installation_to_removal(host: MinimalHost, builds: Builds, artifact: Find) -> None:
     """The same with rpm, in a root of its own; what was edited stays as .rpmsave."""
     first = artifact(builds.tagged, r"x86_64\.rpm$")
     second = artifact(builds.later, r"x86_64\.rpm$")
@@ -95,39 +95,39 @@ def test_an_rpm_from_installation_to_removal(host: Host, builds: Builds, artifac
     later = second.name.removeprefix("inference-cost-exporter-").rsplit("-", 1)[0].replace("~", ".")
 
     host.rpm("--install", str(first))
-    assert host.asked() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
+    assert host.systemctl_calls() == [f"enable --quiet {UNIT}", f"start {UNIT}"]
     assert host.has(WANTED)
     assert UNIT not in host.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{UNIT}")
     (host.root / CONFIG.lstrip("/")).write_text(MINE)
     money = check_that_it_runs(host, version, 0)
 
     host.rpm("--upgrade", str(second))
-    assert host.asked() == [f"--quiet is-enabled {UNIT}", f"restart {UNIT}"]
+    assert host.systemctl_calls() == [f"--quiet is-enabled {UNIT}", f"restart {UNIT}"]
     assert (host.root / CONFIG.lstrip("/")).read_text() == MINE
     money = check_that_it_runs(host, later, money)
 
     host.rpm("--upgrade", "--oldpackage", str(first))
     money = check_that_it_runs(host, version, money)
 
-    host.asked()
+    host.systemctl_calls()
     host.rpm("--erase", "inference-cost-exporter")
-    assert host.asked() == [f"disable --quiet {UNIT}", f"stop {UNIT}"]
+    assert host.systemctl_calls() == [f"disable --quiet {UNIT}", f"stop {UNIT}"]
     assert (host.has(PROGRAM), host.has("/opt/inference-cost-exporter/bin"), host.has(WANTED)) == (False,) * 3
     assert (host.has(f"{CONFIG}.rpmsave"), host.has(LEDGER)) == (True, True)
 
 
 def test_a_virtual_environment_is_not_mixed_with_a_package(
-    host: Host, builds: Builds, artifact: Find
+    host: MinimalHost, builds: Builds, artifact: Find
 ) -> None:
     """Its folder has the same name; the message says what to remove, and what stays."""
     (host.root / "opt/inference-cost-exporter").mkdir(parents=True)
     (host.root / "opt/inference-cost-exporter/pyvenv.cfg").touch()
-    said = host.run("dpkg", "--install", put(host, artifact(builds.tagged, r"amd64\.deb$")), status=1)
-    assert "/opt/inference-cost-exporter is a virtual environment: remove that folder first." in said
+    output = host.run("dpkg", "--install", put(host, artifact(builds.tagged, r"amd64\.deb$")), status=1)
+    assert "/opt/inference-cost-exporter is a virtual environment: remove that folder first." in output
     assert not host.has(PROGRAM)
 
 
-def test_the_demo_serves_from_the_package_alone(host: Host, builds: Builds, artifact: Find) -> None:
+def test_the_demo_serves_from_the_package_alone(host: MinimalHost, builds: Builds, artifact: Find) -> None:
     """In a network without a way out, on a system without Python."""
     host.dpkg("--install", put(host, artifact(builds.tagged, r"amd64\.deb$")))
     script = """
@@ -145,5 +145,5 @@ print(page.count("inference_gpu_up{"))
 demo.terminate()
 sys.exit(demo.wait(30))
 """
-    said = host.run("/opt/inference-cost-exporter/bin/python3", "-IS", "-c", script)
-    assert "\n8\n" in f"\n{said}"
+    output = host.run("/opt/inference-cost-exporter/bin/python3", "-IS", "-c", script)
+    assert "\n8\n" in f"\n{output}"
