@@ -17,10 +17,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import h11
 
-from exporter import __version__
 from exporter.clock import Clock
 from exporter.readings import FailureReason, ReadFailedError
 from exporter.units import Nanoseconds, nanoseconds, seconds
+from exporter.version import VERSION
 
 RATIO_MAX: Final = 100
 """Largest expansion of a body. Pages of engines expand 8 to 27 times, a bomb up to 1,032 times."""
@@ -78,7 +78,7 @@ HEADERS: Final = {
     "Accept-Encoding": "identity",
     # Servers close idle connections before the next tick; a connection each is cheaper than the race.
     "Connection": "close",
-    "User-Agent": f"inference-cost-exporter/{__version__}",
+    "User-Agent": f"inference-cost-exporter/{VERSION}",
 }
 """Headers of each request that has no others."""
 
