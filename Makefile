@@ -107,6 +107,10 @@ test-triton: programs develop ## Test with a real Triton on the CPU; downloads 4
 test-litellm: programs develop ## Test with a real LiteLLM proxy; downloads 200 MB
 	@$(with_tools) tests/litellm/run $(ARGS)
 
+.PHONY: captures
+captures: programs develop ## Run the engines that need no GPU, and record each at work; PART="max ray" runs some; an hour, 3 GB each
+	@$(with_tools) python -m tests.recordings.record build/recordings $(PART)
+
 .PHONY: bench
 bench: programs develop ## Measure the daemon and its peers and write docs/benchmarks.md; half an hour, ARGS=--quick ten minutes
 	@tools/need prometheus-node-exporter
