@@ -83,6 +83,18 @@ sbom: ## Write the CycloneDX bill of materials of the image to build/sbom.json, 
 	@PYTHONWARNINGS=ignore .cache/image/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	  --output-file $(or $(ARGS),build/sbom.json) requirements/runtime.lock
 
+.PHONY: release
+release: ## Build every artifact of this commit into dist/, or ARGS=--out=DIR; refuses a tree with changes
+	@tools/environment .cache/packing requirements/release.lock
+	@.cache/packing/bin/python -m deploy.release $(ARGS)
+
+.PHONY: test-release
+test-release: programs develop ## Test packages on minimal hosts, image and chart; builds three times, half an hour, as root
+	@tools/need debootstrap podman rpm runc
+	@tools/environment .cache/packing requirements/release.lock
+	@tools/charts
+	@$(with_tools) pytest tests/release $(ARGS)
+
 .PHONY: test-vllm
 test-vllm: programs develop ## Test with a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)

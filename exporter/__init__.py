@@ -7,5 +7,3 @@ The flow, and the folder of each step::
 
 `sampler` turns the crank on its own clock; `cli` is the only place that wires the parts together.
 """
-
-__version__ = "0.1.0"

@@ -8,10 +8,10 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
 
-from exporter import __version__
 from exporter.cli import flags, logs, status
 from exporter.cli.flags import PROGRAM, Exits
 from exporter.cli.terminal import OutputError, complain, standard_output
+from exporter.version import VERSION
 
 DAEMON_VERB: Final = "serve"
 SIMILAR: Final = 0.7
@@ -96,7 +96,7 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
         f"{DAEMON.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)
 
     serve = flags.add_verb(

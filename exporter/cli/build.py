@@ -4,14 +4,13 @@ import os
 import platform
 import socket
 
-from exporter import __version__
 from exporter.report import Build
+from exporter.version import REVISION, VERSION
 
 
 def build() -> Build:
-    """Version, revision and Python. The build of an image sets the revision."""
-    revision = os.environ.get("INFERENCE_COST_EXPORTER_REVISION", "")
-    return Build(__version__, revision, platform.python_version())
+    """Version, revision and Python."""
+    return Build(VERSION, REVISION, platform.python_version())
 
 
 def lists_all_gpus() -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from exporter import __version__
 from exporter.cli import status
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
@@ -18,6 +17,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.tariff.period import Period
+from exporter.version import VERSION
 
 if TYPE_CHECKING:
     from exporter.finance.fleet.record import FleetMonth, HostMonth
@@ -140,7 +140,7 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
             "close the month once they are posted"
         )
     findings = tuple(line for line in section(fleet) if line)
-    closed = ClosedMonth(month, fleet.zone, now, __version__, restated(hosts), findings)
+    closed = ClosedMonth(month, fleet.zone, now, VERSION, restated(hosts), findings)
     _write_new(output, document(closed))
     write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     sys.stdout.write(

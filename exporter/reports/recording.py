@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from exporter import __version__
 from exporter.engines import ENGINES, Described, Engine, Way, described, everything, latency_series
 from exporter.engines.exposition import SampleLine, parsed, unwrapped
 from exporter.readings import ReadFailedError, ServerReading, label
 from exporter.sources.server.recording import RecordedRead
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds, seconds
+from exporter.version import VERSION
 
 _SHARED: Final = frozenset({"", "http_", "ray_"})
 """Prefixes of engines' names with which names of other programs begin as well."""
@@ -344,7 +344,7 @@ class Recording:
         begun = datetime.fromtimestamp(self._begun // NANOSECONDS_PER_SECOND, UTC)
         document = {
             "format": FORMAT,
-            "exporter": __version__,
+            "exporter": VERSION,
             "engine": self._engine,
             "version": self._version,
             "begun": begun.strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from generators.cli import verbs
 
-from exporter import __version__
 from exporter.cli import main
 from exporter.cli.arguments import program
 from exporter.cli.logs import set_up
+from exporter.version import VERSION
 
 
 @pytest.mark.parametrize(("name", "verb"), [pytest.param(*verb, id=verb[0]) for verb in verbs(program())])
@@ -68,7 +68,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
 
     assert left.value.code == 0
-    assert capsys.readouterr().out == f"inference-cost-exporter {__version__}\n"
+    assert capsys.readouterr().out == f"inference-cost-exporter {VERSION}\n"
 
 
 @pytest.mark.parametrize(

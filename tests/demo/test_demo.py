@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter import __version__
 from exporter.cli import demo as module
 from exporter.cli import status
 from exporter.demo.banner import Site, facts
 from exporter.demo.timeline import Timeline, configurations
 from exporter.sampler.sampler import Sampler
+from exporter.version import VERSION
 from exporter.web.server import WebServer
 from tests.clocks import noon
 
@@ -115,7 +115,7 @@ def test_its_verbs_can_be_called_from_any_folder(
         timeout=60,
         check=False,
     )
-    assert ran.stdout == f"inference-cost-exporter {__version__}\n"
+    assert ran.stdout == f"inference-cost-exporter {VERSION}\n"
 
 
 ID = "0123456789ab" + "c" * 52

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-import exporter
+from tests import next_release
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "compose"
@@ -89,7 +89,7 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     sdk = re.search(r'"grafana-foundation-sdk==\d+!([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert sdk is not None
 
-    assert images.pop("exporter") == f"inference-cost-exporter:{exporter.__version__}"
+    assert images.pop("exporter") == f"inference-cost-exporter:{next_release.VERSION}"
     assert [image for image in images.values() if not PINNED.fullmatch(image)] == []
     assert images["grafana"] == f"docker.io/grafana/grafana:{sdk[1]}"
 

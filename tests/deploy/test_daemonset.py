@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-import exporter
+from tests import next_release
 
 Manifest = dict[str, Any]
 
@@ -177,10 +177,10 @@ def test_the_start_may_wait_for_the_ledger(container: Manifest) -> None:
 
 def test_the_image_is_this_release(manifests: dict[str, Manifest], container: Manifest) -> None:
     """The manifest is versioned with the code it deploys."""
-    assert container["image"] == f"inference-cost-exporter:{exporter.__version__}"
+    assert container["image"] == f"inference-cost-exporter:{next_release.VERSION}"
     labels = manifests["DaemonSet"]["spec"]["template"]["metadata"]["labels"]
-    assert labels["app.kubernetes.io/version"] == exporter.__version__
-    assert manifests["DaemonSet"]["metadata"]["labels"]["app.kubernetes.io/version"] == exporter.__version__
+    assert labels["app.kubernetes.io/version"] == next_release.VERSION
+    assert manifests["DaemonSet"]["metadata"]["labels"]["app.kubernetes.io/version"] == next_release.VERSION
 
 
 def test_the_selector_finds_the_pods(manifests: dict[str, Manifest]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import exporter
 from exporter.cli.flags import DEFAULT_ADDRESS
 from exporter.config.settings import DEFAULT_LEDGER
 
@@ -98,9 +97,13 @@ def test_the_image_asks_where_the_daemon_listens() -> None:
     assert f"\nEXPOSE {port}\n" in DOCKERFILE
 
 
-def test_the_version_is_the_packages() -> None:
-    """The label says what is in it."""
-    assert f"\nARG VERSION={exporter.__version__}\n" in DOCKERFILE
+def test_a_build_without_a_version_says_that_it_has_none() -> None:
+    """In the label as in the program; no version is guessed."""
+    assert DOCKERFILE.count("\nARG VERSION=0+unknown\nARG REVISION\n") == 2
+    assert (
+        'echo "${VERSION} ${REVISION}" >/image/opt/inference-cost-exporter/lib/exporter/version.txt'
+        in DOCKERFILE
+    )
 
 
 def test_the_ledger_lies_where_the_image_has_a_folder() -> None:

@@ -169,4 +169,4 @@ def test_it_restarts_but_for_a_wrong_configuration(unit: configparser.ConfigPars
     assert service["Restart"] == "on-failure"
     assert service["RestartPreventExitStatus"] == str(status.CONFIGURATION)
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["ExecReload"] == '/bin/sh -c "kill -HUP $$MAINPID"'

@@ -79,7 +79,7 @@ def record(request: pytest.FixtureRequest) -> Path | None:
     return folder
 
 
-REVISION = "0123456789abcdef"
+VERSION, REVISION = "1.2.3", "0123456789abcdef"
 MEASURED = pytest.StashKey[list[str]]()
 
 
@@ -121,7 +121,8 @@ def store() -> Iterator[Store]:
 def image(store: Store, testrun_uid: str) -> Image:
     """Our image, built here, once for all workers of a run."""
     tag = f"localhost/inference-cost-exporter:{testrun_uid}"
-    return Image(store, tag, store.once(tag, "--build-arg", f"REVISION={REVISION}"))
+    words = ("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={REVISION}")
+    return Image(store, tag, store.once(tag, *words))
 
 
 @pytest.fixture(scope="session")

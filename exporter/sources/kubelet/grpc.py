@@ -26,9 +26,9 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 
-from exporter import __version__
 from exporter.readings import FailureReason, ReadFailedError, label
 from exporter.sources.http_client import Deadline
+from exporter.version import VERSION
 
 RECEIVE_BYTES: Final = 1 << 16
 OVERHEAD_BYTES_MAX: Final = 1 << 20
@@ -77,7 +77,7 @@ class GrpcCall:
                 ("content-type", "application/grpc"),
                 ("te", "trailers"),
                 ("grpc-timeout", f"{max(1, int(timeout * 1000))}m"),
-                ("user-agent", f"inference-cost-exporter/{__version__}"),
+                ("user-agent", f"inference-cost-exporter/{VERSION}"),
             ],
         )
         self._http.send_data(stream, bytes(PREFIX_BYTES), end_stream=True)  # an empty message, not compressed
