@@ -18,6 +18,7 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 
 .PHONY: history
 history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://HOST:9090
+	@[ -n "$(FROM)" ] || { echo "name your Prometheus: make history FROM=http://HOST:9090" >&2; exit 2; }
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter history --from=$(FROM) $(ARGS)
 
@@ -60,6 +61,11 @@ deep: programs develop ## Run the tests with 40 times the examples, new ones eac
 faults: programs develop ## Run 200 seeded fault plans on a simulated host, and recalculate its ledger
 	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)
 
+.PHONY: soak
+soak: programs develop ## Run a daemon for two hours and a simulated month under faults, and compare its ledger; ARGS='--hours 8'
+	@$(with_tools) python -m benchmarks.soak $(ARGS)
+	@$(with_tools) pytest tests/faults/test_month.py
+
 .PHONY: mutants
 mutants: programs develop ## Change operators of cost, tariff, ledger and engines one at a time, and list changes without a failing test; an hour
 	@$(with_tools) python tools/mutants.py $(ARGS)
@@ -100,6 +106,10 @@ test-triton: programs develop ## Test with a real Triton on the CPU; downloads 4
 .PHONY: test-litellm
 test-litellm: programs develop ## Test with a real LiteLLM proxy; downloads 200 MB
 	@$(with_tools) tests/litellm/run $(ARGS)
+
+.PHONY: captures
+captures: programs develop ## Run the engines that need no GPU, and record each at work; PART="max ray" runs some; an hour, 3 GB each
+	@$(with_tools) python -m tests.recordings.record build/recordings $(PART)
 
 .PHONY: bench
 bench: programs develop ## Measure the daemon and its peers and write docs/benchmarks.md; half an hour, ARGS=--quick ten minutes

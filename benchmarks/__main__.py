@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import day, fleet_books, footprint, growth, ledger, reader, scrape
+from benchmarks import day, fleet_books, footprint, growth, ledger, reader, scrape, series
 
 Work = Callable[[], int | None]
 
@@ -24,6 +24,7 @@ WHOLE: Final[dict[str, Work]] = {
     "footprint": lambda: footprint.main(minutes=10, runs=3),
     "growth": lambda: growth.main(ticks=30, runs=3),
     "day": day.main,
+    "series": series.main,
     "fleet-books": fleet_books.main,
 }
 

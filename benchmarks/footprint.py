@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.host import NODE, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, host, used
+from benchmarks.quiet import load_of_others
 from benchmarks.results import Row, machine, table, version_of, write
 from tests.e2e.daemon import get, until
 
@@ -107,6 +108,7 @@ def calls(folder: Path, figures: FootprintFigures) -> None:
 
 def main(minutes: float, runs: int) -> None:
     """Measure, print and write it down."""
+    load = load_of_others()
     figures, lock = FootprintFigures(), threading.Lock()
     with tempfile.TemporaryDirectory() as folder:
 
@@ -120,7 +122,7 @@ def main(minutes: float, runs: int) -> None:
         calls(Path(folder) / "calls", figures)
     text = (
         f"{machine()}, nvitop-exporter {version_of(str(PEER))}, node_exporter "
-        f"{version_of('prometheus-node-exporter')}.\n\n{table(figures.rows(), OURS)}"
+        f"{version_of('prometheus-node-exporter')}.\n\n{table(figures.rows(), OURS, load)}"
     )
     print(text)
     write("footprint", text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.host import host, used
+from benchmarks.quiet import load_of_others
 from benchmarks.results import figure, machine, plain, write
 
 SERVERS: Final = (8, 64, 256)
@@ -67,6 +68,7 @@ def section(name: str, points: dict[int, list[Point]]) -> str:
 
 def main(ticks: int, runs: int) -> None:
     """Measure, print and write it down."""
+    load = load_of_others()
     with tempfile.TemporaryDirectory() as folder:
         servers: dict[int, list[Point]] = {count: [] for count in SERVERS}
         gpus: dict[int, list[Point]] = {count: [] for count in GPUS}
@@ -78,7 +80,10 @@ def main(ticks: int, runs: int) -> None:
     text = f"{machine()}; {runs} runs of {ticks} ticks.\n\n"
     text += section("servers", servers) + "\n" + section("GPUs", gpus)
     print(text)
-    write("growth", text)
+    if load is None:
+        write("growth", text)
+    else:
+        print(f"not written: the machine has a load of {load:.1f}")
 
 
 if __name__ == "__main__":

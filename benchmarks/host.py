@@ -93,7 +93,13 @@ class Host:
 
 @contextmanager
 def host(
-    folder: Path, *, gpus: int = 8, servers: int = 8, interval: int = 10, peers: bool = False
+    folder: Path,
+    *,
+    gpus: int = 8,
+    servers: int = 8,
+    interval: int = 10,
+    peers: bool = False,
+    page: Path = PAGE,
 ) -> Iterator[Host]:
     """All of it running, each server and GPU metered."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +108,7 @@ def host(
         replay = (
             sys.executable,
             str(ROOT / "tests/e2e/vllm_replay_server.py"),
-            str(PAGE),
+            str(page),
             *map(str, made.ports),
         )
         stack.enter_context(running(*replay, log=folder / "replay.log"))

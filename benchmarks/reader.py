@@ -71,7 +71,7 @@ def pages() -> Iterable[tuple[str, bytes, WantedSeries]]:
     yield "vLLM", single, wanted(VLLM)
     yield "SGLang", (PAGES / "sglang-0.5.23.prom").read_bytes(), SGLANG
     yield "TGI", (PAGES / "tgi-3.3.7.prom").read_bytes(), TGI
-    yield f"vLLM, {RANKS} ranks", ranks(single, RANKS), wanted(VLLM)
+    yield f"vLLM, made into {RANKS} ranks", ranks(single, RANKS), wanted(VLLM)
 
 
 def by_reader(page: bytes, names: WantedSeries, memory: SeriesCache) -> Values:

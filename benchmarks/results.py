@@ -43,8 +43,15 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
-def table(rows: Iterable[Row], ours: str) -> str:
-    """Rows as Markdown; a peer's row also has our figure as a multiple of it."""
+TIMES: Final = frozenset({"ms", "s"})
+"""Units of what other programs' work changes."""
+
+
+def table(rows: Iterable[Row], ours: str, load: float | None = None) -> str:
+    """Rows as Markdown; a peer's row also has our figure as a multiple of it.
+
+    With a `load` of other programs a time is only that multiple, with the load beside it.
+    """
     rows = tuple(rows)
     if all(row.program == ours for row in rows):
         return plain(
@@ -59,6 +66,11 @@ def table(rows: Iterable[Row], ours: str) -> str:
     for row in rows:
         comparable = row.program != ours and row.subject in mine and row.median > 0
         ratio = f"{mine[row.subject] / row.median:.2g} times it" if comparable else ""
+        if load is not None and row.unit in TIMES:
+            if comparable:
+                ratio += f", at a load of {load:.1f}"
+                lines.append(f"| {row.subject} | {row.program} | - | - | {len(row.values)} | {ratio} |")
+            continue
         lines.append(
             f"| {row.subject} | {row.program} | {figure(row.median)} {row.unit} | {row.spread} "
             f"| {len(row.values)} | {ratio} |"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.host import NVITOP_SLOWER, OURS, host
+from benchmarks.quiet import load_of_others
 from benchmarks.results import Row, machine, table, write
 
 SCRAPERS: Final = (1, 10, 100)
@@ -128,6 +129,7 @@ def main() -> int:
 
     The three take turns, so that what else this machine does meets all of them.
     """
+    load = load_of_others()
     taken: dict[tuple[int, str], list[Latency]] = {}
     with tempfile.TemporaryDirectory() as folder, host(Path(folder), peers=True) as made:
         programs = {name: port for name, port in made.programs.items() if name != NVITOP_SLOWER}
@@ -144,7 +146,7 @@ def main() -> int:
         )
     ]
     rows.sort(key=lambda row: (int(row.subject.split()[0]), "99" in row.subject, row.program != OURS))
-    text = f"{machine()}; {RUNS} runs of {SECONDS:g} s.\n\n{table(rows, OURS)}"
+    text = f"{machine()}; {RUNS} runs of {SECONDS:g} s.\n\n{table(rows, OURS, load)}"
     print(text)
     write("scrapes", text)
     return int(

@@ -77,14 +77,15 @@ class RecentHistory:
 
     `hours` are the 24 whole ones before now and the current one, oldest first. `tokens` and `components` are
     their sums. `mix` are the components of each server in the last two hours, in which the last 60 minutes
-    lie. `before` is the cost of each whole hour of the last month, up to the one before this.
+    lie. `before` is the cost of each whole hour of the last month, up to the one before this: `None` of an
+    hour that nothing was posted to.
     """
 
     hours: tuple[Hour, ...] = ()
     tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
-    before: tuple[Picodollars, ...] = ()
+    before: tuple[Picodollars | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import ast
 import csv
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +19,8 @@ ALLOWED = {
 }
 """Names that stay, by file, each with its reason; at most ten."""
 
+CLASS = re.compile(r"\bclass\b[\s\\]+(\w+)")
+
 
 def replaced() -> frozenset[str]:
     """Words that the glossary has a better one for."""
@@ -29,6 +31,11 @@ def replaced() -> frozenset[str]:
 def python_files(*folders: str) -> list[Path]:
     """All Python files of folders, sorted."""
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def class_words(path: Path) -> list[str]:
+    """Words after `class` in a file: all names of classes and more, at a hundredth of a tree's time."""
+    return CLASS.findall(path.read_text(encoding="utf-8"))
 
 
 def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -72,8 +79,12 @@ def test_no_class_name_is_used_twice() -> None:
         python_files("exporter"),
         [path for path in python_files("tests", "benchmarks") if is_helper(path)],
     ):
+        by_file = {path: class_words(path) for path in files}
+        often = Counter(name for words in by_file.values() for name in words)
         locations = defaultdict(list)
-        for path in files:
+        for path, words in by_file.items():
+            if all(often[name] == 1 for name in words):
+                continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ClassDef):
                     locations[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")

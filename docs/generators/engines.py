@@ -1,8 +1,15 @@
 """The page of engines, generated from their descriptions: series of each engine and their meaning."""
 
+import importlib
+import json
+import pkgutil
+import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, get_args
 
+import exporter.engines
 from exporter.engines.catalogue import ENGINES
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.llamacpp import LLAMACPP
@@ -26,7 +33,7 @@ Gateways forward requests and hold no GPU; the engines behind them count the sam
 Their pages are recognized and never counted: such an endpoint fails with the reason `gateway`, and the \
 message says what to read instead.
 
-| gateway | page | captured | instead |
+| gateway | page | seen running | instead |
 |---|---|---|---|
 """
 
@@ -74,7 +81,7 @@ def gateways() -> str:
 
 def _gateway(gateway: GatewaySpec) -> str:
     page = f"`:{gateway.default_port}{gateway.default_path}`, {gateway.what}"
-    captured = ", ".join(gateway.captured) or "no"
+    captured = ", ".join(map(_seen, gateway.captured)) or "no"
     return f"| {gateway.title} | {page} | {captured} | {gateway.remedy} |\n"
 
 
@@ -126,11 +133,12 @@ For one that is missing here, see \
 _GLANCE_HEAD: Final = """\
 ## At a glance
 
-| engine | `engine` | versions | captured | read at | metrics | tokens | split by |
+| engine | `engine` | read in source | seen running | read at | metrics | tokens | split by |
 |---|---|---|---|---|---|---|---|"""
 
 _CAPTURED: Final = """\
-"Captured" lists versions with test pages from a running server.
+"Seen running" lists versions with test pages from a running server, and when it ran; `make captures` runs \
+those that need no GPU.
 Everything else is from source code and documentation, and so are its test pages.
 """
 
@@ -197,7 +205,7 @@ def _glance(engine: Engine) -> str:
         f"[{title}](#{_anchor(title)})",
         f"`{engine.name}`",
         engine.manual.versions,
-        ", ".join(engine.manual.captured) or "no",
+        ", ".join(map(_seen, engine.manual.captured)) or "no",
         f"`:{engine.default_port}{engine.default_path}`",
         on,
         kinds,
@@ -262,6 +270,7 @@ def _facts(engine: Engine) -> Iterator[str]:
     manual = engine.manual
     yield f"In the configuration: `engine: {engine.name}`. Versions: {manual.versions}."
     yield _rests(manual)
+    yield f"Source: {_source(engine)}"
     yield f"Read at port {engine.default_port}, `{engine.default_path}`, unless found elsewhere."
     yield _switch(engine)
     yield f"A read {manual.reading[0].lower()}{manual.reading[1:]}"
@@ -294,9 +303,42 @@ def _limit_flags(engine: Engine) -> Iterator[str]:
 
 def _rests(manual: Manual) -> str:
     if manual.captured:
-        versions = " and ".join(manual.captured)
-        return f"Test pages are from a running server of {versions}; everything else is from its source code."
-    return "No test page is from a running server: everything is from source code and documentation."
+        versions = " and ".join(map(_seen, manual.captured))
+        return f"Seen running: {versions}; test pages are from it. Everything else is from its source code."
+    return "Not seen running: everything is from source code and documentation."
+
+
+TESTS: Final = Path(__file__).parents[2] / "tests"
+
+
+def _seen(version: str) -> str:
+    """A version, and the day on which its server ran, where a page of it tells."""
+    folders = (TESTS / "recordings", TESTS / "engines/captures")
+    for path in sorted(path for folder in folders for path in folder.glob(f"*{version}*")):
+        for page in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if day := _day(page):
+                return f"{version} ({day})"
+    return version
+
+
+def _day(page: Path) -> str:
+    """When a page was recorded, or its server was started."""
+    if page.name == "manifest.json":
+        return str(json.loads(page.read_bytes())["begun"])[:10]
+    started = re.search(r"^process_start_time_seconds (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{datetime.fromtimestamp(float(started[1]), UTC):%Y-%m-%d}" if started else ""
+
+
+def _source(engine: Engine) -> str:
+    """What was read: the paragraph of that name in the docstring of the engine's module."""
+    for module in pkgutil.iter_modules(exporter.engines.__path__):
+        loaded = importlib.import_module(f"exporter.engines.{module.name}")
+        if any(value is engine for name, value in vars(loaded).items() if not name.startswith("_")):
+            for paragraph in (loaded.__doc__ or "").split("\n\n"):
+                if paragraph.startswith("Source: "):
+                    # Files of others are no code of ours, by which `tests/docs` would look for them.
+                    return " ".join(paragraph.removeprefix("Source: ").replace("`", "").split())
+    raise LookupError(f"the module of {engine.name} says no source")
 
 
 def _switch(engine: Engine) -> str:

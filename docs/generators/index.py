@@ -11,6 +11,7 @@ DOCS: Final = Path(__file__).parents[1]
 DECISIONS: Final = DOCS / "decisions"
 
 OPERATE: Final = {
+    "quickstart.md": "one box, one vLLM, five minutes",
     "demo.md": "a simulated host, without a GPU",
     "install.md": "by platform, in three commands",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
@@ -22,6 +23,7 @@ OPERATE: Final = {
     "web.md": "TLS, passwords, client certificates, limits",
     "outbound-requests.md": "requests to clouds, clusters, NVML and servers",
     "discovery.md": "servers, their GPUs, names and owners",
+    "troubleshooting.md": "symptoms, causes, commands, questions",
     "unread.md": "each reason and its remedy",
     "prices.md": "origins of a price, price files, the bundled catalogue",
     "page.md": "the page of a host and `/cost.json`",
@@ -51,7 +53,7 @@ UNDERSTAND: Final = {
 }
 EXTEND: Final = {
     "../CONTRIBUTING.md": "setup, rules and tests",
-    "contributing-tutorial.md": "four changes, step by step",
+    "contributing-tutorial.md": "three changes, step by step",
     "adding-a-cloud.md": "names, metadata and prices",
     "adding-a-source.md": "from a file to a metric",
 }

@@ -125,6 +125,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
         completion,
         explain,
         history,
+        init,
         ledger,
         price,
         prices,
@@ -136,6 +137,7 @@ def _add_others(verbs: "flags.Verbs") -> None:
     )
 
     _add_demo(verbs)
+    init.add(verbs)
     _add_doctor(verbs)
     for verb in (
         show_status,

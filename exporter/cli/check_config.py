@@ -1,12 +1,14 @@
 """The verb `check-config`: validates a configuration, and a web configuration, at the present prices."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from exporter.cli import flags
 from exporter.cli.flags import Exits
-from exporter.cli.terminal import complain, write_colored
+from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
+from exporter.config import ConfigError
 
 
 def add(verbs: "flags.Verbs") -> None:
@@ -75,7 +77,20 @@ def checked(
     status, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
     # Errors go to standard error, except as JSON: a program reads one answer in one place.
     if status == 0 or as_json:
-        write_colored(text)
+        write_colored(text if as_json else fitted(text, columns()))
     else:
         complain(text.removesuffix("\n"))
+        if _is_correctable(config_file):
+            write_colored("note: add --fix to see the corrections, and --write to make them\n", sys.stderr)
     return status
+
+
+def _is_correctable(path: Path) -> bool:
+    """Whether `--fix` has anything to show."""
+    from exporter.config.corrections import read_corrected  # noqa: PLC0415 - as in `checked`
+
+    try:
+        before, after, _ = read_corrected(path)
+    except ConfigError:
+        return False
+    return after != before

@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.cli.build import host_name, lists_all_gpus
 from exporter.cli.status import with_exit_status
-from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
@@ -36,14 +36,15 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     clock = SystemClock()
     config = load(config_file)
     with waiting("reading every source once"):
-        inspected = _inspect_host(clock, config, ledger_path or config.ledger_path)
+        inspected = inspect_host(clock, config, ledger_path or config.ledger_path)
     policy = cost_policy(config, host_name(), inspected.location, all_gpus=lists_all_gpus())
     diagnosis = report.diagnose(config, policy, inspected, clock.wall())
-    write_colored(report.as_json(diagnosis) if as_json else report.text(diagnosis))
+    write_colored(report.as_json(diagnosis) if as_json else fitted(report.text(diagnosis), columns()))
     return diagnosis.status
 
 
-def _inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
+def inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
+    """One reading of every source."""
     contents = inspect(ledger)
     with closing(Gatherer(clock, DEADLINE, SERVERS_AT_ONCE)) as gatherer:
         cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)

@@ -13,7 +13,7 @@ from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
@@ -138,7 +138,9 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
         raise VerbFailedError(f"{session.path}: {error}") from error
     if options.config_file is None and any(server.allocated for server in explanation.servers):
         write_colored(f"note: {NO_FILE}\n", sys.stderr)
-    sys.stdout.write(forms.as_json(explanation) if options.as_json else forms.text(explanation))
+    sys.stdout.write(
+        forms.as_json(explanation) if options.as_json else fitted(forms.text(explanation), columns())
+    )
     return status.OK
 
 

@@ -11,7 +11,7 @@ from exporter.cli import flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import write_colored
+from exporter.cli.terminal import columns, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.config.load import price_path
@@ -123,13 +123,14 @@ def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) 
     now = SystemClock().wall()
     try:
         if wanted is None:
-            write_colored(price_list.summary(config.catalogue, path, now, as_json=as_json))
+            text = price_list.summary(config.catalogue, path, now, as_json=as_json)
+            write_colored(text if as_json else fitted(text, columns()))
             return status.OK
         location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
         listed, text = price_list.price(config.catalogue, location, as_json=as_json)
     except CatalogueError as error:
         raise VerbFailedError(f"the list prices cannot be read: {error}") from error
-    write_colored(text)
+    write_colored(text if as_json else fitted(text, columns()))
     return status.OK if listed else status.FAILED
 
 
@@ -158,7 +159,7 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
             raise VerbFailedError(
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
             ) from error
-    write_colored(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
+    write_colored(fitted(price_list.written(checked, target, CATALOGUE, dry_run=dry_run), columns()))
     return status.OK
 
 

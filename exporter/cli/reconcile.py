@@ -14,7 +14,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting
+from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.units import Instant
@@ -148,9 +148,13 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
             reconciliation = _reconciliation(options, ledger, zone, now)
     except InvoiceError as error:
         raise VerbFailedError(str(error)) from error
-    form = as_json if options.as_json else as_text
     ledger_flags = flags.of_files(options.config_file, options.ledger_path)
-    sys.stdout.write(form(reconciliation, str(options.invoice), ledger_flags))
+    file, width = str(options.invoice), columns()
+    sys.stdout.write(
+        as_json(reconciliation, file, ledger_flags)
+        if options.as_json
+        else fitted(as_text(reconciliation, file, ledger_flags, width), width)
+    )
     return status.OK
 
 

@@ -7,14 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace_file(target: Path, data: bytes, *, mode: int | None = None) -> None:
+def replace_file(target: Path, data: bytes, *, mode: int | None = None, new: bool = False) -> None:
     """Write a temporary file in the same folder, and rename it over the target.
+
+    With `new` the target must not exist.
 
     Without a `mode`, the file keeps its owner, mode and extended attributes, access lists among
     them. A symbolic link stays, and the file that it names is replaced.
 
     Raises:
         OSError: it cannot be written, or not with its owner; the file is as it was.
+        FileExistsError: it exists, and was to be new.
     """
     target = Path(os.path.realpath(target))
     before = target.stat() if mode is None else None
@@ -29,7 +32,11 @@ def replace_file(target: Path, data: bytes, *, mode: int | None = None) -> None:
             elif mode is not None:
                 os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        temporary.replace(target)
+        if new:
+            os.link(temporary, target)  # unlike a rename, it never replaces a file
+            temporary.unlink()
+        else:
+            temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Final, Self, TextIO, cast
 
 from exporter.clock import Clock, SystemClock
@@ -98,6 +99,12 @@ PROGRESS_AFTER: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Longer operations show their progress."""
 PROGRESS_EVERY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
+COLUMNS_MIN: Final = 40
+LAST_COLUMN_MIN: Final = 32
+"""Columns that the last column of a table needs for its text to go on in it."""
+
+_GAP: Final = re.compile(r"(?<=\S) {2,}(?=\S)")
+_CALL: Final = re.compile(r" *(?:sudo )?\S*(?:inference-cost-exporter|python\S* -m exporter) ")
 _RED, _YELLOW, _GREEN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 _COLORS: Final = {"error": _RED, "warning": _YELLOW, "note": _YELLOW, "ok": _GREEN}
 _WORD: Final = re.compile(r"^( *)(error|warning|note|ok)(?=:)", re.MULTILINE)
@@ -128,6 +135,35 @@ def _say(text: str, stream: TextIO) -> None:
 def columns() -> int | None:
     """Columns of the terminal that standard output is; `None` for a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fitted(text: str, width: int | None) -> str:
+    """A text whose lines have at most so many columns; `None`: as it is, for files and pipes.
+
+    A longer line goes on under its last column, or indented. It breaks at blanks: no number is cut, and a
+    longer word passes the margin. Calls of this program stay whole, to be copied.
+    """
+    if width is None:
+        return text
+    return "".join(
+        f"{part}\n" for line in text.splitlines() for part in _folded(line, max(width, COLUMNS_MIN))
+    )
+
+
+def _folded(line: str, width: int) -> list[str]:
+    if len(line) <= width or _CALL.match(line):
+        return [line]
+    starts = [gap.end() for gap in _GAP.finditer(line) if gap.end() <= width - LAST_COLUMN_MIN]
+    indent = starts[-1] if starts else len(line) - len(line.lstrip(" ")) + 4
+    return wrap(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        expand_tabs=False,
+    )
 
 
 def complain(problem: object) -> None:

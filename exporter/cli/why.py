@@ -10,6 +10,7 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.terminal import columns, fitted
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
@@ -112,7 +113,7 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
         for fleet in fleets
         if fleet.findings and (headline := next(iter(section(fleet))))
     ]
-    sys.stdout.write(text(comparison, notes))
+    sys.stdout.write(fitted(text(comparison, notes), columns()))
     return status.OK
 
 

@@ -100,32 +100,34 @@ class PageSeries:
         self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
         self._marks, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
         self.names: Sequence[SeriesName]
-        self._created: Mapping[Any, Instant]
+        self._created: Mapping[Any, Instant]  # matters only after marks were dropped
         values: Sequence[float]
         if columns is not None:
             self.names, values = columns.numbers, columns.values
-            # When a series began matters only after marks were dropped.
             self._created = dict(zip(self.names, columns.created, strict=False)) if self._dropped else {}
         else:
             self.names = [digest(each.series) if self._by_digest else each.series for each in series]
             values = [each.value for each in series]
-            self._created = {
-                name: each.created
-                for name, each in zip(self.names, series, strict=True)
-                if each.created is not None
-            }
+            self._created = {}
+            if self._dropped:
+                self._created = {
+                    name: each.created
+                    for name, each in zip(self.names, series, strict=True)
+                    if each.created is not None
+                }
         self._page = {
             name: value for name, value in zip(self.names, values, strict=True) if 0 <= value <= LARGEST_COUNT
         }
-        self.fell = any(
-            value < self._marks.get(name, 0.0) and name not in self._gone
-            for name, value in self._page.items()
-        )
+        mark = self._marks.get
+        below = [name for name, value in self._page.items() if value < mark(name, 0.0)]
+        self.fell = any(name not in self._gone for name in below)
 
-    def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> dict[SeriesName, float]:
+    def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> Mapping[SeriesName, float]:
         if isinstance(values, SeriesColumns):
             return cast("dict[SeriesName, float]", values.by_digest())
-        return {digest(name) if self._by_digest else name: value for name, value in values.items()}
+        if self._by_digest:
+            return {digest(name): value for name, value in values.items()}
+        return cast("Mapping[SeriesName, float]", values)
 
     def compare(self, last: Instant, wall: Instant, *, baseline: bool = False) -> SeriesDeltas:
         """The increases since the last good read. `baseline`: only set marks.
@@ -156,14 +158,15 @@ class PageSeries:
     def _with_gone(self, marks: dict[SeriesName, float], wall: Instant) -> CounterMarks:
         """These marks, and those of series that left the page, within the limits."""
         gone: dict[SeriesName, float] = {}
-        for name in self._marks:
-            if name not in self._page:
-                went = min(self._gone.get(name, wall), wall)  # the clock may have been set back
-                if wall - went <= MARK_AGE_MAX:
-                    gone[name] = went
+        if not self._marks.keys() <= self._page.keys():
+            for name in self._marks:
+                if name not in self._page:
+                    went = min(self._gone.get(name, wall), wall)  # the clock may have been set back
+                    if wall - went <= MARK_AGE_MAX:
+                        gone[name] = went
         last_first = sorted(gone, key=gone.__getitem__, reverse=True)
         every = marks | {name: self._marks[name] for name in last_first}
-        limited = dict(islice(every.items(), MARKS_MAX))
+        limited = every if len(every) <= MARKS_MAX else dict(islice(every.items(), MARKS_MAX))
         gone = {name: went for name, went in gone.items() if name in limited}
         dropped = self._dropped or len(every) > MARKS_MAX
         if self._by_digest or len(limited) > CROWDED:

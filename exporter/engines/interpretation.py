@@ -74,12 +74,15 @@ def interpret(
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    counters = counter_readings(
-        counter
-        for group in engine.groups
-        for alternative in _first_available(group, page)
-        for counter in _counters(engine, alternative, page, models)
-    )
+    counters = _as_before(engine, page, models)
+    if counters is None:
+        counters = counter_readings(
+            counter
+            for group in engine.groups
+            for alternative in _first_available(group, page)
+            for counter in _counters(engine, alternative, page, models)
+        )
+        _remember(engine, page, models, counters)
     loads = _loads(engine, page, models, limit)
     latencies = None
     if slo is not None and histograms is not None:
@@ -149,6 +152,80 @@ def _counters(
                 sign=count.sign,
                 created=created.get(sample.series.key.removeprefix(count.name)),
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _CounterPlan:
+    """The counters of a layout, without their values: the samples and position of each, its scale.
+
+    `created` are the values of the series that say when others began. `models` are all names of models.
+    """
+
+    engine: Engine
+    otherwise: str
+    created: tuple[tuple[str, tuple[Sample, ...]], ...]
+    models: frozenset[str]
+    counters: tuple[tuple[str, int, float, CounterReading], ...]
+
+
+def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterReading] | None:
+    """The counters of a page that differs from the one before in values only; `None` if it may not.
+
+    Values that no counter has are left to the full reading.
+    """
+    plan = None if page.layout is None else page.layout.derived
+    if not isinstance(plan, _CounterPlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
+        return None
+    samples = page.samples
+    if any(samples[name] != before for name, before in plan.created):
+        return None
+    counters: list[CounterReading] = []
+    for name, position, scale, counter in plan.counters:
+        value = samples[name][position].value
+        if not 0 <= value < math.inf:
+            return None
+        counters.append(
+            CounterReading(
+                counter.series,
+                counter.model,
+                counter.quantity,
+                value * scale,
+                counter.sign,
+                counter.created,
+            )
+        )
+    models.names.update(plan.models)
+    return tuple(counters)
+
+
+def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[CounterReading]) -> None:
+    """Keep the counters of a page for the next one of its layout, where each is one good sample."""
+    layout = page.layout
+    if layout is None or engine.repeated or not isinstance(counters, tuple):
+        return
+    layout.derived = None
+    chosen_samples = [
+        (count, position, sample)
+        for group in engine.groups
+        for alternative in _first_available(group, page)
+        for count in alternative.counts
+        for position, sample in enumerate(page.samples.get(count.name, ()))
+        if chosen(sample.series.labels, count.where)
+        and not (count.unless and chosen(sample.series.labels, count.unless))
+    ]
+    if len(chosen_samples) != len(counters):
+        return
+    names = {created_name(count.name) for count, _, _ in chosen_samples} if engine.created else set()
+    layout.derived = _CounterPlan(
+        engine,
+        models.otherwise,
+        tuple((name, page.samples[name]) for name in sorted(names) if name in page.samples),
+        frozenset(models.names),
+        tuple(
+            (count.name, position, count.scale, counter)
+            for (count, position, _), counter in zip(chosen_samples, counters, strict=True)
+        ),
+    )
 
 
 def created_by_labels(page: Page, name: str) -> dict[str, Instant]:

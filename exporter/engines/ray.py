@@ -63,6 +63,7 @@ RAY: Final = Engine(
     manual=Manual(
         title="Ray Serve LLM",
         versions="2.48 to 2.60, with vLLM; with SGLang by its documentation",
+        captured=("2.60.0",),
         reading="Renders what the node's agent got from its replicas; those are not asked.",
         deployment=(
             "Read the page of the node's Ray agent, once per node: it holds all replicas there.",

@@ -356,6 +356,10 @@ class Engine:
     manual: Manual = Manual()
     commands: tuple[Command, ...] = ()
 
+    def __hash__(self) -> int:
+        """By its name: a page is read by what is cached of its engine."""
+        return hash(self.name)
+
     def counts(self) -> Iterator[Count]:
         """All counters of all alternatives."""
         for group in self.groups:

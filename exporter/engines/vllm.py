@@ -10,7 +10,9 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 - `engine` is the data-parallel rank. Several API servers of one deployment answer with the same merged page,
   without `process_*` and `_created`: one of them is scraped.
 - Beam search (0.6.3 and later, `vllm/entrypoints/openai/engine/serving.py`, `beam_search`; vllm #8726) is a
-  request of one token per beam and step, each with the whole prompt.
+  request of one token per beam and step, each with the whole prompt and what the beam has said. Seen with
+  0.32.0, a prompt of 46 tokens: 12 tokens by one beam count 12 x 46 + 66 = 618 and 12 requests; 10 tokens by
+  four beams count 37 x 46 + 180 = 1882 and 37 requests.
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
   request, not decode time, and `iteration_tokens_total` is a histogram: neither is counted.
 - `time_to_first_token_seconds` is observed live, from arrival on, also of requests that are aborted later;
@@ -173,6 +175,7 @@ VLLM: Final = Engine(
             "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
             "That a prompt was answered n times: it is counted n times.",
             "That beam search answered a prompt: it counts again for each beam and each token of the answer.",
+            "With 0.32.0 a prompt of 46 tokens, answered by 12 with one beam, counted as 618.",
         ),
     ),
 )

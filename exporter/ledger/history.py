@@ -269,7 +269,7 @@ class LastDay:
 
     def __init__(self) -> None:
         self._hours: dict[int, _HourSums] = {}
-        self._month: tuple[int, tuple[Picodollars, ...]] | None = None
+        self._month: tuple[int, tuple[Picodollars | None, ...]] | None = None
 
     def fill(self, hours: Mapping[int, HistorySums]) -> None:
         """Begin with these hours of the file."""
@@ -315,13 +315,16 @@ class LastDay:
         )
 
 
-def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars, ...]:
-    """Cost of each whole hour, from the first one of the last month to the one before the latest."""
+def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars | None, ...]:
+    """Cost of each whole hour, from the first one of the last month to the one before the latest.
+
+    `None`: nothing was posted to it.
+    """
     hours: dict[int, Picodollars] = {}
     for (hour, _product), amount in totals.hour_cost.items():
         if latest - MONTH_HOURS <= hour < latest:
             add(hours, hour, amount)
-    return tuple(hours.get(hour, 0) for hour in range(min(hours), latest)) if hours else ()
+    return tuple(map(hours.get, range(min(hours), latest))) if hours else ()
 
 
 def _merged(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:

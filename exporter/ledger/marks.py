@@ -165,8 +165,11 @@ def _model_without_rounding(model: ModelState) -> ModelState:
     return replace(model, division=replace(model.division, rounding={}))
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def _json(record: object) -> str:
-    return json.dumps(record, separators=(",", ":"))
+    return _ENCODER.encode(record)
 
 
 def _key(key: ServerKey) -> list[str]:

@@ -362,24 +362,37 @@ _GPU_SQL: Final = (
 )
 
 
+class _FoundKeys(dict[object, int]):
+    """Keys that were found before: a tick looks up hundreds."""
+
+    def __init__(self, find: Callable[[object], int]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, part: object) -> int:
+        if isinstance(part, int):
+            return part
+        key = self[part] = self._find(part)
+        return key
+
+
 class Keys:
-    """Integer keys of labels, owners and GPUs, made inside the running transaction.
+    """Integer keys of labels, owners and GPUs, and tables of totals, made inside the running transaction.
 
     After a failed transaction they must not be used again: the file may lack the new ones.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._keys: dict[object, int] = {}
-
-    def of(self, part: object) -> int:
+        self._tables: set[str] = set()
+        self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
         """The key of one part of a total's key; a number is its own."""
-        if isinstance(part, int):
-            return part
-        key = self._keys.get(part)
-        if key is None:
-            key = self._keys[part] = self._find(part)
-        return key
+
+    def make(self, table: str) -> None:
+        """Make a table of totals that a file of an earlier release lacks."""
+        if table not in self._tables:
+            self._connection.execute(create(table))
+            self._tables.add(table)
 
     def _find(self, part: object) -> int:
         if isinstance(part, CostOwner):

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UnpricedTime
@@ -102,6 +102,7 @@ class Store:
         self._copy_made: files.Identity | None = None
         self._state_known = connection is not None
         self._suspect = False
+        self._pruned: _RetainedPeriods | None = None
         if connection is not None:
             self._use(connection)
 
@@ -272,10 +273,12 @@ class Store:
                 totals.months, pending.adjusted = self._poster.take(
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
+                retained = _RetainedPeriods.after(before.totals, pending)
                 write_totals(connection, self._keys, before.totals, totals)
-                floor = _prune(connection, before.totals, pending)
+                if retained != self._pruned:
+                    _prune(connection, retained)
                 history = self._history_writer.write(
-                    connection, self._keys, before.history, pending.history, floor
+                    connection, self._keys, before.history, pending.history, retained.hours_floor
                 )
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if state_known else None, pending.texts)
@@ -299,12 +302,13 @@ class Store:
             raise
         self._history_writer.committed()
         self._poster.committed(pending.adjusted.values())
-        self._state_known = True
+        self._state_known, self._pruned = True, retained
         return history
 
     def _give_up(self) -> None:
         self._history_writer.failed()
         self._poster.failed()
+        self._pruned = None
         with suppress(OSError):
             if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
                 # The open file has no name any more: closing the connection would lose it.
@@ -479,21 +483,31 @@ def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> 
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
 
 
-def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> int:
-    """Delete expired minutes and hours. Returns the first hour that stays."""
+class _RetainedPeriods(NamedTuple):
+    """Minutes and hours that stay after a tick. Rows of others are deleted when this changes: each minute."""
+
+    minutes: tuple[int, int]
+    hours_floor: int
+    usage_floor: int
+
+    @classmethod
+    def after(cls, served: Totals, pending: Pending) -> "_RetainedPeriods":
+        """What stays once `pending` is added."""
+        metered = {*served.hour_covered, *pending.totals.hour_covered}
+        return cls(minutes_kept(pending.end), hours_floor(metered), hours_floor(metered, USAGE_HOURS_KEPT))
+
+
+def _prune(connection: sqlite3.Connection, retained: _RetainedPeriods) -> None:
+    """Delete expired minutes and hours."""
     for table in ("minute_cost", "minute_tokens", "minute_latencies"):
         connection.execute(schema.create(table))
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
-        connection.execute(outside, minutes_kept(pending.end))
-    metered = {*served.hour_covered, *pending.totals.hour_covered}
-    floor = hours_floor(metered)
+        connection.execute(outside, retained.minutes)
     for table in ("hour_cost", "hour_covered"):
-        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (floor,))  # noqa: S608 - constants
-    recent = hours_floor(metered, USAGE_HOURS_KEPT)
+        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.hours_floor,))  # noqa: S608 - constants
     for table in sorted(USAGE):
         connection.execute(schema.create(table))
-        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (recent,))  # noqa: S608 - constants
-    return floor
+        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.usage_floor,))  # noqa: S608 - constants
 
 
 def _same(connection: sqlite3.Connection, before: Contents) -> None:

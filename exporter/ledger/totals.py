@@ -289,6 +289,10 @@ class Totals:
         moved = [name for name in SUMS if getattr(later, name) or (prunes and name in PRUNED)]
         copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
         for name, mine in copies.items():
+            if name in PLAIN:
+                for key, value in getattr(later, name).items():
+                    mine[key] = mine.get(key, 0) + value
+                continue
             for key, value in getattr(later, name).items():
                 mine[key] = combine(name, mine.get(key), value)
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
@@ -333,6 +337,10 @@ PRUNED: Final = USAGE | {"minute_cost", "minute_tokens", "minute_latencies", "ho
 
 SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory is dict)
 """The totals that have keys."""
+
+
+PLAIN: Final = frozenset(SUMS) - WITH_CEILING - {"last_token", "changed", "first_held"}
+"""The totals that are sums without more, which `combine` need not tell."""
 
 
 def combine(name: str, earlier: int | None, later: int) -> int:
@@ -422,20 +430,21 @@ def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pen
         OverflowError: a total passes what the file holds.
     """
     for name in SUMS:
+        if not getattr(pending, name):
+            continue
         if name in schema.ADDED:
-            if not getattr(pending, name):
-                continue
-            connection.execute(schema.create(name))
+            keys.make(name)
         connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
 
 
 def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
-    flat, before = LAYOUTS[name].flat, getattr(served, name)
+    flat, of, before = LAYOUTS[name].flat, keys.of, getattr(served, name)
+    plain = name in PLAIN
     for key, added in getattr(pending, name).items():
         earlier = before.get(key)
-        total = combine(name, earlier, added)
+        total = (earlier or 0) + added if plain else combine(name, earlier, added)
         if total != earlier:
-            yield *map(keys.of, flat(key)), schema.bounded(total, name)
+            yield *map(of, flat(key)), schema.bounded(total, name)
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:

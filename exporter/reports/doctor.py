@@ -174,7 +174,7 @@ def _sums(gpus: tuple[DoctorGpu, ...], config: Config) -> Iterable[str]:
 
 def text(diagnosis: Diagnosis) -> str:
     """The answer for a terminal."""
-    lines = ["Host", f"  {diagnosis.host}  {_where(diagnosis.place)}", "GPUs"]
+    lines = ["Host", f"  {diagnosis.host}  {location_words(diagnosis.place)}", "GPUs"]
     for gpu in diagnosis.gpus:
         state = ("" if gpu.priced else "  no price") + ("" if gpu.up else "  CANNOT BE READ")
         lines.append(f"  {gpu.index}  {gpu.gpu_model}  {gpu.uuid}  held by {', '.join(gpu.holders)}{state}")
@@ -213,7 +213,7 @@ def text(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _where(location: HostLocation) -> str:
+def location_words(location: HostLocation) -> str:
     """Where a host runs, and the source of that."""
     if not location.cloud:
         return "in no known cloud"

@@ -171,6 +171,7 @@ class Gatherer:
         self._queued = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._queue: deque[_Read] = deque()
+        self._awaited: set[_Read] = set()
         self._limits = {False: WORKERS, True: slow_workers}
         self._running = {False: 0, True: 0}
         self._threads = 0
@@ -231,25 +232,27 @@ class Gatherer:
     def _enqueue(self, reads: Iterable[_Read]) -> None:
         """Queue reads, and make the threads that they need."""
         with self._lock:
+            before = len(self._queue)
             self._queue.extend(reads)
             wanted = sum(
                 min(limit, self._running[slow] + sum(read.slow is slow for read in self._queue))
                 for slow, limit in self._limits.items()
             )
-            self._queued.notify_all()
+            self._queued.notify(len(self._queue) - before)
             for _ in range(wanted - self._threads):
                 start(self._serve, "source")
                 self._threads += 1
 
     def _wait(self, reads: Iterable[_Read]) -> None:
         """Wait for reads until the deadline."""
-        reads, left = list(reads), self.deadline
+        left = self.deadline
         with self._lock:
-            while left > 0 and not all(read.done for read in reads):
+            self._awaited = {read for read in reads if not read.done}
+            while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
                 poll = min(left, STOP_POLL)
-                self._ended.wait_for(lambda: all(read.done for read in reads), seconds(poll))
+                self._ended.wait_for(lambda: not self._awaited, seconds(poll))
                 left -= poll
 
     def _cancel(self, read: _Read) -> bool:
@@ -270,7 +273,9 @@ class Gatherer:
             with self._lock:
                 read.done = True
                 self._running[read.slow] -= 1
-                self._ended.notify_all()
+                self._awaited.discard(read)
+                if not self._awaited:
+                    self._ended.notify_all()
             del read  # a finished reading is not kept until the next one
 
     def _take(self) -> _Read | None:

@@ -10,11 +10,11 @@ from exporter.cost.saving_text import evidence, headline
 from exporter.cost.savings import Saving
 from exporter.report import Build, HostSavings, Hour, Report
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
+from exporter.web.month import MonthDay
 from exporter.web.summary import (
     ComponentSummary,
     GpuSummary,
     Idleness,
-    MonthLine,
     ServerSummary,
     Summary,
     finite,
@@ -38,12 +38,16 @@ def _host(summary: Summary) -> dict[str, Any]:
         "ledger": summary.ledger,
         "notes": list(summary.notes),
         "dollars_per_hour": summary.dollars_per_hour,
+        "estimated_dollars_per_hour": summary.estimated_dollars_per_hour,
+        "today_dollars": summary.today_dollars,
         "monthly_run_rate_dollars": summary.run_rate_dollars,
         "month": None if summary.month is None else summary.month.name,
         "month_to_date_dollars": summary.month_to_date_dollars,
+        "month_estimated_dollars": summary.month_estimated_dollars,
         "month_projected_dollars": summary.projected_dollars,
         "budget_dollars": summary.budget_dollars,
         "budget_configured": summary.budget_configured,
+        "budget_runs_out": None if summary.budget_runs_out is None else timestamp(summary.budget_runs_out),
         "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],
@@ -51,7 +55,7 @@ def _host(summary: Summary) -> dict[str, Any]:
         "components": [_component(line) for line in summary.components],
         "savings": None if summary.savings is None else _savings(summary.savings),
         "hours": [_hour(hour) for hour in summary.hours],
-        "days": [] if summary.month is None else _days(summary.month, summary),
+        "days": [] if summary.month is None else [_day(day) for day in summary.month.days],
     }
 
 
@@ -83,6 +87,7 @@ def _server(line: ServerSummary) -> dict[str, Any]:
         "last_token": None if line.last_token is None else timestamp(line.last_token),
         "split_method": line.split_method,
         "prefill_ratio": line.prefill_ratio,
+        "estimated": line.estimated,
     }
 
 
@@ -158,8 +163,9 @@ def _hour(hour: Hour) -> dict[str, Any]:
     }
 
 
-def _days(month: MonthLine, summary: Summary) -> list[dict[str, Any]]:
-    return [
-        {"until": timestamp(point.at), "month_to_date_dollars": point.dollars}
-        for point in month.days(summary.zone)
-    ]
+def _day(day: MonthDay) -> dict[str, Any]:
+    return {
+        "until": timestamp(day.until),
+        "dollars": None if day.amount is None else dollars(day.amount),
+        "month_to_date_dollars": day.to_date,
+    }

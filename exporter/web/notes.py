@@ -38,6 +38,8 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     if not stale:
         yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
     yield from _without_price(report)
+    if not stale and not report.gpus and any(row.source == NVML and row.up for row in report.sources):
+        yield "NVML lists no GPU: nothing is charged."
     if not stale:
         yield from chain(_down(report, nvml=False), _unread(report), _refused(report), _unpriced(report))
     yield from _gpus(report, stale=stale)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from math import fsum, isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -12,16 +11,25 @@ from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.cost.savings import Saving
 from exporter.metrics.rendering import is_stale
 from exporter.readings import ServerKey, label
-from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, RecentHistory, Report, SourceRow
+from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, Report, SourceRow, Window
 from exporter.tariff.calendar import day_of
 from exporter.units import (
-    NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
     Instant,
     Nanoseconds,
     dollars,
     seconds,
+)
+from exporter.web.month import (
+    MeteredMonth,
+    MonthLine,
+    budget_runs_out,
+    compared_months,
+    current_month,
+    month_estimated,
+    month_line,
+    month_to_date,
+    recent_history,
 )
 from exporter.web.notes import notes
 
@@ -57,6 +65,8 @@ class ServerSummary:
     """Method that split its busy dollars in the last tick; `None`: they were not split."""
     prefill_ratio: float | None
     """Prefill's share of them."""
+    estimated: bool
+    """Whether a GPU that it holds has an estimated price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,11 @@ class GpuSummary:
         """Price of the hardware itself; the first of several."""
         return next((price for price in self.prices if price.component in HARDWARE), None)
 
+    @property
+    def estimated(self) -> bool:
+        """Whether one of its prices is an estimate."""
+        return any(map(_is_estimate, self.prices))
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentSummary:
@@ -85,6 +100,7 @@ class ComponentSummary:
     component: str
     dollars_per_hour: float | None
     dollars: float | None
+    estimated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,42 +117,14 @@ class Idleness:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """Month to date at an instant."""
+class ServersTotal:
+    """All servers together, with what no server holds; `None` is unknown."""
 
-    at: Instant
-    dollars: float
-
-
-@dataclass(frozen=True, slots=True)
-class MonthLine:
-    """The month so far. `points` are at the end of each whole hour, and now; none if it is unknown."""
-
-    name: str
-    start: Instant | None
-    end: Instant
-    points: tuple[Point, ...]
-
-    def days(self, zone: ZoneInfo) -> tuple[Point, ...]:
-        """The last point of each local day."""
-        begun = self.start or 0
-        last = {day_of(point.at - 1, zone).start: point for point in self.points if point.at > begun}
-        return tuple(last.values())
-
-
-@dataclass(frozen=True, slots=True)
-class MeteredMonth:
-    """A month's dollars, and the time for which the host was metered: of this month, up to now."""
-
-    name: str
-    dollars: float
-    since: Instant
-    until: Instant
-
-    @property
-    def dollars_per_day(self) -> float:
-        """The mean of its days."""
-        return self.dollars * NANOSECONDS_PER_DAY / (self.until - self.since)
+    servers: int
+    gpus: float | None
+    dollars_per_hour: float | None
+    busy_ratio: float | None
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +138,16 @@ class Summary:
     zone: ZoneInfo
     ledger: str | None
     dollars_per_hour: float | None
+    estimated_dollars_per_hour: float | None
+    """The part of it by estimated prices; `None` without one."""
     run_rate_dollars: float | None
+    today_dollars: float | None
+    """Since local midnight, without adjustments; `None` where no hour of it was metered."""
     idle: Idleness | None
     month: MonthLine | None
     month_to_date_dollars: float | None
+    month_estimated_dollars: float | None
+    """The part of it by estimated prices; `None` where it is unknown."""
     compared_months: tuple[MeteredMonth, MeteredMonth] | None
     """The month before and this one; `None` if either is unknown or metered for less than an hour."""
     projected_dollars: float | None
@@ -161,9 +155,13 @@ class Summary:
     """The month's budget of the whole fleet."""
     budget_configured: bool
     """Whether that is configured, and not the default."""
+    budget_runs_out: Instant | None
+    """When this host alone has spent it; `None`: not in this month, or unknown."""
     notes: tuple[str, ...]
     """Warnings about the figures, a sentence each."""
     servers: tuple[ServerSummary, ...]
+    servers_total: ServersTotal | None
+    """`None` without servers."""
     gpus: tuple[GpuSummary, ...]
     sources: tuple[SourceRow, ...]
     """What was read in the last tick; none of a stale report."""
@@ -183,33 +181,48 @@ class Summary:
 def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     """The summary of a report at a moment of boot time."""
     stale = is_stale(report, elapsed)
-    month = _current_month(report)
+    month = current_month(report)
     projected = {} if stale or month is None else _projected(report, month)
-    spent = None if month is None else _month_to_date(report, month)
+    spent = None if month is None else month_to_date(report, month)
     budget = next((row for row in report.budgets if not row.product), None)
+    budget_dollars = None if budget is None else finite(budget.dollars)
+    zone = UTC if report.basis is None else report.basis.policy.zone
+    line = None if month is None else month_line(report, month, spent, zone)
+    servers = () if stale else tuple(_servers(report))
+    hourly = None if stale else total(report.rates.values())
+    estimates = [price for price in report.prices if _is_estimate(price)]
     return Summary(
         host=None if report.basis is None else label(report.basis.policy.tariff.host) or None,
         taken=report.wall,
         stale=stale,
-        zone=UTC if report.basis is None else report.basis.policy.zone,
+        zone=zone,
         ledger=None if report.totals is None else report.totals.ledger,
-        dollars_per_hour=None if stale else total(report.rates.values()),
+        dollars_per_hour=hourly,
+        estimated_dollars_per_hour=None if hourly is None else total(map(_hourly, estimates)),
         run_rate_dollars=None if stale else finite(report.run_rate),
+        today_dollars=None if line is None else _today(line, report.wall, zone),
         idle=_idle(report),
-        month=None if month is None else _month_line(report, month, spent),
-        month_to_date_dollars=spent,
-        compared_months=None if month is None else _compared_months(report, month),
+        month=line,
+        month_to_date_dollars=None if spent is None else dollars(spent),
+        month_estimated_dollars=None
+        if spent is None or month is None
+        else dollars(month_estimated(report, month)),
+        compared_months=None if month is None else compared_months(report, month),
         projected_dollars=projected.get(""),
-        budget_dollars=None if budget is None else finite(budget.dollars),
+        budget_dollars=budget_dollars,
         budget_configured=budget is not None and budget.configured,
+        budget_runs_out=None
+        if stale or line is None or budget_dollars is None
+        else budget_runs_out(report, line, budget_dollars),
         notes=tuple(notes(report, month, projected, stale=stale)),
-        servers=() if stale else tuple(_servers(report)),
+        servers=servers,
+        servers_total=_servers_total(report, servers, hourly) if servers else None,
         gpus=() if stale else tuple(_gpus(report)),
         sources=() if stale else report.sources,
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         savings=None if stale else report.savings,
-        hours=_history(report).hours,
+        hours=recent_history(report).hours,
         first_money=None if stale else _first_money(report, elapsed),
         first_window=None if stale else _first_window(report, elapsed),
     )
@@ -222,7 +235,7 @@ def per_month(findings: Iterable[Saving]) -> float:
 
 def _servers(report: Report) -> Iterator[ServerSummary]:
     """By cost owner, in the order of their names."""
-    gpus_held = _held_gpus(report)
+    gpus_held, estimated = _held_gpus(report), _estimated_holders(report)
     up: dict[ServerKey, bool] = {}
     for server in report.servers:
         up[server.key] = up.get(server.key, False) or server.up
@@ -234,6 +247,7 @@ def _servers(report: Report) -> Iterator[ServerSummary]:
     splits = {row.owner: row for row in report.splits}
     tokens = _tokens(report)
     last = {} if report.totals is None else report.totals.last_token
+    windows = {} if report.totals is None else report.totals.window
     priced = {owner for owner, kind in prices if kind in {"all", "computed"}}
     owners = {*report.rates, *priced, *(row.owner for row in report.loads)}
     without_owner = {*up, *gpus_held} - {owner.key for owner in owners}
@@ -245,14 +259,29 @@ def _servers(report: Report) -> Iterator[ServerSummary]:
             gpus=finite(gpus_held.get(owner.key)),
             up=up.get(owner.key),
             dollars_per_hour=finite(report.rates.get(owner)),
-            busy_ratio=_busy_ratio(report, owner),
+            busy_ratio=_busy_ratio(filter(None, [windows.get(owner)])),
             tokens=tokens.get(owner),
             dollars_per_million_tokens=finite(prices.get((owner, "all"))),
             dollars_per_million_computed_tokens=finite(prices.get((owner, "computed"))),
             last_token=last.get(owner),
             split_method=None if split is None else split.method,
             prefill_ratio=None if split is None else finite(split.prefill_ratio),
+            estimated=owner.key in estimated,
         )
+
+
+def _servers_total(report: Report, servers: Iterable[ServerSummary], hourly: float | None) -> ServersTotal:
+    """Dollars per hour are the host's: the exact sum of the servers', rounded once."""
+    gpus = {line.owner.key: line.gpus for line in servers if line.gpus is not None}
+    tokens = [line.tokens for line in servers if line.tokens is not None]
+    windows = () if report.totals is None else report.totals.window.values()
+    return ServersTotal(
+        servers=len({line.owner.key for line in servers} - {UNALLOCATED_KEY}),
+        gpus=total(gpus.values()),
+        dollars_per_hour=hourly,
+        busy_ratio=_busy_ratio(windows),
+        tokens=sum(tokens) if tokens else None,
+    )
 
 
 def _gpus(report: Report) -> Iterator[GpuSummary]:
@@ -263,7 +292,7 @@ def _gpus(report: Report) -> Iterator[GpuSummary]:
             if share.uuid == row.gpu.uuid:
                 shares[share.key] = shares.get(share.key, 0.0) + share.share_ratio
         prices = tuple(price for price in report.prices if price.gpu == row.gpu)
-        hourly = total(price.dollars_per_hour * price.count for price in prices)
+        hourly = total(map(_hourly, prices))
         idle, reading = row.idle_ratio, row.reading
         yield GpuSummary(
             row=row,
@@ -279,18 +308,31 @@ def _gpus(report: Report) -> Iterator[GpuSummary]:
 def _components(report: Report, *, stale: bool) -> Iterator[ComponentSummary]:
     """The most expensive per hour first; of a stale report only the last day."""
     hourly: dict[str, list[float]] = {}
+    estimated: set[str] = set()
     for price in () if stale else report.prices:
-        hourly.setdefault(price.component, []).append(price.dollars_per_hour * price.count)
-    spent = _history(report).components
+        hourly.setdefault(price.component, []).append(_hourly(price))
+        if _is_estimate(price):
+            estimated.add(price.component)
+    spent = recent_history(report).components
     lines = [
         ComponentSummary(
             name,
             total(hourly.get(name, ())),
             dollars(spent[name]) if name in spent else None,
+            name in estimated,
         )
         for name in sorted({*hourly, *spent})
     ]
     yield from sorted(lines, key=lambda line: (-(line.dollars_per_hour or 0.0), -(line.dollars or 0.0)))
+
+
+def _hourly(price: ComponentPrice) -> float:
+    """Dollars per hour of all GPUs of a price."""
+    return price.dollars_per_hour * price.count
+
+
+def _is_estimate(price: ComponentPrice) -> bool:
+    return price.provenance.price_basis == "estimate"
 
 
 def finite(figure: float | None) -> float | None:
@@ -307,11 +349,6 @@ def total(figures: Iterable[float]) -> float | None:
         return None
 
 
-def _history(report: Report) -> RecentHistory:
-    """The history of the totals, empty without totals."""
-    return RecentHistory() if report.totals is None else report.totals.history
-
-
 def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
     """GPUs by server; those that no server holds are unallocated."""
     gpus_held: dict[ServerKey, float] = {}
@@ -319,6 +356,20 @@ def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
         gpus_held[row.key] = gpus_held.get(row.key, 0.0) + row.share_ratio
     unallocated = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
     return {**gpus_held, UNALLOCATED_KEY: unallocated} if unallocated > 0 else gpus_held
+
+
+def _estimated_holders(report: Report) -> set[ServerKey]:
+    """Servers that hold a GPU with an estimated price; unallocated, where such a GPU is not held whole."""
+    estimated = {price.gpu.uuid: price.count for price in report.prices if _is_estimate(price)}
+    shared = dict.fromkeys(estimated, 0.0)
+    holders: set[ServerKey] = set()
+    for row in report.shares:
+        if row.uuid in shared:
+            holders.add(row.key)
+            shared[row.uuid] += row.share_ratio
+    if any(round(count - shared[uuid], SHARE_DIGITS) > 0 for uuid, count in estimated.items()):
+        holders.add(UNALLOCATED_KEY)
+    return holders
 
 
 def _tokens(report: Report) -> Mapping[CostOwner, int]:
@@ -331,18 +382,19 @@ def _tokens(report: Report) -> Mapping[CostOwner, int]:
     return tokens_by_owner
 
 
-def _busy_ratio(report: Report, owner: CostOwner) -> float | None:
-    window = None if report.totals is None else report.totals.window.get(owner)
-    spent = 0 if window is None else sum(window.money.values())
-    if window is None or spent <= 0:
+def _busy_ratio(windows: Iterable[Window]) -> float | None:
+    money = [window.money for window in windows]
+    spent = sum(sum(phases.values()) for phases in money)
+    if spent <= 0:
         return None
-    return sum(window.money.get(phase, 0) for phase in BUSY_PHASES) / spent
+    return sum(phases.get(phase, 0) for phases in money for phase in BUSY_PHASES) / spent
 
 
-def _current_month(report: Report) -> str | None:
-    """The month that ends next."""
-    ahead = [(end, month) for month, end in report.month_ends.items() if end > report.wall]
-    return min(ahead)[1] if ahead else None
+def _today(line: MonthLine, now: Instant, zone: ZoneInfo) -> float | None:
+    last = line.days[-1] if line.days else None
+    if last is None or last.amount is None or last.day != day_of(now, zone):
+        return None
+    return dollars(last.amount)
 
 
 def _first_money(report: Report, elapsed: Nanoseconds) -> float | None:
@@ -360,56 +412,8 @@ def _first_window(report: Report, elapsed: Nanoseconds) -> float | None:
     return max(0.0, seconds(report.elapsed + ticks * report.interval - elapsed))
 
 
-def _month_to_date(report: Report, month: str) -> float | None:
-    """`None` without a posting to the month: its cost is then unknown, and not 0."""
-    if report.totals is None:
-        return None
-    cells = [amount for key, amount in report.totals.months.items() if key.month == month]
-    spent = sum(cells)
-    if not cells or not (spent or any(row.priced for row in report.gpus)):
-        return None
-    return dollars(spent)
-
-
-def _compared_months(report: Report, name: str) -> tuple[MeteredMonth, MeteredMonth] | None:
-    past = [(end, month) for month, end in report.month_ends.items() if end <= report.wall]
-    if not past:
-        return None
-    end, before = max(past)
-    first, second = _metered_month(report, before, end), _metered_month(report, name, report.wall)
-    return None if first is None or second is None else (first, second)
-
-
-def _metered_month(report: Report, name: str, until: Instant) -> MeteredMonth | None:
-    spent, since = _month_to_date(report, name), report.metered_since.get(name)
-    if spent is None or since is None or until - since < NANOSECONDS_PER_HOUR:
-        return None
-    return MeteredMonth(name, spent, since, until)
-
-
-def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
-    """The curve ends at the month to date; it starts with what is in no hour, such as adjustments."""
-    end = report.month_ends[name]
-    start = max((past for past in report.month_ends.values() if past <= report.wall), default=None)
-    points: tuple[Point, ...] = ()
-    if report.totals is not None and spent is not None and start is not None:
-        hour = report.wall // NANOSECONDS_PER_HOUR
-        history = report.totals.history
-        first = min(hour, max(hour - len(history.before), -(-start // NANOSECONDS_PER_HOUR)))
-        whole = [dollars(amount) for amount in history.before[len(history.before) - (hour - first) :]]
-        running = sum(dollars(sum(each.money.values())) for each in history.hours[-1:])
-        before = spent - sum(whole) - running
-        sums = accumulate(whole, initial=before)
-        ends = range(first, hour + 1)
-        points = (
-            *(Point(at * NANOSECONDS_PER_HOUR, value) for at, value in zip(ends, sums, strict=True)),
-            Point(report.wall, spent),
-        )
-    return MonthLine(name, start, end, points)
-
-
 def _idle(report: Report) -> Idleness | None:
-    hours = _history(report).hours
+    hours = recent_history(report).hours
     spent = sum(sum(hour.money.values()) for hour in hours)
     if spent <= 0:
         return None

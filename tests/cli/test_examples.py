@@ -156,6 +156,39 @@ def test_an_example_runs(
         assert json.loads(captured.out)
 
 
+NARROW: Final = (
+    ("doctor", "--config.file=/etc/ice.yaml"),
+    ("check-config", "--config.file=/etc/ice.yaml"),
+    ("explain", "chat-70b --window=24h"),
+    ("explain", "chat-70b --window=7d --against=1.10"),
+    ("reconcile", "--invoice=dates.csv"),
+    ("prices show", ""),
+    ("prices show", "--cloud=aws --instance-type=p5.48xlarge --region=eu-north-1"),
+)
+COLOR: Final = re.compile(r"\x1b\[\d+m")
+
+
+@pytest.mark.parametrize(("name", "tail"), NARROW, ids=[" ".join(example) for example in NARROW])
+def test_a_terminal_of_80_columns_shows_whole_lines(
+    name: str,
+    tail: str,
+    run: Callable[[str, str], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each number of the wide answer is in the narrow one; only calls and long words pass the margin."""
+    run(name, tail)
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", screen := Screen())
+    run(name, tail)
+
+    narrow = COLOR.sub("", screen.getvalue())
+    passing = [line for line in narrow.splitlines() if len(line) > 80 and len(line.split()) > 1]
+    assert [line for line in passing if "inference-cost-exporter " not in line] == []
+    assert set(re.findall(r"[\d.,]*\d", wide)) <= set(re.findall(r"[\d.,]*\d", narrow))
+
+
 def test_verbs_that_print_tables_print_json_too() -> None:
     """Programs need not parse what is laid out for people."""
     assert {name for name, verb in verbs(program()) if "--json" in flags(verb)} == set(TABLES)

@@ -162,3 +162,18 @@ def test_flags_that_clash(
         main(["check-config", f"--config.file={file}", *flags])
 
     assert capsys.readouterr().err.endswith(f"error: {error}\n")
+
+
+def test_an_error_that_can_be_corrected_names_the_flag(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one whose value only its author knows, nor a file that cannot be read."""
+    assert main(["check-config", f"--config.file={file}"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "; write 27000\nnote: add --fix to see the corrections, and --write to make them\n"
+    )
+    file.write_text("budgets: [{name: a, dollars_per_month: much}]\n")
+    assert main(["check-config", f"--config.file={file}"]) == 2
+    assert "--fix" not in capsys.readouterr().err
+    assert main(["check-config", f"--config.file={file}.old"]) == 2
+    assert "--fix" not in capsys.readouterr().err

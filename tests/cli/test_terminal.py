@@ -190,3 +190,44 @@ def test_elsewhere_a_line_is_written_every_ten_seconds(
     monkeypatch.setattr("sys.stderr", io.StringIO())
 
     assert shown(steps) == lines
+
+
+NARROW = (
+    "  0  NVIDIA H100  held by chat\n",
+    "       rent          3.875000 dollars per hour   ESTIMATE: median list price of four vendors\n",
+    "  warning: 8 GPUs have no price since the rule of hardware[0] matches none\n",
+    "    inference-cost-exporter adjust --month=2026-10 --dollars=-12.50 --reason='credit of the cloud'\n",
+    "a-word-that-is-longer-than-any-line-of-this-terminal-and-has-1234567.89-in-it\n",
+)
+FITTED = (
+    "  0  NVIDIA H100  held by chat\n",
+    (
+        "       rent          3.875000 dollars per hour\n"
+        "                     ESTIMATE: median list price of four\n"
+        "                     vendors\n"
+    ),
+    "  warning: 8 GPUs have no price since the rule of\n      hardware[0] matches none\n",
+    NARROW[3],
+    NARROW[4],
+)
+
+
+@pytest.mark.parametrize(("line", "expected"), [*zip(NARROW, FITTED, strict=True)])
+def test_a_long_line_goes_on_below_its_last_column(line: str, expected: str) -> None:
+    """At blanks, so that no number and no name is cut; calls of the program stay whole."""
+    assert terminal.fitted(line, 56) == expected
+    assert line.split() == expected.split()
+
+
+def test_a_file_and_a_pipe_get_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For grep and diff; also where the environment names a width."""
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+
+    assert terminal.columns() is None
+    assert terminal.fitted(NARROW[1], terminal.columns()) == NARROW[1]
+
+
+def test_a_terminal_of_few_columns_has_forty() -> None:
+    """Less breaks every line."""
+    assert terminal.fitted(f"{'ab ' * 14}\n", 5) == f"{'ab ' * 12}ab\n    ab\n"

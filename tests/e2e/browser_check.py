@@ -1,11 +1,13 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
 Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
-page, `browser_check.py OUT URL --names` only reads it. Pictures go beside the JSON.
+page, and with `--names` it only reads it. With `--scene` it looks at any page in light and dark, wide and on
+a phone. `browser_check.py OUT LIST --pictures` takes pictures of files.
 """
 
 import json
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,27 +28,40 @@ FLAGS = (
 )
 WIDE = {"width": 1200, "height": 860}
 NARROW = {"width": 360, "height": 780}
+PHONE = {"width": 390, "height": 844}
 SMALLEST = {"width": 320, "height": 640}
 LOADS = 10
 """Of which the quickest counts: others may run on the same cores."""
 EXAMINED = 3
 """The host's own explanation, and those of two servers."""
 REFRESH_MILLISECONDS = 16_000
+PICTURE_QUALITY = 80
+"""Percent of WebP, whose pictures have a third of the bytes of PNG."""
 
 READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].map((one) => one.innerText);
   return { title: document.title, taken: document.querySelector('header time').dateTime,
     big: texts('dd.big'), notes: texts('.notes li'), headings: texts('h2'), text: document.body.innerText,
     findings: texts('.savings li'),
-    images: document.querySelectorAll('svg[role=img]').length,
-    links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href')),
+    images: document.querySelectorAll('main [role=img]').length,
+    links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href'))
+      .filter((href) => !href.startsWith('#')),
     tables: [...document.querySelectorAll('table')].map((table) => ({
-      label: table.parentElement.getAttribute('aria-label'),
+      label: table.parentElement.getAttribute('aria-label') ?? table.caption?.innerText ?? '',
       rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
         [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
 TIMES = """() => { const entry = performance.getEntriesByType('navigation')[0];
-  return { milliseconds: entry.duration, bytes: entry.encodedBodySize }; }"""
-TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, [tabindex="0"]')]
+  return { milliseconds: entry.duration, bytes: entry.encodedBodySize,
+    paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null }; }"""
+PAINTED = "() => performance.getEntriesByName('first-contentful-paint').length > 0"
+TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, input, select, [tabindex="0"]')]
   .filter((one) => one.checkVisibility()).length"""
+CHART_TEXT = """() => Math.min(...[...document.querySelectorAll('svg text')].map((one) =>
+  parseFloat(getComputedStyle(one).fontSize) * (one.getScreenCTM()?.a ?? 1)))"""
+SILENT_TABLES = """() => [...document.querySelectorAll('.table')].filter((one) =>
+  one.checkVisibility() && one.scrollWidth > one.clientWidth &&
+  !one.parentElement.querySelector('.hint')?.checkVisibility()).length"""
+ORDER = """() => [...document.querySelectorAll('[data-part=servers] tbody:not(.total) tr')]
+  .filter((one) => one.checkVisibility()).map((one) => one.cells[0].innerText.trim())"""
 MARK = """() => { const one = document.activeElement; if (one === document.body) return null;
   one.dataset.reached = 'yes'; const style = getComputedStyle(one);
   return [one.tagName, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0]; }"""
@@ -132,7 +147,7 @@ def keyboard(page: Page) -> dict[str, Any]:
     return {"expected": expected, "reached": reached, "without_outline": unseen, "opens": opens}
 
 
-def explained(browser: Browser, url: str, links: list[str], folder: Path) -> list[dict[str, Any]]:
+def explained(browser: Browser, url: str, links: list[str]) -> list[dict[str, Any]]:
     """Each page that links lead to, in one window; barriers are looked for on the first of each kind."""
     pages = []
     context = browser.new_context(viewport=WIDE)
@@ -142,8 +157,6 @@ def explained(browser: Browser, url: str, links: list[str], folder: Path) -> lis
         page.goto(f"{url}{link}", wait_until="load")
         shown = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **events.document()}
         pages.append({**shown, "barriers": barriers(page) if number < EXAMINED else []})
-        if number == EXAMINED - 1:
-            page.screenshot(path=folder / "page-explained.png")
         page.close()
     context.close()
     return pages
@@ -157,7 +170,7 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     page.clock.install()
     page.goto(url, wait_until="load")
     page.evaluate("() => document.querySelectorAll('.big').forEach((one) => { one.textContent = 'old'; })")
-    page.evaluate("() => { document.querySelector('h2').textContent = 'old'; }")
+    page.evaluate("() => { document.querySelector('dt').textContent = 'old'; }")
     page.locator("summary").first.click()
     with page.expect_response(url):
         page.clock.fast_forward(REFRESH_MILLISECONDS)
@@ -165,21 +178,21 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     focused = page.evaluate(
         "() => [document.activeElement.localName, document.activeElement.parentElement.open]"
     )
-    in_use = page.locator("h2").first.inner_text()
-    page.locator(".table").last.click(position={"x": 2, "y": 2})
-    page.evaluate("() => { document.querySelector('[data-part=components] h2').textContent = 'old'; }")
-    clicked = page.evaluate("() => document.activeElement.className")
+    in_use = page.locator("dt").first.inner_text()
+    page.locator(".cards a").last.focus()
+    page.evaluate("() => { document.querySelector('[data-part=figures] dt').textContent = 'old'; }")
+    focus = page.evaluate("() => document.activeElement.className")
     with page.expect_response(url):
         page.clock.fast_forward(REFRESH_MILLISECONDS)
-    page.wait_for_function("() => document.querySelector('[data-part=components] h2').textContent !== 'old'")
-    clicked += " " + page.evaluate("() => document.activeElement.className")
+    page.wait_for_function("() => document.querySelector('[data-part=figures] dt').textContent !== 'old'")
+    focus += " " + page.evaluate("() => document.activeElement.className")
     page.locator("h2").first.select_text()
     page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
     requests = len(events.requests)
     page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_load_state("networkidle")
     selected = [len(events.requests) == requests, page.locator("[data-part=about] time").inner_text()]
-    page.get_by_role("button", name="Pause refreshing").click()
+    page.get_by_role("button", name="Pause refresh").click()
     requests = len(events.requests)
     page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_load_state("networkidle")
@@ -187,40 +200,37 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     result = {
         "in_use": in_use,
         "focused": focused,
-        "clicked": clicked,
+        "focus": focus,
         "selected": selected,
         "paused": paused,
-        "button": page.get_by_role("button").inner_text(),
+        "button": page.locator("#refresh button").inner_text(),
         **events.document(),
     }
     context.close()
     return result
 
 
-def visit(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
+def visit(browser: Browser, url: str) -> dict[str, Any]:
     """Everything that is looked at on the demo's page."""
     loads = []
     with opened(browser, url) as (page, _):
         for _ in range(LOADS):
             page.reload(wait_until="load")
+            page.wait_for_function(PAINTED)
             loads.append(page.evaluate(TIMES))
     with opened(browser, url, color_scheme="light") as (page, events):
         result: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
-        page.screenshot(path=folder / "page-light.png")
-        page.locator(".notes").screenshot(path=folder / "page-banner.png")
         result["barriers"] = {"light": barriers(page)}
         result["keyboard"] = keyboard(page)
         result["seen"] = events.document()
         page.emulate_media(media="print")
         result["print"] = {
-            "button": page.get_by_role("button").count() and page.locator("header button").is_visible(),
+            "button": page.locator("button:visible, input:visible, select:visible").count(),
             "overflow": page.evaluate(WIDER),
         }
     with opened(browser, url, color_scheme="dark") as (page, _):
-        page.screenshot(path=folder / "page-dark.png")
         result["barriers"]["dark"] = barriers(page)
     with opened(browser, url, viewport=NARROW) as (page, _):
-        page.screenshot(path=folder / "page-narrow.png")
         result["barriers"]["narrow"] = barriers(page)
         page.set_viewport_size(SMALLEST)
         result["narrow_overflow"] = page.evaluate(WIDER)
@@ -231,12 +241,13 @@ def visit(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
             "buttons": page.get_by_role("button").count(),
             **events.document(),
         }
-    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    result["explained"] = explained(browser, url, result["page"]["links"])
     result["refreshed"] = refreshed(browser, url)
+    result["arranged"] = arranged(browser, url)
     return result
 
 
-def names(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
+def names(browser: Browser, url: str) -> dict[str, Any]:
     """A page whose names are made to break it, and what its links lead to."""
     with opened(browser, url) as (page, events):
         result = {
@@ -245,8 +256,78 @@ def names(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
             "overflow": page.evaluate(WIDER),
             **events.document(),
         }
-    result["explained"] = explained(browser, url, result["page"]["links"], folder)
+    result["explained"] = explained(browser, url, result["page"]["links"])
     return result
+
+
+def scene(browser: Browser, url: str) -> dict[str, Any]:
+    """A page as it is seen."""
+    views: dict[str, Any] = {}
+    for width, viewport in (("wide", WIDE), ("phone", PHONE)):
+        for scheme in ("light", "dark"):
+            with opened(browser, url, viewport=viewport, color_scheme=scheme) as (page, events):
+                views[f"{width} {scheme}"] = {
+                    "barriers": barriers(page),
+                    "overflow": page.evaluate(WIDER),
+                    "chart_text": page.evaluate(CHART_TEXT) if page.locator("svg text").count() else None,
+                    "silent_tables": page.evaluate(SILENT_TABLES),
+                    "stops": page.evaluate(TABBABLE),
+                    "height": page.evaluate("() => document.documentElement.scrollHeight"),
+                    **page.evaluate(TIMES),
+                    **events.document(),
+                }
+    with opened(browser, url, java_script_enabled=False, viewport=PHONE) as (page, _):
+        views["hints without scripts"] = page.locator(".hint:visible").count()
+    return views
+
+
+def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
+    """Takes pictures: a list in JSON has for each the page's file, the picture's, and how it is looked at."""
+    for each in json.loads(wanted.read_text(encoding="utf-8")):
+        width, scheme = each["how"].split("-")
+        viewport = PHONE if width == "phone" else WIDE
+        with opened(browser, Path(each["page"]).as_uri(), viewport=viewport, color_scheme=scheme) as (
+            page,
+            _,
+        ):
+            session = page.context.new_cdp_session(page)
+            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
+            Path(each["picture"]).write_bytes(b64decode(shot["data"]))
+    return {}
+
+
+def arranged(browser: Browser, url: str) -> dict[str, Any]:
+    """Sort and filter the servers by keyboard and by mouse; a refresh changes neither."""
+    with opened(browser, url) as (page, events):
+        page.clock.install()
+        page.reload(wait_until="load")
+        orders = {"at first": page.evaluate(ORDER)}
+        page.get_by_label("Sort by").select_option("Server")
+        orders["by name"] = page.evaluate(ORDER)
+        page.get_by_role("button", name="Reverse").press("Enter")
+        orders["reversed"] = page.evaluate(ORDER)
+        page.locator("th", has_text="Tokens").click()
+        orders["by tokens"] = page.evaluate(ORDER)
+        page.locator("th", has_text="Tokens").click()
+        orders["fewest tokens first"] = page.evaluate(ORDER)
+        page.get_by_label("Filter").fill("CHAT")
+        orders["of chat"] = page.evaluate(ORDER)
+        words = page.locator("#tools [role=status]").inner_text()
+        page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
+        requests = len(events.requests)
+        with page.expect_response(url):
+            page.clock.fast_forward(REFRESH_MILLISECONDS)
+        page.wait_for_load_state("networkidle")
+        orders["refreshed"] = page.evaluate(ORDER)
+        return {
+            "orders": orders,
+            "words": words,
+            "sorted": page.locator("th[aria-sort]").evaluate_all(
+                "(heads) => heads.map((one) => [one.textContent, one.getAttribute('aria-sort')])"
+            ),
+            "requests": len(events.requests) - requests,
+            "focus": page.evaluate("() => document.activeElement.type"),
+        }
 
 
 STATE: Final = """() => ({
@@ -282,10 +363,14 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         if "--dying" in sys.argv:
             result = dying(browser, url)
+        elif "--scene" in sys.argv:
+            result = scene(browser, url)
+        elif "--pictures" in sys.argv:
+            result = pictures(browser, Path(url))
         elif "--names" in sys.argv:
-            result = names(browser, url, out.parent)
+            result = names(browser, url)
         else:
-            result = visit(browser, url, out.parent)
+            result = visit(browser, url)
         browser.close()
     out.write_text(json.dumps(result), encoding="utf-8")
     return 0

@@ -70,6 +70,17 @@ class FaultyServer(LoadServer):
         self.process = max(self.process + 1, int(time.time()))
         self._began, self._frozen = time.monotonic_ns(), None
 
+    def kill(self) -> None:
+        """Refuse connections, and end those that are open at their next request."""
+        self.be("killed")
+        self.close()
+
+    def start_again(self) -> None:
+        """Another process at the same address. The one that was killed must have been read at rest."""
+        self.restart()
+        self._listen(self._listener.server_port)
+        self.be("well")
+
     def expected(self) -> Counts:
         """What was served since the first read, by kind; the present process is at rest."""
         assert self._frozen is not None
@@ -95,6 +106,8 @@ class FaultyServer(LoadServer):
                         self._trickle()
                     case "lies":
                         self._say(b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<html>hello<p>")
+                    case "killed":
+                        self.close_connection = True
                     case "fails":
                         self._say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
                     case _:

@@ -50,7 +50,11 @@ class LoadServer:
         self._began = time.monotonic_ns()
         self._frozen: Counts | None = None
         self._telling = threading.Lock()
-        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._listen(0)
+
+    def _listen(self, port: int) -> None:
+        """Answer at a port of loopback, at any free one without a number."""
+        self._listener = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._listener.daemon_threads = True
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,))
         self._thread.start()

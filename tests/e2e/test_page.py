@@ -1,12 +1,13 @@
 """The page of the running demo in a real browser: what it shows, loads, asks for, and who can use it."""
 
 import json
+import math
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,25 @@ from exporter.web.server import WebServer
 from exporter.web.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
 from tests.web import conftest as host
+from tests.web.scenes import BUILD, EXPLAINED, EXPLANATION, PICTURES, SCENES, document, write_manifest
 from tests.web.test_page import HOSTILE, hostile
 
 PYTHON = ROOT / ".cache" / "browser" / "bin" / "python"
-MOST_BYTES = 150_000
-MOST_MILLISECONDS = 200
-PICTURES = ("page-light.png", "page-dark.png", "page-narrow.png", "page-banner.png", "page-explained.png")
+MOST_BYTES = 100_000
+MOST_MILLISECONDS = 100
+LEAST_TEXT_PIXELS = 12
+MOST_PICTURE_BYTES = 100_000
 
 pytestmark = pytest.mark.timeout(180)
 
 
-def look(folder: Path, url: str, *flags: str) -> Any:
-    """What the visitor saw."""
+def look(folder: Path, *arguments: str) -> Any:
+    """What the visitor saw; the arguments are addresses and flags."""
     if not PYTHON.exists():
         raise FileNotFoundError("no browser's driver: run the end-to-end tests with `make e2e`")
     out = folder / "seen.json"
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, url, *flags],
+        [PYTHON, ROOT / "tests" / "e2e" / "browser_check.py", out, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +85,23 @@ def demo_visit(demo: str, folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
+def scene(folder: Path) -> Callable[[str], Any]:
+    """Visits a host by its name, or the explanation of one; once each."""
+
+    @cache
+    def visited(name: str) -> Any:
+        report = SCENES[EXPLAINED if name == EXPLANATION else name]()
+        server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, BUILD)
+        server.start()
+        try:
+            return look(folder, f"{server.url}{'explain/' if name == EXPLANATION else ''}", "--scene")
+        finally:
+            server.close()
+
+    return visited
+
+
+@pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A visit to a host whose servers, models and products are named to break a page."""
     report = hostile(host.report())
@@ -123,10 +143,15 @@ def test_nothing_goes_wrong_and_nothing_leaves_the_host(demo_visit: Any, demo: s
     }
 
 
-def test_it_is_light_and_quick(demo_visit: Any) -> None:
-    """One file of less than 150 kB, there in less than 200 ms."""
+@pytest.mark.alone
+def test_it_is_light_and_quick(demo_visit: Any, measured: Callable[[str], None]) -> None:
+    """One file of less than 100 kB, whose first paint comes in less than 100 ms."""
     assert {load["bytes"] < MOST_BYTES for load in demo_visit["loads"]} == {True}
-    assert min(load["milliseconds"] for load in demo_visit["loads"]) < MOST_MILLISECONDS
+    paint = min(load["paint"] for load in demo_visit["loads"])
+    measured(
+        f"page of the demo: {demo_visit['loads'][-1]['bytes']:,} bytes, first paint after {paint:.0f} ms"
+    )
+    assert paint < MOST_MILLISECONDS
     assert len(set(demo_visit["without_scripts"]["requests"])) == 1
 
 
@@ -154,23 +179,30 @@ def test_tables_are_those_of_the_metrics(demo_visit: Any) -> None:
     """Server by server and GPU by GPU, in cents."""
     page, document = demo_visit["page"], demo_visit["document"]["host"]
     metrics = Page(demo_visit["metrics"].encode(), 0)
-    rows = {tuple(row[0].split("\n")[:2]): row for row in table(page, "Servers")}
+    total, *lines = table(page, "Servers")
+    rows = {(row[0], row[9]): row for row in lines}
 
+    assert total[1] == dollars(metrics.sum("inference_cost_dollars_per_hour"))
+    hourly = [line["dollars_per_hour"] for line in document["servers"]]
+    assert math.fsum(hourly) == document["dollars_per_hour"]
+    costs = [Decimal(row[1].strip("$").replace(",", "")) for row in lines]
+    assert costs == sorted(costs, reverse=True)
     for line in document["servers"]:
         labels = {"server": line["server"], "model": line["model"]}
-        name = line["server"].replace("unallocated", "unallocated")
-        row = rows[name, line["model"] or f"for {line['product']}"]
-        assert row[2] == dollars(metrics.sum("inference_cost_dollars_per_hour", **labels))
+        row = rows[line["server"], line["model"] or ABSENT]
+        assert row[1] == dollars(metrics.sum("inference_cost_dollars_per_hour", **labels))
         for column, kind in ((5, "all"), (6, "computed")):
             matching = metrics.matching(
                 "inference_cost_dollars_per_million_tokens", kind=kind, basis="full", **labels
             )
             assert row[column] == ("".join(map(dollars, matching)) or ABSENT)
     assert len(rows) == len(document["servers"]) >= 4
-    for line, row in zip(document["gpus"], table(page, "GPUs"), strict=True):
+    total, *lines = table(page, "GPUs")
+    assert total[1] == dollars(metrics.sum("inference_gpu_price_dollars_per_hour"))
+    for line, row in zip(document["gpus"], lines, strict=True):
         hourly = metrics.sum("inference_gpu_price_dollars_per_hour", uuid=line["uuid"])
         watts = metrics.value("inference_gpu_power_watts", uuid=line["uuid"])
-        assert (row[2], row[4]) == (dollars(hourly), f"{watts:.0f}")
+        assert (row[1], row[4]) == (dollars(hourly), f"{watts:.0f}")
         assert line["utilization_ratio"] == metrics.value(
             "inference_gpu_utilization_ratio", uuid=line["uuid"]
         )
@@ -188,8 +220,9 @@ def test_savings_are_those_of_the_metrics(demo_visit: Any) -> None:
         labels = {"kind": finding["kind"], "server": finding["server"] or "unallocated"}
         amount = metrics.sum("inference_saving_dollars_per_month", **labels)
         assert finding["dollars_per_month"] == pytest.approx(amount, rel=1e-9)
-        assert shown.startswith(f"{finding['text']}: {dollars(amount)} a month\n{finding['kind']}. ")
-        assert shown.split("\n")[2] == f"{finding['evidence']}."
+        first, second = shown.split("\n")
+        assert first == f"{dollars(amount)} a month: {finding['text']}"
+        assert second.endswith(f" {finding['evidence']}. Kind: {finding['kind']}.")
     total = metrics.sum("inference_saving_dollars_per_month")
     cash = metrics.sum("inference_saving_dollars_per_month", form="cash")
     assert saved["dollars_per_month"] == pytest.approx(total, rel=1e-9)
@@ -198,7 +231,7 @@ def test_savings_are_those_of_the_metrics(demo_visit: Any) -> None:
 
 
 def test_history_adds_up_to_the_figures(demo_visit: Any) -> None:
-    """Hours to the last day and its idle part, days to the month."""
+    """Hours to the last day and its idle part, days to the month, the last of them is today."""
     document = demo_visit["document"]["host"]
     phases = [hour["dollars_by_phase"] for hour in document["hours"]]
 
@@ -207,6 +240,9 @@ def test_history_adds_up_to_the_figures(demo_visit: Any) -> None:
     assert document["days"][-1]["month_to_date_dollars"] == document["month_to_date_dollars"]
     spent = [day["month_to_date_dollars"] for day in document["days"]]
     assert spent == sorted(spent)
+    assert sum(day["dollars"] for day in document["days"]) == pytest.approx(spent[-1], abs=1e-6)
+    assert document["today_dollars"] == document["days"][-1]["dollars"]
+    assert f"{dollars(document['today_dollars'])} today" in demo_visit["page"]["text"]
     assert demo_visit["page"]["images"] == 2
 
 
@@ -226,7 +262,7 @@ def test_the_keyboard_reaches_everything(demo_visit: Any) -> None:
     """Tab comes to each link, table, button and summary, and it shows where it is; Enter opens."""
     keyboard = demo_visit["keyboard"]
 
-    assert keyboard["reached"] == keyboard["expected"] > 50
+    assert 20 < keyboard["reached"] == keyboard["expected"] < 40
     assert keyboard["without_outline"] == []
     assert keyboard["opens"] is True
 
@@ -237,7 +273,7 @@ def test_it_is_whole_without_scripts(demo_visit: Any) -> None:
 
     assert bare["headings"] == demo_visit["page"]["headings"]
     assert len(bare["big"]) == 4
-    assert (bare["buttons"], demo_visit["refreshed"]["button"]) == (0, "Go on refreshing")
+    assert (bare["buttons"], demo_visit["refreshed"]["button"]) == (0, "Resume refresh")
 
 
 def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
@@ -246,7 +282,7 @@ def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
 
     assert refreshed["in_use"] != "old"
     assert refreshed["focused"] == ["summary", True]
-    assert refreshed["clicked"] == "table table"
+    assert refreshed["focus"] == "figure figure"
     assert refreshed["selected"] == [True, "old"]
     assert refreshed["paused"] is True
 
@@ -311,19 +347,75 @@ def test_hostile_names_are_text(named: Any) -> None:
     servers = {row[0].split("\n")[0] for row in table(named["page"], "Servers")}
     from_outside = {owner.server for owner in hostile(host.report()).rates}
     assert from_outside <= servers
-    starts = [shown.partition(" costs more")[0] for shown in named["page"]["findings"]]
-    assert starts == list(HOSTILE)
-    titles = {each["text"].split("\n")[0] for each in named["explained"]}
+    shown = [text.partition(" a month: ")[2] for text in named["page"]["findings"]]
+    assert [text.partition(" costs more")[0] for text in shown[:3]] == list(HOSTILE[:3])
+    titles = {line for each in named["explained"] for line in each["text"].split("\n")}
     assert {f"What {name} costs" for name in from_outside} <= titles
     assert named["overflow"] == 0
 
 
-def test_pictures_are_taken(demo_visit: Any, folder: Path, request: pytest.FixtureRequest) -> None:
-    """Each is there and small enough for the docs, which `make pictures` puts them into."""
-    assert demo_visit["page"]["notes"]
-    wanted = request.config.getoption("--pictures")
-    for name in PICTURES:
-        assert 5_000 < (folder / name).stat().st_size < 200_000
-        if wanted is not None:
-            Path(wanted).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, Path(wanted) / name)
+@pytest.mark.parametrize("name", [*SCENES, EXPLANATION])
+def test_every_host_can_be_read_by_everybody(name: str, scene: Callable[[str], Any]) -> None:
+    """In light and dark, wide and on a phone: no barrier, nothing cut, and no small text in a chart."""
+    views = scene(name)
+
+    for how in ("wide light", "wide dark", "phone light", "phone dark"):
+        each = views[how]
+        assert (each["barriers"], each["console"], each["failed"]) == ([], [], [])
+        assert len(set(each["requests"])) == 1
+        assert each["overflow"] == 0
+        assert each["silent_tables"] == 0
+        assert each["chart_text"] is None or each["chart_text"] >= LEAST_TEXT_PIXELS
+        assert each["bytes"] < MOST_BYTES
+    if name in {"eight", "forty"}:
+        assert views["hints without scripts"] == 2
+
+
+def test_each_server_is_one_stop(scene: Callable[[str], Any], measured: Callable[[str], None]) -> None:
+    """Of the keyboard; beyond ten there is a way past all."""
+    few, many = scene("eight")["wide light"], scene("forty")["wide light"]
+    measured(
+        f"40 servers on 16 GPUs: {many['bytes']:,} bytes, {many['height']:,} pixels, {many['stops']} stops"
+    )
+
+    assert many["stops"] - few["stops"] == 32 + 1
+
+
+def test_servers_are_sorted_and_filtered_without_a_reload(demo_visit: Any) -> None:
+    """By any column, either way, and by words; the next figures come into the same order."""
+    arranged = demo_visit["arranged"]
+    orders = arranged["orders"]
+    every = sorted(orders["at first"])
+
+    assert orders["at first"][0] == "chat-70b"
+    assert orders["by name"] == every
+    assert orders["reversed"] == every[::-1]
+    tokens = {line["server"]: line["last_day_tokens"] for line in demo_visit["document"]["host"]["servers"]}
+    assert orders["by tokens"] == sorted(
+        every, key=lambda name: -(tokens[name] if tokens[name] is not None else -1)
+    )
+    known = [name for name in orders["fewest tokens first"] if tokens[name] is not None]
+    assert known == sorted(known, key=lambda name: tokens[name])
+    assert orders["fewest tokens first"][-1] == "unallocated"
+    assert orders["of chat"] == orders["refreshed"] == ["chat-70b"]
+    assert arranged["words"].startswith(f"1 of {len(every)} rows, $")
+    assert arranged["sorted"] == [["Tokens", "ascending"]]
+    assert (arranged["requests"], arranged["focus"]) == (1, "search")
+
+
+def test_pictures_are_taken(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """`make pictures` puts them into the docs."""
+    wanted = request.config.getoption("--pictures") or tmp_path
+    listed = []
+    for picture in PICTURES:
+        rendered = tmp_path / f"{picture.scene}.html"
+        rendered.write_bytes(document(picture.scene))
+        listed.append({"page": str(rendered), "picture": str(wanted / picture.file), "how": picture.how})
+    (tmp_path / "list.json").write_text(json.dumps(listed), encoding="utf-8")
+    look(tmp_path, str(tmp_path / "list.json"), "--pictures")
+
+    assert {5_000 < (wanted / picture.file).stat().st_size < MOST_PICTURE_BYTES for picture in PICTURES} == {
+        True
+    }
+    if wanted != tmp_path:
+        write_manifest(wanted)

@@ -1,4 +1,4 @@
-"""Servers that say what vLLM said, with counters that move at every read.
+"""Servers that say what one said, with counters that move at every read.
 
     python tests/e2e/vllm_replay_server.py PAGE PORT...
 
@@ -15,7 +15,7 @@ MOVING = ("_total", "_sum", "_count", "_bucket")
 
 
 class MovingPage:
-    """A page whose `vllm:` counters and histograms have risen by one more each time it is told."""
+    """A page whose counters and histograms with a colon have risen by 100 more each time it is told."""
 
     def __init__(self, text: str) -> None:
         self.reads = 0
@@ -23,8 +23,8 @@ class MovingPage:
 
     @staticmethod
     def _split(line: str) -> tuple[str, float | None]:
-        name = line.partition("{")[0]
-        if not name.startswith("vllm:") or not name.endswith(MOVING):
+        name = line.partition("{")[0].partition(" ")[0]
+        if ":" not in name or not name.endswith(MOVING):
             return line, None
         series, _, value = line.rpartition(" ")
         return series, float(value)

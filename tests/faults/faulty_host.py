@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +62,7 @@ ERRORS: Final = {
 }
 
 
-def configuration() -> str:
+def configuration(product: str = "chat") -> str:
     """Four servers on six of eight GPUs, six rented at two prices and two owned."""
     gpus = {
         number: "[" + ", ".join(f'"{UUIDS[gpu]}"' for gpu in ALLOCATED[number]) + "]"
@@ -80,7 +80,7 @@ def configuration() -> str:
         f"  - {{match: {{uuid: {UUIDS[gpu]}}}, rented: {{dollars_per_gpu_hour: {float(price)}}}}}\n"
         for gpu, price in expected_totals.RENT.items()
     )
-    ownership = "ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}\n"
+    ownership = f"ownership: {{rules: [{{match: {{server: chat}}, product: {product}, team: assistants}}]}}\n"
     return f"{ownership}servers:\n{servers}hardware:\n{hardware}discovery: {{processes: false, cloud: off}}\n"
 
 
@@ -115,10 +115,18 @@ class FaultyDisk:
 
 
 class FaultyHost:
-    """The host, what is done to it, and the reckoning beside it."""
+    """The host, what is done to it, and the reckoning beside it. Scrapers keep their connections."""
 
-    def __init__(self, folder: Path, nvml: FakeNvml, faults: tuple[Fault, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nvml: FakeNvml,
+        faults: tuple[Fault, ...],
+        interval: int = INTERVAL,
+        scrapers: int = 1,
+    ) -> None:
         self.faults = faults
+        self.interval = interval
         self.nvml_library = nvml
         self.tick_number = 0
         self.clock = FaultyHostClock(moment(START), moment(START) - 30 * 86_400 * SECOND)
@@ -137,6 +145,7 @@ class FaultyHost:
         self.path = folder / "ledger.db"
         self.web = WebServer("127.0.0.1:0", lambda: self.report, self.clock, None, BUILD)
         self.web.start()
+        self.scrapers = [self._scraper() for _ in range(scrapers)]
         self._scenario(())
         self._start()
 
@@ -152,13 +161,26 @@ class FaultyHost:
             connect=self.disk,
             boot=BootClaim(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: ""),
         )
+        self.sampler = Sampler(
+            self.clock,
+            self.gatherer,
+            self.nvml,
+            self.ledger,
+            FakeFootprint(),
+            self._plan(),
+            machine="product:1",
+        )
+
+    def _plan(self) -> SamplerPlan:
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
         targets = self.endpoints.of(endpoints.configured_targets(config.servers), config.limits.body_bytes)
-        plan = SamplerPlan(ReportContext(config, cost_policy(config, "host-1"), BUILD, row), targets)
-        self.sampler = Sampler(
-            self.clock, self.gatherer, self.nvml, self.ledger, FakeFootprint(), plan, machine="product:1"
-        )
+        return SamplerPlan(ReportContext(config, cost_policy(config, "host-1"), BUILD, row), targets)
+
+    def reload(self, product: str) -> None:
+        """Give one of the servers another product, as `POST /-/reload` does."""
+        self.file.write_text(configuration(product))
+        self.sampler.set_plan(self._plan())
 
     def _kill(self) -> None:
         """End the daemon with nothing said: what is committed stays, the lock goes."""
@@ -180,6 +202,8 @@ class FaultyHost:
         self.expected.killed()
 
     def close(self) -> None:
+        for connection in self.scrapers:
+            connection.close()
         self._kill()
         self.web.close()
 
@@ -192,7 +216,7 @@ class FaultyHost:
             faults = tuple(fault for fault in self.faults if fault.on(number))
             beginning = [fault for fault in faults if fault.start == number]
             if self.report is not None:
-                self.clock.true += INTERVAL
+                self.clock.true += self.interval
             for server in self.servers:
                 if self.report is not None and server.state != "killed":
                     server.serve(number)
@@ -209,6 +233,8 @@ class FaultyHost:
             match fault.kind:
                 case "stopped":
                     self.clock.true += int(fault.how) * SECOND
+                case "reload":
+                    self.reload(fault.how)
                 case "killed":
                     self.restart(int(fault.how) * SECOND)
                 case "server restarted" | "server killed":
@@ -317,24 +343,32 @@ class FaultyHost:
     def _scrape(self, times: int) -> None:
         """So many scrapers at once, all of which are answered."""
         if times == 1:
-            assert self._scraped()
-        else:
-            with ThreadPoolExecutor(times) as pool:
-                assert all(pool.map(lambda _: self._scraped(), range(times)))
+            assert all(scraped(connection) for connection in self.scrapers)
+            self.scrapes += len(self.scrapers)
+            return
+        with ThreadPoolExecutor(times) as pool:
+            assert all(pool.map(lambda _: self._scraped_once(), range(times)))
         self.scrapes += times
 
-    def _scraped(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=PATIENCE)
-        try:
-            connection.request("GET", "/metrics")
-            answer = connection.getresponse()
-            return answer.status == http.client.OK and b"inference_exporter_info" in answer.read()
-        finally:
-            connection.close()
+    def _scraper(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=PATIENCE)
+
+    def _scraped_once(self) -> bool:
+        with closing(self._scraper()) as connection:
+            return scraped(connection)
+
+
+def scraped(connection: http.client.HTTPConnection) -> bool:
+    """Whether a page of the daemon is answered."""
+    connection.request("GET", "/metrics")
+    answer = connection.getresponse()
+    return answer.status == http.client.OK and b"inference_exporter_info" in answer.read()
 
 
 @contextmanager
-def faulty_host(folder: Path, faults: tuple[Fault, ...]) -> Iterator[FaultyHost]:
+def faulty_host(
+    folder: Path, faults: tuple[Fault, ...], interval: int = INTERVAL, scrapers: int = 1
+) -> Iterator[FaultyHost]:
     """A host that is well, and will not be."""
     nvml = FakeNvml(folder)
 
@@ -347,7 +381,7 @@ def faulty_host(folder: Path, faults: tuple[Fault, ...]) -> Iterator[FaultyHost]
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
         patch.setattr(endpoints, "shared_client", client)
-        host = FaultyHost(folder, nvml, faults)
+        host = FaultyHost(folder, nvml, faults, interval, scrapers)
         try:
             yield host
         finally:

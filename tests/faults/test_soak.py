@@ -3,10 +3,6 @@
 `python -m benchmarks.soak` does the same to a real daemon in real time.
 """
 
-import gc
-import sys
-import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,7 @@ from exporter.ledger.reader import LedgerReader
 from tests.faults import expected_totals
 from tests.faults.fault_plan import plan
 from tests.faults.faulty_host import UUIDS, FaultyHost, faulty_host
+from tests.faults.process_usage import ProcessUsage, usage_of
 
 WARMING = 3
 PLANS = 14
@@ -28,26 +25,6 @@ BLOCKS = 2_500
 
 BYTES = 100_000
 """What they may add to the ledger's file: hours of history."""
-
-
-@dataclass(frozen=True)
-class ProcessUsage:
-    """What a process holds."""
-
-    blocks: int
-    descriptors: int
-    threads: int
-    file: int
-
-
-def usage_of(host: FaultyHost) -> ProcessUsage:
-    gc.collect()
-    return ProcessUsage(
-        sys.getallocatedblocks(),
-        len(list(Path("/proc/self/fd").iterdir())),
-        threading.active_count(),
-        host.path.stat().st_size,
-    )
 
 
 def live(host: FaultyHost, seeds: range) -> None:

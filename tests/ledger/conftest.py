@@ -36,11 +36,19 @@ class FailingDisk:
 
         class FailingConnection(sqlite3.Connection):
             def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
+                return self._carry_out(super().execute, sql, parameters)
+
+            def executemany(self, sql: str, parameters: object, /) -> sqlite3.Cursor:
+                return self._carry_out(super().executemany, sql, parameters)
+
+            def _carry_out(
+                self, carry_out: Callable[..., sqlite3.Cursor], sql: str, parameters: object
+            ) -> sqlite3.Cursor:
                 disk.watch(sql)
                 fails = disk.failure is not None and sql.startswith(disk.at)
                 if fails and not disk.late:
                     raise disk.failure  # type: ignore[misc]
-                cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
+                cursor = carry_out(sql, parameters)
                 if fails:
                     raise disk.failure  # type: ignore[misc]
                 return cursor

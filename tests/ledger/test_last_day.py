@@ -60,7 +60,7 @@ def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, on_di
     assert recent.tokens == {(CHAT, "generation"): 7, (CHAT, "prompt"): 1}
     assert recent.components == {"rent": 1135, "energy": 8}
     assert recent.mix == {(chat, "rent"): 35, (search, "energy"): 8}
-    assert recent.before == (1000, *[0] * 10, 100, 38)
+    assert recent.before == (1000, *[None] * 10, 100, 38)
     ledger.close()
 
 
@@ -88,7 +88,7 @@ def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
     recent = history(ledger, late.end)
 
     assert sum(amount for hour in recent.hours for amount in hour.money.values()) == 100 + 38 + 5 + 9
-    assert recent.before == (1000, *[0] * 10, 100, 38, 5, *[0] * 11, 9)
+    assert recent.before == (1000, *[None] * 10, 100, 38, 5, *[None] * 11, 9)
     ledger.close()
 
 

@@ -8,6 +8,7 @@ TEAMS: dict[str, tuple[str | None, str | None]] = {
     "sk-of-search": ("team-1", "Search"),
     "sk-of-support": ("team-2", "Support"),
     "sk-of-nobody": (None, None),
+    "sk-of-late": (None, None),
 }
 
 

@@ -186,3 +186,49 @@ def test_keys_of_a_real_gateway_are_tenants(afternoon: LitellmAfternoon) -> None
     assert all(part > 0 for part in parts)
     assert sum(parts) == pytest.approx(page.sum("inference_gpu_cost_dollars_total"), rel=1e-9)
     assert b"sk-of" not in page.body
+
+
+def test_a_proxy_that_restarts_and_a_key_that_comes_late(tmp_path: Path) -> None:
+    """Before it only Search asks, after it only a key that no page had: what each counts is counted once.
+
+    All tokens are the server's own, to the token, and dollars sum to the server's.
+    """
+    host = FakeNvml(tmp_path, Scenario(h100s(1, utilization=100, power_mw=300_000)))
+    token = tmp_path / "token"
+    token.write_text(KEYS[""], encoding="utf-8")
+    tenants = TENANTS.replace("tenants: [", "tenants: [{match: sk-of-late, product: late, team: late}, ")
+
+    def owned(page: Page, name: str, product: str, **labels: str) -> float:
+        return page.sum(name, product=product, **labels)
+
+    generated = 0
+
+    def requested(page: Page, key: str, product: str) -> bool:
+        """One more request, since a gateway counts later than its server; whether some are its own."""
+        nonlocal generated
+        status, usage = proxy.request(key, f"{product} {generated}", 50)
+        assert status == 200
+        generated += usage["completion_tokens"]
+        return owned(page, "inference_tokens_total", product, kind="generation") > 0
+
+    with Llama(tmp_path / "llama.log") as server, Proxy(tmp_path, server) as proxy:
+        config = CONFIG.format(server=server.url, gateway=proxy.url, token=token).replace("by: team", tenants)
+        with Daemon(tmp_path, config, host.environment()) as daemon:
+            daemon.until(read_both, "server and gateway read", 60)
+            cold = server.page()
+            before = daemon.until(lambda page: requested(page, KEYS["Search"], "web"), "web", 90, 1)
+            proxy.restart()
+            daemon.until(read_both, "server and gateway read", 60)
+            daemon.until(lambda page: requested(page, "sk-of-late", "late"), "late", 90, 1)
+            server.at_rest()
+            page, warm = daemon.settled(), server.page()
+
+    rise = warm.value("llamacpp:tokens_predicted_total") - cold.value("llamacpp:tokens_predicted_total")
+    assert rise == generated
+    assert page.sum("inference_tokens_total", kind="generation") == pytest.approx(rise, abs=1)
+    assert owned(page, "inference_tokens_total", "web") >= owned(before, "inference_tokens_total", "web")
+    assert owned(page, "inference_tokens_total", "late", kind="generation") > 0
+    cost = "inference_cost_dollars_total"
+    parts = [owned(page, cost, product) for product in ("web", "late", "chat")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(page.sum(cost), rel=1e-9)

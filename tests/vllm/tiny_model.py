@@ -1,6 +1,6 @@
 """Makes a Llama of two layers with random weights, and a tokenizer for it; runs in vLLM's environment.
 
-python tests/vllm/tiny_model.py FOLDER
+python tests/vllm/tiny_model.py FOLDER [DTYPE]
 """
 
 import sys
@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEXT = "the quick brown fox jumps over the lazy dog, hello world tokens cost money per gpu second"
 LONGEST = 16_384
+CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -24,10 +25,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
         [TEXT] * 4, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
     )
     names = {"bos_token": special[0], "eos_token": special[1], "pad_token": special[2]}
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=LONGEST, **names)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, model_max_length=LONGEST, chat_template=CHAT, **names
+    )
 
 
-def main(folder: str) -> None:
+def main(folder: str, dtype: str = "bfloat16") -> None:
     """Write both into a folder."""
     words = tokenizer()
     words.save_pretrained(folder)
@@ -45,8 +48,8 @@ def main(folder: str) -> None:
         eos_token_id=1,
         pad_token_id=2,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -80,9 +80,14 @@ def test_the_month_is_told_day_by_day(make_report: MakeReport) -> None:
     days = rendered(make_report())["days"]
 
     assert len(days) == 24
-    assert days[0] == {"until": "2026-11-02T00:00:00Z", "month_to_date_dollars": 360.5}
-    assert days[22] == {"until": "2026-11-24T00:00:00Z", "month_to_date_dollars": 23 * 384 - 23.5}
-    assert days[23] == {"until": "2026-11-24T12:00:00Z", "month_to_date_dollars": 9000.5}
+    assert days[0] == {"until": "2026-11-02T00:00:00Z", "dollars": 384.0, "month_to_date_dollars": 360.5}
+    assert days[22] == {
+        "until": "2026-11-24T00:00:00Z",
+        "dollars": 384.0,
+        "month_to_date_dollars": 23 * 384 - 23.5,
+    }
+    assert days[23] == {"until": "2026-11-24T12:00:00Z", "dollars": 192.0, "month_to_date_dollars": 9000.5}
+    assert rendered(make_report())["today_dollars"] == 192.0
 
 
 def test_a_month_that_was_begun_late_is_drawn_from_there(make_report: MakeReport) -> None:
@@ -106,9 +111,9 @@ def test_a_month_that_was_begun_late_is_drawn_from_there(make_report: MakeReport
 
 def test_bars_stand_on_each_other_and_sum_to_the_hour(make_report: MakeReport) -> None:
     """An hour at noon the day before, 8.50 of decode; at midnight work 4.00, other 0.25 and idle 4.25."""
-    drawing = shown(make_report()).partition("The last 24 hours and this one</h2>")[2].partition("</svg>")[0]
+    drawing = shown(make_report()).partition("Last 24 hours and this one</h2>")[2].partition("</figure>")[0]
     bars = re.findall(
-        r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)" class="(\w+)">'
+        r'<rect x="([\d.]+)%" y="([\d.]+)" width="[\d.]+%" height="([\d.]+)" class="(\w+)">'
         r"<title>([^<]*)</title>",
         drawing,
     )
@@ -127,12 +132,12 @@ def test_the_budget_and_the_projection_are_drawn(make_report: MakeReport) -> Non
     text = shown(make_report())
     label = "The month 2026-11: $9,000.50 so far, $11,250.00 projected for its end, budget $27,000.00"
     budget = re.search(r'y1="([\d.]+)" y2="[\d.]+" class="budget"', text)
-    ahead = re.search(r'y1="([\d.]+)" x2="394.0" y2="([\d.]+)" class="ahead"', text)
+    ahead = re.search(r'y1="([\d.]+)" x2="100%" y2="([\d.]+)" class="ahead"', text)
 
-    assert f"<title>{label}</title>" in text
+    assert f'role="img" aria-label="{label}"' in text
     assert budget is not None
     assert ahead is not None
-    base, top = 168.0, 10.0
+    base, top = 188.0, 10.0
     per_dollar = (base - top) / 30_000  # six steps of 5,000
     assert float(budget[1]) == pytest.approx(base - 27_000 * per_dollar, abs=0.06)
     assert float(ahead[1]) == pytest.approx(base - 9000.5 * per_dollar, abs=0.06)
@@ -143,8 +148,9 @@ def test_nothing_is_drawn_of_what_is_not_known(make_report: MakeReport) -> None:
     """No money in the day and no cell of the month: no drawing, rather than one of zeros."""
     empty = make_report(in_books={"history": RecentHistory(), "months": {}})
 
-    assert "The last 24 hours" not in shown(empty)
-    assert "<h2>The month</h2>" not in shown(empty)
+    assert "<h2>Last 24 hours" not in shown(empty)
+    assert "<h2>November 2026</h2>" not in shown(empty)
+    assert "<h2>Daily cost</h2>" not in shown(empty)
     assert rendered(empty)["last_day"] is None
 
 
@@ -152,8 +158,9 @@ def test_history_stays_when_the_report_is_old(make_report: MakeReport) -> None:
     """What was spent was spent; where it goes from here is not known any more."""
     text = shown(make_report(), OLD)
 
-    assert "<h2>The last 24 hours and this one</h2>" in text
-    assert "<h2>The month</h2>" in text
+    assert "<h2>Last 24 hours and this one</h2>" in text
+    assert "<h2>November 2026</h2>" in text
+    assert "<h2>Daily cost</h2>" in text
     assert 'class="ahead"' not in text
     assert "<h2>GPUs</h2>" not in text
 

@@ -43,12 +43,15 @@ WHOSE = "the ledger's host is verified (it may be another machine's, and no GPU 
 def noted(report: Report, elapsed: int = NOW) -> list[str]:
     """The notes in the document, which are those on the page."""
     notes: list[str] = json.loads(document(report, elapsed, BUILD))["host"]["notes"]
-    items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
-    banner = f'<div class="notes" role="status"><ul>{items}</ul>\n</div>\n' if notes else ""
-    assert (
-        f'<main><div data-part="notes">{banner}</div>\n<div data-part="figures">'
-        in page(report, elapsed, BUILD).decode()
+    items = [f"<li>{escape(note)}</li>\n" for note in notes]
+    banner = page(report, elapsed, BUILD).decode().partition('<div data-part="notes">')[2]
+    banner = banner.partition('<div data-part="figures">')[0]
+    assert banner.startswith(f'<div class="notes" role="status"><ul>{"".join(items[:3])}</ul>\n') == bool(
+        notes
     )
+    assert ("No warning about these figures." in banner) == (not notes)
+    further = f"<details><summary>{len(notes) - 3} more</summary>\n<ul>{''.join(items[3:])}</ul>\n</details>"
+    assert (further in banner) == (len(notes) > 3)
     return notes
 
 
@@ -378,3 +381,15 @@ def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeR
         tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
         basis = replace(report.basis, policy=replace(policy, tariff=tariff))
         assert noted(replace(report, basis=basis)) == notes
+
+
+def test_a_host_without_a_gpu_is_noted(make_report: MakeReport) -> None:
+    """Where NVML answers and lists none; where it does not answer, that is what is wrong."""
+    nvml = SourceRow("nvml", up=True, read_duration=SECOND, last_success=ELEVEN)
+    none = well(make_report, gpus=(), prices=(), expected_gpus=None, sources=(nvml,))
+
+    assert noted(none) == ["NVML lists no GPU: nothing is charged."]
+    assert noted(replace(none, sources=(down("nvml"),))) == [
+        "NVML cannot be read (last at 2026-11-24T11:00:00Z)."
+    ]
+    assert noted(none, OLD) == [STALE]

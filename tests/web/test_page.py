@@ -30,7 +30,6 @@ from exporter.report import (
 )
 from exporter.web.cost_json import document
 from exporter.web.page import HEADERS, explanation, page
-from exporter.web.wording import ABSENT
 
 MakeReport = Callable[..., Report]
 
@@ -117,11 +116,15 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
 
     assert {name for name, value in host.items() if value is None} == {
         "dollars_per_hour",
+        "estimated_dollars_per_hour",
+        "today_dollars",
         "monthly_run_rate_dollars",
         "month",
         "month_to_date_dollars",
+        "month_estimated_dollars",
         "month_projected_dollars",
         "budget_dollars",
+        "budget_runs_out",
         "last_day",
         "ledger",
     }
@@ -132,7 +135,7 @@ def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
 
 def test_a_month_is_shown_against_the_month_before(make_report: MakeReport) -> None:
     """A mean day: 9000.50 / 23.5 days, and 12000 / 1 day, as October was metered from its last day on."""
-    assert "78% of it passed; $383.00 a day, October $12,000.00 a day<" in shown(make_report())
+    assert ">$383.00 a day; October: $12,000.00 a day<" in shown(make_report())
     explained = (explanation(make_report(), NOW, "", BUILD) or b"").decode()
     assert "explain --why --month=2026-11 --against=2026-10<" in explained
 
@@ -150,7 +153,7 @@ def test_a_month_is_not_shown_against_one_that_is_not_known(
     change: dict[str, Any], make_report: MakeReport
 ) -> None:
     """Neither on the page nor in its explanation."""
-    assert "a day" not in Reader(shown(make_report(**change))).text
+    assert " a day;" not in Reader(shown(make_report(**change))).text
     assert b"explain --why" not in (explanation(make_report(**change), NOW, "", BUILD) or b"")
 
 
@@ -252,7 +255,7 @@ def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
 def test_money_is_written_to_the_cent(dollars: float, text: str, make_report: MakeReport) -> None:
     """Halves up; what is less than a cent does not look like nothing; a minus stands before the dollar."""
     written = f'<a href="explain/#rate" class="figure">{text}</a><span> per hour</span>'
-    assert written in shown(make_report(rates={CHAT: dollars}))
+    assert written in shown(make_report(rates={CHAT: dollars}, prices=()))
 
 
 def test_a_projection_over_budget_stands_out(make_report: MakeReport) -> None:
@@ -272,17 +275,32 @@ def test_a_table_wider_than_the_window_can_be_scrolled(make_report: MakeReport) 
     tags = Reader(shown(make_report())).tags
     containers = [attributes for tag, attributes in tags if attributes.get("class") == "table"]
 
-    assert len(containers) == sum(tag == "table" for tag, _ in tags) == 5
+    calendars = [attributes for tag, attributes in tags if attributes.get("class") == "calendar"]
+    assert len(containers) + len(calendars) == sum(tag == "table" for tag, _ in tags) == 6
     assert {(each["role"], each["tabindex"]) for each in containers} == {("region", "0")}
     assert len({each["aria-label"] for each in containers}) == 5
+
+
+def test_a_wide_table_says_that_it_scrolls(make_report: MakeReport) -> None:
+    """The script shows the words where it is true; without it those of hours, servers and GPUs are shown."""
+    text = shown(make_report())
+    hinted = re.findall(
+        r'class="hint many" aria-hidden="true">[^<]*</p>\n<div class="table" role="region" aria-label="(\w+)',
+        text,
+    )
+
+    assert hinted == ["Dollars", "Servers", "GPUs"]
+    assert text.count('aria-hidden="true">Scroll sideways for all columns.<') == 5
 
 
 def test_the_page_is_one_file(make_report: MakeReport) -> None:
     """Nothing is loaded, one script of our own runs, every tag is closed, and links stay on this server."""
     for report in (make_report(), None):
         reader = Reader(shown(report))
-        links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
+        skip, *links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
 
+        assert skip == "#figures"
+        assert [attributes["id"] for tag, attributes in reader.tags if tag == "main"] == ["figures"]
         assert reader.open == []
         assert {tag for tag, _ in reader.tags} & {"img", "iframe", "form", "object"} == set()
         assert [attributes for tag, attributes in reader.tags if tag == "script"] == [{}]
@@ -313,32 +331,39 @@ def test_the_policy_allows_the_page_its_own_only(make_report: MakeReport) -> Non
     ]
 
 
-def test_every_number_leads_to_its_explanation(make_report: MakeReport) -> None:
-    """Every cell of numbers has one link, to a section that the explanation has; so has each big figure."""
+def test_every_figure_and_every_server_leads_to_its_explanation(make_report: MakeReport) -> None:
+    """Each big figure to its section, each row of a server by its name, and GPUs by one link below them."""
     report = make_report()
     reader = Reader(shown(report))
-    sections = {}
     for path in ("", "ml%2Fchat", "batch", "unallocated"):
         body = explanation(report, NOW, path, BUILD)
         assert body is not None
         ids = [attributes["id"] for _, attributes in Reader(body.decode()).tags if "id" in attributes]
         assert len(ids) == len(set(ids))
-        sections[f"explain/{path}"] = set(ids)
-    links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
-    targets = {link for link in links if "#" in link}
+    host = Reader((explanation(report, NOW, "", BUILD) or b"").decode())
+    sections = {attributes["id"] for _, attributes in host.tags if "id" in attributes}
 
-    assert {link.partition("#")[0] for link in targets} == sections.keys()
-    assert [link for link in targets if link.partition("#")[2] not in sections[link.partition("#")[0]]] == []
     big = re.findall(r'<dd class="big"><a href="explain/#(\w+)" class="figure">', reader.raw)
     assert big == ["rate", "month", "projection", "idle"]
-    tables = reader.raw.partition("<h2>Servers</h2>")[2]
-    cells = re.findall(r'<td class="number">(.*?)</td>', tables, re.DOTALL)
-    figures = [cell for cell in cells if 'class="figure"' in cell]
-    assert len(figures) == 22
-    assert {cell for cell in cells if cell not in figures} == {
-        ABSENT,
-        f"<span>{ABSENT}<small>by weights</small></span>",
-    }
+    assert {*big, "gpus"} <= sections
+    named = re.findall(r'<th scope="row"><span><a href="(explain/[^"#]+)">', reader.raw)
+    assert named == ["explain/ml%2Fchat", "explain/unallocated", "explain/batch"]
+    assert reader.raw.count('href="explain/#gpus"') == 1
+    assert all(explanation(report, NOW, link.removeprefix("explain/"), BUILD) for link in named)
+
+
+def test_there_are_few_stops_for_the_keyboard(make_report: MakeReport) -> None:
+    """One a server, and a way past many of them; a table of ten servers has none."""
+
+    def stops(servers: int) -> list[str]:
+        owners = {CostOwner("p", "t", "", f"s{n}", "m"): 1.0 for n in range(servers)}
+        reader = Reader(shown(make_report(rates=owners, loads=(), quotients=(), servers=(), shares=())))
+        return [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
+
+    few, many = stops(8), stops(40)
+    assert len(many) == len(few) + 32 + 1
+    assert [link for link in many if link.startswith("#")] == ["#figures", "#gpus"]
+    assert [link for link in few if link.startswith("#")] == ["#figures"]
 
 
 def test_it_says_whose_figures_these_are(make_report: MakeReport) -> None:
@@ -347,13 +372,13 @@ def test_it_says_whose_figures_these_are(make_report: MakeReport) -> None:
 
     assert "<title>host-1 - Inference Cost Exporter</title>" in text
     assert "<h1><span>Inference Cost Exporter on <bdi>host-1</bdi></span></h1>" in text
-    assert '<p data-part="about"><bdi>host-1</bdi> alone, read at ' in text
+    assert '<p data-part="about"><bdi>host-1</bdi> only, at ' in text
     assert embedded(make_report())["name"] == "host-1"
     for path in ("", "ml%2Fchat"):
         explained = (explanation(make_report(), NOW, path, BUILD) or b"").decode()
         assert " - host-1 - Inference Cost Exporter</title>" in explained
     nameless = make_report(basis=None)
-    assert (embedded(nameless)["name"], "This host alone, read at" in shown(nameless)) == (None, True)
+    assert (embedded(nameless)["name"], "This host only, at" in shown(nameless)) == (None, True)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +395,7 @@ def test_an_axis_has_the_digits_of_its_steps(spent: int, words: list[str], make_
     """No two of its words are the same, in the first minute either."""
     hours = (Hour(NOON, {"idle": spent}, 10 * SECOND),)
     text = shown(make_report(in_books={"history": RecentHistory(hours=hours)}))
-    day = text.partition("<h2>The last 24 hours and this one</h2>")[2].partition("</svg>")[0]
+    day = text.partition("<h2>Last 24 hours and this one</h2>")[2].partition("</svg>")[0]
 
     assert re.findall(r">(\$[0-9.]+)</text>", day) == words
 
@@ -443,9 +468,9 @@ def test_the_page_says_what_the_methods_in_force_are_worth(make_report: MakeRepo
     """Each method once, with the loads on which it is far off; one that splits nothing here is not told."""
     text = Reader(shown(make_report())).text
 
-    assert "24%by time" in text
+    assert "24% by time" in text
     for method in ("time", "weights"):
-        assert text.count(f"Busy dollars are split by {method}: {MEANING[method]}.") == 1
+        assert text.count(f"Prefill share of busy cost, split by {method}: {MEANING[method]}.") == 1
         assert MEANING[method].endswith(f"on these loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT[method])}")
     assert "split by engine" not in text
 
@@ -475,21 +500,3 @@ def test_a_server_that_was_idle_has_nothing_to_split(make_report: MakeReport) ->
     path = explanation(idle, NOW, "ml%2Fchat", BUILD)
     assert path is not None
     assert b"ow split by" not in path
-
-
-@pytest.mark.parametrize(
-    ("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ABSENT), (math.nan, ABSENT)]
-)
-def test_a_share_that_nothing_told_is_no_zero(
-    ratio: float | None, written: str, make_report: MakeReport
-) -> None:
-    """0 % is decode alone; what is not known is a dash on the page and null in the document."""
-    report = make_report(splits=(SplitRow(CHAT, "engine", ratio),))
-    (line,) = (line for line in embedded(report)["servers"] if line["server"] == "chat")
-
-    assert line["split_method"] == "engine"
-    assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written != ABSENT else None)
-    figure = (
-        f'<a href="explain/ml%2Fchat#models" class="figure">{written}</a>' if written != ABSENT else ABSENT
-    )
-    assert f'<td class="number"><span>{figure}<small>by engine</small></span></td>' in shown(report)

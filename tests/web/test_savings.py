@@ -41,15 +41,15 @@ def test_findings_are_listed_by_what_they_save(make_report: MakeReport) -> None:
     """A sentence with its dollars, then kind, cash or capacity, evidence, and an estimate called one."""
     assert items(make_report()) == [
         (
-            "1 GPU (NVIDIA H100 80GB HBM3) had no server: $3,650.00 a month"
-            "unallocated. Cash: the bill falls when the GPUs are given back."
-            "336.0 GPU-hours in 336 hours."
+            "$3,650.00 a month: 1 GPU (NVIDIA H100 80GB HBM3) had no server"
+            "Cash: the bill falls when the GPUs are given back. 336.0 GPU-hours in 336 hours. "
+            "Kind: unallocated."
         ),
         (
-            "batch served nothing for 2 days on 1 GPU (NVIDIA H100 80GB HBM3): $730.50 a month"
-            "deserted. Capacity, not cash: other servers hold the same GPUs."
-            "12.0 GPU-hours in 48 hours."
-            "Price: an estimate, neither configured nor a list price."
+            "\N{ALMOST EQUAL TO} $730.50 a month: batch served nothing for 2 days on 1 GPU "
+            "(NVIDIA H100 80GB HBM3)"
+            "Capacity, not cash: other servers hold the same GPUs. 12.0 GPU-hours in 48 hours. "
+            "Price: an estimate, neither configured nor a list price. Kind: deserted."
         ),
     ]
 
@@ -57,8 +57,8 @@ def test_findings_are_listed_by_what_they_save(make_report: MakeReport) -> None:
 def test_sums_are_above_the_list(make_report: MakeReport) -> None:
     """Cash and capacity apart, with the hours that they rest on."""
     assert (
-        "At present prices: $3,650.00 a month in cash, $730.50 as capacity for other work. "
-        "By 336 hours up to 2026-11-24 12:00 UTC."
+        "<p>$3,650.00 a month in cash, $730.50 as capacity for other work. "
+        "Measured: 336 hours up to 2026-11-24 12:00 UTC.</p>"
     ) in section(make_report())
 
 
@@ -81,13 +81,16 @@ def test_no_review_is_not_nothing_to_save(make_report: MakeReport) -> None:
         assert (section(report, elapsed), document_savings(report, elapsed)) == ("", None)
     nothing = make_report(savings=HostSavings(NOON, 24))
 
-    assert "Nothing to save was found. By 24 hours up to" in section(nothing)
+    assert "No savings found. Measured: 24 hours up to" in section(nothing)
     assert "<ol" not in section(nothing)
     assert (document_savings(nothing)["dollars_per_month"], document_savings(nothing)["findings"]) == (0, [])
 
 
 def test_a_long_list_is_cut_and_says_so(make_report: MakeReport) -> None:
-    """20 of 23 findings; the last three are 3, 2 and 1 dollars. The document has all of them."""
+    """Three, 17 that unfold (4 to 20 dollars), and 3 of 23 that are a sum: 3, 2 and 1 dollars.
+
+    The document has all of them.
+    """
     one = savings().findings[1]
     findings = tuple(
         replace(one, server=ServerKey("", f"s{number}"), per_month=number * DOLLAR)
@@ -96,7 +99,9 @@ def test_a_long_list_is_cut_and_says_so(make_report: MakeReport) -> None:
     report = make_report(savings=replace(savings(), findings=findings))
 
     assert len(items(report)) == 20
-    assert "<p>3 more: $6.00 a month.</p>" in section(report)
+    assert section(report).partition("<details>")[0].count("<li>") == 3
+    assert "<details><summary>17 more: $204.00 a month</summary>" in section(report)
+    assert "<p>3 smaller ones: $6.00 a month.</p>" in section(report)
     assert len(document_savings(report)["findings"]) == 23
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -16,6 +17,7 @@ from exporter.finance.fleet.record import instant_text
 from exporter.finance.statement import FORMULA
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table
+from exporter.tariff.rate import Price
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 
 Form = Literal["table", "json", "csv"]
@@ -54,6 +56,10 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
     yield "found:"
     rows = [(each.name, each.number, each.gives) for each in answer.exporters]
     yield from (f"  {line}" for line in text_table(rows or [("nothing", "", "")], labels=3))
+    yield ""
+    yield "prices at the end:"
+    for line in _prices(answer):
+        yield from _wrapped(line, "    ")
     if answer.absences:
         yield ""
         yield "lacks:"
@@ -67,6 +73,30 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
             yield from _by(answer, by)
     yield ""
     yield from _savings(answer)
+
+
+def _prices(answer: PastAnswer) -> Iterator[str]:
+    """The price of a GPU-hour by model and source, the most GPUs first, without electricity and overheads."""
+    gpus: Counter[tuple[str, str, str]] = Counter()
+    for host in answer.hosts:
+        for gpu in host.gpus:
+            price = host.policy.tariff.hardware_price(gpu, answer.until - 1)
+            hourly = (
+                f"{sum(rate.rate.dollars_per_hour() for rate in price.rates):.6f}" if price.priced else ""
+            )
+            gpus[printable(gpu.gpu_model), hourly, _source(price)] += 1
+    for (model, hourly, source), count in sorted(gpus.items(), key=lambda item: (-item[1], item[0])):
+        amount = f"{hourly} dollars per GPU-hour" if hourly else "no price"
+        yield f"  {count} x {model}: {amount}{source}"
+
+
+def _source(price: Price) -> str:
+    """Where the first rate is from, and its date."""
+    if not price.rates:
+        return ""
+    origin = price.rates[0].provenance
+    dated = f" of {origin.as_of}" if origin.as_of else ""
+    return f", {origin.price_basis}: {printable(origin.source)}{dated}"
 
 
 def _resolution(answer: PastAnswer) -> str:

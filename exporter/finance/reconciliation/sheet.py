@@ -65,12 +65,15 @@ WORDS: Final[dict[Kind, str]] = {
 }
 
 
-def as_text(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
+def as_text(
+    reconciliation: Reconciliation, file: str, flags: Sequence[str] = (), width: int | None = None
+) -> str:
     """For people. Each column sums to its last row, to the cent.
 
-    `flags` say where the books are, for commands that are to find the same ones.
+    `flags` say where the books are, for commands that are to find the same ones. A table wider than `width`
+    is in parts.
     """
-    return "\n".join(_lines(reconciliation, file, flags)).rstrip("\n") + "\n"
+    return "\n".join(_lines(reconciliation, file, flags, width)).rstrip("\n") + "\n"
 
 
 def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
@@ -120,7 +123,9 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
     return json.dumps(document, indent=2) + "\n"
 
 
-def _lines(reconciliation: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[str]:
+def _lines(
+    reconciliation: Reconciliation, file: str, flags: Sequence[str], width: int | None
+) -> Iterator[str]:
     when = f"{reconciliation.record.month} to date" if reconciliation.to_date else reconciliation.record.month
     zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.zone.key
     committed = reconciliation.record.last_commit
@@ -135,14 +140,14 @@ def _lines(reconciliation: Reconciliation, file: str, flags: Sequence[str]) -> I
     yield f"compared with: {', '.join(sorted(reconciliation.components))}"
     yield ""
     cents = _cents(reconciliation)
-    yield from _table(reconciliation, cents)
+    yield from _table(reconciliation, cents, width)
     yield ""
     difference = hundredths(cents["difference"][-1])
     yield f"bill minus books is {difference} dollars{':' if reconciliation.total.parts else '.'}"
     amounts = [hundredths(cents[part.kind][-1]) for part in reconciliation.total.parts]
-    width = max(map(len, amounts), default=0)
+    longest = max(map(len, amounts), default=0)
     for part, amount in zip(reconciliation.total.parts, amounts, strict=True):
-        yield f"  {amount.rjust(width)}  {WORDS[part.kind]}{_arithmetic(part)}"
+        yield f"  {amount.rjust(longest)}  {WORDS[part.kind]}{_arithmetic(part)}"
     yield ""
     others = ", ".join(
         f"{printable(name)} {dollars_text(amount)}" for name, amount in sorted(reconciliation.others.items())
@@ -174,12 +179,12 @@ def _cents(reconciliation: Reconciliation) -> dict[str, list[int]]:
     return {name: [*column, sum(column)] for name, column in columns.items()}
 
 
-def _table(reconciliation: Reconciliation, cents: dict[str, list[int]]) -> Iterator[str]:
+def _table(reconciliation: Reconciliation, cents: dict[str, list[int]], width: int | None) -> Iterator[str]:
     columns = [[reconciliation.by, *(row.name for row in reconciliation.rows), "total"]]
     for name, column in cents.items():
         columns.append([HEADINGS.get(name, name), *map(hundredths, column)])
     headings, *rows, total = zip(*columns, strict=True)
-    return ruled_table(headings, rows, total)
+    return ruled_table(headings, rows, total, width=width)
 
 
 def _of(row: ComparedDay, kind: Kind) -> int:

@@ -12,8 +12,10 @@ from exporter.sources.processes.proc import (
     STAT_BYTES,
     Cgroup,
     Proc,
+    Stat,
     cgroup,
     command_line,
+    is_line,
     stat,
 )
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
@@ -74,13 +76,15 @@ class Register:
         process = self.processes.get(pid)
         if process is None:
             return None
-        now_stat = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
+        now_stat = _stat(proc, pid)
         if (
             now_stat is None
             or now_stat.state in _DEAD
             or (now_stat.started, now_stat.name) != (process.started, process.name)
         ):
             return None
+        if (now_stat.parent, now_stat.session) == (process.parent, process.session):
+            return process
         return replace(process, parent=now_stat.parent, session=now_stat.session)
 
     def keep(self, processes: Iterable[Process], now: Nanoseconds) -> None:
@@ -137,7 +141,7 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
     A kernel thread is added to `kernel`.
     Its start is read again at the end: the id may by then be another process's.
     """
-    line = proc.read(pid, "stat", STAT_BYTES)
+    line = proc.read(pid, "stat", STAT_BYTES, is_line)
     if line is None:
         return None
     before = stat(line)
@@ -171,5 +175,9 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
 
 def started(proc: Proc, pid: int) -> Nanoseconds | None:
     """When the process with an id began; `None` where it is gone."""
-    now = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
+    now = _stat(proc, pid)
     return None if now is None or now.state in _DEAD else now.started
+
+
+def _stat(proc: Proc, pid: int) -> Stat | None:
+    return stat(proc.read(pid, "stat", STAT_BYTES, is_line) or b"")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.engines.launch import Launch, launch, program, works_for
@@ -176,6 +177,12 @@ _STARTERS: Final = frozenset(
 """Programs that start unrelated ones, by the kernel's name of 15 characters: ancestry ends below them."""
 
 
+LAUNCHES_MAX: Final = 1024
+"""Command lines whose launch is cached: as many as processes are."""
+
+_launch: Final = lru_cache(maxsize=LAUNCHES_MAX)(launch)
+
+
 @dataclass(frozen=True, slots=True)
 class Grouped:
     """A group, whose server's sockets are still to be found, in the processes `serving`.
@@ -221,7 +228,7 @@ class _CgroupProcesses:
         for process in processes:
             if parent := self._parent(process):
                 self._children.setdefault(parent.pid, []).append(process.pid)
-        launches = {process.pid: launch(process.argv) for process in processes}
+        launches = {process.pid: _launch(process.argv) for process in processes}
         self._launches = {pid: start for pid, start in launches.items() if start is not None}
         self._servers = self._outermost()
         self._of_engine: dict[str, list[int]] = {}

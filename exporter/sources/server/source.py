@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -369,8 +368,9 @@ class ServerSource(EndpointSource):
         # Without a service level no other line is read.
         latencies = () if self._context.slo is None else tuple(latency_series(engine).lines(body))
         self._latency_lines = latencies
-        parts = (part for name, rest in chain(self._lines, latencies) for part in (name.encode(), rest))
-        return blake2b(b"\n".join(parts)).digest()
+        lines = (*self._lines, *latencies)
+        names = "\n".join([name for name, _ in lines]).encode()
+        return blake2b(names + b"\n".join([rest for _, rest in lines])).digest()
 
     def _rematched(self, engine: Engine) -> bool:
         """Whether each page must be recognized: it may be another engine's."""

@@ -1,4 +1,8 @@
-"""Charts of the last day and of the month as SVG, without a script, each with a table."""
+"""Charts of the last day and of the month as SVG, without a script, each with a table.
+
+Lengths along the axis of time are percentages and those across it are pixels, so that a chart takes the
+width that there is and its text keeps its size.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,21 +10,26 @@ from typing import Final
 
 from exporter.report import Hour
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, dollars
+from exporter.web.month import MonthLine
 from exporter.web.page.layout import Content, Element, element, table
-from exporter.web.summary import MonthLine, Summary
+from exporter.web.summary import Summary
 from exporter.web.wording import amount, local
 
-WIDTH: Final = 400
-HEIGHT: Final = 190
-LEFT: Final = 54
-RIGHT: Final = 6
+HEIGHT: Final = 210
 TOP: Final = 10
 BOTTOM: Final = 22
-MOST_POINTS: Final = 240
-"""Points of a curve: a month by the hour has three times as many, and looks the same."""
+CURVE: Final = 1000
+"""Width of a curve's own coordinates, which are stretched to the chart's width."""
+
+MOST_POINTS: Final = 120
+"""Points of a curve: a month by the hour has six times as many, and looks the same."""
 
 MOST_DIGITS: Final = 6
 """Decimals of dollars on an axis."""
+
+FIRST_LABEL: Final = 4
+LAST_LABEL: Final = 96
+"""Percentages between which the label of a time is written whole."""
 
 KINDS: Final = (
     ("work", "prefill and decode", ("prefill", "decode")),
@@ -41,25 +50,39 @@ class _ChartScale:
         self._most = self.step * self.steps
 
     def x(self, at: Instant) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (at - self._first) / self._span
+        """Percent of the width."""
+        return 100 * (at - self._first) / self._span
 
     def y(self, value: float) -> float:
+        """Pixels from the top."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self._most
 
     def grid(self) -> Iterator[Element]:
-        """A line and a label for each step of dollars."""
+        """A line for each step of dollars."""
         for number in range(self.steps + 1):
-            value = number * self.step
-            y = _short(self.y(value))
-            kind = "grid" if number else "axis"
-            yield element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_=kind)
-            yield element(
-                "text", _axis(value, self.step), x=LEFT - 6, y=_short(self.y(value) + 4), text_anchor="end"
-            )
+            y = _short(self.y(number * self.step))
+            yield element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid" if number else "axis")
 
-    def time_label(self, at: Instant, text: str) -> Element:
-        """A label below the axis."""
-        return element("text", text, x=_short(self.x(at)), y=HEIGHT - 6, text_anchor="middle")
+    def money_labels(self) -> Element:
+        """A label for each step of dollars; the widest, unseen, makes the room for all."""
+        words = [_axis(number * self.step, self.step) for number in range(self.steps + 1)]
+        labels = (
+            element("text", word, x="100%", y=_short(self.y(number * self.step) + 4), text_anchor="end")
+            for number, word in enumerate(words)
+        )
+        return element(
+            "div",
+            element("span", max(words, key=len), aria_hidden="true"),
+            element("svg", labels, height=HEIGHT),
+            class_="money",
+        )
+
+    def time_label(self, at: Instant, text: str) -> Element | None:
+        """A label below the axis; `None` where it would be cut."""
+        x = self.x(at)
+        if not FIRST_LABEL <= x <= LAST_LABEL:
+            return None
+        return element("text", text, x=_percent(x), y=HEIGHT - 6, text_anchor="middle")
 
 
 def day(summary: Summary) -> Element | None:
@@ -69,10 +92,10 @@ def day(summary: Summary) -> Element | None:
         return None
     last = hours[-1].start + NANOSECONDS_PER_HOUR
     most = max(sum(map(dollars, hour.money.values())) for hour in hours)
-    plot = _ChartScale(hours[0].start, last, most)
-    bars = (bar for hour in hours for bar in _bars(plot, hour, summary))
+    scale = _ChartScale(hours[0].start, last, most)
+    bars = (bar for hour in hours for bar in _bars(scale, hour, summary))
     marks = (
-        plot.time_label(hour.start, local(hour.start, summary.zone, "%H:%M"))
+        scale.time_label(hour.start, local(hour.start, summary.zone, "%H:%M"))
         for hour in hours
         if int(local(hour.start, summary.zone, "%H")) % 6 == 0
     )
@@ -81,7 +104,8 @@ def day(summary: Summary) -> Element | None:
         "figure",
         _drawing(
             "Cost per hour by phase, last 24 hours and the current hour",
-            (*plot.grid(), *bars, *marks),
+            scale,
+            (*scale.grid(), *bars, *marks),
         ),
         _legend(used),
         element("p", "Dollars per hour. The current hour is incomplete.", class_="quiet"),
@@ -90,7 +114,7 @@ def day(summary: Summary) -> Element | None:
 
 
 def month(summary: Summary) -> Element | None:
-    """Month to date, projection and budget, as a curve and as a table; `None` without any."""
+    """Month to date, projection and budget, as a curve; `None` without any."""
     line = summary.month
     if line is None or line.start is None or not line.points:
         return None
@@ -98,37 +122,24 @@ def month(summary: Summary) -> Element | None:
     most = max(spent, end or 0.0, budget or 0.0)
     if most <= 0:
         return None
-    plot = _ChartScale(line.start, line.end, most)
-    curve = _thinned([(plot.x(point.at), plot.y(max(0.0, point.dollars))) for point in line.points])
-    now_x, now_y = curve[-1]
-    start, base = _short(curve[0][0]), _short(plot.y(0))
-    path = " ".join(f"{_short(x)},{_short(y)}" for x, y in curve)
+    scale = _ChartScale(line.start, line.end, most)
+    now = line.points[-1]
+    now_x, now_y = _percent(scale.x(now.at)), _short(scale.y(max(0.0, now.dollars)))
     ahead = None
     if end is not None:
-        ahead = element(
-            "line",
-            x1=_short(now_x),
-            y1=_short(now_y),
-            x2=_short(plot.x(line.end)),
-            y2=_short(plot.y(end)),
-            class_="ahead",
-        )
+        ahead = element("line", x1=now_x, y1=now_y, x2="100%", y2=_short(scale.y(end)), class_="ahead")
     return element(
         "figure",
         _drawing(
             _month_words(line, spent, end, budget),
+            scale,
             (
-                *plot.grid(),
-                element(
-                    "polygon",
-                    points=f"{start},{base} {path} {_short(now_x)},{base}",
-                    class_="fill",
-                ),
-                element("polyline", points=path, class_="spent"),
+                *scale.grid(),
+                _curve(scale, line),
                 ahead,
-                *_budget(plot, budget, configured=summary.budget_configured),
-                element("circle", cx=_short(now_x), cy=_short(now_y), r=3, class_="dot"),
-                *_days(plot, line, summary),
+                *_budget(scale, budget, configured=summary.budget_configured),
+                element("circle", cx=now_x, cy=now_y, r=3, class_="dot"),
+                *_days(scale, line, summary),
             ),
         ),
         element(
@@ -138,39 +149,43 @@ def month(summary: Summary) -> Element | None:
             else "Solid: spent so far.",
             class_="quiet",
         ),
-        element(
-            "details",
-            element("summary", "The month by day"),
-            table(
-                "Month to date at the end of each day",
-                (("Day", False), ("$ so far", True)),
-                (
-                    (local(point.at - 1, summary.zone, "%a %d %b"), amount(point.dollars))
-                    for point in line.days(summary.zone)
-                ),
-                caption=False,
-            ),
-        ),
     )
 
 
-def _bars(plot: _ChartScale, hour: Hour, summary: Summary) -> Iterator[Element]:
+def _curve(scale: _ChartScale, line: MonthLine) -> Element:
+    points = [
+        (round(scale.x(point.at) * CURVE / 100), scale.y(max(0.0, point.dollars))) for point in line.points
+    ]
+    path = " ".join(f"{x},{_short(y)}" for x, y in _thinned(points))
+    base = _short(scale.y(0))
+    return element(
+        "svg",
+        element("polygon", points=f"{points[0][0]},{base} {path} {points[-1][0]},{base}", class_="fill"),
+        element("polyline", points=path, class_="spent"),
+        viewBox=f"0 0 {CURVE} {HEIGHT}",
+        preserveAspectRatio="none",
+        width="100%",
+        height=HEIGHT,
+    )
+
+
+def _bars(scale: _ChartScale, hour: Hour, summary: Summary) -> Iterator[Element]:
     """The stacked parts of an hour's bar, each with a tooltip."""
     below = 0.0
-    left, width = plot.x(hour.start) + 1, plot.x(hour.start + NANOSECONDS_PER_HOUR) - plot.x(hour.start) - 2
+    left, right = scale.x(hour.start), scale.x(hour.start + NANOSECONDS_PER_HOUR)
     when = local(hour.start, summary.zone, "%H:%M")
     for kind, label, phases in KINDS:
         money = dollars(_of(hour, phases))
         if money <= 0:
             continue
-        top = plot.y(below + money)
+        top = scale.y(below + money)
         yield element(
             "rect",
             element("title", f"{when}: {amount(money)} {label}"),
-            x=_short(left),
+            x=_percent(left),
             y=_short(top),
-            width=_short(width),
-            height=_short(plot.y(below) - top),
+            width=_percent(right - left),
+            height=_short(scale.y(below) - top),
             class_=f"{kind} so-far" if hour == summary.hours[-1] else kind,
         )
         below += money
@@ -195,27 +210,26 @@ def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]
     )
 
 
-def _budget(plot: _ChartScale, budget: float | None, *, configured: bool) -> Iterator[Element]:
+def _budget(scale: _ChartScale, budget: float | None, *, configured: bool) -> Iterator[Element]:
     if budget is None or budget <= 0:
         return
-    y = plot.y(budget)
-    yield element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_short(y), y2=_short(y), class_="budget")
+    y = scale.y(budget)
+    yield element("line", x1=0, x2="100%", y1=_short(y), y2=_short(y), class_="budget")
     yield element(
         "text",
         f"{'' if configured else 'default '}budget {_axis(budget, 1 if budget == round(budget) else 0.01)}",
-        x=LEFT + 4,
+        x=4,
         y=_short(y - 4 if y > TOP + 14 else y + 13),
         class_="budget-word",
     )
 
 
-def _days(plot: _ChartScale, line: MonthLine, summary: Summary) -> Iterator[Element]:
+def _days(scale: _ChartScale, line: MonthLine, summary: Summary) -> Iterator[Element | None]:
     if line.start is None:
         return
-    for number in (0, 7, 14, 21, 28):
+    for number in range(1, 28, 7):
         at = line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
-        if at < line.end:
-            yield plot.time_label(at, local(at, summary.zone, "%d %b").lstrip("0"))
+        yield scale.time_label(at, local(at, summary.zone, "%d %b").lstrip("0"))
 
 
 def _month_words(line: MonthLine, spent: float, end: float | None, budget: float | None) -> str:
@@ -224,9 +238,14 @@ def _month_words(line: MonthLine, spent: float, end: float | None, budget: float
     return words + ("" if budget is None else f", budget {amount(budget)}")
 
 
-def _drawing(label: str, content: Iterable[Content]) -> Element:
+def _drawing(label: str, scale: _ChartScale, content: Iterable[Content]) -> Element:
     return element(
-        "svg", element("title", label), content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label
+        "div",
+        scale.money_labels(),
+        element("svg", content, height=HEIGHT, class_="plot"),
+        class_="chart",
+        role="img",
+        aria_label=label,
     )
 
 
@@ -275,3 +294,7 @@ def _axis(value: float, step: float) -> str:
 
 def _short(coordinate: float) -> float:
     return round(coordinate, 1)
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio:.4g}%"

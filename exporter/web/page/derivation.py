@@ -9,9 +9,10 @@ from exporter.readings import KINDS
 from exporter.report import RecentHistory, Report
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
 from exporter.web import explanation as explanations
+from exporter.web.month import MeteredMonth
 from exporter.web.page.layout import Content, Element, element, name, table
-from exporter.web.page.overview import anchor
-from exporter.web.summary import GpuSummary, MeteredMonth, Summary
+from exporter.web.page.tables import anchor
+from exporter.web.summary import GpuSummary, Summary
 from exporter.web.wording import amount, price_source, share, six, timestamp
 
 PRICE_COLUMNS: Final = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
@@ -56,7 +57,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
             PRICE_COLUMNS,
             rows,
             caption=False,
-            foot=("Together", None, six(summary.dollars_per_hour), None),
+            foot=("Total", None, six(summary.dollars_per_hour), None),
         ),
         None
         if summary.run_rate_dollars is None
@@ -86,7 +87,7 @@ def _month(report: Report, summary: Summary) -> Iterator[Element]:
                 for key, value in cells
             ),
             caption=False,
-            foot=("Together", None, None, six(summary.month_to_date_dollars)),
+            foot=("Total", None, None, six(summary.month_to_date_dollars)),
         ),
         _month_against_month(summary.compared_months),
     )
@@ -163,13 +164,13 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
             columns,
             rows,
             caption=False,
-            foot=("Together", None, None, six(summary.projected_dollars)),
+            foot=("Total", None, None, six(summary.projected_dollars)),
         ),
         table(
             "The rest of the month by price",
             prices,
             periods,
-            foot=("Together", None, None, None, six(rest)),
+            foot=("Total", None, None, None, six(rest)),
         ),
         (element("p", budget) for budget in budgets),
     )
@@ -198,8 +199,8 @@ def _idle(summary: Summary) -> Iterator[Element]:
             f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
             "without adjustments. Idle is the cost of GPU time without work, allocated or not.",
         ),
-        table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
-        table("By component", component_columns, components, foot=("Together", six(idle.dollars))),
+        table("By phase", columns, rows, foot=("Total", six(idle.dollars), None)),
+        table("By component", component_columns, components, foot=("Total", six(idle.dollars))),
     )
 
 
@@ -231,9 +232,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
         )
         for price in line.prices
     )
-    foot = (
-        None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
-    )
+    foot = None if line.dollars_per_hour is None else ("Total", six(line.dollars_per_hour), None, None, None)
     yield table(f"Cost per hour of {label}", columns, rows, caption=False, foot=foot)
     if not row.priced:
         yield element("p", "No price. Add one under `hardware` in the configuration.")
@@ -281,7 +280,7 @@ def _allocated_prices(server: ServerExplanation) -> Element:
         for line in server.allocated
     )
     together = sum(line.gpus * line.dollars_per_hour for line in server.allocated)
-    foot = ("Together", None, six(together), None)
+    foot = ("Total", None, six(together), None)
     return element(
         "section",
         element("h2", _sentence(explanations.HOLDS)),
@@ -316,7 +315,7 @@ def _model(server: ServerExplanation, model: ModelExplanation) -> Iterator[Conte
             for phase in PHASES
             if account.money.get(phase)
         ),
-        foot=("Together", six(dollars(spent)), None),
+        foot=("Total", six(dollars(spent)), None),
     )
     if (split := explanations.current_split(model)) is not None:
         yield element("p", f"{_sentence(explanations.split_words(split))}.", class_="quiet")

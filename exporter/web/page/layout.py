@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from exporter.readings import ServerKey
 from exporter.report import Build
+from exporter.web.wording import amount
 
 Attribute: TypeAlias = str | int | float | bool | None
 """Value of an attribute: `None` and false omit it, true is the bare name."""
@@ -53,7 +54,9 @@ def element(name: str, /, *content: Content | Iterable[Content], **attributes: A
 
 def text(whole: Element) -> str:
     """An element as HTML."""
-    return "".join(_written(whole))
+    parts: list[str] = []
+    _write(whole, parts)
+    return "".join(parts)
 
 
 def _flat(content: Iterable[Content | Iterable[Content]]) -> Iterator[Content]:
@@ -64,21 +67,22 @@ def _flat(content: Iterable[Content | Iterable[Content]]) -> Iterator[Content]:
             yield from part
 
 
-def _written(part: Content) -> Iterator[str]:
+def _write(part: Content, parts: list[str]) -> None:
+    """Append the HTML of a part."""
     if part is None:
         return
     if isinstance(part, str):
-        yield escape(part)
+        parts.append(escape(part))
     elif isinstance(part, Verbatim):
-        yield part.text
+        parts.append(part.text)
     else:
-        yield f"<{part.name}{''.join(map(_attribute, part.attributes))}>"
+        parts.append(f"<{part.name}{''.join(map(_attribute, part.attributes))}>")
         if part.name not in VOID:
             for child in part.content:
-                yield from _written(child)
-            yield f"</{part.name}>"
+                _write(child, parts)
+            parts.append(f"</{part.name}>")
         if part.name not in INLINE:
-            yield "\n"
+            parts.append("\n")
 
 
 def _attribute(pair: tuple[str, Attribute]) -> str:
@@ -89,6 +93,12 @@ def _attribute(pair: tuple[str, Attribute]) -> str:
 
 
 NAME: Final = "Inference Cost Exporter"
+
+NARROW_COLUMNS: Final = 4
+"""Columns that fit most phones: without the script, tables with more say that they scroll."""
+
+ESTIMATE_SIGN: Final = "\N{ALMOST EQUAL TO}"
+"""Stands before money by an estimated price."""
 
 EXPLAIN: Final = "explain/"
 """Path of explanations, relative to the page."""
@@ -140,13 +150,14 @@ def whole(
         ),
         element(
             "body",
+            element("a", "Skip to the figures", href="#figures", class_="skip"),
             element(
                 "header",
                 element("h1", heading),
                 element("p", facts, data_part="about"),
                 element("p", id="refresh"),
             ),
-            element("main", main),
+            element("main", main, id="figures"),
             element(
                 "footer",
                 element(
@@ -185,15 +196,24 @@ def table(
     rows: Iterable[Iterable[Content]],
     *,
     caption: bool = True,
+    total: Iterable[Content] | None = None,
+    keys: Iterable[str] | None = None,
     foot: Iterable[Content] | None = None,
 ) -> Element:
-    """A table that scrolls, by keyboard too, if it is wider than the window.
+    """A table that scrolls, by keyboard too, if it is wider than the window; then it says so.
 
-    `columns` are headings, each with whether its cells are numbers; the first cell of a row is its heading.
+    Args:
+        label: what the table shows.
+        columns: headings, each with whether its cells are numbers; the first cell of a row is its heading.
+        rows: cells of each row.
+        caption: whether the label is shown.
+        total: cells of a row above all, which sums them.
+        keys: for each row the figures by which the script sorts it, in words.
+        foot: cells of a row below all.
     """
     columns = tuple(columns)
 
-    def row(cells: Iterable[Content]) -> Element:
+    def row(cells: Iterable[Content], key: str | None = None) -> Element:
         first, *rest = cells
         return element(
             "tr",
@@ -202,20 +222,37 @@ def table(
                 element("td", cell, class_="number" if number else None)
                 for cell, (_, number) in zip(rest, columns[1:], strict=True)
             ),
+            data_by=key,
         )
 
     head = (element("th", word, scope="col", class_="number" if number else None) for word, number in columns)
+    body = map(row, rows) if keys is None else map(row, rows, keys)
     return element(
         "div",
         element(
-            "table",
-            element("caption", label) if caption else None,
-            element("thead", element("tr", head)),
-            element("tbody", map(row, rows)),
-            None if foot is None else element("tfoot", row(foot)),
+            "p",
+            "Scroll sideways for all columns.",
+            class_="hint many" if len(columns) > NARROW_COLUMNS else "hint",
+            aria_hidden="true",
         ),
-        class_="table",
-        role="region",
-        aria_label=label,
-        tabindex=0,
+        element(
+            "div",
+            element(
+                "table",
+                element("caption", label) if caption else None,
+                element("thead", element("tr", head)),
+                None if total is None else element("tbody", row(total), class_="total"),
+                element("tbody", body),
+                None if foot is None else element("tfoot", row(foot)),
+            ),
+            class_="table",
+            role="region",
+            aria_label=label,
+            tabindex=0,
+        ),
     )
+
+
+def estimated_amount(dollars: float, *, estimated: bool) -> str:
+    """Money to the cent; an estimate begins with a sign."""
+    return f"{ESTIMATE_SIGN} {amount(dollars)}" if estimated else amount(dollars)

@@ -135,6 +135,20 @@ def test_without_a_price_there_is_no_figure(tmp_path: Path) -> None:
     assert {row["dollars"] for row in rows} == {""}
 
 
+def test_the_prices_are_printed_with_their_source(past: PastAnswer, tmp_path: Path) -> None:
+    """Two GPUs at the configured price; without one there is none, and of a list price the date."""
+    head = "prices at the end:\n"
+
+    assert f"{head}  2 x H100: 2.000000 dollars per GPU-hour, configured: hardware[0].rented\n\n" in sheet(
+        past, "table"
+    )
+    unpriced = november(tmp_path, "unmatched_hardware: unpriced\n", hours=48)
+    assert f"{head}  2 x H100: no price\n\n" in sheet(unpriced, "table")
+    estimated = november(tmp_path, "interval: 10s\n", hours=48)
+    assert "2 x H100: " in sheet(estimated, "table")
+    assert " of 2026-" in sheet(estimated, "table").partition(head)[2].partition("lacks:")[0]
+
+
 def test_savings_are_found_by_the_same_rules(past: PastAnswer) -> None:
     """A GPU that was free for two weeks: 2 dollars x 730 hours a month."""
     savings = document(past)["savings"]

@@ -1,0 +1,267 @@
+"""The first configuration of a host, as commented YAML, from what the doctor sees and a few answers. Pure."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from exporter.config.document import Scalar
+from exporter.config.hardware import (
+    IN_SERVICE,
+    LIFE_YEARS,
+    MATCH_GPU_MODEL,
+    PER_GPU_HOUR,
+    PURCHASE_PER_GPU,
+    PURCHASE_PER_HOST,
+)
+from exporter.config.keys import BUDGET_DOLLARS, TEAM
+from exporter.config.problems import Position, Problems, RefusedError
+from exporter.config.schema import Context, Key, Validator
+from exporter.config.values import Choice
+from exporter.readings import printable
+from exporter.reports.diagnosis import Diagnosis, DoctorGpu
+from exporter.reports.doctor import location_words
+from exporter.reports.server_findings import discovered_lines
+
+COLUMNS: Final = 100
+SERVERS_LISTED: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """The form of an answer: that of a value of the configuration.
+
+    `text`: it is written in quotes. `lenient`: another spelling is corrected instead of refused.
+    """
+
+    validator: Validator[Any]
+    text: bool = False
+    lenient: bool = False
+
+    @classmethod
+    def of(cls, key: Key[Any], *, text: bool = False) -> "AnswerForm":
+        """The form of a key's value."""
+        return cls(key.validator, text)
+
+    def checked(self, answer: str) -> str:
+        """The answer as YAML.
+
+        Raises:
+            RefusedError: it is no such value; the message has the reason and the remedy.
+        """
+        start = Position(1, 1)
+        written = Scalar(start, answer, plain=not self.text, end=Position(1, 1 + len(answer)))
+        if not answer:
+            raise RefusedError(f"an answer is needed: {self.validator.expected}")
+        try:
+            self.validator.read(written, "", Context(ZoneInfo("UTC"), Problems()))
+        except RefusedError as error:
+            if self.lenient and error.instead is not None:
+                return error.instead
+            raise
+        return json.dumps(answer, ensure_ascii=False) if self.text else answer
+
+
+RENTED: Final = "rented"
+OWNED: Final = "owned"
+KIND: Final = AnswerForm(
+    Choice((RENTED, OWNED), also=(("r", RENTED), ("rent", RENTED), ("o", OWNED), ("own", OWNED))),
+    lenient=True,
+)
+RENT: Final = AnswerForm.of(PER_GPU_HOUR)
+PURCHASE: Final = AnswerForm.of(PURCHASE_PER_HOST)
+DATE: Final = AnswerForm.of(IN_SERVICE)
+YEARS: Final = AnswerForm.of(LIFE_YEARS)
+BUDGET: Final = AnswerForm.of(BUDGET_DOLLARS)
+TEAM_NAME: Final = AnswerForm.of(TEAM, text=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """Terms of owned GPUs; the price is of the whole host, or of one GPU where none is visible."""
+
+    dollars: str
+    in_service: str
+    life_years: str
+
+
+@dataclass(frozen=True, slots=True)
+class InitialAnswers:
+    """What the host cannot know, as YAML; empty is unknown. `rents` are dollars per GPU-hour by model."""
+
+    rents: Mapping[str, str] = field(default_factory=dict)
+    purchase: Purchase | None = None
+    budget: str = ""
+    team: str = ""
+
+
+def gpu_counts(diagnosis: Diagnosis) -> dict[str, int]:
+    """GPUs of the host by model, the most frequent first; any model (an empty name) where none is visible."""
+    counts = Counter(gpu.gpu_model for gpu in diagnosis.gpus)
+    return dict(counts.most_common()) or {"": 0}
+
+
+def catalogue_price(diagnosis: Diagnosis, gpu_model: str) -> str:
+    """The catalogue's price of a GPU of a model, with its source and date; empty without one."""
+    gpu = next((gpu for gpu in diagnosis.gpus if gpu.gpu_model == gpu_model), None)
+    return "" if gpu is None else _price_words(gpu)
+
+
+def _price_words(gpu: DoctorGpu) -> str:
+    for price in gpu.prices:
+        if price.dollars_per_hour is not None and price.price_basis != "configured":
+            dated = f", as of {price.as_of}" if price.as_of else ""
+            return f"{_digits(price.dollars_per_hour)} dollars per GPU-hour ({price.source}{dated})"
+    return ""
+
+
+def _digits(dollars: float) -> str:
+    """Dollars with two to six decimals."""
+    whole, _, decimals = f"{dollars:.6f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def initial_config(diagnosis: Diagnosis, answers: InitialAnswers, written: str, name: str) -> str:
+    """The text of a configuration. `written` is its date, and `name` its file.
+
+    An example begins with `#` and no space: without that character it is in force.
+    """
+    sections = (
+        _head(diagnosis, written, name),
+        _hardware(diagnosis, answers),
+        _budgets(answers),
+        _ownership(answers),
+        _servers(diagnosis),
+        _other_keys(),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _head(diagnosis: Diagnosis, written: str, name: str) -> Iterator[str]:
+    counts = gpu_counts(diagnosis)
+    gpus = ", ".join(f"{count} x {model}" for model, count in counts.items() if count) or "no GPU was visible"
+    yield from _comment(f"Inference Cost Exporter on {diagnosis.host}, written by `init` on {written}.")
+    yield from _comment(f"Host: {gpus}; {location_words(diagnosis.place)}.")
+    yield from _comment(f"Check a change: inference-cost-exporter check-config --config.file={name}")
+    yield from _comment("A line that begins with # and no space is an example: remove the # to use it.")
+
+
+def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
+    yield from _comment("Price of the GPUs. The first rule that matches a GPU prices it.")
+    counts = gpu_counts(diagnosis)
+    if answers.purchase is not None:
+        yield from _owned(answers.purchase, sum(counts.values()))
+        return
+    yield "hardware:" if answers.rents else "#hardware:"
+    for model in sorted(counts, key=_is_matched, reverse=True):  # a rule without a match comes last
+        known = catalogue_price(diagnosis, model)
+        rent = answers.rents.get(model, "")
+        match = f"match: {{gpu_model: {_pattern(model)}}}, " if _is_matched(model) else ""
+        if rent:
+            if known:
+                yield from _comment(f"Catalogue, for comparison: {known}.")
+            yield f"- {{{match}rented: {{dollars_per_gpu_hour: {rent}}}}}"
+        elif known:
+            yield from _comment(f"Estimate in force, not your bill: {known}.")
+            yield f"#- {{{match}rented: {{dollars_per_gpu_hour: {known.partition(' ')[0]}}}}}"
+        else:
+            what = f"{model} has" if model else "Without an estimate, a GPU has"
+            yield from _comment(f"{what} no price and no cost until a rule gives one in place of PRICE:")
+            yield from _comment(f"- {{{match}rented: {{dollars_per_gpu_hour: PRICE}}}}")
+
+
+def _owned(purchase: Purchase, gpus: int) -> Iterator[str]:
+    yield "hardware:"
+    yield "- owned:"
+    yield f"    {PURCHASE_PER_HOST.name if gpus else PURCHASE_PER_GPU.name}: {purchase.dollars}"
+    if gpus:
+        yield f"    gpus_per_host: {gpus}"
+    yield f"    in_service: {purchase.in_service}"
+    yield f"    life_years: {purchase.life_years}"
+    yield from _comment(
+        "Electricity is charged with `energy: {dollars_per_kilowatt_hour: PRICE}` in this rule."
+    )
+
+
+def _budgets(answers: InitialAnswers) -> Iterator[str]:
+    if answers.budget:
+        yield from _comment("Alerts and the page compare the month with it.")
+        yield f"budgets:\n- {{name: fleet, dollars_per_month: {answers.budget}}}"
+        return
+    yield from _comment(
+        "No budget: tickets compare with 27000 dollars a month, and nobody is paged. Set yours:"
+    )
+    yield "#budgets:\n#- {name: fleet, dollars_per_month: 27000}"
+
+
+def _ownership(answers: InitialAnswers) -> Iterator[str]:
+    yield from _comment("Owners of the servers' cost. The first rule that matches decides.")
+    if answers.team:
+        yield f"ownership:\n  rules:\n  - {{team: {answers.team}}}"
+    else:
+        yield '#ownership: {rules: [{match: {server: "chat*"}, product: assistant, team: search}]}'
+
+
+def _servers(diagnosis: Diagnosis) -> Iterator[str]:
+    yield from _comment("Servers are discovered; an entry gives one a name. A renamed server restarts at 0.")
+    yield from _comment("Found on this host:")
+    discovered = diagnosis.sights
+    indices = {gpu.uuid: gpu.index for gpu in diagnosis.gpus}
+    for line in discovered_lines(discovered[:SERVERS_LISTED], indices):
+        yield f"#   {printable(line.removeprefix('  '))}"
+    if len(discovered) > SERVERS_LISTED:
+        yield f"#   and {len(discovered) - SERVERS_LISTED} more; `doctor` lists them"
+    if not discovered:
+        yield "#   none was found; docs/unread.md has the reasons"
+    yield "#servers:\n#- {match: {port: 8000}, name: chat}"
+
+
+def _other_keys() -> Iterator[str]:
+    yield from _comment("Zone in which months begin; without one, UTC.")
+    yield "#timezone: Europe/Berlin"
+    yield from _comment("Every key: docs/configuration.md.")
+
+
+def _comment(text: str) -> Iterator[str]:
+    """Lines of a comment."""
+    start = "# "
+    yield from wrap(
+        printable(text), COLUMNS, initial_indent=start, subsequent_indent=start, break_long_words=False
+    )
+
+
+def _is_matched(model: str) -> bool:
+    """Whether a rule can name a model: what a driver reports may be no pattern."""
+    try:
+        AnswerForm.of(MATCH_GPU_MODEL).checked(model)
+    except RefusedError:
+        return False
+    return True
+
+
+def _pattern(model: str) -> str:
+    """A pattern for exactly one text, in quotes."""
+    escaped = "".join(f"[{character}]" if character in "*?[" else character for character in model)
+    return json.dumps(escaped, ensure_ascii=False)
+
+
+def summary(diagnosis: Diagnosis) -> Iterator[str]:
+    """What the host costs by a configuration, and what is wrong with that."""
+    yield from diagnosis.sums or ("nothing is priced",)
+    for finding in diagnosis.findings:
+        if finding.severity != "note":
+            yield f"{finding.severity}: {finding.text}"
+
+
+def scrape_job(host: str, port: int) -> str:
+    """The job for Prometheus."""
+    target = json.dumps(f"{printable(host)}:{port}")
+    return (
+        "scrape_configs:\n"
+        "  - job_name: inference-cost-exporter\n"
+        "    honor_labels: true\n"
+        f"    static_configs: [{{targets: [{target}]}}]\n"
+    )

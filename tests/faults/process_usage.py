@@ -1,0 +1,30 @@
+"""What this process holds."""
+
+import gc
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.faulty_host import FaultyHost
+
+
+@dataclass(frozen=True)
+class ProcessUsage:
+    """Blocks of memory, descriptors, threads, and bytes of the ledger's file."""
+
+    blocks: int
+    descriptors: int
+    threads: int
+    file: int
+
+
+def usage_of(host: FaultyHost) -> ProcessUsage:
+    """Now, without garbage."""
+    gc.collect()
+    return ProcessUsage(
+        sys.getallocatedblocks(),
+        len(list(Path("/proc/self/fd").iterdir())),
+        threading.active_count(),
+        host.path.stat().st_size,
+    )

@@ -1,0 +1,178 @@
+"""Run real engines on the CPU, one after the other, and record each at work.
+
+    python tests/recordings/record.py build/recordings [max xinference ...]
+
+Each is installed into an environment of its own in `.cache/engines`, started, asked by clients, read
+meanwhile by the verb `record`, and ended. Run by `make captures`.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from tests.recordings.engines import CACHE, PORT, ROOT, RUNNABLE, TORCH, Runnable
+
+PATIENCE_SECONDS = 3600
+"""Some compile their model for a quarter of an hour on two cores."""
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+
+
+def install(name: str, steps: tuple[tuple[str, ...], ...]) -> Path:
+    """An environment with these packages, made once; the folder of its programs."""
+    folder = CACHE / name
+    stamp = folder / ".complete"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != repr(steps):
+        python = subprocess.run(
+            ["tools/python"],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "PYTHON": "python3.11"},
+            capture_output=True,
+            text=True,
+        )
+        if python.returncode:
+            raise SystemExit(f"missing: Python 3.11, which the packages of {name} are built for")
+        subprocess.run([python.stdout.strip(), "-m", "venv", "--clear", str(folder)], check=True)
+        for step in steps:
+            pip = (str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check")
+            subprocess.run([*pip, *step], check=True)
+        # Neither is needed to serve text, and their compiled parts want another torch.
+        unneeded = ("uninstall", "--quiet", "--yes", "torchaudio", "torchcodec")
+        subprocess.run([str(folder / "bin/pip"), *unneeded], check=True)
+        stamp.write_text(repr(steps), encoding="utf-8")
+    return folder / "bin"
+
+
+def tiny(dtype: str) -> Path:
+    """The model of `tests/vllm`, in this type."""
+    folder = CACHE / f"tiny-{dtype}"
+    if not (folder / "config.json").exists():
+        programs = install("model", ((TORCH, "transformers==5.19.0"),))
+        script = str(ROOT / "tests/vllm/tiny_model.py")
+        subprocess.run([str(programs / "python"), script, str(folder), dtype], check=True)
+    return folder
+
+
+def start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, so that what it starts ends with it."""
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **OFFLINE, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def await_answer(server: subprocess.Popen[bytes], path: str, log: Path) -> None:
+    """Until the server answers, or ends, or an hour is over."""
+    for _ in range(PATIENCE_SECONDS):
+        if answers(path):
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(1)
+    raise SystemExit(f"{path} does not answer, see {log}")
+
+
+def answers(path: str) -> bool:
+    """Whether the server serves."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def record(runnable: Runnable, folder: Path) -> None:
+    """Read the server while it is asked; three pages are left."""
+    flags = (f"--url={runnable.metrics}", f"--engine={runnable.engine}", f"--output={folder}")
+    verb = (sys.executable, "-m", "exporter", "record", *flags, "--times=1000", "--every=2s")
+    recorder = subprocess.Popen(verb, cwd=ROOT)
+    while not (_partial(folder) / "0001.prom").exists():
+        if recorder.poll() is not None:
+            raise SystemExit(f"{runnable.engine} is not recorded")
+        time.sleep(0.2)
+    runnable.work()
+    time.sleep(6)  # the last counts are read
+    recorder.send_signal(signal.SIGINT)
+    if recorder.wait(60):
+        raise SystemExit(f"{runnable.engine} is not recorded")
+    thin(folder)
+
+
+def _partial(folder: Path) -> Path:
+    """Where the verb writes until it ends."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def thin(folder: Path) -> None:
+    """Keep the first page, one between and the last, without bounds of histograms."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    first, *between, last = manifest["pages"]
+    moved = [page for page in between if page["counted"] not in (first["counted"], last["counted"])]
+    rest = [first, *(moved or between)[:1], last]
+    for page in manifest["pages"]:
+        if page not in rest:
+            (folder / page["file"]).unlink()
+    for number, page in enumerate(rest, 1):
+        name = f"{number:04}.prom"
+        lines = (folder / page["file"]).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / page["file"]).unlink()
+        (folder / name).write_text(
+            "".join(line for line in lines if "_bucket{" not in line), encoding="utf-8"
+        )
+        page["file"] = name
+    manifest["pages"] = rest
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def main(output: str, *names: str) -> None:
+    """Those engines, or all of them; a folder of before is written anew."""
+    # A shell's background ignores it, and so would the verb.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    known = {runnable.engine: runnable for runnable in RUNNABLE}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"{', '.join(unknown)}: no such engine; there are {', '.join(known)}")
+    for name in names or known:
+        runnable = known[name]
+        folder = Path(output).resolve() / f"{runnable.engine}-{runnable.version}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in (folder, _partial(folder)):
+            shutil.rmtree(old, ignore_errors=True)
+        programs, model = install(name, runnable.packages), tiny(runnable.dtype)
+        log = folder.with_name(f"{folder.name}.log")
+        with log.open("wb") as written:
+            server = start(runnable.command(programs, model), runnable.environment, written)
+            try:
+                await_answer(server, runnable.ready, log)
+                runnable.prepare()
+                record(runnable, folder)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
