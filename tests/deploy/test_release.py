@@ -104,7 +104,9 @@ def oci(tmp_path: Path) -> dict[str, bytes]:
         folders[name] = tmp_path / name
     content = image.archive(folders, ("1.2.3", "abc"), "1.2.3", "2026-11-29T00:00:00Z", 0)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return {info.name: file.read() for info in archive if (file := archive.extractfile(info)) is not None}
+        return {
+            info.name: member.read() for info in archive if (member := archive.extractfile(info)) is not None
+        }
 
 
 def blob(oci: dict[str, bytes], described: dict[str, Any]) -> Any:

@@ -45,7 +45,7 @@ class Clone:
     def git(self, *words: str) -> str:
         """What git prints there."""
         identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.com")
-        command = ["git", "-C", self.folder, *identity, *words]
+        command = ["git", "-C", str(self.folder), *identity, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def prepare(self) -> None:

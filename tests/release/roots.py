@@ -25,7 +25,14 @@ def system(name: str) -> Path:
     root = CACHE / name
     if not (root / "made").exists():
         shutil.rmtree(root, ignore_errors=True)
-        command = ["debootstrap", "--variant=minbase", "--include=systemd", SUITES[name], root, *mirror()]
+        command = [
+            "debootstrap",
+            "--variant=minbase",
+            "--include=systemd",
+            SUITES[name],
+            str(root),
+            *mirror(),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
         (root / "made").touch()
