@@ -170,11 +170,11 @@ def _check_place(options: InitOptions) -> None:
         VerbFailedError: it exists, or its folder cannot be written.
     """
     file, folder = options.config_file, options.config_file.absolute().parent
-    if file.is_dir():
+    if os.path.isdir(file):
         raise VerbFailedError(f"{file}: is a directory; name the file in it")
     if os.path.lexists(file) and not options.force:
         raise VerbFailedError(_exists(file))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise VerbFailedError(f"{file}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise VerbFailedError(

@@ -13,6 +13,7 @@ from exporter.cli import main
 from exporter.cli.record import RecordOptions, record
 from exporter.engines import ENGINES
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.version import VERSION
 
 TEN_SECONDS = 10 * NANOSECONDS_PER_SECOND
 BEGUN = 1_767_225_600 * NANOSECONDS_PER_SECOND
@@ -149,7 +150,7 @@ def test_a_recording_holds_masked_pages_and_what_was_read(
     ]
     assert json.loads((output / "manifest.json").read_bytes()) == {
         "format": 1,
-        "exporter": "0.1.0",
+        "exporter": VERSION,
         "engine": "vllm",
         "version": "0.32.0",
         "begun": "2026-01-01T00:00:00Z",

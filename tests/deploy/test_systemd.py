@@ -73,11 +73,16 @@ def test_the_readme_puts_program_and_configuration_where_the_unit_looks(command:
 
 
 def test_no_command_of_the_readme_needs_a_path_that_is_not_set() -> None:
-    """Commands on a host name the program by its full path; nothing puts it on PATH."""
+    """A link puts the program on PATH before the first command that names it without its folder."""
     readme = (ROOT / "README.md").read_text()
     section = readme.partition("## Install on a GPU host")[2].partition("\n## ")[0]
+    link = "sudo ln -sf /opt/inference-cost-exporter/bin/inference-cost-exporter /usr/local/bin/\n"
+    before, linked, after = section.partition(link)
 
-    assert re.findall(r"^inference-cost-exporter .*$", section, re.MULTILINE) == []
+    named = re.compile(r"^(?:sudo )?inference-cost-exporter .*$", re.MULTILINE)
+    assert linked
+    assert named.findall(before) == []
+    assert named.findall(after)
 
 
 def test_it_is_root_without_capabilities(unit: configparser.ConfigParser) -> None:
