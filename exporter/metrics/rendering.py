@@ -10,26 +10,13 @@ from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
 from exporter.metrics.metric import Metric, Row
 from exporter.metrics.table import METRICS
+from exporter.metrics.writing import OPENMETRICS, TEXT, Format, Writer
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.report import Build, Report
 from exporter.units import Nanoseconds
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One exposition format."""
-
-    content_type: str
-    encode: Callable[[Collector], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +27,6 @@ class Variant:
     gzip: bool
 
 
-# Our names are valid in every scheme, so that escaping changes nothing. This scheme is the fastest: it checks
-# a name once, where the others check each of its characters.
-TEXT: Final = Format(CONTENT_TYPE_PLAIN_0_0_4, partial(generate_latest, escaping=openmetrics.ALLOWUTF8))
-OPENMETRICS: Final = Format(
-    openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, escaping=openmetrics.ALLOWUTF8)
-)
-
 _OPENMETRICS_TYPE: Final = "application/openmetrics-text"
 _OPENMETRICS_VERSIONS: Final = ("", "1.0.0")
 _TEXT_TYPES: Final = ("text/plain", "text/*", "*/*")
@@ -56,8 +36,7 @@ def variant(accept: str, accept_encoding: str) -> Variant:
     """The variant for two request headers.
 
     OpenMetrics 1.0.0 if it is named with at least the weight of text; else text 0.0.4, also for clients that
-    accept neither, such as browsers. The library's own choice is not used: it ignores weights, and copies the
-    client's text into a header of the response.
+    accept neither, such as browsers.
     """
     text = metrics = 0.0
     for name, parameters in _items(accept):
@@ -90,83 +69,6 @@ def _weight(parameters: dict[str, str]) -> float:
     except ValueError:
         return 0.0
     return weight if 0.0 <= weight <= 1.0 else 0.0
-
-
-Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
-
-_number: Callable[[float], str] = floatToGoString  # the library's function has no types
-
-_ZERO: Final = f" {_number(0)}"
-"""End of a line whose value is replaced."""
-
-
-def family(metric: Metric, rows: Iterable[Row] = ()) -> Family:
-    """A metric with its rows, as the client library has it."""
-    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-    of_metric = kind(metric.name, metric.help, labels=metric.labels)
-    for values, value in rows:
-        of_metric.add_metric(values, value)
-    return of_metric
-
-
-@dataclass(frozen=True, slots=True)
-class _FamilyText:
-    """The text above a metric's rows, and each of its series up to the value, by label values."""
-
-    head: str
-    series: dict[tuple[str, ...], str]
-
-
-class Writer:
-    """Writes pages in one format, and keeps the text of each metric's series.
-
-    Names, labels and escapes take the client library two thirds of a page's time, and seldom change.
-    """
-
-    def __init__(self, form: Format) -> None:
-        self._form = form
-        self._end = self._written()
-        self._texts: dict[str, _FamilyText] = {}
-
-    def known_labels(self, metric: Metric) -> Collection[tuple[str, ...]]:
-        """The label values of the kept series, which have been checked."""
-        text = self._texts.get(metric.name)
-        return () if text is None else text.series.keys()
-
-    def page(self, metrics: Iterable[tuple[Metric, Sequence[Row]]]) -> bytes:
-        """The page of metrics with their rows, in this order."""
-        return (
-            "".join(piece for metric, rows in metrics for piece in self._lines(metric, rows)) + self._end
-        ).encode()
-
-    def _lines(self, metric: Metric, rows: Sequence[Row]) -> Iterator[str]:
-        text = self._texts.get(metric.name)
-        if text is None or any(values not in text.series for values, _ in rows):
-            text = self._texts[metric.name] = self._family_text(metric, rows)
-        yield text.head
-        for values, value in rows:
-            yield f"{text.series[values]} {_number(value)}\n"
-
-    def _family_text(self, metric: Metric, rows: Sequence[Row]) -> _FamilyText:
-        head = self._written(family(metric)).removesuffix(self._end)
-        whole = self._written(family(metric, ((values, 0) for values, _ in rows)))
-        lines = whole.removeprefix(head).removesuffix(f"\n{self._end}").split("\n")
-        series = {values: line.removesuffix(_ZERO) for (values, _), line in zip(rows, lines, strict=True)}
-        return _FamilyText(head, series)
-
-    def _written(self, *families: Family) -> str:
-        return self._form.encode(_FamilyCollector(families)).decode()
-
-
-class _FamilyCollector(Collector):
-    """Families, as the client library collects them."""
-
-    def __init__(self, families: Iterable[Family]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Family]:
-        """All of them."""
-        return self._families
 
 
 STALE_INTERVALS: Final = 3
@@ -310,8 +212,7 @@ def _valid_rows(
 
 
 def _check_unique(metrics: Iterable[Metric]) -> None:
-    # The registry compares collectors with each other, not one collector's families.
-    families = Counter(family(metric).name for metric in metrics)
+    families = Counter(OPENMETRICS.family(metric) for metric in metrics)
     if twins := sorted(name for name, count in families.items() if count > 1):
         raise ValueError(f"these stand twice in the table of metrics: {', '.join(twins)}")
 
@@ -320,7 +221,7 @@ def _labels(metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
     """A row's label values, printable and bounded.
 
     Raises:
-        ValueError: their number is not that of the labels. The library would cut them to it.
+        ValueError: their number is not that of the labels.
         TypeError: one of them is no text.
     """
     if len(values) != len(metric.labels):

@@ -225,7 +225,7 @@ def test_a_metric_that_raises_costs_itself_only(
     ids=["too few", "too many", "number", "none", "no value", "text value"],
 )
 def test_a_row_that_does_not_fit_is_not_cut_to_fit(row: Any, make_report: MakeReport) -> None:
-    """The client library truncates labels silently; here such a family is left out and counted."""
+    """Labels are not cut off to fit: such a family is left out and counted."""
     exposition = Exposition(BUILD, [of_rows(row)])
 
     assert exposition.render(make_report(), PLAIN, stale=False) == b""
