@@ -59,7 +59,7 @@ deep: programs develop ## Run the tests with 40 times the examples, new ones eac
 
 .PHONY: faults
 faults: programs develop ## Run 200 seeded fault plans on a simulated host, and recalculate its ledger
-	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)
+	@$(with_tools) pytest tests/faults/test_plans.py -n auto --plans 200 $(ARGS)
 
 .PHONY: soak
 soak: programs develop ## Run a daemon for two hours and a simulated month under faults, and compare its ledger; ARGS='--hours 8'
