@@ -96,6 +96,10 @@ class Writer:
 
 def _series(metric: Metric, values: Sequence[str]) -> str:
     """The name and labels of a series, these in the order of their names."""
-    labels = sorted(zip(metric.labels, values, strict=True))
-    text = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
-    return f"{metric.name}{{{text}}}" if text else metric.name
+    return series_text(metric.name, sorted(zip(metric.labels, values, strict=True)))
+
+
+def series_text(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    """A name and its labels, in their order, as both formats write a series."""
+    text = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
+    return f"{name}{{{text}}}" if text else name

@@ -27,7 +27,7 @@ WINDOW: Final = 5
 """Days: memory goes up and down with what was last done, so the least of so many days counts."""
 
 BLOCKS_PER_HOUR: Final = 150
-"""Of memory: 60 to 100 were seen, as an hour of history for each hour would be. A block each tick is 72 more."""
+"""Of memory: 60 to 100 were seen, as much as an hour of history takes. A block each tick is 72 more."""
 
 BYTES_PER_HOUR: Final = 3_000
 """Of the ledger: hours are kept for 40 days."""

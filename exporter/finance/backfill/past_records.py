@@ -10,20 +10,22 @@ from hashlib import blake2b
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import TokenPosting
 from exporter.finance.backfill.hourly import HOUR
 from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.ledger.totals import SegmentSums
+from exporter.metrics.writing import series_text
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Picodollars,
+    dollars,
 )
 
 STEP_SECONDS: Final = 300
@@ -202,7 +204,7 @@ class PastRecords:
         for (owner, phase), amount in sums.cost.items():
             if not amount:
                 continue
-            value = amount / PICODOLLARS_PER_DOLLAR
+            value = dollars(amount)
             of_owner = ("cluster", cluster), ("product", owner.product), ("team", owner.team)
             of_server = (*of_owner, ("namespace", owner.namespace), ("server", owner.server))
             self._add(hour, SPEND, (("cluster", cluster),), value)
@@ -238,7 +240,7 @@ class PastRecords:
             self._add(hour, GPUS_PRICED, of_model, time / HOUR)
         for model, amount in priced.items():
             of_model = ("cluster", cluster), ("gpu_model", model)
-            self._add(hour, GPU_PRICE, of_model, amount / PICODOLLARS_PER_DOLLAR)
+            self._add(hour, GPU_PRICE, of_model, dollars(amount))
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
         """Take in the tokens of a tick."""
@@ -361,21 +363,15 @@ def _closed(months: _Months, month: str) -> dict[SeriesId, float]:
 
 
 def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float]:
-    values: dict[SeriesId, float] = {}
+    sums: dict[SeriesId, Picodollars] = {}
     for series, amount in parts:
-        values[series] = values.get(series, 0.0) + amount / PICODOLLARS_PER_DOLLAR
-    return values
+        add(sums, series, amount)
+    return {series: dollars(amount) for series, amount in sums.items()}
 
 
 def _series_text(series: SeriesId, ledger: str) -> str:
     labels = (*((name, value) for name, value in series.labels if value), ("ledger", ledger))
-    return f"{series.name}{{{','.join(_label_texts(labels))}}}"
-
-
-def _label_texts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for name, value in labels:
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        yield f'{name}="{escaped}"'
+    return series_text(series.name, labels)
 
 
 def import_commands(path: str, ledger: str) -> tuple[tuple[str, str], ...]:
