@@ -240,11 +240,12 @@ def test_several_files_compressed_or_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"x" * 1000)[:-9], "cannot be read: Compressed file ended"),
+        (gzip.compress(b"x" * 1000, mtime=0)[:-9], "cannot be read: Compressed file ended"),
         (b"\x1f\x8b\x08\x00" + b"\x00" * 6 + b"\xff" * 20, "cannot be read: Error -3"),
         (b"\x28\xb5\x2f\xfd\x00", "is compressed by zstd: give it as `zstd -dc"),
         (None, "cannot be read: No such file"),
     ],
+    ids=["cut short", "damaged", "zstd", "missing"],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
     """Is named, with the reason."""
