@@ -165,7 +165,7 @@ def _fleet(
     release_rules = replace(
         tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware))
     )
-    fleet = source.read(Period.named(month_of(now, zone).name), zone, now)
+    fleet = source.read_local(lambda local: Period.named(month_of(now, local).name), zone, now)
     if not fleet.hosts:
         raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
     usages: list[HostUsage] = []

@@ -1,8 +1,10 @@
 """The verb `advise`: one ledger at the prices of its configuration, or a folder of ledgers."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,6 +16,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Holder
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import HOUR, NOVEMBER, UNALLOCATED_OWNER, StillClock
 
 DOLLAR = 10**12
@@ -25,7 +28,9 @@ hardware:
 """
 
 
-def metered(path: Path, hours: int) -> int:
+def metered(
+    path: Path, hours: int, *, begin: int = NOVEMBER, zone: str = "UTC", basis: PriceBasis = "configured"
+) -> int:
     """A ledger of a free GPU and one of a silent server, at 4 dollars an hour. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clock = StillClock()
@@ -37,14 +42,14 @@ def metered(path: Path, hours: int) -> int:
     }
     owners = ((free, OwnerPhase(UNALLOCATED_OWNER, "idle")), (server_gpu, OwnerPhase(ARCHIVE, "idle")))
     for number in range(hours):
-        start = NOVEMBER + number * HOUR
-        day = f"2026-11-{number // 24 + 1:02d}"
-        money = tuple(MoneyPosting(gpu, "rent", "configured", owner, 4 * DOLLAR) for gpu, owner in owners)
+        start = begin + number * HOUR
+        day = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).date().isoformat()
+        money = tuple(MoneyPosting(gpu, "rent", basis, owner, 4 * DOLLAR) for gpu, owner in owners)
         times = tuple(GpuTimePosting(gpu, owner, HOUR, priced=True) for gpu, owner in owners)
-        segment = Segment(start, start + HOUR, "2026-11", day, 8 * DOLLAR, money, times)
+        segment = Segment(start, start + HOUR, day[:7], day, 8 * DOLLAR, money, times)
         clock.now = start + HOUR
         state = State(wall=clock.now, accrued=8 * DOLLAR * (number + 1), gpus=gpus)
-        ledger.post(Postings(clock.now, (segment,), day=day), state)
+        ledger.post(Postings(clock.now, (segment,), day=day, zone=zone), state)
     ledger.close()
     return clock.now
 
@@ -207,6 +212,24 @@ def test_a_fleet_that_has_nothing_of_this_month(
 
     assert advise(options, StillClock(now + 60 * 24 * HOUR)) == 1
     assert "no ledger has anything of this month" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("zone", "after"),
+    [("America/Los_Angeles", 3), ("Asia/Tokyo", -6)],
+    ids=["where-november-goes-on", "where-december-began"],
+)
+def test_the_month_of_a_fleet_is_that_of_its_zone(
+    zone: str, after: int, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 03:00 UTC of 1 December it is November in California; at 18:00 before, December in Japan."""
+    begin = NOVEMBER + (30 * 24 + after - 48) * HOUR
+    now = metered(tmp_path / "fleet" / "a" / "ledger.db", 48, begin=begin, zone=zone)
+    options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
+
+    printed = document(options, now, capsys)
+
+    assert [each["dollars_per_month"] for each in printed["savings"]] == [2920, 2920]
 
 
 @pytest.mark.parametrize("window", ["23h", "41d", "60m", "two"])
