@@ -214,6 +214,41 @@ def test_a_fleet_that_has_nothing_of_this_month(
     assert "no ledger has anything of this month" in capsys.readouterr().err
 
 
+def test_what_is_missing_of_a_fleet_is_told(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was skipped, on stderr: its savings are in no sum."""
+    fleet = tmp_path / "fleet"
+    now = metered(fleet / "a" / "ledger.db", 48)
+    (fleet / "b.db").write_bytes(b"none")
+    source = FleetSource((fleet,), skip_unreadable=True)
+
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=source), StillClock(now)) == 0
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["savings"]
+    assert captured.err.startswith("INCOMPLETE: 1 of 2 hosts\n")
+    assert f"  {fleet / 'b.db'} is no ledger that can be read: file is not a database" in captured.err
+
+
+def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The month of a host that is gone cannot be judged, and is not left out in silence."""
+    ledger = tmp_path / "fleet" / "ledger.db"
+    now = metered(ledger, 48)
+    statement = ledger.with_name("statement.json")
+    closing = ["--month=2026-11", "--close", f"--output={statement}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemClock, "wall", lambda _: NOVEMBER + 30 * 24 * HOUR)
+        assert main(["report", "month", *closing, f"--ledger.path={ledger}"]) == 0
+    ledger.unlink()
+    capsys.readouterr()
+    fleet = FleetSource((ledger.parent,))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), StillClock(now)) == 1
+
+    assert f"{statement} is a statement, without hours: advise needs the ledger" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("zone", "after"),
     [("America/Los_Angeles", 3), ("Asia/Tokyo", -6)],
