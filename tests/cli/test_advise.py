@@ -214,6 +214,26 @@ def test_a_fleet_that_has_nothing_of_this_month(
     assert "no ledger has anything of this month" in capsys.readouterr().err
 
 
+def test_estimates_of_a_fleet_are_marked(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host at an estimate beside one at a configured price: two findings each."""
+    metered(tmp_path / "fleet" / "a" / "ledger.db", 48, basis="estimate")
+    now = metered(tmp_path / "fleet" / "b" / "ledger.db", 48)
+    fleet = FleetSource((tmp_path / "fleet",))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+    assert capsys.readouterr().out.count("Price: an estimate, neither configured nor a list price.") == 2
+
+    printed = document(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), now, capsys)
+    assert [(each["host"], each["price_basis"]) for each in printed["savings"]] == [
+        ("a", "estimate"),
+        ("a", "estimate"),
+        ("b", "configured"),
+        ("b", "configured"),
+    ]
+
+
 def test_what_is_missing_of_a_fleet_is_told(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ class HourUsage(NamedTuple):
 class PricedGpu(NamedTuple):
     """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one.
 
-    `price_basis` is `None` where it is unknown, as in a ledger without its configuration.
+    `price_basis` is `None` where it is unknown, as of one of several GPUs whose server paid at several.
     `memory_bytes` is all of its memory, `None` until it was read. `divided`: it is in MIG mode.
     """
 
