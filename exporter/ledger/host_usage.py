@@ -27,7 +27,8 @@ from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
-"""Time since the last tick from which a host is not judged."""
+"""Time since the last tick from which a host is not judged, or since its last page from which a server is not
+read."""
 
 USAGE: Final = ("held", "tokens")
 """Families of history that usage is made of."""
@@ -155,9 +156,20 @@ def host_usage(
             for gpu in gpus
         ),
         partial=state.partial_servers,
+        unread=_unread(state, now),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
+
+
+def _unread(state: State, now: Instant) -> frozenset[ServerKey]:
+    """Servers that hold a GPU, and of which no endpoint answered in the last hour."""
+    answering = {
+        endpoint.key
+        for endpoint in state.endpoints.values()
+        if endpoint.read and now - endpoint.answered <= SILENT_AFTER
+    }
+    return frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders) - answering
 
 
 def _priced(

@@ -393,6 +393,31 @@ def test_no_tokens_ever() -> None:
     assert (judged.savings, judged.lacks) == ((), (Lack("tokens", "node-1", "llm/chat-8b"),))
 
 
+def test_a_little_use_without_tokens() -> None:
+    """18 seconds of an hour, of an engine that counts no tokens: it may serve somebody in them."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.995, phase="other")
+
+    judged = advice([host.usage()], policy())
+
+    assert (judged.savings, judged.lacks) == ((), (Lack("tokens", "node-1", "llm/chat-8b"),))
+
+
+def test_a_little_use_of_a_server_that_is_not_read() -> None:
+    """Its page has not answered since its last token: those 18 seconds of an hour may have had some.
+
+    Of a server that is read they are none of its requests, and an idle GPU needs no page to be idle.
+    """
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(288), idle=0.4, tokens=7)
+    idle = SavingsHost().gpu(CHAT).use(CHAT, range(288), idle=0.4, tokens=7).use(CHAT, range(288, 336))
+    host.use(CHAT, range(288, 336), idle=0.995)
+
+    assert only(host).silent_hours == 48
+    assert advice([host.usage(unread=frozenset({CHAT}))], policy()).savings == ()
+    assert [each.kind for each in advice([idle.usage(unread=frozenset({CHAT}))], policy()).savings] == [
+        "deserted"
+    ]
+
+
 def test_a_server_whose_tokens_are_computed_elsewhere_too() -> None:
     """A part of a server without tokens of its own is not judged."""
     host = SavingsHost().gpu(CHAT).use(CHAT, range(336))

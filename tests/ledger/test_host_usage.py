@@ -9,7 +9,7 @@ import pytest
 
 from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
-from exporter.cost.state import GpuState, ServerState, State
+from exporter.cost.state import EndpointState, GpuState, ServerState, State
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.ledger.ledger import Ledger
@@ -25,6 +25,7 @@ from tests.ledger.ticks import (
     HOUR,
     MINUTE,
     NOVEMBER,
+    SEARCH,
     UNALLOCATED_OWNER,
     StillClock,
     money,
@@ -77,6 +78,31 @@ def test_whole_hours_since_the_first(ledger: LedgerReader) -> None:
     assert host.hours[FIRST + 1].tokens == {(CHAT, "generation"): 2}
     assert host.partial == {CHAT.key}
     assert host.reported
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "unread"),
+    [
+        (None, True),
+        (EndpointState(CHAT.key, 0), True),
+        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR), False),
+        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR - 1), True),
+        (EndpointState(SEARCH.key, 0, read=True, answered=NOW), True),
+    ],
+    ids=["none", "never-answered", "answered", "an-hour-ago", "of-another-server"],
+)
+def test_servers_whose_page_does_not_answer(
+    tmp_path: Path, endpoint: EndpointState | None, *, unread: bool
+) -> None:
+    """Nothing of them was read for an hour: a holder without an endpoint, or one that is silent."""
+    gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
+    endpoints = {} if endpoint is None else {"http://chat": endpoint}
+    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, endpoints=endpoints))
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        assert usage(reader).unread == ({CHAT.key} if unread else set())
 
 
 def test_a_shorter_window(ledger: LedgerReader) -> None:

@@ -18,7 +18,10 @@ LEAST_HOURS: Final = 24
 WEEK_HOURS: Final = 168
 
 RESTING_PARTS: Final = 100
-"""An hour rests if less than one part in so many was busy or unobserved."""
+"""An hour rests if less than one part in so many was busy or unobserved.
+
+Of a server whose tokens are not known it rests if none was: a little work may be all of its requests.
+"""
 
 ODD_HOURS: Final = 10
 """A window may have one hour in so many that is not as the others."""
@@ -58,7 +61,7 @@ class HostUsage:
     """The last hours of one host, and its GPUs now.
 
     `first` and `last` are hours since 1970. `partial` are servers whose tokens are computed elsewhere too.
-    `reported`: the host still reports.
+    `reported`: the host still reports. `unread` are servers of which no page answers now.
     `memory` is the most memory that each server held on a GPU in an hour, where it was read.
     """
 
@@ -68,6 +71,7 @@ class HostUsage:
     hours: Mapping[int, HourUsage]
     gpus: tuple[PricedGpu, ...]
     partial: frozenset[ServerKey] = frozenset()
+    unread: frozenset[ServerKey] = frozenset()
     reported: bool = True
     memory: Mapping[int, Mapping[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
 
@@ -88,12 +92,16 @@ class HostUsage:
 
 
 class ServerHour(NamedTuple):
-    """One hour of one server. `active` is busy or unobserved time, `unobserved` a part of it."""
+    """One hour of one server. `active` is busy or unobserved time, `unobserved` a part of it.
+
+    `counted`: tokens would be known if there were any.
+    """
 
     idle: Nanoseconds
     active: Nanoseconds
     tokens: int
     unobserved: Nanoseconds = 0
+    counted: bool = True
 
     @property
     def gpu_time(self) -> Nanoseconds:
@@ -102,8 +110,8 @@ class ServerHour(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Whether it was busy or unobserved."""
-        return self.active * RESTING_PARTS > self.gpu_time
+        """Whether it was busy or unobserved: at all, where work may have had tokens that nobody counted."""
+        return self.active * RESTING_PARTS > (self.gpu_time if self.counted else 0)
 
     @property
     def rests(self) -> bool:
@@ -137,6 +145,9 @@ class JudgedServer(NamedTuple):
 def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
     """Hours of each server, and those of unallocated GPUs."""
     servers: dict[ServerKey, dict[int, ServerHour]] = {}
+    counted = {
+        owner.key for usage in host.hours.values() for (owner, _), count in usage.tokens.items() if count
+    } - host.unread
     for hour, usage in host.hours.items():
         if not host.first <= hour <= host.last:
             continue
@@ -156,6 +167,7 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
                 max(0, active.get(key, 0)),
                 tokens.get(key, 0),
                 max(0, unobserved.get(key, 0)),
+                key in counted,
             )
     return {**servers}
 
