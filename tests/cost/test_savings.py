@@ -224,6 +224,39 @@ def test_a_hosted_offer() -> None:
     assert saving.per_month == 1008 * DOLLAR * 730 // 336
 
 
+def test_a_hosted_offer_for_a_server_of_a_week() -> None:
+    """168 hours at 4 dollars are 672, and 168 million tokens 168: 504 in 168 hours, 2190 a month."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(WEEK, 2 * WEEK), idle=0.4, tokens=10**6)
+
+    (saving,) = advice([host.usage()], policy(offers=(offer(),))).savings
+
+    assert (saving.amount, saving.window_hours, saving.per_month) == (504 * DOLLAR, WEEK, 2190 * DOLLAR)
+
+
+def test_a_hosted_offer_for_a_server_of_an_hour() -> None:
+    """It is said that a day is needed, and a month is not made of an hour."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, [335], idle=0.4, tokens=10**6)
+
+    judged = advice([host.usage()], policy(offers=(offer(),)))
+
+    assert judged.savings == ()
+    assert Lack("history", "node-1", "llm/chat-8b", 1) in judged.lacks
+
+
+def test_nights_of_a_server_of_eight_days() -> None:
+    """Only one weekday was seen twice: no schedule, and it is said of which server."""
+    host = SavingsHost(hours=3 * WEEK).gpu(CHAT).gpu(ARCHIVE)
+    since = range(3 * WEEK - 192, 3 * WEEK)
+    host.use(CHAT, since, idle=0.4, tokens=7)
+    host.use(ARCHIVE, [hour for hour in since if hour % 24 < 8])
+    host.use(ARCHIVE, [hour for hour in since if hour % 24 >= 8], idle=0.4, tokens=7)
+
+    judged = advice([host.usage()], policy())
+
+    assert judged.savings == ()
+    assert Lack("weeks", "node-1", "llm/archive-13b, llm/chat-8b", 192) in judged.lacks
+
+
 def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
     """196 hours at 4 dollars are 784; 196 million tokens cost 196: 588 less, beside 560 of the nights."""
     days = sorted({*range(336)} - {*nights()})

@@ -150,8 +150,11 @@ def test_nothing_to_save() -> None:
 def test_every_lack_has_a_sentence() -> None:
     """Within 80 columns, however long the name."""
     reasons: tuple[LackReason, ...] = (*LACKS,)
-    lines = printed(lacks=tuple(Lack(reason, "node-1", "x" * 200, 7) for reason in reasons))
+    lacks = [Lack(reason, "node-1", "x" * 200, 7) for reason in reasons]
+    of_hosts = [Lack(reason, "node-1", hours=7) for reason in ("history", "weeks")]
+    lines = printed(lacks=(*lacks, *of_hosts))
 
+    assert "- node-1: no schedule is judged: 7 hours of history, and 336 are needed" in lines
     assert "- node-1: not judged: 7 hours of history, and 24 are needed" in lines
     assert max(map(len, lines)) <= 80
 

@@ -1,13 +1,13 @@
 """Advice: findings of a fleet, in the order in which they take GPU time. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.policy import SAVING_KINDS
 from exporter.cost.savings.cheaper_gpus import JudgedHost, cheaper_gpus
 from exporter.cost.savings.consolidation import Consolidations, consolidations
-from exporter.cost.savings.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted
+from exporter.cost.savings.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted, names
 from exporter.cost.savings.free_gpus import unallocated
 from exporter.cost.savings.hours import (
     LEAST_HOURS,
@@ -87,6 +87,7 @@ class _Judge:
         serving = {key: each for key, each in servers.items() if key not in silent}
         fewer = self._consolidations(serving, stopped, frozenset(silent) - stopped, freed)
         freed |= fewer.freed
+        self._lacks += _young(host, serving)
         left: dict[ServerKey, tuple[Nanoseconds, Obstacle]] = {}
         for key, server in serving.items():
             time = self._left(key, server, fewer, freed)
@@ -176,7 +177,9 @@ class _Judge:
         if key in fewer.guests:
             blocked = blocked or "shared"
         offer = hosted(host, key, server, policy, left)
-        if offer is not None and blocked:
+        if offer is not None and (age := server.age(host)) < LEAST_HOURS:
+            self._lacks.append(Lack("history", host.name, key.name, age))
+        elif offer is not None and blocked:
             self._lacks.append(Lack("capacity", host.name, f"{key.name} at {offer.reference}"))
         elif offer is not None:
             offer = muted(offer, policy)
@@ -192,6 +195,13 @@ class _Judge:
             for guest in fewer.guests.get(key, ())
             for hour in hours
         )
+
+
+def _young(host: HostUsage, serving: Mapping[ServerKey, JudgedServer]) -> Iterator[Lack]:
+    """Servers too young for a schedule, on a host that is not."""
+    ages = {key: age for key, each in serving.items() if (age := each.age(host)) < SCHEDULE_HOURS}
+    if ages and host.length >= SCHEDULE_HOURS:
+        yield Lack("weeks", host.name, names(sorted(ages)), min(ages.values()))
 
 
 def _host_lacks(host: HostUsage) -> Iterator[Lack]:

@@ -136,10 +136,14 @@ class ServerGpus:
 
 
 class JudgedServer(NamedTuple):
-    """A server whose GPUs all have a price."""
+    """A server whose GPUs all have a price, with its hours of the window, at least one."""
 
     hours: ServerHours
     gpus: ServerGpus
+
+    def age(self, host: HostUsage) -> int:
+        """Hours of the window since its first."""
+        return host.last + 1 - min(self.hours)
 
 
 def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:

@@ -45,9 +45,7 @@ def deserted(host: HostUsage, key: ServerKey, server: JudgedServer) -> Saving:
     """The hours since a server fell silent."""
     silent = silent_hours(host, server.hours)
     claimed = sum(server.hours[hour].idle for hour in range(host.last + 1 - silent, host.last + 1))
-    return replace(
-        claim("deserted", host, key, claimed, server.gpus), window_hours=silent, silent_hours=silent
-    )
+    return replace(claim("deserted", host, key, claimed, server), window_hours=silent, silent_hours=silent)
 
 
 def schedule(
@@ -60,8 +58,9 @@ def schedule(
     """Hours of the week in which a server rested every time, in rows of `LEAST_REST` or more.
 
     `taken` is idle time of an hour that is claimed already. Returns the hours that it claims, too.
+    A server younger than that has none: of some days it has two, and of others one.
     """
-    if host.length < SCHEDULE_HOURS:
+    if server.age(host) < SCHEDULE_HOURS:
         return None
     hours = server.hours
     slots: dict[int, list[int]] = {}
@@ -76,7 +75,7 @@ def schedule(
     claimed = sum(hours[hour].idle - taken.get(hour, 0) for hour in chosen)
     if not claimed:
         return None
-    return replace(claim("schedule", host, key, claimed, server.gpus), rests=rests), chosen
+    return replace(claim("schedule", host, key, claimed, server), rests=rests), chosen
 
 
 def _rows(resting: set[int]) -> Iterator[Rest]:
