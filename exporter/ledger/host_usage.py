@@ -1,7 +1,7 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -157,9 +157,16 @@ def host_usage(
         ),
         partial=state.partial_servers,
         unread=_unread(state, now),
+        absent=sum(gpu.count for gpu in _paid_gpus(state) if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
+
+
+def _paid_gpus(state: State) -> Iterator[GpuState]:
+    """GPUs that NVML lists or listed, and those that stand for the ones that it never did."""
+    yield from state.gpus.values()
+    yield from state.unseen.values()
 
 
 def _unread(state: State, now: Instant) -> frozenset[ServerKey]:

@@ -125,6 +125,19 @@ def test_a_gpu_that_is_free_beside_others(other: str) -> None:
     assert findings == ([(1, 48, 46 * HOUR)] if other == "unpriced" else [])
 
 
+def test_a_gpu_that_nvml_does_not_show_is_no_free_one() -> None:
+    """It is paid for, and its hours are unallocated: the GPU beside it was held until now.
+
+    With a second free hour in each, the visible one was free, too: 336 at 4 dollars.
+    """
+    host = SavingsHost().gpu().use(CHAT, range(336), idle=0.4, tokens=7).use(FREE, range(336))
+    assert advice([host.usage(absent=1)], policy()).savings == ()
+
+    both = SavingsHost().gpu().use(FREE, range(336), 2)
+    (saving,) = advice([both.usage(absent=1)], policy()).savings
+    assert (saving.kind, saving.gpus, saving.amount) == ("unallocated", 1, 1344 * DOLLAR)
+
+
 def test_a_deserted_server() -> None:
     """Silent for the last 48 of 336 hours on 2 GPUs at 4 dollars: 384 dollars, 2 x 4 x 730 a month."""
     host = busy_chat(SavingsHost().gpu(CHAT).gpu(ARCHIVE).gpu(ARCHIVE))

@@ -14,7 +14,7 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import Holder
+from exporter.readings import Gpu, Holder
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
@@ -103,6 +103,22 @@ def test_servers_whose_page_does_not_answer(
 
     with LedgerReader.open(tmp_path / "ledger.db") as reader:
         assert usage(reader).unread == ({CHAT.key} if unread else set())
+
+
+def test_gpus_that_are_paid_for_and_not_shown(tmp_path: Path) -> None:
+    """A lost one that nobody held and two that NVML never listed; one that is held is its server's."""
+    gpus = {
+        "GPU-0": GpuState(GPU_0, 0),
+        "GPU-1": GpuState(GPU_1, 1, up=False),
+        "GPU-2": GpuState(GPU_1._replace(uuid="GPU-2"), 2, up=False, holders=(Holder(CHAT.key, "GPU-2"),)),
+    }
+    unseen = {GPU_1.gpu_model: GpuState(Gpu("unseen", GPU_1.gpu_model), -1, up=False, count=2)}
+    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, unseen=unseen))
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        assert usage(reader).absent == 3
 
 
 def test_a_shorter_window(ledger: LedgerReader) -> None:
