@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.policy import IgnoredSaving, SavingKind
+from exporter.cost.saving_text import rests_text
 from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
@@ -206,6 +207,17 @@ def test_nights_are_those_of_the_zone() -> None:
     """20:00 in UTC is 15:00 in New York after daylight saving has ended."""
     assert hour_of_week(MONDAY + 20, ZoneInfo("UTC")) == 20
     assert hour_of_week(MONDAY + 20, ZoneInfo("America/New_York")) == 15
+
+
+def test_nights_of_a_zone_of_half_an_hour() -> None:
+    """20:00 in UTC is 01:30 in India: hours of the ledger begin half an hour past those of the clock."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights())
+    host.use(CHAT, sorted({*range(336)} - {*nights()}), idle=0.4, tokens=7)
+
+    (saving,) = advice([host.usage()], policy(zone=ZoneInfo("Asia/Kolkata"))).savings
+
+    assert saving.rests[0] == Rest(1, 10, 30)
+    assert rests_text(saving.rests[:1]) == "Mon 01:30 to Mon 11:30"
 
 
 def test_one_night_of_work_is_no_schedule_of_that_hour() -> None:

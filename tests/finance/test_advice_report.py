@@ -226,7 +226,7 @@ def test_json() -> None:
     assert (unallocated["server"], unallocated["cash"], unallocated["obstacle"]) == (None, True, None)
     assert (deserted["namespace"], deserted["server"], deserted["silent_hours"]) == ("llm", "archive-13b", 48)
     assert (deserted["cash"], deserted["obstacle"]) == (False, "host")
-    assert schedule["rests"][0] == {"start": 20, "length": 10}
+    assert schedule["rests"][0] == {"start": 20, "length": 10, "minute": 0}
     assert schedule["ignored"] == {"reason": "batch", "until": "2027-01-01"}
     assert (hosted["price_difference_picodollars"], hosted["tokens"]) == (100 * DOLLAR, 7_000_000)
     assert (deserted["price_difference_picodollars"], deserted["tokens"]) == (0, None)

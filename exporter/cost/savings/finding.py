@@ -71,10 +71,14 @@ class SavingsPolicy:
 
 
 class Rest(NamedTuple):
-    """Hours of the week in a row: hour 0 begins on Monday at midnight."""
+    """Hours of the week in a row: hour 0 begins on Monday at midnight, or so many minutes past it.
+
+    Hours of a ledger are those of UTC, and begin at another minute in some time zones.
+    """
 
     start: int
     length: int
+    minute: int = 0
 
 
 class FewerGpus(NamedTuple):

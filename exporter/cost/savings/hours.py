@@ -200,6 +200,11 @@ def least_sure(bases: Iterable[PriceBasis | None]) -> PriceBasis | None:
     return max(known, key=PRICE_BASES.index, default=None)
 
 
+def local_minute(hour: int, zone: ZoneInfo) -> int:
+    """The minute of the local clock at which an hour since 1970 begins: 30 in India."""
+    return datetime.fromtimestamp(hour * 3600, zone).minute
+
+
 def hour_of_week(hour: int, zone: ZoneInfo) -> int:
     """The hour of the local week, from Monday's midnight, in which an hour since 1970 begins."""
     local = datetime.fromtimestamp(hour * 3600, zone)

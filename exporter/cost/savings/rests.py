@@ -12,6 +12,7 @@ from exporter.cost.savings.hours import (
     JudgedServer,
     ServerHours,
     hour_of_week,
+    local_minute,
 )
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
@@ -69,7 +70,8 @@ def schedule(
     resting = {
         slot for slot, same in slots.items() if len(same) > 1 and all(hours[hour].rests for hour in same)
     }
-    rests = tuple(_rows(resting))
+    minute = local_minute(host.last, zone)
+    rests = tuple(Rest(start, length, minute) for start, length in _rows(resting))
     covered = {(rest.start + offset) % WEEK_HOURS for rest in rests for offset in range(rest.length)}
     chosen = frozenset(hour for slot in covered for hour in slots[slot])
     claimed = sum(hours[hour].idle - taken.get(hour, 0) for hour in chosen)
@@ -78,10 +80,10 @@ def schedule(
     return replace(claim("schedule", host, key, claimed, server), rests=rests), chosen
 
 
-def _rows(resting: set[int]) -> Iterator[Rest]:
-    """Rows of hours, around the end of the week too."""
+def _rows(resting: set[int]) -> Iterator[tuple[int, int]]:
+    """Start and length of rows of hours, around the end of the week too."""
     if len(resting) == WEEK_HOURS:
-        yield Rest(0, WEEK_HOURS)
+        yield 0, WEEK_HOURS
         return
     for start in sorted(resting):
         if (start - 1) % WEEK_HOURS in resting:
@@ -90,4 +92,4 @@ def _rows(resting: set[int]) -> Iterator[Rest]:
         while (start + length) % WEEK_HOURS in resting:
             length += 1
         if length >= LEAST_REST:
-            yield Rest(start, length)
+            yield start, length
