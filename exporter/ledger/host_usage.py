@@ -130,7 +130,8 @@ def host_usage(
     """
     last = now // NANOSECONDS_PER_HOUR - 1
     families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
-    history = ledger.hours(last + 1 - hours, last, families) or {}
+    history = dict(ledger.hours(last + 1 - hours, last + 1, families) or {})
+    running = history.pop(last + 1, HistorySums())
     state = ledger.state()
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
@@ -157,6 +158,7 @@ def host_usage(
         ),
         partial=state.partial_servers,
         unread=_unread(state, now),
+        serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
         absent=sum(gpu.count for gpu in _paid_gpus(state) if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),

@@ -152,6 +152,15 @@ def test_a_deserted_server() -> None:
     assert saving.cash
 
 
+def test_a_server_that_was_put_back_to_work() -> None:
+    """Silent for two days up to the last whole hour, and with tokens in the running one."""
+    host = SavingsHost().gpu(ARCHIVE).use(ARCHIVE, range(288), idle=0.4, tokens=7)
+    host.use(ARCHIVE, range(288, 336))
+
+    assert only(host).kind == "deserted"
+    assert advice([host.usage(serving=frozenset({ARCHIVE}))], policy()).savings == ()
+
+
 def test_a_weekend_is_no_desertion() -> None:
     """Silent since Friday at 20:00 as the week before, 52 hours: on Monday it is a schedule of 104 hours."""
     weekend = {hour for hour in range(2 * WEEK) if hour % WEEK >= 4 * 24 + 20}

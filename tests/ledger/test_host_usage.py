@@ -121,6 +121,14 @@ def test_gpus_that_are_paid_for_and_not_shown(tmp_path: Path) -> None:
         assert usage(reader).absent == 3
 
 
+def test_servers_that_serve_now(ledger: LedgerReader) -> None:
+    """Those with tokens in the running hour, which is of no window."""
+    running = usage(ledger, now=NOVEMBER + 2 * HOUR - 1)
+
+    assert (running.last, sorted(running.hours), running.serving) == (FIRST, [FIRST], {CHAT.key})
+    assert usage(ledger).serving == set()
+
+
 def test_a_shorter_window(ledger: LedgerReader) -> None:
     """One hour of two."""
     host = usage(ledger, hours=1)

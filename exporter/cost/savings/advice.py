@@ -70,7 +70,9 @@ class _Judge:
         silent = [
             key
             for key, each in servers.items()
-            if silent_hours(host, each.hours) >= LEAST_HOURS and not rests_weekly(host, each.hours)
+            if key not in host.serving
+            and silent_hours(host, each.hours) >= LEAST_HOURS
+            and not rests_weekly(host, each.hours)
         ]
         self._savings += [muted(deserted(host, key, servers[key]), policy) for key in silent]
         # What a muted finding is about stays.

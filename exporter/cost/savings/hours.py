@@ -62,6 +62,7 @@ class HostUsage:
 
     `first` and `last` are hours since 1970. `partial` are servers whose tokens are computed elsewhere too.
     `reported`: the host still reports. `unread` are servers of which no page answers now.
+    `serving` are those with tokens since the last hour.
     `absent` counts GPUs that are paid for and not shown by NVML, and that no server held.
     `memory` is the most memory that each server held on a GPU in an hour, where it was read.
     """
@@ -73,6 +74,7 @@ class HostUsage:
     gpus: tuple[PricedGpu, ...]
     partial: frozenset[ServerKey] = frozenset()
     unread: frozenset[ServerKey] = frozenset()
+    serving: frozenset[ServerKey] = frozenset()
     absent: int = 0
     reported: bool = True
     memory: Mapping[int, Mapping[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
