@@ -258,6 +258,26 @@ def test_a_hosted_offer() -> None:
     assert saving.per_month == 1008 * DOLLAR * 730 // 336
 
 
+def test_a_server_on_fewer_gpus_than_before() -> None:
+    """Two GPUs for a week, and one since: 336 hours of that one are 1344, as above, and not 504 hours."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(WEEK), 2, idle=0.4, tokens=10**6)
+    host.use(CHAT, range(WEEK, 2 * WEEK), idle=0.4, tokens=10**6)
+
+    (saving,) = advice([host.usage()], policy(offers=(offer(),))).savings
+
+    assert (saving.gpus, saving.claimed, saving.amount) == (1, 336 * HOUR, 1008 * DOLLAR)
+
+
+def test_nights_on_fewer_gpus_than_before() -> None:
+    """140 hours of rest of the one GPU that is left, on which it worked 60 % of the others."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights(), 2)
+    host.use(CHAT, sorted({*range(336)} - {*nights()}), 2, idle=0.4, tokens=7)
+
+    saving = only(host)
+
+    assert (saving.kind, saving.claimed) == ("schedule", 140 * HOUR)
+
+
 def test_a_hosted_offer_for_a_server_of_a_week() -> None:
     """168 hours at 4 dollars are 672, and 168 million tokens 168: 504 in 168 hours, 2190 a month."""
     host = SavingsHost().gpu(CHAT).use(CHAT, range(WEEK, 2 * WEEK), idle=0.4, tokens=10**6)

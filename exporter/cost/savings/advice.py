@@ -14,7 +14,7 @@ from exporter.cost.savings.hours import (
     HostUsage,
     JudgedServer,
     by_server,
-    server_gpus,
+    judged_server,
 )
 from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
 from exporter.cost.savings.offers import current_offers, hosted
@@ -108,7 +108,7 @@ class _Judge:
     def _judged_servers(self) -> dict[ServerKey, JudgedServer]:
         host = self._host
         present = sorted({key for gpu in host.gpus for key in gpu.holders} - host.partial)
-        servers = {key: JudgedServer(self._hours.get(key, {}), server_gpus(host, key)) for key in present}
+        servers = {key: judged_server(host, key, self._hours.get(key, {})) for key in present}
         return {key: each for key, each in servers.items() if each.hours and each.gpus.per_hour is not None}
 
     def _unallocated(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PRICE_BASES, PriceBasis
-from exporter.units import Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
 LEAST_HOURS: Final = 24
 """Hours of history from which anything is judged, and hours after which a silent server is deserted."""
@@ -112,6 +112,11 @@ class ServerHour(NamedTuple):
         """All GPU time."""
         return self.idle + self.active
 
+    def limited(self, most: Nanoseconds) -> "ServerHour":
+        """The hour with so much GPU time at most, of which busy time stays first."""
+        active = min(self.active, most)
+        return self._replace(idle=min(self.idle, most - active), active=active)
+
     @property
     def works(self) -> bool:
         """Whether it was busy or unobserved: at all, where work may have had tokens that nobody counted."""
@@ -178,6 +183,13 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
                 key in counted,
             )
     return {**servers}
+
+
+def judged_server(host: HostUsage, key: ServerKey, hours: ServerHours) -> JudgedServer:
+    """A server with its GPUs now, and the time of as many: what it held beyond them is spared already."""
+    gpus = server_gpus(host, key)
+    most = len(gpus.gpus) * NANOSECONDS_PER_HOUR
+    return JudgedServer({hour: usage.limited(most) for hour, usage in hours.items()}, gpus)
 
 
 def server_gpus(host: HostUsage, key: ServerKey) -> ServerGpus:
