@@ -489,6 +489,13 @@ def test_a_little_use_without_tokens() -> None:
     assert (judged.savings, judged.lacks) == ((), (Lack("tokens", "node-1", "llm/chat-8b"),))
 
 
+def test_a_trace_of_use_without_tokens() -> None:
+    """4 milliseconds of an hour are what rounding leaves of none, as in a past month."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=1 - 1e-6, phase="other")
+
+    assert only(host).kind == "deserted"
+
+
 def test_a_little_use_of_a_server_that_is_not_read() -> None:
     """Its page has not answered since its last token: those 18 seconds of an hour may have had some.
 

@@ -18,9 +18,12 @@ LEAST_HOURS: Final = 24
 WEEK_HOURS: Final = 168
 
 RESTING_PARTS: Final = 100
-"""An hour rests if less than one part in so many was busy or unobserved.
+"""An hour rests if less than one part in so many was busy or unobserved."""
 
-Of a server whose tokens are not known it rests if none was: a little work may be all of its requests.
+UNCOUNTED_PARTS: Final = 10_000
+"""The same for a server whose tokens are not known: a little work may be all of its requests.
+
+It is not none at all: a past month has a trace of busy time in each hour of a held GPU.
 """
 
 ODD_HOURS: Final = 10
@@ -119,8 +122,8 @@ class ServerHour(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Whether it was busy or unobserved: at all, where work may have had tokens that nobody counted."""
-        return self.active * RESTING_PARTS > (self.gpu_time if self.counted else 0)
+        """Whether it was busy or unobserved for more than a small part of it."""
+        return self.active * (RESTING_PARTS if self.counted else UNCOUNTED_PARTS) > self.gpu_time
 
     @property
     def rests(self) -> bool:
