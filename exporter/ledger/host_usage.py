@@ -248,8 +248,8 @@ def _posted_price(
         sums = history[hour]
         if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
             break
-        owed = sums.gpu_owed().get(gpu.gpu, 0)
-        if owed > 0:
+        chargeable = sums.gpu_owed().get(gpu.gpu, 0)
+        if chargeable > 0:
             components = {
                 component: amount
                 for (each, component), amount in sums.gpu_cost.items()
@@ -257,7 +257,7 @@ def _posted_price(
             }
             owned = not components.keys() <= {RENT}
             release: Release = "owned" if owned else _release_by(release_rules, gpu.gpu, now)
-            per_hour = sum(components.values()) * NANOSECONDS_PER_HOUR // owed
+            per_hour = sum(components.values()) * NANOSECONDS_PER_HOUR // chargeable
             return _priced(gpu, per_hour, release, _posted_basis(gpu, costs_of(hour), components))
     return _priced(gpu, None, "unknown")
 

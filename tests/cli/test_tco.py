@@ -254,9 +254,9 @@ def test_the_days_of_a_fleet_are_those_of_its_zone(
 
     assert measured(file, None, now, fleet=FleetSource((path,))) == 0
 
-    found = json.loads(capsys.readouterr().out)["measured"]
-    assert (found["first_day"], found["last_day"]) == ("2026-11-30", "2026-12-01")
-    assert found["covered_seconds"] == 27 * 3600
+    measurement = json.loads(capsys.readouterr().out)["measured"]
+    assert (measurement["first_day"], measurement["last_day"]) == ("2026-11-30", "2026-12-01")
+    assert measurement["covered_seconds"] == 27 * 3600
 
 
 def in_hours(path: Path, start: int, hours: int, zone: str = "UTC") -> None:

@@ -275,8 +275,8 @@ def measured_load(
     listed: list[LoadHour] = []
     overheads = left_out = 0
     if servers:
-        held = (number for number in range(first, last + 1) if number in hours)
-        first = next((number for number in held if any(map(matches, hours[number].servers))), first)
+        metered = (number for number in range(first, last + 1) if number in hours)
+        first = next((number for number in metered if any(map(matches, hours[number].servers))), first)
     for number in range(first, last + 1):
         hour = hours.get(number)
         if hour is None:
