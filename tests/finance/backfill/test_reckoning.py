@@ -430,3 +430,15 @@ def test_a_pod_that_holds_a_gpu_names_the_owner_before_one_that_holds_none(
         fleet.server({PROMPT: [100] * 2}, namespace="llm", pod=pod, **address)
 
     assert by_team(fleet.reckoned()) == {"nlp": 4}
+
+
+def test_an_exporter_that_names_pods_counts_before_one_that_is_scraped_more_often(tmp_path: Path) -> None:
+    """dcgm-exporter each minute, with pods; nvitop-exporter each half, which alone sees the second GPU."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    fleet.gpu(0, counts=[60] * 4, **CHAT)
+    fleet.gpu(0, job="nvitop", utilization=0.9)
+    fleet.gpu(1, job="nvitop", utilization=0, memory=3e6)
+    reckoning = fleet.reckoned()
+
+    assert money(reckoning) == {"chat": 6, "unallocated": 6}
+    assert phases(reckoning)["chat", "idle"] == pytest.approx(1.5)
