@@ -241,11 +241,13 @@ class Reckoning:
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
+        named = any(device.holders for part in parts for device in part.devices)
         sums = HistorySums()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
-            opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
+            devices = parts[0].devices if parts else ()
+            opening = self._frame(host, start, devices, servers, targets, energy, 0, named=named)
             if host.first is None:
                 host.first = start
                 # A first frame sets marks only: what its servers count is of the hour after it.
@@ -255,10 +257,11 @@ class Reckoning:
                 gap = replace(opening, elapsed=host.elapsed)
                 self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, servers, targets, energy, part.end - part.start)
+            length = part.end - part.start
+            frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
             self._tick(host, frame, host.policy, sums)
         if not parts:
-            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR)
+            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
             self._tick(host, frame, host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
@@ -315,10 +318,12 @@ class Reckoning:
         targets: Iterable[EngineTarget],
         energy: Mapping[str, float],
         length: Nanoseconds,
+        *,
+        named: bool,
     ) -> Frame:
         host.elapsed += length
         readings = tuple(_readings(host, devices, energy, length))
-        holders = tuple(self._holders(host, devices, readings, servers))
+        holders = tuple(self._holders(host, devices, readings, servers, named=named))
         held_gpus = {holder.uuid for holder in holders}
         readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
         return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
@@ -417,7 +422,10 @@ class Reckoning:
         devices: Iterable[DeviceHour],
         readings: tuple[GpuReading, ...],
         servers: tuple[ServerReading, ...],
+        *,
+        named: bool,
     ) -> Iterator[Holder]:
+        """Who holds GPUs. `named`: a GPU of the host names its pod in this hour, so that others have none."""
         labeled = self._survey.holders_on(host.key)
         configured: dict[str, list[Holder]] = {}
         for holder in configured_holders(self._configured(host), readings):
@@ -429,7 +437,9 @@ class Reckoning:
                 yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
             elif uuid in configured:
                 yield from configured[uuid]
-            elif not labeled and _used(device, has_server=bool(loose)):
+            elif named or (labeled and device.memory is None):
+                continue
+            elif _used(device, has_server=bool(loose)):
                 if len(loose) > 1:
                     self.shared.add(host.key)
                 key = loose[0] if len(loose) == 1 else UNATTRIBUTED

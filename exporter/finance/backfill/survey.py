@@ -247,7 +247,7 @@ class Survey:
         return host
 
     def holders_on(self, host: NodeKey) -> bool:
-        """Whether GPUs of a host name the pod that holds them: one without a name is then held by none."""
+        """Whether GPUs of a host ever named the pod that holds them."""
         return host in self.labeled
 
     def server_of_pod(self, pod: PodName) -> ServerKey:

@@ -442,3 +442,18 @@ def test_an_exporter_that_names_pods_counts_before_one_that_is_scraped_more_ofte
 
     assert money(reckoning) == {"chat": 6, "unallocated": 6}
     assert phases(reckoning)["chat", "idle"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("named", [(3, 4), (1, 2)], ids=["from the third hour on", "until the second hour"])
+def test_a_host_whose_exporter_names_pods_for_a_part_of_the_time(
+    named: tuple[int, int], tmp_path: Path
+) -> None:
+    """In the other hours the only server of the host holds the GPU in use, and nobody the free one."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    with_pods = [120 if at in named else 0 for at in range(5)]
+    fleet.gpu(0, counts=with_pods, **CHAT)
+    fleet.gpu(0, counts=[120 - count for count in with_pods])
+    fleet.gpu(1, utilization=0, memory=3e6)
+    fleet.server(served(4), node="node-1", **POD)
+
+    assert money(fleet.reckoned()) == {"chat": 8, "unallocated": 8}
