@@ -28,7 +28,7 @@ from exporter.finance.backfill.survey import (
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 HOUR: Final = NANOSECONDS_PER_HOUR
 EDGE: Final = 1_000_000
@@ -45,6 +45,12 @@ POINTS_MAX: Final = 100_000
 CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
 SERIES_MAX: Final = 4000
 """Series of one query; more are read some instances at a time."""
+
+RESOLUTIONS: Final[tuple[Nanoseconds, ...]] = (0, 5 * NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_HOUR)
+"""Time between samples that Thanos keeps, beside those that were scraped: it may keep these less long.
+
+https://thanos.io/tip/components/compact.md/#downsampling
+"""
 
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
@@ -106,7 +112,8 @@ class EngineHours:
 class Chunk:
     """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
 
-    `alive` are hours at whose end the server scraped anything.
+    `alive` are hours at whose end the server scraped anything. `resolution` is the time between samples that
+    Thanos made of those that it has no more; 0 for those that were scraped.
     """
 
     first: int
@@ -114,6 +121,7 @@ class Chunk:
     gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
+    resolution: Nanoseconds = 0
 
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
         """Values of a series with their places in a column, those left out that are no readings.
@@ -232,11 +240,20 @@ class HourlyReader:
         first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
         for start in range(first, last, hours):
             chunk = Chunk(start, min(hours, last - start) + 1)
-            for series in self._client.range("count(up)", *self._instants(chunk), HOUR):
-                chunk.alive.update((sample.at + EDGE) // HOUR - 1 for sample in series.samples)
+            self._find_resolution(chunk)
             self._read_gpus(chunk)
             self._read_engines(chunk)
             yield chunk
+
+    def _find_resolution(self, chunk: Chunk) -> None:
+        """Take the finest resolution that has all hours that any has."""
+        for resolution in RESOLUTIONS:
+            answer = self._client.range("count(up)", *self._instants(chunk), HOUR, coarsest=resolution)
+            alive = {(sample.at + EDGE) // HOUR - 1 for series in answer for sample in series.samples}
+            if len(alive) > len(chunk.alive):
+                chunk.alive, chunk.resolution = alive, resolution
+            if len(alive) >= chunk.hours:
+                return
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey
@@ -398,7 +415,7 @@ class HourlyReader:
         queries = [reading(each) for each in self._selectors(name, matchers)]
 
         def send(query: str) -> list[QuerySeries]:
-            return list(self._client.range(query, start, end, HOUR))
+            return list(self._client.range(query, start, end, HOUR, coarsest=chunk.resolution))
 
         if self._parallel == 1:
             for query in queries:

@@ -9,7 +9,7 @@ from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
 from exporter.finance.fleet.record import instant_text
 from exporter.readings import printable
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 
 NAMED_MAX: Final = 3
 """Hosts, servers or labels that one line names."""
@@ -106,6 +106,12 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             f"GPUs before {instant_text(begin)}",
             "earlier days are not in any figure",
             "ask the place that keeps samples for longer, if there is one",
+        )
+    for resolution, hours in sorted(reckoning.downsampled.items()):
+        yield Absence(
+            f"samples as they were scraped in {hours:,} hours",
+            f"their figures are of one each {resolution // NANOSECONDS_PER_SECOND} s, which Thanos made",
+            "let the compactor keep raw samples for longer (--retention.resolution-raw)",
         )
     yield from _about_servers(survey, reckoning)
     unpriced = sorted(

@@ -111,7 +111,7 @@ class PastAnswer:
     """What is printed. `complete` are the months that were read whole.
 
     `lines` are by what they are of. `scrape_seconds` are those of the median host. `requests` were sent to
-    the server, at most `parallel` at once.
+    the server, at most `parallel` at once. `downsampled`: some hours have no samples as they were scraped.
     """
 
     address: str
@@ -127,6 +127,7 @@ class PastAnswer:
     advice: Advice
     requests: int
     parallel: int
+    downsampled: bool = False
 
     @property
     def total(self) -> Line:
@@ -142,7 +143,7 @@ class PastAnswer:
     @property
     def error(self) -> float | None:
         """The largest error that was measured at this resolution; `None` where none was."""
-        seconds = self.scrape_seconds
+        seconds = None if self.downsampled else self.scrape_seconds
         return next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
 
 
@@ -206,6 +207,7 @@ def answer(
         advice=_advice(hosts, config, until),
         requests=requests,
         parallel=parallel,
+        downsampled=bool(reckoning.downsampled),
     )
 
 

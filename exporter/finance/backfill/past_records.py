@@ -145,13 +145,14 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
     for name in sorted(present):
         own = f'{name}{{ledger=""}}'
         first: dict[str, Instant] = {}
-        hours = client.range(f"count by (cluster) (last_over_time({own}[1h]))", since + HOUR, until, HOUR)
+        presence = f"count by (cluster) (last_over_time({own}[1h]))"
+        hours = client.range(presence, since + HOUR, until, HOUR, coarsest=HOUR)
         for series in hours:
             cluster = series.labels.get("cluster", "")
             first[cluster] = min(first.get(cluster, until), series.samples[0].at)
         for hour in sorted(set(first.values())):
             step = 15 * NANOSECONDS_PER_SECOND
-            for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step):
+            for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step, coarsest=0):
                 cluster = series.labels.get("cluster", "")
                 if first.get(cluster) == hour:
                     begins[name, cluster] = series.samples[0].at - step

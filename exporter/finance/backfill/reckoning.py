@@ -130,7 +130,10 @@ class HourSink(Protocol):
 
 
 class Reckoning:
-    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
+    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
+
+    `downsampled` are hours by the time between the samples that Thanos made for them.
+    """
 
     def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
         self._config = config
@@ -143,12 +146,15 @@ class Reckoning:
         self.hosts: dict[NodeKey, PastHost] = {}
         self.homeless: set[EngineTarget] = set()
         self.shared: set[NodeKey] = set()
+        self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
         if self._sink is not None:
             self._sink.begin(chunk.first)
+        if chunk.resolution:
+            self.downsampled[chunk.resolution] += chunk.hours - 1
         self._name_hosts(chunk)
         series = by_host(chunk, self._survey.known_as)
         hours: dict[NodeKey, dict[int, HostHour]] = {}

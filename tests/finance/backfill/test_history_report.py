@@ -77,6 +77,20 @@ def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
     assert parsed["load"] == {"queries": 42, "parallel": 1}
 
 
+def test_hours_of_samples_that_thanos_made_are_said(tmp_path: Path) -> None:
+    """No error was measured for them."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 10)
+    fleet.gpu(0, counts=[12] * 11, **CHAT)
+    fleet.chunk.resolution = 300 * 10**9
+    until = (NOVEMBER + 10) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    parsed = document(past)
+
+    assert "samples as they were scraped in 10 hours" in [each["what"] for each in parsed["lacks"]]
+    assert (parsed["resolution"]["scrape_seconds"], parsed["resolution"]["error_ratio"]) == (300, None)
+
+
 def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
     """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
     config = configured(tmp_path)

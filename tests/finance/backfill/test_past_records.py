@@ -181,8 +181,16 @@ class _Rules:
         return ({"__name__": "inference:spend_dollars_per_hour", "cluster": "a"},)
 
     def range(
-        self, query: str, start: int, end: int, step: int, _progress: Callable[[int], None] = print
+        self,
+        query: str,
+        start: int,
+        end: int,
+        step: int,
+        _progress: Callable[[int], None] = print,
+        *,
+        coarsest: int,
     ) -> Iterator[QuerySeries]:
+        assert coarsest in (0, HOUR)
         window = 3600 * SECOND if "last_over_time" in query else 300 * SECOND
         times = [at for at in range(start, end + 1, step) if self.begins <= at < end + window]
         if times:
