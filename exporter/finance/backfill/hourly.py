@@ -22,7 +22,6 @@ from exporter.finance.backfill.survey import (
     GpuSeries,
     Labels,
     Survey,
-    described,
     engine_names,
     spellings,
     target_of,
@@ -333,7 +332,7 @@ class HourlyReader:
                 hours = self._engine_hours(chunk, labels)
                 if hours is not None:
                     target = target_of(labels)
-                    series = survey.page_series(described(name), labels)
+                    series = survey.page_series(survey.described(name), labels)
                     copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
                     copies.append(risen.since_last)
                     for at, rise in risen.inside.items():
@@ -349,7 +348,7 @@ class HourlyReader:
                 hours = self._engine_hours(chunk, answer.labels)
                 if hours is None:
                     continue
-                series = survey.page_series(described(name), answer.labels)
+                series = survey.page_series(survey.described(name), answer.labels)
                 values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
                 for at, value in chunk.points(answer):
                     values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
@@ -357,7 +356,8 @@ class HourlyReader:
 
     def _page_key(self, labels: Labels) -> object:
         """What a series of an engine counts, by whatever labels of its target."""
-        return target_of(labels), self._survey.page_series(described(labels["__name__"]), labels).key
+        name = self._survey.described(labels["__name__"])
+        return target_of(labels), self._survey.page_series(name, labels).key
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)

@@ -1,9 +1,9 @@
 """What a server has, and what it lacks: each with its effect and a remedy."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
@@ -65,11 +65,10 @@ def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
             ]
             pods = ["pods"] if survey.labeled else []
             yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))
-    by_engine: dict[str, int] = {}
-    for engine in survey.engines.values():
-        by_engine[engine.name] = by_engine.get(engine.name, 0) + 1
-    for name, count in sorted(by_engine.items()):
-        engine = ENGINES[name]
+    targets = Counter(engine.name for engine in survey.engines.values())
+    engines = {engine.name: engine for engine in survey.engines.values()}
+    for name, count in sorted(targets.items()):
+        engine = engines[name]
         yield Exporter(engine.manual.title or name, f"{count} targets", "tokens" if engine.tokens else "load")
     if survey.kube.nodes or survey.kube.workloads:
         yield Exporter("kube-state-metrics", f"{len(survey.kube.nodes)} pods", "nodes of pods, workloads")

@@ -167,6 +167,14 @@ class Survey:
             if labels.get("pod"):
                 self.own_pods[target] = labels["pod"]
 
+    @cached_property
+    def _names_with_colons(self) -> Mapping[str, str]:
+        return dict(_colons(self.config.engines)) | COLONS
+
+    def described(self, name: str) -> str:
+        """A name as its engine's description has it."""
+        return self._names_with_colons.get(name, name)
+
     def page_series(self, name: str, labels: Labels) -> Series:
         """A series as the page of its engine had it, without labels of its target.
 
@@ -396,23 +404,16 @@ def page_series(name: str, labels: Labels, extra: Collection[str] = ()) -> Serie
     return Series(name, own, f"{name}{{{listed}}}" if listed else name)
 
 
-COLONS: Final = {
-    name.replace(":", "_", 1): name
-    for engine in ENGINES.values()
-    for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()))
-    if ":" in name
-} | {
-    gauge.name.replace(":", "_", 1): gauge.name
-    for engine in ENGINES.values()
-    for gauge in engine.gauges()
-    if ":" in gauge.name
-}
-"""Names as some client libraries write them for OpenMetrics, and as they are described."""
+def _colons(engines: Iterable[Engine]) -> Iterator[tuple[str, str]]:
+    """Names as some client libraries write them for OpenMetrics, each with the name that is described."""
+    for engine in engines:
+        gauges = (gauge.name for gauge in engine.gauges())
+        for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()), *gauges):
+            if ":" in name:
+                yield name.replace(":", "_", 1), name
 
 
-def described(name: str) -> str:
-    """A name as its engine's description has it."""
-    return COLONS.get(name, name)
+COLONS: Final = dict(_colons(ENGINES.values()))
 
 
 def spellings(names: Iterable[str]) -> Iterator[str]:
@@ -481,18 +482,19 @@ def _find_targets(
 
 def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
     """Recognize each target by the series that identify engines and gateways."""
-    names = {name for row in ROWS for name in spellings(row.fingerprint.names)}
+    rows = (*ROWS, *survey.config.engines)
+    names = {name for row in rows for name in spellings(row.fingerprint.names)}
     identifying = client.label_sets(selector(names), since, until)
     _find_targets(client, survey, identifying, since, until)
     pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
     for labels in identifying:
-        name = described(labels["__name__"])
+        name = survey.described(labels["__name__"])
         pages.setdefault(target_of(labels), {}).setdefault(name, []).append(
             Sample(survey.page_series(name, labels), 0.0)
         )
     for target, samples in pages.items():
         page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
-        row = match(page)
+        row = match(page, survey.config.engines)
         if isinstance(row, Engine):
             survey.engines[target] = row
         elif row is not None:

@@ -235,3 +235,19 @@ def test_any_instance_is_a_target(instance: str, host: str, port: int) -> None:
     target = target_of({"instance": instance})
 
     assert (target.address, target.port) == (host, port)
+
+
+def test_an_engine_that_the_configuration_describes_is_found(tmp_path: Path) -> None:
+    """As the daemon finds it; its name may be written with an underscore for the colon."""
+    text = """\
+engines:
+  - name: acme
+    counters: [{name: "acme:prompt_total", quantity: prompt}, {name: "acme:out_total", quantity: generation}]
+    models: [model]
+"""
+    for name in ("acme:prompt_total", "acme_prompt_total"):
+        series = {"__name__": name, "model": "llama", "instance": "gpu-1:9000", "job": "acme"}
+        survey = surveyed([DCGM, series], configured(tmp_path, text))
+
+        assert {target.address: engine.name for target, engine in survey.engines.items()} == {"gpu-1": "acme"}
+        assert survey.names["engines"] == {name}
