@@ -298,11 +298,12 @@ def _parts(
 def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     """Names of hosts, two at a time, that had one GPU in the same hours: they are one host. With its samples.
 
-    A GPU that moved has samples on both in the hour of its move.
+    A GPU that moved has samples on both in the hour of its move. Servers that send the same samples may name
+    the cluster differently.
     """
-    devices: dict[tuple[str, DeviceKey], dict[NodeKey, list[GpuHours]]] = {}
+    devices: dict[DeviceKey, dict[NodeKey, list[GpuHours]]] = {}
     for series, hours in chunk.gpus.items():
-        key = series.host.cluster, (series.gpu.uuid, series.instance)
+        key = series.gpu.uuid, series.instance
         devices.setdefault(key, {}).setdefault(series.host, []).append(hours)
     for by_name in devices.values():
         if len(by_name) < 2:

@@ -180,7 +180,7 @@ class Reckoning:
             self._sink.flush()
 
     def _name_hosts(self, chunk: Chunk) -> None:
-        """Give a host one name where exporters differ: that of before, of its node, of more samples."""
+        """Give a host one name where exporters differ: of before, a node's, with a cluster, most samples."""
         for samples in twice_named(chunk):
             names = {self._survey.known_as(name): count for name, count in samples.items()}
             best, *others = sorted(
@@ -188,6 +188,7 @@ class Reckoning:
                 key=lambda name: (
                     name not in self.hosts,
                     name not in self._survey.kube.node_labels,
+                    not name.cluster,
                     -names[name],
                     name,
                 ),
@@ -225,11 +226,16 @@ class Reckoning:
                 self._homes[target] = self._survey.known_as(home)
 
     def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
+        """The targets of each host; one that comes under two clusters at once is one."""
         servers: dict[NodeKey, list[EngineTarget]] = {}
-        for target in sorted(chunk.engines):
+        pages: dict[tuple[NodeKey, EngineTarget], set[int]] = {}
+        for target in sorted(chunk.engines, reverse=True):  # without a cluster last
             home = self._homes.get(target) or NodeKey(target.cluster, "")
-            servers.setdefault(home, []).append(target)
-        return servers
+            sampled = pages.setdefault((home, target._replace(cluster="")), set())
+            if len(sampled & chunk.engines[target].sampled) <= 1:
+                servers.setdefault(home, []).append(target)
+                sampled |= chunk.engines[target].sampled
+        return {home: sorted(targets) for home, targets in servers.items()}
 
     def _charge(
         self,

@@ -213,7 +213,7 @@ class Survey:
             labels.get(exporter.instance, ""),
             labels.get(exporter.profile, ""),
             pod,
-            "|".join(f"{each}={labels.get(each, '')}" for each in ("job", "instance", *REPLICAS)),
+            "|".join(f"{each}={labels.get(each, '')}" for each in ("cluster", "job", "instance", *REPLICAS)),
         )
 
     def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:

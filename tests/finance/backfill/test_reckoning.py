@@ -457,3 +457,28 @@ def test_a_host_whose_exporter_names_pods_for_a_part_of_the_time(
     fleet.server(served(4), node="node-1", **POD)
 
     assert money(fleet.reckoned()) == {"chat": 8, "unallocated": 8}
+
+
+def test_a_gpu_that_two_servers_send_under_other_clusters_costs_once(tmp_path: Path) -> None:
+    """A UUID is of one card: the Prometheus of the cluster eu has it, and one that names no cluster."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    for cluster in ({}, {"cluster": "eu"}):
+        fleet.gpu(0, **CHAT, **cluster)
+        fleet.server(served(3), node="node-1", **POD, **cluster)
+    reckoning = fleet.reckoned()
+
+    assert [key for key, host in reckoning.hosts.items() if host.months] == [NodeKey("eu", "node-1")]
+    assert money(reckoning, cluster="eu") == {"chat": 6}
+    assert tokens(reckoning) == {("chat", "prompt"): 3000, ("chat", "generation"): 300}
+
+
+def test_pods_of_one_name_in_two_clusters_are_two(tmp_path: Path) -> None:
+    """Each has its own GPU, on hosts of one name."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    for number, cluster in enumerate(("us", "eu")):
+        fleet.gpu(number, **CHAT, cluster=cluster)
+        fleet.server(served(3), node="node-1", **POD, cluster=cluster)
+    reckoning = fleet.reckoned()
+
+    assert [money(reckoning, cluster=cluster) for cluster in ("us", "eu")] == [{"chat": 6}, {"chat": 6}]
+    assert tokens(reckoning)["chat", "prompt"] == 6000
