@@ -168,6 +168,18 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
             "their tokens count, no dollars meet them, and their models and teams have no price",
             "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
         )
+    unread: Counter[str] = Counter()
+    for host in reckoning.hosts.values():
+        for month in host.months.values():
+            for owner, time in month.unread.items():
+                unread["/".join(filter(None, (owner.namespace, owner.server)))] += time
+    if sum(unread.values()) >= NANOSECONDS_PER_HOUR:
+        hours = sum(unread.values()) // NANOSECONDS_PER_HOUR
+        yield Absence(
+            f"token counts of {_few([name for name, time in unread.most_common() if time])} in part",
+            f"in {hours:,} GPU-hours their pages were not scraped; where that is over 5 % there is no price",
+            "ask from the day on which their scrapes began (--since)",
+        )
     pods = {target.pod for target in survey.engines if target.pod}
     if pods and not survey.kube.pod_labels:
         yield Absence(

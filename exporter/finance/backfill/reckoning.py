@@ -13,7 +13,7 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import TokenPosting
+from exporter.cost.postings import CostOwner, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
@@ -77,9 +77,14 @@ USAGE_HOURS: Final = 14 * 24
 
 @dataclass(slots=True)
 class MonthSums:
-    """One month of one host. `sampled` of its time has samples, `span` is all of it."""
+    """One month of one host. `sampled` of its time has samples, `span` is all of it.
+
+    `told` is GPU time of servers whose pages count tokens, and `unread` the part in which none was scraped.
+    """
 
     sums: HistorySums = field(default_factory=HistorySums)
+    told: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
+    unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
 
@@ -148,6 +153,9 @@ class Reckoning:
         self.shared: set[NodeKey] = set()
         self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
+        self._read = {
+            survey.server(target): set[int]() for target, engine in survey.engines.items() if engine.tokens
+        }
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
@@ -166,6 +174,7 @@ class Reckoning:
         self._settle(hours, chunk)
         self._active |= chunk.alive
         self._active.update(number for of_host in hours.values() for number in of_host)
+        self._find_read(chunk)
         servers = self._by_host(chunk)
         for key in sorted({*hours, *servers}):
             host = self._host(key)
@@ -195,6 +204,15 @@ class Reckoning:
             )
             for other in others:
                 self._survey.rename(other, best)
+
+    def _find_read(self, chunk: Chunk) -> None:
+        """Find the hours in which the pages of each server were scraped, on whatever hosts."""
+        for hours in self._read.values():
+            hours.clear()
+        for target, engine in chunk.engines.items():
+            of_server = self._read.get(self._survey.server(target))
+            if of_server is not None:
+                of_server.update(chunk.first - 1 + at for at in range(chunk.hours) if engine.there(at))
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
@@ -291,7 +309,13 @@ class Reckoning:
             host.recent.add(ticked, ())
         for segment in ticked.segments:
             add_all(sums.held, segment.held)
-            self._month(host, segment.segment.month).sums.add_segment(segment)
+            of_month = self._month(host, segment.segment.month)
+            of_month.sums.add_segment(segment)
+            for (owner, _), time in segment.held.items():
+                read = self._read.get(ServerKey(owner.namespace, owner.server))
+                if read is not None:
+                    add(of_month.told, owner, time)
+                    add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
         if self._sink is not None:
