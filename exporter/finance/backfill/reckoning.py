@@ -17,6 +17,7 @@ from exporter.cost.postings import CostOwner, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
+from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
 from exporter.finance.backfill.host_hours import (
     DeviceHour,
     DeviceKey,
@@ -27,7 +28,7 @@ from exporter.finance.backfill.host_hours import (
 )
 from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
+from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.ledger.history import HistorySums
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
@@ -36,7 +37,6 @@ from exporter.readings import (
     GpuReading,
     Holder,
     HostLocation,
-    MigInstance,
     PodOwnership,
     ServerKey,
     ServerReading,
@@ -45,15 +45,10 @@ from exporter.sources.configured import holders as configured_holders
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
-    BYTES_PER_GIBIBYTE,
-    MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_SECOND,
     Instant,
     Nanoseconds,
 )
-
-HELD_BYTES: Final = BYTES_PER_GIBIBYTE
-"""Memory in use from which a process computes on a GPU: the driver alone uses less."""
 
 GAP_CHARGED: Final[Nanoseconds] = HOUR
 """A gap of one host that is charged to its last holders, as the daemon charges its own: scrapes failed."""
@@ -63,10 +58,6 @@ UNATTRIBUTED: Final = ServerKey("", "unattributed")
 
 LIMITS: Final = CardinalityLimits(models=1000, servers=1000)
 """Months of one host have more servers than a day."""
-
-SMALLEST_RATIO: Final = 1e-6
-"""A utilization of 0 over an hour is a small one that was rounded: the daemon would not believe it where
-tokens moved, and take the whole hour for busy."""
 
 RECENT_HOURS: Final = 26
 """Hours that the projection needs: the last 24, and room for their edges."""
@@ -171,16 +162,15 @@ class Reckoning:
             gathered = HostSeries(devices, host.before)
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before
-        self._settle(hours, chunk)
+        servers = self._settle(hours, chunk)
         self._active |= chunk.alive
         self._active.update(number for of_host in hours.values() for number in of_host)
         self._find_read(chunk)
-        servers = self._by_host(chunk)
         for key in sorted({*hours, *servers}):
             host = self._host(key)
             for number in range(chunk.first, chunk.first - 1 + chunk.hours):
                 at = number + 1 - chunk.first
-                targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
+                targets = sorted(servers.get(key, {}).get(number, ()))
                 hour = hours.get(key, {}).get(number)
                 # A host with GPUs is charged in the hours that have them; one without has tokens alone.
                 if hour is not None or (targets and key not in self._survey.hosts):
@@ -227,33 +217,39 @@ class Reckoning:
             host = self.hosts[key] = PastHost(key, location, policy)
         return host
 
-    def _settle(self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk) -> None:
-        """Find the host of each target: the one whose GPUs its pod holds, else by its own labels."""
-        homes: dict[PodName, NodeKey] = {}
+    def _settle(
+        self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk
+    ) -> dict[NodeKey, dict[int, list[EngineTarget]]]:
+        """The targets of each host by the hour: where their pod holds GPUs, else by their own labels.
+
+        A pod of a StatefulSet moves and keeps its name. A page that comes under two clusters at once is one.
+        """
+        held: dict[PodName, dict[int, NodeKey]] = {}
         for key, of_host in hours.items():
             for hour in of_host.values():
                 for device in hour.parts[-1].devices:
                     for pod in device.holders:
-                        homes[pod] = key
-        for target, engine in chunk.engines.items():
-            home = homes.get(target.pod_name) if target.pod else None
-            home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
-            if home is None:
-                self.homeless.add(target)
-            else:
-                self._homes[target] = self._survey.known_as(home)
-
-    def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
-        """The targets of each host; one that comes under two clusters at once is one."""
-        servers: dict[NodeKey, list[EngineTarget]] = {}
-        pages: dict[tuple[NodeKey, EngineTarget], set[int]] = {}
+                        held.setdefault(pod, {})[hour.number] = key
+        servers: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
+        pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
-            home = self._homes.get(target) or NodeKey(target.cluster, "")
-            sampled = pages.setdefault((home, target._replace(cluster="")), set())
-            if len(sampled & chunk.engines[target].sampled) <= 1:
-                servers.setdefault(home, []).append(target)
-                sampled |= chunk.engines[target].sampled
-        return {home: sorted(targets) for home, targets in servers.items()}
+            engine, of_pod = chunk.engines[target], held.get(target.pod_name, {}) if target.pod else {}
+            known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else None)
+            known = known or self._survey.host_of(target, engine.labels)
+            if known is None:
+                self.homeless.add(target)
+            home = NodeKey(target.cluster, "") if known is None else self._survey.known_as(known)
+            for at in range(1, chunk.hours):
+                number = chunk.first - 1 + at
+                home = of_pod.get(number, home)
+                if not engine.there(at):
+                    continue
+                one = pages.setdefault((home, number, target._replace(cluster="")), target)
+                if one is target or len(chunk.engines[one].sampled & engine.sampled) <= 1:
+                    servers.setdefault(home, {}).setdefault(number, []).append(target)
+            if known is not None:
+                self._homes[target] = home
+        return servers
 
     def _charge(
         self,
@@ -267,7 +263,7 @@ class Reckoning:
         start = number * HOUR if hour is None else hour.start
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
-        energy = _energies(hour, skipped=skipped)
+        energy = energies(hour, skipped=skipped)
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
@@ -358,10 +354,10 @@ class Reckoning:
         named: bool,
     ) -> Frame:
         host.elapsed += length
-        readings = tuple(_readings(host, devices, energy, length))
+        readings = tuple(gpu_readings(host.energy, devices, energy, length))
         holders = tuple(self._holders(host, devices, readings, servers, named=named))
         held_gpus = {holder.uuid for holder in holders}
-        readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
+        readings = tuple(rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
         return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
 
     def _owners_of(
@@ -468,14 +464,14 @@ class Reckoning:
             configured.setdefault(holder.uuid, []).append(holder)
         loose = sorted({server.key for server in servers})
         for device in devices:
-            uuid, instance = device.series.gpu.uuid, _instance(device)
+            uuid, instance = device.series.gpu.uuid, instance_name(device)
             if device.holders:
                 yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
             elif uuid in configured:
                 yield from configured[uuid]
             elif named or (labeled and device.memory is None):
                 continue
-            elif _used(device, has_server=bool(loose)):
+            elif used(device, has_server=bool(loose)):
                 if len(loose) > 1:
                     self.shared.add(host.key)
                 key = loose[0] if len(loose) == 1 else UNATTRIBUTED
@@ -490,98 +486,6 @@ class Reckoning:
         if pod not in self._keys:
             self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
-
-
-def _used(device: DeviceHour, *, has_server: bool) -> bool:
-    """Whether a process holds a GPU: by its memory, else as its utilization and the servers suggest."""
-    if device.memory is not None:
-        return device.memory >= HELD_BYTES
-    return has_server or bool(device.utilization)
-
-
-def _instance(device: DeviceHour) -> str:
-    series = device.series
-    return f"MIG-{series.gpu.uuid}/{series.instance}" if series.instance else ""
-
-
-def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
-    """Joules by GPU of an hour, per nanosecond in which the GPU was there.
-
-    The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.
-    `skipped`: the time before it was not charged, and what was used in it does not count.
-    """
-    joules: dict[str, dict[str, dict[GpuSeries, float]]] = {}
-    there: dict[str, Nanoseconds] = {}
-    for part in () if hour is None else hour.parts:
-        for uuid in {device.series.gpu.uuid for device in part.devices}:
-            there[uuid] = there.get(uuid, 0) + part.end - part.start
-        for device in part.devices:
-            used = device.inside if skipped and device.inside is not None else device.joules
-            if used is not None:
-                series = device.series
-                joules.setdefault(series.gpu.uuid, {}).setdefault(series.instance, {})[series] = used
-    return {
-        uuid: max(sum(by_series.values()) for by_series in instances.values()) / there[uuid]
-        for uuid, instances in joules.items()
-        if there[uuid]
-    }
-
-
-def _readings(
-    host: PastHost, devices: Iterable[DeviceHour], energy: Mapping[str, float], length: Nanoseconds
-) -> Iterator[GpuReading]:
-    by_gpu: dict[str, list[DeviceHour]] = {}
-    for device in devices:
-        by_gpu.setdefault(device.series.gpu.uuid, []).append(device)
-    for uuid, of_gpu in sorted(by_gpu.items()):
-        instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
-        whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
-        series = whole.series
-        counted, watts = None, whole.watts
-        if uuid in energy:
-            # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
-            watts = energy[uuid] * NANOSECONDS_PER_SECOND
-            host.energy[uuid] = host.energy.get(uuid, 0) + round(
-                energy[uuid] * length * MILLIJOULES_PER_JOULE
-            )
-            counted = host.energy[uuid]
-        yield GpuReading(
-            series.gpu,
-            series.number,
-            pci_bus_id=series.address,
-            utilization_ratio=None if instances else _ratio(whole),
-            memory_used_bytes=None if whole.memory is None else round(whole.memory),
-            power_watts=watts,
-            energy=counted,
-            instances=instances or None,
-        )
-
-
-def _mig(device: DeviceHour) -> MigInstance:
-    number = device.series.instance
-    return MigInstance(
-        _instance(device),
-        int(number) if number.isdecimal() and len(number) < 4 else 0,
-        profile=device.series.profile,
-        utilization_ratio=_ratio(device),
-    )
-
-
-def _ratio(device: DeviceHour) -> float | None:
-    return None if device.utilization is None else min(1.0, device.utilization)
-
-
-def _rounded_up(reading: GpuReading) -> GpuReading:
-    """A reading of a held GPU, without a utilization of zero."""
-    if reading.utilization_ratio == 0:
-        reading = replace(reading, utilization_ratio=SMALLEST_RATIO)
-    if reading.instances and any(one.utilization_ratio == 0 for one in reading.instances):
-        instances = (
-            replace(one, utilization_ratio=SMALLEST_RATIO) if one.utilization_ratio == 0 else one
-            for one in reading.instances
-        )
-        reading = replace(reading, instances=tuple(instances))
-    return reading
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

@@ -482,3 +482,31 @@ def test_pods_of_one_name_in_two_clusters_are_two(tmp_path: Path) -> None:
 
     assert [money(reckoning, cluster=cluster) for cluster in ("us", "eu")] == [{"chat": 6}, {"chat": 6}]
     assert tokens(reckoning)["chat", "prompt"] == 6000
+
+
+def by_model(reckoning: Reckoning, host: str) -> dict[str, float]:
+    """Dollars by model of a host."""
+    sums: dict[str, float] = {}
+    for month in reckoning.hosts[NodeKey("", host)].months.values():
+        for (owner, _), amount in month.sums.cost.items():
+            sums[owner.model] = sums.get(owner.model, 0) + amount / 10**12
+    return {model: amount for model, amount in sums.items() if amount}
+
+
+@pytest.mark.parametrize("nodes", [("node-1", "node-2"), ("node-2", "node-1")])
+def test_a_pod_that_moves_to_another_host_serves_on_each_in_its_time(
+    nodes: tuple[str, str], tmp_path: Path
+) -> None:
+    """A StatefulSet's pod keeps its name: three hours on one host, two on another, at 2 dollars."""
+    fleet = HourlyFleet(configured(tmp_path), hours=5)
+    before, after = [120] * 4 + [0, 0], [0] * 4 + [120, 120]
+    fleet.gpu(0, host=nodes[0], counts=before, **CHAT)
+    fleet.gpu(0, host=nodes[0], counts=after, utilization=0, memory=3e6)
+    fleet.gpu(1, host=nodes[1], counts=before, utilization=0, memory=3e6)
+    fleet.gpu(1, host=nodes[1], counts=after, **CHAT)
+    fleet.server({PROMPT: [100, 200, 300, 400, 500]}, **POD)
+    reckoning = fleet.reckoned()
+
+    assert [by_model(reckoning, node) for node in nodes] == [{"llama": 6, "": 4}, {"llama": 4, "": 6}]
+    months = [reckoning.hosts[NodeKey("", node)].months["2026-11"] for node in nodes]
+    assert [sum(month.sums.tokens.values()) for month in months] == [600, 900]
