@@ -11,7 +11,8 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.hourly import HOUR, Chunk, GpuHours
+from exporter.finance.backfill.hour_queries import HOUR
+from exporter.finance.backfill.hourly import Chunk, GpuHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import GpuSeries
 from exporter.units import Instant, Nanoseconds

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.backfill.survey import (
     EngineTarget,
@@ -28,15 +29,6 @@ from exporter.finance.backfill.survey import (
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
-
-HOUR: Final = NANOSECONDS_PER_HOUR
-EDGE: Final = 1_000_000
-"""An hour is asked for a millisecond before its end, with a window as much shorter.
-
-The window of Prometheus 2 has both of its ends: a sample at the full hour would be of two hours.
-"""
-
-WINDOW: Final = "3599999ms"
 
 POINTS_MAX: Final = 100_000
 """Values of one query: series times hours."""

@@ -52,7 +52,8 @@ class Line:
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
     `tokens_without_gpu` are tokens that no GPU time meets: whose GPU, or which host, is not known.
-    `told` is GPU time of servers whose pages count tokens, `unread` the part in which none was scraped.
+    `token_server_time` is GPU time of servers whose pages count tokens, `unread` the part of it in which
+    none was scraped.
     """
 
     gpu_time: Nanoseconds = 0
@@ -63,7 +64,7 @@ class Line:
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
     tokens_without_gpu: int = 0
-    told: Nanoseconds = 0
+    token_server_time: Nanoseconds = 0
     unread: Nanoseconds = 0
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
@@ -83,7 +84,7 @@ class Line:
         count = sum(self.tokens.values())
         if self.money is None or self.unpriced or self.tokens_without_gpu or count < FEWEST_TOKENS:
             return None
-        if self.unread > UNREAD_MOST * self.told:
+        if self.unread > UNREAD_MOST * self.token_server_time:
             return None
         return self.money / 10**6 / count
 
@@ -104,7 +105,7 @@ class Line:
             "unpriced",
             "amount",
             "tokens_without_gpu",
-            "told",
+            "token_server_time",
             "unread",
             "sampled",
             "span",
@@ -261,8 +262,8 @@ def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
         line(owner).amount += amount
     for (_, owner), time in sums.unpriced.items():
         line(owner).unpriced += time
-    for owner, time in host.months[month].told.items():
-        line(owner).told += time
+    for owner, time in host.months[month].token_server_time.items():
+        line(owner).token_server_time += time
         line(owner).unread += host.months[month].unread[owner]
     served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
     for (owner, kind), count in sums.tokens.items():

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import TokenPosting
-from exporter.finance.backfill.hourly import HOUR
+from exporter.finance.backfill.hour_queries import HOUR
 from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient

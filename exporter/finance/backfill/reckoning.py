@@ -26,7 +26,8 @@ from exporter.finance.backfill.host_hours import (
     by_host,
     twice_named,
 )
-from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
+from exporter.finance.backfill.hour_queries import HOUR
+from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.ledger.history import HistorySums
@@ -70,11 +71,12 @@ USAGE_HOURS: Final = 14 * 24
 class MonthSums:
     """One month of one host. `sampled` of its time has samples, `span` is all of it.
 
-    `told` is GPU time of servers whose pages count tokens, and `unread` the part in which none was scraped.
+    `token_server_time` is GPU time of servers whose pages count tokens, and `unread` the part of it in which
+    none was scraped.
     """
 
     sums: HistorySums = field(default_factory=HistorySums)
-    told: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
+    token_server_time: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
@@ -174,6 +176,7 @@ class Reckoning:
                 hour = hours.get(key, {}).get(number)
                 # A host with GPUs is charged in the hours that have them; one without has tokens alone.
                 if hour is not None or (targets and key not in self._survey.hosts):
+                    self._locate(host, number)
                     self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()
@@ -208,14 +211,19 @@ class Reckoning:
         host = self.hosts.get(key)
         if host is None:
             location = self._survey.kube.location(key, self._config)
-            policy = replace(
-                cost_policy(self._config, key.host, location),
-                interval=HOUR,
-                gap_after=HOUR,
-                limits=LIMITS,
-            )
-            host = self.hosts[key] = PastHost(key, location, policy)
+            host = self.hosts[key] = PastHost(key, location, self._policy(key, location))
         return host
+
+    def _policy(self, key: NodeKey, location: HostLocation) -> CostPolicy:
+        policy = cost_policy(self._config, key.host, location)
+        return replace(policy, interval=HOUR, gap_after=HOUR, limits=LIMITS)
+
+    def _locate(self, host: PastHost, number: int) -> None:
+        """Give a host the prices of its labels in an hour: a node may have the name of one that went."""
+        if host.key in self._survey.kube.node_times:
+            location = self._survey.kube.location(host.key, self._config, number)
+            if location != host.location:
+                host.location, host.policy = location, self._policy(host.key, location)
 
     def _settle(
         self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk
@@ -224,16 +232,16 @@ class Reckoning:
 
         A pod of a StatefulSet moves and keeps its name. A page that comes under two clusters at once is one.
         """
-        held: dict[PodName, dict[int, NodeKey]] = {}
+        holders: dict[PodName, dict[int, NodeKey]] = {}
         for key, of_host in hours.items():
             for hour in of_host.values():
                 for device in hour.parts[-1].devices:
                     for pod in device.holders:
-                        held.setdefault(pod, {})[hour.number] = key
+                        holders.setdefault(pod, {})[hour.number] = key
         servers: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
         pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
-            engine, of_pod = chunk.engines[target], held.get(target.pod_name, {}) if target.pod else {}
+            engine, of_pod = chunk.engines[target], holders.get(target.pod_name, {}) if target.pod else {}
             known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else None)
             known = known or self._survey.host_of(target, engine.labels)
             if known is None:
@@ -310,7 +318,7 @@ class Reckoning:
             for (owner, _), time in segment.held.items():
                 read = self._read.get(ServerKey(owner.namespace, owner.server))
                 if read is not None:
-                    add(of_month.told, owner, time)
+                    add(of_month.token_server_time, owner, time)
                     add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
@@ -358,24 +366,25 @@ class Reckoning:
         holders = tuple(self._holders(host, devices, readings, servers, named=named))
         held_gpus = {holder.uuid for holder in holders}
         readings = tuple(rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
-        return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
+        owners = self._owners_of(devices, targets, (wall - min(length, 1)) // HOUR)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
 
     def _owners_of(
-        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget]
+        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget], number: int
     ) -> tuple[PodOwnership, ...]:
         """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
         gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
         gpu_counts.update(pod for device in devices for pod in device.holders)
         owners: dict[ServerKey, PodOwnership] = {}
         for pod in sorted(gpu_counts, key=lambda each: (gpu_counts[each], each)):
-            owned = self._owner(pod)
+            owned = self._owner(pod, number)
             if owned is not None:
                 owners[owned.key] = owned
         return tuple(owner for _, owner in sorted(owners.items()))
 
-    def _owner(self, pod: PodName) -> PodOwnership | None:
-        if pod not in self._owners:
-            owned = self._survey.kube.ownership(pod, self._config)
+    def _owner(self, pod: PodName, number: int) -> PodOwnership | None:
+        if pod not in self._owners or pod in self._survey.kube.pod_times:
+            owned = self._survey.kube.ownership(pod, self._config, number)
             self._owners[pod] = owned and owned._replace(key=self._server(pod))
         return self._owners[pod]
 

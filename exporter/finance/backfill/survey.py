@@ -4,7 +4,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -30,7 +30,11 @@ from exporter.finance.backfill.kube_state import (
     NodeKey,
     PodName,
     batches,
+    node_of,
+    pod_of,
+    product_and_team,
 )
+from exporter.finance.backfill.label_times import read_label_times
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches
@@ -552,10 +556,24 @@ def _find_cluster(
         for labels in (*info, *owners)
         if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
     }
+    pod_labels = label_sets_of_pods(POD_LABELS)
+    node_labels = label_sets_of(NODE_LABELS, "node", nodes)
     survey.kube.add_pods(
-        info,
-        owners,
-        label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
-        label_sets_of_pods(POD_LABELS),
+        info, owners, label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}), pod_labels
     )
-    survey.kube.add_nodes(label_sets_of(NODE_LABELS, "node", nodes), label_sets_of(NODE_INFO, "node", nodes))
+    survey.kube.add_nodes(node_labels, label_sets_of(NODE_INFO, "node", nodes))
+    times = partial(read_label_times, client, since, until)
+    survey.kube.pod_times = times(
+        POD_LABELS,
+        ("pod", "exported_pod"),
+        pod_labels,
+        pod_of,
+        lambda _pod, labels: product_and_team(labels, survey.config),
+    )
+    survey.kube.node_times = times(
+        NODE_LABELS,
+        ("node",),
+        node_labels,
+        node_of,
+        lambda node, labels: survey.kube.location_by(node, labels, survey.config),
+    )

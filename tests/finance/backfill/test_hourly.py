@@ -316,21 +316,21 @@ class Thanos(FakePrometheus):
         self, ranges: Mapping[str, Sequence[tuple[Mapping[str, str], Values]]], **first: int
     ) -> None:
         super().__init__(ranges)
-        self._kept = {"0.000": first["raw"], "300.000": first["minutes"], "3600.000": first["hours"]}
+        self._first_hours = {"0.000": first["raw"], "300.000": first["minutes"], "3600.000": first["hours"]}
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(super().answer(request).content)
         resolution = self.ranges[-1].get("max_source_resolution", "0.000")
         for series in body["data"]["result"]:
             series["values"] = [
-                value for value in series["values"] if value[0] >= self._kept[resolution] * 3600
+                value for value in series["values"] if value[0] >= self._first_hours[resolution] * 3600
             ]
         body["data"]["result"] = [series for series in body["data"]["result"] if series["values"]]
         return httpx.Response(200, json=body)
 
 
 @pytest.mark.parametrize(
-    ("kept", "resolution"),
+    ("first_hours", "resolution"),
     [
         ({"raw": 0, "minutes": 0, "hours": 0}, 0),
         ({"raw": 4, "minutes": 0, "hours": 0}, 300),
@@ -340,7 +340,7 @@ class Thanos(FakePrometheus):
     ids=["all was scraped", "minutes are kept longer", "hours are kept longest", "nothing is kept longer"],
 )
 def test_samples_that_thanos_made_are_read_where_it_has_no_others(
-    kept: dict[str, int], resolution: int
+    first_hours: dict[str, int], resolution: int
 ) -> None:
     """Six hours, of which it keeps all in some form: a querier answers with scraped samples unless asked."""
     labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
@@ -352,7 +352,7 @@ def test_samples_that_thanos_made_are_read_where_it_has_no_others(
             f"avg_over_time({name}[3599999ms])": [(labels, [(hour, 50.0) for hour in hours])],
             f"count_over_time({name}[3599999ms])": [(labels, [(hour, 12.0) for hour in hours])],
         },
-        **kept,
+        **first_hours,
     )
     survey = Survey(Config())
     survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
@@ -361,4 +361,4 @@ def test_samples_that_thanos_made_are_read_where_it_has_no_others(
 
     (gpu,) = chunk.gpus.values()
     read = sum(not isnan(count) for count in gpu.count)
-    assert (chunk.resolution // 10**9, read) == (resolution, 7 - kept["hours"])
+    assert (chunk.resolution // 10**9, read) == (resolution, 7 - first_hours["hours"])

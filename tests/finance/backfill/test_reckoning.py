@@ -510,3 +510,23 @@ def test_a_pod_that_moves_to_another_host_serves_on_each_in_its_time(
     assert [by_model(reckoning, node) for node in nodes] == [{"llama": 6, "": 4}, {"llama": 4, "": 6}]
     months = [reckoning.hosts[NodeKey("", node)].months["2026-11"] for node in nodes]
     assert [sum(month.sums.tokens.values()) for month in months] == [600, 900]
+
+
+def test_a_pod_and_a_node_of_the_same_name_may_be_others_later(tmp_path: Path) -> None:
+    """From the third hour on the pod is of another team, and the node of a pool at 4 dollars."""
+    text = """\
+hardware:
+  - {match: {node_label: {pool: small}}, rented: {dollars_per_gpu_hour: 2}}
+  - {match: {node_label: {pool: large}}, rented: {dollars_per_gpu_hour: 4}}
+"""
+    fleet = HourlyFleet(configured(tmp_path, text), hours=4)
+    fleet.gpu(0, **CHAT)
+    kube, pod, node = fleet.survey.kube, PodName("", "llm", "chat-0"), NodeKey("", "node-1")
+    kube.pod_labels[pod] = {"label_team": "nlp"}
+    kube.pod_times[pod] = [(NOVEMBER, {"label_team": "nlp"}), (NOVEMBER + 2, {"label_team": "search"})]
+    kube.node_times[node] = [
+        (NOVEMBER, {"label_pool": "small"}),
+        (NOVEMBER + 2, {"label_pool": "large"}),
+    ]
+
+    assert by_team(fleet.reckoned()) == {"nlp": 4, "search": 8}
