@@ -161,6 +161,13 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
             "their GPUs are `unattributed`: several servers share a host, without labels of pods",
             "name `servers: [{name: ..., url: ..., gpus: [...]}]` in --config.file",
         )
+    if reckoning.doubled:
+        names = sorted(f"{pod.namespace}/{pod.pod}" for pod in reckoning.doubled)
+        yield Absence(
+            f"the cluster of {_few(names)}",
+            "pods of one name were on two hosts at once, and of their tokens the larger count is taken",
+            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+        )
     if reckoning.homeless:
         names = sorted(target.url.removeprefix("/") for target in reckoning.homeless)
         yield Absence(

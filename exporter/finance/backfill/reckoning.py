@@ -1,6 +1,6 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
@@ -130,6 +130,7 @@ class HourSink(Protocol):
 class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
 
+    `doubled` are names of pods that held GPUs of two hosts at once: those of clusters that no label names.
     `downsampled` are hours by the time between the samples that Thanos made for them.
     """
 
@@ -144,6 +145,7 @@ class Reckoning:
         self.hosts: dict[NodeKey, PastHost] = {}
         self.homeless: set[EngineTarget] = set()
         self.shared: set[NodeKey] = set()
+        self.doubled: set[PodName] = set()
         self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
         self._read = {
@@ -233,11 +235,15 @@ class Reckoning:
         A pod of a StatefulSet moves and keeps its name. A page that comes under two clusters at once is one.
         """
         holders: dict[PodName, dict[int, NodeKey]] = {}
+        together: defaultdict[PodName, set[int]] = defaultdict(set)
         for key, of_host in hours.items():
             for hour in of_host.values():
                 for device in hour.parts[-1].devices:
                     for pod in device.holders:
-                        holders.setdefault(pod, {})[hour.number] = key
+                        if holders.setdefault(pod, {}).setdefault(hour.number, key) != key:
+                            together[pod].add(hour.number)
+        # A pod that moves is on both in one hour.
+        self.doubled.update(pod for pod, numbers in together.items() if len(numbers) > 1)
         servers: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
         pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last

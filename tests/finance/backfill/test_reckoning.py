@@ -530,3 +530,14 @@ hardware:
     ]
 
     assert by_team(fleet.reckoned()) == {"nlp": 4, "search": 8}
+
+
+def test_pods_of_one_name_at_once_are_of_clusters_that_no_label_names(tmp_path: Path) -> None:
+    """Two clusters in one store, by a label that is not `cluster`: said, since their pages are mixed."""
+    for first, doubled in ((0, True), (2, False)):
+        fleet = HourlyFleet(configured(tmp_path), hours=4)
+        fleet.gpu(0, host="us-1", counts=[120] * 3 + [0, 0] if first else [120] * 5, k8s="us", **CHAT)
+        fleet.gpu(1, host="eu-1", counts=[0] * 3 + [120, 120] if first else [120] * 5, k8s="eu", **CHAT)
+        fleet.server(served(4), **POD)
+
+        assert (fleet.reckoned().doubled == {PodName("", "llm", "chat-0")}) == doubled
