@@ -248,8 +248,10 @@ class Reckoning:
         pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
             engine, of_pod = chunk.engines[target], holders.get(target.pod_name, {}) if target.pod else {}
-            known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else None)
-            known = known or self._survey.host_of(target, engine.labels)
+            labeled = self._survey.host_of(target, engine.labels, hours.keys())
+            known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else labeled)
+            if not of_pod and labeled in self._survey.hosts:  # its address may be given again
+                known = labeled
             if known is None:
                 self.homeless.add(target)
             home = NodeKey(target.cluster, "") if known is None else self._survey.known_as(known)

@@ -68,6 +68,10 @@ TARGET_LABELS: Final = frozenset(
 POD_OF_TARGET: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
 NODE_OF_TARGET: Final = ("node", "nodename", "kubernetes_node")
 
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST_OF_AGENT: Final = (*NODE_OF_TARGET, "hostname", "host", "host_name", "agent_hostname", "machine")
+"""Labels by which agents name their host, whose targets are at loopback: external labels have any name."""
+
 Labels = Mapping[str, str]
 TargetKey = tuple[str, str, str]
 """Cluster, job and instance."""
@@ -118,10 +122,11 @@ class EngineTarget(NamedTuple):
 class _Instances:
     """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says.
 
+    Several hosts may have one address: loopback, that of a collector, or one that was given again.
     `renamed` are hosts that another exporter names otherwise, by the name that is not used.
     """
 
-    by_address: dict[NodeKey, NodeKey] = field(default_factory=dict)
+    by_address: dict[NodeKey, set[NodeKey]] = field(default_factory=dict)
     by_uuid: dict[str, NodeKey] = field(default_factory=dict)
     renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
 
@@ -222,7 +227,7 @@ class Survey:
 
     def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:
         cluster = labels.get("cluster", "")
-        address = NodeKey(cluster, host_part(labels.get("instance", "")))
+        address = NodeKey(cluster, address_of(labels))
         named = first_label(labels, exporter.host)
         if exporter.is_own_pod(named):  # a pod's host name is its own name
             named = ""
@@ -235,16 +240,22 @@ class Survey:
             named = known_as or ("" if not is_address(address.host) else named)
         if named:
             host = NodeKey(cluster, label(named))
-            self._instances.by_address.setdefault(address, host)
+            self._instances.by_address.setdefault(address, set()).add(host)
             self._instances.by_uuid.setdefault(uuid, host)
             return host
-        known = self._instances.by_address.get(address) or self._instances.by_uuid.get(uuid)
+        known = self._at(address) or self._instances.by_uuid.get(uuid)
         if known is not None:
             return known
         node = self.kube.addresses.get(address) or self.kube.node_of(
             self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
         )
         return NodeKey(cluster, label(node or address.host))
+
+    def _at(self, address: NodeKey, present: Collection[NodeKey] = ()) -> NodeKey | None:
+        """The one host of an address, or the one of those that are `present`."""
+        hosts = {self.known_as(host) for host in self._instances.by_address.get(address, ())}
+        hosts = hosts.intersection(present) if len(hosts) > 1 else hosts
+        return next(iter(hosts)) if len(hosts) == 1 else None
 
     def rename(self, host: NodeKey, name: NodeKey) -> None:
         """From now on a host has the name of another, which is the same."""
@@ -298,13 +309,18 @@ class Survey:
         """The configured server of a target outside Kubernetes: of its port, and of its host where named."""
         for server in self.config.servers:
             parts = urlsplit(server.url)
-            own = parts.hostname in ("127.0.0.1", "localhost", "::1") or parts.hostname == target.address
+            own = parts.hostname in LOOPBACK or parts.hostname == target.address
             if not target.pod and own and (parts.port or 80) == target.port:
                 return server
         return None
 
-    def host_of(self, target: EngineTarget, labels: Labels) -> NodeKey | None:
-        """The host of a target by its labels, its pod or its address; `None` where that is not known."""
+    def host_of(
+        self, target: EngineTarget, labels: Labels, present: Collection[NodeKey] = ()
+    ) -> NodeKey | None:
+        """The host of a target by its labels, its pod or its address; `None` where that is not known.
+
+        `present` are hosts whose GPUs were seen at the time.
+        """
         cluster = target.cluster
         named = first_label(labels, NODE_OF_TARGET)
         if not named and target.pod:
@@ -313,7 +329,7 @@ class Survey:
             return NodeKey(cluster, label(named))
         address = NodeKey(cluster, target.address)
         if address in self._instances.by_address:
-            return self._instances.by_address[address]
+            return self._at(address, present)
         if target.pod:
             return None
         for host in (NodeKey(cluster, target.address), *self._shorter(address)):
@@ -373,6 +389,12 @@ def host_part(instance: str) -> str:
         return instance
 
 
+def address_of(labels: Labels) -> str:
+    """The host of a target's address. That of loopback is the one that its agent names, where it does."""
+    host = host_part(labels.get("instance", ""))
+    return (first_label(labels, HOST_OF_AGENT) or "localhost") if host in LOOPBACK else host
+
+
 def is_address(text: str) -> bool:
     """Whether a text is an IP address."""
     try:
@@ -397,7 +419,7 @@ def target_of(labels: Labels) -> EngineTarget:
             return EngineTarget(
                 labels.get("cluster", ""), labels.get(namespace, ""), labels[pod], "", _port(instance)
             )
-    return EngineTarget(labels.get("cluster", ""), "", "", host_part(instance), _port(instance))
+    return EngineTarget(labels.get("cluster", ""), "", "", address_of(labels), _port(instance))
 
 
 def page_series(name: str, labels: Labels, extra: Collection[str] = ()) -> Series:

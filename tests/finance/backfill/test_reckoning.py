@@ -541,3 +541,18 @@ def test_pods_of_one_name_at_once_are_of_clusters_that_no_label_names(tmp_path: 
         fleet.server(served(4), **POD)
 
         assert (fleet.reckoned().doubled == {PodName("", "llm", "chat-0")}) == doubled
+
+
+def test_an_address_that_is_given_again_is_of_the_host_that_is_there(tmp_path: Path) -> None:
+    """A host went after two hours, and another one has its address: each serves what it served."""
+    fleets = [HourlyFleet(configured(tmp_path), 2, NOVEMBER + first) for first in (0, 2)]
+    survey = fleets[1].survey = fleets[0].survey
+    for number, (fleet, host) in enumerate(zip(fleets, ("old", "new"), strict=True)):
+        fleet.gpu(number, host=host, instance="10.0.0.5:9400")
+        fleet.server(served(2), instance="10.0.0.5:8000")
+    reckoning = Reckoning(fleets[0].config, survey, (NOVEMBER + 4) * HOUR)
+    for fleet in fleets:
+        reckoning.add(fleet.chunk)
+
+    assert [money(reckoning, host) for host in ("old", "new")] == [{"vllm:8000": 4}, {"vllm:8000": 4}]
+    assert tokens(reckoning)["vllm:8000", "prompt"] == 4000

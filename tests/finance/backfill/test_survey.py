@@ -329,3 +329,31 @@ def test_pods_whose_labels_are_not_exported_have_none() -> None:
     survey = surveyed([{**VLLM, "namespace": "llm", "pod": "chat-0", "instance": "10.1.0.5:8000"}, pod])
 
     assert survey.kube.pod_labels == {}
+
+
+def seen_by(agent: Mapping[str, str], number: int = 1) -> list[dict[str, str]]:
+    """A GPU and a server of one host, which its own agent scrapes at loopback, with the agent's labels."""
+    gpu = {**DCGM, "UUID": f"GPU-{number}", "Hostname": f"gpu-{number}", "instance": "localhost:9400"}
+    page = {**VLLM, "instance": "127.0.0.1:8000"}
+    return [{**each, **agent} for each in (gpu, page, {"__name__": "up", "instance": page["instance"]})]
+
+
+@pytest.mark.parametrize("label", ["host", "hostname", "node", "nodename", "agent_hostname"])
+def test_agents_of_each_host_scrape_loopback(label: str) -> None:
+    """Their label tells the hosts apart: the instance of each target is the same."""
+    survey = surveyed([each for n in (1, 2) for each in seen_by({label: f"gpu-{n}"}, n)])
+
+    homes = [survey.host_of(target, {}) for target in sorted(survey.engines)]
+    assert [home and home.host for home in homes] == ["gpu-1", "gpu-2"]
+
+
+def test_an_address_of_several_hosts_is_of_none() -> None:
+    """Loopback, or a collector that passes on what it scraped: whose server it is, nothing says."""
+    for instance in ("127.0.0.1:8000", "collector:8889"):
+        hosts = [{**DCGM, "UUID": f"GPU-{n}", "Hostname": f"gpu-{n}", "instance": instance} for n in (1, 2)]
+        page = {**VLLM, "instance": instance}
+        (target,) = surveyed([*hosts, page]).engines
+
+        assert surveyed([*hosts, page]).host_of(target, page) is None
+        alone = surveyed([hosts[0], page]).host_of(target, page)
+        assert alone == NodeKey("", "gpu-1")
