@@ -211,6 +211,8 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         falls=0,
         answered=wall,
         youngest=max(before.youngest, reading.started or 0),
+        engine=reading.engine,
+        peer=reading.peer,
     )
     if not before.read:
         seen_to_start = reading.started is not None and reading.started >= before.watched_since
