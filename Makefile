@@ -76,6 +76,10 @@ pictures: programs develop ## Take the pictures of the page for the docs
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
 
+.PHONY: docker-image
+docker-image: ## Build the image of this checkout; IMAGE=registry.example/NAME pushes it there, DOCKER=podman builds by it
+	@tools/docker-image $(IMAGE) $(ARGS)
+
 .PHONY: sbom
 sbom: ## Write the CycloneDX bill of materials of the image to build/sbom.json, or to ARGS
 	@tools/environment .cache/image requirements/image.lock
