@@ -1,4 +1,4 @@
-"""tools/docker-image: the image of a checkout has the version that git gives it, and the tag of the manifests."""
+"""tools/docker-image: the image has the version that git gives the checkout, and the tag of the manifests."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 from exporter.version import REVISION, VERSION
 from tests import next_release
+from tests.docs.markdown import sections
 
 ROOT = Path(__file__).parents[2]
 NAMED = f"inference-cost-exporter:{next_release.VERSION}"
@@ -17,12 +18,18 @@ ARGUMENTS = ["--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={REV
 
 
 def image(folder: Path, *words: str, status: int = 0) -> tuple[int, list[list[str]], str]:
-    """Exit status, what `docker` was called with, and the last message; that `docker` notes its words."""
+    """As `called`, of the tool itself."""
+    return called(folder, str(ROOT / "tools" / "docker-image"), *words, status=status)
+
+
+def called(folder: Path, *command: str, status: int = 0) -> tuple[int, list[list[str]], str]:
+    """Exit status, what `docker` was called with, and the messages; this `docker` notes its words."""
     docker = folder / "docker"
-    docker.write_text(f'#!/bin/bash\nprintf "%s\\t" "$@" >>{folder}/calls\necho >>{folder}/calls\nexit {status}\n')
+    docker.write_text(f'#!/bin/bash\n(printf "%s\\t" "$@"; echo) >>{folder}/calls\nexit {status}\n')
     docker.chmod(0o755)
     done = subprocess.run(
-        [ROOT / "tools" / "docker-image", *words],
+        command,
+        cwd=ROOT,
         env={"PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
@@ -47,6 +54,14 @@ def test_a_name_is_pushed_to(tmp_path: Path) -> None:
     options = ["--platform", "linux/arm64"]
     assert status == 0
     assert calls == [[*BUILD, f"--tag={pushed}", *ARGUMENTS, *options, "."], ["push", pushed]]
+
+
+def test_the_commands_of_the_page_push_where_the_chart_looks(tmp_path: Path) -> None:
+    """By the variable that the commands of each platform name."""
+    (block,) = sections(ROOT / "docs" / "install.md")["Kubernetes"]
+    status, calls, _ = called(tmp_path, "bash", "-euc", block.text)
+
+    assert (status, calls[-1]) == (0, ["push", f"registry.example/{NAMED}"])
 
 
 def test_options_need_no_name(tmp_path: Path) -> None:
@@ -95,7 +110,7 @@ def test_whoever_needs_an_image_finds_the_command() -> None:
     ):
         assert command in (ROOT / name).read_text().replace("\n# ", " "), name
     listed = subprocess.run(
-        ["git", "grep", "-lIiE", "no registry (publishes|has)|no image is published|nothing is published"],
+        ["git", "grep", "-lIiE", "no registry (publishes|has)|(image|nothing) is published"],
         cwd=ROOT,
         capture_output=True,
         text=True,
