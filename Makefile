@@ -94,7 +94,7 @@ release: ## Build every artifact of this commit into dist/, or ARGS=--out=DIR; r
 
 .PHONY: test-release
 test-release: programs develop ## Test packages on minimal hosts, image and chart; builds three times, half an hour, as root
-	@tools/need debootstrap podman rpm runc
+	@tools/need debootstrap podman qemu-aarch64 rpm runc
 	@tools/environment .cache/packing requirements/release.lock
 	@tools/charts
 	@$(with_tools) pytest tests/release $(ARGS)

@@ -267,6 +267,8 @@ def test_the_workflow_pins_its_actions_and_has_few_rights() -> None:
     assert used
     assert [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one)] == []
     assert set(re.findall(r"secrets\.(\w+)", text)) <= {"GITHUB_TOKEN"}
+    needed = {job["needs"] for job in workflow["jobs"].values() if "needs" in job}
+    assert needed == {"build", "sign"} <= workflow["jobs"].keys()
     rights = {name: job["permissions"] for name, job in workflow["jobs"].items()}
     assert rights == {
         "build": {"contents": "read"},
