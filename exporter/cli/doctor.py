@@ -12,7 +12,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.ledger.maintenance import inspect
-from exporter.readings import MustRestartError
+from exporter.readings import MustRestartError, UnreadReason
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
@@ -80,12 +80,18 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         servers = sources.enter_context(closing(discovery(clock, config)))
         nvml = sources.enter_context(closing(NvmlSource(clock)))
         body_bytes = config.limits.body_bytes
-        return FrameReader(clock, gatherer, nvml, servers).read(
+        read = FrameReader(clock, gatherer, nvml, servers).read(
             config,
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,
             gateways.of(config.divides(), body_bytes),
         )
+        if read.frame.gpus is not None:
+            return read
+        # Somebody with a server on the CPU asks for it, and the daemon does not scan without GPUs.
+        discovered = servers.look(config, (), (), gatherer, None).servers
+        unread = (replace(one, url="", skip_reason=UnreadReason.GPU_UNKNOWN) for one in discovered)
+        return replace(read, discovered=replace(read.discovered, servers=tuple(unread)))
 
 
 def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
