@@ -231,7 +231,9 @@ class Table(Generic[T_co]):
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
             what = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
-            remedy = _space_missing(node) or (f"its keys are {self._names()}" if path else "")
+            remedy = _space_missing(node) or (
+                self._remedy(node.text) if isinstance(node, Scalar) and path else ""
+            )
             raise RefusedError(f"must be a mapping of keys to values, not {what}", remedy)
         mapping = MappingNode(node, path, context, self.keys)
         outer, context = context, replace(context, above=(*context.above, (path, self)))
@@ -248,10 +250,14 @@ class Table(Generic[T_co]):
         with context.problems.fatal():
             return self.build(mapping)
 
-    def _names(self) -> str:
-        """The keys that it must have, else the first ones."""
-        names = [key.name for key in self.keys if key.required] or [key.name for key in self.keys]
-        return f"{', '.join(names[:SHOWN_KEYS])}{', ...' if len(names) > SHOWN_KEYS else ''}"
+    def _remedy(self, text: str) -> str:
+        """What to write in place of a single value: a colon, or its required keys, else the first."""
+        every = [key.name for key in self.keys]
+        if (first := text.partition(" ")[0]) in every:
+            return f"write a colon after {first}"
+        names = [key.name for key in self.keys if key.required] or every
+        more = ", ..." if len(names) > SHOWN_KEYS else ""
+        return f"it has {'keys' if len(names) > 1 else 'the key'} {', '.join(names[:SHOWN_KEYS])}{more}"
 
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""

@@ -130,9 +130,10 @@ def _no_space_after_dash(lines: list[str], number: int) -> LocatedFault | None:
     match = _DASH.match(_line(lines, number)) if number else None
     if match is None:
         return None
-    after = Position(number, match.end("dash") + 1)
+    begins, ends = match.span("dash")
+    after = Position(number, ends + 1)
     message = "has no space after its dash; write it as - key: value"
-    return LocatedFault(Position(number, match.start("dash") + 1), message, TextEdit(after, after, " "))
+    return LocatedFault(Position(number, begins + 1), message, TextEdit(after, after, " "))
 
 
 def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:

@@ -319,12 +319,14 @@ def unfolded(browser: Browser, url: str) -> dict[str, Any]:
 def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
     """Takes pictures: a list in JSON has for each the page's file, the picture's, and how it is looked at."""
     for each in json.loads(wanted.read_text(encoding="utf-8")):
-        width, scheme = each["how"].split("-")
+        width, scheme, *part = each["how"].split("-")
         viewport = PHONE if width == "phone" else WIDE
         with opened(browser, Path(each["page"]).as_uri(), viewport=viewport, color_scheme=scheme) as (
             page,
             _,
         ):
+            for name in part:
+                page.locator(f"[data-part={name}]").evaluate("(one) => one.parentElement.scrollIntoView()")
             session = page.context.new_cdp_session(page)
             shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
             Path(each["picture"]).write_bytes(b64decode(shot["data"]))

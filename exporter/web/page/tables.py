@@ -119,7 +119,7 @@ def _servers_total(summary: Summary) -> Iterator[Content]:
     every = summary.servers_total
     if every is None:
         return
-    yield f"All {every.servers}" if every.servers != 1 else "Total"
+    yield f"All {every.servers}" if every.servers > 1 else "Total"
     yield _cell(every.dollars_per_hour, _money(estimated=summary.estimated_dollars_per_hour is not None))
     yield _cell(every.gpus, _plain)
     yield _cell(every.busy_ratio, share)
