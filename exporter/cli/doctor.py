@@ -17,7 +17,7 @@ from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.cloud import CloudSource
-from exporter.sources.discovery import discovery
+from exporter.sources.discovery import DiscoveredServer, discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
@@ -90,8 +90,14 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
             return read
         # Somebody with a server on the CPU asks for it, and the daemon does not scan without GPUs.
         discovered = servers.look(config, (), (), gatherer, None).servers
-        unread = (replace(one, url="", skip_reason=UnreadReason.GPU_UNKNOWN) for one in discovered)
-        return replace(read, discovered=replace(read.discovered, servers=tuple(unread)))
+        return replace(read, discovered=replace(read.discovered, servers=tuple(map(_unread, discovered))))
+
+
+def _unread(server: DiscoveredServer) -> DiscoveredServer:
+    """A server as it is found where no GPU can be read: it may hold one, and is not read."""
+    if server.skip_reason not in {None, UnreadReason.NO_GPU}:
+        return server
+    return replace(server, url="", skip_reason=UnreadReason.GPU_UNKNOWN)
 
 
 def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
