@@ -216,6 +216,9 @@ def _next_steps(path: Path, diagnosis: "Diagnosis") -> Iterator[str]:
     yield "Next:"
     yield "  check GPUs, prices and servers:"
     yield f"    {_command()} doctor --config.file={shlex.quote(str(path))}"
+    if not diagnosis.gpus:
+        yield "  look around without a GPU:"
+        yield f"    {_command()} demo"
     yield f"  run the daemon; http://127.0.0.1:{port} has its page:"
     yield f"    {_command()} --config.file={shlex.quote(str(path))}"
     if any(server.key.namespace for server in diagnosis.sights):

@@ -207,6 +207,7 @@ def test_a_host_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert rule.match.gpu_model is None
     assert "GPUs: none\nwarning: nvmlInit returned" in printed.err
+    assert "  look around without a GPU:\n" in printed.out
     assert "nothing is priced\nerror: NVML cannot be read: " in printed.out
 
 
