@@ -15,7 +15,7 @@ from math import isnan, nan
 from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
 from exporter.finance.backfill.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.backfill.survey import (
@@ -45,6 +45,9 @@ https://thanos.io/tip/components/compact.md/#downsampling
 
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
+"""Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
 
 Reading = Callable[[str], str]
 """Makes the expression of a selector."""
@@ -295,7 +298,7 @@ class HourlyReader:
                 continue
             values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
             for at, value in chunk.points(series):
-                if isnan(values[at]) or values[at] == 0:
+                if value * measure.scale <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
                     values[at] = value * measure.scale
 
     def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
