@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
 from tests.finance.backfill.chunks import (
@@ -567,3 +568,14 @@ def test_energy_that_no_gpu_uses_in_an_hour_costs_nothing(tmp_path: Path) -> Non
     hours.joules[2] = 1e12
 
     assert money(fleet.reckoned()) == {"chat": pytest.approx(3 * 2 + 2)}
+
+
+def test_tokens_of_the_engine_that_took_an_address_over_count(tmp_path: Path) -> None:
+    """Two hours of vLLM, and two of SGLang: 2,000 tokens of each."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0)
+    fleet.server({PROMPT: [1000, 1000, -1, -1], "sglang:prompt_tokens_total": [-1, -1, 1000, 1000]})
+    (target,) = fleet.survey.engines
+    fleet.survey.later_engines[target] = (ENGINES["sglang"],)
+
+    assert tokens(fleet.reckoned())["vllm:8000", "prompt"] == 4000
