@@ -409,7 +409,8 @@ class Reckoning:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
-            engine = self._survey.engine_of(target, hours.names(unread))
+            names = hours.names(unread) if target in self._survey.later_engines else ()
+            engine = self._survey.engine_of(target, names)
             key = self._survey.server(target)
             # Counters of one engine are no earlier values of another's.
             url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
