@@ -27,7 +27,8 @@ from exporter.finance.backfill.survey import (
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.units import Instant, Nanoseconds
 
 POINTS_MAX: Final = 100_000
 """Values of one query: series times hours."""
@@ -35,12 +36,6 @@ POINTS_MAX: Final = 100_000
 CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
 SERIES_MAX: Final = 4000
 """Series of one query; more are read some instances at a time."""
-
-RESOLUTIONS: Final[tuple[Nanoseconds, ...]] = (0, 5 * NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_HOUR)
-"""Time between samples that Thanos keeps, beside those that were scraped: it may keep these less long.
-
-https://thanos.io/tip/components/compact.md/#downsampling
-"""
 
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
@@ -247,14 +242,8 @@ class HourlyReader:
             yield chunk
 
     def _find_resolution(self, chunk: Chunk) -> None:
-        """Take the finest resolution that has all hours that any has."""
-        for resolution in RESOLUTIONS:
-            answer = self._client.range("count(up)", *self._instants(chunk), HOUR, coarsest=resolution)
-            alive = {(sample.at + EDGE) // HOUR - 1 for series in answer for sample in series.samples}
-            if len(alive) > len(chunk.alive):
-                chunk.alive, chunk.resolution = alive, resolution
-            if len(alive) >= chunk.hours:
-                return
+        chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))
+        chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey
