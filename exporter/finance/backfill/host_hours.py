@@ -23,6 +23,9 @@ WHOLE_RATIO: Final = 0.9
 SHARED_RATIO: Final = 1.5
 """Samples of several pods on one GPU, over the usual ones, from which they held it at once."""
 
+AT_ONCE_RATIO: Final = 1.1
+"""Parts of one hour that two scrapers have samples of, together, from which they had some at once."""
+
 PARTS: Final = 60
 """An hour is cut to so many parts at most."""
 
@@ -156,13 +159,26 @@ class HostSeries:
         ended = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, 1)]
         began = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, -1)]
         if len(ended) == len(began) == 1 and ended != began and len(by_scraper) == 2:
-            return [*by_scraper[ended[0]], *by_scraper[began[0]]]
+            parts = [self._part(key, at, scraper) for scraper in by_scraper]
+            if sum(parts) < AT_ONCE_RATIO:
+                return [*by_scraper[ended[0]], *by_scraper[began[0]]]
         # One that names no pods would leave a GPU without its holder.
         best = min(
             by_scraper,
             key=lambda each: (each not in self._naming, -sum(row.count for row in by_scraper[each]), each),
         )
         return by_scraper[best]
+
+    def _part(self, key: DeviceKey, at: int, scraper: _Scraper) -> float:
+        """The part of an hour that a scraper has samples of, by its fullest hour."""
+        sums: dict[int, float] = {}
+        for series, hours in self.devices[key].items():
+            if _scraper(series) == scraper:
+                for hour, count in enumerate(hours.count):
+                    if not isnan(count):
+                        sums[hour] = sums.get(hour, 0.0) + count
+        here = sums.pop(at)
+        return here / max(here, max(sums.values(), default=here))
 
     def _usual(self, hours: int) -> float:
         """The usual number of samples of a series in an hour of this chunk."""

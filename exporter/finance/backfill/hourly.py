@@ -40,6 +40,9 @@ SERIES_MAX: Final = 4000
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
 
+EXTRAPOLATED: Final = 0.9
+"""Part of an `increase` that samples surely have: it says more where they begin within its window."""
+
 LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
 """Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
 
@@ -138,11 +141,12 @@ class _Mark(NamedTuple):
 class Rises(NamedTuple):
     """How far a counter rose in each hour since the last one with samples; NaN in hours without.
 
-    `inside` are the rises within an hour, where the hour before it has no samples.
+    `inside` are the rises within an hour, where the hour before it has no samples. `values` are last values.
     """
 
     since_last: "array[float]"
     inside: dict[int, float]
+    values: "array[float]"
 
 
 class LastValues:
@@ -181,7 +185,7 @@ class LastValues:
             as_same.setdefault(same(key), set()).update(there)
         risen: dict[frozenset[tuple[str, str]], Rises] = {}
         for key, values in series.items():
-            rises, inside = risen[key] = Rises(column(hours), {})
+            rises, inside, _ = risen[key] = Rises(column(hours), {}, values)
             mark = self._marks.get(key)
             if mark is not None and first - 1 - mark.hour > MARK_HOURS:
                 mark = None
@@ -312,7 +316,7 @@ class HourlyReader:
         names = {name for engine in engines for name in spellings(engine_names(engine))}
         gauges = {name for engine in engines for gauge in engine.running for name in spellings([gauge.name])}
         present = names & survey.names.get("engines", set())
-        rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
+        rises: dict[EngineTarget, dict[str, tuple[Series, list[Rises]]]] = {}
         for name in sorted(present - gauges):
             for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, self._page_key):
                 hours = self._engine_hours(chunk, labels)
@@ -320,7 +324,7 @@ class HourlyReader:
                     target = target_of(labels)
                     series = survey.page_series(survey.described(name), labels)
                     copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
-                    copies.append(risen.since_last)
+                    copies.append(risen)
                     for at, rise in risen.inside.items():
                         known = hours.inside.get((series.key, at), 0.0)
                         hours.inside[series.key, at] = max(known, rise)
@@ -437,25 +441,32 @@ def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[st
     return key | {("__name__", name)}
 
 
-def merged(copies: Sequence["array[float]"]) -> "array[float]":
+def merged(copies: Sequence[Rises]) -> "array[float]":
     """One column of several of the same series by other labels.
 
-    Scrapers of the same page count once: the larger rise. Where labels were renamed, one ends in the hour in
-    which the other begins, and both count.
+    Scrapers of the same page count once: the larger rise. Where one ends in the hour in which another begins,
+    as replicas do and labels that are renamed, the hour has what the one is above the other's value before.
+    A counter that began anew adds its rise.
     """
     if len(copies) == 1:
-        return copies[0]
-    hours = len(copies[0])
+        return copies[0].since_last
+    hours = len(copies[0].since_last)
     rises = column(hours)
-    for at in range(hours):
-        here = [copy for copy in copies if not isnan(copy[at])]
+    for at in range(1, hours):
+        here = [copy for copy in copies if not isnan(copy.since_last[at])]
+        began = [copy for copy in here if isnan(copy.values[at - 1])]
+        before = [copy for copy in here if not isnan(copy.values[at - 1])]
         if not here:
             continue
-        began = [copy for copy in here if at and isnan(copy[at - 1])]
-        before = [copy for copy in here if not any(copy is each for each in began)]
-        ended = [copy for copy in before if at + 1 < hours and isnan(copy[at + 1])]
-        if began and before and len(ended) == len(before):
-            rises[at] = max(copy[at] for copy in began) + max(copy[at] for copy in before)
+        rises[at] = max(copy.since_last[at] for copy in before or began)
+        known = at + 1 < hours  # what comes after, at all
+        if not began or not before or (known and not all(isnan(copy.values[at + 1]) for copy in before)):
+            continue
+        newest = max(began, key=lambda copy: copy.values[at])
+        within = newest.since_last[at]
+        rise = newest.values[at] - max(copy.values[at - 1] for copy in before)
+        if rise < 0 or (known and rise < EXTRAPOLATED * within):
+            rises[at] += within
         else:
-            rises[at] = max(copy[at] for copy in here)
+            rises[at] = max(rises[at], rise)
     return rises
