@@ -4,7 +4,7 @@ Samples are counted, so an hour needs no finer query: a pod whose series has a t
 it for a third of the hour, first if it held it before, last if it holds it in the next hour.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from math import isnan
@@ -325,10 +325,7 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     for by_name in devices.values():
         if len(by_name) < 2:
             continue
-        hours_of = {
-            name: {at for each in of_name for at, count in enumerate(each.count) if count > 0}
-            for name, of_name in by_name.items()
-        }
+        hours_of = {name: _sampled(of_name) for name, of_name in by_name.items()}
         for pair in combinations(sorted(by_name), 2):
             together = hours_of[pair[0]] & hours_of[pair[1]]
             if len(together) > 1:
@@ -338,6 +335,29 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
                     )
                     for name in pair
                 }
+
+
+def has_namesake(devices: Mapping[DeviceKey, Mapping[GpuSeries, GpuHours]]) -> bool:
+    """Whether two GPUs were in one slot of a host for hours: they are of two hosts of its name.
+
+    One that replaces another is there with it in the hour of the change.
+    """
+    slots: dict[tuple[int, str], dict[str, list[GpuHours]]] = {}
+    for by_series in devices.values():
+        for series, hours in by_series.items():
+            boards = slots.setdefault((series.exporter, series.address), {})
+            boards.setdefault(series.gpu.uuid, []).append(hours)
+    for (_, address), boards in slots.items():
+        if address and len(boards) > 1:
+            times = [_sampled(of_board) for of_board in boards.values()]
+            if any(len(one & other) > 1 for one, other in combinations(times, 2)):
+                return True
+    return False
+
+
+def _sampled(columns: Iterable[GpuHours]) -> set[int]:
+    """The hours in which any of these series has samples."""
+    return {at for each in columns for at, count in enumerate(each.count) if count > 0}
 
 
 def by_host(
