@@ -148,8 +148,12 @@ def _resolution(client: PrometheusClient, month: str, start: Instant, until: Ins
     """The finest resolution that has all hours of the month that any has."""
     first = start - start % NANOSECONDS_PER_HOUR + NANOSECONDS_PER_HOUR - EDGE
     last = until - until % NANOSECONDS_PER_HOUR - EDGE
-    query = f'count({LAST_SCRAPES}) or count({RAW}{{month="{month}"}})'
-    return finest_resolution(client, query, first, last)[0]
+    for selector in (LAST_SCRAPES, f'{RAW}{{month="{month}"}}'):
+        query = f"count(last_over_time({selector}[1h]))"
+        resolution, ends = finest_resolution(client, query, first, last)
+        if ends:
+            return resolution
+    return 0
 
 
 def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Instant) -> str:

@@ -42,8 +42,6 @@ class Server:
         query = form["query"]
         self.queries.append(query)
         first = 0 if form.get("max_source_resolution", "0.000") != "0.000" else self.scraped_from
-        if query.startswith("count("):
-            return self.counted(query, form, first)
         match = re.search(r"(inference[\w:]+)(?:\{([^}]*)\})?\[(\d+)([smh])\]", query)
         assert match is not None, query
         window = int(match[3]) * {"s": 1, "m": 60, "h": HOUR}[match[4]]
@@ -68,21 +66,6 @@ class Server:
                 for labels, values in chosen
                 if (value_at := list(last(values, [at], window)))
             ]
-        return httpx.Response(200, json={"status": "success", "data": {"result": result}})
-
-    def counted(self, query: str, form: dict[str, str], first: int) -> httpx.Response:
-        """Hours at whose end any series of the query had a sample of the last five minutes."""
-        seconds = {
-            second
-            for name in re.findall(r"inference[\w:]+", query)
-            for _, values in self.series.get(name, [])
-            for second in values
-            if second >= first
-        }
-        start, end = float(form["start"]), float(form["end"])
-        ends = [start + number * HOUR for number in range(int((end - start) // HOUR) + 1)]
-        values = [[at, "1"] for at in ends if any(at - 300 < second <= at for second in seconds)]
-        result = [{"metric": {}, "values": values}] if values else []
         return httpx.Response(200, json={"status": "success", "data": {"result": result}})
 
 
