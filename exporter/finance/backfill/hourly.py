@@ -444,29 +444,42 @@ def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[st
 def merged(copies: Sequence[Rises]) -> "array[float]":
     """One column of several of the same series by other labels.
 
-    Scrapers of the same page count once: the larger rise. Where one ends in the hour in which another begins,
-    as replicas do and labels that are renamed, the hour has what the one is above the other's value before.
+    Scrapers of the same page count once: the larger rise since any of them was there last. Where one ends and
+    another begins, as replicas do and labels that are renamed, that is how far the one is above the other.
     A counter that began anew adds its rise.
     """
     if len(copies) == 1:
         return copies[0].since_last
     hours = len(copies[0].since_last)
     rises = column(hours)
-    for at in range(1, hours):
-        here = [copy for copy in copies if not isnan(copy.since_last[at])]
-        began = [copy for copy in here if isnan(copy.values[at - 1])]
-        before = [copy for copy in here if not isnan(copy.values[at - 1])]
+    last: int | None = None
+    for at in range(hours):
+        here = [copy for copy in copies if not isnan(copy.values[at])]
         if not here:
             continue
-        rises[at] = max(copy.since_last[at] for copy in before or began)
-        known = at + 1 < hours  # what comes after, at all
-        if not began or not before or (known and not all(isnan(copy.values[at + 1]) for copy in before)):
-            continue
-        newest = max(began, key=lambda copy: copy.values[at])
-        within = newest.since_last[at]
-        rise = newest.values[at] - max(copy.values[at - 1] for copy in before)
-        if rise < 0 or (known and rise < EXTRAPOLATED * within):
-            rises[at] += within
-        else:
-            rises[at] = max(rises[at], rise)
+        if at and last is None:
+            # All since before this chunk: the one that was there last knows best.
+            away = [copy.since_last[at] for copy in here if at in copy.inside]
+            rises[at] = min(away) if away else max(copy.since_last[at] for copy in here)
+        elif last is not None:
+            rises[at] = _rise(copies, here, at, last)
+        last = at
     return rises
+
+
+def _rise(copies: Sequence[Rises], here: Sequence[Rises], at: int, last: int) -> float:
+    """How far one counter rose in an hour, in which these series are `here`, since any was there last."""
+    before = [copy for copy in here if not isnan(copy.values[last])]
+    began = [copy for copy in here if isnan(copy.values[last])]
+    rise = max((copy.since_last[at] for copy in before), default=0.0)
+    known = at + 1 < len(here[0].values)  # what comes after, at all
+    if not began or (known and any(not isnan(copy.values[at + 1]) for copy in before)):
+        return rise
+    newest = max(began, key=lambda copy: copy.values[at])
+    within = newest.inside.get(at, newest.since_last[at])
+    since = newest.values[at] - max(copy.values[last] for copy in copies if not isnan(copy.values[last]))
+    # What rose in hours without samples is of no hour of a series that is new.
+    unseen = not before and last < at - 1 and at not in newest.inside
+    if unseen or since < 0 or ((known or not before) and since < EXTRAPOLATED * within):
+        return rise + within
+    return max(rise, since)

@@ -144,6 +144,17 @@ def test_a_replica_that_begins_before_the_other_ends_holds_no_gpu_twice() -> Non
     assert (first.samples, first.usual) == (110, 120)
 
 
+def test_energy_since_a_series_was_there_is_that_of_its_hour_where_another_had_the_others() -> None:
+    """A pod comes back to a GPU of 36,000 J an hour, which another one held for an hour."""
+    chat, batch = hours([120, 0, 120]), hours([0, 120, 0])
+    chat.joules[2], chat.inside[2] = 72_000, 36_000
+    batch.joules[1] = 36_000
+
+    held = cut((series(CHAT), chat), (series(BATCH), batch))
+
+    assert [hour.parts[0].devices[0].joules for hour in held] == [36_000, 36_000]
+
+
 def test_pods_that_share_a_gpu_hold_it_at_once() -> None:
     """Each of two pods has all of its samples: time-slicing repeats the GPU for each of them."""
     (first, _) = cut((series(CHAT), hours([120, 120, 120])), (series(BATCH), hours([120, 120, 120])))

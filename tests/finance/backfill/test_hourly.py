@@ -133,9 +133,9 @@ def test_last_values_are_kept_from_chunk_to_chunk() -> None:
     assert last.rises({a: array("d", [200, 260])}, {}, pod, name, FIRST + 1, 2)[a].since_last[1] == 60
 
 
-def copy(values: Sequence[float], rises: Sequence[float]) -> Rises:
-    """One series: its last value in each hour, and how far it rose."""
-    return Rises(array("d", rises), {}, array("d", values))
+def copy(values: Sequence[float], rises: Sequence[float], inside: Mapping[int, float] | None = None) -> Rises:
+    """One series: its last value in each hour, and how far it rose since it was last there."""
+    return Rises(array("d", rises), dict(inside or {}), array("d", values))
 
 
 def test_scrapers_of_one_page_count_once() -> None:
@@ -184,6 +184,60 @@ def test_a_second_scraper_that_begins_while_the_first_goes_on_adds_nothing(hours
     second = copy([nan, 1098, 1198][:hours], [nan, 110, 100][:hours])
 
     assert list(merged([first, second]))[1:] == [100, 100][: hours - 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        pytest.param(
+            copy([1000, 1100, 1200, nan], [nan, 100, 100, nan]),
+            copy([998, nan, nan, 1300], [nan, nan, nan, 302], {3: 60}),
+            [100, 100, 100],
+            id="one is back when the other has gone: 100 since that was there",
+        ),
+        pytest.param(
+            copy([1000, 1100, 1200, 1290, nan], [nan, 100, 100, 90, nan]),
+            copy([998, nan, nan, 1300, 1400], [nan, nan, nan, 302, 100], {3: 60}),
+            [100, 100, 100, 100],
+            id="one is back in the hour in which the other goes",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan, 1300], [nan, 100, nan, 200], {3: 90}),
+            copy([998, nan, nan, 1298], [nan, nan, nan, 300], {3: 88}),
+            [100, nan, 200],
+            id="both were away, one for longer",
+        ),
+        pytest.param(
+            copy([nan, nan, 1300], [nan, nan, 200], {2: 90}),
+            copy([nan, nan, 1298], [nan, nan, 300], {2: 88}),
+            [nan, 200],
+            id="both were away since before the chunk",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan, nan], [nan, 100, nan, nan]),
+            copy([nan, nan, nan, 1300], [nan, nan, nan, 50]),
+            [100, nan, 50],
+            id="another begins after an hour without any: what rose in it is not of its hour",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan], [nan, 100, nan]),
+            copy([nan, nan, 1200], [nan, nan, 80]),
+            [100, 100],
+            id="another begins an hour later: 20 rose before",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan], [nan, 100, nan]),
+            copy([nan, nan, 80], [nan, nan, 80]),
+            [100, 80],
+            id="another process begins an hour later",
+        ),
+    ],
+)
+def test_replicas_that_were_away_count_no_token_twice(
+    first: Rises, second: Rises, expected: Sequence[float]
+) -> None:
+    """What rose since one was there is counted but for what the other one counted meanwhile."""
+    assert list(merged([first, second]))[1:] == pytest.approx(expected, nan_ok=True)
 
 
 def reader(server: FakePrometheus, survey: Survey, parallel: int = 1) -> HourlyReader:
