@@ -12,7 +12,7 @@ with_tools := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONDONTWRITEBYTECODE=
 paths := exporter tests deploy/docker deploy/helm deploy/rules $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
-demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
+demo: ## Run the exporter on a simulated host of 8 GPUs; ARGS=--web.listen-address=127.0.0.1:8080 for another port
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter demo $(ARGS)
 

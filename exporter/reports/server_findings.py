@@ -153,7 +153,8 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
             what.append(f"model {discovered.model}")
         if discovered.where:
             what.append(f"in {discovered.where}")
-        yield f"  {name}  {', '.join(what)}  GPUs {_numbers(discovered.gpus, indices) or 'none'}"
+        none = "unknown" if discovered.skip_reason is UnreadReason.GPU_UNKNOWN else "none"
+        yield f"  {name}  {', '.join(what)}  GPUs {_numbers(discovered.gpus, indices) or none}"
         yield (
             f"       read at {discovered.url}"
             if discovered.url
