@@ -1,14 +1,16 @@
 """What stands in blocks works: commands that are marked run, and configurations and scrape jobs load."""
 
 import csv
+import json
 import re
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
-from exporter.config import load
+from exporter.config import load, parse
 from exporter.config.web import load_web
 from exporter.finance.tco.scenario_files import scenario
 from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, sections, shell_commands
@@ -27,6 +29,7 @@ def kind(code_block: CodeBlock) -> str:
         ("prometheus", {"scrape_configs"}),
         ("manifest", {"egress", "resources", "apiVersion", "services"}),
         ("scenario", {"options"}),
+        ("values", {"config"}),
         ("web", {"tls_server_config", "basic_auth_users"}),
     )
     return next((name for name, keys in kinds if keys & top), "configuration")
@@ -61,6 +64,16 @@ def test_a_web_configuration_of_a_page_is_read(code_block: CodeBlock, tmp_path: 
     file.write_text(code_block.text)
 
     load_web(file)
+
+
+@pytest.mark.parametrize("code_block", of("values"), ids=lambda code_block: code_block.where)
+def test_the_chart_takes_values_of_a_page(code_block: CodeBlock) -> None:
+    """By its schema, and what is the exporter's in them by the exporter."""
+    values = yaml.safe_load(code_block.text)
+    schema = ROOT / "deploy" / "helm" / "inference-cost-exporter" / "values.schema.json"
+    jsonschema.validate(values, json.loads(schema.read_text()))
+
+    parse(yaml.safe_dump(values["config"]).encode())
 
 
 @pytest.mark.parametrize("code_block", of("prometheus"), ids=lambda code_block: code_block.where)
