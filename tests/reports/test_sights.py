@@ -37,7 +37,7 @@ def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
-    """Two lines each: what it is and holds; where it is read, or why it is not. Those without a GPU share one."""
+    """What it is and holds; where it is read, or why it is not. Those without a GPU share a line."""
     router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
     on_the_cpu = replace(router, key=ServerKey("", "vllm:8001"))
 
