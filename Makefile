@@ -76,6 +76,10 @@ pictures: programs develop ## Take the pictures of the page for the docs
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
 
+.PHONY: docker-image
+docker-image: ## Build the image of this checkout; IMAGE=registry.example/NAME pushes it there, DOCKER=podman builds by it
+	@tools/docker-image $(IMAGE) $(ARGS)
+
 .PHONY: sbom
 sbom: ## Write the CycloneDX bill of materials of the image to build/sbom.json, or to ARGS
 	@tools/environment .cache/image requirements/image.lock
@@ -90,7 +94,7 @@ release: ## Build every artifact of this commit into dist/, or ARGS=--out=DIR; r
 
 .PHONY: test-release
 test-release: programs develop ## Test packages on minimal hosts, image and chart; builds three times, half an hour, as root
-	@tools/need debootstrap podman rpm runc
+	@tools/need debootstrap podman qemu-aarch64 rpm runc
 	@tools/environment .cache/packing requirements/release.lock
 	@tools/charts
 	@$(with_tools) pytest tests/release $(ARGS)

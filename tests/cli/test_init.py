@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import init, main, questions
-from exporter.cli.init import InitOptions, initialized
-from exporter.cli.questions import Question
+from exporter.cli.init import initialized
+from exporter.cli.questions import InitOptions, Question
 from exporter.config import Config, load
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.initial_config import RENT, TEAM_NAME

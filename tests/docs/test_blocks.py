@@ -1,5 +1,6 @@
 """What stands in blocks works: commands that are marked run, and configurations and scrape jobs load."""
 
+import csv
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from exporter.config import load
 from exporter.config.web import load_web
 from exporter.finance.tco.scenario_files import scenario
-from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages
+from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, sections, shell_commands
 from tests.docs.sandbox import Sandbox, to_be_done
 
 EVERY = [code_block for page in pages() for code_block in blocks(page)]
@@ -95,6 +96,23 @@ def test_a_page_can_be_done(page: Path, tmp_path: Path) -> None:
     for code_block in to_be_done(page):
         sandbox.run_block(code_block)
     sandbox.lint(page)
+
+
+def test_each_platform_is_installed_by_three_commands() -> None:
+    """And no section of the page has more; a command that is joined to another counts for itself."""
+    texts = {
+        title: "".join(block.text for block in below)
+        for title, below in sections(ROOT / "docs" / "install.md").items()
+    }
+    counts = {
+        title: sum(len(re.split(r"&&|;|\|", command)) for command in shell_commands(text))
+        for title, text in texts.items()
+    }
+    with (ROOT / "docs" / "generators" / "platforms.csv").open(encoding="utf-8", newline="") as lines:
+        platforms = [row["name"] for row in csv.DictReader(lines)]
+
+    assert counts.pop("Kubernetes") == 2  # the image of all platforms, until a registry has it
+    assert counts == dict.fromkeys(["Debian and Ubuntu", "RHEL, Rocky Linux and SUSE", *platforms], 3)
 
 
 def test_every_shell_block_is_shell() -> None:

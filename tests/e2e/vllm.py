@@ -3,8 +3,8 @@
 from tests.e2e.daemon import ROOT, Page
 from tests.e2e.engine import EngineServer
 
-ENVIRONMENT = ROOT / ".cache" / "vllm"
-MODEL = ROOT / ".cache" / "vllm-model"
+ENVIRONMENT = ROOT / ".cache" / "engines" / "vllm"
+MODEL = ROOT / ".cache" / "engines" / "tiny-bfloat16"
 
 
 class Vllm(EngineServer):

