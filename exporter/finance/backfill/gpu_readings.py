@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from exporter.finance.backfill.gpu_exporters import WATTS_MAX
 from exporter.finance.backfill.host_hours import DeviceHour, HostHour
 from exporter.finance.backfill.survey import GpuSeries
 from exporter.readings import GpuReading, MigInstance
@@ -67,7 +68,9 @@ def gpu_readings(
         millijoules, watts = None, whole.watts
         if uuid in energy:
             # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
-            watts = energy[uuid] * NANOSECONDS_PER_SECOND
+            # One that no GPU has is refused by the cost code, which takes the power in its place.
+            counted_watts = energy[uuid] * NANOSECONDS_PER_SECOND
+            watts = counted_watts if counted_watts <= WATTS_MAX else watts
             used_here = round(energy[uuid] * length * MILLIJOULES_PER_JOULE)
             counted[uuid] = millijoules = counted.get(uuid, 0) + used_here
         yield GpuReading(

@@ -15,7 +15,8 @@ from math import isnan, nan
 from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.engine_series import engine_names, spellings
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
 from exporter.finance.backfill.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.backfill.survey import (
@@ -23,8 +24,6 @@ from exporter.finance.backfill.survey import (
     GpuSeries,
     Labels,
     Survey,
-    engine_names,
-    spellings,
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
@@ -45,6 +44,9 @@ https://thanos.io/tip/components/compact.md/#downsampling
 
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
+"""Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
 
 Reading = Callable[[str], str]
 """Makes the expression of a selector."""
@@ -93,6 +95,14 @@ class EngineHours:
     means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
     sampled: set[int] = field(default_factory=set)
     inside: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def names(self, hours: Iterable[int]) -> set[str]:
+        """Names of its counters that have samples in these hours."""
+        return {
+            series.name
+            for series, rises in self.rises.values()
+            if any(not isnan(rises[each]) for each in hours)
+        }
 
     def there(self, at: int) -> bool:
         """Whether the target was there in an hour, read or not: between hours in which it was read."""
@@ -295,7 +305,7 @@ class HourlyReader:
                 continue
             values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
             for at, value in chunk.points(series):
-                if isnan(values[at]) or values[at] == 0:
+                if value * measure.scale <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
                     values[at] = value * measure.scale
 
     def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
@@ -309,14 +319,9 @@ class HourlyReader:
 
     def _read_engines(self, chunk: Chunk) -> None:
         survey = self._survey
-        engines = {engine.name: engine for engine in survey.engines.values()}
-        names = {name for engine in engines.values() for name in spellings(engine_names(engine))}
-        gauges = {
-            name
-            for engine in engines.values()
-            for gauge in engine.running
-            for name in spellings([gauge.name])
-        }
+        engines = survey.all_engines()
+        names = {name for engine in engines for name in spellings(engine_names(engine))}
+        gauges = {name for engine in engines for gauge in engine.running for name in spellings([gauge.name])}
         present = names & survey.names.get("engines", set())
         rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
         for name in sorted(present - gauges):

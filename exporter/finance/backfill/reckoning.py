@@ -409,18 +409,21 @@ class Reckoning:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
-            engine = self._survey.engines[target]
+            names = hours.names(unread) if target in self._survey.later_engines else ()
+            engine = self._survey.engine_of(target, names)
             key = self._survey.server(target)
+            # Counters of one engine are no earlier values of another's.
+            url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
             host.targets.add(target)
             if hours.sampled.isdisjoint(unread):
-                readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
+                readings.append(ServerReading(key, url, up=False, engine=engine.name, pod=target.pod))
                 continue
             page = self._page(host, target, hours, unread, skipped=skipped)
             read = interpret(engine, page)
             readings.append(
                 ServerReading(
                     key,
-                    target.url,
+                    url,
                     up=True,
                     engine=engine.name,
                     pod=target.pod,

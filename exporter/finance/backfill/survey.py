@@ -10,9 +10,17 @@ from urllib.parse import urlsplit
 
 from exporter.config import Config
 from exporter.config.settings import ConfiguredServer
-from exporter.engines.catalogue import ENGINES, ROWS, match
+from exporter.engines.catalogue import ROWS, match
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import Engine
+from exporter.finance.backfill.engine_series import (
+    COLONS,
+    colons,
+    engine_names,
+    other_engines,
+    page_series,
+    spellings,
+)
 from exporter.finance.backfill.gpu_exporters import (
     GPU_EXPORTERS,
     GpuExporter,
@@ -39,31 +47,6 @@ from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches
 from exporter.units import Instant
-
-TARGET_LABELS: Final = frozenset(
-    {
-        "job",
-        "instance",
-        "namespace",
-        "pod",
-        "container",
-        "service",
-        "endpoint",
-        "node",
-        "nodename",
-        "hostname",
-        "cluster",
-        "prometheus",
-        "prometheus_replica",
-        "replica",
-        "__replica__",
-        "receive",
-        "tenant_id",
-        "kubernetes_namespace",
-        "kubernetes_pod_name",
-    }
-)
-"""Labels of the target and of what stores it, which a scraped page does not have."""
 
 POD_OF_TARGET: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
 NODE_OF_TARGET: Final = ("node", "nodename", "kubernetes_node")
@@ -136,7 +119,8 @@ class Survey:
     """What there is. `names` are the series' names of each GPU exporter, and of the engines together.
 
     `counts` are series by name, and `instances` the targets that have them.
-    `engines` are the engines of targets by name. `gateways` are titles of pages that count again.
+    `engines` are the engines of targets, `later_engines` those that had their addresses at another time.
+    `gateways` are titles of pages that count again.
     `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
     whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance,
     and `target_labels` the labels that their `up` has: names and values.
@@ -147,6 +131,7 @@ class Survey:
     counts: Counter[str] = field(default_factory=Counter)
     instances: dict[str, set[str]] = field(default_factory=dict)
     engines: dict[EngineTarget, Engine] = field(default_factory=dict)
+    later_engines: dict[EngineTarget, tuple[Engine, ...]] = field(default_factory=dict)
     gateways: set[str] = field(default_factory=set)
     kube: KubeState = field(default_factory=KubeState)
     gpus: dict[str, set[str]] = field(default_factory=dict)
@@ -178,11 +163,26 @@ class Survey:
 
     @cached_property
     def _names_with_colons(self) -> Mapping[str, str]:
-        return dict(_colons(self.config.engines)) | COLONS
+        return dict(colons(self.config.engines)) | COLONS
 
     def described(self, name: str) -> str:
         """A name as its engine's description has it."""
         return self._names_with_colons.get(name, name)
+
+    def engines_of(self, target: EngineTarget) -> tuple[Engine, ...]:
+        """The engines that a target had; none for one of no engine."""
+        first = self.engines.get(target)
+        return () if first is None else (first, *self.later_engines.get(target, ()))
+
+    def engine_of(self, target: EngineTarget, names: Collection[str]) -> Engine:
+        """The engine of a target whose page has these names: one that was replaced has none of them."""
+        engines = self.engines_of(target)
+        return next((each for each in engines if not engine_names(each).isdisjoint(names)), engines[0])
+
+    def all_engines(self) -> tuple[Engine, ...]:
+        """Each engine once."""
+        every = (engine for target in self.engines for engine in self.engines_of(target))
+        return tuple({engine.name: engine for engine in every}.values())
 
     def page_series(self, name: str, labels: Labels) -> Series:
         """A series as the page of its engine had it, without labels of its target.
@@ -190,8 +190,7 @@ class Survey:
         One that its engine names models by stays: with `honor_labels` it may be of the page all the same.
         """
         of_target = self.target_labels.get(target_key(labels), ())
-        engine = self.engines.get(target_of(labels))
-        model_labels = engine.models if engine is not None else ()
+        model_labels = {each for engine in self.engines_of(target_of(labels)) for each in engine.models}
         return page_series(
             name,
             labels,
@@ -422,34 +421,6 @@ def target_of(labels: Labels) -> EngineTarget:
     return EngineTarget(labels.get("cluster", ""), "", "", address_of(labels), _port(instance))
 
 
-def page_series(name: str, labels: Labels, extra: Collection[str] = ()) -> Series:
-    """A series as the page of its engine had it, without labels of any target and `extra` ones of its own."""
-    foreign = TARGET_LABELS | {"__name__", *extra}
-    own = {each: value for each, value in labels.items() if each not in foreign}
-    listed = ",".join(f'{each}="{own[each]}"' for each in sorted(own))
-    return Series(name, own, f"{name}{{{listed}}}" if listed else name)
-
-
-def _colons(engines: Iterable[Engine]) -> Iterator[tuple[str, str]]:
-    """Names as some client libraries write them for OpenMetrics, each with the name that is described."""
-    for engine in engines:
-        gauges = (gauge.name for gauge in engine.gauges())
-        for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()), *gauges):
-            if ":" in name:
-                yield name.replace(":", "_", 1), name
-
-
-COLONS: Final = dict(_colons(ENGINES.values()))
-
-
-def spellings(names: Iterable[str]) -> Iterator[str]:
-    """Names in each way in which they are written."""
-    for name in names:
-        yield name
-        if ":" in name:
-            yield name.replace(":", "_", 1)
-
-
 def selector(names: Collection[str], matchers: str = "") -> str:
     """A selector of series of these names."""
     listed = "|".join(sorted(names))
@@ -523,23 +494,14 @@ def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, unti
         row = match(page, survey.config.engines)
         if isinstance(row, Engine):
             survey.engines[target] = row
+            later = tuple(other_engines(row, page, survey.config.engines))
+            if later:
+                survey.later_engines[target] = later
         elif row is not None:
             survey.gateways.add(row.title)
-    wanted = {
-        name
-        for engine in {engine.name: engine for engine in survey.engines.values()}.values()
-        for name in spellings(engine_names(engine))
-    }
+    wanted = {name for engine in survey.all_engines() for name in spellings(engine_names(engine))}
     if wanted:
         survey.add_names("engines", client.label_sets(selector(wanted), since, until))
-
-
-def engine_names(engine: Engine) -> set[str]:
-    """The counters of an engine, and its gauges of running requests."""
-    names = {count.name for count in engine.counts()}
-    names.update(name for group in engine.groups for each in group for name in each.requires)
-    names.update(gauge.name for gauge in engine.running)
-    return names
 
 
 def _find_cluster(

@@ -362,3 +362,28 @@ def test_samples_that_thanos_made_are_read_where_it_has_no_others(
     (gpu,) = chunk.gpus.values()
     read = sum(not isnan(count) for count in gpu.count)
     assert (chunk.resolution // 10**9, read) == (resolution, 7 - first_hours["hours"])
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "good", "bad"),
+    [
+        ("DCGM_FI_DEV_GPU_UTIL", "utilization", 100.0, 7.7e16),
+        ("DCGM_FI_DEV_GPU_UTIL", "utilization", 99.0, 102.0),
+        ("DCGM_FI_DEV_FB_USED", "memory", 80_000.0, 7.7e16),
+        ("DCGM_FI_DEV_POWER_USAGE", "power", 1200.0, 1.2e12),
+    ],
+    ids=["one blank in an hour", "above all of it", "of memory", "of power, a blank of floats"],
+)
+def test_a_mean_that_no_gpu_has_is_no_reading(
+    name: str, family: str, good: float, bad: float, tmp_path: Path
+) -> None:
+    """One of DCGM's blanks among 120 samples of an hour is in their mean."""
+    labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
+    server = FakePrometheus({f"avg_over_time({name}[3599999ms])": [(labels, [(0, good), (1, bad)])]})
+    survey = Survey(configured(tmp_path))
+    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
+
+    (hours,) = chunk.gpus.values()
+    assert [isnan(value) for value in getattr(hours, family)] == [False, True]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
 from tests.finance.backfill.chunks import (
@@ -556,3 +557,25 @@ def test_an_address_that_is_given_again_is_of_the_host_that_is_there(tmp_path: P
 
     assert [money(reckoning, host) for host in ("old", "new")] == [{"vllm:8000": 4}, {"vllm:8000": 4}]
     assert tokens(reckoning)["vllm:8000", "prompt"] == 4000
+
+
+def test_energy_that_no_gpu_uses_in_an_hour_costs_nothing(tmp_path: Path) -> None:
+    """A counter jumps by 10^12 J, which are 277,778 dollars: its other two hours have 1 kWh each."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0, joules=3_600_000, **CHAT)
+    (hours,) = fleet.chunk.gpus.values()
+    hours.joules[2] = 1e12
+
+    assert money(fleet.reckoned()) == {"chat": pytest.approx(3 * 2 + 2)}
+
+
+def test_tokens_of_the_engine_that_took_an_address_over_count(tmp_path: Path) -> None:
+    """Two hours of vLLM, and two of SGLang: 2,000 tokens of each."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0)
+    fleet.server({PROMPT: [1000, 1000, -1, -1], "sglang:prompt_tokens_total": [-1, -1, 1000, 1000]})
+    (target,) = fleet.survey.engines
+    fleet.survey.later_engines[target] = (ENGINES["sglang"],)
+
+    assert tokens(fleet.reckoned())["vllm:8000", "prompt"] == 4000

@@ -357,3 +357,16 @@ def test_an_address_of_several_hosts_is_of_none() -> None:
         assert surveyed([*hosts, page]).host_of(target, page) is None
         alone = surveyed([hosts[0], page]).host_of(target, page)
         assert alone == NodeKey("", "gpu-1")
+
+
+def test_an_address_that_another_engine_took_over_has_both() -> None:
+    """VLLM was replaced by SGLang at one address: the tokens of both are read, each in its time."""
+    other = {"__name__": "sglang:prompt_tokens_total", "model_name": "llama", "job": "vllm"}
+    survey = surveyed([{**each, "instance": "gpu-1:8000"} for each in (VLLM, other)])
+    (target,) = survey.engines
+
+    assert [engine.name for engine in survey.engines_of(target)] == ["vllm", "sglang"]
+    assert survey.engine_of(target, {"sglang:prompt_tokens_total"}).name == "sglang"
+    assert survey.engine_of(target, {"vllm:prompt_tokens_total", "sglang:prompt_tokens_total"}).name == "vllm"
+    assert survey.engine_of(target, set()).name == "vllm"
+    assert "sglang:prompt_tokens_total" in survey.names["engines"]
