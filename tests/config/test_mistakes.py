@@ -55,10 +55,10 @@ OF_THE_TEXT = (
 def test_each_error_has_its_place_and_its_key() -> None:
     """File, line and column of every one; its key, where the text can be read so far."""
     lines = [line for row in MISTAKES for line in row["error"].splitlines()]
-    places = [re.fullmatch(r"ice\.yaml:[1-9]\d*:[1-9]\d*: (.+)", line) for line in lines]
+    matched = [re.fullmatch(r"ice\.yaml:[1-9]\d*:[1-9]\d*: (.+)", line) for line in lines]
 
-    assert [line for line, place in zip(lines, places, strict=True) if place is None] == []
-    rest = [place[1] for place in places if place is not None and not place[1].startswith(OF_THE_TEXT)]
+    assert [line for line, match in zip(lines, matched, strict=True) if match is None] == []
+    rest = [match[1] for match in matched if match is not None and not match[1].startswith(OF_THE_TEXT)]
     assert [text for text in rest if not re.match(r"[a-z][\w.\[\]]*(?:[:=]\*\*\*)?: ", text)] == []
 
 
