@@ -48,6 +48,15 @@ def test_a_configuration_of_a_page_loads(code_block: CodeBlock, tmp_path: Path) 
     load(file)
 
 
+@pytest.mark.parametrize("code_block", of("values"), ids=lambda code_block: code_block.where)
+def test_values_of_the_chart_hold_a_configuration(code_block: CodeBlock, tmp_path: Path) -> None:
+    """As the chart writes it."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(code_block.text)["config"]))
+
+    assert load(file).hardware
+
+
 @pytest.mark.parametrize("code_block", of("scenario"), ids=lambda code_block: code_block.where)
 def test_a_scenario_of_a_page_is_read(code_block: CodeBlock, tmp_path: Path) -> None:
     """As `tco` reads it."""
