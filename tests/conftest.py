@@ -66,8 +66,9 @@ SLOW = (
     "tests/faults/",
     "tests/demo/test_daemon.py",
     "tests/demo/test_facts.py",
-    "tests/demo/test_log.py",  # with the others that share the demo's story: it is told once
+    "tests/demo/test_log.py",  # with those of `cli` that share the demo's story: it is told once
     "tests/cli/test_examples.py",
+    "tests/cli/test_what_if_demo.py",
     "tests/finance/test_advised_fleet.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",

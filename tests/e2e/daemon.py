@@ -246,7 +246,7 @@ class Daemon:
             status = get(self.port, "/-/reload", method="POST")[0]
             return None if status == http.client.TOO_MANY_REQUESTS else status
 
-        return until(answered, 10, "a reload, of which there is one a second")
+        return until(answered, 30, "a reload, of which there is one a second")
 
     def run_verb(self, *arguments: str) -> str:
         """What a verb says of this installation's ledger, beside the daemon.
