@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -296,10 +296,22 @@ def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
             page,
             _,
         ):
-            session = page.context.new_cdp_session(page)
-            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
-            Path(each["picture"]).write_bytes(b64decode(shot["data"]))
+            Path(each["picture"]).write_bytes(picture(page))
     return {}
+
+
+def picture(page: Page) -> bytes:
+    """What is seen of a page; tried again, since a browser on a busy machine may have nothing drawn yet."""
+    session = page.context.new_cdp_session(page)
+    for again in (True, True, False):
+        try:
+            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
+            return b64decode(shot["data"])
+        except Error:
+            if not again:
+                raise
+            page.wait_for_timeout(1_000)
+    raise AssertionError
 
 
 def arranged(browser: Browser, url: str) -> dict[str, Any]:
