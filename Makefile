@@ -9,6 +9,8 @@ environment := .venv
 bin := $(environment)/bin
 # Whatever a test starts finds our Python first. Compiled tests are kept: collection takes a third of the time.
 with_tools := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONDONTWRITEBYTECODE=
+# A file's tests stay in one process, which makes what they share once; 13,000 tests one by one keep a third busy.
+by_file := -n auto --dist loadfile --no-loadscope-reorder
 paths := exporter tests deploy/docker deploy/helm deploy/rules $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
@@ -24,11 +26,11 @@ history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://
 
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
-	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow and not nightly" $(ARGS)
+	@$(with_tools) tools/in_memory pytest $(by_file) -m "not slow and not nightly" $(ARGS)
 
 .PHONY: slow
 slow: programs develop ## Run the tests that take minutes: a year, faults, kills, rules in promtool
-	@$(with_tools) pytest -n auto --dist loadgroup -m "slow and not nightly" $(ARGS)
+	@$(with_tools) tools/in_memory pytest -n auto --dist loadgroup -m "slow and not nightly" $(ARGS)
 
 .PHONY: check
 check: lint test slow ## Run ruff, the format check, mypy, the tests and the slow tests
@@ -47,7 +49,7 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 
 .PHONY: nightly
 nightly: programs develop slow ## Run the slow tests and what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these nine minutes
-	@$(with_tools) pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 $(ARGS)
+	@$(with_tools) tools/in_memory pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 $(ARGS)
 	@tools/e2e programs
 	@tools/e2e downloads
 	@$(with_tools) tools/e2e nightly $(ARGS)

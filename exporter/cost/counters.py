@@ -146,8 +146,8 @@ class PageSeries:
             mark = self._marks.get(name)
             if mark is None and self._dropped and self._created.get(name, -1) <= last:
                 continue
-            anew = name in self._gone and self._created.get(name, -1) > self._gone[name]
-            delta = value if mark is None or value < mark or anew else value - mark
+            recreated = name in self._gone and self._created.get(name, -1) > self._gone[name]
+            delta = value if mark is None or value < mark or recreated else value - mark
             if delta > most:
                 implausible.add(name)
             else:

@@ -113,8 +113,8 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
         for name, match in sorted(
             better, key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE)
         ):
-            begins = name.partition(match.strip("*"))[0]
-            choices = match, f"{begins}{match.removeprefix('*')}"
+            begins, word, _ = name.partition(match.strip("*"))
+            choices = match, f"{begins}{match.removeprefix('*')}" if word else match
             fitting = next((each for each in choices if _is_of_word(each, match, known_names)), match)
             return f'{problem}, as in "{name}": write "{fitting}"'
     if pattern.startswith(("*", "?", "[", *_BEGINNINGS)):

@@ -82,8 +82,8 @@ def sections(page: Path) -> dict[str, list[CodeBlock]]:
         if line.startswith("#")
     ]
     below: dict[str, list[CodeBlock]] = {}
-    for block in blocks(page):
-        below.setdefault(max(one for one in headings if one[0] < block.line)[1], []).append(block)
+    for code_block in blocks(page):
+        below.setdefault(max(one for one in headings if one[0] < code_block.line)[1], []).append(code_block)
     return below
 
 

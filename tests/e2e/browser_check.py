@@ -1,8 +1,9 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
 Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
-page, and with `--names` it only reads it. With `--scene` it looks at any page in light and dark, wide and on
-a phone. `browser_check.py OUT LIST --pictures` takes pictures of files.
+page, with `--names` it only reads it, and with `--loads` it only loads it.
+`browser_check.py OUT URL... --scenes` looks at any pages in light and dark, wide and on a phone.
+`browser_check.py OUT LIST --pictures` takes pictures of files.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -210,16 +211,21 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     return result
 
 
-def visit(browser: Browser, url: str) -> dict[str, Any]:
-    """Everything that is looked at on the demo's page."""
-    loads = []
+def loads(browser: Browser, url: str) -> dict[str, Any]:
+    """How long a page takes, time after time."""
+    times = []
     with opened(browser, url) as (page, _):
         for _ in range(LOADS):
             page.reload(wait_until="load")
             page.wait_for_function(PAINTED)
-            loads.append(page.evaluate(TIMES))
+            times.append(page.evaluate(TIMES))
+    return {"loads": times}
+
+
+def visit(browser: Browser, url: str) -> dict[str, Any]:
+    """Everything that is looked at on the demo's page."""
     with opened(browser, url, color_scheme="light") as (page, events):
-        result: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
+        result: dict[str, Any] = same_tick(page, url)
         result["barriers"] = {"light": barriers(page)}
         result["keyboard"] = keyboard(page)
         result["seen"] = events.document()
@@ -327,10 +333,22 @@ def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
         ):
             for name in part:
                 page.locator(f"[data-part={name}]").evaluate("(one) => one.parentElement.scrollIntoView()")
-            session = page.context.new_cdp_session(page)
-            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
-            Path(each["picture"]).write_bytes(b64decode(shot["data"]))
+            Path(each["picture"]).write_bytes(picture(page))
     return {}
+
+
+def picture(page: Page) -> bytes:
+    """What is seen of a page; tried again, since a browser on a busy machine may have nothing drawn yet."""
+    session = page.context.new_cdp_session(page)
+    for again in (True, True, False):
+        try:
+            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
+            return b64decode(shot["data"])
+        except Error:
+            if not again:
+                raise
+            page.wait_for_timeout(1_000)
+    raise AssertionError
 
 
 def arranged(browser: Browser, url: str) -> dict[str, Any]:
@@ -400,8 +418,10 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         if "--dying" in sys.argv:
             result = dying(browser, url)
-        elif "--scene" in sys.argv:
-            result = scene(browser, url)
+        elif "--scenes" in sys.argv:
+            result = {each: scene(browser, each) for each in sys.argv[2:] if not each.startswith("--")}
+        elif "--loads" in sys.argv:
+            result = loads(browser, url)
         elif "--pictures" in sys.argv:
             result = pictures(browser, Path(url))
         elif "--names" in sys.argv:

@@ -40,7 +40,9 @@ def test_what_runs_as_root_elsewhere_is_clean_shell() -> None:
     """Each step of the workflow, and each script of the packages."""
     scripts = steps(WORKFLOW.read_text())
     assert len(scripts) >= 5
-    assert {name: found for name, text in scripts.items() if (found := findings(*SHELL, given=text))} == {}
+    assert {
+        name: reported for name, text in scripts.items() if (reported := findings(*SHELL, given=text))
+    } == {}
     assert len(SCRIPTS) == 4
     assert findings("shellcheck", *SCRIPTS) == ""
 

@@ -10,7 +10,7 @@ MODEL = ROOT / ".cache" / "engines" / "tiny-bfloat16"
 class Vllm(EngineServer):
     """Its prompt counter holds whole prompts, what was cached included."""
 
-    start_seconds = 180
+    start_seconds = 600  # other engines may run beside it
     longest = 300
 
     def command(self) -> list[str]:

@@ -249,12 +249,12 @@ def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> Non
     """Search's series go, and begin at zero when it is back: more than before is new as a whole."""
     token, clock = tmp_path / "token", SystemClock()
     token.write_text(KEYS[""], encoding="utf-8")
-    told: TeamTokens = {"Search": Counter(), "Support": Counter()}
-    seen: TeamTokens = {"Search": Counter(), "Support": Counter()}
+    usages: TeamTokens = {"Search": Counter(), "Support": Counter()}
+    sums: TeamTokens = {"Search": Counter(), "Support": Counter()}
     states: dict[str, GatewayState] = {}
 
     def counts_all() -> bool:
-        """Read the page as a tick does; whether all that was told is counted."""
+        """Read the page as a tick does; whether each usage is counted."""
         nonlocal states
         try:
             reading = source.read()
@@ -262,17 +262,17 @@ def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> Non
             return False
         states, ticks = gateway_deltas(states, [reading], clock.wall())
         for count in (count for tick in ticks.values() for count in tick.counts):
-            seen[count.team].update(prompt=int(count.prompt), generation=int(count.generation))
-        return seen == told
+            sums[count.team].update(prompt=int(count.prompt), generation=int(count.generation))
+        return sums == usages
 
-    def ask(team: str, tokens: int) -> None:
+    def complete(team: str, tokens: int) -> None:
         status, usage = proxy.request(KEYS[team], f"{team} {tokens}", tokens)
         assert (status, usage["completion_tokens"]) == (200, tokens)
-        told[team].update(prompt=usage["prompt_tokens"], generation=tokens)
-        until(counts_all, 60, f"the page to count what was told: {told}, and not {seen}")
+        usages[team].update(prompt=usage["prompt_tokens"], generation=tokens)
+        until(counts_all, 60, f"the page to count the usage: {usages}, and not {sums}")
 
     def has_let_go() -> bool:
-        ask("Support", 5)
+        complete("Support", 5)
         return "Search" not in counted(proxy.page())
 
     with (
@@ -283,8 +283,8 @@ def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> Non
         ) as source,
     ):
         until(counts_all, 60, "a first page")
-        ask("Search", 40)
+        complete("Search", 40)
         until(has_let_go, 60, "Search's series to go", 1)
-        ask("Search", 120)
+        complete("Search", 120)
 
-    assert seen["Search"]["generation"] == 160
+    assert sums["Search"]["generation"] == 160

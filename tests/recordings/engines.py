@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-CACHE: Final = ROOT / ".cache" / "engines"
+CACHE: Final = (ROOT / ".cache" / "engines").resolve()
 TORCH: Final = "torch==2.13.0+cpu"
 """No package asks for a CPU build; where pip finds none, name the place that has it in PIP_FIND_LINKS."""
 PORT: Final = 18000
@@ -49,7 +49,8 @@ class Runnable:
     """One engine of one release.
 
     `packages` are pip's arguments, in one or several steps; `ready` is the path that answers once it serves.
-    `prepare` is done before the first page is read, and `work` meanwhile.
+    `prepare` is done before the first page is read, and `work` meanwhile. After `settle_seconds` its page has
+    the last counts.
     """
 
     engine: str
@@ -62,6 +63,7 @@ class Runnable:
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = nothing
     work: Callable[[], None] = clients
+    settle_seconds: float = 6
 
 
 def _max(programs: Path, model: Path) -> list[str]:
@@ -115,7 +117,25 @@ _UNUSED: Final = (
 )
 
 
+STAND_IN: Final = CACHE / "sglang-stand-in"
+ROTARY: Final = """\
+import torch
+
+def rotary_embedding(positions, query, key, head_size, cos_sin_cache, is_neox=True):
+    assert is_neox
+    cos, sin = cos_sin_cache[positions.flatten()].unsqueeze(1).chunk(2, dim=-1)
+    for states in (query, key):
+        heads = states.view(positions.numel(), -1, head_size)[..., : 2 * cos.shape[-1]]
+        one, other = heads.chunk(2, dim=-1)
+        heads.copy_(torch.cat((one * cos - other * sin, other * cos + one * sin), dim=-1))
+"""
+"""SGLang has no kernel for it on a CPU, and takes that of vLLM (srt/layers/rotary_embedding/base.py)."""
+
+
 def _sglang(programs: Path, model: Path) -> list[str]:
+    operations = STAND_IN / "vllm" / "_custom_ops.py"
+    operations.parent.mkdir(parents=True, exist_ok=True)
+    operations.write_text(ROTARY, encoding="utf-8")
     cpu = ("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph")
     limits = ("--max-total-tokens", "4096", "--mem-fraction-static", "0.02", "--skip-server-warmup")
     shown = ("--enable-metrics", "--enable-cache-report", "--host", "127.0.0.1", "--port", str(PORT))
@@ -309,6 +329,7 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
         ready="/v1/models",
         environment={"RAY_USAGE_STATS_ENABLED": "0"},
         prepare=_first_answer,
+        settle_seconds=30,  # its agent reports every ten, later on a busy machine
     ),
     # No CPU build is published: the wheel runs without its kernels.
     Runnable(
@@ -316,6 +337,7 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
         "0.5.23",
         ((TORCH, "torchvision==0.28.0+cpu"), ("--no-deps", "sglang==0.5.23"), SGLANG_NEEDS),
         _sglang,
+        environment={"PYTHONPATH": str(STAND_IN)},
     ),
     Runnable(
         "dynamo-frontend",

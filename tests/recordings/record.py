@@ -52,14 +52,14 @@ def install(name: str, steps: tuple[tuple[str, ...], ...]) -> Path:
         text=True,
     )
     if made.returncode:
-        raise CaptureError(f"cannot be installed: {_last(made.stderr)}")
+        raise CaptureError(f"cannot be installed: {last_error(made.stderr)}")
     # Neither is needed to serve text, and their compiled parts want another torch.
     uninstall = ("uninstall", "--quiet", "--yes", "torchaudio", "torchcodec")
     subprocess.run([str(folder / "bin/pip"), *uninstall], check=True, stderr=subprocess.DEVNULL)
     return folder / "bin"
 
 
-def _last(text: str) -> str:
+def last_error(text: str) -> str:
     """The last error that a program wrote, on one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
@@ -94,7 +94,7 @@ def await_answer(server: subprocess.Popen[bytes], path: str, log: Path) -> None:
         if answers(path):
             return
         if server.poll() is not None:
-            last = _last(log.read_text(encoding="utf-8", errors="replace"))
+            last = last_error(log.read_text(encoding="utf-8", errors="replace"))
             raise CaptureError(f"ended with {server.returncode} before it served: {last} (see {log})")
         time.sleep(1)
     raise CaptureError(f"{path} does not answer after {PATIENCE_SECONDS} s, see {log}")
@@ -123,7 +123,7 @@ def record(runnable: Runnable, folder: Path) -> None:
                 raise CaptureError(f"{runnable.metrics} cannot be recorded: see what the verb said above")
             time.sleep(0.2)
         runnable.work()
-        time.sleep(6)  # the last counts are read
+        time.sleep(runnable.settle_seconds)
         recorder.send_signal(signal.SIGINT)
         if status := recorder.wait(60):
             raise CaptureError(f"the verb ended with {status}: see what it said above")
@@ -143,6 +143,8 @@ def thin(folder: Path) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_bytes())
     first, *between, last = manifest["pages"]
+    if first["counted"] == last["counted"]:
+        raise CaptureError(f"nothing was counted while it was asked, see {folder}")
     moved = [page for page in between if page["counted"] not in (first["counted"], last["counted"])]
     rest = [first, *(moved or between)[:1], last]
     for page in manifest["pages"]:

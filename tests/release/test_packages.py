@@ -136,7 +136,7 @@ def test_the_three_commands_of_the_page_install_a_host(
     host: MinimalHost, builds: Builds, title: str, tmp_path: Path
 ) -> None:
     """As bash runs them where `make release` has filled `dist`, with the packages of both architectures."""
-    (block,) = sections(ROOT / "docs" / "install.md")[title]
+    (code_block,) = sections(ROOT / "docs" / "install.md")[title]
     (tmp_path / "dist").symlink_to(builds.tagged)
     shims = {
         "make": "#!/bin/sh\necho make $*\n",
@@ -146,7 +146,7 @@ def test_the_three_commands_of_the_page_install_a_host(
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        ["bash", "-euc", block.text],
+        ["bash", "-euc", code_block.text],
         cwd=tmp_path,
         env={**host.environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,

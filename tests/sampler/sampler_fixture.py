@@ -69,6 +69,7 @@ class FakeEndpoint:
     generation: float = 0.0
     failure: str = ""
     peer: Peer | None = None
+    identity: str = ""
 
     def read(self) -> ServerReading:
         if self.failure:
@@ -76,7 +77,7 @@ class FakeEndpoint:
         counters = (CounterReading("generation", "m", "generation", self.generation),)
         loads = (LoadReading("m", 1.0, 0.0),)
         reading = ServerReading(self.key, self.url, up=True, engine="vllm", counters=counters)
-        return replace(reading, loads=loads, models=("m",), peer=self.peer)
+        return replace(reading, loads=loads, models=("m",), peer=self.peer, identity=self.identity)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -10,8 +10,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from exporter.config import parse
+from exporter.config.settings import Config
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.servers import collect_deltas
 from exporter.cost.state import State
@@ -23,7 +26,7 @@ from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.same_server import SameServers, own_listeners, sockets_reached
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import FakeNvmlSource, inline
+from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, inline
 
 VLLM = (
     'vllm:prompt_tokens_total{{model_name="m",engine="0"}} {tokens}\nprocess_start_time_seconds {started}\n'
@@ -338,8 +341,8 @@ def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
 
 
 class Turns:
-    """A server by two names, of which one answers in each tick: `A` and `B`, `-` for none, after an `r` the
-    daemon has started anew. It counts 7 tokens a tick, and had 900 when it was read first.
+    """A server by two names, of which one answers in each tick: `A` or `B`, `=` for both, `-` for none; after
+    an `r` the daemon has started anew. It counts 7 tokens a tick, and had 900 when it was read first.
     """
 
     def __init__(self, serve: Serve, page: str) -> None:
@@ -349,8 +352,8 @@ class Turns:
         self.daemon = Daemon(*(f"http://{host}/metrics" for host in self._hosts.values()))
 
     def _page(self, host: str) -> str:
-        silent = host != self._hosts.get(self._answers)
-        return "x 1\n" if silent else self.page.format(tokens=self.tokens, started=1.5e9)
+        answers = self._answers == "=" or host == self._hosts.get(self._answers)
+        return self.page.format(tokens=self.tokens, started=1.5e9) if answers else "x 1\n"
 
     def take(self, turns: str) -> list[list[bool]]:
         up = []
@@ -376,6 +379,33 @@ def test_names_that_never_answer_in_one_tick_count_once(serve: Serve, turns: str
     with closing(server.daemon):
         server.take(turns)
     assert server.daemon.tokens.total() == 7 * (len(turns.replace("r", "")) - 1)
+
+
+@given(turns=st.text("AB=-r", max_size=16), identity=st.sampled_from(["", "started 1.0"]))
+@example("A--B=", "")
+def test_tokens_count_once_in_any_turns(turns: str, identity: str) -> None:
+    """All since the first answer, once both have answered for three ticks; no socket is needed for that."""
+    clock = ManualClock()
+    endpoints = tuple(FakeEndpoint(ServerKey("", name), url) for name, url in (("A", ONE), ("B", TWO)))
+    state, tokens, total = State(), 900, 0.0
+    reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+    for turn in f"{turns}===":
+        if turn == "r":
+            reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+            continue
+        for endpoint in endpoints:
+            endpoint.failure = "" if turn in ("=", endpoint.key.server) else "refused"
+            endpoint.generation, endpoint.identity = tokens, identity
+            endpoint.peer = Peer("127.0.0.1", 8000, True)
+        clock.now += 10 * NANOSECONDS_PER_SECOND
+        read = reader.read(Config(), endpoints, None, remembered=state.endpoints)
+        deltas = collect_deltas(state, read.frame, CardinalityLimits())
+        state = replace(state, endpoints=deltas.endpoints)
+        total += sum(
+            model.tokens.get("generation", 0) for one in deltas.servers for model in one.models.values()
+        )
+        tokens += 7
+    assert total == 7 * (len(f"{turns}===".replace("r", "").lstrip("-")) - 1)
 
 
 @pytest.mark.parametrize("page", [VLLM, NAMELESS])
@@ -408,6 +438,16 @@ def test_a_port_that_another_process_took_counts_for_it(serve: Serve) -> None:
         server.tokens = 40
         assert server.take("BrAB") == [[False, True], [False, False], [False, True]]
     assert server.daemon.tokens.total() == 40 + 14
+
+
+def test_a_port_that_a_process_without_a_start_took_loses_nothing(serve: Serve) -> None:
+    """B waits for A, then for its fall to last three reads; all 40 + 8 x 7 of the new process count."""
+    server = Turns(serve, NAMELESS)
+    with closing(server.daemon):
+        server.take("A")
+        server.tokens = 40
+        server.take("BBBBBBBBB")
+    assert server.daemon.tokens.total() == 40 + 56
 
 
 @pytest.mark.parametrize("page", [VLLM, NAMELESS])

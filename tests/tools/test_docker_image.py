@@ -58,8 +58,8 @@ def test_a_name_is_pushed_to(tmp_path: Path) -> None:
 
 def test_the_commands_of_the_page_push_where_the_chart_looks(tmp_path: Path) -> None:
     """By the variable that the commands of each platform name."""
-    (block,) = sections(ROOT / "docs" / "install.md")["Kubernetes"]
-    status, calls, _ = called(tmp_path, "bash", "-euc", block.text)
+    code_block, _ = sections(ROOT / "docs" / "install.md")["Kubernetes"]
+    status, calls, _ = called(tmp_path, "bash", "-euc", code_block.text)
 
     assert (status, calls[-1]) == (0, ["push", f"registry.example/{NAMED}"])
 

@@ -221,13 +221,13 @@ echo ---
 @pytest.mark.parametrize("helm", HELMS)
 def test_the_three_commands_of_the_page_fit_together(helm: str, name: str, tmp_path: Path) -> None:
     """Each as bash runs it: the namespace allows the pods, which have the image that was pushed."""
-    (block,) = sections(ROOT / "docs" / "install.md")[ROWS[name]["name"]]
+    (code_block,) = sections(ROOT / "docs" / "install.md")[ROWS[name]["name"]]
     for program, text in SHIMS.items():
         shim = tmp_path / program
         shim.write_text("#!/bin/bash\n" + text.format(programs=PROGRAMS, folder=tmp_path, helm=helm))
         shim.chmod(0o755)
     done = subprocess.run(
-        ["bash", "-euc", block.text],
+        ["bash", "-euc", code_block.text],
         cwd=ROOT,
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": "registry.example/mine", "KUBECONFIG": ""},
         capture_output=True,
