@@ -225,7 +225,7 @@ class HostSeries:
         rows = self._rows(key, at)
         if not rows:
             return []
-        seen = bool(self._rows(key, at - 1))
+        earlier = bool(self._rows(key, at - 1))
         by_holder: dict[PodName | None, list[_Row]] = {}
         for row in rows:
             by_holder.setdefault(row.series.holder, []).append(row)
@@ -235,7 +235,7 @@ class HostSeries:
         whole = max(samples[_scraper(row.series)] for row in rows)
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
-            return [(0.0, 1.0, _device(rows, pods, at, seen=seen, shared=True))]
+            return [(0.0, 1.0, _device(rows, pods, at, earlier=earlier, shared=True))]
 
         def order(holder: PodName | None) -> tuple[int, PodName]:
             held_before = holder in before if holder is not None else not before
@@ -252,7 +252,7 @@ class HostSeries:
         for holder in sorted(by_holder, key=order):
             length = share * totals[holder] / total
             pods = () if holder is None else (holder,)
-            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at, seen=seen)))
+            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at, earlier=earlier)))
             offset += length
         return sequence
 
@@ -267,12 +267,12 @@ def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
 
 
 def _device(
-    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, seen: bool, shared: bool = False
+    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, earlier: bool, shared: bool = False
 ) -> DeviceHour:
     """The means of several series, weighted by their samples.
 
     Their joules are added up, but for a GPU that is `shared`: each of its series has them all. Where it was
-    `seen` an hour before, those of a series that was not there then are of this hour alone.
+    there `earlier`, in the hour before, those of a series that was not there then are of this hour alone.
     """
 
     def mean(name: str) -> float | None:
@@ -282,7 +282,7 @@ def _device(
         return sum(value * count for value, count in known) / total if total else None
 
     joules = [
-        row.hours.inside.get(at, row.hours.joules[at]) if seen else row.hours.joules[at]
+        row.hours.inside.get(at, row.hours.joules[at]) if earlier else row.hours.joules[at]
         for row in rows
         if not isnan(row.hours.joules[at])
     ]

@@ -150,9 +150,9 @@ def test_energy_since_a_series_was_there_is_that_of_its_hour_where_another_had_t
     chat.joules[2], chat.inside[2] = 72_000, 36_000
     batch.joules[1] = 36_000
 
-    held = cut((series(CHAT), chat), (series(BATCH), batch))
+    reckoned = cut((series(CHAT), chat), (series(BATCH), batch))
 
-    assert [hour.parts[0].devices[0].joules for hour in held] == [36_000, 36_000]
+    assert [hour.parts[0].devices[0].joules for hour in reckoned] == [36_000, 36_000]
 
 
 def test_pods_that_share_a_gpu_hold_it_at_once() -> None:
