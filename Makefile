@@ -9,10 +9,12 @@ environment := .venv
 bin := $(environment)/bin
 # Whatever a test starts finds our Python first. Compiled tests are kept: collection takes a third of the time.
 with_tools := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONDONTWRITEBYTECODE=
+# A file's tests stay in one process, which makes what they share once; 13,000 tests one by one keep a third busy.
+by_file := -n auto --dist loadfile --no-loadscope-reorder
 paths := exporter tests deploy/docker deploy/helm deploy/rules $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
-demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
+demo: ## Run the exporter on a simulated host of 8 GPUs; ARGS=--web.listen-address=127.0.0.1:8080 for another port
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter demo $(ARGS)
 
@@ -24,11 +26,11 @@ history: ## Reckon the last 90 days from a Prometheus: make history FROM=http://
 
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
-	@$(with_tools) pytest -n auto --dist loadgroup -m "not slow and not nightly" $(ARGS)
+	@$(with_tools) tools/in_memory pytest $(by_file) -m "not slow and not nightly" $(ARGS)
 
 .PHONY: slow
 slow: programs develop ## Run the tests that take minutes: a year, faults, kills, rules in promtool
-	@$(with_tools) pytest -n auto --dist loadgroup -m "slow and not nightly" $(ARGS)
+	@$(with_tools) tools/in_memory pytest -n auto --dist loadgroup -m "slow and not nightly" $(ARGS)
 
 .PHONY: check
 check: lint test slow ## Run ruff, the format check, mypy, the tests and the slow tests
@@ -47,7 +49,7 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 
 .PHONY: nightly
 nightly: programs develop slow ## Run the slow tests and what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these nine minutes
-	@$(with_tools) pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 $(ARGS)
+	@$(with_tools) tools/in_memory pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 $(ARGS)
 	@tools/e2e programs
 	@tools/e2e downloads
 	@$(with_tools) tools/e2e nightly $(ARGS)
@@ -76,6 +78,10 @@ pictures: programs develop ## Take the pictures of the page for the docs
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
 
+.PHONY: docker-image
+docker-image: ## Build the image of this checkout; IMAGE=registry.example/NAME pushes it there, DOCKER=podman builds by it
+	@tools/docker-image $(IMAGE) $(ARGS)
+
 .PHONY: sbom
 sbom: ## Write the CycloneDX bill of materials of the image to build/sbom.json, or to ARGS
 	@tools/environment .cache/image requirements/image.lock
@@ -90,7 +96,7 @@ release: ## Build every artifact of this commit into dist/, or ARGS=--out=DIR; r
 
 .PHONY: test-release
 test-release: programs develop ## Test packages on minimal hosts, image and chart; builds three times, half an hour, as root
-	@tools/need debootstrap podman rpm runc
+	@tools/need debootstrap podman qemu-aarch64 rpm runc
 	@tools/environment .cache/packing requirements/release.lock
 	@tools/charts
 	@$(with_tools) pytest tests/release $(ARGS)

@@ -16,7 +16,7 @@ STANDARD: Final = frozenset(
 NOWHERE: Final = "nowhere"
 """A folder that no machine has."""
 
-_ASKING: Final = re.compile(r"\b(?:Path|open)\s*\(|\bparents\b")
+_ASKING: Final = re.compile(r"""\b(?:Path|open)\s*\(\s*[a-z]*["'](?:/|\.\.)|\bparents\s*\[\s*(\d+)""")
 """Of what is looked for, some part: a file without it need not be parsed."""
 
 _ABSOLUTE: Final = re.compile(r"(?<![\w./:$}~*-])/([\w-][\w.-]*)/([\w-][\w.-]*)")
@@ -39,7 +39,8 @@ def machine_paths(text: str, there: Callable[[str], bool] = os.path.lexists) -> 
 
 def reaching(path: Path, text: str) -> list[str]:
     """Where code of a file of the repository opens what is above that, or in no standard place."""
-    if not _ASKING.search(text):
+    climbed = (match[1] for match in _ASKING.finditer(text))
+    if not any(up is None or int(up) >= len(path.parts) for up in climbed):
         return []
     return [f"{path}:{node.lineno}: {ast.unparse(node)}" for node in _reaching(path, ast.parse(text))]
 

@@ -1,8 +1,10 @@
 """Goldens: what the product prints, kept byte for byte in `tests/golden` and reviewed as a diff."""
 
+import gc
 import logging
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +25,26 @@ settings.load_profile(depth.TESTS)
 # A test run inside a cluster asks nothing of it, nor does any program that a test starts.
 os.environ.pop("KUBERNETES_SERVICE_HOST", None)
 
+# Whoever runs tests in the background of a shell hands on that Control-C is ignored. What tests start, and
+# interrupt, begins as on a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(nightly, "nightly")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage: thousands of tests are made and none is dropped. It is a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,8 +66,9 @@ SLOW = (
     "tests/faults/",
     "tests/demo/test_daemon.py",
     "tests/demo/test_facts.py",
-    "tests/demo/test_log.py",  # with the others that share the demo's story: it is told once
+    "tests/demo/test_log.py",  # with those of `cli` that share the demo's story: it is told once
     "tests/cli/test_examples.py",
+    "tests/cli/test_what_if_demo.py",
     "tests/finance/test_advised_fleet.py",
     "tests/test_split_doc.py",
     "tests/test_fleet_size.py",

@@ -69,6 +69,7 @@ CACHES = {"CostPolicy", "Tariff"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "misc"}
 
 CALENDARS = re.compile(r"(^|\.)(datetime|date)\.(now|utcnow|today)$")
+NOW = {"now", "utcnow", "today"}
 SQL_CLOCKS = re.compile(r"\bCURRENT_(TIMESTAMP|DATE|TIME)\b|'now'")
 
 Rule = Callable[[Path, str], list[str]]
@@ -114,12 +115,19 @@ def imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
             origin += node.module.split(".") if node.module else []
             for alias in node.names:
                 yield node.lineno, ".".join([*origin, alias.name])
-        elif isinstance(node, ast.Call) and re.search(
-            r"\b(import_module|__import__)$", ast.unparse(node.func)
-        ):
+        elif isinstance(node, ast.Call) and called(node) in {"import_module", "__import__"}:
             named = node.args[0] if node.args else None
             constant = named.value if isinstance(named, ast.Constant) else "?"
             yield node.lineno, str(constant)
+
+
+def called(node: ast.Call) -> str:
+    """The last word of what is called, if it has one."""
+    match node.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
 
 
 def row(member: str) -> int | None:
@@ -167,7 +175,11 @@ def clock_breaches(path: Path, text: str) -> list[str]:
         return []
     breaches = [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "time"]
     for node in parsed(text):
-        if isinstance(node, ast.Attribute) and CALENDARS.search(name := ast.unparse(node)):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in NOW
+            and CALENDARS.search(name := ast.unparse(node))
+        ):
             breaches.append(f"{path}:{node.lineno}: {name}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_CLOCKS.search(node.value):
             breaches.append(f"{path}:{node.lineno}: a clock inside a string")

@@ -8,6 +8,7 @@ import pytest
 
 TOOL = Path(__file__).parents[1] / "tools" / "python"
 ENVIRONMENT = TOOL.with_name("environment")
+IN_MEMORY = TOOL.with_name("in_memory")
 OLD, NEW = "exit 1", "exit 0"
 """What a Python answers to the question whether it is new enough."""
 
@@ -162,3 +163,26 @@ def test_an_old_python_is_told_before_pip_runs(tmp_path: Path) -> None:
     assert done.stderr.startswith("missing: Python 3.11 or later, found 3.10; on ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "environment").exists()
+
+
+@pytest.mark.parametrize(("free", "in_memory"), [("3000000", True), ("65536", False), (None, False)])
+def test_temporary_files_are_in_memory_where_there_is_room(
+    free: str | None, tmp_path: Path, *, in_memory: bool
+) -> None:
+    """A container has 64 MB there, and another system no such place; the command's status is the tool's."""
+    df = tmp_path / "df"
+    df.write_text("#!/bin/sh\nexit 1\n" if free is None else f"#!/bin/sh\necho Avail\necho {free}\n")
+    df.chmod(0o755)
+    script = 'echo "$TMPDIR"; [ ! -d "$TMPDIR" ] || touch "$TMPDIR/a"; exit 3'
+    done = subprocess.run(
+        [IN_MEMORY, "sh", "-c", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    folder = Path(done.stdout.strip())
+
+    assert (done.returncode, done.stderr) == (3, "")
+    assert (folder.parent == Path("/dev/shm")) is in_memory  # noqa: S108 - where memory is
+    assert folder.exists() is not in_memory

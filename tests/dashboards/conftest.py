@@ -144,7 +144,9 @@ class Names:
 @pytest.fixture(scope="session")
 def rules() -> list[dict[str, Any]]:
     files = sorted((ROOT / "deploy" / "prometheus").glob("*rules.yml"))
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    groups = [
+        group for file in files for group in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["groups"]
+    ]
     return [rule for group in groups for rule in group["rules"]]
 
 

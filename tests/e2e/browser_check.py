@@ -1,8 +1,9 @@
 """Looks at pages with a real browser and writes down what it saw, as JSON.
 
 Run by the Python of `.cache/browser`, which has its driver: `browser_check.py OUT URL` visits the demo's
-page, and with `--names` it only reads it. With `--scene` it looks at any page in light and dark, wide and on
-a phone. `browser_check.py OUT LIST --pictures` takes pictures of files.
+page, with `--names` it only reads it, and with `--loads` it only loads it.
+`browser_check.py OUT URL... --scenes` looks at any pages in light and dark, wide and on a phone.
+`browser_check.py OUT LIST --pictures` takes pictures of files.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -210,16 +211,21 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     return result
 
 
-def visit(browser: Browser, url: str) -> dict[str, Any]:
-    """Everything that is looked at on the demo's page."""
-    loads = []
+def loads(browser: Browser, url: str) -> dict[str, Any]:
+    """How long a page takes, time after time."""
+    times = []
     with opened(browser, url) as (page, _):
         for _ in range(LOADS):
             page.reload(wait_until="load")
             page.wait_for_function(PAINTED)
-            loads.append(page.evaluate(TIMES))
+            times.append(page.evaluate(TIMES))
+    return {"loads": times}
+
+
+def visit(browser: Browser, url: str) -> dict[str, Any]:
+    """Everything that is looked at on the demo's page."""
     with opened(browser, url, color_scheme="light") as (page, events):
-        result: dict[str, Any] = {"loads": loads, **same_tick(page, url)}
+        result: dict[str, Any] = same_tick(page, url)
         result["barriers"] = {"light": barriers(page)}
         result["keyboard"] = keyboard(page)
         result["seen"] = events.document()
@@ -271,6 +277,7 @@ def scene(browser: Browser, url: str) -> dict[str, Any]:
                     "overflow": page.evaluate(WIDER),
                     "chart_text": page.evaluate(CHART_TEXT) if page.locator("svg text").count() else None,
                     "silent_tables": page.evaluate(SILENT_TABLES),
+                    "folds": page.locator("#unfolded").count(),
                     "stops": page.evaluate(TABBABLE),
                     "height": page.evaluate("() => document.documentElement.scrollHeight"),
                     **page.evaluate(TIMES),
@@ -278,22 +285,70 @@ def scene(browser: Browser, url: str) -> dict[str, Any]:
                 }
     with opened(browser, url, java_script_enabled=False, viewport=PHONE) as (page, _):
         views["hints without scripts"] = page.locator(".hint:visible").count()
+    if views["wide light"]["folds"]:
+        views["fold"] = unfolded(browser, url)
     return views
+
+
+def unfolded(browser: Browser, url: str) -> dict[str, Any]:
+    """Visible rows of servers: folded and not, filtered, sorted, refreshed, printed, without scripts."""
+    rows: dict[str, Any] = {}
+    for name, scripts in (("scripts", True), ("no scripts", False)):
+        with opened(browser, url, java_script_enabled=scripts) as (page, _):
+            shown = page.locator("[data-part=servers] tbody:not(.total) tr:visible")
+            rows[f"{name}, at first"] = shown.count()
+            page.emulate_media(media="print")
+            rows[f"{name}, printed"] = shown.count()
+            page.emulate_media(media="screen")
+            page.get_by_label("more rows").press("Space")
+            rows[f"{name}, unfolded"] = shown.count()
+    with opened(browser, url) as (page, _):
+        page.clock.install()
+        page.reload(wait_until="load")
+        shown = page.locator("[data-part=servers] tbody:not(.total) tr:visible")
+        last = page.locator("[data-part=servers] tbody:not(.total) tr").last.locator("a").text_content()
+        page.get_by_label("Filter").fill(last or "")
+        rows["last by words"] = [shown.count(), shown.first.locator("a").text_content() == last]
+        page.get_by_label("Filter").fill("")
+        page.get_by_label("Sort by").select_option("Last token")
+        page.get_by_role("button", name="Reverse").click()
+        rows["sorted"] = [shown.count(), page.locator(".unfold").inner_text().strip()]
+        page.get_by_label("more rows").check()
+        page.evaluate("() => { document.querySelector('[data-part=servers] td').textContent = 'old'; }")
+        with page.expect_response(url):
+            page.clock.fast_forward(REFRESH_MILLISECONDS)
+        page.wait_for_load_state("networkidle")
+        rows["refreshed"] = [shown.count(), page.get_by_label("more rows").is_checked()]
+    return rows
 
 
 def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
     """Takes pictures: a list in JSON has for each the page's file, the picture's, and how it is looked at."""
     for each in json.loads(wanted.read_text(encoding="utf-8")):
-        width, scheme = each["how"].split("-")
+        width, scheme, *part = each["how"].split("-")
         viewport = PHONE if width == "phone" else WIDE
         with opened(browser, Path(each["page"]).as_uri(), viewport=viewport, color_scheme=scheme) as (
             page,
             _,
         ):
-            session = page.context.new_cdp_session(page)
-            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
-            Path(each["picture"]).write_bytes(b64decode(shot["data"]))
+            for name in part:
+                page.locator(f"[data-part={name}]").evaluate("(one) => one.parentElement.scrollIntoView()")
+            Path(each["picture"]).write_bytes(picture(page))
     return {}
+
+
+def picture(page: Page) -> bytes:
+    """What is seen of a page; tried again, since a browser on a busy machine may have nothing drawn yet."""
+    session = page.context.new_cdp_session(page)
+    for again in (True, True, False):
+        try:
+            shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY})
+            return b64decode(shot["data"])
+        except Error:
+            if not again:
+                raise
+            page.wait_for_timeout(1_000)
+    raise AssertionError
 
 
 def arranged(browser: Browser, url: str) -> dict[str, Any]:
@@ -363,8 +418,10 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         if "--dying" in sys.argv:
             result = dying(browser, url)
-        elif "--scene" in sys.argv:
-            result = scene(browser, url)
+        elif "--scenes" in sys.argv:
+            result = {each: scene(browser, each) for each in sys.argv[2:] if not each.startswith("--")}
+        elif "--loads" in sys.argv:
+            result = loads(browser, url)
         elif "--pictures" in sys.argv:
             result = pictures(browser, Path(url))
         elif "--names" in sys.argv:

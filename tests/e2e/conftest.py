@@ -19,8 +19,14 @@ from tests.fake_nvml.scenario import Scenario, h100s
 HERE = Path(__file__).parent
 ENGINES: dict[str, type[EngineServer]] = {"llama": Llama, "vllm": Vllm}
 POWER_MILLIWATTS = 700_000
-LONGEST = ("fleet", "center", "test_focus", "test_story")
-"""Groups that wait for minutes, of stories and of windows of rules, the longest first."""
+RENDERED = "charts"
+"""The group of what only looks at the rendered chart: each rendering is made once."""
+
+LONGEST = (
+    *("test_story", "center", "fleet", "test_focus", "test_alerts", "fleet-books", "test_page", RENDERED),
+    *("test_quickstart", "test_slots", "test_first_day", "test_footprint", "test_hostile_pages"),
+)
+"""Groups and files that take or wait for minutes, the longest first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +41,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, help="folder to write the pages of the story to")
 
 
+def renders(item: pytest.Item) -> bool:
+    """Whether it is a test of the chart that starts no program of ours."""
+    return item.path.parent.name == "charts" and item.path.stem != "test_serving"
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist asks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep on one worker the tests of a file that share something, and begin with what may take longest."""
     for item in items:
         if item.path.is_relative_to(HERE) and item.get_closest_marker("xdist_group") is None and shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(RENDERED if renders(item) else item.path.stem))
     items.sort(key=patience, reverse=True)
 
 
@@ -53,9 +64,10 @@ def shares(item: pytest.Item) -> bool:
 
 
 def patience(item: pytest.Item) -> tuple[int, float]:
-    """How long its group takes among the longest, and the seconds that a test may take; 0 where not told."""
+    """Where its group or file is among the longest, and the seconds that it may take; 0 where not told."""
     group, timeout = (item.get_closest_marker(name) for name in ("xdist_group", "timeout"))
-    among = LONGEST[::-1].index(group.args[0]) + 1 if group and group.args[0] in LONGEST else 0
+    name = group.args[0] if group else item.path.stem
+    among = LONGEST[::-1].index(name) + 1 if name in LONGEST else 0
     return among, float(timeout.args[0]) if timeout else 0.0
 
 

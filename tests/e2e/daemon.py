@@ -21,6 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 ROOT = Path(__file__).parents[2]
 POLL_SECONDS = 0.1
 PORTS = range(12_000, 32_000)
+SHARES = 16
+"""Of the ports, one for each process of `pytest -n`."""
+
+given: set[int] = set()
+"""Ports that this process has handed out."""
 
 NO_CLOUD = "discovery: {cloud: off}\n"
 """Added to each configuration: tests may run on a machine of a cloud, and ask nobody beyond loopback."""
@@ -49,10 +54,14 @@ def until(
 def free_port() -> int:
     """A port of loopback that nothing listens on now, below those that the kernel gives to clients.
 
-    One of those may be somebody's before it is listened on, where tests run side by side.
+    None is given twice in a run of tests: a program may listen on it late, or stop and start again.
     """
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
     while True:
-        port = secrets.choice(PORTS)
+        port = secrets.choice(PORTS[share::SHARES])
+        if port in given:
+            continue
+        given.add(port)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
@@ -237,7 +246,7 @@ class Daemon:
             status = get(self.port, "/-/reload", method="POST")[0]
             return None if status == http.client.TOO_MANY_REQUESTS else status
 
-        return until(answered, 10, "a reload, of which there is one a second")
+        return until(answered, 30, "a reload, of which there is one a second")
 
     def run_verb(self, *arguments: str) -> str:
         """What a verb says of this installation's ledger, beside the daemon.

@@ -21,7 +21,7 @@ PREFIX = "the quick brown fox jumps over the lazy dog, hello world tokens cost m
 class EngineServer(ABC):
     """One server, started anew with its counters at zero."""
 
-    start_seconds: float = 30
+    start_seconds: float = 90
     extra: Mapping[str, Any] = {}
     """What a request must say beside the usual."""
     longest: int = 900

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+from ipaddress import IPv4Network
 from types import TracebackType
 from typing import Self
 
-PREFIX = "10.203.113"
-"""Addresses that no host of these tests has."""
+ADDRESSES = IPv4Network("10.203.0.0/16")
+"""That no host of these tests has: four for each process that tests."""
 
 
 class Network:
@@ -15,16 +16,20 @@ class Network:
     def __init__(self) -> None:
         self.name = f"ice-{os.getpid()}"
         self._link = f"ice{os.getpid()}"
-        self.host = f"{PREFIX}.2"
+        networks = tuple(ADDRESSES.subnets(new_prefix=30))
+        here, there = networks[os.getpid() % len(networks)].hosts()
+        self._here = f"{here}/30"
+        self._there = f"{there}/30"
+        self.host = str(there)
         """Where its processes are reached."""
 
     def __enter__(self) -> Self:
         _ip("netns", "add", self.name)
         try:
             _ip("link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-            _ip("address", "add", f"{PREFIX}.1/30", "dev", self._link)
+            _ip("address", "add", self._here, "dev", self._link)
             _ip("link", "set", self._link, "up")
-            for action in (f"address add {self.host}/30 dev eth0", "link set eth0 up", "link set lo up"):
+            for action in (f"address add {self._there} dev eth0", "link set eth0 up", "link set lo up"):
                 _ip("-n", self.name, *action.split())
         except BaseException:
             self.close()

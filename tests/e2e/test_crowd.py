@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.daemon import Daemon, get
 from tests.fake_nvml.library import FakeNvml
 from tests.nightly import daily
-from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
+from tests.web.slow_clients import KINDS, Crowd, answered_within, descriptors
 from tests.web.test_passwords import basic, hashed
 
 CROWD = 2000
@@ -48,7 +48,7 @@ def _room() -> Iterator[None]:
 def test_a_crowd_keeps_no_probe_and_no_scrape_out(daemon: Daemon, kind: str, size: int) -> None:
     """A socket that is cut is opened again; 99 of 100 are answered within a second, in little memory."""
     with Crowd(kind, size, daemon.port) as crowd:
-        answered = within_a_second(daemon.port, PROBES)
+        answered = answered_within(1, daemon.port, PROBES)
         threads = psutil.Process(daemon.pid).num_threads()
 
     assert crowd.opened >= size

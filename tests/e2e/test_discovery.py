@@ -56,7 +56,7 @@ class Story:
     """What happened on the host, in order."""
 
     port: int
-    elsewhere_port: int
+    elsewhere_address: str
     discovered: Scene
     served: Scene
     after_outage: Scene
@@ -77,7 +77,7 @@ class Story:
     @property
     def elsewhere(self) -> str:
         """The name of the server in a network of its own."""
-        return f"llamacpp:10.203.113.2:{self.elsewhere_port}"
+        return f"llamacpp:{self.elsewhere_address}"
 
 
 def serve(server: Llama, people: int) -> None:
@@ -166,7 +166,7 @@ def run_story(
     assert here.process is not None
     return Story(
         here.port,
-        elsewhere.port,
+        f"{elsewhere.host}:{elsewhere.port}",
         discovered,
         served,
         after_outage,
@@ -202,7 +202,7 @@ def test_servers_and_a_training_job_are_found(story: Story) -> None:
     up = {labels["url"]: value for labels, value in story.discovered.page.rows["inference_server_up"]}
     assert up == {
         f"http://127.0.0.1:{story.port}/metrics": 1,
-        f"http://10.203.113.2:{story.elsewhere_port}/metrics": 1,
+        f"http://{story.elsewhere_address}/metrics": 1,
     }
 
 

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.report import Report
 from exporter.web.server import WebServer
 from exporter.web.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
@@ -25,8 +26,10 @@ MOST_BYTES = 100_000
 MOST_MILLISECONDS = 100
 LEAST_TEXT_PIXELS = 12
 MOST_PICTURE_BYTES = 100_000
+DEMO_SECONDS = 150
+"""Beside other tests; how soon the demo answers is a test of its own."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def look(folder: Path, *arguments: str) -> Any:
@@ -39,7 +42,7 @@ def look(folder: Path, *arguments: str) -> Any:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text(encoding="utf-8"))
@@ -64,7 +67,7 @@ def demo(folder: Path) -> Iterator[str]:
             stderr=log,
         )
     try:
-        until(lambda: process.poll() is None and _answers(port), 60, "the demo's page")
+        until(lambda: process.poll() is None and _answers(port), DEMO_SECONDS, "the demo's page")
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
@@ -84,33 +87,32 @@ def demo_visit(demo: str, folder: Path) -> Any:
     return look(folder, demo)
 
 
+@contextmanager
+def served(report: Report) -> Iterator[str]:
+    """The address of a page of one report."""
+    server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, BUILD)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.close()
+
+
 @pytest.fixture(scope="module")
-def scene(folder: Path) -> Callable[[str], Any]:
-    """Visits a host by its name, or the explanation of one; once each."""
-
-    @cache
-    def visited(name: str) -> Any:
-        report = SCENES[EXPLAINED if name == EXPLANATION else name]()
-        server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, BUILD)
-        server.start()
-        try:
-            return look(folder, f"{server.url}{'explain/' if name == EXPLANATION else ''}", "--scene")
-        finally:
-            server.close()
-
-    return visited
+def scenes(folder: Path) -> dict[str, Any]:
+    """Visits to each host and the explanation of one, by their names, in one browser."""
+    with ExitStack() as servers:
+        urls = {name: servers.enter_context(served(make())) for name, make in SCENES.items()}
+        urls[EXPLANATION] = f"{urls[EXPLAINED]}explain/"
+        visits = look(folder, *urls.values(), "--scenes")
+    return {name: visits[url] for name, url in urls.items()}
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A visit to a host whose servers, models and products are named to break a page."""
-    report = hostile(host.report())
-    server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, report.build)
-    server.start()
-    try:
-        yield look(tmp_path_factory.mktemp("names"), server.url, "--names")
-    finally:
-        server.close()
+    with served(hostile(host.report())) as url:
+        return look(tmp_path_factory.mktemp("names"), url, "--names")
 
 
 def dollars(figure: float) -> str:
@@ -144,15 +146,15 @@ def test_nothing_goes_wrong_and_nothing_leaves_the_host(demo_visit: Any, demo: s
 
 
 @pytest.mark.alone
-def test_it_is_light_and_quick(demo_visit: Any, measured: Callable[[str], None]) -> None:
-    """One file of less than 100 kB, whose first paint comes in less than 100 ms."""
-    assert {load["bytes"] < MOST_BYTES for load in demo_visit["loads"]} == {True}
-    paint = min(load["paint"] for load in demo_visit["loads"])
-    measured(
-        f"page of the demo: {demo_visit['loads'][-1]['bytes']:,} bytes, first paint after {paint:.0f} ms"
-    )
+def test_it_is_light_and_quick(folder: Path, measured: Callable[[str], None]) -> None:
+    """Of 40 servers: less than 100 kB, whose first paint comes in less than 100 ms."""
+    with served(SCENES["forty"]()) as url:
+        loads = look(folder, url, "--loads")["loads"]
+
+    assert {load["bytes"] < MOST_BYTES for load in loads} == {True}
+    paint = min(load["paint"] for load in loads)
+    measured(f"page of 40 servers: {loads[-1]['bytes']:,} bytes, first paint after {paint:.0f} ms")
     assert paint < MOST_MILLISECONDS
-    assert len(set(demo_visit["without_scripts"]["requests"])) == 1
 
 
 def test_figures_are_those_of_the_metrics(demo_visit: Any) -> None:
@@ -271,6 +273,7 @@ def test_it_is_whole_without_scripts(demo_visit: Any) -> None:
     """All headings and figures; the button that pauses is the script's."""
     bare = demo_visit["without_scripts"]
 
+    assert len(set(bare["requests"])) == 1
     assert bare["headings"] == demo_visit["page"]["headings"]
     assert len(bare["big"]) == 4
     assert (bare["buttons"], demo_visit["refreshed"]["button"]) == (0, "Resume refresh")
@@ -355,9 +358,9 @@ def test_hostile_names_are_text(named: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [*SCENES, EXPLANATION])
-def test_every_host_can_be_read_by_everybody(name: str, scene: Callable[[str], Any]) -> None:
+def test_every_host_can_be_read_by_everybody(name: str, scenes: dict[str, Any]) -> None:
     """In light and dark, wide and on a phone: no barrier, nothing cut, and no small text in a chart."""
-    views = scene(name)
+    views = scenes[name]
 
     for how in ("wide light", "wide dark", "phone light", "phone dark"):
         each = views[how]
@@ -371,14 +374,26 @@ def test_every_host_can_be_read_by_everybody(name: str, scene: Callable[[str], A
         assert views["hints without scripts"] == 2
 
 
-def test_each_server_is_one_stop(scene: Callable[[str], Any], measured: Callable[[str], None]) -> None:
+def test_each_server_is_one_stop(scenes: dict[str, Any], measured: Callable[[str], None]) -> None:
     """Of the keyboard; beyond ten there is a way past all."""
-    few, many = scene("eight")["wide light"], scene("forty")["wide light"]
+    few, many = scenes["eight"]["wide light"], scenes["forty"]["wide light"]
     measured(
         f"40 servers on 16 GPUs: {many['bytes']:,} bytes, {many['height']:,} pixels, {many['stops']} stops"
     )
 
-    assert many["stops"] - few["stops"] == 32 + 1
+    # Ten of 41 rows are above the fold; the way past them, and the checkbox.
+    assert many["stops"] - few["stops"] == 10 - 8 - 1 + 2
+
+
+def test_rows_below_the_fold_are_found(scene: Callable[[str], Any]) -> None:
+    """By the checkbox, also without scripts; by words, by order and on paper."""
+    fold = scene("forty")["fold"]
+
+    for how in ("scripts", "no scripts"):
+        assert [fold[f"{how}, {when}"] for when in ("at first", "unfolded", "printed")] == [10, 41, 41]
+    assert fold["last by words"] == [1, True]
+    assert fold["sorted"] == [10, "Show 31 more rows, $31.85 per hour"]
+    assert fold["refreshed"] == [41, True]
 
 
 def test_servers_are_sorted_and_filtered_without_a_reload(demo_visit: Any) -> None:

@@ -117,7 +117,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     script.write_text(VLLM.format(root=str(ROOT), page=str(SERVED)), encoding="utf-8")
     command = [sys.executable, str(script), "serve", "tiny", "--port", str(port)]
     with GpuProgram(command) as server:
-        until(lambda: answers(port), 20, "the page of the server")
+        until(lambda: answers(port), 60, "the page of the server")
         compute(gpus, server.pid)
         yield Reader(tmp_path, gpus, port)
 

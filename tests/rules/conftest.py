@@ -54,7 +54,9 @@ def alerts(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def rules(prometheus_folder: Path) -> list[dict[str, Any]]:
     files = sorted(prometheus_folder.glob("*-rules.yml"))
     assert [file.name for file in files] == ["cluster-rules.yml", "fleet-rules.yml"]
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    groups = [
+        group for file in files for group in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["groups"]
+    ]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -66,7 +68,9 @@ def rule_tests(prometheus_folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def cases(rule_tests: list[Path]) -> list[dict[str, Any]]:
-    return [case for file in rule_tests for case in yaml.safe_load(file.read_text())["tests"]]
+    return [
+        case for file in rule_tests for case in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["tests"]
+    ]
 
 
 @pytest.fixture(scope="session")

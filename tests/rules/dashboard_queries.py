@@ -85,7 +85,11 @@ def wrong(
     loaded: Sequence[Path] = RULES,
 ) -> list[str]:
     """Whose checks fail, with rules loaded and a minute between samples; `file` is written."""
-    groups = [group["name"] for rules in loaded for group in yaml.safe_load(rules.read_text())["groups"]]
+    groups = [
+        group["name"]
+        for rules in loaded
+        for group in yaml.load(rules.read_text(), Loader=yaml.CSafeLoader)["groups"]
+    ]
     results = list(checks)
     test = {
         "interval": "1m",

@@ -114,7 +114,7 @@ class Crowd:
         client.close()
 
 
-def seconds_to_answer(port: int, path: str, seconds: float = 5) -> float | None:
+def seconds_to_answer(port: int, path: str, seconds: float) -> float | None:
     """How long one request on a connection of its own took, in seconds; `None` where it was not answered."""
     began = time.monotonic()
     try:
@@ -126,10 +126,11 @@ def seconds_to_answer(port: int, path: str, seconds: float = 5) -> float | None:
     return time.monotonic() - began if answer.startswith(b"HTTP/1.1 200 ") else None
 
 
-def within_a_second(port: int, times: int) -> int:
-    """How many of so many probes and scrapes, one after the other, are answered within a second."""
-    taken = [seconds_to_answer(port, PATHS[number % len(PATHS)]) for number in range(times)]
-    return sum(each is not None and each <= 1 for each in taken)
+def answered_within(seconds: float, port: int, times: int) -> int:
+    """How many of so many probes and scrapes, one after the other, are answered in time."""
+    paths = (PATHS[number % len(PATHS)] for number in range(times))
+    taken = [seconds_to_answer(port, path, max(5, seconds)) for path in paths]
+    return sum(each is not None and each <= seconds for each in taken)
 
 
 @contextlib.contextmanager

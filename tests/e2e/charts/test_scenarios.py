@@ -30,6 +30,7 @@ from tests.e2e.charts.chart import (
     scenario,
     values,
 )
+from tests.nightly import daily
 
 PREVIOUS = ROOT / "tests" / "deploy" / "values-previous-release.yaml"
 RENDERED = ROOT / "tests" / "deploy" / "rendered-previous-release.yaml"
@@ -63,7 +64,7 @@ def _schemas_read_once() -> Any:
     patch.undo()
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_helm_finds_no_fault(helm: str, name: str) -> None:
     """Not even a warning."""

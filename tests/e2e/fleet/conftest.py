@@ -1,7 +1,7 @@
 """What the tests of the fleet share: one past, and a fleet that lives on from it."""
 
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,23 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> FleetPast:
     return FleetPast(now, samples, ready)
 
 
+_RUNNING = pytest.StashKey[ExitStack]()
+
+
 @pytest.fixture(scope="session")
-def life(history: FleetPast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """The fleet, scraped from its history's end on."""
+def life(history: FleetPast, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Life:
+    """The fleet, scraped from its history's end on, until the last test of the group."""
+    running = pytestconfig.stash.setdefault(_RUNNING, ExitStack())
     folder = tmp_path_factory.mktemp("life")
-    with seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready) as seeded_life:
-        yield seeded_life
+    return running.enter_context(seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the fleet with its group: until the session's end it would take more than all its tests."""
+    if _RUNNING in item.config.stash and (nextitem is None or _group(nextitem) != _group(item)):
+        item.config.stash[_RUNNING].close()
+
+
+def _group(item: pytest.Item) -> object:
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else None
